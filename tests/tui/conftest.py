@@ -49,7 +49,7 @@ PAUSES = (
     "screens.approvals.task_list.RELOAD_INTERVAL",
     "screens.audit.screen.DETAIL_DELAY",
     "screens.audit.entry_loader.PAUSE",
-    "screens.dashboard.screen.DETAIL_DELAY",
+    "screens.dashboard.detail_loader.DETAIL_DELAY",
     "screens.dashboard.task_list.RELOAD_INTERVAL",
     "screens.devices.screen.DETAIL_DELAY",
     "session.notifier.BATCH_SECONDS",

@@ -26,13 +26,15 @@ from sealyard.client.config.settings_loader import Settings
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError, WorkspaceLockedError
 from sealyard.model.tasks import ResultState, TaskStatus
-from sealyard_tui.app import SealyardApp
-from sealyard_tui.appearance.appearance import application_classes
+from sealyard_tui.app import SealyardApp, keymap_classes
 from sealyard_tui.appearance.keymap import NAVIGATION_ACTIONS
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import UiStateFile
-from sealyard_tui.dialogs.base import ConfirmDialog, ErrorDialog, ReasonDialog, TextDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.dialogs.help import HelpScreen
+from sealyard_tui.dialogs.reason import ReasonDialog
+from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.formatting import result_badge, status_badge
 from sealyard_tui.screens.audit.entry_format import change_badge
 from sealyard_tui.screens.base import SCREENS, BaseScreen
@@ -132,7 +134,7 @@ async def test_arrows_and_hjkl_g_G_ctrl_d_ctrl_u_home_end_move_in_every_list(  #
 def test_no_destructive_act_lies_on_a_vim_motion() -> None:
     on_motions = [
         (cls.__name__, binding.action)
-        for cls in application_classes()
+        for cls in keymap_classes()
         for binding in Binding.make_bindings(vars(cls).get("BINDINGS", ()))
         if binding.key in (*NAVIGATION_ACTIONS, "ctrl+k", "ctrl+j", "ctrl+h", "ctrl+l")
     ]

@@ -25,7 +25,8 @@ from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, Stor
 from sealyard.model.workspace import KeyStore
 from sealyard_tui import launcher as front
 from sealyard_tui.screens.welcome import app as welcome_app
-from sealyard_tui.screens.welcome.app import CreateWorkspaceChoice, OpenDemoChoice, StartChoice, WelcomeApp
+from sealyard_tui.screens.welcome.app import WelcomeApp
+from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice, StartChoice
 from sealyard_tui.session.connections import LocalConnection, WorkspaceConnection
 from sealyard_tui.session.messages import ConnectionMode
 
@@ -231,7 +232,7 @@ def test_a_workspace_that_cannot_be_made_goes_back_to_the_questions(
     asked = welcomes(monkeypatch, wrong, None)
     assert front.welcome(Settings()) == 0
     assert asked[0].error is None
-    assert asked[1].wanted == wrong
+    assert asked[1].previous == wrong
     assert isinstance(asked[1].error, StorageError)
 
 

@@ -1,4 +1,4 @@
-"""No module of the core imports another one in a circle, imports for type checking and in functions included."""
+"""No module of core or TUI imports another in a circle, imports for type checking and in functions included."""
 
 from __future__ import annotations
 
@@ -6,18 +6,20 @@ import ast
 from collections.abc import Iterator
 from graphlib import CycleError, TopologicalSorter
 from pathlib import Path
+from types import ModuleType
 
 import pytest
 
 import sealyard
+import sealyard_tui
 
-ROOT = Path(sealyard.__file__).parent
 
-
-def modules() -> dict[str, Path]:
+def modules(package: ModuleType) -> dict[str, Path]:
+    assert package.__file__ is not None
+    root = Path(package.__file__).parent
     names = {}
-    for path in ROOT.rglob("*.py"):
-        parts = path.relative_to(ROOT.parent).with_suffix("").parts
+    for path in root.rglob("*.py"):
+        parts = path.relative_to(root.parent).with_suffix("").parts
         names[".".join(parts[:-1] if parts[-1] == "__init__" else parts)] = path
     return names
 
@@ -44,9 +46,10 @@ def import_graph(names: dict[str, Path]) -> dict[str, set[str]]:
     return graph
 
 
-def test_core_modules_have_no_import_cycle() -> None:
-    names = modules()
-    assert len(names) > 200
+@pytest.mark.parametrize(("package", "least"), [(sealyard, 200), (sealyard_tui, 90)])
+def test_modules_have_no_import_cycle(package: ModuleType, least: int) -> None:
+    names = modules(package)
+    assert len(names) > least
     try:
         TopologicalSorter(import_graph(names)).prepare()
     except CycleError as error:

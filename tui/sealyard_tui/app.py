@@ -1,70 +1,47 @@
-"""The application: its places, who one is, and what reaches every place. What a place does is in ``screens``."""
+"""The application: its screens, global keys, and the session's connection and profiles."""
 
 from __future__ import annotations
 
 import asyncio
-import logging
-import weakref
-from collections.abc import Callable, Coroutine, Iterable
-from datetime import UTC, datetime
-from functools import partial
+import importlib
+import pkgutil
+from collections.abc import Callable, Iterable, Iterator
+from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
 import msgspec
-from rich.text import Text
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
 from textual.command import CommandPalette, Provider
 from textual.dom import DOMNode
 from textual.screen import Screen
-from textual.signal import Signal
 from textual.widgets import Input
-from textual.worker import Worker
 
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
-from sealyard.client.log import current_log_file
 from sealyard.client.protocol import Client
 from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, roles_for, subject_kind
-from sealyard.model.errors import KeyStoreLockedError, SealyardError, ServerUnreachableError
+from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskStatus
-from sealyard_tui.appearance.appearance import Appearance
+from sealyard_tui import dialogs, screens, widgets
+from sealyard_tui.app_base import BaseApp, utc_now
 from sealyard_tui.appearance.preferences import Preferences
-from sealyard_tui.appearance.textual_patches import CachedStylesheet
-from sealyard_tui.dialogs.base import ConfirmDialog, ErrorDialog, PickDialog
-from sealyard_tui.screens.base import SCREENS
-from sealyard_tui.session.download_manager import DownloadManager
+from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.dialogs.text import TextDialog
+from sealyard_tui.dialogs.theme_picker import ThemePicker
+from sealyard_tui.messages import ShowScreen, ShowTask, SwitchProfile
+from sealyard_tui.screens.base import SCREENS, BaseScreen
 from sealyard_tui.session.hints import error_text
-from sealyard_tui.session.messages import (
-    ConnectionChanged,
-    ConnectionMode,
-    DownloadUpdate,
-    EngineState,
-    EngineUpdate,
-    WatchFolderUpdate,
-)
-from sealyard_tui.session.notifier import Notifier
+from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.session.watch_folder import WatchFolderManager
+from sealyard_tui.session.state_format import state_summary
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
-
-log = logging.getLogger(__name__)
-
-MAX_UPDATE_DELAY = 0.01
-"""How long the first paint of a place may be held back; Textual's own 0.05 can be felt."""
-
-
-def _the_log() -> str:
-    return escape_text(str(current_log_file() or "the log"))
-
-
-def utc_now() -> datetime:
-    return datetime.now(UTC)
 
 
 def _dashboard() -> Screen[None]:
@@ -103,7 +80,7 @@ def _access() -> Screen[None]:
     return AccessScreen()
 
 
-def _key_commands() -> type[Provider]:
+def _binding_commands() -> type[Provider]:
     from sealyard_tui.appearance.palette import BindingCommands
 
     return BindingCommands
@@ -121,8 +98,8 @@ def _task_commands() -> type[Provider]:
     return TaskCommands
 
 
-class SealyardApp(App[None]):
-    """Runs on a session; knows nothing below the client."""
+class SealyardApp(BaseApp):
+    """Shows the six screens on one session."""
 
     TITLE = "Sealyard"
     CSS_PATH = ["app.tcss", "screens/base.tcss", "dialogs/base.tcss"]
@@ -135,7 +112,7 @@ class SealyardApp(App[None]):
         "access": _access,
     }
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    COMMANDS = App.COMMANDS | {_key_commands, _profile_commands, _task_commands}
+    COMMANDS = App.COMMANDS | {_binding_commands, _profile_commands, _task_commands}
     HELP = "Sealyard signs and encrypts firmware under four eyes."
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -166,131 +143,57 @@ class SealyardApp(App[None]):
         download_dir: Path | None = None,
         preferences: Preferences | None = None,
     ) -> None:
-        """``download_dir``: where results go; None where nothing is downloaded by itself or by key.
-
-        ``preferences``: with a person's own themes and memory; by default what follows from ``settings``.
-        """
-        self.preferences = preferences or Preferences(settings)
-        first = self.preferences.first_screen
-        # Textual begins with an empty screen of its own; whatever is switched to then is composed and painted anew.
+        preferences = preferences or Preferences(settings)
+        # Textual starts on its default screen; switching from it would compose and paint another one again.
+        first = preferences.first_screen
         self.DEFAULT_MODE = first if first in SCREENS else "dashboard"  # type: ignore[misc]
-        super().__init__()
-        self.session = session
-        self.settings = settings
-        self.appearance = Appearance(self, self.preferences)
-        self.appearance.apply_theme()
-        self.stylesheet = CachedStylesheet(variables=self.get_css_variables())
-        self.now = now
-        self.state = SessionState(
-            profile=session.profile.name,
-            identity=session.profile.identity,
-            mode=session.connection.mode,
-            host=session.connection.host,
-        )
-        self.engine_updates: Signal[EngineUpdate] = Signal(self, "news")
-        self.state_changed: Signal[SessionState] = Signal(self, "standing")
-        self.identity_changed: Signal[SessionState] = Signal(self, "person")
+        super().__init__(session, settings, now=now, download_dir=download_dir, preferences=preferences)
         self.key_store_error: KeyStoreLockedError | None = None
-        """Why it ended at once: only the plain terminal may ask for a passphrase."""
-        self.download_manager = DownloadManager(self, download_dir)
-        self.watch_folder = WatchFolderManager(self)
-        self.has_unsaved_form = False
-        """Whether a form holds what quitting would lose."""
-        self.notifier = Notifier(self)
-        self._counting = False
-        self._count_again = False
-        self._arriving = asyncio.Lock()
+        """Why the application exited at once: a passphrase can only be asked for on the plain terminal."""
+        self._refreshing_state = False
+        self._refresh_again = False
+        self._connecting = asyncio.Lock()
 
-    # ---- beginning and end
+    # ---- start and stop
 
     async def on_mount(self) -> None:
         install_signal_handlers(self)
-        self.appearance.apply()
+        self.appearance.apply(keymap_classes)
         self.appearance.remember_screen(self.current_mode)
         self.mode_change_signal.subscribe(self, self.appearance.remember_screen)
         self.call_after_refresh(self._open)
 
     def _open(self) -> None:
-        """Loading the engine would slow the first paint down, even on another thread."""
+        """Start the session after the first paint: loading the engine would delay it, even on another thread."""
         self.run_guarded(self, self.session.start(self.post_message), group="session")
 
-    def _fatal_error(self) -> None:
-        """A fault of ours: Textual would print all local variables, secrets among them."""
-        log.critical("the application ended by a fault", exc_info=True)
-        self.bell()
-        self.panic(
-            Text(f"Sealyard ended by a fault of its own; what it was is in {_the_log()}. What was accepted is kept.")
-        )
+    async def on_unmount(self) -> None:
+        """Stop what runs on this loop; the launcher closes the engine."""
+        await self.download_manager.stop()
+        await self.watch_folder.stop()
+        await self.session.stop()
+        await self.appearance.save()
 
-    def delay_update(self, delay: float = MAX_UPDATE_DELAY) -> None:
-        super().delay_update(min(delay, MAX_UPDATE_DELAY))
-
-    def run_guarded(
-        self,
-        node: DOMNode,
-        work: Coroutine[Any, Any, None],
-        *,
-        group: str = "default",
-        exclusive: bool = False,
-        reading: bool = False,
-    ) -> Worker[None]:
-        """Does ``work``, guarded, beside the handlers and as long as ``node`` is there."""
-        guarded: Callable[[], Coroutine[Any, Any, None]] = partial(self.guard, work, reading=reading)
-        worker: Worker[None] = node.run_worker(guarded, group=group, exclusive=exclusive, exit_on_error=False)
-        # One that is cancelled before it runs would leave it behind, never awaited.
-        weakref.finalize(worker, work.close)
-        return worker
-
-    async def guard(self, work: Coroutine[Any, Any, None], *, reading: bool = False) -> None:
-        """Does ``work``; what goes wrong is shown and the application goes on.
-
-        ``reading``: nobody asked for it. That the line is lost stands at the top of the screen then, and all is read
-        anew when it is back.
-        """
-        try:
-            await work
-        except SealyardError as error:
-            lost = isinstance(error, ServerUnreachableError) or self.state.engine is EngineState.RECONNECTING
-            if not (reading and lost):
-                self.show_error(error)
-        except Exception as error:
-            log.exception("a fault in %s", getattr(work, "__qualname__", "a worker"))
-            unexpected = SealyardError("Something went wrong that should not have.", f"What it was is in {_the_log()}.")
-            self.show_error(unexpected, detail=f"{type(error).__name__}: {error}")
-
-    def show_error(self, error: SealyardError, *, detail: str = "") -> None:
-        """The same words are not put over themselves."""
-        said = error.to_info()
-        shown = any(isinstance(each, ErrorDialog) and each.error.to_info() == said for each in self.screen_stack)
-        if self.is_running and not shown:
-            self.push_screen(ErrorDialog(error, detail))
-
-    # ---- who and where
-
-    def set_state(self, standing: SessionState) -> None:
-        if standing != self.state:
-            self.state = standing
-            self.notifier.on_state_changed(standing)
-            self.state_changed.publish(standing)
+    # ---- connection
 
     @on(ConnectionChanged)
     async def _on_connection_changed(self, event: ConnectionChanged) -> None:
         before = self.state
-        why = error_text(event.error) if event.error is not None else ""
-        self.set_state(before.with_connection(event, why))
+        reason = error_text(event.error) if event.error is not None else ""
+        self.set_state(before.with_connection(event, reason))
         if before.mode is ConnectionMode.ATTACHED and event.mode is ConnectionMode.OWNER:
             self.notify("Who held the workspace has gone; this application holds it now.", markup=False)
         if event.state is EngineState.FAILED:
             assert event.error is not None
-            self._failed(event.error)
+            self._on_open_failed(event.error)
             return
-        if why:
+        if reason:
             title = "No line to the workspace" if event.state is EngineState.RECONNECTING else ""
-            self.notify(escape_text(why), title=title, severity="warning", markup=False)
+            self.notify(escape_text(reason), title=title, severity="warning", markup=False)
         if event.state in (EngineState.READY, EngineState.READ_ONLY):
-            self.run_guarded(self, self._after_connect(), group="arrive", reading=True)
+            self.run_guarded(self, self._after_connect(), group="arrive", background=True)
 
-    def _failed(self, error: SealyardError) -> None:
+    def _on_open_failed(self, error: SealyardError) -> None:
         if isinstance(error, KeyStoreLockedError):
             self.key_store_error = error
             self.exit()
@@ -298,8 +201,8 @@ class SealyardApp(App[None]):
             self.show_error(error)
 
     async def _after_connect(self) -> None:
-        """Learns who one is here, and begins what goes on beside the screens, or takes it up again."""
-        async with self._arriving:
+        """Read the user's permissions, then start downloads and the watch folder, or resume them."""
+        async with self._connecting:
             client = await self.session.client()
             await self._refresh_state(client)
             await self.download_manager.start(client)
@@ -325,25 +228,25 @@ class SealyardApp(App[None]):
         )
 
     @on(EngineUpdate)
-    def _on_engine_update(self, news: EngineUpdate) -> None:
-        self.engine_updates.publish(news)
-        self.notifier.on_engine_update(news)
-        if news.durable:
-            self.run_guarded(self, self._refresh_state_soon(), group="count", reading=True)
+    def _on_engine_update(self, update: EngineUpdate) -> None:
+        self.engine_updates.publish(update)
+        self.notifier.on_engine_update(update)
+        if update.durable:
+            self.run_guarded(self, self._refresh_state_soon(), group="count", background=True)
 
     async def _refresh_state_soon(self) -> None:
-        """One count at a time, and one more for all that came meanwhile."""
-        if self._counting:
-            self._count_again = True
+        """Refresh the state, and once more if updates arrived meanwhile; never twice at the same time."""
+        if self._refreshing_state:
+            self._refresh_again = True
             return
-        self._counting = True
+        self._refreshing_state = True
         try:
-            self._count_again = True
-            while self._count_again:
-                self._count_again = False
+            self._refresh_again = True
+            while self._refresh_again:
+                self._refresh_again = False
                 await self._refresh_state(await self.session.client())
         finally:
-            self._counting = False
+            self._refreshing_state = False
 
     # ---- profiles
 
@@ -354,24 +257,26 @@ class SealyardApp(App[None]):
         self.run_worker(self.guard(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
 
     async def _pick_profile(self) -> None:
-        """Those there are, and people of the workspace who have none: whoever added somebody can be them at once.
+        """Offer the profiles, and in a local workspace every user of it: a new user can be tried at once.
 
-        At a server one is only who one has a token of.
+        On a server an identity needs a token, so only the profiles are offered.
         """
         if not self.state.host and self.state.is_allowed(Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await (await self.session.client()).access()
-            self.session.add_identities(
-                each.id for each in access.subjects if subject_kind(each.id) is SubjectKind.USER
-            )
-        known = self.session.available_profiles
-        choices = [(each.name, f"{each.name}  {each.identity}") for each in known]
+            users = (subject.id for subject in access.subjects if subject_kind(subject.id) is SubjectKind.USER)
+            self.session.add_identities(users)
+        profiles = {profile.name: profile for profile in self.session.available_profiles}
+        choices = [(profile.name, f"{profile.name}  {profile.identity}") for profile in profiles.values()]
         picked = await self.push_screen_wait(PickDialog("Who are you?", choices, self.session.profile.name))
-        found = next((each for each in known if each.name == picked), None)
-        if found is not None:
-            self.switch_profile(found)
+        if picked is not None and picked in profiles:
+            self.switch_profile(profiles[picked])
+
+    @on(SwitchProfile)
+    def _on_switch_profile(self, message: SwitchProfile) -> None:
+        self.switch_profile(message.profile)
 
     def switch_profile(self, profile: Profile) -> None:
-        """Somebody else of the same workspace looks from now on."""
+        """Continue in the same workspace as another identity."""
         if profile.name != self.session.profile.name and self.state.engine is not EngineState.STARTING:
             self.run_guarded(self, self._switch_profile(profile), group="session", exclusive=True)
 
@@ -392,41 +297,34 @@ class SealyardApp(App[None]):
         self.identity_changed.publish(self.state)
         await self.session.start(self.post_message)
 
-    # ---- what goes on beside the screens
+    # ---- screens
 
-    @on(DownloadUpdate)
-    def _download_news(self, news: DownloadUpdate) -> None:
-        self.download_manager.on_event(news.event)
+    def action_show_screen(self, name: str) -> None:
+        self.switch_mode(name)
 
-    @on(WatchFolderUpdate)
-    def _watch_news(self, news: WatchFolderUpdate) -> None:
-        self.watch_folder.on_event(news)
+    @on(ShowScreen)
+    def _on_show_screen(self, message: ShowScreen) -> None:
+        self.switch_mode(message.name)
 
-    def alert(self, text: str) -> None:
-        """Calls the person as the settings say: the bell, a notice on the desktop (OSC 9, OSC 777)."""
-        if self.settings.bell:
-            self.bell()
-        if self.settings.desktop_notifications and self._driver is not None:
-            said = escape_text(text, 120).replace(";", ",")
-            self._driver.write(f"\x1b]9;Sealyard: {said}\x07\x1b]777;notify;Sealyard;{said}\x07")
-
-    # ---- keys
-
-    def action_show_screen(self, place: str) -> None:
-        self.switch_mode(place)
+    @on(ShowTask)
+    def _on_show_task(self, message: ShowTask) -> None:
+        self.show_task(message.task_id)
 
     def show_task(self, task_id: str) -> None:
-        """Goes to the dashboard, to this task."""
+        """Switch to the dashboard and select the task there."""
         self.switch_mode("dashboard")
-        self.call_after_refresh(self._show_task, task_id)
+        self.call_after_refresh(self._select_task, task_id)
 
-    def _show_task(self, task_id: str) -> None:
+    def _select_task(self, task_id: str) -> None:
         from sealyard_tui.screens.dashboard.screen import DashboardScreen
 
         if isinstance(self.screen, DashboardScreen):
             self.screen.show_task(task_id)
 
+    # ---- keys
+
     def action_quit_safely(self) -> None:
+        """Quit, after a question if something is unfinished."""
         running, downloads = self.state.running, len(self.download_manager.running)
         busy = [
             f"Running tasks that go on at the next start: {running}." if running else "",
@@ -436,7 +334,7 @@ class SealyardApp(App[None]):
         if not any(busy):
             self.exit()
             return
-        question = "\n".join(each for each in busy if each)
+        question = "\n".join(line for line in busy if line)
         self.push_screen(ConfirmDialog("Quit?", question, yes="Quit", no="Stay"), self._on_quit_answer)
 
     def _on_quit_answer(self, leaving: bool | None) -> None:
@@ -444,19 +342,27 @@ class SealyardApp(App[None]):
             self.exit()
 
     def action_help(self) -> None:
-        from sealyard_tui.dialogs.help import build_help
+        from sealyard_tui.appearance.active_bindings import active_actions
+        from sealyard_tui.dialogs.help import HelpScreen
 
-        self.push_screen(build_help(self.screen))
+        screen = self.screen
+        about = getattr(screen, "HELP", "") or ""
+        label = "this dialog"
+        if isinstance(screen, BaseScreen):
+            label = SCREENS[screen.NAME][1]
+            about = "\n".join([about, "", *state_summary(screen.state)])
+        self.push_screen(HelpScreen(label, about, active_actions(screen)))
 
     def action_toggle_mouse(self) -> None:
-        has_it = self.appearance.toggle_mouse()
-        self.notify("The application has the mouse." if has_it else "The terminal has the mouse.", markup=False)
+        enabled = self.appearance.toggle_mouse()
+        self.notify("The application has the mouse." if enabled else "The terminal has the mouse.", markup=False)
 
     def action_toggle_compact(self) -> None:
         self.appearance.toggle_compact()
 
     def action_show_ignored_settings(self) -> None:
-        self.appearance.show_ignored_settings()
+        self.clear_notifications()
+        self.push_screen(TextDialog("Settings that were left out", self.appearance.ignored_settings_text()))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "show_ignored_settings":
@@ -465,21 +371,28 @@ class SealyardApp(App[None]):
 
     @on(CommandPalette.Opened)
     def _palette_opened(self) -> None:
-        """Its line is Textual's own, which would draw whatever is pasted."""
+        """Restrict the palette's input: it is Textual's own and would draw unprintable characters that are pasted."""
         self.screen.query_one(Input).restrict = PRINTABLE_PATTERN
 
     def search_themes(self) -> None:
-        self.appearance.pick_theme()
+        self.push_screen(ThemePicker(self.preferences.theme_names, self.theme), self.appearance.choose_theme)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """What has no key of its own."""
+        """Yield the commands that have no key."""
         yield SystemCommand("Theme", "Choose one by looking at it", self.search_themes)
         yield SystemCommand("Screenshot", "Save what is seen as an SVG picture", self.deliver_screenshot)
         yield from (each for each in super().get_system_commands(screen) if each.title in ("Maximize", "Minimize"))
 
-    async def on_unmount(self) -> None:
-        """What runs on this loop ends with it; the engine goes on until the front closes it."""
-        await self.download_manager.stop()
-        await self.watch_folder.stop()
-        await self.session.stop()
-        await self.appearance.save()
+
+def keymap_classes() -> tuple[type[DOMNode], ...]:
+    """Return all own classes that may have key bindings. Imports every module that defines one."""
+    for package in (dialogs, screens, widgets):
+        for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
+            importlib.import_module(module.name)
+    return tuple(cls for cls in _all_subclasses(DOMNode) if cls.__module__.startswith("sealyard_tui."))
+
+
+def _all_subclasses(base: type[DOMNode]) -> Iterator[type[DOMNode]]:
+    for cls in base.__subclasses__():
+        yield cls
+        yield from _all_subclasses(cls)

@@ -29,7 +29,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard_tui.screens.welcome.app import CreateWorkspaceChoice
+    from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice
     from sealyard_tui.session.connections import WorkspaceConnection
 
 MAX_PASSPHRASE_TRIES = 3
@@ -59,7 +59,8 @@ def main() -> int:
 def welcome(settings: Settings) -> int:
     """Until there is a workspace, or the person leaves. What they answered is kept where it cannot be made."""
     from sealyard_tui.appearance.preferences import load_preferences
-    from sealyard_tui.screens.welcome.app import OpenDemoChoice, WelcomeApp
+    from sealyard_tui.screens.welcome.app import WelcomeApp
+    from sealyard_tui.screens.welcome.choices import OpenDemoChoice
 
     wanted, error = None, None
     while True:

@@ -11,8 +11,8 @@ from textual.widgets import OptionList
 from tui_world import World, WorldConnection
 
 from sealyard.client.config.settings_loader import Settings
-from sealyard_tui.app import SealyardApp
-from sealyard_tui.appearance.appearance import COMPACT, application_classes
+from sealyard_tui.app import SealyardApp, keymap_classes
+from sealyard_tui.appearance.appearance import COMPACT
 from sealyard_tui.appearance.keymap import GUARDED_ACTIONS, NAVIGATION_ACTIONS, bindings_of
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
@@ -187,7 +187,7 @@ async def test_where_nothing_was_left_out_the_key_says_nothing(world: World) -> 
 def test_every_key_of_ours_can_be_changed() -> None:
     nameless = [
         (cls.__name__, binding)
-        for cls in application_classes()
+        for cls in keymap_classes()
         for binding in vars(cls).get("BINDINGS", ())
         if isinstance(binding, tuple) or binding.id is None
     ]
@@ -197,7 +197,7 @@ def test_every_key_of_ours_can_be_changed() -> None:
 def test_no_grave_action_is_on_a_motion() -> None:
     grave = {
         action: keys
-        for action, keys in bindings_of(application_classes()).items()
+        for action, keys in bindings_of(keymap_classes()).items()
         if action.partition(".")[2] in GUARDED_ACTIONS
     }
     assert grave != {}

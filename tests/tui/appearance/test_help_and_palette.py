@@ -13,7 +13,7 @@ from textual.widgets import Input, OptionList
 from tui_world import World, task
 
 from sealyard.model.errors import StorageError
-from sealyard_tui.dialogs.base import ConfirmDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.help import HelpScreen
 from sealyard_tui.screens.base import SCREENS, BaseScreen
 

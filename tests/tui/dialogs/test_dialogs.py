@@ -13,15 +13,12 @@ from textual.widgets import Button, Input, OptionList, TextArea
 from widget_stage import HOSTILE, Stage, harmless
 
 from sealyard.model.errors import StorageError, UsageError
-from sealyard_tui.dialogs.base import (
-    BaseDialog,
-    ConfirmDialog,
-    ErrorDialog,
-    PickDialog,
-    ReasonDialog,
-    TextDialog,
-    TypedConfirmDialog,
-)
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog, TypedConfirmDialog
+from sealyard_tui.dialogs.error import ErrorDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.dialogs.reason import ReasonDialog
+from sealyard_tui.dialogs.text import TextDialog
 
 
 @pytest.fixture(autouse=True)
@@ -104,7 +101,7 @@ async def test_a_text_that_is_longer_than_its_room_is_read_while_one_types() -> 
 async def test_a_reason_that_is_needed_is_asked_for_until_it_is_there() -> None:
     app = Stage()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
+        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("space", "ctrl+s")
         await until(pilot, lambda: "A reason is needed." in app.text())
         assert app.answers == []
@@ -115,7 +112,7 @@ async def test_a_reason_that_is_needed_is_asked_for_until_it_is_there() -> None:
 async def test_a_reason_of_several_lines_is_taken() -> None:
     app = Stage()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
+        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("a", "enter", "b", "ctrl+s")
         assert app.answers == ["a\nb"]
 
@@ -123,24 +120,23 @@ async def test_a_reason_of_several_lines_is_taken() -> None:
 async def test_what_was_typed_is_there_again_after_escape_and_for_its_subject_only() -> None:
     app = Stage()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
+        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("h", "m", "escape")
         assert app.answers == [None]
-        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1"))
+        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         assert app.screen.query_one(TextArea).text == "hm"
         await pilot.press("ctrl+s")
-        await asked(app, pilot, ReasonDialog("Reject", "other", required=True, subject="t-2"))
+        await asked(app, pilot, ReasonDialog("Reject", "other", required=True, subject="t-2", edit=str))
         assert app.screen.query_one(TextArea).text == ""
 
 
-async def test_an_editor_that_fails_is_told_and_the_text_stays(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_an_editor_that_fails_is_told_and_the_text_stays() -> None:
     def fails(*_: object) -> str:
         raise UsageError("vi cannot be started.", "Set another editor.")
 
-    monkeypatch.setattr("sealyard_tui.dialogs.base.edit_text", fails)
     app = Stage()
     async with app.run_test() as pilot:
-        dialog = ReasonDialog("Reject", "gateway", required=True, subject="t-1")
+        dialog = ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=fails)
         await asked(app, pilot, dialog)
         await pilot.press("h", "m", "ctrl+e")
         await until(pilot, lambda: "vi cannot be started." in app.text())
@@ -224,7 +220,7 @@ async def test_an_error_says_what_happened_what_to_do_and_the_detail_to_copy() -
 MAKERS: list[Callable[[str], BaseDialog[Any]]] = [
     lambda text: ErrorDialog(StorageError(text, text), text),
     lambda text: ConfirmDialog("Heading", text),
-    lambda text: ReasonDialog("Heading", text, required=True, subject="t"),
+    lambda text: ReasonDialog("Heading", text, required=True, subject="t", edit=str),
     lambda text: PickDialog("Heading", [("a", text), ("b", Content(repr(text)))]),
     lambda text: TextDialog("Heading", text),
 ]
@@ -254,7 +250,7 @@ async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int])
     async with app.run_test(size=size) as pilot:
         for dialog, words in (
             (TypedConfirmDialog("Heading", long, "word", act="Do it"), "Do it"),
-            (ReasonDialog("Heading", long, required=True, subject="t"), "Done (ctrl+s)"),
+            (ReasonDialog("Heading", long, required=True, subject="t", edit=str), "Done (ctrl+s)"),
             (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
         ):
             await asked(app, pilot, dialog)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import logging
 import threading
+from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
@@ -15,9 +16,34 @@ from tui_world import World
 
 from sealyard.client.downloads.downloader import DownloadEvent, DownloadResult, DownloadsInterrupted
 from sealyard.model.errors import SealyardError
-from sealyard_tui.session.download_runner import DownloadRunner
+from sealyard_tui.session.download_manager import DownloadManager
+from sealyard_tui.session.messages import ConnectionMode, DownloadUpdate, EngineState
+from sealyard_tui.session.state import SessionState
 
 SECONDS = 30
+
+
+STATE = SessionState(
+    profile="ann", identity="USER:ann", engine=EngineState.READY, mode=ConnectionMode.OWNER, workspace_id="w-1"
+)
+
+
+class MessageSink:
+    """Stands in for the application: receives what the manager posts, on any thread."""
+
+    def __init__(self, on_event: Callable[[DownloadEvent], None]) -> None:
+        self._on_event = on_event
+
+    def post_message(self, message: DownloadUpdate) -> bool:
+        self._on_event(message.event)
+        return True
+
+
+def manager(folder: Path, on_event: Callable[[DownloadEvent], None]) -> DownloadManager:
+    app: Any = MessageSink(on_event)
+    return DownloadManager(
+        app, folder, automatic=True, state=lambda: STATE, on_change=lambda: None, on_result=lambda _: None
+    )
 
 
 class FaultyClient(FakeClient):
@@ -37,8 +63,8 @@ async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
         told.append(event)
         heard.set()
 
-    downloading = DownloadRunner(FaultyClient().seam, tmp_path / "down", tmp_path / "marks.json", tell)
-    await downloading.start(automatic=True)
+    downloads = manager(tmp_path / "down", tell)
+    await downloads.start(FaultyClient().seam)
     try:
         await asyncio.wait_for(heard.wait(), SECONDS)
         (event,) = told
@@ -47,7 +73,7 @@ async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
         assert "no more" in event.error.message
         assert [each.levelno for each in caplog.records] == [logging.CRITICAL]
     finally:
-        await downloading.stop()
+        await downloads.stop()
 
 
 async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -61,10 +87,10 @@ async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplo
 
     client = FakeClient()
     client.add(b"firmware")
-    downloading = DownloadRunner(client.seam, tmp_path / "down", tmp_path / "marks.json", tell)
-    await downloading.start(automatic=True)
+    downloads = manager(tmp_path / "down", tell)
+    await downloads.start(client.seam)
     assert await asyncio.to_thread(came.wait, SECONDS)
-    await downloading.stop()
+    await downloads.stop()
     assert not any(isinstance(each, DownloadsInterrupted) for each in told)
     assert caplog.records == []
 

@@ -16,7 +16,10 @@ from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.errors import AuthenticationError, DeliveryCertainty, KeyStoreLockedError, ServerUnreachableError
 from sealyard.model.tasks import Task
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.dialogs.base import BaseDialog, ConfirmDialog, ErrorDialog, ReasonDialog
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.error import ErrorDialog
+from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.formatting import format_clock
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
 from sealyard_tui.screens.base import BaseScreen

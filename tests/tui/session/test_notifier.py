@@ -48,7 +48,7 @@ async def test_what_newly_waits_for_ones_approval_is_told_and_rings(world: World
     rung: list[str] = []
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
-        app.alert = rung.append  # type: ignore[method-assign,assignment]
+        app.notifier._alert = rung.append
         world.put(task("t-new"))
         await until(pilot, lambda: "A task waits for your approval" in text_of(app))
         assert rung == ["A task waits for your approval"]
@@ -59,7 +59,7 @@ async def test_a_stream_of_tasks_rings_once_and_the_rest_is_told_together(world:
     rung: list[str] = []
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
-        app.alert = rung.append  # type: ignore[method-assign,assignment]
+        app.notifier._alert = rung.append
         for number in range(5):
             world.put(task(f"t-{number}"))
             await until(pilot, lambda count=number + 2: app.state.awaiting_my_approval == count)  # type: ignore[misc]
@@ -94,7 +94,7 @@ async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(wor
         await until(pilot, lambda: world.listeners > 0)
         world.put(task("t-done", TaskStatus.DONE, name="gateway 1", result=result(ResultState.EXPIRED)))
         world.put(task("t-gone", TaskStatus.DONE, name="gateway 2", result=result(ResultState.GONE)))
-        app.notifier.downloaded(DownloadResult(task_id="t-done", name="gateway 1", error=expired))
+        app.notifier.on_download_result(DownloadResult(task_id="t-done", name="gateway 1", error=expired))
         await until(pilot, lambda: "1 expired: e on the dashboard renews" in text_of(app))
         assert len(app._notifications) == 1
         (told,) = app._notifications

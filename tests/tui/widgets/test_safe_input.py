@@ -14,7 +14,8 @@ from widget_stage import Stage, harmless
 
 import sealyard_tui
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.dialogs.base import ReasonDialog, TypedConfirmDialog
+from sealyard_tui.dialogs.confirm import TypedConfirmDialog
+from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.screens.base import SCREENS
 from sealyard_tui.widgets.safe_input import SafeInput
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
@@ -83,7 +84,7 @@ async def test_a_hostile_paste_into_the_palette_is_not_taken(world: World) -> No
 async def test_a_hostile_reason_is_drawn_harmless_and_kept(world: World) -> None:
     app = make_app(world)
     async with running(app) as pilot:
-        app.push_screen(ReasonDialog("Reason", "Why?", required=True, subject="paste"))
+        app.push_screen(ReasonDialog("Reason", "Why?", required=True, subject="paste", edit=str))
         await until(pilot, lambda: isinstance(app.focused, SafeTextArea))
         seen = await pasted(app, pilot)
         assert SAFE in seen

@@ -17,7 +17,8 @@ from sealyard_tui.formatting import format_clock
 from sealyard_tui.screens.base import SCREENS
 from sealyard_tui.session.messages import ConnectionMode, EngineState
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.widgets.status_bar import ScreenTab, StatusBar, state_summary
+from sealyard_tui.session.state_format import format_status, state_summary
+from sealyard_tui.widgets.status_bar import ScreenTab, StatusBar
 
 STANDING = SessionState(
     profile="dana",
@@ -42,7 +43,11 @@ class Bench(Stage):
         self.gone_to.append(event.place)
 
     def show(self, **changes: object) -> None:
-        self.query_one(StatusBar).show(msgspec.structs.replace(STANDING, **changes))
+        state = msgspec.structs.replace(STANDING, **changes)
+        bar = self.query_one(StatusBar)
+        identity, engine = format_status(state, bar.text_width)
+        details = "\n".join(state_summary(state))
+        bar.show(identity, engine, details=details, counts={"approvals": state.awaiting_my_approval})
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])

@@ -5,20 +5,21 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Callable, Iterator
 from functools import partial
-from typing import TYPE_CHECKING, cast
+from typing import Protocol, cast
 
 from textual.command import DiscoveryHit, Hit, Hits, Provider
 from textual.content import Content
+from textual.message import Message
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.requests import TaskFilter
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
 from sealyard_tui.appearance.active_bindings import ActiveAction, active_actions
+from sealyard_tui.messages import ShowTask, SwitchProfile
 from sealyard_tui.session.messages import EngineState
-
-if TYPE_CHECKING:
-    from sealyard_tui.app import SealyardApp
+from sealyard_tui.session.session import Session
+from sealyard_tui.session.state import SessionState
 
 MAX_TASKS = 50
 ID_SHOWN = 12
@@ -29,8 +30,21 @@ Command = tuple[str, Content, str, Callable[[], object]]
 """What is searched, what is shown after it, a line about it, and what it does."""
 
 
+class _PaletteApp(Protocol):
+    """What the palette reads of the application."""
+
+    session: Session
+    state: SessionState
+
+    def post_message(self, message: Message) -> bool: ...
+
+
 class _LiteralProvider(Provider):
     """Textual's own highlighting takes what it is given for markup; names are foreign."""
+
+    @property
+    def palette_app(self) -> _PaletteApp:
+        return cast("_PaletteApp", self.app)
 
     def match(self, query: str, text: str) -> tuple[float, Content]:
         """How well ``text`` fits, 0 for not at all, and ``text`` with what fits marked."""
@@ -47,10 +61,6 @@ class _Commands(_LiteralProvider):
     @abstractmethod
     def commands(self) -> Iterator[Command]:
         """All of them, as they are now."""
-
-    @property
-    def sealyard(self) -> SealyardApp:
-        return cast("SealyardApp", self.app)
 
     async def discover(self) -> Hits:
         for text, more, about, act in self.commands():
@@ -78,17 +88,22 @@ class BindingCommands(_Commands):
 
 class ProfileCommands(_Commands):
     def commands(self) -> Iterator[Command]:
-        for each in self.sealyard.session.profiles:
-            if each.name != self.sealyard.session.profile.name:
+        for each in self.palette_app.session.profiles:
+            if each.name != self.palette_app.session.profile.name:
                 text = escape_text(f"Be {each.name} ({each.identity})")
-                yield text, Content(""), "Switch to this profile", partial(self.sealyard.switch_profile, each)
+                yield (
+                    text,
+                    Content(""),
+                    "Switch to this profile",
+                    partial(self.palette_app.post_message, SwitchProfile(each)),
+                )
 
 
 class TaskCommands(_LiteralProvider):
     """The engine looks for the text; only what it finds is matched and shown."""
 
     async def search(self, query: str) -> Hits:
-        app = cast("SealyardApp", self.app)
+        app = self.palette_app
         if app.state.engine not in (EngineState.READY, EngineState.READ_ONLY):
             return
         try:
@@ -100,7 +115,7 @@ class TaskCommands(_LiteralProvider):
         for task in page.tasks:
             text = _task_text(task)
             more = Content.styled(f"  {task.status}", "$text-muted")
-            act = partial(app.show_task, task.id)
+            act = partial(app.post_message, ShowTask(task.id))
             score, content = self.match(query, text)
             yield Hit(max(score, LOWEST_SCORE), Content.assemble(content, more), act, text)
 

@@ -1,4 +1,8 @@
-"""What a hidden widget has covered is painted: Textual may forget it."""
+"""Changes to private parts of Textual, each with its upstream issue.
+
+They are written for :data:`TEXTUAL_VERSION`, which is pinned. ``tests/tui/appearance/test_textual_patches.py`` fails if
+the pin moves or if a patch is no longer needed.
+"""
 
 from __future__ import annotations
 
@@ -7,15 +11,30 @@ from functools import lru_cache
 from typing import Any
 
 from textual._compositor import Compositor, CompositorMap
+from textual.app import App, ReturnType
 from textual.cache import LRUCache
 from textual.css.model import RuleSet
 from textual.css.stylesheet import Stylesheet
+from textual.screen import Screen, ScreenResultType
+
+TEXTUAL_VERSION = "8.2.8"
+
+CACHE_SIZE = 1024
+"""More than the number of style sources; a smaller cache, read in a circle, would never hit."""
+
+MAX_THEMES = 4
+"""Themes whose parsed styles are kept, for users who switch back to one."""
+
+Parsed = LRUCache[tuple[Any, ...], list[RuleSet]]
 
 
 class RepaintingCompositor(Compositor):
-    """Where the map of widgets is made anew because somebody asked for a place, and not for a layout, Textual (8.2)
-    keeps no note of what came or went by it: the layout that follows finds nothing changed, and the words of a line
-    that is hidden stay on the screen (https://github.com/Textualize/textual/issues/5056).
+    """Paints what a hidden widget had covered.
+
+    If the widget map is rebuilt because of a query for a region, not by a layout, Textual does not mark the regions of
+    added or removed widgets as dirty. The next layout finds no difference, and a hidden line stays on the screen.
+
+    https://github.com/Textualize/textual/issues/5056
     """
 
     @property
@@ -23,42 +42,72 @@ class RepaintingCompositor(Compositor):
         before = self._full_map
         now = super().full_map
         if now is not before:
-            changed = [(before if each in before else now)[each] for each in before.keys() ^ now.keys()]
-            self._dirty_regions.update(region for each in changed if (region := each.clip.intersection(each.region)))
+            changed = [(before if widget in before else now)[widget] for widget in before.keys() ^ now.keys()]
+            self._dirty_regions.update(
+                region for geometry in changed if (region := geometry.clip.intersection(geometry.region))
+            )
         return now
 
 
-CACHE_SIZE = 1024
-"""More than there are; a smaller cache, read in a circle, would never hit."""
+def use_repainting_compositor(screen: Screen[Any]) -> None:
+    """Give the screen a :class:`RepaintingCompositor`."""
+    screen._compositor = RepaintingCompositor()
 
-MAX_THEMES = 4
-"""How many themes' styles are kept, for whoever goes back to one."""
 
-Parsed = LRUCache[tuple[Any, ...], list[RuleSet]]
+class BatchedScreen(Screen[ScreenResultType]):
+    """Does not render while updates are batched; Textual renders the whole screen then and drops the result.
+
+    Batching was added by https://github.com/Textualize/textual/pull/1832; there is no issue about the rendering.
+    """
+
+    def _compositor_refresh(self) -> None:
+        if not self.app._batch_count:
+            super()._compositor_refresh()
 
 
 class CachedStylesheet(Stylesheet):
-    """Keeps what was parsed with the same variables, thus for the same theme, as long as the process lives."""
+    """Parses each source once per theme and process.
+
+    Textual's cache belongs to one stylesheet, and is cleared with every theme and every new screen: sources were
+    parsed four times before the first paint, and again with each screen.
+
+    https://github.com/Textualize/textual/pull/3575
+    """
 
     def __init__(self, *, variables: dict[str, str] | None = None) -> None:
         super().__init__(variables=variables)
-        self._parse_cache = _parsed_with(self._variables)
+        self._parse_cache = _cache_for(self._variables)
 
     def set_variables(self, variables: dict[str, str]) -> None:
         if variables == self._variables:
             return
-        self._parse_cache = LRUCache(1)  # what is set aside must not be cleared
+        # The base class clears the current cache, which is shared: let it clear another one.
+        self._parse_cache = LRUCache(1)
         super().set_variables(variables)
-        self._parse_cache = _parsed_with(variables)
+        self._parse_cache = _cache_for(variables)
 
     def reparse(self) -> None:
         self.parse()
 
 
-def _parsed_with(variables: Mapping[str, str]) -> Parsed:
+def _cache_for(variables: Mapping[str, str]) -> Parsed:
     return cached_rules(frozenset(variables.items()))
 
 
 @lru_cache(MAX_THEMES)
 def cached_rules(_variables: frozenset[tuple[str, str]]) -> Parsed:
+    """Return the cache of the rules that were parsed with these variables."""
     return LRUCache(CACHE_SIZE)
+
+
+class CrashReportingApp(App[ReturnType]):
+    """Lets the application report its own crash: Textual prints all local variables, secrets included.
+
+    There is no upstream issue; a ``show_locals`` option would replace this.
+    """
+
+    def report_crash(self) -> None:
+        """Report the current exception; called while it is handled."""
+
+    def _fatal_error(self) -> None:
+        self.report_crash()

@@ -28,6 +28,7 @@ from sealyard_tui.dialogs.fields import (
     collect_answers,
 )
 from sealyard_tui.dialogs.picker import FilterPickDialog
+from sealyard_tui.messages import ShowError
 from sealyard_tui.session.hints import app_hint
 
 log = logging.getLogger(__name__)
@@ -256,7 +257,7 @@ class FormDialog(BaseDialog[bool]):
 
     def _show_error(self, error: SealyardError) -> None:
         if not self.is_attached:
-            self.sealyard.show_error(error)
+            self.app.post_message(ShowError(error))
             return
         self._stop()
         advice = app_hint(error)

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import VerticalScroll
 from textual.content import Content
-from textual.screen import Screen
 from textual.widgets import Static
 
-from sealyard_tui.appearance.active_bindings import ActiveAction, active_actions
+from sealyard_tui.appearance.active_bindings import ActiveAction
 from sealyard_tui.dialogs.base import BaseDialog
-from sealyard_tui.screens.base import SCREENS, BaseScreen
-from sealyard_tui.widgets.status_bar import state_summary
 
 GROUP_TITLES = {
     "place": "In every place",
@@ -29,15 +26,6 @@ GROUP_TITLES = {
 
 KEYS_WIDTH = 22
 WORDS_WIDTH = 26
-
-
-def build_help(screen: Screen[Any]) -> HelpScreen:
-    """Of what is seen now: a place, or a dialog over one."""
-    about = getattr(screen, "HELP", "") or ""
-    if not isinstance(screen, BaseScreen):
-        return HelpScreen("this dialog", about, active_actions(screen))
-    about = "\n".join([about, "", *state_summary(screen.state)])
-    return HelpScreen(SCREENS[screen.NAME][1], about, active_actions(screen))
 
 
 class HelpScreen(BaseDialog[None]):

@@ -5,21 +5,24 @@ from __future__ import annotations
 from abc import abstractmethod
 from collections.abc import Coroutine
 from datetime import datetime
-from typing import TYPE_CHECKING, Any, ClassVar, cast
+from typing import Any, ClassVar, Generic
 
-from textual import on
+from textual import getters, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
-from textual.screen import Screen
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
-from sealyard_tui.appearance.textual_patches import RepaintingCompositor
+from sealyard_tui.app_base import BaseApp
+from sealyard_tui.appearance.textual_patches import BatchedScreen, use_repainting_compositor
 from sealyard_tui.appearance.ui_state import ScreenState
+from sealyard_tui.dialogs.base import Answer, BaseDialog
 from sealyard_tui.formatting import format_clock
+from sealyard_tui.messages import ShowScreen
 from sealyard_tui.session.messages import EngineState, EngineUpdate
 from sealyard_tui.session.state import SessionState
+from sealyard_tui.session.state_format import format_status, state_summary
 from sealyard_tui.widgets.download_bar import DownloadBar
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.flash import Flash
@@ -27,9 +30,6 @@ from sealyard_tui.widgets.key_hints import KeyHintBar
 from sealyard_tui.widgets.status_bar import ScreenTab, StatusBar
 from sealyard_tui.widgets.too_small import MIN_HEIGHT, MIN_WIDTH, TooSmall
 from sealyard_tui.widgets.virtual_table import VirtualTable
-
-if TYPE_CHECKING:
-    from sealyard_tui.app import SealyardApp
 
 SCREENS = {
     "dashboard": ("1", "Dashboard"),
@@ -42,8 +42,10 @@ SCREENS = {
 """Key and label of each, in their order."""
 
 
-class BaseScreen(Screen[None]):
+class BaseScreen(BatchedScreen[None]):
     """A main screen. It loads when it is first seen, and again when something changed that it shows."""
+
+    app = getters.app(BaseApp)
 
     NAME: ClassVar[str]
     """Its name in :data:`SCREENS`."""
@@ -59,7 +61,7 @@ class BaseScreen(Screen[None]):
 
     def __init__(self) -> None:
         super().__init__(id=self.NAME)
-        self._compositor = RepaintingCompositor()
+        use_repainting_compositor(self)
         self.loaded_at: datetime | None = None
         self._stale = False
 
@@ -87,29 +89,25 @@ class BaseScreen(Screen[None]):
     # ---- what places use
 
     @property
-    def sealyard(self) -> SealyardApp:
-        return cast("SealyardApp", self.app)
-
-    @property
     def state(self) -> SessionState:
-        return self.sealyard.state
+        return self.app.state
 
     def now(self) -> datetime:
-        return self.sealyard.now()
+        return self.app.now()
 
     async def client(self) -> Client:
         """Waits for the engine; never from a handler, always in :meth:`attempt`."""
-        return await self.sealyard.session.client()
+        return await self.app.session.client()
 
     def run_guarded(
         self, work: Coroutine[Any, Any, None], *, group: str = "act", exclusive: bool = False
     ) -> Worker[None]:
         """Does ``work`` beside the handlers; what goes wrong is shown in a dialog."""
-        return self.sealyard.run_guarded(self, work, group=group, exclusive=exclusive)
+        return self.app.run_guarded(self, work, group=group, exclusive=exclusive)
 
     def run_background(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:
         """As :meth:`attempt`, for what nobody asked for: a lost line is told at the top of the screen alone."""
-        return self.sealyard.run_guarded(self, work, group=group, exclusive=exclusive, reading=True)
+        return self.app.run_guarded(self, work, group=group, exclusive=exclusive, background=True)
 
     def flash(self, text: str, *, warning: bool = False) -> None:
         """``text`` may hold foreign text."""
@@ -118,13 +116,13 @@ class BaseScreen(Screen[None]):
     @property
     def saved_state(self) -> ScreenState:
         """How this place was left: for its first filter and order."""
-        return self.sealyard.appearance.screen_state(self.NAME)
+        return self.app.appearance.screen_state(self.NAME)
 
     def save_state(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002 - its name
         """For the next start. What is typed into a filter bar is remembered without it."""
         was = self.saved_state
         changed = ScreenState(filter=was.filter if filter is None else filter, sort=was.sort if sort is None else sort)
-        self.sealyard.appearance.remember_screen_state(self.NAME, changed)
+        self.app.appearance.remember_screen_state(self.NAME, changed)
 
     def updated_label(self) -> str:
         """``updated 3 s ago``, while the line is lost ``as of 14:02:05``; empty before the first time."""
@@ -145,17 +143,12 @@ class BaseScreen(Screen[None]):
         yield TooSmall()
         yield KeyHintBar()
 
-    def _compositor_refresh(self) -> None:
-        """Textual renders the whole screen even while painting is held back, and throws it away."""
-        if not self.app._batch_count:
-            super()._compositor_refresh()
-
     def on_mount(self) -> None:
-        self.sealyard.engine_updates.subscribe(self, self._on_engine_update)
-        self.sealyard.state_changed.subscribe(self, self._on_state_changed)
-        self.sealyard.identity_changed.subscribe(self, self._on_identity_changed)
-        self.sealyard.download_manager.changed.subscribe(self, self._downloads)
-        self.set_interval(self.sealyard.settings.refresh_interval, self._tick)
+        self.app.engine_updates.subscribe(self, self._on_engine_update)
+        self.app.state_changed.subscribe(self, self._on_state_changed)
+        self.app.identity_changed.subscribe(self, self._on_identity_changed)
+        self.app.downloads_changed.subscribe(self, self._downloads)
+        self.set_interval(self.app.settings.refresh_interval, self._tick)
         self._on_state_changed(self.state)
         self.reload()
 
@@ -183,11 +176,17 @@ class BaseScreen(Screen[None]):
         self.reload()
 
     def _on_state_changed(self, standing: SessionState) -> None:
-        self.query_one(StatusBar).show(standing)
+        self._show_state(standing)
         self.refresh_bindings()
 
+    def _show_state(self, state: SessionState) -> None:
+        bar = self.query_one(StatusBar)
+        identity, engine = format_status(state, bar.text_width)
+        details = "\n".join(state_summary(state))
+        bar.show(identity, engine, details=details, counts={"approvals": state.awaiting_my_approval})
+
     def _downloads(self, _: None) -> None:
-        self.query_one(DownloadBar).show(self.sealyard.download_manager.running)
+        self.query_one(DownloadBar).show(self.app.download_manager.running)
 
     def on_screen_resume(self) -> None:
         if self._stale:
@@ -199,11 +198,11 @@ class BaseScreen(Screen[None]):
             self.tick(self.now())
 
     def on_resize(self) -> None:
-        self.query_one(StatusBar).show(self.state)
+        self._show_state(self.state)
 
     @on(ScreenTab.Clicked)
     def _go(self, event: ScreenTab.Clicked) -> None:
-        self.sealyard.action_show_screen(event.place)
+        self.post_message(ShowScreen(event.place))
 
     @on(FilterBar.Changed)
     def _remember_filter(self, event: FilterBar.Changed) -> None:
@@ -234,3 +233,9 @@ class BaseScreen(Screen[None]):
         if action == "filter":
             return bool(self.query(FilterBar))
         return True
+
+
+class ScreenDialog(BaseDialog[Answer], Generic[Answer]):
+    """A dialog of one screen, which uses the services of the application."""
+
+    app = getters.app(BaseApp)

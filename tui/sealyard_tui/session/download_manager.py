@@ -1,97 +1,236 @@
-"""This session's downloads as the places see them: the newest of each, and where results go."""
+"""This session's downloads: runs them on a thread of their own and keeps the latest state of each."""
 
 from __future__ import annotations
 
+import asyncio
+import logging
+from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, NamedTuple
 
-from textual.signal import Signal
+from textual.app import App
 
-from sealyard.client.downloads.events import DownloadEvent, DownloadProgress, DownloadResult, DownloadsInterrupted
+from sealyard.client.downloads.events import (
+    DownloadedFile,
+    DownloadEvent,
+    DownloadProgress,
+    DownloadResult,
+    DownloadsInterrupted,
+    VerifiedBy,
+)
 from sealyard.client.protocol import Client
+from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.access import subject_kind
-from sealyard.model.errors import ServerUnreachableError
+from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import DownloadUpdate
+from sealyard_tui.session.state import SessionState
 
 if TYPE_CHECKING:
-    from sealyard_tui.app import SealyardApp
-    from sealyard_tui.session.download_runner import DownloadRunner
+    from sealyard.client.downloads.downloader import Downloader
+    from sealyard.client.downloads.history import DownloadHistory
+
+log = logging.getLogger(__name__)
+
+DownloadStatus = DownloadProgress | DownloadResult | VerifiedBy
+
+
+class _Worker(NamedTuple):
+    """A downloader, its history, and the thread on which both run."""
+
+    thread: LoopThread
+    downloader: Downloader
+    history: DownloadHistory
 
 
 class DownloadManager:
-    """``folder``: where results go; None where nothing is downloaded. ``known``: by task id. Anew for each person."""
+    """Downloads of one identity at a time.
 
-    def __init__(self, app: SealyardApp, folder: Path | None) -> None:
+    ``folder`` is where results are stored, None if nothing is downloaded. ``by_task`` has the latest event of each
+    download of this session. Events are posted to the application by the thread of the downloads, and come back
+    through :meth:`on_event`.
+    """
+
+    def __init__(
+        self,
+        app: App[Any],
+        folder: Path | None,
+        *,
+        automatic: bool,
+        state: Callable[[], SessionState],
+        on_change: Callable[[], None],
+        on_result: Callable[[DownloadResult], None],
+    ) -> None:
         self.folder = folder
         self.by_task: dict[str, DownloadProgress | DownloadResult] = {}
-        self.changed: Signal[None] = Signal(app, "downloads")
-        self.runner: DownloadRunner | None = None
         self._app = app
+        self._automatic = automatic
+        self._state = state
+        self._on_change = on_change
+        self._on_result = on_result
+        self._worker: _Worker | None = None
+        self._loop: asyncio.Task[None] | None = None
         self._needs_retry = False
+        self._lock = asyncio.Lock()
+        """Held while downloads are started or stopped."""
 
     @property
     def is_automatic(self) -> bool:
-        """Whether results come down without being asked for."""
-        return self.folder is not None and self._app.settings.auto_download and self._app.state.can_write
+        """Whether results are downloaded without being asked for."""
+        return self.folder is not None and self._automatic and self._state().can_write
 
     @property
     def running(self) -> list[DownloadProgress]:
-        return [each for each in self.by_task.values() if isinstance(each, DownloadProgress)]
+        return [event for event in self.by_task.values() if isinstance(event, DownloadProgress)]
+
+    def status(self, task_id: str) -> DownloadStatus | None:
+        """Return what is known of a task's download, from this session or an earlier one."""
+        if (event := self.by_task.get(task_id)) is not None:
+            return event
+        file = self._stored_file(task_id)
+        return file.checked if file is not None else None
+
+    def path(self, task_id: str) -> str | None:
+        """Return the path of a task's downloaded file, None if it was not downloaded."""
+        event = self.by_task.get(task_id)
+        if isinstance(event, DownloadResult) and event.downloaded is not None:
+            return event.downloaded.path
+        file = self._stored_file(task_id)
+        return file.path if file is not None else None
+
+    # ---- start and stop
 
     async def start(self, client: Client) -> None:
-        """Those that were given up while the line was lost are taken up again."""
-        if self.runner is not None and self._needs_retry:
-            self._needs_retry = False
-            await self.runner.restart()
-        if self.folder is None or self.runner is not None:
-            return
-        from sealyard_tui.session.download_runner import DownloadRunner
+        """Start downloading, or retry what failed while the connection was lost.
 
-        self.runner = DownloadRunner(client, self.folder, self._history_path(), self._tell)
-        if warning := await self.runner.start(automatic=self.is_automatic):
-            self._app.notify(escape_text(warning), severity="warning", markup=False)
+        Raises :class:`StorageError`, :class:`UsageError`.
+        """
+        async with self._lock:
+            if self._worker is not None and self._needs_retry:
+                self._needs_retry = False
+                await self._restart_loop()
+            if self.folder is None or self._worker is not None:
+                return
+            self._worker = worker = await self._open(client, self.folder)
+            if self.is_automatic:
+                self._start_loop(worker)
+        if worker.history.warning:
+            self._app.notify(escape_text(worker.history.warning), severity="warning", markup=False)
 
     async def stop(self) -> None:
-        downloading, self.runner = self.runner, None
+        """Stop all transfers; they resume when the manager is started again."""
         self.by_task.clear()
-        self.changed.publish(None)
-        if downloading is not None:
-            await downloading.stop()
+        self._on_change()
+        async with self._lock:
+            worker, self._worker = self._worker, None
+            if worker is not None:
+                await self._stop_loop()
+                await asyncio.to_thread(worker.thread.stop)
+
+    async def _open(self, client: Client, folder: Path) -> _Worker:
+        from sealyard.client.downloads.downloader import Downloader
+        from sealyard.client.downloads.history import DownloadHistory
+
+        path = self._history_path()
+
+        async def open_on_thread() -> tuple[Downloader, DownloadHistory]:
+            history = DownloadHistory(path)
+            return Downloader(client, folder, history), history
+
+        thread = LoopThread("sealyard-downloads")
+        try:
+            return _Worker(thread, *await thread.call(open_on_thread()))
+        except BaseException:
+            await asyncio.to_thread(thread.stop)
+            raise
+
+    def _start_loop(self, worker: _Worker) -> None:
+        self._loop = asyncio.create_task(worker.thread.call(worker.downloader.run(self._post)))
+        self._loop.add_done_callback(self._on_loop_done)
+
+    async def _stop_loop(self) -> None:
+        if self._loop is not None:
+            self._loop.cancel()
+            await asyncio.gather(self._loop, return_exceptions=True)
+
+    async def _restart_loop(self) -> None:
+        if self._loop is not None and self._worker is not None:
+            await self._stop_loop()
+            self._start_loop(self._worker)
+
+    def _on_loop_done(self, loop: asyncio.Task[None]) -> None:
+        """Report a crash, so that users do not wait for downloads that nothing starts any more."""
+        if loop.cancelled() or (error := loop.exception()) is None:
+            return
+        log.critical("automatic downloads crashed", exc_info=error)
+        fault = SealyardError(
+            "Results come down by themselves no more: something went wrong that should not have.",
+            "The log says what it was. Results can still be fetched one by one; a new start fetches all of them.",
+        )
+        self._post(DownloadsInterrupted(error=fault.to_info(), retry_in=None))
+
+    # ---- downloads
+
+    async def download(self, task_id: str, name: str, *, again: bool = False) -> DownloadResult:
+        """Download a result now. Does not raise: an error is part of the result, which is also posted as an event."""
+        worker = self._worker
+        if worker is None:
+            not_yet = ConflictError("The downloads are still being made ready.", "Try again in a moment.")
+            return DownloadResult(task_id=task_id, name=name, error=not_yet.to_info())
+
+        def report(done: int, total: int) -> None:
+            self._post(DownloadProgress(task_id=task_id, name=name, bytes_done=done, bytes_total=total))
+
+        try:
+            file = await worker.thread.call(worker.downloader.download(task_id, progress=report, force=again))
+            result = DownloadResult(task_id=task_id, name=name, downloaded=file)
+        except SealyardError as error:
+            result = DownloadResult(task_id=task_id, name=name, error=error.to_info())
+        self._post(result)
+        return result
+
+    def _post(self, event: DownloadEvent) -> None:
+        """Post the event to the application; called on any thread."""
+        self._app.post_message(DownloadUpdate(event))
 
     def on_event(self, event: DownloadEvent) -> None:
+        """Record an event that was posted."""
         if isinstance(event, DownloadsInterrupted):
-            if event.error.code == ServerUnreachableError.code:
-                # The top of the screen says it.
-                return
-            again = f" Trying again in {event.retry_in:g} s." if event.retry_in is not None else ""
-            self._app.notify(escape_text(error_text(event.error) + again), severity="warning", markup=False)
+            self._warn_interrupted(event)
             return
         if self.by_task.get(event.task_id) == event:
-            # A transfer that was asked for twice tells of its end twice.
+            # A transfer with two waiters reports its end twice.
             return
         self.by_task[event.task_id] = event
-        self.changed.publish(None)
+        self._on_change()
         if isinstance(event, DownloadResult):
             self._on_finished(event)
 
-    def _on_finished(self, outcome: DownloadResult) -> None:
-        lost = outcome.error is not None and outcome.error.code == ServerUnreachableError.code
-        self._needs_retry = self._needs_retry or (lost and outcome.retry_in is None)
-        if not (lost and outcome.retry_in is not None):
-            self._app.notifier.downloaded(outcome)
+    def _warn_interrupted(self, event: DownloadsInterrupted) -> None:
+        if event.error.code == ServerUnreachableError.code:
+            # The status bar shows it.
+            return
+        again = f" Trying again in {event.retry_in:g} s." if event.retry_in is not None else ""
+        self._app.notify(escape_text(error_text(event.error) + again), severity="warning", markup=False)
 
-    def _tell(self, event: DownloadEvent) -> None:
-        """From the thread of the downloads."""
-        self._app.post_message(DownloadUpdate(event))
+    def _on_finished(self, result: DownloadResult) -> None:
+        disconnected = result.error is not None and result.error.code == ServerUnreachableError.code
+        self._needs_retry = self._needs_retry or (disconnected and result.retry_in is None)
+        if not (disconnected and result.retry_in is not None):
+            self._on_result(result)
+
+    # ---- history
+
+    def _stored_file(self, task_id: str) -> DownloadedFile | None:
+        return self._worker.history.get(task_id) if self._worker is not None else None
 
     def _history_path(self) -> Path:
-        """A demo leaves nothing behind in the person's own folders."""
+        """Return the file of the history; that of a demo is stored beside it, not in the user's own directories."""
         from sealyard.client.downloads.history import default_history_path
 
-        standing = self._app.state
-        if standing.demo:
-            name = standing.identity.removeprefix(f"{subject_kind(standing.identity)}:")
-            return Path(standing.location).parent / "state" / f"downloads-{name}.json"
-        return default_history_path(standing.workspace_id, standing.identity)
+        state = self._state()
+        if state.demo:
+            name = state.identity.removeprefix(f"{subject_kind(state.identity)}:")
+            return Path(state.location).parent / "state" / f"downloads-{name}.json"
+        return default_history_path(state.workspace_id, state.identity)

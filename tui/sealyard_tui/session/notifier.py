@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Callable
 from datetime import UTC, datetime, timedelta
 from enum import Enum
-from typing import TYPE_CHECKING
+from typing import Any
+
+from textual.app import App
 
 from sealyard.client.downloads.events import DownloadResult, VerifiedBy
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
@@ -14,9 +17,6 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
-
-if TYPE_CHECKING:
-    from sealyard_tui.app import SealyardApp
 
 BATCH_SECONDS = 1.0
 """What happens to one's tasks within it, as at a start, is told in one notice: each covers what one reads."""
@@ -63,8 +63,20 @@ _MISSED = {ResultExpiredError.code: NotificationKind.EXPIRED, ResultGoneError.co
 class Notifier:
     """Of each change once; what the person did a moment ago on the screen is not told again."""
 
-    def __init__(self, app: SealyardApp) -> None:
+    def __init__(
+        self,
+        app: App[Any],
+        *,
+        state: Callable[[], SessionState],
+        now: Callable[[], datetime],
+        alert: Callable[[str], None],
+        is_download_automatic: Callable[[], bool],
+    ) -> None:
         self._app = app
+        self._state = state
+        self._now = now
+        self._alert = alert
+        self._is_download_automatic = is_download_automatic
         self._told: dict[str, NotificationKind] = {}
         self._waiting: tuple[str, int] = ("", 0)
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
@@ -73,7 +85,7 @@ class Notifier:
 
     def on_engine_update(self, news: EngineUpdate) -> None:
         for event in news.tasks.values():
-            if event.created_by == self._app.state.identity:
+            if event.created_by == self._state().identity:
                 self._hear(event)
 
     def _hear(self, event: TaskChanged) -> None:
@@ -90,7 +102,7 @@ class Notifier:
             return
         identity, known = self._waiting
         more = standing.awaiting_my_approval - known if identity == standing.identity else 0
-        now = self._app.now()
+        now = self._now()
         if more > 0 and now < self._quiet_until:
             return
         self._waiting = (standing.identity, standing.awaiting_my_approval)
@@ -98,9 +110,9 @@ class Notifier:
             self._quiet_until = now + APPROVAL_NOTICE_INTERVAL
             words = "A task waits" if more == 1 else f"{more} tasks wait"
             self._app.notify(f"{words} for your approval: 3 shows the queue.", markup=False)
-            self._app.alert(f"{words} for your approval")
+            self._alert(f"{words} for your approval")
 
-    def downloaded(self, outcome: DownloadResult) -> None:
+    def on_download_result(self, outcome: DownloadResult) -> None:
         happened = _happened(outcome)
         if self._told.get(outcome.task_id) is not happened:
             self._gather(outcome.task_id, happened, outcome.name, outcome)
@@ -141,12 +153,12 @@ class Notifier:
 
     def _say(self, text: str, *, good: bool, title: str = "") -> None:
         self._app.notify(text, title=title, severity="information" if good else "warning", markup=False)
-        self._app.alert(title or text.replace("\n", " "))
+        self._alert(title or text.replace("\n", " "))
 
     def _will_download(self, event: TaskChanged) -> bool:
         """Its arrival will be told."""
         done = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
-        return done and event.kind is not TaskKind.SIGNING and self._app.download_manager.is_automatic
+        return done and event.kind is not TaskKind.SIGNING and self._is_download_automatic()
 
 
 def _happened(outcome: DownloadResult) -> NotificationKind:

@@ -9,10 +9,10 @@ from contextlib import contextmanager
 from datetime import datetime
 from enum import StrEnum
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
-from textual.signal import Signal
+from textual.app import App
 
 from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.client.config.state_file import StateFile, state_path
@@ -31,10 +31,10 @@ from sealyard.model.errors import (
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
 from sealyard_tui.session.messages import WatchFolderUpdate
+from sealyard_tui.session.state import SessionState
 
 if TYPE_CHECKING:
     from sealyard.client.watch_folder.watcher import FolderWatcher
-    from sealyard_tui.app import SealyardApp
 
 log = logging.getLogger(__name__)
 
@@ -148,20 +148,36 @@ class _Override(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WatchFolderManager:
-    """What is watched, how it goes, and what lies there. Begun anew for each person.
+    """The watch folder of the current identity: its settings, state and dropped entries.
 
-    ``error``: why it failed; or why it is off all the same, where the person may not use the configuration.
+    ``error`` tells why watching failed, or why it is off if the user may not use the device configuration.
     """
 
-    def __init__(self, app: SealyardApp) -> None:
-        self.settings = app.settings.watch
+    def __init__(
+        self,
+        app: App[Any],
+        defaults: WatchFolderSettings,
+        *,
+        state: Callable[[], SessionState],
+        now: Callable[[], datetime],
+        alert: Callable[[str], None],
+        download_dir: Path | None,
+        on_change: Callable[[], None],
+    ) -> None:
+        """``defaults``: what the settings file says. ``download_dir``: results stored there are no proposals."""
+        self.settings = defaults
         self.state = WatchState.OFF
         self.error: SealyardError | None = None
-        self.changed: Signal[None] = Signal(app, "watch")
         self._app = app
+        self._defaults = defaults
+        self._session_state = state
+        self._now = now
+        self._alert = alert
+        self._download_dir = download_dir
+        self._on_change = on_change
         self._client: Client | None = None
         self._dropped: dict[str, DropStatus] = {}
-        self._watching: WatchRunner | None = None
+        self._runner: WatchRunner | None = None
         self._new = 0
         self._update_scheduled = False
         self._lock = asyncio.Lock()
@@ -179,7 +195,7 @@ class WatchFolderManager:
         """Watches what the settings say, or what was set up here by this person; what a lost line kept, again."""
         if self._client is not None and isinstance(self.error, ServerUnreachableError):
             await self._start()
-        if self._client is not None or not self._app.state.can_write:
+        if self._client is not None or not self._session_state().can_write:
             return
         self._client = client
         self.settings = await asyncio.to_thread(self._planned)
@@ -193,7 +209,7 @@ class WatchFolderManager:
 
     async def configure(self, plan: WatchFolderSettings) -> None:
         """Watches as ``plan`` says from now on and at the next start; nothing where its folder is empty."""
-        chosen = _Override(settings=plan, over=self._app.settings.watch)
+        chosen = _Override(settings=plan, over=self._defaults)
         await asyncio.to_thread(self._file().update, lambda _: chosen)
         self.settings = plan
         self._dropped.clear()
@@ -227,7 +243,7 @@ class WatchFolderManager:
     def forget(self, name: str) -> None:
         """Takes a drop from the list; the files stay where they are."""
         self._dropped.pop(name, None)
-        self.changed.publish(None)
+        self._on_change()
 
     # ---- beginning and end
 
@@ -235,7 +251,7 @@ class WatchFolderManager:
         async with self._lock:
             await self._stop()
             if not (self.settings.folder and self.settings.device) or self._client is None:
-                self.changed.publish(None)
+                self._on_change()
                 return
             try:
                 await self._require_use(self._client)
@@ -244,54 +260,54 @@ class WatchFolderManager:
                 self.error = error
             except SealyardError as error:
                 self._fail(error)
-        self.changed.publish(None)
+        self._on_change()
 
     async def _watch(self, client: Client) -> None:
-        standing = self._app.state
+        standing = self._session_state()
         watching = WatchRunner(client, self.settings, standing.workspace_id, standing.identity, self._app.post_message)
         try:
-            warning = await watching.start(self._app.download_manager.folder)
+            warning = await watching.start(self._download_dir)
         except BaseException:
             await watching.stop()
             raise
-        self._watching = watching
+        self._runner = watching
         self.state = WatchState.WATCHING
         if warning:
             self._app.notify(escape_text(warning), severity="warning", markup=False)
 
     async def _stop(self) -> None:
-        watching, self._watching = self._watching, None
+        watching, self._runner = self._runner, None
         self.state, self.error = WatchState.OFF, None
         if watching is not None:
             await watching.stop()
 
     async def _require_use(self, client: Client) -> None:
         device = await client.device(self.settings.device)
-        if not self._app.state.is_allowed(Action.USE, device_resource(device.id)):
+        if not self._session_state().is_allowed(Action.USE, device_resource(device.id)):
             raise PermissionDeniedError(f"You may not use {device.name}.", "Ask an administrator for USE on it.")
 
     def _fail(self, error: SealyardError) -> None:
         self.state, self.error = WatchState.FAILED, error
-        self.changed.publish(None)
+        self._on_change()
 
     def _file(self) -> StateFile[_Override]:
-        standing = self._app.state
+        standing = self._session_state()
         return StateFile(state_path("watch-plan", standing.workspace_id, standing.identity), _Override())
 
     def _planned(self) -> WatchFolderSettings:
-        chosen, settings = self._file().read(), self._app.settings.watch
+        chosen, settings = self._file().read(), self._defaults
         return chosen.settings if chosen.over == settings else settings
 
     # ---- offers
 
     def _note(self, name: str, event: WatchEvent) -> None:
-        self._dropped[name] = DropStatus(name=name, at=self._app.now(), event=event)
-        self.changed.publish(None)
+        self._dropped[name] = DropStatus(name=name, at=self._now(), event=event)
+        self._on_change()
 
     def _there(self) -> WatchRunner:
-        if self._watching is None:
+        if self._runner is None:
             raise InvalidInputError("The folder is not watched any more.", "Set the watch folder up again (w).")
-        return self._watching
+        return self._runner
 
     @contextmanager
     def _marking(self, offer: PackageProposal) -> Iterator[None]:
@@ -301,7 +317,7 @@ class WatchFolderManager:
         except PERMANENT_ERRORS as error:
             if (dropped := self._dropped.get(offer.name)) is not None and dropped.event == offer:
                 self._dropped[offer.name] = msgspec.structs.replace(dropped, invalid_reason=error.message)
-            self.changed.publish(None)
+            self._on_change()
             raise
 
     def _tell(self) -> None:
@@ -312,4 +328,4 @@ class WatchFolderManager:
             words = f"The watch folder offers {'a package' if new == 1 else f'{new} packages'}."
             if self._app.current_mode != "upload":
                 self._app.notify(words, markup=False)
-            self._app.alert(words)
+            self._alert(words)

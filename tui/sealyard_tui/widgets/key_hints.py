@@ -95,7 +95,7 @@ class KeyHintBar(Widget):
             at += width
         return Content.assemble(*parts)
 
-    async def _on_click(self, event: events.Click) -> None:
+    async def on_click(self, event: events.Click) -> None:
         """As if the key had been pressed."""
         event.stop()
         for place, hint in self._places:

@@ -1,12 +1,12 @@
-"""A table for lists that grow: only the lines in view are ever rendered, and the cursor stays on its row.
+"""A table for long lists: it renders the visible lines only, and keeps the cursor on its row while rows change.
 
-Textual's DataTable measures each cell of each row; at 100,000 rows that is a frozen screen.
+Textual's DataTable measures every cell of every row, which blocks the application for seconds at 100,000 rows.
 """
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic
 
 from rich.segment import Segment
 from textual import events
@@ -19,18 +19,31 @@ from textual.scroll_view import ScrollView
 from textual.strip import Strip
 from textual.style import Style
 
-from sealyard_tui.widgets.columns import Cell, Column, column_widths, fit_cells
-
-Row = TypeVar("Row")
+from sealyard_tui.widgets.columns import Cell, Column, ColumnLayout
+from sealyard_tui.widgets.row_marks import RowMarks
+from sealyard_tui.widgets.row_store import Row, RowStore
 
 SIGN_WIDTH = 2
-"""Cells before the first column: for the cursor, and for a mark."""
+"""Cells before the first column, for the cursor and the mark."""
+
 LOAD_AHEAD_ROWS = 50
-"""Rows before the end at which more are asked for."""
+"""Rows before the end at which more are requested."""
+
+
+class TableMessage(Message):
+    """Base class of the messages of a table."""
+
+    def __init__(self, table: VirtualTable[Any]) -> None:
+        super().__init__()
+        self.table = table
+
+    @property
+    def control(self) -> VirtualTable[Any]:
+        return self.table
 
 
 class VirtualTable(ScrollView, Generic[Row], can_focus=True):
-    """Rows under unique keys. The owner gives rows; ``cells`` says what is seen of one, when it is seen."""
+    """Rows with unique keys. The owner provides the rows; ``cells`` renders a row when it becomes visible."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "virtual-table--head",
@@ -69,53 +82,32 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     ]
 
     cursor: reactive[int] = reactive(0, repaint=False)
-    """The row that is looked at, counted from 0."""
+    """Index of the current row."""
 
-    class RowHighlighted(Message):
-        """The cursor came to another row; ``key`` is None in an empty table."""
+    class RowHighlighted(TableMessage):
+        """The cursor moved to another row; ``key`` is None in an empty table."""
 
         def __init__(self, table: VirtualTable[Any], key: str | None) -> None:
-            super().__init__()
-            self.table = table
+            super().__init__(table)
             self.key = key
 
-        @property
-        def control(self) -> VirtualTable[Any]:
-            return self.table
-
-    class RowActivated(Message):
-        """Enter, or a second click on the row."""
+    class RowActivated(TableMessage):
+        """Enter was pressed on a row, or the row under the cursor was clicked."""
 
         def __init__(self, table: VirtualTable[Any], key: str) -> None:
-            super().__init__()
-            self.table = table
+            super().__init__(table)
             self.key = key
 
-        @property
-        def control(self) -> VirtualTable[Any]:
-            return self.table
+    class MarksChanged(TableMessage):
+        """Rows were marked or unmarked."""
 
-    class MarksChanged(Message):
-        def __init__(self, table: VirtualTable[Any]) -> None:
-            super().__init__()
-            self.table = table
-
-        @property
-        def control(self) -> VirtualTable[Any]:
-            return self.table
-
-    class NearEnd(Message):
-        """Few rows are left below: the owner may bring more with :meth:`extend`."""
+    class NearEnd(TableMessage):
+        """Few rows are left below the cursor: the owner may :meth:`extend` the table."""
 
         def __init__(self, table: VirtualTable[Any], last: bool) -> None:
-            """``last``: the very end was asked for."""
-            super().__init__()
-            self.table = table
+            """``last``: the user wants to go to the very end."""
+            super().__init__(table)
             self.last = last
-
-        @property
-        def control(self) -> VirtualTable[Any]:
-            return self.table
 
     def __init__(
         self,
@@ -129,28 +121,23 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         classes: str | None = None,
     ) -> None:
         super().__init__(id=id, classes=classes)
-        self._columns = tuple(columns)
+        self._column_layout = ColumnLayout(columns)
         self._cells = cells
-        self._key = key
         self._empty = empty
         self._markable = markable
-        self._keys: list[str] = []
-        self._rows: dict[str, Row] = {}
-        self._marks: dict[str, None] = {}
-        self._range_from: str | None = None
+        self._rows = RowStore(key)
+        self._marks = RowMarks()
         self._last_highlighted: str | None = None
-        self._widths_for = (0, 0)
-        self._widths_now: tuple[int, ...] = ()
 
-    # ---- what is in it
+    # ---- rows
 
     @property
     def rows(self) -> list[Row]:
-        """In the order shown."""
-        return [self._rows[key] for key in self._keys]
+        """All rows, in the order shown."""
+        return [self._rows[key] for key in self._rows.keys]
 
     def __len__(self) -> int:
-        return len(self._keys)
+        return len(self._rows)
 
     def __contains__(self, key: object) -> bool:
         return key in self._rows
@@ -158,28 +145,28 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     def row(self, key: str) -> Row | None:
         return self._rows.get(key)
 
-    def row_at(self, place: int) -> Row:
-        return self._rows[self._keys[place]]
+    def row_at(self, index: int) -> Row:
+        return self._rows[self._rows.keys[index]]
 
     def index_of(self, key: str) -> int | None:
-        return self._keys.index(key) if key in self._rows else None
+        return self._rows.index(key)
 
     @property
     def cursor_key(self) -> str | None:
-        return self._keys[self.cursor] if self.cursor < len(self._keys) else None
+        return self._rows.key_at(self.cursor)
 
     @property
     def cursor_row(self) -> Row | None:
-        return self._rows[self._keys[self.cursor]] if self.cursor < len(self._keys) else None
+        return self._rows[key] if (key := self.cursor_key) is not None else None
 
     @property
     def marked_rows(self) -> list[Row]:
-        """The marked rows that are there, in the order of marking."""
+        """The marked rows, in the order of marking."""
         return [self._rows[key] for key in self._marks if key in self._rows]
 
     @property
     def selected_rows(self) -> list[Row]:
-        """What an action is about: the marked rows, else the one under the cursor."""
+        """The rows that an action applies to: the marked ones, else the one under the cursor."""
         row = self.cursor_row
         return self.marked_rows or ([row] if row is not None else [])
 
@@ -188,116 +175,102 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self.refresh()
 
     def replace(self, rows: Iterable[Row]) -> None:
-        """All rows anew; the cursor stays on its row, and where that is gone, at its place."""
+        """Replace all rows. The cursor stays on its row, or at its index if that row is gone."""
         before = self.cursor_key
-        self._rows = {self._key(row): row for row in rows}
-        self._keys = list(self._rows)
-        self._marks = {key: None for key in self._marks if key in self._rows}
+        self._rows.replace(rows)
+        self._marks.keep(self._rows.keys)
         self._restore_cursor(before)
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """More rows at the end; one whose key is there already is renewed in its place."""
+        """Append rows; a row with a known key is updated in its place."""
         before = self.cursor_key
-        for row in rows:
-            key = self._key(row)
-            if key not in self._rows:
-                self._keys.append(key)
-            self._rows[key] = row
+        self._rows.extend(rows)
         self._restore_cursor(before)
 
     def insert_first(self, *rows: Row) -> None:
-        """Before all others, in the order given; one whose key is there already is renewed in its place."""
+        """Insert rows at the start, in their order; a row with a known key is updated in its place."""
         before = self.cursor_key
-        given = {self._key(row): row for row in rows}
-        self._keys[:0] = [key for key in given if key not in self._rows]
-        self._rows.update(given)
+        self._rows.insert_first(rows)
         self._restore_cursor(before)
 
-    def insert(self, place: int, row: Row) -> None:
-        """At ``place`` among the others; one whose key is there already moves to it."""
+    def insert(self, index: int, row: Row) -> None:
+        """Insert a row at an index among the others; a row with a known key is moved there."""
         before = self.cursor_key
-        key = self._key(row)
-        if key in self._rows:
-            self._keys.remove(key)
-        self._keys.insert(place, key)
-        self._rows[key] = row
+        self._rows.insert(index, row)
         self._restore_cursor(before)
 
     def update_row(self, row: Row) -> None:
-        """Another value of a row that is there."""
-        key = self._key(row)
-        if key in self._rows:
-            self._rows[key] = row
+        """Replace the value of a row; does nothing if the row is not in the table."""
+        if self._rows.update(row):
             self.refresh()
 
     def remove_row(self, key: str) -> None:
         if key not in self._rows:
             return
         before = self.cursor_key
-        del self._rows[key]
-        self._keys.remove(key)
-        self._marks.pop(key, None)
+        self._rows.remove(key)
+        self._marks.discard(key)
         self._restore_cursor(before)
 
     def move_cursor_to(self, key: str) -> bool:
-        """Puts the cursor on the row; False where it is not there."""
+        """Move the cursor to a row. Returns False if the row is not in the table."""
         if key not in self._rows:
             return False
-        self._move_to(self._keys.index(key))
+        self._move_to(self._rows.keys.index(key))
         return True
 
     def clear_marks(self) -> bool:
-        """Whether there were any."""
-        had = bool(self._marks)
-        self._marks = {}
-        self._range_from = None
-        if had:
-            self.refresh()
-            self.post_message(self.MarksChanged(self))
-        return had
+        """Unmark all rows. Returns whether any were marked."""
+        had_marks = bool(self._marks)
+        self._marks.clear()
+        if had_marks:
+            self._on_marks_changed()
+        return had_marks
 
     def mark_all(self) -> None:
         if self._markable:
-            self._marks = dict.fromkeys(self._keys)
-            self.refresh()
-            self.post_message(self.MarksChanged(self))
+            self._marks.mark(self._rows.keys)
+            self._on_marks_changed()
+
+    def _on_marks_changed(self) -> None:
+        self.refresh()
+        self.post_message(self.MarksChanged(self))
 
     def _restore_cursor(self, before: str | None) -> None:
-        """After a change of rows: sizes, and the cursor back on the row it was on."""
+        """After a change of rows, update the size and move the cursor back to its row."""
         self._resize()
         if before is not None and before in self._rows:
-            near = self._keys[self.cursor] if self.cursor < len(self._keys) else None
-            index = self.cursor if near == before else self._keys.index(before)
+            index = self.cursor if self.cursor_key == before else self._rows.keys.index(before)
         else:
-            index = max(0, min(self.cursor, len(self._keys) - 1))
+            index = max(0, min(self.cursor, len(self._rows) - 1))
         shift = index - self.cursor
         self.set_reactive(VirtualTable.cursor, index)
         if shift and self.scroll_offset.y > 0:
             self.scroll_to(y=self.scroll_offset.y + shift, animate=False, immediate=True)
         self._show_cursor()
         self.refresh()
-        self._tell_where()
+        self._notify_highlighted()
 
     def _resize(self) -> None:
-        self.virtual_size = Size(self.scrollable_content_region.width, len(self._keys) + 1)
+        self.virtual_size = Size(self.scrollable_content_region.width, len(self._rows) + 1)
 
-    # ---- moving
+    # ---- movement
 
     def _move_to(self, index: int) -> None:
-        self.cursor = max(0, min(index, len(self._keys) - 1))
+        self.cursor = max(0, min(index, len(self._rows) - 1))
         self._show_cursor()
-        if len(self._keys) - self.cursor < LOAD_AHEAD_ROWS:
+        if len(self._rows) - self.cursor < LOAD_AHEAD_ROWS:
             self.post_message(self.NearEnd(self, last=False))
 
     def watch_cursor(self, before: int, now: int) -> None:
-        """Two lines are drawn anew; where the table scrolls too, that draws the others."""
+        """Repaint the two lines; if the table scrolls, scrolling repaints the others."""
         for index in (before, now):
             line = index - self.scroll_offset.y + 1
             if 0 < line <= self._lines_in_view:
                 self.refresh(Region(0, line, self.size.width, 1))
-        self._tell_where()
+        self._notify_highlighted()
 
-    def _tell_where(self) -> None:
+    def _notify_highlighted(self) -> None:
         key = self.cursor_key
         if key != self._last_highlighted:
             self._last_highlighted = key
@@ -327,7 +300,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._move_to(0)
 
     def action_go_last(self) -> None:
-        self._move_to(len(self._keys) - 1)
+        self._move_to(len(self._rows) - 1)
         self.post_message(self.NearEnd(self, last=True))
 
     def action_activate(self) -> None:
@@ -335,39 +308,30 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
             self.post_message(self.RowActivated(self, key))
 
     def action_mark(self) -> None:
-        """Marks or unmarks the row, and goes on to the next."""
+        """Mark or unmark the row, and move to the next one."""
         key = self.cursor_key
         if not self._markable or key is None:
             return
-        if key in self._marks:
-            del self._marks[key]
-        else:
-            self._marks[key] = None
-        self._range_from = key
-        self.post_message(self.MarksChanged(self))
-        self.refresh()
+        self._marks.toggle(key)
+        self._on_marks_changed()
         self._move_to(self.cursor + 1)
 
     def action_mark_range(self) -> None:
-        """From the row marked last to this one."""
+        """Mark the rows from the one marked last to this one."""
         if not self._markable or self.cursor_key is None:
             return
-        start = self._keys.index(self._range_from) if self._range_from in self._rows else self.cursor
-        low, high = sorted((start, self.cursor))
-        self._marks.update(dict.fromkeys(self._keys[low : high + 1]))
-        self._range_from = self.cursor_key
-        self.post_message(self.MarksChanged(self))
-        self.refresh()
+        self._marks.mark_range(self._rows.keys, self.cursor)
+        self._on_marks_changed()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
         return self._markable if action in ("mark", "mark_range") else True
 
-    async def _on_click(self, event: events.Click) -> None:
+    async def on_click(self, event: events.Click) -> None:
         offset = event.get_content_offset(self)
         if offset is None or offset.y == 0:
             return
         index = self.scroll_offset.y + offset.y - 1
-        if not 0 <= index < len(self._keys):
+        if not 0 <= index < len(self._rows):
             return
         again = event.chain > 1 and index == self.cursor
         self._move_to(index)
@@ -380,62 +344,53 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
-        if self._keys and new_value + 2 * self._lines_in_view >= len(self._keys):
+        if len(self._rows) and new_value + 2 * self._lines_in_view >= len(self._rows):
             self.post_message(self.NearEnd(self, last=False))
 
-    # ---- drawing
+    # ---- rendering
 
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
         if y == 0:
             return self._line(self._header_line(width), width, self.get_visual_style("virtual-table--head"))
         index = self.scroll_offset.y + y - 1
-        if index < len(self._keys):
+        if index < len(self._rows):
             return self._row_line(index, width)
         return self._line(self._empty_line(y - 1, width), width, self.visual_style)
 
     def _empty_line(self, line: int, width: int) -> Content:
-        """Below the rows; where there are none, a line of what is said then."""
-        said = [] if self._keys else Content(self._empty).wrap(max(1, width - 2))
-        return Content.assemble(" ", said[line]) if line < len(said) else Content("")
+        """Return a line below the rows; in an empty table, a line of the text for that case."""
+        text = [] if len(self._rows) else Content(self._empty).wrap(max(1, width - 2))
+        return Content.assemble(" ", text[line]) if line < len(text) else Content("")
 
     def _row_line(self, index: int, width: int) -> Strip:
-        key = self._keys[index]
+        key = self._rows.keys[index]
         marked = key in self._marks
         style = self.get_visual_style("virtual-table--marked") if marked else self.visual_style
         at_cursor = index == self.cursor
         if at_cursor:
             style = self._cursor_style()
-        cells = self._cells(self._rows[key])
-        line = Content.assemble(_sign(at_cursor, marked), *fit_cells(self._columns, cells, self._widths(width)))
+        cells = self._column_layout.fit(self._cells(self._rows[key]), width - SIGN_WIDTH, self.size.width)
+        line = Content.assemble(_sign(at_cursor, marked), *cells)
         return self._line(line, width, style)
 
     def _cursor_style(self) -> Style:
-        """Textual leaves `reverse` out of a visual style."""
+        """Add `reverse`, which Textual leaves out of a visual style."""
         name = "virtual-table--cursor"
         return self.get_visual_style(name) + Style(reverse=self.get_component_styles(name).text_style.reverse)
 
     def _header_line(self, width: int) -> Content:
-        heads = [column.title for column in self._columns]
-        return Content.assemble(" " * SIGN_WIDTH, *fit_cells(self._columns, heads, self._widths(width)))
-
-    def _widths(self, width: int) -> tuple[int, ...]:
-        """Of the columns, in cells; set out anew where the table has another width."""
-        asked = (width - SIGN_WIDTH, self.size.width)
-        if self._widths_for != asked:
-            self._widths_for = asked
-            self._widths_now = column_widths(self._columns, *asked)
-        return self._widths_now
+        return Content.assemble(" " * SIGN_WIDTH, *self._column_layout.titles(width - SIGN_WIDTH, self.size.width))
 
     def _line(self, content: Content, width: int, style: Style) -> Strip:
-        """One line as it is. Textual's own way would wrap it, align it and look for links in it, at twice the time."""
+        """Render one line. Textual's own way also wraps, aligns and looks for links, which takes twice as long."""
         parts = content.render(style, end="", parse_style=self._get_style)
         return Strip([Segment(text, each.rich_style) for text, each in parts]).adjust_cell_length(
             width, style.rich_style
         )
 
     def region_of_cursor(self) -> Region:
-        """Where the cursor's row is in the widget, for tests and menus."""
+        """Return the region of the cursor's row in the widget."""
         return Region(0, self.cursor - self.scroll_offset.y + 1, self.size.width, 1)
 
 

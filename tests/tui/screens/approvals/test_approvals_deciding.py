@@ -166,7 +166,8 @@ async def test_rejecting_wants_a_reason(world: World) -> None:
 async def test_a_reason_is_written_in_the_editor_of_ones_own(
     world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("sealyard_tui.dialogs.base.edit_text", lambda app, text: text + "from the editor")
+    monkeypatch.setenv("EDITOR", "vi")
+    monkeypatch.setattr("sealyard_tui.app_base.edit_text", lambda app, command, text: text + "from the editor")
     async with queue(world) as (app, pilot):
         await pilot.press("x")
         await type_in(pilot, "typed, ")

@@ -56,7 +56,7 @@ async def filtered(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
     """As if ``line`` was pasted into the filter."""
     await pilot.press("slash")
     app.screen.query_one(FilterBar).query_one(Input).value = line
-    await until(pilot, lambda: place(app)._line == line)
+    await until(pilot, lambda: place(app)._loader.filter_text == line)
 
 
 def record(world: World, change: AuditAction = AuditAction.CREATED, message: str = "new", **changes: str) -> None:
@@ -220,7 +220,7 @@ async def test_the_form_writes_the_filter_line(world: World) -> None:
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("f", *"se-1", "tab", *"task", "tab", "tab", *"developer", "ctrl+s")
-        await until(pilot, lambda: place(app)._line == "type:task author:developer se-1")
+        await until(pilot, lambda: place(app)._loader.filter_text == "type:task author:developer se-1")
         assert {each.change for each in table(app).rows} == {AuditAction.DOWNLOADED}
 
 

@@ -19,7 +19,7 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.appearance.appearance import Appearance
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import UiStateFile
-from sealyard_tui.dialogs.base import ErrorDialog
+from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.dashboard.screen import DashboardScreen
 from sealyard_tui.screens.dashboard.task_detail import render_task
 
@@ -49,7 +49,7 @@ async def filter_by(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
 
 
 class FakeDownloads:
-    """:class:`sealyard_tui.session.download_runner.DownloadRunner` that answers what it was told to."""
+    """Stands in for the downloader of :class:`~sealyard_tui.session.download_manager.DownloadManager`."""
 
     def __init__(self, app: SealyardApp, folder: Path) -> None:
         self.app = app
@@ -76,14 +76,12 @@ class FakeDownloads:
         self.asked.append(task_id)
         return DownloadResult(task_id=task_id, name=name, downloaded=self.put(task_id))
 
-    async def stop(self) -> None:
-        return None
-
 
 def with_downloads(app: SealyardApp, folder: Path) -> FakeDownloads:
     app.download_manager.folder = folder
     fake = FakeDownloads(app, folder)
-    app.download_manager.runner = fake  # type: ignore[assignment]
+    app.download_manager.download = fake.download  # type: ignore[method-assign]
+    app.download_manager._stored_file = fake.get  # type: ignore[method-assign]
     return fake
 
 
@@ -502,7 +500,7 @@ async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Pat
         app.download_manager.by_task["t-other"] = DownloadProgress(
             task_id="t-other", name="x", bytes_done=43, bytes_total=100
         )
-        app.download_manager.changed.publish(None)
+        app.downloads_changed.publish(None)
         await pilot.pause()
         seen = text_of(app)
         long = size[0] >= 150

@@ -19,7 +19,7 @@ from sealyard.model.requests import DeviceRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.dialogs.base import ConfirmDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.connections import ErrorCallback, StatusCallback

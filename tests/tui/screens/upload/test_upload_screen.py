@@ -21,7 +21,8 @@ from sealyard.model.errors import StorageError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.dialogs.base import ConfirmDialog, ErrorDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen

@@ -14,7 +14,7 @@ from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.client.watch_folder.watcher import FolderWatcher
 from sealyard.model.requests import PackageRequest
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.dialogs.base import ErrorDialog
+from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.upload.dialogs import WatchFolderDialog
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
@@ -76,7 +76,7 @@ async def test_what_is_watched_stands_in_the_title_line(world: World, drop: Path
 async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: World, drop: Path) -> None:
     app = watching_app(world, drop)
     calls: list[str] = []
-    app.alert = calls.append  # type: ignore[method-assign,assignment]
+    app.watch_folder._alert = calls.append
     async with running(app) as pilot:
         await pilot.press("5")
         (drop / "[bold]fw.bin").write_bytes(b"firmware")

@@ -19,7 +19,9 @@ from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.fields import ChoiceLine
 from sealyard_tui.dialogs.form import FormDialog
 from sealyard_tui.screens.welcome import app as welcome_app
-from sealyard_tui.screens.welcome.app import CreateWorkspaceChoice, OpenDemoChoice, StartChoice, WelcomeApp
+from sealyard_tui.screens.welcome import screen as welcome_screen
+from sealyard_tui.screens.welcome.app import WelcomeApp
+from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice, StartChoice
 
 WANTED = CreateWorkspaceChoice(
     folder=Path("/srv/yard"), name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
@@ -29,7 +31,7 @@ WANTED = CreateWorkspaceChoice(
 @pytest.fixture(autouse=True)
 def _no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.PASSPHRASE)
-    monkeypatch.setattr(welcome_app, "current_user_name", lambda: "olga")
+    monkeypatch.setattr(welcome_screen, "current_user_name", lambda: "olga")
 
 
 def text(app: WelcomeApp) -> str:

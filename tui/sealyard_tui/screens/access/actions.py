@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Sequence
-from typing import TYPE_CHECKING, TypeVar
+from collections.abc import Awaitable, Callable, Mapping, Sequence
+from typing import TypeVar
 
 import msgspec
 from textual.content import Content
@@ -13,6 +13,7 @@ from sealyard.model.access import (
     AclRule,
     Action,
     Membership,
+    Subject,
     SubjectKind,
     parse_subject,
     subject_kind,
@@ -22,13 +23,11 @@ from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
-from sealyard_tui.dialogs.base import ConfirmDialog, TypedConfirmDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog, TypedConfirmDialog
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, MultiChoiceField, TextField
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
 from sealyard_tui.screens.access.rows import AccessRow, allowed_actions, removal_impact, resources
-
-if TYPE_CHECKING:
-    from sealyard_tui.screens.access.screen import AccessScreen
+from sealyard_tui.screens.base import BaseScreen
 
 ActionResult = TypeVar("ActionResult")
 
@@ -45,10 +44,21 @@ WARNING_SECONDS = 15
 
 
 class AccessActions:
-    """On the list of a place. Forms keep what was typed into them until it is handed in."""
+    """Changes to users, groups, rules and the policy. Forms keep what was typed until it is submitted."""
 
-    def __init__(self, place: AccessScreen) -> None:
-        self._place = place
+    def __init__(
+        self,
+        screen: BaseScreen,
+        *,
+        names: Callable[[], Mapping[str, str]],
+        subjects: Callable[[], Sequence[Subject]],
+        select_row: Callable[[str], None],
+    ) -> None:
+        """``names`` are those of device configurations by id; ``select_row`` puts the cursor on a row by its key."""
+        self._screen = screen
+        self._names = names
+        self._known_subjects = subjects
+        self._select_row = select_row
         self._drafts: defaultdict[str, FormDraft] = defaultdict(FormDraft)
 
     # ---- people
@@ -71,11 +81,11 @@ class AccessActions:
             about="A person, a group or a machine client. Nobody can do anything before a rule says so.",
             act="Add",
         )
-        self._place.app.push_screen(form)
+        self._screen.app.push_screen(form)
 
     async def _added_subject(self, answers: Answers) -> bool:
         subject = parse_subject(answers.texts["subject"])
-        made = await (await self._place.client()).add_subject(subject, answers.texts["display"])
+        made = await (await self._screen.client()).add_subject(subject, answers.texts["display"])
         acting = "; P acts as them" if subject_kind(made.id) is SubjectKind.USER else ""
         await self._shown(made.id, f"{made.id} is known now: + gives rights{acting}")
         return True
@@ -96,11 +106,11 @@ class AccessActions:
             about="A member has all the rights of its group. Groups can be inside groups.",
             act="Add",
         )
-        self._place.app.push_screen(form)
+        self._screen.app.push_screen(form)
 
     async def _added_member(self, answers: Answers) -> bool:
         group, member = answers.texts["group"], answers.texts["member"]
-        client = await self._place.client()
+        client = await self._screen.client()
         done = await self._confirm_despite_impact(
             lambda confirmed: client.add_member(group, member, confirmed=confirmed)
         )
@@ -113,7 +123,7 @@ class AccessActions:
         """All of them, or groups alone."""
         return tuple(
             (each.id, f"{each.id}  {each.display_name}".rstrip())
-            for each in self._place.known_subjects
+            for each in self._known_subjects()
             if not groups or subject_kind(each.id) is SubjectKind.GROUP
         )
 
@@ -134,7 +144,7 @@ class AccessActions:
                 ChoiceField(
                     name="resource",
                     label="On what",
-                    choices=resources(self._place.names),
+                    choices=resources(self._names()),
                     hint="One device configuration, or all resources of a type",
                 ),
                 ChoiceField(
@@ -149,16 +159,16 @@ class AccessActions:
             act="Allow it",
             notes=self._rule_words,
         )
-        self._place.app.push_screen(form)
+        self._screen.app.push_screen(form)
 
     def _rule_words(self, answers: Answers) -> Content:
         texts = answers.texts
-        on = dict(resources(self._place.names)).get(texts["resource"], "")
+        on = dict(resources(self._names())).get(texts["resource"], "")
         return Content.styled(escape_text(f"{texts['subject']} may {texts['action']} {on}"), "$accent")
 
     async def _added_rule(self, answers: Answers) -> bool:
         texts = answers.texts
-        client = await self._place.client()
+        client = await self._screen.client()
         action = Action(texts["action"])
         done = await self._confirm_despite_impact(
             lambda confirmed: client.add_rule(texts["subject"], texts["resource"], action, confirmed=confirmed)
@@ -173,9 +183,9 @@ class AccessActions:
     async def remove(self, row: AccessRow) -> None:
         heading = "Remove a member" if isinstance(row.item, Membership) else "Remove a rule"
         question = ConfirmDialog(heading, removal_impact(row), yes="Remove", no="Keep")
-        if not await self._place.app.push_screen_wait(question):
+        if not await self._screen.app.push_screen_wait(question):
             return
-        client = await self._place.client()
+        client = await self._screen.client()
         of = row.item
 
         async def remove(confirmed: bool) -> AccessRow:
@@ -195,13 +205,13 @@ class AccessActions:
         except ConfirmationRequiredError as error:
             about = f"{escape_text(error.message)}\n\nTasks that wait there would be marked, and stay waiting."
         dialog = TypedConfirmDialog("A quorum would break", about, CONFIRM_BREAK, act="Do it all the same")
-        typed = await self._place.app.push_screen_wait(dialog)
+        typed = await self._screen.app.push_screen_wait(dialog)
         return await change(True) if typed else None
 
     async def _shown(self, key: str, told: str) -> None:
-        await self._place.load()
-        self._place.select_row(key)
-        self._place.flash(told)
+        await self._screen.load()
+        self._select_row(key)
+        self._screen.flash(told)
 
     # ---- the policy
 
@@ -249,14 +259,14 @@ class AccessActions:
                     for name, label, hint in spans
                 ),
                 one_time,
-                *((trial,) if self._place.state.demo else ()),
+                *((trial,) if self._screen.state.demo else ()),
             ),
             lambda answers: self._set_policy(policy, answers),
             draft=self._drafts["policy"],
             about="For all new tasks. Tasks that are there keep their periods.",
             act="Set it",
         )
-        self._place.app.push_screen(form)
+        self._screen.app.push_screen(form)
 
     async def _set_policy(self, policy: Policy, answers: Answers) -> bool:
         spans = {
@@ -274,10 +284,10 @@ class AccessActions:
             dialog = TypedConfirmDialog(
                 "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, act="Switch it on"
             )
-            typed = await self._place.app.push_screen_wait(dialog)
+            typed = await self._screen.app.push_screen_wait(dialog)
             if not typed:
                 return False
-        client = await self._place.client()
+        client = await self._screen.client()
         await client.set_policy(wanted)
         await self._shown("", "The policy is set")
         if one_time and not policy.require_otp:
@@ -287,7 +297,7 @@ class AccessActions:
     def _warn(self, warnings: Sequence[str]) -> None:
         """Of what follows from a change: nobody may be able to approve yet."""
         for each in warnings:
-            self._place.notify(escape_text(each), severity="warning", timeout=WARNING_SECONDS, markup=False)
+            self._screen.notify(escape_text(each), severity="warning", timeout=WARNING_SECONDS, markup=False)
 
 
 def format_policy(policy: Policy) -> str:

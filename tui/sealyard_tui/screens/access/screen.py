@@ -17,7 +17,7 @@ from sealyard.model.access import Action, Permission, ResourceType, Subject, is_
 from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.requests import AccessControlList
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import TextDialog
+from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.access.actions import AccessActions, format_policy
 from sealyard_tui.screens.access.rows import (
     PERMANENT_RULE_NOTE,
@@ -59,7 +59,7 @@ class SectionTab(Static):
         words = f"{self.section} {count:,}"
         self.update(Content(f"[{words}]" if here else f" {words} "))
 
-    async def _on_click(self, event: events.Click) -> None:
+    async def on_click(self, event: events.Click) -> None:
         event.stop()
         self.post_message(self.Clicked(self.section))
 
@@ -99,7 +99,9 @@ class AccessScreen(BaseScreen):
         self.section = Section.ALL
         self.names: Mapping[str, str] = {}
         """Of device configurations, by id."""
-        self.acts = AccessActions(self)
+        self._actions = AccessActions(
+            self, names=lambda: self.names, subjects=lambda: self.known_subjects, select_row=self.select_row
+        )
         self._access: AccessControlList | None = None
         self._rows: tuple[AccessRow, ...] = ()
         self._loaded = False
@@ -205,25 +207,25 @@ class AccessScreen(BaseScreen):
     # ---- what is done
 
     def action_add_subject(self) -> None:
-        self.acts.add_subject()
+        self._actions.add_subject()
 
     def action_add_rule(self) -> None:
-        self.acts.add_rule(self.row)
+        self._actions.add_rule(self.row)
 
     def action_add_member(self) -> None:
         if not any(each.kind is RowKind.GROUP for each in self._rows):
             self.flash("There is no group yet: n adds one, as GROUP:owners", warning=True)
             return
-        self.acts.add_member(self.row)
+        self._actions.add_member(self.row)
 
     def action_remove(self) -> None:
         row = self.row
         if row is None:
             return
         if row.permanent:
-            self.sealyard.show_error(PermissionDeniedError("This rule stays.", PERMANENT_RULE_NOTE))
+            self.app.show_error(PermissionDeniedError("This rule stays.", PERMANENT_RULE_NOTE))
             return
-        self.run_guarded(self.acts.remove(row))
+        self.run_guarded(self._actions.remove(row))
 
     def action_policy(self) -> None:
         self.run_guarded(self._policy())
@@ -231,7 +233,7 @@ class AccessScreen(BaseScreen):
     async def _policy(self) -> None:
         policy = await (await self.client()).policy()
         if self._may(Action.UPDATE, ResourceType.POLICY):
-            self.acts.change_policy(policy)
+            self._actions.change_policy(policy)
         else:
             self.app.push_screen(TextDialog("Policy", format_policy(policy)))
 

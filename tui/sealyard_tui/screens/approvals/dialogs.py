@@ -5,16 +5,19 @@ from __future__ import annotations
 from collections.abc import Callable, Sequence
 from typing import Any, ClassVar
 
-from textual import on
+from textual import getters, on
 from textual.app import ComposeResult
 from textual.content import Content
+from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.approval import valid_approvers
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
-from sealyard_tui.dialogs.base import BaseDialog, ReasonDialog, TypedConfirmDialog
+from sealyard_tui.app_base import BaseApp
+from sealyard_tui.dialogs.confirm import TypedConfirmDialog
+from sealyard_tui.dialogs.reason import EditText, ReasonDialog
 from sealyard_tui.formatting import format_fields, task_title
 from sealyard_tui.screens.approvals.row import is_over
 from sealyard_tui.session.messages import EngineUpdate
@@ -30,34 +33,38 @@ TICK_SECONDS = 1.0
 
 
 class TaskWatcher:
-    """While a dialog is open, tells it once of each of its tasks on which nobody can decide any more."""
+    """Notifies an open dialog, once for each of its tasks that can no longer be decided."""
 
-    def __init__(self, dialog: BaseDialog[Any], tasks: Sequence[Task], tell: Callable[[Task, str], None]) -> None:
-        """``tell``: gets the task and safe words."""
-        self._dialog = dialog
+    def __init__(
+        self, dialog: ModalScreen[Any], app: BaseApp, tasks: Sequence[Task], on_closed: Callable[[Task, str], None]
+    ) -> None:
+        """``on_closed`` gets the task and what happened to it, as safe text."""
+        self._app = app
         self._tasks = {each.id: each for each in tasks}
-        self._tell = tell
-        dialog.sealyard.engine_updates.subscribe(dialog, self._heard)
+        self._on_closed = on_closed
+        app.engine_updates.subscribe(dialog, self._on_engine_update)
         dialog.set_interval(TICK_SECONDS, self._check_deadlines)
 
-    def _heard(self, news: EngineUpdate) -> None:
-        for task_id, change in news.tasks.items():
+    def _on_engine_update(self, update: EngineUpdate) -> None:
+        for task_id, change in update.tasks.items():
             if change.status is not TaskStatus.WAITING:
                 self._report(task_id, f"is {change.status} now")
 
     def _check_deadlines(self) -> None:
-        now = self._dialog.sealyard.now()
+        now = self._app.now()
         for task in list(self._tasks.values()):
             if is_over(task, now):
                 self._report(task.id, "waits no more: its approval period is over")
 
     def _report(self, task_id: str, words: str) -> None:
         if (task := self._tasks.pop(task_id, None)) is not None:
-            self._tell(task, f"✗ {task_title(task)} {words}.")
+            self._on_closed(task, f"✗ {task_title(task)} {words}.")
 
 
 class ApproveDialog(TypedConfirmDialog):
     """Repeats what is released; takes a comment besides the word, and a one-time password where one is wanted."""
+
+    app = getters.app(BaseApp)
 
     comments: ClassVar[dict[str, str]] = {}
     """What was typed and not handed in, by task: nothing typed is lost."""
@@ -79,7 +86,7 @@ class ApproveDialog(TypedConfirmDialog):
             yield SafeInput(placeholder="One-time password of your authenticator", id="otp", compact=True)
 
     def on_mount(self) -> None:
-        TaskWatcher(self, list(self._tasks.values()), self._told)
+        TaskWatcher(self, self.app, list(self._tasks.values()), self._told)
 
     @property
     def comment(self) -> str:
@@ -137,16 +144,18 @@ def bulk_approve_dialog(
 class RejectDialog(ReasonDialog):
     """One reason for all of ``tasks``."""
 
-    def __init__(self, tasks: Sequence[Task], *, by: str) -> None:
+    app = getters.app(BaseApp)
+
+    def __init__(self, tasks: Sequence[Task], *, by: str, edit: EditText) -> None:
         names = "\n".join(task_title(each) for each in tasks[:TASKS_SHOWN])
         more = f"\nand {len(tasks) - TASKS_SHOWN} more" if len(tasks) > TASKS_SHOWN else ""
         about = f"{names}{more}\n\nWhoever asked reads the reason. A rejection ends the task and cannot be undone."
         heading = "Reject" if len(tasks) == 1 else f"Reject {_count(tasks)}"
-        super().__init__(heading, about, required=True, subject=_subject(tasks, by))
+        super().__init__(heading, about, required=True, subject=_subject(tasks, by), edit=edit)
         self._tasks = tuple(tasks)
 
     def on_mount(self) -> None:
-        TaskWatcher(self, self._tasks, self._told)
+        TaskWatcher(self, self.app, self._tasks, self._told)
 
     def _told(self, task: Task, words: str) -> None:  # noqa: ARG002 - the watch gives it
         self.query_one(".wrong", Static).update(Content(words))

@@ -1,4 +1,4 @@
-"""The approvals place: what waits for a decision, all that must be seen before it, and the decision itself."""
+"""The approvals screen: the tasks that wait for a decision, the review of each, and the decision itself."""
 
 from __future__ import annotations
 
@@ -17,12 +17,16 @@ from textual.timer import Timer
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, SealyardError
 from sealyard.model.tasks import Task
-from sealyard_tui.dialogs.base import PickDialog, TextDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.formatting import task_title
-from sealyard_tui.screens.approvals.actions import DecisionActions
+from sealyard_tui.screens.approvals.actions import ApprovalActions
 from sealyard_tui.screens.approvals.review import copyable_values, metadata_text
 from sealyard_tui.screens.approvals.review_pane import ReviewPane
 from sealyard_tui.screens.approvals.row import COLUMNS, LOADING, blocked_reason, cells, empty_text
+from sealyard_tui.screens.approvals.task_list import PendingTaskList
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.editor import view_in_pager
 from sealyard_tui.widgets.columns import Cell
@@ -30,15 +34,16 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
-"""Seconds that the cursor rests on a row before its review is read."""
+"""Seconds for which the cursor stays on a row before its review is read."""
 
 MINE, ALL = "mine", "all"
 
 DECISION_ACTIONS = ("approve", "reject")
-"""The acts that decide."""
 
 
-class ApprovalsScreen(DecisionActions):
+class ApprovalsScreen(BaseScreen):
+    """Composes the list, the review and the decisions."""
+
     NAME = "approvals"
     CSS_PATH = "screen.tcss"
     HELP = (
@@ -65,13 +70,15 @@ class ApprovalsScreen(DecisionActions):
 
     def __init__(self) -> None:
         super().__init__()
-        self._rest: Timer | None = None
-        self._might_decide: bool | None = None
+        self._pending = PendingTaskList(self, on_change=self.update_title, load_review=self._load_review)
+        self._actions = ApprovalActions(self, self._pending, lambda: self.review)
+        self._detail_timer: Timer | None = None
+        self._could_decide: bool | None = None
 
-    # ---- the frame
+    # ---- layout
 
     def compose_body(self) -> ComposeResult:
-        self.show_all = self.saved_state.sort == ALL
+        self._pending.show_all = self.saved_state.sort == ALL
         yield FilterBar(self.saved_state.filter, hint="a word of the name, the id or a file")
         with Vertical(id="list", classes="pane"):
             yield VirtualTable[Task](
@@ -80,12 +87,12 @@ class ApprovalsScreen(DecisionActions):
         yield ReviewPane()
 
     def on_mount(self) -> None:
-        self.sealyard.state_changed.subscribe(self, self._rights_changed)
+        self.app.state_changed.subscribe(self, self._on_permissions_changed)
         self.set_focus(self.table)
 
     @property
     def table(self) -> VirtualTable[Task]:
-        return self.query_one("#queue", VirtualTable)
+        return self._pending.table
 
     @property
     def review(self) -> ReviewPane:
@@ -94,6 +101,14 @@ class ApprovalsScreen(DecisionActions):
     def _cells(self, task: Task) -> tuple[Cell, ...]:
         return cells(task, self.state, self.now())
 
+    # ---- load and update
+
+    async def load(self) -> None:
+        await self._pending.load()
+
+    async def apply_update(self, update: EngineUpdate) -> None:
+        await self._pending.apply_update(update)
+
     def tick(self, now: datetime) -> None:
         self.table.refresh()
         self.review.tick(now)
@@ -101,41 +116,45 @@ class ApprovalsScreen(DecisionActions):
         self._update_permissions()
 
     def reset(self) -> None:
-        super().reset()
+        self._pending.reset()
         self.table.set_empty_text(LOADING)
         self.review.clear()
         self.remove_class("-reading")
 
-    def _rights_changed(self, _: SessionState) -> None:
+    def _on_permissions_changed(self, _: SessionState) -> None:
         self.table.refresh()
         self.update_title()
 
-    # ---- what is said about the list
+    @on(VirtualTable.NearEnd)
+    def _near_end(self) -> None:
+        self._pending.load_more()
 
     def update_title(self) -> None:
-        count = f"{len(self.table):,}{'+' if self.next_cursor is not None else ''}"
-        what = "waiting, yours or not" if self.show_all else "waiting for you"
+        pending = self._pending
+        more = pending.next_cursor is not None
+        count = f"{len(self.table):,}{'+' if more else ''}"
+        what = "waiting, yours or not" if pending.show_all else "waiting for you"
         marked = f", {len(self.table.marked_rows)} marked" if self.table.marked_rows else ""
         pane = self.query_one("#list")
         pane.border_title = Content(f"{count} {what}{marked}")
         pane.border_subtitle = Content(self.updated_label())
-        self.query_one(FilterBar).show_count(len(self.table), more=self.next_cursor is not None)
+        self.query_one(FilterBar).show_count(len(self.table), more=more)
         filtered = bool(self.query_one(FilterBar).text)
-        self.table.set_empty_text(empty_text(self.state, everything=self.show_all, filtered=filtered))
+        self.table.set_empty_text(empty_text(self.state, everything=pending.show_all, filtered=filtered))
 
     # ---- the review
 
     @on(VirtualTable.RowHighlighted)
     def _on_cursor_moved(self) -> None:
         self._update_permissions()
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(DETAIL_DELAY, self._on_cursor_idle)
+        if self._detail_timer is not None:
+            self._detail_timer.stop()
+        self._detail_timer = self.set_timer(DETAIL_DELAY, self._on_cursor_idle)
 
     def _on_cursor_idle(self) -> None:
-        self.run_background(self.load_review(), group="review")
+        self.run_background(self._load_review(), group="review")
 
-    async def load_review(self) -> None:
+    async def _load_review(self) -> None:
         client = await self.client()
         task_id = self.table.cursor_key
         if task_id is None:
@@ -144,33 +163,39 @@ class ApprovalsScreen(DecisionActions):
             self._update_permissions()
             return
         try:
-            seen = await client.review(task_id)
+            review = await client.review(task_id)
         except NotFoundError:
-            self.drop(task_id)
+            self._pending.remove(task_id)
             return
         if task_id == self.table.cursor_key:
-            self.review.show(seen, self.now())
+            self.review.show(review, self.now())
             self._update_permissions()
 
     @on(VirtualTable.RowActivated)
-    def _chosen(self) -> None:
+    def _on_row_activated(self) -> None:
         self.add_class("-reading")
         self.set_focus(self.review)
 
     @on(VirtualTable.MarksChanged)
-    def _marked(self) -> None:
+    def _on_marks_changed(self) -> None:
         self.update_title()
         self._update_permissions()
 
     @on(FilterBar.Changed)
-    def _filtered(self, event: FilterBar.Changed) -> None:
+    def _on_filter_changed(self, event: FilterBar.Changed) -> None:
         self.save_state(filter=event.text)
         self.reload()
 
     # ---- keys
 
+    def action_approve(self) -> None:
+        self._actions.approve()
+
+    def action_reject(self) -> None:
+        self._actions.reject()
+
     def action_back(self) -> None:
-        """The review first, then as everywhere."""
+        """Leave the review first, then as on every screen."""
         if self.has_class("-reading"):
             self.remove_class("-reading")
             self.set_focus(self.table)
@@ -181,8 +206,8 @@ class ApprovalsScreen(DecisionActions):
         super().action_back()
 
     def action_toggle_all(self) -> None:
-        self.show_all = not self.show_all
-        self.save_state(sort=ALL if self.show_all else MINE)
+        self._pending.show_all = not self._pending.show_all
+        self.save_state(sort=ALL if self._pending.show_all else MINE)
         self.table.clear_marks()
         self.reload()
 
@@ -200,12 +225,12 @@ class ApprovalsScreen(DecisionActions):
         task = self.table.cursor_row
         if task is None:
             return
-        texts = copyable_values(task)
-        choices = [(what, f"{what}: {text}") for what, text in texts.items()]
+        values = copyable_values(task)
+        choices = [(name, f"{name}: {text}") for name, text in values.items()]
 
-        def picked(what: str | None) -> None:
-            if what is not None:
-                self._copy(texts[what], what)
+        def picked(name: str | None) -> None:
+            if name is not None:
+                self._copy(values[name], name)
 
         self.app.push_screen(PickDialog("Copy", choices), picked)
 
@@ -219,50 +244,52 @@ class ApprovalsScreen(DecisionActions):
             self.app.push_screen(TextDialog(f"JSON of {task_title(task)}", text, suffix=".json"))
 
     def action_pager(self) -> None:
-        seen = self.review.review
-        if seen is None or not seen.metadata:
+        review = self.review.review
+        if review is None or not review.metadata:
             self.flash("There is no metadata to show.", warning=True)
             return
-        if len(seen.metadata) == 1:
-            self._page(0)
+        if len(review.metadata) == 1:
+            self._view_metadata(0)
             return
-        choices = [(str(index), name) for index, (name, _) in enumerate(seen.metadata)]
-        self.app.push_screen(PickDialog("Metadata", choices), self._picked_metadata)
+        choices = [(str(index), name) for index, (name, _) in enumerate(review.metadata)]
+        self.app.push_screen(PickDialog("Metadata", choices), self._on_metadata_picked)
 
-    def _picked_metadata(self, index: str | None) -> None:
+    def _on_metadata_picked(self, index: str | None) -> None:
         if index is not None:
-            self._page(int(index))
+            self._view_metadata(int(index))
 
-    def _page(self, index: int) -> None:
-        seen = self.review.review
-        if seen is None or index >= len(seen.metadata):
+    def _view_metadata(self, index: int) -> None:
+        review = self.review.review
+        if review is None or index >= len(review.metadata):
             return
         try:
-            view_in_pager(self.sealyard, metadata_text(seen, index))
+            view_in_pager(self.app, metadata_text(review, index))
         except SealyardError as error:
-            self.sealyard.show_error(error)
+            self.app.show_error(error)
 
     def on_key(self, event: Key) -> None:
-        """A key that decides says why it does not, where this task is not to be decided."""
+        """Explain why a key that decides does nothing for this task."""
         bound = self.active_bindings.get(event.key)
-        if bound is not None and bound.binding.action in DECISION_ACTIONS and self._may_decide() is None:
-            self.explain_blocked()
+        if bound is not None and bound.binding.action in DECISION_ACTIONS and self._can_decide() is None:
+            self._actions.explain_blocked()
+
+    # ---- permissions
 
     def _update_permissions(self) -> None:
-        """The keys below are drawn anew where other acts are possible, not at every move."""
-        may = self._may_decide()
-        if may is not self._might_decide:
-            self._might_decide = may
+        """Redraw the key hints only when other actions are possible, not at every move of the cursor."""
+        can_decide = self._can_decide()
+        if can_decide is not self._could_decide:
+            self._could_decide = can_decide
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in DECISION_ACTIONS:
-            return self._may_decide()
+            return self._can_decide()
         return super().check_action(action, parameters)
 
-    def _may_decide(self) -> bool | None:
-        """Hidden where one never may, greyed where this task is not to be decided."""
+    def _can_decide(self) -> bool | None:
+        """Return False (hidden) without the permission, None (disabled) if no selected task can be decided."""
         if not self.state.can_write or not any(action is Action.APPROVE for _, action in self.state.rights):
             return False
-        chosen = self.table.selected_rows
-        return True if any(not blocked_reason(each, self.state, self.now()) for each in chosen) else None
+        now = self.now()
+        return any(not blocked_reason(task, self.state, now) for task in self.table.selected_rows) or None

@@ -1,13 +1,10 @@
-"""The list of what waits: read page by page, and kept up to date a few reads a second at most."""
+"""The tasks that wait for approval: loaded page by page, and kept up to date with few reads."""
 
 from __future__ import annotations
 
 import asyncio
-from abc import abstractmethod
-from collections.abc import Iterable
+from collections.abc import Awaitable, Callable, Iterable
 from datetime import datetime
-
-from textual import on
 
 from sealyard.client.protocol import Client
 from sealyard.model.errors import NotFoundError
@@ -21,174 +18,183 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 PAGE = 200
-MAX_PAGE_SIZE = 1000
+MAX_PAGE = 1000
 MAX_SINGLE_READS = 20
-"""Changed tasks beyond which the list is read anew instead of each of them."""
+"""Changed tasks up to which each is read by its id; beyond, the whole list is reloaded."""
 
 RELOAD_INTERVAL = 0.3
-"""Seconds between two reads of what changed, however many events come."""
+"""Seconds between two reads of what changed, however many events arrive."""
 
 
-class PendingTasksScreen(BaseScreen):
-    """The part of the approvals place that reads; what is seen of it is the place's own."""
+class PendingTaskList:
+    """Keeps the table of a screen in step with the engine.
 
-    def __init__(self) -> None:
-        super().__init__()
+    ``on_change`` is called after each change of the rows, ``load_review`` reads the task under the cursor again.
+    """
+
+    def __init__(
+        self, screen: BaseScreen, *, on_change: Callable[[], None], load_review: Callable[[], Awaitable[None]]
+    ) -> None:
         self.show_all = False
-        """All that waits, not only what waits for this person."""
+        """Show all tasks that wait, not only those that this user can approve."""
         self.decided_in_session: set[str] = set()
-        """Tasks of which the outcome is told already."""
+        """Tasks decided here, whose outcome was reported already."""
         self.next_cursor: str | None = None
-        """Where the list goes on; None at the end."""
-        self._reading_on = False
+        """Where the next page starts; None at the end."""
+        self._screen = screen
+        self._on_change = on_change
+        self._load_review = load_review
+        self._loading_more = False
         self._changed: set[str] = set()
         self._reload_all = False
-        self._reading_changed = False
-        self._shown: TaskFilter | None = None
-        """What the list was read for."""
+        self._loading_changes = False
+        self._loaded_filter: TaskFilter | None = None
 
     @property
-    @abstractmethod
     def table(self) -> VirtualTable[Task]:
-        """What it is made of."""
+        return self._screen.query_one("#queue", VirtualTable)
 
-    @abstractmethod
-    def update_title(self) -> None:
-        """After each change of the list."""
+    @property
+    def _filter_text(self) -> str:
+        return self._screen.query_one(FilterBar).text
 
-    @abstractmethod
-    async def load_review(self) -> None:
-        """What is seen of the task under the cursor is read anew."""
+    def _filter(self) -> TaskFilter:
+        if self.show_all:
+            return TaskFilter(status=TaskStatus.WAITING, text=self._filter_text)
+        return TaskFilter(awaiting_my_approval=True, text=self._filter_text)
+
+    def reset(self) -> None:
+        self.table.clear_marks()
+        self.table.replace(())
+        self.next_cursor = None
+        self._loaded_filter = None
+        self._changed.clear()
+
+    # ---- pages
 
     async def load(self) -> None:
-        """As many as are there already, and at least a page; the cursor stays on its task."""
-        client = await self.client()
-        filters = self._filters()
+        """Load as many tasks as are shown already, at least a page; the cursor stays on its task."""
+        client = await self._screen.client()
+        task_filter = self._filter()
         wanted = max(PAGE, len(self.table))
         tasks: list[Task] = []
         after: str | None = None
         while len(tasks) < wanted:
-            page = await client.tasks(filters, after=after, limit=min(MAX_PAGE_SIZE, wanted - len(tasks)))
+            page = await client.tasks(task_filter, after=after, limit=min(MAX_PAGE, wanted - len(tasks)))
             tasks += page.tasks
             after = page.next
             if after is None:
                 break
-        found = {each.id for each in tasks}
-        before = self.table.rows if filters == self._shown else []
-        overdue = await self._reload_overdue(client, (each for each in before if each.id not in found))
-        if filters != self._filters() or client is not await self.client():
+        loaded_ids = {task.id for task in tasks}
+        before = self.table.rows if task_filter == self._loaded_filter else []
+        overdue = await self._reload_overdue(client, (task for task in before if task.id not in loaded_ids))
+        if await self._is_outdated(client, task_filter):
             return
         self.next_cursor = after
-        self._shown = filters
+        self._loaded_filter = task_filter
         self.table.replace(sorted([*tasks, *overdue], key=_age, reverse=True))
-        self.update_title()
-        await self.load_review()
+        self._on_change()
+        await self._load_review()
 
-    def _filters(self) -> TaskFilter:
-        text = self.query_one(FilterBar).text
-        if self.show_all:
-            return TaskFilter(status=TaskStatus.WAITING, text=text)
-        return TaskFilter(awaiting_my_approval=True, text=text)
+    async def _is_outdated(self, client: Client, task_filter: TaskFilter) -> bool:
+        """Return whether filter or identity changed since a read was started."""
+        return task_filter != self._filter() or client is not await self._screen.client()
 
-    async def _reload_overdue(self, client: Client, gone: Iterable[Task]) -> list[Task]:
-        """Of those that no longer wait for this person, the ones whose period is over: the engine cancels them."""
-        over = [each for each in gone if blocked_reason(each, self.state, self.now()) == TIMED_OUT]
-        read = [await _read(client, each.id) for each in over[:MAX_SINGLE_READS]]
-        return [each for each in read if each is not None and self._matches(each)]
+    async def _reload_overdue(self, client: Client, missing: Iterable[Task]) -> list[Task]:
+        """Return the missing tasks whose approval period has expired: they are shown until the engine cancels them."""
+        state, now = self._screen.state, self._screen.now()
+        overdue = [task for task in missing if blocked_reason(task, state, now) == TIMED_OUT]
+        read = [await _read(client, task.id) for task in overdue[:MAX_SINGLE_READS]]
+        return [task for task in read if task is not None and self._matches(task)]
 
     def _matches(self, task: Task) -> bool:
-        """Whether a task that was read alone stands in the list."""
-        reason = blocked_reason(task, self.state, self.now())
+        """Return whether a task that was read by its id belongs into the list."""
+        reason = blocked_reason(task, self._screen.state, self._screen.now())
         return (
             task.status is TaskStatus.WAITING
             and (self.show_all or reason in ("", TIMED_OUT))
-            and TaskFilter(text=self.query_one(FilterBar).text).matches(task)
+            and TaskFilter(text=self._filter_text).matches(task)
         )
 
-    async def _read_on(self) -> None:
+    def load_more(self) -> None:
+        """Load the next page in the background."""
+        if self.next_cursor is not None and not self._loading_more:
+            self._loading_more = True
+            self._screen.run_background(self._load_next_page(), group="read-on")
+
+    async def _load_next_page(self) -> None:
         try:
-            client = await self.client()
-            filters = self._filters()
-            page = await client.tasks(filters, after=self.next_cursor, limit=MAX_PAGE_SIZE)
-            if filters != self._filters() or client is not await self.client():
+            client = await self._screen.client()
+            task_filter = self._filter()
+            page = await client.tasks(task_filter, after=self.next_cursor, limit=MAX_PAGE)
+            if await self._is_outdated(client, task_filter):
                 return
             self.next_cursor = page.next
             self.table.extend(page.tasks)
-            self.update_title()
+            self._on_change()
         finally:
-            self._reading_on = False
+            self._loading_more = False
 
-    @on(VirtualTable.NearEnd)
-    def _near_end(self) -> None:
-        if self.next_cursor is not None and not self._reading_on:
-            self._reading_on = True
-            self.run_background(self._read_on(), group="read-on")
+    # ---- updates
 
-    async def apply_update(self, news: EngineUpdate) -> None:
-        """What waits no more goes at once; the others that changed are read, a few times a second at most."""
-        self._reload_all = self._reload_all or news.missed_events or bool(news.resources)
-        for task_id, change in news.tasks.items():
+    async def apply_update(self, update: EngineUpdate) -> None:
+        """Remove tasks that no longer wait at once; read the other changed ones, limited in rate."""
+        self._reload_all = self._reload_all or update.missed_events or bool(update.resources)
+        for task_id, change in update.tasks.items():
             if change.status is TaskStatus.WAITING:
                 self._changed.add(task_id)
             else:
                 self._changed.discard(task_id)
                 self._remove_decided(task_id, change.status)
-        if (self._changed or self._reload_all) and not self._reading_changed:
-            await self._read_changed()
+        if (self._changed or self._reload_all) and not self._loading_changes:
+            await self._load_changes()
 
     def _remove_decided(self, task_id: str, status: TaskStatus) -> None:
-        looked_at = self.table.cursor_row
-        if looked_at is not None and looked_at.id == task_id and task_id not in self.decided_in_session:
-            self.flash(f"{task_title(looked_at)} is {status} now", warning=True)
-        self.drop(task_id)
+        current = self.table.cursor_row
+        if current is not None and current.id == task_id and task_id not in self.decided_in_session:
+            self._screen.flash(f"{task_title(current)} is {status} now", warning=True)
+        self.remove(task_id)
 
-    def drop(self, task_id: str) -> None:
+    def remove(self, task_id: str) -> None:
         if task_id in self.table:
             self.table.remove_row(task_id)
-            self.update_title()
+            self._on_change()
 
-    async def _read_changed(self) -> None:
-        self._reading_changed = True
+    async def _load_changes(self) -> None:
+        self._loading_changes = True
         try:
             while self._changed or self._reload_all:
                 changed, self._changed = self._changed, set()
-                anew, self._reload_all = self._reload_all, False
-                if anew or len(changed) > MAX_SINGLE_READS:
+                reload_all, self._reload_all = self._reload_all, False
+                if reload_all or len(changed) > MAX_SINGLE_READS:
                     await self.load()
                 else:
                     for task_id in changed:
                         await self._read_one(task_id)
                 await asyncio.sleep(RELOAD_INTERVAL)
         finally:
-            self._reading_changed = False
+            self._loading_changes = False
 
     async def _read_one(self, task_id: str) -> None:
-        client = await self.client()
+        client = await self._screen.client()
         task = await _read(client, task_id)
-        if client is not await self.client():
+        if client is not await self._screen.client():
             return
         if task is None or not self._matches(task):
-            self.drop(task_id)
+            self.remove(task_id)
             return
         self._put(task)
         if task_id == self.table.cursor_key:
-            await self.load_review()
+            await self._load_review()
 
     def _put(self, task: Task) -> None:
-        """In its place by age; what is older than all that was read so far comes with its page."""
+        """Insert the task by its age. A task older than all loaded ones is skipped: it comes with its page."""
         rows = self.table.rows
         if task.id in self.table:
             self.table.update_row(task)
         elif self.next_cursor is None or not rows or _age(task) > _age(rows[-1]):
             self.table.replace(sorted([*rows, task], key=_age, reverse=True))
-            self.update_title()
-
-    def reset(self) -> None:
-        self.table.clear_marks()
-        self.table.replace(())
-        self.next_cursor = None
-        self._shown = None
-        self._changed.clear()
+            self._on_change()
 
 
 async def _read(client: Client, task_id: str) -> Task | None:

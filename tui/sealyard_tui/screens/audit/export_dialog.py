@@ -19,8 +19,9 @@ from sealyard.client.protocol import Client
 from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import BaseDialog, ConfirmDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.screens.audit.whole_file import AtomicTextFile
+from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.session.hints import error_text
 from sealyard_tui.widgets.safe_input import SafeInput
 
@@ -44,7 +45,7 @@ class FormatButton(RadioButton):
         super().watch_value()
 
 
-class AuditExportDialog(BaseDialog[None]):
+class AuditExportDialog(ScreenDialog[None]):
     heading = "Export the audit log"
     CSS_PATH = "dialogs.tcss"
 
@@ -85,8 +86,8 @@ class AuditExportDialog(BaseDialog[None]):
         self.set_focus(self.query_one("#path"))
 
     def _usual_path(self) -> Path:
-        folder = self.sealyard.download_manager.folder or Path.home()
-        return folder / f"sealyard-audit-{self.sealyard.now().astimezone():%Y-%m-%d}.{self._kind}"
+        folder = self.app.download_manager.folder or Path.home()
+        return folder / f"sealyard-audit-{self.app.now().astimezone():%Y-%m-%d}.{self._kind}"
 
     @on(RadioSet.Changed)
     def _choose(self, event: RadioSet.Changed) -> None:
@@ -117,7 +118,7 @@ class AuditExportDialog(BaseDialog[None]):
             self._show_error("Name a file.")
             return
         self._path = Path(typed).expanduser().absolute()
-        self._work = self.run_worker(self.sealyard.guard(self._check_and_write()), exit_on_error=False)
+        self._work = self.run_worker(self.app.guard(self._check_and_write()), exit_on_error=False)
 
     async def _check_and_write(self) -> None:
         if await asyncio.to_thread(self._path.is_dir):
@@ -130,7 +131,7 @@ class AuditExportDialog(BaseDialog[None]):
         self.query_one(".running .about", Static).update(Content(f"Writing {escape_text(str(self._path))}; Esc stops."))
         self.refresh_bindings()
         try:
-            await self._write(await self.sealyard.session.client(), replace=replace)
+            await self._write(await self.app.session.client(), replace=replace)
         except SealyardError as error:
             self._show_error(error_text(error))
         finally:

@@ -1,8 +1,9 @@
-"""The audit place: the log, newest first, narrowed, looked at in full, copied from, verified and exported."""
+"""The audit screen."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from datetime import datetime
 from typing import ClassVar
 
 from textual import on
@@ -16,7 +17,8 @@ from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError, UsageError
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import PickDialog, TextDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.audit.detail_pane import AuditDetailPane
 from sealyard_tui.screens.audit.entry_format import (
     COLUMNS,
@@ -26,22 +28,32 @@ from sealyard_tui.screens.audit.entry_format import (
     row_cells,
     row_key,
 )
-from sealyard_tui.screens.audit.entry_loader import READING, AuditLoader
+from sealyard_tui.screens.audit.entry_loader import READING, EntryLoader
 from sealyard_tui.screens.audit.filter_syntax import format_filter, split_filter
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.columns import Cell
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
-"""Seconds without a move after which the entry under the cursor is shown in full."""
+"""Seconds for which the cursor stays on an entry before it is shown in full."""
 
-SHOWN = 40
-"""Characters of what can be copied that are seen before."""
+PREVIEW_LENGTH = 40
+"""Characters shown of a value that can be copied."""
+
+ACCESS_DENIED = (
+    "The audit log is not open to you.\n\n"
+    "Ask somebody who manages access in this workspace to give {subject} VIEW on the audit log: + under 6 Access.\n\n"
+    "It opens here by itself then."
+)
 
 HINT = "text  type:TASK resource:TASK:… author:owner change:REFUSED since:2h until:2026-11-01"
 
 
-class AuditScreen(AuditLoader):
+class AuditScreen(BaseScreen):
+    """The log, newest first: filtered, shown in full, copied, verified and exported."""
+
     NAME = "audit"
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#entries"
@@ -66,8 +78,12 @@ class AuditScreen(AuditLoader):
 
     def __init__(self) -> None:
         super().__init__()
+        self._loader = EntryLoader(
+            self, on_change=self.update_title, on_access=self._on_access, show_detail=self.show_detail
+        )
+        self._was_allowed = True
         self._has_entry = False
-        """Whether the cursor is on one."""
+        """Whether the cursor is on an entry."""
         self._detail_timer: Timer | None = None
 
     # ---- the frame
@@ -80,29 +96,71 @@ class AuditScreen(AuditLoader):
         yield Static("", id="state", markup=False)
 
     def _cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
-        return row_cells(entry, self._sealed)
+        return row_cells(entry, self._loader.checkpointed_size)
 
-    # ---- what is shown
+    @property
+    def table(self) -> VirtualTable[AuditEntry]:
+        return self._loader.table
+
+    # ---- load and update
+
+    async def load(self) -> None:
+        await self._loader.load()
+
+    async def apply_update(self, update: EngineUpdate) -> None:
+        if update.durable:
+            await self._loader.catch_up()
+
+    def tick(self, now: datetime) -> None:  # noqa: ARG002 - as in the base class
+        self._loader.poll()
+        self.update_title()
+
+    def reset(self) -> None:
+        self._loader.reset()
+        self.remove_class("-detail")
+        self.show_detail()
+
+    @on(VirtualTable.NearEnd)
+    def _near_end(self, event: VirtualTable.NearEnd) -> None:
+        self._loader.load_more(last=event.last)
+
+    def _on_access(self, subject: str) -> None:
+        allowed = self._loader.allowed
+        if allowed is not self._was_allowed:
+            self._was_allowed = allowed
+            self.set_class(not allowed, "-kept-out")
+            self.refresh_bindings()
+        if not allowed:
+            self.remove_class("-detail")
+            self.query_one("#kept-out", Static).update(Content(ACCESS_DENIED.format(subject=escape_text(subject))))
+
+    # ---- content
 
     def update_title(self) -> None:
-        shown, more = len(self.table), self._next is not None
+        loader = self._loader
+        shown, size = len(self.table), loader.log_size
         bar = self.query_one(FilterBar)
-        if bar.text == self._line:
-            bar.show_count(shown, self._log_size, more=more)
-        parts = [f"{shown:,} of {self._log_size:,} entries" if more or self._line else f"{self._log_size:,} entries"]
-        if self._searching:
-            parts.append("looking for what matches …")
-        if self._goal is not None:
-            parts.append("reading older ones … Esc stops")
-        if unsealed := self._log_size - self._sealed:
-            parts.append(f"{NOT_CHECKPOINTED} {unsealed:,} not yet sealed")
-        parts.append(self.updated_label())
-        text = " · ".join(each for each in parts if each) if self._allowed and self._line is not None else ""
+        if bar.text == loader.filter_text:
+            bar.show_count(shown, size, more=loader.has_more)
+        text = ""
+        if loader.allowed and loader.filter_text is not None:
+            text = " · ".join(part for part in self._title_parts(shown, size) if part)
         self.query_one("#state", Static).update(Content(text), layout=False)
+
+    def _title_parts(self, shown: int, size: int) -> Iterator[str]:
+        loader = self._loader
+        yield f"{shown:,} of {size:,} entries" if loader.has_more or loader.filter_text else f"{size:,} entries"
+        if loader.searching:
+            yield "looking for what matches …"
+        if loader.is_reading_down:
+            yield "reading older ones … Esc stops"
+        if uncovered := size - loader.checkpointed_size:
+            yield f"{NOT_CHECKPOINTED} {uncovered:,} not yet sealed"
+        yield self.updated_label()
 
     @on(VirtualTable.RowHighlighted)
     def _highlighted(self, event: VirtualTable.RowHighlighted) -> None:
-        """A held key moves on at once; the detail follows where it rests."""
+        """Show the detail once the cursor is idle: a held key must not wait for it."""
         if self._detail_timer is not None:
             self._detail_timer.stop()
         self._detail_timer = self.set_timer(DETAIL_DELAY, self.show_detail)
@@ -111,7 +169,7 @@ class AuditScreen(AuditLoader):
             self.refresh_bindings()
 
     def show_detail(self) -> None:
-        self.query_one(AuditDetailPane).show(self.table.cursor_row, self._sealed)
+        self.query_one(AuditDetailPane).show(self.table.cursor_row, self._loader.checkpointed_size)
 
     @on(VirtualTable.RowActivated)
     def _open_detail(self) -> None:
@@ -119,10 +177,9 @@ class AuditScreen(AuditLoader):
         self.set_focus(self.query_one(AuditDetailPane))
 
     def action_back(self) -> None:
-        """One level: the search for older ones, the detail, the filter."""
-        if self._goal is not None:
-            self._goal = None
-            self.update_title()
+        """Stop reading older entries, else close the detail, else clear the filter."""
+        if self._loader.is_reading_down:
+            self._loader.stop_reading_down()
         elif self.has_class("-detail") or self.query_one(AuditDetailPane).has_focus:
             self.remove_class("-detail")
             self.set_focus(self.table)
@@ -144,6 +201,11 @@ class AuditScreen(AuditLoader):
         self.set_filter(format_filter({**before, **parts}))
         self.set_focus(self.table)
         self.reload()
+
+    def set_filter(self, text: str) -> None:
+        """Set the filter without typing; it is applied by :meth:`reload`."""
+        self.query_one(FilterBar).set_text(text)
+        self.save_state(filter=text)
 
     def action_filter_resource(self) -> None:
         if (entry := self.table.cursor_row) is not None:
@@ -206,20 +268,27 @@ class AuditScreen(AuditLoader):
             if error is not None and error.seq is not None:
                 self.show_entry(error.seq)
 
-        self.app.push_screen(AuditVerifyDialog(self._log_size), go)
+        self.app.push_screen(AuditVerifyDialog(self._loader.log_size), go)
+
+    def show_entry(self, seq: int) -> None:
+        """Select an entry, without a filter, however far down it is."""
+        self._loader.select_after_load(seq)
+        self.set_filter("")
+        self.table.focus()
+        self.reload()
 
     def action_export(self) -> None:
         from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
 
-        self.app.push_screen(AuditExportDialog(self._log_size))
+        self.app.push_screen(AuditExportDialog(self._loader.log_size))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("form", "verify", "export", "filter"):
-            return self._allowed
+            return self._loader.allowed
         if action in ("filter_resource", "filter_author", "copy_hash", "copy", "json"):
-            return (self._has_entry or None) if self._allowed else False
+            return (self._has_entry or None) if self._loader.allowed else False
         return super().check_action(action, parameters)
 
 
 def _short(text: str) -> str:
-    return f"{text[:SHOWN]}…" if len(text) > SHOWN else text
+    return f"{text[:PREVIEW_LENGTH]}…" if len(text) > PREVIEW_LENGTH else text

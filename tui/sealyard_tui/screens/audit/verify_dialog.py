@@ -18,8 +18,8 @@ from textual.worker import Worker
 from sealyard.model.audit import AuditReport
 from sealyard.model.errors import AuditVerificationError, SealyardError
 from sealyard.model.safe_text import escape_multiline, escape_text
-from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.formatting import format_fields
+from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.session.hints import app_hint
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
@@ -48,7 +48,7 @@ class _CancelledError(Exception):
     """Ends the work in the engine's thread."""
 
 
-class AuditVerifyDialog(BaseDialog[AuditVerificationError | None]):
+class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
     """Gives the error whose entry is to be shown, else None."""
 
     heading = "Verify the audit log"
@@ -116,11 +116,11 @@ class AuditVerifyDialog(BaseDialog[AuditVerificationError | None]):
     def action_begin(self) -> None:
         self.add_class("-running")
         self.refresh_bindings()
-        self._work = self.run_worker(self.sealyard.guard(self._verify()), exit_on_error=False)
+        self._work = self.run_worker(self.app.guard(self._verify()), exit_on_error=False)
 
     async def _verify(self) -> None:
         checkpoint = _normalize_note(self.query_one(TextArea).text)
-        client = await self.sealyard.session.client()
+        client = await self.app.session.client()
         try:
             report = await client.verify_audit(checkpoint=checkpoint, progress=self._progress)
         except AuditVerificationError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import msgspec
 
@@ -15,14 +14,17 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.results import state_at
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
-from sealyard_tui.dialogs.base import ConfirmDialog, PickDialog, ReasonDialog, TextDialog
+from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.dialogs.reason import ReasonDialog
+from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
+from sealyard_tui.dialogs.text import TextDialog
+from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.file_manager import open_in_file_manager
-
-if TYPE_CHECKING:
-    from sealyard_tui.screens.dashboard.screen import DashboardScreen
+from sealyard_tui.widgets.virtual_table import VirtualTable
 
 _WITHDRAWABLE = (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED)
 
@@ -66,53 +68,64 @@ def artifact_state(result: Result | None, now: datetime) -> ResultState | None:
 
 
 class TaskActions:
-    def __init__(self, place: DashboardScreen) -> None:
-        self._place = place
+    """Actions on the marked tasks of the dashboard, else on the one under the cursor."""
+
+    def __init__(self, screen: BaseScreen) -> None:
+        self._screen = screen
+
+    @property
+    def _table(self) -> VirtualTable[TaskRow]:
+        return self._screen.query_one("#rows", VirtualTable)
+
+    def _downloaded_path(self, task_id: str) -> str | None:
+        return self._screen.app.download_manager.path(task_id)
 
     def available_actions(self, row: TaskRow | None) -> AvailableActions:
-        place = self._place
-        state = artifact_state(row.result, place.now()) if row is not None else None
-        on_disk = row is not None and place.downloaded_path(row.id) is not None
-        return available_actions(row, place.state, state, on_disk=on_disk)
+        screen = self._screen
+        state = artifact_state(row.result, screen.now()) if row is not None else None
+        on_disk = row is not None and self._downloaded_path(row.id) is not None
+        return available_actions(row, screen.state, state, on_disk=on_disk)
 
     def _selected_where(self, may: Callable[[AvailableActions], bool]) -> list[TaskRow]:
-        return [row for row in self._place.table.selected_rows if may(self.available_actions(row))]
+        return [row for row in self._table.selected_rows if may(self.available_actions(row))]
 
     # ---- ending
 
     def withdraw(self) -> None:
         rows = self._selected_where(lambda each: each.withdraw)
         if not rows:
-            self._place.flash("Only your own task that waits or was just approved can be withdrawn.", warning=True)
+            self._screen.flash("Only your own task that waits or was just approved can be withdrawn.", warning=True)
             return
-        self._ask_reason(rows)
+        ask_and_retry(self._screen.app, self._withdrawal(rows), self._screen.run_guarded)
 
-    def _ask_reason(self, rows: Sequence[TaskRow], *, typed: str = "", failed: str = "") -> None:
-        """``typed``: what was handed in before, and ``failed``."""
-        subject = ",".join(row.id for row in rows)
-        about = f"Why is {_named(rows)} withdrawn? It cannot be taken up again."
-        dialog = ReasonDialog("Withdraw", about, required=True, subject=subject)
-        dialog.error_text = failed
+    def _withdrawal(self, rows: Sequence[TaskRow], *, typed: str = "", failure: str = "") -> Attempt[str | None]:
+        """``typed`` and ``failure``: the reason of the attempt before, and why it failed."""
+        dialog = ReasonDialog(
+            "Withdraw",
+            f"Why is {_named(rows)} withdrawn? It cannot be taken up again.",
+            required=True,
+            subject=",".join(row.id for row in rows),
+            edit=self._screen.app.edit_text,
+        )
+        dialog.error_text = failure
         if typed:
             dialog.restore(typed)
 
-        async def withdraw(reason: str) -> None:
+        async def withdraw(reason: str | None) -> Attempt[str | None] | None:
+            assert reason, "the dialog requires a reason"
             failures = await self._each(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
-            lost = [each for each in failures if isinstance(each[1], ServerUnreachableError)]
-            self._show([each for each in failures if each not in lost], len(rows), "withdrawn")
-            if lost:
-                self._ask_reason([row for row, _ in lost], typed=reason, failed=error_text(lost[0][1]))
+            lost = [failure for failure in failures if isinstance(failure[1], ServerUnreachableError)]
+            self._show([failure for failure in failures if failure not in lost], len(rows), "withdrawn")
+            if not lost:
+                return None
+            return self._withdrawal([row for row, _ in lost], typed=reason, failure=error_text(lost[0][1]))
 
-        def decided(reason: str | None) -> None:
-            if reason is not None:
-                self._place.run_guarded(withdraw(reason))
-
-        self._place.app.push_screen(dialog, decided)
+        return Attempt(dialog, withdraw)
 
     def cancel(self) -> None:
         rows = self._selected_where(lambda each: each.cancel)
         if not rows:
-            self._place.flash(
+            self._screen.flash(
                 "Only a task that has not ended can be cancelled, by whoever asked or approves.", warning=True
             )
             return
@@ -125,59 +138,56 @@ class TaskActions:
         more = " What runs ends when its worker has stopped." if running else ""
         question = f"Cancel {_named(rows)}? It cannot be taken up again.{more}"
         dialog = ConfirmDialog("Cancel", question, yes="Cancel it" if len(rows) == 1 else "Cancel them", no="Back")
-        self._place.app.push_screen(dialog, decided)
+        self._screen.app.push_screen(dialog, decided)
 
     # ---- results
 
     def renew(self) -> None:
         rows = self._selected_where(lambda each: each.renew)
         if not rows:
-            self._place.flash("There is no expired link here that could be renewed.", warning=True)
+            self._screen.flash("There is no expired link here that could be renewed.", warning=True)
             return
         self._run_on_all(rows, lambda client, row: client.renew(row.id), "renewed")
 
     def download(self) -> None:
-        place = self._place
+        screen = self._screen
         rows = self._selected_where(lambda each: each.download)
-        states = {row.id: artifact_state(row.result, place.now()) for row in rows}
+        states = {row.id: artifact_state(row.result, screen.now()) for row in rows}
         ready = [row for row in rows if states[row.id] is ResultState.AVAILABLE]
         if not ready:
-            place.flash(_download_blocked_text(set(states.values())), warning=True)
+            screen.flash(_download_blocked_text(set(states.values())), warning=True)
             return
         for row in ready:
-            place.run_guarded(self._fetch(row), group="fetch")
-        place.flash(f"Downloading {_named(ready)}")
+            screen.run_guarded(self._fetch(row), group="fetch")
+        screen.flash(f"Downloading {_named(ready)}")
 
     async def _fetch(self, row: TaskRow) -> None:
-        downloading = self._place.sealyard.download_manager.runner
-        if downloading is None:
-            return
-        outcome = await downloading.download(row.id, row.title)
-        if outcome.downloaded is not None:
-            self._place.flash(f"On disk: {outcome.downloaded.path}")
+        result = await self._screen.app.download_manager.download(row.id, row.title)
+        if result.downloaded is not None:
+            self._screen.flash(f"On disk: {result.downloaded.path}")
 
     def open_folder(self) -> None:
-        row = self._place.table.cursor_row
-        path = self._place.downloaded_path(row.id) if row is not None else None
+        row = self._table.cursor_row
+        path = self._downloaded_path(row.id) if row is not None else None
         if path is None:
-            self._place.flash("The file is not on disk; d downloads it.", warning=True)
+            self._screen.flash("The file is not on disk; d downloads it.", warning=True)
             return
-        self._place.run_guarded(self._open(Path(path).parent))
+        self._screen.run_guarded(self._open(Path(path).parent))
 
     async def _open(self, folder: Path) -> None:
         try:
             await open_in_file_manager(folder)
         except SealyardError as error:
-            self._place.flash(error_text(error), warning=True)
+            self._screen.flash(error_text(error), warning=True)
         else:
-            self._place.flash(f"Opened {folder}")
+            self._screen.flash(f"Opened {folder}")
 
     # ---- looking and copying
 
     def show_json(self) -> None:
         async def show(task: Task) -> None:
             text = msgspec.json.format(msgspec.json.encode(task), indent=2).decode()
-            await self._place.app.push_screen(TextDialog(f"Task {display_name(task)}", text, suffix=".json"))
+            await self._screen.app.push_screen(TextDialog(f"Task {display_name(task)}", text, suffix=".json"))
 
         self._with_task(show)
 
@@ -191,12 +201,12 @@ class TaskActions:
                     self._copy(name, text)
 
             shown = [(name, f"{name}  {text}") for name, text in choices]
-            await self._place.app.push_screen(PickDialog("Copy", shown), picked)
+            await self._screen.app.push_screen(PickDialog("Copy", shown), picked)
 
         self._with_task(offer)
 
     def copy_id(self) -> None:
-        rows = self._place.table.selected_rows
+        rows = self._table.selected_rows
         if rows:
             self._copy("id" if len(rows) == 1 else f"{len(rows)} ids", "\n".join(row.id for row in rows))
 
@@ -206,7 +216,7 @@ class TaskActions:
             ("id", task.id),
             ("name", task.name),
             ("SHA-256", result.sha256 if result is not None else None),
-            ("path", self._place.downloaded_path(task.id)),
+            ("path", self._downloaded_path(task.id)),
             ("link", result.link if result is not None else None),
             ("signature", result.signature if result is not None else None),
             *((f"SHA-256 of input {number}", each.sha256) for number, each in enumerate(task.inputs, 1)),
@@ -214,31 +224,31 @@ class TaskActions:
         return [(name, text) for name, text in pairs if text]
 
     def _copy(self, name: str, text: str) -> None:
-        self._place.app.copy_to_clipboard(text)
-        self._place.flash(f"Copied the {name}")
+        self._screen.app.copy_to_clipboard(text)
+        self._screen.flash(f"Copied the {name}")
 
     # ---- doing
 
     def _with_task(self, act: Callable[[Task], Awaitable[None]]) -> None:
-        row = self._place.table.cursor_row
+        row = self._table.cursor_row
         if row is None:
             return
         task_id = row.id
 
         async def read_and_act() -> None:
-            await act(await (await self._place.client()).task(task_id))
+            await act(await (await self._screen.client()).task(task_id))
 
-        self._place.run_guarded(read_and_act())
+        self._screen.run_guarded(read_and_act())
 
     def _run_on_all(self, rows: Sequence[TaskRow], act: TaskCall, done: str) -> None:
         async def act_and_tell() -> None:
             self._show(await self._each(rows, act, done), len(rows), done)
 
-        self._place.run_guarded(act_and_tell())
+        self._screen.run_guarded(act_and_tell())
 
     async def _each(self, rows: Sequence[TaskRow], act: TaskCall, done: str) -> list[Failure]:
         """What fails keeps none from the others, unless the line is lost: then those after it fail as well."""
-        client = await self._place.client()
+        client = await self._screen.client()
         failures: list[Failure] = []
         for number, row in enumerate(rows):
             try:
@@ -248,16 +258,16 @@ class TaskActions:
                 break
             except SealyardError as error:
                 failures.append((row, error))
-        self._place.table.clear_marks()
+        self._table.clear_marks()
         if count := len(rows) - len(failures):
-            self._place.flash(f"{rows[0].title} {done}" if len(rows) == 1 else f"{count} tasks {done}")
+            self._screen.flash(f"{rows[0].title} {done}" if len(rows) == 1 else f"{count} tasks {done}")
         return failures
 
     def _show(self, failures: Sequence[Failure], asked: int, done: str) -> None:
         """The first, with how many there were."""
         if failures:
             others = f"{len(failures)} of {asked} tasks could not be {done}." if asked > 1 else ""
-            self._place.sealyard.show_error(failures[0][1], detail=others)
+            self._screen.app.show_error(failures[0][1], detail=others)
 
 
 def display_name(task: Task) -> str:

@@ -18,8 +18,8 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ErrorInfo, ResultExpiredError, ResultGoneError, SealyardError
 from sealyard.model.formatting import format_size, format_size_exact, format_time
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.formatting import format_fields, progress_bar
+from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.session.hints import app_hint
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.columns import Cell, Column
@@ -55,7 +55,7 @@ class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
         return self.error is not None and self.error.code == ResultGoneError.code
 
 
-class DownloadsDialog(BaseDialog[str | None]):
+class DownloadsDialog(ScreenDialog[str | None]):
     """Answers with the id of a task that is to be shown."""
 
     heading = "Downloads of this session"
@@ -84,7 +84,7 @@ class DownloadsDialog(BaseDialog[str | None]):
         yield Static("", id="said", markup=False)
 
     def on_mount(self) -> None:
-        self.sealyard.download_manager.changed.subscribe(self, self._changed)
+        self.app.downloads_changed.subscribe(self, self._changed)
         self._changed(None)
         self.set_focus(self.table)
 
@@ -94,8 +94,7 @@ class DownloadsDialog(BaseDialog[str | None]):
 
     def _changed(self, _: None) -> None:
         self.table.replace(
-            DownloadRow(task_id=task_id, known=known)
-            for task_id, known in self.sealyard.download_manager.by_task.items()
+            DownloadRow(task_id=task_id, known=known) for task_id, known in self.app.download_manager.by_task.items()
         )
         self._show_about()
 
@@ -114,7 +113,7 @@ class DownloadsDialog(BaseDialog[str | None]):
         self.query_one("#said", Static).update(Content(escape_text(text)))
 
     def _run_guarded(self, work: Coroutine[Any, Any, None]) -> None:
-        self.run_worker(self.sealyard.guard(work), exit_on_error=False)
+        self.run_worker(self.app.guard(work), exit_on_error=False)
 
     # ---- acts
 
@@ -125,7 +124,7 @@ class DownloadsDialog(BaseDialog[str | None]):
         if row is None:
             return None
         if action == "renew":
-            return (row.expired or None) if self.sealyard.state.can_write else False
+            return (row.expired or None) if self.app.state.can_write else False
         if action == "retry":
             return (row.error is not None and not row.expired and not row.gone) or None
         return row.downloaded is not None or None
@@ -160,15 +159,12 @@ class DownloadsDialog(BaseDialog[str | None]):
             self._run_guarded(self._renew(row))
 
     async def _renew(self, row: DownloadRow) -> None:
-        client = await self.sealyard.session.client()
+        client = await self.app.session.client()
         await client.renew(row.task_id)
         await self._fetch(row)
 
     async def _fetch(self, row: DownloadRow) -> None:
-        downloading = self.sealyard.download_manager.runner
-        if downloading is None:
-            return
-        outcome = await downloading.download(row.task_id, row.known.name)
+        outcome = await self.app.download_manager.download(row.task_id, row.known.name)
         self._say("✓ On disk" if outcome.downloaded is not None else "✗ It did not come down")
 
 

@@ -9,17 +9,16 @@ from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Container
-from textual.content import Content
-from textual.timer import Timer
 
-from sealyard.client.downloads.events import DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.access import Action
-from sealyard.model.errors import NotFoundError, UsageError
+from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import PickDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.messages import ShowScreen
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
 from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
+from sealyard_tui.screens.dashboard.detail_loader import DetailLoader
 from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
 from sealyard_tui.screens.dashboard.filter_syntax import ME, get_field, parse_filter, set_fields
 from sealyard_tui.screens.dashboard.summary import SummaryBar
@@ -27,13 +26,11 @@ from sealyard_tui.screens.dashboard.task_list import TaskListModel
 from sealyard_tui.screens.dashboard.task_pane import TaskPane
 from sealyard_tui.screens.dashboard.task_row import SortOrder, TaskRow
 from sealyard_tui.screens.dashboard.throughput import Throughput
+from sealyard_tui.session.download_manager import DownloadStatus
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
-
-DETAIL_DELAY = 0.12
-"""How long the cursor rests on a row before its detail is read."""
 
 DETAIL_CLASS = "-detail"
 """The class of the screen while the detail was asked for where there is no room for both."""
@@ -88,7 +85,8 @@ class DashboardScreen(BaseScreen):
         super().__init__()
         self._filter_text = ""
         self._tasks_in_all: int | None = None
-        self._looking: Timer | None = None
+        self._renderer = RowRenderer(self.now, self._download_status, self._identity)
+        self._detail = DetailLoader(self, self._renderer)
         self._possible = AvailableActions()
         self._acts = TaskActions(self)
 
@@ -98,7 +96,7 @@ class DashboardScreen(BaseScreen):
         with Container(id="both"):
             yield VirtualTable[TaskRow](
                 COLUMNS,
-                RowRenderer(self.now, self.download_status, lambda: self.state.identity),
+                self._renderer,
                 key=lambda row: row.id,
                 empty="Reading the tasks …",
                 markable=True,
@@ -116,6 +114,12 @@ class DashboardScreen(BaseScreen):
         self.head.show_throughput(self._throughput)
         self.set_focus(self.table)
 
+    def _download_status(self, task_id: str) -> DownloadStatus | None:
+        return self.app.download_manager.status(task_id)
+
+    def _identity(self) -> str:
+        return self.state.identity
+
     @property
     def table(self) -> VirtualTable[TaskRow]:
         return self.query_one("#rows", VirtualTable)
@@ -132,23 +136,6 @@ class DashboardScreen(BaseScreen):
     def filter_bar(self) -> FilterBar:
         return self.query_one(FilterBar)
 
-    def download_status(self, task_id: str) -> DownloadProgress | DownloadResult | VerifiedBy | None:
-        """What is known of a task's download, from this session or an earlier one."""
-        if (known := self.sealyard.download_manager.by_task.get(task_id)) is not None:
-            return known
-        downloading = self.sealyard.download_manager.runner
-        found = downloading.get(task_id) if downloading is not None else None
-        return found.checked if found is not None else None
-
-    def downloaded_path(self, task_id: str) -> str | None:
-        """Where the task's file lies, if it came down."""
-        known = self.sealyard.download_manager.by_task.get(task_id)
-        if isinstance(known, DownloadResult) and known.downloaded is not None:
-            return known.downloaded.path
-        downloading = self.sealyard.download_manager.runner
-        found = downloading.get(task_id) if downloading is not None else None
-        return found.path if found is not None else None
-
     # ---- what is shown
 
     async def load(self) -> None:
@@ -156,8 +143,7 @@ class DashboardScreen(BaseScreen):
         await self._count()
         self.table.set_empty_text(self._why_empty())
         await self._list.load()
-        if self.pane.task_id:
-            await self._read_detail(self.pane.task_id)
+        await self._detail.reload()
 
     def _why_empty(self) -> str:
         if self._filter_text:
@@ -176,16 +162,16 @@ class DashboardScreen(BaseScreen):
         if await self._list.take(news) is not None:
             await self._count()
         if self.pane.task_id in news.tasks:
-            await self._read_detail(self.pane.task_id)
+            await self._detail.reload()
         elif self.pane.task_id in news.progress:
-            self._show_detail_again()
+            self._detail.refresh()
 
     def tick(self, now: datetime) -> None:
         self._throughput.tick(now)
         self.head.show_throughput(self._throughput)
         self.table.refresh()
         self._show_title()
-        self._show_detail_again()
+        self._detail.refresh()
 
     def reset(self) -> None:
         self._list.forget()
@@ -220,7 +206,7 @@ class DashboardScreen(BaseScreen):
     def _downloads(self, nothing: None) -> None:
         super()._downloads(nothing)
         self.table.refresh()
-        self._show_detail_again()
+        self._detail.refresh()
 
     def _on_state_changed(self, standing: SessionState) -> None:
         super()._on_state_changed(standing)
@@ -299,64 +285,22 @@ class DashboardScreen(BaseScreen):
 
     # ---- the detail
 
-    @property
-    def _pane_seen(self) -> bool:
-        return self.pane.display
-
     @on(VirtualTable.RowHighlighted)
     def _on_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
         self._update_actions()
         if event.key is None:
             self.pane.clear()
-        self._schedule_detail()
+        self._detail.schedule()
 
     @on(VirtualTable.RowActivated)
     def _opened(self) -> None:
         self.add_class(DETAIL_CLASS)
         self.call_after_refresh(self.pane.focus)
-        self._load_detail()
+        self._detail.load()
 
     def on_resize(self) -> None:
-        """There may be room for the pane only now."""
-        self.call_after_refresh(self._schedule_detail)
-
-    def _schedule_detail(self) -> None:
-        if self._looking is not None:
-            self._looking.stop()
-        if self._pane_seen and self.pane.task_id != (self.table.cursor_key or ""):
-            self._looking = self.set_timer(DETAIL_DELAY, self._load_detail)
-
-    def _load_detail(self) -> None:
-        if (task_id := self.table.cursor_key) is not None:
-            self.run_background(self._read_detail(task_id), group="detail", exclusive=True)
-
-    async def _read_detail(self, task_id: str) -> None:
-        try:
-            task = await (await self.client()).task(task_id)
-        except NotFoundError:
-            self.pane.clear()
-            return
-        if task_id == self.table.cursor_key:
-            row = self.table.row(task_id)
-            self.pane.show(task, self.now(), live=row.live if row is not None else None, file=self._file_words(task_id))
-
-    def _show_detail_again(self) -> None:
-        """With the time that went by since."""
-        pane = self.pane
-        if pane.task_shown is not None and self._pane_seen:
-            row = self.table.row(pane.task_id)
-            live = row.live if row is not None else None
-            pane.show(pane.task_shown, self.now(), live=live, file=self._file_words(pane.task_id))
-
-    def _file_words(self, task_id: str) -> Content:
-        row = self.table.row(task_id)
-        words = (
-            RowRenderer(self.now, self.download_status, lambda: self.state.identity).mark(row)[1]
-            if row
-            else Content("")
-        )
-        path = self.downloaded_path(task_id)
-        return Content.assemble(words, f"  {escape_text(path)}") if path is not None else words
+        """Load the detail: the pane may fit only now."""
+        self.call_after_refresh(self._detail.schedule)
 
     def action_back(self) -> None:
         if self.has_class(DETAIL_CLASS) or self.pane.has_focus:
@@ -388,7 +332,7 @@ class DashboardScreen(BaseScreen):
         match action:
             case "withdraw" | "cancel" | "renew" if not writable:
                 return False
-            case "download" | "downloads" if self.sealyard.download_manager.folder is None:
+            case "download" | "downloads" if self.app.download_manager.folder is None:
                 return False
             case "new":
                 return writable and any(each is Action.USE for _, each in self.state.rights)
@@ -423,7 +367,7 @@ class DashboardScreen(BaseScreen):
         self._acts.show_json()
 
     def action_new(self) -> None:
-        self.sealyard.action_show_screen("upload")
+        self.post_message(ShowScreen("upload"))
 
     def action_downloads(self) -> None:
         self.app.push_screen(DownloadsDialog(), self._picked_download)

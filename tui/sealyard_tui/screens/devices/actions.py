@@ -4,20 +4,23 @@ from __future__ import annotations
 
 import asyncio
 from collections import defaultdict
+from collections.abc import Awaitable, Callable, Sequence
 from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from textual.content import Content
 
+from sealyard.client.capabilities import Capabilities
 from sealyard.client.downloads.files import safe_file_name, write_unique
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import PickDialog, TypedConfirmDialog
+from sealyard_tui.dialogs.confirm import TypedConfirmDialog
 from sealyard_tui.dialogs.fields import Answers, path_field
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
-from sealyard_tui.screens.devices.format import format_changes, keys_of
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.devices.format import DeviceContext, format_changes, keys_of
 from sealyard_tui.screens.devices.forms import (
     certificate_name,
     create_fields,
@@ -27,59 +30,69 @@ from sealyard_tui.screens.devices.forms import (
 )
 from sealyard_tui.widgets.path_parsing import resolve_path
 
-if TYPE_CHECKING:
-    from sealyard_tui.screens.devices.screen import DevicesScreen
-
 NOTICE_SECONDS = 15
 """A path is read, and perhaps typed elsewhere."""
 
 
 class DeviceActions:
-    """On the configurations of a place. Forms keep what was typed into them until it is handed in."""
+    """Changes to device configurations and their keys. Forms keep what was typed until it is submitted."""
 
-    def __init__(self, place: DevicesScreen) -> None:
-        self._place = place
+    def __init__(
+        self,
+        screen: BaseScreen,
+        *,
+        devices: Callable[[], Sequence[DeviceConfig]],
+        context: Callable[[], DeviceContext],
+        load_capabilities: Callable[[], Awaitable[Capabilities]],
+        show_device: Callable[[str], None],
+        show_busy: Callable[[str], None],
+    ) -> None:
+        """``show_device`` puts the cursor on a configuration; ``show_busy`` shows what is in progress, "" nothing."""
+        self._screen = screen
+        self._devices = devices
+        self._context = context
+        self._load_capabilities = load_capabilities
+        self._show_device = show_device
+        self._show_busy = show_busy
         self._drafts: defaultdict[str, FormDraft] = defaultdict(FormDraft)
 
     # ---- a new one
 
     async def create(self) -> None:
-        place = self._place
         form = FormDialog(
             "New device configuration",
-            create_fields(await place.catalogues(), place.known),
+            create_fields(await self._load_capabilities(), self._context()),
             self._created,
             draft=self._drafts["new"],
             act="Make it",
             doing="Making it and its keys",
         )
-        place.app.push_screen(form)
+        self._screen.app.push_screen(form)
 
     async def _created(self, answers: Answers) -> bool:
-        made = await (await self._place.client()).create_device(to_device_request(answers))
-        await self._place.load()
-        self._place.show_device(made.id)
-        self._place.flash(f"{made.name} is there")
+        made = await (await self._screen.client()).create_device(to_device_request(answers))
+        await self._screen.load()
+        self._show_device(made.id)
+        self._screen.flash(f"{made.name} is there")
         return True
 
     # ---- a new version
 
     async def next_version(self, device: DeviceConfig) -> None:
-        place = self._place
         form = FormDialog(
             f"{escape_text(device.name)}: version {device.version + 1}",
-            update_fields(device, (await place.catalogues()).formats),
+            update_fields(device, (await self._load_capabilities()).formats),
             partial(self._updated, device),
             draft=self._drafts[f"{device.id}/{device.version}"],
             about=f"Tasks that wait or run keep version {device.version}; new ones take the new version.",
             act="Make the version",
             notes=partial(self._preview_changes, device),
         )
-        place.app.push_screen(form)
+        self._screen.app.push_screen(form)
 
     def _preview_changes(self, device: DeviceConfig, answers: Answers) -> Content:
         try:
-            found = format_changes(device, to_device_update(device, answers), self._place.known)
+            found = format_changes(device, to_device_update(device, answers), self._context())
         except UsageError:
             return Content("")
         if not found:
@@ -88,11 +101,11 @@ class DeviceActions:
 
     async def _updated(self, device: DeviceConfig, answers: Answers) -> bool:
         asked = to_device_update(device, answers)
-        if not format_changes(device, asked, self._place.known):
+        if not format_changes(device, asked, self._context()):
             raise UsageError("Nothing would change.", "Change a field, or go back.")
-        made = await (await self._place.client()).update_device(asked)
-        await self._place.load()
-        self._place.flash(f"{made.name} has version {made.version} now")
+        made = await (await self._screen.client()).update_device(asked)
+        await self._screen.load()
+        self._screen.flash(f"{made.name} has version {made.version} now")
         return True
 
     # ---- certificates
@@ -106,16 +119,16 @@ class DeviceActions:
             about="The signing certificates are written as PEM files, to check packages with. Nothing is overwritten.",
             act="Write them",
         )
-        self._place.app.push_screen(form)
+        self._screen.app.push_screen(form)
 
     async def _write_certificates(self, device: DeviceConfig, answers: Answers) -> bool:
         folder = resolve_path(answers.texts["folder"], Path.cwd())
-        found = await (await self._place.client()).device_certificates(device.id)
+        found = await (await self._screen.client()).device_certificates(device.id)
         written = [
             await asyncio.to_thread(write_unique, folder, certificate_name(name), pem.encode()) for name, pem in found
         ]
         told = "\n".join(f"✓ {escape_text(str(each))}" for each in written)
-        self._place.notify(told, title="Certificates", timeout=NOTICE_SECONDS, markup=False)
+        self._screen.notify(told, title="Certificates", timeout=NOTICE_SECONDS, markup=False)
         return True
 
     # ---- the symmetric key
@@ -141,7 +154,7 @@ class DeviceActions:
             act="Go on",
             doing="Writing the key",
         )
-        self._place.app.push_screen(form)
+        self._screen.app.push_screen(form)
 
     async def _exported(self, device: DeviceConfig, answers: Answers) -> bool:
         path = resolve_path(answers.texts["file"], Path.cwd())
@@ -151,9 +164,9 @@ class DeviceActions:
         )
         if not await self._typed("Export the key", about, device.name, "Export it"):
             return False
-        written = await (await self._place.client()).export_device_key(device.id, path, confirmed=True)
+        written = await (await self._screen.client()).export_device_key(device.id, path, confirmed=True)
         told = f"! {escape_text(str(written))} (mode 0600): move it safely, then delete it."
-        self._place.notify(told, title="Key exported", severity="warning", timeout=NOTICE_SECONDS, markup=False)
+        self._screen.notify(told, title="Key exported", severity="warning", timeout=NOTICE_SECONDS, markup=False)
         return True
 
     # ---- rotating
@@ -161,7 +174,7 @@ class DeviceActions:
     async def rotate(self, device: DeviceConfig) -> None:
         uris = dict.fromkeys(each.uri for each in reversed(keys_of(device)))
         choices = [(uri, f"{uri}  {self._used_by(uri)}") for uri in uris]
-        uri = await self._place.app.push_screen_wait(PickDialog("Rotate which key?", choices))
+        uri = await self._screen.app.push_screen_wait(PickDialog("Rotate which key?", choices))
         if uri is None:
             return
         about = (
@@ -173,24 +186,24 @@ class DeviceActions:
             await self._rotate(uri)
 
     async def _rotate(self, uri: str) -> None:
-        self._place.show_busy(f"▸ Making the next version of {uri}…")
+        self._show_busy(f"▸ Making the next version of {uri}…")
         try:
-            key = await (await self._place.client()).rotate_key(uri)
+            key = await (await self._screen.client()).rotate_key(uri)
         finally:
-            self._place.show_busy("")
-        await self._place.load()
-        self._place.flash(f"{key.uri} has version {key.current.version} now")
+            self._show_busy("")
+        await self._screen.load()
+        self._screen.flash(f"{key.uri} has version {key.current.version} now")
 
     def _used_by(self, uri: str) -> str:
-        using = (each.name for each in self._place.devices if uri in (key.uri for key in keys_of(each)))
+        using = (each.name for each in self._devices() if uri in (key.uri for key in keys_of(each)))
         return ", ".join(using)
 
     # ---- parts
 
     async def _typed(self, heading: str, about: str, word: str, act: str) -> bool:
         words = "\n".join(escape_text(line) for line in about.split("\n"))
-        typed = await self._place.app.push_screen_wait(TypedConfirmDialog(heading, words, word, act=act))
+        typed = await self._screen.app.push_screen_wait(TypedConfirmDialog(heading, words, word, act=act))
         return bool(typed)
 
     def _usual_folder(self) -> Path:
-        return self._place.sealyard.download_manager.folder or Path.cwd()
+        return self._screen.app.download_manager.folder or Path.cwd()

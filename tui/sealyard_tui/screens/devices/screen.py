@@ -85,10 +85,17 @@ class DevicesScreen(BaseScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self.known = DeviceContext()
+        self.context = DeviceContext()
         self.shown: DeviceConfig | None = None
         """The version in the detail."""
-        self.acts = DeviceActions(self)
+        self._actions = DeviceActions(
+            self,
+            devices=lambda: self.devices,
+            context=lambda: self.context,
+            load_capabilities=self._load_capabilities,
+            show_device=self.show_device,
+            show_busy=self.show_busy,
+        )
         self._devices: tuple[DeviceConfig, ...] = ()
         self._catalogues: Capabilities | None = None
         self._rest: Timer | None = None
@@ -115,19 +122,19 @@ class DevicesScreen(BaseScreen):
             escape_text(device.format),
             format_duration(device.link_ttl_seconds),
             format_duration(device.retention_seconds),
-            warning_sign(device, self.known, self.now()),
+            warning_sign(device, self.context, self.now()),
         )
 
     # ---- what is there
 
     async def load(self) -> None:
         client = await self.client()
-        self.known = await _load_context(client)
+        self.context = await _load_context(client)
         self._devices = await client.devices()
         self._narrow()
         await self._reload_soon(client)
         # Before a form wants them: keys must not be typed past a form that is still coming.
-        await self.catalogues()
+        await self._load_capabilities()
 
     async def _reload_soon(self, client: Client) -> None:
         """An older version that is looked at stays; the newest gives way to a newer one."""
@@ -145,7 +152,7 @@ class DevicesScreen(BaseScreen):
             await self.load()
 
     def reset(self) -> None:
-        self.known = DeviceContext()
+        self.context = DeviceContext()
         self.shown = None
         self._devices = ()
         self.remove_class("-detail")
@@ -154,7 +161,7 @@ class DevicesScreen(BaseScreen):
         table.replace(())
         self._show_detail()
 
-    async def catalogues(self) -> Capabilities:
+    async def _load_capabilities(self) -> Capabilities:
         if self._catalogues is None:
             self._catalogues = await asyncio.to_thread(load_capabilities)
         return self._catalogues
@@ -172,7 +179,7 @@ class DevicesScreen(BaseScreen):
     def _why_empty(self) -> str:
         if self._devices:
             return "Nothing fits the filter; Esc clears it."
-        if is_allowed(self.known.rights, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
+        if is_allowed(self.context.rights, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
             return "No device configurations yet. n makes the first one."
         return "No device configurations that you may see. Ask an administrator for USE or APPROVE on one."
 
@@ -206,7 +213,7 @@ class DevicesScreen(BaseScreen):
             pane.show(lambda _: Content.styled("What a configuration says is shown here.", "$text-muted"))
         else:
             pane.border_subtitle = Content("[ older  ] newer" if newest.version > 1 else "")
-            pane.show(partial(format_detail, shown, newest.version, self.known, self.now()))
+            pane.show(partial(format_detail, shown, newest.version, self.context, self.now()))
         self.refresh_bindings()
 
     def action_step(self, by: int) -> None:
@@ -235,23 +242,23 @@ class DevicesScreen(BaseScreen):
         line.set_class(bool(text), "-shown")
 
     def action_create(self) -> None:
-        self.run_guarded(self.acts.create())
+        self.run_guarded(self._actions.create())
 
     def action_next_version(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self.acts.next_version(self.latest_version))
+            self.run_guarded(self._actions.next_version(self.latest_version))
 
     def action_certificates(self) -> None:
         if self.latest_version is not None:
-            self.acts.certificates(self.latest_version)
+            self._actions.certificates(self.latest_version)
 
     def action_export(self) -> None:
         if self.latest_version is not None:
-            self.acts.export(self.latest_version)
+            self._actions.export(self.latest_version)
 
     def action_rotate(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self.acts.rotate(self.latest_version))
+            self.run_guarded(self._actions.rotate(self.latest_version))
 
     def action_copy(self) -> None:
         if self.latest_version is not None:

@@ -17,7 +17,8 @@ from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import BaseDialog, PickDialog
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
 from sealyard_tui.screens.upload.format import format_device_choice
 from sealyard_tui.screens.upload.path_input import PathInput

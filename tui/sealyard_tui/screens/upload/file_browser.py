@@ -23,8 +23,8 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.formatting import format_path
+from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
@@ -70,7 +70,7 @@ COLUMNS = (
 )
 
 
-class FileBrowser(BaseDialog[Selection | None]):
+class FileBrowser(ScreenDialog[Selection | None]):
     """Files as firmware by Enter, as metadata by m. It begins in the folder that was chosen from last."""
 
     heading = "Choose files"
@@ -120,7 +120,7 @@ class FileBrowser(BaseDialog[Selection | None]):
     def _go(self, folder: Path | None, come_from: str = "") -> None:
         """None: the last one."""
         reading = self._read(folder, come_from)
-        self.run_worker(self.sealyard.guard(reading), group="read", exclusive=True, exit_on_error=False)
+        self.run_worker(self.app.guard(reading), group="read", exclusive=True, exit_on_error=False)
 
     async def _read(self, folder: Path | None, come_from: str) -> None:
         if folder is None:
@@ -189,7 +189,7 @@ class FileBrowser(BaseDialog[Selection | None]):
         rows = self._marked or ([row] if row is not None and not row.is_folder else [])
         if not rows or folder is None:
             return
-        self.app.run_worker(self.sealyard.guard(run_cancellable(lambda _: _remember(folder))), exit_on_error=False)
+        self.app.run_worker(self.app.guard(run_cancellable(lambda _: _remember(folder))), exit_on_error=False)
         self.dismiss(Selection(paths=tuple(folder / each.name for each in rows), metadata=metadata))
 
     def action_enter_folder(self) -> None:
@@ -241,7 +241,7 @@ class FileBrowser(BaseDialog[Selection | None]):
             self.dismiss(None)
 
     def _rearrange(self) -> None:
-        self.run_worker(self.sealyard.guard(self._arrange()), group="read", exclusive=True, exit_on_error=False)
+        self.run_worker(self.app.guard(self._arrange()), group="read", exclusive=True, exit_on_error=False)
 
     @on(VirtualTable.MarksChanged)
     def _marks_changed(self) -> None:
@@ -270,7 +270,7 @@ class FileBrowser(BaseDialog[Selection | None]):
         self._jump(event.value)
 
     def _jump(self, text: str) -> None:
-        self.run_worker(self.sealyard.guard(self._jump_to(text)), group="jump", exclusive=True, exit_on_error=False)
+        self.run_worker(self.app.guard(self._jump_to(text)), group="jump", exclusive=True, exit_on_error=False)
 
     async def _jump_to(self, text: str) -> None:
         base = self._folder or Path.cwd()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -12,15 +12,13 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, find_checksum
 from sealyard_tui.screens.upload.dialogs import ExpectedChecksumDialog
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
 from sealyard_tui.screens.upload.format import entry_cells, entry_detail, format_totals
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
-
-if TYPE_CHECKING:
-    from sealyard_tui.screens.base import BaseScreen
 
 EMPTY_TEXT = "No files yet: a types or pastes paths, b browses; dropping files onto the terminal works too."
 COLUMNS = (
@@ -81,7 +79,7 @@ class FilesPane(Vertical):
 
     @property
     def _place(self) -> BaseScreen:
-        return cast("BaseScreen", self.screen)
+        return cast(BaseScreen, self.screen)
 
     def show(self, form: UploadForm) -> None:
         self._form = form

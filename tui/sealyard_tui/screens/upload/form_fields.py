@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING, cast
+from typing import cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -16,15 +16,13 @@ from textual.widgets import Button, Input, Static
 
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
 from sealyard_tui.screens.upload.form_model import UploadForm
 from sealyard_tui.screens.upload.format import KINDS, device_label
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.widgets.path_parsing import parse_paths
 from sealyard_tui.widgets.safe_input import SafeInput
-
-if TYPE_CHECKING:
-    from sealyard_tui.screens.base import BaseScreen
 
 
 class UploadFormFields(Vertical):
@@ -117,7 +115,7 @@ class UploadFormFields(Vertical):
             self._set_line("")
             self.post_message(self.Checksums(checksums))
         elif text.strip():
-            cast("BaseScreen", self.screen).run_guarded(self._add_typed_paths(text, typed=typed))
+            cast(BaseScreen, self.screen).run_guarded(self._add_typed_paths(text, typed=typed))
 
     async def _add_typed_paths(self, text: str, *, typed: bool) -> None:
         form, line = self._form, self.path_text

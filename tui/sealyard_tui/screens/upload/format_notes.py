@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
 
+from textual import getters
 from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
@@ -15,11 +15,9 @@ from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
+from sealyard_tui.app_base import BaseApp
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
 from sealyard_tui.session.hints import error_text
-
-if TYPE_CHECKING:
-    from sealyard_tui.app import SealyardApp
 
 
 class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
@@ -35,6 +33,8 @@ class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
 class FormatNotes(Static):
     """Hidden while there is nothing to say. Asks anew only when what the answer hangs on is another."""
 
+    app = getters.app(BaseApp)
+
     class Judged(Message):
         """``warnings`` and ``refusal`` are others now."""
 
@@ -49,7 +49,7 @@ class FormatNotes(Static):
         if question == self._asked:
             return
         self._asked = question
-        asking = cast("SealyardApp", self.app).guard(self._run_check(question))
+        asking = self.app.guard(self._run_check(question))
         self.run_worker(asking, group="judge", exclusive=True, exit_on_error=False)
 
     async def _run_check(self, question: _CheckInput | None) -> None:

@@ -76,7 +76,7 @@ class PathInput(SafeInput):
         self.cursor_position = len(self.value)
         self.post_message(self.Completed(self, completion))
 
-    def _on_paste(self, event: events.Paste) -> None:
+    def on_paste(self, event: events.Paste) -> None:
         """One word is typed text; all else is told of, so that nothing unprintable gets onto the screen."""
         event.stop()
         event.prevent_default()

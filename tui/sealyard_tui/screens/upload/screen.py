@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
-from contextlib import suppress
 from pathlib import Path
 from typing import ClassVar
 
@@ -14,30 +12,27 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Input, Static
 
-from sealyard.client.capabilities import signs_digest
 from sealyard.client.config.settings_loader import WatchFolderSettings
-from sealyard.model.access import Action, device_resource
 from sealyard.model.device_configs import DeviceConfig
-from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import TaskKind
-from sealyard_tui.dialogs.base import ConfirmDialog, PickDialog
+from sealyard.model.tasks import Task, TaskKind
+from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.messages import ShowTask
 from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.upload.actions import Submission, UploadActions
+from sealyard_tui.screens.upload.device_choice import DeviceChoice
 from sealyard_tui.screens.upload.dialogs import WatchFolderDialog
 from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
 from sealyard_tui.screens.upload.files_pane import FilesPane
 from sealyard_tui.screens.upload.form_fields import UploadFormFields
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
-from sealyard_tui.screens.upload.format import KINDS, format_device_choice, format_terms, format_watch_state, summary
+from sealyard_tui.screens.upload.format import KINDS, format_device_choice, format_watch_state
 from sealyard_tui.screens.upload.format_notes import FormatNotes
-from sealyard_tui.screens.upload.upload_queue import UploadQueue
 from sealyard_tui.screens.upload.watch_pane import WatchFolderPane
 from sealyard_tui.session.messages import EngineState, EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.watch_folder import WatchFolderManager
-
-SHUTDOWN_TIMEOUT = 2.0
-"""How long the application's end waits for uploads to be given back; what is not, the engine drops by itself."""
 
 EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "name", "clear", "watch"}
 
@@ -71,11 +66,13 @@ class UploadScreen(BaseScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._forms: dict[str, UploadForm] = {}
-        self._queues: dict[str, UploadQueue] = {}
-        self._identity = ""
-        self._devices: dict[str, DeviceConfig] = {}
-        self._known = False
+        self._actions = UploadActions(
+            self,
+            on_form_changed=self._on_form_changed,
+            on_sending=self._show_ready,
+            on_submitted=self._on_submitted,
+        )
+        self._device_choice = DeviceChoice(self)
         self._last_task_id = ""
         self._due = False
         self._acting: object = None
@@ -95,23 +92,19 @@ class UploadScreen(BaseScreen):
             yield Static("", id="ready", markup=False)
 
     def on_mount(self) -> None:
-        self._identity = self.state.identity
-        self.sealyard.watch_folder.changed.subscribe(self, self._watch_changed)
-        self.sealyard.state_changed.subscribe(self, self._rights_changed)
+        self._actions.switch_identity(self.state.identity)
+        self.app.watch_folder_changed.subscribe(self, lambda _: self._show_soon())
+        self.app.state_changed.subscribe(self, self._rights_changed)
         self._fill()
 
     async def on_unmount(self) -> None:
-        with suppress(TimeoutError):
-            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                for each in self._queues.values():
-                    await each.close()
+        await self._actions.close()
 
     async def load(self) -> None:
         client = await self.client()
-        self._devices = {each.id: each for each in await client.devices()}
-        self._known = True
-        self._preselect_single_device()
-        self._begin([each.key for each in self.form.entries if isinstance(each.error, ServerUnreachableError)])
+        await self._device_choice.load(client)
+        self._device_choice.preselect_single(self.form)
+        self._actions.retry_failed()
         self._show()
 
     async def apply_update(self, news: EngineUpdate) -> None:
@@ -123,24 +116,19 @@ class UploadScreen(BaseScreen):
 
     def reset(self) -> None:
         """The form stays that person's; the next one has another."""
-        self._identity = self.state.identity
-        self._devices = {}
-        self._known = False
+        self._actions.switch_identity(self.state.identity)
+        self._device_choice.reset()
         self._last_task_id = ""
         self._fill()
 
     @property
     def form(self) -> UploadForm:
-        """Of the person who looks."""
-        return self._forms.setdefault(self._identity, UploadForm())
-
-    @property
-    def _usable_devices(self) -> list[DeviceConfig]:
-        return [each for each in self._devices.values() if self.state.is_allowed(Action.USE, device_resource(each.id))]
+        """The form of the current identity."""
+        return self._actions.form
 
     @property
     def _device(self) -> DeviceConfig | None:
-        return next((each for each in self._usable_devices if each.id == self.form.device), None)
+        return self._device_choice.of(self.form)
 
     @property
     def _fields(self) -> UploadFormFields:
@@ -155,18 +143,11 @@ class UploadScreen(BaseScreen):
         return self.query_one(FormatNotes)
 
     @property
-    def _desk(self) -> WatchFolderManager:
-        return self.sealyard.watch_folder
+    def _watch_folder(self) -> WatchFolderManager:
+        return self.app.watch_folder
 
     def _rights_changed(self, _: SessionState) -> None:
-        self._preselect_single_device()
-        self._show_soon()
-
-    def _preselect_single_device(self) -> None:
-        if not self.form.device and len(self._usable_devices) == 1:
-            self.form.device = self._usable_devices[0].id
-
-    def _watch_changed(self, _: None) -> None:
+        self._device_choice.preselect_single(self.form)
         self._show_soon()
 
     # ---- showing
@@ -192,53 +173,42 @@ class UploadScreen(BaseScreen):
         self._files.show(form)
         self.query_one(WatchFolderPane).show()
         self._notes.update_for(form, device)
-        self.query_one("#watch", Static).update(format_watch_state(self._desk))
-        self._fields.show(device, self._terms(), asks_what_is_signed=self._needs_signing_input)
+        self.query_one("#watch", Static).update(format_watch_state(self._watch_folder))
+        choice = self._device_choice
+        self._fields.show(device, choice.terms(form), asks_what_is_signed=choice.needs_signing_input(form))
         self._show_ready()
         self._renew_keys()
 
     def _renew_keys(self) -> None:
         """Only when other keys may act: to build the foot of the screen anew is dear, and progress comes often."""
-        acting = (bool(self.form.entries), self._needs_signing_input, self._last_task_id)
+        acting = (bool(self.form.entries), self._device_choice.needs_signing_input(self.form), self._last_task_id)
         if acting != self._acting:
             self._acting = acting
             self.refresh_bindings()
 
-    def _terms(self) -> Content:
-        if self._device is not None:
-            return format_terms(self._device)
-        if self._known and not self._usable_devices:
-            return Content.styled("✗ There is no configuration you may use; an administrator gives USE.", "$warning")
-        return Content("")
-
     def _show_ready(self) -> None:
-        self.sealyard.has_unsaved_form = not all(each.is_empty for each in self._forms.values())
-        hindrance = self._hindrance()
+        self.app.has_unsaved_form = self._actions.has_unsaved_form
+        reason = self._blocked_reason()
         if self.form.sending:
             words = Content.styled("… submitting", "$accent")
-        elif hindrance:
-            words = Content.styled(f"○ not yet: {hindrance}", "$text-muted")
+        elif reason:
+            words = Content.styled(f"○ not yet: {reason}", "$text-muted")
         else:
             words = Content.styled("● ready", "$success")
         self.query_one("#ready", Static).update(words)
         self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.sending
 
-    def _hindrance(self) -> str:
+    def _blocked_reason(self) -> str:
         """Why there can be no task now; safe text."""
         if self.state.read_only:
             return "this workspace can only be read now"
         if not self.state.can_write:
             return "the engine is not there yet"
-        if hindrance := self.form.blocked_reason():
-            return hindrance
+        if reason := self.form.blocked_reason():
+            return reason
         if self._device is None:
             return "choose a device configuration (d)"
         return "see above what does not fit" if self._notes.refusal is not None else ""
-
-    @property
-    def _needs_signing_input(self) -> bool:
-        device = self._device
-        return self.form.kind is TaskKind.SIGNING and device is not None and signs_digest(device.signing.algorithm)
 
     # ---- files
 
@@ -250,30 +220,10 @@ class UploadScreen(BaseScreen):
         entries = [entry for path in paths if (entry := self.form.add(path, part)) is not None]
         if known := len(paths) - len(entries):
             self.flash(f"{known} of them in the form already" if len(paths) > 1 else "In the form already")
-        self._begin([each.key for each in entries])
+        self._actions.upload([each.key for each in entries])
         if entries:
             self._show()
             self._files.table.move_cursor_to(entries[-1].key)
-
-    def _begin(self, keys: list[str]) -> None:
-        if keys:
-            self.run_guarded(self._start_uploads(self._identity, keys), group="hand in")
-
-    async def _start_uploads(self, who: str, keys: list[str]) -> None:
-        handing = self._queues.get(who)
-        if handing is None:
-            client = await self.client()
-            handing = self._queues.setdefault(who, UploadQueue(client, self._forms[who], self._on_form_changed))
-        for key in keys:
-            handing.start(key)
-
-    def _remove(self, keys: list[str]) -> None:
-        handing = self._queues.get(self._identity)
-        if handing is None:
-            self.form.remove(keys)
-            self._show()
-        else:
-            handing.remove(keys)
 
     def on_paste(self, event: events.Paste) -> None:
         """Files that are dropped onto the terminal arrive as a paste."""
@@ -304,11 +254,11 @@ class UploadScreen(BaseScreen):
 
     @on(FilesPane.Again)
     def _reupload(self, event: FilesPane.Again) -> None:
-        self._begin(event.keys)
+        self._actions.upload(event.keys)
 
     @on(FilesPane.Remove)
     def _remove_files(self, event: FilesPane.Remove) -> None:
-        self._remove(event.keys)
+        self._actions.remove(event.keys)
 
     # ---- fields
 
@@ -334,7 +284,7 @@ class UploadScreen(BaseScreen):
             self._show()
 
     def action_device(self) -> None:
-        choices = [(each.id, format_device_choice(each)) for each in self._usable_devices]
+        choices = [(each.id, format_device_choice(each)) for each in self._device_choice.usable]
         if not choices:
             self.flash("There is no configuration you may use here.", warning=True)
             return
@@ -382,66 +332,40 @@ class UploadScreen(BaseScreen):
 
     def _cleared(self, sure: bool | None) -> None:
         if sure:
-            self._remove([each.key for each in self.form.entries])
+            self._actions.remove([each.key for each in self.form.entries])
             self.form.empty()
             self._fill()
 
     # ---- the task
 
     def action_submit(self) -> None:
-        form, hindrance = self.form, self._hindrance()
-        if form.sending:
+        if self.form.sending:
             return
-        if hindrance:
-            self.flash(f"Not yet: {hindrance}", warning=True)
+        if reason := self._blocked_reason():
+            self.flash(f"Not yet: {reason}", warning=True)
             return
-        self.run_guarded(self._ask(form, self._queues[self._identity]))
-
-    async def _ask(self, form: UploadForm, handing: UploadQueue) -> None:
         device = self._device
         assert device is not None
-        changed = await handing.modified_files()
-        question = summary(form, device, self._notes.warnings, changed)
+        self._actions.submit(Submission(device, self._notes.warnings))
 
-        def answered(sure: bool | None) -> None:
-            if sure:
-                signs = signs_digest(device.signing.algorithm)
-                self.run_guarded(self._submit(handing, signs_digests=signs), group="submit")
-
-        self.app.push_screen(ConfirmDialog("Submit?", question, yes="Submit (y)", no="Back (n)"), answered)
-
-    async def _submit(self, handing: UploadQueue, *, signs_digests: bool) -> None:
-        form = handing.form
-        if form.sending:
-            return
-        sent = form.snapshot()
-        form.sending = True
-        self._show_ready()
-        try:
-            task = await handing.submit(signs_digests=signs_digests)
-        finally:
-            form.sending = False
-            self._show_ready()
-        form.clear_submitted(sent)
+    def _on_submitted(self, form: UploadForm, task: Task) -> None:
         if form is self.form:
             self._last_task_id = task.id
             self._fill()
             self.flash(f"Task {task.id} was made; o shows it")
-        for offer in sent.taken:
-            with suppress(SealyardError):  # it changed since: then it is offered anew, and rightly
-                await self._desk.dismiss(offer)
 
     def action_show_task(self) -> None:
-        self.sealyard.show_task(self._last_task_id)
+        self.post_message(ShowTask(self._last_task_id))
 
     # ---- the watch folder
 
     def action_watch(self) -> None:
         def answered(plan: WatchFolderSettings | None) -> None:
             if plan is not None:
-                self.run_guarded(self._desk.configure(plan), group="watch")
+                self.run_guarded(self._watch_folder.configure(plan), group="watch")
 
-        self.app.push_screen(WatchFolderDialog(self._desk.settings, self._usable_devices, self._identity), answered)
+        dialog = WatchFolderDialog(self._watch_folder.settings, self._device_choice.usable, self.state.identity)
+        self.app.push_screen(dialog, answered)
 
     @on(WatchFolderPane.Made)
     def _on_proposal_submitted(self, event: WatchFolderPane.Made) -> None:
@@ -469,7 +393,7 @@ class UploadScreen(BaseScreen):
             return False
         match action:
             case "signing_input":
-                return self._needs_signing_input
+                return self._device_choice.needs_signing_input(self.form)
             case "show_task":
                 return bool(self._last_task_id)
             case "field":

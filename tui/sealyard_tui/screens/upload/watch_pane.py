@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar, cast
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,14 +14,13 @@ from textual.message import Message
 
 from sealyard.client.watch_folder.events import DropSubmitted, PackageProposal
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.dialogs.base import TextDialog
+from sealyard_tui.dialogs.text import TextDialog
+from sealyard_tui.messages import ShowTask
+from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.format import dropped_reason, proposal_cells
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
-
-if TYPE_CHECKING:
-    from sealyard_tui.screens.base import BaseScreen
 
 COLUMNS = (
     Column(title="DROPPED", width=16, grow=1),
@@ -65,11 +64,11 @@ class WatchFolderPane(Vertical):
 
     @property
     def _place(self) -> BaseScreen:
-        return cast("BaseScreen", self.screen)
+        return cast(BaseScreen, self.screen)
 
     @property
     def _desk(self) -> WatchFolderManager:
-        return self._place.sealyard.watch_folder
+        return self._place.app.watch_folder
 
     @property
     def _table(self) -> VirtualTable[DropStatus]:
@@ -105,7 +104,7 @@ class WatchFolderPane(Vertical):
         if row is None or row.offer is not None:
             self.action_load_into_form()
         elif isinstance(row.event, DropSubmitted):
-            self._place.sealyard.show_task(row.event.task.id)
+            self.post_message(ShowTask(row.event.task.id))
         else:
             self.app.push_screen(TextDialog(escape_text(row.name), dropped_reason(row)))
 

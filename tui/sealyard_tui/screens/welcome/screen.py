@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, cast
+from typing import ClassVar
 
 from textual import on
 from textual.app import ComposeResult
@@ -14,17 +15,15 @@ from textual.screen import Screen
 from textual.widgets import OptionList, Static
 from textual.widgets.option_list import Option
 
+from sealyard.client.config.workspaces import current_user_name, default_workspace_path
 from sealyard.model.access import SubjectKind, parse_subject, subject_kind
-from sealyard.model.errors import UsageError
+from sealyard.model.errors import SealyardError, UsageError
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, TextField, path_field
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
-from sealyard_tui.screens.welcome.app import CreateWorkspaceChoice, OpenDemoChoice
+from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice
 from sealyard_tui.widgets.key_hints import KeyHintBar
 from sealyard_tui.widgets.path_parsing import resolve_path
-
-if TYPE_CHECKING:
-    from sealyard_tui.screens.welcome.app import WelcomeApp
 
 INTRO_TEXT = (
     "Signs and encrypts firmware under four eyes: one person asks for a package, another looks at it and approves."
@@ -59,13 +58,18 @@ class WelcomeScreen(Screen[None]):
         Binding("q,escape", "begin('quit')", "Quit", id="welcome.quit"),
     ]
 
-    def __init__(self) -> None:
+    def __init__(
+        self,
+        best_key_store: Callable[[], Awaitable[KeyStore]],
+        previous: CreateWorkspaceChoice | None = None,
+        error: SealyardError | None = None,
+    ) -> None:
+        """``best_key_store`` may take seconds. ``previous``: earlier answers, which led to ``error``."""
         super().__init__()
+        self._best_key_store = best_key_store
+        self._previous = previous
+        self._error = error
         self._draft = FormDraft()
-
-    @property
-    def welcome_app(self) -> WelcomeApp:
-        return cast("WelcomeApp", self.app)
 
     def compose(self) -> ComposeResult:
         with Vertical(id="welcome"):
@@ -79,7 +83,7 @@ class WelcomeScreen(Screen[None]):
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(OptionList))
-        if self.welcome_app.error is not None:
+        if self._error is not None:
             self.action_begin("new")
 
     def action_move(self, by: int) -> None:
@@ -101,20 +105,20 @@ class WelcomeScreen(Screen[None]):
     async def _ask(self) -> None:
         waiting = self.query_one("#waiting", Static)
         waiting.update(Content("Looking for a keyring…"))
-        usual, best = await self.welcome_app.default_folder(), await self.welcome_app.best_key_store()
+        best = await self._best_key_store()
         waiting.update(Content(""))
+        error, self._error = self._error, None
         self.app.push_screen(
             FormDialog(
                 "Make a workspace",
-                _fields(usual, best),
+                _fields(self._previous or _default_answers(best), best),
                 self._answered,
                 draft=self._draft,
                 about="Where is it, who are you, and where does its master key lie?",
                 act="Make it",
-                error=self.welcome_app.error,
+                error=error,
             )
         )
-        self.welcome_app.error = None
 
     async def _answered(self, answers: Answers) -> bool:
         texts = answers.texts
@@ -127,6 +131,13 @@ class WelcomeScreen(Screen[None]):
             )
         )
         return False
+
+
+def _default_answers(key_store: KeyStore) -> CreateWorkspaceChoice:
+    folder = default_workspace_path()
+    return CreateWorkspaceChoice(
+        folder=folder, name=folder.name, administrator=current_user_name(), key_store=key_store
+    )
 
 
 def _format_choice(words: str, more: str) -> Content:

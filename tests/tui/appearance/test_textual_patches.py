@@ -1,0 +1,106 @@
+"""The patches of Textual are for the pinned version, and each is still needed: without it the fault is there."""
+
+from __future__ import annotations
+
+import inspect
+import tomllib
+from collections import Counter
+from collections.abc import Iterable
+from importlib.metadata import version
+from pathlib import Path
+from typing import Any
+
+import pytest
+from stage import make_app, running, until
+from textual._compositor import ChopsUpdate, Compositor
+from textual.app import App
+from textual.css import stylesheet
+from textual.css.model import RuleSet
+from textual.css.parse import parse
+from textual.css.stylesheet import Stylesheet
+from textual.css.types import CSSLocation
+from textual.driver import Driver
+from tui_world import World
+
+from sealyard_tui.app import SealyardApp
+from sealyard_tui.appearance.textual_patches import TEXTUAL_VERSION, BatchedScreen, RepaintingCompositor
+from sealyard_tui.widgets.flash import Flash
+
+PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
+
+
+def test_patches_are_for_the_pinned_version() -> None:
+    dependencies = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
+    assert f"textual=={TEXTUAL_VERSION}" in dependencies
+    assert version("textual") == TEXTUAL_VERSION
+
+
+async def test_compositor_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    painted: list[int] = []
+
+    def display(app: SealyardApp, screen: Any, renderable: Any) -> None:
+        if isinstance(renderable, ChopsUpdate):
+            painted.extend(row for row, _, _ in renderable.spans)
+        elif renderable is not None:
+            painted.extend(range(app.size.height))
+
+    monkeypatch.setattr(RepaintingCompositor, "full_map", Compositor.full_map)
+    app = make_app(world, "developer", screen="upload")
+    async with running(app) as pilot:
+        line = app.screen.query_one(Flash)
+        line.show("In the form already")
+        await until(pilot, lambda: line.region)
+        row = line.region.y
+        monkeypatch.setattr(SealyardApp, "_display", display)
+        await pilot.pause()
+        painted.clear()
+        app.screen._compositor._full_map_invalidated = True
+        line._hide()
+        assert app.screen.find_widget(app.screen.query_one("#submit")).region
+        for _ in range(5):
+            await pilot.pause()
+        assert row not in painted
+
+
+async def test_batch_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delattr(BatchedScreen, "_compositor_refresh")
+    drawn: list[object] = []
+    render = Compositor.render_update
+
+    def counted(self: Compositor, **options: Any) -> object:
+        drawn.append(self)
+        return render(self, **options)
+
+    app = make_app(world)
+    async with running(app) as pilot:
+        monkeypatch.setattr(Compositor, "render_update", counted)
+        with app.batch_update():
+            app.screen.refresh(layout=True)
+            app.screen._refresh_layout()
+            await pilot.pause()
+            assert drawn != []
+
+
+async def test_stylesheet_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    parsed: Counter[object] = Counter()
+
+    def counted(scope: str, css: str, read_from: CSSLocation, **options: Any) -> Iterable[RuleSet]:
+        parsed[read_from, options["tie_breaker"]] += 1
+        return parse(scope, css, read_from, **options)
+
+    monkeypatch.setattr(stylesheet, "parse", counted)
+    monkeypatch.setattr("sealyard_tui.app_base.CachedStylesheet", Stylesheet)
+    app = make_app(world)
+    async with running(app) as pilot:
+        app.switch_mode("audit")
+        await pilot.pause()
+        assert max(parsed.values()) > 1
+
+
+def test_crash_patch_is_needed() -> None:
+    assert "show_locals=True" in inspect.getsource(App._fatal_error)
+
+
+def test_driver_has_no_public_switch_for_the_mouse() -> None:
+    """Else :mod:`sealyard_tui.terminal.mouse` should use it."""
+    assert [name for name in dir(Driver) if "mouse" in name and not name.startswith("_")] == []

@@ -1,0 +1,212 @@
+"""The application as screens know it: its services, their signals, and how work is run and errors are shown."""
+
+from __future__ import annotations
+
+import logging
+import weakref
+from collections.abc import Callable, Coroutine, Sequence
+from datetime import UTC, datetime
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+from rich.text import Text
+from textual import on
+from textual.dom import DOMNode
+from textual.filter import LineFilter, Monochrome, NoColor
+from textual.signal import Signal
+from textual.worker import Worker
+
+from sealyard.client.config.settings_loader import Settings, editor_command
+from sealyard.client.log import current_log_file
+from sealyard.model.errors import SealyardError, ServerUnreachableError
+from sealyard.model.safe_text import escape_text
+from sealyard_tui.appearance.appearance import Appearance
+from sealyard_tui.appearance.preferences import Preferences
+from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp
+from sealyard_tui.dialogs.error import ErrorDialog
+from sealyard_tui.messages import ShowError
+from sealyard_tui.session.download_manager import DownloadManager
+from sealyard_tui.session.messages import DownloadUpdate, EngineState, EngineUpdate, WatchFolderUpdate
+from sealyard_tui.session.notifier import Notifier
+from sealyard_tui.session.session import Session
+from sealyard_tui.session.state import SessionState
+from sealyard_tui.session.watch_folder import WatchFolderManager
+from sealyard_tui.terminal.editor import edit_text
+from sealyard_tui.terminal.notify import notify_desktop
+
+log = logging.getLogger(__name__)
+
+MAX_UPDATE_DELAY = 0.01
+"""Seconds for which the first paint of a screen may be delayed; Textual's default of 0.05 is noticeable."""
+
+
+_NO_COLOR = NoColor()
+
+
+def utc_now() -> datetime:
+    return datetime.now(UTC)
+
+
+class BaseApp(CrashReportingApp[None]):
+    """Services of one session that screens share. Uses the client only, never what is below it."""
+
+    def __init__(
+        self,
+        session: Session,
+        settings: Settings,
+        *,
+        now: Callable[[], datetime] = utc_now,
+        download_dir: Path | None = None,
+        preferences: Preferences | None = None,
+    ) -> None:
+        """Create the services; nothing is started before the application runs.
+
+        ``download_dir`` is where results are stored; without it nothing is downloaded. ``preferences`` hold the
+        user's own themes and the saved state of screens; by default they follow from ``settings``.
+        """
+        self.preferences = preferences or Preferences(settings)
+        super().__init__()
+        self.session = session
+        self.settings = settings
+        self.now = now
+        self.appearance = Appearance(self, self.preferences)
+        self.appearance.apply_theme()
+        self.stylesheet = CachedStylesheet(variables=self.get_css_variables())
+        self.state = SessionState(
+            profile=session.profile.name,
+            identity=session.profile.identity,
+            mode=session.connection.mode,
+            host=session.connection.host,
+        )
+        self.engine_updates: Signal[EngineUpdate] = Signal(self, "engine-updates")
+        self.state_changed: Signal[SessionState] = Signal(self, "state")
+        self.identity_changed: Signal[SessionState] = Signal(self, "identity")
+        self.downloads_changed: Signal[None] = Signal(self, "downloads")
+        self.watch_folder_changed: Signal[None] = Signal(self, "watch-folder")
+        self.has_unsaved_form = False
+        """Whether a form holds input that quitting would lose."""
+        self.notifier = Notifier(
+            self,
+            state=lambda: self.state,
+            now=now,
+            alert=self.alert,
+            is_download_automatic=lambda: self.download_manager.is_automatic,
+        )
+        self.download_manager = DownloadManager(
+            self,
+            download_dir,
+            automatic=settings.auto_download,
+            state=lambda: self.state,
+            on_change=lambda: self.downloads_changed.publish(None),
+            on_result=self.notifier.on_download_result,
+        )
+        self.watch_folder = WatchFolderManager(
+            self,
+            settings.watch,
+            state=lambda: self.state,
+            now=now,
+            alert=self.alert,
+            download_dir=download_dir,
+            on_change=lambda: self.watch_folder_changed.publish(None),
+        )
+
+    # ---- work and errors
+
+    def run_guarded(
+        self,
+        node: DOMNode,
+        work: Coroutine[Any, Any, None],
+        *,
+        group: str = "default",
+        exclusive: bool = False,
+        background: bool = False,
+    ) -> Worker[None]:
+        """Run ``work`` as a Textual worker owned by ``node``; errors are shown as by :meth:`guard`."""
+        guarded: Callable[[], Coroutine[Any, Any, None]] = partial(self.guard, work, background=background)
+        worker: Worker[None] = node.run_worker(guarded, group=group, exclusive=exclusive, exit_on_error=False)
+        # A worker that is cancelled before it starts would leave the coroutine unawaited.
+        weakref.finalize(worker, work.close)
+        return worker
+
+    async def guard(self, work: Coroutine[Any, Any, None], *, background: bool = False) -> None:
+        """Await ``work`` and show its error in a dialog; the application continues.
+
+        ``background``: the user did not ask for it. A lost connection is then shown in the status bar only, and
+        everything is read again after the reconnect.
+        """
+        try:
+            await work
+        except SealyardError as error:
+            disconnected = isinstance(error, ServerUnreachableError) or self.state.engine is EngineState.RECONNECTING
+            if not (background and disconnected):
+                self.show_error(error)
+        except Exception as error:
+            log.exception("unexpected error in %s", getattr(work, "__qualname__", "a worker"))
+            unexpected = SealyardError(
+                "Something went wrong that should not have.", f"What it was is in {log_location()}."
+            )
+            self.show_error(unexpected, detail=f"{type(error).__name__}: {error}")
+
+    def show_error(self, error: SealyardError, *, detail: str = "") -> None:
+        """Open an error dialog, unless one with the same error is already open."""
+        info = error.to_info()
+        dialogs = (screen for screen in self.screen_stack if isinstance(screen, ErrorDialog))
+        is_shown = any(dialog.error.to_info() == info for dialog in dialogs)
+        if self.is_running and not is_shown:
+            self.push_screen(ErrorDialog(error, detail))
+
+    @on(ShowError)
+    def _on_show_error(self, message: ShowError) -> None:
+        self.show_error(message.error)
+
+    # ---- session
+
+    def set_state(self, state: SessionState) -> None:
+        if state != self.state:
+            self.state = state
+            self.notifier.on_state_changed(state)
+            self.state_changed.publish(state)
+
+    @on(DownloadUpdate)
+    def _on_download_update(self, update: DownloadUpdate) -> None:
+        self.download_manager.on_event(update.event)
+
+    @on(WatchFolderUpdate)
+    def _on_watch_folder_update(self, update: WatchFolderUpdate) -> None:
+        self.watch_folder.on_event(update)
+
+    # ---- terminal
+
+    def alert(self, text: str) -> None:
+        """Ring the bell and send a desktop notification, as far as the settings allow."""
+        if self.settings.bell:
+            self.bell()
+        if self.settings.desktop_notifications:
+            notify_desktop(self, text)
+
+    def edit_text(self, text: str) -> str:
+        """Edit ``text`` in the user's editor. Raises :class:`UsageError` if there is none or it fails."""
+        return edit_text(self, editor_command(self.settings), text)
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        """Replace Textual's filters for NO_COLOR: they emit shades of grey, and black on black with ANSI themes."""
+        filters = [each for each in super().get_line_filters() if not isinstance(each, Monochrome | NoColor)]
+        return [*filters, _NO_COLOR] if self.preferences.colourless else filters
+
+    def delay_update(self, delay: float = MAX_UPDATE_DELAY) -> None:
+        super().delay_update(min(delay, MAX_UPDATE_DELAY))
+
+    def report_crash(self) -> None:
+        log.critical("the application crashed", exc_info=True)
+        self.bell()
+        self.panic(
+            Text(
+                f"Sealyard ended by a fault of its own; what it was is in {log_location()}. What was accepted is kept."
+            )
+        )
+
+
+def log_location() -> str:
+    """Return where the log file is, as safe text."""
+    return escape_text(str(current_log_file() or "the log"))

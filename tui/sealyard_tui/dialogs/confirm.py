@@ -1,0 +1,119 @@
+"""Confirmation dialogs: yes or no, and by typing a word."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual import on
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import Horizontal, VerticalScroll
+from textual.content import Content
+from textual.widgets import Button, Input, Static
+
+from sealyard.model.safe_text import escape_multiline
+from sealyard_tui.dialogs.base import BaseDialog, format_failure
+from sealyard_tui.widgets.safe_input import SafeInput
+
+
+class ConfirmDialog(BaseDialog[bool]):
+    """Yes or no, by y and n, Enter and Esc. ``question`` may hold foreign text."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("y", "answer(True)", "Yes", id="dialog.yes"),
+        Binding("n", "answer(False)", "No", id="dialog.no"),
+    ]
+
+    def __init__(self, heading: str, question: str, *, yes: str = "Yes", no: str = "No") -> None:
+        super().__init__()
+        self.heading = heading
+        self._question = question
+        self._yes = yes
+        self._no = no
+
+    def compose_body(self) -> ComposeResult:
+        yield Static(Content(escape_multiline(self._question)), classes="dialog-text")
+        with Horizontal(classes="buttons"):
+            yield Button(Content(self._yes), id="yes", variant="primary", compact=True)
+            yield Button(Content(self._no), id="no", compact=True)
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one("#yes"))
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes")
+
+    def action_answer(self, answer: bool) -> None:
+        self.dismiss(answer)
+
+    def action_dismiss_dialog(self) -> None:
+        self.dismiss(False)
+
+
+class TypedConfirmDialog(BaseDialog[bool]):
+    """For actions that cannot be undone: a word must be typed before Enter does anything."""
+
+    error_text: str = ""
+    """Why the action failed after an earlier confirmation; the word is then filled in."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("pageup", "read(-1)", "Text up", show=False, id="dialog.text_up"),
+        Binding("pagedown", "read(1)", "Text down", show=False, id="dialog.text_down"),
+    ]
+
+    def __init__(self, heading: str, about: Content | str, word: str, *, act: str = "Do it") -> None:
+        """``about`` must be safe text, ``act`` labels the button."""
+        super().__init__()
+        self.heading = heading
+        self._about = about
+        self._word = word
+        self._act = act
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog-text"):
+            yield Static(self._about if isinstance(self._about, Content) else Content(self._about))
+        yield Static(Content.assemble("Type ", Content.styled(self._word, "bold"), " to go on:"), classes="ask")
+        yield SafeInput(self._word if self.error_text else "", id="word", compact=True)
+        yield from self.compose_extra()
+        yield Static(format_failure(self.error_text), classes="wrong", markup=False)
+        with Horizontal(classes="buttons"):
+            yield Button(Content(self._act), id="yes", variant="warning", disabled=True, compact=True)
+            yield Button(Content("Back"), id="no", compact=True)
+
+    def compose_extra(self) -> ComposeResult:
+        """Yield further fields below the word."""
+        yield from ()
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one(Input))
+
+    @on(Input.Changed)
+    def _typed(self) -> None:
+        self.query_one("#yes", Button).disabled = not self._is_confirmed()
+
+    @on(Input.Submitted)
+    def _entered(self) -> None:
+        if self._is_confirmed():
+            self.dismiss(True)
+            return
+        self.query_one(".wrong", Static).update(Content(f"{self._missing_text()}; Esc goes back."))
+
+    @on(Button.Pressed)
+    def _pressed(self, event: Button.Pressed) -> None:
+        self.dismiss(event.button.id == "yes" and self._is_confirmed())
+
+    def _is_confirmed(self) -> bool:
+        return not self._missing_text()
+
+    def _missing_text(self) -> str:
+        """Return what is missing for the confirmation; empty if nothing is."""
+        return "" if self.query_one(Input).value.strip() == self._word else f"That is not {self._word}"
+
+    def action_read(self, pages: int) -> None:
+        """Scroll the text by pages."""
+        text = self.query_one(".dialog-text")
+        text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False, immediate=True)
+
+    def action_dismiss_dialog(self) -> None:
+        self.dismiss(False)

@@ -1,0 +1,46 @@
+"""The dialog that shows an error."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard.model.errors import SealyardError
+from sealyard.model.safe_text import escape_multiline
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.session.hints import app_hint
+
+
+class ErrorDialog(BaseDialog[None]):
+    """The message, the hint, and details that can be copied."""
+
+    heading = "That did not work"
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("enter", "dismiss_dialog", "Close", id="dialog.close", priority=True),
+        Binding("c", "copy", "Copy the detail", id="dialog.copy"),
+    ]
+
+    def __init__(self, error: SealyardError, detail: str = "") -> None:
+        super().__init__(classes="error")
+        self.error = error
+        self._detail = detail
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(classes="dialog-text"):
+            yield Static(Content(f"✗ {escape_multiline(self.error.message)}"), classes="what-happened")
+            if hint := app_hint(self.error):
+                yield Static(Content(f"→ {escape_multiline(hint)}"), classes="what-to-do")
+            yield Static(Content(f"code: {self.error.code}"), classes="detail")
+            if self._detail:
+                yield Static(Content(escape_multiline(self._detail)), classes="detail")
+
+    def action_copy(self) -> None:
+        lines = (self.error.message, app_hint(self.error), f"code: {self.error.code}", self._detail)
+        self.app.copy_to_clipboard("\n".join(escape_multiline(line) for line in lines if line))
+        self.notify("Copied.", markup=False)

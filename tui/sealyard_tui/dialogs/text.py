@@ -1,0 +1,61 @@
+"""The dialog that shows a text."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from textual.app import ComposeResult
+from textual.binding import Binding, BindingType
+from textual.containers import VerticalScroll
+from textual.content import Content
+from textual.widgets import Static
+
+from sealyard.model.errors import SealyardError
+from sealyard.model.safe_text import escape_multiline
+from sealyard_tui.dialogs.base import BaseDialog
+from sealyard_tui.dialogs.error import ErrorDialog
+from sealyard_tui.terminal.editor import view_in_pager
+
+
+class TextDialog(BaseDialog[None]):
+    """A text to read, to copy, or to open in the pager. ``text`` may be foreign."""
+
+    BINDINGS: ClassVar[list[BindingType]] = [
+        Binding("c", "copy", "Copy", id="dialog.copy"),
+        Binding("e", "pager", "Pager", id="dialog.pager"),
+        Binding("j", "scroll(1)", show=False, id="dialog.down"),
+        Binding("k", "scroll(-1)", show=False, id="dialog.up"),
+        Binding("g", "ends(True)", show=False, id="dialog.first"),
+        Binding("G", "ends(False)", show=False, id="dialog.last"),
+        Binding("q", "dismiss_dialog", show=False, id="dialog.close"),
+    ]
+
+    def __init__(self, heading: str, text: str, *, suffix: str = ".txt") -> None:
+        super().__init__(classes="wide")
+        self.heading = heading
+        self._text = text
+        self._suffix = suffix
+
+    def compose_body(self) -> ComposeResult:
+        with VerticalScroll(classes="reading"):
+            yield Static(Content(escape_multiline(self._text)))
+
+    def on_mount(self) -> None:
+        self.set_focus(self.query_one(".reading"))
+
+    def action_copy(self) -> None:
+        self.app.copy_to_clipboard(self._text)
+        self.notify("Copied.", markup=False)
+
+    def action_pager(self) -> None:
+        try:
+            view_in_pager(self.app, self._text, self._suffix)
+        except SealyardError as error:
+            self.app.push_screen(ErrorDialog(error))
+
+    def action_scroll(self, by: int) -> None:
+        self.query_one(".reading").scroll_relative(y=by, animate=False, immediate=True)
+
+    def action_ends(self, top: bool) -> None:
+        reading = self.query_one(".reading")
+        reading.scroll_home(animate=False, immediate=True) if top else reading.scroll_end(animate=False, immediate=True)

@@ -1,0 +1,40 @@
+"""What screens and dialogs ask of the application, as messages: none of them has to import it."""
+
+from __future__ import annotations
+
+from textual.message import Message
+
+from sealyard.client.config.profiles import Profile
+from sealyard.model.errors import SealyardError
+
+
+class ShowScreen(Message):
+    """Switch to a main screen, by its name."""
+
+    def __init__(self, name: str) -> None:
+        super().__init__()
+        self.name = name
+
+
+class ShowTask(Message):
+    """Switch to the dashboard and select a task there."""
+
+    def __init__(self, task_id: str) -> None:
+        super().__init__()
+        self.task_id = task_id
+
+
+class SwitchProfile(Message):
+    """Continue in the same workspace as another identity."""
+
+    def __init__(self, profile: Profile) -> None:
+        super().__init__()
+        self.profile = profile
+
+
+class ShowError(Message):
+    """Show an error in a dialog."""
+
+    def __init__(self, error: SealyardError) -> None:
+        super().__init__()
+        self.error = error

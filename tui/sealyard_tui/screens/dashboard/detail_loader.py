@@ -1,0 +1,78 @@
+"""Loads the task under the cursor into the detail pane."""
+
+from __future__ import annotations
+
+from textual.content import Content
+from textual.timer import Timer
+
+from sealyard.model.errors import NotFoundError
+from sealyard.model.safe_text import escape_text
+from sealyard.model.tasks import Task
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.dashboard.columns import RowRenderer
+from sealyard_tui.screens.dashboard.task_pane import TaskPane
+from sealyard_tui.screens.dashboard.task_row import TaskRow
+from sealyard_tui.widgets.virtual_table import VirtualTable
+
+DETAIL_DELAY = 0.12
+"""Seconds for which the cursor stays on a row before its detail is read."""
+
+
+class DetailLoader:
+    """Reads details in the background, once the cursor is idle, and only while the pane is visible."""
+
+    def __init__(self, screen: BaseScreen, renderer: RowRenderer) -> None:
+        self._screen = screen
+        self._renderer = renderer
+        self._timer: Timer | None = None
+
+    @property
+    def _table(self) -> VirtualTable[TaskRow]:
+        return self._screen.query_one("#rows", VirtualTable)
+
+    @property
+    def _pane(self) -> TaskPane:
+        return self._screen.query_one(TaskPane)
+
+    def schedule(self) -> None:
+        """Load the task under the cursor, unless the cursor moves again meanwhile."""
+        if self._timer is not None:
+            self._timer.stop()
+        if self._pane.display and self._pane.task_id != (self._table.cursor_key or ""):
+            self._timer = self._screen.set_timer(DETAIL_DELAY, self.load)
+
+    def load(self) -> None:
+        """Load the task under the cursor."""
+        if (task_id := self._table.cursor_key) is not None:
+            self._screen.run_background(self.read(task_id), group="detail", exclusive=True)
+
+    async def read(self, task_id: str) -> None:
+        """Read a task and show it, if it is still the one under the cursor."""
+        try:
+            task = await (await self._screen.client()).task(task_id)
+        except NotFoundError:
+            self._pane.clear()
+            return
+        if task_id == self._table.cursor_key:
+            self._show(task)
+
+    async def reload(self) -> None:
+        """Read the shown task again."""
+        if self._pane.task_id:
+            await self.read(self._pane.task_id)
+
+    def refresh(self) -> None:
+        """Show the task again, with what depends on the time."""
+        if (task := self._pane.task_shown) is not None and self._pane.display:
+            self._show(task)
+
+    def _show(self, task: Task) -> None:
+        row = self._table.row(task.id)
+        live = row.live if row is not None else None
+        self._pane.show(task, self._screen.now(), live=live, file=self._file_text(task.id))
+
+    def _file_text(self, task_id: str) -> Content:
+        row = self._table.row(task_id)
+        text = self._renderer.mark(row)[1] if row is not None else Content("")
+        path = self._screen.app.download_manager.path(task_id)
+        return Content.assemble(text, f"  {escape_text(path)}") if path is not None else text

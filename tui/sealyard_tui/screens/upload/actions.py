@@ -1,0 +1,136 @@
+"""Uploading the files of the form, and submitting the task; one form for each identity."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable
+from contextlib import suppress
+from typing import NamedTuple
+
+from sealyard.client.capabilities import signs_digest
+from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.errors import SealyardError, ServerUnreachableError
+from sealyard.model.tasks import Task
+from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.upload.form_model import UploadForm
+from sealyard_tui.screens.upload.format import summary
+from sealyard_tui.screens.upload.upload_queue import UploadQueue
+
+SHUTDOWN_TIMEOUT = 2.0
+"""Seconds for which quitting waits until uploads are discarded; the engine removes the others later."""
+
+
+class Submission(NamedTuple):
+    """What a task is created for: the configuration, and the warnings of its container format."""
+
+    device: DeviceConfig
+    warnings: tuple[str, ...]
+
+
+class UploadActions:
+    """Uploads and submissions of the current identity, on its own form."""
+
+    def __init__(
+        self,
+        screen: BaseScreen,
+        *,
+        on_form_changed: Callable[[UploadForm], None],
+        on_sending: Callable[[], None],
+        on_submitted: Callable[[UploadForm, Task], None],
+    ) -> None:
+        """``on_sending`` is called when submitting starts and ends, ``on_submitted`` when a task was created."""
+        self._screen = screen
+        self._on_form_changed = on_form_changed
+        self._on_sending = on_sending
+        self._on_submitted = on_submitted
+        self._identity = ""
+        self._forms: dict[str, UploadForm] = {}
+        self._queues: dict[str, UploadQueue] = {}
+
+    def switch_identity(self, identity: str) -> None:
+        """Use the form of an identity; the others keep theirs."""
+        self._identity = identity
+
+    async def close(self) -> None:
+        """Discard all uploads, for :data:`SHUTDOWN_TIMEOUT` at most."""
+        with suppress(TimeoutError):
+            async with asyncio.timeout(SHUTDOWN_TIMEOUT):
+                for queue in self._queues.values():
+                    await queue.close()
+
+    @property
+    def form(self) -> UploadForm:
+        """The form of the current identity."""
+        return self._forms.setdefault(self._identity, UploadForm())
+
+    @property
+    def has_unsaved_form(self) -> bool:
+        return not all(form.is_empty for form in self._forms.values())
+
+    # ---- files
+
+    def upload(self, keys: list[str]) -> None:
+        """Upload files of the form in the background."""
+        if keys:
+            self._screen.run_guarded(self._start_uploads(self._identity, keys), group="hand in")
+
+    def retry_failed(self) -> None:
+        """Upload the files again whose upload failed because the connection was lost."""
+        failed = (entry for entry in self.form.entries if isinstance(entry.error, ServerUnreachableError))
+        self.upload([entry.key for entry in failed])
+
+    async def _start_uploads(self, identity: str, keys: list[str]) -> None:
+        queue = self._queues.get(identity)
+        if queue is None:
+            client = await self._screen.client()
+            new_queue = UploadQueue(client, self._forms[identity], self._on_form_changed)
+            queue = self._queues.setdefault(identity, new_queue)
+        for key in keys:
+            queue.start(key)
+
+    def remove(self, keys: list[str]) -> None:
+        """Remove files from the form and discard their uploads."""
+        queue = self._queues.get(self._identity)
+        if queue is None:
+            self.form.remove(keys)
+            self._on_form_changed(self.form)
+        else:
+            queue.remove(keys)
+
+    # ---- the task
+
+    def submit(self, submission: Submission) -> None:
+        """Ask for confirmation, then create the task."""
+        self._screen.run_guarded(self._confirm(submission, self._queues[self._identity]))
+
+    async def _confirm(self, submission: Submission, queue: UploadQueue) -> None:
+        device, warnings = submission
+        changed = await queue.modified_files()
+        question = summary(queue.form, device, warnings, changed)
+
+        def answered(confirmed: bool | None) -> None:
+            if confirmed:
+                signs = signs_digest(device.signing.algorithm)
+                self._screen.run_guarded(self._submit(queue, signs_digests=signs), group="submit")
+
+        self._screen.app.push_screen(ConfirmDialog("Submit?", question, yes="Submit (y)", no="Back (n)"), answered)
+
+    async def _submit(self, queue: UploadQueue, *, signs_digests: bool) -> None:
+        form = queue.form
+        if form.sending:
+            return
+        snapshot = form.snapshot()
+        form.sending = True
+        self._on_sending()
+        try:
+            task = await queue.submit(signs_digests=signs_digests)
+        finally:
+            form.sending = False
+            self._on_sending()
+        form.clear_submitted(snapshot)
+        self._on_submitted(form, task)
+        for proposal in snapshot.taken:
+            # A proposal that changed since then is offered again.
+            with suppress(SealyardError):
+                await self._screen.app.watch_folder.dismiss(proposal)
