@@ -75,8 +75,8 @@ async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme:
     assert (without.status_code, without.json()) == (200, [])
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (401, "unauthenticated")
     assert [each.message for each in audit.entries] == [
-        "USER:anna is in GROUP:devs no more",
-        "USER:anna is in GROUP:devs",
+        "USER:anna removed from GROUP:devs",
+        "USER:anna added to GROUP:devs",
         f"USER:anna linked to 5d0c6a0e of {issuer.url}",
         "USER:anna added",
     ]

@@ -136,7 +136,7 @@ async def test_a_member_of_the_group_is_the_own_account_and_reads_nothing_else(o
         assert (mode(open_folder), mode(open_folder / SOCKET)) == (0o710, 0o660)
         stranger = await asked(open_folder, **member)
         assert stranger.status == 403
-        assert "USER:nobody is not known" in stranger.said["detail"]
+        assert "USER:nobody is unknown" in stranger.said["detail"]
 
         await engine.client(ADMIN).add_subject("USER:nobody")
         found = await asked(open_folder, **member)

@@ -182,8 +182,8 @@ async def test_a_dropped_upload_is_gone(calls: httpx.AsyncClient, folder: Path) 
 @pytest.mark.parametrize(
     ("params", "content", "words"),
     [
-        ({"sha256": "0" * 64}, CONTENT, "not what was expected"),
-        ({"size": "10"}, CONTENT, "longer than the 10 bytes"),
+        ({"sha256": "0" * 64}, CONTENT, "SHA-256 mismatch"),
+        ({"size": "10"}, CONTENT, "longer than the declared 10 bytes"),
         ({}, b"", "empty"),
         ({"name": "n" * 256}, CONTENT, "255 characters"),
     ],

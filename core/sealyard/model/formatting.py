@@ -58,8 +58,8 @@ def parse_duration(text: str) -> int:
 
 
 def format_time(moment: datetime | None) -> str:
-    """Format ``moment`` in the local time zone, to the second; return an empty string for None."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment is not None else ""
+    """Format ``moment`` in the local time zone, with its name, to the second; return an empty string for None."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}" if moment is not None else ""
 
 
 def format_decider(decision: Decision) -> str:

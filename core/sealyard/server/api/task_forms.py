@@ -146,7 +146,7 @@ class _Form:
                 f"Send {CHECKSUM} once for each file, in the same order.",
             )
         for upload, checksum in zip(self._firmware_uploads, self._checksums, strict=True):
-            assert upload.sha256 is not None, "uploads of a form are complete"
+            assert upload.sha256 is not None  # the upload is complete
             verify_digest(escape_text(upload.name, 100), upload.sha256, checksum)
 
     async def discard_uploads(self) -> None:
