@@ -178,7 +178,7 @@ def again(
         recorded = Intent(sha256=intent.sha256, fencing_token=intent.fencing_token, at=NOW)
         task = msgspec.structs.replace(task, intent=recorded)
         work = msgspec.structs.replace(work, header=intent.header)
-    return msgspec.structs.replace(job, task=task, work=work)
+    return msgspec.structs.replace(job, task=task, checkpoint=work)
 
 
 class WorkerProcess:
