@@ -117,8 +117,8 @@ class SealyardApp(BaseApp):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(key, f"show_screen('{place}')", label, show=False, id=f"app.{place}")
-            for place, (key, label) in SCREENS.items()
+            Binding(key, f"show_screen('{name}')", label, show=False, id=f"app.{name}")
+            for name, (key, label) in SCREENS.items()
         ),
         Binding("question_mark,f1", "help", "Help", id="app.help", tooltip="The keys of this place"),
         Binding(

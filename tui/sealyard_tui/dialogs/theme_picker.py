@@ -1,4 +1,4 @@
-"""Choosing a theme by looking at it: the one under the cursor is on, Esc brings back the one before."""
+"""Choosing a theme with a live preview; Esc restores the theme before."""
 
 from __future__ import annotations
 

@@ -8,7 +8,7 @@ import re
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard_tui.screens.approvals.metadata_view import HEX_BYTES, MOST_LINES, MetadataKind, render_metadata
+from sealyard_tui.screens.approvals.metadata_view import HEX_BYTES, MAX_LINES, MetadataKind, render_metadata
 
 
 def lines(content: bytes, size: int | None = None) -> list[str]:
@@ -65,8 +65,8 @@ def test_an_empty_file_is_said_to_be_empty() -> None:
 
 def test_it_says_when_only_the_beginning_is_shown() -> None:
     assert render_metadata(b"a note", 9000).omitted == "only the beginning of 9,000 bytes is shown"
-    many = "\n".join(str(number) for number in range(MOST_LINES + 30)).encode()
-    assert render_metadata(many, len(many)).omitted == f"only the first {MOST_LINES} lines are shown here, 30 follow"
+    many = "\n".join(str(number) for number in range(MAX_LINES + 30)).encode()
+    assert render_metadata(many, len(many)).omitted == f"only the first {MAX_LINES} lines are shown here, 30 follow"
     assert render_metadata(many, len(many), all_of_it=True).omitted == ""
     assert render_metadata(b"a note", 6).omitted == ""
 

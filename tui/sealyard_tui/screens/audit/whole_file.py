@@ -1,4 +1,4 @@
-"""A file that appears whole under its name or not at all, and that only this person can read."""
+"""A text file that appears with its full content or not at all, readable by the user only."""
 
 from __future__ import annotations
 
@@ -13,10 +13,10 @@ from sealyard.model.safe_text import escape_text
 
 
 class AtomicTextFile:
-    """Mode 0600. All methods block; they raise :class:`InvalidInputError` and :class:`StorageError`."""
+    """Written with mode 0600. All methods block; they raise :class:`InvalidInputError` and :class:`StorageError`."""
 
     def __init__(self, path: Path) -> None:
-        """``path``: where it is to be. It is written beside that."""
+        """``path`` is the final path; a temporary file beside it is written first."""
         self._path = path
         self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
@@ -34,8 +34,8 @@ class AtomicTextFile:
         except OSError as error:
             raise self._failed(error) from error
 
-    def place(self, *, replace: bool) -> int:
-        """Gives it its name, durably; its size in bytes. Without ``replace`` a file that is there stays."""
+    def commit(self, *, replace: bool) -> int:
+        """Move the file to its path, durably. Returns its size. Without ``replace`` an existing file is kept."""
         try:
             self._file.flush()
             os.fsync(self._file.fileno())
@@ -54,7 +54,7 @@ class AtomicTextFile:
         return size
 
     def discard(self) -> None:
-        """Nothing of it stays; does nothing after :meth:`place`."""
+        """Delete the temporary file; does nothing after :meth:`commit`."""
         with contextlib.suppress(OSError):
             self._file.close()
         with contextlib.suppress(OSError):

@@ -1,4 +1,4 @@
-"""One version of a device configuration in full, under the list or over it."""
+"""The detail pane of the device configurations screen."""
 
 from __future__ import annotations
 
@@ -24,13 +24,13 @@ class DeviceDetailPane(ScrollPane):
     def compose(self) -> ComposeResult:
         yield Static("", markup=False)
 
-    def show(self, words: Callable[[int], Content]) -> None:
-        """``words``: what is seen, for a width in cells."""
-        self._words = words
-        self._set()
+    def show(self, render_text: Callable[[int], Content]) -> None:
+        """Show text; ``render_text`` returns it for a width in cells."""
+        self._words = render_text
+        self._update_text()
 
     def on_resize(self) -> None:
-        self._set()
+        self._update_text()
 
-    def _set(self) -> None:
+    def _update_text(self) -> None:
         self.query_one(Static).update(self._words(self.scrollable_content_region.width))
