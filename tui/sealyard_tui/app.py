@@ -27,7 +27,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui import dialogs, screens, widgets
-from sealyard_tui.app_base import BaseApp, utc_now
+from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
@@ -139,7 +139,7 @@ class SealyardApp(BaseApp):
         session: Session,
         settings: Settings,
         *,
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime] | None = None,
         download_dir: Path | None = None,
         preferences: Preferences | None = None,
     ) -> None:

@@ -86,19 +86,24 @@ def _theme(name: str, *, dark: bool, cursor: str, unfocused_cursor: str, muted: 
     return Theme(name=name, dark=dark, variables=variables, **colours)
 
 
+_DARK_GROUND = {
+    "background": "#11151b",
+    "surface": "#171c24",
+    "panel": "#1f2630",
+    "cursor": "#203a52",
+    "unfocused_cursor": "#242c38",
+    "foreground": "#dce3ec",
+    "muted": "#9aa7b8",
+    "secondary": "#8fa3ba",
+}
+"""Colours that the dark themes share."""
+
 DARK = _theme(
     DEFAULT_THEME,
     dark=True,
-    background="#11151b",
-    surface="#171c24",
-    panel="#1f2630",
-    cursor="#203a52",
-    unfocused_cursor="#242c38",
-    foreground="#dce3ec",
-    muted="#9aa7b8",
+    **_DARK_GROUND,
     primary="#6cbbdc",
     accent="#6cbbdc",
-    secondary="#8fa3ba",
     success="#7ecb93",
     warning="#e6bd68",
     error="#f48a86",
@@ -127,16 +132,9 @@ LIGHT = _theme(
 DEUTERANOPIA = _theme(
     "sealyard-deuteranopia",
     dark=True,
-    background="#11151b",
-    surface="#171c24",
-    panel="#1f2630",
-    cursor="#203a52",
-    unfocused_cursor="#242c38",
-    foreground="#dce3ec",
-    muted="#9aa7b8",
+    **_DARK_GROUND,
     primary="#56b4e9",
     accent="#d5dce6",
-    secondary="#8fa3ba",
     success="#56b4e9",
     warning="#f0e442",
     error="#f28e46",

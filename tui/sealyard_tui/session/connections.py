@@ -82,7 +82,7 @@ class LocalConnection:
 
     def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
         """``group``: members of this system group may connect, too."""
-        self.on_error: ErrorCallback = _ignore_error
+        self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
         self.lock_error: WorkspaceLockedError | None = None
         self.mode = ConnectionMode.READ_ONLY if read_only else ConnectionMode.OWNER
@@ -165,7 +165,7 @@ class ServerConnection:
 
     def __init__(self, url: str, token_of: Callable[[Profile], str], *, read_only: bool = False) -> None:
         """``token_of`` may block, and raises :class:`AuthenticationError` if there is no token."""
-        self.on_error: ErrorCallback = _ignore_error
+        self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
         self.host = urlsplit(url).netloc
         self._token_of = token_of
@@ -197,7 +197,7 @@ class _HttpClients:
         status.
         """
         for other in self._clients.values():
-            other.watch.on_change = _ignore_status
+            other.watch.on_change = _no_op
         client = self._clients.get(profile)
         if client is None:
             client = self._clients[profile] = create()
@@ -210,9 +210,5 @@ class _HttpClients:
         await asyncio.to_thread(self.thread.stop)
 
 
-def _ignore_status(_: ConnectionStatus) -> None:
-    return None
-
-
-def _ignore_error(_: SealyardError) -> None:
+def _no_op(_: object) -> None:
     return None

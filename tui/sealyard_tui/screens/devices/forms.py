@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from textual.content import Content
@@ -48,32 +48,20 @@ def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[F
             name="name", label="Name", required=True, check=_check_name, hint="Small letters, digits, '.', '_' and '-'"
         ),
         TextField(name="description", label="Description"),
-        ChoiceField(
-            name="encryption",
-            label="Encryption",
-            choices=_same(EncryptionAlgorithm),
-            note=lambda chosen: _caveats(capabilities.encryption[EncryptionAlgorithm(chosen)]),
-            hint="← → go through them, Enter lists them",
+        *_algorithm_fields(
+            "encryption",
+            "Encryption",
+            {str(algorithm): capabilities.encryption[algorithm] for algorithm in EncryptionAlgorithm},
+            context,
+            key_hint="A new one, or one that is there and fits",
         ),
-        ChoiceField(
-            name="encryption_key",
-            label="Encryption key",
-            choices=lambda texts: _keys(context, _encryption_kinds(capabilities, texts)),
-            hint="A new one, or one that is there and fits",
-        ),
-        ChoiceField(
-            name="signing",
-            label="Signing",
-            choices=_same(SigningAlgorithm),
+        *_algorithm_fields(
+            "signing",
+            "Signing",
+            {str(algorithm): capabilities.signing[algorithm] for algorithm in SigningAlgorithm},
+            context,
             value=DEFAULT_SIGNING,
-            note=lambda chosen: _caveats(capabilities.signing[SigningAlgorithm(chosen)]),
-            hint="← → go through them, Enter lists them",
-        ),
-        ChoiceField(
-            name="signing_key",
-            label="Signing key",
-            choices=lambda texts: _keys(context, _signing_kinds(capabilities, texts)),
-            hint="A new one, or one that is there and fits; making a long RSA key takes seconds",
+            key_hint="A new one, or one that is there and fits; making a long RSA key takes seconds",
         ),
         ChoiceField(
             name="purpose",
@@ -85,6 +73,34 @@ def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[F
         _users_field("use", "May use", context, "nobody yet; rules can be added later"),
         _users_field("approve", "May approve", context, "you alone"),
         *_terms(capabilities.formats, 1, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
+    )
+
+
+def _algorithm_fields(
+    name: str,
+    label: str,
+    algorithms: Mapping[str, AlgorithmInfo],
+    context: DeviceContext,
+    *,
+    value: str = "",
+    key_hint: str,
+) -> tuple[ChoiceField, ChoiceField]:
+    """Return the fields for an algorithm, and for a key that fits the chosen one."""
+
+    def keys(texts: Texts) -> Choices:
+        info = algorithms.get(texts.get(name, ""))
+        return _keys(context, info.key_kinds if info is not None else ())
+
+    return (
+        ChoiceField(
+            name=name,
+            label=label,
+            choices=_same(algorithms),
+            value=value,
+            note=lambda chosen: _caveats(algorithms[chosen]),
+            hint="← → go through them, Enter lists them",
+        ),
+        ChoiceField(name=f"{name}_key", label=f"{label} key", choices=keys, hint=key_hint),
     )
 
 
@@ -118,16 +134,6 @@ def _purpose(chosen: str) -> Content:
 
 def _same(names: Iterable[str]) -> Choices:
     return tuple((str(each), str(each)) for each in names)
-
-
-def _encryption_kinds(capabilities: Capabilities, texts: Texts) -> tuple[KeyType, ...]:
-    return (
-        capabilities.encryption[EncryptionAlgorithm(texts["encryption"])].key_kinds if texts.get("encryption") else ()
-    )
-
-
-def _signing_kinds(capabilities: Capabilities, texts: Texts) -> tuple[KeyType, ...]:
-    return capabilities.signing[SigningAlgorithm(texts["signing"])].key_kinds if texts.get("signing") else ()
 
 
 def _keys(context: DeviceContext, kinds: tuple[KeyType, ...]) -> Choices:
