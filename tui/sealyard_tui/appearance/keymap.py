@@ -78,8 +78,8 @@ def check_keymap(wanted: Mapping[str, str], bindings: KeysOf) -> tuple[dict[str,
 def _parse_entry(action: str, text: str, bindings: KeysOf) -> tuple[str, ...]:
     if action not in bindings:
         near = difflib.get_close_matches(action[:_QUOTED_LENGTH], bindings, n=1)
-        advice = f"Did you mean {near[0]}?" if near else "`?` names the actions of each place."
-        raise UsageError(f"Keys: there is no action {escape_text(action, _QUOTED_LENGTH)}.", advice)
+        hint = f"Did you mean {near[0]}?" if near else "`?` names the actions of each place."
+        raise UsageError(f"Keys: there is no action {escape_text(action, _QUOTED_LENGTH)}.", hint)
     keys = _parse_keys(action, text, bindings)
     if action == QUIT:
         return tuple(dict.fromkeys((*keys, QUIT_KEY)))

@@ -87,6 +87,8 @@ class BindingCommands(_Commands):
 
 
 class ProfileCommands(_Commands):
+    """Switches to another profile."""
+
     def commands(self) -> Iterator[Command]:
         for profile in self.palette_app.session.profiles:
             if profile.name != self.palette_app.session.profile.name:

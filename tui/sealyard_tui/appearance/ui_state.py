@@ -30,6 +30,8 @@ class Override(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UiState(FrozenStruct, frozen=True, kw_only=True):
+    """The stored content."""
+
     screen: str = ""
     views: dict[str, ScreenState] = msgspec.field(default_factory=dict)
     choices: dict[str, Override] = msgspec.field(default_factory=dict)

@@ -29,6 +29,8 @@ WORDS_WIDTH = 26
 
 
 class HelpScreen(BaseDialog[None]):
+    """Shows what a screen is for, and its keys in groups."""
+
     heading = "Help"
     CSS_PATH = "help.tcss"
 

@@ -19,6 +19,8 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class _FilterInput(SafeInput):
+    """The filter; leaves the key that marks to the dialog."""
+
     def check_consume_key(self, key: str, character: str | None) -> bool:
         """Consume all printable keys except the one that marks."""
         return key != "space" and super().check_consume_key(key, character)

@@ -16,6 +16,8 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class ThemePicker(BaseDialog[str | None]):
+    """Previews the theme under the cursor. Returns the chosen one; None if the user went back."""
+
     heading = "Theme"
 
     BINDINGS: ClassVar[list[BindingType]] = [

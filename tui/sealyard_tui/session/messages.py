@@ -17,6 +17,8 @@ DISCONNECTED = ConnectionStatus()
 
 
 class EngineState(StrEnum):
+    """State of the engine as the application sees it."""
+
     STARTING = "starting"
     READY = "ready"
     READ_ONLY = "read only"

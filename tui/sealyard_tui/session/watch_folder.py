@@ -121,6 +121,8 @@ class WatchRunner:
 
 
 class WatchState(StrEnum):
+    """State of the watch folder."""
+
     OFF = "off"
     WATCHING = "watching"
     FAILED = "failed"

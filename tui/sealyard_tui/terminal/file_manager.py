@@ -18,9 +18,9 @@ TIMEOUT = 5.0
 async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.environ) -> None:
     """Open a folder. Raises :class:`UsageError`, with the path, over SSH and without a file manager."""
     opener = _open_command(environ)
-    advice = f"It is {escape_text(str(folder))}"
+    hint = f"It is {escape_text(str(folder))}"
     if not opener:
-        raise UsageError("There is no file manager to be seen from here.", advice)
+        raise UsageError("There is no file manager to be seen from here.", hint)
     try:
         process = await asyncio.create_subprocess_exec(
             opener,
@@ -35,9 +35,9 @@ async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.env
     except TimeoutError:
         return
     except OSError as error:
-        raise UsageError(f"{opener} cannot be started ({error.strerror}).", advice) from error
+        raise UsageError(f"{opener} cannot be started ({error.strerror}).", hint) from error
     if code:
-        raise UsageError(f"{opener} could not open the folder (exit code {code}).", advice)
+        raise UsageError(f"{opener} could not open the folder (exit code {code}).", hint)
 
 
 def _open_command(environ: Mapping[str, str]) -> str:

@@ -14,6 +14,8 @@ BAR_WIDTH = 24
 
 
 class DownloadBar(Static):
+    """Hidden while nothing is downloaded."""
+
     DEFAULT_CSS = """
     DownloadBar { height: 1; padding: 0 1; display: none; background: $panel; &.-shown { display: block; } }
     """

@@ -12,6 +12,8 @@ DURATION = 4.0
 
 
 class Flash(Static):
+    """Hidden unless there is a message."""
+
     DEFAULT_CSS = """
     Flash {
         dock: bottom; height: 1; padding: 0 1; display: none; background: $panel; color: $text; layer: flash;

@@ -26,6 +26,8 @@ class ScreenTab(Static):
     """Name and key of one screen; a click switches to it."""
 
     class Clicked(Message):
+        """A tab was clicked."""
+
         def __init__(self, name: str) -> None:
             super().__init__()
             self.screen_name = name
@@ -55,6 +57,8 @@ class ScreenTab(Static):
 
 
 class StatusBar(Vertical):
+    """Two lines: tabs of the screens, then identity and engine."""
+
     def __init__(self, screens: dict[str, tuple[str, str]], here: str) -> None:
         """``screens`` has key and label of each, ``here`` is the current one."""
         super().__init__()

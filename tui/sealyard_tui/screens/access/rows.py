@@ -26,6 +26,8 @@ from sealyard.model.requests import AccessControlList
 
 
 class Section(StrEnum):
+    """A part of the list."""
+
     ALL = "all"
     PEOPLE = "people & clients"
     GROUPS = "groups"
@@ -34,6 +36,8 @@ class Section(StrEnum):
 
 
 class RowKind(StrEnum):
+    """What a row is about."""
+
     PERSON = "person"
     CLIENT = "client"
     GROUP = "group"

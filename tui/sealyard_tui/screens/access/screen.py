@@ -45,6 +45,8 @@ class SectionTab(Static):
     """Name and size of one section; a click selects it."""
 
     class Clicked(Message):
+        """A section was clicked."""
+
         def __init__(self, section: Section) -> None:
             super().__init__()
             self.section = section
@@ -65,6 +67,8 @@ class SectionTab(Static):
 
 
 class AccessScreen(BaseScreen):
+    """Users, groups, rules and the policy in one list."""
+
     NAME = "access"
     CSS_PATH = "screen.tcss"
     HELP = (

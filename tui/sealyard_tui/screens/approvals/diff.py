@@ -12,6 +12,8 @@ from sealyard.model.tasks import InputFile, Task
 
 
 class ChangeKind(StrEnum):
+    """How a file differs."""
+
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"

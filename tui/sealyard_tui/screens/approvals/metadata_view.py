@@ -26,6 +26,8 @@ MAX_DEPTH = 20
 
 
 class MetadataKind(StrEnum):
+    """How metadata is shown."""
+
     JSON = "JSON"
     TEXT = "text"
     BINARY = "binary"

@@ -15,6 +15,8 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class AuditDetailPane(ScrollPane):
+    """One entry in full, below the list or over it."""
+
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("audit.detail_")
 
     def __init__(self) -> None:

@@ -46,6 +46,8 @@ class FormatButton(RadioButton):
 
 
 class AuditExportDialog(ScreenDialog[None]):
+    """Asks for format and path, writes the file, and shows progress and result."""
+
     heading = "Export the audit log"
     CSS_PATH = "dialogs.tcss"
 

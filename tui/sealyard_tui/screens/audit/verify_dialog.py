@@ -64,6 +64,8 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
     """The checkpoint that was pasted; kept until another one is."""
 
     class Progressed(Message):
+        """Entries were verified."""
+
         def __init__(self, done: int, total: int) -> None:
             super().__init__()
             self.done = done
@@ -158,8 +160,8 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
 
     def _failure(self, error: AuditVerificationError) -> Content:
         lines = [Content.styled(f"✗ {escape_multiline(error.message)}", "bold $error")]
-        if advice := app_hint(error):
-            lines.append(Content(f"→ {escape_multiline(advice)}"))
+        if hint := app_hint(error):
+            lines.append(Content(f"→ {escape_multiline(hint)}"))
         lines.append(Content(DO_NOT_TOUCH))
         if error.seq is not None:
             lines.append(Content(f"Enter goes to entry {error.seq}, the first that does not fit."))

@@ -55,6 +55,8 @@ QUICK_FILTERS = (
 
 
 class DashboardScreen(BaseScreen):
+    """Composes summary, filter, list and detail."""
+
     NAME = "dashboard"
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#rows"

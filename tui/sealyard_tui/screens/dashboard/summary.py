@@ -27,6 +27,8 @@ _RESULTS = {
 
 
 class SummaryBar(Vertical):
+    """Counts, throughput, and the title of the list."""
+
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Static("", id="statuses", markup=False)

@@ -29,6 +29,15 @@ PAGE = 200
 LARGE_PAGE = 500
 """Page size while reading to the end; building rows from larger pages would delay key presses."""
 
+MAX_SINGLE_READS = 20
+"""Changed tasks up to which each is read by its id; beyond, the first page is read."""
+
+RELOAD_INTERVAL = 0.25
+"""Seconds between two reads of what changed."""
+
+SYNC_ROW_LIMIT = 5000
+"""Rows up to which a list is filtered or sorted synchronously, without delaying key presses."""
+
 
 class TaskPager:
     """Reads the list page by page. Orders that the engine does not support are read newest first."""
@@ -55,16 +64,6 @@ class TaskPager:
         self.total = page.total if self._exact else None
         rows = [from_task(task) for task in page.tasks]
         return [row for row in rows if self._query.matches(row)]
-
-
-MAX_SINGLE_READS = 20
-"""Changed tasks up to which each is read by its id; beyond, the first page is read."""
-
-RELOAD_INTERVAL = 0.25
-"""Seconds between two reads of what changed."""
-
-SYNC_ROW_LIMIT = 5000
-"""Rows up to which a list is filtered or sorted synchronously, without delaying key presses."""
 
 
 class TaskListModel:
@@ -244,7 +243,7 @@ class TaskListModel:
     async def _read(self, client: Client, changed: set[str]) -> list[TaskRow]:
         if len(changed) > MAX_SINGLE_READS:
             return await TaskPager(client, self.query, self.order).next_page()
-        return [row for row in await self._by_id(client, changed) if row is not None]
+        return await self._by_id(client, changed)
 
     async def _by_id(self, client: Client, ids: Iterable[str]) -> list[TaskRow]:
         rows: list[TaskRow] = []

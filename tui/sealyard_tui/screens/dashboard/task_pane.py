@@ -18,6 +18,8 @@ EMPTY_TEXT = Content.styled("What there is to know of the task under the cursor 
 
 
 class TaskPane(ScrollPane):
+    """One task in full, beside the list or over it."""
+
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("pane.")
 
     def __init__(self) -> None:

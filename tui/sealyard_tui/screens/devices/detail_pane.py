@@ -14,6 +14,8 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class DeviceDetailPane(ScrollPane):
+    """One version in full, below the list or over it."""
+
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("devices.detail_")
 
     def __init__(self) -> None:

@@ -38,6 +38,8 @@ DETAIL_DELAY = 0.05
 
 
 class DevicesScreen(BaseScreen):
+    """Device configurations with their versions, and actions on them."""
+
     NAME = "devices"
     CSS_PATH = "screen.tcss"
     HELP = (

@@ -43,6 +43,8 @@ class Selection(FrozenStruct, frozen=True, kw_only=True):
 
 
 class FileOrder(StrEnum):
+    """Order of the files in a directory."""
+
     NAME = "name"
     NEWEST = "newest"
     LARGEST = "largest"
@@ -60,6 +62,8 @@ class FileRow(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _LastFolder(FrozenStruct, frozen=True, kw_only=True):
+    """The stored directory."""
+
     folder: str = ""
 
 
@@ -117,12 +121,11 @@ class FileBrowser(ScreenDialog[Selection | None]):
 
     # ---- reading
 
-    def _go(self, folder: Path | None, come_from: str = "") -> None:
-        """Open a directory; None is the last one."""
-        reading = self._read(folder, come_from)
-        self.run_worker(self.app.guard(reading), group="read", exclusive=True, exit_on_error=False)
+    def _go(self, folder: Path | None, select: str = "") -> None:
+        """Open a directory, None is the last one, and select the row named ``select``."""
+        self.run_worker(self.app.guard(self._read(folder, select)), group="read", exclusive=True, exit_on_error=False)
 
-    async def _read(self, folder: Path | None, come_from: str) -> None:
+    async def _read(self, folder: Path | None, select: str) -> None:
         if folder is None:
             folder = await run_cancellable(lambda _: _last_folder())
         try:
@@ -140,14 +143,14 @@ class FileBrowser(ScreenDialog[Selection | None]):
         if not path.has_focus:
             # The user may be typing there already.
             path.value = _to_input_text(folder)
-        await self._arrange(come_from)
+        await self._arrange(select)
 
     async def _arrange(self, cursor: str = "") -> None:
         """Sort and filter the rows in a thread: a directory may be large."""
         rows, order, hidden = self._rows, self._order, self._hidden
-        sought = self.query_one(FilterBar).text.casefold()
+        search = self.query_one(FilterBar).text.casefold()
         top = [] if self._folder is None or self._folder.parent == self._folder else [_UP_ROW]
-        shown = await run_cancellable(lambda _: _sorted_rows(rows, order, hidden=hidden, sought=sought))
+        shown = await run_cancellable(lambda _: _sorted_rows(rows, order, hidden=hidden, search=search))
         self._table.set_empty_text(self._unread or "Nothing here.")
         self._table.replace([*top, *shown])
         if not (cursor and self._table.move_cursor_to(cursor)) and shown and self._table.cursor_key == UP:
@@ -156,7 +159,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         self._update_summary()
 
     def _update_summary(self) -> None:
-        marked = [each for each in self._table.marked_rows if not each.is_folder]
+        marked = self._marked
         if self._unread:
             words = self._unread
         elif marked:
@@ -203,7 +206,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
 
     def action_up(self) -> None:
         if self._folder is not None:
-            self._go(self._folder.parent, come_from=self._folder.name)
+            self._go(self._folder.parent, select=self._folder.name)
 
     def action_home(self) -> None:
         self._go(Path.home())
@@ -280,7 +283,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
             self._go(found.folder)
         elif found.paths:
             self.set_focus(self._table)
-            self._go(found.paths[0].parent, come_from=found.paths[0].name)
+            self._go(found.paths[0].parent, select=found.paths[0].name)
         else:
             self.query_one("#below", Static).update(Content.styled(f"✗ not there: {escape_text(text)}", "$error"))
 
@@ -322,9 +325,9 @@ def _row(entry: os.DirEntry[str], check_cancelled: CheckCancelled) -> FileRow:
     )
 
 
-def _sorted_rows(rows: list[FileRow], order: FileOrder, *, hidden: bool, sought: str) -> list[FileRow]:
+def _sorted_rows(rows: list[FileRow], order: FileOrder, *, hidden: bool, search: str) -> list[FileRow]:
     """Return the sorted rows, directories first."""
-    shown = [each for each in rows if (hidden or not each.name.startswith(".")) and sought in each.name.casefold()]
+    shown = [each for each in rows if (hidden or not each.name.startswith(".")) and search in each.name.casefold()]
     shown.sort(key=lambda each: each.name.casefold())
     if order is FileOrder.NEWEST:
         shown.sort(key=lambda each: each.modified, reverse=True)

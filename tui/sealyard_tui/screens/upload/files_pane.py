@@ -43,6 +43,8 @@ class FilesPane(Vertical):
     ]
 
     class Remove(Message):
+        """Files should be removed from the form."""
+
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys

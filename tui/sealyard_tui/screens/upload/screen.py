@@ -37,6 +37,8 @@ EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "n
 
 
 class UploadScreen(BaseScreen):
+    """Composes the form, its files, notes on their format, and the watch folder."""
+
     NAME = "upload"
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#files"

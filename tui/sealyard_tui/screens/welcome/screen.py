@@ -48,6 +48,8 @@ _STORE_NOTES = {
 
 
 class WelcomeScreen(Screen[None]):
+    """Offers to create a workspace or to open the demo."""
+
     CSS_PATH = "screen.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [
