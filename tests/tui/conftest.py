@@ -55,7 +55,7 @@ PAUSES = (
     "session.notifier.BATCH_SECONDS",
     "session.session.BATCH_SECONDS",
     "session.session.RETRY_INTERVAL",
-    "session.watch_folder.TELL_SECONDS",
+    "session.watch_folder.BATCH_SECONDS",
     "widgets.filter_bar.DEBOUNCE_SECONDS",
 )
 """What waits for a person's hands, or gathers what comes together."""

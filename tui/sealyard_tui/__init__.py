@@ -1,1 +1,1 @@
-"""The terminal application: speaks to a Client and to nothing else below it."""
+"""The terminal application. It uses a client and nothing else of the core below it."""

@@ -27,7 +27,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui import dialogs, screens, widgets
-from sealyard_tui.app_base import BaseApp, utc_now
+from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
@@ -117,8 +117,8 @@ class SealyardApp(BaseApp):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
-            Binding(key, f"show_screen('{place}')", label, show=False, id=f"app.{place}")
-            for place, (key, label) in SCREENS.items()
+            Binding(key, f"show_screen('{name}')", label, show=False, id=f"app.{name}")
+            for name, (key, label) in SCREENS.items()
         ),
         Binding("question_mark,f1", "help", "Help", id="app.help", tooltip="The keys of this place"),
         Binding(
@@ -139,7 +139,7 @@ class SealyardApp(BaseApp):
         session: Session,
         settings: Settings,
         *,
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime] | None = None,
         download_dir: Path | None = None,
         preferences: Preferences | None = None,
     ) -> None:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import logging
 import weakref
 from collections.abc import Callable, Coroutine, Sequence
-from datetime import UTC, datetime
+from datetime import datetime
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -19,6 +19,7 @@ from textual.worker import Worker
 
 from sealyard.client.config.settings_loader import Settings, editor_command
 from sealyard.client.log import current_log_file
+from sealyard.concurrency.clock import SystemClock
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.appearance.appearance import Appearance
@@ -44,10 +45,6 @@ MAX_UPDATE_DELAY = 0.01
 _NO_COLOR = NoColor()
 
 
-def utc_now() -> datetime:
-    return datetime.now(UTC)
-
-
 class BaseApp(CrashReportingApp[None]):
     """Services of one session that screens share. Uses the client only, never what is below it."""
 
@@ -56,7 +53,7 @@ class BaseApp(CrashReportingApp[None]):
         session: Session,
         settings: Settings,
         *,
-        now: Callable[[], datetime] = utc_now,
+        now: Callable[[], datetime] | None = None,
         download_dir: Path | None = None,
         preferences: Preferences | None = None,
     ) -> None:
@@ -69,7 +66,7 @@ class BaseApp(CrashReportingApp[None]):
         super().__init__()
         self.session = session
         self.settings = settings
-        self.now = now
+        self.now = now or SystemClock().now
         self.appearance = Appearance(self, self.preferences)
         self.appearance.apply_theme()
         self.stylesheet = CachedStylesheet(variables=self.get_css_variables())
@@ -89,7 +86,7 @@ class BaseApp(CrashReportingApp[None]):
         self.notifier = Notifier(
             self,
             state=lambda: self.state,
-            now=now,
+            now=self.now,
             alert=self.alert,
             is_download_automatic=lambda: self.download_manager.is_automatic,
         )
@@ -105,7 +102,7 @@ class BaseApp(CrashReportingApp[None]):
             self,
             settings.watch,
             state=lambda: self.state,
-            now=now,
+            now=self.now,
             alert=self.alert,
             download_dir=download_dir,
             on_change=lambda: self.watch_folder_changed.publish(None),

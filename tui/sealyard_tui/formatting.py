@@ -1,4 +1,4 @@
-"""How values look: words and signs that are told apart without colour, and foreign text made harmless."""
+"""How values are shown: icons and words that can be told apart without colour, and escaped foreign text."""
 
 from __future__ import annotations
 
@@ -30,21 +30,21 @@ _RESULT: dict[ResultState, tuple[str, str]] = {
 }
 
 EXPIRY_WARNING = 3600
-"""Seconds before a link ends from which on it is shown as a warning."""
+"""Seconds before a link expires from which on it is shown as a warning."""
 
 
 def safe_content(text: str, limit: int = 0) -> Content:
-    """Foreign text: what does not print is shown as an escape, and nothing in it is markup."""
+    """Return foreign text as content: unprintable characters are escaped, and nothing is interpreted as markup."""
     return Content(escape_text(text, limit))
 
 
 def status_icon(status: TaskStatus) -> tuple[str, str]:
-    """The sign, and the style it is shown in."""
+    """Return the icon and its style."""
     return _STATUS[status]
 
 
 def result_icon(state: ResultState) -> tuple[str, str]:
-    """The sign, and the style it is shown in."""
+    """Return the icon and its style."""
     return _RESULT[state]
 
 
@@ -54,7 +54,7 @@ def status_badge(status: TaskStatus) -> Content:
 
 
 def result_badge(result: Result | None, now: datetime) -> Content:
-    """The state of a result with the time left; empty where there is none."""
+    """Return the state of a result with the time left; empty without a result."""
     if result is None:
         return Content("")
     if result.signature is not None:
@@ -65,12 +65,12 @@ def result_badge(result: Result | None, now: datetime) -> Content:
     if result.state is ResultState.AVAILABLE and left is not None and left < EXPIRY_WARNING:
         style = "$warning"
     rest = f" {short_duration(left)}" if left is not None else ""
-    trial = " TRIAL" if result.self_approved else ""
-    return Content.styled(f"{sign} {result.state}{rest}{trial}", style)
+    mark = " TRIAL" if result.self_approved else ""
+    return Content.styled(f"{sign} {result.state}{rest}{mark}", style)
 
 
 def short_duration(seconds: float) -> str:
-    """The largest unit only: ``5d``, ``3h``, ``40s``."""
+    """Return a duration in its largest unit: ``5d``, ``3h``, ``40s``."""
     return format_duration(int(seconds)).split(" ")[0]
 
 
@@ -79,12 +79,12 @@ def format_age(moment: datetime, now: datetime) -> str:
 
 
 def format_clock(moment: datetime | None) -> str:
-    """The time of day, in the local time zone."""
+    """Return the time of day in the local time zone; empty for None."""
     return f"{moment.astimezone():%H:%M:%S}" if moment is not None else ""
 
 
 def progress_bar(done: int, total: int, width: int) -> Content:
-    """``▰▰▰▱▱ 60 %``, ``width`` cells in all."""
+    """Return a progress bar like ``▰▰▰▱▱ 60 %`` that is ``width`` cells wide."""
     share = min(1.0, done / total) if total else 0.0
     label = f" {int(100 * share):3d} %"
     bars = max(1, width - len(label))
@@ -95,21 +95,21 @@ def progress_bar(done: int, total: int, width: int) -> Content:
 
 
 def task_title(task: Task) -> str:
-    """Safe text: the task's name, else its first file's, else its id."""
+    """Return the task's name, else the name of its first file, else its id, as safe text."""
     return escape_text(task.name or (task.inputs[0].name if task.inputs else task.id))
 
 
 def format_path(path: Path) -> str:
-    """Safe text, and with ``~`` for one's home folder: it can be typed where paths are read."""
+    """Return a path as safe text, with ``~`` for the home directory: it can be typed where paths are expected."""
     home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
     text = str(path)
     return escape_text(f"~{text.removeprefix(home)}" if path.is_relative_to(home) and home != "/" else text)
 
 
 def format_fields(pairs: list[tuple[str, Content | str]], *, width: int = 0) -> Content:
-    """Names and what they are, one a line, aligned; what is empty is left out. A ``str`` must be safe already.
+    """Return names and values, one per line and aligned; empty values are skipped. A ``str`` must be safe text.
 
-    With ``width`` > 0, what is longer goes on under where it began.
+    With ``width`` > 0, longer values are wrapped with a hanging indent.
     """
     shown = [(name, value) for name, value in pairs if value]
     indent = max((len(name) for name, _ in shown), default=0) + 2

@@ -1,4 +1,4 @@
-"""Where the `sealyard` command finds the application: what must be known before it takes the terminal, and its end."""
+"""Entry point of the application: prepares settings, passphrase and connection, and returns the exit code."""
 
 from __future__ import annotations
 
@@ -33,17 +33,22 @@ if TYPE_CHECKING:
     from sealyard_tui.session.connections import WorkspaceConnection
 
 MAX_PASSPHRASE_TRIES = 3
-"""How often a passphrase is asked for."""
+"""How often a passphrase is asked for before the launch fails."""
 
 GC_THRESHOLD = 50_000
-"""Made before the next look for garbage. Most of what a start makes stays: Python's 700 cost a sixth of the start."""
+"""Allocations before the next garbage collection. Most objects of a start survive it: with Python's default of 700,
+collections took a sixth of the start.
+"""
 
 GIL_SWITCH_INTERVAL = 0.001
-"""How long the engine's thread may keep a key waiting that was pressed meanwhile; Python's 0.005 can be felt."""
+"""Seconds for which the engine's thread may hold the GIL while a key waits; Python's default of 0.005 is noticeable."""
 
 
 def main() -> int:
-    """The exit code: 0 after quitting, 128 + n after signal n, 1 after a fault; errors of the family are raised."""
+    """Run the application and return its exit code: 0 after quitting, 128 + n after signal n, 1 after a crash.
+
+    Raises the errors of :mod:`sealyard.model.errors`; the command line reports them.
+    """
     gc.set_threshold(GC_THRESHOLD)
     sys.setswitchinterval(GIL_SWITCH_INTERVAL)
     settings = load_settings(settings_path())
@@ -57,14 +62,17 @@ def main() -> int:
 
 
 def welcome(settings: Settings) -> int:
-    """Until there is a workspace, or the person leaves. What they answered is kept where it cannot be made."""
+    """Show the welcome application until a workspace exists or the user quits.
+
+    If the workspace cannot be created, the answers are kept and the error is shown.
+    """
     from sealyard_tui.appearance.preferences import load_preferences
     from sealyard_tui.screens.welcome.app import WelcomeApp
     from sealyard_tui.screens.welcome.choices import OpenDemoChoice
 
-    wanted, error = None, None
+    choice, error = None, None
     while True:
-        app = WelcomeApp(load_preferences(settings), wanted, error)
+        app = WelcomeApp(load_preferences(settings), choice, error)
         start = app.run(mouse=settings.mouse)
         if start is None:
             return app.return_code or 0
@@ -72,28 +80,29 @@ def welcome(settings: Settings) -> int:
             return open_demo(settings)
         try:
             profile, passphrase = create_chosen_workspace(start)
-        except SealyardError as refused:
-            wanted, error = start, refused
+        except SealyardError as failure:
+            choice, error = start, failure
         else:
             return run(profile, passphrase, settings)
 
 
-def create_chosen_workspace(wanted: CreateWorkspaceChoice) -> tuple[Profile, str | None]:
-    """Its administrator's profile, and the passphrase that it was made with. Raises what :func:`create_workspace`
-    raises.
+def create_chosen_workspace(choice: CreateWorkspaceChoice) -> tuple[Profile, str | None]:
+    """Create the workspace; return the profile of its administrator, and the passphrase if there is one.
+
+    Raises what :func:`create_workspace` raises.
     """
     passphrase = None
-    if wanted.key_store is KeyStore.PASSPHRASE:
+    if choice.key_store is KeyStore.PASSPHRASE:
         passphrase = new_passphrase(os.environ, ask_new_passphrase)
     print_error("Making the workspace…")
-    making = create_workspace(
-        wanted.folder,
-        name=wanted.name,
-        administrator=wanted.administrator,
-        key_store=wanted.key_store,
+    creation = create_workspace(
+        choice.folder,
+        name=choice.name,
+        administrator=choice.administrator,
+        key_store=choice.key_store,
         passphrase=passphrase,
     )
-    return asyncio.run(making), passphrase
+    return asyncio.run(creation), passphrase
 
 
 def open_demo(settings: Settings) -> int:
@@ -103,29 +112,29 @@ def open_demo(settings: Settings) -> int:
 
     print_error("Making a demo workspace…")
     with temporary_dir() as root:
-        place = asyncio.run(create_populated_demo(root))
-        profile = workspace_profiles(place.folder).get("developer")
+        demo = asyncio.run(create_populated_demo(root))
+        profile = workspace_profiles(demo.folder).get("developer")
         assert profile is not None
-        # The folder goes when the application ends; what went wrong in it is to be read afterwards.
-        return run(profile, place.passphrase, settings, log=user_state_path("sealyard") / "demo.log")
+        # The demo directory is deleted at exit; its log must survive to be read.
+        return run(profile, demo.passphrase, settings, log=user_state_path("sealyard") / "demo.log")
 
 
-# ---- passphrases: on the plain terminal alone
+# ---- passphrases, asked for on the plain terminal only
 
 
 class Prompt:
-    """Asks for the passphrase of a key store, and knows what was said last; empty: nothing, or nobody was asked."""
+    """Asks for the passphrase of a key store and keeps the last answer; empty if there was none."""
 
     def __init__(self) -> None:
-        self.said = ""
+        self.answer = ""
 
     def __call__(self) -> str:
-        self.said = ask("Passphrase of the key store: ")
-        return self.said
+        self.answer = ask("Passphrase of the key store: ")
+        return self.answer
 
 
 def ask_new_passphrase() -> str:
-    """Twice the same. Raises :class:`UsageError`."""
+    """Ask for a new passphrase twice. Raises :class:`UsageError` if the answers never match."""
     print_error("The master key is kept under a passphrase. It cannot be recovered: write it down in a safe place.")
     for _ in range(MAX_PASSPHRASE_TRIES):
         first = ask("A passphrase for the new key store: ")
@@ -151,12 +160,15 @@ def print_error(text: str) -> None:
 
 
 def open_workspace(profile: Profile, settings: Settings) -> int:
-    """Raises :class:`KeyStoreLockedError` where no passphrase opens it, of :data:`MAX_PASSPHRASE_TRIES`."""
+    """Open a local workspace.
+
+    Raises :class:`KeyStoreLockedError` after :data:`MAX_PASSPHRASE_TRIES` wrong passphrases.
+    """
     if settings.read_only:
         return run(profile, None, settings)
 
     def once(prompt: Prompt) -> int:
-        # Also where another process holds the workspace now: when it goes, this one may take it over, and could not
+        # Needed even if another process owns the workspace: when it exits, this one may take over, and could not
         # ask then.
         passphrase = passphrase_for(Path(profile.workspace), os.environ, prompt)
         return run(profile, passphrase, settings)
@@ -165,38 +177,42 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
 
 
 def open_server(profile: Profile, settings: Settings) -> int:
-    """Raises :class:`AuthenticationError` where there is no token, :class:`KeyStoreLockedError` as for a workspace."""
+    """Open a workspace on a server.
+
+    Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` as :func:`open_workspace`
+    does.
+    """
     from sealyard.client.config.server_tokens import load_token
 
     def once(prompt: Prompt) -> int:
-        # Read before Textual: the token may lie under a passphrase. Those of others lie under the same one.
+        # Loaded before Textual starts: a token may be encrypted. Those of other profiles use the same passphrase.
         tokens = {profile: load_token(profile, os.environ, prompt)}
 
-        def found_token(asked: Profile) -> str:
-            return tokens.get(asked) or load_token(asked, os.environ, lambda: prompt.said)
+        def token_of(asked: Profile) -> str:
+            return tokens.get(asked) or load_token(asked, os.environ, lambda: prompt.answer)
 
-        return run_at_server(profile, found_token, settings)
+        return run_at_server(profile, token_of, settings)
 
     return with_passphrase_retries(once)
 
 
 def with_passphrase_retries(once: Callable[[Prompt], int]) -> int:
-    """Again after a wrong passphrase that was typed, :data:`MAX_PASSPHRASE_TRIES` times at most."""
+    """Call ``once`` again after a wrong passphrase was typed, :data:`MAX_PASSPHRASE_TRIES` times at most."""
     prompt = Prompt()
     for tries in itertools.count(1):
         try:
             return once(prompt)
         except KeyStoreLockedError as error:
-            if not prompt.said or tries == MAX_PASSPHRASE_TRIES:
+            if not prompt.answer or tries == MAX_PASSPHRASE_TRIES:
                 raise
             print_error(f"✗ {error}")
     raise AssertionError
 
 
 def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
-    """``log``: by default in the workspace's folder.
+    """Run the application on a local workspace. ``log`` is by default in the workspace directory.
 
-    Raises :class:`KeyStoreLockedError`: the engine opens beside the first screen, and may find itself locked out.
+    Raises :class:`KeyStoreLockedError`: the engine is opened after the first paint, and may reject the passphrase.
     """
     from sealyard_tui.session.connections import LocalConnection
 
@@ -206,12 +222,12 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
     return run_app(connection, profile, profiles_of(folder), settings, log)
 
 
-def run_at_server(profile: Profile, found_token: Callable[[Profile], str], settings: Settings) -> int:
+def run_at_server(profile: Profile, token_of: Callable[[Profile], str], settings: Settings) -> int:
     from platformdirs import user_state_path
 
     from sealyard_tui.session.connections import ServerConnection
 
-    connection = ServerConnection(profile.server, found_token, read_only=settings.read_only)
+    connection = ServerConnection(profile.server, token_of, read_only=settings.read_only)
     profiles = tuple(each for each in read_profiles(user_profiles_path()).profiles if each.server == profile.server)
     return run_app(connection, profile, profiles, settings, user_state_path("sealyard") / "application.log")
 
@@ -245,7 +261,7 @@ async def _close(connection: WorkspaceConnection) -> None:
 
 
 def downloads_folder(profile: Profile, settings: Settings) -> Path:
-    """Where results go: the settings' folder, the profile's, then the person's usual one."""
+    """Return the directory of downloads: that of the settings, else of the profile, else the user's default."""
     if named := settings.download_dir or profile.downloads:
         return Path(named).expanduser()
     from platformdirs import user_downloads_path

@@ -45,7 +45,7 @@ async def test_compositor_patch_is_needed(world: World, monkeypatch: pytest.Monk
             painted.extend(range(app.size.height))
 
     monkeypatch.setattr(RepaintingCompositor, "full_map", Compositor.full_map)
-    app = make_app(world, "developer", screen="upload")
+    app = make_app(world, "developer", start_screen="upload")
     async with running(app) as pilot:
         line = app.screen.query_one(Flash)
         line.show("In the form already")

@@ -53,7 +53,7 @@ def form(deed: Deed, draft: FormDraft | None = None) -> FormDialog:
         ),
         deed,
         draft=draft or FormDraft(),
-        doing="Making it",
+        busy_label="Making it",
     )
 
 

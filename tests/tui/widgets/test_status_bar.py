@@ -40,7 +40,7 @@ class Bench(Stage):
 
     @on(ScreenTab.Clicked)
     def _clicked(self, event: ScreenTab.Clicked) -> None:
-        self.gone_to.append(event.place)
+        self.gone_to.append(event.screen_name)
 
     def show(self, **changes: object) -> None:
         state = msgspec.structs.replace(STANDING, **changes)
@@ -192,7 +192,7 @@ async def test_nothing_waiting_shows_no_count() -> None:
 async def test_a_click_on_a_place_goes_there() -> None:
     app = Bench()
     async with app.run_test() as pilot:
-        tab = next(each for each in app.query(ScreenTab) if each.place == "audit")
+        tab = next(each for each in app.query(ScreenTab) if each.screen_name == "audit")
         await pilot.click(tab)
         await until(pilot, lambda: app.gone_to == ["audit"])
 

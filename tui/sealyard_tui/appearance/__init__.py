@@ -1,1 +1,1 @@
-"""How the application looks and answers: themes, keys, palette, and what a person chose or did last."""
+"""Appearance and input: themes, key map, palette, and the saved state of the user interface."""

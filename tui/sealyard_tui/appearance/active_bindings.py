@@ -1,4 +1,4 @@
-"""What the keys do here and now: for `?` and for the palette, after a person's own key map and their rights."""
+"""The actions that keys trigger on the current screen, for help and palette, after key map and permissions."""
 
 from __future__ import annotations
 
@@ -13,7 +13,9 @@ from textual.screen import Screen
 
 @dataclass(frozen=True)
 class ActiveAction:
-    """``keys`` as they are shown; ``place``: the part of ``id`` before the dot, empty for those of Textual."""
+    """An action with its ``keys`` as displayed. ``scope`` is the part of ``id`` before the dot, empty for Textual's
+    own.
+    """
 
     id: str
     scope: str
@@ -26,7 +28,10 @@ class ActiveAction:
 
 
 def active_actions(screen: Screen[Any]) -> tuple[ActiveAction, ...]:
-    """In the order of their declaration, from what has the focus outwards; those without a description are left out."""
+    """Return the actions in the order of their declaration, from the focused widget outwards.
+
+    Bindings without a description are skipped.
+    """
     found: dict[tuple[str, str], ActiveAction] = {}
     for node, binding, enabled, tooltip in screen.active_bindings.values():
         if not binding.description or binding.system:

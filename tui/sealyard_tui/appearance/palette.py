@@ -1,4 +1,4 @@
-"""The palette: every key's action by its name, every profile, and tasks by name or id."""
+"""The command palette: the actions of keys by name, the profiles, and tasks by name or id."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from sealyard_tui.session.state import SessionState
 MAX_TASKS = 50
 ID_SHOWN = 12
 LOWEST_SCORE = 0.01
-"""Of a task that was found by what is not shown: the name of a file."""
+"""Score of a task that matches by something that is not shown, such as the name of a file."""
 
 Command = tuple[str, Content, str, Callable[[], object]]
-"""What is searched, what is shown after it, a line about it, and what it does."""
+"""The text that is searched, what is shown after it, a description, and what the command does."""
 
 
 class _PaletteApp(Protocol):
@@ -40,14 +40,14 @@ class _PaletteApp(Protocol):
 
 
 class _LiteralProvider(Provider):
-    """Textual's own highlighting takes what it is given for markup; names are foreign."""
+    """Shows text literally: Textual's own highlighting interprets it as markup, and names are foreign text."""
 
     @property
     def palette_app(self) -> _PaletteApp:
         return cast("_PaletteApp", self.app)
 
     def match(self, query: str, text: str) -> tuple[float, Content]:
-        """How well ``text`` fits, 0 for not at all, and ``text`` with what fits marked."""
+        """Return how well ``text`` matches, 0 if it does not, and the text with the matching characters marked."""
         score, offsets = self.matcher(query).fuzzy_search.match(query, text)
         content = Content(text)
         for offset in offsets:
@@ -56,11 +56,11 @@ class _LiteralProvider(Provider):
 
 
 class _Commands(_LiteralProvider):
-    """Few commands, all known at once."""
+    """A provider whose commands are few and known at once."""
 
     @abstractmethod
     def commands(self) -> Iterator[Command]:
-        """All of them, as they are now."""
+        """Yield all commands, as they are now."""
 
     async def discover(self) -> Hits:
         for text, more, about, act in self.commands():
@@ -74,33 +74,35 @@ class _Commands(_LiteralProvider):
 
 
 class BindingCommands(_Commands):
-    """All that keys do here and now, the places and the switches among them, each with its keys."""
+    """The actions of all keys that are active on the screen, each with its keys."""
 
     def commands(self) -> Iterator[Command]:
-        for each in active_actions(self.screen):
-            if each.enabled and each.scope not in ("table", ""):
-                keys = Content.styled(f"  {' '.join(each.keys)}", "$text-muted")
-                yield each.description, keys, each.about, partial(self._run_action, each)
+        for action in active_actions(self.screen):
+            if action.enabled and action.scope not in ("table", ""):
+                keys = Content.styled(f"  {' '.join(action.keys)}", "$text-muted")
+                yield action.description, keys, action.about, partial(self._run_action, action)
 
     async def _run_action(self, action: ActiveAction) -> None:
         await self.app.run_action(action.action, default_namespace=action.node)
 
 
 class ProfileCommands(_Commands):
+    """Switches to another profile."""
+
     def commands(self) -> Iterator[Command]:
-        for each in self.palette_app.session.profiles:
-            if each.name != self.palette_app.session.profile.name:
-                text = escape_text(f"Be {each.name} ({each.identity})")
+        for profile in self.palette_app.session.profiles:
+            if profile.name != self.palette_app.session.profile.name:
+                text = escape_text(f"Be {profile.name} ({profile.identity})")
                 yield (
                     text,
                     Content(""),
                     "Switch to this profile",
-                    partial(self.palette_app.post_message, SwitchProfile(each)),
+                    partial(self.palette_app.post_message, SwitchProfile(profile)),
                 )
 
 
 class TaskCommands(_LiteralProvider):
-    """The engine looks for the text; only what it finds is matched and shown."""
+    """Tasks, searched by the engine; only what it finds is matched and shown."""
 
     async def search(self, query: str) -> Hits:
         app = self.palette_app
@@ -110,7 +112,7 @@ class TaskCommands(_LiteralProvider):
             client = await app.session.client()
             page = await client.tasks(TaskFilter(text=query), limit=MAX_TASKS)
         except SealyardError:
-            # The palette is for finding; what keeps tasks from being read is told by the places.
+            # The screens report why tasks cannot be read; the palette only finds them.
             return
         for task in page.tasks:
             text = _task_text(task)

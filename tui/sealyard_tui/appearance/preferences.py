@@ -1,4 +1,4 @@
-"""What a person set up and chose, laid out for the application: themes, look, keys; and what of it was left out."""
+"""The user's preferences: settings combined with what was chosen at run time, and the settings that are ignored."""
 
 from __future__ import annotations
 
@@ -15,11 +15,13 @@ from sealyard_tui.appearance.themes import SEALYARD_THEMES, load_user_themes, se
 from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
 
 THEMES_FOLDER = "themes"
-"""Beside the settings file."""
+"""Directory beside the settings file."""
 
 
 class Preferences:
-    """Settings, under what was chosen at run time. ``ignored``: what was left out, and why; it grows with the keys."""
+    """Settings, overridden by what was chosen at run time. ``ignored`` reports invalid settings; :meth:`keymap` adds to
+    it.
+    """
 
     def __init__(
         self,
@@ -30,7 +32,7 @@ class Preferences:
         ignored: tuple[ErrorInfo, ...] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """``themes``: a person's own. Without ``memory`` nothing is remembered beyond this run."""
+        """``themes`` are the user's own. Without ``memory`` nothing is saved."""
         self.settings = settings
         self.memory = memory
         self.themes = (*SEALYARD_THEMES, *themes)
@@ -42,17 +44,17 @@ class Preferences:
 
     @property
     def theme_names(self) -> tuple[str, ...]:
-        """Ours and the person's first, then Textual's."""
+        """All theme names: those of Sealyard and the user first, then Textual's."""
         return self._names
 
     @property
     def first_screen(self) -> str:
-        """Empty where the last one is wanted and none was seen."""
+        """The first screen; empty if the last one is wanted and none was saved."""
         screen = self.settings.start_screen
         return screen if screen != "last" else (self.memory.screen if self.memory is not None else "")
 
     def keymap(self, classes: tuple[type[DOMNode], ...]) -> dict[str, str]:
-        """For ``App.set_keymap``; what is wrong with the person's keys is added to the ignored."""
+        """Return the key map for ``App.set_keymap``; invalid entries are added to :attr:`ignored`."""
         keymap, ignored = check_keymap(self.settings.keymap, bindings_of(classes))
         self.ignored = (*self.ignored, *ignored)
         return keymap
@@ -65,11 +67,11 @@ class Preferences:
         self.compact = compact
         self._choose("compact", _on_off(compact), _on_off(self.settings.compact))
 
-    def view(self, place: str) -> ScreenState:
-        """How the place was left. The first screen begins with the settings' filter, where there is one."""
-        if place == self.first_screen and self.settings.start_filter:
+    def view(self, screen: str) -> ScreenState:
+        """Return the saved state of a screen. The first screen starts with the filter of the settings, if any."""
+        if screen == self.first_screen and self.settings.start_filter:
             return ScreenState(filter=self.settings.start_filter)
-        return self.memory.view(place) if self.memory is not None else ScreenState()
+        return self.memory.view(screen) if self.memory is not None else ScreenState()
 
     def _chosen(self, name: str, setting: str) -> str:
         return self.memory.get_override(name, setting) if self.memory is not None else setting
@@ -80,7 +82,7 @@ class Preferences:
 
 
 def load_preferences(settings: Settings, environ: Mapping[str, str] = os.environ) -> Preferences:
-    """With the person's themes and memory. What of these cannot be read is among the ignored."""
+    """Load the user's themes and saved state. What cannot be read is reported in :attr:`Preferences.ignored`."""
     themes, ignored = load_user_themes(settings_path(environ).parent / THEMES_FOLDER)
     memory: UiStateFile | None = None
     try:

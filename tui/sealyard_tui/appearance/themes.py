@@ -1,17 +1,17 @@
-"""The colours: our themes, those of Textual, and those a person wrote.
+"""Themes: those of Sealyard, of Textual, and of the user.
 
-State words are coloured by these variables and no others, and always have a sign or a word beside the colour:
+States are coloured by these variables only, and always have an icon or a word beside the colour:
 
 ========================  ===============================================================================
 ``$success``              done and good: DONE, AVAILABLE, downloaded and checked
-``$warning``              wants somebody: WAITING, EXPIRED, a newer version, a weak algorithm
+``$warning``              needs attention: WAITING, EXPIRED, a newer version, a weak algorithm
 ``$error``                ended badly or dangerous: FAILED, GONE, rejected, self-approval
-``$accent``               goes on, or can be acted on: APPROVED, SCHEDULED, RUNNING, keys in hints
-``$text-muted``           over or secondary: CREATED, CANCELLED, ages, units
+``$accent``               active, or can be acted on: APPROVED, SCHEDULED, RUNNING, keys in hints
+``$text-muted``           finished or secondary: CREATED, CANCELLED, ages, units
 ========================  ===============================================================================
 
 Each of them, and the foreground, has a contrast of at least 4.5:1 (WCAG 2.2, AA) on ``$background``, ``$surface``,
-``$panel`` and under the cursor, in all of our themes.
+``$panel`` and under the cursor, in all themes of Sealyard.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """A theme as a person writes it; what is left out is derived. Colours are ``#1e2a38`` or a CSS name."""
+    """A theme as users write it; what is missing is derived. Colours are ``#1e2a38`` or CSS names."""
 
     name: str
     primary: str
@@ -50,28 +50,30 @@ class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
     error: str | None = None
 
 
-def _theme(name: str, *, dark: bool, cursor: str, resting_cursor: str, muted: str, **colours: Any) -> Theme:
-    """``cursor``: behind the row one is on, in the pane that has the focus; ``resting_cursor``: in the others."""
+def _theme(name: str, *, dark: bool, cursor: str, unfocused_cursor: str, muted: str, **colours: Any) -> Theme:
+    """Build a theme. ``cursor`` is the background of the current row in the focused pane, ``unfocused_cursor`` in
+    others.
+    """
     primary, foreground, panel = colours["primary"], colours["foreground"], colours["panel"]
     variables = {
         "text-muted": muted,
         "foreground-muted": muted,
-        # Textual would mix them with white or black, and what some eyes tell apart would not be it any more.
+        # Textual would mix them with white or black; colours chosen for colour-blind users would no longer differ.
         **{f"text-{name}": colours[name] for name in ("primary", "secondary", "accent", "success", "warning", "error")},
         "block-cursor-background": cursor,
         "block-cursor-foreground": foreground,
         "block-cursor-text-style": "bold",
-        "block-cursor-blurred-background": resting_cursor,
+        "block-cursor-blurred-background": unfocused_cursor,
         "block-cursor-blurred-foreground": foreground,
-        "block-hover-background": resting_cursor,
+        "block-hover-background": unfocused_cursor,
         "border": primary,
-        "border-blurred": resting_cursor,
+        "border-blurred": unfocused_cursor,
         "footer-background": panel,
         "footer-foreground": foreground,
         "footer-description-foreground": muted,
         "footer-key-foreground": primary,
         "input-selection-background": cursor,
-        "scrollbar": resting_cursor,
+        "scrollbar": unfocused_cursor,
         "scrollbar-hover": muted,
         "scrollbar-active": primary,
         "scrollbar-background": colours["background"],
@@ -84,19 +86,24 @@ def _theme(name: str, *, dark: bool, cursor: str, resting_cursor: str, muted: st
     return Theme(name=name, dark=dark, variables=variables, **colours)
 
 
+_DARK_GROUND = {
+    "background": "#11151b",
+    "surface": "#171c24",
+    "panel": "#1f2630",
+    "cursor": "#203a52",
+    "unfocused_cursor": "#242c38",
+    "foreground": "#dce3ec",
+    "muted": "#9aa7b8",
+    "secondary": "#8fa3ba",
+}
+"""Colours that the dark themes share."""
+
 DARK = _theme(
     DEFAULT_THEME,
     dark=True,
-    background="#11151b",
-    surface="#171c24",
-    panel="#1f2630",
-    cursor="#203a52",
-    resting_cursor="#242c38",
-    foreground="#dce3ec",
-    muted="#9aa7b8",
+    **_DARK_GROUND,
     primary="#6cbbdc",
     accent="#6cbbdc",
-    secondary="#8fa3ba",
     success="#7ecb93",
     warning="#e6bd68",
     error="#f48a86",
@@ -109,7 +116,7 @@ LIGHT = _theme(
     surface="#ffffff",
     panel="#e8edf2",
     cursor="#cfe3f0",
-    resting_cursor="#dde4eb",
+    unfocused_cursor="#dde4eb",
     foreground="#1c2530",
     muted="#4b5867",
     primary="#0a5c86",
@@ -125,16 +132,9 @@ LIGHT = _theme(
 DEUTERANOPIA = _theme(
     "sealyard-deuteranopia",
     dark=True,
-    background="#11151b",
-    surface="#171c24",
-    panel="#1f2630",
-    cursor="#203a52",
-    resting_cursor="#242c38",
-    foreground="#dce3ec",
-    muted="#9aa7b8",
+    **_DARK_GROUND,
     primary="#56b4e9",
     accent="#d5dce6",
-    secondary="#8fa3ba",
     success="#56b4e9",
     warning="#f0e442",
     error="#f28e46",
@@ -149,7 +149,7 @@ TRITANOPIA = _theme(
     surface="#1a1b1f",
     panel="#24262b",
     cursor="#33383f",
-    resting_cursor="#2a2d32",
+    unfocused_cursor="#2a2d32",
     foreground="#e4e4e7",
     muted="#a6a8ae",
     primary="#4fd0d8",
@@ -161,30 +161,32 @@ TRITANOPIA = _theme(
 )
 
 SEALYARD_THEMES = (DARK, LIGHT, DEUTERANOPIA, TRITANOPIA)
-"""To be registered beside Textual's, of which ``ansi-dark`` and ``ansi-light`` take the terminal's own palette."""
+"""Themes to register beside Textual's, of which ``ansi-dark`` and ``ansi-light`` use the terminal's own palette."""
 
 
-def select_theme(wanted: str, environ: Mapping[str, str], names: Collection[str]) -> tuple[str, tuple[ErrorInfo, ...]]:
-    """The theme to take, and what to tell where it is not the one that is ``wanted``.
+def select_theme(
+    requested: str, environ: Mapping[str, str], names: Collection[str]
+) -> tuple[str, tuple[ErrorInfo, ...]]:
+    """Return the theme to use, and a report if it is not the ``requested`` one.
 
-    Under NO_COLOR it is the one that emits no colour at all, whatever is wanted.
+    Under NO_COLOR it is the theme that emits no colours, whatever is requested.
     """
     if no_color(environ):
         return NO_COLOR_THEME, ()
-    if wanted in names:
-        return wanted, ()
+    if requested in names:
+        return requested, ()
     known = ", ".join(sorted(names))
     return DEFAULT_THEME, (
         ErrorInfo(
             code=UsageError.code,
-            message=f"There is no theme {escape_text(wanted, 40)}; {DEFAULT_THEME} is taken.",
+            message=f"There is no theme {escape_text(requested, 40)}; {DEFAULT_THEME} is taken.",
             hint=f"There are {known}.",
         ),
     )
 
 
 def load_user_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorInfo, ...]]:
-    """The themes in ``*.toml`` of ``folder``, and what is wrong with the others, which are left out."""
+    """Load the themes in ``*.toml`` of ``folder``. Returns them, and a report for each file that is ignored."""
     themes: dict[str, Theme] = {}
     reports: list[ErrorInfo] = []
     try:

@@ -1,1 +1,1 @@
-"""Dialogs that several places open."""
+"""Dialogs that several screens use."""

@@ -1,4 +1,4 @@
-"""What a form asks for: lines of text, one of several, some of several; and the widgets that ask."""
+"""The fields of a form: texts, one of several choices, any number of choices; and their widgets."""
 
 from __future__ import annotations
 
@@ -20,20 +20,20 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.widgets.safe_input import SafeInput
 
 Choices = tuple[tuple[str, str], ...]
-"""What is answered, and what is shown of it; the latter may be foreign text."""
+"""Values with their labels; a label may be foreign text."""
 
 Texts = Mapping[str, str]
 
 
 class Answers(FrozenStruct, frozen=True, kw_only=True):
-    """By the fields' names: ``texts`` of text and choice fields, stripped; ``picks`` of pick fields."""
+    """By name of the field: ``texts`` of text and choice fields, stripped; ``selections`` of multi-choice fields."""
 
     texts: dict[str, str]
     selections: dict[str, tuple[str, ...]]
 
 
 class TextField(FrozenStruct, frozen=True, kw_only=True):
-    """``check`` raises an error of the family for what is no answer; nothing is one unless ``required``."""
+    """A line of text. ``check`` raises an error for an invalid answer; an empty one is valid unless ``required``."""
 
     name: str
     label: str
@@ -44,7 +44,7 @@ class TextField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """One of ``choices``, which may follow from the other answers. ``note``: what is to be known of one of them."""
+    """One of ``choices``, which may depend on the other answers. ``note`` returns a remark about a choice."""
 
     name: str
     label: str
@@ -55,7 +55,7 @@ class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class MultiChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """Any number of ``choices``; ``nothing`` says what it means to pick none."""
+    """Any number of ``choices``; ``empty_label`` tells what choosing none means."""
 
     name: str
     label: str
@@ -69,21 +69,21 @@ Field = TextField | ChoiceField | MultiChoiceField
 
 
 class PickerLine(Static, can_focus=True):
-    """A line that shows what is picked, and opens the list to pick from."""
+    """A line that shows what is chosen, and opens a list to choose from."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "open", "Choose", id="form.choose", tooltip="Choose from a list"),
     ]
 
     class Opened(Message):
-        """The list is wanted."""
+        """The list is requested."""
 
         def __init__(self, line: PickerLine) -> None:
             super().__init__()
             self.line = line
 
     class Changed(Message):
-        """Something else is picked."""
+        """The choice has changed."""
 
     def __init__(self, choices: Choices, picked: tuple[str, ...]) -> None:
         super().__init__(markup=False)
@@ -107,7 +107,7 @@ class PickerLine(Static, can_focus=True):
 
 
 class ChoiceLine(PickerLine):
-    """One of several: left and right go through them."""
+    """One of several choices; left and right change it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", "Before", show=False, id="form.before"),
@@ -123,7 +123,7 @@ class ChoiceLine(PickerLine):
         return self.picked[0] if self.picked else ""
 
     def set_choices(self, choices: Choices, chosen: str) -> None:
-        """Other choices; what is not among them any more gives way to the first."""
+        """Replace the choices; a choice that is no longer offered is replaced by the first."""
         self.choices = choices
         ids = [each for each, _ in choices]
         self.picked = (chosen,) if chosen in ids else tuple(ids[:1])
@@ -143,7 +143,7 @@ class ChoiceLine(PickerLine):
 
 
 class MultiChoiceLine(PickerLine):
-    """Any number of several."""
+    """Any number of several choices."""
 
     def __init__(self, choices: Choices, picked: tuple[str, ...], nothing: str) -> None:
         known = {each for each, _ in choices}
@@ -158,10 +158,10 @@ class MultiChoiceLine(PickerLine):
 
 
 class FieldRow(Vertical):
-    """A field with its label, what is wrong with it, and what is to be known of the answer."""
+    """A field with its label, the error of its answer, and a note."""
 
     def __init__(self, field: Field, kept: Answers | None, others: Texts) -> None:
-        """``kept``: answers of an earlier time; ``others``: the answers so far, where choices follow from them."""
+        """``kept``: answers of an earlier time; ``others``: the answers so far, on which choices may depend."""
         super().__init__()
         self.field = field
         self._wrong = Static("", classes="field-wrong", markup=False)
@@ -189,7 +189,7 @@ class FieldRow(Vertical):
         return self.control.picked if isinstance(self.control, MultiChoiceLine) else ()
 
     def update_choices(self, texts: Texts) -> None:
-        """After another answer: other choices, another note."""
+        """Update choices and note after another answer changed."""
         if not isinstance(self.field, ChoiceField) or not isinstance(self.control, ChoiceLine):
             return
         if callable(self.field.choices) and texts:
@@ -199,13 +199,13 @@ class FieldRow(Vertical):
         self._note.set_class(bool(note), "-shown")
 
     def show_error(self) -> bool:
-        """Says beside the field what is wrong with the answer; whether anything is."""
-        wrong = self._complaint()
+        """Show the error of the answer beside the field. Returns whether there is one."""
+        wrong = self._find_error()
         self._wrong.update(Content(f"✗ {wrong}" if wrong else ""))
         self._wrong.set_class(bool(wrong), "-shown")
         return bool(wrong)
 
-    def _complaint(self) -> str:
+    def _find_error(self) -> str:
         if not isinstance(self.field, TextField):
             return ""
         if not self.text:
@@ -224,7 +224,7 @@ class FieldRow(Vertical):
 
 
 def path_field(name: str, label: str, path: Path, hint: str = "Enter goes on; ~ is your home") -> TextField:
-    """To be read with :func:`sealyard_tui.widgets.path_parsing.resolve_path`."""
+    """Return a field for a path; read its answer with :func:`sealyard_tui.widgets.path_parsing.resolve_path`."""
     return TextField(name=name, label=label, value=str(path), required=True, hint=hint)
 
 

@@ -1,4 +1,4 @@
-"""A form over a place: some fields, what is wrong beside each, and work that may take a while before it closes."""
+"""A form: fields with their errors, and work that may take a while before the dialog closes."""
 
 from __future__ import annotations
 
@@ -34,27 +34,27 @@ from sealyard_tui.session.hints import app_hint
 log = logging.getLogger(__name__)
 
 MAX_HEIGHT = 0.94
-"""Of the screen; fields that do not fit scroll."""
+"""Share of the screen's height; fields that do not fit scroll."""
 
 MIN_FIELDS = 3
 
 Submit = Callable[[Answers], Coroutine[Any, Any, bool]]
-"""Does what the form is for; False where the person changed their mind. Errors of the family are shown in the form."""
+"""Performs the action of the form; False if the user changed their mind. Errors are shown in the form."""
 
 
 class FormDraft:
-    """What was typed into a form and not handed in: whoever opens the form keeps it, so that nothing typed is lost."""
+    """Input that was typed and not submitted. The opener of a form keeps it, so that nothing is lost."""
 
     def __init__(self) -> None:
         self.answers: Answers | None = None
 
 
 class _Fields(VerticalScroll, inherit_bindings=False):
-    """Arrows go from field to field; what is gone to is scrolled to."""
+    """Moves between fields by arrow keys, and scrolls to the current one."""
 
 
 class FormDialog(BaseDialog[bool]):
-    """True once ``submit`` did its work. Esc goes back at any time; work that goes on then still comes to its end."""
+    """Returns True once ``submit`` has succeeded. Esc closes it at any time; work in progress is still completed."""
 
     CSS_PATH = "form.tcss"
 
@@ -72,14 +72,15 @@ class FormDialog(BaseDialog[bool]):
         *,
         draft: FormDraft,
         about: str = "",
-        act: str = "Done",
-        doing: str = "Working",
+        submit_label: str = "Done",
+        busy_label: str = "Working",
         notes: Callable[[Answers], Content] | None = None,
         error: SealyardError | None = None,
     ) -> None:
-        """``about`` may hold foreign text; ``notes``: what follows from the answers; ``doing``: said while it works.
+        """Show ``fields``. ``about`` may hold foreign text.
 
-        ``error``: what came of these answers before.
+        ``notes`` returns what follows from the answers; ``busy_label`` is shown while ``submit`` runs; ``error`` is
+        that of an earlier attempt with these answers.
         """
         super().__init__(classes="form")
         self.heading = heading
@@ -87,8 +88,8 @@ class FormDialog(BaseDialog[bool]):
         self._submit = submit
         self._draft = draft
         self._about = about
-        self._act = act
-        self._doing = doing
+        self._submit_label = submit_label
+        self._busy_label = busy_label
         self._notes = notes
         self._error = error
         self._initial_answers: Answers | None = None
@@ -96,7 +97,7 @@ class FormDialog(BaseDialog[bool]):
         self._timer: Timer | None = None
         self._finished = False
 
-    # ---- what is seen
+    # ---- layout
 
     def compose_body(self) -> ComposeResult:
         if self._about:
@@ -107,7 +108,7 @@ class FormDialog(BaseDialog[bool]):
         yield Static("", classes="notes", markup=False)
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button(Content(f"{self._act} (ctrl+s)"), id="yes", variant="primary", compact=True)
+            yield Button(Content(f"{self._submit_label} (ctrl+s)"), id="yes", variant="primary", compact=True)
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
     def _rows(self) -> list[FieldRow]:
@@ -125,7 +126,7 @@ class FormDialog(BaseDialog[bool]):
     def on_mount(self) -> None:
         self.set_focus(self.query(FieldRow).first().control)
         self._initial_answers = self.answers if self._draft.answers is None else None
-        self._answered()
+        self._on_answers_changed()
         if self._error is not None:
             self._show_error(self._error)
 
@@ -137,9 +138,9 @@ class FormDialog(BaseDialog[bool]):
         self.call_after_refresh(self._fit)
 
     def _fit(self) -> None:
-        """Textual shares no room between what grows with its content and what scrolls: the fields get the rest."""
+        """Limit the height of the fields: Textual does not share room between auto-sized and scrolling widgets."""
         if not self.query(".fields"):
-            # It was closed before the paint that this was to follow.
+            # The dialog was closed before the paint after which this was called.
             return
         box, fields = self.query_one(".dialog"), self.query_one(".fields")
         others = sum(each.outer_size.height for each in box.children if each is not fields and each.display)
@@ -148,7 +149,7 @@ class FormDialog(BaseDialog[bool]):
 
     @on(Input.Changed)
     @on(PickerLine.Changed)
-    def _answered(self) -> None:
+    def _on_answers_changed(self) -> None:
         for row in self.query(FieldRow):
             row.update_choices(self.answers.texts)
         if self.answers != self._initial_answers:
@@ -161,11 +162,11 @@ class FormDialog(BaseDialog[bool]):
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         row = next((each for each in event.widget.ancestors if isinstance(each, FieldRow)), None)
-        for each in self.query(FieldRow):
-            each.set_class(each is row, "-here")
+        for other in self.query(FieldRow):
+            other.set_class(other is row, "-here")
         self.query_one(".hint", Static).update(Content(row.field.hint if row is not None else ""))
 
-    # ---- going through it
+    # ---- fields
 
     @on(Input.Submitted)
     def _entered(self, event: Input.Submitted) -> None:
@@ -173,7 +174,7 @@ class FormDialog(BaseDialog[bool]):
         self.focus_next()
 
     @on(PickerLine.Opened)
-    def _choose(self, event: PickerLine.Opened) -> None:
+    def _open_picker(self, event: PickerLine.Opened) -> None:
         line = event.line
         row = next(each for each in self.query(FieldRow) if each.control is line)
 
@@ -195,7 +196,7 @@ class FormDialog(BaseDialog[bool]):
     def action_dismiss_dialog(self) -> None:
         self.dismiss(False)
 
-    # ---- handing it in
+    # ---- submitting
 
     @property
     def working(self) -> bool:
@@ -207,11 +208,11 @@ class FormDialog(BaseDialog[bool]):
             self.set_focus(wrong[0].control)
             self.call_after_refresh(self._fit)
         elif not self.working:
-            self._begin()
-            # The application does it: leaving the form does not cut it off.
-            self.app.run_worker(self._perform(self.answers), group="form", exit_on_error=False)
+            self._start_busy()
+            # A worker of the application: closing the form does not cancel it.
+            self.app.run_worker(self._run_submit(self.answers), group="form", exit_on_error=False)
 
-    def _begin(self) -> None:
+    def _start_busy(self) -> None:
         self._seconds = 0
         self._show_status("")
         self._timer = self.set_interval(1, self._tick)
@@ -219,7 +220,7 @@ class FormDialog(BaseDialog[bool]):
 
     def _tick(self) -> None:
         passed = f" {self._seconds} s" if self._seconds else ""
-        self._show_status(f"▸ {self._doing}…{passed}")
+        self._show_status(f"▸ {self._busy_label}…{passed}")
         self._seconds += 1
 
     def _show_status(self, text: str, *, wrong: bool = False) -> None:
@@ -229,13 +230,13 @@ class FormDialog(BaseDialog[bool]):
         line.update(Content(text))
         self.call_after_refresh(self._fit)
 
-    async def _perform(self, answers: Answers) -> None:
+    async def _run_submit(self, answers: Answers) -> None:
         try:
             done = await self._submit(answers)
         except SealyardError as error:
             self._show_error(error)
         except Exception as error:
-            log.exception("a fault in a form")
+            log.exception("unexpected error in a form")
             self._show_error(SealyardError(f"Something went wrong that should not have: {type(error).__name__}."))
         else:
             self._finish(done=done)
@@ -245,13 +246,13 @@ class FormDialog(BaseDialog[bool]):
             self._draft.answers = None
         if not self.is_attached:
             return
-        self._stop()
+        self._stop_busy()
         self._show_status("")
         self._finished = done
         self.on_screen_resume()
 
     def on_screen_resume(self) -> None:
-        """Closes where it is done; what opened over it meanwhile stays until it is closed itself."""
+        """Close when done; a dialog that was opened on top of it stays until it is closed itself."""
         if self._finished and self.is_current:
             self.dismiss(True)
 
@@ -259,12 +260,12 @@ class FormDialog(BaseDialog[bool]):
         if not self.is_attached:
             self.app.post_message(ShowError(error))
             return
-        self._stop()
-        advice = app_hint(error)
-        lines = [f"✗ {escape_multiline(error.message)}", *([f"→ {escape_multiline(advice)}"] if advice else [])]
+        self._stop_busy()
+        hint = app_hint(error)
+        lines = [f"✗ {escape_multiline(error.message)}", *([f"→ {escape_multiline(hint)}"] if hint else [])]
         self._show_status("\n".join(lines), wrong=True)
 
-    def _stop(self) -> None:
+    def _stop_busy(self) -> None:
         if self._timer is not None:
             self._timer.stop()
             self._timer = None

@@ -1,4 +1,4 @@
-"""What `?` shows: what the place is for, and what the keys do there now."""
+"""The help screen: what a screen is for, and what its keys do."""
 
 from __future__ import annotations
 
@@ -22,13 +22,15 @@ GROUP_TITLES = {
     "app": "Everywhere",
     "": "Moving about",
 }
-"""Headings in their order; what is of the place itself comes before them, under its name."""
+"""Headings by scope, in their order; the keys of the screen itself come first, under its name."""
 
 KEYS_WIDTH = 22
 WORDS_WIDTH = 26
 
 
 class HelpScreen(BaseDialog[None]):
+    """Shows what a screen is for, and its keys in groups."""
+
     heading = "Help"
     CSS_PATH = "help.tcss"
 
@@ -43,7 +45,7 @@ class HelpScreen(BaseDialog[None]):
     ]
 
     def __init__(self, label: str, about: str, actions: Iterable[ActiveAction]) -> None:
-        """``label`` and ``about``: of the place, and what it is for; ``actions``: what can be done there."""
+        """``label`` and ``about`` are name and purpose of the screen, ``actions`` what can be done there."""
         super().__init__(classes="wide help")
         self.heading = f"Help: {label}"
         self._label = label
@@ -67,8 +69,8 @@ class HelpScreen(BaseDialog[None]):
         here = [each for each in self._actions if each.scope not in GROUP_TITLES]
         if here:
             yield self._label, here
-        for place, heading in GROUP_TITLES.items():
-            if found := [each for each in self._actions if each.scope == place]:
+        for scope, heading in GROUP_TITLES.items():
+            if found := [each for each in self._actions if each.scope == scope]:
                 yield heading, found
 
     def action_scroll(self, by: int) -> None:

@@ -1,4 +1,4 @@
-"""Choosing from a list that may be long: typing narrows it, and several can be marked where several are wanted."""
+"""Choosing from a long list: typing filters it, and several choices can be marked."""
 
 from __future__ import annotations
 
@@ -19,13 +19,15 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class _FilterInput(SafeInput):
+    """The filter; leaves the key that marks to the dialog."""
+
     def check_consume_key(self, key: str, character: str | None) -> bool:
-        """All printable keys but the one that marks."""
+        """Consume all printable keys except the one that marks."""
         return key != "space" and super().check_consume_key(key, character)
 
 
 class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
-    """What was chosen, in the order of the list; None where the person went back."""
+    """Returns the chosen values in the order of the list; None if the user went back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move(-1)", "Up", show=False, id="finder.up", priority=True),

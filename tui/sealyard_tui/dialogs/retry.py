@@ -23,9 +23,9 @@ class Attempt(NamedTuple, Generic[Answer]):
 def ask_and_retry(
     app: App[Any], attempt: Attempt[Answer], start: Callable[[Coroutine[Any, Any, None]], object]
 ) -> None:
-    """Show the dialog and act on its answer; show the next one as long as attempts fail.
+    """Show the dialog and act on its answer; repeat with the next attempt until one succeeds.
 
-    ``start`` runs a coroutine in the background. A false answer ends it without an action.
+    ``start`` runs a coroutine in the background. A false answer ends the loop without an action.
     """
 
     async def act(answer: Answer) -> None:

@@ -1,4 +1,4 @@
-"""Choosing a theme by looking at it: the one under the cursor is on, Esc brings back the one before."""
+"""Choosing a theme with a live preview; Esc restores the theme before."""
 
 from __future__ import annotations
 
@@ -16,6 +16,8 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class ThemePicker(BaseDialog[str | None]):
+    """Previews the theme under the cursor. Returns the chosen one; None if the user went back."""
+
     heading = "Theme"
 
     BINDINGS: ClassVar[list[BindingType]] = [

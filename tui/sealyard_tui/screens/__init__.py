@@ -1,1 +1,1 @@
-"""The places of the application, and the dialogs that open over them: one file each, its stylesheet beside it."""
+"""The screens of the application, one package each, with the stylesheet beside the module."""

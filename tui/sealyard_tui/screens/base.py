@@ -1,4 +1,4 @@
-"""What the six places have in common: the top and bottom lines, news from the engine, and work that may fail."""
+"""The base class of the six main screens: status bar and key hints, engine updates, and guarded work."""
 
 from __future__ import annotations
 
@@ -39,16 +39,16 @@ SCREENS = {
     "devices": ("5", "Devices"),
     "access": ("6", "Access"),
 }
-"""Key and label of each, in their order."""
+"""Key and label of each screen, in their order."""
 
 
 class BaseScreen(BatchedScreen[None]):
-    """A main screen. It loads when it is first seen, and again when something changed that it shows."""
+    """Base class of the six main screens. Loads its data on first display and when the engine reports a change."""
 
     app = getters.app(BaseApp)
 
     NAME: ClassVar[str]
-    """Its name in :data:`SCREENS`."""
+    """Name in :data:`SCREENS`."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (32, "-tall")]
@@ -65,28 +65,28 @@ class BaseScreen(BatchedScreen[None]):
         self.loaded_at: datetime | None = None
         self._stale = False
 
-    # ---- for each place to say
+    # ---- for subclasses
 
     @abstractmethod
     def compose_body(self) -> ComposeResult:
-        """What is between the top and the bottom lines."""
+        """Yield what is between the status bar and the key hints."""
 
     @abstractmethod
     async def load(self) -> None:
-        """Reads anew what is shown. Raises errors of the family; they are shown."""
+        """Read everything that is shown. Raises errors of :mod:`sealyard.model.errors`; they are shown."""
 
-    async def apply_update(self, news: EngineUpdate) -> None:
-        """What happened, while the place is seen; by default everything is read anew."""
-        if news.durable:
+    async def apply_update(self, update: EngineUpdate) -> None:
+        """Apply an update while the screen is visible; by default everything is read again."""
+        if update.durable:
             await self.load()
 
     def tick(self, now: datetime) -> None:
-        """Each second while the place is seen: ages and times left."""
+        """Update ages and remaining times; called once a second while the screen is visible."""
 
     def reset(self) -> None:
-        """Somebody else looks now: what the one before saw goes. :meth:`load` follows."""
+        """Drop everything that the previous identity saw. :meth:`load` follows."""
 
-    # ---- what places use
+    # ---- services
 
     @property
     def state(self) -> SessionState:
@@ -96,43 +96,47 @@ class BaseScreen(BatchedScreen[None]):
         return self.app.now()
 
     async def client(self) -> Client:
-        """Waits for the engine; never from a handler, always in :meth:`attempt`."""
+        """Return the client once the engine is open; await it in :meth:`run_guarded`, never in a message handler."""
         return await self.app.session.client()
 
     def run_guarded(
         self, work: Coroutine[Any, Any, None], *, group: str = "act", exclusive: bool = False
     ) -> Worker[None]:
-        """Does ``work`` beside the handlers; what goes wrong is shown in a dialog."""
+        """Run ``work`` in the background; errors are shown in a dialog."""
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive)
 
     def run_background(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:
-        """As :meth:`attempt`, for what nobody asked for: a lost line is told at the top of the screen alone."""
+        """Like :meth:`run_guarded`, for background reads: a lost connection is shown in the status bar, not in a
+        dialog.
+        """
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive, background=True)
 
     def flash(self, text: str, *, warning: bool = False) -> None:
-        """``text`` may hold foreign text."""
+        """Show a short message. ``text`` may hold foreign text."""
         self.query_one(Flash).show(text, warning=warning)
 
     @property
     def saved_state(self) -> ScreenState:
-        """How this place was left: for its first filter and order."""
+        """The saved filter and order of this screen."""
         return self.app.appearance.screen_state(self.NAME)
 
-    def save_state(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002 - its name
-        """For the next start. What is typed into a filter bar is remembered without it."""
-        was = self.saved_state
-        changed = ScreenState(filter=was.filter if filter is None else filter, sort=was.sort if sort is None else sort)
+    def save_state(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002
+        """Save filter or order for the next start. Text typed into the filter bar is saved automatically."""
+        before = self.saved_state
+        changed = ScreenState(
+            filter=before.filter if filter is None else filter, sort=before.sort if sort is None else sort
+        )
         self.app.appearance.remember_screen_state(self.NAME, changed)
 
     def updated_label(self) -> str:
-        """``updated 3 s ago``, while the line is lost ``as of 14:02:05``; empty before the first time."""
+        """Return ``updated 3 s ago``, or ``as of 14:02:05`` while disconnected; empty before the first load."""
         if self.loaded_at is None:
             return ""
         if self.state.engine is EngineState.RECONNECTING:
             return f"as of {format_clock(self.loaded_at)}"
         return f"updated {max(0, int((self.now() - self.loaded_at).total_seconds()))} s ago"
 
-    # ---- the frame
+    # ---- layout
 
     def compose(self) -> ComposeResult:
         yield StatusBar(SCREENS, self.NAME)
@@ -147,7 +151,7 @@ class BaseScreen(BatchedScreen[None]):
         self.app.engine_updates.subscribe(self, self._on_engine_update)
         self.app.state_changed.subscribe(self, self._on_state_changed)
         self.app.identity_changed.subscribe(self, self._on_identity_changed)
-        self.app.downloads_changed.subscribe(self, self._downloads)
+        self.app.downloads_changed.subscribe(self, self._on_downloads_changed)
         self.set_interval(self.app.settings.refresh_interval, self._tick)
         self._on_state_changed(self.state)
         self.reload()
@@ -161,22 +165,22 @@ class BaseScreen(BatchedScreen[None]):
         await self.load()
         self.loaded_at = self.now()
 
-    def _on_engine_update(self, news: EngineUpdate) -> None:
+    def _on_engine_update(self, update: EngineUpdate) -> None:
         if self.is_current:
-            self.run_background(self._take(news), group="news")
+            self.run_background(self._apply(update), group="news")
         else:
-            self._stale = self._stale or news.durable
+            self._stale = self._stale or update.durable
 
-    async def _take(self, news: EngineUpdate) -> None:
-        await self.apply_update(news)
+    async def _apply(self, update: EngineUpdate) -> None:
+        await self.apply_update(update)
         self.loaded_at = self.now()
 
     def _on_identity_changed(self, _: SessionState) -> None:
         self.reset()
         self.reload()
 
-    def _on_state_changed(self, standing: SessionState) -> None:
-        self._show_state(standing)
+    def _on_state_changed(self, state: SessionState) -> None:
+        self._show_state(state)
         self.refresh_bindings()
 
     def _show_state(self, state: SessionState) -> None:
@@ -185,7 +189,7 @@ class BaseScreen(BatchedScreen[None]):
         details = "\n".join(state_summary(state))
         bar.show(identity, engine, details=details, counts={"approvals": state.awaiting_my_approval})
 
-    def _downloads(self, _: None) -> None:
+    def _on_downloads_changed(self, _: None) -> None:
         self.query_one(DownloadBar).show(self.app.download_manager.running)
 
     def on_screen_resume(self) -> None:
@@ -201,15 +205,15 @@ class BaseScreen(BatchedScreen[None]):
         self._show_state(self.state)
 
     @on(ScreenTab.Clicked)
-    def _go(self, event: ScreenTab.Clicked) -> None:
-        self.post_message(ShowScreen(event.place))
+    def _on_tab_clicked(self, event: ScreenTab.Clicked) -> None:
+        self.post_message(ShowScreen(event.screen_name))
 
     @on(FilterBar.Changed)
     def _remember_filter(self, event: FilterBar.Changed) -> None:
         self.save_state(filter=event.text)
 
     @on(FilterBar.Closed)
-    def _leave_filter(self) -> None:
+    def _on_filter_closed(self) -> None:
         self.set_focus(self.query(VirtualTable).first())
 
     # ---- keys
@@ -222,7 +226,7 @@ class BaseScreen(BatchedScreen[None]):
         self.query_one(FilterBar).open()
 
     def action_back(self) -> None:
-        """One level: marks, then the filter. Notices that lie over the place go in any case."""
+        """Clear marks, else the filter. Notifications over the screen are closed in any case."""
         self.app.clear_notifications()
         if any(table.clear_marks() for table in self.query(VirtualTable)):
             return

@@ -1,1 +1,1 @@
-"""One person at one workspace: the engine beside the screens, downloads, the watch folder, and what all of it tells."""
+"""The session of one identity in one workspace: connection, downloads, watch folder, notifications."""

@@ -1,7 +1,7 @@
-"""The two ways to a workspace: its folder, shared with whoever else is at this machine, and a server that has it.
+"""The two kinds of connection to a workspace: its directory, shared with other processes, and a server.
 
-Engine and network run on threads of their own, and are loaded beside the application: loading either takes longer
-than a first paint.
+Engine and network run on threads of their own, and are imported after the first paint: importing either takes longer
+than that.
 """
 
 from __future__ import annotations
@@ -30,56 +30,59 @@ ErrorCallback = Callable[[SealyardError], None]
 
 
 class WorkspaceConnection(Protocol):
-    """A workspace on which one can be several people, one at a time."""
+    """A connection that serves several identities, one at a time."""
 
     on_error: ErrorCallback
-    """Told on any thread why the workspace cannot be taken over, or others not be let in; it goes on as it can."""
+    """Called on any thread if the workspace cannot be taken over, or others cannot connect; the connection remains
+    usable.
+    """
 
     @property
     def mode(self) -> ConnectionMode:
-        """As it is now: who attached may come to hold the workspace."""
+        """The current mode: an attached process may become the owner."""
         ...
 
     @property
     def host(self) -> str:
-        """Of the server; empty where there is none."""
+        """Host of the server; empty for a local workspace."""
         ...
 
     @property
     def read_only(self) -> bool:
-        """Whether that was asked for."""
+        """Whether read-only access was requested."""
         ...
 
     @property
     def lock_error(self) -> WorkspaceLockedError | None:
-        """Why the workspace can only be read, where another process holds it."""
+        """Why the workspace is read-only, if another process has locked it."""
         ...
 
-    async def connect(self, profile: Profile, on_link: StatusCallback) -> Client:
-        """The first call opens the workspace, and raises what keeps it closed.
+    async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
+        """Return a client for the identity of the profile. The first call opens the workspace and raises why it cannot
+        be.
 
-        ``on_link`` is told on any thread, of the latest profile's line only.
+        ``on_status`` is called on any thread, for the connection of the latest profile only.
         """
         ...
 
     async def start_listening(self) -> None:
-        """Once there is time for it: others of this machine may attach. Raises :class:`UsageError` for their group."""
+        """Accept connections of other processes on this machine. Raises :class:`UsageError` for an invalid group."""
         ...
 
     async def close(self) -> None: ...
 
 
 class LocalConnection:
-    """A folder: held by this process, or attached to the one that holds it.
+    """A workspace directory, owned by this process or reached through the process that owns it.
 
-    Read only where that was asked, and where who holds it lets nobody in.
+    Read-only if requested, and if the owner does not accept connections.
     """
 
     host = ""
 
     def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
-        """``group``: of this machine, whose members may attach too."""
-        self.on_error: ErrorCallback = _untold
+        """``group``: members of this system group may connect, too."""
+        self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
         self.lock_error: WorkspaceLockedError | None = None
         self.mode = ConnectionMode.READ_ONLY if read_only else ConnectionMode.OWNER
@@ -89,37 +92,37 @@ class LocalConnection:
         self._reader: EngineHandle | None = None
         self._shared: SharedWorkspace | None = None
         self._engine: EngineHandle | None = None
-        self._letting_in: asyncio.Future[None] | None = None
-        self._lines = _HttpClients()
+        self._listening: asyncio.Future[None] | None = None
+        self._clients = _HttpClients()
 
-    async def connect(self, profile: Profile, on_link: StatusCallback) -> Client:
+    async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
         if self._reader is None and self._shared is None:
             await self._open()
         if self._reader is not None:
             return self._reader.client(profile.identity)
         if self._engine is not None:
             return self._engine.client(profile.identity)
-        return self._lines.client(profile, lambda: self._attached(profile.identity), on_link)
+        return self._clients.client(profile, lambda: self._attached(profile.identity), on_status)
 
     async def start_listening(self) -> None:
         if self._engine is None or self._shared is None:
             return
-        if self._letting_in is None:
-            self._letting_in = asyncio.ensure_future(self._lines.thread.call(self._shared.start_listening()))
-        await asyncio.shield(self._letting_in)
+        if self._listening is None:
+            self._listening = asyncio.ensure_future(self._clients.thread.call(self._shared.start_listening()))
+        await asyncio.shield(self._listening)
 
     async def close(self) -> None:
         if self._shared is not None:
-            await self._lines.thread.call(self._shared.close())
+            await self._clients.thread.call(self._shared.close())
         if self._reader is not None:
             await self._reader.close()
-        await self._lines.stop()
+        await self._clients.stop()
 
     async def _open(self) -> None:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing.workspace")
         if self.mode is not ConnectionMode.READ_ONLY:
             try:
-                await self._join()
+                await self._open_shared()
             except WorkspaceLockedError as error:
                 self.lock_error, self.mode = error, ConnectionMode.READ_ONLY
         if self.mode is ConnectionMode.READ_ONLY:
@@ -127,7 +130,7 @@ class LocalConnection:
 
             self._reader = await EngineHandle.open_read_only(self._folder)
 
-    async def _join(self) -> None:
+    async def _open_shared(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
 
         shared = SharedWorkspace(
@@ -137,9 +140,9 @@ class LocalConnection:
             listen=False,
             os_group=self._group,
             on_take_over=self._on_take_over,
-            on_trouble=self._had_trouble,
+            on_trouble=self._on_trouble,
         )
-        await self._lines.thread.call(shared.open())
+        await self._clients.thread.call(shared.open())
         self._shared, self._engine = shared, shared.engine
         self.mode = ConnectionMode.OWNER if shared.engine is not None else ConnectionMode.ATTACHED
 
@@ -150,60 +153,62 @@ class LocalConnection:
     def _on_take_over(self) -> None:
         self.mode = ConnectionMode.OWNER
 
-    def _had_trouble(self, error: SealyardError) -> None:
+    def _on_trouble(self, error: SealyardError) -> None:
         self.on_error(error)
 
 
 class ServerConnection:
-    """A server, by the network."""
+    """A workspace on a server."""
 
     mode = ConnectionMode.SERVER
     lock_error = None
 
     def __init__(self, url: str, token_of: Callable[[Profile], str], *, read_only: bool = False) -> None:
-        """``token_of`` may take its time, and raises :class:`AuthenticationError` where there is no token."""
-        self.on_error: ErrorCallback = _untold
+        """``token_of`` may block, and raises :class:`AuthenticationError` if there is no token."""
+        self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
         self.host = urlsplit(url).netloc
         self._token_of = token_of
-        self._lines = _HttpClients()
+        self._clients = _HttpClients()
 
-    async def connect(self, profile: Profile, on_link: StatusCallback) -> Client:
+    async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")
         from sealyard.client.http.connect import connect_to_server
 
         token = await asyncio.to_thread(self._token_of, profile)
-        return self._lines.client(profile, lambda: connect_to_server(profile, token), on_link)
+        return self._clients.client(profile, lambda: connect_to_server(profile, token), on_status)
 
     async def start_listening(self) -> None:
         return None
 
     async def close(self) -> None:
-        await self._lines.stop()
+        await self._clients.stop()
 
 
 class _HttpClients:
-    """Clients by HTTP on one thread: each profile's stays, for it alone knows what was handed in through it."""
+    """HTTP clients on one thread, one for each profile: only that client knows what was uploaded through it."""
 
     def __init__(self) -> None:
         self.thread = LoopThread("sealyard-line")
         self._clients: dict[Profile, HttpClient] = {}
 
-    def client(self, profile: Profile, made: Callable[[], HttpClient], on_link: StatusCallback) -> Client:
-        """``made`` where there is none yet. Whoever was told of another one's line hears no more."""
-        for each in self._clients.values():
-            each.monitor.on_change = None
+    def client(self, profile: Profile, create: Callable[[], HttpClient], on_status: StatusCallback) -> Client:
+        """Return the client of the profile, created by ``create`` if needed. Earlier clients stop reporting their
+        status.
+        """
+        for other in self._clients.values():
+            other.monitor.on_change = None
         client = self._clients.get(profile)
         if client is None:
-            client = self._clients[profile] = made()
-        client.monitor.on_change = on_link
+            client = self._clients[profile] = create()
+        client.monitor.on_change = on_status
         return proxy_to_thread(client, self.thread)
 
     async def stop(self) -> None:
-        for each in self._clients.values():
-            await self.thread.call(each.close())
+        for client in self._clients.values():
+            await self.thread.call(client.close())
         await asyncio.to_thread(self.thread.stop)
 
 
-def _untold(_: SealyardError) -> None:
+def _no_op(_: object) -> None:
     return None

@@ -1,4 +1,4 @@
-"""What to do next, in words of the application: the core's advice may name the command line, and here a key does it."""
+"""Hints in words of the application: those of the core may name the command line, where here a key does it."""
 
 from __future__ import annotations
 
@@ -35,20 +35,20 @@ _APP_HINTS: dict[str, tuple[tuple[str, str], ...]] = {
         ("`sealyard audit verify`", "V under 4 Audit says where."),
     ),
 }
-"""By the error's code: what the core's advice holds, and what is said instead."""
+"""By error code: parts of the core's hint, and the replacement for the whole hint."""
 
 _OPTION = re.compile(r" \(--[a-z-]+\)")
 _BY_OPTION = re.compile(r" with --[a-z-]+")
 
 
 def app_hint(error: SealyardError | ErrorInfo) -> str:
-    """The advice of ``error`` for somebody in the application. Foreign text: made harmless by who shows it."""
-    for held, words in _APP_HINTS.get(error.code, ()):
-        if held in error.hint:
-            return words
+    """Return the hint of ``error`` for users of the application. It may hold foreign text."""
+    for part, hint in _APP_HINTS.get(error.code, ()):
+        if part in error.hint:
+            return hint
     return _BY_OPTION.sub(" first", _OPTION.sub("", error.hint))
 
 
 def error_text(error: SealyardError | ErrorInfo) -> str:
-    """What happened and what to do, in one line. Foreign text: made harmless by who shows it."""
+    """Return message and hint of ``error`` in one line. It may hold foreign text."""
     return f"{error.message} {app_hint(error)}".rstrip()

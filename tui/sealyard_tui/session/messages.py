@@ -1,4 +1,4 @@
-"""What the session tells the application, as Textual messages; gathered, so that a busy engine floods no screen."""
+"""Messages of the session to the application, batched so that a busy engine does not flood the screens."""
 
 from __future__ import annotations
 
@@ -17,6 +17,8 @@ DISCONNECTED = ConnectionStatus()
 
 
 class EngineState(StrEnum):
+    """State of the engine as the application sees it."""
+
     STARTING = "starting"
     READY = "ready"
     READ_ONLY = "read only"
@@ -25,7 +27,7 @@ class EngineState(StrEnum):
 
 
 class ConnectionMode(StrEnum):
-    """How one is at the workspace: it is held here, or by another process of this machine, or on a server."""
+    """How the workspace is reached: owned by this process, through its owner on this machine, or on a server."""
 
     OWNER = "holds"
     ATTACHED = "attached"
@@ -34,9 +36,10 @@ class ConnectionMode(StrEnum):
 
 
 class ConnectionChanged(Message):
-    """The engine came up or could not, or the line to it was lost or is back.
+    """The engine was opened or failed to, or the connection was lost or restored.
 
-    ``error`` says why it could not, also why it can only be read; ``status`` is where there is a line.
+    ``error`` is the reason of a failure, or why the workspace is read-only; ``status`` is that of the connection, if
+    there is one.
     """
 
     def __init__(
@@ -54,9 +57,9 @@ class ConnectionChanged(Message):
 
 
 class EngineUpdate(Message):
-    """What happened within a tenth of a second: of each task the newest.
+    """Events of a tenth of a second, only the latest of each task.
 
-    ``missed_events``: something was missed; read everything anew.
+    ``missed_events``: some were missed; everything must be read again.
     """
 
     def __init__(
@@ -74,12 +77,12 @@ class EngineUpdate(Message):
 
     @property
     def durable(self) -> bool:
-        """Whether anything but progress is in it."""
+        """Whether it has more than progress."""
         return bool(self.tasks or self.resources or self.missed_events)
 
 
 class DownloadUpdate(Message):
-    """How a download goes."""
+    """Progress or result of a download."""
 
     def __init__(self, event: DownloadEvent) -> None:
         super().__init__()
@@ -87,7 +90,7 @@ class DownloadUpdate(Message):
 
 
 class WatchFolderUpdate(Message):
-    """What the watch folder found, or ``error``: why it can no longer be watched."""
+    """An event of the watch folder, or the ``error`` because of which it is no longer watched."""
 
     def __init__(self, event: WatchEvent | None, error: SealyardError | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Tells a person what concerns them, wherever they are in the application: a notice, the bell, the desktop."""
+"""Notifications about tasks of the user, on whichever screen they are: a toast, the bell, the desktop."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 
 BATCH_SECONDS = 1.0
-"""What happens to one's tasks within it, as at a start, is told in one notice: each covers what one reads."""
+"""Changes within this time, as after a start, become one notification: each one covers part of the screen."""
 
 APPROVAL_NOTICE_INTERVAL = timedelta(seconds=10)
-"""Between two words about what waits for approval, however many tasks come."""
+"""Time between two notifications about pending approvals, however many tasks arrive."""
 
 
 class NotificationKind(Enum):
-    """To a task: what is told of one, with its name before it, and what of several, with their number."""
+    """What kind to a task, with a text for one task (after its name) and one for several (with their number)."""
 
     DOWNLOADED = ("✓ came down and was checked", "✓ {} came down and were checked.")
     DONE = ("✓ is done", "✓ {} done.")
@@ -51,17 +51,17 @@ class NotificationKind(Enum):
         return self.value[1].format(count)
 
 
-_ENDED = {
+_FINAL_KINDS = {
     TaskStatus.DONE: NotificationKind.DONE,
     TaskStatus.FAILED: NotificationKind.FAILED,
     TaskStatus.CANCELLED: NotificationKind.CANCELLED,
 }
-_RESULT = {ResultState.EXPIRED: NotificationKind.EXPIRED, ResultState.GONE: NotificationKind.GONE}
-_MISSED = {ResultExpiredError.code: NotificationKind.EXPIRED, ResultGoneError.code: NotificationKind.GONE}
+_RESULT_KINDS = {ResultState.EXPIRED: NotificationKind.EXPIRED, ResultState.GONE: NotificationKind.GONE}
+_DOWNLOAD_ERROR_KINDS = {ResultExpiredError.code: NotificationKind.EXPIRED, ResultGoneError.code: NotificationKind.GONE}
 
 
 class Notifier:
-    """Of each change once; what the person did a moment ago on the screen is not told again."""
+    """Reports each change once, and not what the user has just done on the screen."""
 
     def __init__(
         self,
@@ -77,91 +77,89 @@ class Notifier:
         self._now = now
         self._alert = alert
         self._is_download_automatic = is_download_automatic
-        self._told: dict[str, NotificationKind] = {}
-        self._waiting: tuple[str, int] = ("", 0)
+        self._reported: dict[str, NotificationKind] = {}
+        self._pending: tuple[str, int] = ("", 0)
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
-        self._gathered: dict[str, tuple[NotificationKind, str, DownloadResult | None]] = {}
-        """By task: what happened, its name, and how its download ended."""
+        self._batch: dict[str, tuple[NotificationKind, str, DownloadResult | None]] = {}
+        """By task: what kind, the task's name, and the result of its download."""
 
-    def on_engine_update(self, news: EngineUpdate) -> None:
-        for event in news.tasks.values():
+    def on_engine_update(self, update: EngineUpdate) -> None:
+        for event in update.tasks.values():
             if event.created_by == self._state().identity:
-                self._hear(event)
+                self._report_change(event)
 
-    def _hear(self, event: TaskChanged) -> None:
-        happened = _RESULT.get(event.result_state) if event.result_state is not None else None
-        happened = happened or _ENDED.get(event.status)
-        if happened is None or self._told.get(event.task_id) is happened or self._will_download(event):
+    def _report_change(self, event: TaskChanged) -> None:
+        kind = _RESULT_KINDS.get(event.result_state) if event.result_state is not None else None
+        kind = kind or _FINAL_KINDS.get(event.status)
+        if kind is None or self._reported.get(event.task_id) is kind or self._will_download(event):
             return
-        self._told[event.task_id] = happened
-        self._gather(event.task_id, happened, event.name)
+        self._reported[event.task_id] = kind
+        self._add(event.task_id, kind, event.name)
 
-    def on_state_changed(self, standing: SessionState) -> None:
-        """Says once that more waits for this person's approval than before; what comes thick is told together."""
-        if not standing.roles:
+    def on_state_changed(self, state: SessionState) -> None:
+        """Notify once that more tasks wait for the user's approval; changes in quick succession are combined."""
+        if not state.roles:
             return
-        identity, known = self._waiting
-        more = standing.awaiting_my_approval - known if identity == standing.identity else 0
+        identity, known = self._pending
+        more = state.awaiting_my_approval - known if identity == state.identity else 0
         now = self._now()
         if more > 0 and now < self._quiet_until:
             return
-        self._waiting = (standing.identity, standing.awaiting_my_approval)
+        self._pending = (state.identity, state.awaiting_my_approval)
         if more > 0:
             self._quiet_until = now + APPROVAL_NOTICE_INTERVAL
             words = "A task waits" if more == 1 else f"{more} tasks wait"
             self._app.notify(f"{words} for your approval: 3 shows the queue.", markup=False)
             self._alert(f"{words} for your approval")
 
-    def on_download_result(self, outcome: DownloadResult) -> None:
-        happened = _happened(outcome)
-        if self._told.get(outcome.task_id) is not happened:
-            self._gather(outcome.task_id, happened, outcome.name, outcome)
+    def on_download_result(self, result: DownloadResult) -> None:
+        kind = _kind_of(result)
+        if self._reported.get(result.task_id) is not kind:
+            self._add(result.task_id, kind, result.name, result)
 
     def reset(self) -> None:
-        """Somebody else looks now: it is none of their business."""
-        self._gathered.clear()
+        """Drop all notifications: they concern the previous identity."""
+        self._batch.clear()
         self._app.clear_notifications()
 
-    def _gather(
-        self, task_id: str, happened: NotificationKind, name: str, outcome: DownloadResult | None = None
-    ) -> None:
-        if not self._gathered:
-            self._app.set_timer(BATCH_SECONDS, self._tell)
-        self._gathered[task_id] = (happened, escape_text(name or task_id, 40), outcome)
+    def _add(self, task_id: str, kind: NotificationKind, name: str, result: DownloadResult | None = None) -> None:
+        if not self._batch:
+            self._app.set_timer(BATCH_SECONDS, self._notify_batch)
+        self._batch[task_id] = (kind, escape_text(name or task_id, 40), result)
 
-    def _tell(self) -> None:
-        gathered = list(self._gathered.values())
-        self._gathered.clear()
-        if len(gathered) == 1:
-            self._tell_one(*gathered[0])
+    def _notify_batch(self) -> None:
+        batch = list(self._batch.values())
+        self._batch.clear()
+        if len(batch) == 1:
+            self._notify_single(*batch[0])
             return
-        counts = Counter(happened for happened, _, _ in gathered)
+        counts = Counter(kind for kind, _, _ in batch)
         lines = [each.plural(counts[each]) for each in NotificationKind if counts[each]]
         if lines:
-            self._say("\n".join(lines), good=all(each.good for each in counts))
+            self._notify("\n".join(lines), good=all(each.good for each in counts))
 
-    def _tell_one(self, happened: NotificationKind, name: str, outcome: DownloadResult | None) -> None:
-        if outcome is not None and outcome.downloaded is not None:
-            found = outcome.downloaded
+    def _notify_single(self, kind: NotificationKind, name: str, result: DownloadResult | None) -> None:
+        if result is not None and result.downloaded is not None:
+            found = result.downloaded
             words = "signature and digest" if found.checked is VerifiedBy.SIGNATURE else "digest"
             self._app.notify(f"{escape_text(found.path)}\n✓ {words} checked", title=f"{name} came down", markup=False)
-        elif outcome is not None and outcome.error is not None and happened is NotificationKind.DOWNLOAD_FAILED:
-            again = f" Trying again in {outcome.retry_in:g} s." if outcome.retry_in is not None else ""
-            self._say(escape_text(f"{outcome.error.message}{again}"), good=False, title=f"{name} did not come down")
+        elif result is not None and result.error is not None and kind is NotificationKind.DOWNLOAD_FAILED:
+            again = f" Trying again in {result.retry_in:g} s." if result.retry_in is not None else ""
+            self._notify(escape_text(f"{result.error.message}{again}"), good=False, title=f"{name} did not come down")
         else:
-            self._say(f"{name} {happened.singular}", good=happened.good)
+            self._notify(f"{name} {kind.singular}", good=kind.good)
 
-    def _say(self, text: str, *, good: bool, title: str = "") -> None:
+    def _notify(self, text: str, *, good: bool, title: str = "") -> None:
         self._app.notify(text, title=title, severity="information" if good else "warning", markup=False)
         self._alert(title or text.replace("\n", " "))
 
     def _will_download(self, event: TaskChanged) -> bool:
-        """Its arrival will be told."""
+        """Return whether a notification about the download will follow."""
         done = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
         return done and event.kind is not TaskKind.SIGNING and self._is_download_automatic()
 
 
-def _happened(outcome: DownloadResult) -> NotificationKind:
-    if outcome.error is None:
+def _kind_of(result: DownloadResult) -> NotificationKind:
+    if result.error is None:
         return NotificationKind.DOWNLOADED
-    return _MISSED.get(outcome.error.code, NotificationKind.DOWNLOAD_FAILED)
+    return _DOWNLOAD_ERROR_KINDS.get(result.error.code, NotificationKind.DOWNLOAD_FAILED)

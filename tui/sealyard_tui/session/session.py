@@ -1,7 +1,7 @@
-"""One person at one workspace: opens it in the background and turns what it tells into messages.
+"""The session of one identity: connects in the background and turns engine events into messages.
 
-Nothing here waits on the application's loop for engine or network: they, the downloads and the watch folder run on
-threads of their own.
+Nothing here blocks the application's loop on engine or network: these, downloads and the watch folder run on threads of
+their own.
 """
 
 from __future__ import annotations
@@ -23,115 +23,116 @@ from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, Engin
 BATCH_SECONDS = 0.1
 
 RETRY_INTERVAL = 1.0
-"""Between two tries to reach a server for the first time; each of them lasts for a while itself."""
+"""Seconds between two attempts to reach a server for the first time; each attempt itself takes a while."""
 
 PostMessage = Callable[[Message], bool]
 
 
 class Session:
-    """The client of the person one is now. Screens ask for it, and wait for it, off their handlers."""
+    """Provides the client of the current identity. Screens await it in workers, never in message handlers."""
 
     def __init__(self, connection: WorkspaceConnection, profile: Profile, profiles: tuple[Profile, ...]) -> None:
         self.profile = profile
         self.profiles = profiles
         self.connection = connection
-        self._people: tuple[str, ...] = ()
+        self._identities: tuple[str, ...] = ()
         self._client: asyncio.Future[Client] | None = None
-        self._pump: asyncio.Task[None] | None = None
+        self._listener: asyncio.Task[None] | None = None
         self._state = EngineState.STARTING
-        self._link = DISCONNECTED
+        self._status = DISCONNECTED
 
     async def client(self) -> Client:
-        """Once the engine is there. Raises what kept it from opening."""
+        """Return the client once the engine is open. Raises why it could not be opened."""
         return await asyncio.shield(self._client_future())
 
     async def start(self, post: PostMessage) -> None:
-        """Connects as the profile, tells of it, and goes on telling until :meth:`stop`."""
-        promised = self._client_future()
+        """Connect as the profile, and post messages about it until :meth:`stop`."""
+        future = self._client_future()
         loop = asyncio.get_running_loop()
 
-        def on_link(link: ConnectionStatus) -> None:
+        def on_status(status: ConnectionStatus) -> None:
             if not loop.is_closed():
-                loop.call_soon_threadsafe(self._on_status, promised, link, post)
+                loop.call_soon_threadsafe(self._on_status, future, status, post)
 
-        def on_trouble(error: SealyardError) -> None:
+        def on_error(error: SealyardError) -> None:
             if not loop.is_closed():
                 loop.call_soon_threadsafe(self._post_state, post, error)
 
-        self.connection.on_error = on_trouble
+        self.connection.on_error = on_error
         try:
-            client = await self.connection.connect(self.profile, on_link)
+            client = await self.connection.connect(self.profile, on_status)
             info, cursor = await self._wait_for_server(client, post)
         except SealyardError as error:
-            promised.set_exception(error)
+            future.set_exception(error)
             self._fail(error, post)
             return
         read_only = info.read_only or self.connection.read_only
         self._state = EngineState.READ_ONLY if read_only else EngineState.READY
-        promised.set_result(client)
+        future.set_result(client)
         self._post_state(post, self.connection.lock_error)
-        self._pump = asyncio.create_task(self._listen(client, cursor, post))
+        self._listener = asyncio.create_task(self._listen(client, cursor, post))
         await self.connection.start_listening()
 
     async def switch_profile(self, profile: Profile) -> None:
-        """The same workspace, as somebody else, from the next :meth:`start` on."""
+        """Use another identity in the same workspace from the next :meth:`start` on."""
         await self.stop()
         self.profile = profile
         if profile not in self.profiles:
             self.profiles = (*self.profiles, profile)
         self._client = None
         self._state = EngineState.STARTING
-        self._link = DISCONNECTED
+        self._status = DISCONNECTED
 
     async def stop(self) -> None:
-        """Nothing is told any more; the engine goes on."""
-        if self._pump is not None:
-            self._pump.cancel()
-            await asyncio.gather(self._pump, return_exceptions=True)
-            self._pump = None
+        """Stop posting messages; the engine keeps running."""
+        if self._listener is not None:
+            self._listener.cancel()
+            await asyncio.gather(self._listener, return_exceptions=True)
+            self._listener = None
 
     def _client_future(self) -> asyncio.Future[Client]:
         if self._client is None:
             self._client = asyncio.get_running_loop().create_future()
-            # Whoever asks meets an error; nobody asking is no fault.
+            # Callers of client() get the exception; without callers it must not be reported as never retrieved.
             self._client.add_done_callback(lambda done: done.cancelled() or done.exception())
         return self._client
 
     async def _wait_for_server(self, client: Client, post: PostMessage) -> tuple[WorkspaceInfo, int]:
-        """However long it takes: a server may be started after the application. What keeps it is told once.
+        """Wait until the server answers: it may be started after the application. The error is reported once.
 
-        With the cursor that events are heard from: taken before any place reads, nothing falls in between.
+        Returns the workspace and the cursor from which events are received: as it is read before any screen loads, no
+        event is lost in between.
         """
-        told = False
+        reported = False
         while True:
             try:
                 return await client.workspace(), await client.cursor()
             except ServerUnreachableError as error:
                 if error.reach is DeliveryCertainty.UNTRUSTED:
                     raise
-                if not told:
+                if not reported:
                     self._post_state(post, error)
-                told = True
+                reported = True
                 await asyncio.sleep(RETRY_INTERVAL)
 
     async def _listen(self, client: Client, cursor: int, post: PostMessage) -> None:
-        gathering = _EventBatcher(post)
+        batcher = _EventBatcher(post)
         try:
             async for event in client.events(cursor):
-                gathering.add(event)
+                batcher.add(event)
         except SealyardError as error:
-            # A line that is lost is found again by the client: this is a token that ended, or the like.
+            # The client reconnects by itself: this is an error such as an expired token.
             self._fail(error, post)
         finally:
-            gathering.stop()
+            batcher.stop()
 
-    def _on_status(self, promised: asyncio.Future[Client], link: ConnectionStatus, post: PostMessage) -> None:
-        """Of the person one is now. What was missed while the line was lost is read anew."""
-        if promised is not self._client or self._state is EngineState.FAILED:
+    def _on_status(self, future: asyncio.Future[Client], status: ConnectionStatus, post: PostMessage) -> None:
+        """Report the status of the current client. What was missed while disconnected must be read again."""
+        if future is not self._client or self._state is EngineState.FAILED:
             return
-        was, self._link = self._link, link
+        before, self._status = self._status, status
         self._post_state(post)
-        if was.reconnecting_since is not None and link.is_connected and self._state is not EngineState.STARTING:
+        if before.reconnecting_since is not None and status.is_connected and self._state is not EngineState.STARTING:
             post(EngineUpdate({}, {}, missed_events=True))
 
     def _fail(self, error: SealyardError, post: PostMessage) -> None:
@@ -139,19 +140,19 @@ class Session:
         self._post_state(post, error)
 
     def _post_state(self, post: PostMessage, error: SealyardError | None = None) -> None:
-        lost = self._link.reconnecting_since is not None and self._state is not EngineState.FAILED
-        state = EngineState.RECONNECTING if lost else self._state
-        post(ConnectionChanged(state, self.connection.mode, error, self._link))
+        disconnected = self._status.reconnecting_since is not None and self._state is not EngineState.FAILED
+        state = EngineState.RECONNECTING if disconnected else self._state
+        post(ConnectionChanged(state, self.connection.mode, error, self._status))
 
     def add_identities(self, identities: Iterable[str]) -> None:
-        """People of the workspace: here one can be each of them, with a profile or without."""
-        self._people = tuple(identities)
+        """Remember the users of a local workspace: without a profile, too, they can be used as identities."""
+        self._identities = tuple(identities)
 
     @property
     def available_profiles(self) -> tuple[Profile, ...]:
-        """The profiles, then the people one has met that have none; being somebody makes a profile for this session."""
+        """The profiles, then the known users without one; switching to such a user creates a temporary profile."""
         having, taken = {each.identity for each in self.profiles}, {each.name for each in self.profiles}
-        names = ((each, each.partition(":")[2]) for each in self._people if each not in having)
+        names = ((each, each.partition(":")[2]) for each in self._identities if each not in having)
         return (
             *self.profiles,
             *(
@@ -161,23 +162,23 @@ class Session:
         )
 
     def next_profile(self) -> Profile:
-        """The one after this among those of the workspace, round and round."""
+        """Return the profile after the current one, cyclically."""
         names = [each.name for each in self.profiles]
         here = names.index(self.profile.name) if self.profile.name in names else -1
         return self.profiles[(here + 1) % len(names)] if names else self.profile
 
 
 class _EventBatcher:
-    """Tells at once what comes after a pause, and what comes thick together ten times a second."""
+    """Batches engine events: posts immediately after a pause, otherwise at most ten times a second."""
 
     def __init__(self, post: PostMessage) -> None:
         self._post = post
         self._tasks: dict[str, TaskChanged] = {}
         self._progress: dict[str, TaskProgressed] = {}
         self._resources: set[str] = set()
-        self._gap = False
+        self._missed_events = False
         self._timer: asyncio.TimerHandle | None = None
-        self._told = float("-inf")
+        self._last_post = float("-inf")
 
     def add(self, event: Event) -> None:
         if isinstance(event, TaskChanged):
@@ -187,10 +188,10 @@ class _EventBatcher:
         elif isinstance(event, WorkspaceChanged):
             self._resources.add(event.resource)
         elif isinstance(event, EventsMissed):
-            self._gap = True
+            self._missed_events = True
         if self._timer is None:
             loop = asyncio.get_running_loop()
-            self._timer = loop.call_at(max(loop.time(), self._told + BATCH_SECONDS), self._post_batch)
+            self._timer = loop.call_at(max(loop.time(), self._last_post + BATCH_SECONDS), self._post_batch)
 
     def stop(self) -> None:
         if self._timer is not None:
@@ -198,10 +199,10 @@ class _EventBatcher:
 
     def _post_batch(self) -> None:
         self._timer = None
-        self._told = asyncio.get_running_loop().time()
-        news = EngineUpdate(self._tasks, self._progress, frozenset(self._resources), self._gap)
+        self._last_post = asyncio.get_running_loop().time()
+        update = EngineUpdate(self._tasks, self._progress, frozenset(self._resources), self._missed_events)
         self._tasks.clear()
         self._progress.clear()
         self._resources.clear()
-        self._gap = False
-        self._post(news)
+        self._missed_events = False
+        self._post(update)

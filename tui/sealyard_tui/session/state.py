@@ -1,4 +1,4 @@
-"""Who one is, where, and what four eyes means there: what the top of every screen says."""
+"""What the application knows of session and user."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, Conne
 
 
 class SessionState(FrozenStruct, frozen=True, kw_only=True):
-    """``rights`` are empty until the engine is there; ``running`` counts tasks that a worker holds."""
+    """``rights`` are empty until the engine is open; ``running`` counts tasks that a worker executes."""
 
     profile: str
     identity: str
     engine: EngineState = EngineState.STARTING
     mode: ConnectionMode = ConnectionMode.OWNER
     host: str = ""
-    """Of the server; empty where there is none."""
+    """Host of the server; empty for a local workspace."""
     connection: ConnectionStatus = DISCONNECTED
     roles: tuple[Role, ...] = ()
     rights: tuple[tuple[str, Action], ...] = ()
@@ -28,11 +28,11 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     demo: bool = False
     self_approval: bool = False
     one_time_password: bool = False
-    """Each approval wants one."""
+    """Whether each approval requires a one-time password."""
     four_eyes: str = ""
     read_only: bool = False
     read_only_reason: str = ""
-    """Who holds the workspace; empty where it is not held, or was asked for to be read only."""
+    """Who has locked the workspace; empty if it is not locked, or if read-only access was requested."""
     running: int = 0
     awaiting_my_approval: int = 0
 
@@ -41,17 +41,19 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def can_write(self) -> bool:
-        """While the line is lost, too: what is done then is handed in when it is back, or kept and said."""
+        """Whether changes can be requested, also while disconnected: they are sent after the reconnect, or fail with an
+        error.
+        """
         return self.engine in (EngineState.READY, EngineState.RECONNECTING) and not self.read_only
 
-    def with_connection(self, event: ConnectionChanged, why: str) -> SessionState:
-        """``why``: in words what came with it."""
-        lost = event.state is EngineState.RECONNECTING
+    def with_connection(self, event: ConnectionChanged, reason: str) -> SessionState:
+        """Return the state after a change of the connection. ``reason`` is the text of its error."""
+        disconnected = event.state is EngineState.RECONNECTING
         return msgspec.structs.replace(
             self,
             engine=event.state,
             mode=event.mode,
             connection=event.status,
-            read_only=self.read_only if lost else event.state is EngineState.READ_ONLY,
-            read_only_reason=why if event.state is EngineState.READ_ONLY else "",
+            read_only=self.read_only if disconnected else event.state is EngineState.READ_ONLY,
+            read_only_reason=reason if event.state is EngineState.READ_ONLY else "",
         )

@@ -13,14 +13,14 @@ from sealyard_tui.formatting import format_clock
 from sealyard_tui.session.messages import ConnectionMode, EngineState
 from sealyard_tui.session.state import SessionState
 
-_ENGINE: dict[EngineState, tuple[str, str]] = {
+_ENGINE_ICONS: dict[EngineState, tuple[str, str]] = {
     EngineState.STARTING: ("…", "$warning"),
     EngineState.READY: ("●", "$success"),
     EngineState.READ_ONLY: ("◌", "$warning"),
     EngineState.RECONNECTING: ("…", "$warning"),
     EngineState.FAILED: ("✗", "$error"),
 }
-_WAY: dict[ConnectionMode, str] = {
+_MODE_TEXTS: dict[ConnectionMode, str] = {
     ConnectionMode.OWNER: "Holds the workspace: who opens it on this machine meanwhile attaches to this application.",
     ConnectionMode.ATTACHED: "Attached: another process of this machine holds the workspace; when it goes, one that is"
     " attached takes over.",
@@ -28,38 +28,41 @@ _WAY: dict[ConnectionMode, str] = {
     ConnectionMode.SERVER: "At the server {host}.",
 }
 _FOUR_EYES = {ConnectionMode.SERVER: "four eyes: by login"}
-"""Where there is no room for more; else they rest on trust."""
+"""Short texts, for narrow terminals; in all other modes separation of duties rests on trust."""
 
 
 def state_summary(state: SessionState) -> list[str]:
-    """What there is no room for in the bar, in full."""
-    words = [f"Four eyes, {escape_text(state.four_eyes)}."] if state.four_eyes else []
+    """Return the full text of what the status bar abbreviates."""
+    lines = [f"Four eyes, {escape_text(state.four_eyes)}."] if state.four_eyes else []
     if state.workspace:
-        words.append(_WAY[state.mode].format(host=escape_text(state.host)))
+        lines.append(_MODE_TEXTS[state.mode].format(host=escape_text(state.host)))
     if state.read_only_reason:
-        words.append(f"Read only: {escape_text(state.read_only_reason)}")
+        lines.append(f"Read only: {escape_text(state.read_only_reason)}")
     if state.engine is EngineState.RECONNECTING:
         since, last = (
             format_time(state.connection.reconnecting_since),
             format_time(state.connection.last_answer_at),
         )
         heard = f"the last answer came at {last}; what is seen is as of then" if last else "there was no answer yet"
-        words.append(f"The line is lost since {since}: {heard}. It is tried again and again.")
-    return words
+        lines.append(f"The line is lost since {since}: {heard}. It is tried again and again.")
+    return lines
 
 
 def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
-    """The longest wording that fits; the meaning of four eyes gives way first, then names of roles, then ``USER:``."""
-    engines = _engine(state)
+    """Return identity and engine in the longest wording that fits.
+
+    The meaning of four eyes is shortened first, then the names of roles, then ``USER:`` is dropped.
+    """
+    engines = _engine_texts(state)
     for narrow, engine in (*((False, each) for each in engines), (True, engines[-1])):
-        who = _who(state, narrow=narrow)
+        who = _format_identity(state, narrow=narrow)
         if who.cell_length + engine.cell_length <= width:
             return who, engine
     kindless = msgspec.structs.replace(state, identity=state.identity.removeprefix("USER:"))
-    return _who(kindless, narrow=True), engines[-1]
+    return _format_identity(kindless, narrow=True), engines[-1]
 
 
-def _who(state: SessionState, *, narrow: bool) -> Content:
+def _format_identity(state: SessionState, *, narrow: bool) -> Content:
     name = state.identity.rpartition(":")[2]
     profile = "" if narrow and state.profile == name else f"{escape_text(state.profile, 20)} "
     known = bool(state.workspace)
@@ -68,13 +71,15 @@ def _who(state: SessionState, *, narrow: bool) -> Content:
         Content.styled(escape_text(state.identity, 24), "bold"),
         Content.styled(f" ({_roles(state, narrow=narrow)})" if known else "", "$text-muted"),
         Content.styled(" @ ", "$text-muted"),
-        Content.styled(_where(state, narrow=narrow), "bold"),
+        Content.styled(_format_workspace(state, narrow=narrow), "bold"),
         Content.styled(" DEMO" if state.demo else "", "$warning bold"),
     )
 
 
-def _where(state: SessionState, *, narrow: bool) -> str:
-    """Of a server its name counts most: there may be a workspace of the same name on another."""
+def _format_workspace(state: SessionState, *, narrow: bool) -> str:
+    """Return workspace and server. The server's name has priority: there may be a workspace of the same name on
+    another.
+    """
     workspace = escape_text(state.workspace, 16 if narrow else 30)
     if not state.host:
         return workspace or "…"
@@ -90,9 +95,9 @@ def _roles(state: SessionState, *, narrow: bool) -> str:
     return ", ".join(roles) or "no role"
 
 
-def _engine(state: SessionState) -> list[Content]:
-    """The wordings, longest first."""
-    sign, style = _ENGINE[state.engine]
+def _engine_texts(state: SessionState) -> list[Content]:
+    """Return the wordings, longest first."""
+    sign, style = _ENGINE_ICONS[state.engine]
     return [
         Content.assemble(Content.styled(f"{sign} {state}", style), *(" │ ", four_eyes) if four_eyes else ())
         for state, four_eyes in (
@@ -109,12 +114,12 @@ def _location_text(state: SessionState) -> list[tuple[str, Content]]:
 
 
 def _disconnected_text(state: SessionState) -> list[tuple[str, Content]]:
-    """Now it counts most that it is lost; only the trial is never left unsaid."""
+    """Return the wordings while disconnected; the self-approval trial is never left out."""
     link, four_eyes = state.connection, _four_eyes(state, narrow=True)
-    heard = f"last answer {format_clock(link.last_answer_at)}" if link.last_answer_at else "no answer yet"
+    last_answer = f"last answer {format_clock(link.last_answer_at)}" if link.last_answer_at else "no answer yet"
     since = f"reconnecting since {format_clock(link.reconnecting_since)}"
     least = four_eyes if state.self_approval else Content("")
-    return [(f"{since} ({heard})", four_eyes), (f"{since} ({heard})", least), (since, least)]
+    return [(f"{since} ({last_answer})", four_eyes), (f"{since} ({last_answer})", least), (since, least)]
 
 
 def _four_eyes(state: SessionState, *, narrow: bool = False) -> Content:
@@ -125,5 +130,5 @@ def _four_eyes(state: SessionState, *, narrow: bool = False) -> Content:
 
 
 def _first_sentence(state: SessionState) -> str:
-    """The mode and its meaning, without the consequence: that is in the tooltip and under `?`."""
+    """Return mode and meaning of four eyes without the consequence, which is in the tooltip and the help."""
     return escape_text("four eyes " + re.split("[;,]", state.four_eyes)[0], 60)

@@ -1,4 +1,4 @@
-"""The watch folder of the person one is now: on a thread of its own, and what it told, for the upload place to show."""
+"""The watch folder of the current identity: runs on a thread of its own, and keeps what the upload screen shows."""
 
 from __future__ import annotations
 
@@ -38,33 +38,33 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-TELL_SECONDS = 0.3
-"""Offers that come within this time are told of together."""
+BATCH_SECONDS = 0.3
+"""Proposals within this time are announced together."""
 
 
 class WatchRunner:
-    """One folder, watched as one person, until it is stopped."""
+    """Watches one folder for one identity until it is stopped."""
 
     def __init__(
         self,
         client: Client,
-        plan: WatchFolderSettings,
+        settings: WatchFolderSettings,
         workspace_id: str,
         subject: str,
-        tell: Callable[[WatchFolderUpdate], object],
+        post: Callable[[WatchFolderUpdate], object],
     ) -> None:
-        """``tell`` is called on the thread of the watch."""
+        """``post`` is called on the thread of the watcher."""
         self._client = client
-        self._settings = plan
+        self._settings = settings
         self._workspace_id = workspace_id
         self._subject = subject
-        self._tell = tell
+        self._post = post
         self._thread = LoopThread("sealyard-watch")
         self._folder: FolderWatcher | None = None
         self._running: asyncio.Task[None] | None = None
 
     async def start(self, downloads: Path | None) -> str:
-        """What a person should know, else an empty text. ``downloads``: where results go.
+        """Start watching; returns a warning or an empty text. Results stored in ``downloads`` are no proposals.
 
         Raises what :class:`FolderWatcher` raises.
         """
@@ -72,16 +72,16 @@ class WatchRunner:
         from sealyard.client.downloads.history import DownloadHistory, default_history_path
         from sealyard.client.watch_folder.watcher import FolderWatcher, watch_state_file
 
-        def tell(event: WatchEvent) -> None:
-            self._tell(WatchFolderUpdate(event))
+        def post(event: WatchEvent) -> None:
+            self._post(WatchFolderUpdate(event))
 
-        async def made() -> FolderWatcher:
+        async def open_watcher() -> FolderWatcher:
             path = Path(self._settings.folder).expanduser()
             return FolderWatcher(
                 self._client,
                 path,
                 self._settings.device,
-                tell,
+                post,
                 state=watch_state_file(self._workspace_id, self._subject, path),
                 downloads=downloads,
                 downloaded=DownloadHistory(default_history_path(self._workspace_id, self._subject)),
@@ -89,19 +89,19 @@ class WatchRunner:
                 force_polling=self._settings.force_polling,
             )
 
-        self._folder = await self._thread.call(made())
+        self._folder = await self._thread.call(open_watcher())
         self._running = asyncio.create_task(self._run(self._folder))
         return self._folder.warning
 
-    async def submit(self, offer: PackageProposal) -> Task:
-        """Raises what :meth:`FolderWatcher.submit` raises."""
+    async def submit(self, proposal: PackageProposal) -> Task:
+        """Create a task. Raises what :meth:`FolderWatcher.submit` raises."""
         assert self._folder is not None
-        return await self._thread.call(self._folder.submit(offer))
+        return await self._thread.call(self._folder.submit(proposal))
 
-    async def dismiss(self, offer: PackageProposal) -> None:
-        """Raises what :meth:`FolderWatcher.dismiss` raises."""
+    async def dismiss(self, proposal: PackageProposal) -> None:
+        """Dismiss a proposal. Raises what :meth:`FolderWatcher.dismiss` raises."""
         assert self._folder is not None
-        await self._thread.call(self._folder.dismiss(offer))
+        await self._thread.call(self._folder.dismiss(proposal))
 
     async def stop(self) -> None:
         if self._running is not None:
@@ -113,21 +113,23 @@ class WatchRunner:
         try:
             await self._thread.call(folder.run())
         except SealyardError as error:
-            self._tell(WatchFolderUpdate(None, error))
+            self._post(WatchFolderUpdate(None, error))
         except Exception:
-            log.exception("the watch folder ended by a fault")
+            log.exception("the watch folder crashed")
             fault = SealyardError("Something went wrong that should not have.", "The log says what it was.")
-            self._tell(WatchFolderUpdate(None, fault))
+            self._post(WatchFolderUpdate(None, fault))
 
 
 class WatchState(StrEnum):
+    """State of the watch folder."""
+
     OFF = "off"
     WATCHING = "watching"
     FAILED = "failed"
 
 
 class DropStatus(FrozenStruct, frozen=True, kw_only=True):
-    """The newest that was told of one drop, and when. ``gone``: why the offer holds no more."""
+    """The latest event of one dropped entry. ``invalid_reason``: why its proposal is no longer valid."""
 
     name: str
     at: datetime
@@ -135,23 +137,20 @@ class DropStatus(FrozenStruct, frozen=True, kw_only=True):
     invalid_reason: str = ""
 
     @property
-    def offer(self) -> PackageProposal | None:
-        """While it is open."""
+    def proposal(self) -> PackageProposal | None:
+        """The proposal, while it is valid."""
         return self.event if isinstance(self.event, PackageProposal) and not self.invalid_reason else None
 
 
 class _Override(FrozenStruct, frozen=True, kw_only=True):
-    """What was set up here, and over which settings: it holds until those are others."""
+    """Settings chosen at run time. They apply until ``over``, the settings at that time, change."""
 
     settings: WatchFolderSettings = WatchFolderSettings()
     over: WatchFolderSettings | None = None
 
 
 class WatchFolderManager:
-    """The watch folder of the current identity: its settings, state and dropped entries.
-
-    ``error`` tells why watching failed, or why it is off if the user may not use the device configuration.
-    """
+    """The watch folder of the current identity: runs on a thread of its own, and keeps what the upload screen shows."""
 
     def __init__(
         self,
@@ -184,21 +183,21 @@ class WatchFolderManager:
 
     @property
     def dropped(self) -> list[DropStatus]:
-        """Newest first."""
+        """All entries, newest first."""
         return sorted(self._dropped.values(), key=lambda each: each.at, reverse=True)
 
     @property
-    def offers(self) -> list[PackageProposal]:
-        return [each.offer for each in self._dropped.values() if each.offer is not None]
+    def proposals(self) -> list[PackageProposal]:
+        return [each.proposal for each in self._dropped.values() if each.proposal is not None]
 
     async def start(self, client: Client) -> None:
-        """Watches what the settings say, or what was set up here by this person; what a lost line kept, again."""
+        """Watch what the settings say, or what this user chose at run time; resume after a lost connection."""
         if self._client is not None and isinstance(self.error, ServerUnreachableError):
             await self._start()
         if self._client is not None or not self._session_state().can_write:
             return
         self._client = client
-        self.settings = await asyncio.to_thread(self._planned)
+        self.settings = await asyncio.to_thread(self._effective_settings)
         await self._start()
 
     async def stop(self) -> None:
@@ -207,45 +206,48 @@ class WatchFolderManager:
             self._client = None
             self._dropped.clear()
 
-    async def configure(self, plan: WatchFolderSettings) -> None:
-        """Watches as ``plan`` says from now on and at the next start; nothing where its folder is empty."""
-        chosen = _Override(settings=plan, over=self._defaults)
+    async def configure(self, settings: WatchFolderSettings) -> None:
+        """Watch as ``settings`` say from now on and at the next start; nothing if the folder is empty."""
+        chosen = _Override(settings=settings, over=self._defaults)
         await asyncio.to_thread(self._file().update, lambda _: chosen)
-        self.settings = plan
+        self.settings = settings
         self._dropped.clear()
         await self._start()
 
-    def on_event(self, news: WatchFolderUpdate) -> None:
-        if news.error is not None:
-            self._fail(news.error)
+    def on_event(self, update: WatchFolderUpdate) -> None:
+        if update.error is not None:
+            self._fail(update.error)
             return
-        assert news.event is not None
-        name = news.event.proposal.name if isinstance(news.event, DropSubmitted) else news.event.name
-        self._note(name, news.event)
-        self._new += isinstance(news.event, PackageProposal)
+        assert update.event is not None
+        name = update.event.proposal.name if isinstance(update.event, DropSubmitted) else update.event.name
+        self._record(name, update.event)
+        self._new += isinstance(update.event, PackageProposal)
         if not self._update_scheduled:
             self._update_scheduled = True
-            self._app.set_timer(TELL_SECONDS, self._tell)
+            self._app.set_timer(BATCH_SECONDS, self._announce)
 
-    async def submit(self, offer: PackageProposal) -> Task:
-        """Raises what :meth:`FolderWatcher.submit` raises; an offer that holds no more is marked so."""
-        with self._marking(offer):
-            task = await self._there().submit(offer)
-        self._note(offer.name, DropSubmitted(proposal=offer, task=task))
+    async def submit(self, proposal: PackageProposal) -> Task:
+        """Create a task; an outdated proposal is marked as invalid. Raises what :meth:`FolderWatcher.submit` raises."""
+        with self._marking_invalid(proposal):
+            task = await self._active_runner().submit(proposal)
+        self._record(proposal.name, DropSubmitted(proposal=proposal, task=task))
         return task
 
-    async def dismiss(self, offer: PackageProposal) -> None:
-        """Raises what :meth:`FolderWatcher.dismiss` raises; an offer that holds no more is marked so."""
-        with self._marking(offer):
-            await self._there().dismiss(offer)
-        self.forget(offer.name)
+    async def dismiss(self, proposal: PackageProposal) -> None:
+        """Dismiss a proposal; one that is outdated is marked as invalid.
+
+        Raises what :meth:`FolderWatcher.dismiss` raises.
+        """
+        with self._marking_invalid(proposal):
+            await self._active_runner().dismiss(proposal)
+        self.forget(proposal.name)
 
     def forget(self, name: str) -> None:
-        """Takes a drop from the list; the files stay where they are."""
+        """Remove an entry from the list; its files are kept."""
         self._dropped.pop(name, None)
         self._on_change()
 
-    # ---- beginning and end
+    # ---- start and stop
 
     async def _start(self) -> None:
         async with self._lock:
@@ -263,23 +265,23 @@ class WatchFolderManager:
         self._on_change()
 
     async def _watch(self, client: Client) -> None:
-        standing = self._session_state()
-        watching = WatchRunner(client, self.settings, standing.workspace_id, standing.identity, self._app.post_message)
+        state = self._session_state()
+        runner = WatchRunner(client, self.settings, state.workspace_id, state.identity, self._app.post_message)
         try:
-            warning = await watching.start(self._download_dir)
+            warning = await runner.start(self._download_dir)
         except BaseException:
-            await watching.stop()
+            await runner.stop()
             raise
-        self._runner = watching
+        self._runner = runner
         self.state = WatchState.WATCHING
         if warning:
             self._app.notify(escape_text(warning), severity="warning", markup=False)
 
     async def _stop(self) -> None:
-        watching, self._runner = self._runner, None
+        runner, self._runner = self._runner, None
         self.state, self.error = WatchState.OFF, None
-        if watching is not None:
-            await watching.stop()
+        if runner is not None:
+            await runner.stop()
 
     async def _require_use(self, client: Client) -> None:
         device = await client.device(self.settings.device)
@@ -291,37 +293,37 @@ class WatchFolderManager:
         self._on_change()
 
     def _file(self) -> StateFile[_Override]:
-        standing = self._session_state()
-        return StateFile(state_path("watch-plan", standing.workspace_id, standing.identity), _Override())
+        state = self._session_state()
+        return StateFile(state_path("watch-plan", state.workspace_id, state.identity), _Override())
 
-    def _planned(self) -> WatchFolderSettings:
+    def _effective_settings(self) -> WatchFolderSettings:
         chosen, settings = self._file().read(), self._defaults
         return chosen.settings if chosen.over == settings else settings
 
-    # ---- offers
+    # ---- proposals
 
-    def _note(self, name: str, event: WatchEvent) -> None:
+    def _record(self, name: str, event: WatchEvent) -> None:
         self._dropped[name] = DropStatus(name=name, at=self._now(), event=event)
         self._on_change()
 
-    def _there(self) -> WatchRunner:
+    def _active_runner(self) -> WatchRunner:
         if self._runner is None:
             raise InvalidInputError("The folder is not watched any more.", "Set the watch folder up again (w).")
         return self._runner
 
     @contextmanager
-    def _marking(self, offer: PackageProposal) -> Iterator[None]:
-        """An offer whose files are others by now, or are not taken, stays to be read, and is none any more."""
+    def _marking_invalid(self, proposal: PackageProposal) -> Iterator[None]:
+        """Mark a proposal as invalid if its files changed or are rejected; it stays in the list to be read."""
         try:
             yield
         except PERMANENT_ERRORS as error:
-            if (dropped := self._dropped.get(offer.name)) is not None and dropped.event == offer:
-                self._dropped[offer.name] = msgspec.structs.replace(dropped, invalid_reason=error.message)
+            if (dropped := self._dropped.get(proposal.name)) is not None and dropped.event == proposal:
+                self._dropped[proposal.name] = msgspec.structs.replace(dropped, invalid_reason=error.message)
             self._on_change()
             raise
 
-    def _tell(self) -> None:
-        """One word for all that came together."""
+    def _announce(self) -> None:
+        """Announce all new proposals together."""
         self._update_scheduled = False
         new, self._new = self._new, 0
         if new:

@@ -1,1 +1,1 @@
-"""The terminal and the programs around the application: mouse, signals, editor, folders."""
+"""The terminal and programs around the application: mouse, signals, notifications, editor, file manager."""

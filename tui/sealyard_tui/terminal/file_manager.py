@@ -1,4 +1,4 @@
-"""Opening a folder in the person's file manager, where there is one to see."""
+"""Opening a folder in the user's file manager."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ TIMEOUT = 5.0
 
 
 async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.environ) -> None:
-    """Raises :class:`UsageError` with the path, over SSH and where nothing can show it."""
+    """Open a folder. Raises :class:`UsageError`, with the path, over SSH and without a file manager."""
     opener = _open_command(environ)
-    advice = f"It is {escape_text(str(folder))}"
+    hint = f"It is {escape_text(str(folder))}"
     if not opener:
-        raise UsageError("There is no file manager to be seen from here.", advice)
+        raise UsageError("There is no file manager to be seen from here.", hint)
     try:
         process = await asyncio.create_subprocess_exec(
             opener,
@@ -30,21 +30,21 @@ async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.env
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        # One that goes on was started: some openers live as long as what they open.
+        # Still running means started: some commands live as long as the window.
         code = await asyncio.wait_for(process.wait(), TIMEOUT)
     except TimeoutError:
         return
     except OSError as error:
-        raise UsageError(f"{opener} cannot be started ({error.strerror}).", advice) from error
+        raise UsageError(f"{opener} cannot be started ({error.strerror}).", hint) from error
     if code:
-        raise UsageError(f"{opener} could not open the folder (exit code {code}).", advice)
+        raise UsageError(f"{opener} could not open the folder (exit code {code}).", hint)
 
 
 def _open_command(environ: Mapping[str, str]) -> str:
-    """Empty where a window would open on nobody's screen."""
+    """Return the command that opens folders; empty if its window would not be visible to the user."""
     if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
         return ""
     if sys.platform == "darwin":
         return "open"
-    seen = environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")
-    return "xdg-open" if seen and shutil.which("xdg-open", path=environ.get("PATH")) else ""
+    display = environ.get("DISPLAY") or environ.get("WAYLAND_DISPLAY")
+    return "xdg-open" if display and shutil.which("xdg-open", path=environ.get("PATH")) else ""

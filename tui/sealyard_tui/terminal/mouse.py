@@ -1,7 +1,8 @@
-"""The mouse, given back to the terminal while the application runs, and taken again.
+"""Switching mouse reporting at run time.
 
-Textual chooses at the start only. Its driver for terminals can do both at any time, under names of its own; it looks
-at its switch when it comes back from the background, so that the choice holds there too.
+Textual only chooses at the start (https://github.com/Textualize/textual/issues/3898). Its terminal driver can switch at
+any time, by private methods; it reads its flag again when it resumes from the background, so the choice also holds
+there.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ def is_mouse_enabled(driver: Driver) -> bool:
 
 
 def set_mouse_enabled(driver: Driver, on: bool) -> None:
-    """Tells the terminal at once whether it should report the mouse."""
+    """Tell the terminal at once whether to report the mouse."""
     if on == driver._mouse:
         return
     if not isinstance(driver, LinuxDriver):
@@ -25,7 +26,7 @@ def set_mouse_enabled(driver: Driver, on: bool) -> None:
         driver._mouse = True
         driver._enable_mouse_support()
         if driver._mouse_pixels:
-            # Taking the mouse chose cells; the driver still counts in pixels where the terminal had offered them.
+            # Enabling the mouse selects cells; the driver still expects pixels if the terminal supports them.
             driver._enable_mouse_pixels()
     else:
         driver._disable_mouse_support()

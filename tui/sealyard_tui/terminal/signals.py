@@ -1,4 +1,4 @@
-"""How an application ends that is killed: the terminal is left as it was, and the exit code says which signal."""
+"""Signals that end the application: the terminal is restored, and the exit code names the signal."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from textual.app import App
 
 
 def install_signal_handlers(app: App[Any]) -> None:
-    """For SIGTERM and SIGHUP; on the application's loop."""
+    """Exit on SIGTERM and SIGHUP. Must be called on the application's loop."""
     loop = asyncio.get_running_loop()
-    for each in (signal.SIGTERM, signal.SIGHUP):
-        loop.add_signal_handler(each, partial(app.exit, return_code=128 + each))
+    for signal_number in (signal.SIGTERM, signal.SIGHUP):
+        loop.add_signal_handler(signal_number, partial(app.exit, return_code=128 + signal_number))

@@ -1,4 +1,4 @@
-"""The line that shows downloads while they run, on every place."""
+"""The line that shows running downloads, on every screen."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ BAR_WIDTH = 24
 
 
 class DownloadBar(Static):
+    """Hidden while nothing is downloaded."""
+
     DEFAULT_CSS = """
     DownloadBar { height: 1; padding: 0 1; display: none; background: $panel; &.-shown { display: block; } }
     """
@@ -22,7 +24,7 @@ class DownloadBar(Static):
         super().__init__(markup=False)
 
     def show(self, running: list[DownloadProgress]) -> None:
-        """The one that began first, and how many others there are."""
+        """Show the download that started first, and the number of others."""
         self.set_class(bool(running), "-shown")
         if not running:
             return

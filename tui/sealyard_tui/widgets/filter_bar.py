@@ -1,4 +1,4 @@
-"""The line where one types what a list is narrowed to: `/` opens it, Enter keeps the filter, Esc clears it."""
+"""The filter of a list: `/` opens it, Enter keeps the filter, Esc clears it."""
 
 from __future__ import annotations
 
@@ -16,11 +16,11 @@ from textual.widgets import Input, Static
 from sealyard_tui.widgets.safe_input import SafeInput
 
 DEBOUNCE_SECONDS = 0.15
-"""Seconds without a key before the list follows what is typed."""
+"""Seconds without a key press before the list is filtered."""
 
 
 class FilterBar(Horizontal):
-    """Hidden while there is no filter and nobody types one."""
+    """Hidden while there is no filter and it is not focused."""
 
     DEFAULT_CSS = """
     FilterBar {
@@ -38,7 +38,7 @@ class FilterBar(Horizontal):
     ]
 
     class Changed(Message):
-        """The filter is another now."""
+        """The filter has changed."""
 
         def __init__(self, bar: FilterBar, text: str) -> None:
             super().__init__()
@@ -50,7 +50,7 @@ class FilterBar(Horizontal):
             return self.bar
 
     class Closed(Message):
-        """The person is done with the line: the list takes the focus."""
+        """The user has left the line: the list should take the focus."""
 
         def __init__(self, bar: FilterBar) -> None:
             super().__init__()
@@ -62,25 +62,25 @@ class FilterBar(Horizontal):
 
     def __init__(self, text: str = "", *, hint: str = "", id: str | None = None) -> None:  # noqa: A002
         super().__init__(id=id, classes="-shown" if text else None)
-        self._told = text
+        self._last_posted = text
         self._hint = hint
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
         yield Static("/", classes="sign", markup=False)
-        # Keys that come before the first paint would be typed into a line that nobody sees.
-        hidden = not self._told
-        yield SafeInput(self._told, placeholder=self._hint, compact=True, select_on_focus=False, disabled=hidden)
+        # Keys pressed before the first paint would be typed into an invisible line.
+        hidden = not self._last_posted
+        yield SafeInput(self._last_posted, placeholder=self._hint, compact=True, select_on_focus=False, disabled=hidden)
         yield Static("", classes="count", markup=False)
 
     @property
     def text(self) -> str:
-        """What the list is narrowed to now."""
-        return self._told
+        """The current filter."""
+        return self._last_posted
 
     def open(self) -> None:
         self._show(True)
-        # At once: Widget.focus() comes later, and keys typed meanwhile would act on the list.
+        # Immediately: Widget.focus() is deferred, and keys typed meanwhile would act on the list.
         self.screen.set_focus(self.query_one(Input))
 
     def _show(self, shown: bool) -> None:
@@ -88,25 +88,25 @@ class FilterBar(Horizontal):
         self.query_one(Input).disabled = not shown
 
     def set_text(self, text: str) -> None:
-        """From elsewhere than the keyboard; tells nobody."""
-        self._told = text
+        """Set the text without a message."""
+        self._last_posted = text
         with self.prevent(Input.Changed):
             self.query_one(Input).value = text
         self._show(bool(text))
 
     def show_count(self, shown: int, total: int | None = None, *, more: bool = False) -> None:
-        """``more``: not all that match were found yet."""
+        """Show the number of matches. ``more``: not all matches were found yet."""
         found = f"{shown:,}+" if more else f"{shown:,}"
         text = found if total is None else f"{found} of {total:,}"
         self.query_one(".count", Static).update(Content(text))
 
     def show_error(self, text: str) -> None:
-        """What is not understood of the filter, beside it. ``text`` must be safe."""
+        """Show beside the filter why it is invalid. ``text`` must be safe."""
         self.query_one(".count", Static).update(Content.styled(f"✗ {text}", "$error"))
 
     def clear(self) -> bool:
-        """Whether there was anything to clear."""
-        had = bool(self._told or self.query_one(Input).value)
+        """Clear the filter. Returns whether there was one."""
+        had = bool(self._last_posted or self.query_one(Input).value)
         self.set_text("")
         if had:
             self.post_message(self.Changed(self, ""))
@@ -126,7 +126,7 @@ class FilterBar(Horizontal):
 
     def action_accept(self) -> None:
         self._post_changed()
-        self._show(bool(self._told))
+        self._show(bool(self._last_posted))
         self.post_message(self.Closed(self))
 
     def action_clear(self) -> None:
@@ -138,6 +138,6 @@ class FilterBar(Horizontal):
             self._timer.stop()
             self._timer = None
         text = self.query_one(Input).value.strip()
-        if text != self._told:
-            self._told = text
+        if text != self._last_posted:
+            self._last_posted = text
             self.post_message(self.Changed(self, text))

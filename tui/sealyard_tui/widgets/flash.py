@@ -1,4 +1,4 @@
-"""One line above the keys for what just went well, gone after some seconds: toasts would cover the lowest rows."""
+"""One line above the key hints for messages that disappear; toasts would cover the lowest rows."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ DURATION = 4.0
 
 
 class Flash(Static):
+    """Hidden unless there is a message."""
+
     DEFAULT_CSS = """
     Flash {
         dock: bottom; height: 1; padding: 0 1; display: none; background: $panel; color: $text; layer: flash;
@@ -26,7 +28,7 @@ class Flash(Static):
         self._timer: Timer | None = None
 
     def show(self, text: str, *, warning: bool = False) -> None:
-        """``text`` may hold foreign text."""
+        """Show a message. ``text`` may hold foreign text."""
         sign = "!" if warning else "✓"
         self.update(Content(f"{sign} {escape_text(text)}"))
         self.set_class(True, "-shown")

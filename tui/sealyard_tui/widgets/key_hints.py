@@ -1,4 +1,4 @@
-"""The lowest line: what keys do here. Drawn as one line, for Textual's footer is built anew at each change of a key."""
+"""The key hints in the lowest line, drawn as one line: Textual's footer is rebuilt whenever a key changes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 PINNED = ("app.help", "app.leave")
-"""By the ids of their bindings: they stand at the end, and stay where room is short."""
+"""Ids of the bindings that are shown last, and are kept on narrow terminals."""
 
 GAP = "  "
 MORE = "…"
 
 
 class KeyHint(NamedTuple):
-    """``key`` is what is pressed, ``shown`` how it is written."""
+    """A hint. ``key`` is the key to press, ``display`` how it is written."""
 
     id: str
     key: str
@@ -33,7 +33,7 @@ class KeyHint(NamedTuple):
 
 
 class KeyHintBar(Widget):
-    """``?`` names the keys that find no room here."""
+    """Shows as many hints as fit; the help has all of them."""
 
     DEFAULT_CSS = """
     KeyHintBar { dock: bottom; height: 1; background: $panel; color: $foreground; }
@@ -42,7 +42,7 @@ class KeyHintBar(Widget):
     def __init__(self) -> None:
         super().__init__()
         self.hints: tuple[KeyHint, ...] = ()
-        self._places: list[tuple[range, KeyHint]] = []
+        self._click_ranges: list[tuple[range, KeyHint]] = []
 
     def on_mount(self) -> None:
         self.screen.bindings_updated_signal.subscribe(self, self._changed)
@@ -56,7 +56,7 @@ class KeyHintBar(Widget):
             self.refresh()
 
     def _hints(self) -> tuple[KeyHint, ...]:
-        """One for each action that is shown, in the order of the places from the innermost one."""
+        """Return one hint for each visible action, starting with the innermost widget."""
         found: dict[str, KeyHint] = {}
         for _, binding, enabled, _ in self.screen.active_bindings.values():
             if binding.show and binding.action not in found:
@@ -66,7 +66,7 @@ class KeyHintBar(Widget):
 
     @property
     def visible_hints(self) -> tuple[KeyHint, ...]:
-        """Those that find room."""
+        """The hints that fit."""
         hints = list(self.hints)
         while len(hints) > 1 and self._width(hints) > self.size.width:
             droppable = [each for each in hints if each.id not in PINNED]
@@ -79,7 +79,7 @@ class KeyHintBar(Widget):
 
     def render(self) -> Content:
         shown = self.visible_hints
-        self._places = []
+        self._click_ranges = []
         parts = [Content(" ")]
         at = 1
         for hint in shown:
@@ -90,14 +90,14 @@ class KeyHintBar(Widget):
                 parts.append(Content.styled(f"{MORE}{GAP}", "$text-muted"))
                 at += len(GAP) + len(MORE)
             width = hint.content.cell_length
-            self._places.append((range(at, at + width), hint))
+            self._click_ranges.append((range(at, at + width), hint))
             parts.append(hint.content)
             at += width
         return Content.assemble(*parts)
 
     async def on_click(self, event: events.Click) -> None:
-        """As if the key had been pressed."""
+        """Simulate the key."""
         event.stop()
-        for place, hint in self._places:
-            if event.x in place and hint.enabled:
+        for columns, hint in self._click_ranges:
+            if event.x in columns and hint.enabled:
                 self.app.simulate_key(hint.key)

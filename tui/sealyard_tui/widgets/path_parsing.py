@@ -1,6 +1,6 @@
-"""Paths as people type, paste and drop them: one or several, quoted for a shell, as URLs, relative or with ``~``.
+"""Paths as users type, paste and drop them: one or several, shell-quoted, as URLs, relative or with ``~``.
 
-All of it touches the disk: never on a loop.
+All functions access the disk: never call them on a loop.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ MAX_CANDIDATES = 200
 
 
 class ParsedPaths(FrozenStruct, frozen=True, kw_only=True):
-    """``missing``: what nothing was found for, as it was written. ``folder``: where one folder is all there is."""
+    """``missing``: words that name nothing, as typed. ``folder``: set if a directory is the only result."""
 
     paths: tuple[Path, ...] = ()
     missing: tuple[str, ...] = ()
@@ -24,7 +24,7 @@ class ParsedPaths(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Completion(FrozenStruct, frozen=True, kw_only=True):
-    """``text``: what was typed, as far as it could be completed; ``candidates``: names, where there are several."""
+    """``text`` is the input, completed as far as possible; ``candidates`` are names, if there are several."""
 
     text: str
     candidates: tuple[str, ...] = ()
@@ -32,10 +32,10 @@ class Completion(FrozenStruct, frozen=True, kw_only=True):
 
 
 def parse_paths(text: str, base: Path) -> ParsedPaths:
-    """What ``text`` names, in its order; relative paths count from ``base``.
+    """Return the paths that ``text`` names, in its order; relative paths start from ``base``.
 
-    A whole line that is there is that file, blanks and quotation marks in its name included; else it is read as a
-    shell reads words.
+    A whole line that exists is that file, including spaces and quotation marks in its name; other lines are split as by
+    a shell.
     """
     paths: list[Path] = []
     missing: list[str] = []
@@ -48,18 +48,20 @@ def parse_paths(text: str, base: Path) -> ParsedPaths:
 
 
 def resolve_path(word: str, base: Path) -> Path:
-    """An absolute path for one word; whether it is there is not looked at."""
+    """Return an absolute path for one word; it need not exist."""
     if word.startswith("file://"):
         word = unquote(urlsplit(word).path, errors="surrogateescape")
     try:
         path = Path(word).expanduser()
-    except RuntimeError:  # no such user's home
+    except RuntimeError:  # the home directory of an unknown user
         path = Path(word)
     return Path(os.path.normpath(base / path))
 
 
 def complete_path(text: str, base: Path, *, folders_only: bool = False) -> Completion:
-    """Hidden names only where the beginning of one is typed. Names that cannot be typed are counted, not offered."""
+    """Complete a path. Hidden names are offered only if their dot is typed. Names that cannot be typed are counted
+    only.
+    """
     if text in ("~", "..") or text.endswith("/.."):
         return Completion(text=f"{text}/")
     head, tail = os.path.split(text)
@@ -90,7 +92,7 @@ def _split_line(line: str, base: Path) -> ParsedPaths:
 
 
 def _names(folder: Path, beginning: str, *, folders_only: bool) -> list[str]:
-    """Sorted; those of folders end in a slash. Empty where the folder cannot be read."""
+    """Return sorted names, those of directories with a slash; none if the directory cannot be read."""
     try:
         with os.scandir(folder) as entries:
             found = [(each.name, each.is_dir()) for each in entries if each.name.startswith(beginning)]

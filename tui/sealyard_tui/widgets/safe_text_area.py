@@ -1,4 +1,4 @@
-"""Lines of text that may have come from elsewhere: what does not print never reaches the terminal."""
+"""A text area for foreign text: unprintable characters never reach the terminal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from sealyard_tui.widgets.safe_input import replace_unprintable
 
 
 class SafeTextArea(TextArea):
-    """The text is what it is; only its looks are made harmless."""
+    """Keeps the text as it is, and shows a replacement for each unprintable character."""
 
     def get_line(self, line_index: int) -> Text:
         line = super().get_line(line_index)
-        # Tabs are made spaces later. Rich leaves some others out, and the cursor would stand beside its place.
+        # Tabs are expanded later. Rich drops some other characters, which would move the cursor off its place.
         line.plain = "\t".join(map(replace_unprintable, self.document.get_line(line_index).split("\t")))
         return line

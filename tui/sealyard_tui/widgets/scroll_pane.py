@@ -1,4 +1,4 @@
-"""A text that is longer than its room, scrolled by keys."""
+"""A text that is scrolled by keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 
 
 def scroll_bindings(prefix: str) -> list[BindingType]:
-    """The keys of a pane beside a list; ``prefix`` of their names in the key map."""
+    """Return the bindings of a pane beside a list; ``prefix`` is that of their ids."""
     return [
         Binding("j", "scroll_down", "Down", show=False, id=f"{prefix}down"),
         Binding("k", "scroll_up", "Up", show=False, id=f"{prefix}up"),
@@ -19,9 +19,9 @@ def scroll_bindings(prefix: str) -> list[BindingType]:
 
 
 class ScrollPane(VerticalScroll):
-    """Scrolls at once: Textual puts it off to the next paint, and of keys that come faster than paints only one counts.
+    """Scrolls immediately: Textual defers scrolling to the next paint, and drops keys that arrive faster.
 
-    The keys are the pane's own; they name these actions.
+    Subclasses bind keys to these actions.
     """
 
     def action_scroll_down(self) -> None:

@@ -1,4 +1,4 @@
-"""The top of every place: the places and their keys, who one is, where, how the engine does, what four eyes means."""
+"""The status bar: the screens with their keys, the identity, the workspace, and the connection."""
 
 from __future__ import annotations
 
@@ -14,25 +14,27 @@ from textual.widgets import Static
 from sealyard.model.safe_text import escape_text
 
 MARGIN = 3
-"""Cells beside the words."""
+"""Columns left and right of the text."""
 
 FULL_LABEL_WIDTH = 70
-"""Columns from which on every place's name fits, with two digits of what waits."""
+"""Columns from which on all labels fit, with a two-digit count."""
 
 SHORT_LABEL = 7
 
 
 class ScreenTab(Static):
-    """One place's name and key; a click goes there."""
+    """Name and key of one screen; a click switches to it."""
 
     class Clicked(Message):
-        def __init__(self, place: str) -> None:
-            super().__init__()
-            self.place = place
+        """A tab was clicked."""
 
-    def __init__(self, place: str, key: str, label: str, *, here: bool) -> None:
+        def __init__(self, name: str) -> None:
+            super().__init__()
+            self.screen_name = name
+
+    def __init__(self, name: str, key: str, label: str, *, here: bool) -> None:
         super().__init__(classes="here" if here else "")
-        self.place = place
+        self.screen_name = name
         self._key = key
         self._label = label
         self._count = 0
@@ -51,27 +53,29 @@ class ScreenTab(Static):
 
     async def on_click(self, event: events.Click) -> None:
         event.stop()
-        self.post_message(self.Clicked(self.place))
+        self.post_message(self.Clicked(self.screen_name))
 
 
 class StatusBar(Vertical):
-    def __init__(self, places: dict[str, tuple[str, str]], here: str) -> None:
-        """``places``: key and label of each."""
+    """Two lines: tabs of the screens, then identity and engine."""
+
+    def __init__(self, screens: dict[str, tuple[str, str]], here: str) -> None:
+        """``screens`` has key and label of each, ``here`` is the current one."""
         super().__init__()
-        self._places = places
+        self._screens = screens
         self._here = here
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="tabs"):
-            for place, (key, label) in self._places.items():
-                yield ScreenTab(place, key, label, here=place == self._here)
+            for name, (key, label) in self._screens.items():
+                yield ScreenTab(name, key, label, here=name == self._here)
         with Horizontal(classes="standing"):
             yield Static("", id="who", markup=False)
             yield Static("", id="engine", markup=False)
 
     @property
     def text_width(self) -> int:
-        """Columns that there are for identity and engine together."""
+        """Columns available for identity and engine together."""
         return self.app.size.width - MARGIN
 
     def show(self, identity: Content, engine: Content, *, details: str, counts: Mapping[str, int]) -> None:
@@ -81,4 +85,4 @@ class StatusBar(Vertical):
         self.query_one("#engine", Static).tooltip = Content(details)
         for tab in self.query(ScreenTab):
             tab.set_class(self.app.size.width < FULL_LABEL_WIDTH, "-short")
-            tab.show_count(counts.get(tab.place, 0))
+            tab.show_count(counts.get(tab.screen_name, 0))

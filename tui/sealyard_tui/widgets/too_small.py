@@ -1,4 +1,4 @@
-"""What is seen instead of a place where there are too few cells for it."""
+"""The notice on terminals that are too small."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIN_HEIGHT = 18
 
 
 class TooSmall(Static):
-    """Lies over everything, so that what has the focus and what was typed stay as they are."""
+    """Covers everything, so that focus and typed text are kept."""
 
     DEFAULT_CSS = """
     TooSmall {

@@ -237,7 +237,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self.post_message(self.MarksChanged(self))
 
     def _restore_cursor(self, before: str | None) -> None:
-        """After a change of rows, update the size and move the cursor back to its row."""
+        """Update the size after a change of rows, and move the cursor back to its row."""
         self._resize()
         if before is not None and before in self._rows:
             index = self.cursor if self.cursor_key == before else self._rows.keys.index(before)

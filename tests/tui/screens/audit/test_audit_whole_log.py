@@ -249,6 +249,6 @@ def test_a_file_that_was_made_meanwhile_stays(tmp_path: Path) -> None:
     file.write("ours")
     (tmp_path / "log").write_text("theirs")
     with pytest.raises(InvalidInputError, match="is there already"):
-        file.place(replace=False)
+        file.commit(replace=False)
     file.discard()
     assert [each.read_text() for each in tmp_path.iterdir()] == ["theirs"]

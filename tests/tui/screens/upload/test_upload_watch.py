@@ -57,7 +57,7 @@ async def there(pilot: Pilot[None]) -> UploadScreen:
 
 
 async def offered(pilot: Pilot[None], app: SealyardApp, count: int = 1) -> None:
-    await until(pilot, lambda: len(app.watch_folder.offers) == count)
+    await until(pilot, lambda: len(app.watch_folder.proposals) == count)
     await settled(pilot)
 
 
@@ -116,7 +116,7 @@ async def test_a_dismissed_offer_goes_and_does_not_come_back_at_the_next_start(w
     async with running(again) as pilot:
         (drop / "other.bin").write_bytes(b"other")
         await offered(pilot, again)
-        assert [each.name for each in again.watch_folder.offers] == ["other.bin"]
+        assert [each.name for each in again.watch_folder.proposals] == ["other.bin"]
     assert packages(world) == []
 
 
@@ -149,9 +149,9 @@ async def test_an_offer_whose_file_changed_says_so_and_the_new_one_is_offered(wo
     async with running(app) as pilot:
         await there(pilot)
         await offered(pilot, app)
-        (old,) = app.watch_folder.offers
+        (old,) = app.watch_folder.proposals
         (drop / "fw.bin").write_bytes(b"longer firmware")
-        await until(pilot, lambda: app.watch_folder.offers not in ([old], []))
+        await until(pilot, lambda: app.watch_folder.proposals not in ([old], []))
         app.screen.query_one("#drops", VirtualTable).focus()
         await pilot.press("s")
         await until(pilot, lambda: "submitted: task" in text_of(app))
@@ -169,7 +169,7 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("enter")
         await settled(pilot)
-        assert "stray in it is a folder" in " ".join(text_of(app).split())
+        assert "It contains stray, which is a folder" in " ".join(text_of(app).split())
 
 
 async def test_by_the_rule_submit_a_task_is_made_at_once(world: World, drop: Path) -> None:

@@ -1,1 +1,1 @@
-"""Access control: people, groups, rules and the policy."""
+"""The access control screen."""

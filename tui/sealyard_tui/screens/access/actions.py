@@ -1,4 +1,4 @@
-"""What can be done to people, groups, rules and the policy: forms and confirmations, and the client's answer."""
+"""Actions on users, groups, rules and the policy: forms, confirmations, and requests."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sealyard_tui.screens.base import BaseScreen
 ActionResult = TypeVar("ActionResult")
 
 CONFIRM_BREAK = "no approvals"
-"""Typed where a change leaves a configuration without a possible quorum."""
+"""Typed to confirm a change after which no quorum is possible for a configuration."""
 
 CONFIRM_SELF_APPROVAL = "self-approval"
 SELF_APPROVAL_WARNING = (
@@ -61,7 +61,7 @@ class AccessActions:
         self._select_row = select_row
         self._drafts: defaultdict[str, FormDraft] = defaultdict(FormDraft)
 
-    # ---- people
+    # ---- users
 
     def add_subject(self) -> None:
         form = FormDialog(
@@ -79,21 +79,21 @@ class AccessActions:
             self._added_subject,
             draft=self._drafts["subject"],
             about="A person, a group or a machine client. Nobody can do anything before a rule says so.",
-            act="Add",
+            submit_label="Add",
         )
         self._screen.app.push_screen(form)
 
     async def _added_subject(self, answers: Answers) -> bool:
         subject = parse_subject(answers.texts["subject"])
-        made = await (await self._screen.client()).add_subject(subject, answers.texts["display"])
-        acting = "; P acts as them" if subject_kind(made.id) is SubjectKind.USER else ""
-        await self._shown(made.id, f"{made.id} is known now: + gives rights{acting}")
+        created = await (await self._screen.client()).add_subject(subject, answers.texts["display"])
+        acting = "; P acts as them" if subject_kind(created.id) is SubjectKind.USER else ""
+        await self._reload_and_select(created.id, f"{created.id} is known now: + gives rights{acting}")
         return True
 
     # ---- groups
 
     def add_member(self, row: AccessRow | None) -> None:
-        """``row``: where the cursor is; its group, or the person, is offered first."""
+        """Ask for a membership. ``row`` is the current row; its group or user is preselected."""
         here = row.item.group if row is not None and isinstance(row.item, Membership) else row.subject if row else ""
         form = FormDialog(
             "Put a member into a group",
@@ -104,7 +104,7 @@ class AccessActions:
             self._added_member,
             draft=self._drafts[f"member/{here}"],
             about="A member has all the rights of its group. Groups can be inside groups.",
-            act="Add",
+            submit_label="Add",
         )
         self._screen.app.push_screen(form)
 
@@ -116,11 +116,11 @@ class AccessActions:
         )
         if done is None:
             return False
-        await self._shown(done.id, f"{member} is in {group} now")
+        await self._reload_and_select(done.id, f"{member} is in {group} now")
         return True
 
     def _subjects(self, *, groups: bool) -> Choices:
-        """All of them, or groups alone."""
+        """Return the subjects as choices, or only the groups."""
         return tuple(
             (each.id, f"{each.id}  {each.display_name}".rstrip())
             for each in self._known_subjects()
@@ -130,7 +130,7 @@ class AccessActions:
     # ---- rules
 
     def add_rule(self, row: AccessRow | None) -> None:
-        """``row``: where the cursor is; whom it is about is offered first."""
+        """Ask for a rule. ``row`` is the current row; its subject is preselected."""
         form = FormDialog(
             "A new rule",
             (
@@ -156,7 +156,7 @@ class AccessActions:
             ),
             self._added_rule,
             draft=self._drafts["rule"],
-            act="Allow it",
+            submit_label="Allow it",
             notes=self._rule_words,
         )
         self._screen.app.push_screen(form)
@@ -175,10 +175,10 @@ class AccessActions:
         )
         if done is None:
             return False
-        await self._shown(done.id, f"{done.subject} may {done.action} now")
+        await self._reload_and_select(done.id, f"{done.subject} may {done.action} now")
         return True
 
-    # ---- taking away
+    # ---- removal
 
     async def remove(self, row: AccessRow) -> None:
         heading = "Remove a member" if isinstance(row.item, Membership) else "Remove a rule"
@@ -186,20 +186,20 @@ class AccessActions:
         if not await self._screen.app.push_screen_wait(question):
             return
         client = await self._screen.client()
-        of = row.item
+        item = row.item
 
         async def remove(confirmed: bool) -> AccessRow:
-            if isinstance(of, Membership):
-                await client.remove_member(of.group, of.member, confirmed=confirmed)
-            elif isinstance(of, AclRule):
-                await client.remove_rule(of.id, confirmed=confirmed)
+            if isinstance(item, Membership):
+                await client.remove_member(item.group, item.member, confirmed=confirmed)
+            elif isinstance(item, AclRule):
+                await client.remove_rule(item.id, confirmed=confirmed)
             return row
 
         if await self._confirm_despite_impact(remove) is not None:
-            await self._shown("", "Removed")
+            await self._reload_and_select("", "Removed")
 
     async def _confirm_despite_impact(self, change: Callable[[bool], Awaitable[ActionResult]]) -> ActionResult | None:
-        """What ``change`` answers, confirmed where it must be; None where the person went back."""
+        """Return what ``change`` returns, after a confirmation if required; None if the user went back."""
         try:
             return await change(False)
         except ConfirmationRequiredError as error:
@@ -208,10 +208,10 @@ class AccessActions:
         typed = await self._screen.app.push_screen_wait(dialog)
         return await change(True) if typed else None
 
-    async def _shown(self, key: str, told: str) -> None:
+    async def _reload_and_select(self, key: str, message: str) -> None:
         await self._screen.load()
         self._select_row(key)
-        self._screen.flash(told)
+        self._screen.flash(message)
 
     # ---- the policy
 
@@ -264,7 +264,7 @@ class AccessActions:
             lambda answers: self._set_policy(policy, answers),
             draft=self._drafts["policy"],
             about="For all new tasks. Tasks that are there keep their periods.",
-            act="Set it",
+            submit_label="Set it",
         )
         self._screen.app.push_screen(form)
 
@@ -289,19 +289,19 @@ class AccessActions:
                 return False
         client = await self._screen.client()
         await client.set_policy(wanted)
-        await self._shown("", "The policy is set")
+        await self._reload_and_select("", "The policy is set")
         if one_time and not policy.require_otp:
             self._warn((await client.workspace()).warnings)
         return True
 
     def _warn(self, warnings: Sequence[str]) -> None:
-        """Of what follows from a change: nobody may be able to approve yet."""
-        for each in warnings:
-            self._screen.notify(escape_text(each), severity="warning", timeout=WARNING_SECONDS, markup=False)
+        """Show warnings that follow from a change: possibly no approver is left."""
+        for warning in warnings:
+            self._screen.notify(escape_text(warning), severity="warning", timeout=WARNING_SECONDS, markup=False)
 
 
 def format_policy(policy: Policy) -> str:
-    """For who may only look."""
+    """Return the policy as text, for users who may not change it."""
     return "\n".join(
         (
             f"approval needed for  {', '.join(policy.requires_approval) or 'nothing'}",

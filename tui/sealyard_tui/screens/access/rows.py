@@ -1,4 +1,4 @@
-"""The access control list as rows of one kind: people, clients, groups, who is in them, rules, one's own rights."""
+"""The access control list as rows: users, clients, groups, memberships, rules, and own permissions."""
 
 from __future__ import annotations
 
@@ -26,6 +26,8 @@ from sealyard.model.requests import AccessControlList
 
 
 class Section(StrEnum):
+    """A part of the list."""
+
     ALL = "all"
     PEOPLE = "people & clients"
     GROUPS = "groups"
@@ -34,6 +36,8 @@ class Section(StrEnum):
 
 
 class RowKind(StrEnum):
+    """What a row is about."""
+
     PERSON = "person"
     CLIENT = "client"
     GROUP = "group"
@@ -75,11 +79,13 @@ _KINDS = {
 }
 
 Names = Mapping[str, str]
-"""Of device configurations, by id."""
+"""Names of device configurations, by id."""
 
 
 class AccessRow(FrozenStruct, frozen=True, kw_only=True):
-    """``who`` ``does`` something ``to`` something; foreign text. ``of``: what the row is about, None for a right."""
+    """One row: ``subject`` may do ``action`` on something; foreign text. ``item`` is None for the user's own
+    permissions.
+    """
 
     key: str
     kind: RowKind
@@ -104,13 +110,13 @@ def format_resource(resource: str, names: Names) -> str:
 
 
 def resources(names: Names) -> tuple[tuple[str, str], ...]:
-    """All that a rule can be about, and its words: single configurations first."""
+    """Return all resources of rules with their labels: single configurations first."""
     single = ((device_resource(each), f"{name} (device configuration)") for each, name in names.items())
     return (*single, *((resource_type_uri(kind), words) for kind, words in _TYPES.items()))
 
 
 def build_rows(access: AccessControlList, names: Names) -> tuple[AccessRow, ...]:
-    """People and clients, then groups each with its members, then rules."""
+    """Return users and clients, then groups with their members, then rules."""
     people = [each for each in access.subjects if subject_kind(each.id) is not SubjectKind.GROUP]
     groups = [each for each in access.subjects if subject_kind(each.id) is SubjectKind.GROUP]
     found = [_subject_row(each, access) for each in people]
@@ -137,15 +143,15 @@ def filter_rows(found: Sequence[AccessRow], section: Section, text: str) -> list
 
 
 def groups_of(subject: str, access: AccessControlList) -> tuple[str, ...]:
-    """Every group the subject is inside of, however deep."""
+    """Return all groups that contain the subject, directly or not."""
     found: dict[str, None] = {}
     waiting = [subject]
     while waiting:
         inside = waiting.pop()
-        for each in access.memberships:
-            if each.member == inside and each.group not in found:
-                found[each.group] = None
-                waiting.append(each.group)
+        for membership in access.memberships:
+            if membership.member == inside and membership.group not in found:
+                found[membership.group] = None
+                waiting.append(membership.group)
     return tuple(found)
 
 
@@ -197,7 +203,7 @@ def _rule_row(rule: AclRule, names: Names) -> AccessRow:
 
 
 def describe(row: AccessRow, access: AccessControlList, names: Names) -> str:
-    """All that is known of what the row is about, line by line; foreign text."""
+    """Describe a row line by line; foreign text."""
     if isinstance(row.item, Subject):
         return "\n".join(_subject_lines(row.item, access, names))
     lines = [f"{row.subject} {'may ' if row.kind in (RowKind.RULE, RowKind.RIGHT) else ''}{row.action} {row.to}"]
@@ -234,13 +240,13 @@ def _subject_lines(subject: Subject, access: AccessControlList, names: Names) ->
 
 
 def removal_impact(row: AccessRow) -> str:
-    """What is lost where the row goes; foreign text."""
+    """Return what is lost if the row is removed; foreign text."""
     if row.kind is RowKind.MEMBER:
         return f"{row.subject} leaves {row.to}, and loses all that it has through that group alone."
     return f"{row.subject} may {row.action} {row.to} no more, unless another rule or a group allows it."
 
 
 def allowed_actions(resource: str) -> tuple[Action, ...]:
-    """Those that mean something, in the order of :class:`Action`."""
+    """Return the actions that are valid for a resource, in the order of :class:`Action`."""
     meaningful = ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]
     return tuple(each for each in Action if each in meaningful)

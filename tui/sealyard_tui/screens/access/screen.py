@@ -1,4 +1,4 @@
-"""Access control: who there is, who is in which group, who may do what; and the policy."""
+"""The access control screen: users, groups, rules and the policy."""
 
 from __future__ import annotations
 
@@ -38,13 +38,15 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("ACL", "SUBJECT", "DEVICE_CONFIG", "POLICY")
-"""What this place shows something of, as news name it."""
+"""Resource types that this screen shows, as updates name them."""
 
 
 class SectionTab(Static):
-    """One section's name and how much is in it; a click goes there."""
+    """Name and size of one section; a click selects it."""
 
     class Clicked(Message):
+        """A section was clicked."""
+
         def __init__(self, section: Section) -> None:
             super().__init__()
             self.section = section
@@ -65,6 +67,8 @@ class SectionTab(Static):
 
 
 class AccessScreen(BaseScreen):
+    """Users, groups, rules and the policy in one list."""
+
     NAME = "access"
     CSS_PATH = "screen.tcss"
     HELP = (
@@ -98,7 +102,7 @@ class AccessScreen(BaseScreen):
         super().__init__()
         self.section = Section.ALL
         self.names: Mapping[str, str] = {}
-        """Of device configurations, by id."""
+        """Names of device configurations, by id."""
         self._actions = AccessActions(
             self, names=lambda: self.names, subjects=lambda: self.known_subjects, select_row=self.select_row
         )
@@ -108,15 +112,15 @@ class AccessScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="sections"):
-            for each in Section:
-                yield SectionTab(each)
+            for section in Section:
+                yield SectionTab(section)
         yield FilterBar(self.saved_state.filter, hint="a name, an action, a configuration, a kind")
         yield VirtualTable[AccessRow](self.COLUMNS, _cells, key=lambda each: each.key, empty="Reading…", id="rows")
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(VirtualTable))
 
-    # ---- what is there
+    # ---- load and update
 
     @property
     def known_subjects(self) -> tuple[Subject, ...]:
@@ -127,12 +131,12 @@ class AccessScreen(BaseScreen):
         rights = (await client.workspace()).rights
         self.names = {each.id: each.name for each in await client.devices()}
         self._access = None
-        # What is refused is audited: it is not asked for without the right.
+        # Rejected requests are audited: nothing is requested without permission.
         if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.ACL)):
             self._access = await client.access()
-        self._set(rights)
+        self._update_rows(rights)
 
-    def _set(self, rights: tuple[Permission, ...]) -> None:
+    def _update_rows(self, rights: tuple[Permission, ...]) -> None:
         there = build_rows(self._access, self.names) if self._access is not None else ()
         self._rows = (*there, *build_own_rows(rights, self.names))
         if not self._loaded and self._access is None:
@@ -140,8 +144,8 @@ class AccessScreen(BaseScreen):
         self._loaded = True
         self._show()
 
-    async def apply_update(self, news: EngineUpdate) -> None:
-        if news.missed_events or any(each.partition(":")[0] in RESOURCES for each in news.resources):
+    async def apply_update(self, update: EngineUpdate) -> None:
+        if update.missed_events or any(each.partition(":")[0] in RESOURCES for each in update.resources):
             await self.load()
 
     def reset(self) -> None:
@@ -191,7 +195,7 @@ class AccessScreen(BaseScreen):
         return found
 
     def select_row(self, key: str) -> None:
-        """Puts the cursor there, where it is seen."""
+        """Select a row, if it is visible."""
         self.query_one(VirtualTable).move_cursor_to(key)
 
     @on(SectionTab.Clicked)
@@ -204,7 +208,7 @@ class AccessScreen(BaseScreen):
         self.section = sections[(sections.index(self.section) + by) % len(sections)]
         self._show()
 
-    # ---- what is done
+    # ---- actions
 
     def action_add_subject(self) -> None:
         self._actions.add_subject()
@@ -232,7 +236,7 @@ class AccessScreen(BaseScreen):
 
     async def _policy(self) -> None:
         policy = await (await self.client()).policy()
-        if self._may(Action.UPDATE, ResourceType.POLICY):
+        if self._is_allowed(Action.UPDATE, ResourceType.POLICY):
             self._actions.change_policy(policy)
         else:
             self.app.push_screen(TextDialog("Policy", format_policy(policy)))
@@ -247,25 +251,25 @@ class AccessScreen(BaseScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         match action:
             case "add_subject":
-                return self._may(Action.CREATE, ResourceType.SUBJECT)
+                return self._is_allowed(Action.CREATE, ResourceType.SUBJECT)
             case "add_member":
-                return self._may(Action.CREATE, ResourceType.SUBJECT) and self._access is not None
+                return self._is_allowed(Action.CREATE, ResourceType.SUBJECT) and self._access is not None
             case "add_rule":
-                return self._may(Action.CREATE, ResourceType.ACL) and self._access is not None
+                return self._is_allowed(Action.CREATE, ResourceType.ACL) and self._access is not None
             case "remove":
                 return self._may_remove()
         return super().check_action(action, parameters)
 
     def _may_remove(self) -> bool | None:
-        """Greyed on what cannot be removed at all."""
+        """Return None (disabled) for rows that cannot be removed."""
         row = self.row if self.is_mounted else None
         if row is not None and row.kind is RowKind.MEMBER:
-            return self._may(Action.CREATE, ResourceType.SUBJECT)
-        if not self._may(Action.DELETE, ResourceType.ACL):
+            return self._is_allowed(Action.CREATE, ResourceType.SUBJECT)
+        if not self._is_allowed(Action.DELETE, ResourceType.ACL):
             return False
         return True if row is not None and row.kind is RowKind.RULE else None
 
-    def _may(self, action: Action, kind: ResourceType) -> bool:
+    def _is_allowed(self, action: Action, kind: ResourceType) -> bool:
         return self.state.can_write and self.state.is_allowed(action, resource_type_uri(kind))
 
 

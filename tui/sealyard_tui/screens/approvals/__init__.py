@@ -1,1 +1,1 @@
-"""The approval queue: everything an approver must see, and the decision."""
+"""The approvals screen: the tasks to approve, their review, and the decision."""

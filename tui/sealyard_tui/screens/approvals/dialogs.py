@@ -1,4 +1,4 @@
-"""The dialogs of the approval queue: they say what is released, and tell when a task is decided elsewhere meanwhile."""
+"""The dialogs of the approvals screen: they show what is released, and report a task that is decided elsewhere."""
 
 from __future__ import annotations
 
@@ -19,16 +19,16 @@ from sealyard_tui.app_base import BaseApp
 from sealyard_tui.dialogs.confirm import TypedConfirmDialog
 from sealyard_tui.dialogs.reason import EditText, ReasonDialog
 from sealyard_tui.formatting import format_fields, task_title
-from sealyard_tui.screens.approvals.row import is_over
+from sealyard_tui.screens.approvals.row import is_timed_out
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.safe_input import SafeInput
 
-DIGEST_SHOWN = 16
-FILES_SHOWN = 3
-TASKS_SHOWN = 6
-NAME_SHOWN = 36
+DIGEST_LENGTH = 16
+MAX_FILES = 3
+MAX_TASKS = 6
+NAME_LENGTH = 36
 WIDTH = 64
-"""Cells for words in a dialog at 80 columns."""
+"""Columns for text in a dialog at 80 columns."""
 TICK_SECONDS = 1.0
 
 
@@ -53,7 +53,7 @@ class TaskWatcher:
     def _check_deadlines(self) -> None:
         now = self._app.now()
         for task in list(self._tasks.values()):
-            if is_over(task, now):
+            if is_timed_out(task, now):
                 self._report(task.id, "waits no more: its approval period is over")
 
     def _report(self, task_id: str, words: str) -> None:
@@ -62,17 +62,17 @@ class TaskWatcher:
 
 
 class ApproveDialog(TypedConfirmDialog):
-    """Repeats what is released; takes a comment besides the word, and a one-time password where one is wanted."""
+    """Shows what is released; asks for the word, a comment, and a one-time password if required."""
 
     app = getters.app(BaseApp)
 
     comments: ClassVar[dict[str, str]] = {}
-    """What was typed and not handed in, by task: nothing typed is lost."""
+    """Comments that were typed and not submitted, by task."""
 
     def __init__(
         self, heading: str, tasks: Sequence[Task], about: Content, word: str, *, by: str, one_time: bool
     ) -> None:
-        """``by``: who approves; what is typed is kept for each person. ``oneTime``: a one-time password is wanted."""
+        """``by`` is the approver, for whom drafts are kept. ``one_time``: a one-time password is required."""
         super().__init__(heading, about, word, act="Approve")
         self.one_time_password: str | None = None
         self._one_time = one_time
@@ -86,18 +86,18 @@ class ApproveDialog(TypedConfirmDialog):
             yield SafeInput(placeholder="One-time password of your authenticator", id="otp", compact=True)
 
     def on_mount(self) -> None:
-        TaskWatcher(self, self.app, list(self._tasks.values()), self._told)
+        TaskWatcher(self, self.app, list(self._tasks.values()), self._on_closed)
 
     @property
     def comment(self) -> str:
         return self.comments.get(self._subject, "").strip()
 
     def restore(self, comment: str) -> None:
-        """It could not be handed in: it is there when the dialog opens again."""
+        """Keep a comment that could not be submitted, for when the dialog opens again."""
         self.comments[self._subject] = comment
 
     def clear_draft(self) -> None:
-        """The comment was handed in."""
+        """Drop the comment after it was submitted."""
         self.comments.pop(self._subject, None)
 
     @on(Input.Changed, "#comment")
@@ -108,27 +108,27 @@ class ApproveDialog(TypedConfirmDialog):
     def _on_otp_changed(self, event: Input.Changed) -> None:
         self.one_time_password = event.value
 
-    def _told(self, task: Task, words: str) -> None:
+    def _on_closed(self, task: Task, words: str) -> None:
         del self._tasks[task.id]
         self.query_one(".wrong", Static).update(Content(words))
         if not self._tasks:
-            for each in self.query(Input):
-                each.disabled = True
+            for field in self.query(Input):
+                field.disabled = True
             self.query_one("#yes", Button).disabled = True
             self.set_focus(self.query_one("#no", Button))
 
     def _missing_text(self) -> str:
         if not self._tasks:
             return "Nobody can decide any more"
-        if lacking := super()._missing_text():
-            return lacking
+        if missing := super()._missing_text():
+            return missing
         if self._one_time and not (self.one_time_password or "").strip():
             return "The one-time password is lacking"
         return ""
 
 
 def approve_dialog(task: Task, *, by: str, read: bool, one_time: bool) -> ApproveDialog:
-    """``read``: whether the review was seen to its end."""
+    """Return the dialog for one task. ``read``: the review was read to its end."""
     about = _released(task, read=read)
     return ApproveDialog("Approve", [task], about, task.config_name, by=by, one_time=one_time)
 
@@ -136,28 +136,30 @@ def approve_dialog(task: Task, *, by: str, read: bool, one_time: bool) -> Approv
 def bulk_approve_dialog(
     tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], *, by: str, unread: int, one_time: bool
 ) -> ApproveDialog:
-    """``left_out``: tasks and in two words why; ``unread``: how many reviews were not seen to the end."""
+    """Return the dialog for several tasks. ``left_out`` has the others with a short reason, ``unread`` is the number of
+    reviews not read to the end.
+    """
     about = _several(tasks, left_out, unread)
     return ApproveDialog(f"Approve {_count(tasks)}", tasks, about, f"approve {len(tasks)}", by=by, one_time=one_time)
 
 
 class RejectDialog(ReasonDialog):
-    """One reason for all of ``tasks``."""
+    """Asks for one reason for all ``tasks``."""
 
     app = getters.app(BaseApp)
 
     def __init__(self, tasks: Sequence[Task], *, by: str, edit: EditText) -> None:
-        names = "\n".join(task_title(each) for each in tasks[:TASKS_SHOWN])
-        more = f"\nand {len(tasks) - TASKS_SHOWN} more" if len(tasks) > TASKS_SHOWN else ""
+        names = "\n".join(task_title(each) for each in tasks[:MAX_TASKS])
+        more = f"\nand {len(tasks) - MAX_TASKS} more" if len(tasks) > MAX_TASKS else ""
         about = f"{names}{more}\n\nWhoever asked reads the reason. A rejection ends the task and cannot be undone."
         heading = "Reject" if len(tasks) == 1 else f"Reject {_count(tasks)}"
         super().__init__(heading, about, required=True, subject=_subject(tasks, by), edit=edit)
         self._tasks = tuple(tasks)
 
     def on_mount(self) -> None:
-        TaskWatcher(self, self.app, self._tasks, self._told)
+        TaskWatcher(self, self.app, self._tasks, self._on_closed)
 
-    def _told(self, task: Task, words: str) -> None:  # noqa: ARG002 - the watch gives it
+    def _on_closed(self, task: Task, words: str) -> None:  # noqa: ARG002
         self.query_one(".wrong", Static).update(Content(words))
 
 
@@ -175,7 +177,7 @@ def _released(task: Task, *, read: bool) -> Content:
             ("task", Content.styled(task_title(task), "bold")),
             ("device", _device(task)),
             ("files" if task.kind is TaskKind.PACKAGING else "input", _files(task)),
-            ("digest", f"{task.approval_digest[:DIGEST_SHOWN]}…"),
+            ("digest", f"{task.approval_digest[:DIGEST_LENGTH]}…"),
         ],
         width=WIDTH,
     )
@@ -189,8 +191,8 @@ def _device(task: Task) -> str:
 
 def _files(task: Task) -> str:
     files = (*task.inputs, *task.metadata)
-    lines = [f"{escape_text(each.name, NAME_SHOWN)}  {format_size(each.size)}" for each in files[:FILES_SHOWN]]
-    more = [f"and {len(files) - FILES_SHOWN} more"] if len(files) > FILES_SHOWN else []
+    lines = [f"{escape_text(each.name, NAME_LENGTH)}  {format_size(each.size)}" for each in files[:MAX_FILES]]
+    more = [f"and {len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []
     return "\n".join([*lines, *more])
 
 

@@ -1,4 +1,4 @@
-"""What is different from the last package of the same configuration: what an approver looks at first. Pure."""
+"""Differences from the last package of the same configuration. Pure functions."""
 
 from __future__ import annotations
 
@@ -12,6 +12,8 @@ from sealyard.model.tasks import InputFile, Task
 
 
 class ChangeKind(StrEnum):
+    """How a file differs."""
+
     ADDED = "added"
     REMOVED = "removed"
     CHANGED = "changed"
@@ -23,9 +25,10 @@ _DIGITS = re.compile(r"\d+")
 
 
 class FileChange(FrozenStruct, frozen=True, kw_only=True):
-    """One file then and now; ``before`` is None where it was added, ``after`` where it was removed.
+    """One file before and after; ``before`` is None if it was added, ``after`` if it was removed.
 
-    RENAMED: the same content. A file that CHANGED may have another name too: release files carry version numbers.
+    RENAMED: the same content. A file that CHANGED may have another name, too: names of releases contain version
+    numbers.
     """
 
     kind: ChangeKind
@@ -34,18 +37,18 @@ class FileChange(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Foreign text; both names where they differ."""
+        """The name, or both names if they differ; foreign text."""
         names = dict.fromkeys(each.name for each in (self.before, self.after) if each is not None)
         return " → ".join(names)
 
     @property
     def growth(self) -> int:
-        """Bytes more than before; less than 0 where it became smaller."""
+        """Difference in bytes; negative if the file became smaller."""
         return (self.after.size if self.after else 0) - (self.before.size if self.before else 0)
 
 
 class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
-    """Something said about the package that is not a file; both texts are foreign, an empty one means none."""
+    """A changed attribute of the package; both texts are foreign, an empty one means none."""
 
     term: str
     before: str
@@ -53,7 +56,7 @@ class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PackageDiff(FrozenStruct, frozen=True, kw_only=True):
-    """``reordered``: the firmware that was there before comes in another order now."""
+    """All differences. ``reordered``: the order of the remaining firmware files has changed."""
 
     firmware: tuple[FileChange, ...]
     metadata: tuple[FileChange, ...]
@@ -76,32 +79,32 @@ def diff_packages(previous: Task, task: Task) -> PackageDiff:
 
 
 def format_key(key: EncryptionKey | SigningKey | None) -> str:
-    """``AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1``; empty where there is no key."""
+    """Return a key as ``AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1``; empty for None."""
     return f"{key.algorithm} with {key.uri} version {key.version}" if key is not None else ""
 
 
 def _file_changes(before: Sequence[InputFile], after: Sequence[InputFile]) -> Iterator[FileChange]:
-    """In the order of now, then what was removed in the order of then."""
+    """Yield the changes in the new order, then the removed files in the old order."""
     pairs = _match_files(before, after)
-    for place, file in enumerate(after):
-        earlier = before[pairs[place]] if place in pairs else None
+    for index, file in enumerate(after):
+        earlier = before[pairs[index]] if index in pairs else None
         yield FileChange(kind=_kind(earlier, file), before=earlier, after=file)
-    for place, file in enumerate(before):
-        if place not in pairs.values():
+    for index, file in enumerate(before):
+        if index not in pairs.values():
             yield FileChange(kind=ChangeKind.REMOVED, before=file, after=None)
 
 
 def _match_files(before: Sequence[InputFile], after: Sequence[InputFile]) -> dict[int, int]:
-    """Which place of now was which then: by name, else by content, else by a name of which only numbers differ."""
+    """Map new indices to old ones: by name, else by content, else by a name that differs in numbers only."""
     pairs: dict[int, int] = {}
     for likeness in (lambda file: file.name, lambda file: file.sha256, lambda file: _DIGITS.sub("0", file.name)):
         free: dict[str, list[int]] = {}
-        for place, file in enumerate(before):
-            if place not in pairs.values():
-                free.setdefault(likeness(file), []).append(place)
-        for place, file in enumerate(after):
-            if place not in pairs and free.get(likeness(file)):
-                pairs[place] = free[likeness(file)].pop(0)
+        for index, file in enumerate(before):
+            if index not in pairs.values():
+                free.setdefault(likeness(file), []).append(index)
+        for index, file in enumerate(after):
+            if index not in pairs and free.get(likeness(file)):
+                pairs[index] = free[likeness(file)].pop(0)
     return pairs
 
 
@@ -115,8 +118,8 @@ def _kind(before: InputFile | None, after: InputFile) -> ChangeKind:
 
 def _reordered(before: Sequence[InputFile], after: Sequence[InputFile]) -> bool:
     pairs = _match_files(before, after)
-    places = [pairs[place] for place in sorted(pairs)]
-    return places != sorted(places)
+    positions = [pairs[index] for index in sorted(pairs)]
+    return positions != sorted(positions)
 
 
 def _term_changes(before: Task, after: Task) -> Iterator[AttributeChange]:

@@ -1,7 +1,7 @@
-"""Metadata as an approver reads it: JSON set out in lines and coloured, text as it is, anything else as bytes.
+"""Metadata for approvers: JSON formatted and coloured, text unchanged, anything else as bytes.
 
-JSON is set out token by token and never parsed into values: a name that stands twice, or a number that a parser would
-round, is seen as it will be released.
+JSON is formatted token by token and never parsed into values: a duplicate name, or a number that a parser would round,
+is shown as it will be released.
 """
 
 from __future__ import annotations
@@ -26,6 +26,8 @@ MAX_DEPTH = 20
 
 
 class MetadataKind(StrEnum):
+    """How metadata is shown."""
+
     JSON = "JSON"
     TEXT = "text"
     BINARY = "binary"
@@ -33,7 +35,7 @@ class MetadataKind(StrEnum):
 
 
 class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
-    """``shown`` is safe; ``left_out`` says what of the file is not in it, and is empty where all is."""
+    """``content`` is safe; ``omitted`` tells which part of the file is missing, and is empty if none is."""
 
     kind: MetadataKind
     content: Content
@@ -41,7 +43,7 @@ class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
 
 
 def render_metadata(beginning: bytes, size: int, *, all_of_it: bool = False) -> RenderedMetadata:
-    """``beginning``: as much as there is of a file of ``size`` bytes. ``all_of_it``: of what there is, for a pager."""
+    """Render the first bytes of a file of ``size`` bytes. ``all_of_it``: do not shorten them, for a pager."""
     if not size:
         return RenderedMetadata(kind=MetadataKind.EMPTY, content=Content(""))
     whole = len(beginning) >= size
@@ -52,21 +54,21 @@ def render_metadata(beginning: bytes, size: int, *, all_of_it: bool = False) -> 
     lines = _json_lines(text) if kind is MetadataKind.JSON else (Content(_safe(line)) for line in _lines(text))
     shown = list(lines if all_of_it else itertools.islice(lines, MAX_LINES))
     more = sum(1 for _ in lines)
-    return RenderedMetadata(kind=kind, content=Content("\n").join(shown), omitted=_left_out(more, whole, size))
+    return RenderedMetadata(kind=kind, content=Content("\n").join(shown), omitted=_describe_omitted(more, whole, size))
 
 
-def _left_out(more: int, whole: bool, size: int) -> str:
+def _describe_omitted(more: int, whole: bool, size: int) -> str:
     if more:
         return f"only the first {MAX_LINES} lines are shown here, {more:,}{'' if whole else ' and more'} follow"
     return "" if whole else f"only the beginning of {size:,} bytes is shown"
 
 
 def _text(beginning: bytes, *, whole: bool) -> str | None:
-    """None where it is no text."""
+    """Return the text; None if it is not text."""
     if b"\0" in beginning:
         return None
     for cut in range(1 if whole else 4):
-        # The beginning may end in the middle of a character.
+        # The data may end in the middle of a character.
         try:
             return beginning[: len(beginning) - cut].decode("utf-8")
         except UnicodeDecodeError:
@@ -106,13 +108,13 @@ def _hex_row(offset: int, part: bytes) -> Content:
 _TOKEN = re.compile(
     r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<mark>[{}\[\],:])|(?P<word>[^\s{}\[\],:"]+)|(?P<rest>"[^\n]*)', re.S
 )
-_JSON_BEGINNING = re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d-])')
+_JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d-])')
 _OPENING, _CLOSING = frozenset("{["), frozenset("}]")
 
 
 def _is_json(text: str, *, whole: bool) -> bool:
     if not whole:
-        return _JSON_BEGINNING.match(text) is not None
+        return _JSON_START.match(text) is not None
     if not text.lstrip().startswith(("{", "[")):
         return False
     try:
@@ -128,7 +130,7 @@ def _json_lines(text: str) -> Iterator[Content]:
 
 
 def _json_parts(text: str) -> Iterator[tuple[int, list[Content]]]:
-    """Depth and tokens of each line."""
+    """Yield depth and tokens of each line."""
     tokens = list(_TOKEN.finditer(text))
     depth, line_depth = 0, 0
     line: list[Content] = []

@@ -1,4 +1,4 @@
-"""All that an approver must see before a release, as text in sections. Pure; foreign text is made harmless here."""
+"""The review of a task as text in sections; foreign text is escaped here. Pure functions."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus
 from sealyard_tui.formatting import format_fields, status_badge, task_title
 from sealyard_tui.screens.approvals.diff import ChangeKind, FileChange, PackageDiff, diff_packages, format_key
 from sealyard_tui.screens.approvals.metadata_view import render_metadata
-from sealyard_tui.screens.approvals.row import is_over
+from sealyard_tui.screens.approvals.row import is_timed_out
 
 SECTIONS = ("verdict", "request", "files", "changes", "metadata", "decisions")
 
@@ -35,26 +35,26 @@ _SIGNS: dict[ChangeKind, tuple[str, str]] = {
     ChangeKind.SAME: ("=", "$text-muted"),
 }
 GUTTER = "│ "
-"""Before every line of foreign content: nothing in it can be taken for words of ours."""
+"""Prefix of foreign content, so that it cannot be mistaken for text of the application."""
 
 TIMED_OUT_TEXT = "The approval period is over: nobody can decide any more, and the engine cancels the task."
 
 
-def render_sections(seen: ApprovalReview, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
-    """Heading and text of each of :data:`SECTIONS`, set for ``width`` cells."""
-    task = seen.task
+def render_sections(review: ApprovalReview, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
+    """Return heading and text of each of :data:`SECTIONS`, for a width in cells."""
+    task = review.task
     return {
-        "verdict": ("", render_verdict(seen, now, width)),
-        "request": ("What is asked for", _request(seen, width)),
+        "verdict": ("", render_verdict(review, now, width)),
+        "request": ("What is asked for", _request(review, width)),
         "files": (_files_heading(task), _lines(_files(task, width))),
-        "changes": ("Since the last approved package", _lines(_changes(seen, width))),
-        "metadata": (f"Metadata ({len(task.metadata)})", _lines(_metadata(seen, width))),
+        "changes": ("Since the last approved package", _lines(_changes(review, width))),
+        "metadata": (f"Metadata ({len(task.metadata)})", _lines(_metadata(review, width))),
         "decisions": ("Decisions", _lines(_decisions(task, width))),
     }
 
 
 def copyable_values(task: Task) -> dict[str, str]:
-    """What of a task one may want to copy, by what it is; foreign text."""
+    """Return values of a task that can be copied, by name; foreign text."""
     texts = {
         "task id": task.id,
         "name": task.name,
@@ -64,19 +64,19 @@ def copyable_values(task: Task) -> dict[str, str]:
     return {what: text for what, text in texts.items() if text}
 
 
-def metadata_text(seen: ApprovalReview, index: int) -> str:
-    """All there is of a metadata file, harmless, for a pager."""
-    return render_metadata(seen.metadata[index][1], seen.task.metadata[index].size, all_of_it=True).content.plain
+def metadata_text(review: ApprovalReview, index: int) -> str:
+    """Return the stored part of a metadata file as safe text, for a pager."""
+    return render_metadata(review.metadata[index][1], review.task.metadata[index].size, all_of_it=True).content.plain
 
 
-def render_verdict(seen: ApprovalReview, now: datetime, width: int) -> Content:
-    """Whether one may decide, and what must be known first."""
-    task = seen.task
+def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content:
+    """Return whether the user can decide, and what must be known first."""
+    task = review.task
     lines: list[Content] = []
-    if is_over(task, now) and task.status is TaskStatus.WAITING:
+    if is_timed_out(task, now) and task.status is TaskStatus.WAITING:
         lines.append(_marked("✗", TIMED_OUT_TEXT, "$error", width))
-    elif seen.blocked_reason:
-        lines.append(_marked("✗", escape_text(seen.blocked_reason), "$warning", width))
+    elif review.blocked_reason:
+        lines.append(_marked("✗", escape_text(review.blocked_reason), "$warning", width))
     else:
         until = (
             f", until {format_time_left(task.approval_expires_at, now)}" if task.approval_expires_at is not None else ""
@@ -87,17 +87,17 @@ def render_verdict(seen: ApprovalReview, now: datetime, width: int) -> Content:
         lines.append(_marked("✗", words, "$error", width))
     if task.warning:
         lines.append(_marked("!", escape_text(task.warning), "$warning", width))
-    if seen.newer_version:
-        words = f"{task.config_name} has a newer version {seen.newer_version}: this task keeps {task.config_version}."
+    if review.newer_version:
+        words = f"{task.config_name} has a newer version {review.newer_version}: this task keeps {task.config_version}."
         lines.append(_marked("!", escape_text(words), "$warning", width))
-    warnings = dict.fromkeys((*task.warnings, *seen.configuration.warnings))
+    warnings = dict.fromkeys((*task.warnings, *review.configuration.warnings))
     lines += [_marked("!", escape_text(each), "$warning", width) for each in warnings]
     return _lines(lines)
 
 
-def _request(seen: ApprovalReview, width: int) -> Content:
-    task, device = seen.task, seen.configuration
-    newer = f" (newest: {seen.newer_version})" if seen.newer_version else " (the newest)"
+def _request(review: ApprovalReview, width: int) -> Content:
+    task, device = review.task, review.configuration
+    newer = f" (newest: {review.newer_version})" if review.newer_version else " (the newest)"
     digest = _hanging_indent(
         Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width
     )
@@ -111,7 +111,7 @@ def _request(seen: ApprovalReview, width: int) -> Content:
             ("configuration", escape_text(f"{task.config_name} version {task.config_version}{newer}")),
             ("description", escape_text(device.description)),
             ("content type", escape_text(task.content_type)),
-            ("result", escape_text(_result(seen))),
+            ("result", escape_text(_result(review))),
             ("encryption", escape_text(format_key(task.encryption_key))),
             ("", escape_text(task.encryption_key.description) if task.encryption_key else ""),
             ("signing", escape_text(format_key(task.signing_key))),
@@ -123,11 +123,11 @@ def _request(seen: ApprovalReview, width: int) -> Content:
     return _lines([named, digest])
 
 
-def _result(seen: ApprovalReview) -> str:
-    if seen.task.kind is TaskKind.SIGNING:
+def _result(review: ApprovalReview) -> str:
+    if review.task.kind is TaskKind.SIGNING:
         return "a signature"
-    link, kept = seen.configuration.link_ttl_seconds, seen.configuration.retention_seconds
-    return f"{seen.task.format}, link for {format_duration(link)}, kept for {format_duration(kept)}".lstrip(", ")
+    link, kept = review.configuration.link_ttl_seconds, review.configuration.retention_seconds
+    return f"{review.task.format}, link for {format_duration(link)}, kept for {format_duration(kept)}".lstrip(", ")
 
 
 def _approvals(task: Task) -> str:
@@ -165,11 +165,11 @@ def _file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
     yield _hanging_indent(Content(" " * len(sign)), digest, width)
 
 
-def _metadata(seen: ApprovalReview, width: int) -> Iterator[Content]:
-    if not seen.task.metadata:
+def _metadata(review: ApprovalReview, width: int) -> Iterator[Content]:
+    if not review.task.metadata:
         yield Content.styled("There is none.", "$text-muted")
-    contents = [content for _, content in seen.metadata]
-    for index, file in enumerate(seen.task.metadata):
+    contents = [content for _, content in review.metadata]
+    for index, file in enumerate(review.task.metadata):
         yield from _file(file, f"{index + 1}. ", width)
         if index < len(contents):
             yield from _content(contents[index], file.size, width)
@@ -185,32 +185,32 @@ def _content(beginning: bytes, size: int, width: int) -> Iterator[Content]:
         yield Content.styled(f"! {found.omitted}; e opens what there is in the pager", "$warning")
 
 
-# ---- what changed
+# ---- differences
 
 
-def _changes(seen: ApprovalReview, width: int) -> Iterator[Content]:
-    if seen.task.kind is not TaskKind.PACKAGING:
+def _changes(review: ApprovalReview, width: int) -> Iterator[Content]:
+    if review.task.kind is not TaskKind.PACKAGING:
         yield Content.styled("Only packages are compared.", "$text-muted")
         return
-    if seen.previous is None:
+    if review.previous is None:
         yield _marked("!", "There is none of this configuration: all of this is new.", "$warning", width)
         return
-    previous = seen.previous
+    previous = review.previous
     words = f"{task_title(previous)}, asked for by {previous.created_by} at {format_time(previous.created_at)}"
     yield _hanging_indent(Content("against "), Content(escape_text(words)), width)
-    found = diff_packages(previous, seen.task)
+    found = diff_packages(previous, review.task)
     if found.is_empty:
         yield _marked("=", "Nothing changed: the same files, keys and terms once more.", "$text-muted", width)
         return
     yield from _term_changes(found, width)
-    for each in (*found.firmware, *found.metadata):
-        yield from _file_change(each, width)
+    for change in (*found.firmware, *found.metadata):
+        yield from _file_change(change, width)
 
 
 def _term_changes(found: PackageDiff, width: int) -> Iterator[Content]:
-    for each in found.terms:
-        words = f"{escape_text(each.before) or 'none'} → {escape_text(each.after) or 'none'}"
-        yield _hanging_indent(Content.styled(f"~ {each.term}: ", "$warning"), Content(words), width)
+    for change in found.terms:
+        words = f"{escape_text(change.before) or 'none'} → {escape_text(change.after) or 'none'}"
+        yield _hanging_indent(Content.styled(f"~ {change.term}: ", "$warning"), Content(words), width)
     if found.reordered:
         yield _marked("~", "the firmware comes in another order", "$warning", width)
 
@@ -237,8 +237,8 @@ def _growth(count: int) -> str:
 def _decisions(task: Task, width: int) -> Iterator[Content]:
     if not task.approvals:
         yield Content.styled("Nobody has decided yet.", "$text-muted")
-    for each in task.approvals:
-        yield _decision(each, width)
+    for approval in task.approvals:
+        yield _decision(approval, width)
     yield Content.styled("── the end of what is to be seen ──", "$text-muted")
 
 
@@ -249,7 +249,7 @@ def _decision(decision: Decision, width: int) -> Content:
     return _marked("✓" if approved else "✗", escape_text(words), "$success" if approved else "$error", width)
 
 
-# ---- setting
+# ---- layout
 
 
 def _marked(sign: str, words: str, style: str, width: int) -> Content:
@@ -257,7 +257,7 @@ def _marked(sign: str, words: str, style: str, width: int) -> Content:
 
 
 def _hanging_indent(label: Content, text: Content, width: int) -> Content:
-    """``text`` behind ``label``, its further lines under its first."""
+    """Return ``text`` after ``label``, with a hanging indent."""
     indent = "\n" + " " * label.cell_length
     return Content.assemble(label, Content(indent).join(text.wrap(max(1, width - label.cell_length))))
 

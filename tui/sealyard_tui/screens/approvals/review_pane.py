@@ -1,4 +1,4 @@
-"""The review beside the approval queue: everything about one task, and whether it was read to its end."""
+"""The review of one task, and whether it was read to its end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane
 
 
 class ReviewPane(ScrollPane, can_focus=True):
-    """Scrolls by keys of its own when it has the focus, and by the place's when the list has it."""
+    """Scrolls by its own keys when focused, and by those of the screen otherwise."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="review.down"),
@@ -38,42 +38,42 @@ class ReviewPane(ScrollPane, can_focus=True):
         self._rendered_width = 0
         self._laid_out = False
         self._lines = 0
-        """With headings and what is between: a pane that is less high has not been laid out with them yet."""
+        """Number of lines with headings: a lower pane was not laid out with the text yet."""
         self._read: set[tuple[str, str]] = set()
-        """Task and approval digest of each that was read to its end."""
+        """Task id and approval digest of each review that was read to its end."""
 
     def compose(self) -> ComposeResult:
         for name in SECTIONS:
             yield Static("", id=f"review-{name}", classes="section", markup=False)
 
-    def show(self, seen: ApprovalReview, now: datetime) -> None:
-        """``seen`` in place of what was shown; another task is shown from its top."""
-        another = self.review is None or self.review.task.id != seen.task.id
-        if another or seen != self.review:
-            self.review, self._now = seen, now
+    def show(self, review: ApprovalReview, now: datetime) -> None:
+        """Show a review; that of another task from its top."""
+        another = self.review is None or self.review.task.id != review.task.id
+        if another or review != self.review:
+            self.review, self._now = review, now
             self._show_section()
         if another:
             self.scroll_home(animate=False, immediate=True)
 
     def clear(self, words: str = "") -> None:
-        """``words`` must be safe."""
+        """Show ``words`` instead of a review; they must be safe."""
         self.review = None
         self.border_title = Content("")
         self.border_subtitle = Content("")
-        for each in self.query(Static):
-            each.display = False
+        for section in self.query(Static):
+            section.display = False
         first = self.query_one("#review-verdict", Static)
         first.update(Content.styled(words, "$text-muted"))
         first.display = True
 
     def tick(self, now: datetime) -> None:
-        """The time left, without setting all of it anew."""
+        """Update the remaining time without rendering everything again."""
         self._now = now
         if self.review is not None and self._rendered_width:
             self.query_one("#review-verdict", Static).update(render_verdict(self.review, now, self._rendered_width))
 
     def was_read_to_end(self, task: Task) -> bool:
-        """Whether the person saw the end of the review of just this task."""
+        """Return whether the review of exactly this version was read to its end."""
         return (task.id, task.approval_digest) in self._read
 
     def action_half_page(self, pages: int) -> None:
@@ -89,8 +89,8 @@ class ReviewPane(ScrollPane, can_focus=True):
         self._update_read_state()
 
     def watch_virtual_size(self) -> None:
-        """Under a dialog nothing is called after a refresh: that the text has a new height says that it is laid out."""
-        self._seen_laid_out()
+        """Remeasure when the text has a new height: under a dialog, call_after_refresh() does not run."""
+        self._on_laid_out()
 
     @property
     def _room(self) -> int:
@@ -115,9 +115,9 @@ class ReviewPane(ScrollPane, can_focus=True):
 
     def _remeasure(self) -> None:
         self._laid_out = False
-        self.call_after_refresh(self._seen_laid_out)
+        self.call_after_refresh(self._on_laid_out)
 
-    def _seen_laid_out(self) -> None:
+    def _on_laid_out(self) -> None:
         self._laid_out = True
         self._update_read_state()
 

@@ -1,4 +1,4 @@
-"""A task as the approval queue lists it, and in two words why one may not decide on it."""
+"""Tasks as rows of the approvals screen, and short reasons why a user cannot decide."""
 
 from __future__ import annotations
 
@@ -27,32 +27,32 @@ COLUMNS = (
     Column(title="YOU", width=10),
 )
 
-SOON = 24 * 3600
+EXPIRY_WARNING = 24 * 3600
 """Seconds before the end of the approval period from which on it is shown as a warning."""
 
 TIMED_OUT = "over"
 LOADING = "Reading …"
 
 
-def blocked_reason(task: Task, standing: SessionState, now: datetime) -> str:
-    """Why this person cannot decide, for a row; empty where nothing is known against it.
+def blocked_reason(task: Task, state: SessionState, now: datetime) -> str:
+    """Return a short reason why the user cannot decide; empty if none is known.
 
-    The engine alone judges: its own words are in the review (:class:`ApprovalReview.hindrance`).
+    Only the engine decides: its reason is in the review (:attr:`ApprovalReview.blocked_reason`).
     """
     if task.status is not TaskStatus.WAITING:
         return task.status.lower()
-    if standing.identity == task.created_by and not task.self_approved:
+    if state.identity == task.created_by and not task.self_approved:
         return "own task"
-    if subject_kind(standing.identity) is not SubjectKind.USER:
+    if subject_kind(state.identity) is not SubjectKind.USER:
         return "no person"
-    if any(each.by == standing.identity for each in task.approvals):
+    if any(each.by == state.identity for each in task.approvals):
         return "decided"
-    if not standing.is_allowed(Action.APPROVE, device_resource(task.config_id)):
+    if not state.is_allowed(Action.APPROVE, device_resource(task.config_id)):
         return "no right"
-    return TIMED_OUT if is_over(task, now) else ""
+    return TIMED_OUT if is_timed_out(task, now) else ""
 
 
-def is_over(task: Task, now: datetime) -> bool:
+def is_timed_out(task: Task, now: datetime) -> bool:
     return task.approval_expires_at is not None and now >= task.approval_expires_at
 
 
@@ -60,7 +60,7 @@ def format_quorum(task: Task) -> str:
     return f"{len(valid_approvers(task, task.approvals))}/{task.approvals_required}"
 
 
-def cells(task: Task, standing: SessionState, now: datetime) -> tuple[Cell, ...]:
+def cells(task: Task, state: SessionState, now: datetime) -> tuple[Cell, ...]:
     return (
         _name(task),
         task.kind,
@@ -69,8 +69,8 @@ def cells(task: Task, standing: SessionState, now: datetime) -> tuple[Cell, ...]
         format_age(task.created_at, now),
         format_size(task.total_bytes),
         format_quorum(task),
-        _left(task, now),
-        _short_reason(blocked_reason(task, standing, now)),
+        _format_time_left(task, now),
+        _short_reason(blocked_reason(task, state, now)),
     )
 
 
@@ -80,28 +80,28 @@ def _name(task: Task) -> Content:
     return Content.assemble(trial, attention, Content(task_title(task)))
 
 
-def _left(task: Task, now: datetime) -> Content:
+def _format_time_left(task: Task, now: datetime) -> Content:
     if task.approval_expires_at is None:
         return Content("")
-    if is_over(task, now):
+    if is_timed_out(task, now):
         return Content.styled(TIMED_OUT, "$error")
     seconds = (task.approval_expires_at - now).total_seconds()
-    return Content.styled(short_duration(seconds), "$warning" if seconds < SOON else "")
+    return Content.styled(short_duration(seconds), "$warning" if seconds < EXPIRY_WARNING else "")
 
 
 def _short_reason(reason: str) -> Content:
     return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ you may", "$success")
 
 
-def empty_text(standing: SessionState, *, everything: bool, filtered: bool) -> str:
-    """What the empty list says, and what one may do."""
-    if not standing.workspace:
+def empty_text(state: SessionState, *, everything: bool, filtered: bool) -> str:
+    """Return the text of the empty list, with what the user can do."""
+    if not state.workspace:
         return LOADING
     if filtered:
         return "Nothing that waits matches. Esc clears the filter."
     if everything:
         return "Nothing waits for anybody's decision that you may see. New tasks appear here by themselves."
-    if not any(action is Action.APPROVE for _, action in standing.rights):
+    if not any(action is Action.APPROVE for _, action in state.rights):
         return (
             "Nothing can wait for you: you may not approve for any device configuration. Who manages access (6) "
             "can give you APPROVE on one. Press m for all that waits and that you may see."

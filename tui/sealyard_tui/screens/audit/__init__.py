@@ -1,1 +1,1 @@
-"""The audit log: read, narrowed, verified, exported."""
+"""The audit screen."""

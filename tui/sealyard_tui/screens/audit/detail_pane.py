@@ -1,4 +1,4 @@
-"""One entry of the audit log in full, beside or over the list."""
+"""The detail pane of the audit screen."""
 
 from __future__ import annotations
 
@@ -15,6 +15,8 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class AuditDetailPane(ScrollPane):
+    """One entry in full, below the list or over it."""
+
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("audit.detail_")
 
     def __init__(self) -> None:
@@ -23,9 +25,11 @@ class AuditDetailPane(ScrollPane):
     def compose(self) -> ComposeResult:
         yield Static("", markup=False)
 
-    def show(self, entry: AuditEntry | None, sealed: int) -> None:
-        """``sealed``: how many entries are."""
+    def show(self, entry: AuditEntry | None, checkpointed_size: int) -> None:
+        """Show an entry. ``checkpointed_size`` is the number of entries covered by a signature."""
         self.border_title = Content(f"Entry {entry.seq}") if entry is not None else Content("Entry")
-        shown = entry_detail(entry, sealed) if entry is not None else Content.styled("No entry.", "$text-muted")
+        shown = (
+            entry_detail(entry, checkpointed_size) if entry is not None else Content.styled("No entry.", "$text-muted")
+        )
         self.query_one(Static).update(shown)
         self.scroll_home(animate=False, immediate=True)

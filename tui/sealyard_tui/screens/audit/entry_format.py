@@ -1,4 +1,4 @@
-"""How an entry of the audit log looks: as a row, as JSON, and by its hash."""
+"""An audit entry as a row, as text, as JSON, and its hash."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard_tui.formatting import format_fields
 from sealyard_tui.widgets.columns import Cell, Column
 
 NOT_CHECKPOINTED = "◌"
-"""Beside the number of an entry that no signature covers yet."""
+"""Mark of an entry that no signature covers yet."""
 
 WIDE = 100
 NARROW = 72
@@ -64,11 +64,11 @@ def change_badge(change: AuditAction) -> Content:
     return Content.styled(f"{sign} {change}", style)
 
 
-def row_cells(entry: AuditEntry, sealed: int) -> tuple[Cell, ...]:
-    """One for each of :data:`COLUMNS`. ``sealed``: how many entries are."""
+def row_cells(entry: AuditEntry, checkpointed_size: int) -> tuple[Cell, ...]:
+    """Render an entry for :data:`COLUMNS`. ``checkpointed_size`` is the number of entries covered by a signature."""
     number = (
         str(entry.seq)
-        if entry.seq < sealed
+        if entry.seq < checkpointed_size
         else Content.assemble(Content.styled(NOT_CHECKPOINTED, "$warning"), f" {entry.seq}")
     )
     time = format_time(entry.timestamp)
@@ -79,7 +79,7 @@ def row_cells(entry: AuditEntry, sealed: int) -> tuple[Cell, ...]:
 
 
 def entry_json(entry: AuditEntry) -> str:
-    """For reading: indented, and with what does not print as escapes, which JSON reads back as the same."""
+    """Return an entry as indented JSON; unprintable characters are escaped such that JSON restores them."""
     text = json.dumps(msgspec.to_builtins(entry), indent=2, ensure_ascii=False)
     return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
 
@@ -90,16 +90,16 @@ def _escaped(char: str) -> str:
 
 
 def entry_hash(entry: AuditEntry) -> str:
-    """The RFC 6962 leaf hash (hex), which the entry after it holds as ``previous``; empty where it has none."""
+    """Return the RFC 6962 leaf hash (hex), which the next entry stores as ``previous``; empty if it has none."""
     try:
         return hashlib.sha256(b"\0" + canonical_json(entry)).hexdigest()
     except SealyardError:
-        # An entry that cannot have been stored like this: verifying says so in full.
+        # The entry cannot have been stored in this form; verification reports it.
         return ""
 
 
-def entry_detail(entry: AuditEntry, sealed: int) -> Content:
-    covered = "by a signed checkpoint" if entry.seq < sealed else f"{NOT_CHECKPOINTED} not yet"
+def entry_detail(entry: AuditEntry, checkpointed_size: int) -> Content:
+    covered = "by a signed checkpoint" if entry.seq < checkpointed_size else f"{NOT_CHECKPOINTED} not yet"
     about = format_fields(
         [
             (

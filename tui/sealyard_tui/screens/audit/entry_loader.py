@@ -236,7 +236,7 @@ class EntryLoader:
         self._start_reading_older()
 
     def _start_reading_older(self) -> None:
-        """Only one worker reads: two would both set where to continue."""
+        """Start a worker, unless one is reading: two would both set where to continue."""
         if not self._reading_older:
             self._reading_older = True
             self._screen.run_background(self._read_older(), group="older")

@@ -1,4 +1,4 @@
-"""Writing the whole audit log to a file: where and how is asked, then it is written in the background."""
+"""Export of the whole audit log to a file, in the background."""
 
 from __future__ import annotations
 
@@ -32,11 +32,11 @@ KINDS = {
 
 
 CHUNK_SIZE = 64 << 10
-"""Characters that are written at once, however few come at a time."""
+"""Characters that are written together, however small the pieces are."""
 
 
 class FormatButton(RadioButton):
-    """Textual's own is told from the others by its colour alone."""
+    """A radio button that differs from the others by more than its colour."""
 
     BUTTON_INNER = " "
 
@@ -46,6 +46,8 @@ class FormatButton(RadioButton):
 
 
 class AuditExportDialog(ScreenDialog[None]):
+    """Asks for format and path, writes the file, and shows progress and result."""
+
     heading = "Export the audit log"
     CSS_PATH = "dialogs.tcss"
 
@@ -58,7 +60,7 @@ class AuditExportDialog(ScreenDialog[None]):
     """The path that was typed and not used."""
 
     def __init__(self, size: int) -> None:
-        """``size``: entries, as far as is known."""
+        """``size`` is the known number of entries."""
         super().__init__()
         self._log_size = size
         self._kind = "jsonl"
@@ -91,7 +93,7 @@ class AuditExportDialog(ScreenDialog[None]):
 
     @on(RadioSet.Changed)
     def _choose(self, event: RadioSet.Changed) -> None:
-        """The name follows the kind, as long as it ends in the other one's."""
+        """Change the suffix of the path with the format, unless it was edited."""
         before, self._kind = self._kind, event.pressed.id or self._kind
         path = self.query_one("#path", Input)
         if path.value.endswith(f".{before}"):
@@ -109,7 +111,7 @@ class AuditExportDialog(ScreenDialog[None]):
         else:
             self.dismiss(None)
 
-    # ---- the work
+    # ---- export
 
     @on(Input.Submitted)
     def action_begin(self) -> None:
@@ -151,14 +153,14 @@ class AuditExportDialog(ScreenDialog[None]):
                 await asyncio.to_thread(file.write, text)
                 count += text.count("\n")
                 self.query_one(ProgressBar).update(progress=min(count, self._log_size))
-            size = await asyncio.to_thread(lambda: file.place(replace=replace))
+            size = await asyncio.to_thread(lambda: file.commit(replace=replace))
         finally:
             file.discard()
-        self._end(count - (self._kind == "csv"), size)
+        self._finish(count - (self._kind == "csv"), size)
 
-    # ---- the outcome
+    # ---- result
 
-    def _end(self, count: int, size: int) -> None:
+    def _finish(self, count: int, size: int) -> None:
         AuditExportDialog.draft = ""
         self.add_class("-over")
         done = Content.styled(f"✓ {count:,} entries, {format_size(size)}", "bold $success")
@@ -173,7 +175,7 @@ class AuditExportDialog(ScreenDialog[None]):
         self.notify("Copied.", markup=False)
 
     def action_dismiss_dialog(self) -> None:
-        """While it is written: stops, leaves nothing of it, and stays for another try."""
+        """Close the dialog; during an export, cancel it, delete the partial file and stay open."""
         if self._work is not None and not self._work.is_finished and self.has_class("-running"):
             self._work.cancel()
             return

@@ -1,4 +1,4 @@
-"""The audit log's filter as a form, for those who do not type filters."""
+"""The filter of the audit log as a form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sealyard_tui.screens.audit.filter_syntax import FIELDS, TEXT, format_filter
 from sealyard_tui.widgets.safe_input import SafeInput
 
 TYPES = ("TASK", "DEVICE_CONFIG", "KEY", "SUBJECT", "ACL", "POLICY", "AUDIT_LOG", "WORKSPACE")
-"""What is suggested; the log may hold others."""
+"""Suggestions; the log may have others."""
 
 HINTS = {
     TEXT: "anywhere in an entry",
@@ -35,7 +35,7 @@ HINTS = {
 
 
 class AuditFilterDialog(BaseDialog[str | None]):
-    """Gives the filter as a line; None where the person went back."""
+    """Returns the filter as text; None if the user went back."""
 
     heading = "Which entries"
     CSS_PATH = "dialogs.tcss"
@@ -48,10 +48,10 @@ class AuditFilterDialog(BaseDialog[str | None]):
     ]
 
     drafts: ClassVar[dict[str, dict[str, str]]] = {}
-    """What was typed over a line and not shown: nothing typed is lost."""
+    """Input that was typed over a filter and not applied."""
 
     def __init__(self, line: str, now: Callable[[], datetime]) -> None:
-        """``line``: the filter so far; one that is not understood becomes text."""
+        """``line`` is the current filter; if it is invalid, it becomes the text to search."""
         super().__init__()
         self._now = now
         self._before = line
@@ -100,8 +100,8 @@ class AuditFilterDialog(BaseDialog[str | None]):
             self.dismiss(self._line())
 
     def action_empty(self) -> None:
-        for each in self.query(Input):
-            each.value = ""
+        for field in self.query(Input):
+            field.value = ""
 
     def _typed_parts(self) -> dict[str, str]:
         return {each.id or "": each.value.strip() for each in self.query(Input)}

@@ -1,7 +1,7 @@
-"""The audit log's filter as one line, ``type:TASK author:owner since:2h withdrawn``: read, taken apart, put together.
+"""The filter of the audit log as one line, ``type:TASK author:owner since:2h withdrawn``: parsing and formatting.
 
-A value or text with spaces stands in double quotes; a double quote inside is written twice. ``until`` itself is not
-included. A date or time is local; an age such as ``2h`` or ``1d12h`` counts back from now.
+A value or text with spaces is put in double quotes; a double quote inside is doubled. ``until`` itself is excluded.
+Dates and times are local; an age such as ``2h`` or ``1d12h`` counts back from now.
 """
 
 from __future__ import annotations
@@ -18,18 +18,20 @@ from sealyard.model.safe_text import escape_text
 
 FIELDS = ("type", "resource", "author", "change", "since", "until")
 TEXT = "text"
-"""The name of what is looked for anywhere in an entry."""
+"""Name of the field for text that may be anywhere in an entry."""
 
 _TOKEN = re.compile(r"""(?:(?P<field>[A-Za-z]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"?(?=\s|$)|(?P<bare>\S*))""")
 _AGE = re.compile(r"(?:\d+[wdhms])+")
 _AGE_PART = re.compile(r"(\d+)([wdhms])")
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _SHOWN = 20
-"""Characters of what a person wrote that are repeated in an error: it stands beside the line."""
+"""Characters of the input that an error repeats: it is shown beside the line."""
 
 
 def parse_filter(line: str, now: datetime) -> AuditFilter:
-    """``now``: what ages count back from. Raises :class:`UsageError`, short enough to stand beside the line."""
+    """Parse a filter; ages count back from ``now``. Raises :class:`UsageError`, short enough to be shown beside the
+    line.
+    """
     parts = split_filter(line)
     return AuditFilter(
         resource_type=parts.get("type", "").upper(),
@@ -43,7 +45,7 @@ def parse_filter(line: str, now: datetime) -> AuditFilter:
 
 
 def split_filter(line: str) -> dict[str, str]:
-    """The fields as they are written, and :data:`TEXT`. Raises :class:`UsageError` for a field that is none."""
+    """Return the fields as written, and :data:`TEXT`. Raises :class:`UsageError` for an unknown field."""
     parts: dict[str, str] = {}
     words: list[str] = []
     for field, value, text in _tokens(line):
@@ -61,7 +63,7 @@ def split_filter(line: str) -> dict[str, str]:
 
 
 def format_filter(parts: Mapping[str, str]) -> str:
-    """The line that :func:`split_filter` takes apart into ``parts``; what is empty is left out."""
+    """Return the line that :func:`split_filter` splits into ``parts``; empty values are skipped."""
     words = [f"{name}:{_quoted(parts[name])}" for name in FIELDS if parts.get(name)]
     if text := parts.get(TEXT, ""):
         words.append(_quoted_text(text))
@@ -69,7 +71,7 @@ def format_filter(parts: Mapping[str, str]) -> str:
 
 
 def _tokens(line: str) -> Iterator[tuple[str, str, str]]:
-    """Field (lower case where it is one of ours, else as written), value, and the whole as text."""
+    """Yield field (lower case if known, else as written), value, and the whole token."""
     for match in _TOKEN.finditer(line):
         if not match[0]:
             continue

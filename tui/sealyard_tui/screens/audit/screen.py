@@ -1,4 +1,4 @@
-"""The audit screen."""
+"""The audit screen: list, detail, filter, verification and export."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class AuditScreen(BaseScreen):
         """Whether the cursor is on an entry."""
         self._detail_timer: Timer | None = None
 
-    # ---- the frame
+    # ---- layout
 
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint=HINT)
@@ -186,10 +186,10 @@ class AuditScreen(BaseScreen):
         else:
             super().action_back()
 
-    # ---- narrowing
+    # ---- filter
 
     @on(FilterBar.Changed)
-    def _narrowed(self) -> None:
+    def _on_filter_changed(self) -> None:
         self.reload()
 
     def _apply_filter(self, **parts: str) -> None:
@@ -218,14 +218,14 @@ class AuditScreen(BaseScreen):
     def action_form(self) -> None:
         from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
 
-        def narrow(line: str | None) -> None:
+        def apply(line: str | None) -> None:
             if line is not None:
                 self.set_filter(line)
                 self.reload()
 
-        self.app.push_screen(AuditFilterDialog(self.query_one(FilterBar).text, self.now), narrow)
+        self.app.push_screen(AuditFilterDialog(self.query_one(FilterBar).text, self.now), apply)
 
-    # ---- taking away
+    # ---- copy
 
     def action_copy_hash(self) -> None:
         if (entry := self.table.cursor_row) is not None:
@@ -235,7 +235,7 @@ class AuditScreen(BaseScreen):
         entry = self.table.cursor_row
         if entry is None:
             return
-        made: dict[str, Callable[[], str]] = {
+        values: dict[str, Callable[[], str]] = {
             "number and hash": lambda: f"{entry.seq} {entry_hash(entry)}",
             "resource": lambda: entry.resource,
             "author": lambda: entry.author,
@@ -246,9 +246,9 @@ class AuditScreen(BaseScreen):
 
         def copy(choice: str | None) -> None:
             if choice is not None:
-                self._copy(made[choice](), choice)
+                self._copy(values[choice](), choice)
 
-        choices = [(name, name if name == "JSON" else f"{name}  {_short(make())}") for name, make in made.items()]
+        choices = [(name, name if name == "JSON" else f"{name}  {_short(value())}") for name, value in values.items()]
         self.app.push_screen(PickDialog(f"Copy from entry {entry.seq}", choices), copy)
 
     def _copy(self, text: str, what: str) -> None:

@@ -1,4 +1,4 @@
-"""Verifying the whole audit log: asked for, watched, and its outcome said in words."""
+"""Verification of the whole audit log, with progress and result."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.session.hints import app_hint
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
-TELL_SECONDS = 0.1
+PROGRESS_INTERVAL = 0.1
 
 ABOUT = (
     "Recomputes the hash of every entry and checks the signature of every checkpoint. Whoever kept a checkpoint "
@@ -40,16 +40,16 @@ NOT_PROVED = (
 )
 DO_NOT_TOUCH = "The log is not what was recorded. Leave the folder as it is, and show this to whoever answers for it."
 KEEP_CHECKPOINT_HINT = (
-    "Worth keeping outside: the key's fingerprint, and the last signed checkpoint of {place}/audit/checkpoints.txt."
+    "Worth keeping outside: the key's fingerprint, and the last signed checkpoint of {location}/audit/checkpoints.txt."
 )
 
 
 class _CancelledError(Exception):
-    """Ends the work in the engine's thread."""
+    """Cancels the work in the engine's thread."""
 
 
 class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
-    """Gives the error whose entry is to be shown, else None."""
+    """Returns the error whose entry should be shown, else None."""
 
     heading = "Verify the audit log"
     CSS_PATH = "dialogs.tcss"
@@ -61,20 +61,22 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
     ]
 
     draft: ClassVar[str] = ""
-    """The checkpoint that was pasted; it stays until another one is."""
+    """The checkpoint that was pasted; kept until another one is."""
 
     class Progressed(Message):
+        """Entries were verified."""
+
         def __init__(self, done: int, total: int) -> None:
             super().__init__()
             self.done = done
             self.total = total
 
     def __init__(self, size: int) -> None:
-        """``size``: entries, as far as is known."""
+        """``size`` is the known number of entries."""
         super().__init__()
         self._log_size = size
         self._stop = threading.Event()
-        self._told = 0.0
+        self._last_progress = 0.0
         self._work: Worker[None] | None = None
         self._error: AuditVerificationError | None = None
         self._outcome = ""
@@ -111,7 +113,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
         else:
             self.dismiss(None)
 
-    # ---- the work
+    # ---- verification
 
     def action_begin(self) -> None:
         self.add_class("-running")
@@ -124,32 +126,32 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
         try:
             report = await client.verify_audit(checkpoint=checkpoint, progress=self._progress)
         except AuditVerificationError as error:
-            self._end(self._failure(error))
+            self._show_result(self._failure(error))
             self._error = error
         except SealyardError:
             self.dismiss(None)
             raise
         else:
-            place = (await client.workspace()).location
-            self._end(_success(report, place, outside=checkpoint is not None))
+            location = (await client.workspace()).location
+            self._show_result(_success(report, location, outside=checkpoint is not None))
         self.refresh_bindings()
 
     def _progress(self, done: int, total: int) -> None:
-        """From a thread of the engine, at each thousand entries."""
+        """Report progress; called by a thread of the engine, every thousand entries."""
         if self._stop.is_set():
             raise _CancelledError
         now = time.monotonic()
-        if done >= total or now - self._told >= TELL_SECONDS:
-            self._told = now
+        if done >= total or now - self._last_progress >= PROGRESS_INTERVAL:
+            self._last_progress = now
             self.post_message(self.Progressed(done, total))
 
     @on(Progressed)
     def _show_progress(self, event: Progressed) -> None:
         self.query_one(ProgressBar).update(total=max(1, event.total), progress=event.done)
 
-    # ---- the outcome
+    # ---- result
 
-    def _end(self, outcome: Content) -> None:
+    def _show_result(self, outcome: Content) -> None:
         self._outcome = outcome.plain
         self.remove_class("-running")
         self.add_class("-over")
@@ -158,8 +160,8 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
 
     def _failure(self, error: AuditVerificationError) -> Content:
         lines = [Content.styled(f"✗ {escape_multiline(error.message)}", "bold $error")]
-        if advice := app_hint(error):
-            lines.append(Content(f"→ {escape_multiline(advice)}"))
+        if hint := app_hint(error):
+            lines.append(Content(f"→ {escape_multiline(hint)}"))
         lines.append(Content(DO_NOT_TOUCH))
         if error.seq is not None:
             lines.append(Content(f"Enter goes to entry {error.seq}, the first that does not fit."))
@@ -189,12 +191,12 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
 
 
 def _normalize_note(pasted: str) -> str | None:
-    """As it was signed: terminals and mail add and take blanks at the ends of lines."""
+    """Return the checkpoint as it was signed: terminals and mail change trailing spaces."""
     lines = [line.strip() for line in pasted.strip().splitlines()]
     return "\n".join(lines) + "\n" if lines else None
 
 
-def _success(report: AuditReport, place: str, *, outside: bool) -> Content:
+def _success(report: AuditReport, location: str, *, outside: bool) -> Content:
     unsealed = f"{report.uncheckpointed_count:,} not yet sealed" if report.uncheckpointed_count else "all of them"
     facts = format_fields(
         [
@@ -207,7 +209,7 @@ def _success(report: AuditReport, place: str, *, outside: bool) -> Content:
         ]
     )
     words = [VERIFIED_TEXT, *([VERIFIED_EXTERNAL_TEXT] if outside else []), NOT_PROVED.format(outside=_since(outside))]
-    kept = KEEP_CHECKPOINT_HINT.format(place=escape_text(place))
+    kept = KEEP_CHECKPOINT_HINT.format(location=escape_text(location))
     return Content("\n\n").join(
         [Content.styled("✓ Everything fits", "bold $success"), facts, *(Content(each) for each in words), Content(kept)]
     )

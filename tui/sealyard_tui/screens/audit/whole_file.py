@@ -1,4 +1,4 @@
-"""A file that appears whole under its name or not at all, and that only this person can read."""
+"""A text file that appears with its full content or not at all, readable by the user only."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from sealyard.model.safe_text import escape_text
 
 
 class AtomicTextFile:
-    """Mode 0600. All methods block; they raise :class:`InvalidInputError` and :class:`StorageError`."""
+    """Written with mode 0600. All methods block; they raise :class:`InvalidInputError` and :class:`StorageError`."""
 
     def __init__(self, path: Path) -> None:
-        """``path``: where it is to be. It is written beside that."""
+        """``path`` is the final path; a temporary file beside it is written first."""
         self._path = path
         try:
             self._file = AtomicFile(path)
@@ -29,8 +29,8 @@ class AtomicTextFile:
         except OSError as error:
             raise self._failed(error) from error
 
-    def place(self, *, replace: bool) -> int:
-        """Gives it its name, durably; its size in bytes. Without ``replace`` a file that is there stays."""
+    def commit(self, *, replace: bool) -> int:
+        """Move the file to its path, durably. Returns its size. Without ``replace`` an existing file is kept."""
         try:
             return self._file.commit(overwrite=replace)
         except FileExistsError as error:
@@ -41,7 +41,7 @@ class AtomicTextFile:
             raise self._failed(error) from error
 
     def discard(self) -> None:
-        """Nothing of it stays; does nothing after :meth:`place`."""
+        """Delete the temporary file; does nothing after :meth:`commit`."""
         self._file.discard()
 
     def _failed(self, error: OSError) -> StorageError:

@@ -1,1 +1,1 @@
-"""The dashboard: tasks as they move, what they became, and what can be done with them."""
+"""The dashboard: all tasks, their results, and actions on them."""

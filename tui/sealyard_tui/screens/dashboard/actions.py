@@ -1,4 +1,4 @@
-"""What can be done with tasks from the dashboard, and with which of them."""
+"""Actions on tasks, and the conditions for each."""
 
 from __future__ import annotations
 
@@ -33,35 +33,35 @@ Failure = tuple[TaskRow, SealyardError]
 
 
 class AvailableActions(FrozenStruct, frozen=True, kw_only=True):
-    """What can be done with one task, by one person."""
+    """The actions that one user can apply to one task."""
 
     withdraw: bool = False
     cancel: bool = False
     download: bool = False
     renew: bool = False
-    """Whether the link has expired and a new one can be had."""
+    """Whether the link has expired and can be renewed."""
     folder: bool = False
 
 
 def available_actions(
-    row: TaskRow | None, standing: SessionState, state: ResultState | None, *, on_disk: bool
+    row: TaskRow | None, state: SessionState, artifact: ResultState | None, *, on_disk: bool
 ) -> AvailableActions:
-    """``state``: of the row's result as it stands now, where that is a file."""
+    """Return the actions on a task. ``artifact`` is the current state of its file, None if there is none."""
     if row is None:
         return AvailableActions()
-    mine = row.creator == standing.identity
-    stops = mine or standing.is_allowed(Action.APPROVE, device_resource(row.config_id))
+    mine = row.creator == state.identity
+    stops = mine or state.is_allowed(Action.APPROVE, device_resource(row.config_id))
     return AvailableActions(
         withdraw=mine and row.status in _WITHDRAWABLE,
         cancel=stops and not row.status.is_final,
-        download=state is not None,
-        renew=state is ResultState.EXPIRED,
+        download=artifact is not None,
+        renew=artifact is ResultState.EXPIRED,
         folder=on_disk,
     )
 
 
 def artifact_state(result: Result | None, now: datetime) -> ResultState | None:
-    """How the file behind a result stands; None where there is none."""
+    """Return the current state of the file of a result; None if there is no file."""
     if result is None or result.signature is not None:
         return None
     return state_at(result, now)
@@ -82,14 +82,14 @@ class TaskActions:
 
     def available_actions(self, row: TaskRow | None) -> AvailableActions:
         screen = self._screen
-        state = artifact_state(row.result, screen.now()) if row is not None else None
+        artifact = artifact_state(row.result, screen.now()) if row is not None else None
         on_disk = row is not None and self._downloaded_path(row.id) is not None
-        return available_actions(row, screen.state, state, on_disk=on_disk)
+        return available_actions(row, screen.state, artifact, on_disk=on_disk)
 
-    def _selected_where(self, may: Callable[[AvailableActions], bool]) -> list[TaskRow]:
-        return [row for row in self._table.selected_rows if may(self.available_actions(row))]
+    def _selected_where(self, condition: Callable[[AvailableActions], bool]) -> list[TaskRow]:
+        return [row for row in self._table.selected_rows if condition(self.available_actions(row))]
 
-    # ---- ending
+    # ---- withdraw and cancel
 
     def withdraw(self) -> None:
         rows = self._selected_where(lambda each: each.withdraw)
@@ -99,7 +99,7 @@ class TaskActions:
         ask_and_retry(self._screen.app, self._withdrawal(rows), self._screen.run_guarded)
 
     def _withdrawal(self, rows: Sequence[TaskRow], *, typed: str = "", failure: str = "") -> Attempt[str | None]:
-        """``typed`` and ``failure``: the reason of the attempt before, and why it failed."""
+        """Return the attempt to withdraw tasks. ``typed`` and ``failure``: reason and error of the attempt before."""
         dialog = ReasonDialog(
             "Withdraw",
             f"Why is {_named(rows)} withdrawn? It cannot be taken up again.",
@@ -113,9 +113,9 @@ class TaskActions:
 
         async def withdraw(reason: str | None) -> Attempt[str | None] | None:
             assert reason, "the dialog requires a reason"
-            failures = await self._each(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
+            failures = await self._apply(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
             lost = [failure for failure in failures if isinstance(failure[1], ServerUnreachableError)]
-            self._show([failure for failure in failures if failure not in lost], len(rows), "withdrawn")
+            self._report([failure for failure in failures if failure not in lost], len(rows), "withdrawn")
             if not lost:
                 return None
             return self._withdrawal([row for row, _ in lost], typed=reason, failure=error_text(lost[0][1]))
@@ -182,7 +182,7 @@ class TaskActions:
         else:
             self._screen.flash(f"Opened {folder}")
 
-    # ---- looking and copying
+    # ---- show and copy
 
     def show_json(self) -> None:
         async def show(task: Task) -> None:
@@ -192,8 +192,8 @@ class TaskActions:
         self._with_task(show)
 
     def copy(self) -> None:
-        async def offer(task: Task) -> None:
-            choices = self._to_copy(task)
+        async def offer_values(task: Task) -> None:
+            choices = self._copyable_values(task)
 
             def picked(name: str | None) -> None:
                 text = next((text for each, text in choices if each == name), None)
@@ -203,14 +203,14 @@ class TaskActions:
             shown = [(name, f"{name}  {text}") for name, text in choices]
             await self._screen.app.push_screen(PickDialog("Copy", shown), picked)
 
-        self._with_task(offer)
+        self._with_task(offer_values)
 
     def copy_id(self) -> None:
         rows = self._table.selected_rows
         if rows:
             self._copy("id" if len(rows) == 1 else f"{len(rows)} ids", "\n".join(row.id for row in rows))
 
-    def _to_copy(self, task: Task) -> list[tuple[str, str]]:
+    def _copyable_values(self, task: Task) -> list[tuple[str, str]]:
         result = task.result
         pairs = [
             ("id", task.id),
@@ -227,32 +227,34 @@ class TaskActions:
         self._screen.app.copy_to_clipboard(text)
         self._screen.flash(f"Copied the {name}")
 
-    # ---- doing
+    # ---- execution
 
-    def _with_task(self, act: Callable[[Task], Awaitable[None]]) -> None:
+    def _with_task(self, action: Callable[[Task], Awaitable[None]]) -> None:
         row = self._table.cursor_row
         if row is None:
             return
         task_id = row.id
 
-        async def read_and_act() -> None:
-            await act(await (await self._screen.client()).task(task_id))
+        async def read_and_run() -> None:
+            await action(await (await self._screen.client()).task(task_id))
 
-        self._screen.run_guarded(read_and_act())
+        self._screen.run_guarded(read_and_run())
 
-    def _run_on_all(self, rows: Sequence[TaskRow], act: TaskCall, done: str) -> None:
-        async def act_and_tell() -> None:
-            self._show(await self._each(rows, act, done), len(rows), done)
+    def _run_on_all(self, rows: Sequence[TaskRow], call: TaskCall, done: str) -> None:
+        async def apply_and_report() -> None:
+            self._report(await self._apply(rows, call, done), len(rows), done)
 
-        self._screen.run_guarded(act_and_tell())
+        self._screen.run_guarded(apply_and_report())
 
-    async def _each(self, rows: Sequence[TaskRow], act: TaskCall, done: str) -> list[Failure]:
-        """What fails keeps none from the others, unless the line is lost: then those after it fail as well."""
+    async def _apply(self, rows: Sequence[TaskRow], call: TaskCall, done: str) -> list[Failure]:
+        """Apply the action to each row. Continues after a failure, but stops when the connection is lost and reports
+        the remaining rows as failed.
+        """
         client = await self._screen.client()
         failures: list[Failure] = []
         for number, row in enumerate(rows):
             try:
-                await act(client, row)
+                await call(client, row)
             except ServerUnreachableError as error:
                 failures += [(each, error) for each in rows[number:]]
                 break
@@ -263,8 +265,8 @@ class TaskActions:
             self._screen.flash(f"{rows[0].title} {done}" if len(rows) == 1 else f"{count} tasks {done}")
         return failures
 
-    def _show(self, failures: Sequence[Failure], asked: int, done: str) -> None:
-        """The first, with how many there were."""
+    def _report(self, failures: Sequence[Failure], asked: int, done: str) -> None:
+        """Show the first failure, with the number of all."""
         if failures:
             others = f"{len(failures)} of {asked} tasks could not be {done}." if asked > 1 else ""
             self._screen.app.show_error(failures[0][1], detail=others)

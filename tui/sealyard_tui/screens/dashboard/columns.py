@@ -1,4 +1,4 @@
-"""How a task looks as a row of the dashboard."""
+"""The columns of the dashboard, and a task as a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.widgets.columns import Cell, Column
 
 WIDE_COLUMNS_FROM = 150
-"""Cells from which on marks of downloads are whole sentences."""
+"""Table width from which on downloads are described by a sentence."""
 
 COLUMNS = (
     Column(title="STATUS", width=11),
@@ -32,11 +32,11 @@ COLUMNS = (
 _BAR_WIDTH = 14
 
 Marks = Callable[[str], DownloadProgress | DownloadResult | VerifiedBy | None]
-"""What is known of a task's download, by the task's id."""
+"""Returns the status of a task's download, by its id."""
 
 
 class RowRenderer:
-    """``now`` is asked once for each row that is drawn."""
+    """Renders rows. ``now`` is read once for each rendered row."""
 
     def __init__(self, now: Callable[[], datetime], marks: Marks, me: Callable[[], str]) -> None:
         self._now = now
@@ -58,12 +58,12 @@ class RowRenderer:
         )
 
     def mark(self, row: TaskRow) -> tuple[Content, Content]:
-        """Of the download: in two words, and as a sentence."""
+        """Return the status of the download: short, and as a sentence."""
         return download_badge(self._marks(row.id), row, self._me())
 
 
 def result_cell(row: TaskRow, now: datetime) -> Content:
-    """How far it is, or what came of it."""
+    """Return the progress of a task, or its result."""
     live = row.live
     match row.status:
         case TaskStatus.WAITING:
@@ -86,7 +86,7 @@ def result_cell(row: TaskRow, now: datetime) -> Content:
 def download_badge(
     known: DownloadProgress | DownloadResult | VerifiedBy | None, row: TaskRow, me: str
 ) -> tuple[Content, Content]:
-    """In two words, and as a sentence; both empty where there is nothing to say."""
+    """Return the status of a download: short, and as a sentence; both empty if there is none."""
     match known:
         case DownloadProgress():
             percent = 100 * known.bytes_done // max(1, known.bytes_total)
@@ -95,23 +95,23 @@ def download_badge(
             return _on_disk(found.checked)
         case DownloadResult(error=error) if error is not None:
             if error.code == ResultExpiredError.code:
-                return _missed("expired")
+                return _failed_badge("expired")
             if error.code == ResultGoneError.code:
-                return _missed("gone")
+                return _failed_badge("gone")
             return _short_and_long("✗", "failed", "did not come down: L says why", "$error")
         case VerifiedBy():
             return _on_disk(known)
     result = row.result
     if result is None or result.signature is not None or row.creator != me or result.state is ResultState.AVAILABLE:
         return Content(""), Content("")
-    return _missed(result.state.lower())
+    return _failed_badge(result.state.lower())
 
 
 def _on_disk(checked: VerifiedBy) -> tuple[Content, Content]:
     return _short_and_long("✓", "on disk", f"on disk, {checked} checked", "$success")
 
 
-def _missed(state: str) -> tuple[Content, Content]:
+def _failed_badge(state: str) -> tuple[Content, Content]:
     return _short_and_long("!", "missed", f"{state} before it came down", "$warning")
 
 

@@ -1,4 +1,4 @@
-"""The downloads of this session: how far each is, where it lies, or what went wrong and what can be done."""
+"""The downloads of this session: progress, files, errors, and what can be done."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ _BAR_WIDTH = 20
 
 
 class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
-    """The newest that is known of one download."""
+    """The latest state of one download."""
 
     task_id: str
     known: DownloadProgress | DownloadResult
@@ -56,7 +56,7 @@ class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DownloadsDialog(ScreenDialog[str | None]):
-    """Answers with the id of a task that is to be shown."""
+    """Returns the id of a task to show."""
 
     heading = "Downloads of this session"
     CSS_PATH = "downloads_dialog.tcss"
@@ -108,14 +108,14 @@ class DownloadsDialog(ScreenDialog[str | None]):
     def _chosen(self, event: VirtualTable.RowActivated) -> None:
         self.dismiss(event.key)
 
-    def _say(self, text: str) -> None:
-        """``text`` may hold foreign text."""
+    def _show_message(self, text: str) -> None:
+        """Show a message. ``text`` may hold foreign text."""
         self.query_one("#said", Static).update(Content(escape_text(text)))
 
     def _run_guarded(self, work: Coroutine[Any, Any, None]) -> None:
         self.run_worker(self.app.guard(work), exit_on_error=False)
 
-    # ---- acts
+    # ---- actions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
         if action not in ("folder", "copy_path", "retry", "renew"):
@@ -133,7 +133,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
         row = self.table.cursor_row
         if row is not None and row.downloaded is not None:
             self.app.copy_to_clipboard(row.downloaded.path)
-            self._say("✓ Copied the path")
+            self._show_message("✓ Copied the path")
 
     def action_folder(self) -> None:
         row = self.table.cursor_row
@@ -144,18 +144,18 @@ class DownloadsDialog(ScreenDialog[str | None]):
         try:
             await open_in_file_manager(folder)
         except SealyardError as error:
-            self._say(f"! {error}")
+            self._show_message(f"! {error}")
         else:
-            self._say(f"✓ Opened {folder}")
+            self._show_message(f"✓ Opened {folder}")
 
     def action_retry(self) -> None:
         if (row := self.table.cursor_row) is not None:
-            self._say("Trying again …")
+            self._show_message("Trying again …")
             self._run_guarded(self._fetch(row))
 
     def action_renew(self) -> None:
         if (row := self.table.cursor_row) is not None:
-            self._say("Renewing the link …")
+            self._show_message("Renewing the link …")
             self._run_guarded(self._renew(row))
 
     async def _renew(self, row: DownloadRow) -> None:
@@ -164,8 +164,8 @@ class DownloadsDialog(ScreenDialog[str | None]):
         await self._fetch(row)
 
     async def _fetch(self, row: DownloadRow) -> None:
-        outcome = await self.app.download_manager.download(row.task_id, row.known.name)
-        self._say("✓ On disk" if outcome.downloaded is not None else "✗ It did not come down")
+        result = await self.app.download_manager.download(row.task_id, row.known.name)
+        self._show_message("✓ On disk" if result.downloaded is not None else "✗ It did not come down")
 
 
 def _cells(row: DownloadRow) -> Sequence[Cell]:
@@ -192,8 +192,8 @@ def _describe(row: DownloadRow) -> Content:
     error = row.error
     if error is None:
         return Content("")
-    advice = "" if row.expired or row.gone else app_hint(error)
-    lines = [Content.styled(f"✗ {escape_text(error.message)}", "$error"), Content(escape_text(advice))]
+    hint = "" if row.expired or row.gone else app_hint(error)
+    lines = [Content.styled(f"✗ {escape_text(error.message)}", "$error"), Content(escape_text(hint))]
     if row.expired:
         lines.append(Content("→ e renews the link and downloads the file."))
     elif row.gone:

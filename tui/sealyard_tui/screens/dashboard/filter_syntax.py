@@ -1,8 +1,8 @@
-"""The dashboard's filter as one line: ``status:waiting,running owner:me -device:gateway !beta release``.
+"""The filter of the dashboard as one line: ``status:waiting,running owner:me -device:gateway !beta release``.
 
-All terms must hold. A term is a word that is looked for in name, id and file names, or one of :data:`FIELDS` with
-values, of which one must hold. ``-`` or ``!`` before a term turns it round. What has spaces or a colon in it stands
-in double quotes; a double quote inside is written twice.
+All terms must match. A term is a word that is searched in name, id and file names, or one of :data:`FIELDS` with
+values, one of which must match. ``-`` or ``!`` negates a term. Text with spaces or a colon is put in double quotes; a
+double quote inside is doubled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIELDS = ("status", "state", "owner", "kind", "device")
 ME = "me"
 _ALIASES = {"queued": TaskStatus.SCHEDULED, "canceled": TaskStatus.CANCELLED}
 _SHOWN = 16
-"""Characters of what a person wrote that are repeated in an error: it stands beside the line."""
+"""Characters of the input that an error repeats: it is shown beside the line."""
 
 _TOKEN = re.compile(r"""(?P<not>[-!])?(?:(?P<field>[^\s":]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"?(?=\s|$)|(?P<bare>\S*))""")
 
@@ -34,7 +34,7 @@ Word = TypeVar("Word", bound=StrEnum)
 
 
 class Term(FrozenStruct, frozen=True, kw_only=True):
-    """``field`` is empty for a word of text. ``exact``: the values are ids of device configurations."""
+    """One condition. ``field`` is empty for a word. ``exact``: the values are ids of device configurations."""
 
     field: str
     values: tuple[str, ...]
@@ -61,7 +61,7 @@ class Term(FrozenStruct, frozen=True, kw_only=True):
 
 
 class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
-    """What a line asks for."""
+    """A parsed filter."""
 
     terms: tuple[Term, ...] = ()
 
@@ -69,7 +69,7 @@ class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
         return all(term.matches(row) for term in self.terms)
 
     def to_engine_filter(self) -> tuple[TaskFilter, bool]:
-        """What the engine can look for: all that matches and perhaps more; and whether it is no more."""
+        """Return the filter for the engine, which may match more; and whether it matches exactly the same tasks."""
         filters = TaskFilter()
         rest = 0
         for term in self.terms:
@@ -93,33 +93,33 @@ _VALUES = {"status": TaskStatus, "state": ResultState, "kind": TaskKind}
 
 
 def _engine_supports(term: Term) -> bool:
-    """Whether the engine means the same by it."""
+    """Return whether the engine interprets the term in the same way."""
     if term.negated or len(term.values) != 1:
         return False
     return term.exact if term.field == "device" else term.field != "owner" or ":" in term.values[0]
 
 
 def parse_filter(line: str, me: str, devices: Mapping[str, str] | None = None) -> TaskQuery:
-    """``me``: whom ``owner:me`` means; ``devices``: ids by name, where they are known.
+    """Parse a filter. ``me`` is the identity of ``owner:me``; ``devices`` has ids by name, if known.
 
-    Raises :class:`UsageError`, short enough to stand beside the line.
+    Raises :class:`UsageError`, short enough to be shown beside the line.
     """
     return TaskQuery(terms=tuple(_term(token, me, devices or {}) for token in _tokens(line)))
 
 
 def set_fields(line: str, values: Mapping[str, str]) -> str:
-    """``line`` with these fields set, or taken out where the value is empty; what else is there stays as it is."""
+    """Return ``line`` with these fields set, or removed if the value is empty; everything else is kept."""
     kept = [each.text for each in _tokens(line) if each.negated or each.field not in values]
     return " ".join([*kept, *(f"{field}:{_quoted(value)}" for field, value in values.items() if value)])
 
 
 def get_field(line: str, field: str) -> str:
-    """What ``line`` wants of a field; empty where nothing."""
+    """Return the value of a field in ``line``; empty if it is not there."""
     return next((each.value for each in _tokens(line) if each.field == field and not each.negated), "")
 
 
 class _Token(FrozenStruct, frozen=True, kw_only=True):
-    """``text``: as written, with a quotation mark at the end where it was forgotten."""
+    """``text`` is the input, with the missing quotation mark added at the end."""
 
     text: str
     negated: bool
@@ -194,7 +194,7 @@ def _words(values: Iterable[str], kind: type[Word]) -> tuple[str, ...]:
 
 
 def _word(text: str, kind: type[Word]) -> str:
-    """A word of an enumeration, or a beginning of one."""
+    """Return the word of the enumeration that starts with ``text``."""
     wanted = text.lower()
     alias = _ALIASES.get(wanted)
     if isinstance(alias, kind):
@@ -206,7 +206,7 @@ def _word(text: str, kind: type[Word]) -> str:
 
 
 def _is_owner(creator: str, wanted: str) -> bool:
-    """A whole subject, or a beginning of its name."""
+    """Return whether ``wanted`` is the whole subject, or a prefix of its name."""
     if ":" in wanted:
         return creator == wanted
     return creator.partition(":")[2].casefold().startswith(wanted.casefold())

@@ -1,4 +1,4 @@
-"""The dashboard place: all tasks as they stand, what came of them, and what one can do about them."""
+"""The dashboard: all tasks, their results, and actions on them."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_CLASS = "-detail"
-"""The class of the screen while the detail was asked for where there is no room for both."""
+"""CSS class of the screen while the detail is open on a terminal without room for list and detail."""
 
 NO_TASKS = "No tasks yet: n asks for the first package."
 NO_TASKS_OF_MINE = "No tasks yet: people who have USE on a device configuration (5) ask for them."
@@ -51,10 +51,12 @@ QUICK_FILTERS = (
     ("state", "expired", "results whose link expired"),
     ("state", "gone", "results that are gone"),
 )
-"""Field, value and words of the quick filters."""
+"""Field, value and label of each quick filter."""
 
 
 class DashboardScreen(BaseScreen):
+    """Composes summary, filter, list and detail."""
+
     NAME = "dashboard"
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#rows"
@@ -84,11 +86,11 @@ class DashboardScreen(BaseScreen):
     def __init__(self) -> None:
         super().__init__()
         self._filter_text = ""
-        self._tasks_in_all: int | None = None
+        self._total_tasks: int | None = None
         self._renderer = RowRenderer(self.now, self._download_status, self._identity)
         self._detail = DetailLoader(self, self._renderer)
-        self._possible = AvailableActions()
-        self._acts = TaskActions(self)
+        self._available = AvailableActions()
+        self._actions = TaskActions(self)
 
     def compose_body(self) -> ComposeResult:
         yield SummaryBar()
@@ -136,34 +138,34 @@ class DashboardScreen(BaseScreen):
     def filter_bar(self) -> FilterBar:
         return self.query_one(FilterBar)
 
-    # ---- what is shown
+    # ---- content
 
     async def load(self) -> None:
         await self._reparse_filter()
         await self._count()
-        self.table.set_empty_text(self._why_empty())
+        self.table.set_empty_text(self._empty_text())
         await self._list.load()
         await self._detail.reload()
 
-    def _why_empty(self) -> str:
+    def _empty_text(self) -> str:
         if self._filter_text:
             return NO_MATCH
         return NO_TASKS if self.check_action("new", ()) else NO_TASKS_OF_MINE
 
-    async def apply_update(self, news: EngineUpdate) -> None:
+    async def apply_update(self, update: EngineUpdate) -> None:
         now = self.now()
-        self._throughput.add(news.progress.values(), now)
-        for change in news.tasks.values():
+        self._throughput.add(update.progress.values(), now)
+        for change in update.tasks.values():
             if change.status.is_final:
                 self._throughput.remove(change.task_id)
-        if news.missed_events or any(each.startswith(("ACL", "SUBJECT")) for each in news.resources):
+        if update.missed_events or any(each.startswith(("ACL", "SUBJECT")) for each in update.resources):
             await self.load()
             return
-        if await self._list.take(news) is not None:
+        if await self._list.apply_update(update) is not None:
             await self._count()
-        if self.pane.task_id in news.tasks:
+        if self.pane.task_id in update.tasks:
             await self._detail.reload()
-        elif self.pane.task_id in news.progress:
+        elif self.pane.task_id in update.progress:
             self._detail.refresh()
 
     def tick(self, now: datetime) -> None:
@@ -174,14 +176,14 @@ class DashboardScreen(BaseScreen):
         self._detail.refresh()
 
     def reset(self) -> None:
-        self._list.forget()
+        self._list.reset()
         self.table.set_empty_text("Reading the tasks …")
         self.pane.clear()
         self.remove_class(DETAIL_CLASS)
 
     async def _count(self) -> None:
         counts = await (await self.client()).counts()
-        self._tasks_in_all = counts.total
+        self._total_tasks = counts.total
         self.head.show_counts(counts)
         self._show_title()
 
@@ -193,7 +195,7 @@ class DashboardScreen(BaseScreen):
         if not self._list.loaded:
             return
         shown, total = len(self.table), self._list.total
-        rest = self._tasks_in_all
+        rest = self._total_tasks
         count = f"{shown:,} of {total:,}" if total is not None and total != shown else f"{shown:,}"
         more = "+" if total is None else ""
         order = self._list.order
@@ -203,16 +205,16 @@ class DashboardScreen(BaseScreen):
         if self._filter_text and self._filter_text == self.filter_bar.text:
             self.filter_bar.show_count(shown if total is None else total, rest, more=total is None)
 
-    def _downloads(self, nothing: None) -> None:
-        super()._downloads(nothing)
+    def _on_downloads_changed(self, nothing: None) -> None:
+        super()._on_downloads_changed(nothing)
         self.table.refresh()
         self._detail.refresh()
 
-    def _on_state_changed(self, standing: SessionState) -> None:
-        super()._on_state_changed(standing)
+    def _on_state_changed(self, state: SessionState) -> None:
+        super()._on_state_changed(state)
         self._update_actions()
-        if self._tasks_in_all is not None:
-            self.table.set_empty_text(self._why_empty())
+        if self._total_tasks is not None:
+            self.table.set_empty_text(self._empty_text())
 
     # ---- filter and order
 
@@ -220,20 +222,20 @@ class DashboardScreen(BaseScreen):
     def _filter_changed(self, event: FilterBar.Changed) -> None:
         self._filter_by(event.text)
 
-    def _filter_by(self, line: str) -> None:
-        """A line that is not understood is told beside it, and the list stays."""
+    def _filter_by(self, text: str) -> None:
+        """Apply a filter. An invalid one is reported beside it, and the list stays."""
         try:
-            query = parse_filter(line, self.state.identity)
+            query = parse_filter(text, self.state.identity)
         except UsageError as error:
             self.filter_bar.show_error(escape_text(error.message))
             return
-        self._filter_text = line
+        self._filter_text = text
         self._list.apply_filter(query)
-        self.save_state(filter=line)
+        self.save_state(filter=text)
         self.reload()
 
     async def _reparse_filter(self) -> None:
-        """The filter again, for who one is now and with the configurations there are."""
+        """Parse the filter again, for the current identity and with the known configurations."""
         devices = await (await self.client()).devices() if "device:" in self._filter_text.lower() else ()
         try:
             self._list.query = parse_filter(
@@ -244,14 +246,14 @@ class DashboardScreen(BaseScreen):
             self.filter_bar.show_error(escape_text(error.message))
 
     def _set_fields(self, **values: str) -> None:
-        line = set_fields(self.filter_bar.text, values)
-        self.filter_bar.set_text(line)
-        self._filter_by(line)
+        text = set_fields(self.filter_bar.text, values)
+        self.filter_bar.set_text(text)
+        self._filter_by(text)
 
     def action_pick_status(self) -> None:
-        line = self.filter_bar.text
+        text = self.filter_bar.text
         now = next(
-            (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(line, field) == value), ":"
+            (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(text, field) == value), ":"
         )
         choices = [(f"{field}:{value}", words) for field, value, words in QUICK_FILTERS]
         self.app.push_screen(PickDialog("Show", choices, now), self._picked_status)
@@ -293,7 +295,7 @@ class DashboardScreen(BaseScreen):
         self._detail.schedule()
 
     @on(VirtualTable.RowActivated)
-    def _opened(self) -> None:
+    def _open_detail(self) -> None:
         self.add_class(DETAIL_CLASS)
         self.call_after_refresh(self.pane.focus)
         self._detail.load()
@@ -310,21 +312,21 @@ class DashboardScreen(BaseScreen):
         super().action_back()
 
     def show_task(self, task_id: str) -> None:
-        """Puts the cursor on a task and opens its detail, on whichever page it is."""
+        """Select a task and open its detail, on whichever page it is."""
         self.run_guarded(self._show_task(task_id))
 
     async def _show_task(self, task_id: str) -> None:
         row = await self._list.reveal(task_id)
         self.table.move_cursor_to(row.id)
-        self._opened()
+        self._open_detail()
 
-    # ---- acts
+    # ---- actions
 
     def _update_actions(self) -> None:
-        """The keys below are drawn anew only where they change: the cursor moves fast."""
-        now = self._acts.available_actions(self.table.cursor_row)
-        if now != self._possible:
-            self._possible = now
+        """Redraw the key hints only if other actions are available: the cursor moves fast."""
+        now = self._actions.available_actions(self.table.cursor_row)
+        if now != self._available:
+            self._available = now
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
@@ -337,34 +339,34 @@ class DashboardScreen(BaseScreen):
             case "new":
                 return writable and any(each is Action.USE for _, each in self.state.rights)
             case "withdraw" | "cancel" | "renew" | "download" | "folder":
-                # The keys are also asked for before the list is there.
+                # Called before the list is composed, too.
                 marked = any(each.marked_rows for each in self.query(VirtualTable))
-                return True if getattr(self._possible, action) or marked else None
+                return True if getattr(self._available, action) or marked else None
         return super().check_action(action, parameters)
 
     def action_withdraw(self) -> None:
-        self._acts.withdraw()
+        self._actions.withdraw()
 
     def action_cancel(self) -> None:
-        self._acts.cancel()
+        self._actions.cancel()
 
     def action_renew(self) -> None:
-        self._acts.renew()
+        self._actions.renew()
 
     def action_download(self) -> None:
-        self._acts.download()
+        self._actions.download()
 
     def action_folder(self) -> None:
-        self._acts.open_folder()
+        self._actions.open_folder()
 
     def action_copy(self) -> None:
-        self._acts.copy()
+        self._actions.copy()
 
     def action_copy_id(self) -> None:
-        self._acts.copy_id()
+        self._actions.copy_id()
 
     def action_json(self) -> None:
-        self._acts.show_json()
+        self._actions.show_json()
 
     def action_new(self) -> None:
         self.post_message(ShowScreen("upload"))

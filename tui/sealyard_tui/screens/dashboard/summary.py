@@ -1,4 +1,4 @@
-"""The top of the dashboard: how many tasks stand how, how fast it goes, and what the list shows."""
+"""The top of the dashboard: task counts, throughput, and what the list shows."""
 
 from __future__ import annotations
 
@@ -27,6 +27,8 @@ _RESULTS = {
 
 
 class SummaryBar(Vertical):
+    """Counts, throughput, and the title of the list."""
+
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Static("", id="statuses", markup=False)
@@ -40,7 +42,7 @@ class SummaryBar(Vertical):
         self.query_one("#throughput").tooltip = Content("What the workers sealed and checked in the last three minutes")
 
     def show_counts(self, counts: TaskCounts) -> None:
-        """Where there is little room, what there is none of is left out."""
+        """Show the counts; on narrow terminals without zeros."""
         least = 1 if self.screen.has_class("-narrow") else 0
         statuses = [
             _counter(*status_icon(status), count, word)
@@ -70,7 +72,7 @@ def _counter(sign: str, style: str, count: int, word: str) -> Content:
 
 
 def format_count(count: int) -> str:
-    """``9,999``, then ``95k``, then ``1.2M``."""
+    """Return a count as ``9,999``, ``95k`` or ``1.2M``."""
     if count < 10_000:  # noqa: PLR2004
         return f"{count:,}"
     if count < 1_000_000:  # noqa: PLR2004

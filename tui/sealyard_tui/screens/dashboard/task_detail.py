@@ -1,4 +1,4 @@
-"""All there is to know of a task, as a page to read."""
+"""The detail of a task as text."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ Pairs = list[tuple[str, Content | str]]
 
 
 def render_task(task: Task, now: datetime, *, live: RunProgress | None = None, file: Content | None = None) -> Content:
-    """``live``: newer than the task's own; ``file``: what is known of its download."""
+    """Render a task. ``live`` is newer than the progress of the task; ``file`` is the status of its download."""
     sections = [
         _status_section(task, now, live or task.live),
         _section("Result", _result(task.result, now, file)) if task.result is not None else None,
@@ -100,9 +100,9 @@ def _progress(task: Task, live: RunProgress | None) -> Content:
 
 
 def _result(result: Result, now: datetime, file: Content | None) -> Content:
-    seen = refreshed(result, now)
+    current = refreshed(result, now)
     pairs: Pairs = [
-        ("state", Content.assemble(result_badge(seen, now), _result_hint(seen))),
+        ("state", Content.assemble(result_badge(current, now), _result_hint(current))),
         ("trial", Content.styled("self-approval: not to be released", "$error bold") if result.self_approved else ""),
         ("file", escape_text(result.file_name)),
         ("here", file or ""),
@@ -180,12 +180,12 @@ def _key_words(key: EncryptionKey | SigningKey | None) -> str:
 
 def _history(task: Task) -> Content:
     def lines() -> Iterator[Content]:
-        for each in task.history:
+        for change in task.history:
             yield Content.assemble(
-                Content.styled(format_time(each.at), "$text-muted"),
+                Content.styled(format_time(change.at), "$text-muted"),
                 "  ",
-                status_badge(each.status),
-                escape_text(f"  {each.note}") if each.note else "",
+                status_badge(change.status),
+                escape_text(f"  {change.note}") if change.note else "",
             )
 
     return Content("\n").join(lines())

@@ -1,4 +1,4 @@
-"""The detail of one task, beside the list it is in."""
+"""The detail pane of the dashboard."""
 
 from __future__ import annotations
 
@@ -18,6 +18,8 @@ EMPTY_TEXT = Content.styled("What there is to know of the task under the cursor 
 
 
 class TaskPane(ScrollPane):
+    """One task in full, beside the list or over it."""
+
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("pane.")
 
     def __init__(self) -> None:
@@ -31,11 +33,11 @@ class TaskPane(ScrollPane):
 
     @property
     def task_id(self) -> str:
-        """Empty where nothing is shown."""
+        """Id of the shown task; empty without one."""
         return self.task_shown.id if self.task_shown is not None else ""
 
     def show(self, task: Task, now: datetime, *, live: RunProgress | None, file: Content) -> None:
-        """Another task begins at its top; the same one stays where it was scrolled to."""
+        """Show a task, from its top; the scroll position stays if it is the same task."""
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)
         self.task_shown = task
@@ -46,7 +48,7 @@ class TaskPane(ScrollPane):
         self._update(EMPTY_TEXT)
 
     def _update(self, content: Content) -> None:
-        """What is the same is not laid out again each second."""
+        """Update the text; unchanged text is not laid out again every second."""
         if not content.is_same(self._content):
             self._content = content
             self.query_one(Static).update(content)

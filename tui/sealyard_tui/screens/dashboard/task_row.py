@@ -1,4 +1,4 @@
-"""A task as lists keep it: what is shown and looked for, and no more, for there may be a hundred thousand."""
+"""Tasks as rows: only what is shown and searched, as there may be a hundred thousand."""
 
 from __future__ import annotations
 
@@ -19,10 +19,11 @@ REASON_SHOWN = 80
 
 
 class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
-    """``files``: names of inputs and metadata, a line each. ``linkUntil``, ``keptUntil``: of the result.
+    """``files`` has the names of inputs and metadata, one per line. ``link_until`` and ``retained_until`` are those of
+    the result.
 
-    What of the result is shown is kept flat, and nothing of a row can be part of a cycle: the garbage collector
-    passes over rows, which would hold up the screen for a quarter of a second at a hundred thousand.
+    The shown parts of the result are stored flat, and a row cannot be part of a reference cycle: the garbage collector
+    skips such rows, which would otherwise block the screen for a quarter of a second at a hundred thousand.
     """
 
     id: str
@@ -48,7 +49,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
 
     @property
     def result(self) -> Result | None:
-        """Without link, digest and signature; the latter is empty where there is one."""
+        """The result without link, digest and signature; the signature is empty if there is one."""
         if self.state is None:
             return None
         return Result(
@@ -61,7 +62,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
 
     @property
     def title(self) -> str:
-        """Safe text: the name, else the first file's, else the id."""
+        """The task's name, else that of its first file, else its id, as safe text."""
         return escape_text(self.name or self.files.partition("\n")[0] or self.id)
 
     @property
@@ -96,7 +97,7 @@ def from_task(task: Task) -> TaskRow:
 
 
 def apply_change(row: TaskRow, change: TaskChanged) -> TaskRow:
-    """The row with what an event says of it; the rest is known when the task is read."""
+    """Return the row with the changes of an event; everything else is known once the task is read."""
     live = None if change.status.is_final else row.live
     state = change.result_state if row.state is not None else None
     return msgspec.structs.replace(row, status=change.status, state=state, live=live)
@@ -110,7 +111,7 @@ def apply_progress(row: TaskRow, progress: TaskProgressed) -> TaskRow:
 
 
 class SortOrder(StrEnum):
-    """How a list is ordered. The engine gives ``newest`` and ``oldest``; the others order what was read."""
+    """Order of a list. The engine supports ``newest`` and ``oldest``; the others sort what was read."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
@@ -133,7 +134,7 @@ def sort_rows(rows: Sequence[TaskRow], order: SortOrder) -> list[TaskRow]:
 
 
 def insert_position(row: TaskRow, count: int, at: Callable[[int], TaskRow], order: SortOrder) -> int:
-    """Where ``row`` belongs among ``count`` others, which are ordered; ``at`` gives one by its place."""
+    """Return the index of ``row`` among ``count`` sorted others; ``at`` returns one by its index."""
     low, high = 0, count
     mine = _key(row, order)
     while low < high:
@@ -147,11 +148,11 @@ def insert_position(row: TaskRow, count: int, at: Callable[[int], TaskRow], orde
 
 
 def keeps_position(before: TaskRow, after: TaskRow, order: SortOrder) -> bool:
-    """Whether a row belongs where it was."""
+    """Return whether a row keeps its position after a change."""
     return _key(before, order) == _key(after, order)
 
 
-_STATUSES = {status: place for place, status in enumerate(TaskStatus)}
+_STATUSES = {status: position for position, status in enumerate(TaskStatus)}
 
 
 def _key(row: TaskRow, order: SortOrder) -> tuple[Any, ...]:

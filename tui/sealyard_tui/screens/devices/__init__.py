@@ -1,1 +1,1 @@
-"""Device configurations: seen, made, followed by versions."""
+"""The device configurations screen."""

@@ -1,4 +1,4 @@
-"""What can be done to device configurations: forms and confirmations, and the client's answer."""
+"""Actions on device configurations and keys: forms, confirmations, and requests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sealyard_tui.screens.devices.forms import (
 from sealyard_tui.widgets.path_parsing import resolve_path
 
 NOTICE_SECONDS = 15
-"""A path is read, and perhaps typed elsewhere."""
+"""Long enough to read a path, and to type it elsewhere."""
 
 
 class DeviceActions:
@@ -56,7 +56,7 @@ class DeviceActions:
         self._show_busy = show_busy
         self._drafts: defaultdict[str, FormDraft] = defaultdict(FormDraft)
 
-    # ---- a new one
+    # ---- create
 
     async def create(self) -> None:
         form = FormDialog(
@@ -64,19 +64,19 @@ class DeviceActions:
             create_fields(await self._load_capabilities(), self._context()),
             self._created,
             draft=self._drafts["new"],
-            act="Make it",
-            doing="Making it and its keys",
+            submit_label="Make it",
+            busy_label="Making it and its keys",
         )
         self._screen.app.push_screen(form)
 
     async def _created(self, answers: Answers) -> bool:
-        made = await (await self._screen.client()).create_device(to_device_request(answers))
+        created = await (await self._screen.client()).create_device(to_device_request(answers))
         await self._screen.load()
-        self._show_device(made.id)
-        self._screen.flash(f"{made.name} is there")
+        self._show_device(created.id)
+        self._screen.flash(f"{created.name} is there")
         return True
 
-    # ---- a new version
+    # ---- update
 
     async def next_version(self, device: DeviceConfig) -> None:
         form = FormDialog(
@@ -85,7 +85,7 @@ class DeviceActions:
             partial(self._updated, device),
             draft=self._drafts[f"{device.id}/{device.version}"],
             about=f"Tasks that wait or run keep version {device.version}; new ones take the new version.",
-            act="Make the version",
+            submit_label="Make the version",
             notes=partial(self._preview_changes, device),
         )
         self._screen.app.push_screen(form)
@@ -103,9 +103,9 @@ class DeviceActions:
         asked = to_device_update(device, answers)
         if not format_changes(device, asked, self._context()):
             raise UsageError("Nothing would change.", "Change a field, or go back.")
-        made = await (await self._screen.client()).update_device(asked)
+        created = await (await self._screen.client()).update_device(asked)
         await self._screen.load()
-        self._screen.flash(f"{made.name} has version {made.version} now")
+        self._screen.flash(f"{created.name} has version {created.version} now")
         return True
 
     # ---- certificates
@@ -113,11 +113,11 @@ class DeviceActions:
     def certificates(self, device: DeviceConfig) -> None:
         form = FormDialog(
             f"Certificates of {escape_text(device.name)}",
-            (path_field("folder", "Folder", self._usual_folder()),),
+            (path_field("folder", "Folder", self._default_folder()),),
             partial(self._write_certificates, device),
             draft=self._drafts["certificates"],
             about="The signing certificates are written as PEM files, to check packages with. Nothing is overwritten.",
-            act="Write them",
+            submit_label="Write them",
         )
         self._screen.app.push_screen(form)
 
@@ -127,11 +127,11 @@ class DeviceActions:
         written = [
             await asyncio.to_thread(write_unique, folder, certificate_name(name), pem.encode()) for name, pem in found
         ]
-        told = "\n".join(f"✓ {escape_text(str(each))}" for each in written)
-        self._screen.notify(told, title="Certificates", timeout=NOTICE_SECONDS, markup=False)
+        text = "\n".join(f"✓ {escape_text(str(each))}" for each in written)
+        self._screen.notify(text, title="Certificates", timeout=NOTICE_SECONDS, markup=False)
         return True
 
-    # ---- the symmetric key
+    # ---- export
 
     def export(self, device: DeviceConfig) -> None:
         key = device.encryption
@@ -142,7 +142,7 @@ class DeviceActions:
                 path_field(
                     "file",
                     "New file",
-                    self._usual_folder() / name,
+                    self._default_folder() / name,
                 ),
             ),
             partial(self._exported, device),
@@ -151,8 +151,8 @@ class DeviceActions:
                 f"{key.uri} version {key.version}, for provisioning devices: raw bytes in a file that only you can"
                 " read (mode 0600). Whoever has them can decrypt what was packed with it. It is in the audit log."
             ),
-            act="Go on",
-            doing="Writing the key",
+            submit_label="Go on",
+            busy_label="Writing the key",
         )
         self._screen.app.push_screen(form)
 
@@ -162,14 +162,14 @@ class DeviceActions:
             f"The secret key {device.encryption.uri} leaves the key store, into {path}.\n"
             "It cannot be called back; a copy of it decrypts every package made with it."
         )
-        if not await self._typed("Export the key", about, device.name, "Export it"):
+        if not await self._confirm_by_typing("Export the key", about, device.name, "Export it"):
             return False
         written = await (await self._screen.client()).export_device_key(device.id, path, confirmed=True)
-        told = f"! {escape_text(str(written))} (mode 0600): move it safely, then delete it."
-        self._screen.notify(told, title="Key exported", severity="warning", timeout=NOTICE_SECONDS, markup=False)
+        text = f"! {escape_text(str(written))} (mode 0600): move it safely, then delete it."
+        self._screen.notify(text, title="Key exported", severity="warning", timeout=NOTICE_SECONDS, markup=False)
         return True
 
-    # ---- rotating
+    # ---- rotate
 
     async def rotate(self, device: DeviceConfig) -> None:
         uris = dict.fromkeys(each.uri for each in reversed(keys_of(device)))
@@ -182,7 +182,7 @@ class DeviceActions:
             "Tasks that wait or run keep the version they have; what was signed stays valid.\n"
             "Devices must know the new certificate, or the new symmetric key, before they get packages made with it."
         )
-        if await self._typed("Rotate a key", about, uri, "Rotate it"):
+        if await self._confirm_by_typing("Rotate a key", about, uri, "Rotate it"):
             await self._rotate(uri)
 
     async def _rotate(self, uri: str) -> None:
@@ -198,12 +198,12 @@ class DeviceActions:
         using = (each.name for each in self._devices() if uri in (key.uri for key in keys_of(each)))
         return ", ".join(using)
 
-    # ---- parts
+    # ---- helpers
 
-    async def _typed(self, heading: str, about: str, word: str, act: str) -> bool:
+    async def _confirm_by_typing(self, heading: str, about: str, word: str, act: str) -> bool:
         words = "\n".join(escape_text(line) for line in about.split("\n"))
         typed = await self._screen.app.push_screen_wait(TypedConfirmDialog(heading, words, word, act=act))
         return bool(typed)
 
-    def _usual_folder(self) -> Path:
+    def _default_folder(self) -> Path:
         return self._screen.app.download_manager.folder or Path.cwd()

@@ -1,4 +1,4 @@
-"""One version of a device configuration in full, under the list or over it."""
+"""The detail pane of the device configurations screen."""
 
 from __future__ import annotations
 
@@ -14,6 +14,8 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class DeviceDetailPane(ScrollPane):
+    """One version in full, below the list or over it."""
+
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("devices.detail_")
 
     def __init__(self) -> None:
@@ -24,13 +26,13 @@ class DeviceDetailPane(ScrollPane):
     def compose(self) -> ComposeResult:
         yield Static("", markup=False)
 
-    def show(self, words: Callable[[int], Content]) -> None:
-        """``words``: what is seen, for a width in cells."""
-        self._words = words
-        self._set()
+    def show(self, render_text: Callable[[int], Content]) -> None:
+        """Show text; ``render_text`` returns it for a width in cells."""
+        self._words = render_text
+        self._update_text()
 
     def on_resize(self) -> None:
-        self._set()
+        self._update_text()
 
-    def _set(self) -> None:
+    def _update_text(self) -> None:
         self.query_one(Static).update(self._words(self.scrollable_content_region.width))

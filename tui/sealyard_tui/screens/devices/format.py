@@ -1,4 +1,4 @@
-"""A device configuration in words: all that is known of a version, of its keys, and of who may use and approve."""
+"""Device configurations as text: versions, keys, and who may use and approve them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Part = tuple[str, Content | str]
 
 
 class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
-    """What could be read beside the configurations; None where this person may not. ``rights``: their own."""
+    """What the user may read besides the configurations; None without permission. ``rights`` are those of the user."""
 
     rights: tuple[Permission, ...] = ()
     keys: tuple[KeyInfo, ...] | None = None
@@ -42,8 +42,8 @@ def format_heading(device: DeviceConfig, newest: int) -> Content:
     )
 
 
-def format_detail(device: DeviceConfig, newest: int, known: DeviceContext, now: datetime, width: int) -> Content:
-    """Of one version; ``width`` in cells."""
+def format_detail(device: DeviceConfig, newest: int, context: DeviceContext, now: datetime, width: int) -> Content:
+    """Render one version for a width in cells."""
     parts: list[Part] = [
         ("description", safe_content(device.description)),
         ("id", safe_content(device.id)),
@@ -55,10 +55,10 @@ def format_detail(device: DeviceConfig, newest: int, known: DeviceContext, now: 
         ("", " "),
     ]
     for index, encryption in enumerate(device.encryption_keys):
-        parts += _key_parts("encryption", encryption, known, now, unused=index > 0, newest=device.version == newest)
+        parts += _key_parts("encryption", encryption, context, now, unused=index > 0, newest=device.version == newest)
     for index, signing in enumerate(device.signing_keys):
-        parts += _key_parts("signing", signing, known, now, unused=index > 0, newest=device.version == newest)
-    parts += [("", " "), *_people(device, known.access), ("you may", _own_permissions(device, known))]
+        parts += _key_parts("signing", signing, context, now, unused=index > 0, newest=device.version == newest)
+    parts += [("", " "), *_people(device, context.access), ("you may", _own_permissions(device, context))]
     if device.warnings:
         parts.append(("", " "))
     parts += [("! warning", Content.styled(escape_text(each), "$warning")) for each in device.warnings]
@@ -72,9 +72,9 @@ def _approvals(device: DeviceConfig) -> str:
 
 
 def _key_parts(
-    what: str, key: EncryptionKey | SigningKey, known: DeviceContext, now: datetime, *, unused: bool, newest: bool
+    what: str, key: EncryptionKey | SigningKey, context: DeviceContext, now: datetime, *, unused: bool, newest: bool
 ) -> list[Part]:
-    info = known.key(key.uri)
+    info = context.key(key.uri)
     version = info.version(key.version) if info is not None else None
     label = f"{what} (not used)" if unused else what
     parts: list[Part] = [
@@ -105,7 +105,7 @@ def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: 
 
 
 def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
-    """Empty for a key without a certificate."""
+    """Return when a certificate expires; empty for a key without one."""
     ends = version.certificate_expires_at
     if ends is None:
         return Content("")
@@ -117,17 +117,17 @@ def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
     return Content(format_time(ends))
 
 
-def warning_sign(device: DeviceConfig, known: DeviceContext, now: datetime) -> Content:
-    """How many warnings there are, those of ending certificates among them."""
-    ending = [each for each in device.signing_keys if _ends_soon(each, known, now)]
+def warning_sign(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
+    """Return the number of warnings, including those of expiring certificates."""
+    ending = [each for each in device.signing_keys if _ends_soon(each, context, now)]
     count = len(device.warnings) + len(ending)
     if not count:
         return Content("")
     return Content.styled(f"!{count}", "$error" if ending else "$warning")
 
 
-def _ends_soon(key: SigningKey, known: DeviceContext, now: datetime) -> bool:
-    info = known.key(key.uri)
+def _ends_soon(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
+    info = context.key(key.uri)
     version = info.version(key.version) if info is not None else None
     ends = version.certificate_expires_at if version is not None else None
     return ends is not None and ends <= now + CERTIFICATE_EXPIRY_WARNING
@@ -157,18 +157,18 @@ def _with_members(subject: str, access: AccessControlList) -> str:
     return f"{escape_text(subject)} ({', '.join(members)})" if members else escape_text(subject)
 
 
-def _own_permissions(device: DeviceConfig, known: DeviceContext) -> str:
+def _own_permissions(device: DeviceConfig, context: DeviceContext) -> str:
     resource = device_resource(device.id)
     mine = [
         each
         for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT)
-        if is_allowed(known.rights, each, resource)
+        if is_allowed(context.rights, each, resource)
     ]
     return ", ".join(mine) or "look at it"
 
 
-def format_changes(device: DeviceConfig, update: DeviceUpdate, known: DeviceContext) -> list[str]:
-    """What the next version would have that this one has not, a line each, safe. What is set in ``update`` differs."""
+def format_changes(device: DeviceConfig, update: DeviceUpdate, context: DeviceContext) -> list[str]:
+    """Return what an update changes, one safe line each."""
     spans = (
         ("link time", device.link_ttl_seconds, update.link_ttl_seconds),
         ("retention", device.retention_seconds, update.retention_seconds),
@@ -181,7 +181,7 @@ def format_changes(device: DeviceConfig, update: DeviceUpdate, known: DeviceCont
     ]
     found = [f"{name}: {before} → {after}" for name, before, after in words if after is not None]
     for key in keys_of(device):
-        info = known.key(key.uri)
+        info = context.key(key.uri)
         if info is not None and info.current.version != key.version:
             found.append(f"{key.uri}: version {key.version} → {info.current.version}")
     return [escape_text(each) for each in found]

@@ -1,9 +1,9 @@
-"""The forms of the device configurations: what is asked for, and the requests that come of the answers."""
+"""The forms of device configurations, and the requests that follow from their answers."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 import msgspec
 from textual.content import Content
@@ -26,7 +26,7 @@ from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, Mu
 from sealyard_tui.screens.devices.format import DeviceContext
 
 NEW_KEY = ""
-"""Chosen where a key is to be made."""
+"""The choice that creates a new key."""
 
 DEFAULT_SIGNING = SigningAlgorithm.ECC_NIST_P256
 DURATION_HINT = "As 24h, 30d, 2w, or 1h 30m"
@@ -39,41 +39,29 @@ _PURPOSES = {
 }
 
 
-# ---- a new configuration
+# ---- create
 
 
-def create_fields(catalogues: Capabilities, known: DeviceContext) -> tuple[Field, ...]:
+def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[Field, ...]:
     return (
         TextField(
             name="name", label="Name", required=True, check=_check_name, hint="Small letters, digits, '.', '_' and '-'"
         ),
         TextField(name="description", label="Description"),
-        ChoiceField(
-            name="encryption",
-            label="Encryption",
-            choices=_same(EncryptionAlgorithm),
-            note=lambda chosen: _caveats(catalogues.encryption[EncryptionAlgorithm(chosen)]),
-            hint="← → go through them, Enter lists them",
+        *_algorithm_fields(
+            "encryption",
+            "Encryption",
+            {str(algorithm): capabilities.encryption[algorithm] for algorithm in EncryptionAlgorithm},
+            context,
+            key_hint="A new one, or one that is there and fits",
         ),
-        ChoiceField(
-            name="encryption_key",
-            label="Encryption key",
-            choices=lambda texts: _keys(known, _encryption_kinds(catalogues, texts)),
-            hint="A new one, or one that is there and fits",
-        ),
-        ChoiceField(
-            name="signing",
-            label="Signing",
-            choices=_same(SigningAlgorithm),
+        *_algorithm_fields(
+            "signing",
+            "Signing",
+            {str(algorithm): capabilities.signing[algorithm] for algorithm in SigningAlgorithm},
+            context,
             value=DEFAULT_SIGNING,
-            note=lambda chosen: _caveats(catalogues.signing[SigningAlgorithm(chosen)]),
-            hint="← → go through them, Enter lists them",
-        ),
-        ChoiceField(
-            name="signing_key",
-            label="Signing key",
-            choices=lambda texts: _keys(known, _signing_kinds(catalogues, texts)),
-            hint="A new one, or one that is there and fits; making a long RSA key takes seconds",
+            key_hint="A new one, or one that is there and fits; making a long RSA key takes seconds",
         ),
         ChoiceField(
             name="purpose",
@@ -82,9 +70,37 @@ def create_fields(catalogues: Capabilities, known: DeviceContext) -> tuple[Field
             value=KeyPurpose.BOTH,
             note=_purpose,
         ),
-        _people("use", "May use", known, "nobody yet; rules can be added later"),
-        _people("approve", "May approve", known, "you alone"),
-        *_terms(catalogues.formats, 1, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
+        _users_field("use", "May use", context, "nobody yet; rules can be added later"),
+        _users_field("approve", "May approve", context, "you alone"),
+        *_terms(capabilities.formats, 1, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
+    )
+
+
+def _algorithm_fields(
+    name: str,
+    label: str,
+    algorithms: Mapping[str, AlgorithmInfo],
+    context: DeviceContext,
+    *,
+    value: str = "",
+    key_hint: str,
+) -> tuple[ChoiceField, ChoiceField]:
+    """Return the fields for an algorithm, and for a key that fits the chosen one."""
+
+    def keys(texts: Texts) -> Choices:
+        info = algorithms.get(texts.get(name, ""))
+        return _keys(context, info.key_kinds if info is not None else ())
+
+    return (
+        ChoiceField(
+            name=name,
+            label=label,
+            choices=_same(algorithms),
+            value=value,
+            note=lambda chosen: _caveats(algorithms[chosen]),
+            hint="← → go through them, Enter lists them",
+        ),
+        ChoiceField(name=f"{name}_key", label=f"{label} key", choices=keys, hint=key_hint),
     )
 
 
@@ -120,28 +136,20 @@ def _same(names: Iterable[str]) -> Choices:
     return tuple((str(each), str(each)) for each in names)
 
 
-def _encryption_kinds(catalogues: Capabilities, texts: Texts) -> tuple[KeyType, ...]:
-    return catalogues.encryption[EncryptionAlgorithm(texts["encryption"])].key_kinds if texts.get("encryption") else ()
-
-
-def _signing_kinds(catalogues: Capabilities, texts: Texts) -> tuple[KeyType, ...]:
-    return catalogues.signing[SigningAlgorithm(texts["signing"])].key_kinds if texts.get("signing") else ()
-
-
-def _keys(known: DeviceContext, kinds: tuple[KeyType, ...]) -> Choices:
+def _keys(context: DeviceContext, kinds: tuple[KeyType, ...]) -> Choices:
     fresh = f"a new key ({kinds[0]})" if kinds else "a new key"
-    there = ((each.uri, f"{each.uri} ({each.kind}, for {each.purpose})") for each in known.keys or ())
-    fitting = {each.uri for each in known.keys or () if each.kind in kinds}
+    there = ((each.uri, f"{each.uri} ({each.kind}, for {each.purpose})") for each in context.keys or ())
+    fitting = {each.uri for each in context.keys or () if each.kind in kinds}
     return ((NEW_KEY, fresh), *((uri, label) for uri, label in there if uri in fitting))
 
 
-def _people(name: str, label: str, known: DeviceContext, nothing: str) -> Field:
-    """Those who may not see who there is write the names."""
-    if known.access is None:
+def _users_field(name: str, label: str, context: DeviceContext, nothing: str) -> Field:
+    """Return a field for users; without permission to list them, their names are typed."""
+    if context.access is None:
         return TextField(
             name=name, label=label, check=_subjects, hint=f"USER:anna GROUP:owners, with spaces; empty: {nothing}"
         )
-    subjects = ((each.id, each.display_name) for each in known.access.subjects)
+    subjects = ((each.id, each.display_name) for each in context.access.subjects)
     able = tuple(
         (subject, f"{subject}  {shown}".rstrip())
         for subject, shown in subjects
@@ -165,7 +173,7 @@ def _check_name(text: str) -> None:
         )
 
 
-# ---- a new version
+# ---- update
 
 
 def update_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field, ...]:
@@ -174,7 +182,7 @@ def update_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field
 
 
 def to_device_update(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
-    """What differs from ``device``; None in all else. Raises :class:`UsageError` for what is no answer."""
+    """Return the differences from ``device``; all else is None. Raises :class:`UsageError` for invalid answers."""
     texts = answers.texts
     asked = DeviceUpdate(
         config=device.id,
@@ -193,7 +201,7 @@ def to_device_update(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
 
 
 def _parse_duration(text: str, before: int) -> int:
-    """A span is shown with two units: left as it was shown, it stays as it was."""
+    """Parse a duration. An unchanged one keeps its exact value, although only two units are shown."""
     return before if text == format_duration(before) else parse_duration(text)
 
 
@@ -230,7 +238,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
 
 
 def whole_number(text: str) -> int:
-    """Raises :class:`UsageError`."""
+    """Parse a whole number. Raises :class:`UsageError`."""
     if not re.fullmatch(r"[0-9]{1,6}", text):
         raise UsageError(f"{escape_text(text, 20)!r} is no whole number.", "Write 1, 2, 3 …")
     return int(text)
@@ -239,7 +247,7 @@ def whole_number(text: str) -> int:
 # ---- files
 
 
-def certificate_name(told: str) -> str:
-    """A file's name for a certificate told as ``local:gateway-signing v1``."""
-    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", told.partition(":")[2] or told).strip("-.") or "certificate"
+def certificate_name(name: str) -> str:
+    """Return a file name for a certificate that is named like ``local:gateway-signing v1``."""
+    plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.partition(":")[2] or name).strip("-.") or "certificate"
     return plain if plain.endswith(".pem") else f"{plain}.pem"

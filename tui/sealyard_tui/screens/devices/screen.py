@@ -1,4 +1,4 @@
-"""The device configurations: which keys, algorithms and terms packages are made with, version by version."""
+"""The device configurations screen: keys, algorithms and terms of packages, version by version."""
 
 from __future__ import annotations
 
@@ -31,13 +31,15 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")
-"""What this place shows something of, as news name it."""
+"""Resource types that this screen shows, as updates name them."""
 
 DETAIL_DELAY = 0.05
-"""Seconds without a move after which the configuration under the cursor is shown in full."""
+"""Seconds for which the cursor stays on a configuration before it is shown in full."""
 
 
 class DevicesScreen(BaseScreen):
+    """Device configurations with their versions, and actions on them."""
+
     NAME = "devices"
     CSS_PATH = "screen.tcss"
     HELP = (
@@ -87,7 +89,7 @@ class DevicesScreen(BaseScreen):
         super().__init__()
         self.context = DeviceContext()
         self.shown: DeviceConfig | None = None
-        """The version in the detail."""
+        """The version shown in the detail."""
         self._actions = DeviceActions(
             self,
             devices=lambda: self.devices,
@@ -98,7 +100,7 @@ class DevicesScreen(BaseScreen):
         )
         self._devices: tuple[DeviceConfig, ...] = ()
         self._catalogues: Capabilities | None = None
-        self._rest: Timer | None = None
+        self._detail_timer: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint="a name, an algorithm, a key")
@@ -125,19 +127,19 @@ class DevicesScreen(BaseScreen):
             warning_sign(device, self.context, self.now()),
         )
 
-    # ---- what is there
+    # ---- load and update
 
     async def load(self) -> None:
         client = await self.client()
         self.context = await _load_context(client)
         self._devices = await client.devices()
-        self._narrow()
+        self._apply_filter()
         await self._reload_soon(client)
-        # Before a form wants them: keys must not be typed past a form that is still coming.
+        # Loaded before a form needs them: keys must not be typed past a form that is not open yet.
         await self._load_capabilities()
 
     async def _reload_soon(self, client: Client) -> None:
-        """An older version that is looked at stays; the newest gives way to a newer one."""
+        """Read again; an older version stays in the detail, the latest is replaced by a newer one."""
         table = self.query_one(VirtualTable)
         row: DeviceConfig | None = table.cursor_row
         shown = self.shown
@@ -147,8 +149,8 @@ class DevicesScreen(BaseScreen):
             self.shown = row
         self._show_detail()
 
-    async def apply_update(self, news: EngineUpdate) -> None:
-        if news.missed_events or any(each.partition(":")[0] in RESOURCES for each in news.resources):
+    async def apply_update(self, update: EngineUpdate) -> None:
+        if update.missed_events or any(each.partition(":")[0] in RESOURCES for each in update.resources):
             await self.load()
 
     def reset(self) -> None:
@@ -167,33 +169,33 @@ class DevicesScreen(BaseScreen):
         return self._catalogues
 
     @on(FilterBar.Changed)
-    def _narrow(self) -> None:
+    def _apply_filter(self) -> None:
         bar = self.query_one(FilterBar)
         words = bar.text.casefold().split()
         found = [each for each in self._devices if all(word in _searchable(each) for word in words)]
         table = self.query_one(VirtualTable)
-        table.set_empty_text(self._why_empty())
+        table.set_empty_text(self._empty_text())
         table.replace(found)
         bar.show_count(len(found), len(self._devices))
 
-    def _why_empty(self) -> str:
+    def _empty_text(self) -> str:
         if self._devices:
             return "Nothing fits the filter; Esc clears it."
         if is_allowed(self.context.rights, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
             return "No device configurations yet. n makes the first one."
         return "No device configurations that you may see. Ask an administrator for USE or APPROVE on one."
 
-    # ---- one of them
+    # ---- detail
 
     @on(VirtualTable.RowHighlighted)
     def _highlighted(self) -> None:
-        """A held key moves on at once; the detail follows where it rests."""
+        """Show the detail once the cursor is idle: a held key must not wait for it."""
         row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
         if row is None or self.shown is None or self.shown.id != row.id:
             self.shown = row
-        if self._rest is not None:
-            self._rest.stop()
-        self._rest = self.set_timer(DETAIL_DELAY, self._show_detail)
+        if self._detail_timer is not None:
+            self._detail_timer.stop()
+        self._detail_timer = self.set_timer(DETAIL_DELAY, self._show_detail)
 
     @on(VirtualTable.RowActivated)
     def _open(self) -> None:
@@ -202,7 +204,7 @@ class DevicesScreen(BaseScreen):
 
     @property
     def latest_version(self) -> DeviceConfig | None:
-        """Of the configuration that is looked at."""
+        """The latest version of the current configuration."""
         row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
         return row
 
@@ -233,10 +235,10 @@ class DevicesScreen(BaseScreen):
             return
         super().action_back()
 
-    # ---- what is done
+    # ---- actions
 
     def show_busy(self, text: str) -> None:
-        """What goes on beside the screen; nothing takes it away. ``text`` may hold foreign text."""
+        """Show what is in progress, until it is replaced. ``text`` may hold foreign text."""
         line = self.query_one("#doing", Static)
         line.update(Content(escape_text(text)))
         line.set_class(bool(text), "-shown")
@@ -276,13 +278,13 @@ class DevicesScreen(BaseScreen):
         newest = self.latest_version if self.is_mounted else None
         match action:
             case "create":
-                return self._may(Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG))
+                return self._is_allowed(Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG))
             case "next_version":
-                return newest is not None and self._may(Action.UPDATE, device_resource(newest.id))
+                return newest is not None and self._is_allowed(Action.UPDATE, device_resource(newest.id))
             case "export":
-                return newest is not None and self._may(Action.EXPORT, device_resource(newest.id))
+                return newest is not None and self._is_allowed(Action.EXPORT, device_resource(newest.id))
             case "rotate":
-                return newest is not None and self._may(Action.UPDATE, resource_type_uri(ResourceType.KEY))
+                return newest is not None and self._is_allowed(Action.UPDATE, resource_type_uri(ResourceType.KEY))
             case "certificates" | "copy":
                 return newest is not None
             case "step":
@@ -294,15 +296,15 @@ class DevicesScreen(BaseScreen):
             return False
         return 1 <= self.shown.version + int(str(parameters[0])) <= newest.version or None
 
-    def _may(self, action: Action, resource: str) -> bool:
+    def _is_allowed(self, action: Action, resource: str) -> bool:
         return self.state.can_write and self.state.is_allowed(action, resource)
 
 
 async def _load_context(client: Client) -> DeviceContext:
-    """What this person may see beside the configurations."""
+    """Read what the user may see besides the configurations."""
     rights = (await client.workspace()).rights
     keys = access = None
-    # What is refused is audited: it is not asked for without the right.
+    # Rejected requests are audited: nothing is requested without permission.
     with contextlib.suppress(PermissionDeniedError):
         if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.KEY)):
             keys = await client.keys()

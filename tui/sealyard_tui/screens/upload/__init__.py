@@ -1,1 +1,1 @@
-"""The upload place: a package put together from files, and the watch folder."""
+"""The upload screen: a form for one task, and the watch folder."""

@@ -1,4 +1,4 @@
-"""Expected digests as people have them: the output of ``sha256sum``, of BSD's ``sha256``, or a digest alone."""
+"""Expected checksums in the formats of ``sha256sum`` and of BSD's ``sha256``, or a single digest."""
 
 from __future__ import annotations
 
@@ -15,23 +15,23 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 class Checksum(FrozenStruct, frozen=True, kw_only=True):
-    """``name`` as it was listed, perhaps with folders; empty for a digest alone. ``sha256`` in lower case hex."""
+    """``name`` as listed, perhaps with directories; empty for a single digest. ``sha256`` is lower case hex."""
 
     name: str
     sha256: str
 
     def matches_path(self, path: str) -> bool:
-        """Whether ``path`` ends in the listed name."""
+        """Return whether ``path`` ends with the listed name."""
         listed = PurePosixPath(self.name).parts
         return bool(listed) and PurePosixPath(path).parts[-len(listed) :] == listed
 
     def matches_name(self, path: str) -> bool:
-        """Whether only the last part of the name is the same."""
+        """Return whether the last part of the name is the same."""
         return bool(self.name) and PurePosixPath(self.name).name == PurePosixPath(path).name
 
 
 def parse_checksums(text: str) -> tuple[Checksum, ...] | None:
-    """None where a line is none of the kinds."""
+    """Parse a list of checksums; None if a line has another format."""
     found = [_checksum(line.strip()) for line in text.splitlines() if line.strip()]
     if not found or None in found:
         return None
@@ -39,7 +39,7 @@ def parse_checksums(text: str) -> tuple[Checksum, ...] | None:
 
 
 def find_checksum(path: str, checksums: tuple[Checksum, ...]) -> str:
-    """What the list says of a file: by its whole listed name, else by its last part. Empty where it says nothing."""
+    """Return the digest of a file, by its whole listed name, else by the last part; empty if it is not listed."""
     fitting = [each for each in checksums if each.matches_path(path)] or [
         each for each in checksums if each.matches_name(path)
     ]

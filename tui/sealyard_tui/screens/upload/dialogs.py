@@ -1,4 +1,4 @@
-"""The dialogs of the upload place: expected digests, and what folder is watched."""
+"""The dialogs of the upload screen: expected checksums, and the watch folder."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 
 class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
-    """Expected digests, typed or pasted. An empty answer takes the expectation of one file back."""
+    """Expected checksums, typed or pasted. An empty answer removes the expectation of one file."""
 
     heading = "Expected SHA-256"
 
@@ -36,17 +36,17 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
     ]
 
     drafts: ClassVar[dict[str, str]] = {}
-    """What was typed and not handed in, by path: nothing typed is lost."""
+    """Input that was typed and not submitted, by path."""
 
     def __init__(self, path: str, name: str, expected: str) -> None:
-        """``name`` must be safe; ``expected``: what holds so far."""
+        """``name`` must be safe; ``expected`` is the current expectation."""
         super().__init__()
         self._path = path
-        self._name = name
+        self._file_name = name
         self._expected = expected
 
     def compose_body(self) -> ComposeResult:
-        about = f"The digest that {self._name} must have, or the output of sha256sum for some or all files."
+        about = f"The digest that {self._file_name} must have, or the output of sha256sum for some or all files."
         yield Static(Content(about), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._path, self._expected), compact=True)
         yield Static("", classes="wrong", markup=False)
@@ -93,14 +93,14 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     ]
 
     drafts: ClassVar[dict[str, WatchFolderSettings]] = {}
-    """What was set and not handed in, by person."""
+    """Input that was not submitted, by identity."""
 
-    def __init__(self, plan: WatchFolderSettings, devices: list[DeviceConfig], who: str) -> None:
-        """``plan``: what is watched now; ``devices``: those the person may use; ``who``: the person."""
+    def __init__(self, settings: WatchFolderSettings, devices: list[DeviceConfig], who: str) -> None:
+        """``settings`` are the current ones; ``devices`` are the configurations that the user may use."""
         super().__init__(classes="watch")
-        self._was = plan
-        self._plan = self.drafts.pop(who, plan)
-        self._who = who
+        self._initial = settings
+        self._settings = self.drafts.pop(who, settings)
+        self._identity = who
         self._devices = devices
 
     def compose_body(self) -> ComposeResult:
@@ -108,7 +108,7 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         yield Static(Content(about), classes="dialog-text")
         with Horizontal(classes="row"):
             yield Static("Folder", classes="label")
-            yield PathInput(self._plan.folder, folders_only=True, placeholder="Tab completes", id="folder")
+            yield PathInput(self._settings.folder, folders_only=True, placeholder="Tab completes", id="folder")
         yield Static("", id="candidates", markup=False)
         with Horizontal(classes="row"):
             yield Static("Device", classes="label")
@@ -122,24 +122,24 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content("Watch (ctrl+s)"), id="yes", variant="primary", compact=True)
-            yield Button(Content("Turn off"), id="off", compact=True, disabled=not self._was.folder)
+            yield Button(Content("Turn off"), id="off", compact=True, disabled=not self._initial.folder)
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(PathInput))
-        if not self._plan.device and len(self._devices) == 1:
-            self._plan = msgspec.structs.replace(self._plan, device=self._devices[0].name)
+        if not self._settings.device and len(self._devices) == 1:
+            self._settings = msgspec.structs.replace(self._settings, device=self._devices[0].name)
         self._show()
 
     def _show(self) -> None:
-        plan = self._plan
+        settings = self._settings
         rules = {
             DropAction.PROPOSE: "offer: I am asked about each package",
             DropAction.SUBMIT: "submit: a task is made at once",
         }
-        polling = "by polling, for network folders" if plan.force_polling else "as the system tells of them"
-        self.query_one("#device", Button).label = Content(escape_text(plan.device) or "choose …")
-        self.query_one("#rule", Button).label = Content(rules[plan.on_drop])
+        polling = "by polling, for network folders" if settings.force_polling else "as the system tells of them"
+        self.query_one("#device", Button).label = Content(escape_text(settings.device) or "choose …")
+        self.query_one("#rule", Button).label = Content(rules[settings.on_drop])
         self.query_one("#polling", Button).label = Content(polling)
 
     @on(PathInput.Completed)
@@ -161,21 +161,21 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
             case "yes":
                 self.action_done()
             case "off":
-                self.dismiss(msgspec.structs.replace(self._was, folder=""))
+                self.dismiss(msgspec.structs.replace(self._initial, folder=""))
             case "device":
                 choices = [(each.name, format_device_choice(each)) for each in self._devices]
-                self.app.push_screen(PickDialog("Watch for", choices, self._plan.device), self._picked)
+                self.app.push_screen(PickDialog("Watch for", choices, self._settings.device), self._picked)
             case "rule":
-                rule = DropAction.SUBMIT if self._plan.on_drop is DropAction.PROPOSE else DropAction.PROPOSE
+                rule = DropAction.SUBMIT if self._settings.on_drop is DropAction.PROPOSE else DropAction.PROPOSE
                 self._change(on_drop=rule)
             case "polling":
-                self._change(force_polling=not self._plan.force_polling)
+                self._change(force_polling=not self._settings.force_polling)
             case _:
                 self.action_dismiss_dialog()
 
     def action_dismiss_dialog(self) -> None:
         folder = self.query_one(PathInput).value.strip()
-        self.drafts[self._who] = msgspec.structs.replace(self._plan, folder=folder)
+        self.drafts[self._identity] = msgspec.structs.replace(self._settings, folder=folder)
         self.dismiss(None)
 
     def _picked(self, name: str | None) -> None:
@@ -183,12 +183,12 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
             self._change(device=name)
 
     def _change(self, **changes: object) -> None:
-        self._plan = msgspec.structs.replace(self._plan, **changes)
+        self._settings = msgspec.structs.replace(self._settings, **changes)
         self._show()
 
     def action_done(self) -> None:
         folder = self.query_one(PathInput).value.strip()
-        if not folder or not self._plan.device:
+        if not folder or not self._settings.device:
             self.query_one(".wrong", Static).update(Content("✗ A folder and a device configuration are needed."))
             return
-        self.dismiss(msgspec.structs.replace(self._plan, folder=str(resolve_path(folder, Path.cwd()))))
+        self.dismiss(msgspec.structs.replace(self._settings, folder=str(resolve_path(folder, Path.cwd()))))

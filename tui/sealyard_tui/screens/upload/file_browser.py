@@ -1,4 +1,4 @@
-"""Choosing files in a list: one folder at a time, read off the loop, with sizes and dates."""
+"""The file browser: one directory at a time, read in a thread, with sizes and dates."""
 
 from __future__ import annotations
 
@@ -32,24 +32,26 @@ from sealyard_tui.widgets.path_parsing import parse_paths
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 UP = ".."
-"""Key of the row that leads to the folder above."""
+"""Key of the row of the parent directory."""
 
 
 class Selection(FrozenStruct, frozen=True, kw_only=True):
-    """What was chosen, in the order of choosing."""
+    """The chosen files, in the order of choosing."""
 
     paths: tuple[Path, ...]
     metadata: bool = False
 
 
 class FileOrder(StrEnum):
+    """Order of the files in a directory."""
+
     NAME = "name"
     NEWEST = "newest"
     LARGEST = "largest"
 
 
 class FileRow(FrozenStruct, frozen=True, kw_only=True):
-    """``size`` in bytes, ``modified`` as a Unix time; both 0 where they cannot be read. ``odd``: a pipe, a device."""
+    """``size`` in bytes, ``modified`` as Unix time; both 0 if unreadable. ``special``: a pipe or a device."""
 
     name: str
     is_folder: bool
@@ -60,6 +62,8 @@ class FileRow(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _LastFolder(FrozenStruct, frozen=True, kw_only=True):
+    """The stored directory."""
+
     folder: str = ""
 
 
@@ -71,7 +75,7 @@ COLUMNS = (
 
 
 class FileBrowser(ScreenDialog[Selection | None]):
-    """Files as firmware by Enter, as metadata by m. It begins in the folder that was chosen from last."""
+    """Chooses firmware by Enter and metadata by m. Starts in the directory that was used last."""
 
     heading = "Choose files"
     CSS_PATH = "file_browser.tcss"
@@ -90,7 +94,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
     ]
 
     def __init__(self, folder: Path | None = None) -> None:
-        """``folder``: where to begin; by default where files were last chosen."""
+        """``folder``: where to start, by default the directory that was used last."""
         super().__init__(classes="wide browser")
         self._folder = folder
         self._rows: list[FileRow] = []
@@ -117,16 +121,15 @@ class FileBrowser(ScreenDialog[Selection | None]):
 
     # ---- reading
 
-    def _go(self, folder: Path | None, come_from: str = "") -> None:
-        """None: the last one."""
-        reading = self._read(folder, come_from)
-        self.run_worker(self.app.guard(reading), group="read", exclusive=True, exit_on_error=False)
+    def _go(self, folder: Path | None, select: str = "") -> None:
+        """Open a directory, None is the last one, and select the row named ``select``."""
+        self.run_worker(self.app.guard(self._read(folder, select)), group="read", exclusive=True, exit_on_error=False)
 
-    async def _read(self, folder: Path | None, come_from: str) -> None:
+    async def _read(self, folder: Path | None, select: str) -> None:
         if folder is None:
             folder = await run_cancellable(lambda _: _last_folder())
         try:
-            rows = await run_cancellable(lambda go_on: _rows(folder, go_on))
+            rows = await run_cancellable(lambda check_cancelled: _rows(folder, check_cancelled))
             self._unread = ""
         except OSError as error:
             rows = []
@@ -138,16 +141,16 @@ class FileBrowser(ScreenDialog[Selection | None]):
         path = self.query_one("#path", PathInput)
         path.base = folder
         if not path.has_focus:
-            # Somebody may be typing there already.
+            # The user may be typing there already.
             path.value = _to_input_text(folder)
-        await self._arrange(come_from)
+        await self._arrange(select)
 
     async def _arrange(self, cursor: str = "") -> None:
-        """What is shown of what was read: sorted off the loop, for a folder may be big."""
+        """Sort and filter the rows in a thread: a directory may be large."""
         rows, order, hidden = self._rows, self._order, self._hidden
-        sought = self.query_one(FilterBar).text.casefold()
+        search = self.query_one(FilterBar).text.casefold()
         top = [] if self._folder is None or self._folder.parent == self._folder else [_UP_ROW]
-        shown = await run_cancellable(lambda _: _sorted_rows(rows, order, hidden=hidden, sought=sought))
+        shown = await run_cancellable(lambda _: _sorted_rows(rows, order, hidden=hidden, search=search))
         self._table.set_empty_text(self._unread or "Nothing here.")
         self._table.replace([*top, *shown])
         if not (cursor and self._table.move_cursor_to(cursor)) and shown and self._table.cursor_key == UP:
@@ -156,7 +159,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         self._update_summary()
 
     def _update_summary(self) -> None:
-        marked = [each for each in self._table.marked_rows if not each.is_folder]
+        marked = self._marked
         if self._unread:
             words = self._unread
         elif marked:
@@ -203,7 +206,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
 
     def action_up(self) -> None:
         if self._folder is not None:
-            self._go(self._folder.parent, come_from=self._folder.name)
+            self._go(self._folder.parent, select=self._folder.name)
 
     def action_home(self) -> None:
         self._go(Path.home())
@@ -232,7 +235,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         self.set_focus(path)
 
     def action_dismiss_dialog(self) -> None:
-        """One level: the path line, marks, the filter, then the dialog."""
+        """Leave the path input, else clear marks, else the filter, else close the dialog."""
         if self.query_one("#path").has_focus:
             self.set_focus(self._table)
         elif self._table.clear_marks() or self.query_one(FilterBar).clear():
@@ -280,7 +283,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
             self._go(found.folder)
         elif found.paths:
             self.set_focus(self._table)
-            self._go(found.paths[0].parent, come_from=found.paths[0].name)
+            self._go(found.paths[0].parent, select=found.paths[0].name)
         else:
             self.query_one("#below", Static).update(Content.styled(f"✗ not there: {escape_text(text)}", "$error"))
 
@@ -299,18 +302,18 @@ def _cells(row: FileRow) -> tuple[Content | str, ...]:
     return Content.assemble(name, Content.styled(mark, "$text-muted")), format_size(row.size), changed
 
 
-def _rows(folder: Path, go_on: CheckCancelled) -> list[FileRow]:
-    """Raises ``OSError``."""
+def _rows(folder: Path, check_cancelled: CheckCancelled) -> list[FileRow]:
+    """Read a directory. Raises ``OSError``."""
     with os.scandir(folder) as entries:
-        return [_row(each, go_on) for each in entries]
+        return [_row(each, check_cancelled) for each in entries]
 
 
-def _row(entry: os.DirEntry[str], go_on: CheckCancelled) -> FileRow:
-    go_on(0)
+def _row(entry: os.DirEntry[str], check_cancelled: CheckCancelled) -> FileRow:
+    check_cancelled(0)
     link = entry.is_symlink()
     try:
         found = entry.stat()
-    except OSError:  # a link to nothing, or gone at this moment
+    except OSError:  # a dangling link, or just deleted
         return FileRow(name=entry.name, is_folder=False, is_link=link, special=True)
     return FileRow(
         name=entry.name,
@@ -322,9 +325,9 @@ def _row(entry: os.DirEntry[str], go_on: CheckCancelled) -> FileRow:
     )
 
 
-def _sorted_rows(rows: list[FileRow], order: FileOrder, *, hidden: bool, sought: str) -> list[FileRow]:
-    """Folders first."""
-    shown = [each for each in rows if (hidden or not each.name.startswith(".")) and sought in each.name.casefold()]
+def _sorted_rows(rows: list[FileRow], order: FileOrder, *, hidden: bool, search: str) -> list[FileRow]:
+    """Return the sorted rows, directories first."""
+    shown = [each for each in rows if (hidden or not each.name.startswith(".")) and search in each.name.casefold()]
     shown.sort(key=lambda each: each.name.casefold())
     if order is FileOrder.NEWEST:
         shown.sort(key=lambda each: each.modified, reverse=True)
@@ -334,7 +337,7 @@ def _sorted_rows(rows: list[FileRow], order: FileOrder, *, hidden: bool, sought:
 
 
 def _to_input_text(folder: Path) -> str:
-    """With a slash at the end, so that typing goes on; as it is shown where it could not be typed."""
+    """Return the directory with a trailing slash, ready for typing; escaped if it could not be typed."""
     return format_path(folder).rstrip("/") + "/"
 
 
@@ -343,7 +346,7 @@ def _memory() -> StateFile[_LastFolder]:
 
 
 def _last_folder() -> Path:
-    """Where files were last chosen, if that is still there; else where the application was started."""
+    """Return the directory that was used last, if it exists; else the working directory."""
     with suppress(StorageError, ValueError):
         if (last := _memory().read().folder) and Path(last).is_dir():
             return Path(last)
@@ -351,7 +354,7 @@ def _last_folder() -> Path:
 
 
 def _remember(folder: Path) -> None:
-    """Forgetting is no fault: the next time begins elsewhere."""
+    """Save the directory. Failures are ignored: the next start uses another one."""
     try:
         written = str(folder).encode().decode()
     except UnicodeEncodeError:

@@ -1,4 +1,4 @@
-"""The files of the form, with the keys that act on them."""
+"""The files of the form, and the keys that act on them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 class FilesPane(Vertical):
-    """Firmware in its order, then metadata, and two lines on the file under the cursor."""
+    """Firmware in its order, then metadata, and two lines about the current file."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x,delete", "remove", "Remove", id="upload.remove", tooltip="Take it out of the form"),
@@ -43,19 +43,21 @@ class FilesPane(Vertical):
     ]
 
     class Remove(Message):
+        """Files should be removed from the form."""
+
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys
 
     class Again(Message):
-        """These are to be handed in anew."""
+        """Files should be uploaded again."""
 
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys
 
     class Changed(Message):
-        """Order, parts or expected digests are others now."""
+        """Order, roles or expected checksums have changed."""
 
     def __init__(self) -> None:
         super().__init__(id="files-pane", classes="pane")
@@ -78,7 +80,7 @@ class FilesPane(Vertical):
         return self.query_one("#files", VirtualTable)
 
     @property
-    def _place(self) -> BaseScreen:
+    def _base_screen(self) -> BaseScreen:
         return cast(BaseScreen, self.screen)
 
     def show(self, form: UploadForm) -> None:
@@ -108,8 +110,10 @@ class FilesPane(Vertical):
             self.post_message(self.Changed())
 
     def action_toggle_metadata(self) -> None:
-        for each in self.table.selected_rows:
-            self._form.change(each.key, part=FileRole.METADATA if each.part is FileRole.FIRMWARE else FileRole.FIRMWARE)
+        for entry in self.table.selected_rows:
+            self._form.change(
+                entry.key, part=FileRole.METADATA if entry.part is FileRole.FIRMWARE else FileRole.FIRMWARE
+            )
         self.post_message(self.Changed())
 
     def action_retry(self) -> None:
@@ -119,7 +123,7 @@ class FilesPane(Vertical):
         entry = self.table.cursor_row
         if entry is not None and entry.file is not None:
             self.app.copy_to_clipboard(entry.file.sha256)
-            self._place.flash(f"SHA-256 of {entry.name} copied")
+            self._base_screen.flash(f"SHA-256 of {entry.name} copied")
 
     def action_expect(self) -> None:
         entry = self.table.cursor_row
@@ -136,7 +140,7 @@ class FilesPane(Vertical):
         self.app.push_screen(ExpectedChecksumDialog(str(entry.path), entry.name, entry.expected), answered)
 
     def set_expected_checksum(self, checksums: tuple[Checksum, ...], entry: FormFile | None = None) -> None:
-        """``entry``: the file that a digest without a name is of, else the one under the cursor."""
+        """Set expected checksums. A digest without a name is that of ``entry``, by default of the current file."""
         entry = entry or self.table.cursor_row
         of = {each.key: sha256 for each in self._form.entries if (sha256 := find_checksum(str(each.path), checksums))}
         if entry is not None and len(checksums) == 1 and not checksums[0].name:
@@ -144,7 +148,7 @@ class FilesPane(Vertical):
         for key, sha256 in of.items():
             self._expect_of(key, sha256)
         self.post_message(self.Changed())
-        self._place.flash(f"Expected SHA-256 set for {len(of)} file(s)", warning=not of)
+        self._base_screen.flash(f"Expected SHA-256 set for {len(of)} file(s)", warning=not of)
 
     def _expect_of(self, key: str, sha256: str) -> None:
         changed = self._form.change(key, expected=sha256)

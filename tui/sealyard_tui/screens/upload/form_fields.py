@@ -1,4 +1,4 @@
-"""The fields of the form: kind, configuration, names, and the line for paths with what there is to say of it."""
+"""The fields of the form: kind, configuration, names, and the input for paths."""
 
 from __future__ import annotations
 
@@ -26,27 +26,27 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class UploadFormFields(Vertical):
-    """What is typed goes into the form at once."""
+    """Changes the form as the user types."""
 
     class Typed(Message):
-        """A field of the form is another now."""
+        """A field has changed."""
 
     class Paths(Message):
-        """Files are to go into the form."""
+        """Files should be added to the form."""
 
         def __init__(self, paths: tuple[Path, ...]) -> None:
             super().__init__()
             self.paths = paths
 
     class Folder(Message):
-        """A folder was named: what is in it is to be chosen from."""
+        """A directory was named: files should be chosen from it."""
 
         def __init__(self, folder: Path) -> None:
             super().__init__()
             self.folder = folder
 
     class Checksums(Message):
-        """Expected digests were pasted."""
+        """Expected checksums were pasted."""
 
         def __init__(self, checksums: tuple[Checksum, ...]) -> None:
             super().__init__()
@@ -83,7 +83,7 @@ class UploadFormFields(Vertical):
         return self.query_one("#line", PathInput)
 
     def populate(self, form: UploadForm) -> None:
-        """What was typed into ``form``, which is the one from now on."""
+        """Show the values of ``form``, and use it from now on."""
         self._form = form
         with self.prevent(Input.Changed):
             self.query_one("#name", Input).value = form.name
@@ -91,25 +91,25 @@ class UploadFormFields(Vertical):
             self.path_text.value = form.path_text
         self.hint("")
 
-    def show(self, device: DeviceConfig | None, terms: Content, *, asks_what_is_signed: bool) -> None:
+    def show(self, device: DeviceConfig | None, terms: Content, *, needs_signing_input: bool) -> None:
         form = self._form
         self.query_one("#kind", Button).label = Content(KINDS[form.kind])
         self.query_one("#device", Button).label = device_label(device)
         signs = self.query_one("#signs", Button)
-        signs.display = asks_what_is_signed
+        signs.display = needs_signing_input
         signs.label = Content("signs the file's SHA-256" if form.hash_file else "the file is the SHA-256")
         self.query_one("#terms", Static).update(terms)
         self.query_one("#name", Input).placeholder = form.suggested_name or "suggested from the files"
 
     def hint(self, text: str, *, wrong: bool = False) -> None:
-        """Under the line for paths. ``text`` must be safe."""
+        """Show a hint below the path input. ``text`` must be safe."""
         hint = self.query_one("#hint", Static)
         hint.update(Content(text))
         hint.set_class(bool(text), "-shown")
         hint.set_class(wrong, "-wrong")
 
     def set_texts(self, text: str, *, typed: bool = False) -> None:
-        """Paths, or a list of digests. ``typed``: it stands in the line, and stays there where nothing is found."""
+        """Add paths, or a list of checksums. ``typed``: the text is in the input, and stays if nothing is found."""
         checksums = parse_checksums(text)
         if checksums is not None:
             self._set_line("")

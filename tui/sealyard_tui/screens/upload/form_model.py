@@ -1,4 +1,4 @@
-"""What one person has put into the form: files with how far they are, and the fields. Knows no screen and no client."""
+"""The content of one upload form: files with the state of their uploads, and fields. No screen, no client."""
 
 from __future__ import annotations
 
@@ -17,29 +17,29 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, TaskKind
 
 MAX_NAME_LENGTH = 200
-"""Characters of a task's name that the engine takes."""
+"""Maximum length of a task's name."""
 
 Request = PackageRequest | EncryptionRequest | SigningRequest
 
 
 class FileRole(StrEnum):
-    """What a file is in the package."""
+    """The role of a file in the package."""
 
     FIRMWARE = "firmware"
     METADATA = "metadata"
 
 
 class FileFingerprint(FrozenStruct, frozen=True, kw_only=True):
-    """By which a change on the disk is seen; ``modified`` in nanoseconds."""
+    """Identifies a version of a file on disk; ``modified`` in nanoseconds."""
 
     size: int
     modified: int
 
 
 class FormFile(FrozenStruct, frozen=True, kw_only=True):
-    """One file of the form. ``size`` (bytes) is a first look's until ``file`` is there, which is what was handed in.
+    """One file of the form. ``size`` is that on disk until ``file``, the uploaded one, is known.
 
-    ``expected``: SHA-256 in lower case hex, or empty. ``stamp``: of the file when it was handed in.
+    ``expected`` is a SHA-256 in lower case hex, or empty. ``stamp`` is the fingerprint at the time of the upload.
     """
 
     key: str
@@ -54,12 +54,12 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """Safe text."""
+        """Name of the file, as safe text."""
         return escape_text(self.path.name)
 
     @property
     def problem(self) -> SealyardError | None:
-        """Why the file cannot go into a task as it is."""
+        """Why the file cannot be part of a task."""
         if self.error is None and self.file is not None and self.expected not in ("", self.file.sha256):
             return InvalidInputError(
                 f"{self.name} has another SHA-256 than expected.", "Take the right file, or digest."
@@ -72,7 +72,7 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
-    """What of a form went with a task."""
+    """The parts of a form that became a task."""
 
     keys: tuple[str, ...]
     name: str
@@ -81,7 +81,7 @@ class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UploadForm:
-    """One person's. ``device`` is a configuration's id; ``line`` what stands in the line for paths."""
+    """The form of one identity. ``device`` is the id of a configuration; ``path_text`` the text of the path input."""
 
     def __init__(self) -> None:
         self.kind = TaskKind.PACKAGING
@@ -90,9 +90,9 @@ class UploadForm:
         self.content_type = ""
         self.path_text = ""
         self.hash_file = True
-        """Where the algorithm signs digests: the file is hashed, or holds the finished digest."""
+        """If the algorithm signs digests: hash the file, or use it as the digest."""
         self.taken: list[PackageProposal] = []
-        """Offers of the watch folder that were taken into the form."""
+        """Proposals of the watch folder that were loaded into the form."""
         self.sending = False
         self._entries: dict[str, FormFile] = {}
         self._keys = count(1)
@@ -103,7 +103,7 @@ class UploadForm:
 
     @property
     def entries(self) -> list[FormFile]:
-        """Firmware in its order, then metadata in its order."""
+        """All files: firmware in its order, then metadata in its order."""
         every = list(self._entries.values())
         return [each for part in FileRole for each in every if each.part is part]
 
@@ -114,7 +114,7 @@ class UploadForm:
         return self._entries.get(key)
 
     def add(self, path: Path, part: FileRole, expected: str = "") -> FormFile | None:
-        """None where the file is in the form already."""
+        """Add a file; None if it is in the form."""
         if any(each.path == path for each in self._entries.values()):
             return None
         entry = FormFile(key=str(next(self._keys)), path=path, part=part, expected=expected)
@@ -122,7 +122,7 @@ class UploadForm:
         return entry
 
     def change(self, key: str, **changes: object) -> FormFile | None:
-        """The changed entry; None where it was removed meanwhile."""
+        """Change a file. Returns it, or None if it was removed."""
         before = self._entries.get(key)
         if before is None:
             return None
@@ -134,7 +134,7 @@ class UploadForm:
             self._entries.pop(key, None)
 
     def move(self, key: str, by: int) -> bool:
-        """Within its part; False at the ends."""
+        """Move a file within its role. Returns False at the ends."""
         entry = self._entries[key]
         same = [each.key for each in self.of(entry.part)]
         there = same.index(key) + by
@@ -148,7 +148,7 @@ class UploadForm:
 
     @property
     def total(self) -> int:
-        """Bytes of all files."""
+        """Size of all files in bytes."""
         return sum(each.size for each in self._entries.values())
 
     @property
@@ -156,7 +156,7 @@ class UploadForm:
         return not (self._entries or self.name or self.content_type or self.path_text)
 
     def empty(self) -> None:
-        """What goes with a task; kind and configuration stay for the next one."""
+        """Remove what becomes part of a task; kind and configuration are kept for the next one."""
         self._entries.clear()
         self.taken.clear()
         self.name = self.content_type = self.path_text = ""
@@ -168,7 +168,7 @@ class UploadForm:
         )
 
     def clear_submitted(self, sent: SubmittedSnapshot) -> None:
-        """What went with a task goes; what was put in while it was made stays."""
+        """Remove what became part of a task, but not what was added meanwhile."""
         self.remove(list(sent.keys))
         self.taken = [each for each in self.taken if each not in sent.taken]
         self.name = "" if self.name == sent.name else self.name
@@ -179,11 +179,11 @@ class UploadForm:
 
     @property
     def suggested_name(self) -> str:
-        """What the task is called where nothing is typed. Safe text."""
+        """The name of the task if none is typed, as safe text."""
         return ", ".join(each.name for each in self.of(FileRole.FIRMWARE))[:MAX_NAME_LENGTH]
 
     def blocked_reason(self) -> str:
-        """Why there can be no task yet; empty where there can. Safe text."""
+        """Return why no task can be created, as safe text; empty if it can."""
         firmware, metadata = self.of(FileRole.FIRMWARE), self.of(FileRole.METADATA)
         if not firmware:
             return "add a firmware file" if self.kind is TaskKind.PACKAGING else "add a file"
@@ -200,7 +200,7 @@ class UploadForm:
         return ""
 
     def request(self, message: bytes = b"") -> Request:
-        """Under the same client token as long as it asks for the same. ``message``: for signing."""
+        """Build the request. The client token stays the same until the content changes. ``message``: for signing."""
         bare = self._bare_request(message)
         if bare != self._asked:
             self._asked, self._token = bare, uuid.uuid4().hex

@@ -1,4 +1,4 @@
-"""How the form is shown: its files, what the configuration means, and what the task would be."""
+"""Texts of the upload screen: files, terms of the configuration, and the summary of the task."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ MAX_WARNINGS = 2
 
 
 def entry_cells(entry: FormFile, number: int) -> tuple[Content | str, ...]:
-    """``number``: the file's place in its part, from 1."""
+    """Render a file; ``number`` is its position within its role, from 1."""
     return f"{entry.part} {number}", entry.name, format_size(entry.size) if entry.size else "", _state(entry)
 
 
@@ -38,12 +38,12 @@ def _state(entry: FormFile) -> Content:
 
 
 def _without_name(message: str, name: str) -> str:
-    """The name stands beside it already."""
+    """Remove the name from a message that is shown beside it."""
     return escape_text(message).removeprefix(f"{name} ").rstrip(".")
 
 
 def entry_detail(entry: FormFile | None) -> Content:
-    """Two lines on the file under the cursor."""
+    """Return two lines about the current file."""
     if entry is None:
         return Content("")
     if (problem := entry.problem) is not None:
@@ -61,13 +61,13 @@ def device_label(device: DeviceConfig | None) -> Content:
 
 
 def format_terms(device: DeviceConfig) -> Content:
-    """One line: what it is made with, and under which terms."""
+    """Return algorithms and terms of a configuration in one line."""
     algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
     return Content.styled(f"{algorithms} · {escape_text(device.format)} · {_quorum(device)}", "$text-muted")
 
 
 def format_device_choice(device: DeviceConfig) -> Content:
-    """For the picker: some lines, with keys and warnings."""
+    """Return a configuration for the picker, with keys and warnings."""
     times = f"link {short_duration(device.link_ttl_seconds)}, kept {short_duration(device.retention_seconds)}"
     terms = f" v{device.version} · {escape_text(device.format)} · {_quorum(device)} · {times}"
     keys = [
@@ -93,7 +93,7 @@ def format_totals(form: UploadForm) -> str:
 
 
 def summary(form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], changed: list[FormFile]) -> str:
-    """What is asked for, before it is. Foreign text in it is made harmless by the dialog."""
+    """Return the question before a task is created. It may hold foreign text."""
     kind = KINDS[form.kind]
     lines = [
         f"{kind.capitalize()} for {device.name} v{device.version}"
@@ -119,16 +119,16 @@ def _summary_line(entry: FormFile, number: int) -> str:
     return f"{number}. {escape_text(entry.path.name, 34)}  {entry.part}, {format_size(entry.size)}, {digest}…"
 
 
-def format_watch_state(desk: WatchFolderManager) -> Content:
-    """What stands in the title line."""
-    folder, device = escape_text(desk.settings.folder, 40), escape_text(desk.settings.device, 24)
-    if desk.state is WatchState.WATCHING:
+def format_watch_state(manager: WatchFolderManager) -> Content:
+    """Return the state of the watch folder for the title line."""
+    folder, device = escape_text(manager.settings.folder, 40), escape_text(manager.settings.device, 24)
+    if manager.state is WatchState.WATCHING:
         return Content.assemble(
-            Content.styled("● ", "$success"), f"watching {folder} for {device} ({desk.settings.on_drop})"
+            Content.styled("● ", "$success"), f"watching {folder} for {device} ({manager.settings.on_drop})"
         )
-    if desk.state is WatchState.FAILED and desk.error is not None:
-        return Content.styled(f"✗ watch failed: {escape_text(desk.error.message)} (w)", "$error")
-    reason = f": {escape_text(desk.error.message)}" if desk.error is not None else " (w)"
+    if manager.state is WatchState.FAILED and manager.error is not None:
+        return Content.styled(f"✗ watch failed: {escape_text(manager.error.message)} (w)", "$error")
+    reason = f": {escape_text(manager.error.message)}" if manager.error is not None else " (w)"
     return Content.styled(f"○ watch folder off{reason}", "$text-muted")
 
 
@@ -151,7 +151,7 @@ def _dropped_words(dropped: DropStatus, *, in_form: bool) -> Content:
 
 
 def dropped_reason(dropped: DropStatus) -> str:
-    """Why it is no offer, at length. Foreign text: made harmless by who shows it."""
+    """Return in full why an entry is not a proposal. It may hold foreign text."""
     if isinstance(dropped.event, DropRejected | DropDeferred):
         error = dropped.event.error
         return f"{error.message}\n{app_hint(error)}"

@@ -1,4 +1,4 @@
-"""What the container format says of the files in the form, before anything is asked for."""
+"""Warnings and errors of the container format for the files of the form."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sealyard_tui.session.hints import error_text
 
 
 class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
-    """All that the answer hangs on; ``firmware`` and ``metadata``: names and sizes in bytes."""
+    """Everything that the result depends on; ``firmware`` and ``metadata`` are names and sizes."""
 
     kind: TaskKind
     device: DeviceConfig
@@ -31,12 +31,12 @@ class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
 
 
 class FormatNotes(Static):
-    """Hidden while there is nothing to say. Asks anew only when what the answer hangs on is another."""
+    """Hidden without warnings. Checks again only if the input has changed."""
 
     app = getters.app(BaseApp)
 
     class Judged(Message):
-        """``warnings`` and ``refusal`` are others now."""
+        """``warnings`` and ``refusal`` have changed."""
 
     def __init__(self) -> None:
         super().__init__(id="notes", markup=False)
@@ -45,19 +45,19 @@ class FormatNotes(Static):
         self._asked: _CheckInput | None = None
 
     def update_for(self, form: UploadForm, device: DeviceConfig | None) -> None:
-        question = _check_input(form, device) if device is not None else None
-        if question == self._asked:
+        check_input = _check_input(form, device) if device is not None else None
+        if check_input == self._asked:
             return
-        self._asked = question
-        asking = self.app.guard(self._run_check(question))
+        self._asked = check_input
+        asking = self.app.guard(self._run_check(check_input))
         self.run_worker(asking, group="judge", exclusive=True, exit_on_error=False)
 
-    async def _run_check(self, question: _CheckInput | None) -> None:
-        """Off the loop: the first time, the formats are loaded."""
+    async def _run_check(self, check_input: _CheckInput | None) -> None:
+        """Check in a thread: container formats are imported by the first check."""
         self.warnings, self.refusal = (), None
         try:
-            if question is not None:
-                self.warnings = await asyncio.to_thread(_check, question)
+            if check_input is not None:
+                self.warnings = await asyncio.to_thread(_check, check_input)
         except SealyardError as error:
             self.refusal = error
         self._show()
@@ -76,7 +76,7 @@ class FormatNotes(Static):
 
 
 def _check_input(form: UploadForm, device: DeviceConfig) -> _CheckInput | None:
-    """None while no file's size is known."""
+    """Return the input of a check; None until the size of a file is known."""
 
     def sizes(part: FileRole) -> tuple[tuple[str, int], ...]:
         return tuple((each.path.name, each.size) for each in form.of(part) if each.size)
@@ -89,11 +89,11 @@ def _check_input(form: UploadForm, device: DeviceConfig) -> _CheckInput | None:
     )
 
 
-def _check(question: _CheckInput) -> tuple[str, ...]:
-    if question.kind is TaskKind.PACKAGING:
-        return check_package(question.device, question.firmware, question.metadata)
-    algorithm = question.device.signing.algorithm
-    if question.kind is TaskKind.SIGNING and not (signs_digest(algorithm) and question.hash_file):
-        _, size = question.firmware[0]
+def _check(check_input: _CheckInput) -> tuple[str, ...]:
+    if check_input.kind is TaskKind.PACKAGING:
+        return check_package(check_input.device, check_input.firmware, check_input.metadata)
+    algorithm = check_input.device.signing.algorithm
+    if check_input.kind is TaskKind.SIGNING and not (signs_digest(algorithm) and check_input.hash_file):
+        _, size = check_input.firmware[0]
         check_message(algorithm, size)
     return ()

@@ -1,4 +1,4 @@
-"""A line for paths: Tab completes, and what is pasted or dropped onto it may be several."""
+"""An input for paths: Tab completes, and pasted text may name several files."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class PathInput(SafeInput):
-    """Tab goes on to the next field where there is nothing to complete."""
+    """Tab moves to the next field if there is nothing to complete."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete", "Complete", show=False, id="path.complete"),
     ]
 
     class Completed(Message):
-        """What Tab found; ``completion.candidates`` are to be shown."""
+        """The result of a completion; ``completion.candidates`` should be shown."""
 
         def __init__(self, control: PathInput, completion: Completion) -> None:
             super().__init__()
@@ -34,7 +34,7 @@ class PathInput(SafeInput):
             return self.input
 
     class Pasted(Message):
-        """More than one line's worth: it was not put into the line."""
+        """Text was pasted that does not fit into the input."""
 
         def __init__(self, control: PathInput, text: str) -> None:
             super().__init__()
@@ -54,7 +54,7 @@ class PathInput(SafeInput):
         placeholder: str = "",
         id: str | None = None,  # noqa: A002 - Textual's name
     ) -> None:
-        """``base``: where relative paths begin, by default where the application was started."""
+        """``base``: where relative paths start, by default the working directory."""
         super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
         self.base = base or Path.cwd()
         self._folders_only = folders_only
@@ -77,7 +77,7 @@ class PathInput(SafeInput):
         self.post_message(self.Completed(self, completion))
 
     def on_paste(self, event: events.Paste) -> None:
-        """One word is typed text; all else is told of, so that nothing unprintable gets onto the screen."""
+        """Insert a single word; post everything else as a message, so that nothing unprintable is shown."""
         event.stop()
         event.prevent_default()
         text = event.text.strip()

@@ -1,4 +1,4 @@
-"""The upload place: a form for one task, and what the watch folder offers."""
+"""The upload screen: a form for one task, and the proposals of the watch folder."""
 
 from __future__ import annotations
 
@@ -32,12 +32,13 @@ from sealyard_tui.screens.upload.format_notes import FormatNotes
 from sealyard_tui.screens.upload.watch_pane import WatchFolderPane
 from sealyard_tui.session.messages import EngineState, EngineUpdate
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.session.watch_folder import WatchFolderManager
 
 EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "name", "clear", "watch"}
 
 
 class UploadScreen(BaseScreen):
+    """Composes the form, its files, notes on their format, and the watch folder."""
+
     NAME = "upload"
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#files"
@@ -74,10 +75,10 @@ class UploadScreen(BaseScreen):
         )
         self._device_choice = DeviceChoice(self)
         self._last_task_id = ""
-        self._due = False
-        self._acting: object = None
+        self._show_pending = False
+        self._last_actions: object = None
 
-    # ---- the frame
+    # ---- layout
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(classes="row"):
@@ -86,7 +87,7 @@ class UploadScreen(BaseScreen):
         yield UploadFormFields()
         yield FilesPane()
         yield FormatNotes()
-        yield WatchFolderPane(lambda offer: offer in self.form.taken)
+        yield WatchFolderPane(lambda proposal: proposal in self.form.taken)
         with Horizontal(id="end"):
             yield Button(Content("Submit (ctrl+s)"), id="submit", variant="primary", compact=True)
             yield Static("", id="ready", markup=False)
@@ -94,7 +95,7 @@ class UploadScreen(BaseScreen):
     def on_mount(self) -> None:
         self._actions.switch_identity(self.state.identity)
         self.app.watch_folder_changed.subscribe(self, lambda _: self._show_soon())
-        self.app.state_changed.subscribe(self, self._rights_changed)
+        self.app.state_changed.subscribe(self, self._on_permissions_changed)
         self._fill()
 
     async def on_unmount(self) -> None:
@@ -107,15 +108,15 @@ class UploadScreen(BaseScreen):
         self._actions.retry_failed()
         self._show()
 
-    async def apply_update(self, news: EngineUpdate) -> None:
-        if news.missed_events or news.resources:
+    async def apply_update(self, update: EngineUpdate) -> None:
+        if update.missed_events or update.resources:
             await self.load()
 
     def tick(self, now: object) -> None:  # noqa: ARG002 - ages are counted from the application's own clock
         self.query_one("#drops").refresh()
 
     def reset(self) -> None:
-        """The form stays that person's; the next one has another."""
+        """Switch to the form of the new identity; the others are kept."""
         self._actions.switch_identity(self.state.identity)
         self._device_choice.reset()
         self._last_task_id = ""
@@ -142,18 +143,14 @@ class UploadScreen(BaseScreen):
     def _notes(self) -> FormatNotes:
         return self.query_one(FormatNotes)
 
-    @property
-    def _watch_folder(self) -> WatchFolderManager:
-        return self.app.watch_folder
-
-    def _rights_changed(self, _: SessionState) -> None:
+    def _on_permissions_changed(self, _: SessionState) -> None:
         self._device_choice.preselect_single(self.form)
         self._show_soon()
 
-    # ---- showing
+    # ---- content
 
     def _fill(self) -> None:
-        """All anew, from the form."""
+        """Show the form from scratch."""
         self._fields.populate(self.form)
         self._show()
 
@@ -162,28 +159,28 @@ class UploadScreen(BaseScreen):
             self._show_soon()
 
     def _show_soon(self) -> None:
-        """Once for all that changes within a moment."""
-        if not self._due and self.is_attached:
-            self._due = True
+        """Show the form once for all changes within a moment."""
+        if not self._show_pending and self.is_attached:
+            self._show_pending = True
             self.call_later(self._show)
 
     def _show(self) -> None:
-        self._due = False
+        self._show_pending = False
         form, device = self.form, self._device
         self._files.show(form)
         self.query_one(WatchFolderPane).show()
         self._notes.update_for(form, device)
-        self.query_one("#watch", Static).update(format_watch_state(self._watch_folder))
+        self.query_one("#watch", Static).update(format_watch_state(self.app.watch_folder))
         choice = self._device_choice
-        self._fields.show(device, choice.terms(form), asks_what_is_signed=choice.needs_signing_input(form))
+        self._fields.show(device, choice.terms(form), needs_signing_input=choice.needs_signing_input(form))
         self._show_ready()
-        self._renew_keys()
+        self._update_bindings()
 
-    def _renew_keys(self) -> None:
-        """Only when other keys may act: to build the foot of the screen anew is dear, and progress comes often."""
-        acting = (bool(self.form.entries), self._device_choice.needs_signing_input(self.form), self._last_task_id)
-        if acting != self._acting:
-            self._acting = acting
+    def _update_bindings(self) -> None:
+        """Redraw the key hints only if other actions are available: it is expensive, and progress comes often."""
+        actions = (bool(self.form.entries), self._device_choice.needs_signing_input(self.form), self._last_task_id)
+        if actions != self._last_actions:
+            self._last_actions = actions
             self.refresh_bindings()
 
     def _show_ready(self) -> None:
@@ -199,7 +196,7 @@ class UploadScreen(BaseScreen):
         self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.sending
 
     def _blocked_reason(self) -> str:
-        """Why there can be no task now; safe text."""
+        """Return why no task can be created now, as safe text."""
         if self.state.read_only:
             return "this workspace can only be read now"
         if not self.state.can_write:
@@ -213,7 +210,7 @@ class UploadScreen(BaseScreen):
     # ---- files
 
     def add_paths(self, paths: tuple[Path, ...], part: FileRole = FileRole.FIRMWARE) -> None:
-        """Takes files into the form and hands them in."""
+        """Add files to the form and upload them."""
         if not self.state.can_write and self.state.engine is not EngineState.STARTING:
             self.flash("This workspace can only be read now.", warning=True)
             return
@@ -226,7 +223,7 @@ class UploadScreen(BaseScreen):
             self._files.table.move_cursor_to(entries[-1].key)
 
     def on_paste(self, event: events.Paste) -> None:
-        """Files that are dropped onto the terminal arrive as a paste."""
+        """Handle files dropped onto the terminal, which arrive as a paste."""
         if not isinstance(self.focused, Input):
             event.stop()
             self._fields.set_texts(event.text)
@@ -309,9 +306,9 @@ class UploadScreen(BaseScreen):
         self._browse(None)
 
     def _browse(self, folder: Path | None) -> None:
-        def answered(chosen: Selection | None) -> None:
-            if chosen is not None:
-                self.add_paths(chosen.paths, FileRole.METADATA if chosen.metadata else FileRole.FIRMWARE)
+        def answered(selection: Selection | None) -> None:
+            if selection is not None:
+                self.add_paths(selection.paths, FileRole.METADATA if selection.metadata else FileRole.FIRMWARE)
 
         self.app.push_screen(FileBrowser(folder), answered)
 
@@ -360,33 +357,33 @@ class UploadScreen(BaseScreen):
     # ---- the watch folder
 
     def action_watch(self) -> None:
-        def answered(plan: WatchFolderSettings | None) -> None:
-            if plan is not None:
-                self.run_guarded(self._watch_folder.configure(plan), group="watch")
+        def answered(settings: WatchFolderSettings | None) -> None:
+            if settings is not None:
+                self.run_guarded(self.app.watch_folder.configure(settings), group="watch")
 
-        dialog = WatchFolderDialog(self._watch_folder.settings, self._device_choice.usable, self.state.identity)
+        dialog = WatchFolderDialog(self.app.watch_folder.settings, self._device_choice.usable, self.state.identity)
         self.app.push_screen(dialog, answered)
 
     @on(WatchFolderPane.Made)
     def _on_proposal_submitted(self, event: WatchFolderPane.Made) -> None:
         self._last_task_id = event.task_id
-        self.flash(f"Task {event.task_id} was made of {event.offer.name}; o shows it")
-        self._renew_keys()
+        self.flash(f"Task {event.task_id} was made of {event.proposal.name}; o shows it")
+        self._update_bindings()
 
     @on(WatchFolderPane.Take)
     def _load_proposal(self, event: WatchFolderPane.Take) -> None:
-        """Its files go into the form; it counts as taken when the form's task is made."""
-        offer, form = event.offer, self.form
-        form.taken.append(offer)
-        form.device = offer.device
+        """Load a proposal into the form; it is dismissed once the task is created."""
+        proposal, form = event.proposal, self.form
+        form.taken.append(proposal)
+        form.device = proposal.device
         if not form.name:
-            form.name = escape_text(offer.name)
-        self.add_paths(tuple(Path(each) for each in offer.firmware))
-        self.add_paths(tuple(Path(each) for each in offer.metadata), FileRole.METADATA)
+            form.name = escape_text(proposal.name)
+        self.add_paths(tuple(Path(each) for each in proposal.firmware))
+        self.add_paths(tuple(Path(each) for each in proposal.metadata), FileRole.METADATA)
         self._fill()
         self.set_focus(self._files.table)
 
-    # ---- what may be done
+    # ---- permissions
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in EDIT_ACTIONS and self.state.read_only:

@@ -1,4 +1,4 @@
-"""Hands the files of one person's form in, a few at a time, and gives back what no task came of."""
+"""Uploads the files of one form, a few at a time, and discards those that do not become part of a task."""
 
 from __future__ import annotations
 
@@ -18,22 +18,22 @@ from sealyard_tui.screens.upload.form_model import FileFingerprint, FileRole, Fo
 log = logging.getLogger(__name__)
 
 MAX_PARALLEL = 2
-"""Files: a disk gains nothing by more."""
+"""Parallel uploads: more would not be faster on one disk."""
 
 
 class UploadQueue:
-    """``told`` hears, on the loop, of each entry that changed."""
+    """``on_change`` is called, on the loop, for each change of the form."""
 
-    def __init__(self, client: Client, form: UploadForm, told: Callable[[UploadForm], None]) -> None:
+    def __init__(self, client: Client, form: UploadForm, on_change: Callable[[UploadForm], None]) -> None:
         self.form = form
         self._client = client
-        self._told = told
+        self._on_change = on_change
         self._slots = asyncio.Semaphore(MAX_PARALLEL)
         self._uploads: dict[str, asyncio.Task[None]] = {}
         self._others: set[asyncio.Task[None]] = set()
 
     def start(self, key: str) -> None:
-        """Hands a file in, or in anew; how far it is, and what is wrong with it, stand in the form."""
+        """Upload a file, or upload it again; progress and errors are stored in the form."""
         self._stop(key)
         entry = self.form.entry(key)
         if entry is None:
@@ -44,16 +44,16 @@ class UploadQueue:
         self._uploads[key] = asyncio.create_task(self._upload(entry))
 
     def remove(self, keys: list[str]) -> None:
-        """Takes files out of the form."""
+        """Remove files from the form and discard their uploads."""
         removed = [entry for key in keys if (entry := self.form.entry(key)) is not None]
         for key in keys:
             self._stop(key)
         self.form.remove(keys)
         self._discard_soon(_files(removed))
-        self._told(self.form)
+        self._on_change(self.form)
 
     async def close(self) -> None:
-        """Stops, and gives back all there is."""
+        """Cancel and discard all uploads."""
         running = [*self._uploads.values(), *self._others]
         for task in self._uploads.values():
             task.cancel()
@@ -61,7 +61,7 @@ class UploadQueue:
         await self._discard(_files(self.form.entries))
 
     async def modified_files(self) -> list[FormFile]:
-        """The files that are another on the disk by now than what was handed in."""
+        """Return the files that changed on disk since the upload."""
 
         def look() -> list[FormFile]:
             return [each for each in self.form.entries if each.stamp is not None and _stamp(each.path) != each.stamp]
@@ -69,7 +69,7 @@ class UploadQueue:
         return await asyncio.to_thread(look)
 
     async def submit(self, *, signs_digests: bool) -> Task:
-        """Raises what creating a task raises; the form stays as it is."""
+        """Create the task. Raises what creating it raises; the form is then unchanged."""
         form = self.form
         if form.kind is TaskKind.SIGNING:
             return await self._sign(signs_digests=signs_digests)
@@ -86,7 +86,7 @@ class UploadQueue:
         else:
             message = await asyncio.to_thread(_read, entry)
         task = await self._client.create_signing(cast(SigningRequest, self.form.request(message)))
-        # The message went along with the request: the upload was for its digest only.
+        # The request has the message itself: the upload was needed for its digest only.
         self._discard_soon([entry.file])
         return task
 
@@ -119,7 +119,7 @@ class UploadQueue:
 
     def _change(self, key: str, **changes: object) -> None:
         if self.form.change(key, **changes) is not None:
-            self._told(self.form)
+            self._on_change(self.form)
 
     def _stop(self, key: str) -> None:
         running = self._uploads.pop(key, None)
@@ -131,7 +131,7 @@ class UploadQueue:
             self._spawn(self._discard(files))
 
     async def _discard(self, files: list[InputFile]) -> None:
-        with suppress(SealyardError):  # the engine itself drops what stays unclaimed
+        with suppress(SealyardError):  # the engine removes unclaimed uploads by itself
             await self._client.discard_uploads(tuple(files))
 
     def _spawn(self, work: Coroutine[Any, Any, None]) -> None:
@@ -153,7 +153,7 @@ def _stamp(path: Path) -> FileFingerprint | None:
 
 
 def _read(entry: FormFile) -> bytes:
-    """The bytes that were looked at. Raises :class:`InvalidInputError` where the file is another by now."""
+    """Read a file. Raises :class:`InvalidInputError` if it changed since the upload."""
     if _stamp(entry.path) != entry.stamp:
         raise InvalidInputError(f"{entry.name} changed since it was handed in.", "Hand it in again (u).")
     try:

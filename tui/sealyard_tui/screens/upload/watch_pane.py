@@ -1,4 +1,4 @@
-"""What lies in the watch folder, with the keys that submit, take or dismiss it."""
+"""The entries of the watch folder, and the keys that submit, load or dismiss them."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = (
 
 
 class WatchFolderPane(Vertical):
-    """Hidden while nothing lies there."""
+    """Hidden while there are no entries."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "submit_proposal", "Submit offer", id="upload.submit_offer", tooltip="Make a task of the offer"),
@@ -39,69 +39,69 @@ class WatchFolderPane(Vertical):
     ]
 
     class Take(Message):
-        """Its files are to go into the form."""
+        """A proposal should be loaded into the form."""
 
-        def __init__(self, offer: PackageProposal) -> None:
+        def __init__(self, proposal: PackageProposal) -> None:
             super().__init__()
-            self.offer = offer
+            self.proposal = proposal
 
     class Made(Message):
-        """A task was made of an offer."""
+        """A task was created from a proposal."""
 
-        def __init__(self, offer: PackageProposal, task_id: str) -> None:
+        def __init__(self, proposal: PackageProposal, task_id: str) -> None:
             super().__init__()
-            self.offer = offer
+            self.proposal = proposal
             self.task_id = task_id
 
     def __init__(self, in_form: Callable[[PackageProposal], bool]) -> None:
-        """``in_form``: whether an offer was taken into the form."""
+        """``in_form`` returns whether a proposal is loaded into the form."""
         super().__init__(id="drops-pane", classes="pane")
         self._in_form = in_form
-        self._acting = False
+        self._could_act = False
 
     def compose(self) -> ComposeResult:
         yield VirtualTable[DropStatus](COLUMNS, self._cells, key=lambda each: each.name, id="drops")
 
     @property
-    def _place(self) -> BaseScreen:
+    def _base_screen(self) -> BaseScreen:
         return cast(BaseScreen, self.screen)
 
     @property
-    def _desk(self) -> WatchFolderManager:
-        return self._place.app.watch_folder
+    def _manager(self) -> WatchFolderManager:
+        return self._base_screen.app.watch_folder
 
     @property
     def _table(self) -> VirtualTable[DropStatus]:
         return self.query_one("#drops", VirtualTable)
 
     @property
-    def _offer(self) -> PackageProposal | None:
+    def _proposal(self) -> PackageProposal | None:
         row = self._table.cursor_row
-        return row.offer if row is not None else None
+        return row.proposal if row is not None else None
 
     def show(self) -> None:
-        dropped = self._desk.dropped
+        dropped = self._manager.dropped
         self.set_class(bool(dropped), "-shown")
-        self.border_title = Content(f"Watch folder: {len(self._desk.offers)} offered")
+        self.border_title = Content(f"Watch folder: {len(self._manager.proposals)} offered")
         self._table.replace(dropped)
-        self._renew_keys()
+        self._update_bindings()
 
     def _cells(self, dropped: DropStatus) -> tuple[Cell, ...]:
-        in_form = dropped.offer is not None and self._in_form(dropped.offer)
-        return proposal_cells(dropped, self._place.now(), in_form=in_form)
+        in_form = dropped.proposal is not None and self._in_form(dropped.proposal)
+        return proposal_cells(dropped, self._base_screen.now(), in_form=in_form)
 
     @on(VirtualTable.RowHighlighted)
-    def _renew_keys(self) -> None:
-        """Only when other keys may act: to build the foot of the screen anew is dear."""
-        acting = self._offer is not None
-        if acting != self._acting:
-            self._acting = acting
+    def _update_bindings(self) -> None:
+        """Redraw the key hints only if other actions are available: it is expensive."""
+        can_act = self._proposal is not None
+        if can_act != self._could_act:
+            self._could_act = can_act
             self.screen.refresh_bindings()
 
     @on(VirtualTable.RowActivated)
     def _chosen(self) -> None:
         row = self._table.cursor_row
-        if row is None or row.offer is not None:
+        if row is None or row.proposal is not None:
             self.action_load_into_form()
         elif isinstance(row.event, DropSubmitted):
             self.post_message(ShowTask(row.event.task.id))
@@ -109,27 +109,27 @@ class WatchFolderPane(Vertical):
             self.app.push_screen(TextDialog(escape_text(row.name), dropped_reason(row)))
 
     def action_load_into_form(self) -> None:
-        if (offer := self._offer) is not None and not self._in_form(offer):
-            self.post_message(self.Take(offer))
+        if (proposal := self._proposal) is not None and not self._in_form(proposal):
+            self.post_message(self.Take(proposal))
 
     def action_submit_proposal(self) -> None:
-        if (offer := self._offer) is not None:
-            self._place.run_guarded(self._submit(offer), group="watch")
+        if (proposal := self._proposal) is not None:
+            self._base_screen.run_guarded(self._submit(proposal), group="watch")
 
-    async def _submit(self, offer: PackageProposal) -> None:
-        task = await self._desk.submit(offer)
-        self.post_message(self.Made(offer, task.id))
+    async def _submit(self, proposal: PackageProposal) -> None:
+        task = await self._manager.submit(proposal)
+        self.post_message(self.Made(proposal, task.id))
 
     def action_dismiss_proposal(self) -> None:
         row = self._table.cursor_row
         if row is None:
             return
-        if row.offer is None:
-            self._desk.forget(row.name)
+        if row.proposal is None:
+            self._manager.forget(row.name)
         else:
-            self._place.run_guarded(self._desk.dismiss(row.offer), group="watch")
+            self._base_screen.run_guarded(self._manager.dismiss(row.proposal), group="watch")
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
         if action in ("submit_proposal", "load_into_form"):
-            return True if self._offer is not None else None
+            return True if self._proposal is not None else None
         return True

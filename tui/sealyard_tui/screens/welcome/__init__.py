@@ -1,1 +1,1 @@
-"""The start without a workspace."""
+"""The first start, without a workspace."""

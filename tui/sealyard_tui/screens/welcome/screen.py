@@ -1,4 +1,4 @@
-"""What a person sees who has no workspace yet."""
+"""The welcome screen, for users without a workspace."""
 
 from __future__ import annotations
 
@@ -48,6 +48,8 @@ _STORE_NOTES = {
 
 
 class WelcomeScreen(Screen[None]):
+    """Offers to create a workspace or to open the demo."""
+
     CSS_PATH = "screen.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -115,7 +117,7 @@ class WelcomeScreen(Screen[None]):
                 self._answered,
                 draft=self._draft,
                 about="Where is it, who are you, and where does its master key lie?",
-                act="Make it",
+                submit_label="Make it",
                 error=error,
             )
         )
@@ -144,21 +146,25 @@ def _format_choice(words: str, more: str) -> Content:
     return Content.assemble(Content.styled(words.ljust(18), "bold"), Content.styled(more, "$text-muted"))
 
 
-def _fields(usual: CreateWorkspaceChoice, best: KeyStore) -> tuple[Field, ...]:
+def _fields(defaults: CreateWorkspaceChoice, best: KeyStore) -> tuple[Field, ...]:
     stores: Choices = tuple(
         (each, words)
         for each, words in KEY_STORES.items()
         if best is KeyStore.OS_KEYRING or each is not KeyStore.OS_KEYRING
     )
     return (
-        path_field("folder", "1 Folder", usual.folder, "A new or empty folder; only you can read it"),
+        path_field("folder", "1 Folder", defaults.folder, "A new or empty folder; only you can read it"),
         TextField(
-            name="name", label="  Name", value=usual.name, required=True, hint="How the workspace is called on screen"
+            name="name",
+            label="  Name",
+            value=defaults.name,
+            required=True,
+            hint="How the workspace is called on screen",
         ),
         TextField(
             name="who",
             label="2 You are",
-            value=usual.administrator,
+            value=defaults.administrator,
             required=True,
             check=_parse_identity,
             hint="USER:… is put before it. You administer it; letters, digits and . _ @ + -",
@@ -167,7 +173,7 @@ def _fields(usual: CreateWorkspaceChoice, best: KeyStore) -> tuple[Field, ...]:
             name="store",
             label="3 Master key in",
             choices=stores,
-            value=usual.key_store,
+            value=defaults.key_store,
             hint="← → choose" if len(stores) > 1 else "This machine has no keyring that keeps secrets",
             note=lambda chosen: Content.styled(_STORE_NOTES[KeyStore(chosen)], "$text-muted"),
         ),
@@ -175,7 +181,7 @@ def _fields(usual: CreateWorkspaceChoice, best: KeyStore) -> tuple[Field, ...]:
 
 
 def _parse_identity(text: str) -> str:
-    """Raises :class:`UsageError`."""
+    """Parse a user name. Raises :class:`UsageError`."""
     subject = parse_subject(text)
     if subject_kind(subject) is not SubjectKind.USER:
         raise UsageError(f"{subject} is no person.", "A person administers a workspace: USER:anna.")
