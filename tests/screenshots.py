@@ -25,7 +25,7 @@ from rich.text import Text
 from textual.pilot import Pilot
 
 from sealyard.client.config.profiles import workspace_profiles
-from sealyard.client.config.settings import FirstScreen
+from sealyard.client.config.settings import StartScreen
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.demo import GATEWAY, OWNER, DemoWorkspace, create_populated_demo, temporary_dir
 from sealyard.client.protocol import Client
@@ -131,12 +131,12 @@ class _Stage:
         self.pictures: dict[str, str] = {}
 
     @asynccontextmanager
-    async def _open(self, who: str, place: FirstScreen, theme: str = "sealyard-dark") -> AsyncIterator[Pilot[None]]:
+    async def _open(self, who: str, place: StartScreen, theme: str = "sealyard-dark") -> AsyncIterator[Pilot[None]]:
         profiles = workspace_profiles(self._place.folder)
         profile = profiles.get(who)
         assert profile is not None
         profile = msgspec.structs.replace(profile, server=self._server)
-        settings = Settings(bell=False, theme=theme, screen=place)
+        settings = Settings(bell=False, theme=theme, start_screen=place)
         session = Session(self._connection, profile, profiles.profiles)
         app = SealyardApp(session, settings, download_dir=Path.home() / "Downloads")
         async with app.run_test(size=SIZE, tooltips=False) as pilot:
@@ -227,7 +227,7 @@ class _Stage:
         request = PackageRequest(config=GATEWAY, firmware=(firmware,), name=path.stem.replace("-", " "))
         task = await developer.create_package(request)
         owner = await self._client("owner")
-        await owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
+        await owner.decide(task.id, Verdict.APPROVED, "Tested in the lab.")
         return task.id
 
     async def _client(self, who: str) -> Client:

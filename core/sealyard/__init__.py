@@ -1,1 +1,1 @@
-"""Sealyard: signs and encrypts firmware under four eyes, and keeps a log a stranger can check."""
+"""Sealyard: firmware signing and encryption under dual control, with an audit log that third parties can verify."""

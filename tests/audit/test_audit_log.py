@@ -19,13 +19,14 @@ from sealyard.audit.log import AuditLog
 from sealyard.audit.merkle import leaf_hash
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
+from sealyard.fs import atomic
 from sealyard.model.audit import GENESIS_HASH, AuditAction
 from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
 
 
 def test_an_empty_log_begins_at_entry_0_with_no_entry_before(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path / "audit")
-    assert (log.size, log.next_seq, log.sealed_size, log.last_note()) == (0, 0, 0, None)
+    assert (log.size, log.next_seq, log.checkpointed_size, log.last_note()) == (0, 0, 0, None)
     assert draft(log).previous == GENESIS_HASH
 
 
@@ -52,7 +53,7 @@ def test_the_sequence_goes_on_over_a_restart(tmp_path: Path) -> None:
 def test_the_root_is_the_same_after_a_restart(tmp_path: Path) -> None:
     log = make_log(tmp_path, (4, 7), unsealed=3)
     again = AuditLog.open(tmp_path)
-    assert (again.root, again.size, again.sealed_size, again.uncheckpointed) == (log.root, 10, 7, 3)
+    assert (again.root, again.size, again.checkpointed_size, again.uncheckpointed_count) == (log.root, 10, 7, 3)
 
 
 def test_storing_twice_stores_once(tmp_path: Path) -> None:
@@ -159,7 +160,7 @@ def test_a_torn_checkpoint_is_cut(tmp_path: Path) -> None:
     for length in range(begin, len(whole)):
         path.write_bytes(whole[:length])
         log = AuditLog.open(tmp_path)
-        assert (log.sealed_size, path.read_bytes()) == (2, whole[:begin])
+        assert (log.checkpointed_size, path.read_bytes()) == (2, whole[:begin])
     seal(log)
     assert verify_log(tmp_path).checkpoints_checked == 2
 
@@ -171,7 +172,7 @@ def test_a_new_segment_begins_when_one_is_full(tmp_path: Path, monkeypatch: pyte
     add(again, 2)
     lines = [len(path.read_bytes().splitlines()) for path in sorted(tmp_path.glob("segment-*"))]
     assert lines == [4, 4, 4, 2]
-    assert (verify_log(tmp_path).size, log.sealed_size) == (14, 9)
+    assert (verify_log(tmp_path).size, log.checkpointed_size) == (14, 9)
 
 
 def test_a_crash_before_the_first_line_of_a_segment_leaves_a_log_that_goes_on(
@@ -209,7 +210,7 @@ def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytes
 def test_a_second_writer_is_noticed(tmp_path: Path) -> None:
     log, other = AuditLog.open(tmp_path), AuditLog.open(tmp_path)
     add(log, 1)
-    with pytest.raises(AuditVerificationError, match="somebody else"):
+    with pytest.raises(AuditVerificationError, match="another program"):
         add(other, 1)
 
 
@@ -217,14 +218,14 @@ def test_a_log_that_is_not_the_sealed_one_is_not_opened_for_writing(tmp_path: Pa
     make_log(tmp_path, (4,))
     path = tmp_path / "segment-000000.jsonl"
     path.write_bytes(path.read_bytes().replace(b"number 2", b"number 7"))
-    with pytest.raises(AuditVerificationError, match="not those that were sealed"):
+    with pytest.raises(AuditVerificationError, match="does not match its last checkpoint"):
         AuditLog.open(tmp_path)
 
 
 def test_a_log_whose_end_was_cut_is_not_opened_for_writing(tmp_path: Path) -> None:
     make_log(tmp_path, (4,))
     (tmp_path / "segment-000000.jsonl").unlink()
-    with pytest.raises(AuditVerificationError, match="not those that were sealed"):
+    with pytest.raises(AuditVerificationError, match="does not match its last checkpoint"):
         AuditLog.open(tmp_path)
 
 
@@ -240,7 +241,7 @@ def test_a_checkpoint_may_come_when_the_log_has_grown(tmp_path: Path) -> None:
 def test_only_a_checkpoint_that_was_asked_for_is_kept(tmp_path: Path) -> None:
     note = seal(make_log(tmp_path / "one", (3,)))
     other = make_log(tmp_path / "two", (2,), unsealed=1)
-    with pytest.raises(AuditVerificationError, match="asked for"):
+    with pytest.raises(AuditVerificationError, match="was requested"):
         other.append_checkpoint(note)
 
 
@@ -250,6 +251,20 @@ def test_the_log_takes_one_audit_key(tmp_path: Path) -> None:
     log.pin_key(public_pem())
     with pytest.raises(AuditVerificationError, match=r"audit-key\.pem"):
         log.pin_key(public_pem(Ed25519PrivateKey.from_private_bytes(bytes(32))))
+
+
+def test_failed_write_pins_no_partial_audit_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog.open(tmp_path)
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "sync", fail)
+        with pytest.raises(StorageError, match="could not be written"):
+            log.pin_key(public_pem())
+    assert not list(tmp_path.iterdir())
+    log.pin_key(public_pem())
 
 
 def test_files_are_the_owners_alone(tmp_path: Path) -> None:

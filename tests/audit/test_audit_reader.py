@@ -34,7 +34,7 @@ def seqs(reader: AuditReader, **wishes: object) -> list[int]:
 
 
 def test_sizes_are_read_from_the_end(reader: AuditReader) -> None:
-    assert (reader.size, reader.checkpointed_size, reader.uncheckpointed) == (COUNT, 30, 10)
+    assert (reader.size, reader.checkpointed_size, reader.uncheckpointed_count) == (COUNT, 30, 10)
 
 
 def test_an_empty_log_has_empty_pages(tmp_path: Path) -> None:
@@ -56,12 +56,12 @@ def test_a_page_is_the_part_of_the_log_it_names(
     wanted = [seq for seq in everything if after is None or (seq < after if newest_first else seq > after)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "_BLOCK", block)
-        assert seqs(reader, newest_first=newest_first, after=after, limit=limit) == wanted[:limit]
+        assert seqs(reader, newest_first=newest_first, after_seq=after, limit=limit) == wanted[:limit]
 
 
 def test_pages_one_after_another_are_the_whole_log(reader: AuditReader) -> None:
     found: list[int] = []
-    while page := seqs(reader, after=found[-1] if found else None, limit=7):
+    while page := seqs(reader, after_seq=found[-1] if found else None, limit=7):
         found += page
     assert found == list(range(COUNT - 1, -1, -1))
 
@@ -82,8 +82,8 @@ def test_pages_one_after_another_are_the_whole_log(reader: AuditReader) -> None:
     ],
 )
 def test_a_filter_shows_what_matches(reader: AuditReader, match: AuditFilter, wanted: list[int]) -> None:
-    assert seqs(reader, match=match, newest_first=False) == wanted
-    assert seqs(reader, match=match) == wanted[::-1]
+    assert seqs(reader, filters=match, newest_first=False) == wanted
+    assert seqs(reader, filters=match) == wanted[::-1]
     assert [entry.seq for entry in reader.all_entries(match)] == wanted
 
 
@@ -114,5 +114,5 @@ def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
 def test_a_missing_segment_is_named(tmp_path: Path) -> None:
     make_log(tmp_path, (3,))
     (tmp_path / "segment-000000.jsonl").rename(tmp_path / "segment-000001.jsonl")
-    with pytest.raises(AuditVerificationError, match=r"no segment-000000\.jsonl"):
+    with pytest.raises(AuditVerificationError, match=r"segment-000000\.jsonl of the audit log is missing"):
         AuditReader(tmp_path).entries()

@@ -86,7 +86,7 @@ def test_only_an_ed25519_key_is_an_audit_key() -> None:
     other = generate_private_key(SECP256R1()).public_key()
     with pytest.raises(AuditVerificationError, match="Ed25519"):
         verify_note(NOTE, other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
-    with pytest.raises(AuditVerificationError, match="cannot be read"):
+    with pytest.raises(AuditVerificationError, match="Cannot read the audit key"):
         verify_note(NOTE, b"no key")
 
 

@@ -257,7 +257,7 @@ def test_a_history_sealed_anew_with_another_key_is_found_by_a_checkpoint_kept_ou
     outside = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
     rebuild(folder, STRANGER)
     assert verify_log(folder).key_fingerprint != key_fingerprint(public_pem())
-    with pytest.raises(AuditVerificationError, match="kept outside does not belong to this log"):
+    with pytest.raises(AuditVerificationError, match="kept outside the workspace does not belong to this log"):
         verify_log(folder, checkpoint=outside)
 
 
@@ -282,16 +282,31 @@ def test_what_is_no_checkpoint_is_refused(folder: Path, note: str) -> None:
         verify_log(folder, checkpoint=note)
 
 
-def test_a_checkpoint_without_its_key_is_refused(folder: Path) -> None:
+def test_missing_audit_key_is_reported(folder: Path) -> None:
     (folder / "audit-key.pem").unlink()
-    with pytest.raises(AuditVerificationError, match="audit key"):
+    with pytest.raises(AuditVerificationError, match=r"audit-key\.pem is missing"):
         verify_log(folder)
+
+
+def test_missing_audit_key_is_not_blamed_on_the_external_checkpoint(folder: Path) -> None:
+    outside = (folder / NOTES).read_text()
+    (folder / NOTES).unlink()
+    (folder / "audit-key.pem").unlink()
+    with pytest.raises(AuditVerificationError, match=r"audit-key\.pem is missing"):
+        verify_log(folder, checkpoint="".join(outside.splitlines(keepends=True)[:5]))
+
+
+def test_log_without_checkpoints_needs_no_audit_key(folder: Path) -> None:
+    (folder / NOTES).unlink()
+    (folder / "audit-key.pem").unlink()
+    report = verify_log(folder)
+    assert (report.checkpointed_size, report.key_fingerprint) == (0, "")
 
 
 @pytest.mark.parametrize("line", range(4))
 def test_a_line_that_is_missing_in_the_last_checkpoint_is_found(folder: Path, line: int) -> None:
     change_lines(folder / NOTES, lambda lines: lines[: 5 + line] + lines[6 + line :])
-    with pytest.raises(AuditVerificationError, match="whole checkpoint"):
+    with pytest.raises(AuditVerificationError, match="incomplete checkpoint"):
         verify_log(folder)
 
 

@@ -77,7 +77,7 @@ def _name_people(workspace: Path) -> None:
             name,
             "--identity",
             identity,
-            "--in-workspace",
+            "--shared",
         ]
         subprocess.run(adding, check=True, capture_output=True)
 
@@ -94,7 +94,7 @@ def _environ(workspace: Path, profile: str = "developer") -> dict[str, str]:
         "SEALYARD_WORKSPACE": str(workspace),
         "SEALYARD_PROFILE": profile,
         "SEALYARD_PASSPHRASE": PASSPHRASE,
-        "SEALYARD_DOWNLOADS": str(home / "downloads"),
+        "SEALYARD_DOWNLOAD_DIR": str(home / "downloads"),
     }
 
 
@@ -133,8 +133,8 @@ def _keys(workspace: Path, root: Path) -> list[Row]:
 
 async def _waiting_package(workspace: Path, large: Path) -> None:
     """Approved, and left for the application's own engine to work on."""
-    async with opened(workspace, work=False) as client:
-        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
+    async with opened(workspace, work=False) as engine:
+        developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
         firmware = await developer.upload(large)
         for _ in range(4):
             task = await developer.create_package(PackageRequest(config=DEVICE, firmware=(firmware,)))

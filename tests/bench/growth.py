@@ -73,15 +73,15 @@ def fill(workspace: Path, count: int) -> None:
 
 
 async def _one_task(workspace: Path) -> Task:
-    async with opened(workspace) as client:
-        return await client.for_subject(DEVELOPER).create_signing(SigningRequest(config=DEVICE, message=b"model"))
+    async with opened(workspace) as engine:
+        return await engine.client(DEVELOPER).create_signing(SigningRequest(config=DEVICE, message=b"model"))
 
 
 async def _use(workspace: Path) -> dict[str, float]:
     begun = time.perf_counter()
-    async with opened(workspace) as client:
+    async with opened(workspace) as engine:
         start = time.perf_counter() - begun
-        developer = client.for_subject(DEVELOPER)
+        developer = engine.client(DEVELOPER)
         create = [await _timed(developer.create_signing(_request(number))) for number in range(TRIES)]
         page = [await _timed(developer.tasks(TaskFilter())) for _ in range(TRIES)]
         failed = TaskFilter(status=TaskStatus.FAILED, created_by=DEVELOPER)
@@ -109,7 +109,7 @@ async def _timed(work: Coroutine[None, None, object]) -> float:
 def _command(workspace: Path) -> float:
     """Seconds of `sealyard tasks` as a whole process, the median of five."""
     sealyard = [str(Path(sys.executable).parent / "sealyard"), "--workspace", str(workspace)]
-    adding = [*sealyard, "profile", "add", "bench", "--identity", DEVELOPER, "--in-workspace"]
+    adding = [*sealyard, "profile", "add", "bench", "--identity", DEVELOPER, "--shared"]
     subprocess.run(adding, check=True, capture_output=True)
 
     def once() -> float:

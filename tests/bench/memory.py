@@ -34,14 +34,14 @@ def rows(size: int = SIZE) -> list[Row]:
 
 
 async def _pack(root: Path) -> tuple[float, float]:
-    async with opened(root / "workspace") as client:
-        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
+    async with opened(root / "workspace") as engine:
+        developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
         file = await developer.upload(root / "firmware.bin")
         task = await developer.create_package(PackageRequest(config=DEVICE, firmware=(file,)))
         await owner.decide(task.id, Verdict.APPROVED)
         done = await developer.wait(task.id, within=1200)
         assert done.status is TaskStatus.DONE, done.reason
-        return _peak("self"), max(_peak(str(pid)) for pid in client.worker_pids)
+        return _peak("self"), max(_peak(str(pid)) for pid in engine.worker_pids)
 
 
 def _peak(process: str) -> float:

@@ -11,6 +11,7 @@ from tests.bench.rows import Row
 from tests.bench.workspaces import DEVELOPER, DEVICE, OWNER, folder, found, opened, random_file
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.requests import PackageRequest, SigningRequest
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 
@@ -31,8 +32,8 @@ def rows() -> list[Row]:
 
 
 async def _measure(root: Path) -> tuple[float, float]:
-    async with opened(root / "workspace") as client:
-        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
+    async with opened(root / "workspace") as engine:
+        developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
         file = await developer.upload(root / "firmware.bin")
 
         async def sign(number: int) -> Task:
@@ -44,19 +45,19 @@ async def _measure(root: Path) -> tuple[float, float]:
             return await developer.create_package(request)
 
         # Both workers are up before anything is counted.
-        await _through(client, owner, [sign(-number) for number in range(1, AT_ONCE)])
-        signing = await _rate(client, owner, [sign(number) for number in range(SIGNATURES)])
-        packing = await _rate(client, owner, [pack(number) for number in range(PACKAGES)])
+        await _through(engine, owner, [sign(-number) for number in range(1, AT_ONCE)])
+        signing = await _rate(engine, owner, [sign(number) for number in range(SIGNATURES)])
+        packing = await _rate(engine, owner, [pack(number) for number in range(PACKAGES)])
         return signing, packing
 
 
-async def _rate(client: EmbeddedClient, owner: EmbeddedClient, creations: list[Coroutine[None, None, Task]]) -> float:
+async def _rate(engine: EngineHandle, owner: EmbeddedClient, creations: list[Coroutine[None, None, Task]]) -> float:
     begun = time.perf_counter()
-    await _through(client, owner, creations)
+    await _through(engine, owner, creations)
     return len(creations) / (time.perf_counter() - begun)
 
 
-async def _through(client: EmbeddedClient, owner: EmbeddedClient, creations: list[Coroutine[None, None, Task]]) -> None:
+async def _through(engine: EngineHandle, owner: EmbeddedClient, creations: list[Coroutine[None, None, Task]]) -> None:
     """Creates and approves ``AT_ONCE`` at a time, then waits until all is done."""
     slots = asyncio.Semaphore(AT_ONCE)
 
@@ -67,6 +68,6 @@ async def _through(client: EmbeddedClient, owner: EmbeddedClient, creations: lis
             return task.id
 
     made = await asyncio.gather(*(one(each) for each in creations))
-    await client.wait_idle()
+    await engine.wait_idle()
     last = await owner.task(made[-1])
     assert last.status is TaskStatus.DONE, last.reason

@@ -14,6 +14,7 @@ from pathlib import Path
 from tests.bench.memory import MEBIBYTE
 from tests.bench.rows import Row
 from tests.bench.workspaces import (
+    ADMINISTRATOR,
     DEVELOPER,
     DEVICE,
     OWNER,
@@ -77,7 +78,8 @@ async def _measured() -> list[Row]:
 
 async def _tokens(workspace: Path) -> dict[str, str]:
     await found(workspace)
-    async with opened(workspace, work=False) as client:
+    async with opened(workspace, work=False) as engine:
+        client = engine.client(ADMINISTRATOR)
         return {
             each: (await client.create_token(TokenRequest(name="bench", subject=each))).secret
             for each in (DEVELOPER, OWNER)

@@ -75,8 +75,8 @@ def _openssl(root: Path, source: Path) -> float:
 
 async def _package(workspace: Path, source: Path) -> tuple[float, dict[str, float]]:
     """Seconds of the ingest, and of encrypting and signing and of the check between them, by the task's events."""
-    async with opened(workspace) as client:
-        developer, owner = client.for_subject(DEVELOPER), client.for_subject(OWNER)
+    async with opened(workspace) as engine:
+        developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
         begun = time.perf_counter()
         file = await developer.upload(source)
         ingest = time.perf_counter() - begun

@@ -9,7 +9,7 @@ from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest
@@ -40,7 +40,8 @@ async def found(root: Path) -> None:
         key_store=KeyStore.PASSPHRASE,
         passphrase=PASSPHRASE,
     )
-    async with opened(root) as client:
+    async with opened(root) as engine:
+        client = engine.client(ADMINISTRATOR)
         await client.add_subject(DEVELOPER)
         await client.add_subject(OWNER)
         await client.create_device(
@@ -55,12 +56,12 @@ async def found(root: Path) -> None:
 
 
 @asynccontextmanager
-async def opened(root: Path, *, work: bool = True) -> AsyncIterator[EmbeddedClient]:
-    client = await EmbeddedClient.open(root, ADMINISTRATOR, purpose="bench", passphrase=PASSPHRASE, work=work)
+async def opened(root: Path, *, work: bool = True) -> AsyncIterator[EngineHandle]:
+    engine = await EngineHandle.open(root, purpose="bench", passphrase=PASSPHRASE, work=work)
     try:
-        yield client
+        yield engine
     finally:
-        await client.close()
+        await engine.close()
 
 
 def random_file(path: Path, size: int) -> Path:

@@ -10,7 +10,7 @@ import pytest
 from shell import FIRMWARE, PASSPHRASE, PEOPLE, House, environment
 
 from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
@@ -50,8 +50,9 @@ async def _made(root: Path) -> House:
     )
     people = tuple(Profile(name=name, identity=f"USER:{name}") for name in PEOPLE)
     write_profiles(places.profiles, ProfileFile(profiles=people))
-    admin = await EmbeddedClient.open(folder, "USER:admin", purpose="test", passphrase=PASSPHRASE)
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE)
     try:
+        admin = engine.client("USER:admin")
         for name in PEOPLE[1:]:
             await admin.add_subject(name)
         await admin.add_rule("USER:auditor", "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
@@ -64,15 +65,15 @@ async def _made(root: Path) -> House:
                 approve=("USER:owner", "USER:developer"),
             )
         )
-        developer, owner = admin.for_subject("USER:developer"), admin.for_subject("USER:owner")
+        developer, owner = engine.client("USER:developer"), engine.client("USER:owner")
         tasks = []
         for name in ("made before", "waiting"):
             file = await developer.upload(root / "firmware.bin")
             tasks.append(await developer.create_package(PackageRequest(config="gateway", firmware=(file,), name=name)))
         await owner.decide(tasks[0].id, Verdict.APPROVED)
-        await admin.wait_idle()
+        await engine.wait_idle()
     finally:
-        await admin.close()
+        await engine.close()
     return House(folder, done=tasks[0].id, waiting=tasks[1].id)
 
 

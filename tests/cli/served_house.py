@@ -8,7 +8,6 @@ from pathlib import Path
 from ports import ReservedPort
 from shell import PASSPHRASE
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.credentials import IssuerAccount, TokenRequest
@@ -28,7 +27,7 @@ class ServedHouse:
         self._folder = folder
         self._thread = LoopThread("served-house")
         self._port = ReservedPort()
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
         self._listener: UvicornListener | None = None
         self._running: asyncio.Task[None] | None = None
 
@@ -51,18 +50,18 @@ class ServedHouse:
     def token(self, subject: str) -> str:
         assert self._engine is not None
         request = TokenRequest(name="test", subject=subject)
-        issued = asyncio.run(self._thread.call(self._engine.for_subject(ADMIN).create_token(request)))
+        issued = asyncio.run(self._thread.call(self._engine.client(ADMIN).create_token(request)))
         return issued.secret
 
     def arrive(self, subject: str, sub: str) -> None:
         """Somebody with an issuer's token."""
         assert self._engine is not None
         account = IssuerAccount(issuer="https://issuer.example", sub=sub)
-        asyncio.run(self._thread.call(EngineHandle.of(self._engine).sign_in(subject, (), account)))
+        asyncio.run(self._thread.call(self._engine.sign_in(subject, (), account)))
 
     async def _start(self) -> None:
-        self._engine = await EmbeddedClient.open(self._folder, ADMIN, purpose="test", passphrase=PASSPHRASE)
-        tenants = TenantRegistry({"factory": EngineHandle.of(self._engine)})
+        self._engine = await EngineHandle.open(self._folder, purpose="test", passphrase=PASSPHRASE)
+        tenants = TenantRegistry({"factory": self._engine})
         app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
         self._listener = network_listener(app, certificate=None, proxies="")
         sock = bind("127.0.0.1", self._port.number)
@@ -72,7 +71,7 @@ class ServedHouse:
         assert self._engine is not None
         assert self._listener is not None
         assert self._running is not None
-        await EngineHandle.of(self._engine).drain(0)
+        await self._engine.drain(0)
         self._listener.stop()
         await self._running
         await self._engine.close()

@@ -33,13 +33,13 @@ def test_path_says_where_and_whether_it_is_there(file: Path) -> None:
 
 
 def test_show_says_what_holds_and_where_it_comes_from(file: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    file.write_text("bell = false\n[keys]\n'app.help' = 'f1'\n")
+    file.write_text("bell = false\n[keymap]\n'app.help' = 'f1'\n")
     monkeypatch.setenv("SEALYARD_THEME", "nord")
     shown = _settings()
     assert shown["bell"] == {"key": "bell", "value": False, "origin": "file"}
     assert shown["theme"] == {"key": "theme", "value": "nord", "origin": "SEALYARD_THEME"}
-    assert shown["watch.rule"] == {"key": "watch.rule", "value": "offer", "origin": "default"}
-    assert shown["keys"]["value"] == {"app.help": "f1"}
+    assert shown["watch.on_drop"] == {"key": "watch.on_drop", "value": "propose", "origin": "default"}
+    assert shown["keymap"]["value"] == {"app.help": "f1"}
     lines = [line.split() for line in sealyard("config", "show").out.splitlines()]
     assert ["theme", '"nord"', "SEALYARD_THEME"] in lines
 

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from shell import House, Ran, eventually, sealyard, spawned
+from shell import House, Ran, eventually, sealyard, spawned, value_of
 
 from sealyard.cli.arguments import CommandParser
 from sealyard.cli.exit_codes import ExitCode
@@ -39,7 +40,7 @@ def test_1_when_the_approved_task_fails(house: House) -> None:
         ("tasks", "--status", "LOST"),
         ("device",),
         ("package", "--device", "gateway"),
-        ("policy", "set", "--approval-period", "soon"),
+        ("policy", "set", "--approval-timeout", "soon"),
         ("policy", "set", "--approval", "everything"),
         ("package", "--device", "gateway", "--firmware", "a", "--timeout", "1"),
         ("package", "--device", "gateway", "--firmware", "a", "--sha256", "00", "00"),
@@ -87,7 +88,7 @@ def test_7_without_a_passphrase_and_with_a_wrong_one(house: House, monkeypatch: 
 
 
 def test_8_when_the_link_has_expired_and_9_when_the_file_is_gone(house: House, firmware: Path, tmp_path: Path) -> None:
-    house.value("admin", "device", "update", "gateway", "--link-time", "1s", "--retention", "8s")
+    house.value("admin", "device", "update", "gateway", "--link-ttl", "1s", "--retention", "8s")
     task = house.value("developer", "encrypt", "--device", "gateway", firmware)["id"]
     eventually(lambda: house.value("developer", "show", task)["result"]["state"] == "EXPIRED")
     expired = house.run("developer", "download", task, "--out", tmp_path / "down")
@@ -118,11 +119,25 @@ def test_what_should_not_happen_gives_a_line_and_a_log_not_a_traceback(
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_every_help_lists_the_exit_codes() -> None:
-    helps = [parser.format_help() for parser in _parsers(build_parser())]
-    assert len(helps) > 40
-    for text in helps:
-        assert all(f"  {code.value}  " in text for code in ExitCode if code <= ExitCode.RESULT_GONE)
+def test_help_and_documentation_explain_every_exit_code() -> None:
+    document = (Path(__file__).parents[2] / "core/sealyard/cli/README.md").read_text()
+    assert list(value_of("help", "exit-codes")) == [str(code.value) for code in ExitCode]
+    for code, text in value_of("help", "exit-codes").items():
+        assert f"{code} " in sealyard("help", "exit-codes").out
+        assert f"| {code} | {text.replace('--yes', '`--yes`')} |" in document
+
+
+def test_every_command_and_option_has_a_help_text() -> None:
+    parsers = _parsers(build_parser())
+    assert len(parsers) > 40
+    for parser in parsers:
+        for action in parser._actions:
+            assert action.help or isinstance(action.choices, dict), (parser.prog, action.option_strings or action.dest)
+
+
+def test_version_is_that_of_the_distribution() -> None:
+    ran = sealyard("--version")
+    assert (ran.code, ran.out) == (0, f"sealyard {version('sealyard')}\n")
 
 
 def _parsers(parser: CommandParser) -> list[CommandParser]:

@@ -21,8 +21,8 @@ class _Terminal(io.StringIO):
         return True
 
 
-NAMES = ("SEALYARD_READ_ONLY", "SEALYARD_MOUSE", "SEALYARD_SCREEN", "SEALYARD_FILTER")
-OPTIONS = ("--read-only", "--no-mouse", "--screen", "audit", "--filter", "gateway 1")
+NAMES = ("SEALYARD_READ_ONLY", "SEALYARD_MOUSE", "SEALYARD_START_SCREEN", "SEALYARD_START_FILTER")
+OPTIONS = ("--read-only", "--no-mouse", "--start-screen", "audit", "--filter", "gateway 1")
 
 
 @pytest.fixture
@@ -61,17 +61,17 @@ def test_no_command_is_run_as_if_it_were_read_only(house: House, tmp_path: Path)
     assert refused.code == 2
     assert "--read-only" in refused.err
     assert house.value("owner", "show", house.waiting)["status"] == "WAITING"
-    assert sealyard("demo", "--headless", "--screen", "audit").code == 2
+    assert sealyard("demo", "--headless", "--start-screen", "audit").code == 2
 
 
 def test_a_screen_that_does_not_exist_is_refused(seen: list[dict[str, str]]) -> None:
-    refused = sealyard("--screen", "kitchen")
+    refused = sealyard("--start-screen", "kitchen")
     assert refused.code == 2
     assert "dashboard" in refused.err
     assert seen == []
 
 
-@pytest.mark.parametrize("arguments", [(), ("demo",), ("--screen", "audit", "demo", "--keep")])
+@pytest.mark.parametrize("arguments", [(), ("demo",), ("--start-screen", "audit", "demo", "--keep")])
 def test_where_nobody_could_see_the_application_nothing_is_made_for_it(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, arguments: tuple[str, ...]
 ) -> None:
@@ -80,7 +80,7 @@ def test_where_nobody_could_see_the_application_nothing_is_made_for_it(
     monkeypatch.setattr(tempfile, "tempdir", str(place))
     refused = sealyard(*arguments)
     assert (refused.code, refused.out) == (2, "")
-    assert refused.err.startswith("sealyard: The application needs a terminal.")
+    assert refused.err.startswith("sealyard: Not a terminal: the application needs one.")
     assert list(place.iterdir()) == []
 
 
@@ -91,7 +91,7 @@ def test_a_terminal_that_cannot_draw_is_refused_by_name(monkeypatch: pytest.Monk
         require_terminal()
 
 
-@pytest.mark.parametrize("arguments", [("--nonsense",), ("--profile",), ("--screen", "kitchen"), ("nonsense",)])
+@pytest.mark.parametrize("arguments", [("--nonsense",), ("--profile",), ("--start-screen", "kitchen"), ("nonsense",)])
 def test_what_makes_no_sense_is_refused_as_if_all_commands_were_known(arguments: tuple[str, ...]) -> None:
     with pytest.raises(UsageError) as refusal:
         build_parser().parse_args(arguments)

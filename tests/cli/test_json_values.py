@@ -19,7 +19,7 @@ COMMANDS = [
     ("admin", "acl", "list"),
     ("admin", "acl", "add", "USER:auditor", "DEVICE_CONFIG:gateway", "VIEW"),
     ("admin", "policy", "show"),
-    ("admin", "policy", "set", "--time-limit", "2h", "--approval", "packaging", "--self-approval-trial", "off"),
+    ("admin", "policy", "set", "--time-limit", "2h", "--approval", "packaging", "--allow-self-approval", "off"),
     ("admin", "device", "list"),
     ("admin", "device", "show", "gateway"),
     ("admin", "device", "certificates", "gateway"),
@@ -92,7 +92,7 @@ def test_of_several_downloads_each_has_its_own_outcome(house: House, tmp_path: P
 
 def test_a_page_of_the_log_says_where_the_next_one_begins(house: House) -> None:
     first = house.value("auditor", "audit", "list", "--limit", "3")
-    second = house.value("auditor", "audit", "list", "--limit", "3", "--below", first["next"])
+    second = house.value("auditor", "audit", "list", "--limit", "3", "--before-seq", first["next"])
     seqs = [each["seq"] for page in (first, second) for each in page["entries"]]
     assert seqs == sorted(seqs, reverse=True)
     assert len(set(seqs)) == 6

@@ -27,7 +27,7 @@ def test_an_imported_key_serves_a_configuration(house: House, tmp_path: Path) ->
     device = house.value(
         *("admin", "device", "create", "bought", "--encryption", "AES256_CBC_PKCS7_PAD", "--signing", "SHA256_ECDSA"),
         *("--encryption-key", "local:content", "--signing-key", "local:bought", "--use", "USER:developer"),
-        *("--approve", "USER:owner", "--link-time", "90s", "--retention", "2d"),
+        *("--approve", "USER:owner", "--link-ttl", "90s", "--retention", "2d"),
     )
     assert (device["linkTtlSeconds"], device["retentionSeconds"]) == (90, 172800)
     exported = tmp_path / "exported"

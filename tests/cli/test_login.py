@@ -95,7 +95,7 @@ def test_a_token_of_the_environment_needs_nothing_to_be_kept_in(
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
     ran = sealyard("login", server.url)
     assert ran.code == 0, ran
-    assert "has to stay set" in ran.err
+    assert "keep SEALYARD_TOKEN set" in ran.err
     assert value_of("tasks") == []
     monkeypatch.delenv("SEALYARD_TOKEN")
     assert sealyard("tasks").code == 3
@@ -113,13 +113,15 @@ def test_what_works_on_this_machine_only_says_so(server: ScriptedServer) -> None
     value_of("login", server.url)
     ran = sealyard("run")
     assert ran.code == 2
-    assert "this machine only" in ran.err
+    assert "Not available on a server" in ran.err
 
 
 def test_a_profile_of_a_workspace_leads_to_no_server(server: ScriptedServer, tmp_path: Path) -> None:
-    bait = Profile(name="bait", identity="USER:dev", server=server.url)
+    bait = Profile(name="bait", identity="USER:dev", server=server.url, tenant="factory", ca="/tmp/authority.pem")
     write_profiles(tmp_path / "profiles.json", ProfileFile(profiles=(bait,)))
-    assert [each.server for each in workspace_profiles(tmp_path).profiles] == [""]
+    (profile,) = workspace_profiles(tmp_path).profiles
+    assert (profile.server, profile.tenant, profile.ca) == ("", "", "")
+    assert profile.location == str(tmp_path)
 
 
 def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(

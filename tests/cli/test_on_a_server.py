@@ -43,7 +43,7 @@ def _as(profile: str, *arguments: object) -> Any:
 def test_a_package_is_asked_for_approved_and_fetched(served: ServedHouse, firmware: Path, tmp_path: Path) -> None:
     made = _as("developer", "package", "--device", "gateway", "--firmware", firmware, "--name", "over the wire")
     assert made["status"] == "WAITING"
-    assert made["id"] in [each["id"] for each in _as("owner", "tasks", "--waiting")]
+    assert made["id"] in [each["id"] for each in _as("owner", "tasks", "--awaiting-approval")]
     assert _as("owner", "show", made["id"])["blockedReason"] == ""
     approved = _as("owner", "approve", made["id"], "--digest", made["approvalDigest"])
     assert approved["status"] == "DONE"
@@ -54,7 +54,7 @@ def test_a_package_is_asked_for_approved_and_fetched(served: ServedHouse, firmwa
     certificate, key = tmp_path / "signer.pem", tmp_path / "device.key"
     certificate.write_text(_as("developer", "device", "certificates", "gateway")[0]["certificate"])
     _as("admin", "device", "export-key", "gateway", "--out", key, "--yes")
-    opened = value_of("open", container, "--certificate", certificate, "--key", key, "--out", tmp_path / "opened")
+    opened = value_of("extract", container, "--certificate", certificate, "--key", key, "--out", tmp_path / "opened")
     assert opened
     assert (tmp_path / "opened" / "segment-0.bin").read_bytes() == FIRMWARE
 
@@ -96,9 +96,9 @@ def test_people_rules_and_the_policy_are_administered(served: ServedHouse) -> No
 
 def test_an_account_of_an_issuer_is_let_go_of(served: ServedHouse) -> None:
     served.arrive("USER:auditor", "a1")
-    assert sealyard("--profile", "developer", "subject", "unbind", "auditor").code == 3
-    assert _as("admin", "subject", "unbind", "auditor") == {"unbound": "USER:auditor"}
-    assert sealyard("--profile", "admin", "subject", "unbind", "auditor").code == 4
+    assert sealyard("--profile", "developer", "subject", "unlink", "auditor").code == 3
+    assert _as("admin", "subject", "unlink", "auditor") == {"unlinked": "USER:auditor"}
+    assert sealyard("--profile", "admin", "subject", "unlink", "auditor").code == 4
     served.arrive("USER:auditor", "a2")
 
 
@@ -122,7 +122,7 @@ def test_waiting_for_a_package_outlasts_restarts_of_the_server(
 
 
 def _waiting(name: str) -> Any:
-    listed = _as("owner", "tasks", "--waiting", "--text", name)
+    listed = _as("owner", "tasks", "--awaiting-approval", "--search", name)
     return listed[0] if listed else None
 
 

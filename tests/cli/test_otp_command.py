@@ -14,20 +14,21 @@ from authenticator import Authenticator
 from conversation import converse
 from shell import PASSPHRASE, House
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.policy import Policy
 
 
 async def _prepared(house: House, who: str, wanted: bool) -> Authenticator:
-    admin = await EmbeddedClient.open(house.folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(house.folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
+        admin = engine.client("USER:admin")
         await admin.set_policy(Policy(require_otp=wanted))
-        person = admin.for_subject(f"USER:{who}")
+        person = engine.client(f"USER:{who}")
         app = Authenticator((await person.enroll_otp()).uri)
         await person.confirm_one_time_password(app.shows(datetime.now(UTC)))
         return app
     finally:
-        await admin.close()
+        await engine.close()
 
 
 def enrolled(house: House, who: str = "owner", *, wanted: bool = False) -> Authenticator:
@@ -44,15 +45,15 @@ def later(app: Authenticator) -> Callable[[str], str]:
 
 
 def test_without_a_terminal_enrolling_is_two_commands(house: House) -> None:
-    assert "not enrolled" in house.run("owner", "otp", "status").out
-    app = Authenticator(house.value("owner", "otp", "enrol")["uri"])
+    assert "Not enrolled" in house.run("owner", "otp", "status").out
+    app = Authenticator(house.value("owner", "otp", "enroll")["uri"])
     assert house.run("owner", "otp", "confirm", app.shows(datetime.now(UTC))).code == 0
-    assert "You are enrolled" in house.run("owner", "otp", "status").out
+    assert "Enrolled" in house.run("owner", "otp", "status").out
     assert house.value("owner", "otp", "status") == {"subject": "USER:owner", "enrolled": True, "lockedUntil": None}
 
 
 def test_a_wrong_confirmation_fails(house: House) -> None:
-    app = Authenticator(house.value("owner", "otp", "enrol")["uri"])
+    app = Authenticator(house.value("owner", "otp", "enroll")["uri"])
     assert house.run("owner", "otp", "confirm", app.never(datetime.now(UTC))).code == 3
     assert not house.value("owner", "otp", "status")["enrolled"]
 
@@ -61,9 +62,9 @@ def test_another_authenticator_wants_a_password_of_the_one_before(
     house: House, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = enrolled(house)
-    assert house.run("owner", "otp", "enrol").code == 3
+    assert house.run("owner", "otp", "enroll").code == 3
     monkeypatch.setenv("SEALYARD_OTP", later(app)(""))
-    assert house.value("owner", "otp", "enrol")["uri"]
+    assert house.value("owner", "otp", "enroll")["uri"]
 
 
 def test_an_administrator_resets_somebody_and_never_oneself(house: House) -> None:
@@ -80,9 +81,9 @@ def test_at_a_terminal_a_qr_code_is_drawn_and_the_first_password_asked_for(house
         apps.append(Authenticator(re.findall(r"otpauth://\S+", screen)[0]))
         return apps[0].shows(datetime.now(UTC))
 
-    seen = converse(*house.asks("owner", "otp", "enrol"), answers={"that it shows: ": scan})
+    seen = converse(*house.asks("owner", "otp", "enroll"), answers={"of the new authenticator: ": scan})
     assert seen.code == 0, seen.screen
-    assert "You are enrolled." in seen.screen
+    assert "Enrolled." in seen.screen
     assert house.value("owner", "otp", "status")["enrolled"]
     uri = re.findall(r"otpauth://\S+", seen.screen)[0]
     assert drawn(seen.screen) == [bytes(row) for row in segno.make(uri, micro=False).matrix]
@@ -105,30 +106,30 @@ def test_who_enrols_anew_at_a_terminal_is_asked_for_a_password_of_the_one_before
     def scan(screen: str) -> str:
         return Authenticator(re.findall(r"otpauth://\S+", screen)[0]).shows(datetime.now(UTC))
 
-    asked = {"authenticator you have: ": later(old), "that it shows: ": scan}
-    assert converse(*house.asks("owner", "otp", "enrol"), answers=asked).code == 0
+    asked = {"of the current authenticator: ": later(old), "of the new authenticator: ": scan}
+    assert converse(*house.asks("owner", "otp", "enroll"), answers=asked).code == 0
 
 
 # ---- approving
 
 
 def test_a_policy_that_too_few_can_follow_is_set_with_a_warning(house: House) -> None:
-    ran = house.run("admin", "policy", "set", "--one-time-password", "on")
+    ran = house.run("admin", "policy", "set", "--require-otp", "on")
     assert ran.code == 0
-    assert "on: each approval wants one" in ran.out
+    assert "required for each approval" in ran.out
     assert "gateway" in ran.err
-    assert "sealyard otp enrol" in ran.err
-    assert "sealyard otp enrol" not in house.run("admin", "policy", "set", "--one-time-password", "off").err
+    assert "sealyard otp enroll" in ran.err
+    assert "sealyard otp enroll" not in house.run("admin", "policy", "set", "--require-otp", "off").err
     enrolled(house)
     enrolled(house, "developer")
-    assert "gateway" not in house.run("admin", "policy", "set", "--one-time-password", "on").err
+    assert "gateway" not in house.run("admin", "policy", "set", "--require-otp", "on").err
 
 
 def test_a_program_cannot_approve_where_one_is_wanted(house: House) -> None:
     app = enrolled(house, wanted=True)
     ran = house.run("owner", "approve", house.waiting, "--otp", later(app)(""))
     assert ran.code == 3
-    assert "machine client" in ran.err
+    assert "Machine clients" in ran.err
     assert house.value("owner", "show", house.waiting)["status"] == "WAITING"
 
 
@@ -136,7 +137,7 @@ def test_who_has_not_enrolled_is_told_how_to(house: House) -> None:
     enrolled(house, "developer", wanted=True)
     seen = converse(*house.asks("owner", "approve", house.waiting, "--otp", "123456"), answers={})
     assert seen.code == 3
-    assert "sealyard otp enrol" in seen.screen
+    assert "sealyard otp enroll" in seen.screen
 
 
 def test_a_person_at_a_terminal_is_asked_and_the_approval_says_so(house: House) -> None:
@@ -163,7 +164,7 @@ def test_where_none_is_wanted_nobody_is_asked_and_the_origin_is_told(house: Hous
     assert "USER:owner (at a terminal)" in house.run("owner", "show", house.waiting).out
     other = house.package(firmware)["id"]
     assert house.run("owner", "approve", other).code == 0
-    assert "USER:owner (a machine client)" in house.run("owner", "show", other).out
+    assert "USER:owner (machine client)" in house.run("owner", "show", other).out
 
 
 def test_a_rejection_asks_for_none(house: House) -> None:

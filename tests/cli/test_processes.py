@@ -23,8 +23,8 @@ def test_package_waits_without_the_lock_until_another_process_approves(
         *house.asks("developer", "package", "--device", "gateway", "--firmware", firmware, "--name", name),
         *("--wait", "--timeout", LIMIT, "--out", out, "--json"),
     ) as waiting:
-        eventually(lambda: len(house.value("owner", "tasks", "--text", name, "--waiting")) == 1)
-        task = house.value("owner", "tasks", "--text", name)[0]["id"]
+        eventually(lambda: len(house.value("owner", "tasks", "--search", name, "--awaiting-approval")) == 1)
+        task = house.value("owner", "tasks", "--search", name)[0]["id"]
         eventually(lambda: house.run("owner", "approve", task).code == 0)
         stdout, stderr = waiting.communicate(timeout=LIMIT)
     assert waiting.returncode == 0, stderr
@@ -51,7 +51,7 @@ def test_an_interrupted_wait_closes_and_keeps_the_task(house: House, firmware: P
         _, stderr = waiting.communicate(timeout=LIMIT)
     assert waiting.returncode == 130
     assert "Traceback" not in stderr
-    assert house.value("developer", "tasks", "--text", "interrupted")[0]["status"] == "WAITING"
+    assert house.value("developer", "tasks", "--search", "interrupted")[0]["status"] == "WAITING"
     assert house.run("admin", "subject", "add", "next").code == 0
 
 
@@ -107,7 +107,7 @@ def _stands_by_and_takes_over(
     house: House, firmware: Path, holder: subprocess.Popen[str], other: subprocess.Popen[str]
 ) -> None:
     assert other.stdout is not None
-    assert other.stdout.readline().startswith("Working in")
+    assert other.stdout.readline().startswith("Running tasks in")
     task = house.package(firmware)["id"]
     holder.kill()
     eventually(lambda: _holds(house, other))
@@ -117,8 +117,8 @@ def _stands_by_and_takes_over(
     other.send_signal(signal.SIGTERM)
     _, stderr = other.communicate(timeout=LIMIT)
     assert other.returncode == 0
-    assert f"held by process {holder.pid} " in stderr
-    assert "it is held here now" in stderr
+    assert f"locked by process {holder.pid} " in stderr
+    assert "this process now owns it" in stderr
 
 
 def _holds(house: House, process: subprocess.Popen[str]) -> bool:
@@ -133,7 +133,7 @@ def test_run_works_on_what_was_left_and_says_so(house: House) -> None:
         running.send_signal(signal.SIGINT)
         stdout, _ = running.communicate(timeout=LIMIT)
     assert running.returncode == 0
-    assert stdout.splitlines()[-1].startswith("Closed.")
+    assert stdout.splitlines()[-1].startswith("Stopped.")
 
 
 def test_watch_submits_what_is_dropped(house: House, firmware: Path, tmp_path: Path) -> None:
@@ -142,11 +142,11 @@ def test_watch_submits_what_is_dropped(house: House, firmware: Path, tmp_path: P
     (drop / "dropped.bin").write_bytes(firmware.read_bytes())
     with started(*house.asks("developer", "watch", drop, "--device", "gateway", "--submit")) as watching:
         assert watching.stdout is not None
-        told = next(line for line in watching.stdout if line.startswith("dropped.bin is task "))
+        told = next(line for line in watching.stdout if line.startswith("dropped.bin: created task "))
         watching.send_signal(signal.SIGINT)
         watching.communicate(timeout=LIMIT)
     assert watching.returncode == 0
-    (task,) = house.value("developer", "tasks", "--text", "dropped.bin")
+    (task,) = house.value("developer", "tasks", "--search", "dropped.bin")
     assert (task["id"], task["status"]) == (told.split()[3].rstrip(","), "WAITING")
 
 

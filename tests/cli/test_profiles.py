@@ -66,12 +66,12 @@ def test_nobody_is_guessed_where_several_could_be_meant(mine: House, pattern: Ho
 
 
 def test_init_makes_a_profile_of_the_administrator_and_the_next_one_takes_another_name(home: Path) -> None:
-    first = value_of("init", "--name", "Fab 4", "--key-store", "passphrase", "--administrator", "anna")
+    first = value_of("init", "--name", "Fab 4", "--key-store", "passphrase", "--admin", "anna")
     assert first["profile"] == "Fab-4"
     assert first["location"] == str(home / "data" / "sealyard" / "workspace")
     assert first["administrator"] == "USER:anna"
     second = value_of(
-        *("init", "--name", "Fab 4", "--key-store", "passphrase", "--administrator", "anna"),
+        *("init", "--name", "Fab 4", "--key-store", "passphrase", "--admin", "anna"),
         *("--workspace", home / "other"),
     )
     assert second["profile"] == "Fab-4-2"

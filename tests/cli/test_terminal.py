@@ -47,7 +47,7 @@ def at_terminal(*arguments: object, typed: tuple[str, ...] = ()) -> Seen:
 def test_the_passphrase_is_asked_for_and_not_shown(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
     seen = at_terminal(*house.asks("admin", "subject", "add", "anna"), typed=(PASSPHRASE,))
-    assert (seen.code, seen.out) == (0, "USER:anna is known now.\n")
+    assert (seen.code, seen.out) == (0, "Added USER:anna. Grant permissions with `sealyard acl add`.\n")
     assert "Passphrase" in seen.screen
     assert PASSPHRASE not in seen.screen
 
@@ -88,4 +88,4 @@ def test_the_check_of_the_audit_log_shows_how_far_it_is(house: House) -> None:
     seen = at_terminal(*house.asks("auditor", "audit", "verify"))
     assert seen.code == 0
     assert " entries" in seen.screen
-    assert "checked" in seen.screen
+    assert "verified" in seen.screen

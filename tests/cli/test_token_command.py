@@ -14,7 +14,7 @@ def test_the_secret_alone_is_on_standard_output(house: House) -> None:
     assert ran.code == 0
     assert SECRET.fullmatch(ran.out.strip())
     assert ran.out.strip() not in ran.err
-    assert "shown this once" in ran.err
+    assert "shown only once" in ran.err
 
 
 def test_as_json_it_comes_with_what_may_be_known_of_it(house: House) -> None:

@@ -7,7 +7,6 @@ from pathlib import Path
 
 from shell import PASSPHRASE, House
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 
 URL = "https://hooks.example.org/sealyard"
@@ -44,26 +43,26 @@ def test_what_was_given_up_is_listed_and_taken_up_again(house: House, firmware: 
     (waiting,) = house.value("admin", "webhook", "list")
     assert waiting["pendingCount"] == 1
     asyncio.run(_give_up(house.folder, hook))
-    for arguments in (("dead",), ("dead", hook)):
+    for arguments in (("dead-letters",), ("dead-letters", hook)):
         (letter,) = house.value("admin", "webhook", *arguments)
         assert (letter["taskId"], letter["event"], letter["error"]) == (task["id"], "task.waiting", "It answered 410.")
-    shown = house.run("admin", "webhook", "dead").out
+    shown = house.run("admin", "webhook", "dead-letters").out
     assert letter["id"] in shown
     assert "410" in shown
     assert house.run("admin", "webhook", "redeliver", letter["id"]).code == 0
-    assert house.value("admin", "webhook", "dead") == []
+    assert house.value("admin", "webhook", "dead-letters") == []
     assert house.value("admin", "webhook", "list")[0]["pendingCount"] == 1
 
 
 async def _give_up(folder: Path, webhook_id: str) -> None:
-    client = await EmbeddedClient.open(folder, "USER:admin", purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
-        outbox = EngineHandle.of(client).engine.hook_outbox
-        due = await EngineHandle.of(client).run(outbox.next_delivery(webhook_id))
+        outbox = engine.engine.webhook_outbox
+        due = await engine.run(outbox.next_delivery(webhook_id))
         assert due is not None
-        await EngineHandle.of(client).run(outbox.move_to_dead_letters(due.notice, "It answered 410."))
+        await engine.run(outbox.move_to_dead_letters(due.message, "It answered 410."))
     finally:
-        await client.close()
+        await engine.close()
 
 
 def test_refusals_have_their_exit_codes(house: House) -> None:

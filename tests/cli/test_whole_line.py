@@ -35,7 +35,7 @@ def test_what_goes_in_comes_out_of_an_approved_container(house: House, firmware:
     verified = value_of("verify", container, "--certificate", certificate)
     assert verified["sha256"] == done["result"]["sha256"]
     opened = value_of(
-        "open", container, "--certificate", certificate, "--key", key, "--out", out, "--split-metadata", "--strict"
+        "extract", container, "--certificate", certificate, "--key", key, "--out", out, "--split-metadata", "--strict"
     )
     assert (out / "segment-0.bin").read_bytes() == firmware.read_bytes() == (out / "segment-1.bin").read_bytes()
     assert sorted(Path(each).read_bytes() for each in opened["files"][2:]) == sorted(
@@ -44,7 +44,7 @@ def test_what_goes_in_comes_out_of_an_approved_container(house: House, firmware:
 
     digits = tmp_path / "digits"
     digits.write_text(key.read_bytes().hex() + "\n")
-    value_of("open", container, "--certificate", certificate, "--key", digits, "--out", tmp_path / "again")
+    value_of("extract", container, "--certificate", certificate, "--key", digits, "--out", tmp_path / "again")
     assert (tmp_path / "again" / "segment-0.bin").read_bytes() == firmware.read_bytes()
 
     report = house.value("auditor", "audit", "verify")
@@ -73,7 +73,7 @@ def test_an_approver_sees_all_there_is_to_see(house: House, firmware: Path, tmp_
     shown = house.run("owner", "show", asked["id"]).out
     expected = (
         *("gateway version 1", "AES256_CBC_PKCS7_PAD", "ECC_NIST_P256", "warning: ", "USER:developer"),
-        *("firmware.bin", asked["inputs"][0]["sha256"], '{"version": 7}', house.done, "You may decide"),
+        *("firmware.bin", asked["inputs"][0]["sha256"], '{"version": 7}', house.done, "You can decide"),
         asked["approvalDigest"],
     )
     assert [each for each in expected if each not in shown] == []
@@ -132,7 +132,7 @@ def test_demo_shows_the_whole_line_and_leaves_nothing(home: Path, tmp_path: Path
     assert ran.code == 0, ran
     words = [line.split()[0] for line in ran.out.splitlines()]
     assert words == [
-        *("created", "refused", "approved", "done", "downloaded", "exported", "verified"),
+        *("created", "rejected", "approved", "done", "downloaded", "exported", "verified"),
         *("compared", "compared", "compared", "audit", "All"),
     ]
     assert list(folder.iterdir()) == []

@@ -147,7 +147,7 @@ class FakeClient:
             raise self.task_error
         found = [task for task in self.all.values() if task.id.startswith(task_id)]
         if len(found) != 1:
-            raise NotFoundError(f"There is no task {task_id}.")
+            raise NotFoundError(f"Task {task_id} not found.")
         return found[0]
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
@@ -194,7 +194,7 @@ class FakeClient:
 
     async def device(self, config: str, version: int | None = None) -> Any:
         if config not in {"dev1", "door"}:
-            raise NotFoundError(f"There is no device configuration {config}.")
+            raise NotFoundError(f"Device configuration {config} not found.")
         return SimpleNamespace(id="dev1", name="door")
 
     async def upload(self, path: Path, *, expected_sha256: str | None = None, progress: Any = None) -> InputFile:
@@ -217,7 +217,7 @@ class FakeClient:
         assert token is not None
         if token in self.tokens:
             if self.tokens[token] != request:
-                raise ConflictError("This client token was used for another request.")
+                raise ConflictError("This idempotency key was already used for a different request.")
             return next(task for task in self.created if task.client_token == token)
         self.tokens[token] = request
         task = msgspec.structs.replace(

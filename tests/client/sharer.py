@@ -90,7 +90,7 @@ async def main(folder: Path, subject: str) -> None:
         on_trouble=lambda error: say(f"trouble {error.code}"),
     )
     await shared.open()
-    say("attached" if shared.connect_to_holder else "holds")
+    say("attached" if shared.is_attached else "holds")
     client = shared.client(subject)
     telling = asyncio.create_task(tell(client.events(0)))
     await asyncio.to_thread(sys.stdin.read)

@@ -38,7 +38,7 @@ def test_what_fits_brings_no_warning() -> None:
 @pytest.mark.parametrize(
     ("firmware", "metadata", "words"),
     [
-        ((("a.bin", 1),) * 256, (), "at most 255 files"),
+        ((("a.bin", 1),) * 256, (), "at most 255 firmware files"),
         ((("a.bin", 4 * GIBIBYTE - 1),), (), "with padding and IV"),
         ((("a.bin", 1),), (("m.json", 65_536),), "65535"),
     ],
@@ -52,7 +52,7 @@ def test_what_the_format_cannot_hold_is_refused(
 
 def test_zero_padding_of_a_file_that_is_no_multiple_of_16_is_warned_of() -> None:
     (warning,) = check_package(configuration(EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD), (("a.bin", 17),))
-    assert "no multiple of 16" in warning
+    assert "not a multiple of 16" in warning
 
 
 def test_an_unknown_format_is_an_error_of_the_family() -> None:

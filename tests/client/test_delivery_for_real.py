@@ -7,12 +7,13 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from workspace_on_disk import DEVELOPER, OWNER, create_workspace_with_device, open_client
+from workspace_on_disk import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.downloader import Downloader, DownloadEvent, DownloadResult, VerifiedBy
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.client.watch_folder.watcher import DropAction, DropSubmitted, FolderWatcher, WatchEvent
+from sealyard.client.watch_folder.watcher import DropSubmitted, FolderWatcher, WatchEvent
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import ResultGoneError
@@ -56,8 +57,8 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
     (drop / "firmware.bin").write_bytes(FIRMWARE)
 
     async def main() -> None:
-        async with open_client(workspace) as admin:
-            developer, owner = admin.for_subject(DEVELOPER), admin.for_subject(OWNER)
+        async with open_engine(workspace) as engine:
+            developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
             dropped: asyncio.Queue[WatchEvent] = asyncio.Queue()
             arrived: asyncio.Queue[DownloadEvent] = asyncio.Queue()
             watch = FolderWatcher(
@@ -84,10 +85,10 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
             for each in running:
                 each.cancel()
             await asyncio.gather(*running, return_exceptions=True)
-            page = await admin.audit(AuditFilter(change=AuditAction.DOWNLOADED))
+            page = await engine.client(ADMIN).audit(AuditFilter(change=AuditAction.DOWNLOADED))
             assert [entry.author for entry in page.entries] == [DEVELOPER]
-        async with open_client(workspace) as admin:
-            assert await downloads_of(admin.for_subject(DEVELOPER), tmp_path).download_pending() == ()
+        async with open_engine(workspace) as engine:
+            assert await downloads_of(engine.client(DEVELOPER), tmp_path).download_pending() == ()
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
@@ -100,13 +101,13 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
     source.write_bytes(FIRMWARE)
 
     async def main() -> None:
-        async with open_client(workspace, clock) as admin:
-            developer = admin.for_subject(DEVELOPER)
+        async with open_engine(workspace, clock) as engine:
+            developer = engine.client(DEVELOPER)
             made = [await encrypted(developer, source) for _ in range(2)]
-        async with open_client(workspace, clock) as admin:
-            developer = admin.for_subject(DEVELOPER)
+        async with open_engine(workspace, clock) as engine:
+            developer = engine.client(DEVELOPER)
             downloads = downloads_of(developer, tmp_path)
-            first, second = await downloads.pending()
+            first, second = await downloads.pending_tasks()
             assert [first.id, second.id] == [task.id for task in made]
             whole = b"".join([chunk async for chunk in developer.download(first.id)])
             (tmp_path / "down").mkdir()

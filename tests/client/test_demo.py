@@ -22,7 +22,8 @@ from sealyard.client.demo import (
     populate,
     temporary_dir,
 )
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
+from sealyard.client.protocol import Client
 from sealyard.model.access import Role, roles_for
 from sealyard.model.audit import AuditFilter
 from sealyard.model.requests import TaskCounts, TaskFilter
@@ -53,17 +54,17 @@ def test_a_demo_has_its_people_and_tasks_in_all_states(tmp_path: Path) -> None:
 
 async def _looked_at(root: Path) -> None:
     place = await create_demo(root)
-    client = await EmbeddedClient.open(place.folder, DEVELOPER, purpose="test", passphrase=place.passphrase)
+    engine = await EngineHandle.open(place.folder, purpose="test", passphrase=place.passphrase)
     try:
-        await populate(client)
-        roles = {each: roles_for((await client.for_subject(each).workspace()).rights) for each in _people()}
-        tasks = (await client.tasks(TaskFilter())).tasks
-        counts = await _settled(client)
-        waiting = (await client.for_subject(OWNER).tasks(TaskFilter(awaiting_my_approval=True))).tasks
-        seen = await client.for_subject(OWNER).review(waiting[0].id)
-        entries = (await client.for_subject(AUDITOR).audit(AuditFilter())).entries
+        await populate(engine)
+        roles = {each: roles_for((await engine.client(each).workspace()).rights) for each in _people()}
+        tasks = (await engine.client(DEVELOPER).tasks(TaskFilter())).tasks
+        counts = await _settled(engine.client(DEVELOPER))
+        waiting = (await engine.client(OWNER).tasks(TaskFilter(awaiting_my_approval=True))).tasks
+        seen = await engine.client(OWNER).review(waiting[0].id)
+        entries = (await engine.client(AUDITOR).audit(AuditFilter())).entries
     finally:
-        await client.close()
+        await engine.close()
 
     people = {each.identity: each for each in profiles_of(place.folder)}
     assert set(people) == set(_people())
@@ -93,7 +94,7 @@ async def _looked_at(root: Path) -> None:
     assert len(entries) > 20
 
 
-async def _settled(client: EmbeddedClient) -> TaskCounts:
+async def _settled(client: Client) -> TaskCounts:
     """Once the time of the two short-lived results is over."""
     limit = time.monotonic() + LIMIT
     while (counts := await client.counts()).results.get(ResultState.AVAILABLE, 0) != 3 or (

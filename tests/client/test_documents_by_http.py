@@ -8,7 +8,7 @@ from contextlib import asynccontextmanager
 
 import pytest
 
-from sealyard.client.http.transport import fetch_document
+from sealyard.client.http.documents import fetch_document
 from sealyard.model.errors import ServerUnreachableError
 
 pytestmark = pytest.mark.anyio
@@ -55,14 +55,14 @@ async def test_a_document_comes_whole() -> None:
 async def test_one_that_is_too_long_is_not_taken() -> None:
     async with answering(saying("200 OK", b"x" * 1001)) as url:
         with pytest.raises(ServerUnreachableError, match="more than 1000 bytes"):
-            await fetch_document(url, most=1000)
-        assert len(await fetch_document(url, most=1001)) == 1001
+            await fetch_document(url, max_bytes=1000)
+        assert len(await fetch_document(url, max_bytes=1001)) == 1001
 
 
 @pytest.mark.parametrize("head", ["302 Found\r\nLocation: /elsewhere", "404 Not Found", "500 Oh", "204 No Content"])
 async def test_any_other_answer_is_none(head: str) -> None:
     async with answering(saying(head)) as url:
-        with pytest.raises(ServerUnreachableError, match=f"answers {head[:3]}"):
+        with pytest.raises(ServerUnreachableError, match=f"returned status {head[:3]}"):
             await fetch_document(url)
 
 

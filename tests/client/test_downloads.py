@@ -9,6 +9,7 @@ import io
 import os
 import subprocess
 import sys
+import threading
 from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,13 +26,13 @@ from sealyard.client.downloads.downloader import (
     VerifiedBy,
 )
 from sealyard.client.downloads.history import DownloadHistory, default_history_path
-from sealyard.client.downloads.retry_loop import RECONNECT_SECONDS, RETRY_SECONDS
+from sealyard.client.downloads.retry_loop import RECONNECT_DELAYS, RETRY_DELAYS
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import sign
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import (
     ConflictError,
@@ -172,7 +173,7 @@ def test_a_broken_transfer_goes_on_where_it_ended(client: FakeClient, downloads:
 def test_a_transfer_that_ends_early_is_said_and_kept(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = DATA[:1500]
-    with pytest.raises(DownloadError, match="ended after 1,500 of"):
+    with pytest.raises(DownloadError, match="stopped after 1,500 of"):
         asyncio.run(downloads.download(task.id))
     client.bytes[task.id] = DATA
     asyncio.run(downloads.download(task.id))
@@ -269,8 +270,25 @@ def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeCli
     first = asyncio.run(downloads.download(task.id))
     assert asyncio.run(downloads.download(task.id)) == first
     assert (len(client.offsets), len(client.confirmed)) == (1, 1)
-    assert asyncio.run(downloads.download(task.id, again=True)).path == first.path
+    assert asyncio.run(downloads.download(task.id, force=True)).path == first.path
     assert (len(client.offsets), len(client.confirmed)) == (2, 2)
+
+
+def test_download_reads_the_history_off_the_event_loop(
+    client: FakeClient, downloads: Downloader, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = client.add(DATA)
+    asyncio.run(downloads.download(task.id))
+    refresh, readers = DownloadHistory.refresh, []
+
+    def record_thread(history: DownloadHistory) -> None:
+        readers.append(threading.get_ident())
+        refresh(history)
+
+    monkeypatch.setattr(DownloadHistory, "refresh", record_thread)
+    asyncio.run(downloads.download(task.id))
+    assert readers
+    assert threading.get_ident() not in readers
 
 
 def test_a_downloaded_file_that_was_changed_comes_again_beside_it(client: FakeClient, downloads: Downloader) -> None:
@@ -302,7 +320,7 @@ def test_a_removed_artifact_is_said(client: FakeClient, downloads: Downloader) -
 def test_what_has_no_file_is_said(client: FakeClient, downloads: Downloader) -> None:
     with pytest.raises(ConflictError, match="RUNNING"):
         asyncio.run(downloads.download(client.add(DATA, status=TaskStatus.RUNNING).id))
-    with pytest.raises(ConflictError, match="string"):
+    with pytest.raises(ConflictError, match="Signing tasks have no file"):
         asyncio.run(downloads.download(client.add(DATA, kind=TaskKind.SIGNING).id))
 
 
@@ -329,14 +347,14 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
     client: FakeClient, downloads: Downloader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = client.add(DATA)
-    whole = disk.write_all
+    whole = atomic.write_all
 
     def full(fd: int, data: bytes) -> None:
         whole(fd, data[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(disk, "write_all", full)
-    with pytest.raises(StorageError, match="no room"):
+    monkeypatch.setattr(atomic, "write_all", full)
+    with pytest.raises(StorageError, match="Not enough disk space"):
         asyncio.run(downloads.download(task.id))
     monkeypatch.undo()
     assert Path(asyncio.run(downloads.download(task.id)).path).read_bytes() == DATA
@@ -346,7 +364,7 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
 def test_a_folder_that_cannot_be_made_is_said(client: FakeClient, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     downloads = Downloader(client.seam, tmp_path / "file" / "down", DownloadHistory(tmp_path / "state.json"))
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="Cannot write"):
         asyncio.run(downloads.download(client.add(DATA).id))
 
 
@@ -463,7 +481,7 @@ def test_pending_are_my_done_files_oldest_first_over_all_pages(client: FakeClien
     client.add(DATA, by=OTHER)
     client.add(DATA, kind=TaskKind.SIGNING)
     client.add(DATA, status=TaskStatus.RUNNING)
-    assert [task.id for task in asyncio.run(downloads.pending())] == mine
+    assert [task.id for task in asyncio.run(downloads.pending_tasks())] == mine
 
 
 def test_what_was_fetched_is_not_pending_for_a_later_start(
@@ -484,7 +502,7 @@ def test_what_fails_keeps_none_from_the_others_and_is_tried_again(client: FakeCl
         (bad.id, "download"),
         (good.id, None),
     ]
-    assert [task.id for task in asyncio.run(downloads.pending())] == [bad.id]
+    assert [task.id for task in asyncio.run(downloads.pending_tasks())] == [bad.id]
 
 
 def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
@@ -493,7 +511,7 @@ def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
     old, lost = client.add(DATA, name="old"), client.add(DATA, name="lost")
     client.expire(old.id)
     client.set_result(lost.id, state=ResultState.GONE, link=None)
-    pending = asyncio.run(downloads.pending())
+    pending = asyncio.run(downloads.pending_tasks())
     assert [each.result and each.result.state for each in pending] == [ResultState.EXPIRED, ResultState.GONE]
     outcomes = asyncio.run(downloads.download_pending())
     assert [each.error and each.error.code for each in outcomes] == ["result-expired", "result-gone"]
@@ -537,14 +555,14 @@ def test_two_processes_lose_no_marks_of_each_other(client: FakeClient, folder: P
     second = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
     asyncio.run(first.download(one.id))
     asyncio.run(second.download(two.id))
-    assert asyncio.run(first.pending()) == asyncio.run(second.pending()) == ()
+    assert asyncio.run(first.pending_tasks()) == asyncio.run(second.pending_tasks()) == ()
 
 
 def test_marks_are_private_and_no_temporary_is_left(client: FakeClient, downloads: Downloader, tmp_path: Path) -> None:
     client.add(DATA)
     asyncio.run(downloads.download_pending())
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
-    assert [name for name in names(tmp_path) if name.endswith(".new")] == []
+    assert [name for name in names(tmp_path) if name.endswith(".tmp")] == []
 
 
 def test_each_workspace_and_subject_has_its_own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -632,8 +650,8 @@ def test_a_broken_connection_is_made_again_from_the_cursor_ever_more_slowly(
     broken: Stream = [SealyardError("The connection broke.")]
     told = run_for(downloads, client, [done(theirs, 41), *broken], *[broken] * 8)
     assert [each.retry_in for each in told] == clock.slept
-    assert tuple(clock.slept[:6]) == RECONNECT_SECONDS
-    assert set(clock.slept[6:]) == {RECONNECT_SECONDS[-1]}
+    assert tuple(clock.slept[:6]) == RECONNECT_DELAYS.seconds
+    assert set(clock.slept[6:]) == {RECONNECT_DELAYS.seconds[-1]}
     assert client.cursors == [0] + [41] * 9
 
 
@@ -642,7 +660,7 @@ def test_a_connection_that_held_for_a_while_is_made_again_quickly(
 ) -> None:
     broken = SealyardError("The connection broke.")
     run_for(downloads, client, [broken], [broken], [EventsMissed(cursor=1), broken])
-    assert tuple(clock.slept) == (*RECONNECT_SECONDS[:2], RECONNECT_SECONDS[0])
+    assert tuple(clock.slept) == (*RECONNECT_DELAYS.seconds[:2], RECONNECT_DELAYS.seconds[0])
 
 
 def test_a_failing_download_is_tried_again_ever_later_then_rests(
@@ -651,8 +669,8 @@ def test_a_failing_download_is_tried_again_ever_later_then_rests(
     task = client.add(DATA)
     client.bytes[task.id] = b"x" * len(DATA)
     outcomes = run_for(downloads, client)
-    assert [each.retry_in for each in outcomes] == [*RETRY_SECONDS, None]
-    assert tuple(clock.slept) == RETRY_SECONDS
+    assert [each.retry_in for each in outcomes] == [*RETRY_DELAYS.seconds, None]
+    assert tuple(clock.slept) == RETRY_DELAYS.seconds
 
 
 def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_others_come_down(
@@ -676,7 +694,7 @@ def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_othe
 
     client.on_chunk = tidy_once
     outcomes = outcomes_of(downloads, client, Finishing([done(other, 1)]))
-    assert [each.retry_in for each in outcomes if each.error is not None] == [RETRY_SECONDS[0]]
+    assert [each.retry_in for each in outcomes if each.error is not None] == [RETRY_DELAYS.seconds[0]]
     assert {each.task_id for each in outcomes if each.downloaded is not None} == {package.id, other.id}
 
 

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.tasks.recovery import Recovery
@@ -28,12 +28,12 @@ PASSPHRASE = "only for this test"
 
 
 @asynccontextmanager
-async def engine(folder: Path) -> AsyncIterator[EmbeddedClient]:
-    client = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
+async def open_engine(folder: Path) -> AsyncIterator[EngineHandle]:
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
-        yield client
+        yield engine
     finally:
-        await client.close()
+        await engine.close()
 
 
 @pytest.fixture(scope="module")
@@ -49,7 +49,8 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
             key_store=KeyStore.PASSPHRASE,
             passphrase=PASSPHRASE,
         )
-        async with engine(folder) as admin:
+        async with open_engine(folder) as engine:
+            admin = engine.client(ADMIN)
             for each in (DEVELOPER, OWNER, "GROUP:owners"):
                 await admin.add_subject(each)
             await admin.add_member("GROUP:owners", OWNER)
@@ -74,9 +75,10 @@ def workspace(founded: Path, tmp_path: Path) -> Path:
 
 def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Path) -> None:
     async def main() -> None:
-        async with engine(workspace) as admin:
+        async with open_engine(workspace) as engine:
+            admin = engine.client(ADMIN)
             door = device_resource((await admin.device("door")).id)
-            rights = {each: (await admin.for_subject(each).workspace()).rights for each in (ADMIN, DEVELOPER, OWNER)}
+            rights = {each: (await engine.client(each).workspace()).rights for each in (ADMIN, DEVELOPER, OWNER)}
         assert is_allowed(rights[OWNER], Action.APPROVE, door)
         assert not is_allowed(rights[DEVELOPER], Action.APPROVE, door)
         assert [roles_for(each) for each in rights.values()] == [
@@ -84,6 +86,17 @@ def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Pat
             (Role.DEVELOPER,),
             (Role.PRODUCT_OWNER,),
         ]
+
+    asyncio.run(main())
+
+
+def test_closing_a_client_keeps_the_engine_open_for_the_others(workspace: Path) -> None:
+    async def main() -> None:
+        async with open_engine(workspace) as engine:
+            await engine.client(DEVELOPER).close()
+            assert (await engine.client(ADMIN).workspace()).subject == ADMIN
+            assert WorkspaceLock.holder(workspace / "lock") is not None
+        assert WorkspaceLock.holder(workspace / "lock") is None
 
     asyncio.run(main())
 
@@ -98,7 +111,8 @@ def test_events_cross_over_together_and_come_one_by_one(workspace: Path, monkeyp
         return await call(self, work)
 
     async def main() -> None:
-        async with engine(workspace) as admin:
+        async with open_engine(workspace) as engine:
+            admin = engine.client(ADMIN)
             before = 0
             for number in range(20):
                 await admin.add_subject(f"USER:person{number}")
@@ -127,7 +141,7 @@ def test_an_opening_that_is_given_up_holds_the_workspace_while_it_writes_and_the
 
     async def main() -> None:
         monkeypatch.setattr(Recovery, "_load_unfinished", slow)
-        opening = asyncio.create_task(EmbeddedClient.open(workspace, ADMIN, purpose="test", passphrase=PASSPHRASE))
+        opening = asyncio.create_task(EngineHandle.open(workspace, purpose="test", passphrase=PASSPHRASE))
         await asyncio.to_thread(begun.wait, 30)
         for _ in range(3):
             opening.cancel()
@@ -140,7 +154,7 @@ def test_an_opening_that_is_given_up_holds_the_workspace_while_it_writes_and_the
             await opening
         assert WorkspaceLock.holder(workspace / "lock") is None
         monkeypatch.setattr(Recovery, "_load_unfinished", take_stock)
-        async with engine(workspace) as again:
-            assert (await again.workspace()).name == "factory"
+        async with open_engine(workspace) as again:
+            assert (await again.client(ADMIN).workspace()).name == "factory"
 
     asyncio.run(main())

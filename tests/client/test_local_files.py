@@ -10,7 +10,7 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from sealyard.client.downloads.files import LONGEST_NAME, PartialFile, part_name, safe_file_name, write_unique
+from sealyard.client.downloads.files import MAX_NAME_BYTES, PartialFile, part_name, safe_file_name, write_unique
 from sealyard.model.errors import StorageError
 
 foreign = st.text(st.characters(), max_size=400) | st.text("/\\.. ~-\x00\x1b\u202eac:", max_size=40)
@@ -63,7 +63,7 @@ def test_names_as_they_come_and_go(name: str, expected: str) -> None:
 def test_a_name_that_is_too_long_keeps_its_suffix() -> None:
     local = safe_file_name("ä" * 500 + ".bin", "0123456789")
     assert local.endswith(".bin")
-    assert LONGEST_NAME - 1 <= len(local.encode()) <= LONGEST_NAME
+    assert MAX_NAME_BYTES - 1 <= len(local.encode()) <= MAX_NAME_BYTES
 
 
 def test_a_part_has_one_holder_at_a_time(tmp_path: Path) -> None:
@@ -108,5 +108,5 @@ def test_a_new_file_never_replaces_another(tmp_path: Path) -> None:
 
 def test_a_folder_that_cannot_be_written_is_our_error(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
-    with pytest.raises(StorageError, match="cannot be written"):
+    with pytest.raises(StorageError, match="Cannot write"):
         write_unique(tmp_path / "file", "key.pem", b"mine")

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.client import log as program_log
-from sealyard.client.log import HIDDEN, current_log_file, log_to_file, redact, register_secret
+from sealyard.client.log import REDACTED, current_log_file, log_to_file, redact, register_secret
 from sealyard.model.errors import StorageError
 
 KEY = "-----BEGIN EC PRIVATE KEY-----\nMHcCAQEEcanary\n-----END EC PRIVATE KEY-----"
@@ -62,14 +62,14 @@ def test_who_has_to_say_where_the_log_is_can_ask(path: Path) -> None:
 def test_what_looks_like_a_secret_is_kept_out(text: str) -> None:
     shown = redact(text)
     assert "canary" not in shown
-    assert HIDDEN in shown
+    assert REDACTED in shown
     assert redact(shown) == shown
 
 
 @pytest.mark.parametrize(
     "text",
     [
-        "The key store needs its passphrase.",
+        "The key store requires its passphrase.",
         "task 12ab is DONE: signature checked, 3 tokens of 5",
         "-----BEGIN CERTIFICATE-----\nMIIB\n-----END CERTIFICATE-----",
         "sealyard:12ab/cd34?expires=1767322",
@@ -84,9 +84,9 @@ def test_a_known_passphrase_is_kept_out_however_it_is_written(secret: str) -> No
     register_secret(secret)
     for written in (secret, repr(secret), ascii(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
         assert redact(f"unlocking with {written}, then on") in (
-            f"unlocking with {HIDDEN}, then on",
-            f"unlocking with '{HIDDEN}', then on",
-            f'unlocking with "{HIDDEN}", then on',
+            f"unlocking with {REDACTED}, then on",
+            f"unlocking with '{REDACTED}', then on",
+            f'unlocking with "{REDACTED}", then on',
         )
 
 
@@ -105,20 +105,20 @@ def test_message_arguments_and_traceback_are_all_seen_to(path: Path) -> None:
     except ValueError:
         log.exception("failed")
     text = path.read_text()
-    assert f"with {HIDDEN}\n" in text
-    assert f"as {HIDDEN} and {{'password': {HIDDEN}}}\n" in text
-    assert f"ValueError: {HIDDEN} does not open {HIDDEN}\n" in text
+    assert f"with {REDACTED}\n" in text
+    assert f"as {REDACTED} and {{'password': {REDACTED}}}\n" in text
+    assert f"ValueError: {REDACTED} does not open {REDACTED}\n" in text
     assert "horse" not in text
     assert "canary" not in text
 
 
 def test_the_log_is_for_its_own_user_and_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(program_log, "LARGEST_BYTES", 1000)
+    monkeypatch.setattr(program_log, "MAX_BYTES", 1000)
     log_to_file(path)
     for number in range(100):
         logging.getLogger("sealyard.test").info("line %d of many", number)
     files = list(path.parent.iterdir())
-    assert len(files) == 1 + program_log.KEPT_FILES
+    assert len(files) == 1 + program_log.BACKUP_COUNT
     assert {each.stat().st_mode & 0o777 for each in files} == {0o600}
     assert path.parent.stat().st_mode & 0o777 == 0o700
     assert max(each.stat().st_size for each in files) <= 1000

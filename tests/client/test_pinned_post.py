@@ -16,7 +16,7 @@ from cryptography.hazmat.primitives import hashes
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 
-from sealyard.client.http.transport import MOST_ANSWERED, post_pinned
+from sealyard.client.http.pinned import MAX_RESPONSE_BYTES, post_pinned
 from sealyard.model.errors import ServerUnreachableError
 
 pytestmark = pytest.mark.anyio
@@ -147,9 +147,9 @@ async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.Monke
 
 async def test_of_a_long_answer_only_the_beginning_is_read() -> None:
     async with Listener(b"HTTP/1.1 500 Word\r\nRetry-After: 7\r\n\r\n", drip=True).listening() as listener:
-        listener.answer += b"y" * 10 * MOST_ANSWERED
+        listener.answer += b"y" * 10 * MAX_RESPONSE_BYTES
         answer = await post_pinned(f"http://{HERE}:{listener.port}/", HERE, {}, BODY)
-        assert (answer.status, answer.retry_after, answer.body) == (500, "7", b"y" * MOST_ANSWERED)
+        assert (answer.status, answer.retry_after, answer.body) == (500, "7", b"y" * MAX_RESPONSE_BYTES)
         await asyncio.wait_for(listener.ended.wait(), 10)
 
 

@@ -14,6 +14,7 @@ import pytest
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_example import render_example as example_file
 from sealyard.client.config.settings_loader import (
     NO_COLOR_THEME,
@@ -28,7 +29,6 @@ from sealyard.client.config.settings_loader import (
     settings_schema,
     value_at,
 )
-from sealyard.client.watch_folder.events import DropAction
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
@@ -67,28 +67,30 @@ def test_every_key_can_be_set() -> None:
         mouse = false
         animations = "full"
         bell = false
-        desktop_notice = true
+        desktop_notifications = true
         read_only = true
-        screen = "last"
-        filter = "state:expired"
-        downloads = "~/results"
-        automatic_downloads = false
+        start_screen = "last"
+        start_filter = "state:expired"
+        download_dir = "~/results"
+        auto_download = false
         editor = "vim -n"
-        refresh_seconds = 5
+        refresh_interval = 5
         socket_group = "firmware"
         [watch]
         folder = "/drop"
         device = "gateway"
-        rule = "submit"
-        polling = true
-        [keys]
+        on_drop = "submit"
+        force_polling = true
+        [keymap]
         "app.help" = "f1,?"
     """
     found = _read(text)
     assert all(value_at(found, key) != value_at(Settings(), key) for key in setting_keys())
-    assert found.watch == WatchFolderSettings(folder="/drop", device="gateway", rule=DropAction.SUBMIT, polling=True)
-    assert found.keys == {"app.help": "f1,?"}
-    assert found.refresh_seconds == 5.0
+    assert found.watch == WatchFolderSettings(
+        folder="/drop", device="gateway", on_drop=DropAction.SUBMIT, force_polling=True
+    )
+    assert found.keymap == {"app.help": "f1,?"}
+    assert found.refresh_interval == 5.0
 
 
 @pytest.mark.parametrize(
@@ -100,21 +102,24 @@ def test_every_key_can_be_set() -> None:
         ("theem = 'x'", "Did you mean theme?"),
         ("[watch]\nfoldr = 'x'", "Did you mean watch.folder?"),
         ('"watch.folder" = "x"', "in the table [watch]"),
-        ("zzzz = 1", "no key 'zzzz'"),
-        ("watch = 3", "watch is 3; expected is a table"),
-        ("mouse = 1", "mouse is 1; expected is true or false"),
-        ("compact = 'true'", "compact is 'true'; expected is true or false"),
-        ("theme = true", "theme is true; expected is a text"),
-        ("theme = 1979-05-27", "theme is a time; expected is a text"),
-        ('theme = "a\\nb"', "theme is 'a\\x0ab'; expected is a text of one line"),
-        ("screen = 'home'", "expected is one of access, approvals"),
-        ("watch.rule = 'ask'", "watch.rule is 'ask'; expected is one of offer, submit"),
-        ("refresh_seconds = 0", "refresh_seconds is 0; expected is a number from 0.2 to 3600"),
-        ("refresh_seconds = nan", "expected is a number"),
-        ("refresh_seconds = true", "expected is a number"),
-        (f"refresh_seconds = 0x{'f' * 9000}", "refresh_seconds is a large number"),
-        ("[keys]\na = 1", "keys is a table in which a is none"),
-        ("keys = []", "keys is a list"),
+        ("zzzz = 1", "unknown key 'zzzz'"),
+        ("watch = 3", "invalid watch: expected a table, got 3"),
+        ("mouse = 1", "invalid mouse: expected true or false, got 1"),
+        ("compact = 'true'", "invalid compact: expected true or false, got 'true'"),
+        ("theme = true", "invalid theme: expected a single-line string"),
+        ("theme = 1979-05-27", "invalid theme: expected a single-line string"),
+        ('theme = "a\\nb"', "invalid theme: expected a single-line string"),
+        ("start_screen = 'home'", "expected one of access, approvals"),
+        ("watch.on_drop = 'ask'", "invalid watch.on_drop: expected one of propose, submit, got 'ask'"),
+        ("refresh_interval = 0", "invalid refresh_interval: expected a number from 0.2 to 3600, got 0"),
+        ("refresh_interval = nan", "expected a number"),
+        ("refresh_interval = true", "expected a number"),
+        (f"refresh_interval = 0x{'f' * 9000}", "a number from 0.2 to 3600, got a large number"),
+        (
+            "[keymap]\na = 1",
+            "invalid keymap: expected a table of single-line strings, got a table with an invalid value of a",
+        ),
+        ("keymap = []", "invalid keymap: expected a table of single-line strings, got a list"),
     ],
 )
 def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(text: str, said: str) -> None:
@@ -167,9 +172,9 @@ def test_without_a_file_the_defaults_hold(file: Path) -> None:
 def test_a_file_that_is_named_must_be_there(file: Path) -> None:
     environ = {"SEALYARD_CONFIG": str(file)}
     assert settings_path(environ) == file
-    with pytest.raises(UsageError, match="is not there"):
+    with pytest.raises(UsageError, match="not found"):
         load_settings(settings_path(environ), environ)
-    with pytest.raises(UsageError, match="cannot be read"):
+    with pytest.raises(UsageError, match="Cannot read"):
         load_settings(file.parent, environ)
 
 
@@ -186,10 +191,10 @@ def test_the_file_is_in_the_configuration_folder(tmp_path: Path, monkeypatch: py
         ("SEALYARD_READ_ONLY", "1", "read_only", True),
         ("SEALYARD_COMPACT", "Yes", "compact", True),
         ("SEALYARD_BELL", "off", "bell", False),
-        ("SEALYARD_SCREEN", "audit", "screen", "audit"),
-        ("SEALYARD_FILTER", "", "filter", ""),
-        ("SEALYARD_REFRESH_SECONDS", "2.5", "refresh_seconds", 2.5),
-        ("SEALYARD_WATCH_RULE", "submit", "watch.rule", "submit"),
+        ("SEALYARD_START_SCREEN", "audit", "start_screen", "audit"),
+        ("SEALYARD_START_FILTER", "", "start_filter", ""),
+        ("SEALYARD_REFRESH_INTERVAL", "2.5", "refresh_interval", 2.5),
+        ("SEALYARD_WATCH_ON_DROP", "submit", "watch.on_drop", "submit"),
         ("TEXTUAL_ANIMATIONS", "basic", "animations", "basic"),
         ("NO_COLOR", "anything", "theme", NO_COLOR_THEME),
     ],
@@ -197,12 +202,14 @@ def test_the_file_is_in_the_configuration_folder(tmp_path: Path, monkeypatch: py
 def test_the_environment_counts_more_than_the_file(
     file: Path, variable: str, text: str, key: str, value: object
 ) -> None:
-    file.write_text("theme = 'gruvbox'\nfilter = 'x'\nanimations = 'full'\n")
+    file.write_text("theme = 'gruvbox'\nstart_filter = 'x'\nanimations = 'full'\n")
     found = effective_settings(file, {variable: text})
     assert value_at(found.settings, key) == value
     assert found.origins[key] == variable
     others = {each: origin for each, origin in found.origins.items() if each != key}
-    assert {each for each, origin in others.items() if origin == "file"} == {"theme", "filter", "animations"} - {key}
+    assert {each for each, origin in others.items() if origin == "file"} == {"theme", "start_filter", "animations"} - {
+        key
+    }
     assert set(others.values()) <= {"file", "default"}
 
 
@@ -220,7 +227,7 @@ def test_our_own_variable_counts_more_than_textuals_but_nothing_more_than_no_col
 
 
 def test_variables_of_others_that_make_no_sense_are_left_alone(file: Path) -> None:
-    assert load_settings(file, {"TEXTUAL_ANIMATIONS": "wild", "NO_COLOR": "", "SEALYARD_KEYS": "x"}) == Settings()
+    assert load_settings(file, {"TEXTUAL_ANIMATIONS": "wild", "NO_COLOR": "", "SEALYARD_KEYMAP": "x"}) == Settings()
 
 
 @pytest.mark.parametrize(
@@ -228,17 +235,17 @@ def test_variables_of_others_that_make_no_sense_are_left_alone(file: Path) -> No
     [
         ("SEALYARD_MOUSE", "maybe", "1 or 0"),
         ("SEALYARD_MOUSE", "", "1 or 0"),
-        ("SEALYARD_SCREEN", "home", "one of access"),
-        ("SEALYARD_REFRESH_SECONDS", "inf", "a number from 0.2 to 3600"),
-        ("SEALYARD_REFRESH_SECONDS", "soon", "a number"),
-        ("SEALYARD_FILTER", "a\x1bb", "a text of one line"),
-        ("SEALYARD_DOWNLOADS", "/tmp/\udcff", "a text of one line"),
+        ("SEALYARD_START_SCREEN", "home", "one of access"),
+        ("SEALYARD_REFRESH_INTERVAL", "inf", "a number from 0.2 to 3600"),
+        ("SEALYARD_REFRESH_INTERVAL", "soon", "a number"),
+        ("SEALYARD_START_FILTER", "a\x1bb", "a single-line string"),
+        ("SEALYARD_DOWNLOAD_DIR", "/tmp/\udcff", "a single-line string"),
     ],
 )
 def test_a_variable_that_makes_no_sense_is_named(file: Path, variable: str, text: str, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_settings(file, {variable: text})
-    assert caught.value.message.startswith(f"{variable} is ")
+    assert caught.value.message.startswith(f"Invalid {variable}: expected ")
     assert expected in caught.value.message
     assert caught.value.message.isprintable()
 
@@ -249,7 +256,7 @@ def test_the_schema_knows_every_key_and_no_other() -> None:
     top = definitions["Settings"]
     assert set(top["properties"]) == {key.partition(".")[0] for key in setting_keys()}
     assert top["additionalProperties"] is False
-    assert set(definitions["WatchFolderSettings"]["properties"]) == {"folder", "device", "rule", "polling"}
+    assert set(definitions["WatchFolderSettings"]["properties"]) == {"folder", "device", "on_drop", "force_polling"}
     assert json.loads(json.dumps(schema)) == schema
 
 

@@ -18,6 +18,7 @@ from both_ways import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
 from sharer import LIMIT, sharers
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint, Timeouts
 from sealyard.client.protocol import Client
@@ -70,7 +71,7 @@ def never() -> str:
 async def share(folder: Path, unlock: Callable[[], str | None] = told, **more: Any) -> AsyncIterator[SharedWorkspace]:
     shared = SharedWorkspace(folder, unlock, purpose="test", **more)
     try:
-        await shared.open(patience=LIMIT)
+        await shared.open(within=LIMIT)
         yield shared
     finally:
         await shared.close()
@@ -98,7 +99,7 @@ def modes(folder: Path) -> tuple[int, int]:
 async def test_the_first_holds_the_workspace_and_listens_for_its_own_user_alone(folder: Path) -> None:
     async with share(folder) as first:
         assert first.engine is not None
-        assert not first.connect_to_holder
+        assert not first.is_attached
         assert modes(folder) == (0o700, 0o600)
         assert isinstance(first.client(DEV), EmbeddedClient)
     assert not (folder / SOCKET).exists()
@@ -108,7 +109,7 @@ async def test_the_first_holds_the_workspace_and_listens_for_its_own_user_alone(
 async def test_the_second_attaches_and_needs_no_passphrase(folder: Path) -> None:
     async with share(folder) as first, share(folder, never) as second:
         assert second.engine is None
-        assert second.connect_to_holder
+        assert second.is_attached
         here, there = first.client(OWNER), second.client(DEV)
         assert isinstance(there, HttpClient)
         assert (await there.workspace()).subject == DEV
@@ -121,13 +122,13 @@ async def test_who_lets_nobody_in_is_waited_for_and_then_named_and_no_passphrase
     async with share(folder, listen=False):
         assert not (folder / SOCKET).exists()
         with pytest.raises(WorkspaceLockedError, match=f"process {os.getpid()} .*test"):
-            await SharedWorkspace(folder, never, purpose="another").open(patience=0.2)
+            await SharedWorkspace(folder, never, purpose="another").open(within=0.2)
 
 
 async def test_a_short_holder_is_waited_for(folder: Path) -> None:
     lock = WorkspaceLock.acquire(folder / "lock", "a short command")
     waiting = SharedWorkspace(folder, told, purpose="another")
-    joining = asyncio.create_task(waiting.open(patience=LIMIT))
+    joining = asyncio.create_task(waiting.open(within=LIMIT))
     await asyncio.sleep(0)
     lock.release()
     await joining
@@ -195,7 +196,7 @@ async def test_where_the_file_system_has_no_sockets_it_is_said_and_the_workspace
         assert "file system has sockets" in trouble[0].hint
         await alone.client(ADMIN).add_subject("USER:anna")
         with pytest.raises(WorkspaceLockedError):
-            await SharedWorkspace(folder, never, purpose="another").open(patience=0.0)
+            await SharedWorkspace(folder, never, purpose="another").open(within=0.0)
 
 
 # ---- taking over
@@ -216,7 +217,7 @@ async def test_when_the_holder_leaves_another_takes_over_and_no_event_is_missed(
         assert taken == [True]
         assert second.engine is not None
         assert modes(folder) == (0o700, 0o600)
-        newest = await second.engine.cursor()
+        newest = await second.engine.client(ADMIN).cursor()
         await until(lambda: _true(bool(cursors) and cursors[-1] == newest))
         listening.cancel()
         assert cursors == list(range(1, newest + 1))
@@ -230,9 +231,9 @@ async def test_a_call_that_is_given_up_while_it_takes_over_leaves_the_taking_ove
     first = SharedWorkspace(folder, told, purpose="test")
     await first.open()
     opening = asyncio.Event()
-    opened = EmbeddedClient.open
+    opened = EngineHandle.open
 
-    async def slow(*arguments: Any, **more: Any) -> EmbeddedClient:
+    async def slow(*arguments: Any, **more: Any) -> EngineHandle:
         opening.set()
         return await opened(*arguments, **more)
 
@@ -240,7 +241,7 @@ async def test_a_call_that_is_given_up_while_it_takes_over_leaves_the_taking_ove
         client = second.client(ADMIN)
         await client.workspace()
         await first.close()
-        monkeypatch.setattr(EmbeddedClient, "open", slow)
+        monkeypatch.setattr(EngineHandle, "open", slow)
         asking = asyncio.create_task(client.workspace())
         await opening.wait()
         asking.cancel()
@@ -361,7 +362,7 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
         hasty = HttpClient(
             Connection(Endpoint(socket=socket_path(folder), subject=DEV), Timeouts(read=0.3)),
             SystemClock(),
-            patience=1.0,
+            retry_timeout=1.0,
         )
         patient = connect_to_holder(folder, DEV)
         await patient.workspace()
@@ -370,7 +371,7 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
             # Sent is not stopped yet.
             await until(lambda: _true(_is_stopped(holder.process.pid)))
             with pytest.raises(WorkspaceLockedError, match=rf"process {holder.process.pid} "):
-                await SharedWorkspace(folder, never, purpose="another").open(patience=0.0)
+                await SharedWorkspace(folder, never, purpose="another").open(within=0.0)
             with pytest.raises(ServerUnreachableError, match=r"in time.*hangs"):
                 await hasty.workspace()
             asking = asyncio.create_task(patient.counts())
@@ -400,9 +401,9 @@ async def _collect(client: Client, cursors: list[int]) -> None:
 
 async def _cursor(folder: Path) -> int:
     """Of the newest event."""
-    reader = await EmbeddedClient.open_read_only(folder, DEV)
+    reader = await EngineHandle.open_read_only(folder)
     try:
-        return await reader.cursor()
+        return await reader.client(DEV).cursor()
     finally:
         await reader.close()
 

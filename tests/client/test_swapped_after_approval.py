@@ -7,9 +7,9 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
-from workspace_on_disk import DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_client
+from workspace_on_disk import ADMIN, DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_engine
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.containers.se1.format import SE1Format
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import IntegrityError
@@ -22,11 +22,11 @@ FIRMWARE = bytes(range(256)) * 4096
 METADATA = b'{"version": "1.0.0"}'
 MESSAGE = b"release manifest" * 1000
 
-Make = Callable[[EmbeddedClient, Path], Coroutine[None, None, Task]]
+Make = Callable[[EngineHandle, Path], Coroutine[None, None, Task]]
 
 
-async def package(client: EmbeddedClient, folder: Path) -> Task:
-    developer = client.for_subject(DEVELOPER)
+async def package(engine: EngineHandle, folder: Path) -> Task:
+    developer = engine.client(DEVELOPER)
     (folder / "firmware.bin").write_bytes(FIRMWARE)
     (folder / "version.json").write_bytes(METADATA)
     request = PackageRequest(
@@ -37,8 +37,8 @@ async def package(client: EmbeddedClient, folder: Path) -> Task:
     return await developer.create_package(request)
 
 
-async def signing(client: EmbeddedClient, _folder: Path) -> Task:
-    return await client.for_subject(DEVELOPER).create_signing(
+async def signing(engine: EngineHandle, _folder: Path) -> Task:
+    return await engine.client(DEVELOPER).create_signing(
         SigningRequest(config=DEVICE, message=MESSAGE, file_name="manifest.bin")
     )
 
@@ -58,14 +58,15 @@ def test_input_swapped_after_approval_fails_the_task(
 async def swap_after_approval(tmp_path: Path, make: Make, content: bytes, name: str, size: int) -> None:
     workspace = tmp_path / "workspace"
     await create_workspace_with_device(workspace)
-    async with open_client(workspace, work=False) as client:
-        task = await make(client, tmp_path)
-        await client.for_subject(OWNER).decide(task.id, Verdict.APPROVED)
+    async with open_engine(workspace, work=False) as engine:
+        task = await make(engine, tmp_path)
+        await engine.client(OWNER).decide(task.id, Verdict.APPROVED)
     unapproved = content[:-1] + b"!" + b"!" * size
     (stored,) = (file for file in (*task.inputs, *task.metadata) if file.name == name)
     FileArtifacts(WorkspacePaths(workspace).artifacts).input_path(stored.sha256).write_bytes(unapproved)
-    async with open_client(workspace) as client:
-        await client.wait_idle()
+    async with open_engine(workspace) as engine:
+        await engine.wait_idle()
+        client = engine.client(ADMIN)
         failed = await client.task(task.id)
         entries = (await client.audit(AuditFilter(change=AuditAction.CORRUPTED))).entries
         await client.verify_audit()

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator, Generator, Iterator
 from typing import Any, cast
 
 import pytest
@@ -25,7 +25,7 @@ class Double:
 
     async def task(self, task_id: str) -> Any:
         if task_id == "none":
-            raise NotFoundError("There is no task none.")
+            raise NotFoundError("Task none not found.")
         return threading.current_thread().name
 
     async def counts(self) -> Any:
@@ -38,6 +38,14 @@ class Double:
     async def download(self, task_id: str, *, offset: int = 0) -> AsyncIterator[Any]:
         for number in range(offset, 3):
             yield number, threading.current_thread().name
+
+
+class ThreadName:
+    """An awaitable that is no coroutine."""
+
+    def __await__(self) -> Generator[Any, None, str]:
+        yield from asyncio.sleep(0).__await__()
+        return threading.current_thread().name
 
 
 @pytest.fixture
@@ -69,3 +77,10 @@ def test_who_does_not_wait_any_more_ends_the_call_over_there(thread: LoopThread)
 
     asyncio.run(asked())
     assert double.cancelled.wait(LIMIT)
+
+
+def test_loop_thread_runs_awaitables_that_are_no_coroutines(thread: LoopThread) -> None:
+    async def call() -> str:
+        return await thread.call(ThreadName())
+
+    assert asyncio.run(asyncio.wait_for(call(), LIMIT)) == "the other one"

@@ -14,10 +14,10 @@ import pytest
 import watchfiles
 from client_double import FakeClient, FakeClock
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.events import DownloadedFile, VerifiedBy
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.watch_folder.watcher import (
-    DropAction,
     DropDeferred,
     DropRejected,
     DropSubmitted,
@@ -182,7 +182,7 @@ def test_an_empty_sub_folder_waits(client: FakeClient, folder: Path, watch: Watc
     assert (client.created, watch.told) == ([], [])
 
 
-@pytest.mark.parametrize("kind", ["folder", "link"])
+@pytest.mark.parametrize("kind", ["folder", "symbolic link"])
 def test_what_cannot_be_packed_from_a_sub_folder_is_said_rather_than_left_out(
     client: FakeClient, folder: Path, watch: Watch, kind: str
 ) -> None:
@@ -194,7 +194,7 @@ def test_what_cannot_be_packed_from_a_sub_folder_is_said_rather_than_left_out(
     watch.settle()
     (refused,) = watch.told
     assert isinstance(refused, DropRejected)
-    assert f"odd in it is a {kind}" in refused.error.message
+    assert f"contains odd, which is a {kind}" in refused.error.message
     assert client.created == []
 
 
@@ -259,7 +259,7 @@ def test_a_folder_that_cannot_be_read_is_told_once_and_the_rest_becomes_packages
     watch.settle()
     (refused,) = (each for each in watch.told if isinstance(each, DropRejected))
     assert refused.name == "closed"
-    assert "cannot be read (Permission denied)" in refused.error.message
+    assert "Cannot read it (Permission denied)" in refused.error.message
     assert [task.name for task in client.created] == ["a.bin"]
 
 
@@ -294,7 +294,7 @@ def test_a_file_that_was_only_touched_is_not_submitted_again(
     watch.settle()
     os.utime(folder / "a.bin", (1, 1))
     watch.settle()
-    begin(DropAction.OFFER).settle()
+    begin(DropAction.PROPOSE).settle()
     assert (len(client.created), len(watch.told)) == (1, 1)
 
 
@@ -376,7 +376,7 @@ def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
     client: FakeClient, folder: Path, begin: Begin
 ) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(DropAction.OFFER)
+    watch = begin(DropAction.PROPOSE)
     watch.settle()
     watch.settle()
     (offer,) = watch.told
@@ -386,7 +386,7 @@ def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
     first = asyncio.run(watch.folder.submit(offer))
     assert asyncio.run(watch.folder.submit(offer)) == first
     assert len(client.created) == 1
-    later = begin(DropAction.OFFER)
+    later = begin(DropAction.PROPOSE)
     later.settle()
     assert later.told == []
 
@@ -394,17 +394,17 @@ def test_an_offer_is_made_once_and_becomes_a_task_when_it_is_taken(
 def test_an_offer_nobody_answered_is_made_again_by_the_next_start(folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
     for _ in range(2):
-        watch = begin(DropAction.OFFER)
+        watch = begin(DropAction.PROPOSE)
         watch.settle()
         assert len(watch.told) == 1
 
 
 def test_a_dismissed_offer_is_not_made_again_until_the_file_changes(folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(DropAction.OFFER)
+    watch = begin(DropAction.PROPOSE)
     watch.settle()
     asyncio.run(watch.folder.dismiss(watch.offer()))
-    later = begin(DropAction.OFFER)
+    later = begin(DropAction.PROPOSE)
     later.settle()
     assert later.told == []
     (folder / "a.bin").write_bytes(b"other")
@@ -414,7 +414,7 @@ def test_a_dismissed_offer_is_not_made_again_until_the_file_changes(folder: Path
 
 def test_an_offer_of_files_that_changed_since_is_not_submitted(client: FakeClient, folder: Path, begin: Begin) -> None:
     (folder / "a.bin").write_bytes(b"x")
-    watch = begin(DropAction.OFFER)
+    watch = begin(DropAction.PROPOSE)
     watch.settle()
     (folder / "a.bin").write_bytes(b"changed")
     with pytest.raises(InvalidInputError, match="changed since"):
@@ -434,7 +434,7 @@ def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, fold
         async def submitted() -> PackageProposal:
             event = await told.get()
             assert isinstance(event, DropSubmitted)
-            return event.offer
+            return event.proposal
 
         watch = FolderWatcher(
             client.seam,

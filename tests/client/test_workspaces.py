@@ -71,7 +71,7 @@ def test_a_workspace_cannot_be_made_beneath_a_file(tmp_path: Path, monkeypatch: 
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / "file").touch()
     for place in (tmp_path / "file", tmp_path / "file" / "yard"):
-        with pytest.raises(StorageError, match="cannot be made"):
+        with pytest.raises(StorageError, match="Cannot create"):
             asyncio.run(
                 create_workspace(place, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x")
             )

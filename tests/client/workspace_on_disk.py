@@ -6,7 +6,7 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
@@ -26,7 +26,8 @@ async def create_workspace_with_device(folder: Path) -> None:
         key_store=KeyStore.PASSPHRASE,
         passphrase=PASSPHRASE,
     )
-    async with open_client(folder) as admin:
+    async with open_engine(folder) as engine:
+        admin = engine.client(ADMIN)
         for subject in (DEVELOPER, OWNER):
             await admin.add_subject(subject)
         await admin.create_device(
@@ -41,11 +42,9 @@ async def create_workspace_with_device(folder: Path) -> None:
 
 
 @asynccontextmanager
-async def open_client(folder: Path, clock: Clock | None = None, *, work: bool = True) -> AsyncIterator[EmbeddedClient]:
-    client = await EmbeddedClient.open(
-        folder, ADMIN, purpose="test", passphrase=PASSPHRASE, workers=1, clock=clock, work=work
-    )
+async def open_engine(folder: Path, clock: Clock | None = None, *, work: bool = True) -> AsyncIterator[EngineHandle]:
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, workers=1, clock=clock, work=work)
     try:
-        yield client
+        yield engine
     finally:
-        await client.close()
+        await engine.close()

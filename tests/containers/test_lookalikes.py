@@ -12,7 +12,7 @@ from sealyard.model.errors import InvalidKeyError
 
 @pytest.mark.parametrize("message", [SE1Format.magic, SE1Format.magic + b"more", PREFIX, PREFIX + b"more"])
 def test_what_begins_like_a_container_or_a_probe_is_refused(message: bytes) -> None:
-    with pytest.raises(InvalidKeyError, match="begins like"):
+    with pytest.raises(InvalidKeyError, match="starts like"):
         reject_lookalike(message)
 
 

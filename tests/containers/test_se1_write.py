@@ -18,7 +18,7 @@ from sealyard.containers.format import PackageLayout
 from sealyard.containers.se1.format import SE1Format
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
-from sealyard.model.worker_messages import SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment
 
 PACKING = SE1Format(now)
 GIB = 1024**3
@@ -87,7 +87,7 @@ def test_segments_sealed_at_once_by_several_files_lie_in_their_places(tmp_path: 
     shape, path = shape_of(firmware), tmp_path / "container"
     path.touch()
 
-    def seal(index: int) -> SealedSegment:
+    def seal(index: int) -> EncryptedSegment:
         with path.open("r+b") as target:
             return PACKING.encrypt_segment(shape, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), nothing)
 
@@ -170,7 +170,7 @@ def test_what_fits_is_taken_and_what_does_not_is_refused_with_a_word_about_se_2(
         huge(1, metadata=[65_536]),
         huge(1, metadata=[1, bundled + 1]),
     ):
-        with pytest.raises(FormatLimitError, match="se-2"):
+        with pytest.raises(FormatLimitError, match="limit of the se-1 format"):
             PACKING.check(shape)
 
 
@@ -189,4 +189,4 @@ def test_zero_padding_is_warned_about_where_it_changes_a_file() -> None:
     assert PACKING.check(huge(15, 16)) == ()
     (warning,) = PACKING.check(huge(15, 16, encryption=ZERO_PADDED))
     assert "fw-0" in warning
-    assert "1 zero bytes" in warning
+    assert "1 zero byte," in warning

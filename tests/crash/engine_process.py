@@ -17,7 +17,7 @@ from functools import partial
 from pathlib import Path
 from typing import Any
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.errors import ConflictError, SealyardError
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
@@ -34,11 +34,12 @@ Command = dict[str, Any]
 
 
 class EngineProcess:
-    def __init__(self, client: EmbeddedClient) -> None:
-        self._client = client
-        self._requester = client.for_subject(REQUESTER)
-        self._approver = client.for_subject(APPROVER)
-        self._reviewer = client.for_subject(REVIEWER)
+    def __init__(self, engine: EngineHandle) -> None:
+        self._engine = engine
+        self._client = engine.client("USER:administrator")
+        self._requester = engine.client(REQUESTER)
+        self._approver = engine.client(APPROVER)
+        self._reviewer = engine.client(REVIEWER)
         self._commands: dict[str, Callable[[Command], Awaitable[dict[str, Any]]]] = {
             "create": self._create,
             "approve": self._approve,
@@ -56,7 +57,7 @@ class EngineProcess:
                 group.create_task(self._do(await commands.get()))
 
     def say(self, value: dict[str, Any]) -> None:
-        line = json.dumps(value | {"workers": self._client.worker_pids}) + "\n"
+        line = json.dumps(value | {"workers": self._engine.worker_pids}) + "\n"
         os.write(1, line.encode())
 
     async def _tell(self) -> None:
@@ -109,7 +110,7 @@ class EngineProcess:
         return {"unended": {each.id: _seen(each) for page in pages for each in page.tasks}}
 
     async def _close(self, command: Command) -> dict[str, Any]:
-        await self._client.close()
+        await self._engine.close()
         os._exit(0)
 
 
@@ -125,10 +126,8 @@ def _read(commands: asyncio.Queue[Command], loop: asyncio.AbstractEventLoop) -> 
 
 async def main() -> None:
     place = json.loads(sys.stdin.readline())
-    client = await EmbeddedClient.open(
-        Path(place["workspace"]), "USER:administrator", purpose="crash test", passphrase=place["passphrase"]
-    )
-    process = EngineProcess(client)
+    engine = await EngineHandle.open(Path(place["workspace"]), purpose="crash test", passphrase=place["passphrase"])
+    process = EngineProcess(engine)
     process.say({"ready": True})
     commands: asyncio.Queue[Command] = asyncio.Queue()
     loop = asyncio.get_running_loop()

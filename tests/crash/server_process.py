@@ -44,7 +44,7 @@ class ServerProcess:
         command = [sys.executable, "-m", "sealyard.cli.main", "serve"]
         with self._log.open("ab") as log:
             self._process = subprocess.Popen(
-                [*command, "--listen", f"127.0.0.1:{self.port}", "--stop-within", "10s"],
+                [*command, "--listen", f"127.0.0.1:{self.port}", "--shutdown-timeout", "10s"],
                 env=environment,
                 stdin=subprocess.DEVNULL,
                 stdout=log,

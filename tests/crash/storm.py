@@ -18,7 +18,7 @@ SIZES = {4 * KIB: 4, 20 * KIB + 5: 4, 300 * KIB: 4, 2 * MIB: 3, 7 * MIB + 3: 2, 
 """Sizes of firmware files with their weights: kills are to meet long work and short."""
 
 OPEN_AT_ONCE = 6
-MOST_LOSSES = 2
+MAX_LOSSES = 2
 """A third lost worker fails a task, as promised; the storm spares a task that has lost two."""
 
 KILLED_WHILE_OPENING = 0.15
@@ -247,7 +247,7 @@ class Storm:
 
     def _victim(self, engine: KilledEngine) -> int | None:
         """A worker whose death fails no task, if there is one at this moment."""
-        lost_enough = [each for each in engine.ask("unended")["unended"].values() if each["losses"] >= MOST_LOSSES]
+        lost_enough = [each for each in engine.ask("unended")["unended"].values() if each["losses"] >= MAX_LOSSES]
         if any(each["status"] != "RUNNING" for each in lost_enough):
             return None
         spared = {each["worker"] for each in lost_enough}

@@ -7,7 +7,7 @@ from pathlib import Path
 from engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
 from server_process import PASSPHRASE
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
@@ -25,8 +25,9 @@ async def found(places: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str
     await create_workspace(
         places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
     )
-    client = await EmbeddedClient.open(places.root, ADMINISTRATOR, purpose="crash test", passphrase=PASSPHRASE)
+    engine = await EngineHandle.open(places.root, purpose="crash test", passphrase=PASSPHRASE)
     try:
+        client = engine.client(ADMINISTRATOR)
         for subject in (REQUESTER, APPROVER, REVIEWER):
             await client.add_subject(subject)
         await client.create_device(
@@ -40,5 +41,5 @@ async def found(places: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str
             for each in (REQUESTER, APPROVER)
         }
     finally:
-        await client.close()
+        await engine.close()
     return key.read_bytes(), tokens

@@ -23,6 +23,7 @@ from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
 from verdict import Verdict
 
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import WorkspacePaths
@@ -58,8 +59,9 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
 
 
 async def _judge(places: WorkspacePaths, storm: Storm, verdict: Verdict) -> None:
-    client = await EmbeddedClient.open_read_only(places.root, ADMINISTRATOR)
+    engine = await EngineHandle.open_read_only(places.root)
     try:
+        client = engine.client(ADMINISTRATOR)
         tasks = await _all_tasks(client)
         report = await client.verify_audit()
         verdict.check_accepted(tasks, storm.accepted, storm.wanted, storm.stopped)
@@ -69,7 +71,7 @@ async def _judge(places: WorkspacePaths, storm: Storm, verdict: Verdict) -> None
         await verdict.check_results(client, tasks, storm.wanted)
         assert report.uncheckpointed_count == 0
     finally:
-        await client.close()
+        await engine.close()
 
 
 async def _all_tasks(client: EmbeddedClient) -> dict[str, Task]:

@@ -21,7 +21,7 @@ from storm import Wanted
 from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
 from verdict import Verdict
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.concurrency.clock import SystemClock
@@ -99,7 +99,7 @@ async def _kill(server: ServerProcess, random: Random) -> None:
 async def _develop(url: str, tokens: dict[str, str], work: Work, number: int) -> None:
     """Asks, has it approved, waits, and fetches, as long as the storm lasts; never told that the server was gone."""
     developer, owner = (
-        HttpClient(Connection(Endpoint(url=url, token=tokens[each])), SystemClock(), patience=PATIENCE)
+        HttpClient(Connection(Endpoint(url=url, token=tokens[each])), SystemClock(), retry_timeout=PATIENCE)
         for each in (REQUESTER, APPROVER)
     )
     try:
@@ -140,8 +140,9 @@ async def _fetch(client: HttpClient, task: Task) -> None:
 
 
 async def _judge(places: WorkspacePaths, work: Work, verdict: Verdict) -> None:
-    client = await EmbeddedClient.open_read_only(places.root, ADMINISTRATOR)
+    engine = await EngineHandle.open_read_only(places.root)
     try:
+        client = engine.client(ADMINISTRATOR)
         page = await client.tasks(TaskFilter(), limit=1000)
         tasks = {each.id: each for each in page.tasks}
         report = await client.verify_audit()
@@ -152,7 +153,7 @@ async def _judge(places: WorkspacePaths, work: Work, verdict: Verdict) -> None:
         await verdict.check_results(client, tasks, work.wanted)
         assert report.uncheckpointed_count == 0
     finally:
-        await client.close()
+        await engine.close()
 
 
 def _file(path: Path, content: bytes) -> Path:

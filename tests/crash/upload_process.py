@@ -13,7 +13,6 @@ import sys
 from collections.abc import AsyncIterator
 from pathlib import Path
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.inputs import stream_writer as pouring
 
@@ -46,12 +45,12 @@ async def sent(offset: int, size: int, most: int) -> AsyncIterator[bytes]:
 async def main() -> None:
     pouring.SYNC_INTERVAL_BYTES = SYNC
     folder, passphrase, size, most = Path(sys.argv[1]), sys.argv[2], int(sys.argv[3]), int(sys.argv[4])
-    client = await EmbeddedClient.open(folder, ADMIN, purpose="crash test", passphrase=passphrase, work=False)
-    begun = await EngineHandle.of(client).create_upload(ADMIN, ID, "firmware.bin", size)
+    engine = await EngineHandle.open(folder, purpose="crash test", passphrase=passphrase, work=False)
+    begun = await engine.create_upload(ADMIN, ID, "firmware.bin", size)
     say("at", begun.offset)
-    whole = await EngineHandle.of(client).write_upload(ADMIN, ID, begun.offset, sent(begun.offset, size, most))
+    whole = await engine.write_upload(ADMIN, ID, begun.offset, sent(begun.offset, size, most))
     say("whole", whole.sha256)
-    await client.close()
+    await engine.close()
 
 
 if __name__ == "__main__":

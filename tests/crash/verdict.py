@@ -25,7 +25,7 @@ from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard.model.workspace import WorkspacePaths
 
-AGAIN = "a signature that was lost is made again over the same bytes"
+AGAIN = "signing key used again for the same data, after the signature was lost"
 
 
 class Verdict:

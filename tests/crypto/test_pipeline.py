@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, BinaryIO, cast
 
 import pytest
 
-from sealyard.crypto.pipeline import ExactReader, pump, write_all
+from sealyard.crypto.pipeline import ExactReader, pump, write_to_stream
 from sealyard.model.errors import InvalidInputError, StorageError
 
 if TYPE_CHECKING:
@@ -131,10 +131,10 @@ class Slow(io.RawIOBase):
 
 def test_short_writes_are_carried_on() -> None:
     target = Slow()
-    write_all(cast("BinaryIO", target), memoryview(b"12345"))
+    write_to_stream(cast("BinaryIO", target), memoryview(b"12345"))
     assert target.taken == b"12345"
 
 
 def test_a_full_disk_is_said_plainly() -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(StorageError, match="No space left"):
-        write_all(full, memoryview(b"x"))
+        write_to_stream(full, memoryview(b"x"))

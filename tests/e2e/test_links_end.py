@@ -17,25 +17,25 @@ def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_pat
         tmp_path / "home",
         SEALYARD_WORKSPACE=str(tmp_path / "yard"),
         SEALYARD_PASSPHRASE="for this test",
-        SEALYARD_AUTOMATIC_DOWNLOADS="0",
+        SEALYARD_AUTO_DOWNLOAD="0",
     )
 
     def sealyard(*words: str) -> str:
         return subprocess.run([SEALYARD, *words], env=environ, check=True, capture_output=True, text=True).stdout
 
-    sealyard("init", "--name", "yard", "--administrator", "USER:olga", "--key-store", "passphrase")
+    sealyard("init", "--name", "yard", "--admin", "USER:olga", "--key-store", "passphrase")
     for name in ("dev", "owner"):
         sealyard("subject", "add", f"USER:{name}")
         sealyard("profile", "add", name, "--identity", f"USER:{name}")
     sealyard(
         "device", "create", "gateway", "--encryption", "AES128_CTR_NO_PAD", "--signing", "ED25519",
         "--use", "USER:dev", "--approve", "USER:owner",
-        "--link-time", f"{LINK_SECONDS}s", "--retention", f"{KEPT_SECONDS}s",
+        "--link-ttl", f"{LINK_SECONDS}s", "--retention", f"{KEPT_SECONDS}s",
     )  # fmt: skip
     firmware = tmp_path / "firmware.bin"
     firmware.write_bytes(bytes(1000))
     sealyard("--profile", "dev", "package", "--device", "gateway", "--name", "gateway 1", "--firmware", str(firmware))
-    with terminal([SEALYARD, "--profile", "owner", "--screen", "approvals"], environ) as found:
+    with terminal([SEALYARD, "--profile", "owner", "--start-screen", "approvals"], environ) as found:
         found.until("gateway 1", "you may")
         found.press("A")
         found.until("Type gateway to go on")

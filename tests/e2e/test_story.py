@@ -117,7 +117,7 @@ def test_two_people_make_a_package_and_it_comes_down_checked(demo: TmuxTerminal,
     # Nobody approves their own: the screen says so before one tries.
     demo.press("3")
     demo.press("m")
-    demo.until("Nobody decides on a task of their own")
+    demo.until("You cannot decide on your own task")
 
     become(demo, "USER:owner")
     demo.press("3")

@@ -25,7 +25,7 @@ class Yard:
     def __init__(self, root: Path) -> None:
         self.root = root
         self.environ = self.of("", SEALYARD_WORKSPACE=str(root / "yard"), SEALYARD_PASSPHRASE="for this test")
-        self.command("init", "--name", "yard", "--administrator", "USER:olga", "--key-store", "passphrase")
+        self.command("init", "--name", "yard", "--admin", "USER:olga", "--key-store", "passphrase")
         for name in ("dev", "owner"):
             self.command("subject", "add", f"USER:{name}")
             self.command("profile", "add", name, "--identity", f"USER:{name}")
@@ -46,7 +46,7 @@ class Yard:
 
     @contextmanager
     def terminal(self, name: str, *options: str) -> Iterator[TmuxTerminal]:
-        environ = {**self.environ, "SEALYARD_DOWNLOADS": str(self.root / "downloads" / name)}
+        environ = {**self.environ, "SEALYARD_DOWNLOAD_DIR": str(self.root / "downloads" / name)}
         with terminal([SEALYARD, "--profile", name, *options], environ, (120, 40)) as found:
             found.until(rf"USER:{name} \(", "● ready")
             yield found
@@ -117,7 +117,7 @@ class Server:
 
     def start(self) -> None:
         self._process = subprocess.Popen(
-            [SEALYARD, "serve", "--listen", f"127.0.0.1:{self._port.number}", "--stop-within", "0s"],
+            [SEALYARD, "serve", "--listen", f"127.0.0.1:{self._port.number}", "--shutdown-timeout", "0s"],
             env=self._yard.environ,
             stdout=subprocess.PIPE,
             stderr=subprocess.DEVNULL,
@@ -125,7 +125,7 @@ class Server:
         )
         assert self._process.stdout is not None
         for line in self._process.stdout:
-            if f"Serving yard on {self.address};" in line:
+            if f"Serving yard on {self.address} " in line:
                 return
         raise AssertionError("it did not start")
 
@@ -161,7 +161,7 @@ def at(server: Server, yard: Yard, name: str) -> Iterator[TmuxTerminal]:
     token = re.search(r"\bsy_\w+", made)
     assert token is not None
     environ = yard.of(
-        f"-{name}", SEALYARD_PASSPHRASE=f"of {name} alone", SEALYARD_DOWNLOADS=str(yard.root / "downloads" / name)
+        f"-{name}", SEALYARD_PASSPHRASE=f"of {name} alone", SEALYARD_DOWNLOAD_DIR=str(yard.root / "downloads" / name)
     )
     yard.command("login", server.address, environ=environ, given=token[0])
     with terminal([SEALYARD], environ, (120, 40)) as found:

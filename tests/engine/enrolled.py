@@ -10,12 +10,12 @@ from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 
 async def begun(house: House, who: str, current: str | None = None) -> Authenticator:
     """The authenticator has taken the QR code, and the enrolment is not confirmed yet."""
-    enrolment = await house.do(who, house.engine.one_time_passwords.enroll(who, current))
+    enrolment = await house.do(who, house.engine.otp.enroll(who, current))
     return Authenticator(enrolment.uri)
 
 
 async def confirm(house: House, who: str, password: str) -> None:
-    await house.do(who, house.engine.one_time_passwords.confirm(who, password))
+    await house.do(who, house.engine.otp.confirm(who, password))
 
 
 async def enrolled(house: House, who: str) -> Authenticator:
@@ -27,13 +27,13 @@ async def enrolled(house: House, who: str) -> Authenticator:
 
 
 async def reset(house: House, by: str, whose: str) -> None:
-    await house.do(by, house.engine.one_time_passwords.reset(by, whose))
+    await house.do(by, house.engine.otp.reset(by, whose))
 
 
 async def spend(house: House, who: str, password: str | None) -> None:
     """As an approval does, without one."""
-    draft = house.engine.ledger.begin()
-    await house.engine.one_time_passwords.verify_and_consume(draft, who, password)
+    draft = house.engine.repository.begin()
+    await house.engine.otp.verify_and_consume(draft, who, password)
     await draft.commit()
 
 

@@ -55,7 +55,7 @@ class FakeBus:
     def pids(self) -> tuple[int, ...]:
         return ()
 
-    def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
+    def reserve(self, task_id: str, size: int, *, large_job_waiting: bool = False) -> bool:
         large = size >= LARGE_JOB_BYTES
         if list(self.places.values()).count(large) >= (1 if large else self.small_places):
             return False

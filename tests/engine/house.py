@@ -67,8 +67,8 @@ class House:
         )
         create_layout(self.places, file)
         await self.open(work=False)
-        draft = self.engine.ledger.begin()
-        self.engine.administration.grant_initial_admin(draft, ADMIN)
+        draft = self.engine.repository.begin()
+        self.engine.access.grant_initial_admin(draft, ADMIN)
         await draft.commit()
         await self.close()
 
@@ -109,19 +109,19 @@ class House:
         return await self.device(approvals_required=approvals, **device)
 
     async def add(self, subject: str) -> None:
-        await self.do(ADMIN, self.engine.administration.add_subject(ADMIN, subject, ""))
+        await self.do(ADMIN, self.engine.access.add_subject(ADMIN, subject, ""))
 
     async def member(self, group: str, member: str) -> None:
-        await self.do(ADMIN, self.engine.administration.add_member(ADMIN, group, member))
+        await self.do(ADMIN, self.engine.access.add_member(ADMIN, group, member))
 
     async def rule(self, subject: str, resource: str, action: Action) -> AclRule:
-        return await self.do(ADMIN, self.engine.administration.add_rule(ADMIN, subject, resource, action))
+        return await self.do(ADMIN, self.engine.access.add_rule(ADMIN, subject, resource, action))
 
     async def drop_rule(self, subject: str, action: Action, *, confirmed: bool = True) -> None:
         """All rules of the subject with this action."""
-        for each in self.engine.administration.access(ADMIN).rules:
+        for each in self.engine.access.access(ADMIN).rules:
             if (each.subject, each.action) == (subject, action) and not each.permanent:
-                removing = self.engine.administration.remove_rule(ADMIN, each.id, confirmed=confirmed)
+                removing = self.engine.access.remove_rule(ADMIN, each.id, confirmed=confirmed)
                 await self.do(ADMIN, removing)
 
     async def device(self, name: str = GATEWAY, **more: Any) -> DeviceConfig:
@@ -135,7 +135,7 @@ class House:
         return await self.do(ADMIN, self.engine.devices.create(ADMIN, request))
 
     async def policy(self, **changes: Any) -> Policy:
-        return await self.do(ADMIN, self.engine.administration.set_policy(ADMIN, Policy(**changes)))
+        return await self.do(ADMIN, self.engine.access.set_policy(ADMIN, Policy(**changes)))
 
     # ---- use cases
 
@@ -185,7 +185,7 @@ class House:
     # ---- watching
 
     def task(self, task_id: str) -> Task:
-        return self.engine.ledger.task(task_id)
+        return self.engine.repository.task(task_id)
 
     async def until(self, condition: Callable[[], object]) -> None:
         """Returns as soon as ``condition`` holds; fails after ten seconds."""
@@ -220,7 +220,7 @@ class House:
 
     async def durable(self) -> None:
         """Returns when all that was committed is on the disk and told."""
-        draft = self.engine.ledger.begin()
+        draft = self.engine.repository.begin()
         await draft.commit()
 
     async def worker(self, task: Task | str) -> Worker:
@@ -235,7 +235,7 @@ class House:
     async def audit(self, change: AuditAction | None = None, about: str = "") -> list[AuditEntry]:
         """Oldest first."""
         match = AuditFilter(change=change, resource=about)
-        page = await self.engine.auditing.page(ADMIN, match, None, 1000)
+        page = await self.engine.audit.page(ADMIN, match, None, 1000)
         return list(reversed(page.entries))
 
 

@@ -77,11 +77,11 @@ class KeyShelf:
 
     def _require(self, uri: str, version: int) -> None:
         if (uri, version) not in self.private.keys() | self.symmetric.keys():
-            raise NotFoundError(f"There is no key {uri} version {version}.")
+            raise NotFoundError(f"Key {uri} version {version} not found.")
 
     def _made(self, uri: str, kind: KeyType, purpose: KeyPurpose, origin: str) -> KeyInfo:
         if uri in self.infos:
-            raise ConflictError(f"There is a key {uri}.")
+            raise ConflictError(f"Key {uri} already exists.")
         first = self._version(uri, kind, 1, origin)
         self.infos[uri] = KeyInfo(uri=uri, kind=kind, purpose=purpose, versions=(first,))
         return self.infos[uri]
@@ -89,7 +89,7 @@ class KeyShelf:
     def _rotated(self, uri: str) -> KeyVersion:
         info = self.infos.get(uri)
         if info is None:
-            raise NotFoundError(f"There is no key {uri}.")
+            raise NotFoundError(f"Key {uri} not found.")
         fresh = self._version(uri, info.kind, info.current.version + 1, "generated")
         self.infos[uri] = msgspec.structs.replace(info, versions=(*info.versions, fresh))
         return fresh

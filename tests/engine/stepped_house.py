@@ -155,7 +155,7 @@ class Play:
     @property
     def is_created(self) -> bool:
         """Whether the task exists: its creation may be what the disk refused, or what a crash lost."""
-        return self.house.engine.ledger.get(TASKS, self.task_id) is not None
+        return self.house.engine.repository.get(TASKS, self.task_id) is not None
 
     def entries(self) -> list[AuditEntry]:
         """The audit trail of the task."""
@@ -320,7 +320,7 @@ async def _start_creating(play: Play, creation: Coroutine[None, None, Task]) -> 
     creating = asyncio.ensure_future(creation)
     creating.add_done_callback(lambda done: done.cancelled() or done.exception())
     await settle()
-    (task,) = play.house.engine.ledger.tasks({"status": TaskStatus.CREATED.value})
+    (task,) = play.house.engine.repository.tasks({"status": TaskStatus.CREATED.value})
     play.task_id = task.id
 
 
@@ -388,5 +388,5 @@ async def restore_permissions(house: SteppedHouse, resource: str) -> None:
 async def end_all(house: SteppedHouse) -> None:
     """Cancel what is still unfinished, so that the next play meets its own task only."""
     for status in (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED, TaskStatus.SCHEDULED):
-        for task in list(house.engine.ledger.tasks({"status": status.value})):
+        for task in list(house.engine.repository.tasks({"status": status.value})):
             await house.do(ADMIN, house.engine.decisions.cancel(DEV, task.id))

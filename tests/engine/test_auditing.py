@@ -7,7 +7,7 @@ from collections.abc import Awaitable, Callable
 import pytest
 from house import ADMIN, DEV, House
 
-from sealyard.engine.audit.service import LONGEST_MESSAGE, MAX_RESOURCE_LENGTH
+from sealyard.engine.audit.service import MAX_MESSAGE_LENGTH, MAX_RESOURCE_LENGTH
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidInputError, SealyardError
 
@@ -25,22 +25,22 @@ class Unread(str):
 
 async def test_however_long_what_was_refused_is_its_entry_is_short(house: House) -> None:
     error = InvalidInputError("\x1b" * MEBIBYTE)
-    await house.engine.auditing.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
+    await house.engine.audit.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
     (entry,) = await house.audit(AuditAction.FAILED)
     assert entry.resource.startswith("DEVICE_CONFIG:\\u202e")
-    assert (len(entry.resource), len(entry.message)) == (MAX_RESOURCE_LENGTH, LONGEST_MESSAGE)
+    assert (len(entry.resource), len(entry.message)) == (MAX_RESOURCE_LENGTH, MAX_MESSAGE_LENGTH)
 
 
 async def test_only_the_beginning_of_what_was_refused_is_read(house: House) -> None:
     error = InvalidInputError(Unread("x" * MEBIBYTE))
-    await house.engine.auditing.record_refusal(DEV, Unread("TASK:" + "x" * MEBIBYTE), error)
+    await house.engine.audit.record_refusal(DEV, Unread("TASK:" + "x" * MEBIBYTE), error)
     assert len(await house.audit(AuditAction.FAILED)) == 1
 
 
 ASKED: dict[str, Callable[[House, str], Awaitable[object]]] = {
-    "rule": lambda house, odd: house.engine.administration.remove_rule(ADMIN, odd, confirmed=False),
+    "rule": lambda house, odd: house.engine.access.remove_rule(ADMIN, odd, confirmed=False),
     "token": lambda house, odd: house.engine.tokens.revoke(ADMIN, odd),
-    "subject": lambda house, odd: house.engine.administration.add_subject(ADMIN, odd, ""),
+    "subject": lambda house, odd: house.engine.access.add_subject(ADMIN, odd, ""),
     "configuration": lambda house, odd: house.package(config=odd),
     "task": lambda house, odd: house.engine.delivery.renew(ADMIN, odd),
     "key": lambda house, odd: house.engine.devices.rotate_key(ADMIN, odd),

@@ -20,11 +20,11 @@ RENAMED = "USER:d.berg"
 
 
 async def arrive(house: House, subject: str, account: IssuerAccount = OLD) -> None:
-    await house.engine.roles.sign_in(subject, (), account)
+    await house.engine.role_sync.sign_in(subject, (), account)
 
 
 async def unbind(house: House, bound: str = DEV, by: str = ADMIN) -> None:
-    await house.do(by, house.engine.bindings.unlink(by, bound))
+    await house.do(by, house.engine.account_links.unlink(by, bound))
 
 
 async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: House) -> None:
@@ -103,13 +103,13 @@ async def test_it_wants_the_right_to_add_subjects_and_is_audited(house: House) -
     await unbind(house)
     entry = (await house.audit(about=f"SUBJECT:{DEV}"))[-1]
     assert (entry.author, entry.change) == (ADMIN, AuditAction.DELETED)
-    assert entry.message == f"{DEV} is a1 of https://issuer.example no more"
+    assert entry.message == f"{DEV} unlinked from a1 of https://issuer.example"
 
 
 async def test_nobody_lets_go_of_their_own_account(house: House) -> None:
     await house.rule(DEV, "RESOURCE_TYPE:SUBJECT", Action.CREATE)
     await arrive(house, DEV)
-    with pytest.raises(PermissionDeniedError, match="their own"):
+    with pytest.raises(PermissionDeniedError, match="your own account"):
         await unbind(house, DEV, DEV)
 
 

@@ -29,7 +29,7 @@ async def test_review_of_changed_metadata_blocks_the_approval(house: House, swap
     house.artifacts.input_path(task.metadata[0].sha256).write_bytes(swapped)
     seen = house.engine.decisions.review(OWNER, task.id)
     assert seen.metadata == (("version.json", b""),)
-    assert "Changed on disk since the upload: version.json" in seen.blocked_reason
+    assert "changed on disk since the upload: version.json" in seen.blocked_reason
     with pytest.raises(IntegrityError, match=r"version.json"):
         await house.approve(task)
     assert house.task(task.id) == task

@@ -28,8 +28,8 @@ async def busy(house: House) -> House:
     await house.package(SECOND, config=OTHER, name="waits elsewhere")
     await house.package(DEV, config=OTHER, name="mine elsewhere")
     await house.drop_rule(DEV, Action.USE)
-    await house.rule(DEV, device_resource((house.engine.ledger.device(GATEWAY)).id), Action.USE)
-    assert not house.engine.rights.is_allowed(DEV, Action.VIEW, device_resource(other.id))
+    await house.rule(DEV, device_resource((house.engine.repository.device(GATEWAY)).id), Action.USE)
+    assert not house.engine.permissions.is_allowed(DEV, Action.VIEW, device_resource(other.id))
     return house
 
 
@@ -47,7 +47,7 @@ async def test_totals_are_what_walking_the_pages_finds(busy: House) -> None:
     for subject, each in product((ADMIN, DEV, OWNER, SECOND), filters):
         found, after = 0, None
         while True:
-            page = await busy.engine.views.list_tasks(subject, each, after, 2)
+            page = await busy.engine.queries.list_tasks(subject, each, after, 2)
             assert all(each.matches(task) for task in page.tasks)
             found += len(page.tasks)
             after = page.next
@@ -58,9 +58,11 @@ async def test_totals_are_what_walking_the_pages_finds(busy: House) -> None:
 
 async def test_counts_are_what_the_lists_hold(busy: House) -> None:
     for subject in (ADMIN, DEV, OWNER, SECOND):
-        counts = busy.engine.views.counts(subject)
-        tasks = (await busy.engine.views.list_tasks(subject, TaskFilter(), None, 100)).tasks
-        waiting = (await busy.engine.views.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 100)).tasks
+        counts = busy.engine.queries.counts(subject)
+        tasks = (await busy.engine.queries.list_tasks(subject, TaskFilter(), None, 100)).tasks
+        waiting = (
+            await busy.engine.queries.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 100)
+        ).tasks
         assert counts.total == len(tasks)
         assert counts.by_status == {
             each: sum(task.status is each for task in tasks) for each in {task.status for task in tasks}
@@ -71,12 +73,12 @@ async def test_counts_are_what_the_lists_hold(busy: House) -> None:
 
 
 async def test_approvers_are_counted_what_they_may_still_decide_on(busy: House) -> None:
-    counted = {each: busy.engine.views.counts(each).awaiting_my_approval for each in (ADMIN, DEV, OWNER, SECOND)}
+    counted = {each: busy.engine.queries.counts(each).awaiting_my_approval for each in (ADMIN, DEV, OWNER, SECOND)}
     assert counted == {ADMIN: 2, DEV: 0, OWNER: 3, SECOND: 1}
 
 
 def all_are(busy: House, state: ResultState) -> Callable[[], bool]:
-    return lambda: busy.engine.views.counts(OWNER).results == {state: 1}
+    return lambda: busy.engine.queries.counts(OWNER).results == {state: 1}
 
 
 async def test_a_result_is_counted_and_found_by_the_state_it_is_in_now(busy: House) -> None:
@@ -88,7 +90,7 @@ async def test_a_result_is_counted_and_found_by_the_state_it_is_in_now(busy: Hou
         await busy.later(**passed)
         await busy.until(all_are(busy, state))
         for each in ResultState:
-            page = await busy.engine.views.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)
+            page = await busy.engine.queries.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)
             assert (len(page.tasks), page.total) == ((1, 1) if each is state else (0, 0))
 
 
@@ -98,7 +100,7 @@ async def test_who_only_reads_finds_results_that_ended_since_an_engine_ran(busy:
     reader = await open_reader(busy.places, clock=busy.clock)
     try:
         for each in ResultState:
-            page = await reader.views.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)
+            page = await reader.queries.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)
             assert [task.result.state for task in page.tasks if task.result] == [each] * (each is ResultState.EXPIRED)
             assert page.total is None
     finally:

@@ -79,12 +79,12 @@ async def test_whoever_may_see_the_task_may_have_its_result(empty: House, done: 
 async def test_the_link_is_good_to_its_very_end(empty: House, done: Task) -> None:
     await empty.later(seconds=HOUR - 1, microseconds=999_999)
     assert await download(empty, done) == CONTENT
-    assert empty.engine.views.get(DEV, done.id).result.state is ResultState.AVAILABLE  # type: ignore[union-attr]
+    assert empty.engine.queries.get(DEV, done.id).result.state is ResultState.AVAILABLE  # type: ignore[union-attr]
     await empty.later(microseconds=1)
     with pytest.raises(ResultExpiredError, match="expired") as caught:
         await download(empty, done)
     assert done.id in caught.value.hint
-    assert empty.engine.views.get(DEV, done.id).result.state is ResultState.EXPIRED  # type: ignore[union-attr]
+    assert empty.engine.queries.get(DEV, done.id).result.state is ResultState.EXPIRED  # type: ignore[union-attr]
 
 
 async def test_expired_and_gone_are_recorded_and_audited_and_the_artifact_removed(empty: House, done: Task) -> None:

@@ -117,7 +117,7 @@ async def test_a_fault_that_ends_the_following_is_logged(
     try:
         monkeypatch.setattr(reader.store, "refresh", fault)
         reader.tail()
-        await house.until(lambda: "a part of the engine has stopped" in caplog.text)
+        await house.until(lambda: "a background task of the engine stopped unexpectedly" in caplog.text)
     finally:
         await reader.close()
 

@@ -28,7 +28,7 @@ async def test_nobody_approves_what_they_asked_for(house: House) -> None:
     await house.rule(OWNER, f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
     task = await house.package(OWNER)
     for verdict in Verdict:
-        with pytest.raises(PermissionDeniedError, match="of their own"):
+        with pytest.raises(PermissionDeniedError, match="your own task"):
             await house.decide(task, OWNER, verdict, "because")
     assert house.task(task.id).status is S.WAITING
     assert (await house.audit(AuditAction.REFUSED))[-1].author == OWNER
@@ -157,13 +157,13 @@ async def test_a_configuration_that_nobody_could_approve_for_is_refused(
     house: House, use: tuple[str, ...], approve: tuple[str, ...], required: int
 ) -> None:
     asked = len(house.bus.asked)
-    with pytest.raises(UsageError, match="could not be approved"):
+    with pytest.raises(UsageError, match="too few approvers"):
         await house.device("other", use=use, approve=approve, approvals_required=required)
     assert len(house.bus.asked) == asked  # no key was made for it
 
 
 async def test_a_new_version_that_nobody_could_approve_for_is_refused(house: House) -> None:
-    with pytest.raises(UsageError, match="could not be approved"):
+    with pytest.raises(UsageError, match="too few approvers"):
         await house.do(ADMIN, house.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, approvals_required=3)))
 
 
@@ -186,7 +186,7 @@ async def test_breaking_a_quorum_through_a_group_needs_confirmation_too(empty: H
     await empty.member("GROUP:owners", OWNER)
     await empty.device(use=(DEV,), approve=("GROUP:owners",))
     task = await empty.package()
-    removing = empty.engine.administration.remove_member
+    removing = empty.engine.access.remove_member
     with pytest.raises(ConfirmationRequiredError):
         await empty.do(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=False))
     await empty.do(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=True))
@@ -198,7 +198,7 @@ async def test_making_the_only_approver_a_requester_needs_confirmation_too(empty
         await empty.add(each)
     device = await empty.device(use=(DEV,), approve=(OWNER,))
     task = await empty.package()
-    adding = empty.engine.administration.add_rule
+    adding = empty.engine.access.add_rule
     with pytest.raises(ConfirmationRequiredError):
         await empty.do(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE))
     assert not empty.task(task.id).warning
@@ -212,7 +212,7 @@ async def test_a_member_who_makes_the_only_approver_a_requester_needs_confirmati
     for each in (DEV, OWNER, "GROUP:developers"):
         await empty.add(each)
     await empty.device(use=("GROUP:developers",), approve=(OWNER,))
-    adding = empty.engine.administration.add_member
+    adding = empty.engine.access.add_member
     with pytest.raises(ConfirmationRequiredError):
         await empty.do(ADMIN, adding(ADMIN, "GROUP:developers", OWNER))
     await empty.do(ADMIN, adding(ADMIN, "GROUP:developers", OWNER, confirmed=True))
@@ -300,21 +300,22 @@ async def test_an_approver_sees_the_last_package_of_the_configuration(house: Hou
 
 
 @pytest.mark.parametrize(
-    ("subject", "words"), [(OWNER, ""), (DEV, "of their own"), (ADMIN, "may not approve"), (CLIENT, "Only a person")]
+    ("subject", "words"),
+    [(OWNER, ""), (DEV, "your own task"), (ADMIN, "not have permission to approve"), (CLIENT, "Only users")],
 )
 async def test_the_hindrance_says_why_one_cannot_decide(house: House, subject: str, words: str) -> None:
     task = await house.package()
-    hindrance = house.engine.views.blocked_reason(subject, task)
+    hindrance = house.engine.queries.blocked_reason(subject, task)
     assert words in hindrance
     assert bool(hindrance) is bool(words)
-    waiting = await house.engine.views.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 10)
+    waiting = await house.engine.queries.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 10)
     assert [each.id for each in waiting.tasks] == ([] if words else [task.id])
 
 
 async def test_the_queue_of_an_approver_holds_nothing_that_is_over(house: House) -> None:
     await house.package()
     done = TaskFilter(awaiting_my_approval=True, status=TaskStatus.DONE)
-    assert (await house.engine.views.list_tasks(OWNER, done, None, 10)).tasks == ()
+    assert (await house.engine.queries.list_tasks(OWNER, done, None, 10)).tasks == ()
 
 
 # ---- the trial switch

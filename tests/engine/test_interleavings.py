@@ -40,7 +40,7 @@ async def test_two_acts_in_any_order_keep_the_life_cycle(
     tmp_path: Path, acts: tuple[Act, Act], start: str, failures: int
 ) -> None:
     async with stepped_house(tmp_path / "workspace") as house:
-        resource = device_resource(house.engine.ledger.device("gateway").id)
+        resource = device_resource(house.engine.repository.device("gateway").id)
         async for schedule in schedules(LIMIT, SEED):
             play = Play(house, schedule, failures=failures)
             try:

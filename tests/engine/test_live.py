@@ -39,10 +39,10 @@ def test_beats_that_were_held_up_and_come_together_do_not_make_a_task_look_done(
 def test_before_anything_was_measured_a_guess_is_told() -> None:
     pace = ProgressEstimator()
     pace.begin("t", int(INITIAL_RATE), now=0.0)
-    live = pace.running("t")
+    live = pace.running_progress("t")
     assert live is not None
     assert live.eta_seconds == pytest.approx(1)
-    assert pace.queued(1, int(INITIAL_RATE), ahead=0).eta_seconds == pytest.approx(3)
+    assert pace.queued_progress(1, int(INITIAL_RATE), bytes_ahead=0).eta_seconds == pytest.approx(3)
 
 
 def test_a_beat_that_says_nothing_new_is_not_told() -> None:

@@ -32,7 +32,7 @@ async def long(house: House) -> House:
 
 
 async def test_others_have_their_turn_while_a_search_finds_nothing(long: House) -> None:
-    searching = asyncio.create_task(long.engine.views.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
+    searching = asyncio.create_task(long.engine.queries.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
     turns = 0
     while not searching.done():
         turns += 1
@@ -51,7 +51,7 @@ async def test_a_search_ends_when_nobody_waits_for_it(long: House, monkeypatch: 
         return read(*arguments, **options)  # type: ignore[arg-type]
 
     monkeypatch.setattr(long.engine.store, "page_json", counted)
-    searching = asyncio.create_task(long.engine.views.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
+    searching = asyncio.create_task(long.engine.queries.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
     while not parts:
         await asyncio.sleep(0)
     searching.cancel()
@@ -68,7 +68,7 @@ async def test_pages_of_a_search_hold_each_match_once_and_in_order(long: House, 
     found: list[str] = []
     after: str | None = None
     while True:
-        page = await long.engine.views.list_tasks(DEV, TaskFilter(text=text, oldest_first=True), after, limit)
+        page = await long.engine.queries.list_tasks(DEV, TaskFilter(text=text, oldest_first=True), after, limit)
         assert len(page.tasks) == limit or page.next is None
         found += [each.name for each in page.tasks]
         if (after := page.next) is None:

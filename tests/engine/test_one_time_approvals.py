@@ -59,7 +59,7 @@ async def test_without_a_right_one_the_task_stays_as_it_is(strict: House, given:
 async def test_who_has_not_enrolled_is_told_how_to(strict: House) -> None:
     with pytest.raises(OneTimePasswordError, match="not enrolled") as refused:
         await approve(strict, await strict.package(), OWNER, "123456")
-    assert "sealyard otp enrol" in refused.value.hint
+    assert "sealyard otp enroll" in refused.value.hint
 
 
 async def test_a_rejection_wants_none_not_even_of_a_machine(strict: House) -> None:
@@ -72,7 +72,7 @@ async def test_a_machine_client_cannot_approve_even_with_a_right_one(strict: Hou
     app = await enrolled(strict, OWNER)
     task = await strict.package()
     password = app.shows(strict.clock.now())
-    with pytest.raises(PermissionDeniedError, match="machine client"):
+    with pytest.raises(PermissionDeniedError, match="Machine clients"):
         await approve(strict, task, OWNER, password, DecisionOrigin.MACHINE)
     assert (await approve(strict, task, OWNER, password)).status is TaskStatus.SCHEDULED, "it was not used up"
 

@@ -16,7 +16,7 @@ from sealyard.model.errors import OneTimePasswordError
 
 pytestmark = pytest.mark.anyio
 
-MOST_TRIES = 5
+MAX_TRIES = 5
 LOCK = timedelta(minutes=15)
 
 NUMBERS = count()
@@ -56,7 +56,7 @@ class Promises:
             self._last, self._wrong = fresh[0], 0
             return
         self._wrong += 1
-        if self._wrong == MOST_TRIES:
+        if self._wrong == MAX_TRIES:
             self._wrong, self._locked_until = 0, now + LOCK
 
 

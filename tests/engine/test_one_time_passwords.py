@@ -23,7 +23,7 @@ pytestmark = pytest.mark.anyio
 
 
 def is_enrolled(house: House, who: str = OWNER) -> bool:
-    return house.engine.one_time_passwords.state(who).enrolled
+    return house.engine.otp.state(who).enrolled
 
 
 async def refused(house: House, password: str | None, words: str, who: str = OWNER) -> None:
@@ -85,7 +85,7 @@ async def test_a_wrong_confirmation_makes_no_used_password_good_again(house: Hou
     await begun(house, OWNER, used)
     with pytest.raises(OneTimePasswordError):
         await confirm(house, OWNER, app.never(house.clock.now()))
-    await refused(house, used, "used already")
+    await refused(house, used, "already used")
 
 
 @pytest.mark.parametrize("who", [CLIENT, "CLIENT:other"])
@@ -126,7 +126,7 @@ async def test_the_password_of_the_confirmation_is_used(house: House) -> None:
     app = await begun(house, OWNER)
     password = app.shows(house.clock.now())
     await confirm(house, OWNER, password)
-    await refused(house, password, "used already")
+    await refused(house, password, "already used")
 
 
 async def test_no_password_is_taken_twice_nor_an_older_one_also_after_a_restart(house: House) -> None:
@@ -134,8 +134,8 @@ async def test_no_password_is_taken_twice_nor_an_older_one_also_after_a_restart(
     before, password = (app.shows(house.clock.now(), steps_off=off) for off in (-1, 0))
     await spend(house, OWNER, password)
     for _ in range(2):
-        await refused(house, password, "used already")
-        await refused(house, before, "used already")
+        await refused(house, password, "already used")
+        await refused(house, before, "already used")
         await house.reopen()
 
 
@@ -145,7 +145,7 @@ async def test_a_password_that_was_taken_is_used_when_the_engine_is_killed_next(
     await spend(house, OWNER, password)
     other = await house.killed()
     await other.open(work=False)
-    await refused(other, password, "used already")
+    await refused(other, password, "already used")
     await other.close()
 
 
@@ -162,13 +162,13 @@ async def test_five_wrong_ones_lock_for_a_quarter_of_an_hour_also_over_a_restart
     app = await enrolled(house, OWNER)
     for _ in range(5):
         await refused(house, app.never(house.clock.now()), "wrong")
-    locked = house.engine.one_time_passwords.state(OWNER).locked_until
+    locked = house.engine.otp.state(OWNER).locked_until
     assert locked is not None
     await house.reopen()
     house.clock.move(minutes=14, seconds=59)
-    await refused(house, app.shows(house.clock.now()), "none is taken for 1s")
+    await refused(house, app.shows(house.clock.now()), "locked for 1s")
     house.clock.move_to(locked)
-    assert house.engine.one_time_passwords.state(OWNER).locked_until is None
+    assert house.engine.otp.state(OWNER).locked_until is None
     await spend(house, OWNER, app.shows(house.clock.now()))
 
 
@@ -200,7 +200,7 @@ async def test_confirming_and_enrolling_anew_count_as_tries_too(house: House) ->
     for _ in range(2):
         with pytest.raises(OneTimePasswordError):
             await begun(house, OWNER, wrong)
-    await refused(house, app.shows(house.clock.now(), steps_off=1), "none is taken")
+    await refused(house, app.shows(house.clock.now(), steps_off=1), "locked")
 
 
 async def test_each_wrong_one_and_the_lock_are_audited_and_no_password_ever(house: House) -> None:
@@ -213,7 +213,7 @@ async def test_each_wrong_one_and_the_lock_are_audited_and_no_password_ever(hous
     entries = [each for each in await house.audit(AuditAction.REFUSED) if each.resource == f"SUBJECT:{OWNER}"]
     assert [each.code for each in entries] == [OneTimePasswordError.code] * 5
     assert "4 of 5" in entries[3].message
-    assert "none is taken until" in entries[4].message
+    assert "locked until" in entries[4].message
     text = "".join(str(each.message) + str(each.new_value) for each in await house.audit())
     assert wrong not in text
     assert right not in text
@@ -252,7 +252,7 @@ async def test_what_is_not_there_cannot_be_reset(house: House) -> None:
 
 
 async def test_the_secret_is_in_no_file_of_the_workspace_and_in_nothing_printed(house: House) -> None:
-    enrolment = await house.do(OWNER, house.engine.one_time_passwords.enroll(OWNER, None))
+    enrolment = await house.do(OWNER, house.engine.otp.enroll(OWNER, None))
     await house.close()
     secret = base64.b32decode(enrolment.secret)
     forms = [secret, enrolment.secret.encode(), secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")]
@@ -276,8 +276,8 @@ async def test_the_key_is_for_its_owner_alone_and_made_once(house: House) -> Non
 async def test_a_secret_that_was_moved_to_somebody_else_opens_nothing(house: House) -> None:
     """Who can write to the journal cannot give a person an authenticator they have themselves."""
     app = await enrolled(house, SECOND)
-    draft = house.engine.ledger.begin()
-    stolen = house.engine.ledger.get(ONE_TIME_PASSWORDS, SECOND)
+    draft = house.engine.repository.begin()
+    stolen = house.engine.repository.get(ONE_TIME_PASSWORDS, SECOND)
     assert stolen is not None
     draft.put(ONE_TIME_PASSWORDS, OWNER, stolen)
     await draft.commit()
@@ -292,7 +292,7 @@ async def test_without_its_key_no_password_is_taken(house: House, content: bytes
         house.places.secrets_key.unlink()
     else:
         house.places.secrets_key.write_bytes(content)
-    with pytest.raises(KeyStoreCorruptedError, match="sealed secret"):
+    with pytest.raises(KeyStoreCorruptedError, match=r"encrypted secrets|Cannot decrypt the secret of"):
         await spend(house, OWNER, app.shows(house.clock.now()))
 
 
@@ -301,7 +301,7 @@ async def test_without_its_key_no_password_is_taken(house: House, content: bytes
 
 async def test_who_sees_a_configuration_is_told_that_too_few_have_enrolled_for_it(empty: House) -> None:
     await empty.settle(approvals=2)
-    warnings = empty.engine.one_time_passwords.warnings
+    warnings = empty.engine.otp.warnings
     assert warnings(ADMIN) == ()
     await empty.policy(require_otp=True)
     await enrolled(empty, OWNER)

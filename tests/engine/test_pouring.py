@@ -7,7 +7,7 @@ import threading
 
 import pytest
 
-from sealyard.engine.inputs.stream_writer import run_uncancellable
+from sealyard.concurrency.threads import run_uncancellable
 
 LIMIT = 30.0
 

@@ -165,13 +165,13 @@ async def test_a_lost_right_is_noticed_at_the_next_start(house: House) -> None:
     worker = await house.worker(await house.approved_package())
     killed = await house.killed()
     await killed.open(work=False)
-    for each in killed.engine.administration.access(ADMIN).rules:
+    for each in killed.engine.access.access(ADMIN).rules:
         if each.subject == DEV:
-            await killed.do(ADMIN, killed.engine.administration.remove_rule(ADMIN, each.id, confirmed=True))
+            await killed.do(ADMIN, killed.engine.access.remove_rule(ADMIN, each.id, confirmed=True))
     await killed.reopen()
     over = await killed.ended(worker.id)
     assert (over.status, over.reason_code) == (S.CANCELLED, "right-lost")
-    assert killed.engine.ledger.get(CHECKPOINTS, worker.id) is None
+    assert killed.engine.repository.get(CHECKPOINTS, worker.id) is None
     await killed.close()
 
 

@@ -49,7 +49,7 @@ async def test_a_package_goes_all_the_way(house: House) -> None:
     assert done.result.file_name == f"gateway-{task.id}.se-1"
     assert house.artifacts.result_path(task.id).read_bytes() == b"a container"
     assert {each.status for each in done.subtasks} == {S.DONE}
-    assert house.engine.ledger.get(CHECKPOINTS, task.id) is None
+    assert house.engine.repository.get(CHECKPOINTS, task.id) is None
     assert house.artifacts.work_dirs() == ()
     assert list(house.artifacts.stored_inputs()) == []
 
@@ -116,13 +116,13 @@ async def test_progress_is_told(house: House) -> None:
     assert isinstance(event, TaskProgressed)
     assert (event.task_id, event.bytes_done, event.bytes_total) == (worker.id, 4, 16)
     assert event.cursor == house.engine.events.cursor
-    live = house.engine.views.get(DEV, worker.id).live
+    live = house.engine.queries.get(DEV, worker.id).live
     assert live is not None
     assert (live.bytes_done, live.bytes_total) == (4, 16)
     await listening.aclose()  # type: ignore[attr-defined]
     worker.finish()
     await house.ended(worker.id)
-    assert house.engine.views.get(DEV, worker.id).live is None
+    assert house.engine.queries.get(DEV, worker.id).live is None
 
 
 # ---- workers that die
@@ -146,7 +146,7 @@ async def test_a_lost_worker_is_followed_by_another_with_what_was_recorded(house
     again.finish()
     assert (await house.ended(worker.id)).status is S.DONE
     used = [each.message for each in await house.audit(AuditAction.KEY_USED)]
-    assert used == ["the signing key is used", "a signature that was lost is made again over the same bytes"]
+    assert used == ["signing key used", "signing key used again for the same data, after the signature was lost"]
 
 
 async def test_a_second_attempt_never_signs_anything_else(house: House) -> None:
@@ -162,7 +162,7 @@ async def test_a_second_attempt_never_signs_anything_else(house: House) -> None:
     again.leave()
     over = await house.ended(worker.id)
     assert over.status is S.FAILED
-    assert "will not sign twice" in over.reason
+    assert "does not sign twice" in over.reason
     assert len(await house.audit(AuditAction.KEY_USED)) == 1
 
 
@@ -191,7 +191,7 @@ async def test_what_an_old_worker_says_is_ignored(house: House) -> None:
     task = house.task(old.id)
     assert task.intent is not None
     assert task.intent.sha256 == sha256(b"new")
-    assert house.engine.ledger.get(CHECKPOINTS, old.id).segments == ()  # type: ignore[union-attr]
+    assert house.engine.repository.get(CHECKPOINTS, old.id).segments == ()  # type: ignore[union-attr]
     assert (old.id, 1) not in house.bus.permits
     worker.finish()
     assert (await house.ended(old.id)).status is S.DONE
@@ -199,10 +199,10 @@ async def test_what_an_old_worker_says_is_ignored(house: House) -> None:
 
 async def test_what_a_worker_cannot_do_fails_the_task_with_its_words(house: House) -> None:
     worker = await house.worker(await house.encryption())
-    worker.break_down(StorageError("The disk is full.", "Make room, then ask again."))
+    worker.break_down(StorageError("The disk is full.", "Free some space and submit the request again."))
     over = await house.ended(worker.id)
     assert (over.status, over.reason_code) == (S.FAILED, "storage")
-    assert over.reason == "The disk is full. Make room, then ask again."
+    assert over.reason == "The disk is full. Free some space and submit the request again."
 
 
 async def test_a_finished_report_without_its_file_fails_the_task(house: House) -> None:
@@ -251,7 +251,7 @@ async def test_a_queued_task_is_cancelled_at_once(house: House) -> None:
     task = await house.approved_package()
     over = await house.cancel(task)
     assert (over.status, over.reason) == (S.CANCELLED, "Cancelled by USER:dev.")
-    assert house.engine.views.get(DEV, task.id).live is None
+    assert house.engine.queries.get(DEV, task.id).live is None
     with pytest.raises(InvalidTransitionError):
         await house.cancel(task)
 
@@ -287,7 +287,7 @@ async def test_a_task_cancelled_while_its_job_is_handed_over_is_stopped(house: H
     task = await house.encryption()
     await house.reaches(task, S.RUNNING)
     cancelling = asyncio.create_task(house.cancel(task))
-    await house.until(lambda: task.id in house.engine.scheduler._stop_triggers)
+    await house.until(lambda: house.engine.scheduler._running[task.id].attempt._stop_trigger is not None)
     going.set()
     worker = await house.worker(task)
     await house.until(lambda: worker.told_to_stop)
@@ -397,7 +397,7 @@ async def test_the_place_in_the_queue_and_an_estimate_are_shown(house: House) ->
     worker = await house.worker(tasks[0])
 
     def lives() -> list[object]:
-        return [house.engine.views.get(DEV, each.id).live for each in tasks]
+        return [house.engine.queries.get(DEV, each.id).live for each in tasks]
 
     running, second, third = lives()
     assert [running.queue_position, second.queue_position, third.queue_position] == [None, 1, 2]  # type: ignore[attr-defined]
@@ -448,7 +448,7 @@ async def test_a_lease_that_could_not_be_stored_does_not_undo_what_came_between(
     assert house.task(task.id).status is S.SCHEDULED
     assert (await house.cancel(task)).status is S.CANCELLED
     await house.later(seconds=1)
-    await house.until(lambda: not house.engine.scheduler._attempts)
+    await house.until(lambda: not house.engine.scheduler._running)
     await house.durable()
     assert house.task(task.id).status is S.CANCELLED
     assert house.bus.jobs == {}

@@ -32,7 +32,7 @@ async def test_after_closing_a_checkpoint_covers_every_entry(house: House) -> No
 async def test_the_log_verifies_while_the_engine_runs(house: House) -> None:
     await house.package()
     written = len(await house.audit())
-    report = await house.engine.auditing.verify(ADMIN, None, None)
+    report = await house.engine.audit.verify(ADMIN, None, None)
     assert report.size == written
     assert report.checkpointed_size + report.uncheckpointed_count == written
 
@@ -40,22 +40,22 @@ async def test_the_log_verifies_while_the_engine_runs(house: House) -> None:
 async def test_entries_are_sealed_soon_after_their_commit(house: House) -> None:
     await house.package()
     written = len(await house.audit())
-    await house.until(lambda: house.engine.auditing.sizes() == (written, written))
+    await house.until(lambda: house.engine.audit.sizes() == (written, written))
 
 
 async def test_many_entries_are_sealed_at_once(house: House) -> None:
     sealed = [each for each in house.bus.asked if isinstance(each, SignCheckpoint)]
-    draft = house.engine.ledger.begin()
+    draft = house.engine.repository.begin()
     for _ in range(300):
         draft.audit(DEV, AuditAction.FAILED, "TEST", "one of many")
     await draft.commit()
-    await house.until(lambda: house.engine.auditing.sizes()[1] >= 300)
+    await house.until(lambda: house.engine.audit.sizes()[1] >= 300)
     assert len([each for each in house.bus.asked if isinstance(each, SignCheckpoint)]) == len(sealed) + 1
 
 
 async def test_a_refusal_is_in_the_log_before_it_is_answered(house: House) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.do(DEV, house.engine.administration.set_policy(DEV, house.engine.administration.policy()))
+        await house.do(DEV, house.engine.access.set_policy(DEV, house.engine.access.policy()))
     entry = (await house.audit())[-1]
     assert (entry.author, entry.change, entry.code) == (DEV, AuditAction.REFUSED, "not-allowed")
 
@@ -158,7 +158,7 @@ async def test_after_failed_commits_the_log_has_no_gap(house: House, disk: Disk)
 
 
 async def test_a_draft_that_is_refused_in_its_midst_leaves_no_gap(house: House) -> None:
-    draft = house.engine.ledger.begin()
+    draft = house.engine.repository.begin()
     draft.audit(DEV, AuditAction.FAILED, "TEST", "good")
     draft.audit(DEV, AuditAction.FAILED, "TEST", "odd \udcff")
     with pytest.raises(InvalidInputError):
@@ -173,7 +173,7 @@ async def test_a_draft_that_is_refused_in_its_midst_leaves_no_gap(house: House) 
 
 async def test_what_is_on_its_way_to_the_disk_at_closing_is_sealed_too(house: House, disk: Disk) -> None:
     before = len(await house.audit())
-    draft = house.engine.ledger.begin()
+    draft = house.engine.repository.begin()
     draft.audit(DEV, AuditAction.FAILED, "TEST", "at the last moment")
     disk.hold()
     committing = asyncio.create_task(draft.commit())
@@ -196,13 +196,14 @@ async def test_a_right_that_could_not_be_stored_is_not_given(house: House, disk:
 async def test_a_full_disk_between_two_frames_leaves_the_task_to_the_clock(house: House, disk: Disk) -> None:
     fills_at = [TaskStatus.CREATED, TaskStatus.APPROVED]
 
-    def fill(task: Task) -> None:
-        """This frame is durable: the next one meets a full disk."""
-        if fills_at and task.status is fills_at[0]:
-            fills_at.pop(0)
-            disk.fail()
+    class DiskFiller:
+        def on_task_saved(self, task: Task) -> None:
+            """Fail the disk after a durable commit, so that the next one meets a full disk."""
+            if fills_at and task.status is fills_at[0]:
+                fills_at.pop(0)
+                disk.fail()
 
-    house.engine.ledger.task_listeners.append(fill)
+    house.engine.repository.add_task_listeners(DiskFiller())
     task = await house.package()
     assert task.status is TaskStatus.CREATED
     await house.later(seconds=5)
@@ -217,16 +218,16 @@ async def test_a_full_disk_between_two_frames_leaves_the_task_to_the_clock(house
 
 async def test_looking_at_the_log_wants_the_right(house: House) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.engine.auditing.page(DEV, AuditFilter(), None, 10)
+        await house.engine.audit.page(DEV, AuditFilter(), None, 10)
     with pytest.raises(PermissionDeniedError):
-        await house.engine.auditing.verify(DEV, None, None)
+        await house.engine.audit.verify(DEV, None, None)
     with pytest.raises(PermissionDeniedError):
-        await anext(house.engine.auditing.export(DEV, "jsonl"))
+        await anext(house.engine.audit.export(DEV, "jsonl"))
 
 
 async def test_a_refused_export_and_a_refused_download_are_audited(house: House) -> None:
     task = await house.done_package()
-    export = house.engine.stream(DEV, "AUDIT_LOG", house.engine.auditing.export(DEV, "jsonl"))
+    export = house.engine.stream(DEV, "AUDIT_LOG", house.engine.audit.export(DEV, "jsonl"))
     with pytest.raises(PermissionDeniedError):
         await anext(export)
     download = house.engine.stream("USER:stranger", "TASK", house.engine.delivery.download("USER:stranger", task.id, 0))
@@ -243,20 +244,20 @@ async def test_pages_go_on_below_each_other_without_loss(house: House) -> None:
     seen: list[AuditEntry] = []
     below = None
     while True:
-        page = await house.engine.auditing.page(ADMIN, AuditFilter(), below, 3)
+        page = await house.engine.audit.page(ADMIN, AuditFilter(), below, 3)
         seen += page.entries
         if (below := page.next) is None:
             break
     assert seen == everything[::-1]
     with pytest.raises(UsageError):
-        await house.engine.auditing.page(ADMIN, AuditFilter(), None, 0)
+        await house.engine.audit.page(ADMIN, AuditFilter(), None, 0)
 
 
 async def test_an_export_holds_every_entry(house: House) -> None:
     await house.package()
     everything = await house.audit()
     for kind, extra in (("jsonl", 0), ("csv", 1)):
-        text = "".join([part async for part in house.engine.auditing.export(ADMIN, kind)])
+        text = "".join([part async for part in house.engine.audit.export(ADMIN, kind)])
         assert len(text.splitlines()) == len(everything) + extra
     with pytest.raises(UsageError):
-        await anext(house.engine.auditing.export(ADMIN, "pdf"))
+        await anext(house.engine.audit.export(ADMIN, "pdf"))

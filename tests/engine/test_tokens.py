@@ -84,7 +84,7 @@ async def test_what_does_not_open_leaves_no_trace_in_the_store(house: House) -> 
     for secret in (expired.secret, "sy_0000000000_" + "0" * 64):
         with pytest.raises(AuthenticationError):
             opens(house, secret)
-    await house.engine.ledger.flush()
+    await house.engine.repository.flush()
     assert {each.name: each.read_bytes() for each in house.places.store.iterdir()} == before
 
 
@@ -178,7 +178,7 @@ async def test_who_may_add_subjects_or_asks_at_the_workspace_itself_is_not_bound
 
 async def test_a_group_gets_no_token(house: House) -> None:
     await house.add("GROUP:owners")
-    with pytest.raises(UsageError, match="group"):
+    with pytest.raises(UsageError, match="Groups"):
         await issue(house, ADMIN, subject="GROUP:owners")
 
 

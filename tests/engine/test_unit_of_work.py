@@ -22,7 +22,7 @@ WITHDRAWN = Withdrawn(by=DEV, reason="wrong file")
 
 async def test_commit_of_changed_task_raises_and_stores_nothing(house: House) -> None:
     task = await house.package()
-    stale = house.engine.ledger.begin()
+    stale = house.engine.repository.begin()
     stale.advance(task.id, Cancelled(by=DEV))
     await house.do(DEV, house.engine.decisions.withdraw(DEV, task.id, "wrong file"))
     before = len(await house.audit(about=f"TASK:{task.id}"))
@@ -37,11 +37,11 @@ async def test_commit_of_task_that_was_rolled_back_raises(house: House, disk: Di
     task = await house.package()
     disk.hold()
     disk.fail()
-    first = house.engine.ledger.begin()
+    first = house.engine.repository.begin()
     first.change_task(task.id, warning="look")
     failing = asyncio.ensure_future(first.commit())
     await asyncio.sleep(0)
-    second = house.engine.ledger.begin()
+    second = house.engine.repository.begin()
     second.advance(task.id, WITHDRAWN)
     disk.go()
     with pytest.raises(StorageError):
@@ -53,7 +53,7 @@ async def test_commit_of_task_that_was_rolled_back_raises(house: House, disk: Di
 
 async def test_create_task_with_existing_id_raises(house: House) -> None:
     task = await house.package()
-    again = house.engine.ledger.begin()
+    again = house.engine.repository.begin()
     again.create_task(task)
     with pytest.raises(StaleTaskError):
         await again.commit()
@@ -61,14 +61,14 @@ async def test_create_task_with_existing_id_raises(house: House) -> None:
 
 async def test_key_use_for_task_that_does_not_run_is_not_stored(house: House) -> None:
     task = await house.package()
-    draft = house.engine.ledger.begin()
+    draft = house.engine.repository.begin()
     with pytest.raises(InvalidTransitionError):
         draft.record_key_use(task.id, IntentRecorded(fencing_token=0, sha256="cc" * 32))
 
 
 async def test_change_outside_the_life_cycle_is_not_stored(house: House) -> None:
     task = await house.package()
-    draft = house.engine.ledger.begin()
+    draft = house.engine.repository.begin()
     draft.change_task(task.id, status=S.APPROVED)
     with pytest.raises(InvariantError):
         await draft.commit()
@@ -77,7 +77,7 @@ async def test_change_outside_the_life_cycle_is_not_stored(house: House) -> None
 
 async def test_put_of_a_task_is_refused(house: House) -> None:
     with pytest.raises(InvariantError):
-        house.engine.ledger.begin().put(TASKS, "t1", await house.package())
+        house.engine.repository.begin().put(TASKS, "t1", await house.package())
 
 
 async def test_cancel_of_finishing_task_raises_what_happened(house: House) -> None:

@@ -51,7 +51,7 @@ async def test_content_of_a_task_that_ended_makes_no_other_task(house: House) ->
     assert stored(house) == [sha256(CONTENT)]
     await house.decide(another, OWNER, Verdict.REJECTED, "no")
     assert stored(house) == []
-    with pytest.raises(InvalidInputError, match="not stored any more"):
+    with pytest.raises(InvalidInputError, match="no longer stored"):
         await package(house, ID)
 
 

@@ -47,9 +47,9 @@ async def store(house: House) -> CountingStore:
     model = await house.package()
     ids = [f"many{ALPHABET[number // 10]}{number % 10}zzzz" for number in range(MANY)]
     await house.plant(*(msgspec.structs.replace(model, id=task_id) for task_id in ids))
-    house.engine.rights.granted_to(DEV)  # read from the store now, and known from then on
-    counting = CountingStore(house.engine.ledger.store)
-    house.engine.ledger.store = counting
+    house.engine.permissions.granted_to(DEV)  # read from the store now, and known from then on
+    counting = CountingStore(house.engine.repository.store)
+    house.engine.repository.store = counting
     return counting
 
 
@@ -58,17 +58,17 @@ async def test_what_is_no_beginning_of_an_id_costs_no_look_at_a_task(
     house: House, store: CountingStore, unknown: str
 ) -> None:
     with pytest.raises(NotFoundError):
-        house.engine.views.get(DEV, unknown)
+        house.engine.queries.get(DEV, unknown)
     assert store.handed == 0
 
 
 async def test_the_beginning_of_an_id_costs_a_look_at_the_tasks_that_begin_so(
     house: House, store: CountingStore
 ) -> None:
-    assert house.engine.views.get(DEV, "many23").id == "many23zzzz"
+    assert house.engine.queries.get(DEV, "many23").id == "many23zzzz"
     assert store.handed == 1
-    with pytest.raises(UsageError, match="10 tasks begin with many1"):
-        house.engine.views.get(DEV, "many1")
+    with pytest.raises(UsageError, match="10 task IDs start with many1"):
+        house.engine.queries.get(DEV, "many1")
     assert store.handed == 11
 
 
@@ -78,13 +78,13 @@ async def test_a_task_that_one_may_not_see_makes_no_beginning_ambiguous(house: H
         seen, id=seen.id[:5] + "zzzzz", created_by=ADMIN, config_id="another", approval_digest=""
     )
     await house.plant(other)
-    assert house.engine.views.get(DEV, seen.id[:5]).id == seen.id
+    assert house.engine.queries.get(DEV, seen.id[:5]).id == seen.id
 
 
 async def asked(house: House, subject: str, config: str) -> str:
     """What a list of the configuration's tasks answers, with its name left out."""
     try:
-        page = await house.engine.views.list_tasks(subject, TaskFilter(config=config), None, 10)
+        page = await house.engine.queries.list_tasks(subject, TaskFilter(config=config), None, 10)
     except NotFoundError as error:
         return str(error).replace(config, "*")
     return str(len(page.tasks))
@@ -93,10 +93,10 @@ async def asked(house: House, subject: str, config: str) -> str:
 async def test_a_list_of_a_configuration_that_is_hidden_is_refused_as_one_that_is_not_there(house: House) -> None:
     await house.package()
     await house.add("USER:stranger")
-    config_id = house.engine.ledger.device(GATEWAY).id
+    config_id = house.engine.repository.device(GATEWAY).id
     hidden = {await asked(house, "USER:stranger", each) for each in (GATEWAY, config_id, "nothing")}
     assert len(hidden) == 1
-    assert "There is no device configuration *." in hidden.pop()
+    assert "Device configuration * not found." in hidden.pop()
 
 
 async def test_who_may_not_see_a_configuration_any_more_still_lists_the_own_tasks_of_it(house: House) -> None:

@@ -32,7 +32,7 @@ async def added(house: House, *events: WebhookEvent, url: str = URL, by: str = A
 
 
 def kept(house: House, hook: IssuedWebhook) -> list[OutboxMessage]:
-    return house.engine.hook_outbox.pending(hook.webhook.id)
+    return house.engine.webhook_outbox.pending(hook.webhook.id)
 
 
 def told(house: House, hook: IssuedWebhook) -> list[WebhookEvent | None]:
@@ -40,9 +40,9 @@ def told(house: House, hook: IssuedWebhook) -> list[WebhookEvent | None]:
 
 
 async def first(house: House, hook: IssuedWebhook) -> OutboxMessage:
-    due = await house.engine.hook_outbox.next_delivery(hook.webhook.id)
+    due = await house.engine.webhook_outbox.next_delivery(hook.webhook.id)
     assert due is not None
-    return due.notice
+    return due.message
 
 
 # ---- having one
@@ -129,12 +129,12 @@ async def test_what_the_disk_refused_was_never_told(house: House, disk: Disk) ->
 async def test_what_is_not_on_the_disk_yet_is_not_due(house: House, disk: Disk) -> None:
     hook = await added(house, WebhookEvent.TASK_CANCELLED)
     task = await house.package()
-    waiting = house.engine.hook_outbox.next_delivery(hook.webhook.id)
+    waiting = house.engine.webhook_outbox.next_delivery(hook.webhook.id)
     disk.hold()
     due = asyncio.ensure_future(waiting)
     cancelling = asyncio.ensure_future(house.cancel(task))
     await house.until(lambda: kept(house, hook))
-    house.engine.hook_outbox.notify()
+    house.engine.webhook_outbox.notify()
     for _ in range(10):
         await asyncio.sleep(0)
     assert not due.done()
@@ -142,7 +142,7 @@ async def test_what_is_not_on_the_disk_yet_is_not_due(house: House, disk: Disk) 
     await cancelling
     found = await due
     assert found is not None
-    assert found.notice.change.task_id == task.id
+    assert found.message.change.task_id == task.id
 
 
 # ---- secrets
@@ -153,7 +153,7 @@ async def test_the_secret_is_shown_once_and_kept_sealed(house: House) -> None:
     assert hook.secret.startswith("whsec_")
     raw = base64.b64decode(hook.secret.removeprefix("whsec_"), validate=True)
     assert len(raw) == 32
-    stored = house.engine.ledger.get(WEBHOOKS, hook.webhook.id)
+    stored = house.engine.repository.get(WEBHOOKS, hook.webhook.id)
     assert stored is not None
     assert SecretBox(house.places.secrets_key).decrypt(stored.secret, secret_context(hook.webhook.id)) == raw
     due_secrets = repr(hook) + repr(house.engine.webhooks.list_webhooks(ADMIN))
@@ -166,7 +166,7 @@ async def test_the_secret_is_shown_once_and_kept_sealed(house: House) -> None:
 async def test_what_is_due_does_not_print_its_secret(house: House) -> None:
     hook = await added(house)
     await house.package()
-    due = await house.engine.hook_outbox.next_delivery(hook.webhook.id)
+    due = await house.engine.webhook_outbox.next_delivery(hook.webhook.id)
     assert due is not None
     assert base64.b64encode(due.secret).decode() == hook.secret.removeprefix("whsec_")
     assert repr(due.secret) not in repr(due)
@@ -230,7 +230,7 @@ async def test_what_was_delivered_is_gone_and_the_cursor_stands_there(house: Hou
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
-    await house.engine.hook_outbox.mark_delivered(notice)
+    await house.engine.webhook_outbox.mark_delivered(notice)
     assert kept(house, hook) == []
     (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
     assert (seen.delivered, seen.last_error, seen.pending_count) == (notice.change.cursor, "", 0)
@@ -240,7 +240,7 @@ async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house:
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
-    await house.engine.hook_outbox.mark_failed(notice, "It answered 500.", 30.0)
+    await house.engine.webhook_outbox.mark_failed(notice, "It answered 500.", 30.0)
     (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
     assert (seen.last_error, seen.pending_count) == ("It answered 500.", 1)
     await house.reopen()
@@ -254,7 +254,7 @@ async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: Hous
     hook = await added(house)
     task = await house.package()
     await house.approve(task)
-    outbox = house.engine.hook_outbox
+    outbox = house.engine.webhook_outbox
     notice = await first(house, hook)
     await outbox.mark_failed(notice, "no", 0.0)
     await outbox.move_to_dead_letters(await first(house, hook), "It answered 410.")
@@ -272,7 +272,7 @@ async def test_a_dead_letter_that_is_taken_up_is_the_same_message_again(house: H
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
-    await house.engine.hook_outbox.move_to_dead_letters(notice, "no")
+    await house.engine.webhook_outbox.move_to_dead_letters(notice, "no")
     await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, notice.id))
     assert house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id) == ()
     assert await first(house, hook) == notice
@@ -284,7 +284,7 @@ async def test_an_old_letter_does_not_take_the_cursor_back(house: House) -> None
     hook = await added(house)
     task = await house.package()
     await house.approve(task)
-    outbox = house.engine.hook_outbox
+    outbox = house.engine.webhook_outbox
     old = await first(house, hook)
     await outbox.move_to_dead_letters(old, "no")
     new = await first(house, hook)
@@ -298,16 +298,16 @@ async def test_a_removed_webhook_leaves_nothing_behind(house: House) -> None:
     hook, other = await added(house), await added(house)
     task = await house.package()
     await house.approve(task)
-    await house.engine.hook_outbox.move_to_dead_letters(await first(house, hook), "no")
+    await house.engine.webhook_outbox.move_to_dead_letters(await first(house, hook), "no")
     under_way = await first(house, hook)
     await house.do(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
     for late in (
-        house.engine.hook_outbox.mark_delivered(under_way),
-        house.engine.hook_outbox.mark_failed(under_way, "no", 1.0),
-        house.engine.hook_outbox.move_to_dead_letters(under_way, "no"),
+        house.engine.webhook_outbox.mark_delivered(under_way),
+        house.engine.webhook_outbox.mark_failed(under_way, "no", 1.0),
+        house.engine.webhook_outbox.move_to_dead_letters(under_way, "no"),
     ):
         await late
-    assert await house.engine.hook_outbox.next_delivery(hook.webhook.id) is None
-    assert house.engine.hook_outbox.counts(hook.webhook.id) == (0, 0)
+    assert await house.engine.webhook_outbox.next_delivery(hook.webhook.id) is None
+    assert house.engine.webhook_outbox.counts(hook.webhook.id) == (0, 0)
     assert [each.id for each in house.engine.webhooks.list_webhooks(ADMIN)] == [other.webhook.id]
     assert len(kept(house, other)) == 2

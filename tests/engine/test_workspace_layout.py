@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 from pathlib import Path
 
 import msgspec
@@ -9,7 +10,8 @@ import pytest
 from fake_clock import START
 
 from sealyard.engine.workspace import create_layout, load_metadata, save_metadata
-from sealyard.model.errors import WorkspaceError
+from sealyard.fs import atomic
+from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
 
 
@@ -35,10 +37,29 @@ def test_load_metadata_of_current_layout_succeeds(tmp_path: Path) -> None:
 
 @pytest.mark.parametrize(
     ("layout", "message"),
-    [(LAYOUT_VERSION - 1, "older Sealyard .*Create a new workspace"), (LAYOUT_VERSION + 1, "newer Sealyard")],
+    [
+        (LAYOUT_VERSION - 1, "older version of Sealyard .*Create a new workspace"),
+        (LAYOUT_VERSION + 1, "newer version of Sealyard"),
+    ],
     ids=["older", "newer"],
 )
 def test_load_metadata_of_other_layout_raises(tmp_path: Path, layout: int, message: str) -> None:
     with pytest.raises(WorkspaceError) as raised:
         load_metadata(write_workspace(tmp_path / "workspace", layout))
     raised.match(message)
+
+
+@pytest.mark.parametrize("operation", ["write_all", "sync", "rename"])
+def test_failed_save_keeps_the_old_metadata(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
+    paths = write_workspace(tmp_path / "workspace", LAYOUT_VERSION)
+    metadata = load_metadata(paths)
+    files = sorted(paths.root.iterdir())
+
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic, operation, fail)
+    with pytest.raises(StorageError, match="no room for the metadata"):
+        save_metadata(paths, msgspec.structs.replace(metadata, name="other"))
+    assert load_metadata(paths) == metadata
+    assert sorted(paths.root.iterdir()) == files

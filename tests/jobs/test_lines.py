@@ -38,7 +38,7 @@ DOWN = st.one_of(
     st.builds(OpenKeyStore, workspace=TEXT, workspace_id=TEXT, key_store=TEXT, passphrase=st.none() | TEXT),
     st.builds(SigningPermitted, task_id=TEXT, fencing_token=NUMBER),
     st.builds(StopJob, task_id=TEXT),
-    st.builds(KeyRequest, request_id=NUMBER, question=QUESTIONS),
+    st.builds(KeyRequest, request_id=NUMBER, command=QUESTIONS),
 )
 
 

@@ -268,7 +268,7 @@ def test_a_question_that_a_worker_died_over_is_not_asked_twice_where_that_could_
             asking = asyncio.create_task(bus.bus.request(MAKE_KEY))
             await asyncio.sleep(0)
             os.kill(pid, signal.SIGKILL)
-            with pytest.raises(WorkerError, match="died before it answered"):
+            with pytest.raises(WorkerError, match="exited before it responded"):
                 await asking
             assert bus.bus.pids == ()
 
@@ -298,7 +298,7 @@ def test_a_worker_that_hangs_over_a_question_is_replaced(house: House, monkeypat
             assert isinstance(await bus.ended(), JobFinished)
             [pid] = bus.bus.pids
             os.kill(pid, signal.SIGSTOP)
-            with pytest.raises(WorkerError, match="did not answer"):
+            with pytest.raises(WorkerError, match="did not respond"):
                 await bus.bus.request(AuditPublicKey())
             assert await all_gone((pid,))
 

@@ -40,7 +40,7 @@ def test_small_jobs_keep_out_of_the_way_of_a_large_one_that_waits(bus: PipeBus) 
     assert bus.reserve("two", SMALL)
     assert not bus.reserve("large", LARGE_JOB_BYTES)
     bus.release("two")
-    assert bus.reserve("three", SMALL, spare=True)
+    assert bus.reserve("three", SMALL, large_job_waiting=True)
     assert bus.reserve("large", LARGE_JOB_BYTES)
 
 

@@ -35,9 +35,9 @@ class Holder:
     def info(self, question: Question) -> KeyInfo:
         name = question["name"]
         if not KEY_NAME.fullmatch(name):
-            raise UsageError("This is not the name of a key.")
+            raise UsageError("Invalid key name.")
         if name not in self._infos:
-            raise NotFoundError("There is no such key.")
+            raise NotFoundError("Key not found.")
         return self._infos[name]
 
     def generate(self, question: Question) -> KeyInfo:
@@ -99,7 +99,7 @@ class Holder:
     def _add(self, question: Question, material: Material, origin: str, certificate: bytes | None) -> KeyInfo:
         name = question["name"]
         if not KEY_NAME.fullmatch(name):
-            raise UsageError("This is not the name of a key.")
+            raise UsageError("Invalid key name.")
         if name in self._infos:
             raise ConflictError("There is such a key already.")
         info = KeyInfo(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import base64
+import errno
 import logging
 import shutil
 from collections.abc import Callable
@@ -19,6 +20,7 @@ from key_files import PASSWORD, private_key, write_certificate, write_pem, write
 from provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
 
 from sealyard.crypto.signatures import PrivateKey
+from sealyard.fs import atomic
 from sealyard.keys.local import LocalKeyProvider
 from sealyard.keys.material import to_bytes
 from sealyard.keys.provider import KeyProvider
@@ -218,7 +220,7 @@ def test_a_sidecar_that_is_none_is_damage(tmp_path: Path, spoiled: bytes) -> Non
 
 def test_another_master_key_is_not_taken_for_damage(tmp_path: Path) -> None:
     filled(tmp_path / "keys")
-    with pytest.raises(KeyStoreLockedError, match="another master key"):
+    with pytest.raises(KeyStoreLockedError, match="a different master key"):
         LocalKeyProvider(tmp_path / "keys", bytes(32))
 
 
@@ -273,7 +275,7 @@ def test_what_is_no_aes_key_is_refused_with_what_is(
     keys: LocalKeyProvider, tmp_path: Path, data: bytes, kind: KeyType
 ) -> None:
     (tmp_path / "aes").write_bytes(data)
-    with pytest.raises(InvalidKeyError, match="Accepted are exactly"):
+    with pytest.raises(InvalidKeyError, match="Use exactly"):
         asyncio.run(import_file(keys, tmp_path / "aes", kind))
 
 
@@ -290,7 +292,7 @@ def test_other_curves_and_sizes_are_refused_with_what_is_accepted(
     keys: LocalKeyProvider, tmp_path: Path, key: Callable[[], PrivateKey], kind: KeyType
 ) -> None:
     path = write_pem(tmp_path / "key", key())
-    with pytest.raises(InvalidKeyError, match="2048, 3072 or 4096 bits, EC on NIST P-256, and Ed25519"):
+    with pytest.raises(InvalidKeyError, match="2048, 3072 or 4096 bits, EC on NIST P-256, or Ed25519"):
         asyncio.run(import_file(keys, path, kind))
 
 
@@ -318,7 +320,7 @@ def test_a_password_that_is_not_needed_does_no_harm(keys: LocalKeyProvider, tmp_
 
 
 def test_a_pkcs12_file_without_a_key_is_refused(keys: LocalKeyProvider, tmp_path: Path) -> None:
-    with pytest.raises(InvalidKeyError, match="no private key"):
+    with pytest.raises(InvalidKeyError, match="not contain a private key"):
         asyncio.run(import_file(keys, write_pkcs12(tmp_path / "key", None, PASSWORD), KeyType.ED25519, PASSWORD))
 
 
@@ -329,7 +331,7 @@ def test_a_pkcs12_file_without_a_certificate_gets_one(keys: LocalKeyProvider, tm
 
 
 def test_a_file_that_is_not_there_is_refused(keys: LocalKeyProvider, tmp_path: Path) -> None:
-    with pytest.raises(InvalidKeyError, match="cannot be read"):
+    with pytest.raises(InvalidKeyError, match="Cannot read the file"):
         asyncio.run(import_file(keys, tmp_path / "nothing", KeyType.ED25519))
 
 
@@ -431,3 +433,18 @@ def test_no_key_or_password_gets_into_a_text(
     said = "\n".join([*map(repr, texts), *map(str, texts), caplog.text]).encode()
     for secret in (*secrets_of(to_bytes(key)[-32:]), *secrets_of(AES_KEY), *secrets_of(MASTER_KEY), PASSWORD.encode()):
         assert secret not in said
+
+
+def test_full_disk_adds_no_key(keys: LocalKeyProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    def generate() -> None:
+        asyncio.run(keys.generate("vendor", KeyType.ED25519, KeyPurpose.DATA, "Vendor"))
+
+    with monkeypatch.context() as patch:
+        patch.setattr(atomic, "write_all", fail)
+        with pytest.raises(StorageError, match="no room for the key store"):
+            generate()
+    assert not list(tmp_path.rglob("*.tmp"))
+    generate()

@@ -89,13 +89,13 @@ def test_without_create_none_is_made(kind: str, tmp_path: Path, memory: MemoryKe
 def test_a_wrong_passphrase_is_refused(tmp_path: Path) -> None:
     open_master_key("passphrase", tmp_path, WORKSPACE, PASSPHRASE, create=True)
     for create in (False, True):
-        with pytest.raises(KeyStoreLockedError, match="wrong"):
+        with pytest.raises(KeyStoreLockedError, match="Wrong passphrase"):
             open_master_key("passphrase", tmp_path, WORKSPACE, "another", create)
 
 
 @pytest.mark.parametrize("passphrase", [None, ""])
 def test_no_passphrase_is_refused(tmp_path: Path, passphrase: str | None) -> None:
-    with pytest.raises(KeyStoreLockedError, match="needs its passphrase"):
+    with pytest.raises(KeyStoreLockedError, match="requires its passphrase"):
         open_master_key("passphrase", tmp_path, WORKSPACE, passphrase, create=True)
 
 
@@ -125,7 +125,7 @@ def test_a_keyring_that_hangs_is_given_up(
     monkeypatch.setattr(master, "_KEYRING_TIMEOUT", 0.05)
     memory.hang = threading.Event()
     try:
-        with pytest.raises(KeyStoreLockedError, match="does not answer"):
+        with pytest.raises(KeyStoreLockedError, match="did not respond"):
             open_master_key("os-keyring", tmp_path, WORKSPACE, None, create=False)
     finally:
         memory.hang.set()
@@ -144,7 +144,7 @@ def test_a_keyring_that_keeps_no_secrets_is_never_used(
 ) -> None:
     keyring.set_keyring(backend())
     assert not os_keyring_available()
-    with pytest.raises(KeyStoreLockedError, match="no OS keyring"):
+    with pytest.raises(KeyStoreLockedError, match="No OS keyring"):
         open_master_key("os-keyring", tmp_path, WORKSPACE, None, create=True)
 
 
@@ -164,5 +164,5 @@ def test_a_trusted_keyring_is_available(memory: MemoryKeyring) -> None:
 
 
 def test_a_key_store_of_unknown_kind_is_refused(tmp_path: Path) -> None:
-    with pytest.raises(UsageError, match="os-keyring and passphrase"):
+    with pytest.raises(UsageError, match="os-keyring or passphrase"):
         open_master_key("plain", tmp_path, WORKSPACE, PASSPHRASE, create=True)

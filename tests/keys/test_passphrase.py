@@ -62,7 +62,7 @@ def test_an_empty_answer_is_none() -> None:
 
 
 def test_an_unreadable_credential_is_said_so_without_its_text(tmp_path: Path) -> None:
-    with pytest.raises(KeyStoreLockedError, match="cannot be read") as caught:
+    with pytest.raises(KeyStoreLockedError, match="Cannot read the systemd credential") as caught:
         find_passphrase(credential(tmp_path, b"canary \xff"))
     assert "canary" not in repr(caught.value)
     assert caught.value.__cause__ is None

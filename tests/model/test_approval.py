@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from itertools import combinations
 
 import msgspec
@@ -11,9 +12,19 @@ from hypothesis import strategies as st
 from task_maker import NOW, decision, file, package, waiting
 
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.approval import approval_digest, can_reach_quorum, has_quorum, valid_approvers
+from sealyard.model.approval import (
+    DecisionBlocker,
+    approval_digest,
+    can_reach_quorum,
+    decision_blocker,
+    has_quorum,
+    valid_approvers,
+)
 from sealyard.model.device_configs import EncryptionKey, SigningKey
+from sealyard.model.errors import ConflictError, InvalidTransitionError, PermissionDeniedError
+from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import DecisionOrigin, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.triggers import DecisionMade
 
 CTR, CBC = EncryptionAlgorithm.AES128_CTR_NO_PAD, EncryptionAlgorithm.AES128_CBC_PKCS7_PAD
 ED25519, RSA = SigningAlgorithm.ED25519, SigningAlgorithm.RSA_3072
@@ -143,3 +154,46 @@ def test_an_approval_recorded_before_its_origin_was_still_counts() -> None:
     read = msgspec.json.decode(msgspec.json.encode(stored), type=Task)
     assert has_quorum(read)
     assert (read.approvals[0].origin, read.approvals[0].one_time_password) == (None, False)
+
+
+# ---- who may decide
+
+APPROVER = "USER:omar"
+
+
+@pytest.mark.parametrize(
+    ("changes", "subject", "may_approve", "expected"),
+    [
+        ({}, APPROVER, True, None),
+        ({"status": TaskStatus.SCHEDULED}, APPROVER, True, DecisionBlocker.NOT_WAITING),
+        ({"approval_expires_at": NOW}, APPROVER, True, DecisionBlocker.EXPIRED),
+        ({"approval_expires_at": NOW + timedelta(microseconds=1)}, APPROVER, True, None),
+        ({"approval_expires_at": None}, APPROVER, True, None),
+        ({}, TASK.created_by, True, DecisionBlocker.OWN_TASK),
+        ({"self_approved": True}, TASK.created_by, True, None),
+        ({}, "CLIENT:ci", True, DecisionBlocker.NOT_A_PERSON),
+        ({}, APPROVER, False, DecisionBlocker.NO_PERMISSION),
+    ],
+)
+def test_decision_blocker_names_the_reason(
+    changes: dict[str, object], subject: str, may_approve: bool, expected: DecisionBlocker | None
+) -> None:
+    task = changed(waiting(), {"approval_expires_at": NOW + timedelta(days=1), **changes})
+    assert decision_blocker(task, subject, NOW, may_approve=may_approve) is expected
+
+
+def test_decision_blocker_after_own_decision() -> None:
+    task = waiting()
+    decided = changed(task, {"approvals": (decision(task, by=APPROVER),)})
+    assert decision_blocker(decided, APPROVER, NOW, may_approve=True) is DecisionBlocker.ALREADY_DECIDED
+
+
+@given(st.sampled_from(TaskStatus), st.sampled_from([APPROVER, TASK.created_by, "CLIENT:ci"]), st.booleans())
+def test_decision_blocker_agrees_with_life_cycle(status: TaskStatus, subject: str, self_approved: bool) -> None:
+    task = changed(waiting(), {"status": status, "self_approved": self_approved})
+    trigger = DecisionMade(decision=decision(task, by=subject))
+    if decision_blocker(task, subject, NOW, may_approve=True) is None:
+        assert advance(task, trigger, NOW).approvals == (trigger.decision,)
+    else:
+        with pytest.raises((InvalidTransitionError, PermissionDeniedError, ConflictError)):
+            advance(task, trigger, NOW)

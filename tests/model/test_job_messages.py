@@ -65,7 +65,7 @@ DOWN = [
     SigningPermitted(task_id="t1", fencing_token=3),
     StopJob(task_id="t1"),
     *(
-        KeyRequest(request_id=7, question=question)
+        KeyRequest(request_id=7, command=question)
         for question in (
             GENERATE,
             IMPORT,

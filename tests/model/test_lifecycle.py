@@ -113,7 +113,7 @@ def happenings(task: Task) -> dict[str, Trigger]:
         "approval period over": ApprovalTimedOut(),
         "execution period over": ExecutionTimedOut(),
         "time limit over": TimeLimitExceeded(),
-        "right lost": PermissionRevoked(reason="USER:dev may not use gateway any more."),
+        "right lost": PermissionRevoked(reason="USER:dev no longer has permission to use gateway."),
         "scheduled": SCHEDULED,
         "leased": lease(task),
         "segment sealed": SegmentRecorded(fencing_token=task.fencing_token, index=0),
@@ -178,7 +178,7 @@ def test_history_tells_each_status_once_with_what_it_was_for() -> None:
         S.SCHEDULED,
     ]
     assert lost.history[2].note == "approved by USER:owner"
-    assert lost.history[-1].note == "the worker was lost"
+    assert lost.history[-1].note == "worker lost"
 
 
 @pytest.mark.parametrize(
@@ -210,7 +210,7 @@ def test_an_end_says_why(name: str, at: object, code: str) -> None:
 @pytest.mark.parametrize("verdict", [approval, rejection])
 def test_nobody_decides_on_a_task_of_their_own(verdict: object) -> None:
     task = waiting(by="USER:dev")
-    with pytest.raises(PermissionDeniedError, match="of their own"):
+    with pytest.raises(PermissionDeniedError, match="your own task"):
         after(task, verdict(task, "USER:dev"))  # type: ignore[operator]
 
 
@@ -246,7 +246,7 @@ def test_a_person_decides_once() -> None:
 
 def test_a_decision_about_other_contents_is_refused() -> None:
     task = waiting()
-    with pytest.raises(ConflictError, match="other contents"):
+    with pytest.raises(ConflictError, match="changed since you reviewed it"):
         after(task, DecisionMade(decision=decision(task, digest="00" * 32)))
 
 
@@ -291,7 +291,7 @@ def test_what_a_worker_says_under_an_old_fence_is_refused(said: Trigger) -> None
     task = after(running(), LeaseExpired(fencing_token=1))
     task = after(task, lease(task))
     assert task.fencing_token == 2
-    with pytest.raises(InvalidTransitionError, match="too late"):
+    with pytest.raises(InvalidTransitionError, match="outdated"):
         after(task, said)
 
 
@@ -303,7 +303,7 @@ def test_the_third_lost_worker_fails_the_task() -> None:
         task = after(task, lease(task))
     task = after(task, LeaseExpired(fencing_token=task.fencing_token))
     assert task.status is S.FAILED
-    assert task.reason == "The worker died 3 times on this task."
+    assert task.reason == "The worker crashed 3 times while running this task."
 
 
 def test_an_engine_started_again_is_not_counted_and_gives_the_time_back() -> None:

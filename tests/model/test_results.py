@@ -4,13 +4,15 @@ from __future__ import annotations
 
 from datetime import UTC, datetime, timedelta
 
+import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from task_maker import package
 
 from sealyard.model.errors import ConflictError, ResultGoneError
-from sealyard.model.results import link_expiry, refreshed, state_at, with_new_link
-from sealyard.model.tasks import Result, ResultState
+from sealyard.model.results import link_expiry, refreshed, require_artifact, state_at, with_new_link
+from sealyard.model.tasks import Result, ResultState, TaskStatus
 
 DONE = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 EXPIRES = DONE + timedelta(hours=24)
@@ -85,3 +87,15 @@ def test_a_link_never_outlives_its_artifact(when: timedelta, length: timedelta) 
         return
     assert fresh.expires_at is not None
     assert fresh.expires_at == min(now + length, KEPT)
+
+
+def test_require_artifact_returns_only_the_result_of_a_done_task_with_an_artifact() -> None:
+    artifact = msgspec.structs.replace(RESULT, sha256="00" * 32, size=4)
+    done = msgspec.structs.replace(package(), status=TaskStatus.DONE, result=artifact)
+    assert require_artifact(done) is artifact
+    for result in (SIGNATURE, msgspec.structs.replace(artifact, size=None)):
+        with pytest.raises(ConflictError, match="signing task is a string"):
+            require_artifact(msgspec.structs.replace(done, result=result))
+    failed = msgspec.structs.replace(done, status=TaskStatus.FAILED, result=None, reason="The disk is full.")
+    with pytest.raises(ConflictError, match=r"is FAILED: it has no result\. The disk is full\."):
+        require_artifact(failed)

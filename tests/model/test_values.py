@@ -61,7 +61,7 @@ def secrets() -> list[FrozenStruct]:
         password=SECRET,
     )
     asked = KeyImport(uri="local:a", path="/a.p12", kind=KeyType.ED25519, password=SECRET)
-    return [unlock, taken, asked, KeyRequest(request_id=1, question=taken)]
+    return [unlock, taken, asked, KeyRequest(request_id=1, command=taken)]
 
 
 @pytest.mark.parametrize("value", secrets(), ids=lambda each: type(each).__name__)

@@ -44,7 +44,7 @@ def test_a_span_has_its_two_largest_units() -> None:
 def test_a_moment_says_how_far_away_it_is_or_that_it_is_over() -> None:
     assert format_time_left(None, NOW) == ""
     assert format_time_left(NOW + timedelta(minutes=5), NOW).endswith("(5m left)")
-    assert format_time_left(NOW, NOW) == f"{format_time(NOW)} (over)"
+    assert format_time_left(NOW, NOW) == f"{format_time(NOW)} (expired)"
 
 
 @pytest.mark.parametrize("text", ["30d", "23h", "1h 30m", "0s", "2d 3h"])
@@ -62,7 +62,7 @@ def test_what_is_no_span_is_refused_with_examples(text: str) -> None:
     ("origin", "one_time_password", "words"),
     [
         (None, False, "USER:anna"),
-        (DecisionOrigin.MACHINE, False, "USER:anna (a machine client)"),
+        (DecisionOrigin.MACHINE, False, "USER:anna (machine client)"),
         (DecisionOrigin.TERMINAL, False, "USER:anna (at a terminal)"),
         (DecisionOrigin.TERMINAL, True, "USER:anna (at a terminal, with one-time password)"),
     ],

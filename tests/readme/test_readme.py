@@ -1,4 +1,4 @@
-"""Run the examples of the README in the order in which they are printed."""
+"""Run the examples of the README and of the documents beside the code."""
 
 from __future__ import annotations
 
@@ -16,7 +16,18 @@ from processes import children_of, command_line, kill_all, still_there, with_in_
 from programs import require
 
 ROOT = Path(__file__).parents[2]
-README = (ROOT / "README.md").read_text()
+TOUR = (
+    "README.md",
+    "core/sealyard/cli/README.md",
+    "core/sealyard/containers/se1/README.md",
+    "core/sealyard/audit/README.md",
+    "core/sealyard/server/README.md",
+)
+"""The documents with examples, in the order in which their examples are run."""
+
+DOCUMENTS = {name: (ROOT / name).read_text() for name in TOUR}
+AUDIT_DOCUMENT = DOCUMENTS["core/sealyard/audit/README.md"]
+MAX_README_LINES = 300
 START_SERVER = "sealyard serve "
 TOUR_SECONDS = 240.0
 START_SECONDS = 120.0
@@ -25,13 +36,14 @@ LEAVE_SECONDS = 30.0
 
 
 def blocks(marker: str) -> list[str]:
-    return re.findall(rf"<!-- {re.escape(marker)} -->\n```sh\n(.*?)\n```", README, re.DOTALL)
+    pattern = rf"<!-- {re.escape(marker)} -->\n```sh\n(.*?)\n```"
+    return [block for text in DOCUMENTS.values() for block in re.findall(pattern, text, re.DOTALL)]
 
 
 def server_start() -> str:
-    """The tour's first block and the one that starts the server."""
+    """Return the tour's first block and the one that starts the server."""
     setup, *others = blocks("tour")
-    return "\n".join((setup, *(each for each in others if START_SERVER in each)))
+    return "\n".join((setup, *(block for block in others if START_SERVER in block)))
 
 
 class Shell:
@@ -79,10 +91,30 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
         kill_all(made.processes())
 
 
-def test_every_shell_block_is_run_by_ci_or_by_the_tour() -> None:
-    """The application's own is played by ``tests/e2e``."""
-    marked = sum(len(blocks(each)) for each in ("tour", "command: run", "command: test", "application"))
-    assert marked == README.count("```sh\n")
+def test_every_shell_block_is_run() -> None:
+    """CI runs the commands, ``tests/e2e`` starts the application, and this module runs the tour."""
+    marked = sum(len(blocks(marker)) for marker in ("tour", "command: run", "command: test", "application"))
+    assert marked == sum(text.count("```sh\n") for text in DOCUMENTS.values())
+
+
+def test_every_document_with_shell_blocks_is_run() -> None:
+    documents = (path for folder in ("core", "tui", "tests") for path in (ROOT / folder).rglob("*.md"))
+    with_commands = {str(path.relative_to(ROOT)) for path in documents if "```sh\n" in path.read_text()}
+    assert with_commands == set(TOUR) - {"README.md"}
+
+
+def test_links_between_documents_resolve() -> None:
+    documents = [
+        ROOT / "README.md",
+        *(path for folder in ("core", "tui", "tests") for path in (ROOT / folder).rglob("*.md")),
+    ]
+    for document in documents:
+        for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
+            assert (document.parent / target).exists(), f"{document}: {target}"
+
+
+def test_readme_is_short() -> None:
+    assert DOCUMENTS["README.md"].count("\n") <= MAX_README_LINES
 
 
 def test_tour_runs_and_leaves_no_process(shell: Shell) -> None:
@@ -96,7 +128,7 @@ def test_tour_runs_and_leaves_no_process(shell: Shell) -> None:
 def test_tour_that_fails_stops_its_server(shell: Shell) -> None:
     code = shell.start(f"{server_start()}\nfalse").wait(TOUR_SECONDS)
     assert code == 1, shell.output
-    assert "Closed." in (shell.folder / "serve.out").read_text()
+    assert "Stopped." in (shell.folder / "serve.out").read_text()
     assert still_there(shell.processes(), LEAVE_SECONDS) == set()
 
 
@@ -108,7 +140,7 @@ def test_tour_whose_shell_is_signalled_stops_its_server(shell: Shell, number: si
     bash.send_signal(number)
     assert bash.wait(LEAVE_SECONDS) != 0, shell.output
     assert still_there(shell.processes(), LEAVE_SECONDS) == set()
-    assert "Closed." in (shell.folder / "serve.out").read_text()
+    assert "Stopped." in (shell.folder / "serve.out").read_text()
 
 
 def test_tour_interrupted_at_the_terminal_stops_its_server(shell: Shell) -> None:
@@ -121,7 +153,7 @@ def test_tour_interrupted_at_the_terminal_stops_its_server(shell: Shell) -> None
     os.killpg(bash.pid, signal.SIGINT)
     assert bash.wait(LEAVE_SECONDS) != 0, shell.output
     assert still_there(shell.processes(), LEAVE_SECONDS) == set()
-    assert "Closed." in (shell.folder / "serve.out").read_text()
+    assert "Stopped." in (shell.folder / "serve.out").read_text()
 
 
 def wait_until(is_reached: Callable[[], bool], bash: subprocess.Popen[bytes], shell: Shell) -> None:
@@ -156,9 +188,9 @@ exit 3
     assert "task bad is FAILED" in shell.output
 
 
-def test_the_script_for_the_audit_root_is_the_one_that_is_tested() -> None:
-    """The README's copy may differ in layout only."""
+def test_printed_audit_script_is_the_tested_one() -> None:
+    """The printed copy may differ in layout only."""
     script = (ROOT / "tests" / "interop" / "audit_root.py").read_text()
     for line in ("1 << ((len(hashes) - 1).bit_length() - 1)", 'b"\\x01" + root(hashes[:split]) + root(hashes[split:])'):
         assert line in script
-        assert line in README
+        assert line in AUDIT_DOCUMENT

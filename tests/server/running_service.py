@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from yard import Yard, opened
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import SealyardError
-from sealyard.server.service import Server
+from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
 
 ANY_PORT = "127.0.0.1:0"
@@ -23,7 +23,7 @@ ANY_PORT = "127.0.0.1:0"
 class Served(Yard):
     """A service that runs, with the helpers of the yard."""
 
-    def __init__(self, service: Server, engines: dict[str, EmbeddedClient]) -> None:
+    def __init__(self, service: Server, engines: dict[str, EngineHandle]) -> None:
         super().__init__(engines)
         self.service = service
         self.base = service.address

@@ -68,7 +68,7 @@ async def test_who_leaves_makes_a_place_for_another() -> None:
 async def test_who_never_ends_a_tls_handshake_takes_a_place_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(serving, "HANDSHAKE_SECONDS", 1.0)
+    monkeypatch.setattr(serving, "HANDSHAKE_TIMEOUT", 1.0)
     certificate, key = made_pair(tmp_path, "server")
     trusting = ssl.create_default_context(cafile=str(certificate))
     async with served(TlsCertificate(str(certificate), str(key))) as server:

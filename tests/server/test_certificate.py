@@ -51,7 +51,7 @@ async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
         await refused(folder, tls_certificate=str(closed), tls_key=str(closed_key)),
         await refused(folder, tls_certificate="/nowhere", tls_key=key),
     ]
-    words = ("no certificate and its private key", "no certificate and", "no certificate.", "passphrase", "/nowhere")
+    words = ("Invalid TLS certificate", "Invalid TLS certificate", "Missing TLS certificate", "encrypted", "/nowhere")
     for error, word in zip(said, words, strict=True):
         assert word in error.message
     assert isinstance(said[-1], StorageError)
@@ -96,4 +96,4 @@ async def test_one_that_cannot_be_used_leaves_the_one_before_and_the_log_says_so
         served.service.reload_certificate()
         assert await shown(served) == of_file(pair[0])
     told = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
-    assert [each for each in told if "stays the one before" in each and "no certificate and its private key" in each]
+    assert [each for each in told if "the previous one stays in use" in each and "Invalid TLS certificate" in each]

@@ -128,7 +128,7 @@ async def test_what_makes_no_sense_is_refused(calls: httpx.AsyncClient) -> None:
 async def test_a_text_that_is_far_too_long_is_refused_before_the_engine_hears_of_it(
     yard: Yard, calls: httpx.AsyncClient
 ) -> None:
-    before = (await yard.engine.for_subject(ADMIN).workspace()).audit_size
+    before = (await yard.engine.client(ADMIN).workspace()).audit_size
     long = "\x1b" * (512 * 1024)
     for member in ("deviceConfigId", "name", "contentType", "fileName"):
         wrong: dict[str, Any] = {member: long}
@@ -136,7 +136,7 @@ async def test_a_text_that_is_far_too_long_is_refused_before_the_engine_hears_of
         assert answer.status_code == 400
         assert member in answer.json()["detail"]
         assert len(answer.content) < 3000
-    assert (await yard.engine.for_subject(ADMIN).workspace()).audit_size == before
+    assert (await yard.engine.client(ADMIN).workspace()).audit_size == before
 
 
 async def test_who_may_not_see_the_configuration_learns_nothing_of_it(yard: Yard) -> None:

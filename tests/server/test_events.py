@@ -42,8 +42,9 @@ class Listening:
 
     async def begin(self) -> None:
         first = await self.next()
-        assert isinstance(first, Comment)
-        self.begins = int(first.text.removeprefix("cursor "))
+        assert isinstance(first, ServerSentEvent)
+        assert (first.event, msgspec.json.decode(first.data)) == ("Cursor", {"cursor": int(first.id)})
+        self.begins = int(first.id)
 
     async def next(self) -> ServerSentEvent | Comment:
         async with asyncio.timeout(DONE_WITHIN):
@@ -109,14 +110,14 @@ async def test_a_last_event_id_that_is_none_means_from_now_on(yard: Yard, nonsen
     await asked(dev)
     headers = {"Last-Event-ID": nonsense.encode()}
     async with listening(dev, headers=headers) as heard:
-        assert heard.begins == await yard.engine.cursor()
+        assert heard.begins == await yard.engine.client(ADMIN).cursor()
 
 
 async def test_nobody_hears_of_what_is_not_for_them(yard: Yard) -> None:
     dev, stranger = await yard.calls(DEV), await yard.calls(STRANGER)
     async with listening(stranger) as heard, listening(dev) as own:
         task_id = await asked(dev)
-        await yard.engine.for_subject(ADMIN).add_subject("USER:somebody")
+        await yard.engine.client(ADMIN).add_subject("USER:somebody")
         assert (await own.event())[2]["taskId"] == task_id
         name, _, data = await heard.event()
         assert name == "WorkspaceChanged"
@@ -128,7 +129,7 @@ async def test_whoever_missed_too_much_is_told_of_a_gap(yard: Yard, monkeypatch:
     dev = await yard.calls(DEV)
     for _ in range(3):
         await asked(dev)
-    newest = await yard.engine.cursor()
+    newest = await yard.engine.client(ADMIN).cursor()
     async with listening(dev, params={"after": 0}) as heard:
         assert await heard.event() == ("EventsMissed", str(newest), {"type": "EventsMissed", "cursor": newest})
         await asked(dev)
@@ -144,14 +145,14 @@ def test_progress_has_no_id_to_go_on_behind() -> None:
 async def test_while_all_is_quiet_there_is_a_beat(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.05)
     async with listening(await yard.calls(DEV)) as heard:
-        assert [await heard.next() for _ in range(3)] == [Comment(text="beat")] * 3
+        assert [await heard.next() for _ in range(3)] == [Comment(text="keepalive")] * 3
 
 
 async def test_the_stream_ends_when_the_token_is_revoked(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.1)
-    calls, admin = await yard.calls(DEV), yard.engine.for_subject(ADMIN)
+    calls, admin = await yard.calls(DEV), yard.engine.client(ADMIN)
     async with listening(calls) as heard:
-        for token in await yard.engine.for_subject(DEV).tokens():
+        for token in await yard.engine.client(DEV).tokens():
             await admin.revoke_token(token.id)
         await heard.rest()
     assert (await calls.get("/api/v1/events")).status_code == 401
@@ -172,7 +173,7 @@ async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.Mo
 
     nothing = cast(Any, None)
     caller = Caller(
-        tenant="", host=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked
+        tenant="", handle=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked
     )
     async with asyncio.timeout(DONE_WITHIN):
         told = [each async for each in routes.stream_events(caller, 0)]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 ANNA = Caller(
     tenant="acme",
-    host=cast(Any, None),
+    handle=cast(Any, None),
     subject="USER:anna",
     client=cast(Any, None),
     max_body_bytes=0,

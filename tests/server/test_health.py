@@ -8,7 +8,6 @@ from pathlib import Path
 import pytest
 from yard import GATEWAY, serving
 
-from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine import health as readiness
 from sealyard.server.observability import health
 
@@ -62,7 +61,7 @@ async def test_an_engine_that_does_not_answer_is_told(folder: Path, monkeypatch:
 async def test_whoever_asks_all_the_time_costs_one_check_a_minute(folder: Path) -> None:
     async with serving({"acme": folder}) as yard:
         calls = yard.raw()
-        first = EngineHandle.of(yard.engine).engine.readiness
+        first = yard.engine.engine.health
         for _ in range(20):
             assert (await calls.get("/readyz")).status_code == 200
         assert first._last_health is not None

@@ -38,7 +38,7 @@ async def test_a_token_says_who_one_is(yard: Yard) -> None:
     for subject in (DEV, OWNER):
         answer = await (await yard.calls(subject)).get(HERE, headers={"X-SE-SUBJECT": ADMIN})
         assert answer.json()["subject"] == subject
-        assert "authenticated" in answer.json()["fourEyes"]
+        assert "authenticated" in answer.json()["trustNote"]
 
 
 async def test_the_word_bearer_is_read_however_it_is_written(yard: Yard) -> None:
@@ -61,7 +61,7 @@ async def test_whatever_is_no_good_token_is_refused(yard: Yard) -> None:
 
 
 async def test_a_token_that_ended_or_was_revoked_is_refused_from_then_on(yard: Yard, clock: LateClock) -> None:
-    dev = yard.engine.for_subject(DEV)
+    dev = yard.engine.client(DEV)
     short = await dev.create_token(TokenRequest(name="short", seconds=3600))
     long = await dev.create_token(TokenRequest(name="long", seconds=86400))
     issued = {"short": short, "long": long}
@@ -75,18 +75,18 @@ async def test_a_token_that_ended_or_was_revoked_is_refused_from_then_on(yard: Y
 
 
 async def test_a_token_makes_none_of_its_own_that_outlives_it(yard: Yard) -> None:
-    short = await yard.engine.for_subject(DEV).create_token(TokenRequest(name="short", seconds=3600))
+    short = await yard.engine.client(DEV).create_token(TokenRequest(name="short", seconds=3600))
     calls = yard.raw({"Authorization": f"Bearer {short.secret}"})
     longer = await calls.post("/api/v1/token", json={"name": "longer", "seconds": 7200})
     assert (longer.status_code, longer.json()["code"]) == (403, "not-allowed")
     assert f"{short.token.expires_at:%Y-%m-%d %H:%M:%S}" in longer.json()["detail"]
     usual = await calls.post("/api/v1/token", json={"name": "usual"})
     assert usual.status_code == 201
-    assert {each.expires_at for each in await yard.engine.for_subject(DEV).tokens()} == {short.token.expires_at}
+    assert {each.expires_at for each in await yard.engine.client(DEV).tokens()} == {short.token.expires_at}
 
 
 async def test_an_administrators_token_makes_any(yard: Yard) -> None:
-    short = await yard.engine.create_token(TokenRequest(name="short", seconds=3600))
+    short = await yard.engine.client(ADMIN).create_token(TokenRequest(name="short", seconds=3600))
     calls = yard.raw({"Authorization": f"Bearer {short.secret}"})
     for subject in (ADMIN, DEV):
         body = {"name": "longer", "subject": subject, "seconds": 7200}

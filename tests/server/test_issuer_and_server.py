@@ -16,7 +16,7 @@ from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.access.role_sync import OIDC_AUTHOR
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditFilter
-from sealyard.server.service import Server
+from sealyard.server.server import Server
 from sealyard.server.settings import OidcSettings, ServerSettings
 
 pytestmark = pytest.mark.anyio
@@ -75,10 +75,10 @@ async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme:
     assert (without.status_code, without.json()) == (200, [])
     assert (elsewhere.status_code, elsewhere.json()["code"]) == (401, "unauthenticated")
     assert [each.message for each in audit.entries] == [
-        "USER:anna is in GROUP:devs no more",
-        "USER:anna is in GROUP:devs",
-        f"USER:anna is 5d0c6a0e of {issuer.url} from now on",
-        "USER:anna was added",
+        "USER:anna removed from GROUP:devs",
+        "USER:anna added to GROUP:devs",
+        f"USER:anna linked to 5d0c6a0e of {issuer.url}",
+        "USER:anna added",
     ]
 
 
@@ -114,7 +114,7 @@ async def test_a_person_whose_name_changed_is_told_what_to_do_until_it_is_done(a
     assert (await acme.asked("workspace")).status_code == 200
     refused = await acme.asked("workspace", preferred_username="Anna")
     assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
-    assert "sealyard subject unbind USER:anna" in refused.json()["hint"]
+    assert "sealyard subject unlink USER:anna" in refused.json()["hint"]
     await acme.admin.unlink_subject("USER:anna")
     assert (await acme.asked("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
     assert (await acme.asked("workspace")).status_code == 403

@@ -65,7 +65,7 @@ async def test_a_link_needs_no_token_and_is_audited(yard: Yard, done: httpx.Resp
     match = AuditFilter(resource=f"TASK:{done.json()['id']}", change=AuditAction.DOWNLOADED)
 
     async def audited() -> list[str]:
-        return [each.author for each in (await yard.engine.for_subject(ADMIN).audit(match)).entries]
+        return [each.author for each in (await yard.engine.client(ADMIN).audit(match)).entries]
 
     # Once the last byte has gone out.
     assert await until(audited, "the audit log knows") == ["SYSTEM:link"]
@@ -95,7 +95,7 @@ async def test_what_was_sent_in_part_is_not_recorded_as_the_whole(yard: Yard, do
     match = AuditFilter(resource=f"TASK:{task_id}", change=AuditAction.DOWNLOADED)
 
     async def audited() -> list[AuditEntry]:
-        found = (await yard.engine.for_subject(ADMIN).audit(match)).entries
+        found = (await yard.engine.client(ADMIN).audit(match)).entries
         return list(found) if len(found) == 2 else []
 
     for entry in await until(audited, "the audit log knows"):
@@ -108,7 +108,7 @@ async def test_a_link_is_followed_only_so_often_whoever_does_and_others_do_not_p
     yard: Yard, done: httpx.Response, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     limits = TokenBucketLimiter(6, lambda: 0.0)
-    monkeypatch.setattr(yard.identity, "_limits", limits)
+    monkeypatch.setattr(yard.identity, "_limiter", limits)
     link, calls = done.json()["downloadUrl"], yard.raw()
     forged = [(await calls.get(link[:-8] + "00000000")).status_code for _ in range(3)]
     first, again = await calls.get(link), await yard.raw().get(link)

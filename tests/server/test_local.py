@@ -17,7 +17,6 @@ import msgspec
 import pytest
 from yard import ADMIN, DEV, PASSPHRASE, copied, serving
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.errors import PermissionDeniedError, UsageError
@@ -42,9 +41,9 @@ def open_folder(founded: Path) -> Iterator[Path]:
 
 
 @asynccontextmanager
-async def listening(folder: Path, group: str = "") -> AsyncIterator[EmbeddedClient]:
-    engine = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
-    server = LocalSocketServer(EngineHandle.of(engine), group=group)
+async def listening(folder: Path, group: str = "") -> AsyncIterator[EngineHandle]:
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    server = LocalSocketServer(engine, group=group)
     try:
         await server.start()
         yield engine
@@ -92,7 +91,7 @@ def test_the_user_of_the_process_is_whom_it_says() -> None:
 
 @pytest.mark.parametrize("named", [None, ""])
 def test_the_user_of_the_process_must_say_who_asks(named: str | None) -> None:
-    with pytest.raises(UsageError, match="not said who asks"):
+    with pytest.raises(UsageError, match="No subject selected"):
         subject_for_uid(named, os.getuid())
 
 
@@ -137,9 +136,9 @@ async def test_a_member_of_the_group_is_the_own_account_and_reads_nothing_else(o
         assert (mode(open_folder), mode(open_folder / SOCKET)) == (0o710, 0o660)
         stranger = await asked(open_folder, **member)
         assert stranger.status == 403
-        assert "USER:nobody is not known" in stranger.said["detail"]
+        assert "USER:nobody is unknown" in stranger.said["detail"]
 
-        await engine.add_subject("USER:nobody")
+        await engine.client(ADMIN).add_subject("USER:nobody")
         found = await asked(open_folder, **member)
         assert (found.status, found.said["subject"]) == (200, "USER:nobody")
         pretended = await asked(open_folder, ADMIN, **member)
@@ -155,7 +154,7 @@ async def test_a_member_of_the_group_is_the_own_account_and_reads_nothing_else(o
 
 
 def test_a_group_that_is_not_there_is_refused(folder: Path) -> None:
-    with pytest.raises(UsageError, match="no group no-such-group"):
+    with pytest.raises(UsageError, match="Unknown group no-such-group"):
         bind_socket(folder, "no-such-group")
     assert not (folder / SOCKET).exists()
 
@@ -166,7 +165,7 @@ def test_a_group_of_which_one_is_no_member_is_refused(folder: Path, monkeypatch:
 
     monkeypatch.setattr(os, "chown", refused)
     before = mode(folder)
-    with pytest.raises(UsageError, match=f"no member of the group {GROUP}"):
+    with pytest.raises(UsageError, match=f"not a member of the group {GROUP}"):
         bind_socket(folder, GROUP)
     assert not (folder / SOCKET).exists()
     assert mode(folder) == before

@@ -15,7 +15,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.client import log as program_log
-from sealyard.client.log import HIDDEN, register_secret
+from sealyard.client.log import REDACTED, register_secret
 from sealyard.server.http.request_log import RequestRecord, current_request
 from sealyard.server.observability.logging import JsonFormatter, configure_logging, log_request
 
@@ -124,13 +124,13 @@ def test_no_secret_is_in_message_argument_trace_or_field(lines: Written, secret:
     told = lines()
     assert len(told) == 4
     assert "canary" not in json.dumps(told)
-    assert all(HIDDEN in each["message"] for each in told)
+    assert all(REDACTED in each["message"] for each in told)
 
 
 def test_a_known_passphrase_is_kept_out(lines: Written) -> None:
     register_secret('quo"te\\ größe')
     logging.getLogger("sealyard.test").info('unlocking with quo"te\\ größe now')
-    assert lines()[0]["message"] == f"unlocking with {HIDDEN} now"
+    assert lines()[0]["message"] == f"unlocking with {REDACTED} now"
 
 
 @given(st.text())
@@ -153,4 +153,4 @@ def test_for_a_terminal_it_is_text_without_secrets(monkeypatch: pytest.MonkeyPat
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logging("text")
     logging.getLogger("sealyard.test").info("passphrase=canary")
-    assert stream.getvalue().endswith(f"INFO sealyard.test: passphrase={HIDDEN}\n")
+    assert stream.getvalue().endswith(f"INFO sealyard.test: passphrase={REDACTED}\n")

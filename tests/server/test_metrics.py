@@ -16,7 +16,7 @@ from sealyard.model.tasks import TaskStatus
 from sealyard.server.http.request_log import RequestRecord
 from sealyard.server.observability import metrics as metrics_module
 from sealyard.server.observability.metrics import Metrics, metrics_handler
-from sealyard.server.service import Server
+from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
 
 EXCHANGE = RequestRecord(
@@ -155,7 +155,7 @@ async def test_a_real_server_shows_what_was_asked_of_it(folder: Path, monkeypatc
             calls.headers["Authorization"] = "Bearer wrong"
             assert (await calls.get("/api/v1/task")).status_code == 401
             answer = await calls.get("/metrics")
-            monkeypatch.setattr(metrics_module, "PATIENCE_SECONDS", 0.0)
+            monkeypatch.setattr(metrics_module, "TIMEOUT", 0.0)
             late = await calls.get("/metrics")
     finally:
         await service.stop()
@@ -184,7 +184,7 @@ async def test_what_a_proxy_on_this_machine_passes_on_is_not_from_this_machine(a
     import httpx
     from litestar import Litestar
 
-    app = Litestar([metrics_handler(Metrics(), (), anywhere=anywhere)], openapi_config=None, logging_config=None)
+    app = Litestar([metrics_handler(Metrics(), (), public=anywhere)], openapi_config=None, logging_config=None)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))  # type: ignore[arg-type]
     async with httpx.AsyncClient(transport=transport, base_url="http://here") as calls:
         own = (await calls.get("/metrics")).status_code

@@ -15,8 +15,8 @@ from hypothesis import strategies as st
 from sealyard.model.errors import InvalidInputError, TooLargeError
 from sealyard.model.safe_text import escape_text
 from sealyard.server.http.multipart import (
-    LONGEST_BOUNDARY,
-    LONGEST_HEADER,
+    MAX_BOUNDARY_LENGTH,
+    MAX_HEADER_BYTES,
     MAX_PARTS,
     MAX_TEXT_BYTES,
     FilePart,
@@ -110,18 +110,18 @@ def test_a_form_that_breaks_off_is_refused(kept: float) -> None:
         "multipart/form-data",
         "multipart/mixed; boundary=abc",
         "multipart/form-data; boundary=",
-        f"multipart/form-data; boundary={'a' * (LONGEST_BOUNDARY + 1)}",
+        f"multipart/form-data; boundary={'a' * (MAX_BOUNDARY_LENGTH + 1)}",
     ],
 )
 def test_what_is_no_form_with_a_boundary_is_refused(content_type: str) -> None:
-    with pytest.raises(InvalidInputError, match="no form"):
+    with pytest.raises(InvalidInputError, match="not multipart/form-data"):
         parsed(form([Field("name", b"a")]), content_type=content_type)
 
 
 def test_a_body_that_does_not_begin_with_its_boundary_is_refused_however_it_is_cut() -> None:
     body = b"preamble\r\n" + form([Field("name", b"a")])
     for cuts in ([], [3], list(range(len(body)))):
-        with pytest.raises(InvalidInputError, match="begin with its boundary"):
+        with pytest.raises(InvalidInputError, match="start with its boundary"):
             parsed(body, *cuts)
 
 
@@ -133,7 +133,7 @@ def test_limits_are_kept() -> None:
     too_large = [
         form([Field("name", b"x" * (MAX_TEXT_BYTES + 1))]),
         form([*many, Field("inputIds", b"x")]),
-        form([Field("n" * LONGEST_HEADER, b"x")]),
+        form([Field("n" * MAX_HEADER_BYTES, b"x")]),
         f"--{BOUNDARY}\r\n".encode() + b"X-Many: 1\r\n" * 10,
         f"--{BOUNDARY}\r\n".encode() + b"x" * 1_000_000,
     ]

@@ -37,6 +37,13 @@ async def test_the_checked_in_document_is_the_one_that_the_server_tells(folder: 
     assert msgspec.json.decode(told)["openapi"].startswith("3.1")
 
 
+def test_every_reference_of_the_checked_in_document_resolves() -> None:
+    text = CHECKED_IN.read_text()
+    names = set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', text))
+    assert names <= set(msgspec.json.decode(text)["components"]["schemas"])
+    assert "ProblemDetails" in names
+
+
 async def test_the_page_shows_every_call_and_loads_nothing(folder: Path) -> None:
     async with serving({"yard": folder}) as yard:
         page = await yard.raw().get("/docs")

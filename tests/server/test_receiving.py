@@ -113,14 +113,18 @@ FIRMWARE = file("inputFiles", b"firmware")
 @pytest.mark.parametrize(
     ("fields", "status", "words"),
     [
-        ([CONFIG, FIRMWARE, text("sha256checksum", "0" * 64)], 400, "not what was expected"),
-        ([CONFIG, FIRMWARE, FIRMWARE, text("sha256checksum", sha256(b"firmware"))], 400, "1 checksums for 2 files"),
+        ([CONFIG, FIRMWARE, text("sha256checksum", "0" * 64)], 400, "SHA-256 mismatch for"),
+        (
+            [CONFIG, FIRMWARE, FIRMWARE, text("sha256checksum", sha256(b"firmware"))],
+            400,
+            "checksums (1) and files (2) differ",
+        ),
         ([CONFIG, FIRMWARE, file("inputFiles", b"")], 400, "empty"),
-        ([CONFIG, FIRMWARE, file("inputFile", b"x")], 400, "inputFile as a file"),
-        ([CONFIG, FIRMWARE, text("inputFiles", "x")], 400, "inputFiles as a text"),
-        ([CONFIG, FIRMWARE, CONFIG], 400, "deviceConfigId once more"),
+        ([CONFIG, FIRMWARE, file("inputFile", b"x")], 400, "Unexpected file field inputFile"),
+        ([CONFIG, FIRMWARE, text("inputFiles", "x")], 400, "Unexpected text field inputFiles"),
+        ([CONFIG, FIRMWARE, CONFIG], 400, "Repeated form field deviceConfigId"),
         ([CONFIG, FIRMWARE, text("inputIds", "not-there-at-all-00")], 404, "no upload"),
-        ([FIRMWARE], 400, "no field deviceConfigId"),
+        ([FIRMWARE], 400, "Missing form field deviceConfigId"),
         ([FIRMWARE, text("deviceConfigId", "not-there")], 404, ""),
         ([CONFIG], 400, "at least one firmware file"),
         ([CONFIG, FIRMWARE, text("name", "n" * 201)], 400, "200 characters"),
@@ -163,8 +167,8 @@ async def test_another_subjects_upload_makes_no_task(yard: Yard, calls: httpx.As
 
 async def test_a_wrong_checksum_is_in_the_audit_log(yard: Yard, calls: httpx.AsyncClient) -> None:
     await asked(calls, PACKAGES, CONFIG, FIRMWARE, text("sha256checksum", "0" * 64))
-    page = await yard.engine.for_subject(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
-    assert ["not what was expected" in each.message for each in page.entries] == [True]
+    page = await yard.engine.client(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
+    assert ["SHA-256 mismatch" in each.message for each in page.entries] == [True]
 
 
 async def test_the_same_form_and_key_give_the_same_task(yard: Yard, calls: httpx.AsyncClient, folder: Path) -> None:
@@ -174,7 +178,7 @@ async def test_the_same_form_and_key_give_the_same_task(yard: Yard, calls: httpx
     assert (first.status_code, again.status_code) == (201, 201)
     assert first.json()["id"] == again.json()["id"]
     assert stored(folder) == {sha256(b"firmware")}
-    await yard.engine.for_subject(OWNER).decide(first.json()["id"], Verdict.REJECTED, "no")
+    await yard.engine.client(OWNER).decide(first.json()["id"], Verdict.REJECTED, "no")
     assert (await asked(calls, PACKAGES, CONFIG, FIRMWARE, **key)).json()["id"] == first.json()["id"]
     assert (stored(folder), left(folder)) == (set(), [])
 
@@ -186,12 +190,12 @@ async def test_the_same_ids_and_key_give_the_same_task_also_after_it_ended(
     body, key = {"deviceConfigId": GATEWAY, "inputIds": [ID]}, {"Idempotency-Key": "once"}
     first = await calls.post(PACKAGES, json=body, headers=key)
     assert (await calls.post(PACKAGES, json=body, headers=key)).json()["id"] == first.json()["id"]
-    await yard.engine.for_subject(OWNER).decide(first.json()["id"], Verdict.REJECTED, "no")
+    await yard.engine.client(OWNER).decide(first.json()["id"], Verdict.REJECTED, "no")
     assert stored(folder) == set()
     assert (await calls.post(PACKAGES, json=body, headers=key)).json()["id"] == first.json()["id"]
     refused = await calls.post(PACKAGES, json=body)
     assert (refused.status_code, refused.json()["code"]) == (400, "input")
-    assert "not stored any more" in refused.json()["detail"]
+    assert "no longer stored" in refused.json()["detail"]
 
 
 async def test_memory_does_not_grow_with_the_files_of_a_form(calls: httpx.AsyncClient, folder: Path) -> None:

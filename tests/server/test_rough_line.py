@@ -40,7 +40,7 @@ async def test_what_goes_up_and_down_a_broken_line_is_byte_equal_and_was_resumed
         assert file.sha256 == hashlib.sha256(content).hexdigest()
         assert up.broken == CUTS
         assert up.passed < SIZE + CUTS * 4 * MIB
-        ended = await yard.engine.for_subject(ADMIN).wait(task.id, within=60)
+        ended = await yard.engine.client(ADMIN).wait(task.id, within=60)
         assert ended.status is TaskStatus.DONE
         assert ended.result is not None
         async with down.listening() as url:

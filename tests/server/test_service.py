@@ -13,7 +13,7 @@ import pytest
 from running_service import Served, refused, service
 from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, found, until
 
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.client.sharing.workspace import connect_to_holder
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -44,7 +44,7 @@ def test_it_listens_on_this_machine_only_unless_something_else_is_said() -> None
 
 @pytest.mark.parametrize("host", ["0.0.0.0", "::", "192.0.2.7", "seal.example"])
 def test_plain_http_to_other_machines_wants_tls_or_a_proxy(host: str) -> None:
-    with pytest.raises(UsageError, match="in the clear"):
+    with pytest.raises(UsageError, match="TLS required"):
         require_tls_or_loopback(host, tls=False, behind_proxy=False)
     require_tls_or_loopback(host, tls=True, behind_proxy=False)
     require_tls_or_loopback(host, tls=False, behind_proxy=True)
@@ -57,17 +57,18 @@ def test_plain_http_to_this_machine_wants_nothing(host: str) -> None:
 
 @pytest.mark.parametrize("text", ["", "127.0.0.1", ":80", "127.0.0.1:", "127.0.0.1:65536", "127.0.0.1:-1", "a:٣"])
 def test_what_is_no_address_is_refused(text: str) -> None:
-    with pytest.raises(UsageError, match="no address"):
+    with pytest.raises(UsageError, match="Invalid address"):
         parse_address(text)
 
 
 async def test_what_keeps_it_from_starting_leaves_nothing_behind(folder: Path) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         error = await refused(folder, listen=f"127.0.0.1:{taken.getsockname()[1]}")
-    assert "cannot be listened on: Address already in use" in error.message
-    assert "in the clear" in (await refused(folder, listen="0.0.0.0:0")).message
-    assert "no group no-such" in (await refused(folder, socket_group="no-such")).message
-    assert "no address" in (await refused(folder, listen="here")).message
+    assert error.message.startswith("Cannot listen on 127.0.0.1:")
+    assert error.message.endswith(": Address already in use.")
+    assert "TLS required on 0.0.0.0" in (await refused(folder, listen="0.0.0.0:0")).message
+    assert "Unknown group no-such" in (await refused(folder, socket_group="no-such")).message
+    assert "Invalid address" in (await refused(folder, listen="here")).message
 
 
 async def test_a_proxy_that_is_declared_opens_other_addresses(folder: Path) -> None:
@@ -104,7 +105,7 @@ async def test_tenants_share_a_server_and_nothing_else(folder: Path, tmp_path: P
 
 
 async def test_bodies_and_rates_have_limits(folder: Path) -> None:
-    async with service(folder, largest_upload_gib=0.001, requests_per_minute=6) as served:
+    async with service(folder, max_upload_gib=0.001, requests_per_minute=6) as served:
         calls = await served.calls(DEV)
         large = await calls.put("/api/v1/upload/0123456789abcdef", content=bytes(2 * MIB))
         assert (large.status_code, large.json()["code"]) == (413, "too-large")
@@ -123,7 +124,9 @@ async def test_a_stop_leaves_no_lock_and_no_socket_and_ends_streams_of_events(fo
         calls = await served.calls(DEV)
         async with calls.stream("GET", "/api/v1/events") as events:
             lines = events.aiter_lines()
-            assert (await anext(lines)).startswith(": cursor")
+            assert (await anext(lines)).startswith("id: ")
+            assert await anext(lines) == "event: Cursor"
+            assert (await anext(lines)).startswith("data: ")
             await served.service.stop()
             assert [line async for line in lines if line] == []
         with pytest.raises(httpx.ConnectError):
@@ -135,7 +138,7 @@ async def test_a_stop_leaves_no_lock_and_no_socket_and_ends_streams_of_events(fo
 async def test_running_work_may_finish_and_meanwhile_all_is_answered_but_that_it_is_ready(
     folder: Path, tmp_path: Path
 ) -> None:
-    async with service(folder, stop_seconds=120) as served:
+    async with service(folder, shutdown_timeout_seconds=120) as served:
         calls, task_id = await _at_work(served, tmp_path)
         stopping = asyncio.create_task(served.service.stop())
 
@@ -152,19 +155,19 @@ async def test_running_work_may_finish_and_meanwhile_all_is_answered_but_that_it
 async def test_work_that_takes_too_long_is_handed_back_and_goes_on_at_the_next_start(
     folder: Path, tmp_path: Path
 ) -> None:
-    async with service(folder, stop_seconds=0) as served:
+    async with service(folder, shutdown_timeout_seconds=0) as served:
         _, task_id = await _at_work(served, tmp_path)
         await served.service.stop()
     await _require(folder, task_id, TaskStatus.RUNNING)
     async with service(folder) as served:
-        done = await served.engine.for_subject(DEV).wait(task_id, within=120)
+        done = await served.engine.client(DEV).wait(task_id, within=120)
         assert (done.status, done.reason) == (TaskStatus.DONE, "")
 
 
 async def test_whoever_is_in_a_hurry_waits_for_nothing_and_all_is_in_order_all_the_same(
     folder: Path, tmp_path: Path
 ) -> None:
-    async with service(folder, stop_seconds=3600) as served:
+    async with service(folder, shutdown_timeout_seconds=3600) as served:
         _, task_id = await _at_work(served, tmp_path)
         calls = await served.calls(OWNER)
         uploading = asyncio.create_task(_endless(calls))
@@ -211,7 +214,7 @@ async def test_an_upload_under_way_is_cut_and_goes_on_at_the_next_start(
 
 async def _at_work(served: Served, folder: Path) -> tuple[httpx.AsyncClient, str]:
     """An encryption task of 300 MB that runs, asked for by dev."""
-    dev = served.engine.for_subject(DEV)
+    dev = served.engine.client(DEV)
     file = await dev.upload(large_file(folder, 300))
     task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
 
@@ -232,8 +235,8 @@ async def _endless(calls: httpx.AsyncClient) -> None:
 
 
 async def _require(folder: Path, task_id: str, status: TaskStatus) -> None:
-    reader = await EmbeddedClient.open_read_only(folder, ADMIN)
+    reader = await EngineHandle.open_read_only(folder)
     try:
-        assert (await reader.task(task_id)).status is status
+        assert (await reader.client(ADMIN).task(task_id)).status is status
     finally:
         await reader.close()

@@ -182,8 +182,8 @@ async def test_a_dropped_upload_is_gone(calls: httpx.AsyncClient, folder: Path) 
 @pytest.mark.parametrize(
     ("params", "content", "words"),
     [
-        ({"sha256": "0" * 64}, CONTENT, "not what was expected"),
-        ({"size": "10"}, CONTENT, "longer than the 10 bytes"),
+        ({"sha256": "0" * 64}, CONTENT, "SHA-256 mismatch"),
+        ({"size": "10"}, CONTENT, "longer than the declared 10 bytes"),
         ({}, b"", "empty"),
         ({"name": "n" * 256}, CONTENT, "255 characters"),
     ],
@@ -196,7 +196,7 @@ async def test_a_file_that_is_refused_leaves_nothing_but_a_line_in_the_log(
     assert words in answer.json()["detail"]
     assert (stored(folder), left(folder)) == ([], [])
     assert (await calls.get(AT)).status_code == 404
-    page = await yard.engine.for_subject(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
+    page = await yard.engine.client(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
     assert [words in each.message for each in page.entries] == [True]
 
 

@@ -151,14 +151,14 @@ class Scene:
 
     async def name(self, what: str, subject: str) -> str:
         engine = self.yard.engines["one"]
-        admin = engine.for_subject(ADMIN)
+        admin = engine.client(ADMIN)
         match what:
             case "fresh":
                 return self.fresh()
             case "key":
                 return base64.b64encode(bytes(16)).decode()
             case "waiting":
-                return (await engine.for_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"m"))).id
+                return (await engine.client(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"m"))).id
             case "upload":
                 return await self._upload(subject)
             case "devs_upload":
@@ -185,7 +185,7 @@ class Scene:
         return upload
 
     async def _token(self) -> str:
-        admin = self.yard.engines["one"].for_subject(ADMIN)
+        admin = self.yard.engines["one"].client(ADMIN)
         return (await admin.create_token(TokenRequest(name="second", subject="USER:second"))).token.id
 
     async def filled(self, value: Any, subject: str) -> Any:

@@ -11,7 +11,6 @@ from typing import Any
 
 import httpx
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.access import Action
@@ -39,7 +38,7 @@ PEOPLE = (DEV, OWNER, SECOND, AUDITOR, CI)
 STRANGER = "USER:stranger"
 GATEWAY = "gateway"
 DONE_WITHIN = 20.0
-LARGEST_UPLOAD = 256 * 1024 * 1024
+MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
 async def found(folder: Path, name: str = "yard") -> None:
@@ -47,8 +46,9 @@ async def found(folder: Path, name: str = "yard") -> None:
     await create_workspace(
         WorkspacePaths(folder), name=name, administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
     )
-    admin = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
+        admin = engine.client(ADMIN)
         for each in (*PEOPLE, STRANGER):
             await admin.add_subject(each)
         await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
@@ -62,28 +62,28 @@ async def found(folder: Path, name: str = "yard") -> None:
             )
         )
     finally:
-        await admin.close()
+        await engine.close()
 
 
 class Yard:
     """``base``: where the server is reached. :meth:`calls` gives an HTTP client with somebody's token."""
 
-    def __init__(self, engines: dict[str, EmbeddedClient]) -> None:
+    def __init__(self, engines: dict[str, EngineHandle]) -> None:
         self.engines = engines
-        self.tenants = TenantRegistry({name: EngineHandle.of(each) for name, each in engines.items()})
+        self.tenants = TenantRegistry(engines)
         self.base = ""
         self.identity: Authenticator
         self._clients: list[httpx.AsyncClient] = []
 
     @property
-    def engine(self) -> EmbeddedClient:
+    def engine(self) -> EngineHandle:
         """Of the only tenant, or the first."""
         return next(iter(self.engines.values()))
 
     async def token(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> str:
         engine = self.engines[tenant] if tenant else self.engine
         request = TokenRequest(name="test", subject=subject, is_machine=machine)
-        return (await engine.for_subject(ADMIN).create_token(request)).secret
+        return (await engine.client(ADMIN).create_token(request)).secret
 
     async def calls(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {await self.token(subject, tenant, machine=machine)}"}
@@ -106,11 +106,11 @@ async def serving(
     clock: Clock | None = None,
     requests_per_minute: float = 1_000_000,
     verify: VerifyToken | None = None,
-    largest_upload: int = LARGEST_UPLOAD,
+    largest_upload: int = MAX_UPLOAD_BYTES,
     proxies: str = "",
 ) -> AsyncIterator[Yard]:
     engines = {
-        name: await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, clock=clock)
+        name: await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, clock=clock)
         for name, folder in folders.items()
     }
     yard = Yard(engines)
@@ -124,7 +124,7 @@ async def serving(
     finally:
         await yard.close()
         for each in engines.values():
-            await EngineHandle.of(each).drain(0)
+            await each.drain(0)
         listener.stop()
         await running
         for each in engines.values():
@@ -145,5 +145,5 @@ async def until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
     raise AssertionError(what)
 
 
-async def opened(folder: Path) -> EmbeddedClient:
-    return await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE)
+async def opened(folder: Path) -> EngineHandle:
+    return await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE)

@@ -9,12 +9,12 @@ from typing import Any
 
 import pytest
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.storage.documents import TinyDocumentStore
 
 INDEXES = {"tasks": ("status", "configId", "createdBy", "kind")}
 
-OPERATIONS = ("create_private_file", "write_all", "sync", "truncate", "rename", "sync_folder", "remove_quietly")
+OPERATIONS = ("open_empty_file", "write_all", "sync", "truncate", "rename", "sync_folder", "remove_quietly")
 
 Open = Callable[..., TinyDocumentStore]
 
@@ -27,7 +27,7 @@ class Disk:
         self.error: Callable[[], Exception] = no_space
         self._failing: Callable[[str, int], bool] = lambda _name, _count: False
         for name in OPERATIONS:
-            monkeypatch.setattr(disk, name, self._wrapped(name, getattr(disk, name)))
+            monkeypatch.setattr(atomic, name, self._wrapped(name, getattr(atomic, name)))
 
     def fail(self, *names: str, times: int = 1) -> None:
         """The next ``times`` operations of these names fail."""

@@ -151,12 +151,12 @@ def test_a_large_journal_wants_compaction_and_a_compacted_one_does_not(
 ) -> None:
     monkeypatch.setattr(committer, "MIN_COMPACTION_SIZE", 2000)
     store = open_store()
-    assert not store.wants_compaction
+    assert not store.needs_compaction
     for n in range(40):
         store.submit(WriteBatch(puts=(("tasks", "a", {"text": "x" * 50, "n": n}),))).result()
-    assert store.wants_compaction
+    assert store.needs_compaction
     store.compact(0)
-    assert not store.wants_compaction
+    assert not store.needs_compaction
 
 
 def test_events_are_kept_up_to_a_bound(open_store: Open, monkeypatch: pytest.MonkeyPatch) -> None:

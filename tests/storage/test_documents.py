@@ -87,13 +87,13 @@ def test_pages_follow_each_other_newest_first_or_oldest_first(open_store: Open) 
     store.submit(WriteBatch(puts=tuple(task(n) for n in (3, 1, 2, 5, 4)))).result()
     first = store.page("tasks", filters={}, limit=2)
     assert (ids(first), first.total) == (["t-5", "t-4"], 5)
-    second = store.page("tasks", filters={}, after=first.next, limit=2)
+    second = store.page("tasks", filters={}, cursor=first.next, limit=2)
     assert ids(second) == ["t-3", "t-2"]
-    last = store.page("tasks", filters={}, after=second.next, limit=2)
+    last = store.page("tasks", filters={}, cursor=second.next, limit=2)
     assert (ids(last), last.next) == (["t-1"], None)
     oldest = store.page("tasks", filters={}, newest_first=False, limit=3)
     assert ids(oldest) == ["t-1", "t-2", "t-3"]
-    assert ids(store.page("tasks", filters={}, newest_first=False, after=oldest.next, limit=3)) == ["t-4", "t-5"]
+    assert ids(store.page("tasks", filters={}, newest_first=False, cursor=oldest.next, limit=3)) == ["t-4", "t-5"]
 
 
 def test_a_cursor_holds_when_its_document_is_removed_and_new_ones_come(open_store: Open) -> None:
@@ -101,7 +101,7 @@ def test_a_cursor_holds_when_its_document_is_removed_and_new_ones_come(open_stor
     store.submit(WriteBatch(puts=tuple(task(n) for n in range(5)))).result()
     cursor = store.page("tasks", filters={}, limit=2).next
     store.submit(WriteBatch(puts=(task(9),), deletes=(("tasks", "t-3"),))).result()
-    assert ids(store.page("tasks", filters={}, after=cursor, limit=2)) == ["t-2", "t-1"]
+    assert ids(store.page("tasks", filters={}, cursor=cursor, limit=2)) == ["t-2", "t-1"]
 
 
 def test_whole_seconds_sort_before_their_fractions(open_store: Open) -> None:
@@ -113,10 +113,10 @@ def test_whole_seconds_sort_before_their_fractions(open_store: Open) -> None:
 
 def test_unknown_filters_and_cursors_are_refused(open_store: Open) -> None:
     store = open_store()
-    with pytest.raises(UsageError, match="cannot be filtered by colour"):
+    with pytest.raises(UsageError, match="Unknown filter colour"):
         store.page("tasks", filters={"colour": "red"}, limit=9)
-    with pytest.raises(UsageError, match="no cursor"):
-        store.page("tasks", filters={}, after="nonsense", limit=9)
+    with pytest.raises(UsageError, match="Invalid list cursor"):
+        store.page("tasks", filters={}, cursor="nonsense", limit=9)
 
 
 FIELDS = ("status", "kind")
@@ -185,7 +185,7 @@ def test_an_encoded_page_is_the_same_page_and_can_be_continued_behind_each_docum
     store.submit(WriteBatch(puts=tuple(task(number) for number in range(5)))).result()
 
     def ids(after: str | None, limit: int = 9) -> list[str]:
-        page = store.page("tasks", filters={}, newest_first=newest_first, after=after, limit=limit)
+        page = store.page("tasks", filters={}, newest_first=newest_first, cursor=after, limit=limit)
         return [identity for identity, _ in page.documents]
 
     whole = ids(None)

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from storage_help import Open, documents
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 
@@ -32,7 +32,7 @@ class Gate:
 @pytest.fixture
 def gate(monkeypatch: pytest.MonkeyPatch, open_store: Open) -> Iterator[Callable[[], Gate]]:
     gates: list[Gate] = []
-    write_all = disk.write_all
+    write_all = atomic.write_all
 
     def shut() -> Gate:
         gates.append(Gate())
@@ -46,7 +46,7 @@ def gate(monkeypatch: pytest.MonkeyPatch, open_store: Open) -> Iterator[Callable
                 raise gates[-1].error
         write_all(fd, data)
 
-    monkeypatch.setattr(disk, "write_all", held)
+    monkeypatch.setattr(atomic, "write_all", held)
     yield shut
     for each in gates:
         each.open()
@@ -102,7 +102,7 @@ def test_a_failed_write_takes_back_all_that_wait_and_nothing_else(open_store: Op
     failed.append(store.submit(WriteBatch(puts=(("other", "c", {}),), audit=({"seq": 2},), events=({"cursor": 1},))))
     shut.open(OSError(errno.EIO, "Input/output error"))
     for future in failed:
-        with pytest.raises(StorageError, match="refused the change"):
+        with pytest.raises(StorageError, match="Disk error while writing the change"):
             future.result(10)
     assert documents(store) == before
     assert store.pending_audit() == [{"seq": 1}]
@@ -185,7 +185,7 @@ def test_an_audit_entry_without_a_number_is_refused(open_store: Open) -> None:
 def test_a_reader_cannot_submit(open_store: Open) -> None:
     open_store()
     reader: TinyDocumentStore = open_store(write=False)
-    with pytest.raises(StorageError, match="reading only"):
+    with pytest.raises(StorageError, match="read-only"):
         reader.submit(WriteBatch())
-    with pytest.raises(StorageError, match="reading only"):
+    with pytest.raises(StorageError, match="read-only"):
         reader.compact(0)

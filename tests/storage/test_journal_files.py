@@ -148,7 +148,7 @@ def test_a_newer_format_is_refused_and_not_called_damage(folder: Path, open_stor
 
 
 def test_a_folder_without_a_store_is_no_store_for_a_reader(folder: Path, open_store: Open) -> None:
-    with pytest.raises(WorkspaceError, match="There is no store"):
+    with pytest.raises(WorkspaceError, match="No store"):
         open_store(write=False)
     assert not folder.exists()
 
@@ -167,7 +167,7 @@ def test_a_refused_write_leaves_the_last_good_state_and_a_usable_store(
     store.submit(WriteBatch(puts=(("tasks", "a", {"n": 1}),))).result()
     before = contents(folder)
     failing_disk.fail(operation)
-    with pytest.raises(StorageError, match="no room for the change"):
+    with pytest.raises(StorageError, match="Not enough disk space for writing the change"):
         store.submit(WriteBatch(puts=(("tasks", "a", {"n": 2}), ("tasks", "b", {})))).result()
     assert documents(store) == {"tasks": {"a": {"n": 1}}}
     assert contents(folder) == before

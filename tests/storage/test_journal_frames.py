@@ -51,7 +51,7 @@ def test_a_missing_frame_is_damage_at_its_offset() -> None:
 
 
 def test_a_repeated_frame_is_damage() -> None:
-    with pytest.raises(StoreCorruptedError, match="frame 2 is missing, 1 is in its place"):
+    with pytest.raises(StoreCorruptedError, match="frame 2 is missing, found frame 1"):
         read(encode_batches(1, UNITS) * 2)
 
 

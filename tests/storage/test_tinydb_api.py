@@ -204,7 +204,7 @@ def test_text_ids_work_as_integer_ids_do(folder: Path, core: TinyDocumentStore) 
     assert table.remove(where("n") == 1) == ["t-1"]  # type: ignore[comparison-overlap]
     assert [document.doc_id for document in table] == ["t-2", "t-3", "t-5"]  # type: ignore[comparison-overlap]
     assert table.contains(doc_id="t-5")  # type: ignore[arg-type]
-    with pytest.raises(ValueError, match="id of its own"):
+    with pytest.raises(ValueError, match="an explicit ID"):
         table.insert({"n": 9})
     again = StringIdDatabase(TinyDocumentStore.open(folder, {}, write=False)).table("tasks")
     assert again.all() == [{"n": 2}, {"n": 4}, {"n": 5}]

@@ -53,7 +53,7 @@ def earlier() -> Task:
 async def queue(
     world: World, who: str = "owner", size: tuple[int, int] = (120, 40), **settings: Any
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
-    app = make_app(world, who, screen="approvals", **settings)
+    app = make_app(world, who, start_screen="approvals", **settings)
     async with running(app, size=size) as pilot:
         await until(pilot, lambda: place(app).loaded_at is not None)
         await rested(app, pilot)

@@ -89,7 +89,7 @@ async def at(
     world: World, place: str, who: str = "administrator", size: tuple[int, int] = (120, 40), **settings: Any
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
     """The application with this place on top, and all of it read."""
-    app = make_app(world, who, screen=place, **settings)
+    app = make_app(world, who, start_screen=place, **settings)
     async with running(app, size=size) as pilot:
         await settled(pilot)
         yield app, pilot
@@ -176,11 +176,13 @@ async def test_question_mark_says_what_four_eyes_means_and_who_holds_a_workspace
     world: World,
 ) -> None:
     world.read_only = True
-    world.held = WorkspaceLockedError("Another process holds the workspace for writing.", "It is \x1b[31m pid 7.")
+    world.held = WorkspaceLockedError("Another process has the workspace locked for writing.", "It is \x1b[31m pid 7.")
     async with at(world, "dashboard", size=(80, 24)) as (app, pilot):
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-        await shows(pilot, "Four eyes, embedded", "Read only: Another process holds", r"\x1b[31m pid 7")
+        await shows(
+            pilot, "Four eyes, embedded", "Read only: Another process has the workspace locked", r"\x1b[31m pid 7"
+        )
 
 
 async def test_question_mark_explains_the_keys_of_the_place(world: World) -> None:
@@ -268,7 +270,7 @@ async def test_the_dangerous_one_wants_a_word_typed_and_enter_alone_does_nothing
 
 
 async def test_keys_can_be_remapped_and_clashes_are_reported(world: World) -> None:
-    async with at(world, "audit", keys={"audit.verify": "f9", "audit.export": "f9", "audit.no": "z"}) as (app, pilot):
+    async with at(world, "audit", keymap={"audit.verify": "f9", "audit.export": "f9", "audit.no": "z"}) as (app, pilot):
         await pilot.press("exclamation_mark")
         await until(pilot, lambda: isinstance(app.screen, TextDialog))
         seen = text_of(app)
@@ -471,7 +473,7 @@ async def test_an_approval_may_carry_a_comment(world: World) -> None:
 
 
 async def test_refresh_key_and_age_of_what_is_seen(world: World) -> None:
-    async with at(world, "upload", refresh_seconds=0.2) as (app, pilot):
+    async with at(world, "upload", refresh_interval=0.2) as (app, pilot):
         for place in ("dashboard", "approvals"):
             await pilot.press(SCREENS[place][0])
             await until(pilot, lambda: "updated 0 s ago" in text_of(app))
@@ -525,7 +527,7 @@ async def test_a_fault_of_ours_ends_nothing_either(world: World) -> None:
 
 async def test_view_sort_and_filter_are_remembered(world: World, tmp_path: Path) -> None:
     def remembering() -> SealyardApp:
-        settings = Settings(bell=False, screen="last")
+        settings = Settings(bell=False, start_screen="last")
         preferences = Preferences(settings, UiStateFile(tmp_path / "memory.json"), environ={})
         session = Session(WorldConnection(world), PROFILES[0], PROFILES)
         return SealyardApp(session, settings, now=lambda: world.now, preferences=preferences)

@@ -134,7 +134,7 @@ def workspace(tmp_path: Path) -> Path:
 def test_a_wrong_passphrase_is_asked_for_again(workspace: Path, terminal: Terminal) -> None:
     terminal.shows("Passphrase of the key store: ")
     terminal.types("wrong\r")
-    terminal.shows("The passphrase of the key store is wrong.")
+    terminal.shows("Wrong passphrase for the key store.")
     terminal.shows("Passphrase of the key store: ")
     terminal.types(f"{PASSPHRASE}\r")
     terminal.shows("ready")
@@ -171,7 +171,7 @@ class Runs:
         return outcome
 
 
-WRONG = KeyStoreLockedError("The passphrase of the key store is wrong.", "Try again.")
+WRONG = KeyStoreLockedError("Wrong passphrase for the key store.", "Try again.")
 
 
 def profile_of(workspace: Path) -> Profile:
@@ -188,7 +188,7 @@ def test_a_passphrase_is_asked_for_three_times_at_most(
     with pytest.raises(KeyStoreLockedError):
         front.open_workspace(profile_of(workspace), Settings())
     assert runs.passphrases == ["a", "b", "c"]
-    assert capsys.readouterr().err.count("is wrong") == 2, "the last time it is for the command to say"
+    assert capsys.readouterr().err.count("Wrong passphrase") == 2, "the last time it is for the command to say"
 
 
 def test_a_wrong_passphrase_that_nobody_typed_is_not_asked_for(
@@ -336,7 +336,7 @@ def test_who_has_no_token_is_told_before_the_terminal_is_taken(opened: Opened, m
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     monkeypatch.setattr("sealyard.keys.master_key.os_keyring_available", lambda: False)
     at(SERVER, "dev")
-    with pytest.raises(AuthenticationError, match="no token"):
+    with pytest.raises(AuthenticationError, match="No token"):
         front.main()
     assert opened.connections == []
 

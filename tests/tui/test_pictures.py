@@ -49,7 +49,7 @@ SEEN = {
     "dashboard": ("gateway 1.4.3", "40 %", "EXPIRED"),
     "upload": ("firmware 2", "as expected", "ready"),
     "approvals": ("gateway 1.5.0", "sensor 3.1", "3 waiting for you"),
-    "audit": ("KEY_USED", "Nobody decides"),
+    "audit": ("KEY_USED", "You cannot decide"),
     "devices": ("ECC_NIST_P256", "sensor"),
     "access": ("USER:administrator", "GROUP:owners"),
 }
@@ -135,7 +135,7 @@ async def shown(
     if place == "approvals":
         approvals_scenes.fill(world)
         world.previous["t-waiting"] = approvals_scenes.earlier()
-    app = make_app(world, WHO[place], screen=place, theme=theme)
+    app = make_app(world, WHO[place], start_screen=place, theme=theme)
     async with running(app, size=(80, 24)) as pilot:
         if place == "upload":
             await filled(app, pilot, firmware)
@@ -189,7 +189,7 @@ async def test_each_place_looks_as_it_was_approved_without_colour(
 @pytest.mark.parametrize("place", EMPTY)
 async def test_an_empty_place_says_what_to_do_next(world: World, place: str, tmp_path: Path) -> None:
     world.tasks.clear()
-    app = make_app(world, WHO[place], screen=place)
+    app = make_app(world, WHO[place], start_screen=place)
     async with running(app, size=(80, 24)) as pilot:
         await sees(pilot, EMPTY[place])
         seconds_go_by(app)

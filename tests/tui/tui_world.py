@@ -13,6 +13,7 @@ from typing import Any
 import msgspec
 
 from sealyard.client.config.profiles import Profile
+from sealyard.client.embedded import EMBEDDED_TRUST_NOTE
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import ProgressCallback
 from sealyard.model.access import AclRule, Action, Membership, Subject
@@ -76,7 +77,7 @@ from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookR
 from sealyard_tui.session.connections import ErrorCallback, StatusCallback
 from sealyard_tui.session.messages import ConnectionMode
 
-LOST = ServerUnreachableError("seal.example does not answer.", "See that the server runs and the network leads there.")
+LOST = ServerUnreachableError("Cannot reach seal.example.", "Check that the server is running and reachable.")
 NOW = datetime(2026, 11, 23, 9, 0, tzinfo=UTC)
 RELEASE = b'{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}'
 DEVELOPER, OWNER, AUDITOR, ADMINISTRATOR = "USER:developer", "USER:owner", "USER:auditor", "USER:administrator"
@@ -266,7 +267,7 @@ def audit_entries(count: int) -> list[AuditEntry]:
             ("SYSTEM:engine", AuditAction.STATUS_CHANGED, "APPROVED to SCHEDULED"),
             ("SYSTEM:engine", AuditAction.KEY_USED, "signature over the header"),
             (DEVELOPER, AuditAction.DOWNLOADED, "gateway-release.se-1"),
-            (DEVELOPER, AuditAction.REFUSED, "Nobody decides on a task of their own."),
+            (DEVELOPER, AuditAction.REFUSED, "You cannot decide on your own task."),
         )
     )
     return [
@@ -336,7 +337,7 @@ class World:
         self.read_only = False
         self.held: WorkspaceLockedError | None = None
         self.demo = True
-        self.four_eyes = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
+        self.four_eyes = EMBEDDED_TRUST_NOTE
         self._cursor = 0
         self._told: list[DurableEvent] = []
         self._listeners: list[asyncio.Queue[Event]] = []
@@ -468,7 +469,7 @@ class WorldClient:
         await self._meet("task", task_id)
         found = self.world.tasks.get(task_id)
         if found is None:
-            raise NotFoundError(f"There is no task {task_id}.")
+            raise NotFoundError(f"Task {task_id} not found.")
         return found
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
@@ -530,10 +531,10 @@ class WorldClient:
         if hindrance := self._hindrance(found):
             raise PermissionDeniedError(hindrance)
         if digest is not None and digest != found.approval_digest:
-            raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
+            raise ConflictError("The task changed since you reviewed it.", "Review the task again, then decide.")
         checked = verdict is Verdict.APPROVED and self.world.policy.require_otp
         if checked and one_time_password != self.world.one_time_password:
-            raise OneTimePasswordError("The one-time password is wrong.", "Wait for the next one, and give that.")
+            raise OneTimePasswordError("The one-time password is wrong.", "Wait for the next one, then try again.")
         decided = msgspec.structs.replace(
             decision(self.subject, verdict, reason),
             digest=found.approval_digest,
@@ -556,7 +557,7 @@ class WorldClient:
         await self._meet("cancel", task_id, changes=True)
         return self._ended(await self.task(task_id), f"cancelled by {self.subject}")
 
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         return await self.task(task_id)
 
     def _ended(self, found: Task, reason: str) -> Task:
@@ -568,13 +569,13 @@ class WorldClient:
         if found.status is not TaskStatus.WAITING:
             return f"The task is {found.status}, not waiting for approval."
         if found.approval_expires_at is not None and self.world.now >= found.approval_expires_at:
-            return "The approval period is over."
+            return "The approval period has expired."
         if self.subject == found.created_by:
-            return "Nobody decides on a task of their own."
+            return "You cannot decide on your own task."
         if any(each.by == self.subject for each in found.approvals):
-            return "You have decided already."
+            return "You have already decided on this task."
         if (f"DEVICE_CONFIG:{found.config_id}", Action.APPROVE) not in self.world.rights.get(self.subject, ()):
-            return f"You may not approve for {found.config_name}."
+            return f"You do not have permission to approve for {found.config_name}."
         return ""
 
     # ---- results
@@ -583,7 +584,7 @@ class WorldClient:
         await self._meet("renew", task_id, changes=True)
         found = await self.task(task_id)
         if found.result is None or found.result.state is ResultState.GONE:
-            raise ResultGoneError("The artifact was removed.", "Ask for the package again.")
+            raise ResultGoneError("The artifact was removed.", "Submit the request again.")
         made = msgspec.structs.replace(found, result=result())
         self.world.put(made)
         return made
@@ -595,7 +596,7 @@ class WorldClient:
         if found.result.state is ResultState.EXPIRED:
             raise ResultExpiredError("The link has expired.", "Renew it.")
         if found.result.state is ResultState.GONE:
-            raise ResultGoneError("The artifact was removed.", "Ask for the package again.")
+            raise ResultGoneError("The artifact was removed.", "Submit the request again.")
         yield self.world.files.get(found.result.sha256 or "", b"")[offset:]
 
     async def report_downloaded(self, task_id: str) -> None:
@@ -615,7 +616,7 @@ class WorldClient:
         for versions in self.world.devices.values():
             if config in (versions[-1].id, versions[-1].name):
                 return versions[-1] if version is None else versions[version - 1]
-        raise NotFoundError(f"There is no device configuration {config}.")
+        raise NotFoundError(f"Device configuration {config} not found.")
 
     async def create_device(self, request: DeviceRequest) -> DeviceConfig:
         await self._meet("create_device", request, changes=True)
@@ -714,7 +715,7 @@ class WorldClient:
         await self._meet("remove_rule", rule_id, confirmed, changes=True)
         found = next(each for each in self.world.rules if each.id == rule_id)
         if found.permanent:
-            raise PermissionDeniedError("The initial administrator's rules stay.")
+            raise PermissionDeniedError("The initial administrator's rules cannot be removed.")
         if found.action is Action.APPROVE and not confirmed:
             raise ConfirmationRequiredError("Then nobody could approve for gateway.", "Confirm to do it all the same.")
         self.world.rules.remove(found)
@@ -838,7 +839,7 @@ class WorldClient:
     async def confirm_one_time_password(self, password: str) -> None:
         await self._meet("confirm_one_time_password", changes=True)
         if password != self.world.one_time_password:
-            raise OneTimePasswordError("The one-time password is wrong.", "Wait for the next one, and give that.")
+            raise OneTimePasswordError("The one-time password is wrong.", "Wait for the next one, then try again.")
         self.world.enrolled.add(self.subject)
 
     async def reset_one_time_password(self, subject: str) -> None:
@@ -855,11 +856,11 @@ class WorldClient:
             location="/srv/yard",
             demo=self.world.demo,
             subject=self.subject,
-            four_eyes=self.world.four_eyes,
+            trust_note=self.world.four_eyes,
             read_only=self.world.read_only,
             key_store="passphrase",
             audit_size=len(self.world.entries),
-            audit_sealed=len(self.world.entries) - 2,
+            audit_checkpointed=len(self.world.entries) - 2,
             rights=self.world.rights.get(self.subject, ()),
             warnings=self.world.warnings,
         )

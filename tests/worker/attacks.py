@@ -58,7 +58,7 @@ class Attack:
         self._house = house
         self._signed = folder / "signed.log"
 
-    def script(self, step: str = "package._header", *, before: str = "pass", after: str = "pass") -> str:
+    def script(self, step: str = "package._build_header", *, before: str = "pass", after: str = "pass") -> str:
         """``step``: module and function of the worker; ``before`` and ``after``: statements on one line."""
         module, _, function = step.partition(".")
         return SCRIPT.format(module=module, function=function, before=before, after=after, signed=str(self._signed))

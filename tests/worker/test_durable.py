@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import errno
-import os
 import threading
 from pathlib import Path
 
 import pytest
 
+from sealyard.fs import atomic
 from sealyard.worker import work_dir as workplace
 from sealyard.worker.work_dir import background_fsync
 
@@ -22,7 +22,7 @@ def at_once(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_what_is_written_is_synced_before_the_work_ends(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     synced = threading.Event()
-    monkeypatch.setattr(os, "fdatasync", lambda _: synced.set())
+    monkeypatch.setattr(atomic, "sync", lambda _: synced.set())
     with (tmp_path / "file").open("wb") as file, background_fsync(file):
         assert synced.wait(LIMIT)
 
@@ -34,7 +34,7 @@ def test_an_error_of_an_early_sync_is_not_lost(tmp_path: Path, monkeypatch: pyte
         failed.set()
         raise OSError(errno.EIO, "the disk fails")
 
-    monkeypatch.setattr(os, "fdatasync", refuse)
+    monkeypatch.setattr(atomic, "sync", refuse)
     with (tmp_path / "file").open("wb") as file, pytest.raises(OSError, match="the disk fails"), background_fsync(file):
         assert failed.wait(LIMIT)
 
@@ -42,4 +42,4 @@ def test_an_error_of_an_early_sync_is_not_lost(tmp_path: Path, monkeypatch: pyte
 def test_an_error_of_the_work_itself_comes_first(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file, pytest.raises(ZeroDivisionError), background_fsync(file):
         raise ZeroDivisionError
-    assert not [each for each in threading.enumerate() if each.name == "written-early"]
+    assert not [each for each in threading.enumerate() if each.name == "background-fsync"]

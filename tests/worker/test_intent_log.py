@@ -14,8 +14,8 @@ from sealyard.worker.intent_log import IntentLog
 ONE, OTHER = "11" * 32, "22" * 32
 
 
-def record(log: IntentLog, task: str, sha256: str, *, again: bool = False) -> None:
-    asyncio.run(log.record(task, 1, sha256, again=again))
+def record(log: IntentLog, task: str, sha256: str, *, has_intent: bool = False) -> None:
+    asyncio.run(log.record(task, 1, sha256, has_intent=has_intent))
 
 
 @pytest.fixture
@@ -25,7 +25,7 @@ def path(tmp_path: Path) -> Path:
 
 def test_the_same_bytes_may_be_signed_again(path: Path) -> None:
     record(IntentLog(path), "t1", ONE)
-    record(IntentLog(path), "t1", ONE, again=True)
+    record(IntentLog(path), "t1", ONE, has_intent=True)
     lines = [msgspec.json.decode(each) for each in path.read_bytes().splitlines()]
     assert [(each["task"], each["sha256"]) for each in lines] == [("t1", ONE), ("t1", ONE)]
 
@@ -34,20 +34,20 @@ def test_a_second_digest_is_refused_and_not_logged(path: Path) -> None:
     record(IntentLog(path), "t1", ONE)
     before = path.read_bytes()
     with pytest.raises(ConflictError, match="t1"):
-        record(IntentLog(path), "t1", OTHER, again=True)
+        record(IntentLog(path), "t1", OTHER, has_intent=True)
     assert path.read_bytes() == before
 
 
 def test_another_task_may_sign_something_else(path: Path) -> None:
     record(IntentLog(path), "t1", ONE)
-    record(IntentLog(path), "t11", OTHER, again=True)
+    record(IntentLog(path), "t11", OTHER, has_intent=True)
     assert len(path.read_bytes().splitlines()) == 2
 
 
 def test_intents_at_the_same_time_are_each_logged_once(path: Path) -> None:
     async def all_at_once() -> None:
         log = IntentLog(path)
-        await asyncio.gather(*(log.record(f"t{number}", 1, ONE, again=False) for number in range(50)))
+        await asyncio.gather(*(log.record(f"t{number}", 1, ONE, has_intent=False) for number in range(50)))
 
     asyncio.run(all_at_once())
     logged = [msgspec.json.decode(each)["task"] for each in path.read_bytes().splitlines()]
@@ -57,14 +57,14 @@ def test_intents_at_the_same_time_are_each_logged_once(path: Path) -> None:
 def test_half_a_line_left_by_a_power_cut_is_passed_over(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b'{"task":"t1","fencingToken":1,"sha25')
-    record(IntentLog(path), "t1", ONE, again=True)
-    record(IntentLog(path), "t1", ONE, again=True)
+    record(IntentLog(path), "t1", ONE, has_intent=True)
+    record(IntentLog(path), "t1", ONE, has_intent=True)
     with pytest.raises(ConflictError):
-        record(IntentLog(path), "t1", OTHER, again=True)
+        record(IntentLog(path), "t1", OTHER, has_intent=True)
 
 
 def test_a_damaged_line_about_the_task_is_no_leave_to_sign(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b'{"task":"t1","fencingToken":1,"sha256:"' + ONE.encode() + b'","at":1.0}\n')
     with pytest.raises(StorageError):
-        record(IntentLog(path), "t1", ONE, again=True)
+        record(IntentLog(path), "t1", ONE, has_intent=True)

@@ -39,8 +39,8 @@ OTHERS = {
     "longer": lambda data: data * 2,
 }
 
-PACKAGING_STEPS = ("_encrypt_segment", "_header", "_check_contents", "_finish")
-SIGNED_STEPS = ("_finish",)
+PACKAGING_STEPS = ("_encrypt_segment", "_build_header", "_check_contents", "_write_signature")
+SIGNED_STEPS = ("_write_signature",)
 """Steps that run after everything was verified: what is swapped there is too late to matter."""
 
 

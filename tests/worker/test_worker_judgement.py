@@ -45,7 +45,7 @@ def test_too_few_approvals_are_refused_before_a_key_is_touched(
 ) -> None:
     job = approved(house.package(b"firmware", approvals_required=2), *approvers)
     shutil.rmtree(house.places.keys / "local")
-    assert "lacks approvals" in refused(worker, job, PermissionDeniedError.code)
+    assert "not have enough approvals" in refused(worker, job, PermissionDeniedError.code)
     assert not list((house.places.artifacts / "work").iterdir())
 
 
@@ -58,7 +58,9 @@ def test_inputs_changed_after_the_approval_are_refused(house: House, worker: Wor
     job = house.package(b"approved firmware")
     other = msgspec.structs.replace(job.task, inputs=(house.store(b"other firmware"),))
     shutil.rmtree(house.places.keys / "local")
-    assert "other contents" in refused(worker, msgspec.structs.replace(job, task=other), PermissionDeniedError.code)
+    assert "do not match the contents" in refused(
+        worker, msgspec.structs.replace(job, task=other), PermissionDeniedError.code
+    )
 
 
 def test_a_requester_does_not_become_another_by_changing_the_task(house: House, worker: WorkerProcess) -> None:
@@ -78,11 +80,13 @@ def test_a_key_for_packages_signs_no_data(house: House, worker: WorkerProcess) -
 def test_a_message_that_begins_like_a_container_is_refused(house: House, worker: WorkerProcess) -> None:
     message = SE1Format.magic + b" and more"
     for key in ("both", "data"):
-        assert "begins like" in refused(worker, house.signing(message, key=key), InvalidKeyError.code)
+        assert "starts like" in refused(worker, house.signing(message, key=key), InvalidKeyError.code)
 
 
 def test_a_bare_digest_wants_a_key_for_data_only(house: House, worker: WorkerProcess) -> None:
-    assert "bare digest" in refused(worker, house.signing(DIGEST, "rsa-both", PSS), InvalidKeyError.code)
+    assert "A digest can only be signed with a key for data" in refused(
+        worker, house.signing(DIGEST, "rsa-both", PSS), InvalidKeyError.code
+    )
     end = worker.end(house.signing(DIGEST, "rsa-data", PSS))
     assert isinstance(end, JobFinished)
     assert end.signature is not None
@@ -99,4 +103,4 @@ def test_a_signature_that_does_not_fit_the_certificate_on_record_is_not_released
     other = msgspec.structs.replace(job, certificate=house.keys["data"].current.certificate)
     end = worker.end(other)
     assert isinstance(end, JobFailed)
-    assert "does not verify" in end.error.message
+    assert "does not match the recorded certificate" in end.error.message

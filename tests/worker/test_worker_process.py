@@ -123,7 +123,7 @@ def test_no_socket_is_ever_made(house: House, start: Start) -> None:
     assert isinstance(worker.end(house.package(b"firmware")), JobFinished)
     assert isinstance(worker.end(house.signing(b"message")), JobFinished)
     assert isinstance(worker.end(house.encryption(b"firmware")), JobFinished)
-    worker.send(KeyRequest(request_id=1, question=AuditPublicKey()))
+    worker.send(KeyRequest(request_id=1, command=AuditPublicKey()))
     assert worker.next(KeyResponse).text
     assert "a socket" not in house.places.worker_log.read_text()
 

@@ -78,7 +78,7 @@ def prove(house: House, key: str, algorithm: SigningAlgorithm, *, on_record: str
 
 
 def answered(worker: WorkerProcess, question: KeyCommand) -> KeyResponse:
-    worker.send(KeyRequest(request_id=1, question=question))
+    worker.send(KeyRequest(request_id=1, command=question))
     return worker.next(KeyResponse)
 
 
@@ -97,7 +97,7 @@ def test_a_key_that_is_not_the_one_on_record_is_told(house: House, worker: Worke
     answer = answered(worker, prove(house, "both", SigningAlgorithm.ED25519, on_record="data"))
     assert answer.error is not None
     assert answer.error.code == InvalidKeyError.code
-    assert "does not verify" in answer.error.message
+    assert "does not match the recorded certificate" in answer.error.message
 
 
 def test_a_version_that_is_not_there_is_told(house: House, worker: WorkerProcess) -> None:
@@ -147,7 +147,7 @@ def test_a_signer_that_answers_anything_else_proves_nothing(signature: bytes) ->
     private = private_key(KeyType.ED25519)
     certificate = create_self_signed(private, "probe", NOW).decode()
     signer = Watched(LocalSigner(private, SigningAlgorithm.ED25519), instead=signature)
-    with pytest.raises(InvalidKeyError, match="does not verify"):
+    with pytest.raises(InvalidKeyError, match="does not match the recorded certificate"):
         asyncio.run(probe_signer(signer, SigningAlgorithm.ED25519, certificate, "w1"))
 
 
@@ -157,5 +157,5 @@ def test_a_content_key_is_proven_by_a_block_there_and_back(algorithm: Encryption
 
 
 def test_a_cipher_that_does_not_decrypt_what_it_encrypts_proves_nothing() -> None:
-    with pytest.raises(InvalidKeyError, match="does not decrypt"):
+    with pytest.raises(InvalidKeyError, match="does not return the original"):
         asyncio.run(probe_cipher(Forgetful(EncryptionAlgorithm.AES128_CTR_NO_PAD)))

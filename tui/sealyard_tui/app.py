@@ -221,7 +221,7 @@ class SealyardApp(BaseApp):
                 demo=info.demo,
                 self_approval=policy.allow_self_approval,
                 one_time_password=policy.require_otp,
-                four_eyes=info.four_eyes,
+                four_eyes=info.trust_note,
                 running=counts.by_status.get(TaskStatus.RUNNING, 0),
                 awaiting_my_approval=counts.awaiting_my_approval,
             )

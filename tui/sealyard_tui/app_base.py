@@ -93,7 +93,7 @@ class BaseApp(CrashReportingApp[None]):
         self.download_manager = DownloadManager(
             self,
             download_dir,
-            automatic=settings.automatic_downloads,
+            automatic=settings.auto_download,
             state=lambda: self.state,
             on_change=lambda: self.downloads_changed.publish(None),
             on_result=self.notifier.on_download_result,
@@ -179,7 +179,7 @@ class BaseApp(CrashReportingApp[None]):
         """Ring the bell and send a desktop notification, as far as the settings allow."""
         if self.settings.bell:
             self.bell()
-        if self.settings.desktop_notice:
+        if self.settings.desktop_notifications:
             notify_desktop(self, text)
 
     def edit_text(self, text: str) -> str:

@@ -262,7 +262,7 @@ async def _close(connection: WorkspaceConnection) -> None:
 
 def downloads_folder(profile: Profile, settings: Settings) -> Path:
     """Return the directory of downloads: that of the settings, else of the profile, else the user's default."""
-    if named := settings.downloads or profile.downloads:
+    if named := settings.download_dir or profile.downloads:
         return Path(named).expanduser()
     from platformdirs import user_downloads_path
 

@@ -1,4 +1,4 @@
-"""Format, parse and verify checkpoints in a standard text format that other tools can verify.
+"""Format, parse and verify checkpoints of the audit log, in a standard text format that other tools can verify.
 
 A checkpoint is a signed note: C2SP ``tlog-checkpoint`` over C2SP ``signed-note``, both version 1, with an
 Ed25519 signature (type 0x01) whose key name is the origin::
@@ -26,13 +26,13 @@ from sealyard.model.errors import AuditVerificationError
 
 _ED25519 = b"\x01"
 _SPKI_PREFIX = bytes.fromhex("302a300506032b6570032100")
-_MAX_NOTE_LENGTH = 100_000  # characters; the specification requires room for 16 signatures of any type
+_MAX_NOTE_LENGTH = 100_000  # characters; signed-note requires implementations to accept at least 16 signatures
 _BODY_PATTERN = re.compile(r"(?P<origin>[!-*,-~]+)\n(?P<size>0|[1-9][0-9]{0,15})\n(?P<root>[A-Za-z0-9+/]{43}=)\n")
 _SIGNATURE_PATTERN = re.compile(r"— (?P<name>[^\s+\x00-\x1f]+) (?P<signature>[A-Za-z0-9+/]+={0,2})")
 
 
 class NoteSignature(FrozenStruct, frozen=True, kw_only=True):
-    """A signature line of a note. ``key_id`` is the first 4 bytes of a hash over key name and key."""
+    """A signature line of a signed note. ``key_id`` is the first 4 bytes of a hash over key name and public key."""
 
     name: str
     key_id: bytes
@@ -40,7 +40,7 @@ class NoteSignature(FrozenStruct, frozen=True, kw_only=True):
 
 
 def checkpoint_body(checkpoint: Checkpoint) -> bytes:
-    """Return the bytes that are signed."""
+    """Return the bytes of a checkpoint that its signature covers."""
     root = base64.b64encode(bytes.fromhex(checkpoint.root)).decode()
     return f"{checkpoint.origin}\n{checkpoint.size}\n{root}\n".encode()
 
@@ -48,8 +48,8 @@ def checkpoint_body(checkpoint: Checkpoint) -> bytes:
 def format_note(checkpoint: Checkpoint, public_key: bytes, signature: bytes) -> str:
     """Return the signed note for ``checkpoint``.
 
-    ``signature`` is the Ed25519 signature over :func:`checkpoint_body`, ``public_key`` the key in PEM. Always verifies
-    the signature, and raises :class:`AuditVerificationError` if it is wrong.
+    ``signature`` is the Ed25519 signature over :func:`checkpoint_body`, ``public_key`` the public key in PEM. Raises
+    :class:`AuditVerificationError` if the signature is wrong.
     """
     body = checkpoint_body(checkpoint)
     signature_text = base64.b64encode(key_id(checkpoint.origin, public_key) + signature).decode()
@@ -59,18 +59,18 @@ def format_note(checkpoint: Checkpoint, public_key: bytes, signature: bytes) -> 
 
 
 def parse_note(note: str) -> tuple[Checkpoint, tuple[NoteSignature, ...]]:
-    """Parse a note without verifying its signatures.
+    """Parse a signed note without verifying its signatures.
 
     Raises :class:`AuditVerificationError` if ``note`` is not a well-formed checkpoint.
     """
-    body, separator, lines = note.rpartition("\n\n")
+    body, separator, signature_lines = note.rpartition("\n\n")
     match = _BODY_PATTERN.fullmatch(body + "\n") if separator and len(note) <= _MAX_NOTE_LENGTH else None
-    if match is None or not lines.endswith("\n"):
-        raise AuditVerificationError("This is not a checkpoint of an audit log.")
+    if match is None or not signature_lines.endswith("\n"):
+        raise AuditVerificationError("Not a checkpoint of an audit log.")
     checkpoint = Checkpoint(
         origin=match["origin"], size=int(match["size"]), root=_strict_b64decode(match["root"]).hex()
     )
-    return checkpoint, tuple(_parse_signature(line) for line in lines[:-1].split("\n"))
+    return checkpoint, tuple(_parse_signature(line) for line in signature_lines[:-1].split("\n"))
 
 
 def verify_note(note: str, public_key: bytes) -> Checkpoint:
@@ -80,8 +80,12 @@ def verify_note(note: str, public_key: bytes) -> Checkpoint:
     missing or wrong.
     """
     checkpoint, signatures = parse_note(note)
-    expected_id = key_id(checkpoint.origin, public_key)
-    key_signatures = [each for each in signatures if each.name == checkpoint.origin and each.key_id == expected_id]
+    audit_key_id = key_id(checkpoint.origin, public_key)
+    key_signatures = [
+        signature
+        for signature in signatures
+        if signature.name == checkpoint.origin and signature.key_id == audit_key_id
+    ]
     if not key_signatures:
         raise AuditVerificationError(f"The checkpoint of size {checkpoint.size} is not signed by the audit key.")
     for key_signature in key_signatures:
@@ -90,8 +94,8 @@ def verify_note(note: str, public_key: bytes) -> Checkpoint:
 
 
 def key_id(name: str, public_key: bytes) -> bytes:
-    """Return the 4 bytes that identify the key of a signature line."""
-    return sha256(name.encode() + b"\n" + _ED25519 + _raw_key(public_key)).digest()[:4]
+    """Return the 4 bytes that identify a public key (PEM) with this name in a signature line."""
+    return sha256(name.encode() + b"\n" + _ED25519 + _load_raw_key(public_key)).digest()[:4]
 
 
 def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes) -> None:
@@ -99,18 +103,18 @@ def _check_signature(checkpoint: Checkpoint, signature: bytes, public_key: bytes
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
 
     try:
-        Ed25519PublicKey.from_public_bytes(_raw_key(public_key)).verify(signature, checkpoint_body(checkpoint))
+        Ed25519PublicKey.from_public_bytes(_load_raw_key(public_key)).verify(signature, checkpoint_body(checkpoint))
     except InvalidSignature as error:
         raise AuditVerificationError(f"The signature of the checkpoint of size {checkpoint.size} is wrong.") from error
 
 
 def key_fingerprint(public_key: bytes) -> str:
     """Return the SHA-256 (hex) of the DER SubjectPublicKeyInfo of an Ed25519 public key in PEM (RFC 8410)."""
-    return sha256(_SPKI_PREFIX + _raw_key(public_key)).hexdigest()
+    return sha256(_SPKI_PREFIX + _load_raw_key(public_key)).hexdigest()
 
 
 @lru_cache(maxsize=1)
-def _raw_key(public_key: bytes) -> bytes:
+def _load_raw_key(public_key: bytes) -> bytes:
     from cryptography.exceptions import UnsupportedAlgorithm
     from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PublicKey
     from cryptography.hazmat.primitives.serialization import load_pem_public_key
@@ -118,7 +122,7 @@ def _raw_key(public_key: bytes) -> bytes:
     try:
         key = load_pem_public_key(public_key)
     except (ValueError, UnsupportedAlgorithm) as error:
-        raise AuditVerificationError("The audit key cannot be read: it is no public key in PEM.") from error
+        raise AuditVerificationError("Cannot read the audit key: not a public key in PEM.") from error
     if not isinstance(key, Ed25519PublicKey):
         raise AuditVerificationError("The audit key is not an Ed25519 key.")
     return key.public_bytes_raw()
@@ -127,19 +131,20 @@ def _raw_key(public_key: bytes) -> bytes:
 def _parse_signature(line: str) -> NoteSignature:
     match = _SIGNATURE_PATTERN.fullmatch(line)
     if match is None:
-        raise AuditVerificationError("A checkpoint has a signature line that is none.")
-    data = _strict_b64decode(match["signature"])
-    return NoteSignature(name=match["name"], key_id=data[:4], signature=data[4:])
+        raise AuditVerificationError("A checkpoint has an invalid signature line.")
+    key_id_and_signature = _strict_b64decode(match["signature"])
+    return NoteSignature(name=match["name"], key_id=key_id_and_signature[:4], signature=key_id_and_signature[4:])
 
 
 def _strict_b64decode(text: str) -> bytes:
-    """Decode Base64, and accept only the canonical encoding, so that two different texts never encode the same
-    checkpoint.
+    """Decode Base64, and reject non-canonical encodings, so that no two texts encode the same checkpoint.
+
+    Raises :class:`AuditVerificationError` if ``text`` is not canonical Base64.
     """
     try:
         data = base64.b64decode(text, validate=True)
     except binascii.Error as error:
-        raise AuditVerificationError("A checkpoint has a field that is not Base64.") from error
+        raise AuditVerificationError("A checkpoint has a field that is not valid Base64.") from error
     if base64.b64encode(data).decode() != text:
-        raise AuditVerificationError("A checkpoint has a field that is not Base64 as it is written.")
+        raise AuditVerificationError("A checkpoint has a field that is not canonical Base64.")
     return data

@@ -12,23 +12,23 @@ _decoder = msgspec.json.Decoder(AuditEntry)
 
 
 def encode_entry(entry: AuditEntry) -> bytes:
-    """Return ``entry`` as canonical JSON (RFC 8785): a line of a segment file without its line feed.
+    """Return ``entry`` as canonical JSON (RFC 8785), i.e. a line of a segment file without its line feed.
 
-    Raises :class:`InvalidInputError` if a value cannot be represented in JSON.
+    Raises :class:`InvalidInputError` if a value of the entry cannot be represented in JSON.
     """
     return canonical_json(entry)
 
 
 def decode_entry(line: bytes, source: str) -> AuditEntry:
-    """Decode a line of the file named ``source``, whether or not it is canonical.
+    """Decode a line of the file named ``source``. The line need not be canonical JSON.
 
-    Raises :class:`AuditVerificationError` if the line is not an entry.
+    Raises :class:`AuditVerificationError` if the line is not an audit entry.
     """
     try:
         return _decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise AuditVerificationError(
-            f"{source} holds a line that is not an entry.", "`sealyard audit verify` says where."
+            f"{source} contains a line that is not an entry.", "Run `sealyard audit verify` to find it."
         ) from error
 
 

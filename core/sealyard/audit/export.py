@@ -19,7 +19,7 @@ _FORMULA_PREFIXES = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 def export_jsonl(entries: Iterable[AuditEntry]) -> Iterator[str]:
     """Yield one line of canonical JSON (RFC 8785) per entry, byte for byte as stored.
 
-    Text from outside is not escaped, so do not print the lines to a terminal.
+    The lines can contain control characters from requests, so do not print them to a terminal.
     """
     for entry in entries:
         yield encode_entry(entry).decode() + "\n"
@@ -28,8 +28,8 @@ def export_jsonl(entries: Iterable[AuditEntry]) -> Iterator[str]:
 def export_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
     """Yield CSV lines (RFC 4180): a header line, then one line per entry, with every field quoted.
 
-    Unprintable characters are escaped. An apostrophe is put in front of each field that a spreadsheet would evaluate as
-    a formula.
+    Unprintable characters are escaped. Each field that a spreadsheet would evaluate as a formula is prefixed with an
+    apostrophe.
     """
     yield _format_row(_HEADINGS)
     for entry in entries:
@@ -51,10 +51,10 @@ def export_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
 
 def _format_row(fields: Iterable[str]) -> str:
     buffer = io.StringIO()
-    csv.writer(buffer, quoting=csv.QUOTE_ALL).writerow([_neutralize(field) for field in fields])
+    csv.writer(buffer, quoting=csv.QUOTE_ALL).writerow([_escape_formula(field) for field in fields])
     return buffer.getvalue()
 
 
-def _neutralize(field: str) -> str:
+def _escape_formula(field: str) -> str:
     escaped = escape_text(field)
     return f"'{escaped}" if escaped.lstrip().startswith(_FORMULA_PREFIXES) else escaped

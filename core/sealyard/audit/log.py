@@ -1,12 +1,13 @@
 """Write the audit log.
 
-Entries are prepared on the engine's event loop and stored after the commit of their unit of work. The worker then signs
-a checkpoint that covers them. Nothing in this module can change or remove a stored entry.
+Entries are prepared on the engine's event loop and stored after the commit of their unit of work. A worker then signs
+a checkpoint that covers them. Nothing in this module changes or removes a stored entry.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
+from contextlib import contextmanager
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
@@ -23,24 +24,26 @@ from sealyard.audit.segment_files import (
     last_line_end,
     notes_end,
     read_lines,
+    remove_partial_end,
     segment_path,
     segment_paths,
-    truncate,
 )
+from sealyard.fs.atomic import write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry, Checkpoint
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError, StorageError
 
 
 class LogHead(FrozenStruct, frozen=True, kw_only=True):
-    """The position of the next entry: its sequence number, and the leaf hash (hex) of the previous entry."""
+    """The end of the log: the sequence number of the next entry, and the leaf hash (hex) of the previous one."""
 
     next_seq: int
     previous: str
 
 
 class _Segment(FrozenStruct, frozen=True, kw_only=True):
-    """The segment that new entries are appended to. ``length`` is in bytes."""
+    """The segment file that new entries are appended to. ``entries`` is their number, ``length`` is in bytes."""
 
     number: int = 0
     entries: int = 0
@@ -50,9 +53,9 @@ class _Segment(FrozenStruct, frozen=True, kw_only=True):
 class AuditLog(AuditReader):
     """The only writer of an audit log. The caller must hold the workspace lock.
 
-    Tracks two positions. The *head* is in memory and advances with every prepared entry; if the unit of work of the
-    entry fails to commit, the caller resets the head with :meth:`rollback`. The *stored* log is on disk and grows with
-    :meth:`append`, which is called after the commit and may be repeated with the same entries.
+    Tracks two positions. The *head* is in memory and advances with every prepared entry; if the entry's unit of work
+    cannot be committed, the caller resets the head with :meth:`rollback`. The *stored* log is on disk and grows with
+    :meth:`append`, which is called after the commit and may be called again with the same entries.
 
     Call :meth:`prepare` and :meth:`rollback` from one thread, and :meth:`append`, :meth:`checkpoint` and
     :meth:`append_checkpoint` from one thread, which may be a different one.
@@ -72,10 +75,10 @@ class AuditLog(AuditReader):
     def open(cls, folder: Path) -> Self:
         """Open the log in ``folder`` for writing, or create an empty one in an empty folder.
 
-        Truncates a partial line or note that a crash left at the end. Raises :class:`AuditVerificationError` if the
-        entries do not match the newest checkpoint: no entry may be added to such a log.
+        Removes a partial line or note that a crash left at the end of a file. Raises :class:`AuditVerificationError` if
+        the entries do not match the newest checkpoint, because no entry may be added to such a log.
         """
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private_dir(folder)
         log = cls(folder)
         log._load()
         return log
@@ -93,8 +96,8 @@ class AuditLog(AuditReader):
         return self._tree.size
 
     @property
-    def sealed_size(self) -> int:
-        """The number of stored entries that the newest checkpoint covers, without reading the disk."""
+    def checkpointed_size(self) -> int:
+        """The number of stored entries that the newest checkpoint covers. Does not read the disk."""
         return self._checkpointed_size
 
     @property
@@ -116,8 +119,8 @@ class AuditLog(AuditReader):
         """Create the next entry and advance the head, without writing anything.
 
         The caller commits the entry with its unit of work, and stores it with :meth:`append` afterwards. ``timestamp``
-        must have a time zone. Raises :class:`InvalidInputError` if a value cannot be represented in JSON; the head does
-        not advance then.
+        must have a time zone. Raises :class:`InvalidInputError` if a value cannot be represented in JSON; then the head
+        does not advance.
         """
         entry = AuditEntry(
             seq=self._head.next_seq,
@@ -130,7 +133,7 @@ class AuditLog(AuditReader):
             code=code,
             previous=self._head.previous,
         )
-        self._head = _head_after(entry.seq, encode_entry(entry))
+        self._head = _compute_head(entry.seq, encode_entry(entry))
         return entry
 
     def rollback(self, head: LogHead) -> None:
@@ -139,58 +142,64 @@ class AuditLog(AuditReader):
         Raises :class:`AuditVerificationError` if ``head`` is older than the stored log or newer than the current head.
         """
         if not self._stored_head.next_seq <= head.next_seq <= self._head.next_seq:
-            raise AuditVerificationError("Entries that are stored, or were never drafted, cannot be taken back.")
+            raise AuditVerificationError("Cannot discard entries that are already stored or were never prepared.")
         self._head = head
 
     def append(self, entries: Iterable[AuditEntry]) -> None:
         """Append the entries that are not stored yet, in order, and sync them to disk.
 
-        Raises :class:`AuditVerificationError` if there is a gap or an entry does not follow the previous one, and
-        :class:`StorageError` if the disk cannot be written. Entries of earlier segment files stay stored in both cases.
+        Raises :class:`AuditVerificationError` if an entry does not follow the previous one, and :class:`StorageError`
+        if the disk cannot be written. If the entries fill several segment files, those already written stay stored.
         """
-        pending = [entry for entry in entries if entry.seq >= self.size]
-        while pending:
+        pending_entries = [entry for entry in entries if entry.seq >= self.size]
+        while pending_entries:
             if self._segment.entries >= SEGMENT_ENTRIES:
                 self._segment = _Segment(number=self._segment.number + 1)
             capacity = SEGMENT_ENTRIES - self._segment.entries
-            self._append_to_segment(pending[:capacity])
-            pending = pending[capacity:]
+            self._append_to_segment(pending_entries[:capacity])
+            pending_entries = pending_entries[capacity:]
         if self._head.next_seq < self._stored_head.next_seq:
             self._head = self._stored_head
 
     def checkpoint(self, origin: str) -> Checkpoint:
-        """Return the state of the stored log, to be signed by the worker. ``origin`` is ``sealyard/<workspace id>``."""
+        """Return an unsigned checkpoint of the stored log, for a worker to sign.
+
+        ``origin`` is ``sealyard/<workspace id>``.
+        """
         self._pending_roots[self.size] = self.root
         return Checkpoint(origin=origin, size=self.size, root=self.root)
 
     def append_checkpoint(self, note: str) -> None:
         """Store the signed note of a checkpoint that :meth:`checkpoint` returned.
 
-        Does not verify the signature: the worker did so after signing, and
-        :func:`sealyard.audit.verify.verify_log` does so again. Raises :class:`AuditVerificationError` if the note does
-        not belong to a requested checkpoint, and :class:`StorageError` if the disk cannot be written.
+        Does not verify the signature, which the worker did after signing and
+        :func:`sealyard.audit.verify.verify_log` does again. Raises :class:`AuditVerificationError` if the note does not
+        belong to a checkpoint that :meth:`checkpoint` returned, and :class:`StorageError` if the disk cannot be
+        written.
         """
         checkpoint, _ = parse_note(note)
         if self._pending_roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._checkpointed_size:
-            raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was asked for.")
-        data = note.encode()
-        self._write(self.folder / CHECKPOINTS, self._notes_length, data)
-        self._notes_length += len(data)
+            raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was requested.")
+        encoded_note = note.encode()
+        self._write(self.folder / CHECKPOINTS, self._notes_length, encoded_note)
+        self._notes_length += len(encoded_note)
         self._checkpointed_size = checkpoint.size
         self._pending_roots = {size: root for size, root in self._pending_roots.items() if size > checkpoint.size}
 
     def pin_key(self, public_key: bytes) -> None:
         """Store the public audit key (PEM) next to the log.
 
-        Raises :class:`AuditVerificationError` if a different key is already stored.
+        Raises :class:`AuditVerificationError` if a different key is already stored, and :class:`StorageError` if the
+        disk cannot be written.
         """
         path = self.folder / PUBLIC_KEY
         if not path.exists():
-            self._write(path, 0, public_key)
+            with _translate_errors():
+                write_atomic(path, public_key, overwrite=False)
         elif path.read_bytes() != public_key:
             raise AuditVerificationError(
-                f"{PUBLIC_KEY} is not the key this workspace seals its audit log with.",
-                "Look with `sealyard audit verify` at who changed the folder before anything is added.",
+                f"{PUBLIC_KEY} is not the key that signs this workspace's audit checkpoints.",
+                "Add nothing before you have run `sealyard audit verify`: the folder was changed.",
             )
 
     def _load(self) -> None:
@@ -202,23 +211,23 @@ class AuditLog(AuditReader):
                 self._tree.append(leaf_hash(line))
                 if self._tree.size == self._checkpointed_size:
                     checkpointed_root = self._tree.root()
-            entries = self._tree.size - size_before
-            self._segment = _Segment(number=number, entries=entries, length=last_line_end(path))
-            if entries:
-                self._stored_head = self._head = _head_after(self._tree.size - 1, line)
+            entry_count = self._tree.size - size_before
+            self._segment = _Segment(number=number, entries=entry_count, length=last_line_end(path))
+            if entry_count:
+                self._stored_head = self._head = _compute_head(self._tree.size - 1, line)
         if checkpoint is not None and checkpointed_root.hex() != checkpoint.root:
             raise AuditVerificationError(
-                f"The first {checkpoint.size} entries of the audit log are not those that were sealed.",
-                "`sealyard audit verify` names the first one that does not fit.",
+                f"The audit log does not match its last checkpoint, of size {checkpoint.size}.",
+                "Run `sealyard audit verify` to find the first wrong one.",
             )
-        truncate(segment_path(self.folder, self._segment.number), self._segment.length)
+        remove_partial_end(segment_path(self.folder, self._segment.number), self._segment.length)
 
     def _load_checkpoints(self) -> Checkpoint | None:
         path = self.folder / CHECKPOINTS
         if not path.exists():
             return None
         self._notes_length = notes_end(path)
-        truncate(path, self._notes_length)
+        remove_partial_end(path, self._notes_length)
         checkpoint = self.last_checkpoint()
         self._checkpointed_size = 0 if checkpoint is None else checkpoint.size
         return checkpoint
@@ -228,10 +237,12 @@ class AuditLog(AuditReader):
         head = self._stored_head
         for entry in entries:
             if (entry.seq, entry.previous) != (head.next_seq, head.previous):
-                raise AuditVerificationError(f"Entry {entry.seq} does not follow the {head.next_seq} entries stored.")
+                raise AuditVerificationError(
+                    f"Entry {entry.seq} does not follow the last stored entry; expected entry {head.next_seq}."
+                )
             line = encode_entry(entry)
             lines.append(line)
-            head = _head_after(entry.seq, line)
+            head = _compute_head(entry.seq, line)
         segment = self._segment
         data = b"".join(line + b"\n" for line in lines)
         self._write(segment_path(self.folder, segment.number), segment.length, data)
@@ -243,13 +254,20 @@ class AuditLog(AuditReader):
         )
 
     def _write(self, path: Path, offset: int, data: bytes) -> None:
-        try:
+        with _translate_errors():
             append_durably(path, offset, data)
-        except OSError as error:
-            raise StorageError(
-                f"The audit log could not be written: {error.strerror}.", "Free some space, then try again."
-            ) from error
 
 
-def _head_after(seq: int, line: bytes) -> LogHead:
+@contextmanager
+def _translate_errors() -> Iterator[None]:
+    """Convert ``OSError`` to :class:`StorageError`."""
+    try:
+        yield
+    except OSError as error:
+        raise StorageError(
+            f"Cannot write the audit log: {error.strerror}.", "Free some space, then try again."
+        ) from error
+
+
+def _compute_head(seq: int, line: bytes) -> LogHead:
     return LogHead(next_seq=seq + 1, previous=leaf_hash(line).hex())

@@ -1,7 +1,7 @@
 """Merkle trees (RFC 6962, section 2.1): roots, inclusion proofs and consistency proofs.
 
-Pure functions over leaf hashes (32 bytes each). A proof is a list of sibling hashes from the bottom up. Proofs are
-verified by the algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2.
+All functions take leaf hashes (32 bytes each). A proof is a list of sibling hashes from the bottom up. Proofs are
+verified with the algorithms of RFC 9162, sections 2.1.3.2 and 2.1.4.2.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ EMPTY_ROOT = sha256(b"").digest()
 
 
 def leaf_hash(entry: bytes) -> bytes:
-    """Return the hash of a leaf.
+    """Return the hash of a leaf with the content ``entry``.
 
     Leaves and inner nodes are hashed with different prefixes, so that one cannot be substituted for the other.
     """
@@ -29,8 +29,8 @@ def node_hash(left: bytes, right: bytes) -> bytes:
 class Frontier:
     """A growing Merkle tree that stores only the roots of its perfect subtrees.
 
-    There is one subtree for each bit set in ``size``, the largest first. :meth:`append` takes O(log n) in the worst
-    case and O(1) on average; :meth:`root` takes O(log n).
+    There is one perfect subtree for each bit set in ``size``, the largest first. :meth:`append` takes O(log n) in the
+    worst case and O(1) on average; :meth:`root` takes O(log n).
     """
 
     def __init__(self) -> None:
@@ -64,10 +64,10 @@ def merkle_root(leaves: Sequence[bytes]) -> bytes:
 def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
     """Return PATH(index, leaves) of RFC 6962. Raises :class:`AuditVerificationError` if there is no leaf ``index``."""
     if not 0 <= index < len(leaves):
-        raise AuditVerificationError(f"There is no entry {index} in a log of {len(leaves)}.")
+        raise AuditVerificationError(f"Entry {index} does not exist in a log of size {len(leaves)}.")
     if len(leaves) == 1:
         return []
-    split = _split(len(leaves))
+    split = _split_point(len(leaves))
     left, right = leaves[:split], leaves[split:]
     if index < split:
         return [*inclusion_proof(left, index), merkle_root(right)]
@@ -75,26 +75,27 @@ def inclusion_proof(leaves: Sequence[bytes], index: int) -> list[bytes]:
 
 
 def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
-    """Return PROOF(size, leaves) of RFC 6962: the tree over ``leaves`` extends the tree over its first ``size`` leaves.
+    """Return PROOF(size, leaves) of RFC 6962.
 
-    Raises :class:`AuditVerificationError` if ``size`` is not between 1 and the number of leaves.
+    The result proves that the tree over ``leaves`` extends the tree over its first ``size`` leaves. Raises
+    :class:`AuditVerificationError` if ``size`` is not between 1 and the number of leaves.
     """
     if not 0 < size <= len(leaves):
-        raise AuditVerificationError(f"A log of {len(leaves)} entries cannot be shown to go on from one of {size}.")
+        raise AuditVerificationError(f"A log of size {len(leaves)} has no consistency proof for size {size}.")
     return _subproof(leaves, size, whole=True)
 
 
 def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
     if size == len(leaves):
         return [] if whole else [merkle_root(leaves)]
-    split = _split(len(leaves))
+    split = _split_point(len(leaves))
     left, right = leaves[:split], leaves[split:]
     if size <= split:
         return [*_subproof(left, size, whole=whole), merkle_root(right)]
     return [*_subproof(right, size - split, whole=False), merkle_root(left)]
 
 
-def _split(count: int) -> int:
+def _split_point(count: int) -> int:
     """Return the largest power of two smaller than ``count``."""
     return 1 << ((count - 1).bit_length() - 1)
 
@@ -105,22 +106,22 @@ def verify_inclusion(leaf: bytes, index: int, size: int, proof: Sequence[bytes],
     Raises :class:`AuditVerificationError` if the proof is wrong.
     """
     if not 0 <= index < size:
-        raise AuditVerificationError(f"There is no entry {index} in a log of {size}.")
-    node, last, current = index, size - 1, leaf
+        raise AuditVerificationError(f"Entry {index} does not exist in a log of size {size}.")
+    node, last, current_hash = index, size - 1, leaf
     for sibling in proof:
         if last == 0:
             raise AuditVerificationError("The inclusion proof is too long.")
         if node & 1 or node == last:
-            current = node_hash(sibling, current)
+            current_hash = node_hash(sibling, current_hash)
             while not node & 1 and node:
                 node, last = node >> 1, last >> 1
         else:
-            current = node_hash(current, sibling)
+            current_hash = node_hash(current_hash, sibling)
         node, last = node >> 1, last >> 1
     if last != 0:
         raise AuditVerificationError("The inclusion proof is too short.")
-    if current != root:
-        raise AuditVerificationError("The inclusion proof leads to another root.")
+    if current_hash != root:
+        raise AuditVerificationError("The inclusion proof does not match the root.")
 
 
 def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, proof: Sequence[bytes]) -> None:
@@ -129,10 +130,10 @@ def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, p
     Raises :class:`AuditVerificationError` if the proof is wrong.
     """
     if not 0 < old_size <= size:
-        raise AuditVerificationError(f"A log of {size} entries cannot go on from one of {old_size}.")
+        raise AuditVerificationError(f"A log of size {size} cannot extend one of size {old_size}.")
     if old_size == size:
         if proof or old_root != root:
-            raise AuditVerificationError("Two logs of the same size have different roots, or a proof too many.")
+            raise AuditVerificationError("Two logs of the same size have different roots or an unexpected proof.")
         return
     path = [old_root, *proof] if old_size & (old_size - 1) == 0 else list(proof)
     if not path:
@@ -140,20 +141,20 @@ def verify_consistency(old_size: int, old_root: bytes, size: int, root: bytes, p
     node, last = old_size - 1, size - 1
     while node & 1:
         node, last = node >> 1, last >> 1
-    old = new = path[0]
+    old_hash = new_hash = path[0]
     for sibling in path[1:]:
         if last == 0:
             raise AuditVerificationError("The consistency proof is too long.")
         if node & 1 or node == last:
-            old, new = node_hash(sibling, old), node_hash(sibling, new)
+            old_hash, new_hash = node_hash(sibling, old_hash), node_hash(sibling, new_hash)
             while not node & 1 and node:
                 node, last = node >> 1, last >> 1
         else:
-            new = node_hash(new, sibling)
+            new_hash = node_hash(new_hash, sibling)
         node, last = node >> 1, last >> 1
     if last != 0:
         raise AuditVerificationError("The consistency proof is too short.")
-    if old != old_root or new != root:
+    if old_hash != old_root or new_hash != root:
         raise AuditVerificationError(
-            "The consistency proof leads to other roots: one log does not go on from the other."
+            "The consistency proof does not match the roots: one log does not extend the other."
         )

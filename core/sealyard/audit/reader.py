@@ -23,9 +23,10 @@ MATCH_ALL = AuditFilter()
 
 
 class AuditReader:
-    """Reads the audit log in ``folder``. Every method raises :class:`AuditVerificationError` if a file is damaged.
+    """Reads the audit log in ``folder``.
 
-    Reading checks only that each line is an entry; :func:`sealyard.audit.verify.verify_log` checks everything else.
+    Checks only that each line is an entry and each checkpoint is well formed, and raises
+    :class:`AuditVerificationError` if not; :func:`sealyard.audit.verify.verify_log` checks everything else.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -34,11 +35,14 @@ class AuditReader:
     @property
     def size(self) -> int:
         """The number of stored entries."""
-        newest = last_line(self.folder)
-        return 0 if newest is None else decode_entry(newest[1], newest[0].name).seq + 1
+        newest_line = last_line(self.folder)
+        return 0 if newest_line is None else decode_entry(newest_line[1], newest_line[0].name).seq + 1
 
     def last_note(self) -> str | None:
-        """Return the newest checkpoint as a signed note, which users can keep outside; ``None`` if there is none."""
+        """Return the newest checkpoint as a signed note, or ``None`` if there is none.
+
+        Users can store the note elsewhere, and verify the log against it later.
+        """
         return latest_checkpoint_note(self.folder)
 
     def last_checkpoint(self) -> Checkpoint | None:
@@ -52,38 +56,39 @@ class AuditReader:
         return 0 if checkpoint is None else checkpoint.size
 
     @property
-    def uncheckpointed(self) -> int:
+    def uncheckpointed_count(self) -> int:
         """The number of entries that no checkpoint covers yet."""
         return self.size - self.checkpointed_size
 
     def entries(
         self,
-        match: AuditFilter = MATCH_ALL,
+        filters: AuditFilter = MATCH_ALL,
         *,
         newest_first: bool = True,
-        after: int | None = None,
+        after_seq: int | None = None,
         limit: int = 100,
     ) -> list[AuditEntry]:
-        """Return one page: at most ``limit`` entries that ``match``, after the entry ``after`` in the requested order.
+        """Return one page: at most ``limit`` entries that match ``filters``, in the requested order.
 
-        To get the next page, pass the ``seq`` of the last entry as ``after``. Without a filter, only the page itself is
-        read. A filter that matches few entries reads until the page is full, so do not call this on the event loop.
+        The page starts after the entry ``after_seq``; to get the next page, pass the ``seq`` of the last entry. Without
+        filters, only the entries of the page are read. With filters that few entries match, much of the log may be
+        read, so do not call this method on the event loop.
         """
-        ordered_entries = self._newest_first(after) if newest_first else self._oldest_first(after)
-        return list(islice((entry for entry in ordered_entries if match.matches(entry)), limit))
+        ordered_entries = self._iter_newest_first(after_seq) if newest_first else self._iter_oldest_first(after_seq)
+        return list(islice((entry for entry in ordered_entries if filters.matches(entry)), limit))
 
-    def all_entries(self, match: AuditFilter = MATCH_ALL) -> Iterator[AuditEntry]:
-        """Yield every entry that ``match`` accepts, oldest first."""
-        return (entry for entry in self._oldest_first(None) if match.matches(entry))
+    def all_entries(self, filters: AuditFilter = MATCH_ALL) -> Iterator[AuditEntry]:
+        """Yield every entry that matches ``filters``, oldest first."""
+        return (entry for entry in self._iter_oldest_first(None) if filters.matches(entry))
 
-    def _newest_first(self, after: int | None) -> Iterator[AuditEntry]:
+    def _iter_newest_first(self, after_seq: int | None) -> Iterator[AuditEntry]:
         for path in reversed(segment_paths(self.folder)):
-            end = last_line_end(path) if after is None else offset_of(path, after)
+            end = last_line_end(path) if after_seq is None else offset_of(path, after_seq)
             for line in read_lines_backward(path, end):
                 yield decode_entry(line, path.name)
 
-    def _oldest_first(self, after: int | None) -> Iterator[AuditEntry]:
+    def _iter_oldest_first(self, after_seq: int | None) -> Iterator[AuditEntry]:
         for path in segment_paths(self.folder):
-            start = 0 if after is None else offset_of(path, after + 1)
+            start = 0 if after_seq is None else offset_of(path, after_seq + 1)
             for line in read_lines(path, start):
                 yield decode_entry(line, path.name)

@@ -1,4 +1,4 @@
-"""File layout of the audit log, and random access to its pages.
+"""File layout of the audit log, and access to its lines.
 
 A log is a folder::
 
@@ -6,7 +6,7 @@ A log is a folder::
     checkpoints.txt        signed notes, oldest first, five lines each, without separators
     audit-key.pem          the public key that verifies the notes
 
-Readers ignore data after the last line feed: a crash or power loss interrupted its write.
+Readers ignore data after the last line feed of a file, which is left if a crash or power loss interrupts a write.
 """
 
 from __future__ import annotations
@@ -18,6 +18,8 @@ from pathlib import Path
 from typing import BinaryIO
 
 from sealyard.audit.encoding import decode_entry
+from sealyard.fs import atomic
+from sealyard.fs.private import open_private_append
 from sealyard.model.errors import AuditVerificationError
 
 SEGMENT_ENTRIES = 65_536
@@ -34,16 +36,18 @@ def segment_path(folder: Path, number: int) -> Path:
 
 
 def segment_paths(folder: Path) -> list[Path]:
-    """Return all segments in order. Raises :class:`AuditVerificationError` if one is missing."""
+    """Return the paths of all segments in order. Raises :class:`AuditVerificationError` if a segment is missing."""
     paths = sorted(folder.glob("segment-*.jsonl"))
     for number, path in enumerate(paths):
         if path != segment_path(folder, number):
-            raise AuditVerificationError(f"The audit log has no {segment_path(folder, number).name}, but {path.name}.")
+            raise AuditVerificationError(
+                f"{segment_path(folder, number).name} of the audit log is missing; found {path.name}."
+            )
     return paths
 
 
 def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
-    """Yield the complete lines after the offset ``start``, without their line feeds."""
+    """Yield the complete lines of a file from the byte offset ``start`` on, without their line feeds."""
     with path.open("rb") as file:
         file.seek(start)
         for line in file:
@@ -53,7 +57,10 @@ def read_lines(path: Path, start: int = 0) -> Iterator[bytes]:
 
 
 def read_lines_backward(path: Path, end: int) -> Iterator[bytes]:
-    """Yield the complete lines before ``end``, last line first. ``end`` must be the offset after a line feed."""
+    """Yield the lines of a file before the byte offset ``end``, last line first, without their line feeds.
+
+    ``end`` must be 0 or the offset after a line feed.
+    """
     with path.open("rb") as file:
         tail = b""
         while end > 0:
@@ -68,7 +75,7 @@ def read_lines_backward(path: Path, end: int) -> Iterator[bytes]:
 
 
 def last_line_end(path: Path) -> int:
-    """Return the offset after the last line feed, or 0 if there is none."""
+    """Return the byte offset after the last line feed of a file, or 0 if there is none."""
     with path.open("rb") as file:
         end = file.seek(0, os.SEEK_END)
         while end > 0:
@@ -82,9 +89,9 @@ def last_line_end(path: Path) -> int:
 
 
 def offset_of(path: Path, seq: int) -> int:
-    """Return the offset of the first entry whose sequence number is at least ``seq``.
+    """Return the byte offset of the first entry in a segment whose sequence number is at least ``seq``.
 
-    Bisects the file, which takes about 25 short reads in a full segment.
+    Bisects the segment, which takes about 25 short reads if it is full.
     """
     low, high = 0, last_line_end(path)
     with path.open("rb") as file:
@@ -100,7 +107,7 @@ def offset_of(path: Path, seq: int) -> int:
 
 
 def last_line(folder: Path) -> tuple[Path, bytes] | None:
-    """Return the segment with the newest complete line, and that line; ``None`` if the log is empty."""
+    """Return the newest complete line of the log and the path of its segment, or ``None`` if the log is empty."""
     for path in reversed(segment_paths(folder)):
         line = next(read_lines_backward(path, last_line_end(path)), None)
         if line is not None:
@@ -111,7 +118,7 @@ def last_line(folder: Path) -> tuple[Path, bytes] | None:
 def read_notes(folder: Path) -> Iterator[str]:
     """Yield the signed notes of all checkpoints, oldest first.
 
-    Raises :class:`AuditVerificationError` if the file is malformed.
+    Raises :class:`AuditVerificationError` if the file of checkpoints is malformed.
     """
     path = folder / CHECKPOINTS
     if not path.exists():
@@ -123,8 +130,8 @@ def read_notes(folder: Path) -> Iterator[str]:
             yield _decode_note(block)
             block = []
     if any(_SIGNATURE_MARK in line for line in block):
-        # A crash cannot leave this: the signature is the last line of a note, so a note that has one is complete.
-        raise AuditVerificationError(f"{CHECKPOINTS} does not end with a whole checkpoint.")
+        # An incomplete note that a crash leaves has no signature, because the signature is the last line of a note.
+        raise AuditVerificationError(f"{CHECKPOINTS} ends with an incomplete checkpoint.")
 
 
 def latest_checkpoint_note(folder: Path) -> str | None:
@@ -138,7 +145,7 @@ def latest_checkpoint_note(folder: Path) -> str | None:
 
 
 def notes_end(path: Path) -> int:
-    """Return the offset after the last complete note, i.e. after its signature line; 0 if there is none."""
+    """Return the byte offset after the signature line of the last complete note, or 0 if there is none."""
     end = last_line_end(path)
     for line in read_lines_backward(path, end):
         if line.startswith(_SIGNATURE_MARK):
@@ -148,54 +155,39 @@ def notes_end(path: Path) -> int:
 
 
 def append_durably(path: Path, offset: int, data: bytes) -> None:
-    """Append ``data`` to the file and sync it. ``offset`` must be the current length of the file.
+    """Append ``data`` to a file and sync the file. ``offset`` must be the current length of the file in bytes.
 
     Raises :class:`AuditVerificationError` if the file has another length, and :class:`OSError` if the disk cannot be
-    written; the file then keeps none of ``data``.
+    written. In both cases nothing is appended.
     """
     is_new = not path.exists()
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    fd = open_private_append(path)
     try:
         if os.fstat(fd).st_size != offset:
-            raise AuditVerificationError(f"{path.name} was changed by somebody else while it was open.")
+            raise AuditVerificationError(f"{path.name} was changed by another program while it was open.")
         try:
-            _write_all(fd, data)
-            os.fsync(fd)
+            atomic.write_all(fd, data)
+            atomic.sync(fd)
         except OSError:
-            os.ftruncate(fd, offset)
+            atomic.truncate(fd, offset)
             raise
     finally:
         os.close(fd)
     if is_new:
-        sync_folder(path.parent)
+        atomic.sync_folder(path.parent)
 
 
-def truncate(path: Path, end: int) -> None:
-    """Truncate the file to ``end``, to remove a partial line or note that a crash left."""
+def remove_partial_end(path: Path, end: int) -> None:
+    """Truncate a file durably to ``end`` bytes, to remove a partial line or note that a crash left."""
     if not path.exists() or path.stat().st_size == end:
         return
     with path.open("rb+") as file:
-        file.truncate(end)
-        os.fsync(file.fileno())
-
-
-def sync_folder(folder: Path) -> None:
-    """Sync ``folder``, so that new file names in it survive a power loss."""
-    fd = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _write_all(fd: int, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(fd, remaining) :]
+        atomic.truncate(file.fileno(), end)
+        atomic.sync(file.fileno())
 
 
 def _seek_to_line(file: BinaryIO, offset: int) -> int:
-    """Move ``file`` to the first line that starts at or after ``offset``, and return the new position."""
+    """Seek to the first line that starts at or after ``offset``, and return the new position."""
     if offset == 0:
         return file.seek(0)
     file.seek(offset - 1)
@@ -207,4 +199,4 @@ def _decode_note(block: list[bytes]) -> str:
     try:
         return b"".join(block).decode()
     except UnicodeDecodeError as error:
-        raise AuditVerificationError(f"{CHECKPOINTS} holds something that is not text.") from error
+        raise AuditVerificationError(f"{CHECKPOINTS} contains data that is not text.") from error

@@ -1,15 +1,15 @@
-"""Verify a whole audit log: every entry, every hash link and every checkpoint, and the entries without a checkpoint.
+"""Verify a whole audit log: every entry, every hash link and every checkpoint.
 
-Verification detects every change, loss, insertion or exchange of entries that a checkpoint covers: without the audit
-key, an attacker cannot sign a checkpoint for a different history. On its own, it does not detect that the whole folder,
-including its checkpoints, was reset to an older state or rewritten with another key. A checkpoint that was kept outside
-the folder detects both.
+Verification detects every modification, removal, insertion or reordering of entries that a checkpoint covers: without
+the audit key, an attacker cannot sign a checkpoint for a different history. It does not detect that the whole folder,
+including its checkpoints, has been reset to an older state or rewritten with another key. A checkpoint that was stored
+outside the folder detects both.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from itertools import chain
 from pathlib import Path
 
@@ -20,15 +20,16 @@ from sealyard.audit.segment_files import CHECKPOINTS, PUBLIC_KEY, last_line_end,
 from sealyard.model.audit import GENESIS_HASH, AuditEntry, AuditReport, Checkpoint
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError
+from sealyard.model.formatting import format_count
 
 _PROGRESS_EVERY = 1000
 
 Progress = Callable[[int], None]
-"""Called with the number of entries verified so far. It may raise an exception to stop the verification."""
+"""Called with the number of entries verified so far. The callback may raise an exception to stop the verification."""
 
 
 class _Line(FrozenStruct, frozen=True, kw_only=True):
-    """A line of a segment file with its location. ``number`` starts at 1, as in editors."""
+    """A line of a segment file with its location. Line numbers start at 1."""
 
     file: str
     number: int
@@ -39,7 +40,7 @@ class _Line(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _VerifiedCheckpoint(FrozenStruct, frozen=True, kw_only=True):
-    """A checkpoint with a valid signature. ``location`` describes for error messages where it is stored."""
+    """A checkpoint with a valid signature. ``location`` says in error messages where the checkpoint is stored."""
 
     checkpoint: Checkpoint
     location: str
@@ -48,21 +49,24 @@ class _VerifiedCheckpoint(FrozenStruct, frozen=True, kw_only=True):
 def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
     """Verify all entries and checkpoints in ``folder``.
 
-    ``checkpoint`` is a signed note that was kept outside the folder; the log must match it too.
+    ``checkpoint`` is a signed note that was stored outside the folder; the log must match it too.
 
-    Raises :class:`AuditVerificationError` that names the first wrong entry, with its file and line.
+    Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong or the audit key is missing. The error
+    names the first wrong entry with its file and line.
     """
-    key_file = folder / PUBLIC_KEY
-    public_key = key_file.read_bytes() if key_file.exists() else b""
-    checkpoints = _load_checkpoints(folder, public_key)
+    notes = list(read_notes(folder))
+    public_key = _read_public_key(folder, required=bool(notes) or checkpoint is not None)
+    checkpoints = _verify_notes(notes, public_key)
     checkpointed_size = checkpoints[-1].checkpoint.size if checkpoints else 0
     if checkpoint is not None:
-        checkpoints.append(_external_checkpoint(checkpoint, public_key))
-    if len({each.checkpoint.origin for each in checkpoints}) > 1:
+        checkpoints.append(_verify_external_note(checkpoint, public_key))
+    if len({verified_checkpoint.checkpoint.origin for verified_checkpoint in checkpoints}) > 1:
         raise AuditVerificationError(
-            "The checkpoints are of different logs.", "Each begins with the log's origin: compare them."
+            "The checkpoints belong to different logs.", "Compare their first lines, which name the log."
         )
-    tree = _verify_entries(folder, sorted(checkpoints, key=lambda each: each.checkpoint.size), progress)
+    tree = _verify_entries(
+        folder, sorted(checkpoints, key=lambda verified_checkpoint: verified_checkpoint.checkpoint.size), progress
+    )
     return AuditReport(
         origin=checkpoints[0].checkpoint.origin if checkpoints else "",
         size=tree.size,
@@ -73,9 +77,25 @@ def verify_log(folder: Path, *, checkpoint: str | None = None, progress: Progres
     )
 
 
-def _load_checkpoints(folder: Path, public_key: bytes) -> list[_VerifiedCheckpoint]:
+def _read_public_key(folder: Path, *, required: bool) -> bytes:
+    """Return the public audit key (PEM), or empty bytes if it is missing and not ``required``.
+
+    Raises :class:`AuditVerificationError` if it is missing and ``required``.
+    """
+    path = folder / PUBLIC_KEY
+    if path.exists():
+        return path.read_bytes()
+    if required:
+        raise AuditVerificationError(
+            f"{PUBLIC_KEY} is missing from the audit log: its checkpoints cannot be verified.",
+            "Restore it from a backup.",
+        )
+    return b""
+
+
+def _verify_notes(notes: Iterable[str], public_key: bytes) -> list[_VerifiedCheckpoint]:
     checkpoints: list[_VerifiedCheckpoint] = []
-    for note in read_notes(folder):
+    for note in notes:
         checkpoint = verify_note(note, public_key)
         if checkpoints and checkpoint.size < checkpoints[-1].checkpoint.size:
             raise AuditVerificationError(f"{CHECKPOINTS} is out of order at the checkpoint of size {checkpoint.size}.")
@@ -83,66 +103,70 @@ def _load_checkpoints(folder: Path, public_key: bytes) -> list[_VerifiedCheckpoi
     return checkpoints
 
 
-def _external_checkpoint(note: str, public_key: bytes) -> _VerifiedCheckpoint:
+def _verify_external_note(note: str, public_key: bytes) -> _VerifiedCheckpoint:
     try:
-        return _VerifiedCheckpoint(checkpoint=verify_note(note, public_key), location="kept outside")
+        return _VerifiedCheckpoint(checkpoint=verify_note(note, public_key), location="kept outside the workspace")
     except AuditVerificationError as error:
         raise AuditVerificationError(
-            f"The checkpoint kept outside does not belong to this log: {error.message}",
-            "Either it is of another log, or the log and its key were replaced.",
+            f"The checkpoint kept outside the workspace does not belong to this log: {error.message}",
+            "Check the checkpoint: it belongs to another log, or the log and its key were replaced.",
         ) from error
 
 
 def _verify_entries(folder: Path, checkpoints: list[_VerifiedCheckpoint], progress: Progress | None) -> Frontier:
     tree = Frontier()
-    previous = GENESIS_HASH
+    previous_hash = GENESIS_HASH
     checkpointed_size = 0
-    pending = deque(checkpoints)
-    lines = _read_entries(folder)
+    pending_checkpoints = deque(checkpoints)
+    lines = _read_numbered_lines(folder)
     for line in chain(lines, (None,)):
-        while pending and pending[0].checkpoint.size == tree.size:
-            _check_root(pending.popleft(), tree, checkpointed_size, line, previous)
+        while pending_checkpoints and pending_checkpoints[0].checkpoint.size == tree.size:
+            _check_root(pending_checkpoints.popleft(), tree, checkpointed_size, line, previous_hash)
             checkpointed_size = tree.size
         if line is None:
             break
-        _check_entry(line, tree.size, previous, checkpointed_size, lines)
+        _check_entry(line, tree.size, previous_hash, checkpointed_size, lines)
         leaf = leaf_hash(line.data)
         tree.append(leaf)
-        previous = leaf.hex()
+        previous_hash = leaf.hex()
         if progress and tree.size % _PROGRESS_EVERY == 0:
             progress(tree.size)
-    if pending:
-        _raise_missing_entries(pending[0], tree.size)
+    if pending_checkpoints:
+        _raise_missing_entries(pending_checkpoints[0], tree.size)
     return tree
 
 
-def _read_entries(folder: Path) -> Iterator[_Line]:
+def _read_numbered_lines(folder: Path) -> Iterator[_Line]:
     paths = segment_paths(folder)
     for path in paths:
         for number, data in enumerate(read_lines(path), start=1):
             yield _Line(file=path.name, number=number, data=data)
         if path != paths[-1] and last_line_end(path) != path.stat().st_size:
-            raise AuditVerificationError(f"{path.name} does not end with a whole line, and is not the last segment.")
+            raise AuditVerificationError(f"{path.name} ends with an incomplete line, but is not the last segment.")
 
 
 def _check_entry(
-    line: _Line, seq: int, previous: str, checkpointed_size: int, remaining_lines: Iterator[_Line]
+    line: _Line, seq: int, previous_hash: str, checkpointed_size: int, remaining_lines: Iterator[_Line]
 ) -> None:
     entry = _decode_line(line, seq)
     if entry.seq != seq:
-        raise AuditVerificationError(f"Entry {seq} is missing: {line} holds entry {entry.seq}.", seq=seq)
+        raise AuditVerificationError(f"Entry {seq} is missing: {line} contains entry {entry.seq}.", seq=seq)
     if not is_canonical(entry, line.data):
-        raise AuditVerificationError(f"Entry {seq} is not written as it was stored ({line}).", seq=seq)
-    if entry.previous == previous:
+        raise AuditVerificationError(f"Entry {seq} is not in canonical form ({line}).", seq=seq)
+    if entry.previous == previous_hash:
         return
     next_line = next(remaining_lines, None)
-    if seq > checkpointed_size and next_line is not None and _linked_hash(next_line) == leaf_hash(line.data).hex():
-        # The hash in the next entry confirms this entry, so the previous one was changed.
+    if (
+        seq > checkpointed_size
+        and next_line is not None
+        and _read_previous_hash(next_line) == leaf_hash(line.data).hex()
+    ):
+        # The hash in the next entry confirms this entry, so it is the previous entry that was changed.
         raise AuditVerificationError(
-            f"Entry {seq - 1}, the one before {line}, was changed: entry {seq} holds the hash of another one.",
+            f"Entry {seq - 1}, before {line}, was changed: its hash does not match the one in entry {seq}.",
             seq=seq - 1,
         )
-    raise AuditVerificationError(f"Entry {seq} does not follow the entry before it ({line}).", seq=seq)
+    raise AuditVerificationError(f"Entry {seq} does not follow the previous entry ({line}).", seq=seq)
 
 
 def _decode_line(line: _Line, seq: int) -> AuditEntry:
@@ -152,8 +176,8 @@ def _decode_line(line: _Line, seq: int) -> AuditEntry:
         raise AuditVerificationError(f"Entry {seq} cannot be read ({line}).", seq=seq) from error
 
 
-def _linked_hash(line: _Line) -> str | None:
-    """Return the hash of the previous entry that ``line`` contains, or ``None`` if the line is not an entry."""
+def _read_previous_hash(line: _Line) -> str | None:
+    """Return the hash of the previous entry, which ``line`` contains, or ``None`` if the line is not an entry."""
     try:
         return decode_entry(line.data, line.file).previous
     except AuditVerificationError:
@@ -161,25 +185,31 @@ def _linked_hash(line: _Line) -> str | None:
 
 
 def _check_root(
-    verified: _VerifiedCheckpoint, tree: Frontier, first_suspect: int, next_line: _Line | None, previous: str
+    verified_checkpoint: _VerifiedCheckpoint,
+    tree: Frontier,
+    first_suspect: int,
+    next_line: _Line | None,
+    previous_hash: str,
 ) -> None:
-    if tree.root().hex() == verified.checkpoint.root:
+    if tree.root().hex() == verified_checkpoint.checkpoint.root:
         return
-    last = tree.size - 1
-    if next_line is not None and _linked_hash(next_line) not in (None, previous):
-        first_suspect = last  # the next entry still contains the hash of the original entry
-    which = f"Entry {last} is" if first_suspect == last else f"Entries {first_suspect} to {last} are"
+    last_seq = tree.size - 1
+    if next_line is not None and _read_previous_hash(next_line) not in (None, previous_hash):
+        first_suspect = last_seq  # the next entry still contains the hash of the original entry
+    suspect_entries = (
+        f"Entry {last_seq} does" if first_suspect == last_seq else f"Entries {first_suspect} to {last_seq} do"
+    )
     raise AuditVerificationError(
-        f"{which} not what was sealed by the checkpoint of size {tree.size} {verified.location}.",
-        "What is there holds together in itself: it was written anew.",
+        f"{suspect_entries} not match the checkpoint of size {tree.size} {verified_checkpoint.location}.",
+        "Compare the log with a backup: the entries are consistent in themselves, so they were rewritten.",
         seq=first_suspect,
     )
 
 
-def _raise_missing_entries(verified: _VerifiedCheckpoint, size: int) -> None:
+def _raise_missing_entries(verified_checkpoint: _VerifiedCheckpoint, size: int) -> None:
     raise AuditVerificationError(
-        f"Entry {size} is missing: the log ends with {size} entries, "
-        f"but {verified.checkpoint.size} were sealed by the checkpoint {verified.location}.",
-        "The end of the log was cut off, or the folder was put back to an older state.",
+        f"Entry {size} is missing: the log ends after {format_count(size, 'entry', 'entries')}, "
+        f"but the checkpoint {verified_checkpoint.location} covers {verified_checkpoint.checkpoint.size}.",
+        "Compare the log with a backup: its end was removed, or an older state was restored.",
         seq=size,
     )

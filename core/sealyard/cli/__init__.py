@@ -1,1 +1,1 @@
-"""The `sealyard` command: everything the application does, headless."""
+"""The `sealyard` command."""

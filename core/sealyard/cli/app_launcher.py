@@ -1,4 +1,4 @@
-"""Starts the application, found by its entry point; the core never imports it."""
+"""Starts the full-screen application, which is found by its entry point: the core does not import it."""
 
 from __future__ import annotations
 
@@ -15,9 +15,11 @@ from sealyard.model.errors import NotFoundError, UsageError
 ENTRY_POINT_GROUP = "sealyard.front"
 SCREENS = ("dashboard", "upload", "approvals", "audit", "devices", "access")
 
+_OPTIONS = ("read_only", "no_mouse", "start_screen", "filter")
+
 
 def application_parser() -> CommandParser:
-    """Of `sealyard` without a command."""
+    """Return the parser of `sealyard` without a command."""
     parser = CommandParser(prog="sealyard", add_help=False, parents=[global_options()])
     parser.set_defaults(handler=start_app)
     add_app_options(parser)
@@ -25,29 +27,35 @@ def application_parser() -> CommandParser:
 
 
 def add_app_options(parser: argparse.ArgumentParser) -> None:
-    """What only the application understands; without defaults, as the global options are."""
-    options = parser.add_argument_group("options of the application")
-    nothing = argparse.SUPPRESS
-    options.add_argument("--read-only", action="store_true", default=nothing, help="look, and change nothing")
-    options.add_argument("--no-mouse", action="store_true", default=nothing, help="leave the mouse to the terminal")
+    """Add the options of the application. Like the global options, they have no defaults."""
+    options = parser.add_argument_group("application options")
+    unset = argparse.SUPPRESS
+    options.add_argument("--read-only", action="store_true", default=unset, help="disable all modifying actions")
+    options.add_argument("--no-mouse", action="store_true", default=unset, help="leave the mouse to the terminal")
     options.add_argument(
-        "--screen", metavar="NAME", choices=SCREENS, default=nothing, help=f"one of {', '.join(SCREENS)}"
+        "--start-screen",
+        metavar="SCREEN",
+        choices=SCREENS,
+        default=unset,
+        help=f"screen to open first: {', '.join(SCREENS)}",
     )
-    options.add_argument("--filter", metavar="TEXT", default=nothing, help="narrow the first list to what holds TEXT")
+    options.add_argument("--filter", metavar="TEXT", default=unset, help="filter of the first screen")
     parser.set_defaults(application=True)
 
 
 def reject_app_options(args: argparse.Namespace) -> None:
-    """Raises :class:`UsageError` where an option of the application stands before something else."""
+    """Raise :class:`UsageError` if options of the application are used with another command."""
     if args.application and not getattr(args, "headless", False):
         return
-    given = next((each for each in ("read_only", "no_mouse", "screen", "filter") if hasattr(args, each)), None)
-    if given is not None:
-        raise UsageError(f"--{given.replace('_', '-')} is an option of the application alone.", "Leave it out.")
+    option = next((name for name in _OPTIONS if hasattr(args, name)), None)
+    if option is not None:
+        raise UsageError(
+            f"--{option.replace('_', '-')} is an option of the application, not of this command.", "Remove the option."
+        )
 
 
 def start_app(ctx: Context) -> int:
-    """`sealyard` without a command: the application learns workspace and profile from the environment."""
+    """Start the application, which reads the selected workspace and profile from the environment."""
     require_terminal()
     if (workspace := getattr(ctx.args, "workspace", None)) is not None:
         os.environ[WORKSPACE_VARIABLE] = str(workspace.absolute())
@@ -57,34 +65,32 @@ def start_app(ctx: Context) -> int:
 
 
 def require_terminal() -> None:
-    """Raises :class:`UsageError` where nobody could see the application."""
+    """Raise :class:`UsageError` if the application cannot be displayed."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
-        raise UsageError("The application needs a terminal.", "`sealyard --help` shows what works without one.")
+        raise UsageError("Not a terminal: the application needs one.", "List commands with `sealyard --help`.")
     if os.environ.get("TERM", "dumb") == "dumb":
-        raise UsageError(
-            "This terminal cannot show the application (TERM is dumb).", "`sealyard --help` shows what works here."
-        )
+        raise UsageError("Unsupported terminal (TERM is dumb).", "List commands with `sealyard --help`.")
 
 
 def launch_app(args: argparse.Namespace) -> int:
-    """The options reach the application as its settings do.
+    """Run the application and return its exit code. Raises :class:`NotFoundError` if it is not installed.
 
-    Raises :class:`NotFoundError` where no application is installed.
+    Options are passed as environment variables, which override the settings.
     """
-    os.environ.update(_settings(args))
-    for found in entry_points(group=ENTRY_POINT_GROUP):
-        return int(found.load()())
-    raise NotFoundError("No application is installed.", "`sealyard --help` shows what works without one.")
+    os.environ.update(_environment(args))
+    for entry_point in entry_points(group=ENTRY_POINT_GROUP):
+        return int(entry_point.load()())
+    raise NotFoundError("The application is not installed.", "List commands with `sealyard --help`.")
 
 
-def _settings(args: argparse.Namespace) -> dict[str, str]:
-    found: dict[str, str] = {}
+def _environment(args: argparse.Namespace) -> dict[str, str]:
+    variables: dict[str, str] = {}
     if hasattr(args, "read_only"):
-        found["SEALYARD_READ_ONLY"] = "1"
+        variables["SEALYARD_READ_ONLY"] = "1"
     if hasattr(args, "no_mouse"):
-        found["SEALYARD_MOUSE"] = "0"
-    if hasattr(args, "screen"):
-        found["SEALYARD_SCREEN"] = args.screen
+        variables["SEALYARD_MOUSE"] = "0"
+    if hasattr(args, "start_screen"):
+        variables["SEALYARD_START_SCREEN"] = args.start_screen
     if hasattr(args, "filter"):
-        found["SEALYARD_FILTER"] = args.filter
-    return found
+        variables["SEALYARD_START_FILTER"] = args.filter
+    return variables

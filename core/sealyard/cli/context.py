@@ -1,4 +1,4 @@
-"""What every command needs: who asks, of which workspace, and a client that is closed at the end."""
+"""The context of a command: its arguments, output, profile, and a client that is closed at the end."""
 
 from __future__ import annotations
 
@@ -21,40 +21,40 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.protocol import Client
 
 
 LOCK_TIMEOUT = 2.0
-"""For how long a holder is waited for that lets nobody in: it is starting, stopping, or a command like this one."""
+"""Seconds to wait for a workspace whose owner accepts no connections: it starts, stops, or is a command like this."""
 
 
 class Context:
-    """One command under way. Nothing is looked up before it is asked for."""
+    """The context of one command. The profile and the client are loaded on first use."""
 
     def __init__(self, args: argparse.Namespace, out: Output) -> None:
         self.args = args
         self.out = out
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
 
     @cached_property
     def profile(self) -> Profile:
-        """Raises :class:`NotFoundError` where nothing says which workspace or who one is."""
+        """The selected profile. Raises :class:`NotFoundError` if no workspace or identity is selected."""
         return resolve(getattr(self.args, "workspace", None), getattr(self.args, "profile", None), os.environ)
 
     @property
     def folder(self) -> Path:
-        """Raises :class:`UsageError` where the workspace is on a server."""
+        """The folder of the workspace. Raises :class:`UsageError` if the profile is for a server."""
         if self.profile.server:
             raise UsageError(
-                f"The profile {escape_text(self.profile.name)} is of a server; this works on this machine only.",
-                "Name a workspace with --workspace or --profile.",
+                f"Not available on a server: the profile {escape_text(self.profile.name)} is for a server.",
+                "Select a workspace of this machine with --workspace or --profile.",
             )
         return Path(self.profile.workspace)
 
     @property
     def downloads(self) -> Path:
-        """Where results go when no --out says otherwise."""
+        """The folder for results if --out is not given."""
         if self.profile.downloads:
             return Path(self.profile.downloads)
         from platformdirs import user_downloads_path
@@ -63,18 +63,22 @@ class Context:
 
     @contextlib.asynccontextmanager
     async def open_reader(self) -> AsyncIterator[Client]:
-        """Looks, beside whoever holds the workspace."""
+        """Open the workspace for reading, also while another process owns it."""
         async with contextlib.AsyncExitStack() as stack:
-            client = self._server_client() if self.profile.server else await self._open_reader()
-            stack.push_async_callback(client.close)
-            yield client
+            if self.profile.server:
+                client = self._server_client()
+                stack.push_async_callback(client.close)
+                yield client
+            else:
+                yield await self._open_reader(stack)
 
     @contextlib.asynccontextmanager
     async def open_writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[Client]:
-        """Holds the workspace. With ``work`` it picks up what is unfinished, with ``finish`` it sees that through;
-        without, it stays, and lets others in.
+        """Open the workspace for writing, and own it unless another process does.
 
-        Where another process holds it and lets others in, that one sees to the work, as a server does.
+        ``work``: run pending tasks. ``finish``: run them to completion before the context exits; otherwise accept
+        connections of other processes meanwhile. If another process owns the workspace and accepts connections, the
+        command uses it through that process, which runs the tasks, as a server does.
         """
         async with contextlib.AsyncExitStack() as stack:
             if self.profile.server:
@@ -86,89 +90,99 @@ class Context:
 
             shared = SharedWorkspace(
                 self.folder,
-                lambda: self._unlock(ask=not shared.connect_to_holder),
+                lambda: self._unlock(ask=not shared.is_attached),
                 purpose=purpose,
                 listen=not finish,
                 work=work,
-                on_take_over=lambda: self.out.warn("Who held the workspace is gone: it is held here now."),
+                on_take_over=lambda: self.out.warn(
+                    "The previous owner of the workspace exited; this process now owns it."
+                ),
                 on_trouble=lambda error: self.out.warn(f"warning: {error}"),
             )
             stack.push_async_callback(shared.close)
-            await shared.open(patience=LOCK_TIMEOUT)
-            if shared.connect_to_holder and not finish:
+            await shared.open(within=LOCK_TIMEOUT)
+            if shared.is_attached and not finish:
                 self._report_holder()
             self._engine = shared.engine
-            yield shared.client(self.profile.identity)
+            client = shared.client(self.profile.identity)
+            yield client
             if self._engine is not None and work and finish:
-                await self._finish(self._engine.wait_idle(), self._engine)
+                await self._finish(self._engine.wait_idle(), client)
 
     def _report_holder(self) -> None:
         from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
 
         holder = WorkspaceLock.holder(WorkspacePaths(self.folder).lock)
-        self.out.warn(f"{lock_error(holder).message} This one takes over when that goes.")
+        self.out.warn(f"{lock_error(holder).message} This process takes over when it exits.")
 
     async def run_to_completion(self, client: Client, task_id: str) -> None:
-        """Waits until no task is queued or running, on a server until this one needs no worker; shows how it goes."""
+        """Wait until the task needs no worker, and show the progress. An owned workspace runs all pending tasks."""
         if self._engine is not None:
             await self._finish(self._engine.wait_idle(), client)
         else:
-            await self._finish(client.wait(task_id, settled=True), client, task_id)
+            await self._finish(client.wait(task_id, or_waiting=True), client, task_id)
 
     def _server_client(self) -> Client:
         from sealyard.client.config.server_tokens import load_token
-        from sealyard.client.config.servers import connect_to_server
+        from sealyard.client.http.connect import connect_to_server
 
         token = load_token(self.profile, os.environ, ask_passphrase if is_interactive() else None)
         return connect_to_server(self.profile, token)
 
-    async def _open_reader(self) -> Client:
-        """By its files; by its socket where only that is open to one, as to the group it is shared with."""
+    async def _open_reader(self, stack: contextlib.AsyncExitStack) -> Client:
+        """Read the files of the workspace, or use its socket if the files are not accessible (shared with a group)."""
         if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
             from sealyard.client.sharing.workspace import connect_to_holder
 
-            return connect_to_holder(self.folder, self.profile.identity)
-        from sealyard.client.embedded import EmbeddedClient
+            client = connect_to_holder(self.folder, self.profile.identity)
+            stack.push_async_callback(client.close)
+            return client
+        from sealyard.client.engine_handle import EngineHandle
 
-        return await EmbeddedClient.open_read_only(self.folder, self.profile.identity)
+        engine = await EngineHandle.open_read_only(self.folder)
+        stack.push_async_callback(engine.close)
+        return engine.client(self.profile.identity)
 
     def _unlock(self, *, ask: bool) -> str | None:
-        """For who is about to hold the workspace. ``ask``: whether a person may be; not in the middle of a command."""
+        """Return the passphrase and open the engine's log, before this process owns the workspace.
+
+        ``ask``: whether the user can be prompted; not while a command is running.
+        """
         passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if ask and is_interactive() else None)
         log_to_file(WorkspacePaths(self.folder).engine_log)
         return passphrase
 
     async def _finish(self, work: Awaitable[object], client: Client, task_id: str | None = None) -> None:
-        """``task_id``: whose progress is shown; None: of all."""
+        """Await ``work`` and show the progress of a task meanwhile, or of all tasks if ``task_id`` is None."""
         import asyncio
 
-        if not self.out.progress.live:
+        if not self.out.progress.is_enabled:
             await work
             return
-        watching = asyncio.create_task(self._show_progress(client, task_id))
+        progress = asyncio.create_task(self._show_progress(client, task_id))
         try:
             await work
         finally:
-            watching.cancel()
+            progress.cancel()
             with contextlib.suppress(asyncio.CancelledError):
-                await watching
+                await progress
             self.out.progress.clear()
 
     async def _show_progress(self, client: Client, task_id: str | None) -> None:
         import asyncio
 
-        last: dict[str, int] = {}
+        bytes_done: dict[str, int] = {}
         loop = asyncio.get_running_loop()
         started = loop.time()
         async for event in client.events():
             if isinstance(event, TaskProgressed) and task_id in (None, event.task_id):
-                last[event.task_id] = event.bytes_done
-                rate = sum(last.values()) / max(loop.time() - started, 1e-3)
+                bytes_done[event.task_id] = event.bytes_done
+                rate = sum(bytes_done.values()) / max(loop.time() - started, 1e-3)
                 self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.eta_seconds)
 
 
 def is_interactive() -> bool:
-    """Whether a person can be asked: never through a pipe."""
+    """Return whether the user can be prompted: standard input and error are a terminal."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 

@@ -1,4 +1,4 @@
-"""Results brought down into a folder, checked and marked, for all commands that do so."""
+"""Downloads of results, shared by several commands."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 from sealyard.cli.context import Context
 from sealyard.model.errors import WorkspaceLockedError
+from sealyard.model.formatting import format_count
 from sealyard.model.tasks import Task
 
 if TYPE_CHECKING:
@@ -16,8 +17,8 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 LOCK_TIMEOUT = 30.0
-"""Seconds in which another command that just finished the work should have let the workspace go."""
-_LOOK_AGAIN = 0.2
+"""Seconds to wait for another command, which finished the task, to release the workspace."""
+_RETRY_SECONDS = 0.2
 
 
 async def make_downloader(ctx: Context, client: Client, folder: Path) -> Downloader:
@@ -25,31 +26,34 @@ async def make_downloader(ctx: Context, client: Client, folder: Path) -> Downloa
     from sealyard.client.downloads.history import DownloadHistory, default_history_path
 
     info = await client.workspace()
-    state = DownloadHistory(default_history_path(info.id, info.subject))
-    if state.warning:
-        ctx.out.warn(f"warning: {state.warning}")
-    return Downloader(client, folder, state)
+    history = DownloadHistory(default_history_path(info.id, info.subject))
+    if history.warning:
+        ctx.out.warn(f"warning: {history.warning}")
+    return Downloader(client, folder, history)
 
 
 async def download(ctx: Context, client: Client, task: Task, folder: Path) -> DownloadedFile:
-    """Raises what :meth:`sealyard.client.downloads.downloader.Downloader.fetch` does."""
-    downloads = await make_downloader(ctx, client, folder)
-    found = await downloads.download(task.id, progress=ctx.out.progress.for_file(task.name))
-    ctx.out.warn(format_download(found))
-    for warning in found.warnings:
+    """Download the result of a task to a folder and print what was downloaded.
+
+    Raises the errors of :meth:`sealyard.client.downloads.downloader.Downloader.download`.
+    """
+    downloader = await make_downloader(ctx, client, folder)
+    file = await downloader.download(task.id, progress=ctx.out.progress.for_file(task.name))
+    ctx.out.warn(format_download(file))
+    for warning in file.warnings:
         ctx.out.warn(f"warning: {warning}")
-    return found
+    return file
 
 
-def format_download(found: DownloadedFile) -> str:
-    return f"{found.path}: {found.size} bytes, sha256 {found.sha256}, checked by its {found.checked}"
+def format_download(file: DownloadedFile) -> str:
+    return f"{file.path}: {format_count(file.size, 'byte')}, sha256 {file.sha256}, verified by {file.checked}"
 
 
 @contextlib.asynccontextmanager
 async def wait_for_writer(ctx: Context, until: float | None) -> AsyncIterator[Client]:
-    """The workspace for writing, once its holder lets it go; ``until`` in the loop's time.
+    """Open the workspace for writing once another process releases it. ``until``: limit in the loop's time.
 
-    Raises :class:`WorkspaceLockedError` when it is not let go in time.
+    Raises :class:`WorkspaceLockedError` if it is not released in time.
     """
     import asyncio
 
@@ -64,5 +68,5 @@ async def wait_for_writer(ctx: Context, until: float | None) -> AsyncIterator[Cl
             except WorkspaceLockedError:
                 if loop.time() >= limit:
                     raise
-            await asyncio.sleep(_LOOK_AGAIN)
+            await asyncio.sleep(_RETRY_SECONDS)
         yield client

@@ -1,4 +1,4 @@
-"""The exit codes of the `sealyard` command; scripts rely on them."""
+"""The exit codes of the `sealyard` command. They are stable, because scripts rely on them."""
 
 from __future__ import annotations
 
@@ -38,20 +38,22 @@ class ExitCode(IntEnum):
     PIPE_CLOSED = 141
 
 
-HELP = """\
-exit codes:
-  0  done
-  1  failed, or does not verify
-  2  usage: the command makes no sense as written, or wants confirmation (--yes)
-  3  not allowed: no such right, no valid token, or no one-time password where one is wanted
-  4  not found
-  5  still waiting when --timeout ended
-  6  the workspace is held by another writer
-  7  the key store is locked: no passphrase, or a wrong one
-  8  the result's link has expired: renew it
-  9  the result is gone: its retention period is over
-  10  the server does not answer
-  130  interrupted"""
+DESCRIPTIONS: dict[ExitCode, str] = {
+    ExitCode.OK: "success",
+    ExitCode.FAILED: "failed, or verification failed",
+    ExitCode.USAGE: "invalid usage, or confirmation required (--yes)",
+    ExitCode.NOT_ALLOWED: "permission denied, no valid token, or a one-time password is required",
+    ExitCode.NOT_FOUND: "not found",
+    ExitCode.TIMED_OUT: "timed out waiting for the task",
+    ExitCode.WORKSPACE_LOCKED: "the workspace is locked by another process",
+    ExitCode.KEY_STORE_LOCKED: "the key store is locked: no passphrase, or a wrong one",
+    ExitCode.RESULT_EXPIRED: "the link of the result has expired; renew it",
+    ExitCode.RESULT_GONE: "the result was removed at the end of its retention period",
+    ExitCode.SERVER_UNREACHABLE: "the server does not respond",
+    ExitCode.INTERRUPTED: "interrupted",
+    ExitCode.PIPE_CLOSED: "standard output was closed",
+}
+"""The table of `sealyard help exit-codes`. core/sealyard/cli/README.md contains it as well."""
 
 _CODES: dict[type[SealyardError], ExitCode] = {
     UsageError: ExitCode.USAGE,
@@ -74,5 +76,5 @@ def exit_code_for_error(error: SealyardError) -> ExitCode:
 
 
 def exit_code_for_task(task: Task) -> ExitCode:
-    """A task that waits for people or a worker is no failure."""
+    """Return the exit code for a task. A task that waits for approval or a worker is not a failure."""
     return ExitCode.FAILED if task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED) else ExitCode.OK

@@ -1,4 +1,4 @@
-"""The `sealyard` command. Without a command it starts the application, with one it does its work and leaves."""
+"""The `sealyard` command: starts the application, or runs a subcommand."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from sealyard.cli import app_launcher as front
+from sealyard.cli.app_launcher import application_parser, reject_app_options
 from sealyard.cli.arguments import require_text
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
@@ -22,7 +22,7 @@ from sealyard.model.errors import SealyardError, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Runs one command; the answer is its exit code (:mod:`sealyard.cli.exit_codes`)."""
+    """Run one command and return its exit code, see :mod:`sealyard.cli.exit_codes`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     logging.getLogger().addHandler(logging.NullHandler())
     escape_unencodable(sys.stdout)
@@ -39,15 +39,15 @@ def main(arguments: Sequence[str] | None = None) -> int:
 
 def _run(arguments: Sequence[str], out: Output) -> int:
     try:
-        args = _parsed(arguments)
+        args = _parse(arguments)
         require_text(args)
-        front.reject_app_options(args)
-        outcome = args.handler(Context(args, out))
-        return _awaited(outcome) if isinstance(outcome, Coroutine) else int(outcome)
-    except SystemExit as leaving:  # --help
-        return int(leaving.code or 0)
+        reject_app_options(args)
+        result = args.handler(Context(args, out))
+        return _run_coroutine(result) if isinstance(result, Coroutine) else int(result)
+    except SystemExit as request:  # --help, --version
+        return int(request.code or 0)
     except KeyboardInterrupt:
-        out.error(_InterruptedError("Interrupted.", "What was accepted is kept; what was not finished goes on later."))
+        out.error(_InterruptedError("Interrupted.", "Submitted tasks are kept; unfinished ones resume later."))
         return ExitCode.INTERRUPTED
     except SealyardError as error:
         out.error(error)
@@ -59,11 +59,11 @@ def _run(arguments: Sequence[str], out: Output) -> int:
         return ExitCode.FAILED
 
 
-def _parsed(arguments: Sequence[str]) -> argparse.Namespace:
-    """Without a command none is loaded: the application is seen sooner."""
+def _parse(arguments: Sequence[str]) -> argparse.Namespace:
+    """Parse the arguments. Without a command, the commands are not imported, so that the application starts faster."""
     with contextlib.suppress(UsageError):
-        args, others = front.application_parser().parse_known_args(arguments)
-        if not others:
+        args, remaining = application_parser().parse_known_args(arguments)
+        if not remaining:
             return args
     from sealyard.cli.parser import build_parser
 
@@ -74,20 +74,20 @@ class _InterruptedError(SealyardError):
     code = "interrupted"
 
 
-def _awaited(work: Coroutine[Any, Any, int]) -> int:
-    import asyncio
+def _run_coroutine(command: Coroutine[Any, Any, int]) -> int:
+    import asyncio  # not needed to start the application
 
-    return asyncio.run(work)
+    return asyncio.run(command)
 
 
 def _report_crash() -> SealyardError:
-    """A fault of ours: the details go to a file, a line to the person."""
+    """Append the traceback of an internal error to a log file and return the error for the user."""
     from platformdirs import user_log_path
 
     path = user_log_path("sealyard") / "cli.log"
     with contextlib.suppress(OSError):
         _append(path, redact(traceback.format_exc()))
-    return SealyardError("Something went wrong that should not have.", f"The details are in {path}.")
+    return SealyardError("Internal error.", f"Details: {path}")
 
 
 def _append(path: Path, text: str) -> None:
@@ -98,7 +98,7 @@ def _append(path: Path, text: str) -> None:
 
 
 def _detach_stdout() -> None:
-    """Whoever read us has left; the interpreter must not complain about it at the end."""
+    """Redirect standard output, whose reader has exited, so that the interpreter does not report an error at exit."""
     os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 

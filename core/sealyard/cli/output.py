@@ -1,49 +1,54 @@
-"""What a command prints: its outcome on standard output, everything else on standard error."""
+"""Output of commands: the result on standard output, everything else on standard error. Tables and times as text."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from datetime import datetime
 from typing import TextIO
 
 import msgspec
 
 from sealyard.cli.progress import ProgressLine
 from sealyard.model.errors import SealyardError
+from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_multiline, escape_text
 
 
 class Output:
-    """With ``as_json`` standard output gets exactly one JSON value; foreign text is harmless either way."""
+    """Prints results and messages. With ``as_json``, standard output contains exactly one JSON value.
+
+    Untrusted text cannot control the terminal in either case.
+    """
 
     def __init__(self, *, as_json: bool) -> None:
         self.as_json = as_json
         self.progress = ProgressLine(sys.stderr)
 
     def result(self, value: object, lines: Iterable[str]) -> None:
-        """The outcome: as a value for programs, in lines for people."""
+        """Print the result: ``value`` as JSON, or ``lines`` as text."""
         self.progress.clear()
         if self.as_json:
-            # ASCII only: a terminal must not be moved by what a file was named.
+            # ASCII only, so that file names cannot control a terminal.
             print(json.dumps(msgspec.to_builtins(value), indent=2))
             return
         for line in lines:
             print(escape_text(line))
 
     def status(self, text: str) -> None:
-        """A line of something that goes on, for people only."""
+        """Print the status of a long-running command, unless the output is JSON."""
         self.progress.clear()
         if not self.as_json:
             print(escape_text(text), flush=True)
 
     def document(self, text: str) -> None:
-        """A piece of a text with a format of its own: as it is for a file or a pipe, harmless on a terminal."""
+        """Print a part of a document: unchanged to a file or pipe, escaped on a terminal."""
         self.progress.clear()
         sys.stdout.write(escape_multiline(text) if sys.stdout.isatty() else text)
 
     def warn(self, text: str) -> None:
-        """Something worth knowing beside the outcome."""
+        """Print a message on standard error."""
         self.progress.clear()
         print(escape_text(text), file=sys.stderr, flush=True)
 
@@ -57,7 +62,7 @@ class Output:
 
 
 def escape_unencodable(stream: TextIO) -> None:
-    """Characters that the terminal's encoding lacks are escaped rather than an error."""
+    """Escape characters that the encoding of the stream lacks, instead of raising an error."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -67,7 +72,7 @@ MAX_CELL_WIDTH = 60
 
 
 def format_table(heads: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> Iterator[str]:
-    """Lines with columns as wide as they need to be; ``empty`` is said where there are no rows."""
+    """Yield the lines of a table with aligned columns, or the line ``empty`` if there are no rows."""
     cells = [[escape_text(str(cell), MAX_CELL_WIDTH) for cell in row] for row in rows]
     if not cells:
         yield empty
@@ -78,8 +83,21 @@ def format_table(heads: Sequence[str], rows: Iterable[Sequence[object]], empty: 
 
 
 def format_fields(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
-    """Lines of a name and what it is; what is empty is left out."""
-    shown = [(name, str(value)) for name, value in pairs if value not in ("", None, ())]
-    width = max((len(name) for name, _ in shown), default=0)
-    for name, value in shown:
+    """Yield a line for each name and value, without empty values."""
+    fields = [(name, str(value)) for name, value in pairs if value not in ("", None, ())]
+    width = max((len(name) for name, _ in fields), default=0)
+    for name, value in fields:
         yield f"{name.ljust(width)}  {value}"
+
+
+def format_time(moment: datetime | None) -> str:
+    """Format a time in the local time zone with its offset: ``2030-12-31 18:00:00+01:00``; empty for None."""
+    return moment.astimezone().isoformat(sep=" ", timespec="seconds") if moment is not None else ""
+
+
+def format_time_left(until: datetime | None, now: datetime) -> str:
+    """Format a time and the time left until then; empty for None."""
+    if until is None:
+        return ""
+    seconds = round((until - now).total_seconds())
+    return f"{format_time(until)} ({f'{format_duration(seconds)} left' if seconds > 0 else 'expired'})"

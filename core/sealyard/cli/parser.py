@@ -1,8 +1,10 @@
-"""All commands together: loaded where one is named, or help is wanted."""
+"""The parser with all commands. It is imported only if a command or help is requested."""
 
 from __future__ import annotations
 
-from sealyard.cli import app_launcher as front
+from importlib.metadata import version
+
+from sealyard.cli.app_launcher import application_parser
 from sealyard.cli.arguments import CommandParser
 from sealyard.cli.commands import (
     access,
@@ -12,45 +14,51 @@ from sealyard.cli.commands import (
     credentials,
     decisions,
     devices,
+    help_topics,
     login,
+    profiles,
     results,
     serve,
     tasks,
+    wait,
     watch,
     webhooks,
     workspace,
 )
-from sealyard.cli.commands import profiles as profile_commands
-from sealyard.cli.commands import wait as waiting
 
 COMMAND_MODULES = (
     workspace,
     serve,
     login,
-    profile_commands,
+    profiles,
     config,
     access,
     credentials,
     devices,
     tasks,
     decisions,
-    waiting,
+    wait,
     results,
     watch,
     containers,
     audit,
     webhooks,
+    help_topics,
 )
-"""Each adds its commands, in the order of the help."""
+"""Modules that add commands, in the order of the help."""
 
 
 def build_parser() -> CommandParser:
     parser = CommandParser(
         prog="sealyard",
-        description="Signs and encrypts firmware under four eyes. Without a command it starts the application.",
-        parents=[front.application_parser()],
+        description="Sign and encrypt firmware under dual control. Without a command, start the application.",
+        epilog="See `sealyard COMMAND --help` for a command, `sealyard help exit-codes` for the exit codes.",
+        parents=[application_parser()],
+    )
+    parser.add_argument(
+        "--version", action="version", version=f"sealyard {version('sealyard')}", help="show the version"
     )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
-    for each in COMMAND_MODULES:
-        each.add(commands)
+    for module in COMMAND_MODULES:
+        module.add(commands)
     return parser

@@ -1,4 +1,4 @@
-"""Progress of long work: one line on a terminal's standard error, nothing on a pipe."""
+"""A progress line on standard error, if it is a terminal."""
 
 from __future__ import annotations
 
@@ -7,21 +7,21 @@ import time
 from collections.abc import Callable
 from typing import TextIO
 
-from sealyard.model.formatting import format_duration, format_size
+from sealyard.model.formatting import format_count, format_duration, format_size
 from sealyard.model.safe_text import escape_text
 
 
 class ProgressLine:
-    """May be told from any thread; whoever prints something else clears it first."""
+    """A line that is overwritten with each update, from any thread. Clear it before printing anything else."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.live = stream.isatty()
+        self.is_enabled = stream.isatty()
         self._stream = stream
-        self._shown = False
+        self._is_shown = False
 
     def for_file(self, label: str) -> Callable[[int, int], None] | None:
-        """To be called with bytes done and bytes in all; None where nobody looks."""
-        if not self.live:
+        """Return a callback for the bytes done and the total; None if the progress is not shown."""
+        if not self.is_enabled:
             return None
         started = time.monotonic()
 
@@ -33,13 +33,13 @@ class ProgressLine:
         return show
 
     def for_entries(self, label: str) -> Callable[[int, int], None] | None:
-        """To be called with entries done and entries in all; None where nobody looks."""
-        if not self.live:
+        """Return a callback for the audit entries done and the total; None if the progress is not shown."""
+        if not self.is_enabled:
             return None
-        return lambda done, total: self._write(f"{label}: {done:,} of {total:,} entries")
+        return lambda done, total: self._write(f"{label}: {done:,} of {format_count(total, 'entry', 'entries')}")
 
     def counter(self, label: str, total: int) -> Callable[[int], None]:
-        """To be called with how many more bytes are done."""
+        """Return a callback for the number of bytes done since the last call."""
         show = self.for_file(label)
         done = 0
 
@@ -52,8 +52,8 @@ class ProgressLine:
         return add
 
     def show(self, label: str, done: int, total: int, rate: float | None, seconds_left: float | None) -> None:
-        """``rate`` in bytes a second."""
-        if not self.live:
+        """Show the progress of a transfer. ``rate``: bytes per second."""
+        if not self.is_enabled:
             return
         parts = [f"{escape_text(label, 40)}: {format_size(done)} of {format_size(total)}"]
         if rate:
@@ -66,10 +66,10 @@ class ProgressLine:
         width = shutil.get_terminal_size().columns - 1
         self._stream.write("\r\x1b[K" + text[:width])
         self._stream.flush()
-        self._shown = True
+        self._is_shown = True
 
     def clear(self) -> None:
-        if self._shown:
+        if self._is_shown:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
-            self._shown = False
+            self._is_shown = False

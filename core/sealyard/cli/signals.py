@@ -1,4 +1,4 @@
-"""Being asked to stop, for commands that run until they are."""
+"""Signals that stop a long-running command."""
 
 from __future__ import annotations
 
@@ -8,20 +8,20 @@ import signal
 
 
 def stop_event(*, hang_up: bool = True) -> asyncio.Event:
-    """Set by SIGINT or SIGTERM, which from now on do nothing else.
+    """Return an event that SIGINT and SIGTERM set instead of their default action.
 
-    By SIGHUP too, unless ``hang_up`` is False, or it was to be ignored from the start (``nohup``).
+    SIGHUP sets it as well, unless ``hang_up`` is False or the signal is ignored from the start (``nohup``).
     """
     stop = asyncio.Event()
-    for each in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(each, stop.set)
+    for number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(number, stop.set)
     if hang_up and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
     return stop
 
 
 def has_terminal() -> bool:
-    """Whether there is one that can hang up; wherever standard input and output lead."""
+    """Return whether the process has a controlling terminal, independent of redirections."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

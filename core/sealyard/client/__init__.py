@@ -1,1 +1,1 @@
-"""Clients through which front ends use an engine, in this process, in another one or on a server."""
+"""Clients for front ends: of an engine in this process, in another process or on a server."""

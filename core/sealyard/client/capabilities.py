@@ -1,4 +1,4 @@
-"""What device configurations can use: algorithms with their caveats and key types, and container formats."""
+"""The algorithms and container formats that device configurations can use, and their limits."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ class AlgorithmInfo(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Capabilities(FrozenStruct, frozen=True, kw_only=True):
-    """Available algorithms, and in ``formats`` the names of the installed container formats."""
+    """The available algorithms, and the names of the installed container formats (``formats``)."""
 
     encryption: dict[EncryptionAlgorithm, AlgorithmInfo]
     signing: dict[SigningAlgorithm, AlgorithmInfo]
@@ -28,7 +28,7 @@ class Capabilities(FrozenStruct, frozen=True, kw_only=True):
 def load_capabilities() -> Capabilities:
     """Return the algorithms and container formats that are available.
 
-    Loads the installed container formats: do not call it on a thread that must not block.
+    Blocks while the container formats are imported, so do not call it on an event loop.
     """
     from sealyard.containers.registry import all_formats
     from sealyard.crypto.algorithms import CIPHERS, SIGNATURES
@@ -51,10 +51,11 @@ FileSize = tuple[str, int]
 def check_package(
     configuration: DeviceConfig, firmware: tuple[FileSize, ...], metadata: tuple[FileSize, ...] = ()
 ) -> tuple[str, ...]:
-    """Return the format's warnings about such a package, as texts for the user.
+    """Check that the configuration's container format can hold a package of files with these names and sizes.
 
-    The first call loads the installed formats. Raises :class:`FormatLimitError` if the package exceeds a limit of the
-    format, :class:`NotFoundError` for an unknown format.
+    Returns warnings for the user. The first call imports the installed container formats. Raises
+    :class:`FormatLimitError` if the package exceeds a limit of the format, and :class:`NotFoundError` if the format is
+    not installed.
     """
     from sealyard.containers.format import PackageLayout
     from sealyard.containers.registry import get_format

@@ -30,7 +30,7 @@ from sealyard.model.tasks import InputFile, Task, Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
 
 ADMINISTRATOR = "USER:administrator"
 DEVELOPER = "USER:developer"
@@ -39,15 +39,15 @@ AUDITOR = "USER:auditor"
 GATEWAY = "demo-gateway"
 SENSOR = "demo-sensor"
 
-DAY = 24 * 3600
+DAY_SECONDS = 24 * 3600
 SAMPLE_BYTES = 96 * 1024
-"""Size of a demo firmware file."""
+"""Size of each demo firmware file."""
 
 
 class DemoWorkspace(SecretStruct, frozen=True, kw_only=True):
-    """Paths of a demo: its workspace folder and download folder, and the passphrase of its key store."""
+    """The workspace folder and download folder of a demo, and the passphrase of its key store."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("folder", "downloads")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("folder", "downloads")
 
     folder: Path
     passphrase: str
@@ -56,7 +56,7 @@ class DemoWorkspace(SecretStruct, frozen=True, kw_only=True):
 
 @contextlib.contextmanager
 def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
-    """Create a temporary folder, deleted on exit unless ``keep``."""
+    """Create a temporary folder, and delete it on exit unless ``keep`` is set."""
     root = Path(tempfile.mkdtemp(prefix="sealyard-demo-"))
     try:
         yield root
@@ -66,8 +66,8 @@ def temporary_dir(*, keep: bool = False) -> Iterator[Path]:
 
 
 async def create_demo(root: Path) -> DemoWorkspace:
-    """Create a demo workspace in ``root``, with a random passphrase, four subjects and one configuration."""
-    from sealyard.client.embedded import EmbeddedClient
+    """Create a demo workspace in ``root``, with a random passphrase, four subjects and one device configuration."""
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.engine.create_workspace import create_workspace
 
     demo = DemoWorkspace(folder=root / "workspace", passphrase=secrets.token_urlsafe(24), downloads=root / "downloads")
@@ -86,10 +86,9 @@ async def create_demo(root: Path) -> DemoWorkspace:
         for subject in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
     )
     write_profiles(paths.profiles, ProfileFile(profiles=profiles, current="developer"))
-    client = await EmbeddedClient.open(
-        demo.folder, ADMINISTRATOR, purpose="demo", passphrase=demo.passphrase, work=False
-    )
+    engine = await EngineHandle.open(demo.folder, purpose="demo", passphrase=demo.passphrase, work=False)
     try:
+        client = engine.client(ADMINISTRATOR)
         await client.add_subject(DEVELOPER, "Dana Developer")
         await client.add_subject(OWNER, "Olga Owner")
         await client.add_subject(AUDITOR, "Aki Auditor")
@@ -101,69 +100,70 @@ async def create_demo(root: Path) -> DemoWorkspace:
                 signing=SigningAlgorithm.ECC_NIST_P256,
                 use=(DEVELOPER,),
                 approve=(OWNER, DEVELOPER),
-                description="A gateway for the demo",
+                description="Demo gateway",
             )
         )
     finally:
-        await client.close()
+        await engine.close()
     return demo
 
 
 async def create_populated_demo(root: Path) -> DemoWorkspace:
-    """Create a demo workspace with tasks in different states; it is not locked afterwards."""
-    from sealyard.client.embedded import EmbeddedClient
+    """Create a demo workspace with tasks in different states. The workspace is not locked afterwards."""
+    from sealyard.client.engine_handle import EngineHandle
 
     demo = await create_demo(root)
     log_to_file(WorkspacePaths(demo.folder).engine_log)
-    client = await EmbeddedClient.open(demo.folder, ADMINISTRATOR, purpose="demo", passphrase=demo.passphrase)
+    engine = await EngineHandle.open(demo.folder, purpose="demo", passphrase=demo.passphrase)
     try:
-        await populate(client)
+        await populate(engine)
     finally:
-        await client.close()
+        await engine.close()
     return demo
 
 
-async def populate(client: EmbeddedClient) -> None:
-    """Create tasks in different states from real files, through the engine behind ``client``.
+async def populate(engine: EngineHandle) -> None:
+    """Create tasks in different states from real files.
 
-    The sensor's links expire after a second, so that one result soon has an expired link and another one is past its
-    retention.
+    The download links of the configuration ``demo-sensor`` expire after one second, so that the tasks soon include one
+    with an expired link and one whose artifact was deleted at the end of its retention period.
     """
     with tempfile.TemporaryDirectory(prefix="sealyard-demo-") as folder:
-        await _DemoData(client, Path(folder)).build()
+        await _DemoData(engine, Path(folder)).build()
 
 
 class _DemoData:
     """Creates the demo's tasks on behalf of its subjects."""
 
-    def __init__(self, client: EmbeddedClient, folder: Path) -> None:
-        self._administrator = client.for_subject(ADMINISTRATOR)
-        self._developer = client.for_subject(DEVELOPER)
-        self._owner = client.for_subject(OWNER)
+    def __init__(self, engine: EngineHandle, folder: Path) -> None:
+        self._administrator = engine.client(ADMINISTRATOR)
+        self._developer = engine.client(DEVELOPER)
+        self._owner = engine.client(OWNER)
         self._folder = folder
         self._samples = _read_samples()
 
     async def build(self) -> None:
-        short_lived = await self._short_lived()
+        short_lived = await self._create_short_lived_result()
         tasks = await asyncio.gather(
-            self._approve(await self._package(GATEWAY, "gateway", "1.4.0")),
-            self._approve(await self._package(SENSOR, "sensor", "0.9.2")),
-            self._signature(),
-            self._encryption(GATEWAY, "gateway-assets.bin"),
-            self._lost_input(),
+            self._approve(await self._create_package(GATEWAY, "gateway", "1.4.0")),
+            self._approve(await self._create_package(SENSOR, "sensor", "0.9.2")),
+            self._create_signature(),
+            self._create_encryption(GATEWAY, "gateway-assets.bin"),
+            self._create_lost_input(),
         )
         await asyncio.gather(*(self._owner.wait(task.id) for task in (short_lived, *tasks)))
-        rejected = await self._package(GATEWAY, "gateway", "1.5.0-rc1")
-        await self._owner.decide(rejected.id, Verdict.REJECTED, "A release candidate is not for the field.")
-        withdrawn = await self._package(SENSOR, "sensor", "0.9.3")
+        rejected = await self._create_package(GATEWAY, "gateway", "1.5.0-rc1")
+        await self._owner.decide(rejected.id, Verdict.REJECTED, "Release candidates are not for production devices.")
+        withdrawn = await self._create_package(SENSOR, "sensor", "0.9.3")
         await self._developer.withdraw(withdrawn.id, "Built from the wrong branch.")
-        await self._package(SENSOR, "sensor", "0.9.4")
-        await self._package(GATEWAY, "gateway", "1.5.0")
+        await self._create_package(SENSOR, "sensor", "0.9.4")
+        await self._create_package(GATEWAY, "gateway", "1.5.0")
 
-    async def _short_lived(self) -> Task:
-        """Create the sensor configuration and a task whose result is retained for one second.
+    async def _create_short_lived_result(self) -> Task:
+        """Create the configuration ``demo-sensor`` and a task whose result is retained for one second.
 
-        Only the configuration's first version has that retention; the second one keeps just the short link lifetime.
+        Only the first version of the configuration has this retention period. The second version retains results for a
+        day, but still has links that expire after a second.
         """
         await self._administrator.create_device(
             DeviceRequest(
@@ -174,59 +174,64 @@ class _DemoData:
                 approve=(OWNER, DEVELOPER),
                 link_ttl_seconds=1,
                 retention_seconds=1,
-                description="A sensor whose links end after a second",
+                description="Demo sensor with download links that expire after one second",
             )
         )
-        task = await self._encryption(SENSOR, "sensor-calibration.bin")
-        await self._administrator.update_device(DeviceUpdate(config=SENSOR, retention_seconds=DAY))
+        task = await self._create_encryption(SENSOR, "sensor-calibration.bin")
+        await self._administrator.update_device(DeviceUpdate(config=SENSOR, retention_seconds=DAY_SECONDS))
         return task
 
-    async def _package(self, device: str, product: str, version: str) -> Task:
-        build = {
+    async def _create_package(self, device: str, product: str, version: str) -> Task:
+        build_info = {
             "product": product,
             "version": version,
             "builtAt": datetime.now(UTC).isoformat(timespec="seconds"),
         }
-        firmware = (await self._file(f"{product}-boot-{version}.bin"), await self._file(f"{product}-{version}.bin"))
-        metadata = await self._file(f"{product}-{version}.json", (json.dumps(build, indent=2) + "\n").encode())
+        firmware = (
+            await self._upload_file(f"{product}-boot-{version}.bin"),
+            await self._upload_file(f"{product}-{version}.bin"),
+        )
+        metadata = await self._upload_file(
+            f"{product}-{version}.json", (json.dumps(build_info, indent=2) + "\n").encode()
+        )
         request = PackageRequest(config=device, firmware=firmware, metadata=(metadata,), name=f"{product} {version}")
         return await self._developer.create_package(request)
 
     async def _approve(self, task: Task) -> Task:
-        return await self._owner.decide(task.id, Verdict.APPROVED, "Tested on the bench.")
+        return await self._owner.decide(task.id, Verdict.APPROVED, "Tested in the lab.")
 
-    async def _encryption(self, device: str, name: str) -> Task:
-        request = EncryptionRequest(config=device, file=await self._file(name), name=name)
+    async def _create_encryption(self, device: str, name: str) -> Task:
+        request = EncryptionRequest(config=device, file=await self._upload_file(name), name=name)
         return await self._developer.create_encryption(request)
 
-    async def _signature(self) -> Task:
+    async def _create_signature(self) -> Task:
         message = b"manifest of gateway 1.4.0\n"
         request = SigningRequest(
             config=GATEWAY, message=message, file_name="manifest.txt", name="gateway 1.4.0 manifest"
         )
         return await self._approve(await self._developer.create_signing(request))
 
-    async def _lost_input(self) -> Task:
+    async def _create_lost_input(self) -> Task:
         """Create a package task whose firmware disappears from the store before it is approved."""
         from sealyard.storage.artifacts import FileArtifacts
 
-        task = await self._package(GATEWAY, "gateway", "1.3.9")
+        task = await self._create_package(GATEWAY, "gateway", "1.3.9")
         artifacts = FileArtifacts(WorkspacePaths(Path((await self._developer.workspace()).location)).artifacts)
         for file in task.inputs:
             await asyncio.to_thread(artifacts.delete_input, file.sha256)
         return await self._approve(task)
 
-    async def _file(self, name: str, content: bytes | None = None) -> InputFile:
+    async def _upload_file(self, name: str, content: bytes | None = None) -> InputFile:
         path = self._folder / name
         path.write_bytes(next(self._samples) if content is None else content)
         return await self._developer.upload(path)
 
 
 def _read_samples() -> Iterator[bytes]:
-    """Yield consecutive pieces of real machine code, from the largest library that Sealyard depends on."""
+    """Yield chunks of real machine code, read from the largest library that Sealyard depends on."""
     library = find_spec("cryptography.hazmat.bindings._rust")
     assert library is not None
     assert library.origin is not None
-    with Path(library.origin).open("rb") as source:
-        while sample := source.read(SAMPLE_BYTES):
+    with Path(library.origin).open("rb") as library_file:
+        while sample := library_file.read(SAMPLE_BYTES):
             yield sample

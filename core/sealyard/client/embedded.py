@@ -1,20 +1,19 @@
-"""Implementation of :class:`~sealyard.client.protocol.Client` on an engine in this process, in its own thread."""
+"""Implementation of :class:`~sealyard.client.protocol.Client` with an engine in this process, on its own thread."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import time
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from pathlib import Path
 from typing import TypeVar
 
+from sealyard.client.progress import ThrottledProgress
+from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.loop_thread import LoopThread
-from sealyard.concurrency.threads import submit, wait_uninterrupted
-from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.engine.engine import Engine
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
-from sealyard.model.clock import Clock
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
@@ -45,118 +44,45 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
-from sealyard.model.workspace import WorkspacePaths
 
 T = TypeVar("T")
 
-EMBEDDED_TRUST_NOTE = "embedded: duties are kept apart on trust; whoever has this account has the workspace"
-PROGRESS_SECONDS = 0.1
+EMBEDDED_TRUST_NOTE = "embedded: dual control is not enforced; anyone with this account controls the workspace"
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
-Progress = Callable[[int, int], None]
-
 
 class EmbeddedClient:
-    """Client of an engine in this process; :class:`sealyard.client.protocol.Client` documents the methods."""
+    """Client of an engine in this process. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(
         self,
         engine: Engine,
         thread: LoopThread,
         subject: str,
-        four_eyes: str = EMBEDDED_TRUST_NOTE,
-        presented: PresentedToken | None = None,
+        trust_note: str = EMBEDDED_TRUST_NOTE,
+        presented_token: PresentedToken | None = None,
     ) -> None:
-        """Use :meth:`open` or :meth:`open_read_only` to start an engine as well.
+        """Use :meth:`EngineHandle.client` to create clients.
 
-        ``four_eyes`` describes to the user how dual control is enforced on this connection. ``presented`` is the token
-        that a remote caller authenticated with.
+        ``trust_note`` describes to the user how dual control is enforced on this connection. ``presented_token`` is the
+        token with which a remote caller has authenticated.
         """
         self._engine = engine
         self._thread = thread
         self._subject = subject
-        self._four_eyes = four_eyes
-        self._presented = presented
-
-    @classmethod
-    async def open(
-        cls,
-        folder: Path,
-        subject: str,
-        *,
-        purpose: str,
-        passphrase: str | None = None,
-        work: bool = True,
-        clock: Clock | None = None,
-        workers: int = 2,
-        create: bool = False,
-    ) -> EmbeddedClient:
-        """Open the workspace as its only writer.
-
-        See :func:`sealyard.engine.engine.open_engine` for the parameters and exceptions.
-        """
-        opening = open_engine(
-            WorkspacePaths(folder.absolute()),
-            purpose=purpose,
-            passphrase=passphrase,
-            work=work,
-            clock=clock,
-            workers=workers,
-            create=create,
-        )
-        return await cls._start(opening, subject)
-
-    @classmethod
-    async def open_read_only(cls, folder: Path, subject: str, *, clock: Clock | None = None) -> EmbeddedClient:
-        """Open the workspace without write access, alongside the lock holder."""
-        return await cls._start(open_reader(WorkspacePaths(folder.absolute()), clock=clock), subject)
-
-    @classmethod
-    async def _start(cls, opening: Awaitable[Engine], subject: str) -> EmbeddedClient:
-        thread = LoopThread("sealyard-engine")
-        engine = thread.submit(_to_coroutine(opening))
-        try:
-            return cls(await asyncio.shield(engine), thread, subject)
-        except BaseException:
-            await _close_abandoned(engine, thread)
-            raise
-
-    def for_subject(self, subject: str) -> EmbeddedClient:
-        """Return a client for another subject on the same engine; close only one of the two."""
-        return EmbeddedClient(self._engine, self._thread, subject)
+        self._trust_note = trust_note
+        self._presented_token = presented_token
 
     async def close(self) -> None:
-        try:
-            await self._thread.call(self._engine.close())
-        finally:
-            await asyncio.to_thread(self._thread.stop)
-
-    @property
-    def engine(self) -> Engine:
-        """The engine behind this client, for code that serves it to other processes."""
-        return self._engine
-
-    @property
-    def thread(self) -> LoopThread:
-        """The thread that the engine's event loop runs on."""
-        return self._thread
-
-    async def wait_idle(self) -> None:
-        """Wait until no task is queued or running."""
-        await self._thread.call(self._engine.scheduler.wait_idle())
-
-    @property
-    def worker_pids(self) -> tuple[int, ...]:
-        """Process ids of the live crypto workers, for monitoring from outside."""
-        return self._engine.bus.pids
+        """Do nothing: the :class:`EngineHandle` owns the engine and closes it."""
 
     # ---- tasks
 
     async def upload(
-        self, path: Path, *, expected_sha256: str | None = None, progress: Progress | None = None
+        self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        on_bytes = ThrottledProgress(path, progress).add if progress is not None else None
+        on_bytes = ThrottledProgress(progress, _file_size(path)).add if progress is not None else None
         return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
@@ -166,26 +92,26 @@ class EmbeddedClient:
         await self._thread.call(discard())
 
     async def create_package(self, request: PackageRequest) -> Task:
-        about = f"DEVICE_CONFIG:{request.config}"
-        return await self._execute(about, self._engine.creation.create_package(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.config}"
+        return await self._execute(resource, self._engine.creation.create_package(self._subject, request))
 
     async def create_encryption(self, request: EncryptionRequest) -> Task:
-        about = f"DEVICE_CONFIG:{request.config}"
-        return await self._execute(about, self._engine.creation.create_encryption(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.config}"
+        return await self._execute(resource, self._engine.creation.create_encryption(self._subject, request))
 
     async def create_signing(self, request: SigningRequest) -> Task:
-        about = f"DEVICE_CONFIG:{request.config}"
-        return await self._execute(about, self._engine.creation.create_signing(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.config}"
+        return await self._execute(resource, self._engine.creation.create_signing(self._subject, request))
 
     async def task(self, task_id: str) -> Task:
-        return await self._query(f"TASK:{task_id}", lambda: self._engine.views.get(self._subject, task_id))
+        return await self._query(f"TASK:{task_id}", lambda: self._engine.queries.get(self._subject, task_id))
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        page = self._engine.views.list_tasks(self._subject, filters, after, limit)
-        return await self._thread.call(self._engine.query(self._subject, "TASK", page))
+        use_case = self._engine.queries.list_tasks(self._subject, filters, after, limit)
+        return await self._thread.call(self._engine.query(self._subject, "TASK", use_case))
 
     async def counts(self) -> TaskCounts:
-        return await self._query("TASK", lambda: self._engine.views.counts(self._subject))
+        return await self._query("TASK", lambda: self._engine.queries.counts(self._subject))
 
     async def review(self, task_id: str) -> ApprovalReview:
         return await self._query(f"TASK:{task_id}", lambda: self._engine.decisions.review(self._subject, task_id))
@@ -200,10 +126,10 @@ class EmbeddedClient:
         origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
-        decision = self._engine.decisions.decide(
+        use_case = self._engine.decisions.decide(
             self._subject, task_id, verdict, reason, digest, origin, one_time_password
         )
-        return await self._execute(f"TASK:{task_id}", decision)
+        return await self._execute(f"TASK:{task_id}", use_case)
 
     async def withdraw(self, task_id: str, reason: str) -> Task:
         return await self._execute(f"TASK:{task_id}", self._engine.decisions.withdraw(self._subject, task_id, reason))
@@ -211,21 +137,21 @@ class EmbeddedClient:
     async def cancel(self, task_id: str) -> Task:
         return await self._execute(f"TASK:{task_id}", self._engine.decisions.cancel(self._subject, task_id))
 
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._wait_for(task, settled)
+                return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
+                f"Task {task.id} did not finish within {within:g} seconds.", f"Check it later: sealyard show {task.id}"
             ) from None
 
-    async def _wait_for(self, task: Task, settled: bool) -> Task:
+    async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
         events = self.events(await self.cursor())
         try:
             task = await self.task(task.id)
-            while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
+            while not (task.status.is_final or (or_waiting and task.status is TaskStatus.WAITING)):
                 await anext(events)
                 task = await self.task(task.id)
         finally:
@@ -235,14 +161,14 @@ class EmbeddedClient:
     async def cursor(self) -> int:
         """Return the cursor of the newest event, after which :meth:`events` continues.
 
-        The event of every change that readers can see already is included.
+        The cursor covers the events of all changes that readers can already see.
         """
 
         async def read_cursor() -> int:
-            # Changes are visible before they are on disk, and their events are published after that.
+            # Readers see a change before it is on disk, and its event is published only afterwards.
             with contextlib.suppress(StorageError):
-                await self._engine.ledger.flush()
-            await asyncio.sleep(0)  # a commit that is on disk by now may still be waiting to publish
+                await self._engine.repository.flush()
+            await asyncio.sleep(0)  # let a commit that has reached the disk publish its events
             return self._engine.events.cursor
 
         return await self._thread.call(read_cursor())
@@ -260,7 +186,7 @@ class EmbeddedClient:
         await self._execute(f"TASK:{task_id}", self._engine.delivery.record_download(self._subject, task_id))
 
     async def report_transferred(self, task_id: str, *, offset: int = 0) -> None:
-        """Record in the audit log that the artifact was sent from ``offset`` to its last byte."""
+        """Record in the audit log that the task's artifact was sent from byte ``offset`` to its end."""
         await self._execute(f"TASK:{task_id}", self._engine.delivery.record_transfer(self._subject, task_id, offset))
 
     async def certificate(self, task_id: str) -> str:
@@ -272,71 +198,71 @@ class EmbeddedClient:
         return await self._query("DEVICE_CONFIG", lambda: self._engine.devices.list_configs(self._subject))
 
     async def device(self, config: str, version: int | None = None) -> DeviceConfig:
-        about = f"DEVICE_CONFIG:{config}"
-        return await self._query(about, lambda: self._engine.devices.get(self._subject, config, version))
+        resource = f"DEVICE_CONFIG:{config}"
+        return await self._query(resource, lambda: self._engine.devices.get(self._subject, config, version))
 
     async def create_device(self, request: DeviceRequest) -> DeviceConfig:
-        about = f"DEVICE_CONFIG:{request.name}"
-        return await self._execute(about, self._engine.devices.create(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.name}"
+        return await self._execute(resource, self._engine.devices.create(self._subject, request))
 
     async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
-        about = f"DEVICE_CONFIG:{request.config}"
-        return await self._execute(about, self._engine.devices.update(self._subject, request))
+        resource = f"DEVICE_CONFIG:{request.config}"
+        return await self._execute(resource, self._engine.devices.update(self._subject, request))
 
     async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
-        about = f"DEVICE_CONFIG:{config}"
-        return await self._query(about, lambda: self._engine.devices.certificates(self._subject, config))
+        resource = f"DEVICE_CONFIG:{config}"
+        return await self._query(resource, lambda: self._engine.devices.certificates(self._subject, config))
 
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
-        export = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
-        return await self._execute(f"DEVICE_CONFIG:{config}", export)
+        use_case = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
+        return await self._execute(f"DEVICE_CONFIG:{config}", use_case)
 
     async def keys(self) -> tuple[KeyInfo, ...]:
-        return await self._query("KEY", lambda: self._engine.keychain.list_keys(self._subject))
+        return await self._query("KEY", lambda: self._engine.keys.list_keys(self._subject))
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
-        return await self._execute(f"KEY:{request.uri}", self._engine.keychain.import_key(self._subject, request))
+        return await self._execute(f"KEY:{request.uri}", self._engine.keys.import_key(self._subject, request))
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._execute(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
 
     async def access(self) -> AccessControlList:
-        return await self._query("ACL", lambda: self._engine.administration.access(self._subject))
+        return await self._query("ACL", lambda: self._engine.access.access(self._subject))
 
     async def own_subjects(self) -> tuple[str, ...]:
-        return await self._query("ACL", lambda: self._engine.administration.own_subjects(self._subject))
+        return await self._query("ACL", lambda: self._engine.access.own_subjects(self._subject))
 
     async def own_device_rules(self) -> tuple[AclRule, ...]:
-        return await self._query("ACL", lambda: self._engine.administration.effective_device_rules(self._subject))
+        return await self._query("ACL", lambda: self._engine.access.effective_device_rules(self._subject))
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
-        addition = self._engine.administration.add_subject(self._subject, subject, display_name)
-        return await self._execute(f"SUBJECT:{subject}", addition)
+        use_case = self._engine.access.add_subject(self._subject, subject, display_name)
+        return await self._execute(f"SUBJECT:{subject}", use_case)
 
     async def unlink_subject(self, subject: str) -> None:
-        await self._execute(f"SUBJECT:{subject}", self._engine.bindings.unlink(self._subject, subject))
+        await self._execute(f"SUBJECT:{subject}", self._engine.account_links.unlink(self._subject, subject))
 
     async def add_member(self, group: str, member: str, *, confirmed: bool = False) -> Membership:
-        addition = self._engine.administration.add_member(self._subject, group, member, confirmed=confirmed)
-        return await self._execute(f"SUBJECT:{group}", addition)
+        use_case = self._engine.access.add_member(self._subject, group, member, confirmed=confirmed)
+        return await self._execute(f"SUBJECT:{group}", use_case)
 
     async def remove_member(self, group: str, member: str, *, confirmed: bool = False) -> None:
-        removal = self._engine.administration.remove_member(self._subject, group, member, confirmed=confirmed)
-        await self._execute(f"SUBJECT:{group}", removal)
+        use_case = self._engine.access.remove_member(self._subject, group, member, confirmed=confirmed)
+        await self._execute(f"SUBJECT:{group}", use_case)
 
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
-        addition = self._engine.administration.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
-        return await self._execute("ACL", addition)
+        use_case = self._engine.access.add_rule(self._subject, subject, resource, action, confirmed=confirmed)
+        return await self._execute("ACL", use_case)
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
-        removal = self._engine.administration.remove_rule(self._subject, rule_id, confirmed=confirmed)
-        await self._execute(f"ACL:{rule_id}", removal)
+        use_case = self._engine.access.remove_rule(self._subject, rule_id, confirmed=confirmed)
+        await self._execute(f"ACL:{rule_id}", use_case)
 
     async def policy(self) -> Policy:
-        return await self._query("POLICY", self._engine.administration.policy)
+        return await self._query("POLICY", self._engine.access.policy)
 
     async def set_policy(self, policy: Policy) -> Policy:
-        return await self._execute("POLICY", self._engine.administration.set_policy(self._subject, policy))
+        return await self._execute("POLICY", self._engine.access.set_policy(self._subject, policy))
 
     # ---- webhooks
 
@@ -350,8 +276,8 @@ class EmbeddedClient:
         await self._execute(f"WEBHOOK:{webhook_id}", self._engine.webhooks.remove(self._subject, webhook_id))
 
     async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
-        about = f"WEBHOOK:{webhook_id}"
-        return await self._query(about, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
+        resource = f"WEBHOOK:{webhook_id}"
+        return await self._query(resource, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
 
     async def redeliver(self, letter_id: str) -> None:
         await self._execute("WEBHOOK", self._engine.webhooks.redeliver(self._subject, letter_id))
@@ -359,15 +285,17 @@ class EmbeddedClient:
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        page = self._engine.auditing.page(self._subject, filters, below, limit)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", page))
+        use_case = self._engine.audit.page(self._subject, filters, below, limit)
+        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
 
-    async def verify_audit(self, *, checkpoint: str | None = None, progress: Progress | None = None) -> AuditReport:
-        verification = self._engine.auditing.verify(self._subject, checkpoint, progress)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", verification))
+    async def verify_audit(
+        self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+    ) -> AuditReport:
+        use_case = self._engine.audit.verify(self._subject, checkpoint, progress)
+        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
 
     def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
-        lines = self._engine.auditing.export(self._subject, kind)
+        lines = self._engine.audit.export(self._subject, kind)
         return self._thread.iterate(self._engine.stream(self._subject, "AUDIT_LOG", lines))
 
     # ---- credentials
@@ -376,39 +304,39 @@ class EmbeddedClient:
         return await self._query("TOKEN", lambda: self._engine.tokens.list_tokens(self._subject))
 
     async def create_token(self, request: TokenRequest) -> IssuedToken:
-        about = f"SUBJECT:{request.subject or self._subject}"
-        return await self._execute(about, self._engine.tokens.create(self._subject, request, self._presented))
+        resource = f"SUBJECT:{request.subject or self._subject}"
+        return await self._execute(resource, self._engine.tokens.create(self._subject, request, self._presented_token))
 
     async def revoke_token(self, token_id: str) -> None:
         await self._execute(f"TOKEN:{token_id}", self._engine.tokens.revoke(self._subject, token_id))
 
     async def one_time_password(self) -> OtpStatus:
-        return await self._query("SUBJECT", lambda: self._engine.one_time_passwords.state(self._subject))
+        return await self._query("SUBJECT", lambda: self._engine.otp.state(self._subject))
 
     async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
-        enrollment = self._engine.one_time_passwords.enroll(self._subject, current)
-        return await self._execute(f"SUBJECT:{self._subject}", enrollment)
+        use_case = self._engine.otp.enroll(self._subject, current)
+        return await self._execute(f"SUBJECT:{self._subject}", use_case)
 
     async def confirm_one_time_password(self, password: str) -> None:
-        confirmation = self._engine.one_time_passwords.confirm(self._subject, password)
-        await self._execute(f"SUBJECT:{self._subject}", confirmation)
+        use_case = self._engine.otp.confirm(self._subject, password)
+        await self._execute(f"SUBJECT:{self._subject}", use_case)
 
     async def reset_one_time_password(self, subject: str) -> None:
-        reset = self._engine.one_time_passwords.reset(self._subject, subject)
-        await self._execute(f"SUBJECT:{subject}", reset)
+        use_case = self._engine.otp.reset(self._subject, subject)
+        await self._execute(f"SUBJECT:{subject}", use_case)
 
     # ---- workspace and events
 
     async def workspace(self) -> WorkspaceInfo:
-        return await self._query("WORKSPACE", self._info)
+        return await self._query("WORKSPACE", self._workspace_info)
 
     async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
         async def listen() -> AsyncIterator[tuple[Event, ...]]:
             if self._engine.read_only:
                 self._engine.tail()
             async for batch in self._engine.events.batches(after):
-                visible = (self._engine.views.visible_event(self._subject, event) for event in batch)
-                yield tuple(event for event in visible if event is not None)
+                visible_events = (self._engine.queries.visible_event(self._subject, event) for event in batch)
+                yield tuple(event for event in visible_events if event is not None)
                 await asyncio.sleep(EVENT_BATCH_SECONDS)
 
         async with contextlib.aclosing(self._thread.iterate(listen())) as batches:
@@ -416,71 +344,42 @@ class EmbeddedClient:
                 for event in batch:
                     yield event
 
-    def _info(self) -> WorkspaceInfo:
+    def _workspace_info(self) -> WorkspaceInfo:
         engine = self._engine
-        size, checkpointed = engine.auditing.sizes()
+        log_size, checkpointed_size = engine.audit.sizes()
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
             location=str(engine.paths.root),
             demo=engine.metadata.demo,
             subject=self._subject,
-            four_eyes=self._four_eyes,
+            trust_note=self._trust_note,
             read_only=engine.read_only,
             key_store=engine.metadata.key_store,
-            audit_size=size,
-            audit_sealed=checkpointed,
-            rights=tuple(sorted(engine.rights.granted_to(self._subject))),
+            audit_size=log_size,
+            audit_checkpointed=checkpointed_size,
+            rights=tuple(sorted(engine.permissions.granted_to(self._subject))),
             warnings=(
-                *engine.keychain.warnings(self._subject, engine.ledger.clock.now()),
-                *engine.one_time_passwords.warnings(self._subject),
+                *engine.keys.warnings(self._subject, engine.repository.clock.now()),
+                *engine.otp.warnings(self._subject),
             ),
         )
 
-    async def _execute(self, about: str, use_case: Awaitable[T]) -> T:
-        return await self._thread.call(self._engine.execute(self._subject, about, use_case))
+    async def _execute(self, resource: str, use_case: Awaitable[T]) -> T:
+        return await self._thread.call(self._engine.execute(self._subject, resource, use_case))
 
-    async def _query(self, about: str, use_case: Callable[[], T]) -> T:
+    async def _query(self, resource: str, use_case: Callable[[], T]) -> T:
         async def run_use_case() -> T:
             return use_case()
 
-        return await self._thread.call(self._engine.query(self._subject, about, run_use_case()))
+        return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
 
 
-async def _close_abandoned(engine: asyncio.Future[Engine], thread: LoopThread) -> None:
-    """Let an abandoned opening finish, then close its engine and thread, ignoring cancellation.
+def _file_size(path: Path) -> int:
+    """Return the size of the file in bytes, for progress reports only.
 
-    If it were interrupted, its threads would keep writing without the lock, or keep the lock.
+    Returns 0 if the size is unknown: the upload reads the file and reports the error.
     """
-    await wait_uninterrupted(engine)
-    if not engine.cancelled() and engine.exception() is None:
-        await wait_uninterrupted(thread.submit(engine.result().close()))
-    await wait_uninterrupted(submit(thread.stop))
-
-
-async def _to_coroutine(work: Awaitable[T]) -> T:
-    return await work
-
-
-class ThrottledProgress:
-    """Counts bytes and reports progress at most ten times a second, and once the file is complete."""
-
-    def __init__(self, path: Path, progress: Progress) -> None:
-        self._progress = progress
-        self._total = _size(path)
-        self._done = 0
-        self._reported_at = 0.0
-
-    def add(self, count: int) -> None:
-        self._done += count
-        now = time.monotonic()
-        if now - self._reported_at >= PROGRESS_SECONDS or self._done >= self._total:
-            self._reported_at = now
-            self._progress(self._done, self._total)
-
-
-def _size(path: Path) -> int:
-    """Return the size for progress reports, 0 if it is unavailable: reading the file raises the error."""
     try:
         return path.stat().st_size
     except (OSError, ValueError):

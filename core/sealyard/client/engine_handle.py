@@ -1,53 +1,100 @@
-"""Handle on the engine of one workspace, for code that serves it: on the local socket or as a server."""
+"""Handle on the engine of one workspace. The engine runs in this process, on its own thread."""
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncGenerator, AsyncIterator, Awaitable
 from pathlib import Path
 from typing import Self, TypeVar
 
 from sealyard.client.embedded import EMBEDDED_TRUST_NOTE, EmbeddedClient
 from sealyard.concurrency.loop_thread import LoopThread
-from sealyard.engine.engine import Engine
+from sealyard.concurrency.threads import submit, wait_uninterrupted
+from sealyard.engine.engine import Engine, open_engine, open_reader
+from sealyard.model.clock import Clock
 from sealyard.model.credentials import AccessToken, IssuerAccount, PresentedToken
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile, Task
+from sealyard.model.workspace import WorkspacePaths
 
 T = TypeVar("T")
 
 
 class EngineHandle:
-    """A running engine, shared by the clients of all subjects that its server authenticates.
+    """A running engine, shared by all clients of one workspace in this process.
 
-    Not a client itself: the engine checks permissions for a subject, and no subject is known yet at this level.
+    An engine handle is not a client: a client acts for one subject, for which the engine checks permissions. Create
+    clients with :meth:`client`; close the handle, not the clients.
     """
 
     def __init__(self, engine: Engine, thread: LoopThread) -> None:
+        """Wrap a running engine. Use :meth:`open` or :meth:`open_read_only` to start one."""
         self.engine = engine
         self._thread = thread
 
     @classmethod
-    def of(cls, client: EmbeddedClient) -> Self:
-        """Return the handle on the engine behind a client."""
-        return cls(client.engine, client.thread)
+    async def open(
+        cls,
+        folder: Path,
+        *,
+        purpose: str,
+        passphrase: str | None = None,
+        work: bool = True,
+        clock: Clock | None = None,
+        workers: int = 2,
+        create: bool = False,
+    ) -> Self:
+        """Open the workspace as its only writer.
+
+        See :func:`sealyard.engine.engine.open_engine` for the parameters and exceptions.
+        """
+        open_coroutine = open_engine(
+            WorkspacePaths(folder.absolute()),
+            purpose=purpose,
+            passphrase=passphrase,
+            work=work,
+            clock=clock,
+            workers=workers,
+            create=create,
+        )
+        return await cls._start(open_coroutine)
+
+    @classmethod
+    async def open_read_only(cls, folder: Path, *, clock: Clock | None = None) -> Self:
+        """Open the workspace without write access. Another process may hold the workspace lock."""
+        return await cls._start(open_reader(WorkspacePaths(folder.absolute()), clock=clock))
+
+    @classmethod
+    async def _start(cls, open_awaitable: Awaitable[Engine]) -> Self:
+        thread = LoopThread("sealyard-engine")
+        engine_future = thread.submit(open_awaitable)
+        try:
+            return cls(await asyncio.shield(engine_future), thread)
+        except BaseException:
+            await _close_abandoned_engine(engine_future, thread)
+            raise
+
+    async def close(self) -> None:
+        """Close the engine, release the workspace lock and stop the thread. Its clients are unusable afterwards."""
+        try:
+            await self.run(self.engine.close())
+        finally:
+            await asyncio.to_thread(self._thread.stop)
 
     @property
     def folder(self) -> Path:
         return self.engine.paths.root
 
     def client(
-        self, subject: str, four_eyes: str = EMBEDDED_TRUST_NOTE, presented: PresentedToken | None = None
+        self, subject: str, trust_note: str = EMBEDDED_TRUST_NOTE, presented_token: PresentedToken | None = None
     ) -> EmbeddedClient:
-        """Return a client for ``subject``; see :class:`EmbeddedClient` for the parameters.
+        """Return a client for ``subject``; see :class:`EmbeddedClient` for the parameters."""
+        return EmbeddedClient(self.engine, self._thread, subject, trust_note, presented_token)
 
-        Do not close it: the owner of this handle closes the engine.
-        """
-        return EmbeddedClient(self.engine, self._thread, subject, four_eyes, presented)
-
-    async def run(self, work: Awaitable[T]) -> T:
-        """Run ``work`` on the engine's loop and return its result."""
-        return await self._thread.call(_to_coroutine(work))
+    async def run(self, awaitable: Awaitable[T]) -> T:
+        """Await ``awaitable`` on the engine's event loop and return its result."""
+        return await self._thread.call(awaitable)
 
     async def authenticate_token(self, secret: str) -> AccessToken:
         """Return the access token with this secret. Raises :class:`AuthenticationError`."""
@@ -57,13 +104,22 @@ class EngineHandle:
 
         return await self.run(authenticate())
 
+    async def wait_idle(self) -> None:
+        """Wait until no task is queued or running."""
+        await self.run(self.engine.scheduler.wait_idle())
+
+    @property
+    def worker_pids(self) -> tuple[int, ...]:
+        """Process ids of the live crypto workers, for monitoring from outside."""
+        return self.engine.bus.pids
+
     # ---- uploads: :class:`sealyard.engine.inputs.uploads.UploadService` documents what each method raises
 
     async def create_upload(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
     ) -> UploadStatus:
-        creation = self.engine.uploads.create(subject, upload_id, name, size, expected_sha256)
-        return await self.run(self.engine.execute(subject, "INPUT", creation))
+        use_case = self.engine.uploads.create(subject, upload_id, name, size, expected_sha256)
+        return await self.run(self.engine.execute(subject, "INPUT", use_case))
 
     async def upload(self, subject: str, upload_id: str) -> UploadStatus:
         async def get_upload() -> UploadStatus:
@@ -74,7 +130,10 @@ class EngineHandle:
     async def write_upload(
         self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]
     ) -> UploadStatus:
-        """Write on the caller's loop; uses the engine's loop only to audit a rejected file."""
+        """Write ``chunks`` from ``offset`` on, on the caller's event loop.
+
+        Uses the engine's loop only to add an audit entry if the file is rejected.
+        """
         try:
             return await self.engine.uploads.write(subject, upload_id, offset, chunks)
         except InvalidInputError as error:
@@ -82,14 +141,14 @@ class EngineHandle:
             raise
 
     async def audit_rejected_input(self, subject: str, error: InvalidInputError) -> None:
-        """Record in the audit log that a file was rejected."""
-        await self.run(self.engine.auditing.record_refusal(subject, "INPUT", error))
+        """Record in the audit log that an input file of ``subject`` was rejected with ``error``."""
+        await self.run(self.engine.audit.record_refusal(subject, "INPUT", error))
 
     async def delete_upload(self, subject: str, upload_id: str) -> None:
         await self.run(self.engine.uploads.delete(subject, upload_id))
 
     async def resolve_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> tuple[InputFile, ...]:
-        """Return the input files by which a task refers to these complete uploads of the subject."""
+        """Return the completed uploads of the subject as input files, for a request that creates a task."""
 
         async def resolve() -> tuple[InputFile, ...]:
             return self.engine.uploads.resolve(subject, upload_ids)
@@ -97,26 +156,26 @@ class EngineHandle:
         return await self.run(resolve())
 
     async def claim_uploads(self, subject: str, upload_ids: tuple[str, ...]) -> None:
-        """Record that a task now owns the content of these uploads; call this once the task exists."""
+        """Record that a task now owns the content of the uploads. Call this after the task was created."""
         await self.run(self.engine.uploads.claim(subject, upload_ids))
 
     # ---- sign-in and shutdown
 
     async def sign_in(self, subject: str, roles: tuple[str, ...], account: IssuerAccount) -> None:
         """Sign in a subject that an issuer authenticated, with the roles from the issuer's token."""
-        await self.run(self.engine.roles.sign_in(subject, roles, account))
+        await self.run(self.engine.role_sync.sign_in(subject, roles, account))
 
     async def drain_workers(self, seconds: float) -> int:
-        """Stop starting tasks and wait up to ``seconds`` for the running ones.
+        """Stop starting tasks, and wait up to ``seconds`` for the running tasks.
 
-        Returns the number of tasks that still run.
+        Returns the number of tasks that are still running.
         """
         return await self.run(self.engine.scheduler.drain(seconds))
 
     async def drain(self, seconds: float) -> int:
-        """End all event streams, stop starting tasks and wait up to ``seconds`` for the running ones.
+        """End all event streams, stop starting tasks, and wait up to ``seconds`` for the running tasks.
 
-        Returns the number of tasks that still run.
+        Returns the number of tasks that are still running.
         """
 
         async def close_and_drain() -> int:
@@ -134,15 +193,22 @@ class EngineHandle:
         return await self.run(resolve())
 
     def download_link(self, link: str, offset: int) -> AsyncGenerator[bytes, None]:
-        async def chunks() -> AsyncIterator[bytes]:
+        async def iterate_chunks() -> AsyncIterator[bytes]:
             async for chunk in self.engine.delivery.download_by_link(link, offset):
                 yield chunk
 
-        return self._thread.iterate(chunks())
+        return self._thread.iterate(iterate_chunks())
 
     async def record_link_transfer(self, link: str, offset: int) -> None:
         await self.run(self.engine.delivery.record_link_transfer(link, offset))
 
 
-async def _to_coroutine(work: Awaitable[T]) -> T:
-    return await work
+async def _close_abandoned_engine(engine_future: asyncio.Future[Engine], thread: LoopThread) -> None:
+    """Wait until an abandoned opening has finished, then close the engine and stop ``thread``. Ignores cancellation.
+
+    If the opening were interrupted, the engine's threads would keep writing without the lock, or keep the lock.
+    """
+    await wait_uninterrupted(engine_future)
+    if not engine_future.cancelled() and engine_future.exception() is None:
+        await wait_uninterrupted(thread.submit(engine_future.result().close()))
+    await wait_uninterrupted(submit(thread.stop))

@@ -5,42 +5,44 @@ from __future__ import annotations
 import io
 import json
 import logging
-import os
 import re
 from logging.handlers import RotatingFileHandler
 from pathlib import Path
 
+from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.model.errors import StorageError
 from sealyard.model.safe_text import escape_text
 
-HIDDEN = "***"
-LARGEST_BYTES = 2 * 1024 * 1024
-KEPT_FILES = 2
+REDACTED = "***"
+MAX_BYTES = 2 * 1024 * 1024
+"""Size at which the log file is rotated."""
+
+BACKUP_COUNT = 2
 """Number of rotated files kept in addition to the current one."""
 
-_MIN_SECRET_CHARS = 4  # redacting a shorter secret everywhere would reveal it by the gaps
+_MIN_SECRET_CHARS = 4  # redacting a shorter secret everywhere would reveal it through the gaps
 _SECRETS: set[str] = set()
 
-_PATTERNS = (
-    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), HIDDEN),
+_SECRET_PATTERNS = (
+    (re.compile(r"-----BEGIN [A-Z ]*PRIVATE KEY-----.*?(?:-----END [A-Z ]*PRIVATE KEY-----|\Z)", re.DOTALL), REDACTED),
     (
         re.compile(
             r"""((?:passphrase|password|passwd|secret|token)["']?\s{0,3}[=:]\s{0,3})"""
             r"""(?:b?"(?:[^"\\]|\\.)*"|b?'(?:[^'\\]|\\.)*'|[^\s,;&)\]}]+)""",
             re.IGNORECASE,
         ),
-        rf"\g<1>{HIDDEN}",
+        rf"\g<1>{REDACTED}",
     ),
-    (re.compile(r"\bwhsec_[A-Za-z0-9+/]{8,}={0,2}"), HIDDEN),
-    (re.compile(r"\b(bearer\s{1,3})[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
-    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), HIDDEN),
-    (re.compile(r"(sy_[0-9a-z]{4,16}_)[0-9A-Za-z_-]{8,}"), rf"\g<1>{HIDDEN}"),
-    (re.compile(r"""([?&;][\w-]{0,40}signature=)[^&\s"']+""", re.IGNORECASE), rf"\g<1>{HIDDEN}"),
+    (re.compile(r"\bwhsec_[A-Za-z0-9+/]{8,}={0,2}"), REDACTED),
+    (re.compile(r"\b(bearer\s{1,3})[A-Za-z0-9._~+/=-]{8,}", re.IGNORECASE), rf"\g<1>{REDACTED}"),
+    (re.compile(r"\beyJ[\w-]{8,}\.[\w-]{8,}\.[\w-]*"), REDACTED),
+    (re.compile(r"(sy_[0-9a-z]{4,16}_)[0-9A-Za-z_-]{8,}"), rf"\g<1>{REDACTED}"),
+    (re.compile(r"""([?&;][\w-]{0,40}signature=)[^&\s"']+""", re.IGNORECASE), rf"\g<1>{REDACTED}"),
 )
 
 
 def register_secret(secret: str) -> None:
-    """Redact ``secret`` from now on, both as it is and as escaped in quoted strings."""
+    """Redact ``secret`` in all later log messages, both verbatim and as it is escaped in string literals."""
     if len(secret) >= _MIN_SECRET_CHARS:
         _SECRETS.update((secret, repr(secret)[1:-1], ascii(secret)[1:-1], json.dumps(secret)[1:-1]))
 
@@ -48,22 +50,22 @@ def register_secret(secret: str) -> None:
 def redact(text: str) -> str:
     """Return ``text`` without registered secrets, private keys, passphrase and token values, and link signatures."""
     for secret in sorted(_SECRETS, key=len, reverse=True):
-        text = text.replace(secret, HIDDEN)
-    for pattern, replacement in _PATTERNS:
+        text = text.replace(secret, REDACTED)
+    for pattern, replacement in _SECRET_PATTERNS:
         text = pattern.sub(replacement, text)
     return text
 
 
 def log_to_file(path: Path) -> None:
-    """Write the log to the file at ``path`` (mode 0600, its folder 0700), and no longer to any earlier log file.
+    """Write the log to the file at ``path`` (mode 0600, its folder 0700), instead of any previous log file.
 
-    Raises :class:`StorageError`.
+    Raises :class:`StorageError` if the file cannot be written.
     """
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        handler = _PrivateRotatingFileHandler(path, maxBytes=LARGEST_BYTES, backupCount=KEPT_FILES, encoding="utf-8")
+        make_private_dir(path.parent)
+        handler = _PrivateRotatingFileHandler(path, maxBytes=MAX_BYTES, backupCount=BACKUP_COUNT, encoding="utf-8")
     except OSError as error:
-        raise StorageError(f"The log {escape_text(str(path))} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"Cannot write the log {escape_text(str(path))}: {error.strerror}.") from error
     handler.setFormatter(RedactingFormatter("%(asctime)s %(levelname)s %(name)s: %(message)s"))
     root = logging.getLogger()
     for old_handler in [entry for entry in root.handlers if isinstance(entry, logging.FileHandler)]:
@@ -80,7 +82,7 @@ def current_log_file() -> Path | None:
 
 
 class RedactingFormatter(logging.Formatter):
-    """Redacts the formatted text, so that message, arguments and traceback are all covered."""
+    """Log formatter that redacts secrets in the formatted text, which includes arguments and traceback."""
 
     def format(self, record: logging.LogRecord) -> str:
         return redact(super().format(record))
@@ -90,8 +92,8 @@ class _PrivateRotatingFileHandler(RotatingFileHandler):
     """Rotating log file that only its owner can read."""
 
     def _open(self) -> io.TextIOWrapper:
-        """Open the current file; every file that a rotation creates gets mode 0600."""
-        descriptor = os.open(self.baseFilename, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        """Open the log file with mode 0600. Called again after every rotation."""
+        descriptor = open_private_append(Path(self.baseFilename))
         return open(descriptor, "a", encoding=self.encoding, errors="backslashreplace")  # noqa: PTH123
 
     def handleError(self, record: logging.LogRecord) -> None:  # noqa: N802

@@ -1,9 +1,9 @@
 """The client protocol: every operation a front end can request, from an engine in this process or from a server.
 
 Every method can be called from any asyncio loop and raises only errors of :mod:`sealyard.model.errors`. The engine
-checks permissions for the client's subject. Cancelling a call that modifies the workspace leaves the change either
-complete or not made; repeat the request with the same client token to find out which. Cancelling an upload or a
-download leaves no partial state that would break a later one.
+checks permissions for the client's subject. If a call that modifies the workspace is cancelled, the change is either
+complete or not made; repeat the request with the same client token to find out which. A cancelled upload or download
+leaves no partial state that would break a later one.
 """
 
 from __future__ import annotations
@@ -44,23 +44,27 @@ from sealyard.model.tasks import DecisionOrigin, InputFile, Task, Verdict
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
 ProgressCallback = Callable[[int, int], None]
-"""Receives the bytes done and the total, at most ten times a second and once at the end; called from any thread."""
+"""Called with the number of bytes processed and the total, at most ten times a second and once at the end.
+
+The call may come from any thread.
+"""
 
 
 class TaskClient(Protocol):
-    """Create tasks, follow them and decide on them."""
+    """Operations to create tasks, follow them, and approve or reject them."""
 
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        """Upload a file, which is hashed once and stored under its digest.
+        """Upload a file and return its name, size and digest. The file is stored under its digest.
 
-        ``expected_sha256`` is in hex. Raises :class:`InvalidInputError`, :class:`StorageError`.
+        ``expected_sha256`` is in hex. Raises :class:`InvalidInputError` if the file cannot be read, changes while it is
+        read or does not match ``expected_sha256``, and :class:`StorageError` if it cannot be stored.
         """
         ...
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
-        """Delete uploads that no task was created from; uploads in use are kept."""
+        """Delete those uploads of ``files`` that no task uses; keep the others."""
         ...
 
     async def create_package(self, request: PackageRequest) -> Task: ...
@@ -74,13 +78,13 @@ class TaskClient(Protocol):
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
         """Return a page of at most ``limit`` tasks that match ``filters``, starting at the cursor ``after``.
 
-        ``total`` is set unless the filter has ``text`` or ``awaiting_my_approval``, or a read-only client filters by
-        result state.
+        The page's ``total`` is set unless the filter has ``text`` or ``awaiting_my_approval``, or a read-only client
+        filters by result state.
         """
         ...
 
     async def counts(self) -> TaskCounts:
-        """Return how many tasks this subject may view: exact, and cheap for any number of tasks."""
+        """Return the exact number of tasks that this subject may view. Fast for any number of tasks."""
         ...
 
     async def review(self, task_id: str) -> ApprovalReview: ...
@@ -97,32 +101,36 @@ class TaskClient(Protocol):
         """Approve or reject a task.
 
         ``digest`` is the approval digest that the approver reviewed; the decision is rejected if the task's digest
-        differs. ``origin`` is recorded. Raises :class:`OneTimePasswordError` if the policy requires a one-time
-        password for an approval.
+        differs. ``origin`` is recorded with the decision. Raises :class:`OneTimePasswordError` if the policy requires
+        one-time passwords for approvals and ``one_time_password`` is missing or invalid.
         """
         ...
 
     async def withdraw(self, task_id: str, reason: str) -> Task: ...
     async def cancel(self, task_id: str) -> Task: ...
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
-        """Wait until the task is final and return it; with ``settled``, also return once it waits for approvals.
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
+        """Wait until the task has a final status (or, with ``or_waiting``, waits for approvals) and return the task.
 
-        Raises :class:`WaitTimeoutError` after ``within`` seconds.
+        Raises :class:`WaitTimeoutError` if this takes longer than ``within`` seconds.
         """
         ...
 
 
 class ResultClient(Protocol):
-    """Download results and their certificates."""
+    """Operations to download results and certificates, and to renew download links."""
 
     async def renew(self, task_id: str) -> Task:
-        """Create a new link for an expired result whose artifact is still retained."""
+        """Create a new download link for a result whose link has expired, and return the task.
+
+        Raises :class:`ResultGoneError` if the artifact was deleted.
+        """
         ...
 
     def download(self, task_id: str, *, offset: int = 0) -> AsyncIterator[bytes]:
-        """Return the artifact's bytes from ``offset`` on.
+        """Yield the content of the task's artifact from byte ``offset`` on.
 
-        Raises :class:`ResultExpiredError`, :class:`ResultGoneError`.
+        Raises :class:`ResultExpiredError` if the link has expired, and :class:`ResultGoneError` if the artifact was
+        deleted.
         """
         ...
 
@@ -131,38 +139,41 @@ class ResultClient(Protocol):
         ...
 
     async def certificate(self, task_id: str) -> str:
-        """Return the signing certificate (PEM) that verifies the task's result."""
+        """Return the certificate (PEM) of the key that signed the task's result."""
         ...
 
 
 class AdministrationClient(Protocol):
-    """Manage device configurations, keys, subjects, access rules and the policy."""
+    """Operations to manage device configurations, keys, subjects, access rules and the policy."""
 
     async def devices(self) -> tuple[DeviceConfig, ...]:
-        """Return the newest version of each configuration that this subject may view."""
+        """Return the newest version of each device configuration that this subject may view."""
         ...
 
     async def device(self, config: str, version: int | None = None) -> DeviceConfig: ...
     async def create_device(self, request: DeviceRequest) -> DeviceConfig: ...
     async def update_device(self, request: DeviceUpdate) -> DeviceConfig: ...
     async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
-        """Return the name and PEM text of each signing certificate of the configuration."""
+        """Return the name and PEM text of each signing certificate of the device configuration."""
         ...
 
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
-        """Write the symmetric key for provisioning devices to ``path``: privileged, needs confirmation, audited."""
+        """Write the symmetric key for provisioning devices to the file ``path``, and return the path.
+
+        The export is audited. Raises :class:`ConfirmationRequiredError` unless ``confirmed`` is set.
+        """
         ...
 
     async def keys(self) -> tuple[KeyInfo, ...]: ...
     async def import_key(self, request: KeyImport) -> KeyInfo: ...
     async def rotate_key(self, uri: str) -> KeyInfo:
-        """Create the next version of a key; every configuration that uses the key gets a new version too."""
+        """Create the next version of a key, and a new version of every device configuration that uses the key."""
         ...
 
     async def access(self) -> AccessControlList: ...
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
     async def unlink_subject(self, subject: str) -> None:
-        """Remove the subject's link to an issuer's account and revoke its tokens.
+        """Remove the link between the subject and its account at an identity provider, and revoke its access tokens.
 
         Raises :class:`ConflictError` while the subject is involved in a task that waits for approvals.
         """
@@ -173,8 +184,8 @@ class AdministrationClient(Protocol):
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
         """Add an access rule.
 
-        Like every change to members and rules, raises :class:`ConfirmationRequiredError` if the change would break a
-        quorum and ``confirmed`` is false.
+        Raises :class:`ConfirmationRequiredError`, like every change to members and rules, if ``confirmed`` is false and
+        too few approvers would remain for the quorum of a device configuration.
         """
         ...
 
@@ -187,30 +198,31 @@ class AdministrationClient(Protocol):
 
 
 class AuditClient(Protocol):
-    """Read, verify and export the audit log."""
+    """Operations to read, verify and export the audit log."""
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage: ...
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
-        """Verify the audit log by recomputing all of it.
+        """Verify the whole audit log against its checkpoints and return a report.
 
-        ``checkpoint`` is a signed note that was stored elsewhere. Raises :class:`AuditVerificationError`.
+        ``checkpoint`` is an additional signed note, which was stored outside the workspace. Raises
+        :class:`AuditVerificationError` if the log is inconsistent or does not match a checkpoint.
         """
         ...
 
     def export_audit(self, kind: str) -> AsyncIterator[str]:
-        """Return the log as lines, oldest first; ``kind`` is ``jsonl`` or ``csv``."""
+        """Yield the audit log as text, oldest entry first. ``kind`` is ``jsonl`` or ``csv``."""
         ...
 
 
 class CredentialClient(Protocol):
-    """Manage access tokens for the server and one-time passwords for approvals."""
+    """Operations to manage access tokens for the server and one-time passwords for approvals."""
 
     async def tokens(self) -> tuple[AccessToken, ...]:
-        """Return the subject's own tokens, or all tokens if the subject may add subjects.
+        """Return the subject's own access tokens, or all access tokens if the subject may add subjects.
 
-        Newest first, including expired and revoked tokens.
+        The newest token is first. Expired and revoked tokens are included.
         """
         ...
 
@@ -219,38 +231,46 @@ class CredentialClient(Protocol):
 
         A subject authenticated with an access token of this server cannot create a token for itself that expires
         later, unless it may add subjects. A subject authenticated with an issuer's token cannot create a token for
-        itself at all. Raises :class:`PermissionDeniedError`.
+        itself at all. Raises :class:`PermissionDeniedError` in these cases.
         """
         ...
 
     async def revoke_token(self, token_id: str) -> None:
-        """Revoke a token of the subject, or any token if the subject may add subjects. Revocation is permanent."""
+        """Permanently revoke one of the subject's access tokens, or any token if the subject may add subjects."""
         ...
 
     async def one_time_password(self) -> OtpStatus:
-        """Return the state of the subject's own enrollment."""
+        """Return whether the subject has enrolled for one-time passwords, and whether their use is locked."""
         ...
 
     async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
-        """Start an enrollment, which takes effect once it is confirmed.
+        """Start the subject's enrollment for one-time passwords.
 
-        ``current`` is a current one-time password, required if the subject is already enrolled.
+        The enrollment takes effect with :meth:`confirm_one_time_password`.
+
+        ``current`` is a valid one-time password, required if the subject is already enrolled.
         """
         ...
 
     async def confirm_one_time_password(self, password: str) -> None:
-        """Complete the enrollment with a first one-time password. Raises :class:`OneTimePasswordError`."""
+        """Complete the enrollment with a first one-time password.
+
+        Raises :class:`OneTimePasswordError` if the password is wrong.
+        """
         ...
 
     async def reset_one_time_password(self, subject: str) -> None:
-        """Delete another subject's enrollment. Requires permission to add subjects; never applies to one's own."""
+        """Delete another subject's enrollment for one-time passwords. Requires permission to add subjects.
+
+        Raises :class:`PermissionDeniedError` for the caller's own enrollment.
+        """
         ...
 
 
 class WebhookClient(Protocol):
-    """Manage the webhooks that notify external systems of results and approvals.
+    """Operations to manage the webhooks that notify external systems of results and approvals.
 
-    Requires permission to update the policy.
+    All of them require permission to update the policy.
     """
 
     async def webhooks(self) -> tuple[Webhook, ...]: ...
@@ -273,15 +293,17 @@ class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, Creden
     async def cursor(self) -> int:
         """Return the cursor of the newest event.
 
-        Reads from now on include that event; pass the cursor to :meth:`events` to receive the events after it.
+        Later reads reflect that event. Pass the cursor to :meth:`events` to receive all events after it.
         """
         ...
 
     def events(self, after: int | None = None) -> AsyncIterator[Event]:
-        """Return the events after the cursor ``after``; None starts from now.
+        """Yield the events after the cursor ``after``, or future events if it is None.
 
-        Buffering is bounded: an :class:`EventsMissed` marks every gap.
+        The event buffer is bounded: an :class:`EventsMissed` stands for each sequence of dropped events.
         """
         ...
 
-    async def close(self) -> None: ...
+    async def close(self) -> None:
+        """Close the client's own connections. An engine in this process is closed by its :class:`EngineHandle`."""
+        ...

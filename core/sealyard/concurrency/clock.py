@@ -13,11 +13,11 @@ class SystemClock:
     """
 
     def __init__(self) -> None:
-        self._last = datetime.now(UTC)
+        self._last_time = datetime.now(UTC)
 
     def now(self) -> datetime:
-        self._last = max(self._last, datetime.now(UTC))
-        return self._last
+        self._last_time = max(self._last_time, datetime.now(UTC))
+        return self._last_time
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

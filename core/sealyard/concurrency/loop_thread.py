@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import threading
-from collections.abc import AsyncGenerator, AsyncIterator, Coroutine
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Coroutine
 from typing import Any, TypeVar, cast
 
 T = TypeVar("T")
@@ -18,26 +18,28 @@ class LoopThread:
         self._thread = threading.Thread(target=self._run, name=name, daemon=True)
         self._thread.start()
 
-    async def call(self, work: Coroutine[Any, Any, T]) -> T:
+    async def call(self, work: Awaitable[T]) -> T:
         """Run ``work`` on the thread's loop and return its result. Cancelling the caller cancels ``work``."""
         return await self.submit(work)
 
-    def submit(self, work: Coroutine[Any, Any, T]) -> asyncio.Future[T]:
-        """Start ``work`` on the thread's loop. Return a future of the caller's loop that receives its outcome."""
-        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(work, self._loop))
+    def submit(self, work: Awaitable[T]) -> asyncio.Future[T]:
+        """Start ``work`` on the thread's loop, and return a future of the caller's loop for the result of ``work``."""
+        # Do not wrap a coroutine: if the wrapper were cancelled before it starts, the coroutine would never be awaited.
+        coroutine: Coroutine[Any, Any, T] = work if isinstance(work, Coroutine) else _to_coroutine(work)
+        return asyncio.wrap_future(asyncio.run_coroutine_threadsafe(coroutine, self._loop))
 
-    async def iterate(self, items: AsyncIterator[T]) -> AsyncGenerator[T, None]:
+    async def iterate(self, iterator: AsyncIterator[T]) -> AsyncGenerator[T, None]:
         """Yield the items of an iterator that runs on the thread's loop, with one call into the thread for each item.
 
         When the iteration ends or is abandoned, the iterator is closed on the thread's loop.
         """
         try:
-            while (item := await self.call(_next_item(items))) is not _END:
+            while (item := await self.call(_next_item(iterator))) is not _END:
                 yield cast(T, item)
         finally:
-            close = getattr(items, "aclose", None)
-            if close is not None and not self._loop.is_closed():
-                asyncio.run_coroutine_threadsafe(close(), self._loop)
+            aclose = getattr(iterator, "aclose", None)
+            if aclose is not None and not self._loop.is_closed():
+                asyncio.run_coroutine_threadsafe(aclose(), self._loop)
 
     def stop(self) -> None:
         """Cancel all tasks on the thread's loop, wait for them to end, then stop the thread and close the loop."""
@@ -51,17 +53,21 @@ class LoopThread:
         self._loop.run_forever()
 
 
+async def _to_coroutine(work: Awaitable[T]) -> T:
+    return await work
+
+
 _END = object()
 
 
-async def _next_item(items: AsyncIterator[T]) -> T | object:
-    return await anext(items, _END)
+async def _next_item(iterator: AsyncIterator[T]) -> T | object:
+    return await anext(iterator, _END)
 
 
 async def _cancel_all_tasks() -> None:
     tasks = asyncio.all_tasks() - {asyncio.current_task()}
     for task in tasks:
-        # A task that is being cancelled already may be cleaning up; a second cancellation would interrupt that.
+        # A task that is being cancelled already may be cleaning up; a second cancellation would interrupt the cleanup.
         if not task.cancelling():
             task.cancel()
     await asyncio.gather(*tasks, return_exceptions=True)

@@ -33,10 +33,23 @@ async def wait_uninterrupted(future: asyncio.Future[Any]) -> None:
         future.exception()  # asyncio logs an error for a future whose exception was never retrieved
 
 
-CheckCancelled = Callable[[int], None]
-"""A function that the work in a thread calls repeatedly, with the number of bytes processed since the last call.
+async def run_uncancellable(work: Callable[[], T]) -> T:
+    """Run ``work`` in a thread and return its result.
 
-It raises an exception as soon as the caller is cancelled.
+    If the caller is cancelled, wait for the thread before re-raising the cancellation.
+    """
+    future = submit(work)
+    try:
+        return await asyncio.shield(future)
+    except asyncio.CancelledError:
+        await wait_uninterrupted(future)
+        raise
+
+
+CheckCancelled = Callable[[int], None]
+"""A function that work in a thread calls repeatedly, with the number of bytes processed since the last call.
+
+The function raises an exception once the caller that waits for the work has been cancelled.
 """
 
 
@@ -51,17 +64,17 @@ async def run_cancellable(work: Callable[[CheckCancelled], T]) -> T:
     cancelled, that function raises in the thread, and :class:`asyncio.CancelledError` is raised here only after the
     thread has finished and closed its files, even if the caller is cancelled again meanwhile.
     """
-    cancelled = threading.Event()
+    cancel_event = threading.Event()
 
     def check_cancelled(_: int) -> None:
-        if cancelled.is_set():
+        if cancel_event.is_set():
             raise _CancelledError
 
     future = submit(partial(work, check_cancelled))
     try:
         await asyncio.wait({future})
     except asyncio.CancelledError:
-        cancelled.set()
+        cancel_event.set()
         await wait_uninterrupted(future)
         raise
     return future.result()

@@ -1,4 +1,4 @@
-"""The interface of container formats: validate a package, write it in crash-safe steps, read it strictly."""
+"""The interface of container formats: check a package, write a container in crash-safe steps, and read it strictly."""
 
 from __future__ import annotations
 
@@ -12,13 +12,13 @@ from sealyard.crypto.pipeline import Consumer, Progress
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
-from sealyard.model.worker_messages import RecordedSegment, SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment, RecordedSegment
 
 
 class PackageLayout(FrozenStruct, frozen=True, kw_only=True):
     """The properties of a package that determine the layout of its container.
 
-    Holds algorithms, file names and file sizes (bytes), but no file contents.
+    Contains algorithms, file names and file sizes (bytes), but no file contents.
     """
 
     encryption: EncryptionAlgorithm
@@ -34,7 +34,7 @@ class Verification(FrozenStruct, frozen=True, kw_only=True):
     format: str
     encryption: EncryptionAlgorithm
     signing: SigningAlgorithm
-    segments: tuple[SealedSegment, ...]
+    segments: tuple[EncryptedSegment, ...]
     metadata_length: int
     certificate_subject: str
     certificate_not_before: datetime
@@ -79,15 +79,15 @@ class ContainerFormat(Protocol):
         ...
 
     def segment_matches(
-        self, layout: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+        self, layout: PackageLayout, segment: EncryptedSegment, target: BinaryIO, progress: Progress
     ) -> bool:
-        """Return whether ``target`` still holds exactly this segment, so that a rerun can keep it."""
+        """Return whether ``target`` still contains exactly ``segment``, so that another attempt can reuse it."""
         ...
 
     def header(
-        self, layout: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, layout: PackageLayout, segments: Sequence[EncryptedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
-        """Return the bytes that are signed."""
+        """Return the header of the container: the exact bytes that are signed."""
         ...
 
     def check_contents(
@@ -95,16 +95,16 @@ class ContainerFormat(Protocol):
         header: bytes,
         source: BinaryIO,
         cipher: ContentCipher,
-        contents: Sequence[Consumer],
+        content_consumers: Sequence[Consumer],
         progress: Progress,
     ) -> hashlib._Hash:
         """Check an unfinished container against the header that is about to be signed.
 
         The file has neither header nor signature yet. Reads each segment of ``source``, compares its hash with
-        ``header``, and decrypts it into the consumer at the same position in ``contents``. Returns the SHA-256 state
-        over header and segments; the caller continues it with the signature.
+        ``header``, and decrypts it into the consumer at the same position in ``content_consumers``. Returns the SHA-256
+        state over header and segments; the caller continues it with the signature.
 
-        Raises :class:`ContainerError` that names the damaged part.
+        Raises :class:`ContainerError`, which names the damaged part, if a segment does not match.
         """
         ...
 
@@ -120,7 +120,7 @@ class ContainerFormat(Protocol):
         ...
 
     def check_signature(self, source: BinaryIO, certificate: bytes) -> None:
-        """Check structure, header and signature without reading the segments. Raises :class:`ContainerError`."""
+        """Check structure, header and signature, but not the segments. Raises :class:`ContainerError` if that fails."""
         ...
 
     def verify(
@@ -129,7 +129,7 @@ class ContainerFormat(Protocol):
         """Verify structure, signature and all hashes against ``certificate`` (PEM or DER).
 
         ``strict`` turns warnings about the validity dates of the certificate into errors. Raises
-        :class:`ContainerError` that names the damaged part.
+        :class:`ContainerError`, which names the damaged part, if the verification fails.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Names of the metadata files that are written when a container is extracted."""
+"""Choose the names of the metadata files that are written when a container is extracted."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Registry of container formats. Other distributions add formats by the entry point group ``sealyard.containers``."""
+"""Registry of container formats. Other packages can add formats with the entry point group ``sealyard.containers``."""
 
 from __future__ import annotations
 
@@ -27,24 +27,27 @@ def get_format(name: str) -> ContainerFormat:
         if container_format.name == name:
             return container_format
     known_names = ", ".join(container_format.name for container_format in all_formats())
-    raise NotFoundError(f"There is no container format {escape_text(name, 80)!r}.", f"Known are: {known_names}.")
+    raise NotFoundError(f"Unknown container format {escape_text(name, 80)!r}.", f"Use one of: {known_names}.")
 
 
 def sniff_format(data: bytes) -> str | None:
     """Return the name of the format whose magic bytes ``data`` starts with, or ``None``.
 
-    Signing tasks use it to reject messages that could pass as a container.
+    Signing tasks use this function to reject messages that could pass as a container.
     """
-    return next((each.name for each in all_formats() if data.startswith(each.magic)), None)
+    return next(
+        (container_format.name for container_format in all_formats() if data.startswith(container_format.magic)), None
+    )
 
 
 def reject_lookalike(message: bytes) -> None:
     """Raise :class:`InvalidKeyError` if ``message`` starts like a container or like a readiness probe."""
     if format_name := sniff_format(message):
         raise InvalidKeyError(
-            f"The message begins like a {format_name} container.", "Containers are made by packaging tasks only."
+            f"The message starts like a {format_name} container.", "Use a packaging task to create a container."
         )
     if is_probe(message):
         raise InvalidKeyError(
-            "The message begins like a readiness probe.", "Those are made by crypto workers only, for themselves."
+            "The message starts like a readiness probe.",
+            "Use a different message: probes are reserved for crypto workers.",
         )

@@ -15,24 +15,25 @@ import msgspec
 from sealyard.model.errors import ContainerError, InvalidInputError
 
 BLOCK = 512
-_NAMES = "names.json"
+_NAMES_MEMBER = "names.json"
 _END_OF_ARCHIVE = bytes(2 * BLOCK)
 _SIZE_FIELD = slice(124, 136)
 
 
 def packed_size(files: Sequence[tuple[str, int]]) -> int:
-    """Return the length in bytes of the archive that :func:`pack` creates for files of these names and sizes."""
+    """Return the length in bytes of the archive that :func:`pack` creates for ``files``, given as names and sizes."""
     sizes = [len(_encode_names([name for name, _ in files])), *(size for _, size in files)]
     return sum(BLOCK + _round_up_to_block(size) for size in sizes) + len(_END_OF_ARCHIVE)
 
 
 def pack(files: Sequence[tuple[str, bytes]]) -> bytes:
-    """Return an archive of ``files`` (name and content). Raises :class:`InvalidInputError` if a name is not valid
-    Unicode text.
+    """Return an archive of ``files`` (name and content).
+
+    Raises :class:`InvalidInputError` if a name is not valid Unicode text.
     """
     names = _encode_names([name for name, _ in files])
-    members = [(_NAMES, names), *((f"{index:03}", content) for index, (_, content) in enumerate(files))]
-    return b"".join(_member(name, content) for name, content in members) + _END_OF_ARCHIVE
+    members = [(_NAMES_MEMBER, names), *((f"{index:03}", content) for index, (_, content) in enumerate(files))]
+    return b"".join(_encode_member(name, content) for name, content in members) + _END_OF_ARCHIVE
 
 
 def unpack(data: bytes) -> tuple[tuple[str, bytes], ...]:
@@ -49,8 +50,8 @@ def unpack(data: bytes) -> tuple[tuple[str, bytes], ...]:
         is_canonical = False
     if not is_canonical:
         raise ContainerError(
-            "The metadata is no bundle of several files.",
-            "It may be a single file: open the container without splitting it.",
+            "The metadata is not a bundle of several files.",
+            "Open the container without splitting the metadata; it can be a single file.",
             part="metadata",
         )
     return files
@@ -66,7 +67,7 @@ def is_archive(data: bytes) -> bool:
 
 
 def _read_contents(data: bytes) -> Iterator[bytes]:
-    """Yield the contents of the members in order.
+    """Yield the contents of the members of the archive ``data``, in order.
 
     Checks only the bounds; :func:`unpack` checks the rest when it compares ``data`` with the repacked archive.
     """
@@ -76,26 +77,26 @@ def _read_contents(data: bytes) -> Iterator[bytes]:
         start = offset + BLOCK
         offset = start + _round_up_to_block(size)
         if size < 0 or offset > len(data):
-            raise ValueError("a member reaches beyond the end")
+            raise ValueError("a member extends beyond the end")
         yield data[start : start + size]
 
 
-def _member(name: str, content: bytes) -> bytes:
+def _encode_member(name: str, content: bytes) -> bytes:
     header = b"".join(
         (
             name.encode().ljust(100, b"\0"),
-            _octal(0o644, 8),
-            _octal(0, 8),  # user id
-            _octal(0, 8),  # group id
-            _octal(len(content), 12),
-            _octal(0, 12),  # modification time
+            _encode_octal(0o644, 8),
+            _encode_octal(0, 8),  # user id
+            _encode_octal(0, 8),  # group id
+            _encode_octal(len(content), 12),
+            _encode_octal(0, 12),  # modification time
             b" " * 8,  # the checksum is calculated with its own field set to spaces
             b"0",  # type flag of a regular file
             bytes(100),
             b"ustar\x0000",
             bytes(64),  # user name and group name
-            _octal(0, 8),
-            _octal(0, 8),
+            _encode_octal(0, 8),
+            _encode_octal(0, 8),
             bytes(167),
         )
     )
@@ -103,7 +104,7 @@ def _member(name: str, content: bytes) -> bytes:
     return header[:148] + checksum + header[156:] + content.ljust(_round_up_to_block(len(content)), b"\0")
 
 
-def _octal(number: int, width: int) -> bytes:
+def _encode_octal(number: int, width: int) -> bytes:
     return f"{number:0{width - 1}o}\0".encode()
 
 
@@ -115,4 +116,6 @@ def _encode_names(names: Sequence[str]) -> bytes:
     try:
         return msgspec.json.encode(names)
     except UnicodeEncodeError as error:
-        raise InvalidInputError("A metadata file's name is no Unicode text.", "Rename it and try again.") from error
+        raise InvalidInputError(
+            "The name of a metadata file is not valid Unicode.", "Rename the file and try again."
+        ) from error

@@ -118,20 +118,20 @@ class SignatureSpec(FrozenStruct, frozen=True, kw_only=True):
         return self.key_kinds[0]
 
 
-_UNAUTHENTICATED = "The cipher alone does not notice changed bytes; only the signature does."
-_PATTERNS = "Equal blocks of firmware give equal blocks of ciphertext, so patterns stay visible."
-_ZERO_PADDING = "Zero padding is never stripped: an opened file may end in up to 15 more zero bytes."
-_SHORT_RSA = "RSA with 2048 bits is meant for devices that take nothing longer."
-_OLD_SCHEME = "PKCS #1 v1.5 is meant for devices that cannot check PSS."
-_BARE_DIGEST = "A signing task hands in a bare digest: the approver cannot see what is signed."
+_UNAUTHENTICATED_CAVEAT = "This cipher is not authenticated: tampering is detected only by the signature."
+_ECB_CAVEAT = "ECB leaks patterns: identical plaintext blocks encrypt to identical ciphertext."
+_ZERO_PADDING_CAVEAT = "Zero padding is not removed: an opened file can end with up to 15 extra zero bytes."
+_SHORT_RSA_CAVEAT = "Use RSA-2048 only for devices that do not support longer keys."
+_PKCS1_V15_CAVEAT = "Use PKCS #1 v1.5 only for devices that do not support PSS."
+_DIGEST_CAVEAT = "Only a digest is submitted, so approvers cannot see what will be signed."
 
 
 def _cipher_spec(algorithm: EncryptionAlgorithm, number: int, mode: CipherMode, padding: Padding) -> CipherSpec:
-    caveats = [_UNAUTHENTICATED]
+    caveats = [_UNAUTHENTICATED_CAVEAT]
     if mode is CipherMode.ECB:
-        caveats.append(_PATTERNS)
+        caveats.append(_ECB_CAVEAT)
     if padding is Padding.ZERO:
-        caveats.append(_ZERO_PADDING)
+        caveats.append(_ZERO_PADDING_CAVEAT)
     return CipherSpec(
         algorithm=algorithm,
         number=number,
@@ -182,19 +182,21 @@ def _build_signatures() -> Mapping[SigningAlgorithm, SignatureSpec]:
     names, schemes = SigningAlgorithm, SignatureScheme
     sha256, sha512, digest = HashName.SHA256, HashName.SHA512, SigningInput.SHA256_DIGEST
     rsa_2048, rsa_3072, rsa_4096 = (KeyType.RSA_2048,), (KeyType.RSA_3072,), (KeyType.RSA_4096,)
-    long_rsa, p256, ed25519 = rsa_3072 + rsa_4096, (KeyType.EC_P256,), (KeyType.ED25519,)
+    rsa_3072_or_4096, p256, ed25519 = rsa_3072 + rsa_4096, (KeyType.EC_P256,), (KeyType.ED25519,)
     specs = (
         _signature_spec(names.RSA_3072, 4, rsa_3072, schemes.PSS, sha256),
         _signature_spec(names.RSA_4096, 5, rsa_4096, schemes.PSS, sha256),
         _signature_spec(names.ECC_NIST_P256, 6, p256, schemes.ECDSA, sha256),
         _signature_spec(names.ED25519, 7, ed25519, schemes.ED25519, None),
-        _signature_spec(names.SHA256_RSA_3072_PSS, 4, rsa_3072, schemes.PSS, sha256, _BARE_DIGEST, input_type=digest),
-        _signature_spec(names.SHA256_RSA_4096_PSS, 5, rsa_4096, schemes.PSS, sha256, _BARE_DIGEST, input_type=digest),
-        _signature_spec(names.SHA256_PKCS_V15_2048, 0, rsa_2048, schemes.PKCS1_V15, sha256, _OLD_SCHEME, _SHORT_RSA),
-        _signature_spec(names.SHA256_PKCS_V15_3072, 0, rsa_3072, schemes.PKCS1_V15, sha256, _OLD_SCHEME),
+        _signature_spec(names.SHA256_RSA_3072_PSS, 4, rsa_3072, schemes.PSS, sha256, _DIGEST_CAVEAT, input_type=digest),
+        _signature_spec(names.SHA256_RSA_4096_PSS, 5, rsa_4096, schemes.PSS, sha256, _DIGEST_CAVEAT, input_type=digest),
+        _signature_spec(
+            names.SHA256_PKCS_V15_2048, 0, rsa_2048, schemes.PKCS1_V15, sha256, _PKCS1_V15_CAVEAT, _SHORT_RSA_CAVEAT
+        ),
+        _signature_spec(names.SHA256_PKCS_V15_3072, 0, rsa_3072, schemes.PKCS1_V15, sha256, _PKCS1_V15_CAVEAT),
         _signature_spec(names.SHA256_ECDSA, 1, p256, schemes.ECDSA, sha256),
-        _signature_spec(names.SHA256_PSS, 2, long_rsa, schemes.PSS, sha256),
-        _signature_spec(names.SHA512_PSS, 3, long_rsa, schemes.PSS, sha512),
+        _signature_spec(names.SHA256_PSS, 2, rsa_3072_or_4096, schemes.PSS, sha256),
+        _signature_spec(names.SHA512_PSS, 3, rsa_3072_or_4096, schemes.PSS, sha512),
     )
     return MappingProxyType({spec.algorithm: spec for spec in specs})
 
@@ -206,15 +208,15 @@ SIGNATURES = _build_signatures()
 """All signature algorithms, by name."""
 
 
-def encrypted_length(algorithm: EncryptionAlgorithm, plain_size: int) -> int:
-    """Return the length in bytes of the ciphertext of ``plain_size`` bytes, with padding but without the IV."""
+def encrypted_length(algorithm: EncryptionAlgorithm, plaintext_size: int) -> int:
+    """Return the length in bytes of the ciphertext of ``plaintext_size`` bytes, with padding but without the IV."""
     match CIPHERS[algorithm].padding:
         case Padding.PKCS7:
-            return plain_size + BLOCK_LENGTH - plain_size % BLOCK_LENGTH
+            return plaintext_size + BLOCK_LENGTH - plaintext_size % BLOCK_LENGTH
         case Padding.ZERO:
-            return plain_size + -plain_size % BLOCK_LENGTH
+            return plaintext_size + -plaintext_size % BLOCK_LENGTH
         case Padding.NONE:
-            return plain_size
+            return plaintext_size
 
 
 def signing_input(algorithm: SigningAlgorithm, header: bytes) -> bytes:
@@ -229,19 +231,19 @@ def check_signing_input(algorithm: SigningAlgorithm, data: bytes) -> None:
     check_message_size(algorithm, len(data))
 
 
-def check_message_size(algorithm: SigningAlgorithm, size: int) -> None:
-    """Raise :class:`InvalidInputError` if a signing task with ``algorithm`` does not accept ``size`` bytes."""
+def check_message_size(algorithm: SigningAlgorithm, message_size: int) -> None:
+    """Raise :class:`InvalidInputError` if a signing task with ``algorithm`` rejects ``message_size`` bytes."""
     if SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST:
-        if size != SHA256_LENGTH:
+        if message_size != SHA256_LENGTH:
             raise InvalidInputError(
-                f"{algorithm} signs a finished SHA-256 of exactly {SHA256_LENGTH} bytes; these are {size}.",
-                "Hash the message first, and hand in the 32 bytes, not their hexadecimal text.",
+                f"{algorithm} signs a SHA-256 digest of exactly {SHA256_LENGTH} bytes, not of {message_size}.",
+                "Hash the message first and submit the 32 raw bytes, not hexadecimal text.",
             )
         return
-    if not size:
-        raise InvalidInputError("There is nothing to sign.", "Hand in a message of at least one byte.")
-    if size > MESSAGE_LIMIT:
+    if not message_size:
+        raise InvalidInputError("The message is empty.", "Submit a message of at least one byte.")
+    if message_size > MESSAGE_LIMIT:
         raise InvalidInputError(
-            f"The message has {size} bytes; a signing task takes at most {MESSAGE_LIMIT}.",
-            "Sign a package instead, or an algorithm that takes a digest.",
+            f"The message has {message_size} bytes; a signing task accepts at most {MESSAGE_LIMIT}.",
+            "Create a package, or use an algorithm that signs a digest.",
         )

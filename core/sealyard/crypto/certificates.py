@@ -38,16 +38,16 @@ class Certificate(FrozenStruct, frozen=True, kw_only=True):
 def load_certificate(data: bytes) -> Certificate:
     """Parse a certificate in PEM or DER. If PEM data contains several certificates, the first one is used.
 
-    Raises :class:`InvalidKeyError` if ``data`` is not a certificate, or its key type is not in the catalogue.
+    Raises :class:`InvalidKeyError` if ``data`` is not a certificate, or its key type is not in the algorithm catalogue.
     """
     try:
-        certificate = _parse(data)
+        certificate = _parse_certificate(data)
         public_key = certificate.public_key()
         subject = _format_name(certificate.subject)
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except Exception as error:  # the parser raises undocumented exception types
         raise InvalidKeyError(
-            "This is no X.509 certificate.", "Give a certificate in PEM or DER, not a bare public key."
+            "Not an X.509 certificate.", "Use a certificate in PEM or DER, not only a public key."
         ) from error
     return Certificate(
         public_key=public_key,
@@ -70,8 +70,8 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
     public_key = private_key.public_key()
     key_type_of(public_key)
     if not isinstance(private_key, rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey):
-        raise AssertionError("the kind was checked")
-    name = _x509_name(common_name)
+        raise AssertionError("the key type was checked")
+    name = _create_x509_name(common_name)
     not_before = now - timedelta(days=1)
     builder = (
         x509.CertificateBuilder()
@@ -83,18 +83,18 @@ def create_self_signed(private_key: PrivateKeyTypes, common_name: str, now: date
         .not_valid_after(now + timedelta(days=years * 365 + years // 4))
         .add_extension(x509.BasicConstraints(ca=False, path_length=None), critical=True)
         .add_extension(x509.SubjectKeyIdentifier.from_public_key(private_key.public_key()), critical=False)
-        .add_extension(_DIGITAL_SIGNATURE, critical=True)
+        .add_extension(_DIGITAL_SIGNATURE_USAGE, critical=True)
     )
     algorithm = None if isinstance(private_key, ed25519.Ed25519PrivateKey) else hashes.SHA256()
     return builder.sign(private_key, algorithm).public_bytes(Encoding.PEM)
 
 
 def compute_fingerprint(public_key: PublicKeyTypes) -> str:
-    """Return the SHA-256 digest (hex) of the DER-encoded SubjectPublicKeyInfo."""
+    """Return the SHA-256 digest (hex) of the DER-encoded SubjectPublicKeyInfo of ``public_key``."""
     return hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
-_DIGITAL_SIGNATURE = x509.KeyUsage(
+_DIGITAL_SIGNATURE_USAGE = x509.KeyUsage(
     digital_signature=True,
     content_commitment=False,
     key_encipherment=False,
@@ -107,21 +107,21 @@ _DIGITAL_SIGNATURE = x509.KeyUsage(
 )
 
 
-def _parse(data: bytes) -> x509.Certificate:
+def _parse_certificate(data: bytes) -> x509.Certificate:
     if b"-----BEGIN" in data:
         return x509.load_pem_x509_certificate(data)
     return x509.load_der_x509_certificate(data)
 
 
 def _format_name(name: x509.Name) -> str:
-    common = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(common[0].value) if common else name.rfc4514_string()
+    common_names = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(common_names[0].value) if common_names else name.rfc4514_string()
 
 
-def _x509_name(common_name: str) -> x509.Name:
+def _create_x509_name(common_name: str) -> x509.Name:
     if not 1 <= len(common_name) <= COMMON_NAME_LIMIT:
         raise InvalidKeyError(
-            f"A certificate's common name has 1 to {COMMON_NAME_LIMIT} characters; this one has {len(common_name)}.",
+            f"A common name must have 1 to {COMMON_NAME_LIMIT} characters; this one has {len(common_name)}.",
             "Choose a shorter name.",
         )
     return x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, common_name)])

@@ -22,10 +22,10 @@ from sealyard.model.errors import ContainerError, InvalidKeyError
 class AesCipher:
     """AES (FIPS 197) in a mode of NIST SP 800-38A, with the padding of the algorithm.
 
-    The IV has 16 bytes (for CTR, it is the first counter block, big-endian); for ECB it is ``b""``.
+    The IV has 16 bytes, and for CTR it is the first counter block (big-endian). ECB has no IV: pass ``b""``.
 
     Raises :class:`InvalidKeyError` if the length of ``key`` does not match the algorithm. :meth:`encryptor` and
-    :meth:`decryptor` raise :class:`ContainerError` if the length of the IV does not.
+    :meth:`decryptor` raise :class:`ContainerError` if the IV has the wrong length.
     """
 
     def __init__(self, algorithm: EncryptionAlgorithm, key: bytes) -> None:
@@ -33,8 +33,8 @@ class AesCipher:
         key_length = SYMMETRIC_KEY_LENGTHS[self._spec.key_kind]
         if len(key) != key_length:
             raise InvalidKeyError(
-                f"{algorithm} needs a key of {key_length} bytes; this one has {len(key)}.",
-                f"Choose a key of the kind {self._spec.key_kind}.",
+                f"{algorithm} requires a key of {key_length} bytes; this one has {len(key)}.",
+                f"Use a key of type {self._spec.key_kind}.",
             )
         self._key = key
 
@@ -46,15 +46,15 @@ class AesCipher:
         return self._spec.algorithm
 
     def encryptor(self, iv: bytes) -> CipherStream:
-        return _Encryptor(self._cipher(iv).encryptor(), self._spec.padding)
+        return _Encryptor(self._create_cipher(iv).encryptor(), self._spec.padding)
 
     def decryptor(self, iv: bytes) -> CipherStream:
-        context = self._cipher(iv).decryptor()
+        context = self._create_cipher(iv).decryptor()
         if self._spec.padding is Padding.PKCS7:
             return _UnpaddingDecryptor(context)
         return _Decryptor(context)
 
-    def _cipher(self, iv: bytes) -> Cipher[CBC] | Cipher[CTR] | Cipher[ECB]:
+    def _create_cipher(self, iv: bytes) -> Cipher[CBC] | Cipher[CTR] | Cipher[ECB]:
         _check_iv(self._spec, iv)
         match self._spec.mode:
             case CipherMode.CBC:
@@ -105,25 +105,25 @@ class _Decryptor:
 class _UnpaddingDecryptor:
     """Decryptor that removes PKCS #7 padding.
 
-    Holds back the last 16 bytes of ciphertext until ``finalize``, because they contain the padding.
+    Buffers the last 16 bytes of ciphertext until :meth:`finalize`, because they contain the padding.
     """
 
     def __init__(self, context: CipherContext) -> None:
         self._context = context
-        self._pending = b""
+        self._pending_ciphertext = b""
 
     def update_into(self, data: memoryview, out: memoryview) -> int:
         if len(data) < BLOCK_LENGTH:
-            buffered = self._pending + bytes(data)
-            self._pending = buffered[-BLOCK_LENGTH:]
-            return self._context.update_into(buffered[:-BLOCK_LENGTH], out)
-        written = self._context.update_into(self._pending, out)
-        written += self._context.update_into(data[:-BLOCK_LENGTH], out[written:])
-        self._pending = bytes(data[-BLOCK_LENGTH:])
-        return written
+            ciphertext = self._pending_ciphertext + bytes(data)
+            self._pending_ciphertext = ciphertext[-BLOCK_LENGTH:]
+            return self._context.update_into(ciphertext[:-BLOCK_LENGTH], out)
+        bytes_written = self._context.update_into(self._pending_ciphertext, out)
+        bytes_written += self._context.update_into(data[:-BLOCK_LENGTH], out[bytes_written:])
+        self._pending_ciphertext = bytes(data[-BLOCK_LENGTH:])
+        return bytes_written
 
     def finalize(self) -> bytes:
-        return _strip_pkcs7(self._context.update(self._pending) + _finalize(self._context))
+        return _strip_pkcs7(self._context.update(self._pending_ciphertext) + _finalize(self._context))
 
 
 def _finalize(context: CipherContext) -> bytes:
@@ -131,24 +131,25 @@ def _finalize(context: CipherContext) -> bytes:
         return context.finalize()
     except ValueError as error:
         raise ContainerError(
-            f"The ciphertext is no multiple of {BLOCK_LENGTH} bytes.", "It was cut or changed; fetch it again."
+            f"The length of the ciphertext is not a multiple of {BLOCK_LENGTH} bytes.",
+            "The file is truncated or modified; download it again.",
         ) from error
 
 
 def _strip_pkcs7(block: bytes) -> bytes:
-    """Remove the padding of RFC 5652, section 6.3.
+    """Remove PKCS #7 padding (RFC 5652, section 6.3).
 
     Raises :class:`ContainerError` unless all bytes of the padding are valid.
     """
-    count = block[-1] if block else 0
-    if not 1 <= count <= BLOCK_LENGTH or block[-count:] != bytes([count]) * count:
+    padding_length = block[-1] if block else 0
+    if not 1 <= padding_length <= BLOCK_LENGTH or block[-padding_length:] != bytes([padding_length]) * padding_length:
         raise ContainerError(
-            "The padding at the end of the plaintext is wrong.",
-            "Most likely this is not the key it was encrypted with.",
+            "The padding at the end of the plaintext is invalid.",
+            "Check the key: the file was probably encrypted with a different one.",
         )
-    return block[:-count]
+    return block[:-padding_length]
 
 
 def _check_iv(spec: CipherSpec, iv: bytes) -> None:
     if len(iv) != spec.iv_length:
-        raise ContainerError(f"{spec.algorithm} takes an IV of {spec.iv_length} bytes; this one has {len(iv)}.")
+        raise ContainerError(f"{spec.algorithm} requires an IV of {spec.iv_length} bytes; this one has {len(iv)}.")

@@ -7,19 +7,19 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Self
 
 INLINE_LENGTH = 64 * 1024
-"""Below this size in bytes, hashing takes less time than starting a thread."""
+"""Size in bytes below which hashing a chunk takes less time than starting a thread."""
 
 
 class BackgroundHash:
-    """SHA-256 computed in a background thread, at most one piece behind the caller.
+    """SHA-256 computed in a background thread, at most one chunk behind the caller.
 
-    The caller must not modify a piece until the next :meth:`update` or :meth:`hexdigest` has returned. If the first
-    piece is smaller than ``INLINE_LENGTH``, it is hashed in the calling thread, because starting a thread would take
-    longer.
+    The caller must not modify a chunk until the next :meth:`update` or :meth:`hexdigest` has returned. Until a chunk of
+    at least ``INLINE_LENGTH`` bytes is added, chunks are hashed in the calling thread, because starting a thread would
+    take longer.
     """
 
     def __init__(self) -> None:
-        self._digest = hashlib.sha256()
+        self._hasher = hashlib.sha256()
         self._executor: ThreadPoolExecutor | None = None
         self._pending: Future[None] | None = None
 
@@ -30,18 +30,18 @@ class BackgroundHash:
         if self._executor is not None:
             self._executor.shutdown()
 
-    def update(self, piece: memoryview) -> None:
-        if self._executor is None and len(piece) < INLINE_LENGTH:
-            self._digest.update(piece)
+    def update(self, chunk: memoryview) -> None:
+        if self._executor is None and len(chunk) < INLINE_LENGTH:
+            self._hasher.update(chunk)
             return
         if self._executor is None:
-            self._executor = ThreadPoolExecutor(1, thread_name_prefix="plaintext-hash")
+            self._executor = ThreadPoolExecutor(1, thread_name_prefix="background-hash")
         self._wait()
-        self._pending = self._executor.submit(self._digest.update, piece)
+        self._pending = self._executor.submit(self._hasher.update, chunk)
 
     def hexdigest(self) -> str:
         self._wait()
-        return self._digest.hexdigest()
+        return self._hasher.hexdigest()
 
     def _wait(self) -> None:
         if self._pending is not None:
@@ -49,19 +49,19 @@ class BackgroundHash:
 
 
 class PrefixHash:
-    """SHA-256 of the first ``size`` bytes. Ignores the bytes after them, which are zero padding.
+    """SHA-256 of the first ``size`` bytes. Ignores all further bytes, which are zero padding.
 
-    ``missing`` is the number of bytes still to come.
+    ``bytes_missing``: how many of the first ``size`` bytes have not been received yet.
     """
 
     def __init__(self, size: int) -> None:
-        self.missing = size
-        self._digest = hashlib.sha256()
+        self.bytes_missing = size
+        self._hasher = hashlib.sha256()
 
-    def update(self, piece: memoryview) -> None:
-        head = piece[: self.missing]
-        self._digest.update(head)
-        self.missing -= len(head)
+    def update(self, chunk: memoryview) -> None:
+        prefix = chunk[: self.bytes_missing]
+        self._hasher.update(prefix)
+        self.bytes_missing -= len(prefix)
 
     def hexdigest(self) -> str:
-        return self._digest.hexdigest()
+        return self._hasher.hexdigest()

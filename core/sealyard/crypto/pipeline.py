@@ -1,4 +1,4 @@
-"""Process a byte stream in large pieces, with reading, encryption, hashing and writing in parallel threads."""
+"""Process a byte stream in large chunks, with reading, encryption, hashing and writing in parallel threads."""
 
 from __future__ import annotations
 
@@ -10,9 +10,10 @@ from itertools import cycle
 from typing import BinaryIO
 
 from sealyard.model.errors import InvalidInputError, StorageError
+from sealyard.model.formatting import format_count
 
 CHUNK = 2 * 1024 * 1024
-"""Size in bytes of a piece.
+"""Size in bytes of a chunk.
 
 Measured with 3 buffers on two cores, 2 to 4 MiB give the highest throughput; 1 MiB is slower because of thread
 switches.
@@ -22,76 +23,82 @@ BUFFERS = 3
 """Number of buffers that are filled in turn."""
 
 Progress = Callable[[int], None]
-"""Called with the number of bytes processed since the last call. May raise an exception to stop the work."""
+"""A callback that receives the number of bytes processed since the last call. It may raise to stop the work."""
+
 
 Consumer = Callable[[memoryview], object]
-"""Processes a piece, in a thread of the pipeline. Must not use the piece after it has returned."""
+"""A function that processes a chunk in a thread of the pipeline. It must not use the chunk after it has returned."""
 
 
-def pump(fill: Callable[[memoryview], int], drains: Sequence[Consumer], buffer_length: int) -> None:
-    """Fill buffers in the calling thread while each of ``drains`` processes earlier ones in its own thread.
+def no_progress(_: int) -> None:
+    """Ignore the progress. Used where no progress callback is given."""
+
+
+def pump(fill: Callable[[memoryview], int], consumers: Sequence[Consumer], buffer_length: int) -> None:
+    """Fill buffers in the calling thread while each of ``consumers`` processes earlier buffers in its own thread.
 
     ``fill`` writes into a buffer of ``buffer_length`` bytes and returns the number of bytes written, 0 at the end of
-    the stream. Each drain receives all pieces in order.
+    the stream. Each consumer receives all chunks in order.
 
-    If ``fill`` or a drain raises an exception, it is re-raised after all threads have finished. Until then, drains
-    may still receive pieces that were already filled.
+    If ``fill`` or a consumer raises an exception, that exception is re-raised after all threads have finished. Until
+    then, consumers may still receive chunks that were filled before.
     """
     buffers = cycle([memoryview(bytearray(buffer_length)) for _ in range(BUFFERS)])
-    pending: deque[list[Future[object]]] = deque()
+    pending_futures: deque[list[Future[object]]] = deque()
     with ExitStack() as stack:
-        threads = [stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="pump")) for _ in drains]
+        threads = [stack.enter_context(ThreadPoolExecutor(1, thread_name_prefix="pump")) for _ in consumers]
         while True:
-            if len(pending) == BUFFERS:
-                _wait(pending.popleft())
+            if len(pending_futures) == BUFFERS:
+                _wait_all(pending_futures.popleft())
             buffer = next(buffers)
-            count = fill(buffer)
-            if not count:
+            length = fill(buffer)
+            if not length:
                 break
-            pending.append(
-                [thread.submit(drain, buffer[:count]) for thread, drain in zip(threads, drains, strict=True)]
+            pending_futures.append(
+                [thread.submit(consumer, buffer[:length]) for thread, consumer in zip(threads, consumers, strict=True)]
             )
-        for futures in pending:
-            _wait(futures)
+        for futures in pending_futures:
+            _wait_all(futures)
 
 
-def _wait(futures: Sequence[Future[object]]) -> None:
+def _wait_all(futures: Sequence[Future[object]]) -> None:
     for future in futures:
         future.result()
 
 
 class ExactReader:
-    """Reads exactly ``length`` bytes from ``source`` and calls ``progress`` for each piece.
+    """Reads exactly ``length`` bytes from ``source`` and calls ``progress`` after each read.
 
     :meth:`read_into` raises :class:`InvalidInputError` if ``source`` ends before ``length`` bytes.
     """
 
     def __init__(self, source: BinaryIO, length: int, progress: Progress) -> None:
         self._source = source
-        self._remaining = length
+        self._remaining_length = length
         self._progress = progress
 
     def read_into(self, buffer: memoryview) -> int:
         """Read into ``buffer`` until it is full or no bytes remain. Returns the number of bytes read, 0 at the end."""
-        limit = min(len(buffer), self._remaining)
-        read = 0
-        while read < limit:
-            count = self._source.readinto(buffer[read:limit])  # type: ignore[attr-defined]
+        target_length = min(len(buffer), self._remaining_length)
+        bytes_read = 0
+        while bytes_read < target_length:
+            count = self._source.readinto(buffer[bytes_read:target_length])  # type: ignore[attr-defined]
             if not count:
                 raise InvalidInputError(
-                    f"The file ends {self._remaining - read} bytes early.", "It was changed while it was read."
+                    f"The file ends {format_count(self._remaining_length - bytes_read, 'byte')} early.",
+                    "The file changed while it was read; check it and try again.",
                 )
-            read += count
-        self._remaining -= read
-        if read:
-            self._progress(read)
-        return read
+            bytes_read += count
+        self._remaining_length -= bytes_read
+        if bytes_read:
+            self._progress(bytes_read)
+        return bytes_read
 
 
-def write_all(target: BinaryIO, piece: memoryview) -> None:
-    """Write all of ``piece`` to ``target``. Raises :class:`StorageError` if a write fails."""
+def write_to_stream(target: BinaryIO, chunk: memoryview) -> None:
+    """Write all of ``chunk`` to ``target``. Raises :class:`StorageError` if a write fails."""
     try:
-        while piece:
-            piece = piece[target.write(piece) :]
+        while chunk:
+            chunk = chunk[target.write(chunk) :]
     except OSError as error:
-        raise StorageError(f"Nothing more can be written: {error.strerror}.", "Make room on the disk.") from error
+        raise StorageError(f"Cannot write the output: {error.strerror}.", "Free some disk space.") from error

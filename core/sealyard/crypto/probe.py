@@ -15,7 +15,7 @@ NONCE_LENGTH = 32
 
 
 def probe_message(workspace_id: str) -> bytes:
-    """Return a new probe message for the workspace. Its nonce is random, so that messages cannot be predicted."""
+    """Return a new probe message for the workspace. It contains a random nonce, so that it cannot be predicted."""
     return PREFIX + workspace_id.encode() + b"\n" + secrets.token_bytes(NONCE_LENGTH)
 
 

@@ -1,7 +1,7 @@
 """Encrypt files into segments and decrypt segments, in constant memory.
 
-A segment is the ciphertext followed by its IV (ECB: no IV). All functions use source and target files from their
-current position.
+A segment is the ciphertext followed by its IV (ECB: no IV). All functions read from and write to files at their current
+position.
 """
 
 from __future__ import annotations
@@ -14,9 +14,10 @@ from typing import BinaryIO, NamedTuple
 
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS
 from sealyard.crypto.digests import BackgroundHash
-from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_all
+from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_to_stream
 from sealyard.crypto.protocols import CipherStream, ContentCipher
 from sealyard.model.errors import InvalidInputError
+from sealyard.model.formatting import format_count
 
 
 class SegmentDigests(NamedTuple):
@@ -43,26 +44,28 @@ def encrypt_segment(
     iv = secrets.token_bytes(CIPHERS[cipher.algorithm].iv_length)
     stream = cipher.encryptor(iv)
     reader = ExactReader(source, size, progress)
-    piece_length = min(CHUNK, size)
-    digest = hashlib.sha256()
-    written = 0
+    chunk_length = min(CHUNK, size)
+    hasher = hashlib.sha256()
+    length = 0
 
-    def write(piece: memoryview) -> None:
-        nonlocal written
-        write_all(target, piece)
-        written += len(piece)
+    def write(chunk: memoryview) -> None:
+        nonlocal length
+        write_to_stream(target, chunk)
+        length += len(chunk)
 
-    with BackgroundHash() as plaintext_hash:
-        fill = _make_fill(reader, stream, piece_length, plaintext_hash)
-        pump(fill, [digest.update, write], piece_length + BLOCK_LENGTH)
-        plaintext_sha256 = plaintext_hash.hexdigest()
+    with BackgroundHash() as plaintext_hasher:
+        read_and_encrypt = _make_encrypting_reader(reader, stream, chunk_length, plaintext_hasher)
+        pump(read_and_encrypt, [hasher.update, write], chunk_length + BLOCK_LENGTH)
+        plaintext_sha256 = plaintext_hasher.hexdigest()
     if source.read(1):
-        raise InvalidInputError(f"The file has more than its {size} bytes.", "It was changed; upload it again.")
-    tail = memoryview(stream.finalize() + iv)
-    digest.update(tail)
-    write(tail)
+        raise InvalidInputError(
+            f"The file is longer than the expected {format_count(size, 'byte')}.", "The file changed; upload it again."
+        )
+    final_bytes = memoryview(stream.finalize() + iv)
+    hasher.update(final_bytes)
+    write(final_bytes)
     target.flush()
-    return SegmentDigests(written, digest.hexdigest(), plaintext_sha256)
+    return SegmentDigests(length, hasher.hexdigest(), plaintext_sha256)
 
 
 def decrypt_segment(
@@ -86,8 +89,8 @@ def decrypt_segment(
     source.seek(start)
     stream = cipher.decryptor(iv)
     reader = ExactReader(source, length - iv_length, progress)
-    piece_length = min(CHUNK, length)
-    pump(reader.read_into, [*observers, _make_decrypting_consumer(stream, sink, piece_length)], piece_length)
+    chunk_length = min(CHUNK, length)
+    pump(reader.read_into, [*observers, _make_decrypting_consumer(stream, sink, chunk_length)], chunk_length)
     source.seek(start + length)
     for observer in observers:
         observer(memoryview(iv))
@@ -100,29 +103,29 @@ def read_segment(source: BinaryIO, length: int, observers: Sequence[Consumer], p
     pump(ExactReader(source, length, progress).read_into, observers, min(CHUNK, length))
 
 
-def _make_fill(
-    reader: ExactReader, stream: CipherStream, piece_length: int, plaintext_hash: BackgroundHash
+def _make_encrypting_reader(
+    reader: ExactReader, stream: CipherStream, chunk_length: int, plaintext_hasher: BackgroundHash
 ) -> Callable[[memoryview], int]:
-    # Two buffers, because BackgroundHash may still be hashing one piece while the next one is read.
-    buffers = cycle([memoryview(bytearray(piece_length)) for _ in range(2)])
+    # Two buffers, because BackgroundHash may still be hashing one chunk while the next one is read.
+    buffers = cycle([memoryview(bytearray(chunk_length)) for _ in range(2)])
 
-    def fill(buffer: memoryview) -> int:
-        piece = next(buffers)
-        count = reader.read_into(piece)
-        if not count:
+    def read_and_encrypt(buffer: memoryview) -> int:
+        chunk = next(buffers)
+        length = reader.read_into(chunk)
+        if not length:
             return 0
-        plaintext_hash.update(piece[:count])
-        # pump() takes 0 for the end of the stream. A piece shorter than a block yields 0 bytes of output, but only the
-        # last piece can be that short.
-        return stream.update_into(piece[:count], buffer)
+        plaintext_hasher.update(chunk[:length])
+        # pump() takes 0 for the end of the stream. A chunk shorter than a cipher block yields 0 bytes of output, but
+        # only the last chunk can be that short.
+        return stream.update_into(chunk[:length], buffer)
 
-    return fill
+    return read_and_encrypt
 
 
-def _make_decrypting_consumer(stream: CipherStream, sink: Consumer, piece_length: int) -> Consumer:
-    plaintext = memoryview(bytearray(piece_length + BLOCK_LENGTH))
+def _make_decrypting_consumer(stream: CipherStream, sink: Consumer, chunk_length: int) -> Consumer:
+    plaintext = memoryview(bytearray(chunk_length + BLOCK_LENGTH))
 
-    def decrypt(piece: memoryview) -> None:
-        sink(plaintext[: stream.update_into(piece, plaintext)])
+    def decrypt(chunk: memoryview) -> None:
+        sink(plaintext[: stream.update_into(chunk, plaintext)])
 
     return decrypt

@@ -26,7 +26,7 @@ from sealyard.model.errors import InvalidInputError, InvalidKeyError
 PrivateKey = rsa.RSAPrivateKey | ec.EllipticCurvePrivateKey | ed25519.Ed25519PrivateKey
 """A private key of one of the supported types."""
 
-_RSA_KINDS = {2048: KeyType.RSA_2048, 3072: KeyType.RSA_3072, 4096: KeyType.RSA_4096}
+_RSA_KEY_TYPES = {2048: KeyType.RSA_2048, 3072: KeyType.RSA_3072, 4096: KeyType.RSA_4096}
 _HASHES: dict[HashName, hashes.HashAlgorithm] = {
     HashName.SHA256: hashes.SHA256(),
     HashName.SHA512: hashes.SHA512(),
@@ -39,8 +39,8 @@ def key_type_of(public_key: PublicKeyTypes) -> KeyType:
     Raises :class:`InvalidKeyError` if no algorithm of the catalogue supports its type, size or curve.
     """
     match public_key:
-        case rsa.RSAPublicKey() if public_key.key_size in _RSA_KINDS:
-            return _RSA_KINDS[public_key.key_size]
+        case rsa.RSAPublicKey() if public_key.key_size in _RSA_KEY_TYPES:
+            return _RSA_KEY_TYPES[public_key.key_size]
         case rsa.RSAPublicKey():
             description = f"an RSA key of {public_key.key_size} bits"
         case ec.EllipticCurvePublicKey(curve=ec.SECP256R1()):
@@ -50,9 +50,9 @@ def key_type_of(public_key: PublicKeyTypes) -> KeyType:
         case ed25519.Ed25519PublicKey():
             return KeyType.ED25519
         case _:
-            description = "a key of another kind"
+            description = "an unknown key type"
     raise InvalidKeyError(
-        f"This is {description}.", "RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, and Ed25519 can be used."
+        f"Unsupported key: {description}.", "Use RSA with 2048, 3072 or 4096 bits, EC on NIST P-256, or Ed25519."
     )
 
 
@@ -65,12 +65,12 @@ def sign(private_key: PrivateKeyTypes, algorithm: SigningAlgorithm, data: bytes,
     digest has the wrong length or ``algorithm`` is Ed25519, which does not accept a digest.
     """
     spec = SIGNATURES[algorithm]
-    _check_key(spec, private_key.public_key())
+    _check_key_type(spec, private_key.public_key())
     match private_key:
         case rsa.RSAPrivateKey():
-            return private_key.sign(data, _rsa_padding(spec), _hash(spec, data, prehashed))
+            return private_key.sign(data, _rsa_padding(spec), _hash_algorithm(spec, data, prehashed))
         case ec.EllipticCurvePrivateKey():
-            return private_key.sign(data, ec.ECDSA(_hash(spec, data, prehashed)))
+            return private_key.sign(data, ec.ECDSA(_hash_algorithm(spec, data, prehashed)))
         case ed25519.Ed25519PrivateKey():
             _reject_prehashed(spec, prehashed)
             return private_key.sign(data)
@@ -87,15 +87,15 @@ def verify(
     (X.690, section 10). Raises the same exceptions as :func:`sign`.
     """
     spec = SIGNATURES[algorithm]
-    kind = _check_key(spec, public_key)
+    kind = _check_key_type(spec, public_key)
     if not _has_valid_encoding(spec, kind, signature):
         return False
     try:
         match public_key:
             case rsa.RSAPublicKey():
-                public_key.verify(signature, data, _rsa_padding(spec), _hash(spec, data, prehashed))
+                public_key.verify(signature, data, _rsa_padding(spec), _hash_algorithm(spec, data, prehashed))
             case ec.EllipticCurvePublicKey():
-                public_key.verify(signature, data, ec.ECDSA(_hash(spec, data, prehashed)))
+                public_key.verify(signature, data, ec.ECDSA(_hash_algorithm(spec, data, prehashed)))
             case ed25519.Ed25519PublicKey():
                 _reject_prehashed(spec, prehashed)
                 public_key.verify(signature, data)
@@ -104,12 +104,12 @@ def verify(
     return True
 
 
-def _check_key(spec: SignatureSpec, public_key: PublicKeyTypes) -> KeyType:
+def _check_key_type(spec: SignatureSpec, public_key: PublicKeyTypes) -> KeyType:
     kind = key_type_of(public_key)
     if kind not in spec.key_kinds:
         raise InvalidKeyError(
-            f"{spec.algorithm} does not take a key of the kind {kind}.",
-            f"It takes {' or '.join(spec.key_kinds)}.",
+            f"{spec.algorithm} does not support keys of type {kind}.",
+            f"Use a key of type {' or '.join(spec.key_kinds)}.",
         )
     return kind
 
@@ -129,23 +129,23 @@ def _rsa_padding(spec: SignatureSpec) -> padding.AsymmetricPadding:
     return padding.PSS(mgf=padding.MGF1(_HASHES[_hash_name(spec)]), salt_length=padding.PSS.DIGEST_LENGTH)
 
 
-def _hash(spec: SignatureSpec, data: bytes, prehashed: bool) -> hashes.HashAlgorithm | Prehashed:
+def _hash_algorithm(spec: SignatureSpec, data: bytes, prehashed: bool) -> hashes.HashAlgorithm | Prehashed:
     algorithm = _HASHES[_hash_name(spec)]
     if not prehashed:
         return algorithm
     if len(data) != algorithm.digest_size:
         raise InvalidInputError(
-            f"{spec.algorithm} takes a digest of {algorithm.digest_size} bytes; this one has {len(data)}."
+            f"{spec.algorithm} requires a digest of {algorithm.digest_size} bytes; this one has {len(data)}."
         )
     return Prehashed(algorithm)
 
 
 def _hash_name(spec: SignatureSpec) -> HashName:
     if spec.hash is None:
-        raise AssertionError(f"{spec.algorithm} hashes by itself")
+        raise AssertionError(f"{spec.algorithm} hashes the message internally")
     return spec.hash
 
 
 def _reject_prehashed(spec: SignatureSpec, prehashed: bool) -> None:
     if prehashed:
-        raise InvalidInputError(f"{spec.algorithm} signs the message itself, never its digest.")
+        raise InvalidInputError(f"{spec.algorithm} signs the message, not a digest.")

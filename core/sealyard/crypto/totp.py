@@ -14,7 +14,7 @@ from cryptography.hazmat.primitives.twofactor.totp import TOTP
 DIGITS = 6
 STEP_SECONDS = 30
 ALLOWED_DRIFT_STEPS = 1
-"""Maximum clock drift in steps, in either direction (RFC 6238, section 5.2)."""
+"""Maximum clock drift in time steps, in either direction (RFC 6238, section 5.2)."""
 
 SECRET_BYTES = 20
 """Length in bytes of a new secret (RFC 4226, section 4, requirement R6)."""
@@ -25,13 +25,13 @@ def new_secret() -> bytes:
 
 
 def matching_steps(secret: bytes, password: str, now: datetime) -> Iterator[int]:
-    """Yield the steps (``T`` in RFC 6238) whose password is ``password``, oldest first.
+    """Yield the time steps (``T`` in RFC 6238) whose password is ``password``, oldest first.
 
-    Checks the step of ``now`` and ``ALLOWED_DRIFT_STEPS`` steps before and after it.
+    Checks the time step of ``now`` and ``ALLOWED_DRIFT_STEPS`` steps before and after it.
     """
-    totp = _totp(secret)
-    current = int(now.timestamp()) // STEP_SECONDS
-    for step in range(current - ALLOWED_DRIFT_STEPS, current + ALLOWED_DRIFT_STEPS + 1):
+    totp = _create_totp(secret)
+    current_step = int(now.timestamp()) // STEP_SECONDS
+    for step in range(current_step - ALLOWED_DRIFT_STEPS, current_step + ALLOWED_DRIFT_STEPS + 1):
         if bytes_eq(totp.generate(step * STEP_SECONDS), password.encode()):
             yield step
 
@@ -43,8 +43,8 @@ def base32(secret: bytes) -> str:
 
 def provisioning_uri(secret: bytes, account: str, issuer: str) -> str:
     """Return the ``otpauth://totp/…`` URI that authenticator apps read from a QR code."""
-    return _totp(secret).get_provisioning_uri(account, issuer)
+    return _create_totp(secret).get_provisioning_uri(account, issuer)
 
 
-def _totp(secret: bytes) -> TOTP:
+def _create_totp(secret: bytes) -> TOTP:
     return TOTP(secret, DIGITS, SHA1(), STEP_SECONDS)  # noqa: S303 - authenticator apps use HMAC-SHA-1

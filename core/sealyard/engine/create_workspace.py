@@ -25,8 +25,9 @@ async def create_workspace(
 ) -> WorkspaceMetadata:
     """Create a workspace in an empty or new directory, and return its metadata.
 
-    If an error occurs, the directory is removed. Raises :class:`WorkspaceError`, :class:`StorageError` and
-    :class:`KeyStoreLockedError`.
+    If an error occurs, the new directory is removed. Raises :class:`WorkspaceError` if the directory is not empty,
+    :class:`StorageError` if the disk cannot be written, and :class:`KeyStoreLockedError` if the passphrase is missing
+    or the OS keyring does not respond.
     """
     metadata = WorkspaceMetadata(
         id=secrets.token_hex(8),
@@ -49,15 +50,15 @@ async def create_workspace(
 async def _initialize(paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None) -> None:
     engine = await open_engine(paths, purpose="init", passphrase=passphrase, work=False, create=True)
     try:
-        unit_of_work = engine.ledger.begin()
+        unit_of_work = engine.repository.begin()
         unit_of_work.audit(
             metadata.administrator,
             AuditAction.CREATED,
             f"WORKSPACE:{metadata.id}",
-            f"workspace {metadata.name}",
+            f"workspace {metadata.name} created",
             {"demo": metadata.demo},
         )
-        engine.administration.grant_initial_admin(unit_of_work, metadata.administrator)
+        engine.access.grant_initial_admin(unit_of_work, metadata.administrator)
         await unit_of_work.commit()
     finally:
         await engine.close()

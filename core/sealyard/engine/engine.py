@@ -1,4 +1,4 @@
-"""The engine of a workspace: creates the components, opens and closes them. An engine runs on one event loop."""
+"""The engine of a workspace, which creates, starts and closes its components. An engine runs on one event loop."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ import msgspec
 
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.clock import SystemClock
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.access.account_links import AccountLinks
 from sealyard.engine.access.administration import AccessAdministration
 from sealyard.engine.access.otp import OtpService
@@ -27,7 +28,6 @@ from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
-from sealyard.engine.inputs.stream_writer import run_uncancellable
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
@@ -36,6 +36,7 @@ from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import INDEXES
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
+from sealyard.engine.tasks.cleanup import TaskCleanup
 from sealyard.engine.tasks.create import TaskCreation
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.engine.tasks.decide import TaskDecisions
@@ -54,7 +55,6 @@ from sealyard.model.clock import Clock
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, StorageError
 from sealyard.model.events import DurableEvent
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import Task
 from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
@@ -64,16 +64,16 @@ from sealyard.storage.upload_dir import UploadDir
 T = TypeVar("T")
 
 POLL_INTERVAL = 0.2
-"""Seconds between two checks of a reader for new commits."""
+"""Seconds between two checks for new commits, in an engine that is open for reading only."""
 
 log = logging.getLogger(__name__)
 
 
 class Engine:
-    """The use cases of a workspace, grouped into components that are its attributes.
+    """The use cases of a workspace, grouped into components; each component is an attribute of the engine.
 
-    Callers run the methods of the components with :meth:`execute`, :meth:`query` and :meth:`stream`, which check the
-    subject and audit failures. Create an engine with :func:`open_engine` or :func:`open_reader`.
+    Callers run the components' methods with :meth:`execute`, :meth:`query` and :meth:`stream`, which check that the
+    subject is known and audit failures. Create an engine with :func:`open_engine` or :func:`open_reader`.
     """
 
     def __init__(
@@ -93,38 +93,40 @@ class Engine:
         self.store = store
         self.bus = bus
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
-        self.ledger = Repository(store, audit, self.events, clock)
-        self.rights = Permissions(self.ledger)
+        self.repository = Repository(store, audit, self.events, clock)
+        self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
-        result_publisher = ResultPublisher(self.ledger, links, artifacts)
-        self.scheduler = Scheduler(self.ledger, self.rights, bus, result_publisher)
-        self.views = TaskQueries(self.ledger, self.rights, self.scheduler.progress_of, recorded=audit is not None)
-        self.keychain = KeyRegistry(self.ledger, self.rights, bus)
-        self.devices = DeviceConfigs(self.ledger, self.rights, self.keychain)
-        self.administration = AccessAdministration(self.ledger, self.rights, self.devices, demo=metadata.demo)
-        self.auditing = AuditService(self.ledger, self.rights, paths.audit)
-        self.readiness = HealthMonitor(self.ledger, bus)
-        self.tokens = AccessTokens(self.ledger, self.rights)
-        self.bindings = AccountLinks(self.ledger, self.rights, self.tokens)
-        self.roles = RoleSync(self.ledger, self.rights, self.administration, self.auditing, self.bindings)
-        secret_box = SecretBox(paths.secrets_key)
-        self.hook_outbox = WebhookOutbox(self.ledger, secret_box)
-        self.webhooks = WebhookRegistry(self.ledger, self.rights, secret_box, self.hook_outbox)
-        auto_transitions = AutoTransitions(self.ledger)
-        self.creation = TaskCreation(self.ledger, self.rights, self.inputs, auto_transitions)
-        self.one_time_passwords = OtpService(self.ledger, self.rights, secret_box, metadata.name)
-        self.decisions = TaskDecisions(
-            self.ledger, self.rights, self.views, self.scheduler, auto_transitions, artifacts, self.one_time_passwords
+        result_publisher = ResultPublisher(self.repository, links, artifacts)
+        self.scheduler = Scheduler(self.repository, self.permissions, bus, result_publisher)
+        self.queries = TaskQueries(
+            self.repository, self.permissions, self.scheduler.progress_of, records_result_states=audit is not None
         )
-        self.delivery = ResultDelivery(self.ledger, self.views, links, artifacts)
+        self.keys = KeyRegistry(self.repository, self.permissions, bus)
+        self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
+        self.access = AccessAdministration(self.repository, self.permissions, self.devices, demo=metadata.demo)
+        self.audit = AuditService(self.repository, self.permissions, paths.audit)
+        self.health = HealthMonitor(self.repository, bus)
+        self.tokens = AccessTokens(self.repository, self.permissions)
+        self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
+        self.role_sync = RoleSync(self.repository, self.permissions, self.access, self.audit, self.account_links)
+        secret_box = SecretBox(paths.secrets_key)
+        self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
+        self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
+        auto_transitions = AutoTransitions(self.repository)
+        self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
+        self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
+        self.decisions = TaskDecisions(
+            self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, artifacts, self.otp
+        )
+        self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
         self._artifacts = artifacts
         self._deadlines = DeadlineQueue(clock)
         self._expiry = ExpiryLoop(
-            self.ledger, self._deadlines, self.scheduler, auto_transitions, self.inputs, self.uploads, artifacts
+            self.repository, self._deadlines, self.scheduler, auto_transitions, self.inputs, self.uploads, artifacts
         )
         self._recovery = Recovery(
-            self.ledger,
+            self.repository,
             artifacts,
             self.inputs,
             self.uploads,
@@ -134,28 +136,26 @@ class Engine:
             self.scheduler,
         )
         self._checkpoint_loop = (
-            CheckpointLoop(self.ledger, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
+            CheckpointLoop(self.repository, audit, bus, f"sealyard/{metadata.id}") if audit is not None else None
         )
         self._loops: list[asyncio.Task[None]] = []
         self._running_use_cases: set[asyncio.Task[Any]] = set()
         self._lock: WorkspaceLock | None = None
 
     async def start(self, lock: WorkspaceLock, *, work: bool) -> None:
-        """Recover from an earlier stop or crash, then start the background loops.
+        """Resume what the previous engine left unfinished, then start the background loops.
 
-        :meth:`close` releases ``lock``. Without ``work`` the scheduler is not started: approved tasks stay SCHEDULED.
+        ``lock``: the workspace lock, which :meth:`close` releases. ``work``: whether to start the scheduler; without
+        it, approved tasks stay SCHEDULED.
         """
         assert self._checkpoint_loop is not None
         self._lock = lock
-        # A crash may have left key files here that a client was importing or exporting; they must not stay on disk.
+        # A crash may have left key files that a client was importing or exporting; they must not stay on disk.
         await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
         await self._checkpoint_loop.pin_key()
-        self.ledger.task_listeners += [
-            self._deadlines.schedule,
-            self._cleanup,
-            self.scheduler.on_task_saved,
-            self.hook_outbox.on_task_saved,
-        ]
+        self.repository.add_task_listeners(
+            self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
+        )
         await self._recovery.run()
         loops = [self._checkpoint_loop.run(), self._expiry.run()]
         if work:
@@ -163,12 +163,12 @@ class Engine:
         self._loops = [asyncio.create_task(loop) for loop in loops]
         for loop in self._loops:
             loop.add_done_callback(_log_crash)
-        self.ledger.commit_event.set()
+        self.repository.commit_event.set()
 
     async def close(self) -> None:
-        """Stop, create a last checkpoint of the audit log and release the lock.
+        """Stop the engine: create a last checkpoint of the audit log, close the store and release the workspace lock.
 
-        The next start picks up unfinished tasks.
+        Unfinished tasks resume when the workspace is opened again.
         """
         self.events.close()
         for loop in self._loops:
@@ -176,21 +176,21 @@ class Engine:
         try:
             await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
             await run_uncancellable(self.uploads.close)
-            await self._final_checkpoint()
+            await self._write_final_checkpoint()
         finally:
-            await self._release()
+            await self._release_resources()
 
-    async def _final_checkpoint(self) -> None:
+    async def _write_final_checkpoint(self) -> None:
         if self._checkpoint_loop is None or self._lock is None:
             return
         try:
-            await self.ledger.flush()
+            await self.repository.flush()
             await self._checkpoint_loop.checkpoint()
         except SealyardError as error:
-            log.warning("the audit log stays unsealed until the next start: %s", error)
+            log.warning("could not create a final checkpoint of the audit log; retrying at the next start: %s", error)
 
-    async def _release(self) -> None:
-        """Close the workers and the store, then release the lock: after that, another engine may open the workspace."""
+    async def _release_resources(self) -> None:
+        """Close the workers and the store, then release the lock, so that another engine can open the workspace."""
         try:
             await self.bus.close()
         finally:
@@ -203,107 +203,104 @@ class Engine:
     async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a use case that modifies the workspace, and return its result.
 
-        Rejects unknown subjects, and audits refusals and failures under ``resource``. If the caller is cancelled, the
-        use case still runs to completion, so that its change is applied completely or not at all.
+        Rejects unknown subjects. Audits refusals and failures, with ``resource`` as the resource of the entry. If the
+        caller is cancelled, the use case still runs to completion, so that its change is applied completely or not at
+        all.
         """
-        execution = asyncio.create_task(self._execute(subject, resource, use_case))
-        self._running_use_cases.add(execution)
-        execution.add_done_callback(self._running_use_cases.discard)
-        return await asyncio.shield(execution)
+        use_case_task = asyncio.create_task(self._execute(subject, resource, use_case))
+        self._running_use_cases.add(use_case_task)
+        use_case_task.add_done_callback(self._running_use_cases.discard)
+        return await asyncio.shield(use_case_task)
 
     async def _execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         try:
             self._require_writable()
-            self._require_known(subject)
+            self._require_known_subject(subject)
             return await use_case
         except SealyardError as error:
             if not self.read_only:
-                await self.auditing.record_refusal(subject, resource, error)
+                await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
 
     async def query(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
-        """Run a read-only use case. Only permission failures are audited, and only by a writable engine."""
+        """Run a read-only use case, and return its result.
+
+        Audits only permission failures, and only in an engine that is open for writing.
+        """
         try:
-            self._require_known(subject)
+            self._require_known_subject(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
             if not self.read_only and (isinstance(error, PermissionDeniedError) or error.hidden):
-                await self.auditing.record_refusal(subject, resource, error)
+                await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
 
     async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Like :meth:`query`, for use cases that yield items. Audits all errors, such as that a result has expired."""
+        """Yield the items of a read-only use case.
+
+        Unlike :meth:`query`, audits every error, for example that a result has expired.
+        """
         try:
-            self._require_known(subject)
+            self._require_known_subject(subject)
             async with contextlib.aclosing(items):
                 async for item in items:
                     yield item
         except SealyardError as error:
             if not self.read_only:
-                await self.auditing.record_refusal(subject, resource, error)
+                await self.audit.record_refusal(subject, resource, error)
             raise
 
     def tail(self) -> None:
-        """Start to load what the writer commits and publish its events, in an engine that :func:`open_reader` opened.
+        """Start a loop that loads the commits of the writing process and publishes their events.
 
-        Does nothing if called again.
+        For engines opened with :func:`open_reader`. Does nothing if the loop is already running.
         """
         if not self._loops:
-            loop = asyncio.create_task(self._tail())
+            loop = asyncio.create_task(self._follow_commits())
             loop.add_done_callback(_log_crash)
             self._loops.append(loop)
 
-    async def _tail(self) -> None:
+    async def _follow_commits(self) -> None:
         """Load new commits until cancelled.
 
-        Retries after an error: disk errors may be temporary, and if the loop ended, its listeners would wait forever.
-        Only the first of several errors in a row is logged.
+        Retries after an error: disk errors may be temporary, and if the loop ended, event listeners would wait
+        forever. Logs only the first of several errors in a row.
         """
-        failing = False
+        last_read_failed = False
         while True:
             try:
-                await self._refresh()
-                failing = False
+                await self._load_new_commits()
+                last_read_failed = False
             except SealyardError as error:
-                if not failing:
-                    log.warning("what the writer commits cannot be read at present: %s", error)
-                failing = True
+                if not last_read_failed:
+                    log.warning("could not read the writer's latest changes: %s", error)
+                last_read_failed = True
             await asyncio.sleep(POLL_INTERVAL)
 
-    async def _refresh(self) -> None:
+    async def _load_new_commits(self) -> None:
         if await asyncio.to_thread(self.store.refresh):
-            self.ledger.invalidate()
+            self.repository.invalidate()
             for event in msgspec.convert(self.store.recent_events(), list[DurableEvent]):
                 if event.cursor > self.events.cursor:
                     self.events.publish_durable(event)
 
     def _require_writable(self) -> None:
         if self.read_only:
-            raise StorageError("The workspace is open for reading only.", "Open it for writing.")
+            raise StorageError("The workspace is open read-only.", "Open it for writing.")
 
-    def _require_known(self, subject: str) -> None:
-        if not self.rights.contains(subject):
+    def _require_known_subject(self, subject: str) -> None:
+        if not self.permissions.contains(subject):
             raise PermissionDeniedError(
-                f"{escape_text(subject, 80)} is not known in this workspace.",
-                f"An administrator can add it: sealyard subject add {escape_text(subject, 80)}",
+                f"{escape_text(subject, 80)} is unknown in this workspace.",
+                f"Ask an administrator to add it: sealyard subject add {escape_text(subject, 80)}",
             )
         if subject_kind(subject) is SubjectKind.GROUP:
-            # Otherwise a person could request a task as a group and approve it as a member.
-            raise PermissionDeniedError("A group does nothing itself.", "Act as one of its members.")
-
-    def _cleanup(self, task: Task) -> None:
-        """Release the inputs and delete the work directory of a task in a final status."""
-        if not task.status.is_final:
-            return
-        try:
-            self.inputs.release(task)
-            self._artifacts.delete_work(task.id)
-        except SealyardError as error:
-            log.warning("what task %s has left behind is cleared at the next start: %s", task.id, error)
+            # If groups could act, a person could request a task as a group and approve it as one of its members.
+            raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
 
 
 async def open_engine(
@@ -318,11 +315,14 @@ async def open_engine(
 ) -> Engine:
     """Open and start the engine of a workspace, as its only writer.
 
-    Must not be cancelled: a partially opened engine leaves threads running. ``create``: generate the master key, when
-    the workspace is opened for the first time.
+    ``work``: whether to start the scheduler. ``workers``: number of worker slots. ``create``: whether to generate the
+    master key, which is necessary when a new workspace is opened for the first time. The call must not be cancelled: a
+    partially opened engine leaves threads running.
 
-    Raises :class:`WorkspaceLockedError`, :class:`KeyStoreLockedError`, :class:`StoreCorruptedError`, and other errors
-    that prevent the workspace from being opened.
+    Raises :class:`WorkspaceLockedError` if another process has the workspace open for writing,
+    :class:`KeyStoreLockedError` if the passphrase is missing or wrong or the OS keyring does not respond,
+    :class:`StoreCorruptedError` if the store is damaged, and other subclasses of :class:`SealyardError` if the
+    workspace cannot be opened for another reason.
     """
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
@@ -332,7 +332,9 @@ async def open_engine(
         try:
             audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
             await run_uncancellable(partial(migrate_pending_entries, store, audit))
-            bus = PipeBus(_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers)
+            bus = PipeBus(
+                _build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers
+            )
             engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit)
         except BaseException:
             await run_uncancellable(store.close)
@@ -349,15 +351,15 @@ async def open_engine(
 
 
 async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> Engine:
-    """Open a read-only engine, without a lock: another process may have the workspace open for writing."""
+    """Open a read-only engine. It needs no lock: another process may have the workspace open for writing."""
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
     store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
-    bus = PipeBus(_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
+    bus = PipeBus(_build_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
     return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)
 
 
-def _key_store_request(
+def _build_key_store_request(
     paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None, create: bool
 ) -> OpenKeyStore:
     return OpenKeyStore(
@@ -371,7 +373,7 @@ def _key_store_request(
 
 def _log_crash(loop: asyncio.Task[None]) -> None:
     if not loop.cancelled() and (error := loop.exception()) is not None:
-        log.critical("a part of the engine has stopped", exc_info=error)
+        log.critical("a background task of the engine stopped unexpectedly", exc_info=error)
 
 
 def _close_unawaited(use_case: Awaitable[object]) -> None:

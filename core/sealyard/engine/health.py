@@ -1,6 +1,7 @@
-"""Readiness check: the store accepts a write, a worker responds, and every key in use works.
+"""Health of an open workspace: the readiness check and statistics for monitoring.
 
-Each key is checked by signing or encrypting a probe with it.
+A workspace is ready if the store accepts a write, a worker responds, and every key in use works. Each key is checked by
+signing or encrypting a probe with it.
 """
 
 from __future__ import annotations
@@ -12,31 +13,37 @@ from datetime import timedelta
 
 import msgspec
 
+from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import DEVICES, KEYS
+from sealyard.engine.state.tables import DEAD_LETTERS, DEVICES, KEYS, OUTBOX, TASKS
 from sealyard.jobs.bus import JobBus
 from sealyard.model.device_configs import EncryptionKey, SigningKey
 from sealyard.model.errors import NotFoundError, SealyardError
-from sealyard.model.health import Health, HealthCheck
+from sealyard.model.health import Health, HealthCheck, WorkspaceStats
+from sealyard.model.tasks import TaskStatus
 from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
+from sealyard.storage.documents import DocumentStore
 
 CACHE_SECONDS = timedelta(seconds=60)
-"""How long a successful result is reused."""
+"""How long the result of a check is reused if the workspace is ready."""
 
 FAILURE_CACHE_SECONDS = timedelta(seconds=5)
-"""How long a failed result is reused; short, so that operators soon see the effect of a repair."""
+"""How long the result of a check is reused if the workspace is not ready.
+
+The period is short, so that operators soon see the effect of a repair.
+"""
 
 TIMEOUT_SECONDS = 10.0
-"""How long a caller waits for a running check, which continues in the background afterwards."""
+"""How long a caller waits for a health check, which continues in the background afterwards."""
 
 STORE, WORKER, ENCRYPTION_KEY, SIGNING_KEY, ANSWER = "store", "worker", "encryption-key", "signing-key", "answer"
-"""Names of the checks. ``ANSWER`` fails if the other checks take longer than the timeout."""
+"""Names of the health checks. ``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`."""
 
 log = logging.getLogger(__name__)
 
 
 class HealthMonitor:
-    """Runs one check at a time, shares it among concurrent callers, and caches its result."""
+    """Checks the health of a workspace: one check at a time, shared by concurrent callers, with a cached result."""
 
     def __init__(self, repository: Repository, bus: JobBus) -> None:
         self._repository = repository
@@ -45,32 +52,32 @@ class HealthMonitor:
         self._running_check: asyncio.Task[Health] | None = None
 
     async def health(self) -> Health:
-        """Return a result that is at most a minute old.
+        """Return the health of the workspace, as of at most a minute ago.
 
-        Returns within ten seconds: a check that takes longer is reported as not ready.
+        Waits at most ten seconds: if the check takes longer, the workspace is reported as not ready.
         """
-        last = self._last_health
-        if last is not None and self._repository.clock.now() < last.at + _cache_period(last):
-            return last
+        last_health = self._last_health
+        if last_health is not None and self._repository.clock.now() < last_health.at + _get_cache_period(last_health):
+            return last_health
         if self._running_check is None or self._running_check.done():
-            self._running_check = asyncio.create_task(self._check())
-        check = self._running_check
-        await asyncio.wait({check}, timeout=TIMEOUT_SECONDS)
-        return check.result() if check.done() else self._timed_out()
+            self._running_check = asyncio.create_task(self._check_all())
+        running_check = self._running_check
+        await asyncio.wait({running_check}, timeout=TIMEOUT_SECONDS)
+        return running_check.result() if running_check.done() else self._build_timeout_health()
 
-    async def _check(self) -> Health:
-        # An empty unit of work writes and syncs a journal frame like any other, but changes nothing that a client sees.
+    async def _check_all(self) -> Health:
+        # Committing an empty unit of work writes and syncs a journal frame, but changes nothing that a client sees.
         checks = [await _run_check(STORE, "", self._repository.begin().commit())]
         checks.append(await _run_check(WORKER, "", self._bus.request(AuditPublicKey())))
         if checks[-1].passed:
-            checks += [await self._probe_key(key) for key in self._keys_in_use()]
-        health = self._last_health = self._health(checks)
+            checks += [await self._probe_key(key) for key in self._list_keys_in_use()]
+        health = self._last_health = self._build_health(checks)
         for check in health.failures:
             log.warning("not ready: %s %s: %s", check.name, check.subject, check.detail)
         return health
 
-    def _keys_in_use(self) -> tuple[EncryptionKey | SigningKey, ...]:
-        """Return the keys of the newest version of each configuration, without duplicates."""
+    def _list_keys_in_use(self) -> tuple[EncryptionKey | SigningKey, ...]:
+        """Return the keys of the newest version of each device configuration, without duplicates."""
         keys: dict[EncryptionKey | SigningKey, None] = {}
         for device in self._repository.list_all(DEVICES):
             for key in (device.encryption, device.signing):
@@ -84,22 +91,36 @@ class HealthMonitor:
         return await _run_check(SIGNING_KEY, description, self._probe_signing_key(key))
 
     async def _probe_signing_key(self, key: SigningKey) -> None:
-        info = self._repository.get(KEYS, key.uri)
-        version = info.version(key.version) if info is not None else None
-        if version is None or version.certificate is None:
-            raise NotFoundError("There is no certificate of the key on record.", "Rotate the key.")
-        await self._bus.request(ProbeSigningKey(key=key, certificate=version.certificate))
+        key_info = self._repository.get(KEYS, key.uri)
+        key_version = key_info.version(key.version) if key_info is not None else None
+        if key_version is None or key_version.certificate is None:
+            raise NotFoundError("The workspace has no certificate of the key.", "Rotate the key.")
+        await self._bus.request(ProbeSigningKey(key=key, certificate=key_version.certificate))
 
-    def _health(self, checks: Iterable[HealthCheck]) -> Health:
+    def _build_health(self, checks: Iterable[HealthCheck]) -> Health:
         results = tuple(checks)
         return Health(ready=all(check.passed for check in results), checks=results, at=self._repository.clock.now())
 
-    def _timed_out(self) -> Health:
-        detail = f"What is being tried has not answered within {TIMEOUT_SECONDS:g} seconds."
-        return self._health([HealthCheck(name=ANSWER, passed=False, detail=detail)])
+    def _build_timeout_health(self) -> Health:
+        detail = f"The checks did not finish within {TIMEOUT_SECONDS:g} seconds."
+        return self._build_health([HealthCheck(name=ANSWER, passed=False, detail=detail)])
 
 
-def _cache_period(health: Health) -> timedelta:
+async def collect_stats(store: DocumentStore, scheduler: Scheduler, bus: JobBus) -> WorkspaceStats:
+    """Return the current statistics of the workspace, counted by the store's indexes without reading any task.
+
+    Must be called on the engine's event loop.
+    """
+    return WorkspaceStats(
+        tasks={status: store.count(TASKS.name, {"status": status}) for status in TaskStatus},
+        queued=scheduler.queue_length,
+        workers=len(bus.pids),
+        pending_deliveries=store.count(OUTBOX.name),
+        dead_letters=store.count(DEAD_LETTERS.name),
+    )
+
+
+def _get_cache_period(health: Health) -> timedelta:
     return CACHE_SECONDS if health.ready else FAILURE_CACHE_SECONDS
 
 

@@ -1,14 +1,10 @@
-"""The directory of a workspace and its metadata file.
-
-The directory is created once; afterwards one writer and any number of readers can open it.
-"""
+"""Create the directory of a workspace, and read and write its metadata file."""
 
 from __future__ import annotations
 
-import os
-
 import msgspec
 
+from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, WorkspacePaths
@@ -24,16 +20,18 @@ def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
         metadata = msgspec.json.decode(paths.file.read_bytes(), type=WorkspaceMetadata)
     except FileNotFoundError:
         raise WorkspaceError(
-            f"There is no workspace in {escape_text(str(paths.root))}.",
-            "Make one with `sealyard init`, or name another with --workspace or --profile.",
+            f"No workspace in {escape_text(str(paths.root))}.",
+            "Create one with `sealyard init`, or choose another with --workspace or --profile.",
         ) from None
     except (OSError, msgspec.MsgspecError) as error:
-        raise WorkspaceError(f"{escape_text(str(paths.file))} cannot be read: {error}.") from error
+        raise WorkspaceError(f"Cannot read {escape_text(str(paths.file))}: {error}.") from error
     if metadata.format > LAYOUT_VERSION:
-        raise WorkspaceError("The workspace was made by a newer Sealyard.", "Use that version, or a newer one.")
+        raise WorkspaceError(
+            "The workspace was created by a newer version of Sealyard.", "Use that version or a newer one."
+        )
     if metadata.format < LAYOUT_VERSION:
         raise WorkspaceError(
-            f"The workspace was created by an older Sealyard (layout {metadata.format}; this version needs"
+            f"The workspace was created by an older version of Sealyard (layout {metadata.format}; this version needs"
             f" {LAYOUT_VERSION}).",
             "Create a new workspace: sealyard init. Older layouts are not converted.",
         )
@@ -41,10 +39,11 @@ def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
 
 
 def create_layout(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
-    """Create the directories of a workspace (mode 0700), and last the metadata file.
+    """Create the directories of a workspace (mode 0700), and then its metadata file.
 
-    A directory counts as a workspace only once it has the metadata file. Raises :class:`WorkspaceError` if there is a
-    workspace already or the directory is not empty, and :class:`StorageError` if a directory cannot be created.
+    The metadata file is written last, because it is what makes the directory a workspace. Raises
+    :class:`WorkspaceError` if there is a workspace already or the directory is not empty, and :class:`StorageError` if
+    a directory or the file cannot be created.
     """
     try:
         _require_empty(paths)
@@ -53,27 +52,28 @@ def create_layout(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
         paths.root.chmod(0o700)
     except OSError as error:
         raise StorageError(
-            f"{escape_text(str(error.filename))} cannot be made: {error.strerror}.", "Choose another folder."
+            f"Cannot create {escape_text(str(error.filename))}: {error.strerror}.", "Choose another folder."
         ) from error
     save_metadata(paths, metadata)
 
 
 def _require_empty(paths: WorkspacePaths) -> None:
-    """Raise :class:`WorkspaceError` if the directory is in use, and ``OSError`` if it cannot be read."""
+    """Raise :class:`WorkspaceError` if the directory is not empty, and ``OSError`` if it cannot be read."""
     if paths.file.exists():
         raise WorkspaceError(
-            f"There is a workspace in {escape_text(str(paths.root))} already.", "Use it, or choose another folder."
+            f"{escape_text(str(paths.root))} already contains a workspace.", "Use it, or choose another folder."
         )
     if paths.root.exists() and any(paths.root.iterdir()):
-        raise WorkspaceError(f"{escape_text(str(paths.root))} is not empty.", "Choose an empty or a new folder.")
+        raise WorkspaceError(f"{escape_text(str(paths.root))} is not empty.", "Choose an empty or new folder.")
 
 
 def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
-    """Write the metadata file (mode 0600), atomically replacing an existing one."""
-    temporary = paths.file.with_suffix(".new")
-    descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    with os.fdopen(descriptor, "wb") as target:
-        target.write(msgspec.json.format(msgspec.json.encode(metadata), indent=2) + b"\n")
-        target.flush()
-        os.fsync(target.fileno())
-    temporary.rename(paths.file)
+    """Write the metadata file (mode 0600), replacing an existing one atomically. It is durable on return.
+
+    Raises :class:`StorageError` if it cannot be written.
+    """
+    content = msgspec.json.format(msgspec.json.encode(metadata), indent=2) + b"\n"
+    try:
+        write_atomic(paths.file, content)
+    except OSError as error:
+        raise storage_error(error, "writing the metadata of the workspace") from error

@@ -1,41 +1,134 @@
-"""Basic file operations of the storage layer. Durability and file permissions are decided here."""
+"""Durable file writes that take effect completely or not at all, and the file operations that they are built from."""
 
 from __future__ import annotations
 
 import errno
 import os
+import secrets
 from contextlib import suppress
 from pathlib import Path
+from types import TracebackType
+from typing import Self
 
 from sealyard.model.errors import StorageError
 from sealyard.model.safe_text import escape_text
 
 _NO_SPACE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
+_NO_LINKS_ERRNOS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
 
 # Python on macOS does not provide fdatasync.
 _datasync = getattr(os, "fdatasync", os.fsync)
 
 
+def write_atomic(path: Path, data: bytes, *, mode: int = 0o600, overwrite: bool = True) -> None:
+    """Write ``data`` to the file ``path``, atomically and durably.
+
+    After a crash, the file has either its old or its new content. Raises ``OSError`` if writing fails, and
+    ``FileExistsError`` if ``path`` exists and ``overwrite`` is not set; the old file is then unchanged, and no
+    temporary file is left. There is one exception: if only the final sync of the folder fails, the new file is in
+    place, but may not survive a power loss.
+    """
+    with AtomicFile(path, mode=mode) as file:
+        file.write(data)
+        file.commit(overwrite=overwrite)
+
+
+class AtomicFile:
+    """A new file with a temporary name in the folder of ``path``; :meth:`commit` gives it its final name.
+
+    As a context manager, it removes the file at the end of the block unless the file was committed. The constructor and
+    all methods except :meth:`discard` raise ``OSError`` if an operation on the file fails.
+    """
+
+    def __init__(self, path: Path, *, mode: int = 0o600) -> None:
+        self._path = path
+        self._temporary_path = path.with_name(f".{secrets.token_hex(8)}.tmp")
+        self._fd = os.open(self._temporary_path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
+        self._is_open = True
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
+    ) -> None:
+        self.discard()
+
+    def write(self, data: bytes) -> None:
+        """Append all of ``data`` to the file."""
+        write_all(self._fd, data)
+
+    def commit(self, *, overwrite: bool) -> int:
+        """Durably rename the file to its final name, and return its size in bytes.
+
+        Raises ``FileExistsError`` if the name exists and ``overwrite`` is not set.
+        """
+        sync(self._fd)
+        size = os.fstat(self._fd).st_size
+        if overwrite:
+            rename(self._temporary_path, self._path)
+        else:
+            rename_exclusive(self._temporary_path, self._path)
+        self._close()
+        sync_folder(self._path.parent)
+        return size
+
+    def discard(self) -> None:
+        """Close and remove the file. Does nothing after :meth:`commit` has renamed it."""
+        if self._is_open:
+            self._close()
+            remove_quietly(self._temporary_path)
+
+    def _close(self) -> None:
+        self._is_open = False
+        # commit() has already synced all data, so an error on closing cannot mean that data is lost.
+        with suppress(OSError):
+            os.close(self._fd)
+
+
 def write_all(fd: int, data: bytes | memoryview) -> None:
-    """Write all of ``data``. If it raises, part of ``data`` may be in the file."""
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(fd, remaining) :]
+    """Write all of ``data``. If this raises ``OSError``, part of ``data`` may be in the file."""
+    remaining_data = memoryview(data)
+    while remaining_data:
+        remaining_data = remaining_data[os.write(fd, remaining_data) :]
 
 
 def sync(fd: int) -> None:
-    """Sync the file. Returns when its content and length are on disk."""
+    """Sync the open file ``fd``. Returns when its content and length are on disk."""
     _datasync(fd)
 
 
 def truncate(fd: int, length: int) -> None:
-    """Truncate the file to ``length`` bytes."""
+    """Truncate the open file ``fd`` to ``length`` bytes."""
     os.ftruncate(fd, length)
 
 
 def rename(source: Path, target: Path) -> None:
     """Rename ``source`` to ``target`` atomically. The new name is durable after :func:`sync_folder`."""
     source.replace(target)
+
+
+def rename_exclusive(source: Path, target: Path) -> None:
+    """Rename ``source`` to ``target`` without replacing an existing file.
+
+    Raises ``FileExistsError`` if ``target`` exists, even if another process creates it at the same time. The new name
+    is durable after :func:`sync_folder`.
+    """
+    try:
+        os.link(source, target)
+    except OSError as error:
+        if error.errno not in _NO_LINKS_ERRNOS:
+            raise
+    else:
+        source.unlink()
+        return
+    # The file system has no hard links, so reserve the name with an empty file before the rename.
+    os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
+    try:
+        rename(source, target)
+    except OSError:
+        remove_quietly(target)
+        raise
 
 
 def sync_folder(folder: Path) -> None:
@@ -47,7 +140,7 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
-def create_private_file(path: Path) -> int:
+def open_empty_file(path: Path) -> int:
     """Create an empty file (mode 0600) and open it for reading and appending. Truncates an existing file."""
     return os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_TRUNC, 0o600)
 
@@ -58,21 +151,14 @@ def remove_quietly(path: Path) -> None:
         path.unlink()
 
 
-def make_private_dir(folder: Path) -> None:
-    """Create ``folder`` and its missing parents with mode 0700, durably."""
-    for directory in reversed([each for each in (folder, *folder.parents) if not each.exists()]):
-        directory.mkdir(mode=0o700, exist_ok=True)
-        sync_folder(directory.parent)
-
-
 def storage_error(error: OSError, operation: str) -> StorageError:
     """Return a :class:`StorageError` for ``error``.
 
-    ``operation`` is a noun phrase that describes what failed ("the change", "the input", "opening the store").
+    ``operation`` is a noun phrase that describes what failed ("writing the change", "opening the store").
     """
     reason = escape_text(error.strerror or str(error))
     if error.errno in _NO_SPACE_ERRNOS:
-        return StorageError(f"The disk has no room for {operation} ({reason}).", "Free some space and try again.")
+        return StorageError(f"Not enough disk space for {operation} ({reason}).", "Free some space and try again.")
     return StorageError(
-        f"The disk refused {operation} ({reason}).", "See that the workspace's disk is there, writable and healthy."
+        f"Disk error while {operation} ({reason}).", "Check that the workspace's disk is mounted, writable and healthy."
     )

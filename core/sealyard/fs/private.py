@@ -3,16 +3,41 @@
 from __future__ import annotations
 
 import os
+import secrets
 import shutil
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
+
+KEY_BYTES = 32
+"""Length of the keys that :func:`create_random_key` creates."""
+
+
+def make_private_dir(folder: Path) -> None:
+    """Create ``folder`` and its missing parents with mode 0700, durably. Raises ``OSError`` if this fails."""
+    for directory in reversed([path for path in (folder, *folder.parents) if not path.exists()]):
+        directory.mkdir(mode=0o700, exist_ok=True)
+        atomic.sync_folder(directory.parent)
+
+
+@contextmanager
+def temporary_private_dir(paths: WorkspacePaths) -> Iterator[Path]:
+    """Create a temporary directory (mode 0700), and remove it with its contents when the block ends.
+
+    If the process crashes in the block, the engine removes the directory at its next start.
+    """
+    make_private_dir(paths.key_transfer)
+    folder = Path(tempfile.mkdtemp(dir=paths.key_transfer))
+    try:
+        yield folder
+    finally:
+        shutil.rmtree(folder, ignore_errors=True)
 
 
 def create_private_file(path: Path) -> int:
@@ -24,26 +49,42 @@ def create_private_file(path: Path) -> int:
         return os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
     except OSError as error:
         raise InvalidInputError(
-            f"{escape_text(str(path))} cannot be written: {error.strerror}.", "Name a new file in a folder of yours."
+            f"Cannot create {escape_text(str(path))}: {error.strerror}.",
+            "Choose a new file in a folder that you can write to.",
         ) from error
 
 
-@contextmanager
-def temporary_private_dir(paths: WorkspacePaths) -> Iterator[Path]:
-    """Create a temporary directory (mode 0700), and remove it with its contents when the block ends.
+def open_private_append(path: Path) -> int:
+    """Open the file for reading and appending, and return its descriptor; create a missing file with mode 0600.
 
-    After a crash, the engine removes it at its next start.
+    Raises ``OSError`` if the file cannot be opened or created.
     """
-    disk.make_private_dir(paths.key_transfer)
-    folder = Path(tempfile.mkdtemp(dir=paths.key_transfer))
-    try:
-        yield folder
-    finally:
-        shutil.rmtree(folder, ignore_errors=True)
+    return os.open(path, os.O_RDWR | os.O_CREAT | os.O_APPEND, 0o600)
 
 
 def write_private_file(path: Path, content: bytes) -> Path:
-    """Create a file of mode 0600 with ``content``. Raises as :func:`create_private_file` does."""
-    with os.fdopen(create_private_file(path), "wb") as file:
-        file.write(content)
+    """Create a file of mode 0600 with ``content``, without syncing it.
+
+    Raises :class:`InvalidInputError` as :func:`create_private_file` does. If the content cannot be written, removes the
+    file and raises :class:`StorageError`.
+    """
+    fd = create_private_file(path)
+    try:
+        atomic.write_all(fd, content)
+    except OSError as error:
+        atomic.remove_quietly(path)
+        raise atomic.storage_error(error, f"creating {escape_text(path.name)}") from error
+    finally:
+        os.close(fd)
     return path
+
+
+def create_random_key(path: Path, name: str) -> None:
+    """Write :data:`KEY_BYTES` random bytes to the key file ``path``, atomically and durably. Replaces an existing file.
+
+    Raises :class:`StorageError` if the file cannot be written. ``name`` is how the error message refers to the key.
+    """
+    try:
+        atomic.write_atomic(path, secrets.token_bytes(KEY_BYTES))
+    except OSError as error:
+        raise atomic.storage_error(error, f"creating {name}") from error

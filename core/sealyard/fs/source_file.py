@@ -1,4 +1,4 @@
-"""Read a file that a user uploads, once and from its beginning, and check that it does not change meanwhile."""
+"""Read a file that a user uploads, and check that it does not change while it is being read."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class SourceFile:
         return self._opened_status.st_size
 
     def seek(self, offset: int) -> None:
-        """Move to ``offset``, the start of the next read."""
+        """Set the position of the next read to ``offset``, in bytes from the start of the file."""
         os.lseek(self.fd, offset, os.SEEK_SET)
 
     def read_into(self, buffer: memoryview) -> int:
@@ -56,21 +56,23 @@ class SourceFile:
         ``size_read`` is the number of bytes the caller has read; it must be the size of the file.
         """
         try:
-            current = self.path.stat()
+            current_status = self.path.stat()
         except FileNotFoundError as error:
-            raise InvalidInputError(f"{self.name} vanished while it was read.", "Put it back and try again.") from error
+            raise InvalidInputError(
+                f"{self.name} was removed while it was read.", "Restore the file and try again."
+            ) from error
         except OSError as error:
             raise self._read_error(error) from error
-        opened = self._opened_status
-        expected = (opened.st_dev, opened.st_ino, opened.st_size, opened.st_mtime_ns)
-        if size_read != self.size or expected != (
-            current.st_dev,
-            current.st_ino,
-            current.st_size,
-            current.st_mtime_ns,
+        opened_status = self._opened_status
+        opened_identity = (opened_status.st_dev, opened_status.st_ino, opened_status.st_size, opened_status.st_mtime_ns)
+        if size_read != self.size or opened_identity != (
+            current_status.st_dev,
+            current_status.st_ino,
+            current_status.st_size,
+            current_status.st_mtime_ns,
         ):
             raise InvalidInputError(
-                f"{self.name} changed while it was read.", "Wait until it is completely written and try again."
+                f"{self.name} changed while it was read.", "Wait until the file is complete and try again."
             )
 
     def close(self) -> None:
@@ -84,20 +86,22 @@ class SourceFile:
 
     def _read_error(self, error: OSError | ValueError) -> InvalidInputError:
         if isinstance(error, FileNotFoundError | NotADirectoryError):
-            return InvalidInputError(f"{self.name} is not there.", "Check the name and the folder.")
+            return InvalidInputError(f"{self.name} not found.", "Check the name and the folder.")
         if isinstance(error, PermissionError):
-            return InvalidInputError(f"{self.name} may not be read.", "Ask its owner for the right to read it.")
+            return InvalidInputError(
+                f"You do not have permission to read {self.name}.", "Ask its owner for read permission."
+            )
         reason = error.strerror if isinstance(error, OSError) else str(error)
-        return InvalidInputError(f"{self.name} cannot be read ({escape_text(reason or '')}).", "Check the file.")
+        return InvalidInputError(f"Cannot read {self.name} ({escape_text(reason or '')}).", "Check the file.")
 
 
-def verify_digest(name: str, sha256: str, expected: str | None) -> None:
-    """Raise :class:`InvalidInputError` if the digest ``expected`` (hex) is given and differs from ``sha256``.
+def verify_digest(name: str, sha256: str, expected_sha256: str | None) -> None:
+    """Raise :class:`InvalidInputError` if ``expected_sha256`` (hex) is given and differs from ``sha256``.
 
     ``name`` is the name of the file in the error message.
     """
-    if expected is not None and sha256 != expected.lower():
+    if expected_sha256 is not None and sha256 != expected_sha256.lower():
         raise InvalidInputError(
-            f"{name} is not what was expected: its SHA-256 is {sha256}, not {escape_text(expected, 80)}.",
-            "Check that it is the right file and that it arrived whole.",
+            f"SHA-256 mismatch for {name}: expected {escape_text(expected_sha256, 80)}, got {sha256}.",
+            "Check the file or the expected digest.",
         )

@@ -1,11 +1,10 @@
 """The lock that allows only one writer per workspace, with a description of the lock holder.
 
-The kernel releases the lock when its process ends.
+The kernel releases the lock when the process that holds it ends.
 """
 
 from __future__ import annotations
 
-import fcntl
 import os
 import socket
 import sys
@@ -17,21 +16,22 @@ from typing import Self
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.locks import try_lock
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.safe_text import escape_text
 
-STALE_AFTER = 2.0
-"""Seconds to wait for the lock of a process that has ended.
+STALE_LOCK_TIMEOUT = 2.0
+"""Seconds to wait for a lock whose holder has ended.
 
-The lock can outlive its process briefly: a child process inherits it between fork and exec, and
+The lock can briefly outlive the process that acquired it: a child process inherits it between fork and exec, and
 :meth:`WorkspaceLock.holder` locks the file for a moment to test it.
 """
 
 
 class LockHolder(FrozenStruct, frozen=True, kw_only=True):
-    """The process that holds the lock, since when and for which purpose."""
+    """The process that holds the lock, when it acquired the lock, and for which purpose."""
 
     pid: int
     host: str
@@ -43,8 +43,8 @@ class LockHolder(FrozenStruct, frozen=True, kw_only=True):
 class WorkspaceLock:
     """An ``flock`` on a file that is never removed. The content of the file only describes the lock holder to users.
 
-    The file of a process that has ended does not prevent locking. A process started by the lock holder does not inherit
-    the lock.
+    The description of a process that has ended does not prevent locking. A process started by the lock holder does not
+    inherit the lock.
     """
 
     def __init__(self, fd: int) -> None:
@@ -55,14 +55,14 @@ class WorkspaceLock:
     def acquire(cls, path: Path, purpose: str) -> Self:
         """Acquire the lock, without waiting for a running lock holder.
 
-        Waits at most :data:`STALE_AFTER` seconds if the lock holder has ended or is unknown. ``purpose`` is shown to
-        other processes. Raises :class:`WorkspaceLockedError` that names the lock holder, and :class:`StorageError`
-        if the lock file cannot be written.
+        Waits at most :data:`STALE_LOCK_TIMEOUT` seconds if the lock holder has ended or is unknown. ``purpose`` is
+        shown to other processes. Raises :class:`WorkspaceLockedError`, which names the lock holder, if the lock cannot
+        be acquired, and :class:`StorageError` if the lock file cannot be written.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except OSError as error:
-            raise disk.storage_error(error, "the lock of the workspace") from error
+            raise atomic.storage_error(error, "locking the workspace") from error
         try:
             _acquire_flock(fd)
             _write_holder(fd, purpose)
@@ -71,7 +71,7 @@ class WorkspaceLock:
             raise
         except OSError as error:
             os.close(fd)
-            raise disk.storage_error(error, "the lock of the workspace") from error
+            raise atomic.storage_error(error, "locking the workspace") from error
         return cls(fd)
 
     @staticmethod
@@ -85,14 +85,11 @@ class WorkspaceLock:
         except OSError:
             return None
         try:
-            fcntl.flock(fd, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except BlockingIOError:
-            return _read_holder(fd)
+            return None if try_lock(fd, shared=True) else _read_holder(fd)
         except OSError:
             return None
         finally:
             os.close(fd)
-        return None
 
     def release(self) -> None:
         if self._fd is None:
@@ -105,26 +102,22 @@ class WorkspaceLock:
         return self
 
     def __exit__(
-        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+        self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
 
 
 def _acquire_flock(fd: int) -> None:
-    deadline = time.monotonic() + STALE_AFTER
-    while True:
-        try:
-            fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            return
-        except BlockingIOError as error:
-            holder = _read_holder(fd)
-            if _is_alive(holder) or time.monotonic() >= deadline:
-                raise lock_error(holder) from error
+    deadline = time.monotonic() + STALE_LOCK_TIMEOUT
+    while not try_lock(fd):
+        holder = _read_holder(fd)
+        if _is_alive(holder) or time.monotonic() >= deadline:
+            raise lock_error(holder)
         time.sleep(0.01)
 
 
 def _is_alive(holder: LockHolder | None) -> bool:
-    """Return whether the holder is known and running. A process on another machine counts as running."""
+    """Return whether the lock holder is known and running. A process on another machine counts as running."""
     if holder is None or holder.host != socket.gethostname():
         return holder is not None
     try:
@@ -158,11 +151,11 @@ def _read_holder(fd: int) -> LockHolder | None:
 
 def lock_error(holder: LockHolder | None) -> WorkspaceLockedError:
     """Return an error that names the lock holder, if it is known."""
-    hint = "Wait until it is done or end it there; reading is possible meanwhile."
+    hint = "Wait until it exits, stop it, or open the workspace read-only."
     if holder is None:
-        return WorkspaceLockedError("Another process holds the workspace for writing.", hint)
+        return WorkspaceLockedError("Another process has the workspace locked for writing.", hint)
     return WorkspaceLockedError(
-        f"The workspace is held by process {holder.pid} on {escape_text(holder.host)}"
+        f"The workspace is locked by process {holder.pid} on {escape_text(holder.host)}"
         f" ({escape_text(holder.command, 60)}: {escape_text(holder.purpose, 120)})"
         f" since {holder.since.astimezone():%Y-%m-%d %H:%M:%S %z}.",
         hint,

@@ -1,4 +1,4 @@
-"""Interface of the job bus, which sends jobs from the engine to the workers and reports back."""
+"""Interface of the job bus, which carries jobs from the engine to the workers, and their reports back to the engine."""
 
 from __future__ import annotations
 
@@ -22,14 +22,15 @@ Report = Heartbeat | SegmentEncrypted | SigningPermissionRequested | JobFinished
 """A message about a running job. All except the last are sent by the worker; the bus itself reports a lost worker."""
 
 LARGE_JOB_BYTES = 64 * 1024 * 1024
-"""A job of at least this size in bytes has a worker to itself."""
+"""Size in bytes from which a job is large: it gets a worker slot of its own."""
 
 
 class JobBus(Protocol):
-    """Sends jobs to workers and receives their reports. Reports of the same worker arrive in the order it sent them.
+    """Sends jobs to workers and receives their reports. Reports of a worker arrive in the order in which it sent them.
 
-    A job is reserved, then prepared, then either run or released. After :meth:`run`, it ends with exactly one
-    :class:`JobFinished`, :class:`JobFailed`, :class:`JobStopped` or :class:`WorkerLost`.
+    For each job, the engine calls :meth:`reserve`, :meth:`prepare`, and then either :meth:`run` or :meth:`release`.
+    After :meth:`run`, the reports about the job end with exactly one :class:`JobFinished`, :class:`JobFailed`,
+    :class:`JobStopped` or :class:`WorkerLost`.
     """
 
     @property
@@ -37,18 +38,18 @@ class JobBus(Protocol):
         """Process ids of the running workers on this machine."""
         ...
 
-    def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
+    def reserve(self, task_id: str, size: int, *, large_job_waiting: bool = False) -> bool:
         """Reserve a worker slot for a job of ``size`` bytes. Returns False if no slot is free.
 
-        Set ``spare`` for a small job while a large job is waiting: the small job then only gets a slot that large jobs
-        cannot use, so that another slot can drain for the large job.
+        ``large_job_waiting``: whether a large job is waiting while this small job is reserved. The small job then only
+        gets a slot that large jobs cannot use, so that another slot becomes free for the large job.
         """
         ...
 
     async def prepare(self, task_id: str) -> str:
-        """Make sure that a worker is running in the reserved slot, and return its name.
+        """Make sure that a worker is running in the reserved slot, and return the name of the worker.
 
-        Raises the :class:`SealyardError` that prevented it from starting.
+        Raises the :class:`SealyardError` that prevented the worker from starting.
         """
         ...
 
@@ -67,9 +68,9 @@ class JobBus(Protocol):
         ...
 
     async def request(self, command: KeyCommand) -> KeyResponse:
-        """Send ``command`` to any worker and return its response. Does not wait for jobs of the worker.
+        """Send ``command`` to any worker and return the response, without waiting for the jobs of that worker.
 
-        Raises the error that the worker responds with, or :class:`WorkerError` if it does not respond.
+        Raises the error that the worker reports, or :class:`WorkerError` if the worker does not respond.
         """
         ...
 

@@ -1,4 +1,4 @@
-"""Framing of messages on a worker's pipe: one JSON value per line, at most 16 MiB."""
+"""Framing of messages on a worker's pipes: one JSON value per line, of at most 16 MiB."""
 
 from __future__ import annotations
 
@@ -21,4 +21,4 @@ def encode_line(message: Any) -> bytes:
     try:
         return _encoder.encode(message) + b"\n"
     except UnicodeEncodeError:
-        raise InvalidInputError("A name in it is no valid Unicode.", "Rename the file.") from None
+        raise InvalidInputError("A name in the request is not valid Unicode.", "Rename the file.") from None

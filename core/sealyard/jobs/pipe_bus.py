@@ -3,8 +3,8 @@
 A slot runs either one large job or many small ones. The first slot never runs large jobs, so that small jobs do not
 have to wait for a large one. A worker is started when its slot has work, and replaced after it has exited.
 
-A worker that has running jobs and sends nothing for the length of its lease is killed. The bus reports its jobs as
-lost only after that, so that two workers never write to the same files.
+A worker that has running jobs and sends nothing for the length of its lease is killed. The bus reports the jobs of a
+worker as lost only after the worker has exited, so that two workers never write to the same files.
 """
 
 from __future__ import annotations
@@ -44,7 +44,7 @@ MAX_SMALL_JOBS = 32
 """Maximum number of small jobs that one worker runs at a time."""
 
 LEASE_SECONDS = 10.0
-"""A worker with running jobs that sends nothing for this long is killed."""
+"""Time in seconds after which a worker that has running jobs but sends nothing is killed."""
 
 REQUEST_TIMEOUT = 60.0
 """Time in seconds that a worker has to respond to a request."""
@@ -52,11 +52,11 @@ REQUEST_TIMEOUT = 60.0
 STOP_TIMEOUT = 5.0
 """Time in seconds that a worker has to stop a task, or to exit after its pipe was closed, before it is killed."""
 
-IDEMPOTENT = AuditPublicKey | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
-"""Commands that can safely be executed twice. They are retried once if the worker exits without a response."""
+IDEMPOTENT_COMMANDS = AuditPublicKey | SignCheckpoint | ProbeSigningKey | ProbeEncryptionKey
+"""Commands that can safely be executed twice. The bus retries them once if the worker exits without a response."""
 
-_RESERVED = 0
-"""Stands in for the fencing token of a job that has a slot but is not running yet."""
+_RESERVATION_TOKEN = 0
+"""Used instead of a fencing token for a job that has a slot but is not running yet."""
 
 log = logging.getLogger(__name__)
 
@@ -64,32 +64,32 @@ log = logging.getLogger(__name__)
 class _WorkerSlot:
     """A slot for one worker process, with the jobs assigned to it.
 
-    ``jobs`` maps task ids to fencing tokens. ``large`` is true while the slot has a large job. ``last_message_at`` is
-    in event loop time.
+    ``jobs``: fencing tokens by task id. ``has_large_job``: whether one of the jobs is large. ``last_message_at``: event
+    loop time of the last message from the worker.
     """
 
     def __init__(self) -> None:
         self.process: WorkerProcess | None = None
         self.jobs: dict[str, int] = {}
-        self.large = False
+        self.has_large_job = False
         self.last_message_at = 0.0
         self.request_ids: set[int] = set()
         self.start_lock = asyncio.Lock()
 
     def remove_job(self, task_id: str) -> None:
         self.jobs.pop(task_id, None)
-        self.large = self.large and bool(self.jobs)
+        self.has_large_job = self.has_large_job and bool(self.jobs)
 
     @property
-    def running(self) -> dict[str, int]:
-        return {task_id: token for task_id, token in self.jobs.items() if token != _RESERVED}
+    def running_jobs(self) -> dict[str, int]:
+        return {task_id: token for task_id, token in self.jobs.items() if token != _RESERVATION_TOKEN}
 
 
 class PipeBus:
     """Implements :class:`sealyard.jobs.bus.JobBus` with child processes. All calls must be made on one event loop.
 
-    ``open_key_store`` is sent to every worker that is started; ``log_path`` is the file for their standard error
-    output. There are ``workers`` slots, but at least two.
+    ``open_key_store`` is sent to every worker that is started. ``log_path``: the file that receives the standard error
+    output of the workers. ``workers``: the number of slots, raised to two if smaller.
     """
 
     def __init__(self, open_key_store: OpenKeyStore, log_path: Path, clock: Clock, workers: int = 2) -> None:
@@ -98,7 +98,7 @@ class PipeBus:
         self._clock = clock
         self._slots = [_WorkerSlot() for _ in range(max(2, workers))]
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
-        self._responses: dict[int, asyncio.Future[KeyResponse | None]] = {}
+        self._response_futures: dict[int, asyncio.Future[KeyResponse | None]] = {}
         self._last_request_id = 0
         self._tasks: set[asyncio.Task[None]] = set()
         self._closed = False
@@ -110,32 +110,36 @@ class PipeBus:
 
     # ---- jobs
 
-    def reserve(self, task_id: str, size: int, *, spare: bool = False) -> bool:
-        slot = self._find_slot_for_large() if size >= LARGE_JOB_BYTES else self._find_slot_for_small(spare)
+    def reserve(self, task_id: str, size: int, *, large_job_waiting: bool = False) -> bool:
+        slot = (
+            self._find_slot_for_large_job()
+            if size >= LARGE_JOB_BYTES
+            else self._find_slot_for_small_job(large_job_waiting)
+        )
         if slot is None:
             return False
-        slot.jobs[task_id] = _RESERVED
-        slot.large = size >= LARGE_JOB_BYTES
+        slot.jobs[task_id] = _RESERVATION_TOKEN
+        slot.has_large_job = size >= LARGE_JOB_BYTES
         return True
 
     async def prepare(self, task_id: str) -> str:
-        return (await self._ensure_worker(self._slot_of(task_id))).name
+        return (await self._ensure_worker(self._find_slot(task_id))).name
 
     def release(self, task_id: str) -> None:
-        self._slot_of(task_id).remove_job(task_id)
+        self._find_slot(task_id).remove_job(task_id)
 
     async def run(self, job: Job) -> None:
         task_id, fencing_token = job.task.id, job.task.fencing_token
-        slot = self._slot_of(task_id)
+        slot = self._find_slot(task_id)
         try:
             process = await self._ensure_worker(slot)
         except SealyardError as error:
-            # The worker started by prepare() has exited since, and no other could be started.
-            log.warning("no crypto worker for task %s: %s", task_id, error)
+            # The worker that prepare() started has exited in the meantime, and no other worker could be started.
+            log.warning("could not start a crypto worker for task %s: %s", task_id, error)
             slot.remove_job(task_id)
-            self._report_lost("", task_id, fencing_token)
+            self._report_lost_job("", task_id, fencing_token)
             return
-        if not slot.running:
+        if not slot.running_jobs:
             slot.last_message_at = asyncio.get_running_loop().time()
         slot.jobs[task_id] = fencing_token
         await process.send(RunJob(job=job))
@@ -143,14 +147,14 @@ class PipeBus:
     async def permit_signing(self, task_id: str, fencing_token: int) -> None:
         """Permit the worker to sign for the task.
 
-        Does nothing if the worker that requested the permission has exited: a :class:`WorkerLost` report follows.
+        Does nothing if the worker that requested the permission has exited; a :class:`WorkerLost` report follows.
         """
-        slot = next((slot for slot in self._slots if slot.running.get(task_id) == fencing_token), None)
+        slot = next((slot for slot in self._slots if slot.running_jobs.get(task_id) == fencing_token), None)
         if slot is not None and slot.process is not None:
             await slot.process.send(SigningPermitted(task_id=task_id, fencing_token=fencing_token))
 
     async def stop(self, task_id: str) -> None:
-        slot = next((slot for slot in self._slots if task_id in slot.running), None)
+        slot = next((slot for slot in self._slots if task_id in slot.running_jobs), None)
         if slot is None or slot.process is None:
             return
         self._spawn(self._kill_if_busy(slot, slot.process, task_id, slot.jobs[task_id]))
@@ -164,10 +168,10 @@ class PipeBus:
 
     async def request(self, command: KeyCommand) -> KeyResponse:
         response = await self._request_once(command)
-        if response is None and isinstance(command, IDEMPOTENT):
+        if response is None and isinstance(command, IDEMPOTENT_COMMANDS):
             response = await self._request_once(command)
         if response is None:
-            raise WorkerError("The crypto worker died before it answered.", "Try again; its log says more.")
+            raise WorkerError("The crypto worker exited before it responded.", "Try again, or see the worker log.")
         if response.error is not None:
             raise error_from_info(response.error)
         return response
@@ -177,27 +181,27 @@ class PipeBus:
 
         Raises :class:`WorkerError` if the worker does not respond in time.
         """
-        slot = min(self._slots, key=lambda slot: (slot.process is None, slot.large, len(slot.jobs)))
+        slot = min(self._slots, key=lambda slot: (slot.process is None, slot.has_large_job, len(slot.jobs)))
         process = await self._ensure_worker(slot)
         self._last_request_id += 1
         request_id = self._last_request_id
-        self._responses[request_id] = asyncio.get_running_loop().create_future()
+        self._response_futures[request_id] = asyncio.get_running_loop().create_future()
         slot.request_ids.add(request_id)
         try:
-            await process.send(KeyRequest(request_id=request_id, question=command))
+            await process.send(KeyRequest(request_id=request_id, command=command))
             async with asyncio.timeout(REQUEST_TIMEOUT):
-                return await self._responses[request_id]
+                return await self._response_futures[request_id]
         except TimeoutError:
-            if not slot.running:
-                # A worker with running jobs is killed when its lease expires, but an idle worker has no lease: kill it
+            if not slot.running_jobs:
+                # A worker with running jobs is killed when its lease expires. An idle worker has no lease, so kill it
                 # here.
                 process.kill()
             raise WorkerError(
-                "The crypto worker did not answer.", f"Look into its log, {self._log_path}, then try again."
+                "The crypto worker did not respond.", f"Check its log, {self._log_path}, then try again."
             ) from None
         finally:
             slot.request_ids.discard(request_id)
-            del self._responses[request_id]
+            del self._response_futures[request_id]
 
     async def close(self) -> None:
         """Close the pipes of all workers and wait until they have exited. Kills workers that do not exit in time.
@@ -213,49 +217,49 @@ class PipeBus:
         for slot in self._slots:
             if (process := slot.process) is not None:
                 await process.wait_exit(STOP_TIMEOUT)
-                # Resolve the requests and report the jobs that still wait for this worker.
-                self._discard(slot, process)
+                # Resolve the open requests to this worker, and report its jobs as lost.
+                self._on_worker_exit(slot, process)
         for task in self._tasks:
             task.cancel()
         await asyncio.gather(*self._tasks, return_exceptions=True)
 
     # ---- slots
 
-    def _find_slot_for_small(self, spare: bool) -> _WorkerSlot | None:
-        slots = self._slots[:1] if spare else self._slots
-        candidates = [slot for slot in slots if not slot.large and len(slot.jobs) < MAX_SMALL_JOBS]
+    def _find_slot_for_small_job(self, large_job_waiting: bool) -> _WorkerSlot | None:
+        slots = self._slots[:1] if large_job_waiting else self._slots
+        candidates = [slot for slot in slots if not slot.has_large_job and len(slot.jobs) < MAX_SMALL_JOBS]
         return min(
             candidates, key=lambda slot: (slot.process is None and bool(slot.jobs), len(slot.jobs)), default=None
         )
 
-    def _find_slot_for_large(self) -> _WorkerSlot | None:
+    def _find_slot_for_large_job(self) -> _WorkerSlot | None:
         """Return an empty slot other than the first one, which is reserved for small jobs."""
         return next((slot for slot in self._slots[1:] if not slot.jobs), None)
 
-    def _slot_of(self, task_id: str) -> _WorkerSlot:
+    def _find_slot(self, task_id: str) -> _WorkerSlot:
         return next(slot for slot in self._slots if task_id in slot.jobs)
 
     async def _ensure_worker(self, slot: _WorkerSlot) -> WorkerProcess:
         async with slot.start_lock:
             if self._closed:
-                raise WorkerError("The engine is closing: no crypto worker is started.", "Open the workspace again.")
+                raise WorkerError("Cannot start a crypto worker: the engine is closing.", "Open the workspace again.")
             if slot.process is None:
                 slot.process = await WorkerProcess.start(self._open_key_store, self._log_path)
                 slot.last_message_at = asyncio.get_running_loop().time()
-                self._spawn(self._listen(slot, slot.process))
+                self._spawn(self._receive_messages(slot, slot.process))
                 self._spawn(self._watch_lease(slot, slot.process))
             return slot.process
 
-    async def _listen(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
+    async def _receive_messages(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
         async for message in process.messages():
             slot.last_message_at = asyncio.get_running_loop().time()
             self._on_message(slot, message)
         await process.wait_exit(STOP_TIMEOUT)
-        self._discard(slot, process)
+        self._on_worker_exit(slot, process)
 
     def _on_message(self, slot: _WorkerSlot, message: FromWorker) -> None:
         if isinstance(message, KeyResponse):
-            future = self._responses.get(message.request_id)
+            future = self._response_futures.get(message.request_id)
             if future is not None and not future.done():
                 future.set_result(message)
         elif not isinstance(message, WorkerReady | WorkerStartFailed):
@@ -263,26 +267,26 @@ class PipeBus:
                 slot.remove_job(message.task_id)
             self._reports.put_nowait(message)
 
-    def _discard(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
+    def _on_worker_exit(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
         slot.process = None
         for request_id in slot.request_ids:
-            if not self._responses[request_id].done():
-                self._responses[request_id].set_result(None)
-        for task_id, fencing_token in slot.running.items():
+            if not self._response_futures[request_id].done():
+                self._response_futures[request_id].set_result(None)
+        for task_id, fencing_token in slot.running_jobs.items():
             slot.remove_job(task_id)
-            self._report_lost(process.name, task_id, fencing_token)
+            self._report_lost_job(process.name, task_id, fencing_token)
 
-    def _report_lost(self, worker: str, task_id: str, fencing_token: int) -> None:
+    def _report_lost_job(self, worker: str, task_id: str, fencing_token: int) -> None:
         self._reports.put_nowait(
             WorkerLost(worker=worker, task_id=task_id, fencing_token=fencing_token, at=self._clock.now())
         )
 
     async def _watch_lease(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
-        """Kill the worker when it has running jobs and its lease expires."""
+        """Kill the worker if its lease expires while it has running jobs."""
         loop = asyncio.get_running_loop()
         while slot.process is process:
             await asyncio.sleep(LEASE_SECONDS / 10)
-            if slot.running and loop.time() - slot.last_message_at > LEASE_SECONDS:
+            if slot.running_jobs and loop.time() - slot.last_message_at > LEASE_SECONDS:
                 process.kill()
                 return
 
@@ -291,7 +295,7 @@ class PipeBus:
         if slot.process is process and slot.jobs.get(task_id) == fencing_token:
             process.kill()
 
-    def _spawn(self, work: Coroutine[None, None, None]) -> None:
-        task = asyncio.get_running_loop().create_task(work)
+    def _spawn(self, coroutine: Coroutine[None, None, None]) -> None:
+        task = asyncio.get_running_loop().create_task(coroutine)
         self._tasks.add(task)
         task.add_done_callback(self._tasks.discard)

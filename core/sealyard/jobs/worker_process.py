@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.jobs.framing import MAX_LINE_BYTES, decode_report, encode_line
 from sealyard.model.errors import WorkerError, error_from_info
 from sealyard.model.worker_messages import FromWorker, OpenKeyStore, WorkerReady, WorkerStartFailed
@@ -40,7 +41,7 @@ class WorkerProcess:
         Raises the error that the worker reports, for example :class:`KeyStoreLockedError`, or :class:`WorkerError` if
         the worker cannot be started or does not send a valid response in time.
         """
-        worker = cls(await _spawn(log_path))
+        worker = cls(await _start_process(log_path))
         try:
             await worker._handshake(open_key_store, log_path)
         except BaseException:
@@ -56,14 +57,14 @@ class WorkerProcess:
                 first_line = await self._stdout.readline()
         except TimeoutError:
             self.kill()
-            raise WorkerError("The crypto worker did not start in time.", f"Its log: {log_path}") from None
+            raise WorkerError("The crypto worker did not start in time.", f"See its log: {log_path}") from None
         if not first_line:
-            raise WorkerError("The crypto worker could not start.", f"Its log says why: {log_path}")
-        greeting = _decode(first_line)
-        if isinstance(greeting, WorkerStartFailed):
-            raise error_from_info(greeting.error)
-        if not isinstance(greeting, WorkerReady):
-            raise WorkerError("The crypto worker answered out of turn.", f"Its log says more: {log_path}")
+            raise WorkerError("The crypto worker failed to start.", f"See its log: {log_path}")
+        first_message = _try_decode(first_line)
+        if isinstance(first_message, WorkerStartFailed):
+            raise error_from_info(first_message.error)
+        if not isinstance(first_message, WorkerReady):
+            raise WorkerError("The crypto worker sent an unexpected message.", f"See its log: {log_path}")
 
     @property
     def pid(self) -> int:
@@ -103,34 +104,32 @@ class WorkerProcess:
             await self._process.wait()
 
 
-def _decode(line: bytes) -> FromWorker | None:
+def _try_decode(line: bytes) -> FromWorker | None:
     try:
         return decode_report.decode(line)
     except msgspec.MsgspecError:
         return None
 
 
-async def _spawn(log_path: Path) -> asyncio.subprocess.Process:
-    """Start the process. Raises :class:`WorkerError` if the system cannot start it or the log cannot be opened."""
+async def _start_process(log_path: Path) -> asyncio.subprocess.Process:
+    """Start the worker. Raises :class:`WorkerError` if its process cannot be started or its log cannot be opened."""
     try:
         return await _create_subprocess(log_path)
     except OSError as error:
-        raise WorkerError(
-            f"The crypto worker could not be started: {error.strerror}.", f"Its log: {log_path}"
-        ) from error
+        raise WorkerError(f"Cannot start the crypto worker: {error.strerror}.", f"See its log: {log_path}") from error
 
 
 async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
-    log_path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+    make_private_dir(log_path.parent)
     environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
-    with os.fdopen(os.open(log_path, os.O_WRONLY | os.O_APPEND | os.O_CREAT, 0o600), "ab") as errors:
+    with os.fdopen(open_private_append(log_path), "ab") as log_file:
         return await asyncio.create_subprocess_exec(
             sys.executable,
             "-m",
             "sealyard.worker",
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
-            stderr=errors,
+            stderr=log_file,
             env=environment,
             start_new_session=True,
             limit=MAX_LINE_BYTES,

@@ -16,7 +16,8 @@ from keyring.backend import KeyringBackend
 from keyring.errors import PasswordDeleteError
 from msgspec import Meta
 
-from sealyard.keys.files import make_private_dir, write_atomic
+from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError
@@ -28,7 +29,7 @@ _KEY_LENGTH = 32
 
 
 class Argon2Params(FrozenStruct, frozen=True, kw_only=True):
-    """Cost parameters of Argon2id (RFC 9106). The defaults are the second recommended option of its section 4.
+    """Cost parameters of Argon2id (RFC 9106). The defaults are the second recommended option in section 4.
 
     The upper limits apply when a file is read, so that a damaged file cannot exhaust memory or CPU.
     """
@@ -71,51 +72,51 @@ class EncryptedFileKeyring(KeyringBackend):
     the file is damaged.
     """
 
-    # Negative, so that the keyring package never selects this backend automatically: it has no passphrase for it.
+    # Negative, so that the keyring package never selects this backend by itself: it could not provide a passphrase.
     priority = -1
 
     def __init__(self, path: Path, passphrase: str, cost: Argon2Params | None = None) -> None:
-        # Does not call the constructor of the base class, because that reads settings from environment variables.
+        # The constructor of the base class is not called, because it reads settings from environment variables.
         self._path = path
         self._passphrase = unicodedata.normalize("NFC", passphrase).encode("utf-8", "surrogateescape")
         self._cost = cost or DEFAULT_COST
 
     def get_password(self, service: str, username: str) -> str | None:
-        return self._read().get(service, {}).get(username)
+        return self._read_passwords().get(service, {}).get(username)
 
     def set_password(self, service: str, username: str, password: str) -> None:
-        passwords = self._read()
+        passwords = self._read_passwords()
         passwords.setdefault(service, {})[username] = password
-        self._write(passwords)
+        self._write_passwords(passwords)
 
     def delete_password(self, service: str, username: str) -> None:
-        passwords = self._read()
+        passwords = self._read_passwords()
         if passwords.get(service, {}).pop(username, None) is None:
-            raise PasswordDeleteError("There is no such password.")
-        self._write(passwords)
+            raise PasswordDeleteError("The password does not exist.")
+        self._write_passwords(passwords)
 
-    def _read(self) -> dict[str, dict[str, str]]:
+    def _read_passwords(self) -> dict[str, dict[str, str]]:
         if not self._path.exists():
             return {}
-        encrypted = self._load()
+        encrypted_file = self._load_file()
         try:
-            plain = AESGCM(self._derive_key(encrypted)).decrypt(
-                encrypted.nonce, encrypted.ciphertext, encrypted.associated_data()
+            plaintext = AESGCM(self._derive_key(encrypted_file)).decrypt(
+                encrypted_file.nonce, encrypted_file.ciphertext, encrypted_file.associated_data()
             )
         except InvalidTag:
-            raise KeyStoreLockedError("The passphrase of the key store is wrong.", "Try again.") from None
-        return msgspec.json.decode(plain, type=dict[str, dict[str, str]])
+            raise KeyStoreLockedError("Wrong passphrase for the key store.", "Try again.") from None
+        return msgspec.json.decode(plaintext, type=dict[str, dict[str, str]])
 
-    def _load(self) -> _EncryptedFile:
+    def _load_file(self) -> _EncryptedFile:
         try:
-            encrypted = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
+            encrypted_file = msgspec.json.decode(self._path.read_bytes(), type=_EncryptedFile)
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise self._corrupted() from error
-        if encrypted.checksum() != encrypted.sha256 or encrypted.format != _FORMAT:
-            raise self._corrupted()
-        return encrypted
+            raise self._corrupted_error() from error
+        if encrypted_file.checksum() != encrypted_file.sha256 or encrypted_file.format != _FORMAT:
+            raise self._corrupted_error()
+        return encrypted_file
 
-    def _write(self, passwords: dict[str, dict[str, str]]) -> None:
+    def _write_passwords(self, passwords: dict[str, dict[str, str]]) -> None:
         header = _EncryptedFile(
             format=_FORMAT,
             cost=self._cost,
@@ -123,25 +124,29 @@ class EncryptedFileKeyring(KeyringBackend):
             nonce=secrets.token_bytes(_NONCE_LENGTH),
             ciphertext=b"",
         )
-        plain = msgspec.json.encode(passwords)
-        ciphertext = AESGCM(self._derive_key(header)).encrypt(header.nonce, plain, header.associated_data())
-        encrypted = msgspec.structs.replace(header, ciphertext=ciphertext)
-        make_private_dir(self._path.parent)
-        write_atomic(self._path, msgspec.json.encode(msgspec.structs.replace(encrypted, sha256=encrypted.checksum())))
+        plaintext = msgspec.json.encode(passwords)
+        ciphertext = AESGCM(self._derive_key(header)).encrypt(header.nonce, plaintext, header.associated_data())
+        encrypted_file = msgspec.structs.replace(header, ciphertext=ciphertext)
+        encrypted_file = msgspec.structs.replace(encrypted_file, sha256=encrypted_file.checksum())
+        try:
+            make_private_dir(self._path.parent)
+            write_atomic(self._path, msgspec.json.encode(encrypted_file))
+        except OSError as error:
+            raise storage_error(error, "writing the key store") from error
 
-    def _derive_key(self, encrypted: _EncryptedFile) -> bytes:
-        cost = encrypted.cost
+    def _derive_key(self, encrypted_file: _EncryptedFile) -> bytes:
+        cost = encrypted_file.cost
         try:
             kdf = Argon2id(
-                salt=encrypted.salt,
+                salt=encrypted_file.salt,
                 length=_KEY_LENGTH,
                 iterations=cost.iterations,
                 lanes=cost.lanes,
                 memory_cost=cost.memory_kib,
             )
         except ValueError as error:
-            raise self._corrupted() from error
+            raise self._corrupted_error() from error
         return kdf.derive(self._passphrase)
 
-    def _corrupted(self) -> KeyStoreCorruptedError:
-        return KeyStoreCorruptedError(f"{self._path.name} is not what was written there.", "Put it back from a backup.")
+    def _corrupted_error(self) -> KeyStoreCorruptedError:
+        return KeyStoreCorruptedError(f"{self._path.name} is damaged.", "Restore it from a backup.")

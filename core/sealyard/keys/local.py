@@ -3,7 +3,7 @@
 The folder contains, for each key, ``<name>/key.json`` with the public metadata (kind, purpose, versions) and one file
 per version (``<name>/v1.key``, ``v2.key``, …): a format line, a random nonce of 12 bytes, and the ciphertext with its
 tag (NIST SP 800-38D). The associated data is the canonical JSON (RFC 8785) of the URI, kind and purpose of the key and
-of the metadata of the version. Modification of either file is therefore detected when the key is used.
+of the metadata of the version. If either file is modified, this is therefore detected when the key is used.
 """
 
 from __future__ import annotations
@@ -22,7 +22,8 @@ from sealyard.crypto.certificates import COMMON_NAME_LIMIT, load_certificate
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import PrivateKey, sign
-from sealyard.keys.files import make_private_dir, write_atomic
+from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.keys.key_import import load_certificate_file, load_key
 from sealyard.keys.master_key import verify_master_key
 from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
@@ -49,12 +50,15 @@ class LocalKeyProvider:
     """The key provider of the scheme ``local``: a folder of files encrypted with a master key of 32 bytes.
 
     The constructor raises :class:`KeyStoreLockedError` if the folder was created with another master key. All methods
-    raise :class:`KeyStoreCorruptedError`, which names the file, if a file is damaged or the file of a listed version is
-    missing.
+    raise :class:`KeyStoreCorruptedError`, which names the file, if a file is damaged, or if the file of a version that
+    ``key.json`` lists is missing.
     """
 
     def __init__(self, folder: Path, master_key: bytes) -> None:
-        make_private_dir(folder)
+        try:
+            make_private_dir(folder)
+        except OSError as error:
+            raise storage_error(error, "writing the key store") from error
         verify_master_key(folder, master_key)
         self._folder = folder
         self._aead = AESGCM(master_key)
@@ -84,8 +88,8 @@ class LocalKeyProvider:
         info = self._read_info(name)
         if info.kind not in SIGNATURES[algorithm].key_kinds:
             raise InvalidKeyError(
-                f"{algorithm} does not take a key of the kind {info.kind}.",
-                f"It takes {' or '.join(SIGNATURES[algorithm].key_kinds)}.",
+                f"{algorithm} does not support keys of type {info.kind}.",
+                f"Use a key of type {' or '.join(SIGNATURES[algorithm].key_kinds)}.",
             )
         key = self._load_material(info, version)
         assert isinstance(key, PrivateKey)
@@ -95,7 +99,8 @@ class LocalKeyProvider:
         info = self._read_info(name)
         if info.kind is not CIPHERS[algorithm].key_kind:
             raise InvalidKeyError(
-                f"{algorithm} does not take a key of the kind {info.kind}.", f"It takes {CIPHERS[algorithm].key_kind}."
+                f"{algorithm} does not support keys of type {info.kind}.",
+                f"Use a key of type {CIPHERS[algorithm].key_kind}.",
             )
         key = self._load_material(info, version)
         assert isinstance(key, bytes)
@@ -104,7 +109,9 @@ class LocalKeyProvider:
     async def export_symmetric(self, name: str, version: int) -> bytes:
         info = self._read_info(name)
         if not info.kind.symmetric:
-            raise InvalidKeyError(f"{info.uri} is a signing key.", "Private keys never leave; take the certificate.")
+            raise InvalidKeyError(
+                f"{info.uri} is a signing key.", "Use the certificate instead; private keys cannot be exported."
+            )
         key = self._load_material(info, version)
         assert isinstance(key, bytes)
         return key
@@ -126,16 +133,23 @@ class LocalKeyProvider:
     ) -> KeyInfo:
         self._require_unused_name(name)
         material, bundled_certificate = load_key(path, kind, password)
-        data = bundled_certificate if certificate is None else load_certificate_file(certificate)
-        version = describe(material, 1, "imported", create_certificate(material, name) if data is None else data)
+        certificate_data = bundled_certificate if certificate is None else load_certificate_file(certificate)
+        version = describe(
+            material,
+            1,
+            "imported",
+            create_certificate(material, name) if certificate_data is None else certificate_data,
+        )
         return self._store_version(name, kind, purpose, version, material)
 
     def _rotate(self, name: str) -> KeyVersion:
         with self._write_lock:
             info = self._read_info(name)
             material = generate_key(info.kind)
-            number = info.current.version + 1
-            version = describe(material, number, "generated", create_certificate(material, _certificate_subject(info)))
+            version_number = info.current.version + 1
+            version = describe(
+                material, version_number, "generated", create_certificate(material, _certificate_subject(info))
+            )
             self._save(msgspec.structs.replace(info, versions=(*info.versions, version)), material)
             return version
 
@@ -154,26 +168,33 @@ class LocalKeyProvider:
         The order matters for crash safety: a version exists only once ``key.json`` lists it.
         """
         folder = self._key_dir(_key_name(info))
-        make_private_dir(folder)
         nonce = secrets.token_bytes(_NONCE_LENGTH)
-        ciphertext = self._aead.encrypt(nonce, to_bytes(material), _aad(info, info.current))
-        write_atomic(folder / f"v{info.current.version}.key", _FORMAT + nonce + ciphertext)
-        write_atomic(folder / _INFO_FILE, msgspec.json.encode(info))
+        ciphertext = self._aead.encrypt(nonce, to_bytes(material), _associated_data(info, info.current))
+        try:
+            make_private_dir(folder)
+            write_atomic(folder / f"v{info.current.version}.key", _FORMAT + nonce + ciphertext)
+            write_atomic(folder / _INFO_FILE, msgspec.json.encode(info))
+        except OSError as error:
+            raise storage_error(error, "writing the key store") from error
 
-    def _load_material(self, info: KeyInfo, number: int) -> Material:
-        version = info.version(number)
+    def _load_material(self, info: KeyInfo, version_number: int) -> Material:
+        version = info.version(version_number)
         if version is None:
-            raise NotFoundError(f"{info.uri} has no version {number}.", f"Its newest is {info.current.version}.")
-        path = self._key_dir(_key_name(info)) / f"v{number}.key"
+            raise NotFoundError(
+                f"{info.uri} has no version {version_number}.", f"Use a version from 1 to {info.current.version}."
+            )
+        path = self._key_dir(_key_name(info)) / f"v{version_number}.key"
         try:
             data = path.read_bytes()
-            header, encrypted = data[: len(_FORMAT)], data[len(_FORMAT) :]
+            header, encrypted_key = data[: len(_FORMAT)], data[len(_FORMAT) :]
             if header != _FORMAT:
-                raise _corrupted(path)
-            plain = self._aead.decrypt(encrypted[:_NONCE_LENGTH], encrypted[_NONCE_LENGTH:], _aad(info, version))
+                raise _corrupted_error(path)
+            plaintext = self._aead.decrypt(
+                encrypted_key[:_NONCE_LENGTH], encrypted_key[_NONCE_LENGTH:], _associated_data(info, version)
+            )
         except (OSError, ValueError, InvalidTag) as error:
-            raise _corrupted(path) from error
-        return from_bytes(info.kind, plain)
+            raise _corrupted_error(path) from error
+        return from_bytes(info.kind, plaintext)
 
     def _read_info(self, name: str) -> KeyInfo:
         path = self._key_dir(name) / _INFO_FILE
@@ -181,20 +202,20 @@ class LocalKeyProvider:
             data = path.read_bytes()
             info = msgspec.json.decode(data, type=KeyInfo)
         except FileNotFoundError:
-            raise NotFoundError(f"There is no key {SCHEME}:{name}.", "Names are in lower case.") from None
+            raise NotFoundError(f"Key {SCHEME}:{name} not found.", "Check the name; key names are lowercase.") from None
         except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise _corrupted(path) from error
+            raise _corrupted_error(path) from error
         if msgspec.json.encode(info) != data or info.uri != f"{SCHEME}:{name}" or not info.versions:
-            raise _corrupted(path)
+            raise _corrupted_error(path)
         return info
 
     def _require_unused_name(self, name: str) -> None:
         if (self._key_dir(name) / _INFO_FILE).exists():
-            raise ConflictError(f"There is a key {SCHEME}:{name} already.", "Rotate it, or choose another name.")
+            raise ConflictError(f"Key {SCHEME}:{name} already exists.", "Rotate it, or choose another name.")
 
     def _key_dir(self, name: str) -> Path:
         if not KEY_NAME.fullmatch(name):
-            raise UsageError(f"{name!r} is not the name of a key.")
+            raise UsageError(f"Invalid key name {name!r}.")
         return self._folder / name
 
 
@@ -210,7 +231,7 @@ class LocalSigner:
         return sign(self._key, self._algorithm, data, prehashed=self._prehashed)
 
 
-def _aad(info: KeyInfo, version: KeyVersion) -> bytes:
+def _associated_data(info: KeyInfo, version: KeyVersion) -> bytes:
     return canonical_json({"uri": info.uri, "kind": info.kind, "purpose": info.purpose, "version": version})
 
 
@@ -224,8 +245,8 @@ def _key_name(info: KeyInfo) -> str:
     return info.uri.removeprefix(f"{SCHEME}:")
 
 
-def _corrupted(path: Path) -> KeyStoreCorruptedError:
+def _corrupted_error(path: Path) -> KeyStoreCorruptedError:
     return KeyStoreCorruptedError(
-        f"The key {path.parent.name} cannot be opened: {path.name} or {_INFO_FILE} is not what was written there.",
-        "Put both back from a backup.",
+        f"Cannot open the key {path.parent.name}: {path.name} or {_INFO_FILE} is damaged.",
+        "Restore both files from a backup.",
     )

@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, TypeVar
 
 import msgspec
 
-from sealyard.keys.files import write_atomic
+from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import KeyStoreCorruptedError, KeyStoreLockedError, SealyardError, UsageError
 
@@ -42,7 +42,7 @@ def open_master_key(kind: str, folder: Path, workspace_id: str, passphrase: str 
     """Return the master key (32 bytes) of the workspace, from the OS keyring or the file ``folder/keyring.json``.
 
     ``kind`` is ``os-keyring`` or ``passphrase``. If ``create`` is true and there is no master key, a new one is
-    created; an existing one is never replaced.
+    created; an existing master key is never replaced.
 
     Raises :class:`KeyStoreLockedError` if the master key is missing or cannot be unlocked,
     :class:`KeyStoreCorruptedError` if the stored value is not a master key, and :class:`UsageError` for another
@@ -52,97 +52,100 @@ def open_master_key(kind: str, folder: Path, workspace_id: str, passphrase: str 
         return _open_keyring_file(folder, workspace_id, passphrase, create)
     if kind == OS_KEYRING:
         return call_os_keyring(lambda keyring: _load_master_key(keyring, workspace_id, create))
-    raise UsageError(f"{kind!r} is no kind of key store.", f"There is {OS_KEYRING} and {PASSPHRASE}.")
+    raise UsageError(f"Unknown key store {kind!r}.", f"Use {OS_KEYRING} or {PASSPHRASE}.")
 
 
 def os_keyring_available() -> bool:
     """Return whether this machine has a trusted OS keyring. Does not prompt the user."""
     try:
-        _with_timeout(_os_keyring)
+        _with_timeout(_find_os_keyring)
     except KeyStoreLockedError:
         return False
     return True
 
 
-def call_os_keyring(use: Callable[[KeyringBackend], _T]) -> _T:
-    """Call ``use`` with the OS keyring and return its result.
+def call_os_keyring(operation: Callable[[KeyringBackend], _T]) -> _T:
+    """Call ``operation`` with the OS keyring, and return its result.
 
-    Raises :class:`KeyStoreLockedError` if there is no trusted keyring, or if it fails or does not respond in time.
+    Raises :class:`KeyStoreLockedError` if there is no trusted keyring, or if the keyring fails or does not respond in
+    time.
     """
-    return _with_timeout(lambda: use(_os_keyring()))
+    return _with_timeout(lambda: operation(_find_os_keyring()))
 
 
 def _open_keyring_file(folder: Path, workspace_id: str, passphrase: str | None, create: bool) -> bytes:
     from sealyard.keys.file_keyring import EncryptedFileKeyring
 
     if not passphrase:
-        raise KeyStoreLockedError("The key store needs its passphrase.", "Start again and give it.")
+        raise KeyStoreLockedError("The key store requires its passphrase.", "Start again and enter it.")
     return _load_master_key(EncryptedFileKeyring(folder / KEYRING_FILE, passphrase), workspace_id, create)
 
 
 def _load_master_key(keyring: KeyringBackend, workspace_id: str, create: bool) -> bytes:
-    user = f"workspace {workspace_id}"
-    encoded_key = keyring.get_password(SERVICE, user)
+    username = f"workspace {workspace_id}"
+    encoded_key = keyring.get_password(SERVICE, username)
     if encoded_key is not None:
-        return _decode(encoded_key)
+        return _decode_master_key(encoded_key)
     if not create:
         raise KeyStoreLockedError(
             "The master key of this workspace is not in the key store.",
-            "Open the workspace where it was made, or put the key store back from a backup.",
+            "Open the workspace on the machine where it was created, or restore the key store from a backup.",
         )
     master_key = secrets.token_bytes(MASTER_KEY_LENGTH)
-    keyring.set_password(SERVICE, user, base64.b64encode(master_key).decode())
+    keyring.set_password(SERVICE, username, base64.b64encode(master_key).decode())
     return master_key
 
 
-def _decode(encoded_key: str) -> bytes:
+def _decode_master_key(encoded_key: str) -> bytes:
     try:
         master_key = base64.b64decode(encoded_key, validate=True)
     except (binascii.Error, ValueError):
         master_key = b""
     if len(master_key) != MASTER_KEY_LENGTH:
-        raise KeyStoreCorruptedError("What the key store keeps for this workspace is not a master key.")
+        raise KeyStoreCorruptedError("The key store's entry for this workspace is not a valid master key.")
     return master_key
 
 
-def _os_keyring() -> KeyringBackend:
+def _find_os_keyring() -> KeyringBackend:
     import keyring
     from keyring.backends.chainer import ChainerBackend
 
-    selected = keyring.get_keyring()
-    backends: list[KeyringBackend] = list(selected.backends) if isinstance(selected, ChainerBackend) else [selected]
+    default_keyring = keyring.get_keyring()
+    backends: list[KeyringBackend] = (
+        list(default_keyring.backends) if isinstance(default_keyring, ChainerBackend) else [default_keyring]
+    )
     for backend in backends:
         if type(backend).__module__ in TRUSTED_BACKENDS:
             return backend
-    raise KeyStoreLockedError("This machine has no OS keyring that keeps secrets.", "Use a passphrase instead.")
+    raise KeyStoreLockedError("No OS keyring available on this machine.", "Use a passphrase instead.")
 
 
-def _with_timeout(call: Callable[[], _T]) -> _T:
-    """Return the result of ``call``, run in a daemon thread: a keyring may block on a prompt that the user cannot see.
+def _with_timeout(operation: Callable[[], _T]) -> _T:
+    """Run ``operation`` in a daemon thread and return its result.
 
-    Raises :class:`KeyStoreLockedError` after ``_KEYRING_TIMEOUT`` seconds, or if ``call`` raises an exception other
-    than :class:`SealyardError`.
+    Raises :class:`KeyStoreLockedError` after ``_KEYRING_TIMEOUT`` seconds, because a keyring may block on a prompt that
+    the user cannot see. Also raises it if ``operation`` raises an exception other than :class:`SealyardError`.
     """
     results: queue.SimpleQueue[_T | Exception] = queue.SimpleQueue()
 
-    def run() -> None:
+    def run_operation() -> None:
         try:
-            results.put(call())
-        except Exception as error:  # backends raise the exceptions of their platform
+            results.put(operation())
+        except Exception as error:  # keyring backends raise platform-specific exceptions
             results.put(error)
 
-    threading.Thread(target=run, name="os-keyring", daemon=True).start()
+    threading.Thread(target=run_operation, name="os-keyring", daemon=True).start()
     try:
         result = results.get(timeout=_KEYRING_TIMEOUT)
     except queue.Empty:
         raise KeyStoreLockedError(
-            f"The OS keyring does not answer within {_KEYRING_TIMEOUT:.0f} seconds.",
-            "Unlock it, and see whether it shows a question on the desktop.",
+            f"The OS keyring did not respond within {_KEYRING_TIMEOUT:.0f} seconds.",
+            "Unlock it, and check whether it shows a prompt on the desktop.",
         ) from None
     if isinstance(result, SealyardError):
         raise result
     if isinstance(result, Exception):
-        raise KeyStoreLockedError(f"The OS keyring refused ({type(result).__name__}).", "Unlock it and try again.")
+        raise KeyStoreLockedError(f"The OS keyring failed ({type(result).__name__}).", "Unlock it and try again.")
     return result
 
 
@@ -150,7 +153,7 @@ _CHECK_FILE = ".master-key-check.json"  # cannot collide with a key, because key
 
 
 class _MasterKeyCheck(FrozenStruct, frozen=True, kw_only=True):
-    """Check value stored in a key folder.
+    """The check value stored in a key folder, to recognize the master key of the folder.
 
     ``check`` is an HMAC with the master key. ``sha256`` is a checksum of ``check``, which distinguishes a damaged
     file from another master key.
@@ -161,33 +164,39 @@ class _MasterKeyCheck(FrozenStruct, frozen=True, kw_only=True):
 
 
 def verify_master_key(folder: Path, master_key: bytes) -> None:
-    """Check that ``folder`` belongs to ``master_key``; if the folder is empty, store the check value first.
+    """Check that ``folder`` belongs to ``master_key``; in an empty folder, store a check value first.
 
-    Raises :class:`KeyStoreLockedError` if the folder was created with another master key, and
-    :class:`KeyStoreCorruptedError` if its check value is missing or damaged.
+    Raises :class:`KeyStoreLockedError` if the folder was created with another master key,
+    :class:`KeyStoreCorruptedError` if the check value is missing or damaged, and :class:`StorageError` if the check
+    value cannot be stored.
     """
     path = folder / _CHECK_FILE
     check = hmac.digest(master_key, b"sealyard master key check", "sha256").hex()
     if not path.exists() and not any(folder.iterdir()):
-        write_atomic(path, msgspec.json.encode(_MasterKeyCheck(check=check, sha256=_checksum(check))))
+        _store_check(path, check)
     try:
-        stored = msgspec.json.decode(path.read_bytes(), type=_MasterKeyCheck)
+        stored_check = msgspec.json.decode(path.read_bytes(), type=_MasterKeyCheck)
     except (OSError, msgspec.MsgspecError, UnicodeDecodeError) as error:
-        raise _check_file_corrupted() from error
-    if _checksum(stored.check) != stored.sha256:
-        raise _check_file_corrupted()
-    if not hmac.compare_digest(stored.check, check):
+        raise _corrupted_error() from error
+    if _checksum(stored_check.check) != stored_check.sha256:
+        raise _corrupted_error()
+    if not hmac.compare_digest(stored_check.check, check):
         raise KeyStoreLockedError(
-            "The keys of this workspace were made under another master key.",
-            "Open it where it was made, or put its key store back from a backup.",
+            "The keys of this workspace were created with a different master key.",
+            "Open it on the machine where it was created, or restore its key store from a backup.",
         )
+
+
+def _store_check(path: Path, check: str) -> None:
+    try:
+        write_atomic(path, msgspec.json.encode(_MasterKeyCheck(check=check, sha256=_checksum(check))))
+    except OSError as error:
+        raise storage_error(error, "writing the key store") from error
 
 
 def _checksum(check: str) -> str:
     return sha256(check.encode()).hexdigest()
 
 
-def _check_file_corrupted() -> KeyStoreCorruptedError:
-    return KeyStoreCorruptedError(
-        f"{_CHECK_FILE} of the key store is missing or not what was written there.", "Put it back from a backup."
-    )
+def _corrupted_error() -> KeyStoreCorruptedError:
+    return KeyStoreCorruptedError(f"{_CHECK_FILE} of the key store is missing or damaged.", "Restore it from a backup.")

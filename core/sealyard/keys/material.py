@@ -62,40 +62,40 @@ def from_bytes(kind: KeyType, data: bytes) -> Material:
     """Load a key from the result of :func:`to_bytes`. The caller must have authenticated ``data``."""
     if kind.symmetric:
         return data
-    # The primes were checked when the key was generated or imported; another check takes 0.25 seconds for 4096 bits.
+    # The primes were checked when the key was generated or imported; another check takes 0.25 s for 4096 bits.
     key = load_der_private_key(data, password=None, unsafe_skip_rsa_key_validation=True)
     assert isinstance(key, PrivateKey)
     return key
 
 
-def describe(material: Material, number: int, origin: str, certificate: bytes | None) -> KeyVersion:
-    """Return the public metadata of version ``number`` of a key.
+def describe(material: Material, version_number: int, origin: str, certificate: bytes | None) -> KeyVersion:
+    """Return the public metadata of ``material`` as version ``version_number`` of its key.
 
-    ``certificate`` (PEM or DER) is required for a private key and None for a symmetric key. The fingerprint of a
-    symmetric key is a truncated HMAC with the key.
+    ``certificate`` (PEM or DER) is required for a private key and must be None for a symmetric key. The fingerprint of
+    a symmetric key is a truncated HMAC with the key.
 
     Raises :class:`InvalidKeyError` if the certificate is invalid or belongs to another key.
     """
     now = datetime.now(UTC)
     if isinstance(material, bytes):
         fingerprint = hmac.digest(material, b"sealyard key check", "sha256")[:8].hex()
-        return KeyVersion(version=number, created_at=now, origin=origin, fingerprint=fingerprint)
+        return KeyVersion(version=version_number, created_at=now, origin=origin, fingerprint=fingerprint)
     assert certificate is not None
-    parsed = load_certificate(certificate)
+    parsed_certificate = load_certificate(certificate)
     public_key = material.public_key()
     fingerprint = compute_fingerprint(public_key)
-    if compute_fingerprint(parsed.public_key) != fingerprint:
+    if compute_fingerprint(parsed_certificate.public_key) != fingerprint:
         raise InvalidKeyError(
-            "The certificate is of another key.", "Give the certificate that was issued for this key, or none."
+            "The certificate belongs to a different key.", "Use the certificate that was issued for this key, or none."
         )
     return KeyVersion(
-        version=number,
+        version=version_number,
         created_at=now,
         origin=origin,
         fingerprint=fingerprint,
         public_key=public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
-        certificate=_to_pem(parsed.der),
-        certificate_expires_at=parsed.not_after,
+        certificate=_to_pem(parsed_certificate.der),
+        certificate_expires_at=parsed_certificate.not_after,
     )
 
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from sealyard.model.errors import KeyStoreLockedError
 
 VARIABLE = "SEALYARD_PASSPHRASE"
-"""Name of the environment variable."""
+"""Name of the environment variable that contains the passphrase."""
 
 CREDENTIAL = "sealyard-passphrase"
-"""Name of the systemd credential."""
+"""Name of the systemd credential that contains the passphrase."""
 
 
 def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None = None, tenant: str = "") -> str:
     """Return the passphrase from the environment variable, the systemd credential or ``prompt``, in this order.
 
-    For a ``tenant``, its own variable and credential are tried first, for example ``SEALYARD_PASSPHRASE_ACME`` and
-    ``sealyard-passphrase-acme``. Pass ``prompt`` only if a user is at a terminal.
+    For a ``tenant``, the variable and the credential of the tenant are tried first, for example
+    ``SEALYARD_PASSPHRASE_ACME`` and ``sealyard-passphrase-acme``. Pass ``prompt`` only if a user is at a terminal.
 
-    Raises :class:`KeyStoreLockedError` if no source has a passphrase (its hint names all three), or if a systemd
+    Raises :class:`KeyStoreLockedError` if no source has a passphrase (the hint names all three), or if a systemd
     credential cannot be read.
     """
     passphrase = (
@@ -32,8 +32,8 @@ def find_passphrase(environ: Mapping[str, str], prompt: Callable[[], str] | None
     passphrase = passphrase or (prompt() if prompt else "")
     if not passphrase:
         raise KeyStoreLockedError(
-            "The key store needs its passphrase.",
-            f"Set {VARIABLE}, give the systemd credential {CREDENTIAL}, or start at a terminal to be asked.",
+            "The key store requires its passphrase.",
+            f"Set {VARIABLE}, provide the systemd credential {CREDENTIAL}, or start at a terminal to be asked.",
         )
     return passphrase
 
@@ -53,5 +53,5 @@ def _read_credential(environ: Mapping[str, str], name: str) -> str:
         return ""
     except (OSError, UnicodeDecodeError):
         raise KeyStoreLockedError(
-            f"The systemd credential {name} cannot be read.", "It is a text file with the passphrase."
+            f"Cannot read the systemd credential {name}.", "Use a text file with the passphrase."
         ) from None

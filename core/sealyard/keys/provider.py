@@ -1,4 +1,4 @@
-"""Interfaces of key providers. There is a provider for local files; PKCS#11 and key services are possible."""
+"""Interfaces of key providers. Sealyard has one for local files; others, for example for PKCS#11, are possible."""
 
 from __future__ import annotations
 
@@ -65,6 +65,6 @@ class KeyProvider(Protocol):
     async def export_symmetric(self, name: str, version: int) -> bytes:
         """Return the bytes of a symmetric key, to provision devices.
 
-        Raises :class:`InvalidKeyError` for any other key, or if the provider does not support export.
+        Raises :class:`InvalidKeyError` if the key is not symmetric, or if the provider does not support export.
         """
         ...

@@ -15,14 +15,12 @@ def key_provider(scheme: str, folder: Path, master_key: bytes) -> KeyProvider:
     """Return the provider of ``scheme``, which stores its files in ``folder/scheme``.
 
     The provider is the entry point of the group ``sealyard.keys`` with the name of the scheme. It is called with its
-    folder and the workspace's master key (32 bytes), with which it encrypts everything it stores.
+    folder and the workspace's master key (32 bytes), and must encrypt everything that it stores with this key.
 
     Raises :class:`InvalidKeyError` if there is no provider for the scheme.
     """
     providers = entry_points(group=ENTRY_POINT_GROUP)
     if scheme not in providers.names:
-        raise InvalidKeyError(
-            f"Nothing here provides keys of the scheme {scheme!r}.", f"There is: {', '.join(sorted(providers.names))}."
-        )
+        raise InvalidKeyError(f"Unknown key scheme {scheme!r}.", f"Use one of: {', '.join(sorted(providers.names))}.")
     provider: KeyProvider = providers[scheme].load()(folder / scheme, master_key)
     return provider

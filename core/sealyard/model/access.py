@@ -20,19 +20,19 @@ class SubjectKind(StrEnum):
 SYSTEM_SUBJECT = "SYSTEM:engine"
 """The author of changes that the engine makes on its own: expiry, time limits, recovery."""
 
-_SUBJECT = re.compile(r"(USER|GROUP|CLIENT):[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
+_SUBJECT_PATTERN = re.compile(r"(USER|GROUP|CLIENT):[A-Za-z0-9][A-Za-z0-9._@+-]{0,63}")
 
 
 def parse_subject(text: str) -> str:
-    """Return ``text`` as a subject of the form ``KIND:name``; a name without a kind is that of a USER.
+    """Parse ``text`` as a subject and return it as ``KIND:name``. A name without a kind is taken to be a USER.
 
     Raises :class:`UsageError` if ``text`` is not a valid subject.
     """
     subject = text if ":" in text else f"{SubjectKind.USER}:{text}"
-    if not _SUBJECT.fullmatch(subject):
+    if not _SUBJECT_PATTERN.fullmatch(subject):
         raise UsageError(
-            f"{text[:80]!r} is not a subject.",
-            "Write USER:anna, GROUP:owners or CLIENT:ci; letters, digits and . _ @ + - are allowed.",
+            f"Invalid subject {text[:80]!r}.",
+            "Use USER:anna, GROUP:owners or CLIENT:ci; letters, digits and . _ @ + - are allowed.",
         )
     return subject
 
@@ -61,7 +61,7 @@ class Membership(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Action(StrEnum):
-    """An action that a rule allows. Every action implies VIEW of the same resource."""
+    """An action that an access rule can allow. Permission for any action implies VIEW of the same resource."""
 
     VIEW = "VIEW"
     CREATE = "CREATE"
@@ -73,7 +73,7 @@ class Action(StrEnum):
 
 
 class ResourceType(StrEnum):
-    """A type of resource, written ``RESOURCE_TYPE:<type>`` in rules.
+    """A type of resource, written ``RESOURCE_TYPE:<type>`` in access rules.
 
     A rule for a type applies to every resource of that type.
     """
@@ -96,7 +96,7 @@ ACTIONS_BY_RESOURCE_TYPE: dict[ResourceType, frozenset[Action]] = {
     ResourceType.POLICY: frozenset({Action.VIEW, Action.UPDATE}),
     ResourceType.SUBJECT: frozenset({Action.VIEW, Action.CREATE}),
 }
-"""The actions that are defined for each type. Rules with any other action are rejected: they would have no effect."""
+"""The actions that apply to each resource type. Rules with another action would have no effect and are rejected."""
 
 
 def resource_type_uri(kind: ResourceType) -> str:
@@ -108,24 +108,24 @@ def device_resource(config_id: str) -> str:
 
 
 def device_id_of(resource: str) -> str:
-    """Return the id of the device configuration ``resource``, or an empty string if it is another kind of resource."""
-    head, _, config_id = resource.partition(":")
-    return config_id if head == ResourceType.DEVICE_CONFIG else ""
+    """Return the id in ``resource`` if it names a device configuration, otherwise an empty string."""
+    prefix, _, config_id = resource.partition(":")
+    return config_id if prefix == ResourceType.DEVICE_CONFIG else ""
 
 
 def resource_type_of(resource: str) -> ResourceType:
-    """Return the type of ``resource``. Raises :class:`UsageError` if it is not a valid resource."""
-    head, _, tail = resource.partition(":")
+    """Return the type of ``resource``. Raises :class:`UsageError` if ``resource`` is not valid."""
+    prefix, _, suffix = resource.partition(":")
     try:
-        if head == "RESOURCE_TYPE":
-            return ResourceType(tail)
-        if head == ResourceType.DEVICE_CONFIG and tail:
+        if prefix == "RESOURCE_TYPE":
+            return ResourceType(suffix)
+        if prefix == ResourceType.DEVICE_CONFIG and suffix:
             return ResourceType.DEVICE_CONFIG
     except ValueError:
         pass
     raise UsageError(
-        f"{resource[:80]!r} is not a resource.",
-        "Write DEVICE_CONFIG:<id> or RESOURCE_TYPE:<type>, with one of " + ", ".join(ResourceType) + ".",
+        f"Invalid resource {resource[:80]!r}.",
+        "Use DEVICE_CONFIG:<id> or RESOURCE_TYPE:<type>, with one of " + ", ".join(ResourceType) + ".",
     )
 
 
@@ -154,10 +154,10 @@ def is_allowed(permissions: Collection[Permission], action: Action, resource: st
     A permission for a type applies to every resource of that type, and every permission implies VIEW. Raises
     :class:`UsageError` if ``resource`` is not a valid resource.
     """
-    covering_resources = (resource, resource_type_uri(resource_type_of(resource)))
+    matching_resources = (resource, resource_type_uri(resource_type_of(resource)))
     if action is Action.VIEW:
-        return any(target in covering_resources for target, _ in permissions)
-    return any((target, action) in permissions for target in covering_resources)
+        return any(granted_resource in matching_resources for granted_resource, _ in permissions)
+    return any((granted_resource, action) in permissions for granted_resource in matching_resources)
 
 
 class Role(StrEnum):
@@ -172,7 +172,7 @@ class Role(StrEnum):
 def roles_for(permissions: Collection[Permission]) -> tuple[Role, ...]:
     """Return the roles that follow from ``permissions``, in the order of :class:`Role`.
 
-    An administrator is not listed as an auditor in addition.
+    An administrator, who can also view the audit log, is not listed as an auditor.
     """
     actions = {action for _, action in permissions}
     is_administrator = is_allowed(permissions, Action.CREATE, resource_type_uri(ResourceType.ACL))

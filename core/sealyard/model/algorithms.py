@@ -1,4 +1,4 @@
-"""Names of algorithms, key types and key purposes, in the vocabulary of the S&E service.
+"""Names of algorithms, key types and key purposes, as the Sign & Encrypt (S&E) service uses them.
 
 :mod:`sealyard.crypto.algorithms` implements the algorithms.
 """

@@ -1,14 +1,16 @@
-"""Dual control: the digest that binds an approval to a task, the valid approvers and the quorum. No I/O."""
+"""Dual control: the digest that binds an approval to a task, who may decide on it, and the quorum. Performs no I/O."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable
+from datetime import datetime
+from enum import StrEnum
 
 from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.device_configs import EncryptionKey, SigningKey
-from sealyard.model.tasks import Decision, Task, Verdict
+from sealyard.model.tasks import Decision, Task, TaskStatus, Verdict
 
 DIGEST_DOMAIN = "sealyard approval v1"
 
@@ -16,9 +18,9 @@ DIGEST_DOMAIN = "sealyard approval v1"
 def approval_digest(task: Task) -> str:
     """Return the SHA-256 (hex) over the canonical JSON (RFC 8785) of everything that a decision approves or rejects.
 
-    This covers the label, task id, kind, requester, name, content type, inputs and metadata (names, sizes and digests,
-    in order), configuration id and version, keys, format and the number of required approvals. If one of them changes,
-    earlier approvals do not count.
+    The digest covers a fixed label, the task id, kind, requester, name, content type, inputs and metadata (names, sizes
+    and digests, in order), configuration id and version, keys, format and the number of required approvals. If one of
+    them changes, earlier approvals do not count.
     """
     content = {
         "label": DIGEST_DOMAIN,
@@ -42,10 +44,39 @@ def _describe_key(key: EncryptionKey | SigningKey | None) -> list[str | int] | N
     return None if key is None else [key.algorithm.value, key.uri, key.version]
 
 
-def valid_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:
-    """Return the distinct persons whose approvals in ``decisions`` count.
+class DecisionBlocker(StrEnum):
+    """Why a subject cannot decide on a task."""
 
-    An approval counts if it is bound to this task by its digest and was not made by the requester. The requester's own
+    NOT_WAITING = "not waiting"
+    EXPIRED = "expired"
+    OWN_TASK = "own task"
+    NOT_A_PERSON = "not a person"
+    ALREADY_DECIDED = "already decided"
+    NO_PERMISSION = "no permission"
+
+
+def decision_blocker(task: Task, subject: str, now: datetime, *, may_approve: bool) -> DecisionBlocker | None:
+    """Return why ``subject`` cannot decide on the task at ``now``, or None if it can.
+
+    ``may_approve`` is whether the subject has the APPROVE permission for the task's device configuration.
+    """
+    if task.status is not TaskStatus.WAITING:
+        return DecisionBlocker.NOT_WAITING
+    if task.approval_expires_at is not None and now >= task.approval_expires_at:
+        return DecisionBlocker.EXPIRED
+    if subject == task.created_by and not task.self_approved:
+        return DecisionBlocker.OWN_TASK
+    if subject_kind(subject) is not SubjectKind.USER:
+        return DecisionBlocker.NOT_A_PERSON
+    if any(decision.by == subject for decision in task.approvals):
+        return DecisionBlocker.ALREADY_DECIDED
+    return None if may_approve else DecisionBlocker.NO_PERMISSION
+
+
+def valid_approvers(task: Task, decisions: Iterable[Decision]) -> frozenset[str]:
+    """Return the persons whose approvals in ``decisions`` count towards the quorum of ``task``, each once.
+
+    An approval counts if its digest is that of the task and it was not made by the requester. The requester's own
     approval counts only if self-approval was allowed for the task (``task.self_approved``).
     """
     return frozenset(
@@ -63,8 +94,8 @@ def has_quorum(task: Task) -> bool:
     return len(valid_approvers(task, task.approvals)) >= task.approvals_required
 
 
-def can_reach_quorum(required: int, approvers: frozenset[str], requesters: frozenset[str]) -> bool:
-    """Return whether, for each possible requester, at least ``required`` approvers other than the requester exist."""
-    if len(approvers) < required:
+def can_reach_quorum(approvals_required: int, approvers: frozenset[str], requesters: frozenset[str]) -> bool:
+    """Return whether each possible requester has at least ``approvals_required`` other approvers."""
+    if len(approvers) < approvals_required:
         return False
-    return all(len(approvers - {requester}) >= required for requester in requesters)
+    return all(len(approvers - {requester}) >= approvals_required for requester in requesters)

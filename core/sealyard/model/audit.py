@@ -17,7 +17,7 @@ Timestamp = Annotated[datetime, msgspec.Meta(tz=True)]
 
 
 class AuditAction(StrEnum):
-    """The recorded event: what was done to the resource."""
+    """What happened to the resource of an audit entry."""
 
     CREATED = "CREATED"
     UPDATED = "UPDATED"
@@ -35,7 +35,7 @@ class AuditAction(StrEnum):
     REMOVED = "REMOVED"
     REFUSED = "REFUSED"
     FAILED = "FAILED"
-    CORRUPTED = "CORRUPTED"  # a stored file is not the one that was approved or written
+    CORRUPTED = "CORRUPTED"  # a stored file differs from the one that was approved or written
 
 
 class AuditEntry(FrozenStruct, frozen=True, kw_only=True):
@@ -73,7 +73,7 @@ class AuditFilter(FrozenStruct, frozen=True, kw_only=True):
     change: AuditAction | None = None
     since: datetime | None = None
     until: datetime | None = None
-    text: str = ""  # searched in the whole entry, ignoring case
+    text: str = ""  # searched in all text of the entry, ignoring case
 
     def matches(self, entry: AuditEntry) -> bool:
         return (
@@ -83,17 +83,17 @@ class AuditFilter(FrozenStruct, frozen=True, kw_only=True):
             and self.change in (None, entry.change)
             and (self.since is None or entry.timestamp >= self.since)
             and (self.until is None or entry.timestamp < self.until)
-            and (not self.text or self.text.casefold() in _searchable(entry))
+            and (not self.text or self.text.casefold() in _searchable_text(entry))
         )
 
 
-def _searchable(entry: AuditEntry) -> str:
-    value = msgspec.json.encode(entry.new_value).decode() if entry.new_value else ""
-    return "\n".join((entry.author, entry.change, entry.resource, entry.message, entry.code, value)).casefold()
+def _searchable_text(entry: AuditEntry) -> str:
+    new_value_json = msgspec.json.encode(entry.new_value).decode() if entry.new_value else ""
+    return "\n".join((entry.author, entry.change, entry.resource, entry.message, entry.code, new_value_json)).casefold()
 
 
 class Checkpoint(FrozenStruct, frozen=True, kw_only=True):
-    """The state of a log at one size.
+    """The state of an audit log when it had ``size`` entries.
 
     ``origin``: the name of the log, ``sealyard/<workspace id>``. ``root``: the RFC 6962 root hash (hex) over the first
     ``size`` entries.
@@ -105,12 +105,12 @@ class Checkpoint(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AuditReport(FrozenStruct, frozen=True, kw_only=True):
-    """The report of a successful verification of the whole log.
+    """The report of a successful verification of the whole audit log.
 
-    Entries from ``checkpointed_size`` on are *not yet sealed*: no signature covers them. ``key_fingerprint``: the
-    SHA-256 (hex) of the audit key's DER SubjectPublicKeyInfo, empty if there is no key yet. Operators should store the
-    fingerprint and the newest checkpoint outside the workspace, because an attacker who can rewrite the workspace
-    directory can also replace the key in it.
+    Entries from sequence number ``checkpointed_size`` on are not yet covered by a signed checkpoint.
+    ``key_fingerprint``: the SHA-256 (hex) of the audit key's DER SubjectPublicKeyInfo, empty if there is no key yet.
+    Operators should store the fingerprint and the newest checkpoint outside the workspace, because an attacker who can
+    rewrite the workspace directory can also replace the key in it.
     """
 
     origin: str

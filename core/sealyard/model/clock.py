@@ -10,7 +10,7 @@ class Clock(Protocol):
     """A source of the current time."""
 
     def now(self) -> datetime:
-        """Return the current time in UTC. It never goes backwards within a process."""
+        """Return the current time in UTC. The time never goes backwards within a process."""
         ...
 
     async def sleep(self, seconds: float) -> None: ...

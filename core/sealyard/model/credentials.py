@@ -11,8 +11,8 @@ from sealyard.model.base import FrozenStruct, SecretStruct, ShortText
 class AccessToken(FrozenStruct, frozen=True, kw_only=True):
     """The public properties of an access token, without its secret.
 
-    ``id``: the public first part of the token. ``is_machine``: decisions made with it are never those of a person.
-    ``expires_at`` always has a value; ``revoked_at`` is set when the token is revoked.
+    ``id``: the public first part of the token. ``is_machine``: decisions made with the token never count as human
+    decisions. ``expires_at`` always has a value; ``revoked_at`` is set when the token is revoked.
     """
 
     id: str
@@ -33,7 +33,7 @@ class PresentedToken(FrozenStruct, frozen=True, kw_only=True):
 
 
 class IssuerAccount(FrozenStruct, frozen=True, kw_only=True):
-    """An account at an external issuer, independent of its user name there.
+    """An account at an external issuer, identified independently of its user name there.
 
     The issuer never assigns the same ``sub`` to another account.
     """
@@ -56,9 +56,9 @@ class TokenRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class IssuedToken(SecretStruct, frozen=True, kw_only=True):
-    """A new token and its ``secret``, the bearer token to send. It is shown only once."""
+    """A new token and its ``secret``, the bearer token to send. The secret is shown only once."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("token",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("token",)
 
     token: AccessToken
     secret: str
@@ -76,12 +76,12 @@ class OtpStatus(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OtpEnrollment(SecretStruct, frozen=True, kw_only=True):
-    """The data for an authenticator app. It is shown only once.
+    """The data that a user enters into an authenticator app, shown only once.
 
-    ``secret`` in Base32; ``uri``: the ``otpauth`` URI, which the QR code contains.
+    ``secret``: in Base32. ``uri``: the ``otpauth`` URI that the QR code contains.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("subject",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("subject",)
 
     subject: str
     secret: str

@@ -1,4 +1,4 @@
-"""Device configurations: the keys, algorithms, format and approval terms of the packages for a device."""
+"""Device configurations: how packages for a device are encrypted, signed, formatted and approved."""
 
 from __future__ import annotations
 

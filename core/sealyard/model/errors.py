@@ -1,4 +1,4 @@
-"""The exceptions that Sealyard raises. Each has a message for people and a hint on what to do next.
+"""The exceptions that Sealyard raises. Each has a message for users and a hint on what to do next.
 
 ``code`` is stable and machine-readable. The worker's pipe, the REST API and the ``--json`` output carry it.
 """
@@ -20,7 +20,7 @@ class ErrorInfo(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SealyardError(Exception):
-    """Base class of all errors that a person can understand and act on.
+    """Base class of all errors that a user can understand and act on.
 
     ``message`` describes what happened, ``hint`` what to do next. Neither ever contains a secret.
     """
@@ -40,7 +40,7 @@ class SealyardError(Exception):
 
 
 class InvalidInputError(SealyardError):
-    """A file or value from the user cannot be used: missing, empty, changed, wrong digest, too large."""
+    """A file or value from the user cannot be used: missing, empty, modified, too large, or with the wrong digest."""
 
     code = "input"
 
@@ -60,15 +60,15 @@ class PermissionDeniedError(SealyardError):
 class NotFoundError(SealyardError):
     """The task, device configuration, key, subject or rule does not exist, or the subject may not see it.
 
-    ``refused`` (attribute ``hidden``): the object exists but the subject may not see it. The message is the same in
-    both cases; the audit log records the difference.
+    ``hidden``: the object exists but the subject may not see it. The message is the same in both cases; the audit log
+    records the difference.
     """
 
     code = "not-found"
 
-    def __init__(self, message: str, hint: str = "", *, refused: bool = False) -> None:
+    def __init__(self, message: str, hint: str = "", *, hidden: bool = False) -> None:
         super().__init__(message, hint)
-        self.hidden = refused
+        self.hidden = hidden
 
 
 class ConflictError(SealyardError):
@@ -84,7 +84,7 @@ class AuthenticationError(SealyardError):
 
 
 class OneTimePasswordError(SealyardError):
-    """The one-time password of an approval is missing, wrong or already used, or too many were tried."""
+    """The one-time password of an approval is missing, wrong or already used, or too many wrong ones were tried."""
 
     code = "one-time-password"
 
@@ -109,9 +109,9 @@ class DeliveryCertainty(StrEnum):
     """Whether a request that was not answered may have been processed."""
 
     NOT_SENT = "nobody"  # no server listens at the address: not processed
-    BUSY = "busy"  # still waiting for a free connection: not processed
+    BUSY = "busy"  # the request was still waiting for a free connection: not processed
     UNTRUSTED = "untrusted"  # the server could not be authenticated, a retry will not help: not processed
-    UNKNOWN = "perhaps"  # may have been processed
+    UNKNOWN = "perhaps"  # the request may have been processed
 
 
 class ServerUnreachableError(SealyardError):
@@ -128,19 +128,19 @@ class ServerUnreachableError(SealyardError):
 
 
 class InvalidTransitionError(ConflictError):
-    """The trigger is not in the transition table for the task's status."""
+    """The task does not accept the trigger: its status, fencing token or recorded intent does not allow it."""
 
     code = "transition"
 
 
 class StaleTaskError(ConflictError):
-    """The task was changed by another request while this one was being processed; nothing was stored."""
+    """Another request changed the task while this request was being processed; nothing was stored."""
 
     code = "stale-task"
 
 
 class InvariantError(SealyardError):
-    """A change of a task would violate an invariant of the life cycle; nothing was stored. A bug in Sealyard."""
+    """A change of a task would violate an invariant of the life cycle; nothing was stored. Always a bug in Sealyard."""
 
     code = "invariant"
 
@@ -203,7 +203,7 @@ class IntegrityError(SealyardError):
 
 
 class StorageError(SealyardError):
-    """Writing to disk failed: full, read-only or faulty. The operation was not performed."""
+    """Writing failed because the disk is full, read-only or faulty. The operation was not performed."""
 
     code = "storage"
 
@@ -217,7 +217,7 @@ class FormatLimitError(SealyardError):
 class ContainerError(SealyardError):
     """A container cannot be parsed, verified or decrypted.
 
-    ``part``: where in the container (``header``, ``segment 2``, …).
+    ``part``: the affected part of the container (``header``, ``segment 2``, …).
     """
 
     code = "container"
@@ -238,13 +238,13 @@ class AuditVerificationError(SealyardError):
 
 
 class ResultExpiredError(SealyardError):
-    """The link has expired. It can be renewed until the artifact is removed."""
+    """The link of a result has expired. It can be renewed until the artifact is removed."""
 
     code = "result-expired"
 
 
 class ResultGoneError(SealyardError):
-    """The artifact was removed, either at the end of its retention period or by a user."""
+    """The artifact of a result was removed, either at the end of its retention period or by a user."""
 
     code = "result-gone"
 
@@ -277,6 +277,6 @@ def _subclasses_by_code(base: type[SealyardError]) -> dict[str, type[SealyardErr
 def error_from_info(info: ErrorInfo) -> SealyardError:
     """Return the exception for an error that another process or a server sent.
 
-    If its code is unknown, the exception is a :class:`SealyardError`.
+    If the code is unknown, the exception is a plain :class:`SealyardError`.
     """
     return _subclasses_by_code(SealyardError).get(info.code, SealyardError)(info.message, info.hint)

@@ -1,6 +1,6 @@
 """Events that an engine sends to its clients: an ordered stream with a cursor.
 
-A client that was disconnected resumes from its last cursor.
+Durable events are stored, so that a client that was disconnected can resume from its last cursor.
 """
 
 from __future__ import annotations
@@ -13,10 +13,10 @@ from sealyard.model.webhooks import WebhookEvent
 
 
 class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """A task was created, changed its status or received a decision, or its result changed its state. Durable.
+    """A task was created, changed its status or received a decision, or the state of its result changed.
 
-    ``decision``: the new decision, if there is one. ``notification``: the event that webhooks receive for this change,
-    if any.
+    This event is durable. ``decision``: the new decision, if there is one. ``notification``: the event that webhooks
+    receive for this change, if any.
     """
 
     cursor: int
@@ -35,7 +35,7 @@ class TaskChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The progress of a running task, in bytes and seconds; sent at most ten times a second for each task.
 
-    Not durable: ``cursor`` is that of the last durable event.
+    Not durable: ``cursor`` is the cursor of the last durable event.
     """
 
     cursor: int
@@ -46,7 +46,10 @@ class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The device configuration, key, subject, rule or policy named by ``resource`` changed. Durable."""
+    """The device configuration, key, subject, rule or policy named by ``resource`` has changed.
+
+    This event is durable.
+    """
 
     cursor: int
     at: datetime
@@ -54,7 +57,7 @@ class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class EventsMissed(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Events before ``cursor`` were dropped: they are no longer stored, or the listener was too slow.
+    """Events before ``cursor`` were dropped, because they are no longer stored or the client was too slow.
 
     The client must reload its state and can then continue from ``cursor``.
     """

@@ -9,16 +9,21 @@ from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Decision, DecisionOrigin
 
-_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
+_DISPLAY_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
 _DURATION = re.compile(r"([0-9]{1,10})([smhdw]?)")
-_SECONDS = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
+_SECONDS_BY_UNIT = {"": 1, "s": 1, "m": 60, "h": 3600, "d": 86400, "w": 604800}
 
 
-def format_size(size: int) -> str:
+def format_count(count: int, noun: str, plural: str = "") -> str:
+    """Format a number with its noun: ``1 task``, ``2 tasks``. ``plural`` is the noun with an s unless it is given."""
+    return f"1 {noun}" if count == 1 else f"{count:,} {plural or noun + 's'}"
+
+
+def format_size(byte_count: int) -> str:
     """Format a number of bytes in binary units: ``1.5 MiB``."""
-    if size < 1024:  # noqa: PLR2004
-        return f"{size} B"
-    amount = float(size)
+    if byte_count < 1024:  # noqa: PLR2004
+        return f"{byte_count} B"
+    amount = float(byte_count)
     for unit in ("KiB", "MiB", "GiB"):
         amount /= 1024
         if round(amount, 1) < 1024:  # noqa: PLR2004
@@ -26,16 +31,16 @@ def format_size(size: int) -> str:
     return f"{amount / 1024:.1f} TiB"
 
 
-def format_size_exact(size: int) -> str:
+def format_size_exact(byte_count: int) -> str:
     """Format a number of bytes as ``1.5 MiB (1,572,864 bytes)``, or as ``95 B`` if it is less than 1 KiB."""
-    return f"{format_size(size)} ({size:,} bytes)" if size >= 1024 else format_size(size)  # noqa: PLR2004
+    return f"{format_size(byte_count)} ({byte_count:,} bytes)" if byte_count >= 1024 else format_size(byte_count)  # noqa: PLR2004
 
 
 def format_duration(seconds: int) -> str:
     """Format ``seconds`` in the two largest units that are not zero: ``30d``, ``1h 5m``."""
     parts = []
-    for unit, length in _UNITS:
-        count, seconds = divmod(seconds, length)
+    for unit, unit_seconds in _DISPLAY_UNITS:
+        count, seconds = divmod(seconds, unit_seconds)
         if count:
             parts.append(f"{count}{unit}")
     return " ".join(parts[:2]) or "0s"
@@ -48,22 +53,22 @@ def parse_duration(text: str) -> int:
     """
     matches = [_DURATION.fullmatch(part) for part in text.split()]
     if not matches or not all(matches):
-        raise UsageError(f"{escape_text(text, 40)!r} is no duration.", "Write 90s, 30m, 24h or 30d.")
-    return sum(int(match[1]) * _SECONDS[match[2]] for match in matches if match is not None)
+        raise UsageError(f"Invalid duration {escape_text(text, 40)!r}.", "Use 90s, 30m, 24h or 30d.")
+    return sum(int(match[1]) * _SECONDS_BY_UNIT[match[2]] for match in matches if match is not None)
 
 
 def format_time(moment: datetime | None) -> str:
-    """Format ``moment`` in the local time zone, to the second; return an empty string for None."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S}" if moment is not None else ""
+    """Format ``moment`` in the local time zone, with its name, to the second; return an empty string for None."""
+    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}" if moment is not None else ""
 
 
 def format_decider(decision: Decision) -> str:
-    """Format the author of a decision and its circumstances: ``USER:anna (at a terminal, with one-time password)``."""
-    origin = {DecisionOrigin.TERMINAL: "at a terminal", DecisionOrigin.MACHINE: "a machine client", None: ""}[
+    """Format who made a decision and how: ``USER:anna (at a terminal, with one-time password)``."""
+    origin_text = {DecisionOrigin.TERMINAL: "at a terminal", DecisionOrigin.MACHINE: "machine client", None: ""}[
         decision.origin
     ]
-    otp = "with one-time password" if decision.one_time_password else ""
-    details = ", ".join(detail for detail in (origin, otp) if detail)
+    otp_text = "with one-time password" if decision.one_time_password else ""
+    details = ", ".join(detail for detail in (origin_text, otp_text) if detail)
     return f"{decision.by} ({details})" if details else decision.by
 
 
@@ -72,4 +77,6 @@ def format_time_left(until: datetime | None, now: datetime) -> str:
     if until is None:
         return ""
     seconds = round((until - now).total_seconds())
-    return f"{format_time(until)} ({format_duration(seconds)} left)" if seconds > 0 else f"{format_time(until)} (over)"
+    return (
+        f"{format_time(until)} ({format_duration(seconds)} left)" if seconds > 0 else f"{format_time(until)} (expired)"
+    )

@@ -13,7 +13,7 @@ class HealthCheck(FrozenStruct, frozen=True, kw_only=True):
     """The result of one check.
 
     ``name``: the kind of check; may be shown to unauthenticated clients. ``subject``: the checked object, for example a
-    key; ``detail``: why the check failed. Both must be shown only to the operators of the workspace.
+    key; ``detail``: why the check failed. ``subject`` and ``detail`` must be shown only to operators of the workspace.
     """
 
     name: str
@@ -38,8 +38,8 @@ class WorkspaceStats(FrozenStruct, frozen=True, kw_only=True):
     """Statistics of a workspace.
 
     ``tasks``: number of tasks by status. ``queued``: number of tasks that wait for a worker slot. ``workers``: number
-    of live workers. ``pending_deliveries``: webhook messages to be delivered. ``dead_letters``: webhook messages that
-    were given up.
+    of live workers. ``pending_deliveries``: number of webhook messages still to be delivered. ``dead_letters``: number
+    of webhook messages whose delivery was given up.
     """
 
     tasks: Mapping[TaskStatus, int]

@@ -30,8 +30,8 @@ def parse_key_uri(text: str) -> KeyUri:
     scheme, colon, name = text.partition(":")
     if not colon or not re.fullmatch(r"[a-z][a-z0-9]*", scheme) or not KEY_NAME.fullmatch(name):
         raise UsageError(
-            f"{text[:80]!r} is not the name of a key.",
-            "A key is named like local:gateway-sign: lower case letters, digits, '.', '_' and '-'.",
+            f"Invalid key name {text[:80]!r}.",
+            "Use a name like local:gateway-sign: lowercase letters, digits, '.', '_' and '-'.",
         )
     return KeyUri(scheme=scheme, name=name)
 
@@ -39,8 +39,8 @@ def parse_key_uri(text: str) -> KeyUri:
 class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     """A version of a key. ``public_key`` and ``certificate`` (both PEM) are set only for signing keys.
 
-    ``fingerprint``: the SHA-256 (hex) of the DER SubjectPublicKeyInfo. For a symmetric key, the first 8 bytes (hex) of
-    HMAC-SHA256(key, "sealyard key check"), which serve only to distinguish versions.
+    ``fingerprint``: the SHA-256 (hex) of the DER SubjectPublicKeyInfo; for a symmetric key, the first 8 bytes (hex) of
+    HMAC-SHA256(key, "sealyard key check"), which only serve to distinguish versions.
     """
 
     version: int
@@ -69,15 +69,15 @@ class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
         return self.versions[-1]
 
     def version(self, version: int) -> KeyVersion | None:
-        """Return the version with this number, or None."""
+        """Return the version with this number, or None if the key has no such version."""
         return next((candidate for candidate in self.versions if candidate.version == version), None)
 
 
 def expiring_versions(info: KeyInfo, now: datetime) -> tuple[KeyVersion, ...]:
     """Return the versions whose certificate has expired or expires within :data:`CERTIFICATE_EXPIRY_WARNING`."""
-    limit = now + CERTIFICATE_EXPIRY_WARNING
+    latest_expiry = now + CERTIFICATE_EXPIRY_WARNING
     return tuple(
         version
         for version in info.versions
-        if version.certificate_expires_at is not None and version.certificate_expires_at <= limit
+        if version.certificate_expires_at is not None and version.certificate_expires_at <= latest_expiry
     )

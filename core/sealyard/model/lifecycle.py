@@ -1,4 +1,4 @@
-"""The life cycle of a task: a state machine with one transition table and one function, :func:`advance`. No I/O.
+"""The life cycle of a task: a state machine without I/O, with one transition table and one function, :func:`advance`.
 
     CREATED    -> WAITING (needs approval) | SCHEDULED (does not) | CANCELLED
     WAITING    -> WAITING (one more approval) | APPROVED | CANCELLED (rejected, withdrawn, timeout)
@@ -13,7 +13,8 @@ Rules that hold in every transition:
 1. A trigger that the table does not list for the task's status raises :class:`InvalidTransitionError`; the task is not
    changed.
 2. A decision by the requester is rejected and never counts, except with self-approval in a demo workspace.
-3. A person can decide only once. A decision that is bound to another digest is rejected.
+3. A person can decide only once, and only within the approval period. A decision that is bound to another digest is
+   rejected.
 4. The fencing token of each lease is one higher than the last; a worker's report with any other token is rejected.
 5. A worker signs at most one message for a task: a second intent must be for the same bytes.
 6. Subtasks follow their parent: they do not change before it is SCHEDULED, and they end when it ends.
@@ -28,9 +29,14 @@ from typing import Any
 
 import msgspec
 
-from sealyard.model.access import SubjectKind, subject_kind
-from sealyard.model.approval import has_quorum
-from sealyard.model.errors import ConflictError, InvalidTransitionError, InvariantError, PermissionDeniedError
+from sealyard.model.approval import DecisionBlocker, decision_blocker, has_quorum
+from sealyard.model.errors import (
+    ConflictError,
+    InvalidTransitionError,
+    InvariantError,
+    PermissionDeniedError,
+    SealyardError,
+)
 from sealyard.model.tasks import Intent, StatusChange, Subtask, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.triggers import (
     ApprovalTimedOut,
@@ -56,13 +62,13 @@ from sealyard.model.triggers import (
 MAX_LEASE_LOSSES = 3
 
 _S = TaskStatus
-_BEFORE_WORK = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
+_BEFORE_RUNNING = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
 
 TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
     Submitted: (_S.CREATED,),
     DecisionMade: (_S.WAITING,),
     Withdrawn: (_S.CREATED, _S.WAITING, _S.APPROVED),
-    Cancelled: _BEFORE_WORK,
+    Cancelled: _BEFORE_RUNNING,
     ApprovalTimedOut: (_S.WAITING,),
     ExecutionTimedOut: (_S.APPROVED, _S.SCHEDULED),
     PermissionRevoked: (_S.APPROVED, _S.SCHEDULED, _S.RUNNING),
@@ -117,8 +123,8 @@ def advance(task: Task, trigger: Trigger, now: datetime) -> Task:
 
     Raises :class:`InvalidTransitionError` if the task's status does not accept the trigger, or if the trigger has the
     wrong fencing token or a second, different intent; :class:`PermissionDeniedError` for a decision by the requester
-    or by a subject that is not a person; and :class:`ConflictError` for a second decision by the same person or one
-    that is bound to another digest.
+    or by a subject that is not a person; and :class:`ConflictError` for a second decision by the same person, one
+    after the approval period, or one that is bound to another digest.
     """
     if task.status not in TRANSITIONS[type(trigger)]:
         raise transition_error(task, type(trigger))
@@ -126,7 +132,10 @@ def advance(task: Task, trigger: Trigger, now: datetime) -> Task:
 
 
 def transition_error(task: Task, trigger_type: type[Any]) -> InvalidTransitionError:
-    """Return the error for a trigger that the task does not accept. Its message states the task's status and reason."""
+    """Return the error for a trigger that the task does not accept.
+
+    The error message gives the status of the task and the reason for that status.
+    """
     reason = f" ({task.reason.rstrip('.')})" if task.reason else ""
     return InvalidTransitionError(
         f"Cannot {_VERBS[trigger_type]} task {task.id}: it is {task.status}{reason}.",
@@ -139,55 +148,69 @@ def accepts(task: Task, trigger_type: type[Any]) -> bool:
     return task.status in TRANSITIONS[trigger_type]
 
 
-def check_change(before: Task | None, after: Task) -> None:
-    """Check the invariants of every stored change of a task, independently of the code that computed the change.
+def check_change(old_task: Task | None, new_task: Task) -> None:
+    """Check a change of a task before it is stored, independently of the code that computed the change.
 
-    A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history
-    and approvals are only appended to, and the approval digest and the digest of the intent do not change.
-    ``before`` is None for a new task. Raises :class:`InvariantError`.
+    A final status is never left, statuses follow the table of transitions, fencing tokens never decrease, history and
+    approvals are only appended to, and the approval digest and the digest of the intent do not change. ``old_task`` is
+    None for a new task.
+
+    Raises :class:`InvariantError` if the change violates one of these invariants.
     """
-    if before is None:
-        _require(after, after.history[0].status is _S.CREATED, "starts as CREATED")
-        _check_path(after, after.history)
+    if old_task is None:
+        _require(new_task, new_task.history[0].status is _S.CREATED, "must start as CREATED")
+        _check_history(new_task, new_task.history)
         return
-    _require(after, after.id == before.id and after.approval_digest == before.approval_digest, "keeps what it is for")
-    _require(after, after.fencing_token >= before.fencing_token, "keeps its fencing token or takes a higher one")
-    _require(after, after.history[: len(before.history)] == before.history, "keeps its history")
-    _require(after, after.approvals[: len(before.approvals)] == before.approvals, "keeps its decisions")
-    if before.intent is not None:
-        _require(after, after.intent is not None and after.intent.sha256 == before.intent.sha256, "signs one input")
-    _check_path(after, after.history[len(before.history) - 1 :])
+    _require(
+        new_task,
+        new_task.id == old_task.id and new_task.approval_digest == old_task.approval_digest,
+        "must keep its ID and approval digest",
+    )
+    _require(new_task, new_task.fencing_token >= old_task.fencing_token, "must not decrease its fencing token")
+    _require(new_task, new_task.history[: len(old_task.history)] == old_task.history, "must keep its history")
+    _require(new_task, new_task.approvals[: len(old_task.approvals)] == old_task.approvals, "must keep its decisions")
+    if old_task.intent is not None:
+        _require(
+            new_task,
+            new_task.intent is not None and new_task.intent.sha256 == old_task.intent.sha256,
+            "must not sign different data",
+        )
+    _check_history(new_task, new_task.history[len(old_task.history) - 1 :])
 
 
 def check_key_use(task: Task, fencing_token: int, sha256: str) -> None:
     """Check that the task is RUNNING under ``fencing_token`` and that its intent covers ``sha256``.
 
-    Raises :class:`InvariantError`.
+    Raises :class:`InvariantError` if either is not the case.
     """
     intent = task.intent
     _require(
         task,
         task.status is _S.RUNNING and task.fencing_token == fencing_token,
-        "uses a key only while RUNNING under its token",
+        "must be RUNNING under its fencing token to use a key",
     )
     _require(
         task,
         intent is not None and intent.sha256 == sha256 and intent.fencing_token == fencing_token,
-        "uses a key only for its recorded intent",
+        "must have a recorded intent to use a key",
     )
 
 
-def _check_path(task: Task, history: tuple[StatusChange, ...]) -> None:
-    _require(task, history[-1].status is task.status, "has its status in its history")
-    for earlier, later in pairwise(history):
-        _require(task, later.status in NEXT[earlier.status], f"does not become {later.status} after {earlier.status}")
+def _check_history(task: Task, history: tuple[StatusChange, ...]) -> None:
+    _require(task, history[-1].status is task.status, "must have its status as the last one of its history")
+    for previous_change, next_change in pairwise(history):
+        _require(
+            task,
+            next_change.status in NEXT[previous_change.status],
+            f"must not change from {previous_change.status} to {next_change.status}",
+        )
 
 
 def _require(task: Task, condition: bool, invariant: str) -> None:
     if not condition:
         raise InvariantError(
-            f"A change of task {task.id} was refused: a task {invariant}.",
-            "Nothing was stored. This is a fault in Sealyard; report it with the log.",
+            f"Rejected a change to task {task.id}: a task {invariant}.",
+            "Nothing was stored. This is a bug in Sealyard; report it with the log.",
         )
 
 
@@ -199,26 +222,35 @@ def _on_submitted(task: Task, trigger: Submitted, now: datetime) -> Task:
 
 def _on_decision(task: Task, trigger: DecisionMade, now: datetime) -> Task:
     decision = trigger.decision
-    if decision.by == task.created_by and not task.self_approved:
-        raise PermissionDeniedError(
-            "Nobody decides on a task of their own.",
-            "Ask another person who may approve for this configuration.",
-        )
-    if subject_kind(decision.by) is not SubjectKind.USER:
-        raise PermissionDeniedError("Only a person can decide on a task.", "Decide as a USER.")
-    if any(earlier.by == decision.by for earlier in task.approvals):
-        raise ConflictError(f"{decision.by} has already decided on task {task.id}.")
+    # The caller has already checked the APPROVE permission; permissions are not part of the task.
+    if (blocker := decision_blocker(task, decision.by, now, may_approve=True)) is not None:
+        raise _decision_error(task, decision.by, blocker)
     if decision.digest != task.approval_digest:
         raise ConflictError(
-            "The decision was made about other contents than the task has.",
-            "Look at the task again, then decide.",
+            "The task changed since you reviewed it.",
+            "Review the task again, then decide.",
         )
-    updated = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
+    updated_task = msgspec.structs.replace(task, approvals=(*task.approvals, decision), updated_at=now)
     if decision.verdict is Verdict.REJECTED:
-        return _terminate(updated, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
-    if has_quorum(updated):
-        return _with_status(updated, _S.APPROVED, now, f"approved by {decision.by}")
-    return updated
+        return _terminate(updated_task, _S.CANCELLED, now, f"Rejected by {decision.by}: {decision.reason}", "rejected")
+    if has_quorum(updated_task):
+        return _with_status(updated_task, _S.APPROVED, now, f"approved by {decision.by}")
+    return updated_task
+
+
+def _decision_error(task: Task, subject: str, blocker: DecisionBlocker) -> SealyardError:
+    match blocker:
+        case DecisionBlocker.EXPIRED:
+            return ConflictError("The approval period has expired.", "Submit the request again.")
+        case DecisionBlocker.OWN_TASK:
+            return PermissionDeniedError(
+                "You cannot decide on your own task.", "Ask another approver of this device configuration."
+            )
+        case DecisionBlocker.NOT_A_PERSON:
+            return PermissionDeniedError("Only users can decide on a task.", "Decide as a USER.")
+        case DecisionBlocker.ALREADY_DECIDED:
+            return ConflictError(f"{subject} has already decided on task {task.id}.")
+    return transition_error(task, DecisionMade)
 
 
 def _on_scheduled(task: Task, trigger: Scheduled, now: datetime) -> Task:
@@ -228,7 +260,7 @@ def _on_scheduled(task: Task, trigger: Scheduled, now: datetime) -> Task:
 def _on_leased(task: Task, trigger: Leased, now: datetime) -> Task:
     if trigger.fencing_token != task.fencing_token + 1:
         raise InvalidTransitionError(
-            f"Task {task.id} wants fence {task.fencing_token + 1}, not {trigger.fencing_token}."
+            f"Task {task.id} expects fencing token {task.fencing_token + 1}, not {trigger.fencing_token}."
         )
     return _with_status(
         task,
@@ -255,8 +287,8 @@ def _on_intent_recorded(task: Task, trigger: IntentRecorded, now: datetime) -> T
     _check_fencing_token(task, trigger.fencing_token)
     if task.intent is not None and task.intent.sha256 != trigger.sha256:
         raise InvalidTransitionError(
-            f"Task {task.id} was about to sign something else before: it will not sign twice.",
-            "Ask for the package again as a new task.",
+            f"Task {task.id} was already permitted to sign different data; it does not sign twice.",
+            "Submit the request again as a new task.",
         )
     intent = Intent(sha256=trigger.sha256, fencing_token=trigger.fencing_token, at=now)
     subtasks = tuple(
@@ -268,16 +300,16 @@ def _on_intent_recorded(task: Task, trigger: IntentRecorded, now: datetime) -> T
 
 def _on_lease_expired(task: Task, trigger: LeaseExpired, now: datetime) -> Task:
     _check_fencing_token(task, trigger.fencing_token)
-    losses = task.lease_losses + 1
-    updated = msgspec.structs.replace(task, lease_losses=losses)
-    if losses >= MAX_LEASE_LOSSES:
-        reason = f"The worker died {losses} times on this task."
-        return _terminate(updated, _S.FAILED, now, reason, "worker")
-    return _with_status(updated, _S.SCHEDULED, now, "the worker was lost", worker="")
+    lease_losses = task.lease_losses + 1
+    updated_task = msgspec.structs.replace(task, lease_losses=lease_losses)
+    if lease_losses >= MAX_LEASE_LOSSES:
+        reason = f"The worker crashed {lease_losses} times while running this task."
+        return _terminate(updated_task, _S.FAILED, now, reason, "worker")
+    return _with_status(updated_task, _S.SCHEDULED, now, "worker lost", worker="")
 
 
 def _on_engine_restarted(task: Task, trigger: EngineRestarted, now: datetime) -> Task:
-    note = "the engine was started again"
+    note = "engine restarted"
     return _with_status(task, _S.SCHEDULED, now, note, worker="", time_limit_at=trigger.time_limit_at)
 
 
@@ -300,12 +332,12 @@ def _on_cancelled(task: Task, trigger: Cancelled | CancellationConfirmed, now: d
 
 
 def _on_approval_timeout(task: Task, _trigger: ApprovalTimedOut, now: datetime) -> Task:
-    reason = "The approval period is over. Ask again with a new task."
+    reason = "The approval period has expired. Submit the request again."
     return _terminate(task, _S.CANCELLED, now, reason, "approval-period")
 
 
 def _on_execution_timeout(task: Task, _trigger: ExecutionTimedOut, now: datetime) -> Task:
-    reason = "The execution period is over: no worker took the task in time. Ask again with a new task."
+    reason = "The execution period expired before a worker started the task. Submit the request again."
     return _terminate(task, _S.CANCELLED, now, reason, "execution-period")
 
 
@@ -314,7 +346,7 @@ def _on_permission_revoked(task: Task, trigger: PermissionRevoked, now: datetime
 
 
 def _on_time_limit_exceeded(task: Task, _trigger: TimeLimitExceeded, now: datetime) -> Task:
-    return _terminate(task, _S.FAILED, now, "The task did not end within its time limit.", "time-limit")
+    return _terminate(task, _S.FAILED, now, "The task exceeded its time limit.", "time-limit")
 
 
 _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
@@ -341,7 +373,7 @@ _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
 def _check_fencing_token(task: Task, fencing_token: int) -> None:
     if fencing_token != task.fencing_token:
         raise InvalidTransitionError(
-            f"Task {task.id} is at fence {task.fencing_token}; a worker under fence {fencing_token} is too late."
+            f"Task {task.id} has fencing token {task.fencing_token}; the worker's token {fencing_token} is outdated."
         )
 
 
@@ -360,18 +392,18 @@ def _terminate(task: Task, status: TaskStatus, now: datetime, reason: str, code:
     return _with_status(task, status, now, reason, reason=reason, reason_code=code, worker="")
 
 
-def _sync_subtasks(subtasks: tuple[Subtask, ...], parent: TaskStatus) -> tuple[Subtask, ...]:
-    if parent in (_S.CREATED, _S.WAITING, _S.APPROVED):
+def _sync_subtasks(subtasks: tuple[Subtask, ...], parent_status: TaskStatus) -> tuple[Subtask, ...]:
+    if parent_status in (_S.CREATED, _S.WAITING, _S.APPROVED):
         return subtasks
     return tuple(
         subtask
         if subtask.status is _S.DONE
-        else msgspec.structs.replace(subtask, status=_subtask_status(subtask, parent))
+        else msgspec.structs.replace(subtask, status=_subtask_status(subtask, parent_status))
         for subtask in subtasks
     )
 
 
-def _subtask_status(subtask: Subtask, parent: TaskStatus) -> TaskStatus:
-    if parent is _S.RUNNING and subtask.kind is TaskKind.SIGNING:
+def _subtask_status(subtask: Subtask, parent_status: TaskStatus) -> TaskStatus:
+    if parent_status is _S.RUNNING and subtask.kind is TaskKind.SIGNING:
         return _S.SCHEDULED
-    return parent
+    return parent_status

@@ -10,9 +10,9 @@ class Policy(FrozenStruct, frozen=True, kw_only=True):
     """The policy of a workspace. All periods are in seconds.
 
     ``approval_timeout``: how long a task may wait for its approvals. ``execution_timeout``: how long it may then wait
-    for a worker. ``time_limit``: how long it may run, over all attempts. ``allow_self_approval``: a requester may
-    approve their own task; it can be set only in a demo workspace, and every result is marked. ``require_otp``: each
-    approval requires a one-time password.
+    for a worker. ``time_limit``: how long it may run, over all attempts. ``allow_self_approval``: whether requesters
+    may approve their own tasks; can be set only in a demo workspace, and every result is marked as self-approved.
+    ``require_otp``: whether each approval requires a one-time password.
     """
 
     requires_approval: tuple[TaskKind, ...] = (TaskKind.PACKAGING, TaskKind.SIGNING)

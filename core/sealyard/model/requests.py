@@ -18,7 +18,7 @@ from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskSta
 
 
 class PackageRequest(FrozenStruct, frozen=True, kw_only=True):
-    """Requests a package. ``config``: id or name of a device configuration; ``firmware``: in packing order."""
+    """Requests a package. ``config``: id or name of a device configuration; ``firmware``: files in packing order."""
 
     config: str
     firmware: tuple[InputFile, ...]
@@ -52,8 +52,8 @@ class DeviceRequest(FrozenStruct, frozen=True, kw_only=True):
     """Requests a new device configuration.
 
     If ``encryption_key`` or ``signing_key`` is None, a new key ``local:<name>-encryption`` or ``local:<name>-signing``
-    is generated. To name an existing key, the subject needs permission to UPDATE keys, or to UPDATE every
-    configuration that uses the key. If no configuration uses it yet, the subject that created the key may name it too.
+    is generated. To name an existing key, the subject needs permission to UPDATE keys, or to UPDATE every configuration
+    that uses the key. If no configuration uses the key yet, the subject that created it may also name it.
     """
 
     name: str
@@ -86,12 +86,12 @@ class DeviceUpdate(FrozenStruct, frozen=True, kw_only=True):
 
 
 class KeyImport(SecretStruct, frozen=True, kw_only=True):
-    """Requests the import of a key from the file ``path``: PEM, PKCS#12 or raw AES bytes. The crypto worker opens it.
+    """Requests the import of a key from the file ``path``: PEM, PKCS#12 or raw AES bytes.
 
-    ``certificate`` is a path too.
+    The crypto worker opens the file. ``certificate``: path of a certificate file.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str
@@ -101,7 +101,7 @@ class KeyImport(SecretStruct, frozen=True, kw_only=True):
     certificate: str | None = None
 
 
-class Named(FrozenStruct, frozen=True, kw_only=True):
+class InputFileName(FrozenStruct, frozen=True, kw_only=True):
     name: str
 
 
@@ -110,16 +110,16 @@ class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
 
     id: str
     name: str
-    inputs: tuple[Named, ...] = ()
-    metadata: tuple[Named, ...] = ()
+    inputs: tuple[InputFileName, ...] = ()
+    metadata: tuple[InputFileName, ...] = ()
 
 
 class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     """Selects tasks. A task must match all fields that are set.
 
     ``config``: a configuration's id or name. ``result_state``: the state of the result at the time of the request.
-    ``text``: searched in name, id and file names, ignoring case. ``awaiting_my_approval``: only tasks on which this
-    subject may still decide. ``oldest_first``: return the oldest tasks first instead of the newest.
+    ``text``: searched in name, id and file names, ignoring case. ``awaiting_my_approval``: only tasks on which the
+    requesting subject may still decide. ``oldest_first``: return the oldest tasks first instead of the newest.
     """
 
     status: TaskStatus | None = None
@@ -143,10 +143,10 @@ class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
         )
 
     def matches_text(self, task: Task | TaskSearchFields) -> bool:
-        return not self.text or self.text.casefold() in _searchable(task)
+        return not self.text or self.text.casefold() in _searchable_text(task)
 
 
-def _searchable(task: Task | TaskSearchFields) -> str:
+def _searchable_text(task: Task | TaskSearchFields) -> str:
     return "\n".join((task.id, task.name, *(file.name for file in (*task.inputs, *task.metadata)))).casefold()
 
 
@@ -166,7 +166,7 @@ class TaskCounts(FrozenStruct, frozen=True, kw_only=True):
     """Counts of the tasks that the subject may see. Statuses and states without tasks are omitted.
 
     ``results``: by recorded result state; the engine records each state change when it happens. ``mine``: tasks that
-    the subject created. ``awaiting_my_approval``: tasks on which it may still decide.
+    the subject created. ``awaiting_my_approval``: tasks on which the subject may still decide.
     """
 
     by_status: dict[TaskStatus, int]
@@ -192,10 +192,10 @@ class AuditPage(FrozenStruct, frozen=True, kw_only=True):
 class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
     """The information that an approver must see before a decision.
 
-    ``blocked_reason``: why this subject may not decide; empty if it may. ``metadata``: name and first bytes of each
-    metadata file, untrusted and unescaped; the limit is large enough for any file that the ``se-1`` format accepts.
-    ``previous``: the last approved package of the same configuration. ``newer_version``: the newest version of the
-    configuration, if it is newer than that of the task.
+    ``blocked_reason``: why the requesting subject may not decide; empty if it may. ``metadata``: name and content of
+    each metadata file, untrusted and unescaped; truncated only if larger than any file that the ``se-1`` format
+    accepts. ``previous``: the last approved package of the same configuration. ``newer_version``: the newest version of
+    the configuration, if the task uses an older one.
     """
 
     task: Task
@@ -217,8 +217,8 @@ class AccessControlList(FrozenStruct, frozen=True, kw_only=True):
 class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     """The open workspace, the current subject and its permissions.
 
-    ``rights``: the subject's permissions, including those from groups. ``four_eyes``: what dual control means in this
-    workspace. ``audit_sealed``: number of audit entries that a checkpoint covers.
+    ``rights``: the subject's permissions, including those from groups. ``trust_note``: explains what dual control means
+    in this workspace. ``audit_checkpointed``: number of audit entries that a checkpoint covers.
     """
 
     id: str
@@ -226,17 +226,17 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     location: str
     demo: bool
     subject: str
-    four_eyes: str
+    trust_note: str
     read_only: bool
     key_store: str
     audit_size: int
-    audit_sealed: int
+    audit_checkpointed: int
     rights: tuple[Permission, ...] = ()
     warnings: tuple[str, ...] = ()
 
 
 class UploadStatus(FrozenStruct, frozen=True, kw_only=True):
-    """The state of an upload, for its owner.
+    """The state of an upload, as reported to its owner.
 
     ``name`` is untrusted text. ``size``: total bytes, or None if the client did not declare it; the content then ends
     with the single request that sends it. ``offset``: bytes received so far, which is the position of the next byte.

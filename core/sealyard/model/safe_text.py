@@ -11,7 +11,7 @@ def escape_text(text: str, limit: int = 0) -> str:
     displayed. If ``limit`` > 0, a longer result is truncated to that many characters and ends in ``…``. Markup is not
     escaped: a caller that renders markup must treat the result as plain text.
     """
-    # Every character yields at least one, so truncating the input first does not change a truncated result.
+    # Escaping never shortens a text, so the input can be truncated first without changing a truncated result.
     head = text[: limit + 1] if limit > 0 else text
     escaped = "".join(char if char.isprintable() else _escape_char(char) for char in head)
     if 0 < limit < len(escaped):

@@ -36,7 +36,8 @@ FINAL_STATUSES = frozenset({TaskStatus.DONE, TaskStatus.FAILED, TaskStatus.CANCE
 class InputFile(FrozenStruct, frozen=True, kw_only=True):
     """An input file: ``name`` as submitted (untrusted text), ``size`` in bytes, ``sha256`` in hex.
 
-    ``inline``: the content of a small signing input, in Base64. All other files are stored as artifacts, by digest.
+    ``inline``: the content of a small signing input, in Base64. All other inputs are stored as artifacts, under their
+    digests.
     """
 
     name: str
@@ -51,7 +52,7 @@ class Verdict(StrEnum):
 
 
 class DecisionOrigin(StrEnum):
-    """How a decision was made: by a person at a terminal, or by a machine client, whatever its subject."""
+    """How a decision was made: by a person at a terminal, or by a machine client, even one that acts for a person."""
 
     TERMINAL = "terminal"
     MACHINE = "machine"
@@ -60,7 +61,7 @@ class DecisionOrigin(StrEnum):
 class Decision(FrozenStruct, frozen=True, kw_only=True):
     """A person's decision, bound to the content of the task by ``digest`` (see :mod:`sealyard.model.approval`).
 
-    ``origin``: None in decisions from before the origin was recorded. ``one_time_password``: whether a one-time
+    ``origin``: None in old decisions, made before Sealyard recorded origins. ``one_time_password``: whether a one-time
     password was required and verified.
     """
 
@@ -74,7 +75,7 @@ class Decision(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Subtask(FrozenStruct, frozen=True, kw_only=True):
-    """A step of a packaging task: the encryption of one firmware file, or the signing. Part of that task only."""
+    """A step of a packaging task: the encryption of one firmware file, or the signing. Stored as part of the task."""
 
     id: str
     kind: TaskKind
@@ -91,7 +92,7 @@ class StatusChange(FrozenStruct, frozen=True, kw_only=True):
 class Intent(FrozenStruct, frozen=True, kw_only=True):
     """The record, stored before the key is used, of what a worker is about to sign.
 
-    ``sha256`` (hex): digest of the bytes to sign. ``fencing_token``: that of the worker's lease.
+    ``sha256`` (hex): digest of the bytes to sign. ``fencing_token``: the token of the worker's lease.
     """
 
     sha256: str
@@ -109,7 +110,7 @@ class Result(FrozenStruct, frozen=True, kw_only=True):
     """The result of a DONE task: an artifact behind a link that expires, or a ``signature`` (Base64).
 
     ``expires_at``: when the link expires. ``retained_until``: when the artifact is removed. ``sha256`` (hex) and
-    ``size`` (bytes): of the artifact. ``self_approved``: produced while self-approval was allowed; must not be
+    ``size`` (bytes) describe the artifact. ``self_approved``: produced while self-approval was allowed; must not be
     released.
     """
 

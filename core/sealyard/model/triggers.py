@@ -48,7 +48,7 @@ class ExecutionTimedOut(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PermissionRevoked(FrozenStruct, frozen=True, kw_only=True):
-    """The requester lost the permission to use the configuration, or too few approvers still have theirs."""
+    """The requester lost the permission to use the configuration, or too few subjects may still approve for it."""
 
     reason: str
 
@@ -86,7 +86,7 @@ class LeaseExpired(FrozenStruct, frozen=True, kw_only=True):
 class EngineRestarted(FrozenStruct, frozen=True, kw_only=True):
     """The engine that granted the lease has stopped.
 
-    This does not count as a lost lease, and the downtime does not count towards the task's time limit.
+    The restart does not count as a lost lease, and the downtime does not count towards the task's time limit.
     """
 
     time_limit_at: datetime

@@ -26,9 +26,9 @@ class WebhookEvent(StrEnum):
 class Webhook(FrozenStruct, frozen=True, kw_only=True):
     """A registered webhook.
 
-    ``events``: the events to send; all if empty. ``delivered``: cursor of the last event that was either delivered or
-    given up. ``last_error``: why the last delivery attempt failed; empty if it succeeded. ``pending_count``: number of
-    events to be delivered. ``dead_letters``: number of events that were given up.
+    ``events``: the events to send; all if empty. ``delivered``: cursor of the last event whose delivery succeeded or
+    was given up. ``last_error``: why the last delivery attempt failed; empty if it succeeded. ``pending_count``: number
+    of events still to be delivered. ``dead_letters``: number of events whose delivery was given up.
     """
 
     id: str
@@ -50,10 +50,10 @@ class WebhookRequest(FrozenStruct, frozen=True, kw_only=True):
 class IssuedWebhook(SecretStruct, frozen=True, kw_only=True):
     """A new webhook and the secret that signs its messages.
 
-    ``secret``: ``whsec_`` followed by Base64. It is shown only once.
+    ``secret``: ``whsec_`` followed by Base64; shown only once.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("webhook",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("webhook",)
 
     webhook: Webhook
     secret: str
@@ -62,7 +62,7 @@ class IssuedWebhook(SecretStruct, frozen=True, kw_only=True):
 class DeadLetter(FrozenStruct, frozen=True, kw_only=True):
     """An event that could not be delivered to a webhook.
 
-    ``attempts``: number of delivery attempts before the event was given up; ``error``: why the last one failed.
+    ``attempts``: number of delivery attempts before the event was given up; ``error``: why the last attempt failed.
     """
 
     id: str
@@ -85,22 +85,25 @@ _EVENT_BY_STATUS = {
 _EVENT_BY_RESULT_STATE = {ResultState.EXPIRED: WebhookEvent.RESULT_EXPIRED, ResultState.GONE: WebhookEvent.RESULT_GONE}
 
 
-def latest_decision(earlier: Task | None, task: Task) -> Decision | None:
-    """Return the last decision on ``task`` if ``earlier``, its previous version (None if it is new), lacks it."""
-    known_count = 0 if earlier is None else len(earlier.approvals)
-    return task.approvals[-1] if len(task.approvals) > known_count else None
+def latest_decision(previous: Task | None, task: Task) -> Decision | None:
+    """Return the newest decision on ``task``, or None if ``previous`` already contains it or there is no decision.
+
+    ``previous``: the previous version of the task, or None if the task is new.
+    """
+    previous_count = 0 if previous is None else len(previous.approvals)
+    return task.approvals[-1] if len(task.approvals) > previous_count else None
 
 
-def notification_for(earlier: Task | None, task: Task) -> WebhookEvent | None:
-    """Return the webhook event for the change from ``earlier`` (None for a new task) to ``task``, or None.
+def notification_for(previous: Task | None, task: Task) -> WebhookEvent | None:
+    """Return the webhook event for the change from ``previous`` (None for a new task) to ``task``, if there is one.
 
     A rejection, which also cancels the task, yields ``task.rejected`` only.
     """
-    decision = latest_decision(earlier, task)
+    decision = latest_decision(previous, task)
     if decision is not None:
         return _EVENT_BY_VERDICT[decision.verdict]
-    if earlier is None or task.status is not earlier.status:
+    if previous is None or task.status is not previous.status:
         return _EVENT_BY_STATUS.get(task.status)
-    if task.result is None or earlier.result is None or task.result.state is earlier.result.state:
+    if task.result is None or previous.result is None or task.result.state is previous.result.state:
         return None
     return _EVENT_BY_RESULT_STATE.get(task.result.state)

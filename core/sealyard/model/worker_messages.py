@@ -18,7 +18,7 @@ from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.tasks import Task
 
 
-class SealedSegment(FrozenStruct, frozen=True, kw_only=True):
+class EncryptedSegment(FrozenStruct, frozen=True, kw_only=True):
     """An encrypted segment as stored in the container. ``length`` and ``sha256`` (hex) include the IV."""
 
     index: int
@@ -26,14 +26,14 @@ class SealedSegment(FrozenStruct, frozen=True, kw_only=True):
     sha256: str
 
 
-class RecordedSegment(SealedSegment, frozen=True, kw_only=True):
-    """An encrypted segment, and the SHA-256 (hex) of the plaintext that the worker read for it."""
+class RecordedSegment(EncryptedSegment, frozen=True, kw_only=True):
+    """An encrypted segment, and the SHA-256 (hex) of the plaintext that the worker encrypted."""
 
     plaintext_sha256: str
 
 
 class JobCheckpoint(FrozenStruct, frozen=True, kw_only=True):
-    """The durable progress of a task, from which a rerun resumes: its segments, then its header (Base64)."""
+    """The durable progress of a task, from which the next attempt resumes: its segments, then its header (Base64)."""
 
     task_id: str
     segments: tuple[RecordedSegment, ...] = ()
@@ -43,9 +43,9 @@ class JobCheckpoint(FrozenStruct, frozen=True, kw_only=True):
 class Job(FrozenStruct, frozen=True, kw_only=True):
     """A task for a worker, with everything the worker needs to check it.
 
-    The task contains the inputs by digest, the keys by name and the decisions. ``work``: the recorded progress.
-    ``certificate`` (PEM) and ``signing_kind`` are recorded in the workspace for the signing key: the worker verifies
-    its result against them, not against the key that it has just used.
+    The task contains the inputs by digest, the keys by name and the decisions. ``work``: the progress of earlier
+    attempts. ``certificate`` (PEM) and ``signing_kind`` are recorded in the workspace for the signing key: the worker
+    verifies its result against them, not against the key that it has just used.
     """
 
     task: Task
@@ -60,7 +60,7 @@ class Job(FrozenStruct, frozen=True, kw_only=True):
 class OpenKeyStore(SecretStruct, frozen=True, kw_only=True, tag=True):
     """The first message to a worker: the location of the workspace and how to open its key store."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("workspace", "key_store")
 
     workspace: str
     workspace_id: str
@@ -74,7 +74,7 @@ class RunJob(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class SigningPermitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Permits the worker to use the key: the intent is recorded and the permissions have been checked again."""
+    """Permits the worker to use the signing key: the intent is recorded, and permissions were checked again."""
 
     task_id: str
     fencing_token: int
@@ -97,7 +97,7 @@ class GenerateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class ImportKey(SecretStruct, frozen=True, kw_only=True, tag=True):
     """Imports a key from a file that the worker opens. The password, if any, is sent only through the pipe."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("uri", "path")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("uri", "path")
 
     uri: str
     path: str
@@ -113,7 +113,7 @@ class RotateKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Writes a symmetric key to a new file of mode 0600. Its bytes are never sent through the pipe."""
+    """Writes a symmetric key to a new file of mode 0600. The key bytes are never sent through the pipe."""
 
     uri: str
     version: int
@@ -121,7 +121,7 @@ class ExportKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class SignCheckpoint(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Requests a signed note for an audit tree head. ``root`` in hex."""
+    """Requests a signed note for the audit log with ``size`` entries and the root hash ``root`` (hex)."""
 
     size: int
     root: str
@@ -134,8 +134,8 @@ class AuditPublicKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class ProbeSigningKey(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Tests a signing key: the worker signs a message that it creates itself and verifies the signature.
 
-    ``certificate`` (PEM) is the recorded certificate used for the verification. The signature never leaves the worker;
-    the response is empty.
+    ``certificate`` (PEM) is the recorded certificate, which verifies the signature. The signature never leaves the
+    worker; the response is empty.
     """
 
     key: SigningKey
@@ -162,7 +162,7 @@ KeyCommand = (
 
 class KeyRequest(FrozenStruct, frozen=True, kw_only=True, tag=True):
     request_id: int
-    question: KeyCommand
+    command: KeyCommand
 
 
 ToWorker = OpenKeyStore | RunJob | SigningPermitted | StopJob | KeyRequest
@@ -182,7 +182,10 @@ class WorkerStartFailed(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class Heartbeat(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Sent every second while a job runs: renews the lease and reports the progress, in bytes over all passes."""
+    """Renews the lease and reports the progress. Sent at least every second while a job runs.
+
+    ``done`` and ``total``: bytes, counted over all passes.
+    """
 
     task_id: str
     fencing_token: int

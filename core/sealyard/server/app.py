@@ -1,4 +1,4 @@
-"""The application: calls, who asks, and errors, put together over the tenants it serves."""
+"""The Litestar application: routes, authentication and error handling."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from sealyard.server.http.problems import handle_error, handle_http_exception, h
 from sealyard.server.observability.health import HealthController
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
-"""Of a body that is no upload, in bytes."""
+"""Maximum size of a request body without files."""
 
 ROUTE_HANDLERS = (
     WorkspaceController,
@@ -62,31 +62,36 @@ ROUTE_HANDLERS = (
     DeadLetterController,
     EventController,
 )
-"""What wants a caller, in the order of the document."""
+"""Handlers that require authentication, in the order of the OpenAPI document."""
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
-    """Nothing of a request is read before it is known who asks."""
+    """Authenticates the caller before the request body is read."""
 
     scopes = (ScopeType.HTTP,)
 
     async def handle(self, scope: Scope, receive: Receive, send: Send, next_app: ASGIApp) -> None:
-        identity: Authenticator = scope["litestar_app"].state.identity
-        scope["state"]["caller"] = await identity.authenticate(scope)
+        authenticator: Authenticator = scope["litestar_app"].state.authenticator
+        scope["state"]["caller"] = await authenticator.authenticate(scope)
         await next_app(scope, receive, send)
 
 
 def caller_of(request: Request[Any, Any, Any]) -> Caller:
-    found: Caller = request.scope["state"]["caller"]
-    return found
+    caller: Caller = request.scope["state"]["caller"]
+    return caller
 
 
 def build_app(
-    tenants: TenantRegistry, identity: Authenticator, *, public_url: str = "", more: Sequence[HTTPRouteHandler] = ()
+    tenants: TenantRegistry,
+    authenticator: Authenticator,
+    *,
+    public_url: str = "",
+    extra_handlers: Sequence[HTTPRouteHandler] = (),
 ) -> Litestar:
-    """``public_url``: how clients reach the API from outside, without a slash at the end; empty: as they ask.
+    """Build the application.
 
-    ``more``: calls beside the API.
+    ``public_url``: base URL of the API for clients; if empty, that of each request. ``extra_handlers``: routes outside
+    of the API.
     """
     api = Router(
         API,
@@ -95,7 +100,13 @@ def build_app(
         dependencies={"caller": Provide(caller_of, sync_to_thread=False)},
     )
     return Litestar(
-        route_handlers=[api, Router(API, route_handlers=[LinkController]), HealthController, *HANDLERS, *more],
+        route_handlers=[
+            api,
+            Router(API, route_handlers=[LinkController]),
+            HealthController,
+            *HANDLERS,
+            *extra_handlers,
+        ],
         exception_handlers={
             SealyardError: handle_error,
             HTTPException: handle_http_exception,
@@ -103,6 +114,8 @@ def build_app(
         },
         openapi_config=openapi.CONFIG,
         request_max_body_size=MAX_JSON_BYTES,
-        state=State({"tenants": tenants, "identity": identity, "public_url": public_url.rstrip("/")}, deep_copy=False),
+        state=State(
+            {"tenants": tenants, "authenticator": authenticator, "public_url": public_url.rstrip("/")}, deep_copy=False
+        ),
         logging_config=None,
     )

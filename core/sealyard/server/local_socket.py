@@ -1,4 +1,4 @@
-"""The workspace's own socket: whoever sits at this machine reaches the engine that holds the workspace."""
+"""The Unix socket of a workspace, by which other processes of this machine use its engine."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from litestar import Litestar
 from litestar.types import ASGIApp
 
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.client.http.transport import post_pinned
+from sealyard.client.http.pinned import post_pinned
 from sealyard.client.sharing.socket import SOCKET, socket_path
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.errors import SealyardError, StorageError, UsageError
@@ -28,52 +28,58 @@ from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.listeners import local_listener
 from sealyard.server.webhooks.sender import WebhookSender
 
-LARGEST_UPLOAD = 1 << 50
-"""Bytes: at one's own machine the disk is the limit."""
+MAX_UPLOAD_BYTES = 1 << 50
+"""Practically unlimited: on the same machine only the disk limits an upload."""
 
 log = logging.getLogger(__name__)
 
 
 class LocalSocketServer:
-    """What goes on beside an engine that is held: its socket, and its webhooks. On a thread of its own."""
+    """Serves the socket of a workspace and delivers its webhooks, on a separate thread."""
 
     def __init__(
         self,
-        host: EngineHandle,
+        handle: EngineHandle,
         *,
         group: str = "",
-        webhooks_to_private: bool = False,
-        shared: tuple[str, ASGIApp] | None = None,
+        allow_private_webhooks: bool = False,
+        app_for_tenant: tuple[str, ASGIApp] | None = None,
     ) -> None:
-        """``group``: whose members may use the socket too. ``webhooks_to_private``: any address, and plain HTTP.
+        """Create a server for the workspace of ``handle``.
 
-        ``shared``: a server's application, and the tenant's name in it; else one for this workspace alone.
+        ``group``: group of this machine whose members may use the socket. ``allow_private_webhooks``: allow webhooks to
+        all addresses and over plain HTTP. ``app_for_tenant``: the tenant's name and the application of a server that
+        includes this workspace; by default a new application is created.
         """
-        self._host = host
+        self._handle = handle
         self._group = group
         self._sender = WebhookSender(
-            host, post_pinned, allow_private=webhooks_to_private, allow_http=webhooks_to_private
+            handle, post_pinned, allow_private=allow_private_webhooks, allow_http=allow_private_webhooks
         )
         self._thread = LoopThread("sealyard-socket")
-        tenant, app = shared or (host.engine.metadata.name, _build_app(host))
+        tenant, app = app_for_tenant or (handle.engine.metadata.name, _build_app(handle))
         self._listener = local_listener(app, tenant)
         self._serving: asyncio.Task[None] | None = None
         self._sending: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Listens on return. Raises :class:`UsageError` for a group that it cannot be.
+        """Start to listen and to deliver webhooks.
 
-        Raises :class:`StorageError` where there can be no socket; webhooks are sent all the same.
+        Raises :class:`UsageError` if the group cannot be used, and :class:`StorageError` if the socket cannot be
+        created; webhooks are delivered nevertheless.
         """
-        self._sending = self._started(self._sender.run())
-        sock = await asyncio.to_thread(bind_socket, self._host.folder, self._group)
-        self._serving = self._started(self._listener.serve([sock]))
+        self._sending = self._start_task(self._sender.run())
+        sock = await asyncio.to_thread(bind_socket, self._handle.folder, self._group)
+        self._serving = self._start_task(self._listener.serve([sock]))
 
     async def stop(self) -> None:
-        """No new calls; those under way may end soon. Events end with the engine's: let it rest before."""
+        """Stop listening, wait a short time for open responses, and stop the thread.
+
+        Drain the engine first: event streams end only with the engine.
+        """
         if self._serving is not None:
             with contextlib.suppress(OSError):
-                (self._host.folder / SOCKET).unlink()
+                (self._handle.folder / SOCKET).unlink()
             self._listener.stop()
             await asyncio.gather(self._serving, return_exceptions=True)
         if self._sending is not None:
@@ -81,47 +87,48 @@ class LocalSocketServer:
             await asyncio.gather(self._sending, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
 
-    def _started(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        running = asyncio.create_task(self._thread.call(work))
-        running.add_done_callback(_complain)
-        return running
+    def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._thread.call(work))
+        task.add_done_callback(_log_failure)
+        return task
 
     def abort(self) -> None:
-        """Once it stops: waits for no answer any more."""
+        """Do not wait for open responses when the server stops."""
         self._listener.abort()
 
 
-def _complain(running: asyncio.Task[None]) -> None:
-    if not running.cancelled() and (error := running.exception()) is not None:
-        log.critical("the workspace's socket or its webhooks are served no more", exc_info=error)
+def _log_failure(task: asyncio.Task[None]) -> None:
+    if not task.cancelled() and (error := task.exception()) is not None:
+        log.critical("the workspace's socket or webhook delivery failed", exc_info=error)
 
 
-def _build_app(host: EngineHandle) -> Litestar:
-    tenants = TenantRegistry({host.engine.metadata.name: host})
-    return build_app(tenants, Authenticator(tenants, None, None, LARGEST_UPLOAD))
+def _build_app(handle: EngineHandle) -> Litestar:
+    tenants = TenantRegistry({handle.engine.metadata.name: handle})
+    return build_app(tenants, Authenticator(tenants, None, None, MAX_UPLOAD_BYTES))
 
 
 def bind_socket(folder: Path, group: str = "") -> socket.socket:
-    """Only for who holds the workspace's lock: a socket that an engine which is gone left there is removed.
+    """Listen on the socket of the workspace in ``folder``, after removing a socket left by a crashed engine.
 
-    Raises :class:`UsageError` for a group that is unknown or not one's own, and :class:`StorageError`.
+    The caller must hold the workspace's lock. Raises :class:`UsageError` if the group is unknown or the user is not a
+    member of it, and :class:`StorageError` if the socket cannot be created.
     """
     gid = _group_id(group) if group else None
     path = folder / SOCKET
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
-        _remove_left_over(path)
+        _remove_stale_socket(path)
         sock.bind(socket_path(folder))
         path.chmod(0o600)
         if gid is not None:
             _grant_group_access(gid, group, path)
-        # Only now can anybody connect.
+        # Last, because clients can connect from here on and the permissions must be set before.
         sock.listen(256)
     except OSError as error:
         sock.close()
         raise StorageError(
-            f"The socket {escape_text(str(path))} cannot be made: {error.strerror}.",
-            "The workspace is for this process alone; see that its file system has sockets, and room.",
+            f"Cannot create the socket {escape_text(str(path))}: {error.strerror}.",
+            "Other processes cannot use the workspace. Check that its file system supports sockets and has free space.",
         ) from error
     except SealyardError:
         sock.close()
@@ -129,27 +136,29 @@ def bind_socket(folder: Path, group: str = "") -> socket.socket:
     return sock
 
 
-def _remove_left_over(path: Path) -> None:
+def _remove_stale_socket(path: Path) -> None:
     try:
         mode = path.lstat().st_mode
     except FileNotFoundError:
         return
     if not stat.S_ISSOCK(mode):
         raise StorageError(
-            f"{escape_text(str(path))} is in the way: it is no socket.",
-            "The workspace is for this process alone; move that away, and start again.",
+            f"Cannot create the socket {escape_text(str(path))}: a file with this name exists.",
+            "Other processes cannot use the workspace. Move the file, and start again.",
         )
     path.unlink()
 
 
 def _grant_group_access(gid: int, group: str, path: Path) -> None:
-    """The socket, and the way to it; the rest of the folder stays closed to the group."""
+    """Let the group use the socket and enter its folder; other files of the folder stay inaccessible to it."""
     try:
         os.chown(path, -1, gid)
         os.chown(path.parent, -1, gid)
     except PermissionError:
         path.unlink()
-        raise UsageError(f"You are no member of the group {escape_text(group)}.", "Name one of yours.") from None
+        raise UsageError(
+            f"You are not a member of the group {escape_text(group)}.", "Use one of your groups."
+        ) from None
     path.chmod(0o660)
     path.parent.chmod(0o710)
 
@@ -158,4 +167,4 @@ def _group_id(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise UsageError(f"There is no group {escape_text(name)} on this machine.", "Name another.") from None
+        raise UsageError(f"Unknown group {escape_text(name)}.", "Use an existing group of this machine.") from None

@@ -1,4 +1,4 @@
-"""What a server is set up with: a strict TOML file, overridden by the options of `sealyard serve`."""
+"""The settings of a server: a strictly validated TOML file, overridden by the options of `sealyard serve`."""
 
 from __future__ import annotations
 
@@ -12,83 +12,110 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
-LogForm = Literal["json", "text"]
+LogFormat = Literal["json", "text"]
 
 
 class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """One issuer of access tokens (OpenID Connect). Empty ``issuer``: our own tokens only."""
+    """An OpenID Connect issuer of access tokens. If ``issuer`` is empty, only Sealyard's own tokens are accepted."""
 
-    issuer: Annotated[str, Meta(description="As in the tokens' iss, and where its discovery document is.")] = ""
-    audience: Annotated[str, Meta(description="Tokens must name it in aud.")] = ""
-    algorithms: Annotated[str, Meta(description="Those that are believed, separated by spaces.")] = (
+    issuer: Annotated[
+        str, Meta(description="Issuer URL, as in the tokens' iss; its discovery document is found below this URL.")
+    ] = ""
+    audience: Annotated[str, Meta(description="Audience that tokens must contain (aud).")] = ""
+    algorithms: Annotated[str, Meta(description="Accepted signature algorithms, separated by spaces.")] = (
         "RS256 PS256 ES256 EdDSA"
     )
     subject_claim: Annotated[
-        str, Meta(description="The claim that names a person; sub says who it is. At Entra ID, have idtyp sent.")
+        str,
+        Meta(
+            description="Claim with the user name; sub identifies the account. With Entra ID, enable the claim idtyp."
+        ),
     ] = "preferred_username"
-    roles_claim: Annotated[str, Meta(description="The claim with the roles; dots lead inside.")] = "roles"
+    roles_claim: Annotated[str, Meta(description="Claim with the roles; dots select members of nested objects.")] = (
+        "roles"
+    )
     client_claim: Annotated[
-        str, Meta(description="The claim that names a machine client, without a person. Else azp; Entra ID v1: appid.")
+        str,
+        Meta(description="Claim with the name of a machine client; azp if it is missing. With Entra ID v1, use appid."),
     ] = "client_id"
-    jwks_uri: Annotated[str, Meta(description="Where its keys are. Empty: as its discovery document says.")] = ""
+    jwks_uri: Annotated[
+        str, Meta(description="URL of the issuer's keys. If empty, it is taken from the discovery document.")
+    ] = ""
     groups: Annotated[
         dict[str, str],
-        Meta(description='Groups by role: "fw-owners" = "owners". With any, other roles count for nothing.'),
+        Meta(description='Groups by role: "fw-owners" = "owners". If set, other roles are ignored.'),
     ] = msgspec.field(default_factory=dict)
 
 
 class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """All of it, with the defaults. Field names are the keys of the file."""
+    """All settings with their defaults. The field names are the keys of the file."""
 
-    listen: Annotated[str, Meta(description="Address and port. Port 0: any that is free.")] = "127.0.0.1:8750"
-    tls_certificate: Annotated[str, Meta(description="A PEM file: the certificate and those above it.")] = ""
-    tls_key: Annotated[str, Meta(description="A PEM file: its private key.")] = ""
+    listen: Annotated[str, Meta(description="Address and port to listen on. Port 0 selects a free port.")] = (
+        "127.0.0.1:8750"
+    )
+    tls_certificate: Annotated[
+        str, Meta(description="PEM file with the server's certificate, followed by intermediate certificates.")
+    ] = ""
+    tls_key: Annotated[str, Meta(description="PEM file with the private key of the certificate.")] = ""
     behind_proxy: Annotated[
-        bool, Meta(description="A proxy in front ends TLS; without this plain HTTP stays on this machine.")
+        bool, Meta(description="TLS is terminated by a reverse proxy. Otherwise plain HTTP is limited to this machine.")
     ] = False
-    proxy_addresses: Annotated[str, Meta(description="Whose X-Forwarded headers are believed.")] = "127.0.0.1"
-    public_url: Annotated[str, Meta(description="How clients reach it, for links. Empty: as they asked.")] = ""
-    largest_upload_gib: Annotated[float, Meta(ge=0.001, le=4096, description="Of one upload or multipart body.")] = 64.0
+    trusted_proxies: Annotated[
+        str, Meta(description="Addresses of proxies whose X-Forwarded-* headers are trusted.")
+    ] = "127.0.0.1"
+    public_url: Annotated[
+        str, Meta(description="Base URL for clients, used in links. If empty, that of the request is used.")
+    ] = ""
+    max_upload_gib: Annotated[
+        float, Meta(ge=0.001, le=4096, description="Maximum size of an upload or multipart body, in GiB.")
+    ] = 64.0
     requests_per_minute: Annotated[
         float,
         Meta(
             ge=1,
             le=1_000_000,
-            description="For each subject, issuer's account, and result by its link; short bursts may pass.",
+            description="Limit for each subject, issuer account, and result link; short bursts are allowed.",
         ),
     ] = 6000.0
-    stop_seconds: Annotated[
-        float, Meta(ge=0, le=3600, description="How long running work may take to finish at the end.")
+    shutdown_timeout_seconds: Annotated[
+        float, Meta(ge=0, le=3600, description="Time for running tasks to finish when the server stops.")
     ] = 30.0
-    webhooks_to_private: Annotated[
-        bool, Meta(description="Webhooks may reach loopback, link-local and private addresses, and plain HTTP.")
+    allow_private_webhooks: Annotated[
+        bool, Meta(description="Allow webhooks to loopback, link-local and private addresses, and over plain HTTP.")
     ] = False
-    metrics_anywhere: Annotated[
-        bool, Meta(description="/metrics answers other machines too; it names tenants, and counts what they do.")
+    public_metrics: Annotated[
+        bool, Meta(description="Make /metrics available to other machines. It names tenants and their activity.")
     ] = False
-    socket_group: Annotated[str, Meta(description="The group that may use the workspace's own socket.")] = ""
-    log: Annotated[LogForm, Meta(description="json: one object a line. text: for a terminal.")] = "json"
+    socket_group: Annotated[
+        str, Meta(description="Group of this machine whose members may use the workspace's socket.")
+    ] = ""
+    log_format: Annotated[LogFormat, Meta(description="json: one JSON object per line. text: for a terminal.")] = "json"
     tenants: Annotated[
-        dict[str, str], Meta(description='Workspaces by tenant: "acme" = "/srv/acme". Empty: the one chosen.')
+        dict[str, str],
+        Meta(description='Workspaces by tenant: "acme" = "/srv/acme". If empty, the selected workspace is served.'),
     ] = msgspec.field(default_factory=dict)
-    oidc: Annotated[OidcSettings, Meta(description="Access tokens of an issuer.")] = OidcSettings()
+    oidc: Annotated[OidcSettings, Meta(description="OpenID Connect issuer of access tokens.")] = OidcSettings()
 
     @property
     def max_upload_bytes(self) -> int:
-        """In bytes."""
-        return int(self.largest_upload_gib * 1024**3)
+        return int(self.max_upload_gib * 1024**3)
 
     @property
     def tls(self) -> bool:
+        """Whether the server itself terminates TLS."""
         return bool(self.tls_certificate)
 
 
 def load_server_settings(path: Path) -> ServerSettings:
-    """Raises :class:`UsageError` for the first key that is not understood, and where there is no such file."""
+    """Load a settings file.
+
+    Raises :class:`UsageError` if there is no such file, and for the first unknown or invalid key.
+    """
     from sealyard.client.config.settings_loader import convert, read_toml
 
     if not path.exists():
         raise UsageError(
-            f"{escape_text(str(path))} is not there.", "`sealyard serve --example` prints one to begin with."
+            f"Settings file {escape_text(str(path))} not found.",
+            "Create one with `sealyard config example --server`.",
         )
     return convert(read_toml(path), ServerSettings, str(path))

@@ -1,1 +1,1 @@
-"""Storage of documents (TinyDB on a journal) and artifacts (files)."""
+"""Storage of documents (TinyDB on top of a journal) and artifacts (files)."""

@@ -1,8 +1,8 @@
-"""The artifact store: inputs by their content, results by their task, and the workers' folders.
+"""The artifact store: inputs by digest, results by task id, and the work folders of running tasks.
 
-The folder contains ``incoming/`` (temporary names), ``uploads/`` (see :mod:`sealyard.storage.upload_dir`),
-``inputs/ab/SHA256``, ``work/TASK/…`` (a worker writes there in place) and ``results/TASK``. All are on one file system,
-so that a rename publishes a file atomically. Folders have mode 0700, files 0600.
+The store's folder contains ``incoming/`` (temporary files), ``uploads/`` (see :mod:`sealyard.storage.upload_dir`),
+``inputs/ab/SHA256``, ``work/TASK/…`` (written by workers) and ``results/TASK``. All of them are on one file system, so
+that a rename publishes a file atomically. Folders have mode 0700, files 0600.
 """
 
 from __future__ import annotations
@@ -16,9 +16,11 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import BinaryIO, Protocol
 
-from sealyard.fs import atomic as disk
+from sealyard.crypto.pipeline import Progress, no_progress
+from sealyard.fs import atomic
 from sealyard.fs.hashing import file_sha256
-from sealyard.fs.regular import open_regular
+from sealyard.fs.private import make_private_dir
+from sealyard.fs.regular_file import open_regular
 from sealyard.fs.source_file import SourceFile, verify_digest
 from sealyard.model.errors import (
     IntegrityError,
@@ -28,8 +30,9 @@ from sealyard.model.errors import (
     StorageError,
     UsageError,
 )
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
-from sealyard.storage.ingest import Progress, StoredInput, copy_and_hash
+from sealyard.storage.ingest import StoredInput, copy_and_hash
 
 __all__ = ["ArtifactStore", "FileArtifacts", "Progress", "StoredInput"]
 
@@ -41,38 +44,41 @@ class ArtifactStore(Protocol):
     """Stores inputs and results. SHA-256 values are lower case hex; sizes and offsets are in bytes.
 
     All methods block. All raise :class:`StorageError` if the disk refuses an operation, and :class:`UsageError` for an
-    invalid SHA-256 or task id. A caller that deletes an input ensures that no task is about to refer to it.
+    invalid SHA-256 or task id. A caller that deletes an input must ensure that no task needs it.
     """
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
-        """Store a copy of the file ``source``. It is durable on return; identical content is stored only once.
+        """Store a copy of the file ``source``. The copy is durable on return; identical content is stored only once.
 
         Raises :class:`InvalidInputError` if the file is missing, empty, unreadable, not a regular file, changes or
-        disappears while it is read, or does not have the ``expected_sha256``. An exception raised by ``progress``
-        cancels the call. No error leaves anything behind.
+        disappears while it is read, or does not have the ``expected_sha256``. ``progress`` may raise an exception to
+        cancel the call. After an error nothing is stored.
         """
         ...
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
-        """Store ``data`` as :meth:`ingest` does with a file. Raises :class:`InvalidInputError` if it is empty."""
+        """Store ``data`` in the same way as :meth:`ingest` stores a file.
+
+        Raises :class:`InvalidInputError` if ``data`` is empty.
+        """
         ...
 
     def move_in(self, content: Path, sha256: str) -> None:
         """Move the file ``content`` into the store as an input.
 
-        It must be on the file system of the store, complete, synced, and have the digest ``sha256``.
+        The file must be complete, synced, on the file system of the store, and have the digest ``sha256``.
         """
         ...
 
     def input_path(self, sha256: str) -> Path:
-        """Return the path from which a worker reads the input. Raises :class:`NotFoundError` if it is not stored."""
+        """Return the path of the input for workers. Raises :class:`NotFoundError` if the input is not stored."""
         ...
 
     def open_input(self, sha256: str) -> BinaryIO:
         """Open the input for reading.
 
-        Raises :class:`NotFoundError` if it is not stored, and :class:`IntegrityError` if its name leads to another
-        file.
+        Raises :class:`NotFoundError` if the input is not stored, and :class:`IntegrityError` if its path is a symbolic
+        link or anything else than a regular file of its own.
         """
         ...
 
@@ -83,7 +89,7 @@ class ArtifactStore(Protocol):
         ...
 
     def work_dir(self, task_id: str) -> Path:
-        """Return the task's folder; it is created if it is missing."""
+        """Return the task's work folder, which is created if it is missing."""
         ...
 
     def delete_work(self, task_id: str) -> None: ...
@@ -93,28 +99,28 @@ class ArtifactStore(Protocol):
         ...
 
     def publish_result(self, task_id: str, work_file: Path) -> None:
-        """Sync a finished file of the task's work folder and move it to the results atomically."""
+        """Sync a finished file in the task's work folder, and move it to the results atomically."""
         ...
 
     def unpublish_result(self, task_id: str, name: str) -> None:
-        """Move a result back to the task's work folder as ``name``, because its task was not recorded as done."""
+        """Move a result back to the task's work folder as ``name``, to undo :meth:`publish_result`."""
         ...
 
     def has_result(self, task_id: str) -> bool: ...
     def result_path(self, task_id: str) -> Path: ...
 
     def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
-        """Open the result, positioned at ``offset``. Raises :class:`ResultGoneError` if it was removed."""
+        """Open the result, positioned at ``offset``. Raises :class:`ResultGoneError` if the result was removed."""
         ...
 
     def remove_result(self, task_id: str) -> None: ...
 
     def check_free_space(self, size: int) -> None:
-        """Raise :class:`StorageError` if ``size`` more bytes obviously do not fit on the disk."""
+        """Raise :class:`StorageError` if the disk has fewer than ``size`` free bytes."""
         ...
 
     def delete_temporary(self) -> None:
-        """Delete the partial files of interrupted ingests. To be called at startup, before any ingest."""
+        """Delete the partial copies of interrupted calls of :meth:`ingest`. Must be called before the first ingest."""
         ...
 
 
@@ -128,9 +134,9 @@ class FileArtifacts:
         self._results = folder / "results"
         try:
             for subfolder in (self._incoming, self._inputs, self._work, self._results):
-                disk.make_private_dir(subfolder)
+                make_private_dir(subfolder)
         except OSError as error:
-            raise disk.storage_error(error, "the folders of the artifacts") from error
+            raise atomic.storage_error(error, "creating the artifact folders") from error
 
     def ingest(self, source: Path, progress: Progress | None = None, expected_sha256: str | None = None) -> StoredInput:
         source_file = SourceFile(source)
@@ -139,17 +145,17 @@ class FileArtifacts:
             return self._ingest(
                 source_file.name,
                 expected_sha256,
-                lambda fd: copy_and_hash(source_file, fd, progress or _ignore_progress),
+                lambda fd: copy_and_hash(source_file, fd, progress or no_progress),
             )
         finally:
             source_file.close()
 
     def ingest_bytes(self, data: bytes) -> StoredInput:
         if not data:
-            raise InvalidInputError("There is no content.", "Send a file with content.")
+            raise InvalidInputError("The content is empty.", "Choose a file with content.")
 
         def write(fd: int) -> str:
-            disk.write_all(fd, data)
+            atomic.write_all(fd, data)
             return hashlib.sha256(data).hexdigest()
 
         return self._ingest("The content", None, write)
@@ -157,24 +163,24 @@ class FileArtifacts:
     def move_in(self, content: Path, sha256: str) -> None:
         try:
             if self._is_stored(sha256, content.stat().st_size):
-                disk.remove_quietly(content)
+                atomic.remove_quietly(content)
             else:
                 self._publish_input(content, sha256)
-            disk.sync_folder(self._input(sha256).parent)
+            atomic.sync_folder(self._build_input_path(sha256).parent)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "writing the input") from error
 
     def input_path(self, sha256: str) -> Path:
-        path = self._input(sha256)
+        path = self._build_input_path(sha256)
         if not os.path.lexists(path):
-            raise NotFoundError(f"The input {sha256} is not stored.", "Upload it again.")
+            raise NotFoundError(f"Input {sha256} not found.", "Upload the file again.")
         return path
 
     def open_input(self, sha256: str) -> BinaryIO:
-        return self._open(self.input_path(sha256), f"the input {sha256}")
+        return self._open_regular_file(self.input_path(sha256), f"input {sha256}")
 
     def delete_input(self, sha256: str) -> None:
-        _remove_file(self._input(sha256))
+        _remove_file(self._build_input_path(sha256))
 
     def stored_inputs(self) -> Iterator[str]:
         for folder in self._inputs.iterdir():
@@ -186,9 +192,9 @@ class FileArtifacts:
     def work_dir(self, task_id: str) -> Path:
         path = self._work / _check_task_id(task_id)
         try:
-            disk.make_private_dir(path)
+            make_private_dir(path)
         except OSError as error:
-            raise disk.storage_error(error, "the work folder") from error
+            raise atomic.storage_error(error, "creating the work folder") from error
         return path
 
     def delete_work(self, task_id: str) -> None:
@@ -201,25 +207,25 @@ class FileArtifacts:
         except FileNotFoundError:
             return
         except OSError as error:
-            raise disk.storage_error(error, "removing the work folder") from error
+            raise atomic.storage_error(error, "removing the work folder") from error
 
     def publish_result(self, task_id: str, work_file: Path) -> None:
-        target = self.result_path(task_id)
+        target_path = self.result_path(task_id)
         try:
             with os.fdopen(open_regular(work_file, os.O_RDWR), "rb+") as file:
                 os.fchmod(file.fileno(), 0o600)
-                disk.sync(file.fileno())
-            disk.rename(work_file, target)
-            disk.sync_folder(self._results)
+                atomic.sync(file.fileno())
+            atomic.rename(work_file, target_path)
+            atomic.sync_folder(self._results)
         except OSError as error:
-            raise disk.storage_error(error, "the result") from error
+            raise atomic.storage_error(error, "moving the result") from error
 
     def unpublish_result(self, task_id: str, name: str) -> None:
         try:
-            disk.rename(self.result_path(task_id), self.work_dir(task_id) / name)
-            disk.sync_folder(self._results)
+            atomic.rename(self.result_path(task_id), self.work_dir(task_id) / name)
+            atomic.sync_folder(self._results)
         except OSError as error:
-            raise disk.storage_error(error, "the result") from error
+            raise atomic.storage_error(error, "moving the result") from error
 
     def has_result(self, task_id: str) -> bool:
         return os.path.lexists(self.result_path(task_id))
@@ -230,8 +236,8 @@ class FileArtifacts:
     def open_result(self, task_id: str, offset: int = 0) -> BinaryIO:
         path = self.result_path(task_id)
         if not os.path.lexists(path):
-            raise ResultGoneError("The result is not stored any more.", "Create the task again.")
-        file = self._open(path, "the result")
+            raise ResultGoneError("The result is no longer stored.", "Submit the request again.")
+        file = self._open_regular_file(path, "the result")
         file.seek(offset)
         return file
 
@@ -240,77 +246,73 @@ class FileArtifacts:
 
     def check_free_space(self, size: int) -> None:
         try:
-            free = shutil.disk_usage(self._incoming).free
+            free_bytes = shutil.disk_usage(self._incoming).free
         except OSError as error:
-            raise disk.storage_error(error, "a look at the free space") from error
-        if size > free:
+            raise atomic.storage_error(error, "checking the free space") from error
+        if size > free_bytes:
             raise StorageError(
-                f"{size:,} bytes do not fit on the workspace's disk: {free:,} are free.",
+                f"Not enough disk space: {format_count(size, 'byte')} needed, {free_bytes:,} available.",
                 "Free some space and try again.",
             )
 
     def delete_temporary(self) -> None:
         for path in self._incoming.iterdir():
-            disk.remove_quietly(path)
+            atomic.remove_quietly(path)
 
-    def _ingest(self, name: str, expected_sha256: str | None, fill: Callable[[int], str]) -> StoredInput:
-        """Store the content that ``fill`` writes to a descriptor.
+    def _ingest(self, name: str, expected_sha256: str | None, write_content: Callable[[int], str]) -> StoredInput:
+        """Store the content that ``write_content`` writes to a file descriptor.
 
-        ``fill`` returns the SHA-256 of what it wrote; ``name`` is used in errors.
+        ``write_content`` returns the SHA-256 of what it wrote. ``name`` is the name of the content in error messages.
         """
         try:
             fd, temporary_name = tempfile.mkstemp(dir=self._incoming)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
-        temporary = Path(temporary_name)
+            raise atomic.storage_error(error, "writing the input") from error
+        temporary_path = Path(temporary_name)
         try:
-            sha256 = fill(fd)
+            sha256 = write_content(fd)
             verify_digest(name, sha256, expected_sha256)
             size = os.fstat(fd).st_size
             if not self._is_stored(sha256, size):
-                disk.sync(fd)
-                self._publish_input(temporary, sha256)
-            # Sync the folder for content that was already stored too: the earlier sync of its name may have failed.
-            disk.sync_folder(self._input(sha256).parent)
+                atomic.sync(fd)
+                self._publish_input(temporary_path, sha256)
+            # Sync the folder even if the content was already stored: the sync after the earlier rename may have failed.
+            atomic.sync_folder(self._build_input_path(sha256).parent)
         except OSError as error:
-            raise disk.storage_error(error, "the input") from error
+            raise atomic.storage_error(error, "writing the input") from error
         finally:
             os.close(fd)
-            disk.remove_quietly(temporary)
+            atomic.remove_quietly(temporary_path)
         return StoredInput(sha256=sha256, size=size)
 
     def _is_stored(self, sha256: str, size: int) -> bool:
-        """Return whether the input is stored and its bytes still have this digest; otherwise the caller replaces it."""
+        """Return whether an input with this digest and size is stored and undamaged."""
         try:
-            with os.fdopen(open_regular(self._input(sha256)), "rb") as file:
+            with os.fdopen(open_regular(self._build_input_path(sha256)), "rb") as file:
                 return os.fstat(file.fileno()).st_size == size and file_sha256(file) == sha256
         except (FileNotFoundError, IntegrityError):
             return False
 
-    def _publish_input(self, temporary: Path, sha256: str) -> None:
-        target = self._input(sha256)
-        disk.make_private_dir(target.parent)
-        disk.rename(temporary, target)
+    def _publish_input(self, temporary_path: Path, sha256: str) -> None:
+        target_path = self._build_input_path(sha256)
+        make_private_dir(target_path.parent)
+        atomic.rename(temporary_path, target_path)
 
-    def _input(self, sha256: str) -> Path:
+    def _build_input_path(self, sha256: str) -> Path:
         if not _SHA256.fullmatch(sha256):
-            raise UsageError(f"{escape_text(sha256, 80)} is no SHA-256 in lower case hex.")
+            raise UsageError(f"Invalid SHA-256 {escape_text(sha256, 80)}; use 64 lowercase hexadecimal digits.")
         return self._inputs / sha256[:2] / sha256
 
-    def _open(self, path: Path, what: str) -> BinaryIO:
+    def _open_regular_file(self, path: Path, name: str) -> BinaryIO:
         try:
             return os.fdopen(open_regular(path), "rb")
         except OSError as error:
-            raise disk.storage_error(error, f"reading {what}") from error
-
-
-def _ignore_progress(done: int) -> None:
-    """Progress callback for callers that passed none."""
+            raise atomic.storage_error(error, f"reading {name}") from error
 
 
 def _check_task_id(task_id: str) -> str:
     if not _TASK_ID.fullmatch(task_id):
-        raise UsageError(f"{escape_text(task_id, 80)} is no task id.")
+        raise UsageError(f"Invalid task ID {escape_text(task_id, 80)}.")
     return task_id
 
 
@@ -318,4 +320,4 @@ def _remove_file(path: Path) -> None:
     try:
         path.unlink(missing_ok=True)
     except OSError as error:
-        raise disk.storage_error(error, f"removing {escape_text(path.name)}") from error
+        raise atomic.storage_error(error, f"removing {escape_text(path.name)}") from error

@@ -1,4 +1,4 @@
-"""Write batches: changes that are committed together, all or none."""
+"""Write batches: changes that are committed atomically, and their encoding."""
 
 from __future__ import annotations
 
@@ -11,10 +11,10 @@ from sealyard.model.errors import InvalidInputError
 from sealyard.storage.frame_format import EncodedBatch
 
 Document = dict[str, Any] | msgspec.Raw
-"""A document, audit entry or event: as JSON types or already encoded."""
+"""A document, audit entry or event: as JSON types, or already encoded."""
 
 Change = tuple[str, str, bytes | None]
-"""Table, document id, and the document as JSON; ``None`` deletes it."""
+"""Table, document id, and the new document as JSON; ``None`` deletes the document."""
 
 
 class WriteBatch(FrozenStruct, frozen=True, kw_only=True):
@@ -22,9 +22,9 @@ class WriteBatch(FrozenStruct, frozen=True, kw_only=True):
 
     ``puts`` are (table, id, document). A document consists of JSON types (dict with string keys, list, str, int, float,
     bool, None) or is already encoded (:class:`msgspec.Raw`: one JSON object without line feeds). ``deletes`` are
-    (table, id); deleting a missing document is not an error. ``audit`` are audit entries with their ``seq``, kept until
-    :meth:`DocumentStore.compact` is called with the ``seq`` up to which they were moved to the audit log. ``events``
-    are kept for clients that reconnect.
+    (table, id); deleting a missing document is not an error. ``audit`` are audit entries with their ``seq``. They are
+    kept until :meth:`DocumentStore.compact` is called, after they were moved to the audit log. ``events`` are kept for
+    clients that reconnect.
     """
 
     puts: tuple[tuple[str, str, Document], ...] = ()
@@ -34,42 +34,42 @@ class WriteBatch(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AuditSeq(msgspec.Struct):
-    """The one member of an audit entry that the storage reads."""
+    """The only member of an audit entry that the store reads."""
 
     seq: int
 
 
-_audit_seq = msgspec.json.Decoder(AuditSeq)
+_audit_seq_decoder = msgspec.json.Decoder(AuditSeq)
 
 
 def audit_seq(entry: msgspec.Raw) -> int:
     """Return the sequence number of an encoded audit entry."""
-    return _audit_seq.decode(entry).seq
+    return _audit_seq_decoder.decode(entry).seq
 
 
 def encode_batch(batch: WriteBatch) -> EncodedBatch:
-    """Return ``batch`` with its contents encoded.
+    """Return ``batch`` with documents, audit entries and events encoded as JSON.
 
-    Raises :class:`InvalidInputError` if something cannot be encoded as JSON.
+    Raises :class:`InvalidInputError` if one of them cannot be encoded.
     """
     try:
-        record = EncodedBatch(
+        encoded_batch = EncodedBatch(
             puts=[(table, identity, _encode(document)) for table, identity, document in batch.puts],
             removes=list(batch.deletes),
             audit=[_encode(entry) for entry in batch.audit],
             events=[_encode(event) for event in batch.events],
         )
-        for entry in record.audit:
+        for entry in encoded_batch.audit:
             audit_seq(entry)
     except (TypeError, ValueError, OverflowError, RecursionError) as error:
         raise InvalidInputError(f"A document cannot be stored as JSON: {type(error).__name__}.") from error
-    return record
+    return encoded_batch
 
 
-def iter_changes(record: EncodedBatch) -> list[Change]:
-    """Return the changes that a batch makes to documents, in order."""
-    puts: list[Change] = [(table, identity, bytes(document)) for table, identity, document in record.puts]
-    return puts + [(table, identity, None) for table, identity in record.removes]
+def iter_changes(encoded_batch: EncodedBatch) -> list[Change]:
+    """Return the changes of a batch to documents, in order."""
+    puts: list[Change] = [(table, identity, bytes(document)) for table, identity, document in encoded_batch.puts]
+    return puts + [(table, identity, None) for table, identity in encoded_batch.removes]
 
 
 def _encode(content: Document) -> msgspec.Raw:

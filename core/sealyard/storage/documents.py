@@ -1,4 +1,4 @@
-"""The document store: the interface that the engine uses, and its implementation with TinyDB on a journal."""
+"""The document store: the interface that the engine uses, and its implementation with TinyDB on top of a journal."""
 
 from __future__ import annotations
 
@@ -22,18 +22,22 @@ from sealyard.storage.journal import LoadedGeneration, Position, load, load_sinc
 from sealyard.storage.pending_log import PendingRecords
 from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 
-__all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch"]
+__all__ = ["DocumentStore", "Page", "RawPage", "TinyDocumentStore", "WriteBatch", "scan_documents"]
 
 Indexes = Mapping[str, tuple[str, ...]]
-"""Table name to the fields that its lists can be filtered by; ``a.b`` is the field ``b`` inside ``a``."""
+"""By table name: the fields by which documents can be filtered; ``a.b`` is the field ``b`` inside ``a``."""
 
-_LOAD_ATTEMPTS = 5  # a reader retries when it meets a compaction or a rollback
+SCAN_PAGE_SIZE = 500
+"""Number of documents that :func:`scan_documents` reads at a time."""
+
+_LOAD_ATTEMPTS = 5  # a reader retries if a writer compacts the store or rolls back a write meanwhile
 
 
 class Page(FrozenStruct, frozen=True, kw_only=True):
     """One page of a list.
 
-    ``next`` is the cursor of the following page, None on the last one. ``total`` counts all documents that match.
+    ``next`` is the cursor of the following page; None on the last page. ``total`` is the number of documents that match
+    the filters, on all pages.
     """
 
     documents: tuple[tuple[str, dict[str, Any]], ...]
@@ -42,16 +46,19 @@ class Page(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RawPage(FrozenStruct, frozen=True, kw_only=True):
-    """One page of a list with its documents still encoded, for callers that decode only some of them."""
+    """One page of a list with documents that are still encoded, for callers that decode only some of them.
+
+    ``more`` is whether more pages follow.
+    """
 
     keys: tuple[Key, ...]
     documents: tuple[bytes, ...]
     more: bool
 
     def cursor(self, count: int) -> str | None:
-        """Return the cursor that continues after the first ``count`` documents.
+        """Return the cursor for continuing the list after the first ``count`` documents of this page.
 
-        Returns None if ``count`` is 0 or the list ends there.
+        Returns None if ``count`` is 0 or no documents follow.
         """
         return encode_cursor(self.keys[count - 1]) if count and (self.more or count < len(self.keys)) else None
 
@@ -62,30 +69,33 @@ class DocumentStore(Protocol):
     def submit(self, batch: WriteBatch) -> Future[None]:
         """Apply ``batch`` and return a future that is done when the batch is durable.
 
-        All readers see the change at once, in the order of the calls. The future cannot be cancelled. If the disk
+        All readers see the change immediately, in the order of the calls. The future cannot be cancelled. If the disk
         refuses the write, this batch and all batches that are pending with or after it fail with :class:`StorageError`
         and are rolled back together; they can be submitted again.
 
-        Raises :class:`InvalidInputError` immediately if something cannot be encoded as JSON.
+        Raises :class:`InvalidInputError` immediately if a part of the batch cannot be encoded as JSON.
         """
         ...
 
     def snapshot_lock(self) -> AbstractContextManager[object]:
         """Return the lock that prevents rollbacks while it is held.
 
-        A caller holds it to read, decide and submit without another change in between. It must not wait for a future,
-        compact or close the store while it holds the lock.
+        A caller holds the lock to read documents and submit a batch without another change in between. While it holds
+        the lock, it must not wait for a future, compact the store or close the store.
         """
         ...
 
     def get(self, table: str, id: str) -> dict[str, Any] | None: ...  # noqa: A002
 
     def get_json(self, table: str, id: str) -> bytes | None:  # noqa: A002
-        """Return the encoded document, for callers that decode it into their own type; None if it does not exist."""
+        """Return the encoded document, for callers that decode it themselves; None if it does not exist."""
         ...
 
     def all(self, table: str) -> Iterator[tuple[str, dict[str, Any]]]:
-        """Return an iterator over all documents as of the call. Each document is decoded when it is reached."""
+        """Return an iterator over the ids and documents of a table, as of this call.
+
+        Each document is decoded only when the iterator reaches it.
+        """
         ...
 
     def ids(self, table: str, prefix: str) -> list[str]:
@@ -96,7 +106,10 @@ class DocumentStore(Protocol):
         ...
 
     def count(self, table: str, filters: Mapping[str, str] | None = None) -> int:
-        """Return how many documents exist, or how many match ``filters`` (as in :meth:`page`). No document is read."""
+        """Return the number of documents in a table, or of those that match ``filters`` (see :meth:`page`).
+
+        No document is read.
+        """
         ...
 
     def page(
@@ -105,13 +118,13 @@ class DocumentStore(Protocol):
         *,
         filters: Mapping[str, str],
         newest_first: bool = True,
-        after: str | None = None,
+        cursor: str | None = None,
         limit: int,
     ) -> Page:
-        """Return one page of the documents, ordered by ``createdAt`` (RFC 3339, UTC with ``Z``), then id.
+        """Return one page of documents, ordered by ``createdAt`` (RFC 3339, UTC with ``Z``), then id.
 
-        ``after`` is a cursor from an earlier page. Raises :class:`UsageError` for a field that is not indexed and for
-        an invalid cursor.
+        ``filters`` are values of indexed fields that the documents must have. ``cursor`` is the cursor from an earlier
+        page; None for the first page. Raises :class:`UsageError` if a field is not indexed or the cursor is invalid.
         """
         ...
 
@@ -121,7 +134,7 @@ class DocumentStore(Protocol):
         *,
         filters: Mapping[str, str],
         newest_first: bool = True,
-        after: str | None = None,
+        cursor: str | None = None,
         limit: int,
     ) -> RawPage:
         """Return the same page as :meth:`page`, with its documents still encoded."""
@@ -130,43 +143,58 @@ class DocumentStore(Protocol):
     def pending_audit(self) -> list[dict[str, Any]]:
         """Return the durable audit entries that are not known to be in the audit log, ordered by ``seq``.
 
-        An entry is returned until :meth:`compact` was called with its ``seq`` or a higher one, so the caller must move
-        entries to the audit log idempotently.
+        An entry is returned until :meth:`compact` has been called with its ``seq`` or a higher one, so a caller that
+        moves entries to the audit log must skip those that are already there.
         """
         ...
 
     def recent_events(self) -> list[dict[str, Any]]:
-        """Return the last durable events, oldest first, at most 10,000."""
+        """Return the newest durable events, at most 10,000 of them, oldest first."""
         ...
 
     @property
-    def wants_compaction(self) -> bool: ...
+    def needs_compaction(self) -> bool: ...
 
     def compact(self, audit_moved_to: int) -> None:
         """Write a snapshot of all documents and start a new journal.
 
-        Blocks while all documents are written, during which other threads can submit; call it in a thread. Audit
-        entries with a ``seq`` above ``audit_moved_to`` are kept.
+        Blocks until all documents are written, so call it in a worker thread; other threads can submit batches
+        meanwhile. ``audit_moved_to`` is the ``seq`` of the last audit entry that was moved to the audit log; later
+        entries are kept.
         """
         ...
 
     def refresh(self) -> bool:
-        """Load what other processes committed since the last call, and return whether anything changed.
+        """Load what another process has committed since the last call, and return whether anything has changed.
 
-        Only a store that is open for reading is refreshed; one that is open for writing returns False.
+        For a store that is open for writing, does nothing and returns False.
         """
         ...
 
     def close(self) -> None: ...
 
 
+def scan_documents(store: DocumentStore, table: str, filters: Mapping[str, str]) -> Iterator[bytes]:
+    """Yield the encoded documents that match ``filters``, newest first, reading page by page.
+
+    Documents that are saved during the iteration may or may not be included.
+    """
+    cursor: str | None = None
+    while True:
+        page = store.page_json(table, filters=filters, cursor=cursor, limit=SCAN_PAGE_SIZE)
+        yield from page.documents
+        cursor = page.cursor(len(page.documents))
+        if cursor is None:
+            return
+
+
 class TinyDocumentStore:
     """:class:`DocumentStore` in a folder: TinyDB tables that are kept in memory and persisted in a journal."""
 
     def __init__(self, folder: Path, indexes: Indexes) -> None:
-        """Create a store that is empty and not open; use :meth:`open`."""
+        """Create an empty store that is not open; use :meth:`open` instead."""
         self.torn: Path | None = None
-        """File with the torn end of an unfinished write, if :meth:`open` found one and set it aside."""
+        """The file to which :meth:`open` moved the torn end of an unfinished write; None if there was none."""
         self._folder = folder
         self._indexes = indexes
         self._lock = RLock()
@@ -180,17 +208,18 @@ class TinyDocumentStore:
     def open(cls, folder: Path, indexes: Indexes, *, write: bool) -> Self:
         """Open the store in ``folder``.
 
-        With ``write``, the caller holds the :class:`~sealyard.fs.workspace_lock.WorkspaceLock`, and an empty folder
-        becomes a store. A reader needs no lock and loads later changes with :meth:`refresh`.
+        With ``write``, the caller must hold the :class:`~sealyard.fs.workspace_lock.WorkspaceLock`, and a new store is
+        created if the folder is empty. Without it, no lock is needed; :meth:`refresh` loads later changes.
 
-        Raises :class:`StoreCorruptedError`, :class:`WorkspaceError` and :class:`StorageError`.
+        Raises :class:`StoreCorruptedError` if a file is damaged, :class:`WorkspaceError` if there is no store or it has
+        a newer format, and :class:`StorageError` if the disk cannot be read or written.
         """
         store = cls(folder, indexes)
         if not write:
             store._load()
             return store
-        journal, loaded, store.torn = open_journal(folder)
-        store._replay(loaded)
+        journal, loaded_generation, store.torn = open_journal(folder)
+        store._replace_content(loaded_generation)
         store._committer = GroupCommitter(journal, store._memory, store._pending_records, store._lock)
         return store
 
@@ -200,14 +229,14 @@ class TinyDocumentStore:
 
     @property
     def database(self) -> StringIdDatabase:
-        """The documents through TinyDB's API."""
+        """The same documents with TinyDB's query API."""
         return self._database
 
     def snapshot_lock(self) -> AbstractContextManager[object]:
         return self._lock
 
     def submit(self, batch: WriteBatch) -> Future[None]:
-        return self._writer().submit(batch)
+        return self._require_committer().submit(batch)
 
     def get(self, table: str, id: str) -> dict[str, Any] | None:  # noqa: A002
         with self._lock:
@@ -236,14 +265,14 @@ class TinyDocumentStore:
         *,
         filters: Mapping[str, str],
         newest_first: bool = True,
-        after: str | None = None,
+        cursor: str | None = None,
         limit: int,
     ) -> Page:
         with self._lock:
-            keys, more, total = self._memory.index(table).page(filters, newest_first, after, limit)
+            keys, has_more, total = self._memory.index(table).page(filters, newest_first, cursor, limit)
             view = TableView(self.tables.get(table, {}))
             documents = tuple((identity, view[identity]) for _, identity in keys)
-        return Page(documents=documents, next=encode_cursor(keys[-1]) if more and keys else None, total=total)
+        return Page(documents=documents, next=encode_cursor(keys[-1]) if has_more and keys else None, total=total)
 
     def page_json(
         self,
@@ -251,14 +280,14 @@ class TinyDocumentStore:
         *,
         filters: Mapping[str, str],
         newest_first: bool = True,
-        after: str | None = None,
+        cursor: str | None = None,
         limit: int,
     ) -> RawPage:
         with self._lock:
-            keys, more, _ = self._memory.index(table).page(filters, newest_first, after, limit)
-            encoded = self.tables.get(table, {})
-            documents = tuple([encoded[identity] for _, identity in keys])
-        return RawPage(keys=tuple(keys), documents=documents, more=more)
+            keys, has_more, _ = self._memory.index(table).page(filters, newest_first, cursor, limit)
+            encoded_documents = self.tables.get(table, {})
+            documents = tuple([encoded_documents[identity] for _, identity in keys])
+        return RawPage(keys=tuple(keys), documents=documents, more=has_more)
 
     def pending_audit(self) -> list[dict[str, Any]]:
         with self._lock:
@@ -269,26 +298,26 @@ class TinyDocumentStore:
             return [msgspec.json.decode(event) for event in self._pending_records.events]
 
     @property
-    def wants_compaction(self) -> bool:
-        return self._committer is not None and self._committer.wants_compaction
+    def needs_compaction(self) -> bool:
+        return self._committer is not None and self._committer.needs_compaction
 
     def compact(self, audit_moved_to: int) -> None:
-        self._writer().compact(audit_moved_to)
+        self._require_committer().compact(audit_moved_to)
 
     def refresh(self) -> bool:
         if self._committer is not None:
             return False
         try:
             if newest_generation(self._folder) == self._position.generation:
-                records, position = load_since(self._folder, self._position)
+                batches, position = load_since(self._folder, self._position)
                 with self._lock:
-                    for record in records:
-                        self._memory.apply(iter_changes(record))
-                        self._pending_records.add(record)
+                    for batch in batches:
+                        self._memory.apply(iter_changes(batch))
+                        self._pending_records.add(batch)
                     self._position = position
-                return bool(records)
+                return bool(batches)
         except (FileNotFoundError, StoreCorruptedError):
-            pass  # a compaction removed the files or a rollback shortened them: load the whole store
+            pass  # a compaction removed the files or a rollback shortened them, so load the whole store below
         except OSError as error:
             raise _read_error(self._folder, error) from error
         self._load()
@@ -298,23 +327,23 @@ class TinyDocumentStore:
         if self._committer is not None:
             self._committer.close()
 
-    def _writer(self) -> GroupCommitter:
+    def _require_committer(self) -> GroupCommitter:
         if self._committer is None:
-            raise StorageError("The store is open for reading only.", "Open the workspace for writing.")
+            raise StorageError("The store is open read-only.", "Open the workspace for writing.")
         return self._committer
 
     def _load(self) -> None:
-        self._replay(_load_with_retry(self._folder))
+        self._replace_content(_load_with_retry(self._folder))
 
-    def _replay(self, loaded: LoadedGeneration) -> None:
+    def _replace_content(self, loaded_generation: LoadedGeneration) -> None:
         with self._lock:
-            self._memory = InMemoryTables(self._indexes, loaded.tables)
-            self._pending_records = PendingRecords(loaded.audit, loaded.events)
-            self._position = loaded.position
+            self._memory = InMemoryTables(self._indexes, loaded_generation.tables)
+            self._pending_records = PendingRecords(loaded_generation.audit, loaded_generation.events)
+            self._position = loaded_generation.position
 
 
 def _load_with_retry(folder: Path) -> LoadedGeneration:
-    """Load the newest generation; retry if a writer compacts or rolls back a failed write meanwhile."""
+    """Load the newest generation; retry if a writer compacts the store or rolls back a write meanwhile."""
     for attempt in range(_LOAD_ATTEMPTS):
         try:
             return load(folder)
@@ -323,11 +352,11 @@ def _load_with_retry(folder: Path) -> LoadedGeneration:
                 raise
         except OSError as error:
             raise _read_error(folder, error) from error
-    raise StorageError("The store changes faster than it can be read.", "Try again.")
+    raise StorageError("Cannot read the store: it changed during every attempt.", "Try again.")
 
 
 def _read_error(folder: Path, error: OSError) -> StorageError:
     return StorageError(
-        f"The store in {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
-        "See that the workspace belongs to you and its disk is healthy.",
+        f"Cannot read the store in {escape_text(str(folder))} ({escape_text(error.strerror or '')}).",
+        "Check that the workspace belongs to you and that its disk works.",
     )

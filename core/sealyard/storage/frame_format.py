@@ -1,12 +1,12 @@
-"""The line format of the store's files, in which each line carries its own checksum.
+"""The line format of the store's files. Each line is a frame with its own checksum.
 
 A line is ``crc SP json LF``. ``json`` is one JSON object in UTF-8 without line feeds whose first member is ``seq``;
-``crc`` is the CRC-32 of its bytes (zlib, ISO 3309) as 8 lower case hex digits. Any program can check a file with::
+``crc`` is the CRC-32 of the JSON (zlib, ISO 3309) as 8 lower case hex digits. Any program can check a file with::
 
     for line in open(path, "rb"):
         assert line[:9] == b"%08x " % zlib.crc32(line[9:-1])
 
-Members of the object (absent where empty):
+Members of the JSON object (absent where empty):
 
 - ``seq``: sequence number, one higher in each line;
 - ``units``: the batches committed together. Each has ``puts`` (``[table, id, document]``), ``removes``
@@ -28,12 +28,12 @@ import msgspec
 from sealyard.model.errors import StoreCorruptedError
 from sealyard.model.safe_text import escape_text
 
-_CHECKSUM_LENGTH = 9  # bytes before the JSON
+_CHECKSUM_LENGTH = 9  # bytes before the JSON, including the space
 _FRAME_START = re.compile(rb'[0-9a-f]{8} \{"seq":')
 
 
 class EncodedBatch(msgspec.Struct, omit_defaults=True):
-    """A batch as it is stored in a frame: documents, audit entries and events stay encoded."""
+    """A write batch as it is stored in a frame, with encoded documents, audit entries and events."""
 
     puts: list[tuple[str, str, msgspec.Raw]] = []
     removes: list[tuple[str, str]] = []
@@ -42,7 +42,7 @@ class EncodedBatch(msgspec.Struct, omit_defaults=True):
 
 
 class Frame(msgspec.Struct, omit_defaults=True, rename="camel"):
-    """One line. ``format`` is 0 in all lines but the first of a file."""
+    """One line of a file. ``format`` is 0 in all lines except the first one of a file."""
 
     seq: int
     units: list[EncodedBatch] = []
@@ -56,31 +56,31 @@ _decoder = msgspec.json.Decoder(Frame)
 
 
 def encode_frame(content: Frame | dict[str, Any]) -> bytes:
-    """Return the line for ``content``. A dict must have ``seq`` as its first key."""
-    encoded = msgspec.json.encode(content)
-    return b"%08x %b\n" % (zlib.crc32(encoded), encoded)
+    """Return ``content`` as a line with checksum and line feed. A dict must have ``seq`` as its first key."""
+    encoded_json = msgspec.json.encode(content)
+    return b"%08x %b\n" % (zlib.crc32(encoded_json), encoded_json)
 
 
 def encode_batches(seq: int, batches: Sequence[bytes]) -> bytes:
-    """Return the line for batches that are already encoded."""
+    """Return the line of a frame with batches that are already encoded as JSON."""
     return encode_frame({"seq": seq, "units": [msgspec.Raw(batch) for batch in batches]})
 
 
-def corrupted(path: Path, offset: int, what: str) -> StoreCorruptedError:
+def corrupted_error(path: Path, offset: int, problem: str) -> StoreCorruptedError:
     """Return the error for a damaged file; ``offset`` is in bytes from the beginning of the file."""
     return StoreCorruptedError(
-        f"The store is damaged: {escape_text(path.name)} at byte {offset}: {what}.",
-        "Nothing was changed. Keep a copy of the workspace and restore it from a backup.",
+        f"The store is damaged: {escape_text(path.name)} at byte {offset}: {problem}.",
+        "Keep a copy of the workspace and restore it from a backup. Nothing was changed.",
     )
 
 
 class FrameReader:
-    """Iterates over the frames of ``data`` up to the first invalid one. Can be iterated only once.
+    """Iterates over the frames in ``data`` up to the first invalid one. Can be iterated only once.
 
-    ``data`` is the content of the file from byte ``start`` on; ``seq`` is the number that its first frame must have.
-    The reader also searches the bytes after an invalid frame. It raises :class:`StoreCorruptedError` if they contain a
-    valid frame, or if a sequence number is missing. Otherwise the bytes after ``end`` (an offset in the file) are the
-    torn tail of a write that was never reported as durable.
+    ``data`` is the content of the file from byte ``start`` on; ``seq`` is the number that the first frame must have.
+    Iteration raises :class:`StoreCorruptedError` if a sequence number is missing, or if a valid frame follows the
+    invalid one. Otherwise the bytes of the file after the offset ``end`` are the torn tail of a write that was never
+    reported as durable.
     """
 
     def __init__(self, path: Path, data: bytes, *, start: int = 0, seq: int) -> None:
@@ -97,21 +97,23 @@ class FrameReader:
             if frame is None:
                 break
             if frame.seq != self.next_seq:
-                raise corrupted(self._path, self.end, f"frame {self.next_seq} is missing, {frame.seq} is in its place")
+                raise corrupted_error(
+                    self._path, self.end, f"frame {self.next_seq} is missing, found frame {frame.seq}"
+                )
             position = frame_end
             self.next_seq += 1
             self.end = self._start + position
             yield frame
         if _has_valid_frame(self._data, position):
-            raise corrupted(self._path, self.end, "a frame does not check and good ones follow")
+            raise corrupted_error(self._path, self.end, "an invalid frame is followed by valid ones")
 
 
 def _decode_frame(line: bytes) -> Frame | None:
-    encoded = line[_CHECKSUM_LENGTH:-1]
-    if line[:_CHECKSUM_LENGTH] != b"%08x " % zlib.crc32(encoded):
+    encoded_json = line[_CHECKSUM_LENGTH:-1]
+    if line[:_CHECKSUM_LENGTH] != b"%08x " % zlib.crc32(encoded_json):
         return None
     try:
-        return _decoder.decode(encoded)
+        return _decoder.decode(encoded_json)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
 

@@ -1,6 +1,7 @@
-"""Group commit: a change is visible in memory at once and is durable when its future is done.
+"""Group commit: a batch is visible in memory immediately, and durable when its future is done.
 
-A single thread writes. All pending batches share one frame and one sync; then their futures are resolved in order.
+A single thread writes to the journal. All pending batches share one frame and one sync; afterwards their futures are
+resolved in order.
 """
 
 from __future__ import annotations
@@ -18,19 +19,20 @@ from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.journal import Journal
 from sealyard.storage.pending_log import PendingRecords
 
-MIN_COMPACTION_SIZE = 16 << 20  # bytes of journal
+MIN_COMPACTION_SIZE = 16 << 20  # bytes; a smaller journal is not compacted
 
 
 class _PendingCommit(msgspec.Struct):
-    record: EncodedBatch
-    undo: list[Change]
+    batch: EncodedBatch
+    inverse_changes: list[Change]
     future: Future[None]
 
 
 class GroupCommitter:
-    """Owns the journal and the thread that writes it.
+    """Owns the journal and the thread that writes to it.
 
-    ``lock`` guards the tables in memory and the pending records. No change is rolled back while a caller holds it.
+    ``lock`` guards the tables in memory and the pending records. No change is rolled back while a caller holds
+    ``lock``.
     """
 
     def __init__(self, journal: Journal, memory: InMemoryTables, pending_records: PendingRecords, lock: RLock) -> None:
@@ -47,36 +49,38 @@ class GroupCommitter:
         self._thread.start()
 
     def submit(self, batch: WriteBatch) -> Future[None]:
-        """Apply ``batch`` in memory and queue it for the next commit.
+        """Apply ``batch`` in memory and queue it for the next commit; see :meth:`DocumentStore.submit`.
 
-        Raises :class:`InvalidInputError` if something cannot be encoded as JSON, and :class:`StorageError` once closed.
+        Raises :class:`InvalidInputError` if a part of the batch cannot be encoded as JSON, and :class:`StorageError` if
+        the committer is closed.
         """
-        record = encode_batch(batch)
+        encoded_batch = encode_batch(batch)
         future: Future[None] = Future()
-        # Make the future uncancellable: callers may already have based other changes on this one.
+        # Make the future uncancellable: other batches may already depend on this one.
         future.set_running_or_notify_cancel()
         with self._wakeup:
             self._check_open()
-            undo = self._memory.apply(iter_changes(record))
-            self._queue.append(_PendingCommit(record, undo, future))
+            inverse_changes = self._memory.apply(iter_changes(encoded_batch))
+            self._queue.append(_PendingCommit(encoded_batch, inverse_changes, future))
             self._wakeup.notify()
         return future
 
     @property
-    def wants_compaction(self) -> bool:
+    def needs_compaction(self) -> bool:
         return self._journal.position.offset > max(MIN_COMPACTION_SIZE, 2 * self._journal.snapshot_size)
 
     def compact(self, audit_moved_to: int) -> None:
         """Write a snapshot and start a new journal; see :meth:`DocumentStore.compact`.
 
-        Raises :class:`StorageError`; the documents and pending records are unchanged then.
+        Raises :class:`StorageError` if the disk refuses an operation; the documents and pending records are then
+        unchanged.
         """
         with self._compaction_lock:
             with self._write_lock, self._lock:
                 self._check_open()
                 position = self._journal.position
                 tables = self._copy_durable_tables().tables
-                carry_over = self._pending_records.after(audit_moved_to)
+                carry_over = self._pending_records.build_carry_over(audit_moved_to)
             self._journal.write_snapshot(position, tables)
             with self._write_lock:
                 self._journal.rotate(position, carry_over)
@@ -84,7 +88,7 @@ class GroupCommitter:
                     self._pending_records.discard_audit(audit_moved_to)
 
     def close(self) -> None:
-        """Commit what is pending, then stop the thread."""
+        """Commit all pending batches, then stop the thread and close the journal."""
         with self._wakeup:
             if self._closed:
                 return
@@ -99,13 +103,13 @@ class GroupCommitter:
             raise StorageError("The store is closed.", "Open the workspace again.")
 
     def _copy_durable_tables(self) -> InMemoryTables:
-        """Return a copy of the tables without pending changes.
+        """Return a copy of the tables without the pending batches.
 
-        The caller holds both locks, so no commit is in progress.
+        The caller must hold ``_write_lock`` and ``_lock``, so that no commit is in progress.
         """
         memory = self._memory.copy()
         for commit in reversed(self._queue):
-            memory.apply(commit.undo)
+            memory.apply(commit.inverse_changes)
         return memory
 
     def _run(self) -> None:
@@ -120,28 +124,31 @@ class GroupCommitter:
     def _commit(self) -> None:
         with self._write_lock:
             with self._lock:
-                group, self._queue = self._queue, []
+                commits, self._queue = self._queue, []
             try:
-                self._journal.append([msgspec.json.encode(commit.record) for commit in group])
+                self._journal.append([msgspec.json.encode(commit.batch) for commit in commits])
             except Exception as error:
-                # Catch every error: callers that wait for a future must get a result.
-                failure = error if isinstance(error, SealyardError) else StorageError(f"Not stored: {error!r}.")
-                self._undo(group, failure)
+                # Catch every error, because callers wait for the futures.
+                commit_error = (
+                    error if isinstance(error, SealyardError) else StorageError(f"Cannot save the change: {error!r}.")
+                )
+                self._roll_back(commits, commit_error)
                 return
             with self._lock:
-                for commit in group:
-                    self._pending_records.add(commit.record)
-        for commit in group:
+                for commit in commits:
+                    self._pending_records.add(commit.batch)
+        for commit in commits:
             commit.future.set_result(None)
 
-    def _undo(self, group: list[_PendingCommit], error: SealyardError) -> None:
-        """Roll back ``group`` and all changes that were applied after it, newest first.
+    def _roll_back(self, commits: list[_PendingCommit], error: SealyardError) -> None:
+        """Roll back the given commits and all later ones, newest first, and fail their futures with ``error``.
 
-        The futures fail while the lock is held, so that a reader that misses a change can also see why.
+        Both happen while the lock is held, so that a reader never finds a change rolled back whose future has not
+        failed yet.
         """
         with self._lock:
-            failed, self._queue = group + self._queue, []
-            for commit in reversed(failed):
-                self._memory.apply(commit.undo)
-            for commit in failed:
+            failed_commits, self._queue = commits + self._queue, []
+            for commit in reversed(failed_commits):
+                self._memory.apply(commit.inverse_changes)
+            for commit in failed_commits:
                 commit.future.set_exception(type(error)(error.message, error.hint))

@@ -1,19 +1,14 @@
-"""Copying of an input file, hashed in parallel."""
+"""Copy an input file, and hash it in parallel."""
 
 from __future__ import annotations
 
-import hashlib
-from collections.abc import Callable
-from concurrent.futures import ThreadPoolExecutor
-
-from sealyard.fs import atomic as disk
+from sealyard.crypto.digests import BackgroundHash
+from sealyard.crypto.pipeline import Progress
+from sealyard.fs import atomic
 from sealyard.fs.source_file import SourceFile
 from sealyard.model.base import FrozenStruct
 
 CHUNK_BYTES = 4 << 20  # bytes
-
-Progress = Callable[[int], None]
-"""Called with the number of bytes processed since the last call; may raise to cancel."""
 
 
 class StoredInput(FrozenStruct, frozen=True, kw_only=True):
@@ -23,27 +18,24 @@ class StoredInput(FrozenStruct, frozen=True, kw_only=True):
     size: int
 
 
-def copy_and_hash(source: SourceFile, target: int, progress: Progress) -> str:
-    """Copy ``source`` to the descriptor ``target`` and return the SHA-256 in hex.
+def copy_and_hash(source: SourceFile, target_fd: int, progress: Progress) -> str:
+    """Copy ``source`` to the file descriptor ``target_fd``, and return the SHA-256 of the content in hex.
 
-    Two buffers alternate: while one is hashed in a second thread, it is also written, and the other one is filled.
-    Raises :class:`InvalidInputError` if the source cannot be read or changes, ``OSError`` if the target cannot be
-    written, and what ``progress`` raises.
+    Two buffers alternate: while one is being hashed in a second thread, it is also written, and the other one is
+    filled. Raises :class:`InvalidInputError` if the source cannot be read or changes during the copy, ``OSError`` if
+    the target cannot be written, and what ``progress`` raises.
     """
-    digest = hashlib.sha256()
-    size = min(CHUNK_BYTES, source.size)
-    buffers = [memoryview(bytearray(size)), memoryview(bytearray(size))]
-    done = 0
-    with ThreadPoolExecutor(1, thread_name_prefix="sealyard-hash") as hasher:
-        hashing = hasher.submit(digest.update, b"")
+    buffer_size = min(CHUNK_BYTES, source.size)
+    buffers = [memoryview(bytearray(buffer_size)), memoryview(bytearray(buffer_size))]
+    bytes_copied = 0
+    with BackgroundHash() as hasher:
         while length := source.read_into(buffers[0]):
-            hashing.result()
             chunk = buffers[0][:length]
-            hashing = hasher.submit(digest.update, chunk)
-            disk.write_all(target, chunk)
-            done += length
+            hasher.update(chunk)
+            atomic.write_all(target_fd, chunk)
+            bytes_copied += length
             progress(length)
             buffers.reverse()
-        hashing.result()
-    source.check_unmodified(done)
-    return digest.hexdigest()
+        sha256 = hasher.hexdigest()
+    source.check_unmodified(bytes_copied)
+    return sha256

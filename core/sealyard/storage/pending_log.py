@@ -1,4 +1,4 @@
-"""The journal records that are not documents: audit entries pending for the audit log, and the last events."""
+"""The records in the journal that are not documents: audit entries pending for the audit log, and recent events."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ MAX_EVENTS = 10_000
 
 
 class PendingRecords:
-    """Durable audit entries and events, encoded, in order. Not thread-safe: callers share a lock."""
+    """Durable audit entries and events, encoded as JSON, in order. Not thread-safe: callers must use a lock."""
 
     def __init__(self, audit: Iterable[bytes] = (), events: Iterable[bytes] = ()) -> None:
         self.audit = list(audit)
@@ -24,17 +24,17 @@ class PendingRecords:
         self.audit.extend(map(bytes, record.audit))
         self.events.extend(map(bytes, record.events))
 
-    def after(self, moved_to: int) -> EncodedBatch:
-        """Return what the journal of a new generation carries over.
+    def build_carry_over(self, moved_to_seq: int) -> EncodedBatch:
+        """Return the records that the journal of a new generation starts with.
 
-        These are all events, and the audit entries with a ``seq`` above ``moved_to``.
+        These are all events, and the audit entries with a ``seq`` above ``moved_to_seq``.
         """
         audit = [msgspec.Raw(entry) for entry in self.audit]
         return EncodedBatch(
-            audit=[entry for entry in audit if audit_seq(entry) > moved_to],
+            audit=[entry for entry in audit if audit_seq(entry) > moved_to_seq],
             events=[msgspec.Raw(event) for event in self.events],
         )
 
-    def discard_audit(self, moved_to: int) -> None:
-        """Remove the audit entries with a ``seq`` up to ``moved_to``, which are in the audit log."""
-        self.audit = [entry for entry in self.audit if audit_seq(msgspec.Raw(entry)) > moved_to]
+    def discard_audit(self, moved_to_seq: int) -> None:
+        """Remove the audit entries with a ``seq`` up to ``moved_to_seq``, which are in the audit log."""
+        self.audit = [entry for entry in self.audit if audit_seq(msgspec.Raw(entry)) > moved_to_seq]

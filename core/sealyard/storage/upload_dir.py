@@ -1,20 +1,19 @@
-"""The folder of uploads: for each a file that grows, and a record of how many of its bytes are durable."""
+"""The folder of uploads. Each upload has a file with its content, and a record of how many bytes are durable."""
 
 from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from datetime import datetime
 from pathlib import Path
 
 import msgspec
 
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 
 _RECORD_SUFFIX = ".json"
-_TEMPORARY_SUFFIX = ".new"
 
 log = logging.getLogger(__name__)
 
@@ -22,9 +21,9 @@ log = logging.getLogger(__name__)
 class UploadRecord(FrozenStruct, frozen=True, kw_only=True):
     """The state of an upload, stored beside its content. Digests are lower case hex.
 
-    ``offset`` is the number of content bytes known to be on disk. If ``size`` is None, clients cannot resume the
-    upload, and it is not kept across a restart. ``sha256`` is set once the content is complete. ``claimed`` means that
-    a task took the content; only the record remains, so that the id of the upload stays known.
+    ``offset`` is the number of content bytes known to be on disk. If ``size`` (in bytes) is None, clients cannot resume
+    the upload, and it is not kept across a restart. ``sha256`` is set once the content is complete. ``claimed`` means
+    that a task took the content; only the record remains, so that the id of the upload stays known.
     """
 
     id: str
@@ -39,7 +38,10 @@ class UploadRecord(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UploadDir:
-    """The folder of uploads, with mode 0700 and files of mode 0600. Its methods block and raise ``OSError``."""
+    """The folder of uploads, with mode 0700 and files of mode 0600.
+
+    All methods block, and raise ``OSError`` if the disk refuses an operation.
+    """
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
@@ -47,41 +49,32 @@ class UploadDir:
     def content(self, record: UploadRecord) -> Path:
         """Return the path of the upload's content.
 
-        It is named after owner and id, because subjects choose the ids of their uploads independently of each other.
+        The name is derived from owner and id, because two subjects may choose the same id for their uploads.
         """
         return self._folder / hashlib.sha256(f"{record.owner} {record.id}".encode()).hexdigest()
 
     def save(self, record: UploadRecord) -> None:
-        """Save the record durably. At any moment, the file holds either the old or the new record."""
-        path = self._record_path(record)
-        temporary = path.with_suffix(_TEMPORARY_SUFFIX)
-        fd = disk.create_private_file(temporary)
-        try:
-            disk.write_all(fd, msgspec.json.encode(record))
-            disk.sync(fd)
-        finally:
-            os.close(fd)
-        disk.rename(temporary, path)
-        disk.sync_folder(self._folder)
+        """Save the record durably and atomically."""
+        atomic.write_atomic(self._record_path(record), msgspec.json.encode(record))
 
     def remove(self, record: UploadRecord) -> None:
-        """Delete the record, then the content: content without a record is deleted at the next start."""
-        disk.remove_quietly(self._record_path(record))
-        disk.remove_quietly(self.content(record))
+        """Delete the record, then the content. If the second step fails, :meth:`records` deletes the content later."""
+        atomic.remove_quietly(self._record_path(record))
+        atomic.remove_quietly(self.content(record))
 
     def records(self) -> tuple[UploadRecord, ...]:
-        """Return the records that the last engine left, and delete everything else in the folder.
+        """Return the records that the previous engine left, and delete all files that belong to none of them.
 
-        To be called once, at startup.
+        Must be called only once, when the engine starts.
         """
-        disk.make_private_dir(self._folder)
+        make_private_dir(self._folder)
         records = [
             record for path in self._folder.glob(f"*{_RECORD_SUFFIX}") if (record := _load_record(path)) is not None
         ]
-        kept = {path for record in records for path in (self._record_path(record), self.content(record))}
+        kept_paths = {path for record in records for path in (self._record_path(record), self.content(record))}
         for path in self._folder.iterdir():
-            if path not in kept:
-                disk.remove_quietly(path)
+            if path not in kept_paths:
+                atomic.remove_quietly(path)
         return tuple(records)
 
     def _record_path(self, record: UploadRecord) -> Path:
@@ -92,5 +85,5 @@ def _load_record(path: Path) -> UploadRecord | None:
     try:
         return msgspec.json.decode(path.read_bytes(), type=UploadRecord)
     except msgspec.MsgspecError as error:
-        log.warning("an upload is given up, for its record %s cannot be read: %s", path.name, error)
+        log.warning("dropped an upload, could not read its record %s: %s", path.name, error)
         return None

@@ -11,7 +11,7 @@ from sealyard.worker.channel import Channel
 from sealyard.worker.service import serve
 
 NICE_INCREMENT = 10
-"""Added to the nice value: the engine and user interfaces get the processors first, the worker what remains."""
+"""Added to the nice value of the process, so that the engine and user interfaces have priority over the worker."""
 
 
 def main() -> int:
@@ -19,9 +19,9 @@ def main() -> int:
     os.umask(0o077)
     os.nice(NICE_INCREMENT)
     # Redirect standard output to standard error, so that output of libraries is not mixed with the messages.
-    messages = os.dup(1)
+    message_fd = os.dup(1)
     os.dup2(2, 1)
-    return asyncio.run(serve(Channel(0, messages)))
+    return asyncio.run(serve(Channel(0, message_fd)))
 
 
 if __name__ == "__main__":

@@ -1,6 +1,6 @@
 """Checks of approvals and key purposes that the worker performs itself before it uses a key.
 
-They do not rely on the engine having verified an approval.
+The worker does not rely on the engine to have verified the approvals.
 """
 
 from __future__ import annotations
@@ -15,10 +15,13 @@ def verify_approvals(task: Task) -> None:
     """Raise :class:`PermissionDeniedError` if the approvals are for other contents or do not reach the quorum."""
     if approval_digest(task) != task.approval_digest:
         raise PermissionDeniedError(
-            "The approvals were given for other contents than the job has.", "Ask again with a new task."
+            "The approvals do not match the contents of the job.", "Submit the request again as a new task."
         )
     if not has_quorum(task):
-        raise PermissionDeniedError("The job lacks approvals.", "Nothing was signed or encrypted.")
+        raise PermissionDeniedError(
+            "The job does not have enough approvals. Nothing was signed or encrypted.",
+            "Get the missing approvals first.",
+        )
 
 
 def check_key_purpose(task: Task, purpose: KeyPurpose | None) -> None:
@@ -27,6 +30,6 @@ def check_key_purpose(task: Task, purpose: KeyPurpose | None) -> None:
     ``purpose`` is that of the signing key according to the key store; None if nothing is signed.
     """
     if task.kind is TaskKind.PACKAGING and purpose is KeyPurpose.DATA:
-        raise InvalidKeyError("The signing key is for data, not for packages.", "Use a key made for packages.")
+        raise InvalidKeyError("The signing key is for data, not for packages.", "Use a key with the purpose 'package'.")
     if task.kind is TaskKind.SIGNING and purpose is KeyPurpose.PACKAGE:
-        raise InvalidKeyError("The signing key is for packages, not for data.", "Use a key made for data.")
+        raise InvalidKeyError("The signing key is for packages, not for data.", "Use a key with the purpose 'data'.")

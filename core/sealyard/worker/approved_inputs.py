@@ -1,4 +1,4 @@
-"""The inputs of a task, accepted only with the sizes and digests that were approved."""
+"""Read the inputs of a task, and reject inputs whose sizes and digests are not the approved ones."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ from sealyard.storage.artifacts import FileArtifacts
 
 
 def open_input(artifacts: FileArtifacts, file: InputFile) -> BinaryIO:
-    """Open an input and check its size. The caller checks the digest of what it reads.
+    """Open an input and check its size. The caller must check the digest of the content that it reads.
 
-    Raises :class:`IntegrityError` if the size differs or the file was replaced by a link.
+    Raises :class:`IntegrityError` if the size is not the approved one, or the file was replaced by a link.
     """
     source = _open_inline(file) if file.inline is not None else artifacts.open_input(file.sha256)
     if source.seek(0, os.SEEK_END) != file.size:
         source.close()
-        raise changed(file)
+        raise changed_error(file)
     source.seek(0)
     return source
 
@@ -38,12 +38,12 @@ def read_input(artifacts: FileArtifacts, file: InputFile) -> bytes:
 
 
 def check_digest(file: InputFile, sha256: str) -> None:
-    """Raise :class:`IntegrityError` if ``sha256`` (hex) of the content that was read is not the approved digest."""
+    """Raise :class:`IntegrityError` if ``sha256`` (hex), the digest of the content read, is not the approved one."""
     if sha256 != file.sha256:
-        raise changed(file)
+        raise changed_error(file)
 
 
-def changed(file: InputFile) -> IntegrityError:
+def changed_error(file: InputFile) -> IntegrityError:
     """Return the error for an input that is not the approved one."""
     return IntegrityError(
         f"{escape_text(file.name, 100)} was changed on disk: it is not the file that was uploaded and approved."
@@ -53,7 +53,7 @@ def changed(file: InputFile) -> IntegrityError:
 
 
 class ContentComparison:
-    """Compares bytes with a stored input. The zero padding that may follow the content is ignored."""
+    """Compares decrypted bytes with a stored input. Ignores zero padding after the end of the input."""
 
     def __init__(self, file: InputFile, source: BinaryIO) -> None:
         self._file = file
@@ -62,25 +62,25 @@ class ContentComparison:
         self._is_equal = True
         self._buffer = bytearray()
 
-    def update(self, piece: memoryview) -> None:
-        count = min(len(piece), self._remaining)
-        if len(self._buffer) != count:
-            self._buffer = bytearray(count)
-        read = self._source.readinto(self._buffer)  # type: ignore[attr-defined]
+    def update(self, chunk: memoryview) -> None:
+        length = min(len(chunk), self._remaining)
+        if len(self._buffer) != length:
+            self._buffer = bytearray(length)
+        bytes_read = self._source.readinto(self._buffer)  # type: ignore[attr-defined]
         # With the bytearray on the left, Python compares whole buffers instead of single items.
-        self._is_equal = self._is_equal and read == count and self._buffer == piece[:count]
-        self._remaining -= count
+        self._is_equal = self._is_equal and bytes_read == length and self._buffer == chunk[:length]
+        self._remaining -= length
 
     def check(self) -> None:
         """Raise :class:`IntegrityError` if a byte differs or is missing."""
         if self._remaining or not self._is_equal:
-            raise changed(self._file)
+            raise changed_error(self._file)
 
 
-class KeptContent:
+class RecordedContent:
     """Hashes the decrypted content of a segment that an earlier worker recorded.
 
-    The digest is compared with the approved one, because the earlier worker may have read another input.
+    :meth:`check` compares the digest with the approved one, because the earlier worker may have read another input.
     """
 
     def __init__(self, file: InputFile) -> None:
@@ -98,4 +98,4 @@ def _open_inline(file: InputFile) -> BinaryIO:
     try:
         return io.BytesIO(base64.b64decode(file.inline, validate=True))
     except binascii.Error:
-        raise changed(file) from None
+        raise changed_error(file) from None

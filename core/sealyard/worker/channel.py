@@ -1,4 +1,4 @@
-"""The worker's end of the pipes.
+"""The worker's end of the pipes to the engine.
 
 When the engine closes its end, the process exits immediately, even in the middle of a job.
 """
@@ -13,6 +13,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.fs.atomic import write_all
 from sealyard.jobs.framing import decode_request, encode_line
 from sealyard.model.worker_messages import ToWorker
 
@@ -20,14 +21,14 @@ from sealyard.model.worker_messages import ToWorker
 class Channel:
     """Receives messages in order through a reader thread, and sends whole lines from any thread."""
 
-    def __init__(self, incoming: int, outgoing: int) -> None:
-        self._incoming = incoming
-        self._outgoing = outgoing
+    def __init__(self, input_fd: int, output_fd: int) -> None:
+        self._input_fd = input_fd
+        self._output_fd = output_fd
         self._write_lock = threading.Lock()
         self._messages: asyncio.Queue[ToWorker] = asyncio.Queue()
 
     def start(self) -> None:
-        """Start the reader thread. Called on the event loop that receives the messages."""
+        """Start the reader thread. Must be called on the event loop that receives the messages."""
         loop = asyncio.get_running_loop()
         threading.Thread(target=self._read, args=(loop,), name="channel", daemon=True).start()
 
@@ -35,26 +36,20 @@ class Channel:
         return await self._messages.get()
 
     def send(self, message: Any) -> None:
-        """Send a message. A broken pipe exits the process, because the engine is gone."""
+        """Send a message. If the pipe is broken, the engine has ended, so the worker process exits."""
         try:
             with self._write_lock:
-                _write_all(self._outgoing, encode_line(message))
+                write_all(self._output_fd, encode_line(message))
         except OSError:
             os._exit(0)
 
     def _read(self, loop: asyncio.AbstractEventLoop) -> None:
         try:
-            with os.fdopen(self._incoming, "rb") as lines:
-                for line in lines:
+            with os.fdopen(self._input_fd, "rb") as input_file:
+                for line in input_file:
                     loop.call_soon_threadsafe(self._messages.put_nowait, decode_request.decode(line))
         except (OSError, msgspec.MsgspecError):
             traceback.print_exc()
         finally:
-            # Exit without joining threads: one that waits for a cipher or the disk must not keep the worker alive.
+            # Exit without joining threads: a thread that waits for a cipher or the disk must not keep the worker alive.
             os._exit(0)
-
-
-def _write_all(descriptor: int, data: bytes) -> None:
-    remaining = memoryview(data)
-    while remaining:
-        remaining = remaining[os.write(descriptor, remaining) :]

@@ -1,8 +1,9 @@
 """The worker's own record of what it is about to sign: append-only, and synced before the key is used.
 
 One JSON line per intent: task id, fencing token, SHA-256 (hex) of the signed input, and time. The file is separate from
-the engine's store, so that the record of what was signed does not depend on the engine. Workers share the file: a line
-is written with a single append. Intents that are pending at the same time share one sync.
+the engine's store, so that the record of what was signed does not depend on the engine. Workers share the file, so each
+batch of lines is written with a single append. Intents that are pending at the same time form a batch and share one
+sync.
 """
 
 from __future__ import annotations
@@ -15,6 +16,8 @@ from pathlib import Path
 
 import msgspec
 
+from sealyard.fs.atomic import sync
+from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ConflictError, StorageError
 
@@ -33,21 +36,21 @@ class IntentLog:
 
     def __init__(self, path: Path) -> None:
         self._path = path
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
+        make_private_dir(path.parent)
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._write_lock = asyncio.Lock()
 
-    async def record(self, task: str, fencing_token: int, sha256: str, *, again: bool) -> None:
+    async def record(self, task_id: str, fencing_token: int, sha256: str, *, has_intent: bool) -> None:
         """Record an intent durably before the key is used.
 
-        ``again``: the engine already has an intent for this task, so the file is searched for one. Raises
-        :class:`ConflictError` if the task signed other bytes before, :class:`StorageError` if the file is damaged so
-        that this cannot be determined.
+        ``has_intent``: whether the engine already has an intent for this task; if so, the file is searched for records
+        of the task. Raises :class:`ConflictError` if one of them is for other bytes, and :class:`StorageError` if the
+        file is so damaged that this cannot be determined.
         """
-        if again:
-            await asyncio.to_thread(self._reject_conflict, task, sha256)
-        entry = IntentRecord(task=task, fencing_token=fencing_token, sha256=sha256, at=time.time())
-        line = msgspec.json.encode(entry) + b"\n"
+        if has_intent:
+            await asyncio.to_thread(self._reject_conflict, task_id, sha256)
+        intent_record = IntentRecord(task=task_id, fencing_token=fencing_token, sha256=sha256, at=time.time())
+        line = msgspec.json.encode(intent_record) + b"\n"
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
         self._pending.append((line, future))
         async with self._write_lock:
@@ -56,35 +59,36 @@ class IntentLog:
         await future
 
     async def _write_pending(self) -> None:
-        group, self._pending = self._pending, []
+        batch, self._pending = self._pending, []
         try:
-            await asyncio.to_thread(self._append, b"".join(line for line, _ in group))
+            await asyncio.to_thread(self._append, b"".join(line for line, _ in batch))
         except OSError as error:
-            for _, future in group:
+            for _, future in batch:
                 future.set_exception(error)
         else:
-            for _, future in group:
+            for _, future in batch:
                 future.set_result(None)
 
     def _append(self, lines: bytes) -> None:
-        descriptor = os.open(self._path, os.O_RDWR | os.O_APPEND | os.O_CREAT, 0o600)
+        descriptor = open_private_append(self._path)
         try:
-            # A full disk or a power failure may have left half a line, for which nothing was signed. End it, so that
-            # the new lines do not become part of it.
+            # A full disk or a power failure may have left an incomplete line, for which nothing was signed. Terminate
+            # that line, so that the new lines do not become part of it.
             data = _missing_line_feed(descriptor) + lines
             if os.write(descriptor, data) < len(data):
                 raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
-            os.fdatasync(descriptor)
+            sync(descriptor)
         finally:
             os.close(descriptor)
 
-    def _reject_conflict(self, task: str, sha256: str) -> None:
-        marker = f'"task":"{task}"'.encode()
+    def _reject_conflict(self, task_id: str, sha256: str) -> None:
+        task_marker = f'"task":"{task_id}"'.encode()
         content = self._path.read_bytes() if self._path.exists() else b""
         for line in content.splitlines():
-            if marker in line and line.endswith(b"}") and _read_digest(line) != sha256:
+            if task_marker in line and line.endswith(b"}") and _read_digest(line) != sha256:
                 raise ConflictError(
-                    f"The worker has signed something else for task {task} before.", "Ask again with a new task."
+                    f"The worker has already signed different data for task {task_id}.",
+                    "Submit the request again as a new task.",
                 )
 
 
@@ -99,5 +103,5 @@ def _read_digest(line: bytes) -> str:
         return msgspec.json.decode(line, type=IntentRecord).sha256
     except msgspec.MsgspecError:
         raise StorageError(
-            "The worker's log of what it signed is damaged.", "Put worker/intents.jsonl back from a backup."
+            "The worker's log of signatures is damaged.", "Restore worker/intents.jsonl from a backup."
         ) from None

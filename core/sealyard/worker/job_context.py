@@ -1,4 +1,4 @@
-"""What a job handler works with: its task, keys, inputs and progress, and the permission to use a key."""
+"""The context of a job: its task, keys, inputs and progress, and the permission to use the signing key."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from sealyard.worker.key_service import KeyService
 
 
 class JobCancelledError(Exception):
-    """The engine asked the worker to stop the job. Raised at the next chunk."""
+    """The engine asked the worker to stop the job. Raised when the job processes its next chunk."""
 
 
 class JobProgress:
-    """Counts processed bytes. Called from several threads, read by the heartbeat."""
+    """Counts the processed bytes of a job. Several threads call it, and the heartbeats report the count."""
 
     def __init__(self, total: int) -> None:
         self.total = total
         self.done = 0
-        self._stopped = threading.Event()
+        self._stop_event = threading.Event()
         self._lock = threading.Lock()
 
     def __call__(self, count: int) -> None:
-        if self._stopped.is_set():
+        if self._stop_event.is_set():
             raise JobCancelledError
         with self._lock:
             self.done += count
 
     def stop(self) -> None:
-        self._stopped.set()
+        self._stop_event.set()
 
 
 class JobContext:
-    """What the handler of one job works with."""
+    """Gives the handler of one job access to its task, keys, inputs and progress."""
 
     def __init__(
         self, job: Job, channel: Channel, keys: KeyService, artifacts: FileArtifacts, intent_log: IntentLog
@@ -93,26 +93,26 @@ class JobContext:
         """The task's folder; created if it is missing."""
         return self.artifacts.work_dir(self.task.id)
 
-    async def sign(self, data: bytes, digest_or_data: bytes, header: str | None = None) -> bytes:
-        """Sign once the engine permits it, and check the signature with the certificate on record.
+    async def sign(self, data: bytes, algorithm_input: bytes, header: str | None = None) -> bytes:
+        """Sign after the engine has permitted it, and return the signature, verified with the recorded certificate.
 
-        ``data`` is what the intent is recorded for, ``digest_or_data`` what the signature algorithm takes as its input.
-        ``header`` (Base64) is sent to the engine if it must outlive this worker.
+        ``data``: the bytes for which the intent is recorded. ``algorithm_input``: the input of the signature algorithm,
+        either ``data`` or its digest. ``header`` (Base64): sent to the engine if it must outlive this worker.
 
-        Raises :class:`WorkerError` if the signature does not verify; the signature is not returned then.
+        Raises :class:`WorkerError` if the signature is not valid.
         """
         key = self.task.signing_key
         assert key is not None
         assert self.job.certificate is not None
         await self._request_signing_permission(data, header)
-        signature = await (await self.signer()).sign(digest_or_data)
-        takes_digest = SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST
+        signature = await (await self.signer()).sign(algorithm_input)
+        prehashed = SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST
         public_key = load_certificate(self.job.certificate.encode()).public_key
         if not await asyncio.to_thread(
-            verify, public_key, key.algorithm, digest_or_data, signature, prehashed=takes_digest
+            verify, public_key, key.algorithm, algorithm_input, signature, prehashed=prehashed
         ):
             raise WorkerError(
-                "The signature does not verify with the certificate on record.", "Nothing was released; check the key."
+                "The signature does not match the recorded certificate. Nothing was released.", "Check the signing key."
             )
         return signature
 
@@ -120,13 +120,14 @@ class JobContext:
         """Ask the engine for permission to sign ``data``.
 
         Returns after the engine has stored the intent and this worker has logged it. Raises :class:`WorkerError` if the
-        task has an intent for other bytes.
+        task already has an intent for other bytes.
         """
         sha256 = hashlib.sha256(data).hexdigest()
         recorded_intent = self.task.intent
         if recorded_intent is not None and recorded_intent.sha256 != sha256:
             raise WorkerError(
-                "A signature over other bytes was begun for this task before.", "Ask again with a new task."
+                "Signing of different data was already started for this task.",
+                "Submit the request again as a new task.",
             )
         self.send(
             SigningPermissionRequested(
@@ -134,4 +135,6 @@ class JobContext:
             )
         )
         await self.signing_permitted
-        await self._intent_log.record(self.task.id, self.task.fencing_token, sha256, again=recorded_intent is not None)
+        await self._intent_log.record(
+            self.task.id, self.task.fencing_token, sha256, has_intent=recorded_intent is not None
+        )

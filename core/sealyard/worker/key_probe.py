@@ -1,4 +1,4 @@
-"""Probes that test keys by using them on worthless data; no result leaves the worker."""
+"""Probes that test keys by using them on random data. No result leaves the worker."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ import secrets
 
 from sealyard.crypto.algorithms import BLOCK_LENGTH, signing_input
 from sealyard.crypto.certificates import load_certificate
+from sealyard.crypto.pipeline import no_progress
 from sealyard.crypto.probe import probe_message
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import decrypt_segment, encrypt_segment
@@ -18,17 +19,17 @@ from sealyard.model.errors import InvalidKeyError
 
 
 async def probe_signer(signer: Signer, algorithm: SigningAlgorithm, certificate: str, workspace_id: str) -> None:
-    """Sign a probe message and check the signature with the certificate (PEM) on record.
+    """Sign a probe message and verify the signature with ``certificate``, the recorded certificate (PEM).
 
-    Raises :class:`InvalidKeyError` if the signature does not verify, and what the provider of the key raises.
+    Raises :class:`InvalidKeyError` if the signature is not valid, or the error of the key provider if signing fails.
     """
     message = probe_message(workspace_id)
     signature = await signer.sign(signing_input(algorithm, message))
     public_key = load_certificate(certificate.encode()).public_key
     if not await asyncio.to_thread(verify, public_key, algorithm, message, signature, prehashed=False):
         raise InvalidKeyError(
-            "What the key signs does not verify with the certificate on record.",
-            "Look whether the key was replaced; rotate it.",
+            "A test signature of the key does not match the recorded certificate.",
+            "Check whether the key was replaced, then rotate it.",
         )
 
 
@@ -39,13 +40,9 @@ async def probe_cipher(cipher: ContentCipher) -> None:
 
 def _round_trip(cipher: ContentCipher) -> None:
     block = secrets.token_bytes(BLOCK_LENGTH)
-    encrypted, decrypted = io.BytesIO(), io.BytesIO()
-    length = encrypt_segment(io.BytesIO(block), len(block), encrypted, cipher, _ignore_progress).length
-    encrypted.seek(0)
-    decrypt_segment(encrypted, length, cipher, decrypted.write, (), _ignore_progress)
-    if decrypted.getvalue() != block:
-        raise InvalidKeyError("What the key encrypts does not decrypt again.", "Look into the key store.")
-
-
-def _ignore_progress(_: int) -> None:
-    """Progress callback that ignores the progress: a probe is one block."""
+    encrypted_file, decrypted_file = io.BytesIO(), io.BytesIO()
+    length = encrypt_segment(io.BytesIO(block), len(block), encrypted_file, cipher, no_progress).length
+    encrypted_file.seek(0)
+    decrypt_segment(encrypted_file, length, cipher, decrypted_file.write, (), no_progress)
+    if decrypted_file.getvalue() != block:
+        raise InvalidKeyError("Decrypting a test block does not return the original.", "Check the key store.")

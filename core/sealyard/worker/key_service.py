@@ -1,13 +1,12 @@
-"""Opens keys and executes key commands."""
+"""Access to the keys of a workspace, and execution of key commands."""
 
 from __future__ import annotations
 
-import os
 from pathlib import Path
 
 from sealyard.audit.checkpoint import checkpoint_body, format_note
 from sealyard.crypto.protocols import ContentCipher
-from sealyard.fs.private import create_private_file
+from sealyard.fs.private import write_private_file
 from sealyard.keys.local import LocalKeyProvider
 from sealyard.keys.master_key import open_master_key
 from sealyard.keys.provider import KeyProvider, Signer
@@ -39,7 +38,7 @@ class KeyService:
     """The key providers of one workspace, opened with its master key, and its audit key."""
 
     def __init__(self, request: OpenKeyStore) -> None:
-        """Open the master key of the workspace; blocks."""
+        """Open the master key of the workspace. Blocks while the key is derived or the OS keyring prompts."""
         workspace = Path(request.workspace)
         master_key = open_master_key(
             request.key_store, workspace / "keys", request.workspace_id, request.passphrase, create=request.create
@@ -54,15 +53,15 @@ class KeyService:
 
     async def signer(self, key: SigningKey) -> Signer:
         uri = parse_key_uri(key.uri)
-        return await self._provider(uri.scheme).signer(uri.name, key.version, key.algorithm)
+        return await self._get_provider(uri.scheme).signer(uri.name, key.version, key.algorithm)
 
     async def key_purpose(self, key: SigningKey) -> KeyPurpose:
         uri = parse_key_uri(key.uri)
-        return (await self._provider(uri.scheme).get_info(uri.name)).purpose
+        return (await self._get_provider(uri.scheme).get_info(uri.name)).purpose
 
     async def cipher(self, key: EncryptionKey) -> ContentCipher:
         uri = parse_key_uri(key.uri)
-        return await self._provider(uri.scheme).cipher(uri.name, key.version, key.algorithm)
+        return await self._get_provider(uri.scheme).cipher(uri.name, key.version, key.algorithm)
 
     async def handle(self, request_id: int, command: KeyCommand) -> KeyResponse:
         """Execute a key command and return its response. Raises the errors of :mod:`sealyard.model.errors`."""
@@ -73,11 +72,11 @@ class KeyService:
                 return await self._import(request_id, command)
             case RotateKey():
                 uri = parse_key_uri(command.uri)
-                return KeyResponse(request_id=request_id, version=await self._provider(uri.scheme).rotate(uri.name))
+                return KeyResponse(request_id=request_id, version=await self._get_provider(uri.scheme).rotate(uri.name))
             case ExportKey():
                 return await self._export(request_id, command)
             case AuditPublicKey():
-                return KeyResponse(request_id=request_id, text=(await self._audit_key()).public_key)
+                return KeyResponse(request_id=request_id, text=(await self._load_audit_key()).public_key)
             case SignCheckpoint():
                 return KeyResponse(request_id=request_id, text=await self._sign_checkpoint(command))
             case ProbeSigningKey(key=key, certificate=certificate):
@@ -87,19 +86,19 @@ class KeyService:
                 await probe_cipher(await self.cipher(key))
                 return KeyResponse(request_id=request_id)
 
-    def _provider(self, scheme: str) -> KeyProvider:
+    def _get_provider(self, scheme: str) -> KeyProvider:
         if scheme not in self._providers:
             self._providers[scheme] = key_provider(scheme, self._folder, self._master_key)
         return self._providers[scheme]
 
     async def _generate(self, request_id: int, command: GenerateKey) -> KeyResponse:
         uri = parse_key_uri(command.uri)
-        key = await self._provider(uri.scheme).generate(uri.name, command.kind, command.purpose, command.subject)
+        key = await self._get_provider(uri.scheme).generate(uri.name, command.kind, command.purpose, command.subject)
         return KeyResponse(request_id=request_id, key=key)
 
     async def _import(self, request_id: int, command: ImportKey) -> KeyResponse:
         uri = parse_key_uri(command.uri)
-        key = await self._provider(uri.scheme).import_key(
+        key = await self._get_provider(uri.scheme).import_key(
             uri.name,
             Path(command.path),
             command.kind,
@@ -111,12 +110,11 @@ class KeyService:
 
     async def _export(self, request_id: int, command: ExportKey) -> KeyResponse:
         uri = parse_key_uri(command.uri)
-        data = await self._provider(uri.scheme).export_symmetric(uri.name, command.version)
-        with os.fdopen(create_private_file(Path(command.path)), "wb") as file:
-            file.write(data)
+        data = await self._get_provider(uri.scheme).export_symmetric(uri.name, command.version)
+        write_private_file(Path(command.path), data)
         return KeyResponse(request_id=request_id, text=command.path)
 
-    async def _audit_key(self) -> KeyVersion:
+    async def _load_audit_key(self) -> KeyVersion:
         if self._audit_version is None:
             try:
                 info = await self._audit_provider.get_info(AUDIT_KEY_NAME)
@@ -128,7 +126,7 @@ class KeyService:
         return self._audit_version
 
     async def _sign_checkpoint(self, command: SignCheckpoint) -> str:
-        key = await self._audit_key()
+        key = await self._load_audit_key()
         assert key.public_key is not None
         checkpoint = Checkpoint(origin=self._origin, size=command.size, root=command.root)
         signer = await self._audit_provider.signer(AUDIT_KEY_NAME, key.version, SigningAlgorithm.ED25519)

@@ -38,8 +38,8 @@ from sealyard.worker.jobs.sign import sign
 from sealyard.worker.key_service import KeyService
 
 HEARTBEAT_INTERVAL = 0.1  # seconds
-MAX_SILENT_BEATS = 10
-"""A heartbeat for each job is sent at least once in this many intervals, with or without progress."""
+MAX_SILENT_HEARTBEATS = 10
+"""A heartbeat is sent for each job at least once in this many intervals, even without progress."""
 
 JOB_HANDLERS: dict[TaskKind, Callable[[JobContext], Awaitable[JobFinished]]] = {
     TaskKind.PACKAGING: package,
@@ -75,9 +75,9 @@ class _Service:
         self._artifacts = FileArtifacts(WorkspacePaths(workspace).artifacts)
         self._intent_log = IntentLog(WorkspacePaths(workspace).intents)
         self._contexts: dict[str, JobContext] = {}
-        self._running: dict[str, asyncio.Task[None]] = {}
-        self._last_heartbeat: dict[str, tuple[int, int]] = {}
-        """By task: the byte count that was last sent, and the number of the beat that sent it."""
+        self._job_tasks: dict[str, asyncio.Task[None]] = {}
+        self._last_heartbeats: dict[str, tuple[int, int]] = {}
+        """By task id: the byte count that was last sent, and the number of the interval in which it was sent."""
         self._request_tasks: set[asyncio.Task[None]] = set()
 
     async def run(self) -> None:
@@ -94,7 +94,7 @@ class _Service:
             case RunJob(job=job):
                 context = JobContext(job, self._channel, self._keys, self._artifacts, self._intent_log)
                 self._contexts[job.task.id] = context
-                self._running[job.task.id] = asyncio.create_task(self._run_job(job, context))
+                self._job_tasks[job.task.id] = asyncio.create_task(self._run_job(job, context))
             case SigningPermitted(task_id=task_id, fencing_token=fencing_token):
                 waiting_context = self._contexts.get(task_id)
                 if (
@@ -104,13 +104,13 @@ class _Service:
                 ):
                     waiting_context.signing_permitted.set_result(None)
             case StopJob(task_id=task_id):
-                self._stop(task_id)
+                self._stop_job(task_id)
             case KeyRequest():
                 request_task = asyncio.create_task(self._handle_key_request(message))
                 self._request_tasks.add(request_task)
                 request_task.add_done_callback(self._request_tasks.discard)
 
-    def _stop(self, task_id: str) -> None:
+    def _stop_job(self, task_id: str) -> None:
         context = self._contexts.get(task_id)
         if context is None:
             return
@@ -126,20 +126,20 @@ class _Service:
             outcome: JobFinished | JobFailed | JobStopped = await JOB_HANDLERS[task.kind](context)
         except BaseException as error:
             outcome = _to_outcome(context, error)
-        # Threads that still work for a failed job stop at their next chunk.
+        # Makes threads that are still working for a failed job stop at their next chunk.
         context.progress.stop()
-        if isinstance(outcome, JobFinished) and task.id in self._last_heartbeat:
+        if isinstance(outcome, JobFinished) and task.id in self._last_heartbeats:
             self._channel.send(_create_heartbeat(context))
         self._channel.send(outcome)
         if context.signing_permitted.done():
             # Retrieve the exception, so that asyncio does not report it as never retrieved.
             context.signing_permitted.exception()
-        del self._contexts[task.id], self._running[task.id]
-        self._last_heartbeat.pop(task.id, None)
+        del self._contexts[task.id], self._job_tasks[task.id]
+        self._last_heartbeats.pop(task.id, None)
 
     async def _handle_key_request(self, request: KeyRequest) -> None:
         try:
-            response = await self._keys.handle(request.request_id, request.question)
+            response = await self._keys.handle(request.request_id, request.command)
         except SealyardError as error:
             response = KeyResponse(request_id=request.request_id, error=error.to_info())
         except Exception as error:
@@ -147,15 +147,15 @@ class _Service:
         self._channel.send(response)
 
     async def _send_heartbeats(self) -> None:
-        beat = 0
+        interval_number = 0
         while True:
             await asyncio.sleep(HEARTBEAT_INTERVAL)
-            beat += 1
+            interval_number += 1
             for task_id, context in self._contexts.items():
-                done, last_beat = self._last_heartbeat.get(task_id, (-1, beat))
-                if context.progress.done == done and beat - last_beat < MAX_SILENT_BEATS:
+                done, last_interval_number = self._last_heartbeats.get(task_id, (-1, interval_number))
+                if context.progress.done == done and interval_number - last_interval_number < MAX_SILENT_HEARTBEATS:
                     continue
-                self._last_heartbeat[task_id] = (context.progress.done, beat)
+                self._last_heartbeats[task_id] = (context.progress.done, interval_number)
                 self._channel.send(_create_heartbeat(context))
 
 
@@ -172,15 +172,17 @@ def _to_outcome(context: JobContext, error: BaseException) -> JobFailed | JobSto
         error = error.exceptions[0]
     if isinstance(error, JobCancelledError):
         return JobStopped(task_id=task.id, fencing_token=task.fencing_token)
-    reported = error if isinstance(error, SealyardError) else _to_sealyard_error(error)
-    return JobFailed(task_id=task.id, fencing_token=task.fencing_token, error=reported.to_info())
+    sealyard_error = error if isinstance(error, SealyardError) else _to_sealyard_error(error)
+    return JobFailed(task_id=task.id, fencing_token=task.fencing_token, error=sealyard_error.to_info())
 
 
 def _to_sealyard_error(error: BaseException) -> SealyardError:
     if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError("The disk is full.", "Make room, then ask again.")
+        return StorageError("The disk is full.", "Free some space and submit the request again.")
     if isinstance(error, OSError):
-        return StorageError(f"The disk refused: {error.strerror}.", "Check the workspace's folder, then ask again.")
+        return StorageError(
+            f"Disk error: {error.strerror}.", "Check the folder of the workspace, then submit the request again."
+        )
     # The traceback goes to the worker's log only: the exception's message could quote secret data.
     traceback.print_exception(error)
-    return WorkerError(f"The crypto worker failed unexpectedly ({type(error).__name__}).", "Its log says more.")
+    return WorkerError(f"The crypto worker failed unexpectedly ({type(error).__name__}).", "See the worker log.")

@@ -1,9 +1,8 @@
-"""A task's folder on disk, locked by one worker at a time."""
+"""The folder of a task on disk, which only one worker at a time can lock."""
 
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import os
 import threading
 from collections.abc import AsyncIterator, Iterator
@@ -11,7 +10,9 @@ from contextlib import asynccontextmanager, contextmanager
 from pathlib import Path
 from typing import BinaryIO
 
-from sealyard.fs.regular import create_regular, open_directory, open_regular
+from sealyard.fs import atomic
+from sealyard.fs.locks import try_lock
+from sealyard.fs.regular_file import create_regular, open_directory, open_regular
 from sealyard.model.errors import WorkerError
 
 LOCK_TIMEOUT = 10.0  # seconds
@@ -21,7 +22,7 @@ POLL_SECONDS = 0.05
 class WorkFolder:
     """Opens files in the folder of one task, relative to the folder and never through a link.
 
-    Its methods raise :class:`IntegrityError` for the files that :func:`sealyard.fs.regular.open_regular` rejects.
+    Its methods raise :class:`IntegrityError` for the files that :func:`sealyard.fs.regular_file.open_regular` rejects.
     """
 
     def __init__(self, fd: int) -> None:
@@ -51,44 +52,39 @@ class WorkFolder:
 
 
 @asynccontextmanager
-async def locked(folder: Path) -> AsyncIterator[WorkFolder]:
-    """Lock the folder of a task and yield it; wait a moment if a worker of an engine that has just died holds the lock.
+async def lock_folder(folder: Path) -> AsyncIterator[WorkFolder]:
+    """Lock the folder of a task and yield it. Wait if another worker, whose engine has just died, still holds the lock.
 
-    Raises :class:`WorkerError` if the other worker does not release it, :class:`IntegrityError` if the folder or its
-    lock file was replaced by a link.
+    Raises :class:`WorkerError` if the other worker does not release the lock within :data:`LOCK_TIMEOUT` seconds, and
+    :class:`IntegrityError` if the folder or its lock file was replaced by a link.
     """
     fd = open_directory(folder)
     try:
-        lock = _open_lock(fd)
+        lock_fd = _open_lock(fd)
         try:
-            await _acquire_lock(lock)
+            await _acquire_lock(lock_fd)
             yield WorkFolder(fd)
         finally:
-            os.close(lock)
+            os.close(lock_fd)
     finally:
         os.close(fd)
 
 
-def _open_lock(folder: int) -> int:
+def _open_lock(folder_fd: int) -> int:
     try:
-        return create_regular("lock", dir_fd=folder)
+        return create_regular("lock", dir_fd=folder_fd)
     except FileExistsError:
-        return open_regular("lock", os.O_RDWR, dir_fd=folder)
+        return open_regular("lock", os.O_RDWR, dir_fd=folder_fd)
 
 
-async def _acquire_lock(lock: int) -> None:
+async def _acquire_lock(lock_fd: int) -> None:
     deadline = asyncio.get_running_loop().time() + LOCK_TIMEOUT
-    while True:
-        try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if asyncio.get_running_loop().time() > deadline:
-                raise WorkerError(
-                    "Another worker still holds this task's files.", "End the stray sealyard.worker process."
-                ) from None
-            await asyncio.sleep(POLL_SECONDS)
-        else:
-            return
+    while not try_lock(lock_fd):
+        if asyncio.get_running_loop().time() > deadline:
+            raise WorkerError(
+                "Another worker is still using this task's files.", "Stop the remaining sealyard.worker process."
+            )
+        await asyncio.sleep(POLL_SECONDS)
 
 
 FSYNC_INTERVAL = 0.1  # seconds
@@ -98,25 +94,25 @@ FSYNC_INTERVAL = 0.1  # seconds
 def background_fsync(file: BinaryIO) -> Iterator[None]:
     """Sync the file repeatedly in a thread while the caller writes to it.
 
-    The disk thus works in parallel with ciphers and digests. The caller syncs what was written last. Raises the
-    ``OSError`` of a sync that failed: the system reports the error only once, so a later sync would succeed.
+    The disk thus works in parallel with encryption and hashing. The caller must still sync the last writes. Raises the
+    ``OSError`` of a failed sync at the end: the system reports the error only once, so a later sync would succeed.
     """
-    stopped = threading.Event()
+    stop_event = threading.Event()
     errors: list[OSError] = []
 
     def sync_repeatedly() -> None:
-        while not stopped.wait(FSYNC_INTERVAL) and not errors:
+        while not stop_event.wait(FSYNC_INTERVAL) and not errors:
             try:
-                os.fdatasync(file.fileno())
+                atomic.sync(file.fileno())
             except OSError as error:
                 errors.append(error)
 
-    thread = threading.Thread(target=sync_repeatedly, name="written-early", daemon=True)
+    thread = threading.Thread(target=sync_repeatedly, name="background-fsync", daemon=True)
     thread.start()
     try:
         yield
     finally:
-        stopped.set()
+        stop_event.set()
         thread.join()
     if errors:
         raise errors[0]

@@ -12,7 +12,6 @@ from enum import StrEnum
 from pathlib import Path
 from typing import Any
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint
@@ -49,8 +48,9 @@ async def found(folder: Path) -> None:
         key_store=KeyStore.PASSPHRASE,
         passphrase=PASSPHRASE,
     )
-    admin = await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, work=False)
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
+        admin = engine.client("USER:admin")
         for each in (DEV, OWNER, AUDITOR):
             await admin.add_subject(each)
         await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
@@ -64,7 +64,7 @@ async def found(folder: Path) -> None:
             )
         )
     finally:
-        await admin.close()
+        await engine.close()
 
 
 class LateClock(SystemClock):
@@ -81,7 +81,7 @@ class LateClock(SystemClock):
 class People:
     """The clients of an open workspace."""
 
-    def __init__(self, engine: EmbeddedClient, clock: LateClock, folder: Path) -> None:
+    def __init__(self, engine: EngineHandle, clock: LateClock, folder: Path) -> None:
         self.engine = engine
         self.clock = clock
         self.folder = folder
@@ -98,10 +98,10 @@ class People:
         return await self.of(ADMIN), await self.of(DEV), await self.of(OWNER)
 
     async def _made(self, subject: str) -> Client:
-        client = self.engine.for_subject(subject)
+        client = self.engine.client(subject)
         if not self.url:
             return client
-        token = await self.engine.for_subject(ADMIN).create_token(TokenRequest(name="test", subject=subject))
+        token = await self.engine.client(ADMIN).create_token(TokenRequest(name="test", subject=subject))
         return HttpClient(Connection(Endpoint(url=self.url, token=token.secret)), SystemClock())
 
     async def close(self) -> None:
@@ -119,7 +119,7 @@ class People:
         dev = await self.of(DEV)
         file = await dev.upload(self.file())
         made = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,), **more))
-        return await dev.wait(made.id, within=30, settled=True)
+        return await dev.wait(made.id, within=30, or_waiting=True)
 
 
 class Yard:
@@ -141,14 +141,14 @@ class Yard:
     async def open(self) -> AsyncIterator[People]:
         clock = LateClock()
         place = self._folder / "workspace"
-        engine = await EmbeddedClient.open(place, ADMIN, purpose="test", passphrase=PASSPHRASE, clock=clock)
+        engine = await EngineHandle.open(place, purpose="test", passphrase=PASSPHRASE, clock=clock)
         people = People(engine, clock, self._folder)
         stop = await _served(people) if self.way is Way.SERVER else _nothing
         try:
             yield people
         finally:
             await people.close()
-            await EngineHandle.of(engine).drain(0)
+            await engine.drain(0)
             await stop()
             await engine.close()
 
@@ -160,7 +160,7 @@ async def _served(people: People) -> Callable[[], Awaitable[None]]:
     from sealyard.server.auth.tenants import TenantRegistry
     from sealyard.server.http.listeners import bind, network_listener
 
-    tenants = TenantRegistry({"factory": EngineHandle.of(people.engine)})
+    tenants = TenantRegistry({"factory": people.engine})
     app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
     listener = network_listener(app, certificate=None, proxies="")
     sock = bind("127.0.0.1", 0)

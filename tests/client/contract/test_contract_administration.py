@@ -13,7 +13,6 @@ import msgspec
 import pytest
 from both_ways import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, People, Way, Yard
 
-from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.access import Action, Role, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditAction, AuditFilter
@@ -108,13 +107,13 @@ def test_keys_are_imported_rotated_and_exported(yard: Yard, tmp_path: Path) -> N
         assert await admin.export_device_key("bought", exported, confirmed=True) == exported
         assert exported.read_bytes() == bytes(range(32))
         assert exported.stat().st_mode & 0o777 == 0o600
-        with pytest.raises(InvalidInputError, match="cannot be written"):
+        with pytest.raises(InvalidInputError, match="Cannot create"):
             await admin.export_device_key("bought", exported, confirmed=True)
         assert (await admin.rotate_key("local:gateway-signing")).current.version == 2
         assert (await dev.device(GATEWAY)).version == 2
         with pytest.raises(InvalidKeyError):
             await admin.import_key(KeyImport(uri="local:other", path=str(raw), kind=KeyType.ED25519))
-        with pytest.raises(InvalidKeyError, match="cannot be read"):
+        with pytest.raises(InvalidKeyError, match="Cannot read the file"):
             await admin.import_key(KeyImport(uri="local:o", path=str(tmp_path / "no"), kind=KeyType.ED25519))
 
     yard.run(test)
@@ -187,13 +186,13 @@ def test_an_account_of_an_issuer_is_let_go_of(yard: Yard) -> None:
     async def test(people: People) -> None:
         admin, dev, _ = await people.everybody()
         account = IssuerAccount(issuer="https://issuer.example", sub="a1")
-        await EngineHandle.of(people.engine).sign_in(OWNER, (), account)
+        await people.engine.sign_in(OWNER, (), account)
         with pytest.raises(PermissionDeniedError):
             await dev.unlink_subject(OWNER)
         await admin.unlink_subject(OWNER)
         with pytest.raises(NotFoundError):
             await admin.unlink_subject(OWNER)
-        await EngineHandle.of(people.engine).sign_in(AUDITOR, (), account)
+        await people.engine.sign_in(AUDITOR, (), account)
 
     yard.run(test)
 
@@ -275,7 +274,7 @@ def test_a_client_may_be_called_from_any_event_loop(yard: Yard) -> None:
 
 def test_what_four_eyes_means_is_said_for_each_way(yard: Yard) -> None:
     async def test(people: People) -> None:
-        words = (await (await people.of(DEV)).workspace()).four_eyes
+        words = (await (await people.of(DEV)).workspace()).trust_note
         assert words.startswith("on a server" if yard.way is Way.SERVER else "embedded")
 
     yard.run(test)

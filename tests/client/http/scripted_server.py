@@ -131,10 +131,10 @@ async def serving(handler: Handler, **options: Any) -> AsyncIterator[tuple[Scrip
 
 
 def client_of(
-    url: str, *, clock: FakeClock | None = None, patience: float = 60.0, limits: Timeouts = QUICK, **place: str
+    url: str, *, clock: FakeClock | None = None, retry_timeout: float = 60.0, limits: Timeouts = QUICK, **place: str
 ) -> HttpClient:
     connection = Connection(Endpoint(**{"url": url, "token": TOKEN, **place}), limits)
-    return HttpClient(connection, clock or FakeClock(), patience=patience)
+    return HttpClient(connection, clock or FakeClock(), retry_timeout=retry_timeout)
 
 
 INFO = WorkspaceInfo(
@@ -143,11 +143,11 @@ INFO = WorkspaceInfo(
     location="",
     demo=False,
     subject=ME,
-    four_eyes="",
+    trust_note="",
     read_only=False,
     key_store="",
     audit_size=0,
-    audit_sealed=0,
+    audit_checkpointed=0,
 )
 
 

@@ -73,15 +73,15 @@ def test_no_token_appears_in_errors_logs_or_what_is_printed_of_values(caplog: py
 
     async def run() -> None:
         for handler in (told, refusing, cutting, garbling):
-            async with serving(handler, patience=1.0) as (_, client):
+            async with serving(handler, retry_timeout=1.0) as (_, client):
                 try:
                     await client.workspace()
                 except SealyardError as error:
                     seen.append("".join(traceback.format_exception(error)))
                     seen.append(repr(error.to_info()))
-                seen.append(repr(client._connection.place))
+                seen.append(repr(client._connection.endpoint))
         with pytest.raises(ServerUnreachableError) as caught:
-            await client_of("http://127.0.0.1:1", patience=1.0).workspace()
+            await client_of("http://127.0.0.1:1", retry_timeout=1.0).workspace()
         seen.append("".join(traceback.format_exception(caught.value)))
 
     asyncio.run(run())
@@ -133,7 +133,7 @@ def test_a_server_that_falls_silent_is_given_up_on(begun: bool) -> None:
         await asyncio.sleep(3600)
 
     async def run() -> None:
-        async with serving(handler, patience=0.0, limits=Timeouts(read=0.2, transfer=0.2)) as (_, client):
+        async with serving(handler, retry_timeout=0.0, limits=Timeouts(read=0.2, transfer=0.2)) as (_, client):
             with pytest.raises(ServerUnreachableError, match="in time") as caught:
                 await client.workspace()
             assert caught.value.reach is DeliveryCertainty.UNKNOWN
@@ -152,7 +152,7 @@ def test_more_calls_at_once_than_connections_wait_for_each_other() -> None:
 
     async def run() -> None:
         limits = Timeouts(read=5.0, pool=0.2, connections=1)
-        async with serving(handler, patience=0.0, limits=limits) as (_, client):
+        async with serving(handler, retry_timeout=0.0, limits=limits) as (_, client):
             first = asyncio.create_task(client.workspace())
             await asyncio.sleep(0)
             with pytest.raises(ServerUnreachableError) as caught:

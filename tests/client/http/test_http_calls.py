@@ -88,7 +88,7 @@ def test_a_change_that_may_have_been_done_is_not_repeated_and_that_is_said() -> 
                 await client.add_rule(ME, "RESOURCE_TYPE:KEY", Action.VIEW)
             assert server.calls == ["POST /acl"]
             assert caught.value.reach is DeliveryCertainty.UNKNOWN
-            assert "may have been done" in caught.value.hint
+            assert "may have succeeded" in caught.value.hint
 
     asyncio.run(run())
 
@@ -117,7 +117,7 @@ def test_a_change_that_certainly_did_not_reach_the_server_is_repeated() -> None:
 def test_patience_ends() -> None:
     async def run() -> None:
         clock = FakeClock()
-        client = client_of("http://127.0.0.1:1", clock=clock, patience=20.0)
+        client = client_of("http://127.0.0.1:1", clock=clock, retry_timeout=20.0)
         with pytest.raises(ServerUnreachableError) as caught:
             await client.workspace()
         assert caught.value.reach is DeliveryCertainty.NOT_SENT
@@ -194,7 +194,7 @@ def test_what_is_no_server_of_ours_is_told_so_at_once(status: int) -> None:
 
     async def run() -> None:
         async with serving(handler) as (server, client):
-            with pytest.raises(ServerUnreachableError, match="no server of Sealyard"):
+            with pytest.raises(ServerUnreachableError, match="not a compatible Sealyard server"):
                 await client.workspace()
             assert len(server.calls) == 1
 
@@ -353,12 +353,12 @@ def test_the_state_of_the_line_is_told_when_it_changes() -> None:
         await server.start()
         client = client_of(server.url)
         seen: list[bool] = []
-        client.watch.on_change = lambda link: seen.append(link.connected)
+        client.monitor.on_change = lambda link: seen.append(link.is_connected)
         await client.workspace()
         await client.workspace()
         await client.workspace()
         assert seen == [True, False, True]
-        assert client.watch.link.last_answer_at is not None
+        assert client.monitor.status.last_answer_at is not None
 
     asyncio.run(run())
 

@@ -47,7 +47,7 @@ class Journal:
         self.asked.append(asked)
         after = self.begins if asked is None else int(asked)
         await exchange.begin(headers={"Content-Type": "text/event-stream"})
-        await exchange.send(f": cursor {after}\n\n: beat\n\n".encode())
+        await exchange.send(f"id: {after}\nevent: Cursor\ndata: {{}}\n\n: beat\n\n".encode())
         most = self.lines.pop(0) if self.lines else None
         for event in [each for each in self.events if each.cursor > after][:most]:
             await exchange.send(_written(event))
@@ -145,9 +145,9 @@ def test_events_outlast_a_server_that_is_away_longer_than_patience() -> None:
                 await server.start(port=port.number)
 
     async def work() -> None:
-        client = client_of(f"http://127.0.0.1:{port.number}", clock=RestartingClock(), patience=60.0)
+        client = client_of(f"http://127.0.0.1:{port.number}", clock=RestartingClock(), retry_timeout=60.0)
         assert await _take(client, 1, after=0) == [_changed(1)]
-        assert client.watch.link.connected
+        assert client.monitor.status.is_connected
 
     with ReservedPort() as port:
         _run(work)
@@ -181,7 +181,7 @@ class Factory:
         self.listened += 1
         after = int(exchange.query.get("after", self.cursor))
         await exchange.begin(headers={"Content-Type": "text/event-stream"})
-        await exchange.send(f": cursor {after}\n\n".encode())
+        await exchange.send(f"id: {after}\nevent: Cursor\ndata: {{}}\n\n".encode())
         if "after" not in exchange.query:
             await asyncio.sleep(3600)
         await exchange.send(_written(_changed(self.cursor + 1, "another")))
@@ -208,7 +208,7 @@ def test_a_task_that_waits_for_people_is_settled() -> None:
 
     async def work() -> None:
         async with serving(factory) as (_, client):
-            assert (await client.wait("t1", within=20, settled=True)).status is TaskStatus.WAITING
+            assert (await client.wait("t1", within=20, or_waiting=True)).status is TaskStatus.WAITING
 
     _run(work)
 

@@ -136,7 +136,7 @@ def test_a_task_is_asked_for_with_the_uploads_in_their_order(path: Path, tmp_pat
             await client.discard_uploads((second,))
             assert list(shelf.files) == [ids[0], ids[2]]
             server.calls.clear()
-            with pytest.raises(InvalidInputError, match="handed in"):
+            with pytest.raises(InvalidInputError, match="not uploaded in this session"):
                 await client.create_encryption(
                     EncryptionRequest(config="g", file=InputFile(name="x", size=1, sha256="0"))
                 )
@@ -152,7 +152,7 @@ def test_what_is_wrong_with_a_file_here_is_told_before_anything_is_sent(tmp_path
     async def run() -> None:
         async with serving(Shelf()) as (server, client):
             for name, words in (
-                ("missing", "not there"),
+                ("missing", "not found"),
                 ("empty", "is empty"),
                 ("", "directory"),
                 ("pipe", "regular"),
@@ -184,7 +184,7 @@ def test_a_file_that_is_not_the_expected_one_does_not_arrive(path: Path) -> None
 
     async def run() -> None:
         async with serving(shelf) as (_, client):
-            with pytest.raises(InvalidInputError, match="not what was expected"):
+            with pytest.raises(InvalidInputError, match="SHA-256 mismatch"):
                 await client.upload(path, expected_sha256="00" * 32)
             assert not any(len(each) == len(CONTENT) for each in shelf.files.values())
             assert (await client.upload(path, expected_sha256=SHA256.upper())).sha256 == SHA256
@@ -212,7 +212,7 @@ def test_a_refusal_is_heard_though_it_comes_in_the_middle_of_the_file(path: Path
 
 def test_progress_is_told_ten_times_a_second_at_most(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     told: list[int] = []
-    monkeypatch.setattr("sealyard.client.http.throttle.time.monotonic", lambda: 1000.0)
+    monkeypatch.setattr("sealyard.client.progress.time.monotonic", lambda: 1000.0)
 
     async def run() -> None:
         async with serving(Shelf()) as (_, client):
@@ -301,7 +301,7 @@ def test_a_result_that_becomes_another_one_meanwhile_is_never_mixed() -> None:
 
     async def run() -> None:
         async with serving(counter, clock=ChangingClock()) as (_, client):
-            with pytest.raises(DownloadError, match="another one"):
+            with pytest.raises(DownloadError, match="changed during the download"):
                 await _whole(client.download("t1"))
 
     asyncio.run(run())
@@ -384,7 +384,7 @@ def test_an_exported_key_is_a_new_file_for_its_owner_alone(tmp_path: Path) -> No
             assert await client.export_device_key("gateway", path, confirmed=True) == path
             assert path.read_bytes() == bytes(range(32))
             assert path.stat().st_mode & 0o777 == 0o600
-            with pytest.raises(InvalidInputError, match="cannot be written"):
+            with pytest.raises(InvalidInputError, match="Cannot create"):
                 await client.export_device_key("gateway", path, confirmed=True)
             assert len(server.calls) == 1
             allowed = False
@@ -399,7 +399,7 @@ def test_a_key_file_that_is_not_there_is_refused_here(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(Shelf()) as (server, client):
             request = KeyImport(uri="local:a", path=str(tmp_path / "missing"), kind=KeyType.AES_256)
-            with pytest.raises(InvalidKeyError, match="cannot be read"):
+            with pytest.raises(InvalidKeyError, match="Cannot read the file"):
                 await client.import_key(request)
             assert server.calls == []
 

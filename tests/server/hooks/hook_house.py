@@ -11,7 +11,7 @@ from typing import Any, TypeVar, cast
 from house import ADMIN, House
 
 from sealyard.client.engine_handle import EngineHandle
-from sealyard.client.http.transport import post_pinned
+from sealyard.client.http.pinned import post_pinned
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.state.tables import OutboxMessage
 from sealyard.model.webhooks import IssuedWebhook, Webhook, WebhookEvent, WebhookRequest
@@ -67,7 +67,7 @@ def seen(house: House, hook: IssuedWebhook) -> Webhook:
 
 
 def first_waiting(house: House, hook: IssuedWebhook) -> OutboxMessage:
-    return house.engine.hook_outbox.pending(hook.webhook.id)[0]
+    return house.engine.webhook_outbox.pending(hook.webhook.id)[0]
 
 
 async def failed(house: House, hook: IssuedWebhook, times: int) -> OutboxMessage:

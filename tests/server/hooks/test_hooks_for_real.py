@@ -10,8 +10,7 @@ from hook_receiver import Receiver, Reply, genuine
 from running_service import service
 from yard import ADMIN, DEV, GATEWAY, OWNER, serving
 
-from sealyard.client.engine_handle import EngineHandle
-from sealyard.client.http.transport import post_pinned
+from sealyard.client.http.pinned import post_pinned
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import Verdict
@@ -25,12 +24,10 @@ WITHIN = 20.0
 
 async def test_those_outside_hear_of_a_signature_from_asking_to_done(folder: Path) -> None:
     async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
-        sending = asyncio.create_task(
-            WebhookSender(EngineHandle.of(yard.engine), post_pinned, allow_private=True).run()
-        )
-        hook = await yard.engine.for_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
-        task = await yard.engine.for_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
-        await yard.engine.for_subject(OWNER).decide(task.id, Verdict.APPROVED)
+        sending = asyncio.create_task(WebhookSender(yard.engine, post_pinned, allow_private=True).run())
+        hook = await yard.engine.client(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
+        task = await yard.engine.client(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+        await yard.engine.client(OWNER).decide(task.id, Verdict.APPROVED)
         async with asyncio.timeout(WITHIN):
             while len(receiver.received) < 3:
                 await asyncio.sleep(0.01)
@@ -44,14 +41,12 @@ async def test_those_outside_hear_of_a_signature_from_asking_to_done(folder: Pat
 async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path) -> None:
     async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
         receiver.replies.append(Reply(410))
-        sending = asyncio.create_task(
-            WebhookSender(EngineHandle.of(yard.engine), post_pinned, allow_private=True).run()
-        )
+        sending = asyncio.create_task(WebhookSender(yard.engine, post_pinned, allow_private=True).run())
         admin = await yard.calls(ADMIN)
         made = await admin.post("/api/v1/webhook", json={"url": receiver.url(), "events": ["task.waiting"]})
         assert made.status_code == 201
         hook = made.json()["webhook"]["id"]
-        await yard.engine.for_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+        await yard.engine.client(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
         async with asyncio.timeout(WITHIN):
             while not (letters := (await admin.get(f"/api/v1/webhook/{hook}/deadLetter")).json()):
                 await asyncio.sleep(0.01)
@@ -67,9 +62,9 @@ async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path)
 
 async def test_where_there_can_be_no_socket_those_outside_hear_all_the_same(folder: Path) -> None:
     (folder / SOCKET).write_text("in the way")
-    async with Receiver().listening() as receiver, service(folder, webhooks_to_private=True) as served:
-        hook = await served.engine.for_subject(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
-        await served.engine.for_subject(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
+    async with Receiver().listening() as receiver, service(folder, allow_private_webhooks=True) as served:
+        hook = await served.engine.client(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
+        await served.engine.client(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
         async with asyncio.timeout(WITHIN):
             while not receiver.received:
                 await asyncio.sleep(0.01)

@@ -35,7 +35,7 @@ APPROVED = TaskChanged(
 
 def due() -> PendingDelivery:
     return PendingDelivery(
-        notice=OutboxMessage(id="h1-000017", webhook_id="h1", change=APPROVED), url="https://x.example/", secret=SECRET
+        message=OutboxMessage(id="h1-000017", webhook_id="h1", change=APPROVED), url="https://x.example/", secret=SECRET
     )
 
 

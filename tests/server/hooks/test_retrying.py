@@ -8,11 +8,11 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from sealyard.client.http.transport import PinnedResponse
+from sealyard.client.http.pinned import PinnedResponse
 from sealyard.server.webhooks.retry_policy import (
     DELAYS,
     FEW_TRIES,
-    LONGEST_WAIT,
+    MAX_RETRY_AFTER,
     MAX_TRIES,
     ONE_TRY,
     DeliveryFailure,
@@ -50,11 +50,12 @@ def test_each_refusal_is_worth_its_number_of_tries(tries: int, statuses: tuple[i
     assert {failed(each).tries for each in statuses} == {tries}
 
 
-@pytest.mark.parametrize("tried", range(1, len(DELAYS) + 1))
+@pytest.mark.parametrize("tried", range(1, len(DELAYS.seconds) + 1))
 def test_each_wait_is_longer_than_the_last_and_not_the_same_for_all(tried: int) -> None:
     waits = {next_delay(failed(500), tried) for _ in range(50)}
     assert len(waits) > 1
-    assert all(each is not None and 0.8 * DELAYS[tried - 1] <= each <= 1.2 * DELAYS[tried - 1] for each in waits)
+    delay = DELAYS.seconds[tried - 1]
+    assert all(each is not None and 0.8 * delay <= each <= 1.2 * delay for each in waits)
 
 
 def test_after_the_last_try_it_is_given_up() -> None:
@@ -70,8 +71,8 @@ def test_after_the_last_try_it_is_given_up() -> None:
         ("120", 120.0),
         ("Mon, 23 Nov 2026 08:10:00 GMT", 600.0),
         ("Mon, 23 Nov 2026 07:00:00 GMT", 0.0),
-        ("9" * 400, LONGEST_WAIT),
-        ("Mon, 23 Nov 2099 07:00:00 GMT", LONGEST_WAIT),
+        ("9" * 400, MAX_RETRY_AFTER),
+        ("Mon, 23 Nov 2099 07:00:00 GMT", MAX_RETRY_AFTER),
         *((each, 0.0) for each in ("", "-5", "soon", "1.5", "²", "Mon, 23 Nov 2026 08:10:00 -0000", "1 Jan 99999")),
     ],
 )
@@ -81,7 +82,7 @@ def test_the_time_that_was_asked_for_is_read(text: str, seconds: float) -> None:
 
 def test_who_asks_for_more_time_gets_it_and_who_asks_for_less_does_not() -> None:
     assert next_delay(failed(429, "300"), 1) == 300.0
-    assert (next_delay(failed(429, "1"), 3) or 0.0) >= 0.8 * DELAYS[2]
+    assert (next_delay(failed(429, "1"), 3) or 0.0) >= 0.8 * DELAYS.seconds[2]
 
 
 @given(st.text(), st.binary(max_size=4096), st.integers(300, 599))

@@ -14,7 +14,7 @@ from hook_receiver import Receiver, Reply, genuine
 from house import ADMIN, OWNER, House
 from troubled_disk import Disk
 
-from sealyard.client.http.transport import PinnedResponse, post_pinned
+from sealyard.client.http.pinned import PinnedResponse, post_pinned
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.retry_policy import DELAYS, FEW_TRIES, MAX_TRIES
@@ -98,7 +98,7 @@ async def test_while_it_fails_that_is_seen(house: House, receiver: Receiver) -> 
     async with sending(house):
         await house.package()
         await failed(house, hook, 1)
-        assert seen(house, hook).last_error == "It answered 500: out of \\x1b[31morder."
+        assert seen(house, hook).last_error == "The receiver answered 500: out of \\x1b[31morder."
         assert seen(house, hook).pending_count == 1
 
 
@@ -152,7 +152,7 @@ async def test_nobody_there_is_no_end(house: House) -> None:
     async with sending(house):
         await house.package()
         await failed(house, hook, 1)
-        assert "cannot be reached" in seen(house, hook).last_error
+        assert "Cannot reach the server" in seen(house, hook).last_error
         async with receiver.listening():
             await next_try(house, hook, 1)
             await has(house, receiver, 1)
@@ -200,7 +200,7 @@ async def test_after_the_last_try_there_is_a_dead_letter_and_it_can_be_sent_agai
         await house.durable()
         assert timedelta(hours=5) < house.clock.now() - begun < timedelta(hours=10)
         (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
-        assert letter.attempts == MAX_TRIES == len(DELAYS) + 1
+        assert letter.attempts == MAX_TRIES == len(DELAYS.seconds) + 1
         await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, letter.id))
         await has(house, receiver, MAX_TRIES + 1)
         await all_told(house)
@@ -239,7 +239,7 @@ async def test_a_fault_of_ours_in_one_lane_ends_no_other(
         await house.package()
         await house.package()
         await has(house, receiver, 2)
-        await house.until(lambda: "cannot be served" in caplog.text)
+        await house.until(lambda: "delivery failed unexpectedly" in caplog.text)
 
 
 # ---- restarts
@@ -341,7 +341,7 @@ async def test_the_log_tells_neither_path_nor_secret(
     receiver.replies.append(Reply(410))
     async with sending(house):
         await house.package()
-        await house.until(lambda: "given up" in caplog.text)
+        await house.until(lambda: "undeliverable" in caplog.text)
         await house.package()
         await has(house, receiver, 2)
         await all_told(house)

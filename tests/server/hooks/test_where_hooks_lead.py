@@ -10,7 +10,7 @@ from hook_house import failed, hooked, next_try, seen, sending, settled_house
 from hook_receiver import Receiver
 from house import ADMIN, House
 
-from sealyard.client.http.transport import PinnedResponse, post_pinned
+from sealyard.client.http.pinned import PinnedResponse, post_pinned
 from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.retry_policy import FEW_TRIES
@@ -35,7 +35,7 @@ class Wire:
 
     async def __call__(self, url: str, address: str, headers: Mapping[str, str], body: bytes) -> PinnedResponse:
         self.addresses.append(address)
-        raise ServerUnreachableError("It cannot be reached (there is no network here).")
+        raise ServerUnreachableError("Cannot reach the server (there is no network here).")
 
 
 class Rebinding:
@@ -81,7 +81,7 @@ async def test_a_name_with_a_public_and_an_inner_address_is_not_told(house: Hous
         await house.package()
         await failed(house, hook, 1)
     assert wire.addresses == []
-    assert "inner address" in seen(house, hook).last_error
+    assert "internal" in seen(house, hook).last_error
 
 
 async def test_a_name_is_asked_for_once_and_the_address_that_was_checked_is_the_one_that_is_used(house: House) -> None:

@@ -114,14 +114,14 @@ async def test_the_theme_that_is_on_is_the_one_the_cursor_begins_on(world: World
 
 
 async def test_the_last_place_is_the_first_one_where_that_is_set(world: World, path: Path) -> None:
-    app = _app(world, path, screen="last")
+    app = _app(world, path, start_screen="last")
     async with running(app) as pilot:
         assert app.current_mode == "dashboard"
         await pilot.press("4")
         await settled(pilot)
-    async with running(again := _app(world, path, screen="last")):
+    async with running(again := _app(world, path, start_screen="last")):
         assert again.current_mode == "audit"
-    async with running(other := _app(world, path, screen="approvals")):
+    async with running(other := _app(world, path, start_screen="approvals")):
         assert other.current_mode == "approvals"
 
 
@@ -162,7 +162,7 @@ async def test_the_mouse_is_given_back_and_taken_again_by_one_key(world: World) 
 
 
 async def test_a_persons_keys_hold_and_those_that_cannot_are_told(world: World) -> None:
-    app = _app(world, keys={"app.audit": "f9", "app.upload": "3", "app.nothing": "x"}, theme="nowhere")
+    app = _app(world, keymap={"app.audit": "f9", "app.upload": "3", "app.nothing": "x"}, theme="nowhere")
     async with running(app) as pilot:
         await until(pilot, lambda: "3 of your settings left out" in text_of(app))
         await pilot.press("f9")

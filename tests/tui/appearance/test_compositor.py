@@ -24,7 +24,7 @@ async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_ask
         elif renderable is not None:
             painted.extend(range(app.size.height))
 
-    app = make_app(world, "developer", screen="upload")
+    app = make_app(world, "developer", start_screen="upload")
     async with running(app) as pilot:
         line = app.screen.query_one(Flash)
         line.show("In the form already")

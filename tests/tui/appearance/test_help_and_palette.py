@@ -48,7 +48,7 @@ async def test_help_is_about_the_place_where_one_is(world: World) -> None:
 
 
 async def test_help_names_every_key_of_an_action_after_a_persons_own_map(world: World) -> None:
-    app = make_app(world, keys={"app.leave": "f10,Q"})
+    app = make_app(world, keymap={"app.leave": "f10,Q"})
     async with running(app, size=(100, 100)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()

@@ -35,16 +35,16 @@ def test_no_color_counts_more_than_what_was_chosen(memory: UiStateFile) -> None:
 
 
 def test_the_last_screen_is_the_one_that_was_seen_last(memory: UiStateFile) -> None:
-    assert Preferences(Settings(screen="last"), memory).first_screen == ""
+    assert Preferences(Settings(start_screen="last"), memory).first_screen == ""
     memory.set_screen("audit")
-    assert Preferences(Settings(screen="last"), memory).first_screen == "audit"
-    assert Preferences(Settings(screen="upload"), memory).first_screen == "upload"
+    assert Preferences(Settings(start_screen="last"), memory).first_screen == "audit"
+    assert Preferences(Settings(start_screen="upload"), memory).first_screen == "upload"
 
 
 def test_the_settings_filter_is_for_the_first_screen_only(memory: UiStateFile) -> None:
     memory.set_screen_state("audit", ScreenState(filter="author:anna"))
     memory.set_screen_state("dashboard", ScreenState(filter="mine"))
-    preferences = Preferences(Settings(filter="state:expired"), memory)
+    preferences = Preferences(Settings(start_filter="state:expired"), memory)
     assert preferences.view("dashboard") == ScreenState(filter="state:expired")
     assert preferences.view("audit") == ScreenState(filter="author:anna")
 
@@ -57,7 +57,7 @@ def test_broken_themes_keys_and_memory_are_reported_together_and_the_rest_holds(
     damaged = state_path("application", "memory")
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
-    settings = Settings(theme="mine", keys={"place.refresh": "f9", "place.fly": "x", "place.filter": "escape"})
+    settings = Settings(theme="mine", keymap={"place.refresh": "f9", "place.fly": "x", "place.filter": "escape"})
     preferences = load_preferences(settings, {"SEALYARD_CONFIG": str(tmp_path / "settings.toml")})
     assert preferences.theme == "mine"
     assert preferences.keymap((BaseScreen,)) == {"place.refresh": "f9"}

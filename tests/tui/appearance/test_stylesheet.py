@@ -73,7 +73,7 @@ def test_a_variable_takes_effect_when_it_changes_and_not_otherwise() -> None:
 
 
 async def test_the_first_place_is_composed_alone(world: World) -> None:
-    app = make_app(world, screen="audit")
+    app = make_app(world, start_screen="audit")
     async with running(app):
         assert app.current_mode == "audit"
         assert [each for each, stack in app._screen_stacks.items() if stack] == ["audit"]

@@ -64,7 +64,7 @@ def opened(app: SealyardApp, dialog: FormDialog) -> list[bool | None]:
 
 
 def the_app(world: World) -> SealyardApp:
-    return make_app(world, "administrator", screen="devices")
+    return make_app(world, "administrator", start_screen="devices")
 
 
 async def test_enter_goes_on_and_ctrl_s_hands_in(world: World) -> None:
@@ -101,7 +101,7 @@ async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(world
         await pilot.pause()
         fill(app, "span", "soon")
         await pilot.press("ctrl+s")
-        await shows(pilot, "✗ This is needed.", "'soon' is no duration")
+        await shows(pilot, "✗ This is needed.", "Invalid duration 'soon'")
         assert not deed.answers
 
 

@@ -11,7 +11,7 @@ import pytest
 
 from sealyard.client.config.profiles import Profile, workspace_profiles
 from sealyard.client.demo import DemoWorkspace, create_demo
-from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.client.sharing.workspace import SharedWorkspace
@@ -70,7 +70,7 @@ async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so
         async with asyncio.timeout(LIMIT):
             await owner.tasks(TaskFilter())
         assert second.mode is ConnectionMode.OWNER
-        assert [each.connected for each in links] == [True, False, True]
+        assert [each.is_connected for each in links] == [True, False, True]
         assert WorkspaceLock.holder(demo.folder / "lock") is not None
 
 
@@ -113,14 +113,14 @@ async def test_one_person_of_an_attached_application_after_the_other_and_only_th
         await owner.workspace()
         assert (await developer.workspace()).subject == "USER:developer"
         assert owners == []
-        assert [each.connected for each in developers] == [True]
+        assert [each.is_connected for each in developers] == [True]
 
 
 async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(
     demo: DemoWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, patience=0.0))
-    holder = await EmbeddedClient.open(demo.folder, "", purpose="a command", passphrase=demo.passphrase, work=False)
+    monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, within=0.0))
+    holder = await EngineHandle.open(demo.folder, purpose="a command", passphrase=demo.passphrase, work=False)
     try:
         async with connection(demo) as made:
             client = await entered(made, person(demo, "owner"))

@@ -15,7 +15,7 @@ from sealyard.model.errors import ErrorInfo, ResultExpiredError, SealyardError, 
 from sealyard_tui.session.hints import app_hint, error_text
 
 COMMAND_LINE = re.compile(r"sealyard [a-z]|--[a-z]")
-OUTSIDE = tuple(f"sealyard {each}" for each in ("init", "demo", "otp", "token", "webhook", "approve", "subject unbind"))
+OUTSIDE = tuple(f"sealyard {each}" for each in ("init", "demo", "otp", "token", "webhook", "approve", "subject unlink"))
 """What is done where there is no workspace, or for another one, or on the command line alone."""
 
 CORE = Path(sealyard.__file__).parent

@@ -129,7 +129,7 @@ async def test_a_withdrawal_that_gets_no_answer_is_asked_for_again_with_its_reas
 
 
 async def test_a_form_keeps_what_was_typed_and_can_be_handed_in_again(world: World) -> None:
-    async with running(app := make_app(world, "administrator", screen="access")) as pilot:
+    async with running(app := make_app(world, "administrator", start_screen="access")) as pilot:
         await pilot.press("n")
         await type_in(pilot, "maria")
         await lose(app, pilot)
@@ -176,7 +176,7 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
         monkeypatch.setattr(world, "put", put)
         raise LOST
 
-    async with running(app := make_app(world, screen="upload")) as pilot:
+    async with running(app := make_app(world, start_screen="upload")) as pilot:
         place = await form_with(app, pilot, firmware)
         before = len(world.tasks)
         monkeypatch.setattr(world, "put", put_and_lose)
@@ -195,7 +195,7 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
 async def test_a_file_that_could_not_be_handed_in_is_handed_in_when_the_line_is_back(
     world: World, firmware: Path
 ) -> None:
-    async with running(app := make_app(world, screen="upload")) as pilot:
+    async with running(app := make_app(world, start_screen="upload")) as pilot:
         await until(pilot, lambda: isinstance(app.screen, UploadScreen))
         await lose(app, pilot)
         place = await form_with(app, pilot, firmware)
@@ -222,7 +222,7 @@ async def test_who_takes_the_workspace_over_is_told(world: World) -> None:
 
 async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the_screen(world: World) -> None:
     app = make_app(world, connection=WorldConnection(world, way=ConnectionMode.ATTACHED))
-    locked = KeyStoreLockedError("The passphrase of the key store is wrong.")
+    locked = KeyStoreLockedError("Wrong passphrase for the key store.")
     async with running(app) as pilot:
         await lose(app, pilot)
         line_of(app).on_error(locked)

@@ -74,12 +74,12 @@ async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets
     world: World,
 ) -> None:
     written: list[str] = []
-    app = make_app(world, desktop_notice=True)
+    app = make_app(world, desktop_notifications=True)
     async with running(app):
         assert app._driver is not None
         app._driver.write = written.append  # type: ignore[method-assign,assignment]
         app.alert("evil\x1b]2;title\x07;name")
-        app.settings = msgspec.structs.replace(app.settings, desktop_notice=False)
+        app.settings = msgspec.structs.replace(app.settings, desktop_notifications=False)
         app.alert("quiet")
     told = [each for each in written if "777;notify" in each]
     assert len(told) == 1
@@ -89,7 +89,7 @@ async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets
 
 async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(world: World) -> None:
     app = make_app(world)
-    expired = ResultExpiredError("The link of task t-done has expired.").to_info()
+    expired = ResultExpiredError("The download link of task t-done has expired.").to_info()
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
         world.put(task("t-done", TaskStatus.DONE, name="gateway 1", result=result(ResultState.EXPIRED)))

@@ -52,7 +52,7 @@ def test_nothing_in_the_application_is_typed_into_but_what_draws_harmlessly() ->
 
 
 async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(world: World) -> None:
-    app = make_app(world, "administrator", screen="audit")
+    app = make_app(world, "administrator", start_screen="audit")
     async with running(app) as pilot:
         for place, (key, _) in SCREENS.items():
             app.screen.set_focus(None)

@@ -27,7 +27,7 @@ STANDING = SessionState(
     roles=(Role.DEVELOPER, Role.AUDITOR),
     workspace="gateway yard",
     workspace_id="w1",
-    four_eyes="embedded: duties are kept apart on trust; whoever has this account has the workspace",
+    four_eyes="embedded: dual control is not enforced; anyone with this account controls the workspace",
     running=2,
     awaiting_my_approval=3,
 )
@@ -68,7 +68,7 @@ async def test_a_wide_screen_says_what_four_eyes_means() -> None:
     async with app.run_test(size=(160, 24)) as pilot:
         app.show()
         await pilot.pause()
-        await until(pilot, lambda: "four eyes embedded: duties are kept apart on trust" in app.text())
+        await until(pilot, lambda: "four eyes embedded: dual control is not enforced" in app.text())
         await until(pilot, lambda: "developer, auditor" in app.text())
 
 

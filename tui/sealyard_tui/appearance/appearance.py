@@ -46,7 +46,7 @@ class Appearance:
         app.no_color = preferences.colourless
         app.animation_level = preferences.settings.animations
         app.set_class(preferences.compact, COMPACT)
-        if preferences.settings.keys:
+        if preferences.settings.keymap:
             app.set_keymap(preferences.keymap(keymap_classes()))
         if count := len(preferences.ignored):
             text = f"{count} of your settings left out; ! tells which and why."

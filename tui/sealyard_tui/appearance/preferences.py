@@ -50,12 +50,12 @@ class Preferences:
     @property
     def first_screen(self) -> str:
         """The first screen; empty if the last one is wanted and none was saved."""
-        screen = self.settings.screen
+        screen = self.settings.start_screen
         return screen if screen != "last" else (self.memory.screen if self.memory is not None else "")
 
     def keymap(self, classes: tuple[type[DOMNode], ...]) -> dict[str, str]:
         """Return the key map for ``App.set_keymap``; invalid entries are added to :attr:`ignored`."""
-        keymap, ignored = check_keymap(self.settings.keys, bindings_of(classes))
+        keymap, ignored = check_keymap(self.settings.keymap, bindings_of(classes))
         self.ignored = (*self.ignored, *ignored)
         return keymap
 
@@ -69,8 +69,8 @@ class Preferences:
 
     def view(self, screen: str) -> ScreenState:
         """Return the saved state of a screen. The first screen starts with the filter of the settings, if any."""
-        if screen == self.first_screen and self.settings.filter:
-            return ScreenState(filter=self.settings.filter)
+        if screen == self.first_screen and self.settings.start_filter:
+            return ScreenState(filter=self.settings.start_filter)
         return self.memory.view(screen) if self.memory is not None else ScreenState()
 
     def _chosen(self, name: str, setting: str) -> str:

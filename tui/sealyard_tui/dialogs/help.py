@@ -81,7 +81,9 @@ class HelpScreen(BaseDialog[None]):
         reading.scroll_home(animate=False, immediate=True) if top else reading.scroll_end(animate=False, immediate=True)
 
 
-_FOOT = "The names on the right are for the table [keys] of the settings; `sealyard config path` says where those are."
+_FOOT = (
+    "The names on the right are for the table [keymap] of the settings; `sealyard config path` says where those are."
+)
 
 
 def _line(action: ActiveAction) -> Content:

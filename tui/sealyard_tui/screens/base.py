@@ -152,7 +152,7 @@ class BaseScreen(BatchedScreen[None]):
         self.app.state_changed.subscribe(self, self._on_state_changed)
         self.app.identity_changed.subscribe(self, self._on_identity_changed)
         self.app.downloads_changed.subscribe(self, self._on_downloads_changed)
-        self.set_interval(self.app.settings.refresh_seconds, self._tick)
+        self.set_interval(self.app.settings.refresh_interval, self._tick)
         self._on_state_changed(self.state)
         self.reload()
 

@@ -21,7 +21,7 @@ from sealyard.model.errors import SealyardError, WorkspaceLockedError
 from sealyard_tui.session.messages import ConnectionMode
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.http.client import HttpClient
     from sealyard.client.sharing.workspace import SharedWorkspace
 
@@ -89,19 +89,19 @@ class LocalConnection:
         self._folder = folder
         self._passphrase = passphrase
         self._group = group
-        self._reader: EmbeddedClient | None = None
+        self._reader: EngineHandle | None = None
         self._shared: SharedWorkspace | None = None
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
         self._listening: asyncio.Future[None] | None = None
         self._clients = _HttpClients()
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
         if self._reader is None and self._shared is None:
-            await self._open(profile.identity)
+            await self._open()
         if self._reader is not None:
-            return self._reader.for_subject(profile.identity)
+            return self._reader.client(profile.identity)
         if self._engine is not None:
-            return self._engine.for_subject(profile.identity)
+            return self._engine.client(profile.identity)
         return self._clients.client(profile, lambda: self._attached(profile.identity), on_status)
 
     async def start_listening(self) -> None:
@@ -118,7 +118,7 @@ class LocalConnection:
             await self._reader.close()
         await self._clients.stop()
 
-    async def _open(self, identity: str) -> None:
+    async def _open(self) -> None:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing.workspace")
         if self.mode is not ConnectionMode.READ_ONLY:
             try:
@@ -126,9 +126,9 @@ class LocalConnection:
             except WorkspaceLockedError as error:
                 self.lock_error, self.mode = error, ConnectionMode.READ_ONLY
         if self.mode is ConnectionMode.READ_ONLY:
-            from sealyard.client.embedded import EmbeddedClient
+            from sealyard.client.engine_handle import EngineHandle
 
-            self._reader = await EmbeddedClient.open_read_only(self._folder, identity)
+            self._reader = await EngineHandle.open_read_only(self._folder)
 
     async def _open_shared(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
@@ -138,7 +138,7 @@ class LocalConnection:
             lambda: self._passphrase,
             purpose="application",
             listen=False,
-            group=self._group,
+            os_group=self._group,
             on_take_over=self._on_take_over,
             on_trouble=self._on_trouble,
         )
@@ -173,7 +173,7 @@ class ServerConnection:
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.http.client")
-        from sealyard.client.config.servers import connect_to_server
+        from sealyard.client.http.connect import connect_to_server
 
         token = await asyncio.to_thread(self._token_of, profile)
         return self._clients.client(profile, lambda: connect_to_server(profile, token), on_status)
@@ -197,11 +197,11 @@ class _HttpClients:
         status.
         """
         for other in self._clients.values():
-            other.watch.on_change = _no_op
+            other.monitor.on_change = None
         client = self._clients.get(profile)
         if client is None:
             client = self._clients[profile] = create()
-        client.watch.on_change = on_status
+        client.monitor.on_change = on_status
         return proxy_to_thread(client, self.thread)
 
     async def stop(self) -> None:

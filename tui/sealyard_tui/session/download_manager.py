@@ -183,7 +183,7 @@ class DownloadManager:
             self._post(DownloadProgress(task_id=task_id, name=name, bytes_done=done, bytes_total=total))
 
         try:
-            file = await worker.thread.call(worker.downloader.download(task_id, progress=report, again=again))
+            file = await worker.thread.call(worker.downloader.download(task_id, progress=report, force=again))
             result = DownloadResult(task_id=task_id, name=name, downloaded=file)
         except SealyardError as error:
             result = DownloadResult(task_id=task_id, name=name, error=error.to_info())

@@ -31,7 +31,7 @@ _APP_HINTS: dict[str, tuple[tuple[str, str], ...]] = {
     InvalidKeyError.code: (("--purpose data", "Use a configuration whose keys were made to serve data."),),
     ConflictError.code: (("sealyard show", "It stands in the task: Enter on the dashboard shows it."),),
     AuditVerificationError.code: (
-        ("Look with `sealyard audit verify`", "V under 4 Audit says what was changed; look before anything is added."),
+        ("before you have run", "V under 4 Audit says what was changed; look before anything is added."),
         ("`sealyard audit verify`", "V under 4 Audit says where."),
     ),
 }

@@ -132,7 +132,7 @@ class Session:
             return
         before, self._status = self._status, status
         self._post_state(post)
-        if before.reconnecting_since is not None and status.connected and self._state is not EngineState.STARTING:
+        if before.reconnecting_since is not None and status.is_connected and self._state is not EngineState.STARTING:
             post(EngineUpdate({}, {}, missed_events=True))
 
     def _fail(self, error: SealyardError, post: PostMessage) -> None:

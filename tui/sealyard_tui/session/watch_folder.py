@@ -85,8 +85,8 @@ class WatchRunner:
                 state=watch_state_file(self._workspace_id, self._subject, path),
                 downloads=downloads,
                 downloaded=DownloadHistory(default_history_path(self._workspace_id, self._subject)),
-                rule=self._settings.rule,
-                force_polling=self._settings.polling,
+                rule=self._settings.on_drop,
+                force_polling=self._settings.force_polling,
             )
 
         self._folder = await self._thread.call(open_watcher())
@@ -219,7 +219,7 @@ class WatchFolderManager:
             self._fail(update.error)
             return
         assert update.event is not None
-        name = update.event.offer.name if isinstance(update.event, DropSubmitted) else update.event.name
+        name = update.event.proposal.name if isinstance(update.event, DropSubmitted) else update.event.name
         self._record(name, update.event)
         self._new += isinstance(update.event, PackageProposal)
         if not self._update_scheduled:
@@ -230,7 +230,7 @@ class WatchFolderManager:
         """Create a task; an outdated proposal is marked as invalid. Raises what :meth:`FolderWatcher.submit` raises."""
         with self._marking_invalid(proposal):
             task = await self._active_runner().submit(proposal)
-        self._record(proposal.name, DropSubmitted(offer=proposal, task=task))
+        self._record(proposal.name, DropSubmitted(proposal=proposal, task=task))
         return task
 
     async def dismiss(self, proposal: PackageProposal) -> None:

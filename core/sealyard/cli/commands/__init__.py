@@ -1,1 +1,1 @@
-"""The commands of `sealyard`, by group."""
+"""The subcommands of `sealyard`, one module for each group."""

@@ -1,4 +1,4 @@
-"""`sealyard subject`, `acl` and `policy`: people, groups, rules, and what needs approval."""
+"""`sealyard subject`, `group`, `acl` and `policy`: subjects, groups, rules, and the approval policy."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import argparse
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, choice, command, duration, group, on_off
+from sealyard.cli.arguments import CommandParser, Commands, choice, command, duration, group, on_off
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
@@ -24,130 +24,147 @@ _POLICY_FIELDS = (
     "allow_self_approval",
     "require_otp",
 )
-
-YES = "even where a configuration is left with too few approvers"
+_SUBJECT = "USER:name, GROUP:name or CLIENT:name; a name without a kind is a USER"
 
 
 def add(commands: Commands) -> None:
-    family = group(commands, "subject", "People (USER:), groups (GROUP:) and machine clients (CLIENT:).")
-    command(family, "list", _subjects, "Lists them, with the groups they are in.")
-    adding = command(family, "add", _add_subject, "Makes one known.")
-    adding.add_argument("subject", metavar="ID", help="USER:anna, GROUP:owners, CLIENT:ci; a bare name is a USER")
-    adding.add_argument("--display-name", metavar="NAME", default="")
-    unbinding = command(
-        family, "unbind", _unbind_subject, "Lets go of the issuer's account that one is bound to, and ends its tokens."
+    _add_subject_commands(
+        group(commands, "subject", "Manage people (USER:), groups (GROUP:) and machine clients (CLIENT:)")
     )
-    unbinding.add_argument("subject", metavar="ID", help="whose name the issuer changed, or gave to somebody else")
-    joining = command(family, "group", _group, "Puts a member into a group, or takes it out.")
-    joining.add_argument("group", metavar="GROUP")
-    joining.add_argument("member", metavar="MEMBER")
-    joining.add_argument("--remove", action="store_true", help="take it out")
-    joining.add_argument("--yes", action="store_true", help=YES)
+    _add_group_commands(group(commands, "group", "Manage the members of groups"))
+    _add_acl_commands(group(commands, "acl", "Manage access rules"))
+    _add_policy_commands(group(commands, "policy", "Manage the approval policy and timeouts"))
 
-    family = group(commands, "acl", "The rules of who may do what.")
-    command(family, "list", _rules, "Lists the rules.")
-    adding = command(family, "add", _add_rule, "Allows somebody something.")
-    adding.add_argument("subject", metavar="SUBJECT")
+
+def _add_subject_commands(family: Commands) -> None:
+    command(family, "list", _list_subjects, "List subjects and their groups")
+    adding = command(family, "add", _add_subject, "Add a person, group or machine client")
+    adding.add_argument("subject", metavar="SUBJECT", help=_SUBJECT)
+    adding.add_argument("--display-name", metavar="NAME", default="", help="name to show instead of the subject")
+    unlinking = command(
+        family, "unlink", _unlink_subject, "Unlink a subject from its identity-provider account and revoke its tokens"
+    )
+    unlinking.add_argument(
+        "subject", metavar="SUBJECT", help="subject whose account was renamed, or whose name was reassigned"
+    )
+
+
+def _add_group_commands(family: Commands) -> None:
+    for name, handler, about in (
+        ("add-member", _add_member, "Add a member to a group"),
+        ("remove-member", _remove_member, "Remove a member from a group"),
+    ):
+        parser = command(family, name, handler, about)
+        parser.add_argument("group", metavar="GROUP", help="GROUP:name")
+        parser.add_argument("member", metavar="MEMBER", help=_SUBJECT)
+        _add_confirmation(parser)
+
+
+def _add_acl_commands(family: Commands) -> None:
+    command(family, "list", _list_rules, "List rules")
+    adding = command(family, "add", _add_rule, "Grant a permission")
+    adding.add_argument("subject", metavar="SUBJECT", help=_SUBJECT)
     adding.add_argument("resource", metavar="RESOURCE", help="DEVICE_CONFIG:<name or id> or RESOURCE_TYPE:<type>")
     adding.add_argument("action", metavar="ACTION", type=choice(Action), help=", ".join(Action))
-    adding.add_argument("--yes", action="store_true", help=YES)
-    removing = command(family, "remove", _remove_rule, "Takes a rule away.")
-    removing.add_argument("rule", metavar="RULE", help="its id: sealyard acl list")
-    removing.add_argument("--yes", action="store_true", help=YES)
+    _add_confirmation(adding)
+    removing = command(family, "remove", _remove_rule, "Remove a rule")
+    removing.add_argument("rule", metavar="RULE", help="id of the rule, see `sealyard acl list`")
+    _add_confirmation(removing)
 
-    family = group(commands, "policy", "What needs approval, and within which periods a task must move.")
-    command(family, "show", _policy, "Shows the policy.")
-    setting = command(family, "set", _set_policy, "Changes what is given; the rest stays.")
+
+def _add_confirmation(parser: CommandParser) -> None:
+    parser.add_argument("--yes", action="store_true", help="confirm a change that leaves a device too few approvers")
+
+
+def _add_policy_commands(family: Commands) -> None:
+    command(family, "show", _show_policy, "Show the policy")
+    setting = command(family, "set", _set_policy, "Change the given policy settings")
     setting.add_argument(
         "--approval",
         dest="requires_approval",
         metavar="KINDS",
         type=_parse_kinds,
-        help="such as packaging,signing; or none",
+        help="kinds of tasks that need approval, such as packaging,signing; or none",
     )
     setting.add_argument(
-        "--approval-period",
-        dest="approval_timeout",
-        metavar="TIME",
-        type=duration,
-        help="how long a task waits for people",
+        "--approval-timeout", metavar="TIME", type=duration, help="how long a task can wait for approval"
     )
     setting.add_argument(
-        "--execution-period",
-        dest="execution_timeout",
-        metavar="TIME",
-        type=duration,
-        help="how long it then waits for a worker",
+        "--execution-timeout", metavar="TIME", type=duration, help="how long an approved task can wait for a worker"
     )
-    setting.add_argument("--time-limit", metavar="TIME", type=duration, help="how long it may run")
+    setting.add_argument("--time-limit", metavar="TIME", type=duration, help="how long a task can run")
     setting.add_argument(
-        "--self-approval-trial",
-        dest="allow_self_approval",
+        "--allow-self-approval",
         metavar="on|off",
         type=on_off,
-        help="in a demo workspace: requesters approve alone",
+        help="let requesters approve their own tasks (demo workspaces only; marks the results)",
     )
     setting.add_argument(
-        "--one-time-password",
-        dest="require_otp",
-        metavar="on|off",
-        type=on_off,
-        help="whether each approval wants one: sealyard otp enrol",
+        "--require-otp", metavar="on|off", type=on_off, help="require a one-time password for each approval"
     )
 
 
-async def _subjects(ctx: Context) -> int:
+async def _list_subjects(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         access = await client.access()
-    shown = [
-        {**msgspec.to_builtins(each), "groups": _groups(access, each.id), "members": _members(access, each.id)}
-        for each in access.subjects
+    subjects = [
+        {
+            **msgspec.to_builtins(subject),
+            "groups": _groups(access, subject.id),
+            "members": _members(access, subject.id),
+        }
+        for subject in access.subjects
     ]
-    rows = [(each["id"], each["displayName"], ", ".join(each["groups"])) for each in shown]
-    ctx.out.result(shown, format_table(("ID", "NAME", "GROUPS"), rows, "There is nobody."))
+    rows = [(subject["id"], subject["displayName"], ", ".join(subject["groups"])) for subject in subjects]
+    ctx.out.result(subjects, format_table(("ID", "NAME", "GROUPS"), rows, "No subjects."))
     return ExitCode.OK
 
 
 def _groups(access: AccessControlList, subject: str) -> list[str]:
-    return [each.group for each in access.memberships if each.member == subject]
+    return [membership.group for membership in access.memberships if membership.member == subject]
 
 
 def _members(access: AccessControlList, subject: str) -> list[str]:
-    return [each.member for each in access.memberships if each.group == subject]
+    return [membership.member for membership in access.memberships if membership.group == subject]
 
 
 async def _add_subject(ctx: Context) -> int:
     async with ctx.open_writer("subject add") as client:
-        made = await client.add_subject(ctx.args.subject, ctx.args.display_name)
-    ctx.out.result(made, (f"{made.id} is known now.",))
+        subject = await client.add_subject(ctx.args.subject, ctx.args.display_name)
+    ctx.out.result(subject, (f"Added {subject.id}. Grant permissions with `sealyard acl add`.",))
     return ExitCode.OK
 
 
-async def _unbind_subject(ctx: Context) -> int:
+async def _unlink_subject(ctx: Context) -> int:
     subject = parse_subject(ctx.args.subject)
-    async with ctx.open_writer("subject unbind") as client:
+    async with ctx.open_writer("subject unlink") as client:
         await client.unlink_subject(subject)
-    ctx.out.result({"unbound": subject}, (f"{subject} is bound to no account of an issuer any more.",))
+    ctx.out.result({"unlinked": subject}, (f"Unlinked {subject} from its identity-provider account.",))
     return ExitCode.OK
 
 
-async def _group(ctx: Context) -> int:
+async def _add_member(ctx: Context) -> int:
     args = ctx.args
-    async with ctx.open_writer("subject group") as client:
-        if args.remove:
-            await client.remove_member(args.group, args.member, confirmed=args.yes)
-            ctx.out.result({"removed": {"group": args.group, "member": args.member}}, (f"{args.member} is out.",))
-        else:
-            made = await client.add_member(args.group, args.member, confirmed=args.yes)
-            ctx.out.result(made, (f"{made.member} is in {made.group} now.",))
+    async with ctx.open_writer("group add-member") as client:
+        membership = await client.add_member(args.group, args.member, confirmed=args.yes)
+    ctx.out.result(membership, (f"Added {membership.member} to {membership.group}.",))
     return ExitCode.OK
 
 
-async def _rules(ctx: Context) -> int:
+async def _remove_member(ctx: Context) -> int:
+    args = ctx.args
+    async with ctx.open_writer("group remove-member") as client:
+        await client.remove_member(args.group, args.member, confirmed=args.yes)
+    removed = {"removed": {"group": args.group, "member": args.member}}
+    ctx.out.result(removed, (f"Removed {args.member} from {args.group}.",))
+    return ExitCode.OK
+
+
+async def _list_rules(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         rules = (await client.access()).rules
-    rows = [(each.id, each.subject, each.action, each.resource, "stays" if each.permanent else "") for each in rules]
-    ctx.out.result(rules, format_table(("ID", "SUBJECT", "ACTION", "RESOURCE", ""), rows, "There are no rules."))
+    rows = [(rule.id, rule.subject, rule.action, rule.resource, "yes" if rule.permanent else "") for rule in rules]
+    ctx.out.result(rules, format_table(("ID", "SUBJECT", "ACTION", "RESOURCE", "LOCKED"), rows, "No rules."))
     return ExitCode.OK
 
 
@@ -155,18 +172,18 @@ async def _add_rule(ctx: Context) -> int:
     async with ctx.open_writer("acl add") as client:
         args = ctx.args
         rule = await client.add_rule(args.subject, args.resource, args.action, confirmed=args.yes)
-    ctx.out.result(rule, (f"{rule.id}: {rule.subject} may {rule.action} {rule.resource}.",))
+    ctx.out.result(rule, (f"Added rule {rule.id}: {rule.subject} has permission to {rule.action} {rule.resource}.",))
     return ExitCode.OK
 
 
 async def _remove_rule(ctx: Context) -> int:
     async with ctx.open_writer("acl remove") as client:
         await client.remove_rule(ctx.args.rule, confirmed=ctx.args.yes)
-    ctx.out.result({"removed": ctx.args.rule}, (f"The rule {ctx.args.rule} is removed.",))
+    ctx.out.result({"removed": ctx.args.rule}, (f"Removed rule {ctx.args.rule}.",))
     return ExitCode.OK
 
 
-async def _policy(ctx: Context) -> int:
+async def _show_policy(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         policy = await client.policy()
     ctx.out.result(policy, _policy_lines(policy))
@@ -178,8 +195,8 @@ async def _set_policy(ctx: Context) -> int:
     async with ctx.open_writer("policy set") as client:
         policy = await client.set_policy(msgspec.structs.replace(await client.policy(), **changes))
         warnings = (await client.workspace()).warnings if ctx.args.require_otp else ()
-    for each in warnings:
-        ctx.out.warn(f"warning: {each}")
+    for warning in warnings:
+        ctx.out.warn(f"warning: {warning}")
     ctx.out.result(policy, _policy_lines(policy))
     return ExitCode.OK
 
@@ -188,12 +205,12 @@ def _policy_lines(policy: Policy) -> list[str]:
     return list(
         format_fields(
             (
-                ("approval needed for", ", ".join(policy.requires_approval) or "nothing"),
-                ("approval period", format_duration(policy.approval_timeout)),
-                ("execution period", format_duration(policy.execution_timeout)),
+                ("approval required for", ", ".join(policy.requires_approval) or "nothing"),
+                ("approval timeout", format_duration(policy.approval_timeout)),
+                ("execution timeout", format_duration(policy.execution_timeout)),
                 ("time limit", format_duration(policy.time_limit)),
-                ("self-approval trial", "on: results are not to be released" if policy.allow_self_approval else "off"),
-                ("one-time password", "on: each approval wants one" if policy.require_otp else "off"),
+                ("self-approval", "allowed; do not release the results" if policy.allow_self_approval else "off"),
+                ("one-time password", "required for each approval" if policy.require_otp else "off"),
             )
         )
     )
@@ -203,7 +220,7 @@ def _parse_kinds(text: str) -> tuple[TaskKind, ...]:
     if text in ("", "none"):
         return ()
     try:
-        return tuple(dict.fromkeys(TaskKind(each.strip()) for each in text.split(",")))
+        return tuple(dict.fromkeys(TaskKind(kind.strip()) for kind in text.split(",")))
     except ValueError:
         known = ", ".join(TaskKind)
-        raise argparse.ArgumentTypeError(f"{text!r} names no kinds of task; there is {known}, none") from None
+        raise argparse.ArgumentTypeError(f"invalid kinds {text!r}; use some of {known}, or none") from None

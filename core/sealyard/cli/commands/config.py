@@ -1,4 +1,4 @@
-"""`sealyard config path`, `show`, `check`, `schema` and `example`: the settings of the application."""
+"""`sealyard config`: the settings of the application, and an example of a server's settings."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sealyard.cli.arguments import Commands, command, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
-from sealyard.client.config.settings_example import render_example
+from sealyard.client.config.settings_example import render_example, render_toml
 from sealyard.client.config.settings_loader import (
     effective_settings,
     setting_keys,
@@ -19,14 +19,19 @@ from sealyard.client.config.settings_loader import (
     value_at,
 )
 
+_SERVER_HEADER = """\
+# Settings of `sealyard serve --config FILE`. Omitted keys keep their defaults; command-line options take precedence.
+"""
+
 
 def add(commands: Commands) -> None:
-    family = group(commands, "config", "The settings of the application: a TOML file and the environment.")
-    command(family, "path", _path, "Says where the settings are.")
-    command(family, "show", _show, "Shows the settings in force, and where each comes from.")
-    command(family, "check", _check, "Reads the settings and says what is wrong with them.")
-    command(family, "schema", _schema, "Prints the JSON Schema of the file.")
-    command(family, "example", _example, "Prints a whole file to begin with, with comments.")
+    family = group(commands, "config", "Show and check the settings of the application")
+    command(family, "path", _path, "Show the path of the settings file")
+    command(family, "show", _show, "Show the current settings and their origin")
+    command(family, "check", _check, "Check the settings file")
+    command(family, "schema", _schema, "Print the JSON Schema of the settings file")
+    example = command(family, "example", _example, "Print a complete settings file with comments")
+    example.add_argument("--server", action="store_true", help="print the settings of `sealyard serve` instead")
 
 
 def _path(ctx: Context) -> int:
@@ -36,20 +41,22 @@ def _path(ctx: Context) -> int:
 
 
 def _show(ctx: Context) -> int:
-    found = effective_settings(settings_path())
-    shown = [
-        {"key": key, "value": msgspec.to_builtins(value_at(found.settings, key)), "origin": found.origins[key]}
+    effective = effective_settings(settings_path())
+    settings = [
+        {"key": key, "value": msgspec.to_builtins(value_at(effective.settings, key)), "origin": effective.origins[key]}
         for key in setting_keys()
     ]
-    rows = [(each["key"], json.dumps(each["value"], ensure_ascii=False), each["origin"]) for each in shown]
-    lines = (f"The file is {found.path}.", "", *format_table(("KEY", "VALUE", "FROM"), rows, ""))
-    ctx.out.result({"path": found.path, "settings": shown}, lines)
+    rows = [
+        (setting["key"], json.dumps(setting["value"], ensure_ascii=False), setting["origin"]) for setting in settings
+    ]
+    lines = (f"Settings file: {effective.path}", "", *format_table(("KEY", "VALUE", "ORIGIN"), rows, ""))
+    ctx.out.result({"path": effective.path, "settings": settings}, lines)
     return ExitCode.OK
 
 
 def _check(ctx: Context) -> int:
-    found = effective_settings(settings_path())
-    ctx.out.result({"path": found.path, "ok": True}, (f"{found.path}: nothing is wrong.",))
+    effective = effective_settings(settings_path())
+    ctx.out.result({"path": effective.path, "ok": True}, (f"{effective.path}: valid.",))
     return ExitCode.OK
 
 
@@ -60,6 +67,12 @@ def _schema(ctx: Context) -> int:
 
 
 def _example(ctx: Context) -> int:
-    text = render_example()
+    text = _server_example() if ctx.args.server else render_example()
     ctx.out.result({"toml": text}, text.splitlines())
     return ExitCode.OK
+
+
+def _server_example() -> str:
+    from sealyard.server.settings import ServerSettings
+
+    return render_toml(ServerSettings(), _SERVER_HEADER)

@@ -1,4 +1,4 @@
-"""`sealyard verify` and `open`: containers judged and opened with a certificate and a key, without any workspace."""
+"""`sealyard verify` and `extract`: verify and extract containers with a certificate and a key, without a workspace."""
 
 from __future__ import annotations
 
@@ -11,64 +11,72 @@ import msgspec
 from sealyard.cli.arguments import Commands, command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields
+from sealyard.cli.output import format_fields, format_time
 from sealyard.model.errors import ContainerError, InvalidInputError
-from sealyard.model.formatting import format_size, format_time
+from sealyard.model.formatting import format_count, format_size_exact
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
     from sealyard.containers.format import ContainerFormat, Verification
 
-_LONGEST_MAGIC = 64
-_LONGEST_FILE = 1024 * 1024
+_MAX_MAGIC_BYTES = 64
+_MAX_SMALL_FILE_BYTES = 1024 * 1024
 _HEX = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
 def add(commands: Commands) -> None:
-    verifying = command(commands, "verify", _verify, "Checks a container against the signer's certificate.")
-    opening = command(commands, "open", _open, "Checks a container, decrypts it and takes it apart.")
-    for parser in (verifying, opening):
-        parser.add_argument("container", metavar="CONTAINER", type=Path)
-        parser.add_argument("--certificate", metavar="PEM", type=Path, required=True)
-        parser.add_argument("--strict", action="store_true", help="refuse a certificate that is not valid now")
-    opening.add_argument("--key", metavar="FILE", type=Path, required=True, help="raw bytes or hexadecimal digits")
-    opening.add_argument("--out", metavar="DIR", type=Path, required=True)
-    opening.add_argument("--split-metadata", action="store_true", help="give metadata files their own names again")
+    verifying = command(commands, "verify", _verify, "Verify the signature of a container")
+    extracting = command(commands, "extract", _extract, "Verify and decrypt a container, and extract its files")
+    for parser in (verifying, extracting):
+        parser.add_argument("container", metavar="CONTAINER", type=Path, help="the container file")
+        parser.add_argument(
+            "--certificate", metavar="FILE", type=Path, required=True, help="certificate of the signer (PEM)"
+        )
+        parser.add_argument(
+            "--strict", action="store_true", help="reject a certificate that is expired or not yet valid"
+        )
+    extracting.add_argument(
+        "--key", metavar="FILE", type=Path, required=True, help="device key: raw bytes or hexadecimal digits"
+    )
+    extracting.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the extracted files")
+    extracting.add_argument(
+        "--split-metadata", action="store_true", help="extract metadata files separately, with their original names"
+    )
 
 
 def _verify(ctx: Context) -> int:
     args = ctx.args
-    certificate = _small_file(args.certificate)
+    certificate = _read_small_file(args.certificate)
     with _open_file(args.container) as source:
-        found = _verified(ctx, source, certificate)
-    ctx.out.result(found, _lines(found))
+        verification = _verify_source(ctx, source, certificate)
+    ctx.out.result(verification, _lines(verification))
     return ExitCode.OK
 
 
-def _open(ctx: Context) -> int:
+def _extract(ctx: Context) -> int:
     from sealyard.crypto.ciphers import AesCipher
 
     args = ctx.args
-    certificate, key = _small_file(args.certificate), _key(_small_file(args.key))
+    certificate, key = _read_small_file(args.certificate), _parse_key(_read_small_file(args.key))
     with _open_file(args.container) as source:
-        form = _format_of(source)
-        cipher = AesCipher(form.encryption_of(source), key)
-        found = _verified(ctx, source, certificate)
-        paths = form.extract(
+        container_format = _format_of(source)
+        cipher = AesCipher(container_format.encryption_of(source), key)
+        verification = _verify_source(ctx, source, certificate)
+        paths = container_format.extract(
             source,
             certificate,
             cipher,
             args.out,
             strict=args.strict,
             split_metadata=args.split_metadata,
-            progress=ctx.out.progress.counter("opening", 2 * found.size),
+            progress=ctx.out.progress.counter("extracting", 2 * verification.size),
         )
-    value = {**msgspec.to_builtins(found), "files": [str(each) for each in paths]}
-    ctx.out.result(value, [*_lines(found), *(str(each) for each in paths)])
+    files = [str(path) for path in paths]
+    ctx.out.result({**msgspec.to_builtins(verification), "files": files}, [*_lines(verification), *files])
     return ExitCode.OK
 
 
-def _verified(ctx: Context, source: BinaryIO, certificate: bytes) -> Verification:
+def _verify_source(ctx: Context, source: BinaryIO, certificate: bytes) -> Verification:
     progress = ctx.out.progress.counter("verifying", source.seek(0, 2))
     return _format_of(source).verify(source, certificate, strict=ctx.args.strict, progress=progress)
 
@@ -77,32 +85,30 @@ def _format_of(source: BinaryIO) -> ContainerFormat:
     from sealyard.containers.registry import get_format, sniff_format
 
     source.seek(0)
-    name = sniff_format(source.read(_LONGEST_MAGIC))
+    name = sniff_format(source.read(_MAX_MAGIC_BYTES))
     source.seek(0)
     if name is None:
         raise ContainerError(
-            "This does not begin like a container of any known format.", "Is it the right file?", part="header"
+            "Unknown container format.", "Check that the file is a container and complete.", part="header"
         )
     return get_format(name)
 
 
-def _lines(found: Verification) -> list[str]:
+def _lines(verification: Verification) -> list[str]:
+    not_before, not_after = verification.certificate_not_before, verification.certificate_not_after
     lines = format_fields(
         (
-            ("container", f"{found.format}, verifies"),
-            ("signed by", f"{found.certificate_subject}, {found.signing}"),
-            (
-                "certificate",
-                f"{format_time(found.certificate_not_before)} to {format_time(found.certificate_not_after)}",
-            ),
-            ("encryption", found.encryption),
-            ("segments", ", ".join(f"{each.length} bytes" for each in found.segments)),
-            ("metadata", f"{found.metadata_length} bytes"),
-            ("size", f"{format_size(found.size)} ({found.size} bytes)"),
-            ("sha256", found.sha256),
+            ("container", f"{verification.format}, verified"),
+            ("signed by", f"{verification.certificate_subject}, {verification.signing}"),
+            ("certificate", f"valid from {format_time(not_before)} to {format_time(not_after)}"),
+            ("encryption", verification.encryption),
+            ("segments", ", ".join(format_count(segment.length, "byte") for segment in verification.segments)),
+            ("metadata", format_count(verification.metadata_length, "byte")),
+            ("size", format_size_exact(verification.size)),
+            ("sha256", verification.sha256),
         )
     )
-    return [*lines, *(f"warning: {each}" for each in found.warnings)]
+    return [*lines, *(f"warning: {warning}" for warning in verification.warnings)]
 
 
 def _open_file(path: Path) -> BinaryIO:
@@ -112,21 +118,21 @@ def _open_file(path: Path) -> BinaryIO:
         raise _unreadable(path, error) from error
 
 
-def _small_file(path: Path) -> bytes:
+def _read_small_file(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            return file.read(_LONGEST_FILE)
+            return file.read(_MAX_SMALL_FILE_BYTES)
     except OSError as error:
         raise _unreadable(path, error) from error
 
 
 def _unreadable(path: Path, error: OSError) -> InvalidInputError:
     return InvalidInputError(
-        f"{escape_text(str(path))} cannot be read: {error.strerror}.", "Check its path and rights."
+        f"Cannot read {escape_text(str(path))}: {error.strerror}.", "Check the path and its permissions."
     )
 
 
-def _key(data: bytes) -> bytes:
-    """A file of hexadecimal digits is never taken for raw bytes, as when a key is imported."""
+def _parse_key(data: bytes) -> bytes:
+    """Return the key. Hexadecimal digits are never used as raw bytes, as when a key is imported."""
     digits = _HEX.fullmatch(data.strip())
     return bytes.fromhex(digits[0].decode()) if digits else data

@@ -1,4 +1,4 @@
-"""`sealyard token` and `otp`: what proves who one is."""
+"""`sealyard token` and `otp`: access tokens and one-time passwords."""
 
 from __future__ import annotations
 
@@ -11,42 +11,45 @@ from sealyard.cli.arguments import Commands, command, duration, group
 from sealyard.cli.commands import decisions
 from sealyard.cli.context import Context, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields, format_table
+from sealyard.cli.output import format_fields, format_table, format_time, format_time_left
 from sealyard.model.access import parse_subject
 from sealyard.model.credentials import AccessToken, OtpEnrollment, TokenRequest
-from sealyard.model.formatting import format_time, format_time_left
 
-QR_COLOURS, NO_COLOURS = "\x1b[38;5;231;48;5;16m", "\x1b[0m"
-"""White on black whatever the terminal's own are: a code with its colours swapped is not read everywhere."""
+QR_COLORS, RESET_COLORS = "\x1b[38;5;231;48;5;16m", "\x1b[0m"
+"""White on black independent of the terminal's colors: not all authenticators read an inverted code."""
 
 QR_BORDER = 2
-"""Modules; four are recommended, two are enough, and it has to fit a terminal."""
+"""Modules. Four are recommended, but two are sufficient and fit a terminal."""
 
 
 def add(commands: Commands) -> None:
-    family = group(commands, "token", "Access tokens, for those who reach the workspace through a server.")
-    creating = command(family, "create", _create, "Makes a token, and shows it this once.")
-    creating.add_argument("name", metavar="NAME", help="what it is for, such as laptop or ci")
-    creating.add_argument("--subject", metavar="ID", help="whose it is; by default yours")
+    family = group(commands, "token", "Manage access tokens for a server")
+    creating = command(family, "create", _create, "Create a token (shown only once)")
+    creating.add_argument("name", metavar="NAME", help="purpose of the token, for example laptop or ci")
+    creating.add_argument("--subject", metavar="SUBJECT", help="subject that the token authenticates; by default you")
     creating.add_argument(
         "--expires",
         metavar="TIME",
         type=duration,
-        help="1m to 365d; by default 90d, or until the token you ask with ends",
+        help="lifetime from 1m to 365d; by default 90d, limited by the expiry of the token you use",
     )
-    creating.add_argument("--machine", action="store_true", help="for a program: nobody approves through it in person")
-    command(family, "list", _tokens, "Lists your tokens; all of them where you may add subjects.")
-    revoking = command(family, "revoke", _revoke, "Ends a token at once.")
-    revoking.add_argument("token", metavar="ID", help="sealyard token list")
+    creating.add_argument(
+        "--machine", action="store_true", help="token of a machine client; cannot approve as a person"
+    )
+    command(family, "list", _tokens, "List your tokens, or all tokens if you may add subjects")
+    revoking = command(family, "revoke", _revoke, "Revoke a token")
+    revoking.add_argument("token", metavar="ID", help="id of the token, see `sealyard token list`")
 
-    family = group(commands, "otp", "One-time passwords for approvals, from an authenticator.")
-    enrolling = command(family, "enrol", _enroll, "Enrols an authenticator: by a QR code, or by hand.")
+    family = group(commands, "otp", "Manage one-time passwords for approvals")
+    enrolling = command(
+        family, "enroll", _enroll, "Enroll an authenticator with a QR code or a secret", aliases=("enrol",)
+    )
     decisions.add_otp_option(enrolling)
-    confirming = command(family, "confirm", _confirm, "Ends an enrolment with a first one-time password.")
-    confirming.add_argument("code", metavar="CODE")
-    command(family, "status", _status, "Tells whether you are enrolled.")
-    resetting = command(family, "reset", _reset, "Forgets the authenticator of somebody else.")
-    resetting.add_argument("subject", metavar="SUBJECT")
+    confirming = command(family, "confirm", _confirm, "Confirm an enrollment with a one-time password")
+    confirming.add_argument("code", metavar="CODE", help="one-time password of the new authenticator")
+    command(family, "status", _status, "Show whether you are enrolled")
+    resetting = command(family, "reset", _reset, "Remove the authenticator of another person")
+    resetting.add_argument("subject", metavar="SUBJECT", help="the person, for example USER:anna")
 
 
 # ---- tokens
@@ -58,8 +61,8 @@ async def _create(ctx: Context) -> int:
     async with ctx.open_writer("token create", work=False) as client:
         issued = await client.create_token(request)
     token = issued.token
-    until = format_time(token.expires_at)
-    ctx.out.warn(f"Token {token.id} of {token.subject}, until {until}. It is shown this once: keep it safe.")
+    expires = format_time(token.expires_at)
+    ctx.out.warn(f"Created token {token.name!r} for {token.subject}, expires {expires}. It is shown only once.")
     ctx.out.result(issued, (issued.secret,))
     return ExitCode.OK
 
@@ -70,30 +73,30 @@ async def _tokens(ctx: Context) -> int:
     now = datetime.now(UTC)
     rows = (
         (
-            each.id,
-            each.name,
-            each.subject,
-            "machine" if each.is_machine else "",
-            format_time(each.created_at),
-            _token_status(each, now),
+            token.id,
+            token.name,
+            token.subject,
+            "machine" if token.is_machine else "person",
+            format_time(token.created_at),
+            _token_status(token, now),
         )
-        for each in tokens
+        for token in tokens
     )
-    heads = ("ID", "NAME", "SUBJECT", "", "CREATED", "STATE")
-    ctx.out.result(tokens, format_table(heads, rows, "There are no tokens."))
+    heads = ("ID", "NAME", "SUBJECT", "TYPE", "CREATED", "STATUS")
+    ctx.out.result(tokens, format_table(heads, rows, "No tokens."))
     return ExitCode.OK
 
 
 def _token_status(token: AccessToken, now: datetime) -> str:
     if token.revoked_at is not None:
         return f"revoked {format_time(token.revoked_at)}"
-    return f"until {format_time_left(token.expires_at, now)}"
+    return f"expires {format_time_left(token.expires_at, now)}"
 
 
 async def _revoke(ctx: Context) -> int:
     async with ctx.open_writer("token revoke", work=False) as client:
         await client.revoke_token(ctx.args.token)
-    ctx.out.result({"revoked": ctx.args.token}, (f"The token {ctx.args.token} is revoked.",))
+    ctx.out.result({"revoked": ctx.args.token}, (f"Revoked token {ctx.args.token}.",))
     return ExitCode.OK
 
 
@@ -101,53 +104,51 @@ async def _revoke(ctx: Context) -> int:
 
 
 async def _enroll(ctx: Context) -> int:
-    by_person = is_interactive() and sys.stdout.isatty() and not ctx.out.as_json
+    prompts = is_interactive() and sys.stdout.isatty() and not ctx.out.as_json
     current = decisions.otp_from_options(ctx)
-    async with ctx.open_writer("otp enrol", work=False) as client:
-        if by_person and current is None and (await client.one_time_password()).enrolled:
-            current = decisions.prompt_otp("One-time password of the authenticator you have: ")
-        enrolment = await client.enroll_otp(current)
-        if not by_person:
-            ctx.out.result(enrolment, (*_enrolment_lines(enrolment), "Confirm it: sealyard otp confirm CODE"))
+    async with ctx.open_writer("otp enroll", work=False) as client:
+        if prompts and current is None and (await client.one_time_password()).enrolled:
+            current = decisions.prompt_otp("One-time password of the current authenticator: ")
+        enrollment = await client.enroll_otp(current)
+        if not prompts:
+            ctx.out.result(enrollment, (*_enrollment_lines(enrollment), "Confirm it with `sealyard otp confirm CODE`."))
             return ExitCode.OK
-        print("\n".join(_qr_lines(enrolment.uri)))
-        ctx.out.result(enrolment, (*_enrolment_lines(enrolment), "Scan it with an authenticator."))
-        await client.confirm_one_time_password(decisions.prompt_otp("The one-time password that it shows: "))
-    ctx.out.status("You are enrolled.")
+        print("\n".join(_qr_lines(enrollment.uri)))
+        ctx.out.result(enrollment, (*_enrollment_lines(enrollment), "Scan the QR code with an authenticator."))
+        await client.confirm_one_time_password(decisions.prompt_otp("One-time password of the new authenticator: "))
+    ctx.out.status("Enrolled.")
     return ExitCode.OK
 
 
-def _enrolment_lines(enrolment: OtpEnrollment) -> Iterator[str]:
-    secret = enrolment.secret
-    by_four = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
-    return format_fields((("uri", enrolment.uri), ("secret", by_four)))
+def _enrollment_lines(enrollment: OtpEnrollment) -> Iterator[str]:
+    secret = enrollment.secret
+    groups_of_four = " ".join(secret[start : start + 4] for start in range(0, len(secret), 4))
+    return format_fields((("uri", enrollment.uri), ("secret", groups_of_four)))
 
 
 def _qr_lines(text: str) -> list[str]:
     import segno
 
-    drawn = io.StringIO()
-    segno.make(text, micro=False).terminal(drawn, border=QR_BORDER, compact=True)
-    return [f"{QR_COLOURS}{line}{NO_COLOURS}" for line in drawn.getvalue().splitlines()]
+    buffer = io.StringIO()
+    segno.make(text, micro=False).terminal(buffer, border=QR_BORDER, compact=True)
+    return [f"{QR_COLORS}{line}{RESET_COLORS}" for line in buffer.getvalue().splitlines()]
 
 
 async def _confirm(ctx: Context) -> int:
     async with ctx.open_writer("otp confirm", work=False) as client:
         await client.confirm_one_time_password(ctx.args.code)
-        state = await client.one_time_password()
-    ctx.out.result(state, ("You are enrolled.",))
+        status = await client.one_time_password()
+    ctx.out.result(status, ("Enrolled.",))
     return ExitCode.OK
 
 
 async def _status(ctx: Context) -> int:
     async with ctx.open_reader() as client:
-        state = await client.one_time_password()
-    lines = ["You are enrolled." if state.enrolled else "You are not enrolled: sealyard otp enrol"]
-    if state.locked_until is not None:
-        lines.append(
-            f"Too many were wrong: none is taken until {format_time_left(state.locked_until, datetime.now(UTC))}."
-        )
-    ctx.out.result(state, lines)
+        status = await client.one_time_password()
+    lines = ["Enrolled." if status.enrolled else "Not enrolled. Enroll with `sealyard otp enroll`."]
+    if status.locked_until is not None:
+        lines.append(f"Locked after wrong one-time passwords until {format_time(status.locked_until)}.")
+    ctx.out.result(status, lines)
     return ExitCode.OK
 
 
@@ -155,5 +156,5 @@ async def _reset(ctx: Context) -> int:
     subject = parse_subject(ctx.args.subject)
     async with ctx.open_writer("otp reset", work=False) as client:
         await client.reset_one_time_password(subject)
-    ctx.out.result({"reset": subject}, (f"{subject} is not enrolled any more, and can enrol again.",))
+    ctx.out.result({"reset": subject}, (f"Removed the authenticator of {subject}, who can enroll again.",))
     return ExitCode.OK

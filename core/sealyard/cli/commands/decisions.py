@@ -13,24 +13,22 @@ from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 
 
 def add(commands: Commands) -> None:
-    approving = command(
-        commands, "approve", _approve, "Approves a task; what completes the approvals runs it to its end."
-    )
+    approving = command(commands, "approve", _approve, "Approve a task (the final approval also runs it)")
     task_id(approving)
-    approving.add_argument("--reason", metavar="R", default="")
-    approving.add_argument("--digest", metavar="SHA256", help="refuse unless this is the approval digest `show` told")
+    approving.add_argument("--reason", metavar="TEXT", default="", help="reason, for the audit log")
+    approving.add_argument("--digest", metavar="SHA256", help="fail unless the approval digest (from `show`) matches")
     add_otp_option(approving)
-    approving.add_argument("--no-wait", action="store_true", help="leave the work to whoever comes next")
+    approving.add_argument("--no-wait", action="store_true", help="do not wait for the task to run")
 
     for name, handler, about in (
-        ("reject", _reject, "Rejects a task that waits for approval."),
-        ("withdraw", _withdraw, "Takes back a task of one's own before a worker has it."),
+        ("reject", _reject, "Reject a task that waits for approval"),
+        ("withdraw", _withdraw, "Withdraw your own task before it runs"),
     ):
         parser = command(commands, name, handler, about)
         task_id(parser)
-        parser.add_argument("--reason", metavar="R", required=True)
+        parser.add_argument("--reason", metavar="TEXT", required=True, help="reason, for the audit log")
 
-    task_id(command(commands, "cancel", _cancel, "Cancels a task that has not ended."))
+    task_id(command(commands, "cancel", _cancel, "Cancel a task that has not ended"))
 
 
 async def _approve(ctx: Context) -> int:
@@ -53,13 +51,13 @@ async def _approve(ctx: Context) -> int:
 
 
 async def _one_time_password(ctx: Context) -> str | None:
-    """What was given; else, where the policy wants one, what the person at the terminal says.
+    """Return the one-time password from the options, or prompt for it if the policy requires one.
 
-    Asked for before the workspace is held: nobody else has to wait while somebody looks for a telephone.
+    Called before the workspace is locked, so that other processes do not wait for the user.
     """
-    given = otp_from_options(ctx)
-    if given is not None or not is_interactive():
-        return given
+    password = otp_from_options(ctx)
+    if password is not None or not is_interactive():
+        return password
     async with ctx.open_reader() as client:
         policy = await client.policy()
     return prompt_otp() if policy.require_otp else None
@@ -69,7 +67,7 @@ def _origin() -> DecisionOrigin:
     return DecisionOrigin.TERMINAL if is_interactive() else DecisionOrigin.MACHINE
 
 
-# The following start no work: what is to be stopped must not be under way before it is.
+# The following do not run pending tasks, so that the task to be stopped is not started first.
 
 
 async def _reject(ctx: Context) -> int:
@@ -96,16 +94,16 @@ VARIABLE = "SEALYARD_OTP"
 
 
 def add_otp_option(parser: argparse.ArgumentParser) -> None:
-    about = f"a one-time password of your authenticator; else {VARIABLE} is read, or you are asked"
+    about = f"one-time password; by default {VARIABLE}, or a prompt"
     parser.add_argument("--otp", metavar="CODE", help=about)
 
 
 def otp_from_options(ctx: Context) -> str | None:
-    """Taken out of the environment: no other program needs it."""
+    """Return the one-time password. Removes it from the environment, so that child processes do not inherit it."""
     from_environment = os.environ.pop(VARIABLE, None)
     return ctx.args.otp or from_environment
 
 
-def prompt_otp(question: str = "One-time password: ") -> str:
-    """It is not shown while it is typed."""
-    return ask_passphrase(question)
+def prompt_otp(prompt: str = "One-time password: ") -> str:
+    """Prompt for a one-time password without echo."""
+    return ask_passphrase(prompt)

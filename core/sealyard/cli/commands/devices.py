@@ -1,4 +1,4 @@
-"""`sealyard device` and `key`: device configurations and the keys behind them."""
+"""`sealyard device` and `key`: device configurations and their keys."""
 
 from __future__ import annotations
 
@@ -8,87 +8,112 @@ from pathlib import Path
 from sealyard.cli.arguments import Commands, choice, command, duration, group
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields, format_table
+from sealyard.cli.output import format_fields, format_table, format_time
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import DEFAULT_FORMAT, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DeviceConfig
 from sealyard.model.errors import InvalidInputError
-from sealyard.model.formatting import format_duration, format_time
+from sealyard.model.formatting import format_duration
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.safe_text import escape_text
 
-_LONGEST_PASSWORD = 4096
-_PURPOSES = f"what the signing key may sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
-_NAMED = "a key that is there; takes the right to UPDATE keys, or every configuration that uses it"
+_MAX_PASSWORD_LENGTH = 4096
+_PURPOSE = f"what the signing key can sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
+_EXISTING_KEY = (
+    "existing key (requires permission to UPDATE keys, or every device configuration that uses it);"
+    " by default a new key is generated"
+)
+_APPROVALS = "number of approvals required (requesters cannot approve their own tasks)"
+_FORMAT = "container format"
+_LINK_TTL = "time until a download link expires, for example 24h"
+_RETENTION = "time until a result is removed, for example 30d"
+_DESCRIPTION = "text for display"
 
 
 def add(commands: Commands) -> None:
-    family = group(commands, "device", "Device configurations: keys, algorithms and terms of packages.")
+    family = group(commands, "device", "Manage device configurations: keys, algorithms and conditions of packages")
     _add_create(family)
     _add_update(family)
-    command(family, "list", _list, "Lists them.")
-    _name(command(family, "show", _show, "Shows one.")).add_argument("--version", metavar="N", type=int)
-    _name(command(family, "certificates", _certificates, "Prints its signing certificates (PEM)."))
-    exporting = _name(
-        command(family, "export-key", _export_key, "Writes its symmetric key, to provision devices with.")
+    command(family, "list", _list, "List device configurations")
+    showing = _add_name(command(family, "show", _show, "Show a device configuration"))
+    showing.add_argument("--version", metavar="N", type=int, help="version to show; by default the newest")
+    _add_name(command(family, "certificates", _certificates, "Print the signing certificates of a device (PEM)"))
+    exporting = _add_name(
+        command(family, "export-key", _export_key, "Export the symmetric key of a device, for provisioning")
     )
-    exporting.add_argument("--out", metavar="FILE", type=Path, required=True, help="a new file, raw bytes, mode 0600")
-    exporting.add_argument("--yes", action="store_true", help="it is meant to leave")
+    exporting.add_argument(
+        "--out", metavar="FILE", type=Path, required=True, help="new file (raw bytes, readable only by you)"
+    )
+    exporting.add_argument("--yes", action="store_true", help="confirm exporting the key")
 
-    family = group(commands, "key", "The keys of the workspace.")
-    command(family, "list", _keys, "Lists them; nothing of them is secret here.")
-    importing = command(family, "import", _import, "Takes in a key: PEM, PKCS#12, raw or hexadecimal AES.")
-    importing.add_argument("uri", metavar="URI", help="its name from now on: local:gateway-sign")
-    importing.add_argument("--file", metavar="F", type=Path, required=True)
+    family = group(commands, "key", "Manage the keys of the workspace")
+    command(family, "list", _list_keys, "List keys (public information only)")
+    importing = command(family, "import", _import, "Import a key (PEM, PKCS#12, or raw or hexadecimal AES)")
+    importing.add_argument("uri", metavar="URI", help="name of the key, for example local:gateway-sign")
+    importing.add_argument("--file", metavar="FILE", type=Path, required=True, help="the key file")
     importing.add_argument("--kind", metavar="KIND", type=choice(KeyType), required=True, help=", ".join(KeyType))
     importing.add_argument(
-        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
+        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSE
     )
-    importing.add_argument("--certificate", metavar="C", type=Path, help="its certificate (PEM or DER)")
-    importing.add_argument("--password-file", metavar="P", type=Path, help="the first line is the key file's password")
-    rotating = command(family, "rotate", _rotate, "Makes its next version; its configurations get new versions too.")
-    rotating.add_argument("uri", metavar="URI")
+    importing.add_argument("--certificate", metavar="FILE", type=Path, help="certificate of the key (PEM or DER)")
+    importing.add_argument(
+        "--password-file", metavar="FILE", type=Path, help="file whose first line is the password of the key file"
+    )
+    rotating = command(
+        family, "rotate", _rotate, "Create a new version of a key and of the device configurations that use it"
+    )
+    rotating.add_argument("uri", metavar="URI", help="name of the key, see `sealyard key list`")
 
 
 def _add_create(family: Commands) -> None:
-    making = _name(command(family, "create", _create, "Makes one, with keys of its own where none are named."))
-    making.add_argument(
+    parser = _add_name(
+        command(family, "create", _create, "Create a device configuration (generates keys unless given)")
+    )
+    parser.add_argument(
         "--encryption",
-        metavar="ALG",
+        metavar="ALGORITHM",
         type=choice(EncryptionAlgorithm),
         required=True,
         help=", ".join(EncryptionAlgorithm),
     )
-    making.add_argument(
-        "--signing", metavar="ALG", type=choice(SigningAlgorithm), required=True, help=", ".join(SigningAlgorithm)
+    parser.add_argument(
+        "--signing",
+        metavar="ALGORITHM",
+        type=choice(SigningAlgorithm),
+        required=True,
+        help=", ".join(SigningAlgorithm),
     )
-    making.add_argument("--use", metavar="SUBJECT", nargs="+", action="extend", default=[], help="who may ask")
-    making.add_argument(
-        "--approve", metavar="SUBJECT", nargs="+", action="extend", default=[], help="who may approve; by default you"
+    parser.add_argument(
+        "--use", metavar="SUBJECT", nargs="+", action="extend", default=[], help="subjects that can request tasks"
     )
-    making.add_argument("--approvals", metavar="N", type=int, default=1, help="how many must approve")
-    making.add_argument("--format", default=DEFAULT_FORMAT, help="the container format")
-    making.add_argument("--link-time", metavar="TIME", type=duration, default=DEFAULT_LINK_TTL)
-    making.add_argument("--retention", metavar="TIME", type=duration, default=DEFAULT_RETENTION_SECONDS)
-    making.add_argument(
-        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSES
+    parser.add_argument(
+        "--approve", metavar="SUBJECT", nargs="+", action="extend", default=[], help="approvers; by default you"
     )
-    making.add_argument("--encryption-key", metavar="URI", help=_NAMED)
-    making.add_argument("--signing-key", metavar="URI", help=_NAMED)
-    making.add_argument("--description", default="")
+    parser.add_argument("--approvals", metavar="N", type=int, default=1, help=_APPROVALS)
+    parser.add_argument("--format", metavar="FORMAT", default=DEFAULT_FORMAT, help=_FORMAT)
+    parser.add_argument("--link-ttl", metavar="TIME", type=duration, default=DEFAULT_LINK_TTL, help=_LINK_TTL)
+    parser.add_argument(
+        "--retention", metavar="TIME", type=duration, default=DEFAULT_RETENTION_SECONDS, help=_RETENTION
+    )
+    parser.add_argument("--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSE)
+    parser.add_argument("--encryption-key", metavar="URI", help=_EXISTING_KEY)
+    parser.add_argument("--signing-key", metavar="URI", help=_EXISTING_KEY)
+    parser.add_argument("--description", metavar="TEXT", default="", help=_DESCRIPTION)
 
 
 def _add_update(family: Commands) -> None:
-    changing = _name(command(family, "update", _update, "Makes a new version of one; what is not given stays."))
-    changing.add_argument("--approvals", metavar="N", type=int)
-    changing.add_argument("--format")
-    changing.add_argument("--link-time", metavar="TIME", type=duration)
-    changing.add_argument("--retention", metavar="TIME", type=duration)
-    changing.add_argument("--description")
+    parser = _add_name(
+        command(family, "update", _update, "Create a new version of a device configuration with the given changes")
+    )
+    parser.add_argument("--approvals", metavar="N", type=int, help=_APPROVALS)
+    parser.add_argument("--format", metavar="FORMAT", help=_FORMAT)
+    parser.add_argument("--link-ttl", metavar="TIME", type=duration, help=_LINK_TTL)
+    parser.add_argument("--retention", metavar="TIME", type=duration, help=_RETENTION)
+    parser.add_argument("--description", metavar="TEXT", help=_DESCRIPTION)
 
 
-def _name(parser: ArgumentParser) -> ArgumentParser:
-    parser.add_argument("name", metavar="NAME")
+def _add_name(parser: ArgumentParser) -> ArgumentParser:
+    parser.add_argument("name", metavar="NAME", help="name of the device configuration")
     return parser
 
 
@@ -105,7 +130,7 @@ async def _create(ctx: Context) -> int:
         approve=tuple(args.approve),
         approvals_required=args.approvals,
         format=args.format,
-        link_ttl_seconds=args.link_time,
+        link_ttl_seconds=args.link_ttl,
         retention_seconds=args.retention,
         purpose=args.purpose,
         description=args.description,
@@ -124,7 +149,7 @@ async def _update(ctx: Context) -> int:
         config=args.name,
         approvals_required=args.approvals,
         format=args.format,
-        link_ttl_seconds=args.link_time,
+        link_ttl_seconds=args.link_ttl,
         retention_seconds=args.retention,
         description=args.description,
     )
@@ -138,11 +163,18 @@ async def _list(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         devices = await client.devices()
     rows = [
-        (each.name, each.version, each.encryption.algorithm, each.signing.algorithm, each.approvals_required, each.id)
-        for each in devices
+        (
+            device.name,
+            device.version,
+            device.encryption.algorithm,
+            device.signing.algorithm,
+            device.approvals_required,
+            device.id,
+        )
+        for device in devices
     ]
     heads = ("NAME", "VERSION", "ENCRYPTION", "SIGNING", "APPROVALS", "ID")
-    ctx.out.result(devices, format_table(heads, rows, "There are no device configurations that you may see."))
+    ctx.out.result(devices, format_table(heads, rows, "No device configurations that you can view."))
     return ExitCode.OK
 
 
@@ -168,20 +200,20 @@ def format_device(device: DeviceConfig) -> list[str]:
             ("signing", f"{device.signing.algorithm} with {device.signing.uri} v{device.signing.version}"),
             ("format", device.format),
             ("approvals", device.approvals_required),
-            ("link time", format_duration(device.link_ttl_seconds)),
+            ("link expires after", format_duration(device.link_ttl_seconds)),
             ("retention", format_duration(device.retention_seconds)),
         )
     )
-    return [*lines, *(f"warning: {each}" for each in device.warnings)]
+    return [*lines, *(f"warning: {warning}" for warning in device.warnings)]
 
 
 async def _certificates(ctx: Context) -> int:
     async with ctx.open_reader() as client:
-        found = await client.device_certificates(ctx.args.name)
+        certificates = await client.device_certificates(ctx.args.name)
     if ctx.out.as_json:
-        ctx.out.result([{"key": key, "certificate": pem} for key, pem in found], ())
+        ctx.out.result([{"key": key, "certificate": pem} for key, pem in certificates], ())
         return ExitCode.OK
-    for key, pem in found:
+    for key, pem in certificates:
         ctx.out.warn(key)
         ctx.out.document(pem if pem.endswith("\n") else f"{pem}\n")
     return ExitCode.OK
@@ -190,30 +222,33 @@ async def _certificates(ctx: Context) -> int:
 async def _export_key(ctx: Context) -> int:
     async with ctx.open_writer("device export-key") as client:
         path = await client.export_device_key(ctx.args.name, ctx.args.out, confirmed=ctx.args.yes)
-    ctx.out.result({"path": str(path)}, (f"The key is in {path}: whoever has it can decrypt. Move it safely.",))
+    ctx.out.result({"path": str(path)}, (f"Exported the key to {path}. Anyone with this file can decrypt packages.",))
     return ExitCode.OK
 
 
 # ---- keys
 
 
-async def _keys(ctx: Context) -> int:
+async def _list_keys(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         keys = await client.keys()
         warnings = (await client.workspace()).warnings
     rows = [
-        (each.uri, each.kind, each.purpose, each.current.version, each.current.origin, _expiry(each)) for each in keys
+        (
+            key.uri,
+            key.kind,
+            key.purpose,
+            key.current.version,
+            key.current.origin,
+            format_time(key.current.certificate_expires_at),
+        )
+        for key in keys
     ]
-    ctx.out.result(
-        keys, format_table(("KEY", "KIND", "PURPOSE", "VERSION", "ORIGIN", "CERTIFICATE ENDS"), rows, "No keys.")
-    )
+    heads = ("KEY", "KIND", "PURPOSE", "VERSION", "ORIGIN", "CERTIFICATE EXPIRES")
+    ctx.out.result(keys, format_table(heads, rows, "No keys."))
     for warning in warnings:
         ctx.out.warn(f"warning: {warning}")
     return ExitCode.OK
-
-
-def _expiry(key: KeyInfo) -> str:
-    return format_time(key.current.certificate_expires_at)
 
 
 async def _import(ctx: Context) -> int:
@@ -240,12 +275,12 @@ async def _rotate(ctx: Context) -> int:
 
 
 def _print_key(ctx: Context, key: KeyInfo) -> None:
-    said = f"{key.uri} version {key.current.version}: {key.kind}, {key.current.origin}, for {key.purpose}"
-    ctx.out.result(key, (said, f"fingerprint {key.current.fingerprint}"))
+    text = f"{key.uri} version {key.current.version}: {key.kind}, {key.current.origin}, purpose {key.purpose}"
+    ctx.out.result(key, (text, f"fingerprint {key.current.fingerprint}"))
 
 
 def _password(password_file: Path | None, key_file: Path) -> str | None:
-    """Never from the command line, where others could read it."""
+    """Return the password of a key file: never an argument, because other users can see those."""
     if password_file is not None:
         return _first_line(password_file)
     if is_interactive() and _looks_encrypted(key_file):
@@ -256,19 +291,19 @@ def _password(password_file: Path | None, key_file: Path) -> str | None:
 def _first_line(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
-            return file.readline(_LONGEST_PASSWORD).rstrip("\r\n")
+            return file.readline(_MAX_PASSWORD_LENGTH).rstrip("\r\n")
     except (OSError, UnicodeDecodeError) as error:
         raise InvalidInputError(
-            f"The password file {escape_text(str(path))} cannot be read.", "It is a text file with the password."
+            f"Cannot read the password file {escape_text(str(path))}.", "Use a text file with the password."
         ) from error
 
 
 def _looks_encrypted(path: Path) -> bool:
-    """Whether to ask: PKCS#12 mostly has a password, an encrypted PEM says so."""
+    """Return whether to prompt for a password: PKCS#12 files usually have one, encrypted PEM files are marked."""
     if path.suffix.lower() in (".p12", ".pfx"):
         return True
     try:
         with path.open("rb") as file:
-            return b"ENCRYPTED" in file.read(_LONGEST_PASSWORD)
+            return b"ENCRYPTED" in file.read(_MAX_PASSWORD_LENGTH)
     except OSError:
         return False

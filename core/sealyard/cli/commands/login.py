@@ -1,4 +1,4 @@
-"""`sealyard login` and `logout`: servers, and the tokens for them on this machine."""
+"""`sealyard login` and `logout`: profiles for servers, and their stored tokens."""
 
 from __future__ import annotations
 
@@ -15,25 +15,29 @@ from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config import profiles, server_tokens
 from sealyard.client.config.profiles import Profile
-from sealyard.client.config.servers import connect_to_server, parse_server_url
+from sealyard.client.config.servers import parse_server_url
 from sealyard.client.log import register_secret
 from sealyard.model.errors import InvalidInputError, KeyStoreLockedError, NotFoundError, UsageError
 from sealyard.model.requests import WorkspaceInfo
 from sealyard.model.safe_text import escape_text
 
 TIMEOUT = 10.0
-"""Seconds: whoever logs in looks on."""
-_LONGEST_TOKEN = 16384
+"""Seconds for the request that verifies the token. Short, because the user waits for it."""
+_MAX_TOKEN_LENGTH = 16384
 
 
 def add(commands: Commands) -> None:
-    entering = command(commands, "login", _login, "Keeps a token for a server, and makes it the one that is meant.")
-    entering.add_argument("server", metavar="SERVER", help="its address: https://seal.example:8443")
-    entering.add_argument("--tenant", metavar="T", default="", help="where the server has several")
-    entering.add_argument("--name", metavar="PROFILE", help="what the profile is called; by default like the server")
-    entering.add_argument("--ca", metavar="FILE", type=Path, help="certificates (PEM) to trust besides the system's")
-    leaving = command(commands, "logout", _logout, "Forgets the token for a server, and the profile.")
-    leaving.add_argument("name", metavar="PROFILE", nargs="?", help="by default the one that is meant")
+    parser = command(commands, "login", _login, "Store a token for a server and make its profile the default")
+    parser.add_argument("server", metavar="URL", help="URL of the server, for example https://seal.example:8443")
+    parser.add_argument("--tenant", metavar="NAME", default="", help="tenant, if the server has several")
+    parser.add_argument("--name", metavar="PROFILE", help="name of the profile; by default the host name of the server")
+    parser.add_argument(
+        "--ca", metavar="FILE", type=Path, help="CA certificates (PEM) to trust in addition to those of the system"
+    )
+    parser = command(commands, "logout", _logout, "Delete the token for a server and its profile")
+    parser.add_argument(
+        "name", metavar="PROFILE", nargs="?", help="name of the profile; by default the default profile"
+    )
 
 
 async def _login(ctx: Context) -> int:
@@ -41,56 +45,60 @@ async def _login(ctx: Context) -> int:
     if args.name is not None:
         validate_name(args.name)
     ca = str(args.ca.absolute()) if args.ca else ""
-    asked = Profile(name="", identity="", server=parse_server_url(args.server), tenant=args.tenant, ca=ca)
-    token = _token(asked.server)
+    profile = Profile(name="", identity="", server=parse_server_url(args.server), tenant=args.tenant, ca=ca)
+    token = _read_token(profile.server)
     register_secret(token)
-    info = await _verify_token(asked, token)
-    profile = _named(msgspec.structs.replace(asked, identity=info.subject), args.name)
+    info = await _verify_token(profile, token)
+    profile = _with_name(msgspec.structs.replace(profile, identity=info.subject), args.name)
     _save_token(ctx, profile, token)
     profiles.add_profile(profiles.user_profiles_path(), profile, current=True)
     value = {**msgspec.to_builtins(profile), "workspaceName": info.name}
     lines = (
-        f"You are {profile.identity} in {info.name} at {profile.location}.",
-        f"The profile is {profile.name}, and meant where none is named.",
+        f"Logged in to {info.name} at {profile.location} as {profile.identity}.",
+        f"Profile {profile.name} is now the default.",
     )
     ctx.out.result(value, lines)
     return ExitCode.OK
 
 
 async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
-    """Whom the server takes the token's bearer for."""
-    client = connect_to_server(profile, token, patience=TIMEOUT)
+    """Verify the token with the server and return the workspace and subject that it gives access to."""
+    from sealyard.client.http.connect import connect_to_server
+
+    client = connect_to_server(profile, token, retry_timeout=TIMEOUT)
     try:
         return await client.workspace()
     finally:
         await client.close()
 
 
-def _named(profile: Profile, name: str | None) -> Profile:
+def _with_name(profile: Profile, name: str | None) -> Profile:
+    """Return the profile with a name: ``name``, that of an existing profile for the same login, or the host name."""
     file = profiles.read_profiles(profiles.user_profiles_path())
-    wanted = urlsplit(profile.server).hostname or ""
-    same = (profile.server, profile.tenant, profile.identity)
-    free = file.free_name(wanted, lambda taken: (taken.server, taken.tenant, taken.identity) == same)
-    return msgspec.structs.replace(profile, name=name or free)
+    host = urlsplit(profile.server).hostname or ""
+    login = (profile.server, profile.tenant, profile.identity)
+    free_name = file.free_name(host, lambda other: (other.server, other.tenant, other.identity) == login)
+    return msgspec.structs.replace(profile, name=name or free_name)
 
 
 def _save_token(ctx: Context, profile: Profile, token: str) -> None:
-    """A token of the environment is there anyway: where it cannot be kept, that is no failure."""
+    """Store the token. A failure is only a warning if the token is in the environment."""
     try:
         server_tokens.save_token(profile, token, os.environ, ask_passphrase if is_interactive() else None)
     except KeyStoreLockedError as error:
         if not os.environ.get(server_tokens.TOKEN_VARIABLE):
             raise
-        ctx.out.warn(f"The token is not kept, {server_tokens.TOKEN_VARIABLE} has to stay set: {error.message}")
+        ctx.out.warn(f"Token not stored; keep {server_tokens.TOKEN_VARIABLE} set. {error.message}")
 
 
-def _token(server: str) -> str:
-    """Never from the command line, where others could read it."""
+def _read_token(server: str) -> str:
+    """Return the token: never an argument, because other users can see those."""
     token = os.environ.get(server_tokens.TOKEN_VARIABLE) or _prompt(server)
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError(
-            "What was given is no token.",
-            f"Type at the prompt, pipe in, or set in {server_tokens.TOKEN_VARIABLE} what `sealyard token create` gave.",
+            "Invalid token.",
+            f"Enter a token from `sealyard token create` at the prompt, on standard input, or in "
+            f"{server_tokens.TOKEN_VARIABLE}.",
         )
     return token
 
@@ -99,9 +107,9 @@ def _prompt(server: str) -> str:
     if sys.stdin.isatty():
         return ask_passphrase(f"Token for {escape_text(server)}: ").strip()
     try:
-        return sys.stdin.readline(_LONGEST_TOKEN).strip()
+        return sys.stdin.readline(_MAX_TOKEN_LENGTH).strip()
     except UnicodeDecodeError:
-        raise InvalidInputError("What was piped in is no text.", "Pipe the token in, and nothing else.") from None
+        raise InvalidInputError("Invalid token: not text.", "Write only the token to standard input.") from None
 
 
 def _logout(ctx: Context) -> int:
@@ -110,9 +118,9 @@ def _logout(ctx: Context) -> int:
     profile = file.get(name)
     if profile is None or not profile.server:
         raise NotFoundError(
-            f"There is no profile {escape_text(name)!r} of a server.", "`sealyard profile list` names them."
+            f"Server profile {escape_text(name)!r} not found.", "List profiles with `sealyard profile list`."
         )
     server_tokens.delete_token(profile, os.environ, ask_passphrase if is_interactive() else None)
     profiles.write_profiles(profiles.user_profiles_path(), file.without(profile))
-    ctx.out.result(profile, (f"The token for {profile.location} is forgotten, and the profile {profile.name}.",))
+    ctx.out.result(profile, (f"Logged out from {profile.location}; deleted profile {profile.name}.",))
     return ExitCode.OK

@@ -1,11 +1,10 @@
-"""`sealyard profile list`, `add` and `use`."""
+"""`sealyard profile`: named profiles, each a workspace or server and an identity on it."""
 
 from __future__ import annotations
 
 import os
 import re
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
@@ -24,76 +23,84 @@ _NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
 def add(commands: Commands) -> None:
-    family = group(commands, "profile", "Profiles: a workspace or a server and an identity on it, by name.")
-    command(family, "list", _list, "Lists the profiles.")
-    adding = command(family, "add", _add, "Adds a profile of a workspace, or changes the one of that name.")
-    adding.add_argument("name", metavar="NAME")
-    adding.add_argument("--identity", metavar="SUBJECT", required=True, help="who one is: USER:anna")
-    adding.add_argument("--downloads", metavar="DIR", type=folder, help="where results go")
-    adding.add_argument("--in-workspace", action="store_true", help="keep it in the workspace, for whoever opens that")
-    using = command(family, "use", _use, "Makes a profile the one that is meant where none is named.")
-    using.add_argument("name", metavar="NAME")
+    family = group(commands, "profile", "Manage profiles: a workspace or server and an identity on it")
+    command(family, "list", _list, "List profiles")
+    adding = command(family, "add", _add, "Add a profile for a workspace, or change the profile with this name")
+    adding.add_argument("name", metavar="NAME", help="name of the profile")
+    adding.add_argument("--identity", metavar="SUBJECT", required=True, help="your identity, for example USER:anna")
+    adding.add_argument("--downloads", metavar="DIR", type=folder, help="folder for results")
+    adding.add_argument(
+        "--shared", action="store_true", help="store the profile in the workspace, for all of its users"
+    )
+    using = command(family, "use", _use, "Set the default profile")
+    using.add_argument("name", metavar="NAME", help="name of the profile")
 
 
 def _list(ctx: Context) -> int:
-    place = _workspace(ctx)
-    current = profiles.read_profiles(profiles.user_profiles_path()).current
-    shown = [
-        {**msgspec.to_builtins(each), "current": each.name == current, "inWorkspace": False}
-        for each in profiles.read_profiles(profiles.user_profiles_path()).profiles
+    workspace = _workspace(ctx)
+    files = [(profiles.read_profiles(profiles.user_profiles_path()), False)]
+    if workspace is not None:
+        files.append((profiles.workspace_profiles(workspace), True))
+    value = [
+        {**msgspec.to_builtins(profile), "current": profile.name == file.current, "shared": is_shared}
+        for file, is_shared in files
+        for profile in file.profiles
     ]
-    if place is not None:
-        own = profiles.workspace_profiles(place)
-        shown += [
-            {**msgspec.to_builtins(each), "current": each.name == own.current, "inWorkspace": True}
-            for each in own.profiles
-        ]
-    rows = [("*" if each["current"] else "", each["name"], each["identity"], _location(each)) for each in shown]
-    ctx.out.result(shown, format_table(("", "NAME", "IDENTITY", "WORKSPACE OR SERVER"), rows, "There are no profiles."))
+    rows = [
+        (
+            "*" if profile.name == file.current else "",
+            profile.name,
+            profile.identity,
+            profile.location,
+            "yes" if is_shared else "",
+        )
+        for file, is_shared in files
+        for profile in file.profiles
+    ]
+    heads = ("DEFAULT", "NAME", "IDENTITY", "WORKSPACE OR SERVER", "SHARED")
+    ctx.out.result(value, format_table(heads, rows, "No profiles."))
     return ExitCode.OK
 
 
-def _location(shown: dict[str, Any]) -> str:
-    return msgspec.convert(shown, Profile).location
-
-
 def validate_name(name: str) -> None:
-    """Raises :class:`UsageError` for what no profile can be called."""
+    """Raise :class:`UsageError` if a profile cannot have this name."""
     if not _NAME.fullmatch(name):
-        raise UsageError(f"{name!r} is no name for a profile.", "Take letters, digits, '.', '_' and '-'.")
+        raise UsageError(f"Invalid profile name {name!r}.", "Use letters, digits, '.', '_' and '-'.")
 
 
 def _add(ctx: Context) -> int:
     args = ctx.args
     validate_name(args.name)
-    place = _workspace(ctx) or ctx.folder
-    profiles.require_workspace(place)
+    workspace = _workspace(ctx) or ctx.folder
+    profiles.require_workspace(workspace)
     profile = Profile(
         name=args.name,
         identity=parse_subject(args.identity),
-        workspace="" if args.in_workspace else str(place),
+        workspace="" if args.shared else str(workspace),
         downloads=str(args.downloads.absolute()) if args.downloads else "",
     )
-    profiles.add_profile(
-        WorkspacePaths(place).profiles if args.in_workspace else profiles.user_profiles_path(), profile
-    )
-    said = f"{profile.name}: {profile.identity} in {place}"
-    ctx.out.result(msgspec.structs.replace(profile, workspace=str(place)), (said,))
+    path = WorkspacePaths(workspace).profiles if args.shared else profiles.user_profiles_path()
+    profiles.add_profile(path, profile)
+    text = f"Saved profile {profile.name}: {profile.identity} in {workspace}."
+    ctx.out.result(msgspec.structs.replace(profile, workspace=str(workspace)), (text,))
     return ExitCode.OK
 
 
 def _use(ctx: Context) -> int:
-    """Of a person's own profiles; with --workspace of that workspace's, if it has one of the name."""
-    place = getattr(ctx.args, "workspace", None)
+    """Set the default among the user's profiles, or with --workspace among the workspace's profiles if it is there."""
+    workspace = getattr(ctx.args, "workspace", None)
     path = profiles.user_profiles_path()
-    if place is not None and profiles.workspace_profiles(place.absolute()).get(ctx.args.name):
-        path = WorkspacePaths(place).profiles
+    if workspace is not None and profiles.workspace_profiles(workspace.absolute()).get(ctx.args.name):
+        path = WorkspacePaths(workspace).profiles
     file = profiles.read_profiles(path)
-    found = file.get(ctx.args.name)
-    if found is None:
-        raise NotFoundError(f"There is no profile {escape_text(ctx.args.name)}.", "`sealyard profile list` names them.")
-    profiles.write_profiles(path, ProfileFile(profiles=file.profiles, current=found.name))
-    ctx.out.result(found, (f"From now on you are {found.identity} in {found.location or place}.",))
+    profile = file.get(ctx.args.name)
+    if profile is None:
+        raise NotFoundError(
+            f"Profile {escape_text(ctx.args.name)} not found.", "List profiles with `sealyard profile list`."
+        )
+    profiles.write_profiles(path, ProfileFile(profiles=file.profiles, current=profile.name))
+    location = profile.location or workspace
+    ctx.out.result(profile, (f"Default profile: {profile.name} ({profile.identity} in {location}).",))
     return ExitCode.OK
 
 

@@ -1,4 +1,4 @@
-"""`sealyard download` and `renew`."""
+"""`sealyard download` and `renew`: download results and renew their links."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.cli import downloads as fetching
 from sealyard.cli.arguments import Commands, command, task_id
 from sealyard.cli.context import Context
+from sealyard.cli.downloads import format_download, make_downloader
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
 from sealyard.cli.task_format import format_task
 from sealyard.model.errors import SealyardError, UsageError, error_from_info
@@ -19,60 +19,64 @@ if TYPE_CHECKING:
 
 
 def add(commands: Commands) -> None:
-    fetching_ = command(commands, "download", _download, "Brings results down, checks them and marks them.")
-    fetching_.add_argument("ids", metavar="ID", nargs="*", help="of tasks that are DONE")
-    fetching_.add_argument("--all", action="store_true", help="all of mine that were not fetched yet")
-    fetching_.add_argument("--out", metavar="DIR", type=Path, help="by default the profile's download folder")
-    task_id(command(commands, "renew", _renew, "Gives a result that is still kept a new link."))
+    parser = command(commands, "download", _download, "Download and verify results")
+    parser.add_argument("ids", metavar="ID", nargs="*", help="ids of tasks that are DONE")
+    parser.add_argument("--all", action="store_true", help="download all new results of your tasks")
+    parser.add_argument(
+        "--out", metavar="DIR", type=Path, help="folder for the results; by default that of the profile"
+    )
+    task_id(command(commands, "renew", _renew, "Renew the expired download link of a result"))
 
 
 async def _download(ctx: Context) -> int:
     args = ctx.args
     if bool(args.ids) == args.all:
-        raise UsageError("Name tasks, or say --all.", "sealyard tasks --status DONE --mine")
+        raise UsageError(
+            "Specify either task ids or --all.", "List your tasks with `sealyard tasks --status DONE --mine`."
+        )
     async with ctx.open_writer("download") as client:
-        downloads = await fetching.make_downloader(ctx, client, args.out or ctx.downloads)
-        outcomes = await _all(ctx, downloads) if args.all else await _download_ids(ctx, client, downloads)
-    errors = [error_from_info(each.error) for each in outcomes if each.error is not None]
+        downloader = await make_downloader(ctx, client, args.out or ctx.downloads)
+        results = await _download_all(ctx, downloader) if args.all else await _download_ids(ctx, client, downloader)
+    errors = [error_from_info(result.error) for result in results if result.error is not None]
     if len(args.ids) == 1 and errors:
         raise errors[0]
-    ctx.out.result(outcomes, _lines(outcomes))
+    ctx.out.result(results, _lines(results))
     return exit_code_for_error(errors[0]) if errors else ExitCode.OK
 
 
-async def _all(ctx: Context, downloads: Downloader) -> tuple[DownloadResult, ...]:
+async def _download_all(ctx: Context, downloader: Downloader) -> tuple[DownloadResult, ...]:
     from sealyard.client.downloads.downloader import DownloadProgress
 
-    def show(event: DownloadEvent) -> None:
+    def on_event(event: DownloadEvent) -> None:
         if isinstance(event, DownloadProgress):
             ctx.out.progress.show(event.name, event.bytes_done, event.bytes_total, None, None)
 
-    return await downloads.download_pending(show)
+    return await downloader.download_pending(on_event)
 
 
-async def _download_ids(ctx: Context, client: Client, downloads: Downloader) -> tuple[DownloadResult, ...]:
+async def _download_ids(ctx: Context, client: Client, downloader: Downloader) -> tuple[DownloadResult, ...]:
     from sealyard.client.downloads.downloader import DownloadResult
 
-    outcomes = []
-    for each in ctx.args.ids:
+    results = []
+    for given_id in ctx.args.ids:
         try:
-            task = await client.task(each)
-            found = await downloads.download(task.id, progress=ctx.out.progress.for_file(task.name))
-            outcomes.append(DownloadResult(task_id=task.id, name=task.name, downloaded=found))
+            task = await client.task(given_id)
+            file = await downloader.download(task.id, progress=ctx.out.progress.for_file(task.name))
+            results.append(DownloadResult(task_id=task.id, name=task.name, downloaded=file))
         except SealyardError as error:
-            outcomes.append(DownloadResult(task_id=each, name="", error=error.to_info()))
-    return tuple(outcomes)
+            results.append(DownloadResult(task_id=given_id, name="", error=error.to_info()))
+    return tuple(results)
 
 
-def _lines(outcomes: Iterable[DownloadResult]) -> list[str]:
+def _lines(results: Iterable[DownloadResult]) -> list[str]:
     lines = []
-    for each in outcomes:
-        if each.downloaded is not None:
-            lines.append(f"{each.task_id}  {fetching.format_download(each.downloaded)}")
-            lines += [f"  warning: {warning}" for warning in each.downloaded.warnings]
-        if each.error is not None:
-            lines.append(f"{each.task_id}  {each.error.message} {each.error.hint}".rstrip())
-    return lines or ["There is nothing to fetch."]
+    for result in results:
+        if result.downloaded is not None:
+            lines.append(f"{result.task_id}  {format_download(result.downloaded)}")
+            lines += [f"  warning: {warning}" for warning in result.downloaded.warnings]
+        if result.error is not None:
+            lines.append(f"{result.task_id}  {result.error.message} {result.error.hint}".rstrip())
+    return lines or ["No new results."]
 
 
 async def _renew(ctx: Context) -> int:

@@ -1,4 +1,4 @@
-"""`sealyard serve`: the engine with its workers behind the REST API, for people and pipelines on other machines."""
+"""`sealyard serve`: provides workspaces to other machines through the REST API."""
 
 from __future__ import annotations
 
@@ -17,51 +17,49 @@ from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config.profiles import selected_workspace
 from sealyard.client.config.workspaces import load_workspace_metadata, passphrase_for
-from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
-    from sealyard.client.embedded import EmbeddedClient
+    from sealyard.client.engine_handle import EngineHandle
     from sealyard.server.settings import ServerSettings
 
 
-_EXAMPLE_HEAD = """\
-# Settings of a server: sealyard serve --config FILE. What you leave out keeps its default; options count more.
-"""
-
-
 def add(commands: Commands) -> None:
-    serving = command(commands, "serve", _serve, "Serves workspaces to other machines, until it is interrupted.")
+    serving = command(commands, "serve", _serve, "Provide workspaces to other machines, until interrupted")
     serving.add_argument(
-        "--config", metavar="FILE", type=Path, help="a TOML file; `sealyard serve --example` prints one"
+        "--config", metavar="FILE", type=Path, help="settings file (TOML); see `sealyard config example --server`"
     )
-    serving.add_argument("--example", action="store_true", help="print a whole settings file with the defaults")
-    serving.add_argument("--listen", metavar="HOST:PORT", help="by default 127.0.0.1:8750")
+    serving.add_argument("--listen", metavar="HOST:PORT", help="address to listen on; by default 127.0.0.1:8750")
     serving.add_argument(
         "--address-file",
         metavar="FILE",
         type=Path,
         help="write the server's URL to this file while it listens; for scripts that use port 0",
     )
-    serving.add_argument("--tls-certificate", metavar="FILE")
-    serving.add_argument("--tls-key", metavar="FILE")
-    serving.add_argument("--behind-proxy", action="store_const", const=True, help="a proxy in front ends TLS")
-    serving.add_argument("--public-url", metavar="URL", help="how clients reach it, for links")
-    serving.add_argument("--tenant", metavar="NAME=DIR", action="append", help="a workspace under a tenant's name")
-    serving.add_argument("--socket-group", metavar="GROUP", help="who may use the workspace's own socket besides you")
-    serving.add_argument("--log", metavar="FORM", choices=("json", "text"))
+    serving.add_argument("--tls-certificate", metavar="FILE", help="certificate of the server (PEM)")
+    serving.add_argument("--tls-key", metavar="FILE", help="private key of the certificate (PEM)")
     serving.add_argument(
-        "--stop-within",
+        "--behind-proxy", action="store_const", const=True, help="TLS is terminated by a reverse proxy"
+    )
+    serving.add_argument("--public-url", metavar="URL", help="base URL for clients, used in links")
+    serving.add_argument(
+        "--tenant", metavar="NAME=DIR", action="append", help="name and workspace of a tenant; can be repeated"
+    )
+    serving.add_argument(
+        "--socket-group", metavar="GROUP", help="group whose members can use the socket of the workspace"
+    )
+    serving.add_argument("--log-format", metavar="FORMAT", choices=("json", "text"), help="json (default) or text")
+    serving.add_argument(
+        "--shutdown-timeout",
         metavar="TIME",
         type=duration,
-        help="how long running work may finish at the end; by default 30s",
+        help="time for running tasks to finish when the server stops; by default 30s",
     )
 
 
 async def _serve(ctx: Context) -> int:
-    if ctx.args.example:
-        return _example(ctx)
+
     import asyncio
     import importlib
 
@@ -69,33 +67,34 @@ async def _serve(ctx: Context) -> int:
 
     settings = _settings(ctx)
     tenants = _tenants(ctx, settings)
-    # A terminal that hangs up is gone; without one it is how a service is told to look at its files again.
-    may_hang_up = has_terminal()
-    stop = stop_event(hang_up=may_hang_up)
-    # The first workers unlock their keys while the server is loaded: each takes a second.
-    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.service"))
+    # In a terminal, SIGHUP means that the terminal was closed. For a service it means to reload the certificate.
+    stops_on_hangup = has_terminal()
+    stop = stop_event(hang_up=stops_on_hangup)
+    # Import the server while the first workers unlock their keys: both take about a second.
+    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
     engines = await _open_engines(tenants)
     await loading
     from sealyard.server.observability.logging import configure_logging
-    from sealyard.server.service import Server
+    from sealyard.server.server import Server
 
-    configure_logging(settings.log)
-    service = await Server.open(settings, engines)
-    if not may_hang_up:
-        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, service.reload_certificate)
+    configure_logging(settings.log_format)
+    server = await Server.open(settings, engines)
+    if not stops_on_hangup:
+        asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, server.reload_certificate)
     address_file = ctx.args.address_file
     try:
         if address_file is not None:
-            _write_address(address_file, service.address)
-        ctx.out.status(f"Serving {', '.join(tenants)} on {service.address}; Ctrl-C ends it.")
-        await service.serve_until(stop)
-        # The next signal is about the end: it is not to wait for anything any more.
+            _write_address(address_file, server.address)
+        ctx.out.status(f"Serving {', '.join(tenants)} on {server.address} (press Ctrl-C to stop)")
+        await server.serve_until(stop)
+        # A second signal stops the server without waiting for running tasks.
         stop.clear()
     finally:
         if address_file is not None:
-            _remove_address(address_file, service.address)
-        await service.stop(hurry=stop)
-    ctx.out.result({"address": service.address, "tenants": list(tenants)}, ("Closed. What is unfinished goes on.",))
+            _remove_address(address_file, server.address)
+        await server.stop(force=stop)
+    value = {"address": server.address, "tenants": list(tenants)}
+    ctx.out.result(value, ("Stopped. Pending tasks resume at the next start.",))
     return ExitCode.OK
 
 
@@ -109,8 +108,7 @@ def _write_address(path: Path, address: str) -> None:
         with contextlib.suppress(OSError):
             temporary.unlink(missing_ok=True)
         raise UsageError(
-            f"The address file {escape_text(str(path))} cannot be written:"
-            f" {escape_text(error.strerror or str(error))}.",
+            f"Cannot write the address file {escape_text(str(path))}: {escape_text(error.strerror or str(error))}.",
             "Choose another file (--address-file).",
         ) from error
 
@@ -122,68 +120,60 @@ def _remove_address(path: Path, address: str) -> None:
             path.unlink()
 
 
-async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EmbeddedClient]:
-    """By tenant. Where one stays closed, none is left open."""
-    from sealyard.client.embedded import EmbeddedClient
+async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EngineHandle]:
+    """Open the engine of each tenant. If one cannot be opened, the others are closed."""
+    from sealyard.client.engine_handle import EngineHandle
 
-    engines: dict[str, EmbeddedClient] = {}
+    engines: dict[str, EngineHandle] = {}
     try:
         for name, (folder, passphrase) in tenants.items():
-            engines[name] = await EmbeddedClient.open(folder, SYSTEM_SUBJECT, purpose="serve", passphrase=passphrase)
+            engines[name] = await EngineHandle.open(folder, purpose="serve", passphrase=passphrase)
     except BaseException:
-        for each in engines.values():
-            await each.close()
+        for client in engines.values():
+            await client.close()
         raise
     return engines
 
 
-def _example(ctx: Context) -> int:
-    from sealyard.client.config.settings_example import render_toml
-    from sealyard.server.settings import ServerSettings
-
-    ctx.out.document(render_toml(ServerSettings(), _EXAMPLE_HEAD))
-    return ExitCode.OK
-
-
 def _settings(ctx: Context) -> ServerSettings:
-    """The file's, under those of the options."""
+    """Load the settings file and apply the options."""
     from sealyard.server.settings import ServerSettings, load_server_settings
 
     args = ctx.args
     settings = load_server_settings(args.config) if args.config else ServerSettings()
-    given = {
+    options = {
         "listen": args.listen,
         "tls_certificate": args.tls_certificate,
         "tls_key": args.tls_key,
         "behind_proxy": args.behind_proxy,
         "public_url": args.public_url,
         "socket_group": args.socket_group,
-        "log": args.log,
-        "stop_seconds": args.stop_within,
+        "log_format": args.log_format,
+        "shutdown_timeout_seconds": args.shutdown_timeout,
         "tenants": _parse_tenants(args.tenant) if args.tenant else None,
     }
-    return msgspec.structs.replace(settings, **{name: value for name, value in given.items() if value is not None})
+    return msgspec.structs.replace(settings, **{name: value for name, value in options.items() if value is not None})
 
 
 def _parse_tenants(pairs: list[str]) -> dict[str, str]:
-    found: dict[str, str] = {}
-    for each in pairs:
-        name, equals, folder = each.partition("=")
+    tenants: dict[str, str] = {}
+    for pair in pairs:
+        name, equals, folder = pair.partition("=")
         if not name or not equals or not folder:
-            raise UsageError(f"{each!r} is no tenant.", "Write NAME=DIR.")
-        if name in found:
-            raise UsageError(f"There are two tenants {name!r}.", "Give each a name of its own.")
-        found[name] = folder
-    return found
+            raise UsageError(f"Invalid tenant {pair!r}.", "Use NAME=DIR.")
+        if name in tenants:
+            raise UsageError(f"Duplicate tenant {name!r}.", "Use a different name for each tenant.")
+        tenants[name] = folder
+    return tenants
 
 
 def _tenants(ctx: Context, settings: ServerSettings) -> dict[str, tuple[Path, str | None]]:
-    """Folder and passphrase of each: asked for before anything listens."""
-    named = {name: Path(folder).absolute() for name, folder in settings.tenants.items()}
-    if not named:
+    """Return the folder and passphrase of each tenant. Prompts for passphrases before the server listens."""
+    folders = {name: Path(folder).absolute() for name, folder in settings.tenants.items()}
+    if not folders:
         folder = _folder(ctx)
-        named = {load_workspace_metadata(folder).name: folder}
-    return {name: (folder, _passphrase(name, folder)) for name, folder in named.items()}
+        folders = {load_workspace_metadata(folder).name: folder}
+    return {name: (folder, _passphrase(name, folder)) for name, folder in folders.items()}
 
 
 def _passphrase(tenant: str, folder: Path) -> str | None:
@@ -194,6 +184,6 @@ def _passphrase(tenant: str, folder: Path) -> str | None:
 
 
 def _folder(ctx: Context) -> Path:
-    """The workspace that is named, else that of the profile: who one is in it does not matter to who serves it."""
-    place = selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
-    return place if place is not None and not getattr(ctx.args, "profile", None) else ctx.folder
+    """Return the selected workspace, or that of the profile. A server needs no identity, so none is required."""
+    workspace = selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
+    return workspace if workspace is not None and not getattr(ctx.args, "profile", None) else ctx.folder

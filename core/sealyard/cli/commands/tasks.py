@@ -1,4 +1,4 @@
-"""`sealyard package`, `encrypt` and `sign`, and looking at tasks."""
+"""`sealyard package`, `encrypt` and `sign` create tasks; `tasks` and `show` display them."""
 
 from __future__ import annotations
 
@@ -11,13 +11,14 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealyard.cli import downloads as fetching
 from sealyard.cli.arguments import Commands, choice, command, seconds, task_id
-from sealyard.cli.commands import wait as waiting
+from sealyard.cli.commands.wait import report_result, wait_and_report
 from sealyard.cli.context import Context
+from sealyard.cli.downloads import download
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.task_format import format_review, format_tasks, printable
 from sealyard.model.errors import InvalidInputError, UsageError
+from sealyard.model.formatting import format_count
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
@@ -26,87 +27,103 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 MAX_MESSAGE_BYTES = 1024 * 1024
-_PAGE = 500
 
 
 def add(commands: Commands) -> None:
-    packing = command(commands, "package", _package, "Asks for a package of firmware and metadata files.")
-    packing.add_argument("--firmware", metavar="F", nargs="+", action="extend", type=Path, required=True)
-    packing.add_argument("--metadata", metavar="M", nargs="+", action="extend", type=Path, default=[])
-    packing.add_argument(
-        "--sha256", metavar="H", nargs="+", action="extend", default=[], help="expected digests, in order of --firmware"
+    packaging = command(commands, "package", _package, "Create a package of firmware and metadata files")
+    packaging.add_argument(
+        "--firmware", metavar="FILE", nargs="+", action="extend", type=Path, required=True, help="firmware, in order"
     )
-    _common(packing)
-    packing.add_argument("--wait", action="store_true", help="until it has ended, whoever does the work")
-    packing.add_argument("--timeout", metavar="S", type=seconds, help="how long --wait waits")
-    packing.add_argument("--out", metavar="DIR", type=Path, help="download the finished container to this folder")
+    packaging.add_argument(
+        "--metadata", metavar="FILE", nargs="+", action="extend", type=Path, default=[], help="metadata files, in order"
+    )
+    packaging.add_argument(
+        "--sha256",
+        metavar="DIGEST",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="expected SHA-256 of each firmware file, in the same order",
+    )
+    _add_task_options(packaging)
+    packaging.add_argument("--wait", action="store_true", help="wait until the task ends")
+    packaging.add_argument(
+        "--timeout", metavar="TIME", type=seconds, help="maximum time for --wait (seconds, or 30m, 24h)"
+    )
+    packaging.add_argument("--out", metavar="DIR", type=Path, help="download the container to this folder")
 
-    encrypting = command(commands, "encrypt", _encrypt, "Encrypts a file; this needs no approval.")
-    encrypting.add_argument("file", metavar="FILE", type=Path)
-    encrypting.add_argument("--sha256", metavar="H", help="the expected digest")
-    _common(encrypting)
-    encrypting.add_argument("--no-wait", action="store_true", help="leave the work to whoever comes next")
+    encrypting = command(commands, "encrypt", _encrypt, "Encrypt a file (needs no approval by default)")
+    encrypting.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
+    encrypting.add_argument("--sha256", metavar="DIGEST", help="expected SHA-256 of the file")
+    _add_task_options(encrypting)
+    encrypting.add_argument("--no-wait", action="store_true", help="do not wait for the task to run")
     encrypting.add_argument("--out", metavar="DIR", type=Path, help="download the encrypted file to this folder")
 
-    signing = command(commands, "sign", _sign, "Asks for a signature of a message or a finished digest.")
+    signing = command(commands, "sign", _sign, "Request a signature over a message or a digest")
     message = signing.add_mutually_exclusive_group(required=True)
-    message.add_argument("--file", metavar="F", type=Path, help="the message, at most 1 MiB")
-    message.add_argument("--digest-base64", metavar="D", help="a finished SHA-256, for algorithms that take one")
-    _common(signing)
+    message.add_argument("--file", metavar="FILE", type=Path, help="the message, at most 1 MiB")
+    message.add_argument(
+        "--digest-base64", metavar="DIGEST", help="SHA-256 digest in Base64, if the algorithm signs one"
+    )
+    _add_task_options(signing)
 
-    listing = command(commands, "tasks", _tasks, "Lists tasks, newest first.")
-    listing.add_argument("--status", metavar="STATUS", type=choice(TaskStatus))
-    listing.add_argument("--kind", metavar="KIND", type=choice(TaskKind))
-    listing.add_argument("--device", metavar="D")
-    listing.add_argument("--mine", action="store_true", help="that I asked for")
-    listing.add_argument("--waiting", action="store_true", help="that wait for my decision")
-    listing.add_argument("--text", metavar="T", default="", help="in name, id or file names")
-    listing.add_argument("--limit", metavar="N", type=int, default=100)
+    listing = command(commands, "tasks", _tasks, "List tasks, newest first")
+    listing.add_argument("--status", metavar="STATUS", type=choice(TaskStatus), help=", ".join(TaskStatus))
+    listing.add_argument("--kind", metavar="KIND", type=choice(TaskKind), help=", ".join(TaskKind))
+    listing.add_argument("--device", metavar="NAME", help="device configuration")
+    listing.add_argument("--mine", action="store_true", help="only your own tasks")
+    listing.add_argument("--awaiting-approval", action="store_true", help="only tasks that await your approval")
+    listing.add_argument("--search", metavar="TEXT", default="", help="text in the name, id or file names")
+    listing.add_argument("--limit", metavar="N", type=int, default=100, help="maximum number of tasks; by default 100")
 
-    task_id(command(commands, "show", _show, "Shows everything about a task."))
-
-
-def _common(parser: ArgumentParser) -> None:
-    parser.add_argument("--device", metavar="NAME", required=True, help="the device configuration")
-    parser.add_argument("--name", metavar="N", default="", help="what the task is called")
-    parser.add_argument("--content-type", metavar="T", default="", help="what kind of file it is")
-    parser.add_argument("--client-token", metavar="T", help="the same token gives the same task")
+    task_id(command(commands, "show", _show, "Show all details of a task"))
 
 
-# ---- asking
+def _add_task_options(parser: ArgumentParser) -> None:
+    parser.add_argument("--device", metavar="NAME", required=True, help="device configuration")
+    parser.add_argument(
+        "--name", metavar="NAME", default="", help="name of the task; by default derived from its files"
+    )
+    parser.add_argument("--content-type", metavar="TYPE", default="", help="type of the content, for display")
+    parser.add_argument(
+        "--client-token", metavar="TOKEN", help="idempotency key: requests with the same key return the same task"
+    )
+
+
+# ---- creating tasks
 
 
 async def _package(ctx: Context) -> int:
     args = ctx.args
     if args.timeout is not None and not args.wait:
-        raise UsageError("--timeout goes with --wait.")
+        raise UsageError("--timeout requires --wait.")
     if args.sha256 and len(args.sha256) != len(args.firmware):
         raise UsageError(
-            f"There are {len(args.sha256)} digests for {len(args.firmware)} firmware files.",
-            "Give one --sha256 for each --firmware, in the same order.",
+            f"Number of digests ({len(args.sha256)}) and firmware files ({len(args.firmware)}) differ.",
+            "Specify one --sha256 for each --firmware, in the same order.",
         )
     async with ctx.open_writer("package") as client:
         task = await _create_package(ctx, client)
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
-            await fetching.download(ctx, client, task, args.out)
-            return waiting.report_result(ctx, task)
+            await download(ctx, client, task, args.out)
+            return report_result(ctx, task)
     if args.wait and not task.status.is_final:
-        ctx.out.warn(f"Task {task.id} is {task.status}; approvers see it with: sealyard show {task.id}")
-        return await waiting.wait_and_report(ctx, task.id)
+        ctx.out.warn(f"Task {task.id} is {task.status}. Approvers can review it with: sealyard show {task.id}")
+        return await wait_and_report(ctx, task.id)
     if args.out is not None and not task.status.is_final:
-        ctx.out.warn(f"Not there yet. Later: sealyard download {task.id} --out DIR")
-    return waiting.report_result(ctx, task)
+        ctx.out.warn(f"Not finished yet. Download it later with: sealyard download {task.id} --out DIR")
+    return report_result(ctx, task)
 
 
 async def _create_package(ctx: Context, client: Client) -> Task:
     args = ctx.args
     digests: Sequence[str | None] = args.sha256 or [None] * len(args.firmware)
-    wanted = [*zip(args.firmware, digests, strict=True), *((path, None) for path in args.metadata)]
+    uploads = [*zip(args.firmware, digests, strict=True), *((path, None) for path in args.metadata)]
     files: list[InputFile] = []
     try:
-        for path, digest in wanted:
+        for path, digest in uploads:
             files.append(await _upload(ctx, client, path, digest))
         request = PackageRequest(
             config=args.device,
@@ -124,7 +141,7 @@ async def _create_package(ctx: Context, client: Client) -> Task:
 async def _encrypt(ctx: Context) -> int:
     args = ctx.args
     if args.no_wait and args.out is not None:
-        raise UsageError("--out wants the work done; --no-wait leaves it.")
+        raise UsageError("--out and --no-wait cannot be combined.")
     async with ctx.open_writer("encrypt", work=not args.no_wait) as client:
         files: list[InputFile] = []
         try:
@@ -143,8 +160,8 @@ async def _encrypt(ctx: Context) -> int:
             await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
-            await fetching.download(ctx, client, task, args.out)
-    return waiting.report_result(ctx, task)
+            await download(ctx, client, task, args.out)
+    return report_result(ctx, task)
 
 
 async def _sign(ctx: Context) -> int:
@@ -152,7 +169,7 @@ async def _sign(ctx: Context) -> int:
     is_digest = args.file is None
     request = SigningRequest(
         config=args.device,
-        message=_decoded(args.digest_base64) if is_digest else _message(args.file),
+        message=_decode_digest(args.digest_base64) if is_digest else _read_message(args.file),
         is_digest=is_digest,
         file_name="" if is_digest else args.file.name,
         name=args.name,
@@ -163,7 +180,7 @@ async def _sign(ctx: Context) -> int:
         task = await client.create_signing(request)
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
-    return waiting.report_result(ctx, task)
+    return report_result(ctx, task)
 
 
 async def _upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
@@ -172,63 +189,63 @@ async def _upload(ctx: Context, client: Client, path: Path, expected_sha256: str
     return file
 
 
-def _message(path: Path) -> bytes:
+def _read_message(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
-            # One byte more than is signed: what is too long is refused, never cut.
+            # One byte more than the maximum, so that a longer message is rejected instead of truncated.
             return file.read(MAX_MESSAGE_BYTES + 1)
     except OSError as error:
         raise InvalidInputError(
-            f"{escape_text(str(path))} cannot be read: {error.strerror}.", "Name a readable file."
+            f"Cannot read {escape_text(str(path))}: {error.strerror}.", "Check the path and its permissions."
         ) from error
 
 
-def _decoded(text: str) -> bytes:
+def _decode_digest(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise UsageError("--digest-base64 is not Base64.", "Write the 32 bytes of a SHA-256 in Base64.") from None
+        raise UsageError(
+            "Invalid Base64 in --digest-base64.", "Encode the 32 bytes of a SHA-256 digest in Base64."
+        ) from None
 
 
-# ---- looking
+# ---- displaying tasks
 
 
 async def _tasks(ctx: Context) -> int:
     args = ctx.args
     if args.limit < 1:
-        raise UsageError("--limit counts from 1.")
+        raise UsageError("Invalid --limit: the minimum is 1.")
     filters = TaskFilter(
         status=args.status,
         kind=args.kind,
         config=args.device,
         created_by=ctx.profile.identity if args.mine else None,
-        text=args.text,
-        awaiting_my_approval=args.waiting,
+        text=args.search,
+        awaiting_my_approval=args.awaiting_approval,
     )
-    found: list[Task] = []
+    from sealyard.client.task_pages import iterate_tasks
+
     async with ctx.open_reader() as client:
-        after: str | None = None
-        while len(found) < args.limit:
-            page = await client.tasks(filters, after=after, limit=min(_PAGE, args.limit - len(found)))
-            found += page.tasks
-            if (after := page.next) is None:
-                break
-    ctx.out.result(found, format_tasks(found))
-    if after is not None:
-        ctx.out.warn(f"There are more than these {len(found)}: --limit")
+        # One more than the limit shows whether there are more.
+        found = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
+    tasks = found[: args.limit]
+    ctx.out.result(tasks, format_tasks(tasks))
+    if len(found) > len(tasks):
+        ctx.out.warn(f"Only the first {format_count(len(tasks), 'task')} shown; increase --limit to see more.")
     return ExitCode.OK
 
 
 async def _show(ctx: Context) -> int:
     async with ctx.open_reader() as client:
-        seen = await client.review(ctx.args.id)
+        review = await client.review(ctx.args.id)
     value = {
-        **msgspec.to_builtins(seen.task),
-        "configuration": msgspec.to_builtins(seen.configuration),
-        "blockedReason": seen.blocked_reason,
-        "metadataBeginnings": [{"name": name, "beginning": printable(beginning)} for name, beginning in seen.metadata],
-        "previous": msgspec.to_builtins(seen.previous),
-        "newerVersion": seen.newer_version,
+        **msgspec.to_builtins(review.task),
+        "configuration": msgspec.to_builtins(review.configuration),
+        "blockedReason": review.blocked_reason,
+        "metadataPreviews": [{"name": name, "preview": printable(preview)} for name, preview in review.metadata],
+        "previous": msgspec.to_builtins(review.previous),
+        "newerVersion": review.newer_version,
     }
-    ctx.out.result(value, format_review(seen))
+    ctx.out.result(value, format_review(review))
     return ExitCode.OK

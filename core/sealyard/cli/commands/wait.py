@@ -1,4 +1,4 @@
-"""`sealyard wait`, and `package --wait`: until a task has ended, whoever does the work, holding nothing."""
+"""`sealyard wait` and `package --wait`: wait for a task without locking the workspace."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.cli import downloads as fetching
 from sealyard.cli.arguments import Commands, command, seconds, task_id
 from sealyard.cli.context import Context
+from sealyard.cli.downloads import download, wait_for_writer
 from sealyard.cli.exit_codes import exit_code_for_error, exit_code_for_task
 from sealyard.cli.task_format import format_task
 from sealyard.model.errors import WaitTimeoutError
@@ -16,10 +16,10 @@ from sealyard.model.tasks import Task, TaskStatus
 
 
 def add(commands: Commands) -> None:
-    waiting = command(commands, "wait", _wait, "Waits until a task has ended, and ends as it did.")
-    task_id(waiting)
-    waiting.add_argument("--timeout", metavar="S", type=seconds, help="how long")
-    waiting.add_argument("--out", metavar="DIR", type=Path, help="download the result to this folder")
+    parser = command(commands, "wait", _wait, "Wait for a task to finish, and exit with its result")
+    task_id(parser)
+    parser.add_argument("--timeout", metavar="TIME", type=seconds, help="maximum time to wait (seconds, or 30m, 24h)")
+    parser.add_argument("--out", metavar="DIR", type=Path, help="download the result to this folder")
 
 
 async def _wait(ctx: Context) -> int:
@@ -27,7 +27,7 @@ async def _wait(ctx: Context) -> int:
 
 
 async def wait_and_report(ctx: Context, task_id: str) -> int:
-    """Goes by ``--timeout`` and ``--out``."""
+    """Wait for a task, up to ``--timeout``, download its result if ``--out`` is given, and print it."""
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -36,10 +36,10 @@ async def wait_and_report(ctx: Context, task_id: str) -> int:
         try:
             task = await client.wait(task_id, within=ctx.args.timeout)
         except WaitTimeoutError as error:
-            return _still_waiting(ctx, await client.task(task_id), error)
+            return _report_timeout(ctx, await client.task(task_id), error)
     if ctx.args.out is not None and task.status is TaskStatus.DONE:
-        async with fetching.wait_for_writer(ctx, until) as writer:
-            await fetching.download(ctx, writer, task, ctx.args.out)
+        async with wait_for_writer(ctx, until) as writer:
+            await download(ctx, writer, task, ctx.args.out)
     return report_result(ctx, task)
 
 
@@ -48,8 +48,8 @@ def report_result(ctx: Context, task: Task) -> int:
     return exit_code_for_task(task)
 
 
-def _still_waiting(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
-    """The task as it stands is the outcome, for its id is what one needs to go on; the error is in it."""
+def _report_timeout(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
+    """Print the task in its current state, with the error: its id is needed to continue."""
     value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_info())}
     ctx.out.warn(str(error))
     ctx.out.result(value, format_task(task))

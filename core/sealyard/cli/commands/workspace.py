@@ -1,4 +1,4 @@
-"""`sealyard init`, `run`, `demo` and `worker`."""
+"""`sealyard init`, `run`, `demo` and `worker`: create workspaces and run their tasks."""
 
 from __future__ import annotations
 
@@ -7,15 +7,14 @@ import os
 from collections import Counter
 from typing import TYPE_CHECKING
 
-from sealyard.cli import app_launcher as front
+from sealyard.cli import app_launcher
 from sealyard.cli.arguments import Commands, choice, command
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields
+from sealyard.cli.output import format_fields, format_time
 from sealyard.client.config import profiles, workspaces
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import SealyardError, UsageError
-from sealyard.model.formatting import format_time
 from sealyard.model.workspace import KeyStore
 
 if TYPE_CHECKING:
@@ -24,30 +23,28 @@ if TYPE_CHECKING:
     from sealyard.model.tasks import TaskStatus
 
 SHUTDOWN_TIMEOUT = 2.0
-"""For what has happened and was not said yet, once it is to stop."""
+"""Seconds to print the remaining events when the command stops."""
 
 
 def add(commands: Commands) -> None:
-    init = command(commands, "init", _init, "Makes a workspace on this machine, and a profile of its administrator.")
-    init.add_argument("--name", help="what it is called; by default like its folder")
-    init.add_argument("--administrator", metavar="USER", help="who administers it; by default you")
+    init = command(commands, "init", _init, "Create a workspace on this machine, and a profile for its administrator")
+    init.add_argument("--name", metavar="NAME", help="name of the workspace; by default that of its folder")
+    init.add_argument("--admin", metavar="USER", help="administrator of the workspace; by default you")
     init.add_argument(
         "--key-store",
         metavar="KIND",
         type=choice(KeyStore),
-        help=f"where the master key lies: {', '.join(KeyStore)}; by default the keyring where there is one",
+        help=f"where to store the master key: {', '.join(KeyStore)}; by default the OS keyring if available",
     )
 
-    command(commands, "run", _run, "Works on what is unfinished on this machine, until it is interrupted.")
+    command(commands, "run", _run, "Run pending tasks on this machine, until interrupted")
 
-    demo = command(
-        commands, "demo", _demo, "Makes a throw-away workspace on this machine and shows the main job on real files."
-    )
-    demo.add_argument("--headless", action="store_true", help="run the whole line here, step by step")
-    demo.add_argument("--keep", action="store_true", help="leave the folder where it is")
-    front.add_app_options(demo)
+    demo = command(commands, "demo", _demo, "Create a temporary demo workspace and open it in the application")
+    demo.add_argument("--headless", action="store_true", help="run the demo without the application, step by step")
+    demo.add_argument("--keep", action="store_true", help="keep the folder of the workspace")
+    app_launcher.add_app_options(demo)
 
-    command(commands, "worker", _worker, "Runs a crypto worker on this machine; the engine starts its own.")
+    command(commands, "worker", _worker, "Run a crypto worker (the engine starts its own)", hidden=True)
 
 
 # ---- the workspace
@@ -59,7 +56,7 @@ async def _init(ctx: Context) -> int:
         or workspaces.default_workspace_path()
     )
     name = ctx.args.name or folder.name
-    administrator = parse_subject(ctx.args.administrator or workspaces.current_user_name())
+    administrator = parse_subject(ctx.args.admin or workspaces.current_user_name())
     key_store = ctx.args.key_store or workspaces.detect_key_store()
     passphrase = _new_passphrase() if key_store is KeyStore.PASSPHRASE else None
     profile = await workspaces.create_workspace(
@@ -83,22 +80,22 @@ async def _init(ctx: Context) -> int:
 def _builtins(value: object) -> dict[str, object]:
     import msgspec
 
-    found: dict[str, object] = msgspec.to_builtins(value)
-    return found
+    builtins: dict[str, object] = msgspec.to_builtins(value)
+    return builtins
 
 
 def _new_passphrase() -> str:
-    return workspaces.new_passphrase(os.environ, _ask_twice if is_interactive() else None)
+    return workspaces.new_passphrase(os.environ, _prompt_twice if is_interactive() else None)
 
 
-def _ask_twice() -> str:
-    first = ask_passphrase("A passphrase for the new key store: ")
-    if first and ask_passphrase("The same again: ") != first:
-        raise UsageError("The two passphrases are not the same.", "Start again.")
-    return first
+def _prompt_twice() -> str:
+    passphrase = ask_passphrase("New passphrase: ")
+    if passphrase and ask_passphrase("Repeat: ") != passphrase:
+        raise UsageError("Passphrases do not match.", "Start over.")
+    return passphrase
 
 
-# ---- working
+# ---- running tasks
 
 
 async def _run(ctx: Context) -> int:
@@ -109,36 +106,37 @@ async def _run(ctx: Context) -> int:
     folder = ctx.folder
     stop = stop_event()
     async with ctx.open_writer("run", finish=False) as client:
-        told = _TaskReporter(ctx, await client.cursor())
-        ctx.out.status(f"Working in {folder} as {ctx.profile.identity}; Ctrl-C ends it.")
-        telling = asyncio.create_task(told.follow(client))
-        waiting = asyncio.create_task(stop.wait())
-        await asyncio.wait({telling, waiting}, return_when=asyncio.FIRST_COMPLETED)
-        waiting.cancel()
-        if telling.done():
-            await telling
+        reporter = _TaskReporter(ctx, await client.cursor())
+        ctx.out.status(f"Running tasks in {folder} as {ctx.profile.identity} (press Ctrl-C to stop)")
+        reporting = asyncio.create_task(reporter.report(client))
+        stop_wait = asyncio.create_task(stop.wait())
+        await asyncio.wait({reporting, stop_wait}, return_when=asyncio.FIRST_COMPLETED)
+        stop_wait.cancel()
+        if reporting.done():
+            await reporting
         with contextlib.suppress(TimeoutError, SealyardError):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                await told.run_until(await client.cursor())
-        telling.cancel()
-        await asyncio.gather(telling, return_exceptions=True)
-    counts = Counter(told.ended.values())
-    ctx.out.result({"ended": counts}, ("Closed. What is unfinished goes on at the next start.",))
+                await reporter.run_until(await client.cursor())
+        reporting.cancel()
+        await asyncio.gather(reporting, return_exceptions=True)
+    counts = Counter(reporter.ended.values())
+    ctx.out.result({"ended": counts}, ("Stopped. Pending tasks resume at the next start.",))
     return ExitCode.OK
 
 
 class _TaskReporter:
-    """Says what happens to tasks, line by line, and remembers how they ended."""
+    """Prints the status changes of tasks, and collects the final status of each."""
 
     def __init__(self, ctx: Context, cursor: int) -> None:
         import asyncio
 
         self._ctx = ctx
         self._cursor = cursor
-        self._moved = asyncio.Condition()
+        self._cursor_moved = asyncio.Condition()
         self.ended: dict[str, TaskStatus] = {}
 
-    async def follow(self, client: Client) -> None:
+    async def report(self, client: Client) -> None:
+        """Print events until cancelled."""
         from sealyard.model.events import TaskChanged, TaskProgressed
 
         async for event in client.events(self._cursor):
@@ -147,27 +145,27 @@ class _TaskReporter:
                 progress.show(event.task_id, event.bytes_done, event.bytes_total, None, event.eta_seconds)
                 continue
             if isinstance(event, TaskChanged):
-                self._say(event)
-            async with self._moved:
+                self._print(event)
+            async with self._cursor_moved:
                 self._cursor = event.cursor
-                self._moved.notify_all()
+                self._cursor_moved.notify_all()
 
     async def run_until(self, cursor: int) -> None:
-        """Waits until all up to there was told."""
-        async with self._moved:
-            await self._moved.wait_for(lambda: self._cursor >= cursor)
+        """Wait until all events up to ``cursor`` are printed."""
+        async with self._cursor_moved:
+            await self._cursor_moved.wait_for(lambda: self._cursor >= cursor)
 
-    def _say(self, event: TaskChanged) -> None:
+    def _print(self, event: TaskChanged) -> None:
         state = f", {event.result_state}" if event.result_state else ""
-        words = f"{event.task_id}  {event.status}{state}  {event.kind} {event.name}"
-        self._ctx.out.status(f"{format_time(event.at)}  {words}")
+        text = f"{event.task_id}  {event.status}{state}  {event.kind} {event.name}"
+        self._ctx.out.status(f"{format_time(event.at)}  {text}")
         if event.status.is_final:
             self.ended[event.task_id] = event.status
 
 
 def _demo(ctx: Context) -> int:
     if not ctx.args.headless:
-        front.require_terminal()
+        app_launcher.require_terminal()
     from sealyard.cli.commands import demo
 
     return demo.run(ctx)

@@ -6,13 +6,14 @@ A user's own profiles are stored in the XDG configuration directory, those of a 
 from __future__ import annotations
 
 import contextlib
-import os
 import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
 import msgspec
 
+from sealyard.fs.atomic import write_atomic
+from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import NotFoundError, StorageError, UsageError, WorkspaceError
 from sealyard.model.safe_text import escape_text
@@ -27,7 +28,7 @@ class Profile(FrozenStruct, frozen=True, kw_only=True):
 
     ``workspace`` is the folder; it is empty in a workspace's own profile file. ``downloads`` is the folder for results,
     or empty for the default. For a workspace on a server, ``server`` is the base URL, ``tenant`` the tenant if the
-    server has several, and ``ca`` a file of certificates to trust in addition to those of the system.
+    server has several, and ``ca`` a file of certificates (PEM) to trust in addition to the system's.
     """
 
     name: str
@@ -65,18 +66,18 @@ class ProfileFile(FrozenStruct, frozen=True, kw_only=True):
         )
 
     def without(self, profile: Profile) -> ProfileFile:
-        """Return a copy without ``profile``. If it was the current profile, there is none any more."""
+        """Return a copy without ``profile``. The copy has no current profile if ``profile`` was the current one."""
         others = tuple(other for other in self.profiles if other != profile)
         return ProfileFile(profiles=others, current="" if self.current == profile.name else self.current)
 
     def free_name(self, preferred: str, may_replace: Callable[[Profile], bool]) -> str:
         """Return a valid profile name close to ``preferred``, with a number appended if the name is in use.
 
-        The name of an existing profile is returned if ``may_replace`` returns true for that profile.
+        A name in use is returned unchanged if ``may_replace`` returns true for the profile of that name.
         """
         base = re.sub(r"[^A-Za-z0-9._-]", "-", preferred).strip("-._")[:50] or "workspace"
         name, number = base, 1
-        while (existing := self.get(name)) is not None and not may_replace(existing):
+        while (profile := self.get(name)) is not None and not may_replace(profile):
             number += 1
             name = f"{base}-{number}"
         return name
@@ -99,24 +100,20 @@ def read_profiles(path: Path) -> ProfileFile:
         return ProfileFile()
     except (OSError, msgspec.MsgspecError) as error:
         raise WorkspaceError(
-            f"{escape_text(str(path))} cannot be read: {escape_text(str(error))}.", "Mend it, or move it away."
+            f"Cannot read {escape_text(str(path))}: {escape_text(str(error))}.", "Fix or remove the file."
         ) from error
 
 
 def write_profiles(path: Path, file: ProfileFile) -> None:
-    """Replace the file at ``path`` atomically. Creates its folder with mode 0700 and the file with mode 0600.
+    """Replace the profile file at ``path`` (mode 0600) atomically and durably. Creates its folder with mode 0700.
 
     Raises :class:`StorageError` if the file cannot be written.
     """
-    temporary = path.with_suffix(".new")
     try:
-        path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
-        descriptor = os.open(temporary, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-        with os.fdopen(descriptor, "wb") as target:
-            target.write(msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
-        temporary.replace(path)
+        make_private_dir(path.parent)
+        write_atomic(path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
     except OSError as error:
-        raise StorageError(f"{escape_text(str(path))} cannot be written: {error.strerror}.") from error
+        raise StorageError(f"Cannot write {escape_text(str(path))}: {error.strerror}.") from error
 
 
 def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
@@ -130,10 +127,14 @@ def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:
 def workspace_profiles(folder: Path) -> ProfileFile:
     """Return the profiles stored in the workspace in ``folder``, with ``workspace`` filled in.
 
-    ``server`` is cleared: a file that other users can write must not direct this user's token to a server.
+    The fields ``server``, ``tenant`` and ``ca`` are cleared: other users may be able to write the workspace's
+    file, which must not direct this user's token to a server of their choice.
     """
     file = read_profiles(WorkspacePaths(folder).profiles)
-    profiles = tuple(msgspec.structs.replace(profile, workspace=str(folder), server="") for profile in file.profiles)
+    profiles = tuple(
+        msgspec.structs.replace(profile, workspace=str(folder), server="", tenant="", ca="")
+        for profile in file.profiles
+    )
     return msgspec.structs.replace(file, profiles=profiles)
 
 
@@ -141,18 +142,24 @@ def profiles_of(folder: Path) -> tuple[Profile, ...]:
     """Return all profiles for the workspace in ``folder``: first those stored in the workspace, then the user's."""
     folder = folder.absolute()
     user_profiles = read_profiles(user_profiles_path()).profiles
-    matching = (profile for profile in user_profiles if Path(profile.workspace) == folder)
-    return (*workspace_profiles(folder).profiles, *matching)
+    matching_profiles = (profile for profile in user_profiles if Path(profile.workspace) == folder)
+    return (*workspace_profiles(folder).profiles, *matching_profiles)
 
 
 def selected_workspace(workspace: Path | None, environ: Mapping[str, str]) -> Path | None:
-    """Return the workspace folder given by the option or else by the environment variable, or None."""
-    folder = workspace or (Path(configured) if (configured := environ.get(WORKSPACE_VARIABLE)) else None)
+    """Return the selected workspace folder as an absolute path, or None if no folder is selected.
+
+    That is ``workspace`` (the command line option) or else the folder in `SEALYARD_WORKSPACE`.
+    """
+    folder = workspace or (Path(env_folder) if (env_folder := environ.get(WORKSPACE_VARIABLE)) else None)
     return folder.absolute() if folder is not None else None
 
 
 def has_selection(environ: Mapping[str, str]) -> bool:
-    """Return whether the environment or a current profile selects a workspace, even if it does not exist."""
+    """Return whether environment variables or the current profile select a workspace or server.
+
+    Does not check that the workspace or server exists.
+    """
     if selected_workspace(None, environ) is not None or environ.get(PROFILE_VARIABLE):
         return True
     file = read_profiles(user_profiles_path())
@@ -163,8 +170,9 @@ def resolve(workspace: Path | None, name: str | None, environ: Mapping[str, str]
     """Return the profile to use, with ``workspace`` filled in unless it is the profile of a server.
 
     ``workspace`` and ``name`` are the command line options. Options take precedence over the environment, and the
-    environment over the current profile. Raises :class:`NotFoundError` if no workspace, profile or identity is selected
-    or it does not exist, and :class:`UsageError` if the selection is ambiguous or contradictory.
+    environment over the current profile. Raises :class:`NotFoundError` if no workspace, profile or identity is
+    selected, or if the selected one does not exist. Raises :class:`UsageError` if the selection is ambiguous or
+    contradictory.
     """
     profile = _select_profile(workspace, name, environ)
     if not profile.server:
@@ -176,58 +184,58 @@ def _select_profile(workspace: Path | None, name: str | None, environ: Mapping[s
     folder = selected_workspace(workspace, environ)
     profile_name = name or environ.get(PROFILE_VARIABLE)
     if profile_name is not None:
-        return _find_named(profile_name, folder, strict=workspace is not None)
+        return _find_named(profile_name, folder, must_match_folder=workspace is not None)
     return _find_for_workspace(folder) if folder is not None else _find_current()
 
 
 def require_workspace(folder: Path) -> None:
     """Raise :class:`NotFoundError` if there is no workspace in ``folder``.
 
-    Ignores a lack of file permissions: opening the workspace reports it.
+    Missing file permissions are not reported here, but when the workspace is opened.
     """
     with contextlib.suppress(PermissionError):
         if not WorkspacePaths(folder).file.is_file():
             raise NotFoundError(
-                f"There is no workspace in {escape_text(str(folder))}.",
-                "Make one with `sealyard init`, or name another with --workspace or --profile.",
+                f"No workspace in {escape_text(str(folder))}.",
+                "Create one with `sealyard init`, or choose another with --workspace or --profile.",
             )
 
 
-def _find_named(name: str, folder: Path | None, *, strict: bool) -> Profile:
+def _find_named(name: str, folder: Path | None, *, must_match_folder: bool) -> Profile:
     if folder is not None and (workspace_profile := workspace_profiles(folder).get(name)) is not None:
         return workspace_profile
     profile = read_profiles(user_profiles_path()).get(name)
     if profile is None:
-        raise NotFoundError(
-            f"There is no profile {escape_text(name)}.", "`sealyard profile list` names those there are."
-        )
-    if strict and folder is not None and Path(profile.workspace) != folder:
+        raise NotFoundError(f"Profile {escape_text(name)} not found.", "List profiles with `sealyard profile list`.")
+    if must_match_folder and folder is not None and Path(profile.workspace) != folder:
         raise UsageError(
-            f"The profile {escape_text(name)} is for {escape_text(profile.location)}, not {escape_text(str(folder))}.",
-            "Leave --workspace out, or add a profile for that workspace.",
+            f"Profile {escape_text(name)} is for {escape_text(profile.location)}, not {escape_text(str(folder))}.",
+            "Omit --workspace, or add a profile for that workspace.",
         )
     return profile
 
 
 def _find_for_workspace(folder: Path) -> Profile:
-    """Return the user's current profile if it is for this workspace, else the current profile stored in the workspace.
+    """Return the profile to use for the workspace in ``folder``.
 
-    Without either, return the user's only profile for this workspace.
+    That is the user's current profile if it is for this workspace, else the current profile stored in the workspace,
+    else the user's only profile for this workspace. Raises :class:`NotFoundError` if there is no such profile, and
+    :class:`UsageError` if there are several.
     """
     require_workspace(folder)
     user_file, workspace_file = read_profiles(user_profiles_path()), workspace_profiles(folder)
-    matching = [profile for profile in user_file.profiles if Path(profile.workspace) == folder]
-    current = next((profile for profile in matching if profile.name == user_file.current), None)
-    current = current or workspace_file.get(workspace_file.current)
-    if current is not None:
-        return current
-    if len(matching) == 1:
-        return matching[0]
-    if matching:
-        names = ", ".join(profile.name for profile in matching)
-        raise UsageError("It is not said who you are in this workspace.", f"Choose one with --profile: {names}.")
+    matching_profiles = [profile for profile in user_file.profiles if Path(profile.workspace) == folder]
+    current_profile = next((profile for profile in matching_profiles if profile.name == user_file.current), None)
+    current_profile = current_profile or workspace_file.get(workspace_file.current)
+    if current_profile is not None:
+        return current_profile
+    if len(matching_profiles) == 1:
+        return matching_profiles[0]
+    if matching_profiles:
+        names = ", ".join(profile.name for profile in matching_profiles)
+        raise UsageError("No identity selected for this workspace.", f"Choose a profile with --profile: {names}.")
     raise NotFoundError(
-        f"No profile says who you are in {escape_text(str(folder))}.",
+        f"No profile for the workspace in {escape_text(str(folder))}.",
         "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
     )
 
@@ -237,7 +245,7 @@ def _find_current() -> Profile:
     profile = file.get(file.current)
     if profile is None:
         raise NotFoundError(
-            "No workspace is chosen.",
-            "Make one with `sealyard init`, name one with --workspace or --profile, or `sealyard login` to a server.",
+            "No workspace selected.",
+            "Create one with `sealyard init`, choose one with --workspace or --profile, or log in: `sealyard login`.",
         )
     return profile

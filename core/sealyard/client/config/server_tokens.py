@@ -1,4 +1,4 @@
-"""Server tokens, stored in the OS keyring or, if there is none, in an encrypted file. Never stored in plain text."""
+"""Server tokens, stored in the OS keyring or, without a keyring, in an encrypted file; never in plain text."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sealyard.model.safe_text import escape_text
 if TYPE_CHECKING:
     from keyring.backend import KeyringBackend
 
-TOKEN_VARIABLE = "SEALYARD_TOKEN"  # noqa: S105 - the name of a variable, not a secret
-SERVICE = "sealyard"
+TOKEN_VARIABLE = "SEALYARD_TOKEN"  # noqa: S105 - the name of an environment variable, not a secret
+KEYRING_SERVICE = "sealyard"
 
 Ask = Callable[[], str] | None
-"""Prompts the user for the passphrase of the encrypted token file. None unless a user is at a terminal."""
+"""Prompts the user for the passphrase of the encrypted token file; None if no user is at a terminal."""
 
 
 def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
@@ -31,39 +31,39 @@ def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
     token = environ.get(TOKEN_VARIABLE) or _load_stored_token(_keyring_user(profile), environ, ask)
     if not token:
         raise AuthenticationError(
-            f"There is no token for {escape_text(profile.location)} on this machine.",
-            f"sealyard login {escape_text(profile.server)}, or set {TOKEN_VARIABLE}.",
+            f"No token stored for {escape_text(profile.location)} on this machine.",
+            f"Log in with `sealyard login {escape_text(profile.server)}`, or set {TOKEN_VARIABLE}.",
         )
     register_secret(token)
     return token
 
 
 def save_token(profile: Profile, token: str, environ: Mapping[str, str], ask: Ask) -> None:
-    """Store the token of ``profile``, replacing an earlier one.
+    """Store ``token`` as the token of ``profile``, replacing an earlier one.
 
     Raises :class:`KeyStoreLockedError` if the token cannot be stored.
     """
     from sealyard.keys.master_key import call_os_keyring, os_keyring_available
 
-    user = _keyring_user(profile)
+    keyring_user = _keyring_user(profile)
     if os_keyring_available():
-        call_os_keyring(lambda keyring: keyring.set_password(SERVICE, user, token))
+        call_os_keyring(lambda keyring: keyring.set_password(KEYRING_SERVICE, keyring_user, token))
     else:
-        _open_token_file(environ, ask).set_password(SERVICE, user, token)
+        _open_token_file(environ, ask).set_password(KEYRING_SERVICE, keyring_user, token)
 
 
 def delete_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> None:
-    """Delete the token of ``profile`` from the OS keyring and from the encrypted file, if it is stored there.
+    """Delete the stored token of ``profile``, from both the OS keyring and the encrypted file.
 
     Raises :class:`KeyStoreLockedError` if the stored tokens cannot be read.
     """
     from sealyard.keys.master_key import call_os_keyring, os_keyring_available
 
-    user = _keyring_user(profile)
+    keyring_user = _keyring_user(profile)
     if os_keyring_available():
-        call_os_keyring(lambda keyring: _delete_from(keyring, user))
+        call_os_keyring(lambda keyring: _delete_password(keyring, keyring_user))
     if tokens_file().exists():
-        _delete_from(_open_token_file(environ, ask), user)
+        _delete_password(_open_token_file(environ, ask), keyring_user)
 
 
 def tokens_file() -> Path:
@@ -72,12 +72,16 @@ def tokens_file() -> Path:
     return user_config_path("sealyard") / "tokens.json"
 
 
-def _load_stored_token(user: str, environ: Mapping[str, str], ask: Ask) -> str | None:
+def _load_stored_token(keyring_user: str, environ: Mapping[str, str], ask: Ask) -> str | None:
     from sealyard.keys.master_key import call_os_keyring, os_keyring_available
 
-    token = call_os_keyring(lambda keyring: keyring.get_password(SERVICE, user)) if os_keyring_available() else None
+    token = (
+        call_os_keyring(lambda keyring: keyring.get_password(KEYRING_SERVICE, keyring_user))
+        if os_keyring_available()
+        else None
+    )
     if token is None and tokens_file().exists():
-        token = _open_token_file(environ, ask).get_password(SERVICE, user)
+        token = _open_token_file(environ, ask).get_password(KEYRING_SERVICE, keyring_user)
     return token
 
 
@@ -89,14 +93,14 @@ def _open_token_file(environ: Mapping[str, str], ask: Ask) -> KeyringBackend:
     return EncryptedFileKeyring(tokens_file(), passphrase)
 
 
-def _delete_from(keyring: KeyringBackend, user: str) -> None:
-    if keyring.get_password(SERVICE, user) is not None:
-        keyring.delete_password(SERVICE, user)
+def _delete_password(keyring: KeyringBackend, keyring_user: str) -> None:
+    if keyring.get_password(KEYRING_SERVICE, keyring_user) is not None:
+        keyring.delete_password(KEYRING_SERVICE, keyring_user)
 
 
 def _keyring_user(profile: Profile) -> str:
-    """Return the name under which the token is stored.
+    """Return the user name under which the keyring stores the token of ``profile``.
 
-    It does not contain the name of the profile, so that profiles of one identity on one server share the token.
+    It does not contain the profile's name, so that all profiles of one identity on one server share a token.
     """
     return f"server {profile.server} {profile.tenant} {profile.identity}"

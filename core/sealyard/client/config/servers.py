@@ -1,22 +1,12 @@
-"""Server addresses and clients of servers."""
+"""Server addresses."""
 
 from __future__ import annotations
 
 from ipaddress import ip_address
-from typing import TYPE_CHECKING
 from urllib.parse import SplitResult, urlsplit
 
-from sealyard.client.config.profiles import Profile
-from sealyard.client.log import register_secret
-from sealyard.concurrency.clock import SystemClock
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
-
-if TYPE_CHECKING:
-    from sealyard.client.http.client import HttpClient
-
-RETRY_TIMEOUT = 60.0
-"""Seconds for which one call is retried."""
 
 
 def parse_server_url(text: str) -> str:
@@ -25,39 +15,30 @@ def parse_server_url(text: str) -> str:
     Raises :class:`UsageError` if ``text`` is not the address of a server, or if it is an http URL of another machine:
     the token would be sent unencrypted.
     """
-    split = _split(text if "://" in text else f"https://{text}")
-    if split is None or split.scheme not in ("https", "http"):
-        raise UsageError(f"{escape_text(text, 100)!r} is no address of a server.", "Write https://seal.example:8443.")
-    if split.scheme == "http" and not _is_loopback(split.hostname or ""):
+    url_parts = _split_base_url(text if "://" in text else f"https://{text}")
+    if url_parts is None or url_parts.scheme not in ("https", "http"):
         raise UsageError(
-            f"{escape_text(text, 100)} is not encrypted: a token could be read on its way there.",
-            "Take https; http is for a server on this machine only.",
+            f"Invalid server address {escape_text(text, 100)!r}.", "Use an address like https://seal.example:8443."
         )
-    return f"{split.scheme}://{split.netloc}{split.path.rstrip('/').removesuffix('/api/v1')}"
+    if url_parts.scheme == "http" and not _is_loopback(url_parts.hostname or ""):
+        raise UsageError(
+            f"The connection to {escape_text(text, 100)} is not encrypted: tokens could be intercepted.",
+            "Use https; http is allowed only for a server on this machine.",
+        )
+    return f"{url_parts.scheme}://{url_parts.netloc}{url_parts.path.rstrip('/').removesuffix('/api/v1')}"
 
 
-def connect_to_server(profile: Profile, token: str, *, patience: float = RETRY_TIMEOUT) -> HttpClient:
-    """Return a client for the server of ``profile``. Sends no request yet.
-
-    Calls are retried for up to ``patience`` seconds. Raises :class:`UsageError` if the address is invalid.
-    """
-    from sealyard.client.http.client import HttpClient
-    from sealyard.client.http.transport import Connection, Endpoint
-
-    register_secret(token)
-    endpoint = Endpoint(url=parse_server_url(profile.server), ca=profile.ca, token=token, tenant=profile.tenant)
-    return HttpClient(Connection(endpoint), SystemClock(), patience=patience)
-
-
-def _split(url: str) -> SplitResult | None:
+def _split_base_url(url: str) -> SplitResult | None:
     """Return the parts of ``url``, or None if it is not a base URL with a valid host and port.
 
     A base URL has no credentials, query or fragment.
     """
     try:
-        split = urlsplit(url)
-        is_base_url = split.username is None and split.password is None and not split.query and not split.fragment
-        return split if is_base_url and split.hostname and split.port != 0 else None
+        url_parts = urlsplit(url)
+        is_base_url = (
+            url_parts.username is None and url_parts.password is None and not url_parts.query and not url_parts.fragment
+        )
+        return url_parts if is_base_url and url_parts.hostname and url_parts.port != 0 else None
     except ValueError:
         return None
 

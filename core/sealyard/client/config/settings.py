@@ -1,7 +1,7 @@
 """The user's settings: a TOML file, overridden by environment variables.
 
-Keys are snake_case. State that the application saves itself (the last screen, a sort order) is in state files, not
-here; identities and workspaces are in the profiles.
+Keys are snake_case. State that the application saves itself (the last screen, a sort order) is kept in state files, not
+here. Identities and workspaces are in the profiles.
 """
 
 from __future__ import annotations
@@ -9,13 +9,13 @@ from __future__ import annotations
 import os
 import shlex
 from collections.abc import Mapping
+from enum import StrEnum
 from pathlib import Path
 from typing import Annotated, Literal
 
 import msgspec
 from msgspec import Meta
 
-from sealyard.client.watch_folder.events import DropAction
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 
@@ -24,55 +24,68 @@ NO_COLOR_THEME = "ansi-dark"
 """Textual's theme with the terminal's palette, the only one that emits no color codes if NO_COLOR is set."""
 
 Animations = Literal["none", "basic", "full"]
-FirstScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
+StartScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
+
+
+class DropAction(StrEnum):
+    """What to do with a dropped entry that is ready."""
+
+    PROPOSE = "propose"
+    SUBMIT = "submit"
 
 
 class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """Settings of the watch folder. Its contents are described in :mod:`sealyard.client.watch_folder.scan`."""
+    """Settings of the watch folder; :mod:`sealyard.client.watch_folder.scan` defines which files become packages."""
 
-    folder: Annotated[str, Meta(description="Files dropped here become packages. Empty: no folder is watched.")] = ""
-    device: Annotated[str, Meta(description="The device configuration they are packed for.")] = ""
-    rule: Annotated[DropAction, Meta(description="offer: a person is asked. submit: the task is created at once.")] = (
-        DropAction.OFFER
+    folder: Annotated[str, Meta(description="Folder whose files become packages. If empty, no folder is watched.")] = ""
+    device: Annotated[str, Meta(description="Device configuration of these packages.")] = ""
+    on_drop: Annotated[
+        DropAction, Meta(description="propose: ask before creating a package. submit: create it immediately.")
+    ] = DropAction.PROPOSE
+    force_polling: Annotated[bool, Meta(description="Poll the folder; for network folders without change events.")] = (
+        False
     )
-    polling: Annotated[bool, Meta(description="For network folders, where the system tells of no changes.")] = False
 
 
 class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
     """All settings with their defaults. The field names are the keys of the file, in snake_case."""
 
-    theme: Annotated[str, Meta(description="A theme of ours, of Textual's, or one in themes/ beside this file.")] = (
-        "sealyard-dark"
-    )
-    compact: Annotated[bool, Meta(description="Less air and fewer frames, for small terminals.")] = False
-    mouse: Annotated[bool, Meta(description="false leaves the mouse to the terminal.")] = True
-    animations: Annotated[Animations, Meta(description="none (reduced motion), basic or full.")] = "none"
-    bell: Annotated[bool, Meta(description="Rings the terminal's bell when something needs you.")] = True
-    desktop_notice: Annotated[
-        bool, Meta(description="Asks the terminal for a desktop notice then (OSC 9 and OSC 777).")
+    theme: Annotated[
+        str, Meta(description="A theme of Sealyard or Textual, or a file in themes/ next to this file.")
+    ] = "sealyard-dark"
+    compact: Annotated[bool, Meta(description="Reduce padding and borders, for small terminals.")] = False
+    mouse: Annotated[bool, Meta(description="Use the mouse; false leaves it to the terminal.")] = True
+    animations: Annotated[Animations, Meta(description="Animations: none (reduced motion), basic or full.")] = "none"
+    bell: Annotated[bool, Meta(description="Ring the terminal's bell when something needs your attention.")] = True
+    desktop_notifications: Annotated[
+        bool, Meta(description="Also show a desktop notification, if the terminal supports it (OSC 9, OSC 777).")
     ] = False
     socket_group: Annotated[
-        str, Meta(description="A group of this machine whose members may attach to the workspace. Empty: only you.")
+        str, Meta(description="Group of this machine whose members can use the workspace. If empty, only you can.")
     ] = ""
-    read_only: Annotated[bool, Meta(description="Hides every act that changes something.")] = False
-    screen: Annotated[FirstScreen, Meta(description="What is shown first; last: what was last seen.")] = "dashboard"
-    filter: Annotated[str, Meta(description="The filter that the first screen begins with.")] = ""
-    downloads: Annotated[str, Meta(description="The folder for results. Empty: the profile's, or the usual one.")] = ""
-    automatic_downloads: Annotated[bool, Meta(description="Results of your own tasks come down by themselves.")] = True
-    editor: Annotated[str, Meta(description="The command that edits text. Empty: $VISUAL, then $EDITOR.")] = ""
-    refresh_seconds: Annotated[
-        float, Meta(ge=0.2, le=3600, description="How often ages and times left are shown anew.")
+    read_only: Annotated[bool, Meta(description="Disable all actions that modify the workspace.")] = False
+    start_screen: Annotated[StartScreen, Meta(description='Screen to open first ("last": the last one used).')] = (
+        "dashboard"
+    )
+    start_filter: Annotated[str, Meta(description="Filter of the first screen.")] = ""
+    download_dir: Annotated[
+        str, Meta(description="Folder for results. If empty, that of the profile or the system.")
+    ] = ""
+    auto_download: Annotated[bool, Meta(description="Download results of your own tasks automatically.")] = True
+    editor: Annotated[str, Meta(description="Command to edit text. If empty, $VISUAL or $EDITOR.")] = ""
+    refresh_interval: Annotated[
+        float, Meta(ge=0.2, le=3600, description="Seconds between updates of ages and remaining times.")
     ] = 1.0
-    watch: Annotated[WatchFolderSettings, Meta(description="The watch folder.")] = WatchFolderSettings()
-    keys: Annotated[
-        dict[str, str], Meta(description='Keys by action; `?` in the application names them: "app.help" = "f1,?"')
+    watch: Annotated[WatchFolderSettings, Meta(description="Watch folder.")] = WatchFolderSettings()
+    keymap: Annotated[
+        dict[str, str], Meta(description='Keys by action, as listed by `?` in the application: "app.help" = "f1,?"')
     ] = msgspec.field(default_factory=dict)
 
 
 def settings_path(environ: Mapping[str, str] = os.environ) -> Path:
-    """Return the path in `SEALYARD_CONFIG`, or else that of the settings file in the XDG configuration directory."""
-    if configured := environ.get(CONFIG_VARIABLE):
-        return Path(configured).absolute()
+    """Return the path in `SEALYARD_CONFIG`, or else ``sealyard/settings.toml`` in the XDG configuration directory."""
+    if env_path := environ.get(CONFIG_VARIABLE):
+        return Path(env_path).absolute()
     from platformdirs import user_config_path
 
     return user_config_path("sealyard") / "settings.toml"
@@ -93,14 +106,14 @@ def editor_command(settings: Settings, environ: Mapping[str, str] = os.environ) 
 
     Raises :class:`UsageError` if no editor is set or its command cannot be split.
     """
-    text = settings.editor or environ.get("VISUAL") or environ.get("EDITOR") or ""
+    command = settings.editor or environ.get("VISUAL") or environ.get("EDITOR") or ""
     try:
-        words = tuple(shlex.split(text))
+        arguments = tuple(shlex.split(command))
     except ValueError as error:
-        raise UsageError("The editor's command has a quotation mark without its partner.", _EDITOR_HINT) from error
-    if not words:
-        raise UsageError("No editor is set.", _EDITOR_HINT)
-    return words
+        raise UsageError("Unbalanced quote in the editor command.", _EDITOR_HINT) from error
+    if not arguments:
+        raise UsageError("No editor configured.", _EDITOR_HINT)
+    return arguments
 
 
 _EDITOR_HINT = "Set `editor` in the settings, or $VISUAL or $EDITOR."

@@ -9,37 +9,37 @@ import msgspec
 from sealyard.client.config.settings import Settings
 from sealyard.model.base import FrozenStruct
 
-_HEAD = """\
-# Settings of Sealyard. Every key is here with its default; what you leave out keeps it.
-# SEALYARD_<KEY> in the environment counts more: SEALYARD_THEME, SEALYARD_WATCH_FOLDER, SEALYARD_MOUSE=0
+_HEADER = """\
+# Settings of Sealyard. All keys are listed with their defaults; omitted keys keep them.
+# Environment variables SEALYARD_<KEY> take precedence: SEALYARD_THEME, SEALYARD_WATCH_FOLDER, SEALYARD_MOUSE=0
 """
 
 
 def render_example() -> str:
-    """Return a TOML document that contains the default settings."""
-    return render_toml(Settings(), _HEAD)
+    """Return a TOML document that contains every setting with its default and description."""
+    return render_toml(Settings(), _HEADER)
 
 
-def render_toml(settings: FrozenStruct, head: str) -> str:
-    """Return ``settings`` as TOML, each key below a comment with its description. ``head`` is put at the top."""
-    return f"{head}\n" + "\n".join(_lines(settings, ""))
+def render_toml(settings: FrozenStruct, header: str) -> str:
+    """Return ``settings`` as TOML, each key below a comment with its description. ``header`` comes first."""
+    return f"{header}\n" + "\n".join(_format_lines(settings, ""))
 
 
-def _lines(settings: FrozenStruct, table: str) -> list[str]:
+def _format_lines(settings: FrozenStruct, table: str) -> list[str]:
     lines: list[str] = []
     tables: list[str] = []
     for field in msgspec.structs.fields(settings):
         comment = f"# {field.type.__metadata__[0].description}"
         value = getattr(settings, field.name)
         if isinstance(value, FrozenStruct):
-            tables += [comment, f"[{table}{field.name}]", *_lines(value, f"{table}{field.name}.")]
+            tables += [comment, f"[{table}{field.name}]", *_format_lines(value, f"{table}{field.name}.")]
         elif isinstance(value, dict):
             tables += [comment, f"[{table}{field.name}]", ""]
         else:
-            lines += [comment, f"{field.name} = {_toml(value)}", ""]
+            lines += [comment, f"{field.name} = {_format_toml_value(value)}", ""]
     return lines + tables
 
 
-def _toml(value: object) -> str:
+def _format_toml_value(value: object) -> str:
     """Return ``value`` as TOML. Strings, numbers and booleans are written the same way in JSON and TOML."""
     return json.dumps(value)

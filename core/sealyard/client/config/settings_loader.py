@@ -50,13 +50,13 @@ DEFAULT = "default"
 FILE = "file"
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _MAX_SHOWN_LENGTH = 60
-_LARGE = 10**9
+_MAX_SHOWN_NUMBER = 10**9
 
 S = TypeVar("S", bound=FrozenStruct)
 
 
 class EffectiveSettings(FrozenStruct, frozen=True, kw_only=True):
-    """The settings in effect and the origin of each value.
+    """The settings in effect and the source of each value.
 
     ``origins`` maps each key (for example ``watch.folder``) to ``default``, ``file`` or the name of the environment
     variable that set it.
@@ -77,16 +77,18 @@ def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settin
 
 
 def effective_settings(path: Path, environ: Mapping[str, str] = os.environ) -> EffectiveSettings:
-    """Load the settings like :func:`load_settings`, with the origin of each value."""
+    """Load the settings like :func:`load_settings`, with the source of each value."""
     table = read_toml(path, must_exist=bool(environ.get(CONFIG_VARIABLE)))
     settings = convert(table, Settings, str(path))
-    origins = {key: FILE if _has_key(table, key) else DEFAULT for key in setting_keys()}
+    sources = {key: FILE if _has_key(table, key) else DEFAULT for key in setting_keys()}
     overrides, variables = _read_overrides(environ)
-    return EffectiveSettings(settings=_merge(settings, overrides), path=str(path), origins={**origins, **variables})
+    return EffectiveSettings(
+        settings=_apply_overrides(settings, overrides), path=str(path), origins={**sources, **variables}
+    )
 
 
 def setting_keys() -> tuple[str, ...]:
-    """Return all keys. Keys in a table have the form ``watch.folder``."""
+    """Return the keys of all settings. Keys in a table have the form ``watch.folder``."""
     return tuple(_key_types(Settings))
 
 
@@ -106,57 +108,65 @@ def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
     """
     try:
         text = path.read_bytes().decode()
-        import tomllib  # imported here because most users have no file and need not wait for the import
+        import tomllib  # imported here because most users have no settings file and need not wait for the import
 
         return tomllib.loads(text)
     except FileNotFoundError:
         if must_exist:
-            raise UsageError(f"{_format_path(path)} is not there.", f"Make it, or unset {CONFIG_VARIABLE}.") from None
+            raise UsageError(
+                f"Settings file {_format_path(path)} not found.", f"Create it, or unset {CONFIG_VARIABLE}."
+            ) from None
         return {}
     except UnicodeDecodeError as error:
-        raise UsageError(f"{_format_path(path)} is not UTF-8 (byte {error.start + 1}).", "Save it as UTF-8.") from error
+        raise UsageError(
+            f"Invalid UTF-8 in {_format_path(path)} (byte {error.start + 1}).", "Save the file as UTF-8."
+        ) from error
     except RecursionError as error:
-        raise UsageError(f"{_format_path(path)} is no TOML: nested too deeply.", "Mend it, or move it away.") from error
+        raise UsageError(
+            f"Invalid TOML in {_format_path(path)}: nested too deeply.", "Fix or remove the file."
+        ) from error
     except ValueError as error:
         raise UsageError(
-            f"{_format_path(path)} is no TOML: {escape_text(str(error), 200)}.",
-            "Mend the line, or move the file away; `sealyard config example` shows a whole one.",
+            f"Invalid TOML in {_format_path(path)}: {escape_text(str(error), 200)}.",
+            "Fix or remove the file; `sealyard config example` prints a complete one.",
         ) from error
     except OSError as error:
         raise UsageError(
-            f"{_format_path(path)} cannot be read: {escape_text(error.strerror or '')}.", "Mend it, or move it away."
+            f"Cannot read {_format_path(path)}: {escape_text(error.strerror or '')}.",
+            "Check the path and its permissions.",
         ) from error
 
 
 def convert(table: Mapping[str, Any], kind: type[S], source: str) -> S:
-    """Convert ``table`` to ``kind``. ``source`` names the file in error messages.
+    """Convert a TOML table to a struct of type ``kind``. ``source`` names the file in error messages.
 
     Raises :class:`UsageError` for the first missing, unknown or invalid key.
     """
-    types = _key_types(kind)
-    _check(table, types, "", source)
+    key_types = _key_types(kind)
+    _check_keys(table, key_types, "", source)
     fields = msgspec.structs.fields(kind)
-    missing = next((field.name for field in fields if field.required and field.name not in table), "")
-    if missing:
+    missing_key = next((field.name for field in fields if field.required and field.name not in table), "")
+    if missing_key:
         raise UsageError(
-            f"{escape_text(source)}: {missing} is missing.", f"Add {missing}: {_describe_expected(types[missing])}."
+            f"{escape_text(source)}: missing key {missing_key}.",
+            f"Add {missing_key}: {_describe_expected(key_types[missing_key])}.",
         )
     return msgspec.convert(table, kind)
 
 
-def _check(table: Mapping[str, Any], types: Mapping[str, inspect.Type], prefix: str, source: str) -> None:
+def _check_keys(table: Mapping[str, Any], key_types: Mapping[str, inspect.Type], prefix: str, source: str) -> None:
     for name, value in table.items():
         key = f"{prefix}{name}"
-        nested_types = {nested: kind for nested, kind in types.items() if nested.startswith(f"{key}.")}
+        nested_types = {nested_key: kind for nested_key, kind in key_types.items() if nested_key.startswith(f"{key}.")}
         if nested_types and "." not in name:
             if not isinstance(value, dict):
-                raise _invalid_value(source, key, "a table", value)
-            _check(value, nested_types, f"{key}.", source)
+                raise _invalid_value_error(source, key, "a table", value)
+            _check_keys(value, nested_types, f"{key}.", source)
             continue
-        if key not in types or "." in name:
-            raise _unknown_key(source, key, types)
-        if not _is_valid(value, types[key]):
-            raise _invalid_value(source, key, _describe_expected(types[key]), value)
+        if key not in key_types or "." in name:
+            raise _unknown_key_error(source, key, key_types)
+        if not _is_valid(value, key_types[key]):
+            raise _invalid_value_error(source, key, _describe_expected(key_types[key]), value)
 
 
 @cache
@@ -183,7 +193,7 @@ def _is_valid(value: object, kind: inspect.Type) -> bool:
             return is_number and _require_bound(low) <= value <= _require_bound(high)  # type: ignore[operator]
         case inspect.DictType():
             return isinstance(value, dict) and all(_is_text(text) for text in value.values())
-    return _is_text(value) and (not (choices := _choices(kind)) or value in choices)
+    return _is_text(value) and (not (choices := _list_choices(kind)) or value in choices)
 
 
 def _is_text(value: object) -> bool:
@@ -198,12 +208,12 @@ def _describe_expected(kind: inspect.Type) -> str:
         case inspect.FloatType(ge=low, le=high):
             return f"a number from {_require_bound(low):g} to {_require_bound(high):g}"
         case inspect.DictType():
-            return "a table of texts in quotes, of one line each"
-    choices = _choices(kind)
-    return f"one of {', '.join(choices)}" if choices else "a text of one line in quotes"
+            return "a table of single-line strings"
+    choices = _list_choices(kind)
+    return f"one of {', '.join(choices)}" if choices else "a single-line string in quotes"
 
 
-def _choices(kind: inspect.Type) -> tuple[str, ...]:
+def _list_choices(kind: inspect.Type) -> tuple[str, ...]:
     match kind:
         case inspect.LiteralType(values=values):
             return tuple(str(choice) for choice in values)
@@ -212,18 +222,18 @@ def _choices(kind: inspect.Type) -> tuple[str, ...]:
     return ()
 
 
-def _require_bound(number: float | None) -> float:
-    assert number is not None, "a numeric setting needs both bounds"
-    return number
+def _require_bound(bound: float | None) -> float:
+    assert bound is not None, "a numeric setting needs both bounds"
+    return bound
 
 
 # ---- the environment
 
 
 def _read_overrides(environ: Mapping[str, str]) -> tuple[dict[str, object], dict[str, str]]:
-    """Return the values set by the environment and the name of each variable, both by key.
+    """Return the values set by environment variables, and the names of these variables, both by settings key.
 
-    Tables with arbitrary keys have no variable.
+    Tables with arbitrary keys cannot be set by a variable.
     """
     values: dict[str, object] = {}
     variables: dict[str, str] = {}
@@ -253,8 +263,11 @@ def _parse_variable(variable: str, text: str, kind: inspect.Type) -> object:
         case inspect.FloatType():
             value = _parse_number(text)
     if not _is_valid(value, kind) or not _is_unicode(text):
-        expected = "1 or 0" if isinstance(kind, inspect.BoolType) else _describe_expected(kind)
-        raise UsageError(f"{variable} is {_format_value(text)}; expected is {expected}.", "Mend or unset it.")
+        expected_text = "1 or 0" if isinstance(kind, inspect.BoolType) else _describe_expected(kind)
+        raise UsageError(
+            f"Invalid {variable}: expected {expected_text}, got {_format_value(text)}.",
+            "Correct or unset the variable.",
+        )
     return value
 
 
@@ -273,7 +286,7 @@ def _parse_number(text: str) -> float | None:
         return None
 
 
-def _merge(settings: Settings, overrides: Mapping[str, object]) -> Settings:
+def _apply_overrides(settings: Settings, overrides: Mapping[str, object]) -> Settings:
     table = msgspec.to_builtins(settings)
     for key, value in overrides.items():
         *tables, name = key.split(".")
@@ -296,30 +309,30 @@ def _has_key(table: Mapping[str, Any], key: str) -> bool:
 # ---- errors
 
 
-def _unknown_key(source: str, key: str, known: Iterable[str]) -> UsageError:
-    message = f"{escape_text(source)}: there is no key '{escape_text(key, _MAX_SHOWN_LENGTH)}'."
-    suggestion = _closest_key(key, tuple(known))
+def _unknown_key_error(source: str, key: str, known_keys: Iterable[str]) -> UsageError:
+    message = f"{escape_text(source)}: unknown key '{escape_text(key, _MAX_SHOWN_LENGTH)}'."
+    suggestion = _find_closest_key(key, tuple(known_keys))
     if suggestion == key:
         return UsageError(message, f"Write it in the table [{key.rpartition('.')[0]}], without quotation marks.")
     if suggestion is None:
-        return UsageError(message, "`sealyard config example` shows all keys.")
-    if _snake_case(key) == suggestion:
+        return UsageError(message, "`sealyard config example` lists all keys.")
+    if _to_snake_case(key) == suggestion:
         return UsageError(message, f"Keys are snake_case: write {suggestion}.")
-    return UsageError(message, f"Did you mean {suggestion}? `sealyard config example` shows all keys.")
+    return UsageError(message, f"Did you mean {suggestion}? `sealyard config example` lists all keys.")
 
 
-def _closest_key(key: str, known: tuple[str, ...]) -> str | None:
-    return next(iter(difflib.get_close_matches(_snake_case(key), known, n=1, cutoff=0.6)), None)
+def _find_closest_key(key: str, known_keys: tuple[str, ...]) -> str | None:
+    return next(iter(difflib.get_close_matches(_to_snake_case(key), known_keys, n=1, cutoff=0.6)), None)
 
 
-def _snake_case(key: str) -> str:
+def _to_snake_case(key: str) -> str:
     return re.sub(r"(?<=[a-z0-9])(?=[A-Z])", "_", key[:_MAX_SHOWN_LENGTH]).replace("-", "_").lower()
 
 
-def _invalid_value(source: str, key: str, expected: str, value: object) -> UsageError:
+def _invalid_value_error(source: str, key: str, expected_text: str, value: object) -> UsageError:
     return UsageError(
-        f"{escape_text(source)}: {key} is {_format_value(value)}; expected is {expected}.",
-        "`sealyard config example` shows all keys with their defaults.",
+        f"{escape_text(source)}: invalid {key}: expected {expected_text}, got {_format_value(value)}.",
+        "`sealyard config example` lists all keys with their defaults.",
     )
 
 
@@ -332,12 +345,11 @@ def _format_value(value: object) -> str:
         case float():
             return str(value)
         case int():
-            return str(value) if abs(value) < _LARGE else "a large number"
+            return str(value) if abs(value) < _MAX_SHOWN_NUMBER else "a large number"
         case dict():
-            invalid = next((name for name, text in value.items() if not _is_text(text)), None)
-            return (
-                "a table" if invalid is None else f"a table in which {escape_text(invalid, _MAX_SHOWN_LENGTH)} is none"
-            )
+            invalid_key = next((name for name, text in value.items() if not _is_text(text)), None)
+            name = escape_text(invalid_key or "", _MAX_SHOWN_LENGTH)
+            return "a table" if invalid_key is None else f"a table with an invalid value of {name}"
         case list():
             return "a list"
     return "a time"

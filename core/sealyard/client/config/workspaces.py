@@ -1,4 +1,4 @@
-"""What a front end needs before it has a client of a local workspace: its metadata, passphrase and creation."""
+"""Operations on a local workspace that need no client: load its metadata, get its passphrase, create it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def passphrase_for(
 ) -> str | None:
     """Return the passphrase of the workspace's key store, or None if the OS keyring holds the master key.
 
-    ``ask`` prompts the user; pass it only if a user is at a terminal. ``tenant`` is the name of the tenant, on a server
-    with several. Raises :class:`WorkspaceError` if the workspace cannot be read, and :class:`KeyStoreLockedError` if
-    there is no passphrase.
+    ``ask`` prompts the user; pass it only if a user is at a terminal. ``tenant`` is the tenant's name on a server
+    with several tenants. Raises :class:`WorkspaceError` if the workspace cannot be read, and
+    :class:`KeyStoreLockedError` if neither the environment nor the user provides a passphrase.
     """
     if load_workspace_metadata(folder).key_store is not KeyStore.PASSPHRASE:
         return None
@@ -39,9 +39,9 @@ def passphrase_for(
 
 
 def new_passphrase(environ: Mapping[str, str], ask: Callable[[], str] | None) -> str:
-    """Return the passphrase for a new key store; ``ask`` as in :func:`passphrase_for`.
+    """Return the passphrase for a new key store. ``ask`` has the same meaning as in :func:`passphrase_for`.
 
-    Raises :class:`KeyStoreLockedError` if there is no passphrase.
+    Raises :class:`KeyStoreLockedError` if neither the environment nor the user provides a passphrase.
     """
     passphrase = find_passphrase(environ, ask)
     register_secret(passphrase)
@@ -51,7 +51,7 @@ def new_passphrase(environ: Mapping[str, str], ask: Callable[[], str] | None) ->
 async def create_workspace(
     folder: Path, *, name: str, administrator: str, key_store: KeyStore, passphrase: str | None = None
 ) -> Profile:
-    """Create a workspace, add a profile of its administrator to the user's profiles and make it the current one.
+    """Create a workspace, and a profile for its administrator, which becomes the user's current profile.
 
     Returns the profile. Raises :class:`UsageError`, :class:`WorkspaceError`, :class:`StorageError` or
     :class:`KeyStoreLockedError` if the workspace cannot be created.
@@ -74,7 +74,7 @@ async def create_workspace(
 def detect_key_store() -> KeyStore:
     """Return OS_KEYRING if this machine has a trusted OS keyring, else PASSPHRASE.
 
-    May block for up to five seconds while the keyring is tried.
+    May block for up to five seconds while the keyring is probed.
     """
     from sealyard.keys.master_key import os_keyring_available
 
@@ -89,7 +89,7 @@ def default_workspace_path() -> Path:
 
 
 def current_user_name() -> str:
-    """Return the name of the user's account, changed to a valid subject name."""
+    """Return the user's account name, with characters replaced that are invalid in a subject name."""
     import getpass
 
     return re.sub(r"[^A-Za-z0-9._@+-]", "-", getpass.getuser()).lstrip("._@+-")[:64] or "administrator"

@@ -1,9 +1,8 @@
-"""Share one run of an operation among callers that request it at the same time."""
+"""Share one call of an operation among callers that request the operation at the same time."""
 
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable, Coroutine
 from typing import Any, Generic, TypeVar
 
@@ -11,70 +10,53 @@ from sealyard.client.protocol import ProgressCallback
 
 T = TypeVar("T")
 
-PROGRESS_SECONDS = 0.1
-"""Minimum interval between two progress reports."""
-
-
-class ThrottledProgress:
-    """Reports the bytes done to all listeners: at most ten times a second, and at the end."""
-
-    def __init__(self) -> None:
-        self.listeners: list[ProgressCallback] = []
-        self._reported_at = 0.0
-
-    def __call__(self, done: int, total: int) -> None:
-        now = time.monotonic()
-        if done < total and now - self._reported_at >= PROGRESS_SECONDS:
-            self._reported_at = now
-            self._report(done, total)
-
-    def end(self, total: int) -> None:
-        self._report(total, total)
-
-    def _report(self, done: int, total: int) -> None:
-        for listener in self.listeners:
-            listener(done, total)
+StartCall = Callable[[ProgressCallback], Coroutine[Any, Any, T]]
+"""Starts a call that reports its progress to the given callback."""
 
 
 class _SharedCall(Generic[T]):
-    """A running call with its progress and the number of callers that wait for it."""
+    """A running call, the progress callbacks of its callers, and the number of callers that wait for the call."""
 
-    def __init__(self, work: asyncio.Task[T], progress: ThrottledProgress) -> None:
-        self.work = work
-        self.progress = progress
-        self.waiters = 0
+    def __init__(self, start: StartCall[T]) -> None:
+        self.progress_callbacks: list[ProgressCallback] = []
+        self.waiter_count = 0
+        self.task = asyncio.create_task(start(self._report))
+
+    def _report(self, done: int, total: int) -> None:
+        for progress in self.progress_callbacks:
+            progress(done, total)
 
 
 class CoalescedCalls(Generic[T]):
-    """Calls shared by key, on one event loop. A call is cancelled when its last waiter is cancelled."""
+    """Running calls by key, shared by callers on one event loop.
+
+    A call is cancelled when the last caller that waits for it is cancelled.
+    """
 
     def __init__(self) -> None:
         self._calls: dict[str, _SharedCall[T]] = {}
 
-    async def run(
-        self, key: str, start: Callable[[ThrottledProgress], Coroutine[Any, Any, T]], progress: ProgressCallback | None
-    ) -> T:
-        """Wait for the call that runs under this key; if there is none, run ``start``.
+    async def run(self, key: str, start: StartCall[T], progress: ProgressCallback | None) -> T:
+        """Return the result of the running call with this key. If there is none, start one with ``start``.
 
-        ``progress`` is added to the listeners of the call.
+        ``progress`` receives the progress of the call from now on.
         """
         call = self._calls.get(key) or self._start(key, start)
         if progress is not None:
-            call.progress.listeners.append(progress)
-        call.waiters += 1
+            call.progress_callbacks.append(progress)
+        call.waiter_count += 1
         try:
-            return await asyncio.shield(call.work)
+            return await asyncio.shield(call.task)
         finally:
-            call.waiters -= 1
-            if not call.waiters and not call.work.done():
+            call.waiter_count -= 1
+            if not call.waiter_count and not call.task.done():
                 self._remove(key, call)
-                call.work.cancel()
-                await asyncio.wait({call.work})
+                call.task.cancel()
+                await asyncio.wait({call.task})
 
-    def _start(self, key: str, start: Callable[[ThrottledProgress], Coroutine[Any, Any, T]]) -> _SharedCall[T]:
-        progress = ThrottledProgress()
-        call = _SharedCall(asyncio.create_task(start(progress)), progress)
-        call.work.add_done_callback(lambda _: self._remove(key, call))
+    def _start(self, key: str, start: StartCall[T]) -> _SharedCall[T]:
+        call = _SharedCall(start)
+        call.task.add_done_callback(lambda _: self._remove(key, call))
         self._calls[key] = call
         return call
 

@@ -1,4 +1,4 @@
-"""Download the results of finished tasks: complete, verified, and each of them once."""
+"""Download the results of finished tasks once each, completely and verified."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import hashlib
 from collections.abc import Callable
 from pathlib import Path
 
-from sealyard.client.downloads.coalesce import CoalescedCalls, ThrottledProgress
+from sealyard.client.downloads.coalesce import CoalescedCalls
 from sealyard.client.downloads.events import (
     DownloadCallback,
     DownloadedFile,
@@ -27,12 +27,13 @@ from sealyard.client.downloads.files import (
 )
 from sealyard.client.downloads.history import DownloadHistory, default_history_path
 from sealyard.client.downloads.retry_loop import follow_finished_tasks
+from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import Client, ProgressCallback
+from sealyard.client.task_pages import iterate_tasks
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
-    ConflictError,
     ContainerError,
     DownloadError,
     ResultExpiredError,
@@ -41,7 +42,8 @@ from sealyard.model.errors import (
 )
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import TaskFilter
-from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.results import require_artifact
+from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
 
 __all__ = [
     "DownloadCallback",
@@ -57,18 +59,15 @@ __all__ = [
     "safe_file_name",
 ]
 
-PAGE = 500
-"""Tasks requested per page."""
-
-LOCK_SECONDS = 0.2
-"""Interval between attempts to lock a partial file that another process has locked."""
+LOCK_POLL_SECONDS = 0.2
+"""Seconds between attempts to lock a partial file that another process has locked."""
 
 
 class Downloader:
     """Downloads the results of one subject into one folder."""
 
     def __init__(self, client: Client, folder: Path, history: DownloadHistory, *, clock: Clock | None = None) -> None:
-        """Raises :class:`UsageError` if the folder's path is not valid Unicode."""
+        """Prepare to download into ``folder``. Raises :class:`UsageError` if its path is not valid Unicode."""
         self._client = client
         self._folder = resolve_dir(folder)
         self._history = history
@@ -77,46 +76,41 @@ class Downloader:
         self._subject = ""
 
     async def download(
-        self, task_id: str, *, progress: ProgressCallback | None = None, again: bool = False
+        self, task_id: str, *, progress: ProgressCallback | None = None, force: bool = False
     ) -> DownloadedFile:
         """Download the result of a DONE task.
 
-        A result that is in the folder already is not transferred again, unless ``again``. An interrupted transfer is
-        resumed. Two calls for the same task share one transfer.
+        A result that is already in the folder is not transferred again unless ``force`` is set. An interrupted transfer
+        is resumed. Two calls for the same task share one transfer.
 
-        Raises :class:`ResultExpiredError`, :class:`ResultGoneError`, :class:`ConflictError` if the task has no file
-        to download, :class:`DownloadError` if the received content differs from what the task produced,
-        :class:`ContainerError` if its signature is invalid, :class:`StorageError`.
+        Raises :class:`ResultExpiredError` if the link has expired, :class:`ResultGoneError` if the artifact was
+        deleted, :class:`ConflictError` if the task has no file to download, :class:`DownloadError` if the received
+        content is not what the task produced, :class:`ContainerError` if the container's signature is invalid, and
+        :class:`StorageError` if the file cannot be written.
         """
         task = await self._client.task(task_id)
-        return await self._transfers.run(task.id, lambda throttled: self._download(task, again, throttled), progress)
+        return await self._transfers.run(task.id, lambda report: self._download(task, force, report), progress)
 
-    async def pending(self) -> tuple[Task, ...]:
-        """Return the subject's DONE tasks whose file was not downloaded yet, oldest first.
+    async def pending_tasks(self) -> tuple[Task, ...]:
+        """Return the subject's DONE tasks whose file has not been downloaded yet, oldest first.
 
         Tasks whose result is EXPIRED or GONE (``task.result.state``) are included until :meth:`download_pending` or
         :meth:`run` has reported them, and again after a renewal.
         """
         await asyncio.to_thread(self._history.refresh)
         filters = TaskFilter(status=TaskStatus.DONE, created_by=await self._load_subject())
-        tasks: list[Task] = []
-        after: str | None = None
-        while True:
-            page = await self._client.tasks(filters, after=after, limit=PAGE)
-            tasks.extend(task for task in page.tasks if self._is_pending(task))
-            after = page.next
-            if after is None:
-                return tuple(reversed(tasks))
+        pending = [task async for task in iterate_tasks(self._client, filters) if self._is_pending(task)]
+        return tuple(reversed(pending))
 
     async def download_pending(self, on_event: DownloadCallback | None = None) -> tuple[DownloadResult, ...]:
-        """Download all pending tasks, oldest first, and return their results.
+        """Download the results of all pending tasks, oldest first, and return the outcomes.
 
-        Continues after a failure and reports it in the task's result.
+        Continues after a failure, which is reported in the task's :class:`DownloadResult`.
         """
-        return tuple([await self._attempt(task, on_event or _ignore_event, None) for task in await self.pending()])
+        return tuple([await self._attempt(task, on_event, None) for task in await self.pending_tasks()])
 
     async def run(self, on_event: DownloadCallback) -> None:
-        """Download all pending tasks, then each task of the subject once it is DONE or renewed.
+        """Download the results of all pending tasks, then of each task of the subject that becomes DONE or is renewed.
 
         Runs until it is cancelled or the engine ends its event stream; reconnects after connection failures.
         """
@@ -129,7 +123,7 @@ class Downloader:
                 return False
             return not self._is_pending(task) or (await self._attempt(task, on_event, retry_in)).retry_in is None
 
-        await follow_finished_tasks(self._client, self.pending, self._is_relevant, attempt, on_event, self._clock)
+        await follow_finished_tasks(self._client, self.pending_tasks, self._is_relevant, attempt, on_event, self._clock)
 
     # ---- selection
 
@@ -143,28 +137,36 @@ class Downloader:
         return result is not None and result.sha256 is not None and self._history.is_pending(task.id, result)
 
     def _is_relevant(self, event: TaskChanged) -> bool:
-        """Return whether the event's task may need a download; the task itself decides it."""
-        done = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
-        return done and event.created_by == self._subject and self._history.get(event.task_id) is None
+        """Return whether the event's task may have a file to download; the attempt then checks the task itself."""
+        may_have_file = event.status is TaskStatus.DONE and event.kind is not TaskKind.SIGNING
+        return may_have_file and event.created_by == self._subject and self._history.get(event.task_id) is None
 
-    async def _attempt(self, task: Task, on_event: DownloadCallback, retry_in: float | None) -> DownloadResult:
-        """Download one task and report the result; ``retry_in`` is reported if the attempt fails and may be retried."""
+    async def _attempt(self, task: Task, on_event: DownloadCallback | None, retry_in: float | None) -> DownloadResult:
+        """Download the result of ``task``, and report and return the outcome.
+
+        ``retry_in`` (seconds) is included in the outcome if the attempt fails and may be retried.
+        """
 
         def report(done: int, total: int) -> None:
-            on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
+            if on_event is not None:
+                on_event(DownloadProgress(task_id=task.id, name=task.name, bytes_done=done, bytes_total=total))
 
         try:
             downloaded = await self._download_and_record(task, report)
             result = DownloadResult(task_id=task.id, name=task.name, downloaded=downloaded)
         except SealyardError as error:
-            unavailable = isinstance(error, ResultExpiredError | ResultGoneError)
-            delay = None if unavailable else retry_in
+            is_unavailable = isinstance(error, ResultExpiredError | ResultGoneError)
+            delay = None if is_unavailable else retry_in
             result = DownloadResult(task_id=task.id, name=task.name, error=error.to_info(), retry_in=delay)
-        on_event(result)
+        if on_event is not None:
+            on_event(result)
         return result
 
     async def _download_and_record(self, task: Task, report: ProgressCallback) -> DownloadedFile:
-        """Download one task, and record in the history an expired or deleted result, so that it is reported once."""
+        """Download the result of ``task``.
+
+        If the link has expired or the artifact was deleted, record that in the history, so that it is reported once.
+        """
         try:
             return await self.download(task.id, progress=report)
         except (ResultExpiredError, ResultGoneError) as error:
@@ -175,28 +177,31 @@ class Downloader:
 
     # ---- one download
 
-    async def _download(self, task: Task, again: bool, progress: ThrottledProgress) -> DownloadedFile:
-        size, sha256, name = _artifact(task)
+    async def _download(self, task: Task, force: bool, report: ProgressCallback) -> DownloadedFile:
+        result = require_artifact(task)
+        assert result.size is not None
+        assert result.sha256 is not None
+        size, sha256, name = result.size, result.sha256, safe_file_name(result.file_name, task.id)
         part = await self._acquire_part(self._folder / part_name(name, task.id))
         try:
-            existing = None if again else await self._find_existing(name, size, sha256)
-            if existing is None:
-                await self._transfer(task.id, part, size, sha256, progress)
-            elif recorded := self._find_recorded(task.id, existing):
-                return recorded
-            checked, warnings = await self._verify(task, part, existing)
-            existing = existing or await self._find_existing(name, size, sha256)
-            path = existing or await run_cancellable(lambda _: part.commit(name))
-            if existing is not None:
+            existing_path = None if force else await self._find_existing_file(name, size, sha256)
+            if existing_path is None:
+                await self._transfer(task.id, part, size, sha256, report)
+            elif recorded_file := await self._find_recorded_file(task.id, existing_path):
+                return recorded_file
+            verified_by, warnings = await self._verify(task, part, existing_path)
+            existing_path = existing_path or await self._find_existing_file(name, size, sha256)
+            path = existing_path or await run_cancellable(lambda _: part.commit(name))
+            if existing_path is not None:
                 part.remove()
-            progress.end(size)
+            report(size, size)
             await self._client.report_downloaded(task.id)
             downloaded = DownloadedFile(
                 task_id=task.id,
                 path=str(path),
                 size=size,
                 sha256=sha256,
-                checked=checked,
+                checked=verified_by,
                 at=self._clock.now(),
                 warnings=warnings,
             )
@@ -207,60 +212,67 @@ class Downloader:
 
     async def _acquire_part(self, path: Path) -> PartialFile:
         while (part := PartialFile.acquire(path)) is None:
-            await self._clock.sleep(LOCK_SECONDS)
+            await self._clock.sleep(LOCK_POLL_SECONDS)
         return part
 
-    async def _find_existing(self, name: str, size: int, sha256: str) -> Path | None:
+    async def _find_existing_file(self, name: str, size: int, sha256: str) -> Path | None:
         return await run_cancellable(
             lambda check_cancelled: find_identical(self._folder, name, size, sha256, check_cancelled)
         )
 
-    def _find_recorded(self, task_id: str, path: Path) -> DownloadedFile | None:
-        self._history.refresh()
-        recorded = self._history.get(task_id)
-        return recorded if recorded is not None and recorded.path == str(path) else None
+    async def _find_recorded_file(self, task_id: str, path: Path) -> DownloadedFile | None:
+        await asyncio.to_thread(self._history.refresh)
+        recorded_file = self._history.get(task_id)
+        return recorded_file if recorded_file is not None and recorded_file.path == str(path) else None
 
     async def _transfer(
-        self, task_id: str, part: PartialFile, size: int, sha256: str, progress: ThrottledProgress
+        self, task_id: str, part: PartialFile, size: int, sha256: str, report: ProgressCallback
     ) -> None:
-        """Download into ``part`` what it does not contain yet, and check size and digest."""
-        digest = hashlib.sha256()
+        """Download the missing rest of the artifact into ``part``, and check size and digest.
 
-        def appender(chunk: bytes) -> Callable[[CheckCancelled], None]:
-            def work(_: CheckCancelled) -> None:
+        Completion is not reported here: the caller reports it after it has verified the file.
+        """
+        progress = ThrottledProgress(report, size)
+        hasher = hashlib.sha256()
+
+        def build_append_call(chunk: bytes) -> Callable[[CheckCancelled], None]:
+            def append(_: CheckCancelled) -> None:
                 part.append(chunk)
-                digest.update(chunk)
+                hasher.update(chunk)
 
-            return work
+            return append
 
-        done = await run_cancellable(lambda check_cancelled: part.hash_into(digest, size, check_cancelled))
-        async for chunk in self._client.download(task_id, offset=done):
-            done += len(chunk)
-            if done > size:
+        bytes_done = await run_cancellable(lambda check_cancelled: part.hash_into(hasher, size, check_cancelled))
+        async for chunk in self._client.download(task_id, offset=bytes_done):
+            bytes_done += len(chunk)
+            if bytes_done > size:
                 break
-            await run_cancellable(appender(chunk))
-            progress(done, size)
-        if done < size:
+            await run_cancellable(build_append_call(chunk))
+            if bytes_done < size:
+                progress.update(bytes_done)
+        if bytes_done < size:
             raise DownloadError(
-                f"The download of task {task_id} ended after {done:,} of {size:,} bytes.",
-                "Download it again: it goes on from there.",
+                f"The download of task {task_id} stopped after {bytes_done:,} of {size:,} bytes.",
+                "Download it again; the download resumes.",
             )
-        if done > size or digest.hexdigest() != sha256:
+        if bytes_done > size or hasher.hexdigest() != sha256:
             part.remove()
             raise DownloadError(
-                f"What came down for task {task_id} is not what the task made: the SHA-256 is another.",
-                "It was removed. Download it again; if that does not help, tell who runs the engine.",
+                f"SHA-256 mismatch: the download of task {task_id} differs from its result. The file was removed.",
+                "Download it again; if that fails, contact the administrator of the workspace.",
             )
 
-    async def _verify(self, task: Task, part: PartialFile, existing: Path | None) -> tuple[VerifiedBy, tuple[str, ...]]:
-        """Verify the downloaded or existing file, and return how it was verified and the warnings.
+    async def _verify(
+        self, task: Task, part: PartialFile, existing_path: Path | None
+    ) -> tuple[VerifiedBy, tuple[str, ...]]:
+        """Verify the file at ``existing_path`` or, if that is None, the partial file ``part``.
 
-        Removes the partial file if the signature of the container is invalid.
+        Returns how the file was verified, and the warnings. Removes ``part`` if the container's signature is invalid.
         """
         if task.kind is not TaskKind.PACKAGING:
             return VerifiedBy.DIGEST, ()
         certificate = await self._client.certificate(task.id)
-        path = existing or part.path
+        path = existing_path or part.path
         try:
             warnings = await run_cancellable(
                 lambda check_cancelled: _verify_container(task.format, path, certificate, check_cancelled)
@@ -269,34 +281,16 @@ class Downloader:
             part.remove()
             raise
         except OSError as error:
-            # The user may have deleted the file. A StorageError fails this download only; an OSError would end all.
+            # The user may have deleted the file. A StorageError fails only this download, an OSError would end all.
             raise folder_error(error, path.parent) from error
         return VerifiedBy.SIGNATURE, warnings
-
-
-def _artifact(task: Task) -> tuple[int, str, str]:
-    """Return the size (bytes), SHA-256 (hex) and local file name of the task's result.
-
-    Raises :class:`ConflictError` if the task has no file to download.
-    """
-    result: Result | None = task.result
-    if task.status is not TaskStatus.DONE or result is None:
-        reason = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
-    if result.sha256 is None or result.size is None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
-    return result.size, result.sha256, safe_file_name(result.file_name, task.id)
 
 
 def _verify_container(
     format_name: str, path: Path, certificate: str, check_cancelled: CheckCancelled
 ) -> tuple[str, ...]:
-    # The container formats import cryptography, so they are loaded only when there is a container to verify.
+    # The container formats import cryptography, which is slow: import them only to verify a container.
     from sealyard.containers.registry import get_format
 
     with path.open("rb") as file:
         return get_format(format_name).verify(file, certificate.encode(), progress=check_cancelled).warnings
-
-
-def _ignore_event(_: DownloadEvent) -> None:
-    return None

@@ -20,7 +20,8 @@ class VerifiedBy(StrEnum):
 class DownloadedFile(FrozenStruct, frozen=True, kw_only=True):
     """A result in the download folder.
 
-    ``size`` is in bytes, ``sha256`` in hex; ``warnings`` are texts for the user.
+    ``size`` is in bytes, ``sha256`` in hex. ``checked`` states how the file was verified and ``at`` when it was
+    downloaded. ``warnings`` are texts for the user.
     """
 
     task_id: str
@@ -42,9 +43,9 @@ class DownloadProgress(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DownloadResult(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """Result of one attempt to download a task's result: either ``downloaded`` or ``error`` is set.
+    """Outcome of one attempt to download a task's artifact: either ``downloaded`` or ``error`` is set.
 
-    ``retry_in`` is the number of seconds until the automatic retry; None if there is none.
+    ``retry_in`` is the number of seconds until the automatic retry; None if there will be no retry.
     """
 
     task_id: str
@@ -55,7 +56,7 @@ class DownloadResult(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 
 class DownloadsInterrupted(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """The connection to the engine was lost; the next attempt to connect is in ``retry_in`` seconds.
+    """The connection to the engine was lost. The next attempt to connect is in ``retry_in`` seconds.
 
     ``retry_in`` is None if automatic downloads have ended.
     """

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import errno
-import fcntl
 import hashlib
 import os
 import stat
@@ -12,39 +11,45 @@ from contextlib import suppress
 from pathlib import Path
 
 from sealyard.concurrency.threads import CheckCancelled
-from sealyard.fs import atomic as disk
+from sealyard.fs import atomic
+from sealyard.fs.hashing import file_sha256, hash_into
+from sealyard.fs.locks import try_lock
+from sealyard.fs.private import make_private_dir
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.safe_text import escape_text
 
-LONGEST_NAME = 160
-"""UTF-8 bytes: leaves room for a number, a task id and ``.part`` within the usual file system limit of 255 bytes."""
+MAX_NAME_BYTES = 160
+"""Maximum length of a name in UTF-8.
 
-LONGEST_ID = 64
-LONGEST_SUFFIX = 16
-CHUNK = 4 << 20
+Leaves room for a number, a task id and ``.part`` within the usual file system limit of 255 bytes.
+"""
 
-_UNWANTED = frozenset('/\\:*?"<>|')
-_RESERVED = {"con", "prn", "aux", "nul", *(f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10))}
-_NO_LINKS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+MAX_ID_BYTES = 64
+MAX_SUFFIX_BYTES = 16
+
+_FORBIDDEN_CHARACTERS = frozenset('/\\:*?"<>|')
+_WINDOWS_PORTS = {f"{port}{number}" for port in ("com", "lpt") for number in range(1, 10)}
+_WINDOWS_RESERVED_NAMES = {"con", "prn", "aux", "nul", *_WINDOWS_PORTS}
 
 
 def safe_file_name(file_name: str, task_id: str) -> str:
-    """Return a safe local name for the untrusted ``file_name``: not hidden, without path separators, printable.
+    """Return a safe local name for the untrusted ``file_name``: printable, not hidden, without path separators.
 
-    Also changes names that Windows reserves and names of partial files; an empty name becomes ``task-<id>``.
+    The result is never a name that Windows reserves or the name of a partial file. An empty name becomes
+    ``task-<id>``.
     """
-    return _sanitize(file_name, LONGEST_NAME) or f"task-{_sanitize(task_id, LONGEST_ID)}"
+    return _sanitize_name(file_name, MAX_NAME_BYTES) or f"task-{_sanitize_name(task_id, MAX_ID_BYTES)}"
 
 
 def part_name(name: str, task_id: str) -> str:
-    """Return the name of the partial file for a download."""
-    return f"{name}.{_sanitize(task_id, LONGEST_ID)}.part"
+    """Return the name of the partial file for downloading ``name``, the result of the task."""
+    return f"{name}.{_sanitize_name(task_id, MAX_ID_BYTES)}.part"
 
 
 def resolve_dir(folder: Path) -> Path:
     """Return the absolute path of ``folder``.
 
-    Raises :class:`UsageError` if it is not valid Unicode, because it could be neither displayed nor stored.
+    Raises :class:`UsageError` if the path is not valid Unicode, because it could be neither displayed nor stored.
     """
     absolute = folder.absolute()
     try:
@@ -57,51 +62,48 @@ def resolve_dir(folder: Path) -> Path:
 
 
 def folder_error(error: OSError, folder: Path) -> StorageError:
-    """Convert an error from writing to the download folder."""
+    """Convert an ``OSError`` from writing to ``folder`` to a :class:`StorageError`."""
     if error.errno in {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}:
-        return disk.storage_error(error, "the download")
+        return atomic.storage_error(error, "writing the download")
     reason = escape_text(error.strerror or str(error))
-    return StorageError(
-        f"The folder {escape_text(str(folder))} cannot be written ({reason}).", "Choose another folder."
-    )
+    return StorageError(f"Cannot write to the folder {escape_text(str(folder))} ({reason}).", "Choose another folder.")
 
 
 def find_identical(folder: Path, name: str, size: int, sha256: str, check_cancelled: CheckCancelled) -> Path | None:
-    """Return the file with this content and this name, or this name with a number; None if there is none."""
+    """Return the path of a file with this content, named ``name`` or ``name`` with a number; None if there is none."""
     for path in _numbered_names(folder, name):
         if not os.path.lexists(path):
             return None
-        if _sha256(path, size, check_cancelled) == sha256:
+        if _hash_file_of_size(path, size, check_cancelled) == sha256:
             return path
     return None
 
 
 def write_unique(folder: Path, name: str, content: bytes) -> Path:
-    """Write a new file (mode 0600), adding a number to the name if it exists already; durable on return.
+    """Write ``content`` durably to a new file (mode 0600) and return its path.
 
-    Returns the path of the file. An existing file with the same content is kept, and its path returned. Raises
-    :class:`StorageError`.
+    A number is added to ``name`` if a file with other content has that name. If the file with that name has
+    the same content, it is kept and its path returned. Raises :class:`StorageError` if the file cannot be written.
     """
     digest = hashlib.sha256(content).hexdigest()
     try:
-        disk.make_private_dir(folder)
+        make_private_dir(folder)
         for path in _numbered_names(folder, name):
-            if _sha256(path, len(content), lambda _: None) == digest:
+            if _hash_file_of_size(path, len(content)) == digest:
                 return path
             with suppress(FileExistsError):
-                _write_exclusive(path, content)
-                disk.sync_folder(folder)
+                atomic.write_atomic(path, content, overwrite=False)
                 return path
     except OSError as error:
         raise folder_error(error, folder) from error
-    raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the folder, or choose another.")
+    raise StorageError(f"Too many files named {escape_text(name)}.", "Clean up the folder, or choose another.")
 
 
 class PartialFile:
-    """A partially downloaded file (mode 0600), used by one process at a time through a lock on the file itself."""
+    """A partially downloaded file (mode 0600). A lock on the file lets only one process use it at a time."""
 
     def __init__(self, path: Path, fd: int) -> None:
-        """Use :meth:`acquire` instead."""
+        """Use :meth:`acquire` to create instances."""
         self.path = path
         self._fd = fd
 
@@ -109,11 +111,11 @@ class PartialFile:
     def acquire(cls, path: Path) -> PartialFile | None:
         """Open or create the file and lock it.
 
-        Returns None if the file is locked by another process, or by another instance in this one. Raises
-        :class:`StorageError`.
+        Returns None if another process, or another instance in this process, has locked the file. Raises
+        :class:`StorageError` if the file cannot be opened.
         """
         try:
-            disk.make_private_dir(path.parent)
+            make_private_dir(path.parent)
             return cls._open_locked(path)
         except OSError as error:
             raise folder_error(error, path.parent) from error
@@ -123,145 +125,116 @@ class PartialFile:
         while True:
             fd = os.open(path, os.O_RDWR | os.O_APPEND | os.O_CREAT | os.O_NOFOLLOW, 0o600)
             try:
-                fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                if _is_at(fd, path):
+                if not try_lock(fd):
+                    os.close(fd)
+                    return None
+                if _is_same_file(fd, path):
                     os.fchmod(fd, 0o600)
                     return cls(path, fd)
-            except BlockingIOError:
-                os.close(fd)
-                return None
             except OSError:
                 os.close(fd)
                 raise
-            # The previous lock holder has renamed this file to its final name in the meantime: open the path again.
+            # The previous lock holder has meanwhile renamed or removed the file: open the path again.
             os.close(fd)
 
-    def hash_into(self, digest: hashlib._Hash, size: int, check_cancelled: CheckCancelled) -> int:
-        """Update ``digest`` with the existing content and return its length in bytes.
+    def hash_into(self, hasher: hashlib._Hash, size: int, check_cancelled: CheckCancelled) -> int:
+        """Update ``hasher`` with the content of the file and return its length in bytes.
 
-        A file longer than ``size`` cannot belong to this download and is truncated to 0 bytes.
+        A file longer than ``size`` bytes cannot belong to the download, and is truncated to 0 bytes.
         """
         try:
             length = os.fstat(self._fd).st_size
             if length > size:
-                disk.truncate(self._fd, 0)
+                atomic.truncate(self._fd, 0)
                 return 0
             os.lseek(self._fd, 0, os.SEEK_SET)
-            while chunk := os.read(self._fd, CHUNK):
-                digest.update(chunk)
-                check_cancelled(len(chunk))
+            with os.fdopen(self._fd, "rb", buffering=0, closefd=False) as file:
+                hash_into(hasher, file, check_cancelled)
         except OSError as error:
             raise folder_error(error, self.path.parent) from error
         return length
 
     def append(self, chunk: bytes) -> None:
         try:
-            disk.write_all(self._fd, chunk)
+            atomic.write_all(self._fd, chunk)
         except OSError as error:
             raise folder_error(error, self.path.parent) from error
 
     def commit(self, name: str) -> Path:
-        """Rename the file to ``name``, adding a number if that exists already, and return the path; durable on return.
+        """Rename the file durably to ``name``, with a number if that name is in use, and return the new path.
 
-        Raises :class:`StorageError`.
+        Raises :class:`StorageError` if the file cannot be renamed.
         """
         folder = self.path.parent
         try:
-            os.fsync(self._fd)
+            atomic.sync(self._fd)
             for target in _numbered_names(folder, name):
                 with suppress(FileExistsError):
-                    rename_exclusive(self.path, target)
-                    disk.sync_folder(folder)
+                    atomic.rename_exclusive(self.path, target)
+                    atomic.sync_folder(folder)
                     return target
         except OSError as error:
             raise folder_error(error, folder) from error
-        raise StorageError(f"There are too many files named {escape_text(name)}.", "Clear the download folder.")
+        raise StorageError(f"Too many files named {escape_text(name)}.", "Clean up the download folder.")
 
     def remove(self) -> None:
-        disk.remove_quietly(self.path)
+        atomic.remove_quietly(self.path)
 
     def close(self) -> None:
-        """Release the lock and close the file; an empty file is removed."""
-        if not os.fstat(self._fd).st_size and _is_at(self._fd, self.path):
+        """Release the lock and close the file. Removes an empty file."""
+        if not os.fstat(self._fd).st_size and _is_same_file(self._fd, self.path):
             self.remove()
         os.close(self._fd)
 
 
-def _sanitize(text: str, max_bytes: int) -> str:
-    """Return ``text`` as a safe name of at most ``max_bytes`` UTF-8 bytes; may be empty."""
-    name = "".join("_" if char in _UNWANTED or not char.isprintable() else char for char in text).lstrip(". -~")
-    if name.partition(".")[0].rstrip().lower() in _RESERVED:
+def _sanitize_name(text: str, max_bytes: int) -> str:
+    """Return a safe file name made from ``text``, at most ``max_bytes`` bytes long in UTF-8; may be empty."""
+    printable_chars = ("_" if char in _FORBIDDEN_CHARACTERS or not char.isprintable() else char for char in text)
+    name = "".join(printable_chars).lstrip(". -~")
+    if name.partition(".")[0].rstrip().lower() in _WINDOWS_RESERVED_NAMES:
         name = f"_{name}"
-    name = _truncate(name, max_bytes).rstrip(". ")
+    name = _shorten_name(name, max_bytes).rstrip(". ")
     return f"{name[:-5]}_part" if name.lower().endswith(".part") else name
 
 
-def _truncate(name: str, max_bytes: int) -> str:
-    """Shorten ``name`` to at most ``max_bytes`` UTF-8 bytes, keeping a short suffix."""
+def _shorten_name(name: str, max_bytes: int) -> str:
+    """Shorten ``name`` to at most ``max_bytes`` bytes in UTF-8. A short suffix is kept."""
     if len(name.encode()) <= max_bytes:
         return name
     suffix = Path(name).suffix
-    if len(suffix.encode()) > LONGEST_SUFFIX:
+    if len(suffix.encode()) > MAX_SUFFIX_BYTES:
         suffix = ""
     stem = name.encode()[: max_bytes - len(suffix.encode())].decode(errors="ignore")
     return stem + suffix
 
 
 def _numbered_names(folder: Path, name: str) -> Iterator[Path]:
-    """Yield the path for ``name``, then for ``name`` with the numbers from 2 to 9,999."""
+    """Yield the path of ``name`` in ``folder``, then of ``name`` with each number from 2 to 9,999."""
     yield folder / name
     path = Path(name)
     for number in range(2, 10_000):
         yield folder / f"{path.stem} ({number}){path.suffix}"
 
 
-def _sha256(path: Path, size: int, check_cancelled: CheckCancelled) -> str | None:
-    """Return the SHA-256 (hex) of a regular file of ``size`` bytes, or None if ``path`` is not one or unreadable."""
+def _hash_file_of_size(path: Path, size: int, check_cancelled: CheckCancelled | None = None) -> str | None:
+    """Return the SHA-256 (hex) of the regular file at ``path``.
+
+    Returns None if the file does not have ``size`` bytes, is not regular or cannot be read.
+    """
     with suppress(OSError):
         fd = os.open(path, os.O_RDONLY | os.O_NOFOLLOW | os.O_NONBLOCK)
         with os.fdopen(fd, "rb", buffering=0) as file:
-            status = os.fstat(fd)
-            if not stat.S_ISREG(status.st_mode) or status.st_size != size:
+            file_status = os.fstat(fd)
+            if not stat.S_ISREG(file_status.st_mode) or file_status.st_size != size:
                 return None
-            digest = hashlib.sha256()
-            while chunk := file.read(CHUNK):
-                digest.update(chunk)
-                check_cancelled(len(chunk))
-            return digest.hexdigest()
+            return file_sha256(file, check_cancelled)
     return None
 
 
-def _write_exclusive(path: Path, content: bytes) -> None:
-    """Create the file and write ``content``; removes it if that fails. Raises ``OSError``."""
-    fd = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
-    try:
-        disk.write_all(fd, content)
-        os.fsync(fd)
-    except OSError:
-        disk.remove_quietly(path)
-        raise
-    finally:
-        os.close(fd)
-
-
-def _is_at(fd: int, path: Path) -> bool:
+def _is_same_file(fd: int, path: Path) -> bool:
     """Return whether ``path`` still names the open file ``fd``."""
     try:
-        status = path.lstat()
+        file_status = path.lstat()
     except FileNotFoundError:
         return False
-    return os.path.samestat(os.fstat(fd), status)
-
-
-def rename_exclusive(source: Path, target: Path) -> None:
-    """Rename ``source`` to ``target``. Raises :class:`FileExistsError` if ``target`` exists."""
-    try:
-        os.link(source, target)
-    except OSError as error:
-        if error.errno not in _NO_LINKS:
-            raise
-        # The file system has no hard links, so reserve the name with an empty file before the rename.
-        os.close(os.open(target, os.O_CREAT | os.O_EXCL, 0o600))
-        disk.rename(source, target)
-        return
-    source.unlink()
+    return os.path.samestat(os.fstat(fd), file_status)

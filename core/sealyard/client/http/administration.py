@@ -20,15 +20,15 @@ from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList, DeviceRequest, DeviceUpdate, KeyImport
 
-LARGEST_KEY_FILE = 1024 * 1024  # bytes
+MAX_KEY_FILE_BYTES = 1024 * 1024
 
 
-class _Certificate(FrozenStruct, frozen=True, kw_only=True):
+class _CertificateEntry(FrozenStruct, frozen=True, kw_only=True):
     name: str
     certificate: str
 
 
-class _Key(SecretStruct, frozen=True, kw_only=True):
+class _KeyImportBody(SecretStruct, frozen=True, kw_only=True):
     uri: str
     kind: KeyType
     purpose: KeyPurpose
@@ -49,7 +49,7 @@ class DeviceCalls(ApiCalls):
         )
 
     async def create_device(self, request: DeviceRequest) -> DeviceConfig:
-        return await self._sender.send("POST", "/deviceConfig", _device_body(request), DeviceConfig)
+        return await self._sender.send("POST", "/deviceConfig", _build_device_body(request), DeviceConfig)
 
     async def update_device(self, request: DeviceUpdate) -> DeviceConfig:
         changes = {name: value for name, value in msgspec.to_builtins(request).items() if value is not None}
@@ -58,11 +58,14 @@ class DeviceCalls(ApiCalls):
 
     async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
         path = f"/deviceConfig/{path_segment(config)}/certificates"
-        certificates = await self._sender.get(path, tuple[_Certificate, ...])
+        certificates = await self._sender.get(path, tuple[_CertificateEntry, ...])
         return tuple((entry.name, entry.certificate) for entry in certificates)
 
     async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
-        """Create the file before requesting the key, and delete it if the request fails."""
+        """Write the key to the file ``path``.
+
+        The file is created before the key is requested, and deleted if the request fails.
+        """
         request = json_call("POST", f"/deviceConfig/{path_segment(config)}/keyExport", {"confirmed": confirmed})
         with os.fdopen(create_private_file(path), "wb") as file:
             try:
@@ -81,7 +84,7 @@ class KeyCalls(ApiCalls):
 
     async def import_key(self, request: KeyImport) -> KeyInfo:
         certificate = request.certificate
-        body = _Key(
+        body = _KeyImportBody(
             uri=request.uri,
             kind=request.kind,
             purpose=request.purpose,
@@ -131,8 +134,8 @@ class AccessCalls(ApiCalls):
         return await self._sender.send("PUT", "/policy", policy, Policy)
 
 
-def _device_body(request: DeviceRequest) -> dict[str, Any]:
-    """Return the request body with the API's field names: permissions under ``acl``, keys in lists."""
+def _build_device_body(request: DeviceRequest) -> dict[str, Any]:
+    """Return the JSON body of ``request`` as the API expects it: permissions under ``acl``, keys in lists."""
     fields = msgspec.to_builtins(request)
     for name in ("use", "approve", "encryption", "signing", "encryptionKey", "signingKey"):
         del fields[name]
@@ -145,15 +148,15 @@ def _device_body(request: DeviceRequest) -> dict[str, Any]:
 
 
 def _read_key_file(path: Path) -> bytes:
-    """Return the content of a key or certificate file; the server checks that it is one.
+    """Return the content of a key or certificate file. The content is checked by the server.
 
     Raises :class:`InvalidKeyError` if the file is unreadable or too large.
     """
     try:
         with path.open("rb") as file:
-            data = file.read(LARGEST_KEY_FILE + 1)
+            data = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise InvalidKeyError(f"The file cannot be read: {error.strerror}.", "Check its path and rights.") from error
-    if len(data) > LARGEST_KEY_FILE:
-        raise InvalidKeyError("The file is larger than any key or certificate.", "Name the file of the key.")
+        raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
+    if len(data) > MAX_KEY_FILE_BYTES:
+        raise InvalidKeyError("The file is larger than any key or certificate.", "Choose a key or certificate file.")
     return data

@@ -14,7 +14,7 @@ from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.requests import AuditPage
 
 VERIFY_TIMEOUT = 600.0
-"""Seconds to wait for the server to verify the whole log."""
+"""Seconds to wait while the server verifies the whole audit log."""
 
 
 class AuditCalls(ApiCalls):
@@ -34,21 +34,24 @@ class AuditCalls(ApiCalls):
         )
         response = await self._sender.read("/auditlog", query)
         cursor = response.headers.get("x-se-cursor")
-        entries = self._sender.decoded(response, tuple[AuditEntry, ...])
+        entries = self._sender.decode(response, tuple[AuditEntry, ...])
         return AuditPage(entries=entries, next=int(cursor) if cursor is not None else None)
 
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         body = {"checkpoint": checkpoint}
-        request = json_call("POST", "/auditlog/verification", body, answer_within=VERIFY_TIMEOUT)
-        report = self._sender.decoded(await self._sender.send_retrying(request, repeatable=True), AuditReport)
+        request = json_call("POST", "/auditlog/verification", body, read_timeout=VERIFY_TIMEOUT)
+        report = self._sender.decode(await self._sender.send_retrying(request, repeatable=True), AuditReport)
         if progress is not None:
             progress(report.size, report.size)
         return report
 
     async def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
-        """Retry only until the first data arrives: text that was already yielded cannot be retracted."""
+        """Yield the audit log as text. Lost connections are retried only until the first data arrives.
+
+        Later retries would repeat text that was already yielded.
+        """
         request = Request(method="GET", path="/auditlog/export", query={"kind": kind})
         backoff = self._sender.new_backoff()
         decoder = codecs.getincrementaldecoder("utf-8")()

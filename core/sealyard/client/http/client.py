@@ -18,28 +18,28 @@ from sealyard.model.events import Event
 from sealyard.model.requests import WorkspaceInfo
 
 RETRY_TIMEOUT = 60.0
-"""Seconds after which one call is no longer retried."""
+"""Seconds after which a call is no longer retried."""
 
 
 class HttpClient(TaskCalls, ResultCalls, DeviceCalls, KeyCalls, AccessCalls, AuditCalls, CredentialCalls, WebhookCalls):
-    """Client of a server over HTTP; :class:`sealyard.client.protocol.Client` documents the methods."""
+    """Client of a server over HTTP. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(
         self,
         connection: Connection,
         clock: Clock,
         *,
-        patience: float = RETRY_TIMEOUT,
+        retry_timeout: float = RETRY_TIMEOUT,
         recover: RecoverCallback | None = None,
     ) -> None:
-        """Takes ownership of ``connection`` and closes it.
+        """Take ownership of ``connection``, which :meth:`close` closes.
 
-        ``patience`` is the number of seconds after which one call is no longer retried. For ``recover`` see
+        ``retry_timeout`` is the number of seconds after which a call is no longer retried. For ``recover``, see
         :data:`sealyard.client.http.requests.RecoverCallback`.
         """
         self._connection = connection
-        self.watch = ConnectionMonitor(clock)
-        super().__init__(RequestSender(connection, clock, self.watch, patience=patience, recover=recover))
+        self.monitor = ConnectionMonitor(clock)
+        super().__init__(RequestSender(connection, clock, self.monitor, retry_timeout=retry_timeout, recover=recover))
 
     async def workspace(self) -> WorkspaceInfo:
         return await self._sender.get("/workspace", WorkspaceInfo)

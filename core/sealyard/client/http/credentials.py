@@ -13,11 +13,11 @@ from sealyard.model.credentials import (
 )
 
 
-class _Current(SecretStruct, frozen=True, kw_only=True):
+class _EnrollmentBody(SecretStruct, frozen=True, kw_only=True):
     current: str | None
 
 
-class _Password(SecretStruct, frozen=True, kw_only=True):
+class _PasswordBody(SecretStruct, frozen=True, kw_only=True):
     password: str
 
 
@@ -37,11 +37,11 @@ class CredentialCalls(ApiCalls):
         return await self._sender.get("/oneTimePassword", OtpStatus)
 
     async def enroll_otp(self, current: str | None = None) -> OtpEnrollment:
-        return await self._sender.send("POST", "/oneTimePassword", _Current(current=current), OtpEnrollment)
+        return await self._sender.send("POST", "/oneTimePassword", _EnrollmentBody(current=current), OtpEnrollment)
 
     async def confirm_one_time_password(self, password: str) -> None:
         await self._sender.send_retrying(
-            json_call("POST", "/oneTimePassword/confirmation", _Password(password=password))
+            json_call("POST", "/oneTimePassword/confirmation", _PasswordBody(password=password))
         )
 
     async def reset_one_time_password(self, subject: str) -> None:

@@ -1,4 +1,4 @@
-"""Conversion of error responses: a problem document (RFC 9457) becomes a :class:`SealyardError`."""
+"""Conversion of error responses with a problem document (RFC 9457) to a :class:`SealyardError`."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sealyard.model.errors import (
 from sealyard.model.safe_text import escape_text
 
 RETRYABLE_STATUSES = frozenset({429, 503})
-"""Statuses for which Retry-After is honored (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
+"""Statuses for which the Retry-After header is honored (RFC 6585, section 4; RFC 9110, section 15.6.4)."""
 
 
 class _Problem(FrozenStruct, frozen=True, kw_only=True):
@@ -30,7 +30,7 @@ class _Problem(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RetryLaterError(Exception):
-    """The server rejected the request with ``error`` and asked the client to retry after ``seconds``."""
+    """The server rejected a request with ``error`` and asked the client to retry it after ``seconds``."""
 
     def __init__(self, error: SealyardError, seconds: float) -> None:
         super().__init__()
@@ -41,27 +41,27 @@ class RetryLaterError(Exception):
 def raise_for_status(response: Response, server: str, now: datetime) -> None:
     """Raise the error that an unsuccessful response reports, or :class:`RetryLaterError` if it has a Retry-After.
 
-    ``server`` is the server's name for messages.
+    Returns without an error if the status is 2xx. ``server`` is the server's name for messages.
     """
     if 200 <= response.status < 300:  # noqa: PLR2004
         return
-    seconds = _retry_after(response, now)
-    error = _error(response, server, seconds)
+    seconds = _parse_retry_after(response, now)
+    error = _to_error(response, server, seconds)
     if seconds is not None:
         raise RetryLaterError(error, seconds)
     raise error
 
 
-def unexpected_server(server: str) -> ServerUnreachableError:
+def unexpected_server_error(server: str) -> ServerUnreachableError:
     """Return the error for a response that does not come from a compatible Sealyard server."""
     return ServerUnreachableError(
-        f"What answers at {server} is no server of Sealyard, or of another version.",
-        "Check the address; a proxy in between may have answered.",
+        f"{server} is not a compatible Sealyard server.",
+        "Check the address and the version; the response may come from a proxy.",
         reach=DeliveryCertainty.UNTRUSTED,
     )
 
 
-def _error(response: Response, server: str, seconds: float | None) -> SealyardError:
+def _to_error(response: Response, server: str, seconds: float | None) -> SealyardError:
     try:
         problem = msgspec.json.decode(response.body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError):
@@ -76,15 +76,18 @@ def _error(response: Response, server: str, seconds: float | None) -> SealyardEr
 def _non_problem_error(response: Response, server: str) -> SealyardError:
     """Return the error for a response without a problem document.
 
-    A 5xx may come from a proxy whose server is just starting, so that a retry is useful.
+    A status 5xx may come from a proxy in front of a server that is just starting, so that a retry may succeed.
     """
     if response.status >= 500:  # noqa: PLR2004
-        return ServerUnreachableError(f"{server} is not there at the moment (status {response.status}).", "Try again.")
-    return unexpected_server(server)
+        return ServerUnreachableError(f"{server} is currently unavailable (status {response.status}).", "Try again.")
+    return unexpected_server_error(server)
 
 
-def _retry_after(response: Response, now: datetime) -> float | None:
-    """Return the Retry-After of the response as seconds, at least 0 (RFC 9110, section 10.2.3); None if it has none."""
+def _parse_retry_after(response: Response, now: datetime) -> float | None:
+    """Return the seconds of the response's Retry-After header (RFC 9110, section 10.2.3), at least 0.
+
+    Returns None if the header is missing or invalid, or if the status is not in :data:`RETRYABLE_STATUSES`.
+    """
     value = response.headers.get("retry-after")
     if value is None or response.status not in RETRYABLE_STATUSES:
         return None

@@ -14,10 +14,10 @@ from urllib.parse import quote
 
 import msgspec
 
-from sealyard.client.http.backoff import Backoff
-from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexpected_server
+from sealyard.client.http.errors import RetryLaterError, raise_for_status, unexpected_server_error
 from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.transport import Connection, Request, Response, ResponseStream
+from sealyard.concurrency.backoff import Backoff, RetryDelays
 from sealyard.model.clock import Clock
 from sealyard.model.errors import DeliveryCertainty, NotFoundError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
@@ -25,11 +25,28 @@ from sealyard.model.safe_text import escape_text
 T = TypeVar("T")
 
 RecoverCallback = Callable[[], Awaitable[None]]
-"""Awaited when no process listens on the Unix socket; makes sure that one does, or raises the reason it cannot."""
+"""Awaited when no process listens on the Unix socket.
+
+Returns once a process listens, or raises the error that prevents it.
+"""
+
+
+RETRY_DELAYS = RetryDelays.exponential(0.1, 5.0, jitter=(0.5, 1.0))
+
+
+class RequestBackoff(Backoff):
+    """The delays between the attempts of one call."""
+
+    blocking_error: SealyardError | None = None
+    """Known reason why the next attempt will fail as well, reported instead of the error of the last attempt."""
+
+    def reset(self) -> None:
+        super().reset()
+        self.blocking_error = None
 
 
 class RequestSender:
-    """Sends requests over one connection. A call is retried for up to ``patience`` seconds."""
+    """Sends requests over one connection. A call is retried for up to ``retry_timeout`` seconds."""
 
     def __init__(
         self,
@@ -37,55 +54,58 @@ class RequestSender:
         clock: Clock,
         monitor: ConnectionMonitor,
         *,
-        patience: float,
+        retry_timeout: float,
         recover: RecoverCallback | None,
     ) -> None:
         self._connection = connection
         self._clock = clock
         self._monitor = monitor
-        self._patience = patience
+        self._retry_timeout = retry_timeout
         self._recover = recover
-        self.server = connection.place.name
+        self.server = connection.endpoint.name
 
-    def new_backoff(self) -> Backoff:
-        return Backoff(self._clock, self._patience)
+    def new_backoff(self) -> RequestBackoff:
+        return RequestBackoff(RETRY_DELAYS, self._clock, timeout=self._retry_timeout)
 
-    def new_endless_backoff(self) -> Backoff:
-        return Backoff(self._clock, None)
+    def new_endless_backoff(self) -> RequestBackoff:
+        return RequestBackoff(RETRY_DELAYS, self._clock)
 
     # ---- one call, with retries
 
     async def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
-        return self.decoded(await self.read(path, query), kind)
+        return self.decode(await self.read(path, query), kind)
 
     async def read(
-        self, path: str, query: Mapping[str, str] | None = None, *, backoff: Backoff | None = None
+        self, path: str, query: Mapping[str, str] | None = None, *, backoff: RequestBackoff | None = None
     ) -> Response:
         return await self.send_retrying(
             Request(method="GET", path=path, query=query or {}), repeatable=True, backoff=backoff
         )
 
     async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
-        """Send a change, which is not repeated once it may have reached the server, and decode the response."""
-        return self.decoded(await self.send_retrying(json_call(method, path, body)), kind)
+        """Send a request that changes something, and decode the response.
+
+        The request is not repeated once it may have reached the server.
+        """
+        return self.decode(await self.send_retrying(json_call(method, path, body)), kind)
 
     async def delete(self, path: str, query: Mapping[str, str] | None = None) -> None:
         await self.send_retrying(Request(method="DELETE", path=path, query=query or {}))
 
     async def send_retrying(
-        self, request: Request, *, repeatable: bool = False, backoff: Backoff | None = None
+        self, request: Request, *, repeatable: bool = False, backoff: RequestBackoff | None = None
     ) -> Response:
-        """Send a request until there is a response, and return it if it is successful.
+        """Send a request, with retries, until the server responds. Return the response if its status is successful.
 
         ``repeatable``: the request may be sent again even if the server may have processed it. Raises the error that
-        the server reports, or :class:`ServerUnreachableError` if there is no response in time.
+        the server reports, or :class:`ServerUnreachableError` if there is no response before the backoff times out.
         """
         backoff = backoff or self.new_backoff()
         while True:
             try:
                 return await self.send_once(request)
             except ServerUnreachableError as error:
-                if outcome_unknown(error) and not repeatable:
+                if is_outcome_unknown(error) and not repeatable:
                     raise _outcome_unknown_error(error) from error
                 await self.wait(backoff, error)
             except RetryLaterError as later:
@@ -94,7 +114,10 @@ class RequestSender:
     # ---- one attempt
 
     async def send_once(self, request: Request) -> Response:
-        """Send a request without retries. Like :meth:`send_retrying`, but also raises :class:`RetryLaterError`."""
+        """Send a request without retries and return the response if its status is successful.
+
+        Raises the same errors as :meth:`send_retrying`, and :class:`RetryLaterError`.
+        """
         with self._record_failures():
             response = await self._connection.send(request)
         self._monitor.mark_alive()
@@ -103,20 +126,20 @@ class RequestSender:
 
     @contextlib.asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[ResponseStream]:
-        """Send a request without retries and stream the response. Raises like :meth:`send_once`."""
+        """Send a request without retries and stream the response. Raises the same errors as :meth:`send_once`."""
         with self._record_failures():
             async with self._connection.stream(request) as stream:
                 self._monitor.mark_alive()
                 if stream.status >= 300:  # noqa: PLR2004
-                    raise_for_status(await stream.whole(), self.server, self._clock.now())
+                    raise_for_status(await stream.read(), self.server, self._clock.now())
                 yield stream
 
     def mark_alive(self) -> None:
-        """Record that data arrived on a stream."""
+        """Record in the connection monitor that data arrived on a stream."""
         self._monitor.mark_alive()
 
-    async def wait(self, backoff: Backoff, error: ServerUnreachableError | RetryLaterError) -> None:
-        """Wait before the next attempt. Raises the error if a retry is useless or the timeout would expire."""
+    async def wait(self, backoff: RequestBackoff, error: ServerUnreachableError | RetryLaterError) -> None:
+        """Wait before the next attempt. Raises the failure if a retry is useless or would exceed the retry timeout."""
         if isinstance(error, RetryLaterError):
             await backoff.wait(error.error, error.seconds)
             return
@@ -124,14 +147,14 @@ class RequestSender:
             raise error
         await backoff.wait(backoff.blocking_error or error)
         if error.reach is DeliveryCertainty.NOT_SENT and self._recover is not None:
-            backoff.blocking_error = await _recovery_error(self._recover())
+            backoff.blocking_error = await _await_recovery(self._recover())
 
-    def decoded(self, response: Response, kind: type[T]) -> T:
+    def decode(self, response: Response, kind: type[T]) -> T:
         """Decode the JSON body of a response. Raises :class:`ServerUnreachableError` if it does not match ``kind``."""
         try:
             return msgspec.json.decode(response.body, type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-            raise unexpected_server(self.server) from error
+            raise unexpected_server_error(self.server) from error
 
     @contextlib.contextmanager
     def _record_failures(self) -> Iterator[None]:
@@ -142,10 +165,10 @@ class RequestSender:
             raise
 
 
-async def _recovery_error(recovery: Awaitable[None]) -> SealyardError | None:
-    """Await ``recovery`` and return its error, or None.
+async def _await_recovery(recovery: Awaitable[None]) -> SealyardError | None:
+    """Await ``recovery`` and return the error that it raises, or None.
 
-    The error is not raised yet: its cause may be resolved by the next attempt, or another process may start to listen.
+    The caller still makes the next attempt: another process may have started to listen.
     """
     try:
         await recovery
@@ -154,13 +177,13 @@ async def _recovery_error(recovery: Awaitable[None]) -> SealyardError | None:
     return None
 
 
-def outcome_unknown(error: ServerUnreachableError) -> bool:
+def is_outcome_unknown(error: ServerUnreachableError) -> bool:
     """Return whether the server may have processed the request."""
     return error.reach is DeliveryCertainty.UNKNOWN
 
 
 def _outcome_unknown_error(error: ServerUnreachableError) -> ServerUnreachableError:
-    return ServerUnreachableError(error.message, "What was asked for may have been done: look before you ask again.")
+    return ServerUnreachableError(error.message, "Check before you retry: the request may have succeeded.")
 
 
 def json_call(
@@ -169,7 +192,7 @@ def json_call(
     body: object,
     *,
     headers: Mapping[str, str] | None = None,
-    answer_within: float | None = None,
+    read_timeout: float | None = None,
 ) -> Request:
     """Return a request with ``body`` encoded as JSON."""
     return Request(
@@ -177,32 +200,37 @@ def json_call(
         path=path,
         headers={"Content-Type": "application/json", **(headers or {})},
         content=msgspec.json.encode(body),
-        answer_within=answer_within,
+        read_timeout=read_timeout,
     )
 
 
 def path_segment(text: str) -> str:
-    """Return ``text`` escaped as one path segment. Raises :class:`NotFoundError` if it cannot be one."""
+    """Return ``text`` escaped as one path segment of a URL.
+
+    Raises :class:`NotFoundError` for text that cannot be a path segment and therefore cannot name anything.
+    """
     if text in ("", ".", ".."):
-        raise NotFoundError(f"There is no {escape_text(text)!r}.", "Check the name.")
+        raise NotFoundError(f"{escape_text(text)!r} not found.", "Check the name.")
     return quote(text, safe="")
 
 
 def query_params(**values: str | int | bool | datetime | None) -> dict[str, str]:
-    """Return ``values`` as query parameters, without those that are None, empty or False."""
+    """Return ``values`` as query parameters. Values that are None, empty or False are left out."""
     return {
-        name: _format(value) for name, value in values.items() if not (value is None or value is False or value == "")
+        name: _format_query_value(value)
+        for name, value in values.items()
+        if not (value is None or value is False or value == "")
     }
 
 
-def _format(value: str | int | bool | datetime | None) -> str:
+def _format_query_value(value: str | int | bool | datetime | None) -> str:
     if isinstance(value, datetime):
         return value.isoformat()
     return "true" if value is True else str(value)
 
 
 class ApiCalls:
-    """Base class of the API call groups that make up the HTTP client."""
+    """Base class of the groups of API calls that make up the HTTP client."""
 
     def __init__(self, sender: RequestSender) -> None:
         self._sender = sender

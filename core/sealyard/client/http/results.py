@@ -10,7 +10,7 @@ from sealyard.client.http.transport import Request, ResponseStream
 from sealyard.model.errors import DownloadError, ServerUnreachableError, UsageError
 from sealyard.model.tasks import Task
 
-CHUNK = 1 << 18  # bytes
+CHUNK_BYTES = 1 << 18
 
 
 class ResultCalls(ApiCalls):
@@ -21,8 +21,8 @@ class ResultCalls(ApiCalls):
 
     async def download(self, task_id: str, *, offset: int = 0) -> AsyncGenerator[bytes, None]:
         if offset < 0:
-            raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
-        done, etag = offset, ""
+            raise UsageError("A download offset cannot be negative.", "Use an offset of 0 or more.")
+        bytes_done, etag = offset, ""
         if offset:
             result = (await self._sender.get(f"/task/{path_segment(task_id)}", Task)).result
             if result is not None and result.size == offset:
@@ -31,11 +31,11 @@ class ResultCalls(ApiCalls):
         backoff = self._sender.new_backoff()
         while True:
             try:
-                async with self._sender.stream(_range_request(task_id, done, etag)) as stream:
-                    _require_partial(stream, task_id, done)
+                async with self._sender.stream(_build_range_request(task_id, bytes_done, etag)) as stream:
+                    _require_continuation(stream, task_id, bytes_done)
                     etag = stream.headers.get("etag", "")
-                    async for chunk in stream.chunks(CHUNK):
-                        done += len(chunk)
+                    async for chunk in stream.chunks(CHUNK_BYTES):
+                        bytes_done += len(chunk)
                         backoff.reset()
                         self._sender.mark_alive()
                         yield chunk
@@ -44,7 +44,7 @@ class ResultCalls(ApiCalls):
                 await self._sender.wait(backoff, error)
 
     async def report_downloaded(self, task_id: str) -> None:
-        # If a response is lost, the audit log gets this entry twice; without a repetition it might lack the entry.
+        # Repeating the request after a lost response may add a second audit entry; not repeating it may lose the entry.
         await self._sender.send_retrying(
             Request(method="POST", path=f"/task/{path_segment(task_id)}/receipt"), repeatable=True
         )
@@ -53,23 +53,23 @@ class ResultCalls(ApiCalls):
         return (await self._sender.read(f"/task/{path_segment(task_id)}/certificate")).body.decode()
 
 
-def _range_request(task_id: str, done: int, etag: str) -> Request:
-    """Return the request for the content from byte ``done`` on.
+def _build_range_request(task_id: str, bytes_done: int, etag: str) -> Request:
+    """Return the request for the task's artifact from byte ``bytes_done`` on.
 
-    ``etag`` identifies the content that the first ``done`` bytes belong to; if it has changed, the server sends all of
-    the new content.
+    ``etag`` identifies the content to which the first ``bytes_done`` bytes belong. If the artifact has changed since,
+    the server sends the whole new content.
     """
     headers = {"Accept-Encoding": "identity"}
-    if done:
-        headers["Range"] = f"bytes={done}-"
-    if done and etag:
+    if bytes_done:
+        headers["Range"] = f"bytes={bytes_done}-"
+    if bytes_done and etag:
         headers["If-Range"] = etag
     return Request(method="GET", path=f"/task/{path_segment(task_id)}/download", headers=headers)
 
 
-def _require_partial(stream: ResponseStream, task_id: str, done: int) -> None:
-    """Raise :class:`DownloadError` unless the response continues at byte ``done``."""
-    if done and not stream.headers.get("content-range", "").startswith(f"bytes {done}-"):
+def _require_continuation(stream: ResponseStream, task_id: str, bytes_done: int) -> None:
+    """Raise :class:`DownloadError` unless the response continues at byte ``bytes_done``."""
+    if bytes_done and not stream.headers.get("content-range", "").startswith(f"bytes {bytes_done}-"):
         raise DownloadError(
-            f"The result of task {task_id} is another one by now.", "Download it again from its beginning."
+            f"The result of task {task_id} changed during the download.", "Download it again from the beginning."
         )

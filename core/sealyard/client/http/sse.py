@@ -1,6 +1,6 @@
 """Parser for server-sent events (HTML standard, section 9.2.6, "Interpreting an event stream").
 
-Ignores the ``retry`` field: :mod:`sealyard.client.http.backoff` determines the delay before reconnecting.
+Ignores the ``retry`` field: :class:`~sealyard.concurrency.backoff.Backoff` determines the delay before reconnecting.
 """
 
 from __future__ import annotations
@@ -15,7 +15,7 @@ _LINE_END = re.compile(r"\r\n|\n|\r")
 
 
 class ServerSentEvent(FrozenStruct, frozen=True, kw_only=True):
-    """An event. ``id`` is that of the last event that had one, up to and including this event."""
+    """An event. ``id`` is the last id that the stream contained up to and including this event."""
 
     event: str
     data: str
@@ -23,18 +23,18 @@ class ServerSentEvent(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Comment(FrozenStruct, frozen=True, kw_only=True):
-    """A line that starts with a colon. The standard ignores it; servers send it to keep a connection alive."""
+    """A comment line, which starts with a colon. Servers send comments to keep a connection alive."""
 
     text: str
 
 
 class EventParser:
-    """Incremental parser for a byte stream in arbitrary chunks. Drops an event that is incomplete at the end."""
+    """Incremental parser for a byte stream in arbitrary chunks. An event that is incomplete at the end is dropped."""
 
     def __init__(self) -> None:
         self._decoder = codecs.getincrementaldecoder("utf-8")("replace")
-        self._bom_checked = False
-        self._after_cr = False
+        self._is_bom_checked = False
+        self._ends_with_cr = False
         self._incomplete_line = ""
         self._event = ""
         self._data: list[str] = []
@@ -53,12 +53,12 @@ class EventParser:
         text = self._decoder.decode(chunk)
         if not text:
             return ""
-        if not self._bom_checked:
+        if not self._is_bom_checked:
             text = text.removeprefix("\ufeff")
-            self._bom_checked = True
-        without_lf = text.removeprefix("\n") if self._after_cr else text
-        self._after_cr = text.endswith("\r")
-        return without_lf
+            self._is_bom_checked = True
+        text_without_lf = text.removeprefix("\n") if self._ends_with_cr else text
+        self._ends_with_cr = text.endswith("\r")
+        return text_without_lf
 
     def _parse_line(self, line: str) -> ServerSentEvent | Comment | None:
         if not line:

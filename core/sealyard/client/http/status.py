@@ -15,27 +15,27 @@ class ConnectionStatus(FrozenStruct, frozen=True, kw_only=True):
     """Whether the server responds.
 
     ``last_answer_at``: time of the last response or stream data. ``reconnecting_since``: time of the first failure
-    after it, None if there was none.
+    after that; None if there has been no failure since.
     """
 
     last_answer_at: datetime | None = None
     reconnecting_since: datetime | None = None
 
     @property
-    def connected(self) -> bool:
+    def is_connected(self) -> bool:
         """True if the last request succeeded; False before the first response."""
         return self.last_answer_at is not None and self.reconnecting_since is None
 
 
 class ConnectionMonitor:
-    """Keeps the :class:`ConnectionStatus` up to date, in ``link``.
+    """Keeps the :class:`ConnectionStatus` up to date, in ``status``.
 
-    Calls ``on_change`` when the connection is lost and when it is restored.
+    Calls ``on_change``, if it is set, when the connection is lost and when it is restored.
     """
 
     def __init__(self, clock: Clock) -> None:
-        self.link = ConnectionStatus()
-        self.on_change: Callable[[ConnectionStatus], None] = _ignore_change
+        self.status = ConnectionStatus()
+        self.on_change: Callable[[ConnectionStatus], None] | None = None
         self._clock = clock
 
     def mark_alive(self) -> None:
@@ -44,14 +44,12 @@ class ConnectionMonitor:
 
     def mark_failed(self) -> None:
         """Record that a request failed."""
-        since = self.link.reconnecting_since or self._clock.now()
-        self._set(msgspec.structs.replace(self.link, reconnecting_since=since))
+        since = self.status.reconnecting_since or self._clock.now()
+        self._set(msgspec.structs.replace(self.status, reconnecting_since=since))
 
     def _set(self, status: ConnectionStatus) -> None:
-        previous, self.link = self.link, status
-        if (previous.connected, previous.reconnecting_since) != (status.connected, status.reconnecting_since):
+        previous_status, self.status = self.status, status
+        old_state = (previous_status.is_connected, previous_status.reconnecting_since)
+        new_state = (status.is_connected, status.reconnecting_since)
+        if old_state != new_state and self.on_change is not None:
             self.on_change(status)
-
-
-def _ignore_change(_: ConnectionStatus) -> None:
-    return None

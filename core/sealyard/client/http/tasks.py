@@ -9,7 +9,7 @@ from collections.abc import Callable
 from typing import Any
 
 from sealyard.client.http.events import EventStream
-from sealyard.client.http.requests import RequestSender, json_call, outcome_unknown, path_segment, query_params
+from sealyard.client.http.requests import RequestSender, is_outcome_unknown, json_call, path_segment, query_params
 from sealyard.client.http.transport import Request
 from sealyard.client.http.uploads import UploadCalls
 from sealyard.model.base import SecretStruct
@@ -27,11 +27,11 @@ from sealyard.model.requests import (
 )
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
 
-LARGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 """Maximum number of tasks that the server returns per page."""
 
 
-class _Decision(SecretStruct, frozen=True, kw_only=True):
+class _DecisionBody(SecretStruct, frozen=True, kw_only=True):
     decision: Verdict
     reason: str
     digest: str | None
@@ -51,21 +51,21 @@ class TaskCalls(UploadCalls):
     async def create_package(self, request: PackageRequest) -> Task:
         body = {
             "deviceConfigId": request.config,
-            "inputIds": self.ids(request.firmware),
-            "metadataIds": self.ids(request.metadata),
+            "inputIds": self.upload_ids(request.firmware),
+            "metadataIds": self.upload_ids(request.metadata),
             "name": request.name,
             "contentType": request.content_type,
         }
-        return await self._create("/packagingTask", body, request.client_token)
+        return await self._create_task("/packagingTask", body, request.client_token)
 
     async def create_encryption(self, request: EncryptionRequest) -> Task:
         body = {
             "deviceConfigId": request.config,
-            "inputId": self.ids((request.file,))[0],
+            "inputId": self.upload_ids((request.file,))[0],
             "name": request.name,
             "contentType": request.content_type,
         }
-        return await self._create("/encryptionTask", body, request.client_token)
+        return await self._create_task("/encryptionTask", body, request.client_token)
 
     async def create_signing(self, request: SigningRequest) -> Task:
         body = {
@@ -76,12 +76,12 @@ class TaskCalls(UploadCalls):
             "name": request.name,
             "contentType": request.content_type,
         }
-        return await self._create("/signingTask", body, request.client_token)
+        return await self._create_task("/signingTask", body, request.client_token)
 
-    async def _create(self, path: str, body: dict[str, Any], token: str | None) -> Task:
+    async def _create_task(self, path: str, body: dict[str, Any], client_token: str | None) -> Task:
         """Send the request with an idempotency key, so that a repeated request returns the same task."""
-        request = json_call("POST", path, body, headers={"Idempotency-Key": token or secrets.token_urlsafe(24)})
-        return self._sender.decoded(await self._sender.send_retrying(request, repeatable=True), Task)
+        request = json_call("POST", path, body, headers={"Idempotency-Key": client_token or secrets.token_urlsafe(24)})
+        return self._sender.decode(await self._sender.send_retrying(request, repeatable=True), Task)
 
     # ---- read
 
@@ -98,12 +98,12 @@ class TaskCalls(UploadCalls):
             awaitingMyApproval=filters.awaiting_my_approval,
             oldestFirst=filters.oldest_first,
             cursor=after,
-            size=min(limit, LARGEST_PAGE),
+            size=min(limit, MAX_PAGE_SIZE),
         )
         response = await self._sender.read(f"/{filters.kind}Task" if filters.kind else "/task", query)
         total = response.headers.get("x-se-total")
         return TaskPage(
-            tasks=self._sender.decoded(response, tuple[Task, ...]),
+            tasks=self._sender.decode(response, tuple[Task, ...]),
             next=response.headers.get("x-se-cursor"),
             total=int(total) if total is not None else None,
         )
@@ -114,30 +114,33 @@ class TaskCalls(UploadCalls):
     async def review(self, task_id: str) -> ApprovalReview:
         return await self._sender.get(f"/task/{path_segment(task_id)}/review", ApprovalReview)
 
-    async def wait(self, task_id: str, *, within: float | None = None, settled: bool = False) -> Task:
+    async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         task = await self.task(task_id)
         try:
             async with asyncio.timeout(within):
-                return await self._wait_for(task, settled)
+                return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} has not ended within {within:g} seconds.", f"Look again: sealyard show {task.id}"
+                f"Task {task.id} did not finish within {within:g} seconds.", f"Check it later: sealyard show {task.id}"
             ) from None
 
-    async def _wait_for(self, task: Task, settled: bool) -> Task:
-        """Wait for the task, without a limit to how long the server may be unreachable."""
+    async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
+        """Wait until the task is final or, with ``or_waiting``, waits for approvals.
+
+        Retries without a time limit while the server is unreachable.
+        """
         cursor = await self._event_stream.cursor()
         async with contextlib.aclosing(self._event_stream.events(cursor)) as events:
-            task = await self._load(task.id)
-            while not (task.status.is_final or (settled and task.status is TaskStatus.WAITING)):
+            task = await self._load_task(task.id)
+            while not (task.status.is_final or (or_waiting and task.status is TaskStatus.WAITING)):
                 event = await anext(events)
                 if isinstance(event, EventsMissed) or (isinstance(event, TaskChanged) and event.task_id == task.id):
-                    task = await self._load(task.id)
+                    task = await self._load_task(task.id)
         return task
 
-    async def _load(self, task_id: str) -> Task:
+    async def _load_task(self, task_id: str) -> Task:
         response = await self._sender.read(f"/task/{path_segment(task_id)}", backoff=self._sender.new_endless_backoff())
-        return self._sender.decoded(response, Task)
+        return self._sender.decode(response, Task)
 
     # ---- decide
 
@@ -151,13 +154,15 @@ class TaskCalls(UploadCalls):
         origin: DecisionOrigin = DecisionOrigin.MACHINE,
         one_time_password: str | None = None,
     ) -> Task:
-        body = _Decision(
+        body = _DecisionBody(
             decision=verdict, reason=reason, digest=digest, origin=origin, one_time_password=one_time_password
         )
 
         def is_recorded(task: Task, subject: str) -> bool:
-            expected = (subject, verdict, digest or task.approval_digest)
-            return any((approval.by, approval.verdict, approval.digest) == expected for approval in task.approvals)
+            expected_approval = (subject, verdict, digest or task.approval_digest)
+            return any(
+                (approval.by, approval.verdict, approval.digest) == expected_approval for approval in task.approvals
+            )
 
         return await self._post_action(
             task_id, json_call("POST", f"/task/{path_segment(task_id)}/approval", body), is_recorded
@@ -171,24 +176,24 @@ class TaskCalls(UploadCalls):
         request = Request(method="POST", path=f"/task/{path_segment(task_id)}/cancellation")
         return await self._post_action(task_id, request, _is_cancelled)
 
-    async def _post_action(self, task_id: str, request: Request, is_done: Callable[[Task, str], bool]) -> Task:
+    async def _post_action(self, task_id: str, request: Request, is_applied: Callable[[Task, str], bool]) -> Task:
         """Send a request that changes a task, and return the task.
 
-        If a response is lost, loads the task and calls ``is_done`` with it and the subject to find out whether the
-        change was made, and repeats the request if not.
+        If the response is lost, load the task and call ``is_applied`` with the task and the subject to find out whether
+        the change was made. If not, repeat the request.
         """
         backoff = self._sender.new_backoff()
         response_lost = False
         while True:
             try:
-                return self._sender.decoded(await self._sender.send_retrying(request), Task)
+                return self._sender.decode(await self._sender.send_retrying(request), Task)
             except SealyardError as error:
-                may_retry = isinstance(error, ServerUnreachableError) and outcome_unknown(error)
+                may_retry = isinstance(error, ServerUnreachableError) and is_outcome_unknown(error)
                 response_lost = response_lost or may_retry
                 if not response_lost:
                     raise
                 task = await self.task(task_id)
-                if is_done(task, (await self._sender.get("/workspace", WorkspaceInfo)).subject):
+                if is_applied(task, (await self._sender.get("/workspace", WorkspaceInfo)).subject):
                     return task
                 if not may_retry:
                     raise

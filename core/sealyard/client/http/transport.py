@@ -1,4 +1,4 @@
-"""HTTP transport over the network or a Unix socket; the only module that uses httpx."""
+"""HTTP transport to a Sealyard server, over the network or a Unix socket."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ import logging
 import ssl
 from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from functools import cache
-from http import HTTPStatus
 from pathlib import Path
 from typing import ClassVar
 from weakref import WeakKeyDictionary
@@ -21,12 +20,12 @@ from sealyard.model.safe_text import escape_text
 
 API = "/api/v1"
 KEEPALIVE_SECONDS = 4.0
-"""Shorter than servers keep idle connections open, so that a server does not close one just as it is reused."""
+"""Seconds for which idle connections are kept open.
 
-MOST_ANSWERED = 4096
-"""Maximum number of body bytes that :func:`post_pinned` reads, as only a short explanation is expected."""
+Shorter than the keep-alive timeout of servers, so that no server closes a connection just as it is reused.
+"""
 
-# httpx logs every request at INFO, the level at which this program writes its log.
+# httpx logs every request at INFO, which would fill the log file of this program.
 logging.getLogger("httpx").setLevel(logging.WARNING)
 
 
@@ -52,7 +51,7 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
     system's. ``subject``: only sent over a socket.
     """
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("url", "socket", "tenant", "subject")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("url", "socket", "tenant", "subject")
 
     url: str = ""
     socket: str = ""
@@ -79,22 +78,22 @@ class Endpoint(SecretStruct, frozen=True, kw_only=True):
 
 
 class Request(SecretStruct, frozen=True, kw_only=True):
-    """A request. ``path`` is relative to :data:`API`; ``answer_within`` (seconds) replaces the default read timeout."""
+    """A request. ``path`` is relative to :data:`API`; ``read_timeout`` (seconds) replaces the default read timeout."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("method", "path")
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("method", "path")
 
     method: str
     path: str
     query: Mapping[str, str] = {}
     headers: Mapping[str, str] = {}
     content: bytes | AsyncIterable[bytes] = b""
-    answer_within: float | None = None
+    read_timeout: float | None = None
 
 
 class Response(SecretStruct, frozen=True, kw_only=True):
     """A complete response with any ``status``; header names are in lower case."""
 
-    SHOWN: ClassVar[tuple[str, ...]] = ("status",)
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("status",)
 
     status: int
     headers: Mapping[str, str]
@@ -109,11 +108,11 @@ class ResponseStream:
         self.status = response.status_code
         self.headers: Mapping[str, str] = response.headers
 
-    def chunks(self, size: int | None = None) -> AsyncIterator[bytes]:
-        """Return the raw chunks of the body as they arrive, or regrouped into chunks of ``size`` bytes."""
-        return self._response.aiter_raw(size)
+    def chunks(self, chunk_size: int | None = None) -> AsyncIterator[bytes]:
+        """Yield the raw body in chunks as they arrive or, if ``chunk_size`` is set, in chunks of so many bytes."""
+        return self._response.aiter_raw(chunk_size)
 
-    async def whole(self) -> Response:
+    async def read(self) -> Response:
         """Read the whole body and return the complete response."""
         return Response(status=self.status, headers=self.headers, body=await self._response.aread())
 
@@ -121,23 +120,26 @@ class ResponseStream:
 class Connection:
     """Pooled connections to one endpoint.
 
-    Raises :class:`ServerUnreachableError` if there is no response; returns responses with any status.
+    Requests raise :class:`ServerUnreachableError` if there is no response. Responses with any status are returned.
     """
 
     def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None) -> None:
-        self.place = endpoint
+        self.endpoint = endpoint
         self._timeouts = timeouts or Timeouts()
         # httpx connections only work on the event loop on which they were created.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
 
     async def send(self, request: Request) -> Response:
         """Send a request and return the complete response."""
-        async with self._open_response(request, request.answer_within or self._timeouts.read) as response:
-            return await ResponseStream(response).whole()
+        async with self._open_response(request, request.read_timeout or self._timeouts.read) as response:
+            return await ResponseStream(response).read()
 
     @contextlib.asynccontextmanager
     async def stream(self, request: Request) -> AsyncIterator[ResponseStream]:
-        """Send a request and stream the response. Raises the same errors before and while the body is read."""
+        """Send a request and stream the response.
+
+        Raises :class:`ServerUnreachableError` also while the body is read.
+        """
         async with self._open_response(request, self._timeouts.transfer) as response:
             yield ResponseStream(response)
 
@@ -154,7 +156,7 @@ class Connection:
             connect=timeouts.connect, read=read_timeout, write=timeouts.transfer, pool=timeouts.pool
         )
         try:
-            async with self._client().stream(
+            async with self._get_client().stream(
                 request.method,
                 request.path,
                 params=dict(request.query),
@@ -164,9 +166,9 @@ class Connection:
             ) as response:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _unreachable(error, self.place) from error
+            raise _unreachable_error(error, self.endpoint) from error
 
-    def _client(self) -> httpx.AsyncClient:
+    def _get_client(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
         client = self._clients.get(loop)
         if client is None:
@@ -174,15 +176,15 @@ class Connection:
         return client
 
     def _create_client(self) -> httpx.AsyncClient:
-        endpoint, ssl_context = self.place, _create_ssl_context(self.place)
-        pool = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
+        endpoint, ssl_context = self.endpoint, _create_ssl_context(self.endpoint)
+        pool_limits = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
         return httpx.AsyncClient(
             base_url=f"{'http://localhost' if endpoint.socket else endpoint.url}{API}",
             headers=endpoint.headers,
             verify=ssl_context,
-            limits=pool,
+            limits=pool_limits,
             transport=(
-                httpx.AsyncHTTPTransport(uds=endpoint.socket, verify=ssl_context, limits=pool)
+                httpx.AsyncHTTPTransport(uds=endpoint.socket, verify=ssl_context, limits=pool_limits)
                 if endpoint.socket
                 else None
             ),
@@ -192,7 +194,10 @@ class Connection:
 
 
 def _create_ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """Return a context that trusts the system's authorities and those of the endpoint; no authorities without TLS."""
+    """Return an SSL context that trusts the system's certificate authorities and those of the endpoint.
+
+    Without TLS, the context has no authorities, because loading them is slow.
+    """
     if endpoint.socket or not endpoint.url.startswith("https:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
@@ -202,50 +207,54 @@ def _create_ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
 
 
 def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
-    """Add the certificates (PEM) in ``path``. Raises :class:`InvalidInputError`."""
+    """Add the certificates (PEM) in the file ``path`` to ``context``.
+
+    Raises :class:`InvalidInputError` if the file cannot be read or has no certificates.
+    """
     try:
         context.load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInputError(
-            f"{escape_text(str(path))} is no file of certificates that can be read.", "Name one in PEM: --ca FILE."
+            f"Cannot read certificates from {escape_text(str(path))}.", "Use a file in PEM format: --ca FILE"
         ) from error
 
 
-def _unreachable(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
-    """Convert an httpx error; ``reach`` states whether the server may have received the request."""
-    if isinstance(error, httpx.ConnectError) and _tls_failure(error):
+def _unreachable_error(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
+    """Convert an httpx error. The result's ``reach`` states whether the server may have received the request."""
+    if isinstance(error, httpx.ConnectError) and _find_tls_failure(error):
         return ServerUnreachableError(
-            f"The certificate of {endpoint.name} is not trusted ({escape_text(_tls_failure(error))}).",
-            "See that it is the right server; name the authority that vouches for it: sealyard login --ca FILE.",
+            f"The certificate of {endpoint.name} is not trusted ({escape_text(_find_tls_failure(error))}).",
+            "Check that it is the right server, then trust its CA certificate: sealyard login --ca FILE",
             reach=DeliveryCertainty.UNTRUSTED,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
         return ServerUnreachableError(
-            f"{endpoint.name} does not answer{_reason(error)}.",
-            "Whoever opens the workspace next lets others in again."
+            f"Cannot reach {endpoint.name}{describe_cause(error)}.",
+            "Open the workspace again; the process that owned it has exited."
             if endpoint.socket
-            else "See that the server runs and that the network leads there.",
+            else "Check that the server is running and reachable.",
             reach=DeliveryCertainty.NOT_SENT,
         )
     if isinstance(error, httpx.PoolTimeout):
         return ServerUnreachableError(
-            f"Too much is asked of {endpoint.name} at once.", "Try again.", reach=DeliveryCertainty.BUSY
+            f"Too many requests to {endpoint.name} at the same time.", "Try again.", reach=DeliveryCertainty.BUSY
         )
     if isinstance(error, httpx.TimeoutException):
         return ServerUnreachableError(
-            f"{endpoint.name} did not answer in time.",
-            "The process that holds the workspace is busy, or hangs; the file `lock` beside the socket names it."
+            f"{endpoint.name} did not respond in time.",
+            "Try again, or check the process named in the file `lock` next to the socket: it is busy or hangs."
             if endpoint.socket
             else "Try again.",
         )
-    return ServerUnreachableError(f"The connection with {endpoint.name} broke{_reason(error)}.", "Try again.")
+    return ServerUnreachableError(f"Connection to {endpoint.name} lost{describe_cause(error)}.", "Try again.")
 
 
-def _reason(error: Exception) -> str:
+def describe_cause(error: Exception) -> str:
+    """Return the error's message in parentheses, to append to a sentence; empty if there is no message."""
     return f" ({escape_text(str(error), 200)})" if str(error) else ""
 
 
-def _tls_failure(error: BaseException | None) -> str:
+def _find_tls_failure(error: BaseException | None) -> str:
     """Return what is wrong with the server's certificate; empty if the error has another cause."""
     while error is not None:
         if isinstance(error, ssl.SSLCertVerificationError):
@@ -254,118 +263,7 @@ def _tls_failure(error: BaseException | None) -> str:
     return ""
 
 
-# ---- requests to a verified address
-
-
-class PinnedResponse(FrozenStruct, frozen=True, kw_only=True):
-    """Response to :func:`post_pinned`.
-
-    ``retry_after`` is the raw header (RFC 9110 §10.2.3), empty if there was none; ``body`` holds the first
-    :data:`MOST_ANSWERED` bytes, not decoded.
-    """
-
-    status: int
-    retry_after: str
-    body: bytes
-
-
-async def post_pinned(
-    url: str,
-    address: str,
-    headers: Mapping[str, str],
-    body: bytes,
-    *,
-    connect_seconds: float = 5.0,
-    answer_seconds: float = 15.0,
-    trust: ssl.SSLContext | None = None,
-) -> PinnedResponse:
-    """POST ``body`` to the IP address ``address``.
-
-    ``url`` determines the Host header, the host name expected in the certificate, and the path; it is not resolved
-    again. Redirects are not followed and proxies not used. ``trust`` replaces the default SSL context. Raises
-    :class:`ServerUnreachableError`, with messages that do not contain the URL.
-    """
-    timeout = httpx.Timeout(answer_seconds, connect=connect_seconds)
-    client = httpx.AsyncClient(
-        verify=trust or _default_ssl_context(), timeout=timeout, trust_env=False, follow_redirects=False
-    )
-    try:
-        # The read timeout of httpx restarts with every byte, so limit the whole request as well.
-        async with asyncio.timeout(connect_seconds + answer_seconds), client:
-            response = await client.send(_pinned_request(client, url, address, headers, body), stream=True)
-            start = await _read_start(response)
-    except (TimeoutError, httpx.TimeoutException):
-        raise ServerUnreachableError("It did not answer in time.") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(f"It cannot be reached ({escape_text(str(error), 200)}).") from None
-    return PinnedResponse(status=response.status_code, retry_after=response.headers.get("Retry-After", ""), body=start)
-
-
-def _pinned_request(
-    client: httpx.AsyncClient, url: str, address: str, headers: Mapping[str, str], body: bytes
-) -> httpx.Request:
-    target = httpx.URL(url)
-    return client.build_request(
-        "POST",
-        target.copy_with(host=address),
-        headers={**headers, "Host": target.netloc.decode("ascii"), "Accept-Encoding": "identity"},
-        content=body,
-        extensions={"sni_hostname": target.host},
-    )
-
-
-async def _read_start(response: httpx.Response) -> bytes:
-    """Read at most :data:`MOST_ANSWERED` bytes of the body and close the response."""
-    start = b""
-    async for chunk in response.aiter_raw():
-        start += chunk
-        if len(start) >= MOST_ANSWERED:
-            break
-    await response.aclose()
-    return start[:MOST_ANSWERED]
-
-
-async def fetch_document(url: str, *, within: float = 5.0, most: int = 1024 * 1024) -> bytes:
-    """Return the body of the document at ``url``.
-
-    ``within`` limits the whole request in seconds, ``most`` the body in bytes. Redirects are not followed, because
-    they could lead to an unencrypted connection. Raises :class:`ServerUnreachableError` if either limit is exceeded
-    and for any status other than 200.
-    """
-    try:
-        async with asyncio.timeout(within), _document_client(url) as client, client.stream("GET", url) as response:
-            if response.status_code != HTTPStatus.OK:
-                raise ServerUnreachableError(f"{escape_text(url)} answers {response.status_code}.")
-            body = await _read_limited(response, most)
-    except (TimeoutError, httpx.TimeoutException):
-        raise ServerUnreachableError(f"{escape_text(url)} did not answer in time.") from None
-    except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(f"{escape_text(url)} cannot be reached{_reason(error)}.") from None
-    if body is None:
-        raise ServerUnreachableError(f"{escape_text(url)} answers with more than {most} bytes.")
-    return body
-
-
-def _document_client(url: str) -> httpx.AsyncClient:
-    # Like Connection: use proxies from the environment for TLS only, because they could read anything else.
-    use_proxy = url.startswith("https:")
-    headers = {"Accept-Encoding": "identity"}
-    return httpx.AsyncClient(
-        verify=_default_ssl_context(), trust_env=use_proxy, headers=headers, follow_redirects=False
-    )
-
-
-async def _read_limited(response: httpx.Response, max_bytes: int) -> bytes | None:
-    """Return the whole body, not decoded; None if it is longer than ``max_bytes``."""
-    body = bytearray()
-    async for chunk in response.aiter_raw():
-        body += chunk
-        if len(body) > max_bytes:
-            return None
-    return bytes(body)
-
-
 @cache
-def _default_ssl_context() -> ssl.SSLContext:
-    """Return httpx's default context, cached because loading the authorities takes longer than a request."""
+def default_ssl_context() -> ssl.SSLContext:
+    """Return httpx's default SSL context, cached because loading the authorities takes longer than a request."""
     return httpx.create_ssl_context()

@@ -20,7 +20,7 @@ from sealyard.model.tasks import InputFile
 
 
 class _UploadState(FrozenStruct, frozen=True, kw_only=True):
-    """The server's response to an upload request; ``offset`` in bytes."""
+    """The server's state of an upload. ``offset`` is the number of bytes received."""
 
     offset: int
     complete: bool
@@ -64,29 +64,34 @@ class UploadCalls(ApiCalls):
                 self._uploads[file].remove(upload)
                 # The server may have deleted the upload already.
                 with contextlib.suppress(NotFoundError):
-                    await self._sender.send_retrying(_delete_request(upload.id), repeatable=True)
+                    await self._sender.send_retrying(_build_delete_request(upload.id), repeatable=True)
 
-    def ids(self, files: Iterable[InputFile]) -> list[str]:
+    def upload_ids(self, files: Iterable[InputFile]) -> list[str]:
         """Return the upload ids of ``files``.
 
         Raises :class:`InvalidInputError` for a file that was not uploaded by this client.
         """
-        ids = []
+        upload_ids = []
         for file in files:
             upload = self._find_upload(file)
             if upload is None:
-                raise InvalidInputError(f"{escape_text(file.name)} was not handed in here.", "Hand the file in again.")
-            ids.append(upload.id)
-        return ids
+                raise InvalidInputError(
+                    f"{escape_text(file.name)} was not uploaded in this session.", "Upload the file again."
+                )
+            upload_ids.append(upload.id)
+        return upload_ids
 
     def _find_upload(self, file: InputFile) -> _Upload | None:
-        """Return the upload that returned this object; else the last one of an equal file, as callers may copy it."""
+        """Return the upload that created the object ``file``, else the last upload of an equal file.
+
+        Callers may have copied the object.
+        """
         uploads = self._uploads.get(file, [])
         return next((upload for upload in uploads if upload.file is file), uploads[-1] if uploads else None)
 
 
 class _UploadSession:
-    """Sends one file, with retries, until the server has all of it."""
+    """Sends one file, with retries, until the server has received the whole file."""
 
     def __init__(self, sender: RequestSender, reader: HashingFileReader, upload_id: str) -> None:
         self._sender = sender
@@ -99,14 +104,14 @@ class _UploadSession:
             state = await self._send_until_complete()
             if state.sha256 != self._reader.file.sha256:
                 raise InvalidInputError(
-                    f"{escape_text(self._reader.name)} did not arrive as it was sent.", "Hand the file in again."
+                    f"{escape_text(self._reader.name)} was corrupted during the upload.", "Upload the file again."
                 )
         except ServerUnreachableError:
             raise
         except SealyardError:
-            # Report the original error even if this request fails; the server deletes abandoned uploads after a day.
+            # Raise the original error even if the deletion fails: the server deletes abandoned uploads after a day.
             with contextlib.suppress(SealyardError, RetryLaterError):
-                await self._sender.send_once(_delete_request(self._id))
+                await self._sender.send_once(_build_delete_request(self._id))
             raise
 
     async def _send_until_complete(self) -> _UploadState:
@@ -119,7 +124,7 @@ class _UploadSession:
                 state = await (self._load_state() if offset_unknown else self._send_from(previous_offset))
                 offset_unknown = False
             except ConflictError as error:
-                # The server has received more than this client assumed, because it notices a lost connection later.
+                # The server has received more than this client knew when the connection was lost.
                 offset_unknown = True
                 await backoff.wait(error)
             except (ServerUnreachableError, RetryLaterError) as error:
@@ -130,20 +135,20 @@ class _UploadSession:
         return state
 
     async def _send_from(self, offset: int) -> _UploadState:
-        return await self._put_chunk(offset, self._reader.chunks(offset), self._reader.size - offset)
+        return await self._put_content(offset, self._reader.chunks(offset), self._reader.size - offset)
 
     async def _load_state(self) -> _UploadState:
-        """Return what the server has received.
+        """Return the server's state of the upload.
 
-        If the server does not know the upload, it may have rejected it: a client does not receive a response that is
-        sent in the middle of the request body. An upload request without a body gets that response.
+        If the server does not know the upload, it may have rejected the upload while the body was being sent. The
+        client does not receive such an early response, so an upload request without a body is sent to get it.
         """
         try:
             return self._decode(await self._sender.read(self._path))
         except NotFoundError:
-            return await self._put_chunk(0, b"", 0)
+            return await self._put_content(0, b"", 0)
 
-    async def _put_chunk(self, offset: int, content: bytes | AsyncIterable[bytes], length: int) -> _UploadState:
+    async def _put_content(self, offset: int, content: bytes | AsyncIterable[bytes], length: int) -> _UploadState:
         request = Request(
             method="PUT",
             path=self._path,
@@ -158,8 +163,8 @@ class _UploadSession:
         return self._decode(await self._sender.send_once(request))
 
     def _decode(self, response: Response) -> _UploadState:
-        return self._sender.decoded(response, _UploadState)
+        return self._sender.decode(response, _UploadState)
 
 
-def _delete_request(upload_id: str) -> Request:
+def _build_delete_request(upload_id: str) -> Request:
     return Request(method="DELETE", path=f"/upload/{path_segment(upload_id)}")

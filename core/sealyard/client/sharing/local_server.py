@@ -1,6 +1,7 @@
 """The local server, through which other processes use this process's engine.
 
-It is loaded by its entry point, because the server package depends on the client and cannot be imported from here.
+The server is loaded through an entry point: the server package depends on the client package, which therefore cannot
+import it.
 """
 
 from __future__ import annotations
@@ -17,20 +18,20 @@ ENTRY_POINT_GROUP = "sealyard.hosting"
 class LocalServer(Protocol):
     """Serves an engine to other processes of this machine and sends its webhooks, until it is stopped.
 
-    :meth:`start` raises :class:`StorageError` if other processes cannot connect; the webhooks are sent nevertheless.
+    :meth:`start` raises :class:`StorageError` if the socket cannot be created; webhooks are sent nevertheless.
     """
 
     async def start(self) -> None: ...
     async def stop(self) -> None: ...
 
 
-def load_local_server(host: EngineHandle, group: str = "") -> LocalServer:
-    """Create a local server for the engine of ``host``.
+def load_local_server(engine: EngineHandle, os_group: str = "") -> LocalServer:
+    """Create a local server for ``engine``.
 
-    Members of ``group``, a group of this machine, may also connect. Blocks while the server package is imported, so do
-    not call it on an event loop. Raises :class:`NotFoundError` if no server is installed.
+    Members of the operating system group ``os_group`` may also connect. Blocks while the server package is imported, so
+    do not call it on an event loop. Raises :class:`NotFoundError` if no server is installed.
     """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        server: LocalServer = entry_point.load()(host, group=group)
+        server: LocalServer = entry_point.load()(engine, group=os_group)
         return server
-    raise NotFoundError("No server is installed.", "Install Sealyard whole.")
+    raise NotFoundError("The server component is not installed.", "Reinstall Sealyard.")

@@ -12,29 +12,29 @@ from pathlib import Path
 SOCKET = "socket"
 """The name of the socket in the workspace's folder."""
 
-LONGEST_PATH = 100
-"""The longest path, in bytes, that fits into a socket address on every platform."""
+MAX_PATH_BYTES = 100
+"""Maximum length of a path that fits into a socket address on every platform."""
 
 RESPONSE_TIMEOUT = 5.0
-"""Seconds that a listening process has to respond. A process that does not respond in time hangs or is stopped."""
+"""Seconds to wait for a response. A listening process that takes longer hangs or is suspended."""
 
 _HEALTH_REQUEST = b"GET /healthz HTTP/1.1\r\nHost: localhost\r\nConnection: close\r\n\r\n"
 
 
 def socket_path(folder: Path) -> str:
-    """Return a path of the socket that fits into a socket address. It is valid only in this process.
+    """Return a path of the workspace's socket that fits into a socket address. Use the path only in this process.
 
-    If the path of the file is too long, the returned path leads through a descriptor of the folder (Linux only), which
-    stays open until the process ends.
+    If the actual path is too long, the returned path leads through a descriptor of the folder (Linux only), which stays
+    open until the process ends.
     """
     path = folder.absolute() / SOCKET
-    if len(os.fsencode(path)) <= LONGEST_PATH:
+    if len(os.fsencode(path)) <= MAX_PATH_BYTES:
         return str(path)
-    return f"/proc/self/fd/{_folder_descriptor(folder.absolute())}/{SOCKET}"
+    return f"/proc/self/fd/{_open_folder(folder.absolute())}/{SOCKET}"
 
 
 @cache
-def _folder_descriptor(folder: Path) -> int:
+def _open_folder(folder: Path) -> int:
     return os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
 
 
@@ -54,11 +54,11 @@ async def is_responsive(folder: Path) -> bool:
     """Return whether a process listens on the socket and responds within :data:`RESPONSE_TIMEOUT`."""
     with contextlib.suppress(OSError, TimeoutError):
         async with asyncio.timeout(RESPONSE_TIMEOUT):
-            return await _check_health(socket_path(folder))
+            return await _is_healthy(socket_path(folder))
     return False
 
 
-async def _check_health(path: str) -> bool:
+async def _is_healthy(path: str) -> bool:
     reader, writer = await asyncio.open_unix_connection(path)
     try:
         writer.write(_HEALTH_REQUEST)

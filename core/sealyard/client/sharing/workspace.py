@@ -13,7 +13,6 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET, is_listening, is_responsive, socket_path
 from sealyard.concurrency.clock import SystemClock
@@ -28,26 +27,29 @@ from sealyard.model.errors import (
 from sealyard.model.workspace import WorkspacePaths
 
 if TYPE_CHECKING:
+    from sealyard.client.embedded import EmbeddedClient
     from sealyard.client.http.client import HttpClient
     from sealyard.client.http.requests import RecoverCallback
     from sealyard.client.sharing.local_server import LocalServer
 
 POLL_INTERVAL = 0.1
-"""Seconds between two checks whether the lock holder listens or has ended."""
+"""Seconds between two checks of whether the lock holder listens or has ended."""
 
-HOLDER_SECONDS = 5.0
+HOLDER_TIMEOUT = 5.0
 """Seconds to wait for a lock holder that does not listen, because it is starting, stopping or a short command."""
 
-STARTING_SECONDS = 20.0
+STARTING_TIMEOUT = 20.0
 """Seconds to wait for a lock holder that is starting and will listen as soon as it is ready."""
 
 LISTENING_PURPOSES = frozenset({"application", "run", "serve", "watch"})
 """The purposes of lock holders that listen as soon as they are ready."""
 
 PassphraseProvider = Callable[[], str | None]
-"""Returns the passphrase of the key store, or None if it needs none. Only called if no process holds the workspace.
+"""Returns the passphrase of the key store, or None if no passphrase is needed.
 
-It may prompt the user when the workspace is first opened, but not when this process takes the workspace over."""
+Called only if no other process holds the workspace. May prompt the user when the workspace is first opened, but not
+when this process takes the workspace over.
+"""
 
 log = logging.getLogger(__name__)
 
@@ -66,7 +68,7 @@ class SharedWorkspace:
         purpose: str,
         listen: bool = True,
         work: bool = True,
-        group: str = "",
+        os_group: str = "",
         on_take_over: Callable[[], None] | None = None,
         on_trouble: Callable[[SealyardError], None] | None = None,
     ) -> None:
@@ -75,11 +77,11 @@ class SharedWorkspace:
         ``unlock`` returns the passphrase of the key store, and ``purpose`` is shown to other processes while this
         process holds the lock. With ``listen``, which is for long-running processes, other processes can attach as
         soon as this process holds the lock; without it, only after :meth:`start_listening`. With ``work``, the engine
-        gives tasks to workers while this process holds the lock. Members of ``group``, a group of this machine, may
-        also attach.
+        gives tasks to workers while this process holds the lock. Members of the operating system group ``os_group``
+        may also attach.
 
         ``on_take_over`` is called after this process has taken the workspace over from another one. ``on_trouble`` is
-        called with the reason if it cannot take over, or if other processes cannot attach; this process then continues
+        called with the reason if the take-over fails, or if other processes cannot attach; this process then continues
         as far as possible.
         """
         self._folder = folder
@@ -87,52 +89,52 @@ class SharedWorkspace:
         self._purpose = purpose
         self._listen = listen
         self._work = work
-        self._group = group
-        self._on_take_over = on_take_over or _ignore_take_over
+        self._os_group = os_group
+        self._on_take_over = on_take_over
         self._on_trouble = on_trouble or _log_trouble
-        self._engine: EmbeddedClient | None = None
+        self._engine: EngineHandle | None = None
         self._server: LocalServer | None = None
         self._clients: list[HttpClient] = []
         self._open_lock = asyncio.Lock()
         self._take_over_task: asyncio.Task[None] | None = None
         self._attached = False
         self._closed = False
-        self._last_reported: str | None = None
+        self._last_reported_error: str | None = None
 
     @property
-    def engine(self) -> EmbeddedClient | None:
-        """The engine's client if this process holds the workspace, else None."""
+    def engine(self) -> EngineHandle | None:
+        """The engine if this process holds the workspace, else None."""
         return self._engine
 
     @property
-    def connect_to_holder(self) -> bool:
-        """Whether this process attached to another lock holder, which may have ended since."""
+    def is_attached(self) -> bool:
+        """Whether this process has attached to another lock holder (which may have ended in the meantime)."""
         return self._attached
 
-    async def open(self, *, patience: float = HOLDER_SECONDS) -> None:
+    async def open(self, *, within: float = HOLDER_TIMEOUT) -> None:
         """Attach to the lock holder or, if there is none, lock the workspace and open its engine.
 
         Raises :class:`WorkspaceLockedError` if a lock holder does not listen, or hangs, and does not end within
-        ``patience`` seconds. Also raises any error that prevents opening the workspace.
+        ``within`` seconds. Also raises any error that prevents opening the workspace.
         """
         async with self._open_lock:
             loop = asyncio.get_running_loop()
-            deadline = loop.time() + patience
-            starting_deadline = loop.time() + max(patience, STARTING_SECONDS)
+            deadline = loop.time() + within
+            starting_deadline = loop.time() + max(within, STARTING_TIMEOUT)
             while not await is_responsive(self._folder):
                 try:
                     await self._acquire()
                     return
                 except WorkspaceLockedError:
-                    if loop.time() >= (starting_deadline if self._holder_is_starting() else deadline):
+                    if loop.time() >= (starting_deadline if self._is_holder_starting() else deadline):
                         raise
                 await asyncio.sleep(POLL_INTERVAL)
             self._attached = True
 
-    def _holder_is_starting(self) -> bool:
-        """Return whether the lock holder does not listen yet, but will.
+    def _is_holder_starting(self) -> bool:
+        """Return whether the lock holder is starting: it does not listen yet, but its purpose implies that it will.
 
-        A lock holder that listens and does not respond hangs, and is not starting.
+        A lock holder that listens but does not respond hangs, and is not starting.
         """
         if is_listening(self._folder):
             return False
@@ -142,7 +144,7 @@ class SharedWorkspace:
     async def start_listening(self) -> None:
         """Let other processes attach, if this process holds the workspace.
 
-        Raises :class:`UsageError` if the group is invalid.
+        Raises :class:`UsageError` if the operating system group is invalid.
         """
         async with self._open_lock:
             if self._engine is not None and self._server is None:
@@ -151,7 +153,7 @@ class SharedWorkspace:
     def client(self, subject: str) -> EmbeddedClient | HttpClient:
         """Return a client for ``subject``. Call :meth:`open` first."""
         if self._engine is not None and not self._attached:
-            return self._engine.for_subject(subject)
+            return self._engine.client(subject)
         client = connect_to_holder(self._folder, subject, self._recover)
         self._clients.append(client)
         return client
@@ -171,14 +173,14 @@ class SharedWorkspace:
             if self._engine is None:
                 return
             if self._server is not None:
-                await EngineHandle.of(self._engine).drain(0)
+                await self._engine.drain(0)
                 await self._server.stop()
             await self._engine.close()
 
     async def _recover(self) -> None:
         """Take the workspace over, or attach to the process that did. Called when no process listens any more.
 
-        Several calls share one take-over, which continues if a call is cancelled. Raises the error that prevents both.
+        Several calls share one take-over, which continues if a call is cancelled. Raises the error if both fail.
         """
         if self._engine is not None:
             return
@@ -195,17 +197,15 @@ class SharedWorkspace:
         except SealyardError as error:
             self._report_once(error)
             raise
-        self._last_reported = None
+        self._last_reported_error = None
 
     async def _acquire(self) -> None:
         self._require_open()
-        # Check first, so that the user is not prompted for a passphrase in vain.
+        # Check for a lock holder first, so that the user is not prompted for a passphrase in vain.
         if (holder := WorkspaceLock.holder(WorkspacePaths(self._folder).lock)) is not None:
             raise lock_error(holder)
         passphrase = self._unlock()
-        engine = await EmbeddedClient.open(
-            self._folder, "", purpose=self._purpose, passphrase=passphrase, work=self._work
-        )
+        engine = await EngineHandle.open(self._folder, purpose=self._purpose, passphrase=passphrase, work=self._work)
         try:
             self._require_open()
             if self._attached:
@@ -217,19 +217,21 @@ class SharedWorkspace:
             await engine.close()
             raise
         self._engine = engine
-        if self._attached:
+        if self._attached and self._on_take_over is not None:
             self._on_take_over()
 
     def _require_open(self) -> None:
         if self._closed:
             raise ServerUnreachableError(
-                "This share of the workspace is closed.", "Open it again.", reach=DeliveryCertainty.NOT_SENT
+                "The connection to the workspace is closed.",
+                "Open the workspace again.",
+                reach=DeliveryCertainty.NOT_SENT,
             )
 
-    async def _try_start_server(self, engine: EmbeddedClient) -> None:
-        """Start the local server. If the socket cannot be created, report that and use the workspace alone.
+    async def _try_start_server(self, engine: EngineHandle) -> None:
+        """Start the local server. If the socket cannot be created, report the error and continue without the socket.
 
-        The webhooks are sent in both cases.
+        Webhooks are sent in both cases.
         """
         server = await self._create_server(engine)
         try:
@@ -242,15 +244,15 @@ class SharedWorkspace:
         self._server = server
 
     def _report_once(self, error: SealyardError) -> None:
-        """Report ``error`` unless it is the same as the last reported one."""
-        if self._last_reported != str(error):
-            self._last_reported = str(error)
+        """Report ``error`` unless it has the same text as the last reported error."""
+        if self._last_reported_error != str(error):
+            self._last_reported_error = str(error)
             self._on_trouble(error)
 
-    async def _start_server(self, engine: EmbeddedClient) -> None:
-        """Start the local server after a take-over; raise if it cannot start.
+    async def _start_server(self, engine: EngineHandle) -> None:
+        """Start the local server after a take-over. Raises the error if it cannot start.
 
-        Clients that this process created while it was attached keep using the socket, now to this process itself.
+        Clients that this process created while it was attached keep using the socket, which this process now serves.
         """
         server = await self._create_server(engine)
         try:
@@ -260,14 +262,10 @@ class SharedWorkspace:
             raise
         self._server = server
 
-    async def _create_server(self, engine: EmbeddedClient) -> LocalServer:
+    async def _create_server(self, engine: EngineHandle) -> LocalServer:
         from sealyard.client.sharing.local_server import load_local_server
 
-        return await asyncio.to_thread(load_local_server, EngineHandle.of(engine), self._group)
-
-
-def _ignore_take_over() -> None:
-    return None
+        return await asyncio.to_thread(load_local_server, engine, self._os_group)
 
 
 def _log_trouble(error: SealyardError) -> None:

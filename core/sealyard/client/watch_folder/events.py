@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from enum import StrEnum
+
+import msgspec
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import (
@@ -27,20 +28,14 @@ PERMANENT_ERRORS = (
     FormatLimitError,
     InvalidKeyError,
 )
-"""Errors caused by the dropped files or by missing permissions. Retrying does not help; after other errors it may."""
-
-
-class DropAction(StrEnum):
-    """What to do with a dropped entry that is ready."""
-
-    OFFER = "offer"
-    SUBMIT = "submit"
+"""Errors caused by the dropped files or by missing permissions, for which a retry is useless. Others are retried."""
 
 
 class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A package that can be created from a dropped entry.
 
-    ``name`` is the name of the dropped file or subfolder. Paths are absolute.
+    ``name`` is the name of the dropped file or subfolder, and ``device`` the id of the device configuration. Paths are
+    absolute.
     """
 
     name: str
@@ -54,12 +49,12 @@ class PackageProposal(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class DropSubmitted(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """A task was created for a dropped entry."""
 
-    offer: PackageProposal
+    proposal: PackageProposal = msgspec.field(name="offer")
     task: Task
 
 
 class DropRejected(FrozenStruct, frozen=True, kw_only=True, tag=True):
-    """A dropped entry cannot become a package. It is not retried until it changes or the watcher is restarted."""
+    """A dropped entry cannot become a package. The watcher ignores it until it changes or the watcher is restarted."""
 
     name: str
     path: str
@@ -69,7 +64,7 @@ class DropRejected(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class DropDeferred(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """Processing failed for a reason outside the dropped entry (disk, connection, lock).
 
-    It is retried in ``retry_in`` seconds.
+    The watcher retries the entry in ``retry_in`` seconds.
     """
 
     name: str
@@ -80,4 +75,4 @@ class DropDeferred(FrozenStruct, frozen=True, kw_only=True, tag=True):
 
 WatchEvent = PackageProposal | DropSubmitted | DropRejected | DropDeferred
 WatchCallback = Callable[[WatchEvent], None]
-"""Called on the event loop that runs the watcher. Must not block."""
+"""Receives the events of a watcher. Called on the event loop that runs the watcher; must not block."""

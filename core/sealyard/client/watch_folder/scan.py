@@ -5,7 +5,7 @@
   the metadata files. Any other folder, symbolic link or special file in it is a problem that is reported to the user.
 - An entry that cannot be read is also reported as a problem. It does not prevent other entries from becoming packages.
 - Hidden files are ignored. Directly in the watch folder, symbolic links, special files and entries with a temporary
-  name (:data:`TEMPORARY`) are ignored as well.
+  name (:data:`TEMPORARY_SUFFIXES`) are ignored as well.
 - An empty file, or a subfolder that contains an empty or temporary file, is still being written and not ready.
 
 Entries that have not changed for the settling time count as complete. Open file handles are not checked, because no
@@ -16,26 +16,25 @@ from __future__ import annotations
 
 import hashlib
 import os
-from collections.abc import Iterator
 from pathlib import Path
 
 import msgspec
 
 from sealyard.concurrency.threads import CheckCancelled
+from sealyard.fs.hashing import path_sha256
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
 
-METADATA = "metadata"
-TEMPORARY = ("~", ".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".swp")
-CHUNK = 4 << 20
+METADATA_DIR = "metadata"
+TEMPORARY_SUFFIXES = ("~", ".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".swp")
 
 
 class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
     """A file or subfolder in the watch folder. ``firmware`` and ``metadata`` are absolute paths, sorted by name.
 
     ``fingerprint`` changes with the name, size or modification time of any file in the entry. ``ready`` is false while
-    the entry is still being written. ``problem`` is the reason why it cannot become a package, or empty.
+    the entry is still being written. ``problem`` states why the entry cannot become a package; empty if it can.
     """
 
     name: str
@@ -48,7 +47,7 @@ class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
 
 
 def scan(folder: Path) -> tuple[DroppedEntry, ...]:
-    """Return the entries of ``folder``, sorted by name.
+    """Return the dropped entries in the watch folder ``folder``, sorted by name.
 
     Raises :class:`InvalidInputError` if the folder cannot be read.
     """
@@ -56,10 +55,10 @@ def scan(folder: Path) -> tuple[DroppedEntry, ...]:
         dir_entries = _list_dir(folder)
     except OSError as error:
         raise InvalidInputError(
-            f"The watch folder {escape_text(str(folder))} cannot be read ({escape_text(error.strerror or '')}).",
-            "See that it is there and may be read.",
+            f"Cannot read the watch folder {escape_text(str(folder))} ({escape_text(error.strerror or '')}).",
+            "Check that it exists and that you have permission to read it.",
         ) from error
-    return tuple(dropped for entry in dir_entries if (dropped := _read_entry(entry)) is not None)
+    return tuple(dropped_entry for entry in dir_entries if (dropped_entry := _read_entry(entry)) is not None)
 
 
 def has_unreadable_dirs(folder: Path, check_cancelled: CheckCancelled) -> bool:
@@ -85,34 +84,34 @@ def entry_digest(entry: DroppedEntry, check_cancelled: CheckCancelled) -> str:
     """
 
     def names_and_digests(paths: tuple[str, ...]) -> tuple[tuple[str, str], ...]:
-        return tuple((Path(path).name, sha256_file(path, check_cancelled)) for path in paths)
+        return tuple((Path(path).name, path_sha256(Path(path), check_cancelled)) for path in paths)
 
     return content_digest(entry.name, names_and_digests(entry.firmware), names_and_digests(entry.metadata))
 
 
 def _read_entry(entry: os.DirEntry[str]) -> DroppedEntry | None:
-    """Return the dropped entry, or None if it is ignored or was just removed."""
+    """Return the dropped entry for ``entry``, or None if it is to be ignored or was just removed."""
     if _is_temporary(entry.name):
         return None
     try:
         if entry.is_symlink():
             return None
         if entry.is_dir():
-            return _folder_entry(entry)
+            return _read_folder_entry(entry)
         if entry.is_file():
-            return _file_entry(entry)
+            return _read_file_entry(entry)
     except FileNotFoundError:
         return None
     except OSError as error:
-        return _unreadable_entry(entry, error)
+        return _create_unreadable_entry(entry, error)
     return None
 
 
-def _unreadable_entry(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
-    """Return an entry with a problem.
+def _create_unreadable_entry(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
+    """Return a :class:`DroppedEntry` with the problem that ``entry`` cannot be read.
 
-    Its fingerprint is derived from the reason, because its size and modification time may be unknown. The same reason
-    is therefore reported only once.
+    Its fingerprint is derived from the path and the reason, because size and modification time may be unknown. The same
+    reason is therefore reported only once for each entry.
     """
     reason = escape_text(error.strerror or str(error))
     return DroppedEntry(
@@ -120,25 +119,25 @@ def _unreadable_entry(entry: os.DirEntry[str], error: OSError) -> DroppedEntry:
         path=_to_unicode(entry.path),
         fingerprint=hashlib.sha256(msgspec.json.encode((_to_unicode(entry.path), reason))).hexdigest(),
         ready=False,
-        problem=f"It cannot be read ({reason}).",
+        problem=f"Cannot read it ({reason}).",
     )
 
 
-def _file_entry(entry: os.DirEntry[str]) -> DroppedEntry:
+def _read_file_entry(entry: os.DirEntry[str]) -> DroppedEntry:
     size = entry.stat().st_size
     return DroppedEntry(
         name=_to_unicode(entry.name),
         path=_to_unicode(entry.path),
-        fingerprint=_fingerprint([entry]),
+        fingerprint=_compute_fingerprint([entry]),
         ready=size > 0,
         firmware=(entry.path,),
         problem=_describe_invalid_name([entry]),
     )
 
 
-def _folder_entry(entry: os.DirEntry[str]) -> DroppedEntry:
+def _read_folder_entry(entry: os.DirEntry[str]) -> DroppedEntry:
     children = _list_dir(Path(entry.path))
-    metadata_dirs = [child for child in children if child.name == METADATA and child.is_dir(follow_symlinks=False)]
+    metadata_dirs = [child for child in children if child.name == METADATA_DIR and child.is_dir(follow_symlinks=False)]
     firmware = [child for child in children if child not in metadata_dirs]
     metadata = [file for folder in metadata_dirs for file in _list_dir(Path(folder.path))]
     files = [*firmware, *metadata]
@@ -149,7 +148,7 @@ def _folder_entry(entry: os.DirEntry[str]) -> DroppedEntry:
     return DroppedEntry(
         name=_to_unicode(entry.name),
         path=_to_unicode(entry.path),
-        fingerprint=_fingerprint(files),
+        fingerprint=_compute_fingerprint(files),
         ready=bool(firmware) and is_complete,
         firmware=tuple(file.path for file in firmware),
         metadata=tuple(file.path for file in metadata),
@@ -164,19 +163,23 @@ def _list_dir(folder: Path) -> list[os.DirEntry[str]]:
 
 
 def _is_temporary(name: str) -> bool:
-    return name.lower().endswith(TEMPORARY)
+    return name.lower().endswith(TEMPORARY_SUFFIXES)
 
 
 def _describe_not_a_file(entry: os.DirEntry[str]) -> str:
     if entry.is_file(follow_symlinks=False):
         return ""
-    kind = "a link" if entry.is_symlink() else "a folder" if entry.is_dir() else "no regular file"
-    return f"{_to_unicode(entry.name)} in it is {kind}; a package is made of files, and of those in {METADATA}/."
+    kind = "a symbolic link" if entry.is_symlink() else "a folder" if entry.is_dir() else "not a regular file"
+    return (
+        f"It contains {_to_unicode(entry.name)}, which is {kind}; only files and a folder {METADATA_DIR}/ are allowed."
+    )
 
 
 def _describe_invalid_name(entries: list[os.DirEntry[str]]) -> str:
-    invalid = next((entry.name for entry in entries if _to_unicode(entry.name) != entry.name), None)
-    return f"The name {escape_text(_to_unicode(invalid))} is not valid Unicode." if invalid is not None else ""
+    invalid_name = next((entry.name for entry in entries if _to_unicode(entry.name) != entry.name), None)
+    return (
+        f"The name {escape_text(_to_unicode(invalid_name))} is not valid Unicode." if invalid_name is not None else ""
+    )
 
 
 def _to_unicode(name: str) -> str:
@@ -184,25 +187,10 @@ def _to_unicode(name: str) -> str:
     return name.encode("utf-8", "backslashreplace").decode()
 
 
-def _fingerprint(entries: list[os.DirEntry[str]]) -> str:
-    states = [
+def _compute_fingerprint(entries: list[os.DirEntry[str]]) -> str:
+    file_states = [
         (_to_unicode(entry.path), stat.st_mode, stat.st_size, stat.st_mtime_ns)
         for entry in entries
         for stat in (entry.stat(follow_symlinks=False),)
     ]
-    return hashlib.sha256(msgspec.json.encode(states)).hexdigest()
-
-
-def sha256_file(path: str, check_cancelled: CheckCancelled) -> str:
-    """Return the SHA-256 (hex) of a file. Raises ``OSError`` if it cannot be read."""
-    digest = hashlib.sha256()
-    for chunk in _read_chunks(path):
-        digest.update(chunk)
-        check_cancelled(len(chunk))
-    return digest.hexdigest()
-
-
-def _read_chunks(path: str) -> Iterator[bytes]:
-    with Path(path).open("rb", buffering=0) as file:
-        while chunk := file.read(CHUNK):
-            yield chunk
+    return hashlib.sha256(msgspec.json.encode(file_states)).hexdigest()

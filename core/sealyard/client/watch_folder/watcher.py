@@ -1,4 +1,4 @@
-"""The watcher of a watch folder, which proposes or submits packages of the files that users entry into it.
+"""The watcher of a watch folder, which proposes or submits packages of the files that users drop into it.
 
 :mod:`sealyard.client.watch_folder.scan` defines which entries become packages and which are ignored. Each entry is
 processed once: the state file records it by name, size, modification time and digest. The task's client token is
@@ -17,13 +17,14 @@ from typing import Any
 
 import msgspec
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.client.downloads.files import resolve_dir
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.protocol import Client
+from sealyard.client.watch_folder.changes import watch_changes
 from sealyard.client.watch_folder.events import (
     PERMANENT_ERRORS,
-    DropAction,
     DropDeferred,
     DropRejected,
     DropSubmitted,
@@ -35,12 +36,12 @@ from sealyard.client.watch_folder.scan import (
     DroppedEntry,
     content_digest,
     entry_digest,
-    has_unreadable_dirs,
     scan,
-    sha256_file,
 )
+from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_cancellable
+from sealyard.fs.hashing import path_sha256
 from sealyard.model.base import FrozenStruct
 from sealyard.model.clock import Clock
 from sealyard.model.errors import (
@@ -64,14 +65,11 @@ __all__ = [
     "watch_state_file",
 ]
 
-FIRST_PAUSE = 5.0
-LONGEST_PAUSE = 300.0
-STEP_MILLISECONDS = 200
-POLL_INTERVAL = 2.0
-"""Seconds between two scans if the system does not report changes."""
+RETRY_DELAYS = RetryDelays.exponential(5.0, 300.0)
+"""Delays before consecutive retries of an entry whose processing was deferred."""
 
 
-class _Processed(FrozenStruct, frozen=True, kw_only=True):
+class _ProcessedEntry(FrozenStruct, frozen=True, kw_only=True):
     """An entry that has been processed. ``task_id`` is None if its proposal was dismissed."""
 
     fingerprint: str
@@ -80,17 +78,17 @@ class _Processed(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _WatchState(FrozenStruct, frozen=True, kw_only=True):
-    """The contents of the state file: processed entries by ``<configuration id>/<entry name>``."""
+    """The contents of the state file: the processed entries by ``<configuration id>/<entry name>``."""
 
-    taken: dict[str, _Processed] = msgspec.field(default_factory=dict)
+    processed_entries: dict[str, _ProcessedEntry] = msgspec.field(default_factory=dict, name="taken")
 
 
-class _Waiting(FrozenStruct, frozen=True, kw_only=True):
-    """An entry to process at ``due``. ``pause`` is the number of seconds to wait if that fails."""
+class _WaitingEntry(FrozenStruct, frozen=True, kw_only=True):
+    """An entry to process at the time ``due``. ``failures``: failed attempts since the entry last changed."""
 
     fingerprint: str
     due: datetime
-    pause: float = FIRST_PAUSE
+    failures: int = 0
 
 
 class FolderWatcher:
@@ -106,7 +104,7 @@ class FolderWatcher:
         state: Path,
         downloads: Path | None = None,
         downloaded: DownloadHistory | None = None,
-        rule: DropAction = DropAction.OFFER,
+        rule: DropAction = DropAction.PROPOSE,
         settle: float = 2.0,
         force_polling: bool = False,
         clock: Clock | None = None,
@@ -135,12 +133,12 @@ class FolderWatcher:
         self._force_polling = force_polling
         self._clock = clock or SystemClock()
         self._config_id = ""
-        self._waiting: dict[str, _Waiting] = {}
-        self._handled: dict[str, str] = {}
+        self._waiting_entries: dict[str, _WaitingEntry] = {}
+        self._handled_fingerprints: dict[str, str] = {}
 
     @property
     def warning(self) -> str:
-        """Text for the user that a damaged state file was renamed, and to which name; empty if there was none."""
+        """Message for the user with the new name of a damaged state file that was renamed; empty if none was."""
         return self._state_file.warning
 
     async def run(self) -> None:
@@ -150,13 +148,15 @@ class FolderWatcher:
         :class:`NotFoundError` or :class:`PermissionDeniedError` if the device configuration is not available.
         """
         await self._resolve_config()
-        changed = asyncio.Event()
-        watch_task = asyncio.create_task(self._watch(changed))
+        change_event = asyncio.Event()
+        watch_task = asyncio.create_task(
+            watch_changes(self._folder, change_event, self._clock, force_polling=self._force_polling)
+        )
         try:
             while True:
-                changed.clear()
-                pause = await self.scan_once()
-                await self._wait_for_change(changed.wait(), pause, watch_task)
+                change_event.clear()
+                wait_seconds = await self.scan_once()
+                await self._wait_for_change(change_event.wait(), wait_seconds, watch_task)
         finally:
             watch_task.cancel()
             await asyncio.gather(watch_task, return_exceptions=True)
@@ -168,99 +168,105 @@ class FolderWatcher:
         """
         entries = await run_cancellable(lambda _: scan(self._folder))
         names = {entry.name for entry in entries}
-        self._waiting = {name: waiting for name, waiting in self._waiting.items() if name in names}
-        self._handled = {name: fingerprint for name, fingerprint in self._handled.items() if name in names}
+        self._waiting_entries = {
+            name: waiting_entry for name, waiting_entry in self._waiting_entries.items() if name in names
+        }
+        self._handled_fingerprints = {
+            name: fingerprint for name, fingerprint in self._handled_fingerprints.items() if name in names
+        }
         for entry in entries:
             await self._process(entry)
-        if not self._waiting:
+        if not self._waiting_entries:
             return None
-        due = min(waiting.due for waiting in self._waiting.values())
+        due = min(waiting_entry.due for waiting_entry in self._waiting_entries.values())
         return max(0.0, (due - self._clock.now()).total_seconds())
 
     async def submit(self, proposal: PackageProposal) -> Task:
         """Upload the files of a proposal and create its task. Repeated calls create only one task.
 
-        Raises :class:`InvalidInputError` if the files have changed since the proposal, and the errors of the upload and
-        of the creation of the task.
+        Raises :class:`InvalidInputError` if the files have changed since the proposal, and any error of
+        :meth:`Client.upload` and :meth:`Client.create_package`.
         """
-        uploaded: list[InputFile] = []
+        uploads: list[InputFile] = []
         try:
             for path in (*proposal.firmware, *proposal.metadata):
-                # Not a comprehension: after a failure, the files uploaded so far have to be discarded.
-                uploaded.append(await self._client.upload(Path(path)))  # noqa: PERF401
+                # No comprehension: if an upload fails, the files uploaded before it have to be discarded.
+                uploads.append(await self._client.upload(Path(path)))  # noqa: PERF401
             await self._require_unchanged(proposal)
-            firmware, metadata = tuple(uploaded[: len(proposal.firmware)]), tuple(uploaded[len(proposal.firmware) :])
-            digest = content_digest(proposal.name, _digests(firmware), _digests(metadata))
+            firmware, metadata = tuple(uploads[: len(proposal.firmware)]), tuple(uploads[len(proposal.firmware) :])
+            digest = content_digest(proposal.name, _names_and_digests(firmware), _names_and_digests(metadata))
             task = await self._client.create_package(
                 PackageRequest(
                     config=proposal.device,
                     firmware=firmware,
                     metadata=metadata,
                     name=proposal.name,
-                    client_token=self._client_token(proposal, digest),
+                    client_token=self._compute_client_token(proposal, digest),
                 )
             )
         except SealyardError:
-            await self._client.discard_uploads(tuple(uploaded))
+            await self._client.discard_uploads(tuple(uploads))
             raise
-        await self._record(proposal, digest, task.id)
+        await self._record_processed(proposal, digest, task.id)
         return task
 
     async def dismiss(self, proposal: PackageProposal) -> None:
-        """Dismiss a proposal. It is not made again until the files change.
+        """Dismiss a proposal. The entry is not proposed again until its files change.
 
         Raises :class:`InvalidInputError` if the files have changed since the proposal or cannot be read, and
         :class:`StorageError` if the state file cannot be written.
         """
         entry = await self._require_unchanged(proposal)
-        await self._record(proposal, await self._digest(entry), None)
+        await self._record_processed(proposal, await self._compute_digest(entry), None)
 
-    # ---- processing of one entry
+    # ---- process one entry
 
     async def _process(self, entry: DroppedEntry) -> None:
-        processed = self._state.taken.get(f"{await self._resolve_config()}/{entry.name}")
-        is_recorded = processed is not None and processed.fingerprint == entry.fingerprint
-        if is_recorded or self._handled.get(entry.name) == entry.fingerprint:
-            self._waiting.pop(entry.name, None)
+        processed_entry = self._state.processed_entries.get(f"{await self._resolve_config()}/{entry.name}")
+        is_recorded = processed_entry is not None and processed_entry.fingerprint == entry.fingerprint
+        if is_recorded or self._handled_fingerprints.get(entry.name) == entry.fingerprint:
+            self._waiting_entries.pop(entry.name, None)
             return
         if not entry.ready and not entry.problem:
-            self._waiting.pop(entry.name, None)
+            self._waiting_entries.pop(entry.name, None)
             return
-        waiting = self._waiting.get(entry.name)
-        if waiting is None or waiting.fingerprint != entry.fingerprint:
+        waiting_entry = self._waiting_entries.get(entry.name)
+        if waiting_entry is None or waiting_entry.fingerprint != entry.fingerprint:
             self._schedule(entry, self._settle)
-        elif self._clock.now() >= waiting.due:
-            await self._propose_or_submit(entry, processed, waiting)
+        elif self._clock.now() >= waiting_entry.due:
+            await self._propose_or_submit(entry, processed_entry, waiting_entry)
 
-    async def _propose_or_submit(self, entry: DroppedEntry, processed: _Processed | None, waiting: _Waiting) -> None:
+    async def _propose_or_submit(
+        self, entry: DroppedEntry, processed_entry: _ProcessedEntry | None, waiting_entry: _WaitingEntry
+    ) -> None:
         try:
-            event = await self._create_event(entry, processed)
+            event = await self._create_event(entry, processed_entry)
         except PERMANENT_ERRORS as error:
             if await self._find_entry(entry.name) != entry:
                 self._schedule(entry, self._settle)
                 return
             event = DropRejected(name=entry.name, path=entry.path, error=error.to_info())
         except SealyardError as error:
-            self._schedule(entry, waiting.pause, next_pause=min(2 * waiting.pause, LONGEST_PAUSE))
-            self._on_event(
-                DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=waiting.pause)
-            )
+            failures = waiting_entry.failures + 1
+            delay = RETRY_DELAYS.after(failures)
+            self._schedule(entry, delay, failures)
+            self._on_event(DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=delay))
             return
-        self._waiting.pop(entry.name, None)
-        self._handled[entry.name] = entry.fingerprint
+        self._waiting_entries.pop(entry.name, None)
+        self._handled_fingerprints[entry.name] = entry.fingerprint
         if event is not None:
             self._on_event(event)
 
-    async def _create_event(self, entry: DroppedEntry, processed: _Processed | None) -> WatchEvent | None:
-        """Return the event for an entry that has settled, after submitting it if that is the rule.
+    async def _create_event(self, entry: DroppedEntry, processed_entry: _ProcessedEntry | None) -> WatchEvent | None:
+        """Return the event for an entry that has settled. With the action SUBMIT, submit the entry first.
 
         Returns None if the entry is a downloaded result, or if it was processed before and its content has not changed.
         """
         if entry.problem:
             raise InvalidInputError(
-                f"{entry.name} cannot become a package. {entry.problem}", "Put it right in the folder."
+                f"Cannot create a package from {entry.name}. {entry.problem}", "Fix it in the watch folder."
             )
-        if await self._is_result(entry):
+        if await self._is_downloaded_result(entry):
             return None
         proposal = PackageProposal(
             name=entry.name,
@@ -270,33 +276,33 @@ class FolderWatcher:
             metadata=entry.metadata,
             fingerprint=entry.fingerprint,
         )
-        if processed is not None and await self._digest(entry) == processed.digest:
-            await self._record(proposal, processed.digest, processed.task_id)
+        if processed_entry is not None and await self._compute_digest(entry) == processed_entry.digest:
+            await self._record_processed(proposal, processed_entry.digest, processed_entry.task_id)
             return None
-        if self._action is DropAction.OFFER:
+        if self._action is DropAction.PROPOSE:
             return proposal
-        return DropSubmitted(offer=proposal, task=await self.submit(proposal))
+        return DropSubmitted(proposal=proposal, task=await self.submit(proposal))
 
-    def _schedule(self, entry: DroppedEntry, seconds: float, *, next_pause: float = FIRST_PAUSE) -> None:
-        due = self._clock.now() + timedelta(seconds=seconds)
-        self._waiting[entry.name] = _Waiting(fingerprint=entry.fingerprint, due=due, pause=next_pause)
+    def _schedule(self, entry: DroppedEntry, delay: float, failures: int = 0) -> None:
+        due = self._clock.now() + timedelta(seconds=delay)
+        self._waiting_entries[entry.name] = _WaitingEntry(fingerprint=entry.fingerprint, due=due, failures=failures)
 
-    async def _is_result(self, entry: DroppedEntry) -> bool:
+    async def _is_downloaded_result(self, entry: DroppedEntry) -> bool:
         if self._history is None or len(entry.firmware) != 1 or entry.metadata:
             return False
-        path = entry.firmware[0]
+        path = Path(entry.firmware[0])
         await asyncio.to_thread(self._history.refresh)
         try:
-            digests = self._history.digests_of_size(Path(path).stat().st_size)
-            return bool(digests) and await run_cancellable(lambda check: sha256_file(path, check)) in digests
+            digests = self._history.digests_of_size(path.stat().st_size)
+            return bool(digests) and await run_cancellable(lambda check: path_sha256(path, check)) in digests
         except OSError as error:
-            raise _unreadable(entry, error) from error
+            raise _unreadable_error(entry, error) from error
 
-    async def _digest(self, entry: DroppedEntry) -> str:
+    async def _compute_digest(self, entry: DroppedEntry) -> str:
         try:
             return await run_cancellable(lambda check: entry_digest(entry, check))
         except OSError as error:
-            raise _unreadable(entry, error) from error
+            raise _unreadable_error(entry, error) from error
 
     async def _find_entry(self, name: str) -> DroppedEntry | None:
         entries = await run_cancellable(lambda _: scan(self._folder))
@@ -305,65 +311,40 @@ class FolderWatcher:
     async def _require_unchanged(self, proposal: PackageProposal) -> DroppedEntry:
         entry = await self._find_entry(proposal.name)
         if entry is None or entry.fingerprint != proposal.fingerprint:
-            raise InvalidInputError(f"{proposal.name} changed since it was offered.", "Wait for the new offer.")
+            raise InvalidInputError(f"{proposal.name} changed since it was proposed.", "Wait for the new proposal.")
         return entry
 
-    async def _record(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
-        processed = _Processed(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
+    async def _record_processed(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
+        processed = _ProcessedEntry(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
         self._state = await asyncio.to_thread(
             self._state_file.update,
-            lambda state: _WatchState(taken={**state.taken, f"{proposal.device}/{proposal.name}": processed}),
+            lambda state: _WatchState(
+                processed_entries={**state.processed_entries, f"{proposal.device}/{proposal.name}": processed}
+            ),
         )
 
     async def _resolve_config(self) -> str:
-        """Return the id of the device configuration.
+        """Return the id of the device configuration, which is loaded on the first call.
 
-        Its name cannot identify it, because another configuration may get that name later.
+        Processed entries are recorded under the id, because another configuration may get the same name later.
         """
         if not self._config_id:
             self._config_id = (await self._client.device(self._device)).id
         return self._config_id
 
-    def _client_token(self, proposal: PackageProposal, digest: str) -> str:
+    def _compute_client_token(self, proposal: PackageProposal, digest: str) -> str:
         parts = ("watch", str(self._folder), proposal.device, digest)
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
 
-    # ---- waiting for changes
-
-    async def _watch(self, changed: asyncio.Event) -> None:
-        """Set ``changed`` after every change in the folder.
-
-        If a folder in it cannot be read, the system reports no changes or only some of them. In this case, also set
-        ``changed`` every :data:`POLL_INTERVAL` seconds.
-        """
-        while True:
-            try:
-                await self._receive_changes(changed)
-            except (OSError, RuntimeError, ExceptionGroup) as error:  # watchfiles raises RuntimeError itself
-                if not await run_cancellable(lambda check: has_unreadable_dirs(self._folder, check)):
-                    raise InvalidInputError(
-                        f"Changes in {self._folder} cannot be watched ({_innermost(error)}).",
-                        "See that the folder is there; where the system cannot tell of changes, watch by polling.",
-                    ) from error
-            await self._clock.sleep(POLL_INTERVAL)
-            changed.set()
-
-    async def _receive_changes(self, changed: asyncio.Event) -> None:
-        from watchfiles import awatch
-
-        polling = True if self._force_polling else None
-        async for _ in awatch(
-            self._folder, watch_filter=None, step=STEP_MILLISECONDS, force_polling=polling, recursive=True
-        ):
-            changed.set()
+    # ---- wait for changes
 
     async def _wait_for_change(
-        self, change: Coroutine[Any, Any, Any], seconds: float | None, watch_task: asyncio.Task[None]
+        self, next_change: Coroutine[Any, Any, Any], wait_seconds: float | None, watch_task: asyncio.Task[None]
     ) -> None:
-        """Wait for a change, for at most ``seconds``. Raises the exception of ``watch_task`` if it has ended."""
-        tasks: set[asyncio.Task[Any]] = {asyncio.create_task(change)}
-        if seconds is not None:
-            tasks.add(asyncio.create_task(self._clock.sleep(seconds)))
+        """Wait up to ``wait_seconds`` for a change. Raises the exception of ``watch_task`` if that task has failed."""
+        tasks: set[asyncio.Task[Any]] = {asyncio.create_task(next_change)}
+        if wait_seconds is not None:
+            tasks.add(asyncio.create_task(self._clock.sleep(wait_seconds)))
         try:
             await asyncio.wait({*tasks, watch_task}, return_when=asyncio.FIRST_COMPLETED)
         finally:
@@ -383,21 +364,14 @@ def _require_separate_dirs(folder: Path, downloads: Path) -> None:
     download_dir, watched_dir = downloads.resolve(), folder.resolve()
     if watched_dir in (download_dir, *download_dir.parents):
         raise UsageError(
-            f"Results are downloaded into {escape_text(str(folder))}; watched, they would be packed again.",
-            "Watch another folder, or download elsewhere.",
+            f"{escape_text(str(folder))} contains the download folder: results would be packaged again.",
+            "Watch another folder, or change the download folder.",
         )
 
 
-def _innermost(error: Exception) -> Exception:
-    """Unwrap the exception: watchfiles raises exceptions of its thread in exception groups."""
-    while isinstance(error, ExceptionGroup):
-        error = error.exceptions[0]
-    return error
+def _unreadable_error(entry: DroppedEntry, error: OSError) -> InvalidInputError:
+    return InvalidInputError(f"Cannot read {entry.name} ({error.strerror}).", "Check the file.")
 
 
-def _unreadable(entry: DroppedEntry, error: OSError) -> InvalidInputError:
-    return InvalidInputError(f"{entry.name} cannot be read ({error.strerror}).", "Check the file.")
-
-
-def _digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:
+def _names_and_digests(files: tuple[InputFile, ...]) -> tuple[tuple[str, str], ...]:
     return tuple((file.name, file.sha256) for file in files)

@@ -1,4 +1,4 @@
-"""se-1, the default container format of the S&E service: header, encrypted segments, signature over the header.
+"""se-1, the default format of the Sign & Encrypt service: header, encrypted segments, signature over the header.
 
 Limitations: a container holds no firmware version, so the format does not protect against replay or rollback. Its
 metadata is signed but not encrypted.
@@ -24,23 +24,20 @@ from sealyard.containers.se1.header import (
     parse_header,
 )
 from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS, SIGNATURES, Padding, encrypted_length
-from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.pipeline import Consumer, Progress, no_progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm
 from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
-from sealyard.model.worker_messages import RecordedSegment, SealedSegment
+from sealyard.model.worker_messages import EncryptedSegment, RecordedSegment
 
-_SE2_HINT = "The format se-2 will hold more."
+_SE2_HINT = "Split the package: this is a limit of the se-1 format."
 
 
 def _utc_now() -> datetime:
     return datetime.now(UTC)
-
-
-def _no_progress(_: int) -> None:
-    return None
 
 
 class SE1Format:
@@ -56,7 +53,7 @@ class SE1Format:
         self._now = now
 
     def check(self, layout: PackageLayout) -> tuple[str, ...]:
-        """Check the package as the protocol describes.
+        """See :meth:`ContainerFormat.check`.
 
         Also raises :class:`InvalidKeyError` if the signing algorithm does not accept this type of key.
         """
@@ -74,42 +71,42 @@ class SE1Format:
         cipher: ContentCipher,
         progress: Progress,
     ) -> RecordedSegment:
-        """Encrypt a firmware file as the protocol describes. Flushes ``target`` but does not sync it.
+        """See :meth:`ContainerFormat.encrypt_segment`. Flushes ``target`` but does not sync it.
 
         ``progress`` counts plaintext bytes.
         """
         _check_cipher(layout, cipher)
         _, size = layout.firmware[index]
-        target.seek(_offset(layout, index))
+        target.seek(_segment_offset(layout, index))
         digests = encrypt_segment(source, size, target, cipher, progress)
         return RecordedSegment(
             index=index, length=digests.length, sha256=digests.sha256, plaintext_sha256=digests.plaintext_sha256
         )
 
     def segment_matches(
-        self, layout: PackageLayout, segment: SealedSegment, target: BinaryIO, progress: Progress
+        self, layout: PackageLayout, segment: EncryptedSegment, target: BinaryIO, progress: Progress
     ) -> bool:
-        """Compare the segment as the protocol describes. ``progress`` counts the bytes of the segment."""
+        """See :meth:`ContainerFormat.segment_matches`. ``progress`` counts the bytes of the segment."""
         if segment.length != _segment_length(layout, segment.index):
             return False
-        digest = hashlib.sha256()
-        target.seek(_offset(layout, segment.index))
+        hasher = hashlib.sha256()
+        target.seek(_segment_offset(layout, segment.index))
         try:
-            read_segment(target, segment.length, [digest.update], progress)
+            read_segment(target, segment.length, [hasher.update], progress)
         except InvalidInputError:
             return False
-        return digest.hexdigest() == segment.sha256
+        return hasher.hexdigest() == segment.sha256
 
     def header(
-        self, layout: PackageLayout, segments: Sequence[SealedSegment], metadata: Sequence[tuple[str, bytes]]
+        self, layout: PackageLayout, segments: Sequence[EncryptedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
         """Build the header. Raises :class:`InvalidInputError` if segments or metadata do not match ``layout``."""
         self.check(layout)
-        expected = [(index, _segment_length(layout, index)) for index in range(len(layout.firmware))]
-        if [(segment.index, segment.length) for segment in segments] != expected:
-            raise InvalidInputError("The sealed segments are not those of this package.")
+        expected_segments = [(index, _segment_length(layout, index)) for index in range(len(layout.firmware))]
+        if [(segment.index, segment.length) for segment in segments] != expected_segments:
+            raise InvalidInputError("The encrypted segments do not belong to this package.")
         if tuple((name, len(content)) for name, content in metadata) != layout.metadata:
-            raise InvalidInputError("The metadata files are not those of this package.", "Upload them again.")
+            raise InvalidInputError("The metadata files do not belong to this package.", "Upload the files again.")
         return encode_header(layout.encryption, layout.signing, segments, _join_metadata(metadata))
 
     def check_contents(
@@ -117,20 +114,20 @@ class SE1Format:
         header: bytes,
         source: BinaryIO,
         cipher: ContentCipher,
-        contents: Sequence[Consumer],
+        content_consumers: Sequence[Consumer],
         progress: Progress,
     ) -> hashlib._Hash:
-        """Check the contents as the protocol describes. ``progress`` counts the bytes of the segments."""
+        """See :meth:`ContainerFormat.check_contents`. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import check_contents
 
-        return check_contents(header, source, cipher, contents, progress)
+        return check_contents(header, source, cipher, content_consumers, progress)
 
     def write_signature(self, layout: PackageLayout, target: BinaryIO, header: bytes, signature: bytes) -> None:
-        """Write header and signature as the protocol describes. Flushes ``target`` but does not sync it."""
+        """See :meth:`ContainerFormat.write_signature`. Flushes ``target`` but does not sync it."""
         target.seek(0)
-        write_all(target, memoryview(header))
-        target.seek(_offset(layout, len(layout.firmware)))
-        write_all(target, memoryview(signature))
+        write_to_stream(target, memoryview(header))
+        target.seek(_segment_offset(layout, len(layout.firmware)))
+        write_to_stream(target, memoryview(signature))
         target.truncate()
         target.flush()
 
@@ -145,10 +142,10 @@ class SE1Format:
     def verify(
         self, source: BinaryIO, certificate: bytes, *, strict: bool = False, progress: Progress | None = None
     ) -> Verification:
-        """Verify the container as the protocol describes. ``progress`` counts the bytes of the segments."""
+        """See :meth:`ContainerFormat.verify`. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import SE1Reader
 
-        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or _no_progress)
+        return SE1Reader(source, certificate, self._now(), strict=strict).verify(progress or no_progress)
 
     def extract(
         self,
@@ -161,14 +158,14 @@ class SE1Format:
         split_metadata: bool = False,
         progress: Progress | None = None,
     ) -> tuple[Path, ...]:
-        """Extract the container as the protocol describes.
+        """See :meth:`ContainerFormat.extract`.
 
         ``progress`` counts the bytes of the segments twice, because they are verified first and then decrypted.
         """
         from sealyard.containers.se1.reader import SE1Reader
 
         reader = SE1Reader(source, certificate, self._now(), strict=strict)
-        return reader.extract(cipher, target, split_metadata, progress or _no_progress)
+        return reader.extract(cipher, target, split_metadata, progress or no_progress)
 
     def verify_digests(
         self,
@@ -178,11 +175,11 @@ class SE1Format:
         sizes: Sequence[int],
         progress: Progress | None = None,
     ) -> tuple[Verification, tuple[str, ...]]:
-        """Verify and hash the contents as the protocol describes. ``progress`` counts the bytes of the segments."""
+        """See :meth:`ContainerFormat.verify_digests`. ``progress`` counts the bytes of the segments."""
         from sealyard.containers.se1.reader import SE1Reader
 
         return SE1Reader(source, certificate, self._now(), strict=False).verify_digests(
-            cipher, sizes, progress or _no_progress
+            cipher, sizes, progress or no_progress
         )
 
 
@@ -191,8 +188,8 @@ def _segment_length(layout: PackageLayout, index: int) -> int:
     return encrypted_length(layout.encryption, size) + CIPHERS[layout.encryption].iv_length
 
 
-def _offset(layout: PackageLayout, index: int) -> int:
-    preceding_length = sum(_segment_length(layout, previous) for previous in range(index))
+def _segment_offset(layout: PackageLayout, index: int) -> int:
+    preceding_length = sum(_segment_length(layout, preceding_index) for preceding_index in range(index))
     return header_length(len(layout.firmware), _metadata_length(layout)) + preceding_length
 
 
@@ -209,32 +206,34 @@ def _join_metadata(metadata: Sequence[tuple[str, bytes]]) -> bytes:
 
 
 def _check_signing_key(layout: PackageLayout) -> None:
-    accepted = SIGNATURES[layout.signing].key_kinds
-    if layout.signing_key_kind not in accepted:
+    accepted_kinds = SIGNATURES[layout.signing].key_kinds
+    if layout.signing_key_kind not in accepted_kinds:
         raise InvalidKeyError(
-            f"{layout.signing} does not take a key of the kind {layout.signing_key_kind}.",
-            f"It takes {' or '.join(accepted)}.",
+            f"{layout.signing} does not support keys of type {layout.signing_key_kind}.",
+            f"Use a key of type {' or '.join(accepted_kinds)}.",
         )
 
 
 def _check_cipher(layout: PackageLayout, cipher: ContentCipher) -> None:
     if cipher.algorithm != layout.encryption:
-        raise InvalidKeyError(f"The key is for {cipher.algorithm}; the package wants {layout.encryption}.")
+        raise InvalidKeyError(f"The key is for {cipher.algorithm}; the package uses {layout.encryption}.")
 
 
 def _check_segments(layout: PackageLayout) -> None:
     count = len(layout.firmware)
     if not count:
-        raise FormatLimitError("A package needs a firmware file.", "Add one.")
+        raise FormatLimitError("A package needs at least one firmware file.", "Add a firmware file.")
     if count > MAX_SEGMENTS:
-        raise FormatLimitError(f"se-1 holds at most {MAX_SEGMENTS} files; these are {count}.", _SE2_HINT)
+        raise FormatLimitError(
+            f"se-1 supports at most {MAX_SEGMENTS} firmware files; this package has {count}.", _SE2_HINT
+        )
     for index, (name, size) in enumerate(layout.firmware):
         if size < 1:
-            raise FormatLimitError(f"{escape_text(name)} is empty.", "Leave it out.")
+            raise FormatLimitError(f"{escape_text(name)} is empty.", "Remove it from the package.")
         if _segment_length(layout, index) > MAX_SEGMENT_LENGTH:
             raise FormatLimitError(
-                f"{escape_text(name)} has {size} bytes; with padding and IV, se-1 holds at most"
-                f" {MAX_SEGMENT_LENGTH} a file.",
+                f"{escape_text(name)} has {size} bytes; with padding and IV, se-1 supports at most"
+                f" {MAX_SEGMENT_LENGTH} per file.",
                 _SE2_HINT,
             )
 
@@ -242,11 +241,13 @@ def _check_segments(layout: PackageLayout) -> None:
 def _check_metadata(layout: PackageLayout) -> None:
     length = _metadata_length(layout)
     if layout.metadata and not length:
-        raise FormatLimitError("The metadata file is empty, which se-1 cannot tell from no metadata.", "Leave it out.")
+        raise FormatLimitError(
+            "The metadata file is empty, which se-1 cannot distinguish from no metadata.", "Remove it from the package."
+        )
     if length > MAX_METADATA:
         raise FormatLimitError(
             f"The metadata has {length} bytes{' as a bundle' if len(layout.metadata) > 1 else ''};"
-            f" se-1 holds at most {MAX_METADATA}.",
+            f" se-1 supports at most {MAX_METADATA}.",
             _SE2_HINT,
         )
 
@@ -255,8 +256,8 @@ def _padding_warnings(layout: PackageLayout) -> tuple[str, ...]:
     if CIPHERS[layout.encryption].padding is not Padding.ZERO:
         return ()
     return tuple(
-        f"{escape_text(name)} is no multiple of {BLOCK_LENGTH} bytes: {layout.encryption} adds"
-        f" {-size % BLOCK_LENGTH} zero bytes that stay when the container is opened."
+        f"The size of {escape_text(name)} is not a multiple of {BLOCK_LENGTH} bytes: {layout.encryption} adds"
+        f" {format_count(-size % BLOCK_LENGTH, 'zero byte')}, not removed when the container is opened."
         for name, size in layout.firmware
         if size % BLOCK_LENGTH
     )

@@ -1,7 +1,8 @@
 """Encode and strictly parse the se-1 header.
 
-The fields, in order, with all integers little-endian: ``ht`` 8 bytes, ``pv`` u8, ``ml`` u16, ``ec`` u16, ``sc`` u16,
-``es`` u8, ``esl`` u32 for each segment, ``esh`` 32 bytes for each segment, metadata of ``ml`` bytes.
+The fields, in order, with all integers little-endian: ``ht`` 8 bytes (magic), ``pv`` u8 (packaging version), ``ml`` u16
+(length of the metadata), ``ec`` u16 (encryption number), ``sc`` u16 (signature number), ``es`` u8 (number of segments),
+``esl`` u32 for each segment (its length), ``esh`` 32 bytes for each segment (its SHA-256), metadata of ``ml`` bytes.
 """
 
 from __future__ import annotations
@@ -14,7 +15,8 @@ from sealyard.crypto.algorithms import CIPHERS, SHA256_LENGTH, SIGNATURES, Ciphe
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ContainerError
-from sealyard.model.worker_messages import SealedSegment
+from sealyard.model.formatting import format_count
+from sealyard.model.worker_messages import EncryptedSegment
 
 MAGIC = b"Bosch_SE"
 PACKAGING_VERSION = 1
@@ -22,16 +24,17 @@ MAX_SEGMENTS = 0xFF
 MAX_METADATA = 0xFFFF
 MAX_SEGMENT_LENGTH = 0xFFFF_FFFF
 
+CORRUPTED_HINT = "The file is truncated or modified; download it again."
+
 _FIXED_FIELDS = struct.Struct("<8sBHHHB")
-_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 
 
 class Header(FrozenStruct, frozen=True, kw_only=True):
-    """The fields of a parsed header. ``raw`` holds the exact bytes that are signed."""
+    """The fields of a parsed header. ``raw``: the exact bytes that are signed."""
 
     encryption: EncryptionAlgorithm
     signature_number: int
-    segments: tuple[SealedSegment, ...]
+    segments: tuple[EncryptedSegment, ...]
     metadata: bytes
     raw: bytes
 
@@ -41,18 +44,18 @@ class Header(FrozenStruct, frozen=True, kw_only=True):
         return len(self.raw) + sum(segment.length for segment in self.segments)
 
 
-def header_length(segments: int, metadata_length: int) -> int:
-    """Return the length in bytes of a header for this number of segments, including its metadata."""
-    return _FIXED_FIELDS.size + (4 + SHA256_LENGTH) * segments + metadata_length
+def header_length(segment_count: int, metadata_length: int) -> int:
+    """Return the length in bytes of a header for ``segment_count`` segments, including its metadata."""
+    return _FIXED_FIELDS.size + (4 + SHA256_LENGTH) * segment_count + metadata_length
 
 
 def encode_header(
     encryption: EncryptionAlgorithm,
     signing: SigningAlgorithm,
-    segments: Sequence[SealedSegment],
+    segments: Sequence[EncryptedSegment],
     metadata: bytes,
 ) -> bytes:
-    """Return the bytes of a header. The caller must have checked the limits of the format."""
+    """Return the bytes of a header. The caller must have checked the limits of the se-1 format."""
     fixed_fields = _FIXED_FIELDS.pack(
         MAGIC,
         PACKAGING_VERSION,
@@ -73,18 +76,18 @@ def parse_header(source: BinaryIO) -> Header:
     """
     source.seek(0)
     fixed_fields = _read_exactly(source, _FIXED_FIELDS.size, "header")
-    magic, version, metadata_length, cipher_number, signature_number, count = _FIXED_FIELDS.unpack(fixed_fields)
+    magic, version, metadata_length, cipher_number, signature_number, segment_count = _FIXED_FIELDS.unpack(fixed_fields)
     if magic != MAGIC:
-        raise ContainerError("This is no se-1 container.", "Look whether it is the right file.", part="header")
+        raise ContainerError("Not an se-1 container.", "Check that it is the right file.", part="header")
     if version != PACKAGING_VERSION:
-        raise _header_error(f"The packaging version is {version}; se-1 has version {PACKAGING_VERSION}.")
+        raise _header_error(f"Unsupported packaging version {version}; se-1 has version {PACKAGING_VERSION}.")
     cipher = _find_cipher(cipher_number)
     if signature_number not in {spec.number for spec in SIGNATURES.values()}:
-        raise _header_error(f"The signature number {signature_number} is unknown.")
-    if count == 0:
+        raise _header_error(f"Unknown signature number {signature_number}.")
+    if segment_count == 0:
         raise _header_error("The container has no segments.")
-    table = _read_exactly(source, header_length(count, 0) - _FIXED_FIELDS.size, "header")
-    segments = _parse_segments(table, count)
+    table = _read_exactly(source, header_length(segment_count, 0) - _FIXED_FIELDS.size, "header")
+    segments = _parse_segments(table, segment_count)
     for segment in segments:
         _check_segment_length(segment, cipher)
     metadata = _read_exactly(source, metadata_length, "metadata")
@@ -98,7 +101,7 @@ def parse_header(source: BinaryIO) -> Header:
 
 
 def signing_algorithm(signature_number: int, kind: KeyType) -> SigningAlgorithm | None:
-    """Return the algorithm of a signature number for a key of this kind, or ``None`` if the key cannot use it.
+    """Return the algorithm with ``signature_number`` that a key of type ``kind`` can use, or ``None`` if there is none.
 
     Returns the first match if two algorithms produce the same bytes (RSA_3072 and SHA256_RSA_3072_PSS).
     """
@@ -112,34 +115,34 @@ def _find_cipher(number: int) -> CipherSpec:
     for spec in CIPHERS.values():
         if spec.number == number:
             return spec
-    raise _header_error(f"The encryption number {number} is unknown.")
+    raise _header_error(f"Unknown encryption number {number}.")
 
 
-def _parse_segments(table: bytes, count: int) -> tuple[SealedSegment, ...]:
-    lengths = struct.unpack_from(f"<{count}I", table)
-    hashes = struct.iter_unpack(f"{SHA256_LENGTH}s", table[4 * count :])
+def _parse_segments(table: bytes, segment_count: int) -> tuple[EncryptedSegment, ...]:
+    lengths = struct.unpack_from(f"<{segment_count}I", table)
+    hashes = struct.iter_unpack(f"{SHA256_LENGTH}s", table[4 * segment_count :])
     return tuple(
-        SealedSegment(index=index, length=length, sha256=sha256.hex())
+        EncryptedSegment(index=index, length=length, sha256=sha256.hex())
         for index, (length, (sha256,)) in enumerate(zip(lengths, hashes, strict=True))
     )
 
 
-def _check_segment_length(segment: SealedSegment, cipher: CipherSpec) -> None:
+def _check_segment_length(segment: EncryptedSegment, cipher: CipherSpec) -> None:
     if segment.length <= cipher.iv_length:
-        problem = f"Segment {segment.index} has only {segment.length} bytes."
+        problem = f"Segment {segment.index} is too short: {format_count(segment.length, 'byte')}."
     elif segment.length % cipher.block_multiple:
-        problem = f"Segment {segment.index} has {segment.length} bytes, no multiple of {cipher.block_multiple}."
+        problem = f"Segment {segment.index} has {segment.length} bytes, not a multiple of {cipher.block_multiple}."
     else:
         return
-    raise ContainerError(problem, _CORRUPTED_HINT, part=f"segment {segment.index}")
+    raise ContainerError(problem, CORRUPTED_HINT, part=f"segment {segment.index}")
 
 
 def _read_exactly(source: BinaryIO, length: int, part: str) -> bytes:
     data = source.read(length)
     if len(data) != length:
-        raise ContainerError(f"The file ends within the {part}.", _CORRUPTED_HINT, part=part)
+        raise ContainerError(f"The file ends within the {part}.", CORRUPTED_HINT, part=part)
     return data
 
 
 def _header_error(problem: str) -> ContainerError:
-    return ContainerError(problem, _CORRUPTED_HINT, part="header")
+    return ContainerError(problem, CORRUPTED_HINT, part="header")

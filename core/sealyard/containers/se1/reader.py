@@ -12,7 +12,7 @@ from typing import BinaryIO
 
 from sealyard.containers.format import Verification
 from sealyard.containers.metadata_files import metadata_file_names
-from sealyard.containers.se1.header import Header, parse_header, signing_algorithm
+from sealyard.containers.se1.header import CORRUPTED_HINT, Header, parse_header, signing_algorithm
 from sealyard.crypto.algorithms import (
     CIPHERS,
     SIGNATURE_LENGTHS,
@@ -23,25 +23,26 @@ from sealyard.crypto.algorithms import (
 )
 from sealyard.crypto.certificates import Certificate, load_certificate
 from sealyard.crypto.digests import PrefixHash
-from sealyard.crypto.pipeline import Consumer, Progress, write_all
+from sealyard.crypto.pipeline import Consumer, Progress, write_to_stream
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import decrypt_segment, read_segment
 from sealyard.crypto.signatures import verify
-from sealyard.fs.extract import ExclusiveFileSet
+from sealyard.fs.exclusive_files import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType, SigningAlgorithm
 from sealyard.model.errors import ContainerError, InvalidKeyError
-from sealyard.model.worker_messages import SealedSegment
+from sealyard.model.formatting import format_count
+from sealyard.model.worker_messages import EncryptedSegment
 
-_CORRUPTED_HINT = "It was cut or changed on its way; fetch it again."
 _MAX_SIGNATURE_LENGTH = max(SIGNATURE_LENGTHS.values())
 
 
 class SE1Reader:
     """Reads one container and verifies it against one certificate.
 
-    The constructor checks structure, certificate and signature, before any segment is read. It and all methods raise
-    :class:`ContainerError` that names the damaged part. ``now`` is the time at which the validity of the certificate is
-    checked; with ``strict``, a certificate outside its validity period is an error instead of a warning.
+    The constructor checks structure, certificate and signature, before any segment is read. The constructor and all
+    methods raise :class:`ContainerError`, which names the damaged part, if a check fails. ``now`` is the time at which
+    the validity of the certificate is checked; with ``strict``, a certificate outside its validity period is an error
+    instead of a warning.
     """
 
     def __init__(self, source: BinaryIO, certificate: bytes, now: datetime, *, strict: bool) -> None:
@@ -57,12 +58,12 @@ class SE1Reader:
 
     def verify(self, progress: Progress) -> Verification:
         """Check the hash of every segment, without decrypting it. ``progress`` counts the bytes of the segments."""
-        container_hash = self._seek_to_segments()
+        container_hasher = self._seek_to_segments()
         for segment in self._header.segments:
-            digest = hashlib.sha256()
-            read_segment(self._source, segment.length, [container_hash.update, digest.update], progress)
-            _check_hash(segment, digest.hexdigest())
-        return self._verification(container_hash)
+            hasher = hashlib.sha256()
+            read_segment(self._source, segment.length, [container_hasher.update, hasher.update], progress)
+            _check_hash(segment, hasher.hexdigest())
+        return self._build_verification(container_hasher)
 
     def verify_digests(
         self, cipher: ContentCipher, sizes: Sequence[int], progress: Progress
@@ -71,21 +72,23 @@ class SE1Reader:
         self._check_cipher(cipher)
         if len(sizes) != len(self._header.segments):
             raise ContainerError(
-                f"The container has {len(self._header.segments)} segments; {len(sizes)} were expected.",
+                f"The container has {format_count(len(self._header.segments), 'segment')}; expected {len(sizes)}.",
                 part="header",
             )
-        container_hash = self._seek_to_segments()
+        container_hasher = self._seek_to_segments()
         digests = []
         for segment, size in zip(self._header.segments, sizes, strict=True):
-            plaintext = PrefixHash(size)
-            unseal(self._source, segment, cipher, plaintext.update, [container_hash.update], progress)
-            if plaintext.missing:
+            plaintext_hasher = PrefixHash(size)
+            decrypt_verified_segment(
+                self._source, segment, cipher, plaintext_hasher.update, [container_hasher.update], progress
+            )
+            if plaintext_hasher.bytes_missing:
                 raise ContainerError(
-                    f"Segment {segment.index} is {plaintext.missing} bytes shorter than expected.",
+                    f"Segment {segment.index} is {format_count(plaintext_hasher.bytes_missing, 'byte')} too short.",
                     part=_part_name(segment),
                 )
-            digests.append(plaintext.hexdigest())
-        return self._verification(container_hash), tuple(digests)
+            digests.append(plaintext_hasher.hexdigest())
+        return self._build_verification(container_hasher), tuple(digests)
 
     def extract(
         self, cipher: ContentCipher, folder: Path, split_metadata: bool, progress: Progress
@@ -100,10 +103,12 @@ class SE1Reader:
             self._source.seek(len(self._header.raw))
             for segment in segments:
                 with files.create(f"segment-{segment.index}.bin") as target:
-                    unseal(self._source, segment, cipher, partial(write_all, target), [], progress)
+                    decrypt_verified_segment(
+                        self._source, segment, cipher, partial(write_to_stream, target), [], progress
+                    )
             for name, content in metadata:
                 with files.create(name) as target:
-                    write_all(target, memoryview(content))
+                    write_to_stream(target, memoryview(content))
             return files.commit()
 
     def _seek_to_segments(self) -> hashlib._Hash:
@@ -111,8 +116,8 @@ class SE1Reader:
         self._source.seek(len(self._header.raw))
         return hashlib.sha256(self._header.raw)
 
-    def _verification(self, container_hash: hashlib._Hash) -> Verification:
-        container_hash.update(self._signature)
+    def _build_verification(self, container_hasher: hashlib._Hash) -> Verification:
+        container_hasher.update(self._signature)
         return Verification(
             format="se-1",
             encryption=self._header.encryption,
@@ -122,7 +127,7 @@ class SE1Reader:
             certificate_subject=self._certificate.subject,
             certificate_not_before=self._certificate.not_before,
             certificate_not_after=self._certificate.not_after,
-            sha256=container_hash.hexdigest(),
+            sha256=container_hasher.hexdigest(),
             size=self._size,
             warnings=self._warnings,
         )
@@ -133,8 +138,8 @@ class SE1Reader:
             end += segment.length
             if end > self._size:
                 raise ContainerError(
-                    f"The file ends {end - self._size} bytes before segment {segment.index} does.",
-                    _CORRUPTED_HINT,
+                    f"The file ends {format_count(end - self._size, 'byte')} before segment {segment.index} does.",
+                    CORRUPTED_HINT,
                     part=_part_name(segment),
                 )
 
@@ -142,11 +147,11 @@ class SE1Reader:
         if cipher.algorithm != self._header.encryption:
             raise InvalidKeyError(
                 f"The key is for {cipher.algorithm}; the container is encrypted with {self._header.encryption}.",
-                "Choose the key the container was made with.",
+                "Use the key that the container was encrypted with.",
             )
 
     def _read_signature(self) -> bytes:
-        """Return the rest of the file, which must be exactly as long as one signature."""
+        """Return the bytes after the segments, and check that they are exactly as long as a signature."""
         start = self._header.end_of_segments
         self._source.seek(start)
         signature = self._source.read(_MAX_SIGNATURE_LENGTH)
@@ -154,44 +159,46 @@ class SE1Reader:
         expected_length = _signature_length(self._certificate.kind, signature)
         if length < expected_length:
             raise ContainerError(
-                f"The signature has {length} bytes instead of {expected_length}.", _CORRUPTED_HINT, part="signature"
+                f"The signature has {format_count(length, 'byte')} instead of {expected_length}.",
+                CORRUPTED_HINT,
+                part="signature",
             )
         if length > expected_length:
             raise ContainerError(
-                f"The file goes on for {length - expected_length} bytes after the signature.",
-                _CORRUPTED_HINT,
+                f"The file has {format_count(length - expected_length, 'byte')} after the signature.",
+                CORRUPTED_HINT,
                 part="trailing bytes",
             )
         return signature
 
     def _check_signature(self) -> None:
-        raw = self._header.raw
+        header = self._header.raw
         prehashed = SIGNATURES[self._signing_algorithm].input is SigningInput.SHA256_DIGEST
-        data = signing_input(self._signing_algorithm, raw)
-        key = self._certificate.public_key
-        if not verify(key, self._signing_algorithm, data, self._signature, prehashed=prehashed):
+        data = signing_input(self._signing_algorithm, header)
+        public_key = self._certificate.public_key
+        if not verify(public_key, self._signing_algorithm, data, self._signature, prehashed=prehashed):
             raise ContainerError(
-                "The signature does not match header and metadata.",
-                "They were changed, or the certificate is not that of the key it was signed with.",
+                "The signature does not match the header and metadata.",
+                "Check the certificate: the file was modified, or signed with a different key.",
                 part="signature",
             )
 
 
 def check_contents(
-    header: bytes, source: BinaryIO, cipher: ContentCipher, contents: Sequence[Consumer], progress: Progress
+    header: bytes, source: BinaryIO, cipher: ContentCipher, content_consumers: Sequence[Consumer], progress: Progress
 ) -> hashlib._Hash:
     """See :meth:`sealyard.containers.format.ContainerFormat.check_contents`."""
-    parsed = parse_header(io.BytesIO(header))
-    container_hash = hashlib.sha256(header)
+    parsed_header = parse_header(io.BytesIO(header))
+    container_hasher = hashlib.sha256(header)
     source.seek(len(header))
-    for segment, content in zip(parsed.segments, contents, strict=True):
-        unseal(source, segment, cipher, content, [container_hash.update], progress)
-    return container_hash
+    for segment, consumer in zip(parsed_header.segments, content_consumers, strict=True):
+        decrypt_verified_segment(source, segment, cipher, consumer, [container_hasher.update], progress)
+    return container_hasher
 
 
-def unseal(
+def decrypt_verified_segment(
     source: BinaryIO,
-    segment: SealedSegment,
+    segment: EncryptedSegment,
     cipher: ContentCipher,
     sink: Consumer,
     ciphertext_consumers: Sequence[Consumer],
@@ -199,27 +206,28 @@ def unseal(
 ) -> None:
     """Decrypt the next segment of ``source`` into ``sink``, and check its hash.
 
-    Each of ``ciphertext_consumers`` also receives all bytes of the segment. Raises :class:`ContainerError`. A hash
-    mismatch takes precedence over a padding error, so that a modified byte is not reported as a wrong key.
+    Each of ``ciphertext_consumers`` also receives all bytes of the segment. Raises :class:`ContainerError` if the hash
+    or the padding is wrong. A hash mismatch takes precedence over a padding error, so that a modified byte is not
+    reported as a wrong key.
     """
-    digest = hashlib.sha256()
+    hasher = hashlib.sha256()
     try:
-        decrypt_segment(source, segment.length, cipher, sink, [*ciphertext_consumers, digest.update], progress)
+        decrypt_segment(source, segment.length, cipher, sink, [*ciphertext_consumers, hasher.update], progress)
     except ContainerError as error:
-        _check_hash(segment, digest.hexdigest())
+        _check_hash(segment, hasher.hexdigest())
         raise ContainerError(error.message, error.hint, part=_part_name(segment)) from error
-    _check_hash(segment, digest.hexdigest())
+    _check_hash(segment, hasher.hexdigest())
 
 
-def _part_name(segment: SealedSegment) -> str:
+def _part_name(segment: EncryptedSegment) -> str:
     return f"segment {segment.index}"
 
 
-def _check_hash(segment: SealedSegment, sha256: str) -> None:
+def _check_hash(segment: EncryptedSegment, sha256: str) -> None:
     if sha256 != segment.sha256:
         raise ContainerError(
-            f"The bytes of segment {segment.index} are not those that were signed.",
-            _CORRUPTED_HINT,
+            f"Segment {segment.index} does not match its signed hash.",
+            CORRUPTED_HINT,
             part=_part_name(segment),
         )
 
@@ -235,9 +243,9 @@ def _resolve_signing_algorithm(header: Header, certificate: Certificate) -> Sign
     algorithm = signing_algorithm(header.signature_number, certificate.kind)
     if algorithm is None:
         raise ContainerError(
-            f"The container's signature number {header.signature_number} does not go with the certificate's"
+            f"Signature number {header.signature_number} of the container does not match the type of the certificate's"
             f" key, {certificate.kind}.",
-            "Give the certificate of the key the container was signed with.",
+            "Use the certificate of the key that signed the container.",
             part="certificate",
         )
     return algorithm
@@ -246,8 +254,8 @@ def _resolve_signing_algorithm(header: Header, certificate: Certificate) -> Sign
 def _signature_length(kind: KeyType, signature: bytes) -> int:
     """Return the length that ``signature`` must have.
 
-    The length of an ECDSA signature varies. It is a DER sequence of less than 128 bytes, and its second byte is the
-    length of the rest.
+    The length of an ECDSA signature varies: the signature is a DER sequence of less than 128 bytes, whose second byte
+    is the number of bytes that follow.
     """
     if kind is not KeyType.EC_P256:
         return SIGNATURE_LENGTHS[kind]
@@ -262,11 +270,11 @@ def _validity_warnings(certificate: Certificate, now: datetime, strict: bool) ->
     else:
         return ()
     if strict:
-        raise ContainerError(problem, "Leave the strict check out to accept it.", part="certificate")
+        raise ContainerError(problem, "Disable the strict check to accept it.", part="certificate")
     return (problem,)
 
 
 def _padding_warnings(header: Header) -> tuple[str, ...]:
     if CIPHERS[header.encryption].padding is not Padding.ZERO:
         return ()
-    return ("Zero padding is not stripped: opened files may end in up to 15 more zero bytes.",)
+    return ("Zero padding is not removed: opened files can end with up to 15 extra zero bytes.",)

@@ -6,8 +6,9 @@ import msgspec
 
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import ACCOUNT_LINKS, StoredAccountLink
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Action, ResourceType, parse_subject
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount
@@ -40,45 +41,50 @@ class AccountLinks:
         page = self._repository.store.page(ACCOUNT_LINKS.name, filters=filters, limit=1)
         return next((msgspec.convert(document, StoredAccountLink).subject for _, document in page.documents), None)
 
-    def link(self, work: UnitOfWork, author: str, subject: str, account: IssuerAccount) -> None:
-        """Add a link between ``subject`` and ``account`` to ``work``. The caller checks that neither is linked yet."""
+    def link(self, unit_of_work: UnitOfWork, author: str, subject: str, account: IssuerAccount) -> None:
+        """Add a link between ``subject`` and ``account`` to the unit of work.
+
+        The caller must have checked that neither of them is linked yet.
+        """
         link = StoredAccountLink(subject=subject, account=account, created_at=self._repository.clock.now())
-        work.put(ACCOUNT_LINKS, subject, link)
-        message = f"{subject} is {format_account(account)} from now on"
-        work.audit(author, AuditAction.CREATED, f"SUBJECT:{subject}", message, msgspec.to_builtins(link))
+        unit_of_work.put(ACCOUNT_LINKS, subject, link)
+        message = f"{subject} linked to {format_account(account)}"
+        unit_of_work.audit(author, AuditAction.CREATED, f"SUBJECT:{subject}", message, msgspec.to_builtins(link))
 
-    async def unlink(self, subject: str, linked: str) -> None:
-        """Delete the link of the subject ``linked``.
+    async def unlink(self, subject: str, linked_subject: str) -> None:
+        """Delete the account link of ``linked_subject``.
 
-        Afterwards its account can sign in as another subject, and another account as this subject. Also revokes the
-        access tokens of ``linked``, because whether they belong to either account is unknown.
+        Afterwards the account can sign in as another subject, and another account as ``linked_subject``. Also revokes
+        the access tokens of ``linked_subject``, because it is unknown who has them.
 
-        Raises :class:`PermissionDeniedError` if ``subject`` may not add subjects or is ``linked`` itself,
-        :class:`NotFoundError` if there is no link, and :class:`ConflictError` if ``linked`` created or decided on a
-        task that is not decided yet: the same account could decide on it again as another subject.
+        Raises :class:`PermissionDeniedError` if ``subject`` may not add subjects or is ``linked_subject`` itself,
+        :class:`NotFoundError` if there is no link, and :class:`ConflictError` if ``linked_subject`` created or approved
+        a task that is still waiting for approval: the owner of the account could approve it again as another subject.
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        linked = parse_subject(linked)
-        if linked == subject:
-            raise PermissionDeniedError("Nobody lets go of their own account.", "Ask another administrator.")
-        account = self.account_of(linked)
+        linked_subject = parse_subject(linked_subject)
+        if linked_subject == subject:
+            raise PermissionDeniedError("You cannot unlink your own account.", "Ask another administrator.")
+        account = self.account_of(linked_subject)
         if account is None:
-            raise NotFoundError(f"{linked} is bound to no account of an issuer.", "There is nothing to let go of.")
-        self._require_no_open_task(linked)
-        work = self._repository.begin()
-        work.delete(ACCOUNT_LINKS, linked)
-        message = f"{linked} is {format_account(account)} no more"
-        work.audit(subject, AuditAction.DELETED, f"SUBJECT:{linked}", message)
-        work.notify(f"SUBJECT:{linked}")
-        self._tokens.revoke_all(work, subject, linked)
-        await work.commit()
+            raise NotFoundError(
+                f"{linked_subject} is not linked to an identity-provider account.", "There is nothing to unlink."
+            )
+        self._require_no_open_task(linked_subject)
+        unit_of_work = self._repository.begin()
+        unit_of_work.delete(ACCOUNT_LINKS, linked_subject)
+        message = f"{linked_subject} unlinked from {format_account(account)}"
+        unit_of_work.audit(subject, AuditAction.DELETED, f"SUBJECT:{linked_subject}", message)
+        unit_of_work.notify(f"SUBJECT:{linked_subject}")
+        self._tokens.revoke_all(unit_of_work, subject, linked_subject)
+        await unit_of_work.commit()
 
     def _require_no_open_task(self, subject: str) -> None:
         open_tasks = (task for status in OPEN_STATUSES for task in self._repository.tasks({"status": status.value}))
         if (task := next((task for task in open_tasks if _involves(task, subject)), None)) is not None:
             raise ConflictError(
-                f"{subject} has to do with task {task.id}, which still waits for approvals.",
-                "Have it approved, rejected or cancelled before: its approver could be the same person twice.",
+                f"{subject} created or decided on task {task.id}, which is still waiting for approvals.",
+                "Have the task approved, rejected or cancelled first: otherwise one person could decide on it twice.",
             )
 
 

@@ -9,8 +9,9 @@ import msgspec
 from sealyard.engine.devices.configs import DeviceConfigs
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import EffectivePermissions, Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MEMBERSHIPS, POLICY, POLICY_ID, RULES, SUBJECTS
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import (
     ACTIONS_BY_RESOURCE_TYPE,
     AclRule,
@@ -54,16 +55,16 @@ ADMINISTRATOR_RIGHTS: tuple[tuple[ResourceType, Action], ...] = (
 """Permissions of the initial administrator: everything administrative. Using and approving need additional rules."""
 
 MAX_PERIOD = 3650 * 24 * 3600
-"""Longest period a policy may set, in seconds (ten years)."""
+"""Longest period that a policy may set, in seconds (ten years)."""
 
-QUORUM_LOST_WARNING = "Its configuration has too few approvers now."
+QUORUM_LOST_WARNING = "The device configuration no longer has enough approvers."
 
 
 class AccessAdministration:
-    """Use cases that change who may do what.
+    """Manages subjects, groups, access rules and the policy.
 
-    Each requires confirmation for a change that leaves a device configuration with too few approvers for its quorum,
-    and raises :class:`ConfirmationRequiredError` without it.
+    A change that leaves a device configuration with too few approvers for its quorum must be ``confirmed``; otherwise
+    the method raises :class:`ConfirmationRequiredError`.
     """
 
     def __init__(self, repository: Repository, permissions: Permissions, devices: DeviceConfigs, *, demo: bool) -> None:
@@ -103,44 +104,46 @@ class AccessAdministration:
         )
         return tuple(sorted(rules, key=lambda rule: (rule.resource, rule.action, rule.subject)))
 
-    async def add_subject(self, subject: str, added: str, display_name: str) -> Subject:
+    async def add_subject(self, subject: str, new_subject: str, display_name: str) -> Subject:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        added = parse_subject(added)
-        if self._repository.get(SUBJECTS, added) is not None:
-            raise ConflictError(f"There is a subject {added} already.")
-        work = self._repository.begin()
-        created = self.create_subject(work, subject, added, display_name)
-        await work.commit()
-        return created
+        new_subject = parse_subject(new_subject)
+        if self._repository.get(SUBJECTS, new_subject) is not None:
+            raise ConflictError(f"{new_subject} already exists.")
+        unit_of_work = self._repository.begin()
+        subject_record = self.create_subject(unit_of_work, subject, new_subject, display_name)
+        await unit_of_work.commit()
+        return subject_record
 
     async def add_member(self, subject: str, group: str, member: str, *, confirmed: bool = False) -> Membership:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         group, member = self._require_subject(group), self._require_subject(member)
         if subject_kind(group) is not SubjectKind.GROUP:
-            raise UsageError(f"{group} is no group.", "Write GROUP:name.")
+            raise UsageError(f"{group} is not a group.", "Use GROUP:name.")
         if member in self._permissions.current.principals_of(group):
-            raise ConflictError(f"{group} is inside {member} already: groups cannot be inside each other.")
-        if self._membership(group, member) is not None:
-            raise ConflictError(f"{member} is in {group} already.")
+            raise ConflictError(f"{group} is a member of {member}: groups cannot contain each other.")
+        if self._find_membership(group, member) is not None:
+            raise ConflictError(f"{member} is already a member of {group}.")
         membership = Membership(
             id=new_id(), member=member, group=group, created_by=subject, created_at=self._repository.clock.now()
         )
-        work = self.check_impact(memberships=(*self._repository.list_all(MEMBERSHIPS), membership), confirmed=confirmed)
-        work.put(MEMBERSHIPS, membership.id, membership)
-        message = f"{member} is in {group}"
-        await self._commit_access_change(work, subject, AuditAction.CREATED, f"ACL:{membership.id}", message)
+        unit_of_work = self.check_impact(
+            memberships=(*self._repository.list_all(MEMBERSHIPS), membership), confirmed=confirmed
+        )
+        unit_of_work.put(MEMBERSHIPS, membership.id, membership)
+        message = f"{member} added to {group}"
+        await self._commit_access_change(unit_of_work, subject, AuditAction.CREATED, f"ACL:{membership.id}", message)
         return membership
 
     async def remove_member(self, subject: str, group: str, member: str, *, confirmed: bool) -> None:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
-        membership = self._membership(parse_subject(group), parse_subject(member))
+        membership = self._find_membership(parse_subject(group), parse_subject(member))
         if membership is None:
-            raise NotFoundError(f"{escape_text(member, 80)} is not in {escape_text(group, 80)}.")
-        remaining = [other for other in self._repository.list_all(MEMBERSHIPS) if other.id != membership.id]
-        work = self.check_impact(memberships=remaining, confirmed=confirmed)
-        work.delete(MEMBERSHIPS, membership.id)
-        message = f"{membership.member} is in {membership.group} no more"
-        await self._commit_access_change(work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message)
+            raise NotFoundError(f"{escape_text(member, 80)} is not a member of {escape_text(group, 80)}.")
+        remaining_memberships = [other for other in self._repository.list_all(MEMBERSHIPS) if other.id != membership.id]
+        unit_of_work = self.check_impact(memberships=remaining_memberships, confirmed=confirmed)
+        unit_of_work.delete(MEMBERSHIPS, membership.id)
+        message = f"{membership.member} removed from {membership.group}"
+        await self._commit_access_change(unit_of_work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message)
 
     async def add_rule(
         self, subject: str, grantee: str, resource: str, action: Action, *, confirmed: bool = False
@@ -149,13 +152,13 @@ class AccessAdministration:
         grantee = self._require_subject(grantee)
         resource = self._resolve_resource(resource)
         if action not in ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]:
-            allowed = ", ".join(sorted(ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]))
-            raise UsageError(f"{action} means nothing on {resource}.", f"Possible are {allowed}.")
+            allowed_actions = ", ".join(sorted(ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]))
+            raise UsageError(f"{action} cannot be granted on {resource}.", f"Use one of: {allowed_actions}.")
         if any(
             (rule.subject, rule.resource, rule.action) == (grantee, resource, action)
             for rule in self._repository.list_all(RULES)
         ):
-            raise ConflictError(f"{grantee} may {action} {resource} already.")
+            raise ConflictError(f"{grantee} already has {action} permission on {resource}.")
         rule = AclRule(
             id=new_id(),
             subject=grantee,
@@ -164,24 +167,26 @@ class AccessAdministration:
             created_by=subject,
             created_at=self._repository.clock.now(),
         )
-        work = self.check_impact(rules=(*self._repository.list_all(RULES), rule), confirmed=confirmed)
-        work.put(RULES, rule.id, rule)
-        message = f"{rule.subject} may {rule.action} {rule.resource}"
-        await self._commit_access_change(work, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
+        unit_of_work = self.check_impact(rules=(*self._repository.list_all(RULES), rule), confirmed=confirmed)
+        unit_of_work.put(RULES, rule.id, rule)
+        message = f"{rule.action} on {rule.resource} granted to {rule.subject}"
+        await self._commit_access_change(unit_of_work, subject, AuditAction.CREATED, f"ACL:{rule.id}", message, rule)
         return rule
 
     async def remove_rule(self, subject: str, rule_id: str, *, confirmed: bool) -> None:
         self._permissions.require_type(subject, Action.DELETE, ResourceType.ACL)
         rule = self._repository.get(RULES, rule_id)
         if rule is None:
-            raise NotFoundError(f"There is no rule {escape_text(rule_id, 80)}.", "`sealyard acl list` shows the rules.")
+            raise NotFoundError(f"Rule {escape_text(rule_id, 80)} not found.", "List rules with `sealyard acl list`.")
         if rule.permanent:
-            raise PermissionDeniedError("The initial administrator's rules stay.", "Add rules beside them instead.")
-        remaining = [other for other in self._repository.list_all(RULES) if other.id != rule_id]
-        work = self.check_impact(rules=remaining, confirmed=confirmed)
-        work.delete(RULES, rule_id)
-        message = f"{rule.subject} may {rule.action} {rule.resource} no more"
-        await self._commit_access_change(work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
+            raise PermissionDeniedError(
+                "The initial administrator's rules cannot be removed.", "Add other rules instead."
+            )
+        remaining_rules = [other for other in self._repository.list_all(RULES) if other.id != rule_id]
+        unit_of_work = self.check_impact(rules=remaining_rules, confirmed=confirmed)
+        unit_of_work.delete(RULES, rule_id)
+        message = f"{rule.action} on {rule.resource} revoked from {rule.subject}"
+        await self._commit_access_change(unit_of_work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
 
     def policy(self) -> Policy:
         return self._repository.policy()
@@ -190,21 +195,23 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.UPDATE, ResourceType.POLICY)
         if policy.allow_self_approval and not self._demo:
             raise PermissionDeniedError(
-                "Self-approval can be tried in a demo workspace only.", "Try it there: sealyard demo"
+                "Self-approval is available only in a demo workspace.", "Start one with `sealyard demo`."
             )
         for seconds in (policy.approval_timeout, policy.execution_timeout, policy.time_limit):
             if not 1 <= seconds <= MAX_PERIOD:
-                raise UsageError("A period is at least a second and at most ten years.")
-        work = self._repository.begin()
-        work.put(POLICY, POLICY_ID, policy)
-        work.audit(subject, AuditAction.UPDATED, "POLICY:workspace", "policy set", msgspec.to_builtins(policy))
-        work.notify("POLICY:workspace")
-        await work.commit()
+                raise UsageError("A period must be between one second and ten years.")
+        unit_of_work = self._repository.begin()
+        unit_of_work.put(POLICY, POLICY_ID, policy)
+        unit_of_work.audit(
+            subject, AuditAction.UPDATED, "POLICY:workspace", "policy changed", msgspec.to_builtins(policy)
+        )
+        unit_of_work.notify("POLICY:workspace")
+        await unit_of_work.commit()
         return policy
 
-    def grant_initial_admin(self, work: UnitOfWork, administrator: str) -> None:
-        """Add the initial administrator of a new workspace and their permanent rules to ``work``."""
-        self.create_subject(work, administrator, administrator, "")
+    def grant_initial_admin(self, unit_of_work: UnitOfWork, administrator: str) -> None:
+        """Add the initial administrator of a new workspace, with permanent access rules, to the unit of work."""
+        self.create_subject(unit_of_work, administrator, administrator, "")
         for kind, action in ADMINISTRATOR_RIGHTS:
             rule = AclRule(
                 id=new_id(),
@@ -215,16 +222,22 @@ class AccessAdministration:
                 created_at=self._repository.clock.now(),
                 permanent=True,
             )
-            work.put(RULES, rule.id, rule)
+            unit_of_work.put(RULES, rule.id, rule)
 
-    def create_subject(self, work: UnitOfWork, author: str, added: str, display_name: str) -> Subject:
-        created = Subject(
-            id=added, created_by=author, created_at=self._repository.clock.now(), display_name=display_name
+    def create_subject(self, unit_of_work: UnitOfWork, author: str, new_subject: str, display_name: str) -> Subject:
+        subject_record = Subject(
+            id=new_subject, created_by=author, created_at=self._repository.clock.now(), display_name=display_name
         )
-        work.put(SUBJECTS, added, created)
-        work.audit(author, AuditAction.CREATED, f"SUBJECT:{added}", f"{added} was added", msgspec.to_builtins(created))
-        work.notify(f"SUBJECT:{added}")
-        return created
+        unit_of_work.put(SUBJECTS, new_subject, subject_record)
+        unit_of_work.audit(
+            author,
+            AuditAction.CREATED,
+            f"SUBJECT:{new_subject}",
+            f"{new_subject} added",
+            msgspec.to_builtins(subject_record),
+        )
+        unit_of_work.notify(f"SUBJECT:{new_subject}")
+        return subject_record
 
     def check_impact(
         self,
@@ -234,60 +247,60 @@ class AccessAdministration:
         rules: Iterable[AclRule] | None = None,
         new_subjects: Iterable[str] = (),
     ) -> UnitOfWork:
-        """Check a planned change of access against the quorum of every device configuration.
+        """Check a planned change of memberships or rules against the quorum of every device configuration.
 
         ``memberships`` and ``rules``: all memberships and rules after the change; None if it does not change them.
         ``new_subjects``: ids of subjects that the change adds.
 
-        Returns the unit of work to which the caller adds the change. It sets a warning on the waiting tasks of
-        configurations that lose their quorum, and clears it for those that regain it. Raises
+        Returns a unit of work, to which the caller adds the change. The unit of work sets a warning on the waiting
+        tasks of configurations that lose their quorum, and clears the warning for configurations that regain it. Raises
         :class:`ConfirmationRequiredError` if a configuration loses its quorum and the change is not ``confirmed``.
         """
-        access = EffectivePermissions(
+        planned_permissions = EffectivePermissions(
             (*new_subjects, *(subject.id for subject in self._repository.list_all(SUBJECTS))),
             self._repository.list_all(MEMBERSHIPS) if memberships is None else memberships,
             self._repository.list_all(RULES) if rules is None else rules,
         )
-        before = set(self._devices.configs_without_quorum(self._permissions.current))
-        after = set(self._devices.configs_without_quorum(access))
-        if after - before and not confirmed:
-            raise _confirmation_required(after - before)
-        work = self._repository.begin()
-        for device in after - before:
-            self._flag_pending_tasks(work, device, QUORUM_LOST_WARNING)
-        for device in before - after:
-            self._flag_pending_tasks(work, device, "")
-        return work
+        lacking_before = set(self._devices.configs_without_quorum(self._permissions.current))
+        lacking_after = set(self._devices.configs_without_quorum(planned_permissions))
+        if lacking_after - lacking_before and not confirmed:
+            raise _confirmation_required_error(lacking_after - lacking_before)
+        unit_of_work = self._repository.begin()
+        for device in lacking_after - lacking_before:
+            self._set_task_warnings(unit_of_work, device, QUORUM_LOST_WARNING)
+        for device in lacking_before - lacking_after:
+            self._set_task_warnings(unit_of_work, device, "")
+        return unit_of_work
 
     # ---- helpers
 
     async def _commit_access_change(
         self,
-        work: UnitOfWork,
+        unit_of_work: UnitOfWork,
         subject: str,
         change: AuditAction,
         resource: str,
         message: str,
         rule: AclRule | None = None,
     ) -> None:
-        work.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
-        work.notify(resource)
-        await work.commit()
+        unit_of_work.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
+        unit_of_work.notify(resource)
+        await unit_of_work.commit()
 
     def _require_subject(self, text: str) -> str:
         subject = parse_subject(text)
         if self._repository.get(SUBJECTS, subject) is None:
-            raise NotFoundError(f"There is no subject {subject}.", f"Add it first: sealyard subject add {subject}")
+            raise NotFoundError(f"Subject {subject} not found.", f"Add it first: sealyard subject add {subject}")
         return subject
 
     def _resolve_resource(self, text: str) -> str:
-        """Return the resource with the name of a device configuration, if ``text`` has one, replaced by its id."""
+        """Return the resource that ``text`` names; the name of a device configuration in it is replaced by its id."""
         kind = resource_type_of(text)
         if kind is ResourceType.DEVICE_CONFIG and not text.startswith("RESOURCE_TYPE:"):
             return f"{kind}:{self._repository.device(text.partition(':')[2]).id}"
         return text
 
-    def _membership(self, group: str, member: str) -> Membership | None:
+    def _find_membership(self, group: str, member: str) -> Membership | None:
         return next(
             (
                 membership
@@ -297,13 +310,11 @@ class AccessAdministration:
             None,
         )
 
-    def _flag_pending_tasks(self, work: UnitOfWork, device: DeviceConfig, warning: str) -> None:
+    def _set_task_warnings(self, unit_of_work: UnitOfWork, device: DeviceConfig, warning: str) -> None:
         for task in self._repository.tasks({"status": TaskStatus.WAITING.value, "configId": device.id}):
-            work.change_task(task.id, warning=warning)
+            unit_of_work.change_task(task.id, warning=warning)
 
 
-def _confirmation_required(devices: Iterable[DeviceConfig]) -> ConfirmationRequiredError:
+def _confirmation_required_error(devices: Iterable[DeviceConfig]) -> ConfirmationRequiredError:
     names = ", ".join(sorted(device.name for device in devices))
-    return ConfirmationRequiredError(
-        f"After this nobody could complete an approval for {names}.", "Confirm that it is meant (--yes)."
-    )
+    return ConfirmationRequiredError(f"This would leave too few approvers for {names}.", "Confirm the change (--yes).")

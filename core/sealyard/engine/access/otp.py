@@ -13,9 +13,10 @@ from datetime import timedelta
 import msgspec
 
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import DEVICES, NO_STEP, ONE_TIME_PASSWORDS, StoredOneTimePassword
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Action, ResourceType, SubjectKind, device_resource, parse_subject, subject_kind
 from sealyard.model.approval import can_reach_quorum
 from sealyard.model.audit import AuditAction
@@ -27,101 +28,118 @@ from sealyard.model.safe_text import escape_text
 
 MAX_FAILURES = 5
 LOCKOUT = timedelta(minutes=15)
-LONGEST_WORKSPACE_NAME = 32
-"""Characters of the workspace name in the QR code, which must fit on a terminal."""
+MAX_WORKSPACE_NAME_LENGTH = 32
+"""Maximum length of the workspace name in the enrollment QR code, in characters: the code must fit on a terminal."""
 
 
 class OtpService:
-    """Enrollment and verification of one-time passwords.
+    """Enrolls people for one-time passwords, and verifies the passwords.
 
-    ``workspace``: the name of the workspace, which authenticators show next to that of the person.
+    ``workspace_name`` is what authenticator apps show next to the name of the person.
     """
 
-    def __init__(self, repository: Repository, permissions: Permissions, secret_box: SecretBox, workspace: str) -> None:
+    def __init__(
+        self, repository: Repository, permissions: Permissions, secret_box: SecretBox, workspace_name: str
+    ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._secret_box = secret_box
-        self._workspace = workspace
+        self._workspace_name = workspace_name
 
     def state(self, subject: str) -> OtpStatus:
-        stored = self._stored(subject)
-        locked_until = stored.locked_until
+        otp_record = self._load_record(subject)
+        locked_until = otp_record.locked_until
         if locked_until is not None and self._repository.clock.now() >= locked_until:
             locked_until = None
-        return OtpStatus(subject=subject, enrolled=stored.secret is not None, locked_until=locked_until)
+        return OtpStatus(subject=subject, enrolled=otp_record.secret is not None, locked_until=locked_until)
 
-    async def enroll(self, subject: str, current: str | None) -> OtpEnrollment:
-        """Return a new secret for an authenticator.
+    async def enroll(self, subject: str, current_password: str | None) -> OtpEnrollment:
+        """Start the enrollment of an authenticator app, and return the new secret.
 
         The secret takes effect when :meth:`confirm` receives a password generated with it; until then the previous
-        one stays valid. ``current``: a password of the previous secret, required if there is one.
+        secret stays valid. ``current_password`` is a password generated with the previous secret; it is required if the
+        person has already enrolled.
 
         Raises :class:`PermissionDeniedError` if ``subject`` is not a USER, and :class:`OneTimePasswordError` if
-        ``current`` is required and not accepted.
+        ``current_password`` is required and not accepted.
         """
         from sealyard.crypto import totp
 
         if subject_kind(subject) is not SubjectKind.USER:
-            raise PermissionDeniedError("Only a person has one-time passwords.", "Enrol as a USER.")
-        stored = self._stored(subject)
-        if stored.secret is not None:
-            step = await self._matching_step(subject, stored, stored.secret, current, after=stored.last_step)
-            stored = msgspec.structs.replace(stored, last_step=step, wrong=0)
+            raise PermissionDeniedError("Only users can have one-time passwords.", "Enroll as a USER.")
+        otp_record = self._load_record(subject)
+        if otp_record.secret is not None:
+            step = await self._find_matching_step(
+                subject, otp_record, otp_record.secret, current_password, after_step=otp_record.last_step
+            )
+            otp_record = msgspec.structs.replace(otp_record, last_step=step, wrong=0)
         secret = totp.new_secret()
-        pending = msgspec.structs.replace(stored, pending=self._secret_box.encrypt(secret, _subject_resource(subject)))
-        await self._commit(subject, subject, pending, AuditAction.CREATED, "begins to enrol for one-time passwords")
-        account = f"{subject.partition(':')[2]}@{escape_text(self._workspace, LONGEST_WORKSPACE_NAME)}"
+        pending_record = msgspec.structs.replace(
+            otp_record, pending=self._secret_box.encrypt(secret, _secret_context(subject))
+        )
+        await self._commit_record(
+            subject, subject, pending_record, AuditAction.CREATED, "started to enroll for one-time passwords"
+        )
+        account = f"{subject.partition(':')[2]}@{escape_text(self._workspace_name, MAX_WORKSPACE_NAME_LENGTH)}"
         return OtpEnrollment(
             subject=subject, secret=totp.base32(secret), uri=totp.provisioning_uri(secret, account, "Sealyard")
         )
 
     async def confirm(self, subject: str, password: str) -> None:
-        """Complete the enrollment with a first password.
+        """Complete the enrollment with a first password generated with the new secret.
 
         Raises :class:`ConflictError` if no enrollment is pending, and :class:`OneTimePasswordError` if the password is
         not accepted.
         """
-        stored = self._stored(subject)
-        if stored.pending is None:
-            raise ConflictError("There is no enrolment to confirm.", "Begin one: sealyard otp enrol")
-        step = await self._matching_step(subject, stored, stored.pending, password, after=NO_STEP)
-        enrolled = msgspec.structs.replace(stored, secret=stored.pending, pending=None, last_step=step, wrong=0)
-        await self._commit(subject, subject, enrolled, AuditAction.UPDATED, "is enrolled for one-time passwords")
+        otp_record = self._load_record(subject)
+        if otp_record.pending is None:
+            raise ConflictError("There is no enrollment to confirm.", "Start one: sealyard otp enroll")
+        step = await self._find_matching_step(subject, otp_record, otp_record.pending, password, after_step=NO_STEP)
+        enrolled_record = msgspec.structs.replace(
+            otp_record, secret=otp_record.pending, pending=None, last_step=step, wrong=0
+        )
+        await self._commit_record(
+            subject, subject, enrolled_record, AuditAction.UPDATED, "enrolled for one-time passwords"
+        )
 
     async def reset(self, subject: str, owner: str) -> None:
-        """Delete the enrollment of ``owner``.
+        """Delete the enrollment of ``owner`` for one-time passwords.
 
-        Raises :class:`PermissionDeniedError` if ``subject`` may not add subjects or is ``owner`` itself (a person
-        replaces their own secret with :meth:`enroll` and a current password, or asks another administrator), and
-        :class:`NotFoundError` if ``owner`` has not enrolled.
+        Raises :class:`PermissionDeniedError` if ``subject`` may not add subjects or is ``owner`` itself, and
+        :class:`NotFoundError` if ``owner`` has not enrolled. To replace their own secret, people use :meth:`enroll`
+        with a password, or ask another administrator.
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         owner = parse_subject(owner)
         if owner == subject:
-            raise PermissionDeniedError("Nobody resets their own one-time password.", "Ask another administrator.")
+            raise PermissionDeniedError("You cannot reset your own one-time password.", "Ask another administrator.")
         if self._repository.get(ONE_TIME_PASSWORDS, owner) is None:
             raise NotFoundError(f"{owner} has not enrolled for one-time passwords.", "There is nothing to reset.")
-        await self._commit(subject, owner, None, AuditAction.DELETED, "is not enrolled for one-time passwords any more")
+        await self._commit_record(
+            subject, owner, None, AuditAction.DELETED, "is no longer enrolled for one-time passwords"
+        )
 
-    async def verify_and_consume(self, work: UnitOfWork, subject: str, password: str | None) -> None:
-        """Verify a password and record its use in ``work``, so that both are committed or neither is.
+    async def verify_and_consume(self, unit_of_work: UnitOfWork, subject: str, password: str | None) -> None:
+        """Verify a password, and add the record of its use to ``unit_of_work``.
 
-        Does not await anything if the password is correct. Raises :class:`OneTimePasswordError` if the subject has not
+        Does not suspend if the password is correct. Raises :class:`OneTimePasswordError` if the subject has not
         enrolled or the password is not accepted; a failed attempt is committed before the error is raised.
         """
-        stored = self._stored(subject)
-        if stored.secret is None:
+        otp_record = self._load_record(subject)
+        if otp_record.secret is None:
             raise OneTimePasswordError(
-                "An approval wants a one-time password here, and you have not enrolled for them.",
-                "Enrol an authenticator first: sealyard otp enrol",
+                "Approvals require a one-time password, and you have not enrolled.",
+                "Enroll an authenticator first: sealyard otp enroll",
             )
-        step = await self._matching_step(subject, stored, stored.secret, password, after=stored.last_step)
-        work.put(ONE_TIME_PASSWORDS, subject, msgspec.structs.replace(stored, last_step=step, wrong=0))
+        step = await self._find_matching_step(
+            subject, otp_record, otp_record.secret, password, after_step=otp_record.last_step
+        )
+        unit_of_work.put(ONE_TIME_PASSWORDS, subject, msgspec.structs.replace(otp_record, last_step=step, wrong=0))
 
     def warnings(self, subject: str) -> tuple[str, ...]:
-        """Return a warning that names the visible configurations for which too few approvers have enrolled.
+        """Return a warning that names the configurations visible to ``subject`` with too few enrolled approvers.
 
-        Empty if the policy does not require one-time passwords, or there are no such configurations.
+        Returns an empty tuple if the policy does not require one-time passwords or every configuration has enough.
         """
         if not self._repository.policy().require_otp:
             return ()
@@ -134,93 +152,101 @@ class OtpService:
         if not names:
             return ()
         return (
-            f"Nobody can complete an approval for {', '.join(names)} yet: too few of those who may approve have"
-            " enrolled for one-time passwords. Each of them enrols alone: sealyard otp enrol",
+            f"Approvals for {', '.join(names)} cannot be completed yet: too few approvers have enrolled for"
+            " one-time passwords. Each approver must enroll: sealyard otp enroll",
         )
 
     # ---- helpers
 
-    def _stored(self, subject: str) -> StoredOneTimePassword:
+    def _load_record(self, subject: str) -> StoredOneTimePassword:
         return self._repository.get(ONE_TIME_PASSWORDS, subject) or StoredOneTimePassword()
 
     def _can_reach_quorum(self, device: DeviceConfig) -> bool:
-        access = self._permissions.current
-        enrolled = frozenset(
-            approver for approver in access.approvers(device.id) if self._stored(approver).secret is not None
+        permissions = self._permissions.current
+        enrolled_approvers = frozenset(
+            approver for approver in permissions.approvers(device.id) if self._load_record(approver).secret is not None
         )
-        return can_reach_quorum(device.approvals_required, enrolled, access.requesters(device.id))
+        return can_reach_quorum(device.approvals_required, enrolled_approvers, permissions.requesters(device.id))
 
-    async def _matching_step(
-        self, subject: str, stored: StoredOneTimePassword, encrypted_secret: str, password: str | None, *, after: int
+    async def _find_matching_step(
+        self,
+        subject: str,
+        otp_record: StoredOneTimePassword,
+        encrypted_secret: str,
+        password: str | None,
+        *,
+        after_step: int,
     ) -> int:
-        """Return the TOTP time step of the password, which must be later than ``after``.
+        """Return the TOTP time step of a password, which must be later than ``after_step``.
 
-        A wrong or already used password is counted as a failure before :class:`OneTimePasswordError` is raised.
+        Raises :class:`OneTimePasswordError` if the password is wrong or was already used, after recording the failure,
+        and if the subject is locked out.
         """
         from sealyard.crypto import totp
 
-        self._require_unlocked(stored)
+        self._require_unlocked(otp_record)
         digits = _parse_digits(password)
         steps = list(
             totp.matching_steps(
-                self._secret_box.decrypt(encrypted_secret, _subject_resource(subject)),
+                self._secret_box.decrypt(encrypted_secret, _secret_context(subject)),
                 digits,
                 self._repository.clock.now(),
             )
         )
-        unused_steps = [step for step in steps if step > after]
+        unused_steps = [step for step in steps if step > after_step]
         if unused_steps:
             return unused_steps[0]
-        problem = "was used already" if steps else "is wrong"
-        await self._record_failure(subject, stored, problem)
-        raise OneTimePasswordError(f"The one-time password {problem}.", "Wait for the next one, and give that.")
+        problem = "was already used" if steps else "is wrong"
+        await self._record_failure(subject, otp_record, problem)
+        raise OneTimePasswordError(f"The one-time password {problem}.", "Wait for the next one, then try again.")
 
-    def _require_unlocked(self, stored: StoredOneTimePassword) -> None:
+    def _require_unlocked(self, otp_record: StoredOneTimePassword) -> None:
         now = self._repository.clock.now()
-        if stored.locked_until is None or now >= stored.locked_until:
+        if otp_record.locked_until is None or now >= otp_record.locked_until:
             return
-        remaining = format_duration(math.ceil((stored.locked_until - now).total_seconds()))
+        remaining_time = format_duration(math.ceil((otp_record.locked_until - now).total_seconds()))
         raise OneTimePasswordError(
-            f"Too many one-time passwords were wrong: none is taken for {remaining}.",
-            "Wait, or ask an administrator to reset it (sealyard otp reset).",
+            f"Too many wrong one-time passwords: locked for {remaining_time}.",
+            "Wait, or ask an administrator to reset it: sealyard otp reset",
         )
 
-    async def _record_failure(self, subject: str, stored: StoredOneTimePassword, problem: str) -> None:
-        wrong = stored.wrong + 1
-        if wrong < MAX_FAILURES:
-            updated = msgspec.structs.replace(stored, wrong=wrong)
-            message = f"gives a one-time password that {problem}, {wrong} of {MAX_FAILURES}"
+    async def _record_failure(self, subject: str, otp_record: StoredOneTimePassword, problem: str) -> None:
+        wrong_count = otp_record.wrong + 1
+        if wrong_count < MAX_FAILURES:
+            updated_record = msgspec.structs.replace(otp_record, wrong=wrong_count)
+            message = f"entered a one-time password that {problem} (failure {wrong_count} of {MAX_FAILURES})"
         else:
             locked_until = self._repository.clock.now() + LOCKOUT
-            updated = msgspec.structs.replace(stored, wrong=0, locked_until=locked_until)
-            message = (
-                f"gives a one-time password that {problem}: none is taken until {locked_until:%Y-%m-%d %H:%M:%S} UTC"
-            )
-        await self._commit(subject, subject, updated, AuditAction.REFUSED, message)
+            updated_record = msgspec.structs.replace(otp_record, wrong=0, locked_until=locked_until)
+            message = f"entered a one-time password that {problem}: locked until {locked_until:%Y-%m-%d %H:%M:%S} UTC"
+        await self._commit_record(subject, subject, updated_record, AuditAction.REFUSED, message)
 
-    async def _commit(
-        self, author: str, owner: str, stored: StoredOneTimePassword | None, change: AuditAction, message: str
+    async def _commit_record(
+        self, author: str, owner: str, otp_record: StoredOneTimePassword | None, change: AuditAction, message: str
     ) -> None:
-        work = self._repository.begin()
-        if stored is None:
-            work.delete(ONE_TIME_PASSWORDS, owner)
+        unit_of_work = self._repository.begin()
+        if otp_record is None:
+            unit_of_work.delete(ONE_TIME_PASSWORDS, owner)
         else:
-            work.put(ONE_TIME_PASSWORDS, owner, stored)
+            unit_of_work.put(ONE_TIME_PASSWORDS, owner, otp_record)
         code = OneTimePasswordError.code if change is AuditAction.REFUSED else ""
-        work.audit(author, change, f"SUBJECT:{owner}", f"{owner} {message}", None, code)
-        work.notify(f"SUBJECT:{owner}")
-        await work.commit()
+        unit_of_work.audit(author, change, f"SUBJECT:{owner}", f"{owner} {message}", None, code)
+        unit_of_work.notify(f"SUBJECT:{owner}")
+        await unit_of_work.commit()
 
 
 def _parse_digits(password: str | None) -> str:
-    """Return the six digits of a password, without the space that authenticators show in the middle."""
+    """Return the six digits of a password, without the space that authenticator apps show in the middle.
+
+    Raises :class:`OneTimePasswordError` if the password does not consist of six digits.
+    """
     digits = "".join((password or "").split())
     if re.fullmatch(r"[0-9]{6}", digits):
         return digits
     raise OneTimePasswordError(
-        "A one-time password of six digits is needed.", "Give the one that your authenticator shows now (--otp)."
+        "A one-time password of six digits is required.", "Enter the one that your authenticator shows now (--otp)."
     )
 
 
-def _subject_resource(subject: str) -> str:
+def _secret_context(subject: str) -> str:
     return f"one-time passwords of {subject}"

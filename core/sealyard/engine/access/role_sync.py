@@ -13,24 +13,25 @@ from sealyard.engine.access.tokens import invalid_token
 from sealyard.engine.audit.service import AuditService
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MEMBERSHIPS, SUBJECTS
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Membership, SubjectKind, parse_subject, subject_kind
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import PermissionDeniedError, UsageError
 
 REPEAT_AFTER = timedelta(hours=1)
-"""How long repetitions of a refusal are not audited."""
+"""After a refused sign-in was audited, repetitions of it are not audited for this long."""
 
-MAX_REMEMBERED = 10_000
+MAX_REMEMBERED_REFUSALS = 10_000
 
 OIDC_AUTHOR = "SYSTEM:oidc"
-"""The author of changes made on account of the roles in a token."""
+"""The author of audit entries for changes that result from the roles in a token."""
 
 
 class RoleSync:
-    """Keeps memberships in step with the roles in tokens. Never changes a membership that an administrator added."""
+    """Updates group memberships to match the roles in tokens. Never changes memberships that administrators added."""
 
     def __init__(
         self,
@@ -46,19 +47,20 @@ class RoleSync:
         self._audit = audit
         self._account_links = account_links
         self._recent_refusals: TTLCache[Hashable, None] = TTLCache(
-            MAX_REMEMBERED, REPEAT_AFTER.total_seconds(), timer=lambda: repository.clock.now().timestamp()
+            MAX_REMEMBERED_REFUSALS, REPEAT_AFTER.total_seconds(), timer=lambda: repository.clock.now().timestamp()
         )
-        self._synced: dict[str, tuple[int, frozenset[str], IssuerAccount]] = {}
-        """For each subject the access generation, groups and account of the last sign-in that changed nothing."""
+        self._unchanged_sign_ins: dict[str, tuple[int, frozenset[str], IssuerAccount]] = {}
+        """By subject: the access generation, groups and account of the last sign-in that changed nothing."""
 
     async def sign_in(self, subject: str, roles: Collection[str], account: IssuerAccount) -> None:
-        """Make ``subject`` a member of the groups named in ``roles``, and end its other memberships due to roles.
+        """Make ``subject`` a member of the groups named in ``roles``, and end memberships from its earlier roles.
 
         Each role names a group; roles without a group of that name are ignored. An unknown subject is added if at
         least one of its roles is a group. All changes are durable on return; if nothing changes, nothing is written.
-        If a change costs a device configuration its quorum, a warning is set on its waiting tasks.
+        If a device configuration loses its quorum by a change, a warning is set on its waiting tasks.
 
-        The first sign-in links the subject to ``account``; neither can sign in with another one afterwards.
+        The first sign-in links the subject to ``account``. Afterwards the subject cannot sign in with another account,
+        and the account cannot sign in as another subject.
 
         Raises :class:`UsageError` if the subject is a group, :class:`PermissionDeniedError` if the account is linked
         to another subject, and :class:`AuthenticationError` if the subject is unknown and none of its roles is a
@@ -67,35 +69,40 @@ class RoleSync:
         """
         subject = parse_subject(subject)
         if subject_kind(subject) is SubjectKind.GROUP:
-            raise UsageError("A group does not arrive.", "Its members do.")
+            raise UsageError("Groups cannot log in.", "Log in as a member of the group.")
         role_groups = frozenset(f"{SubjectKind.GROUP}:{role}" for role in roles)
-        generation = self._repository.access_generation
-        if self._synced.get(subject) == (generation, role_groups, account):
+        access_generation = self._repository.access_generation
+        if self._unchanged_sign_ins.get(subject) == (access_generation, role_groups, account):
             return
-        linked = self._account_links.account_of(subject)
-        if linked != account:
-            await self._require_unlinked(subject, linked, account)
+        linked_account = self._account_links.account_of(subject)
+        if linked_account != account:
+            await self._require_unlinked(subject, linked_account, account)
         groups = {group for group in role_groups if self._permissions.contains(group)}
         if not groups and not self._permissions.contains(subject):
             await self._audit_once(subject, subject, _unknown_error(subject), (account,))
             raise invalid_token()
-        if (work := self._prepare_changes(subject, groups, account)) is not None:
-            await work.commit()
+        if (unit_of_work := self._prepare_changes(subject, groups, account)) is not None:
+            await unit_of_work.commit()
             return
         await self._repository.flush()
-        self._synced[subject] = (generation, role_groups, account)
+        self._unchanged_sign_ins[subject] = (access_generation, role_groups, account)
 
-    async def _require_unlinked(self, subject: str, linked: IssuerAccount | None, account: IssuerAccount) -> None:
-        """Raise an error if ``subject`` or ``account`` is linked.
+    async def _require_unlinked(
+        self, subject: str, linked_account: IssuerAccount | None, account: IssuerAccount
+    ) -> None:
+        """Raise an error if ``account`` is linked to another subject, or ``subject`` to ``linked_account``.
 
-        Does not await anything if neither is, so that no other sign-in can link one of them in between.
+        Does not suspend if neither is linked, so that no concurrent sign-in can link one of them. Raises
+        :class:`PermissionDeniedError` or :class:`AuthenticationError`, see :meth:`sign_in`.
         """
-        if (known_as := self._account_links.subject_of(account)) is not None:
-            error = _renamed_error(subject, known_as, account)
-            await self._audit_once(known_as, known_as, error, (account, subject))
+        if (linked_subject := self._account_links.subject_of(account)) is not None:
+            error = _renamed_error(subject, linked_subject, account)
+            await self._audit_once(linked_subject, linked_subject, error, (account, subject))
             raise error
-        if linked is not None:
-            await self._audit_once(OIDC_AUTHOR, subject, _taken_error(subject, linked, account), (account, subject))
+        if linked_account is not None:
+            await self._audit_once(
+                OIDC_AUTHOR, subject, _taken_error(subject, linked_account, account), (account, subject)
+            )
             raise invalid_token()
 
     async def _audit_once(
@@ -103,7 +110,7 @@ class RoleSync:
     ) -> None:
         """Audit a refused sign-in, unless one with the same ``key`` was audited within :data:`REPEAT_AFTER`.
 
-        The audit message includes the hint: it is meant for administrators, who read it in the audit log.
+        The audit message includes the hint of ``error``, which is meant for administrators who read the audit log.
         """
         if key in self._recent_refusals:
             return
@@ -111,63 +118,66 @@ class RoleSync:
         self._recent_refusals[key] = None
 
     def _prepare_changes(self, subject: str, groups: set[str], account: IssuerAccount) -> UnitOfWork | None:
-        """Return a unit of work with everything the sign-in changes; None if it changes nothing."""
+        """Return a unit of work with all changes of a sign-in, or None if it changes nothing."""
         memberships = tuple(self._repository.list_all(MEMBERSHIPS))
         current_groups = {membership.group for membership in memberships if membership.member == subject}
-        removed = [
+        ended_memberships = [
             membership
             for membership in memberships
             if membership.member == subject and membership.created_by == OIDC_AUTHOR and membership.group not in groups
         ]
-        added = [self._new_membership(subject, group) for group in sorted(groups - current_groups)]
+        new_memberships = [self._build_membership(subject, group) for group in sorted(groups - current_groups)]
         is_new = self._repository.get(SUBJECTS, subject) is None
         is_unlinked = self._account_links.account_of(subject) is None
-        if not (removed or added or is_new or is_unlinked):
+        if not (ended_memberships or new_memberships or is_new or is_unlinked):
             return None
-        kept = [membership for membership in memberships if membership not in removed]
-        work = self._administration.check_impact(
-            memberships=(*kept, *added), new_subjects=(subject,) if is_new else (), confirmed=True
+        kept_memberships = [membership for membership in memberships if membership not in ended_memberships]
+        unit_of_work = self._administration.check_impact(
+            memberships=(*kept_memberships, *new_memberships), new_subjects=(subject,) if is_new else (), confirmed=True
         )
         if is_new:
-            self._administration.create_subject(work, OIDC_AUTHOR, subject, "")
+            self._administration.create_subject(unit_of_work, OIDC_AUTHOR, subject, "")
         if is_unlinked:
-            self._account_links.link(work, OIDC_AUTHOR, subject, account)
-        for membership in added:
-            work.put(MEMBERSHIPS, membership.id, membership)
-            _audit_membership(work, AuditAction.CREATED, membership, f"{subject} is in {membership.group}")
-        for membership in removed:
-            work.delete(MEMBERSHIPS, membership.id)
-            _audit_membership(work, AuditAction.DELETED, membership, f"{subject} is in {membership.group} no more")
-        return work
+            self._account_links.link(unit_of_work, OIDC_AUTHOR, subject, account)
+        for membership in new_memberships:
+            unit_of_work.put(MEMBERSHIPS, membership.id, membership)
+            _audit_membership(unit_of_work, AuditAction.CREATED, membership, f"{subject} added to {membership.group}")
+        for membership in ended_memberships:
+            unit_of_work.delete(MEMBERSHIPS, membership.id)
+            _audit_membership(
+                unit_of_work, AuditAction.DELETED, membership, f"{subject} removed from {membership.group}"
+            )
+        return unit_of_work
 
-    def _new_membership(self, subject: str, group: str) -> Membership:
+    def _build_membership(self, subject: str, group: str) -> Membership:
         now = self._repository.clock.now()
         return Membership(id=new_id(), member=subject, group=group, created_by=OIDC_AUTHOR, created_at=now)
 
 
 def _unknown_error(subject: str) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{subject} is not known in this workspace, and none of its roles is a group here.",
-        f"An administrator can add it (sealyard subject add {subject}), or a group named like one of its roles.",
+        f"{subject} is unknown in this workspace, and none of its roles is a group here.",
+        f"Ask an administrator to add it (sealyard subject add {subject}) or a group named like one of its roles.",
     )
 
 
-def _renamed_error(subject: str, known_as: str, account: IssuerAccount) -> PermissionDeniedError:
+def _renamed_error(subject: str, linked_subject: str, account: IssuerAccount) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{known_as} comes as {subject} now, and nobody has two names here.",
-        f"Where the issuer ({format_account(account)}) renamed it for good, an administrator can let go of the old"
-        f" name: sealyard subject unbind {known_as}",
+        f"The account of {linked_subject} now has the name {subject}; an account cannot have two subjects.",
+        f"If the identity provider ({format_account(account)}) renamed it permanently, ask an administrator to unlink"
+        f" the old name: sealyard subject unlink {linked_subject}",
     )
 
 
-def _taken_error(subject: str, linked: IssuerAccount, account: IssuerAccount) -> PermissionDeniedError:
+def _taken_error(subject: str, linked_account: IssuerAccount, account: IssuerAccount) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"{format_account(account)} comes as {subject}, which is {format_account(linked)}.",
-        f"Where it is to be {subject} from now on, an administrator can let go of the other:"
-        f" sealyard subject unbind {subject}",
+        f"Account {format_account(account)} has the name {subject},"
+        f" which is linked to {format_account(linked_account)}.",
+        f"If it should be {subject} from now on, ask an administrator to unlink the other account:"
+        f" sealyard subject unlink {subject}",
     )
 
 
-def _audit_membership(work: UnitOfWork, change: AuditAction, membership: Membership, message: str) -> None:
-    work.audit(OIDC_AUTHOR, change, f"ACL:{membership.id}", message)
-    work.notify(f"ACL:{membership.id}")
+def _audit_membership(unit_of_work: UnitOfWork, change: AuditAction, membership: Membership, message: str) -> None:
+    unit_of_work.audit(OIDC_AUTHOR, change, f"ACL:{membership.id}", message)
+    unit_of_work.notify(f"ACL:{membership.id}")

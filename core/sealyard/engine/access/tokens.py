@@ -17,8 +17,9 @@ import msgspec
 
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import ACCESS_TOKENS, StoredAccessToken
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import Action, ResourceType, SubjectKind, parse_subject, resource_type_uri, subject_kind
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import AccessToken, IssuedToken, PresentedToken, TokenRequest
@@ -28,9 +29,9 @@ from sealyard.model.safe_text import escape_text
 MIN_TTL = 60
 MAX_TTL = 365 * 24 * 3600
 DEFAULT_TTL = 90 * 24 * 3600
-"""Lifetime of a token in seconds, if the request names none; :data:`MIN_TTL` and :data:`MAX_TTL` are the limits."""
+"""Lifetime of a token if the request names none. All three lifetimes are in seconds."""
 
-LONGEST_NAME = 80
+MAX_NAME_LENGTH = 80
 
 _BEARER = re.compile(r"sy_([0-9a-z]{10})_[0-9a-f]{64}")
 
@@ -38,9 +39,9 @@ _BEARER = re.compile(r"sy_([0-9a-z]{10})_[0-9a-f]{64}")
 class AccessTokens:
     """Issues, revokes and checks access tokens.
 
-    Every subject may create and revoke its own tokens; for those of another subject it needs permission to add
-    subjects. Without that permission a subject cannot use a token to create one that expires later: otherwise a thief
-    could extend the access that a stolen token grants.
+    Every subject may create and revoke its own tokens. For tokens of another subject, it needs the permission to add
+    subjects. Without that permission, a subject that authenticated with a token cannot create one that expires later:
+    otherwise a thief could prolong the access that a stolen token grants.
     """
 
     def __init__(self, repository: Repository, permissions: Permissions) -> None:
@@ -48,105 +49,112 @@ class AccessTokens:
         self._permissions = permissions
 
     def list_tokens(self, subject: str) -> tuple[AccessToken, ...]:
-        """Return the tokens that ``subject`` may see, newest first, including expired and revoked ones."""
-        tokens = (stored.token for stored in self._repository.list_all(ACCESS_TOKENS))
-        visible = [token for token in tokens if self._may_see(subject, token)]
-        return tuple(sorted(visible, key=lambda token: (token.created_at, token.id), reverse=True))
+        """Return the tokens that ``subject`` may see, newest first. Expired and revoked tokens are included."""
+        tokens = (stored_token.token for stored_token in self._repository.list_all(ACCESS_TOKENS))
+        visible_tokens = [token for token in tokens if self._may_see(subject, token)]
+        return tuple(sorted(visible_tokens, key=lambda token: (token.created_at, token.id), reverse=True))
 
-    async def create(self, subject: str, request: TokenRequest, presented: PresentedToken | None = None) -> IssuedToken:
+    async def create(
+        self, subject: str, request: TokenRequest, presented_token: PresentedToken | None = None
+    ) -> IssuedToken:
         """Issue a token for the subject of the request, or for ``subject`` if the request names none.
 
-        ``presented``: the token with which ``subject`` authenticated; None for local access to the workspace, which
-        needs no token.
+        ``presented_token`` is the token with which ``subject`` authenticated; None for local access to the workspace,
+        which needs no token.
 
         Raises :class:`UsageError` if the name or lifetime is out of range or the owner is a group,
         :class:`PermissionDeniedError` if ``subject`` may not create the token or may not give it this lifetime, and
         :class:`NotFoundError` if the owner is unknown.
         """
         owner = parse_subject(request.subject) if request.subject is not None else subject
-        self._require_owner(subject, owner)
+        self._require_valid_owner(subject, owner)
         now = self._repository.clock.now()
-        max_expires_at = self._max_expiry(subject, owner, presented)
+        max_expires_at = self._compute_max_expiry(subject, owner, presented_token)
         token = AccessToken(
             id=new_id(),
             name=_validate_name(request.name),
             subject=owner,
             created_by=subject,
             created_at=now,
-            expires_at=_expiry(now, request.seconds, max_expires_at),
+            expires_at=_compute_expiry(now, request.seconds, max_expires_at),
             is_machine=request.is_machine or subject_kind(owner) is SubjectKind.CLIENT,
         )
         secret = f"sy_{token.id}_{secrets.token_hex(32)}"
-        work = self._repository.begin()
-        work.put(ACCESS_TOKENS, token.id, StoredAccessToken(token=token, sha256=_hash_secret(secret)))
-        message = f"token {escape_text(token.name)} of {owner}"
-        work.audit(subject, AuditAction.CREATED, f"TOKEN:{token.id}", message, msgspec.to_builtins(token))
-        work.notify(f"TOKEN:{token.id}")
-        await work.commit()
+        unit_of_work = self._repository.begin()
+        unit_of_work.put(ACCESS_TOKENS, token.id, StoredAccessToken(token=token, sha256=_hash_secret(secret)))
+        message = f"token {escape_text(token.name)} created for {owner}"
+        unit_of_work.audit(subject, AuditAction.CREATED, f"TOKEN:{token.id}", message, msgspec.to_builtins(token))
+        unit_of_work.notify(f"TOKEN:{token.id}")
+        await unit_of_work.commit()
         return IssuedToken(token=token, secret=secret)
 
     async def revoke(self, subject: str, token_id: str) -> None:
-        """Revoke a token; does nothing if it is revoked already.
+        """Revoke a token. Does nothing if the token is already revoked.
 
-        Raises :class:`NotFoundError` if there is no such token, or ``subject`` may not see it.
+        Raises :class:`NotFoundError` if there is no such token or ``subject`` may not see it.
         """
-        stored = self._repository.get(ACCESS_TOKENS, token_id)
-        if stored is None or not self._may_see(subject, stored.token):
+        stored_token = self._repository.get(ACCESS_TOKENS, token_id)
+        if stored_token is None or not self._may_see(subject, stored_token.token):
             raise NotFoundError(
-                f"There is no token {escape_text(token_id, 80)}.", "`sealyard token list` shows the tokens."
+                f"Token {escape_text(token_id, 80)} not found.", "List tokens with `sealyard token list`."
             )
-        if stored.token.revoked_at is not None:
+        if stored_token.token.revoked_at is not None:
             return
-        work = self._repository.begin()
-        self._revoke(work, subject, stored)
-        await work.commit()
+        unit_of_work = self._repository.begin()
+        self._revoke(unit_of_work, subject, stored_token)
+        await unit_of_work.commit()
 
-    def revoke_all(self, work: UnitOfWork, author: str, owner: str) -> None:
-        """Add the revocation of all tokens of ``owner`` to ``work``."""
-        for stored in self._repository.list_all(ACCESS_TOKENS):
-            if stored.token.subject == owner and stored.token.revoked_at is None:
-                self._revoke(work, author, stored)
+    def revoke_all(self, unit_of_work: UnitOfWork, author: str, owner: str) -> None:
+        """Add the revocation of all tokens of ``owner`` to the unit of work."""
+        for stored_token in self._repository.list_all(ACCESS_TOKENS):
+            if stored_token.token.subject == owner and stored_token.token.revoked_at is None:
+                self._revoke(unit_of_work, author, stored_token)
 
     def authenticate(self, secret: str) -> AccessToken:
-        """Return the token whose bearer string is ``secret``. Callable from any thread; costs one lookup and one hash.
+        """Return the token whose bearer string is ``secret``. May be called from any thread.
 
-        Raises :class:`AuthenticationError`, with the same message whatever is wrong with the token.
+        Costs one lookup and one hash. Raises :class:`AuthenticationError` if the token is unknown, revoked or expired,
+        with the same message in all cases.
         """
         match = _BEARER.fullmatch(secret)
-        stored = self._repository.get(ACCESS_TOKENS, match[1]) if match is not None else None
-        if stored is None or not hmac.compare_digest(_hash_secret(secret), stored.sha256):
+        stored_token = self._repository.get(ACCESS_TOKENS, match[1]) if match is not None else None
+        if stored_token is None or not hmac.compare_digest(_hash_secret(secret), stored_token.sha256):
             raise invalid_token()
-        token = stored.token
+        token = stored_token.token
         if token.revoked_at is not None or self._repository.clock.now() >= token.expires_at:
             raise invalid_token()
         return token
 
-    def _revoke(self, work: UnitOfWork, author: str, stored: StoredAccessToken) -> None:
-        token = msgspec.structs.replace(stored.token, revoked_at=self._repository.clock.now())
-        work.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored, token=token))
-        message = f"token {escape_text(token.name)} of {token.subject} is revoked"
-        work.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message)
-        work.notify(f"TOKEN:{token.id}")
+    def _revoke(self, unit_of_work: UnitOfWork, author: str, stored_token: StoredAccessToken) -> None:
+        token = msgspec.structs.replace(stored_token.token, revoked_at=self._repository.clock.now())
+        unit_of_work.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored_token, token=token))
+        message = f"token {escape_text(token.name)} of {token.subject} revoked"
+        unit_of_work.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message)
+        unit_of_work.notify(f"TOKEN:{token.id}")
 
-    def _require_owner(self, subject: str, owner: str) -> None:
+    def _require_valid_owner(self, subject: str, owner: str) -> None:
         if owner == subject:
             return
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         if not self._permissions.contains(owner):
-            raise NotFoundError(f"There is no subject {owner}.", f"Add it first: sealyard subject add {owner}")
+            raise NotFoundError(f"Subject {owner} not found.", f"Add it first: sealyard subject add {owner}")
         if subject_kind(owner) is SubjectKind.GROUP:
-            raise UsageError("A group has no tokens: it does nothing itself.", "Make one for each of its members.")
+            raise UsageError("Groups cannot have tokens.", "Create a token for each member.")
 
-    def _max_expiry(self, subject: str, owner: str, presented: PresentedToken | None) -> datetime | None:
-        """Return the latest expiry of a new token, which is that of the presented one; None if it has no limit."""
-        if presented is None or owner != subject:
+    def _compute_max_expiry(self, subject: str, owner: str, presented_token: PresentedToken | None) -> datetime | None:
+        """Return the latest time at which a new token may expire, or None if there is no such limit.
+
+        A token that ``subject`` creates for itself must not outlive the presented one, unless ``subject`` may add
+        subjects. Raises :class:`PermissionDeniedError` if the presented token is that of an identity provider.
+        """
+        if presented_token is None or owner != subject:
             return None
-        if presented.external:
+        if presented_token.external:
             raise PermissionDeniedError(
-                "Who comes with an issuer's token makes no token for themselves: it would outlive the issuer's word.",
-                f"Ask an administrator for one: sealyard token create NAME --subject {subject}",
+                "You cannot create a token while logged in with an identity-provider token.",
+                f"Ask an administrator to create one: sealyard token create NAME --subject {subject}",
             )
-        return None if self._may_add_subjects(subject) else presented.expires_at
+        return None if self._may_add_subjects(subject) else presented_token.expires_at
 
     def _may_see(self, subject: str, token: AccessToken) -> bool:
         return subject == token.subject or self._may_add_subjects(subject)
@@ -157,21 +165,28 @@ class AccessTokens:
 
 def _validate_name(name: str) -> str:
     name = name.strip()
-    if not 1 <= len(name) <= LONGEST_NAME:
-        raise UsageError(f"A token has a name of 1 to {LONGEST_NAME} characters.", "Name what it is for, such as ci.")
+    if not 1 <= len(name) <= MAX_NAME_LENGTH:
+        raise UsageError(
+            f"A token name must have 1 to {MAX_NAME_LENGTH} characters.", "Use a name for its purpose, such as ci."
+        )
     return name
 
 
 def _validate_ttl(seconds: int) -> timedelta:
     if not MIN_TTL <= seconds <= MAX_TTL:
-        raise UsageError("A token lasts at least a minute and at most a year.", "Write 1h, 30d or 365d.")
+        raise UsageError(
+            "The lifetime of a token must be between one minute and one year.",
+            "Use a duration such as 1h, 30d or 365d.",
+        )
     return timedelta(seconds=seconds)
 
 
-def _expiry(now: datetime, seconds: int | None, max_expires_at: datetime | None) -> datetime:
-    """Return when a new token expires. The default lifetime (``seconds`` is None) is shortened to ``max_expires_at``.
+def _compute_expiry(now: datetime, seconds: int | None, max_expires_at: datetime | None) -> datetime:
+    """Return when a new token with a lifetime of ``seconds`` expires.
 
-    Raises :class:`PermissionDeniedError` if a requested lifetime exceeds it.
+    If ``seconds`` is None, the default lifetime is used, shortened to end at ``max_expires_at``. Raises
+    :class:`UsageError` if the lifetime is out of range, and :class:`PermissionDeniedError` if the token would expire
+    after ``max_expires_at``.
     """
     expires_at = now + _validate_ttl(DEFAULT_TTL if seconds is None else seconds)
     if max_expires_at is None or expires_at <= max_expires_at:
@@ -179,9 +194,9 @@ def _expiry(now: datetime, seconds: int | None, max_expires_at: datetime | None)
     if seconds is None:
         return max_expires_at
     raise PermissionDeniedError(
-        f"The token that you ask with ends at {max_expires_at:%Y-%m-%d %H:%M:%S} UTC: none that it makes for you"
-        " lasts longer.",
-        "Ask for one that ends by then, or give no time; an administrator can make one that lasts longer.",
+        f"A token cannot create a token that outlives it; the one you use expires at"
+        f" {max_expires_at:%Y-%m-%d %H:%M:%S} UTC.",
+        "Choose a shorter lifetime or none, or ask an administrator to create a token that lasts longer.",
     )
 
 
@@ -190,11 +205,11 @@ def _hash_secret(secret: str) -> str:
 
 
 def invalid_token() -> AuthenticationError:
-    """Return the error for a token that is not accepted, or that is presented to an unknown tenant.
+    """Return the error for an access token that is not accepted, or that is presented to an unknown tenant.
 
-    The message is the same in every case, so that it does not disclose what exists.
+    The message is the same in all cases, so that it does not disclose which subjects and tenants exist.
     """
     return AuthenticationError(
-        "The access token is not valid.",
-        "It is unknown, revoked or expired: ask for a new one (sealyard token create).",
+        "Invalid access token.",
+        "Ask for a new one (sealyard token create): it is unknown, revoked or expired.",
     )

@@ -1,4 +1,4 @@
-"""Checkpoints of the audit log: move entries from the journal to the log's files and have a worker sign the root."""
+"""Create checkpoints of the audit log: move entries from the journal to the log's files, and sign the Merkle root."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from functools import partial
 import msgspec
 
 from sealyard.audit.log import AuditLog
-from sealyard.engine.inputs.stream_writer import run_uncancellable
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import JobBus
 from sealyard.model.audit import AuditEntry
@@ -22,7 +22,7 @@ CHECKPOINT_INTERVAL = 1.0
 """Longest time in seconds between a commit and the checkpoint that covers it."""
 
 CHECKPOINT_ENTRIES = 256
-"""Number of waiting entries that triggers a checkpoint before the interval has passed."""
+"""Number of committed entries that triggers a checkpoint before :data:`CHECKPOINT_INTERVAL` has passed."""
 
 RETRY_SECONDS = 2.0
 
@@ -30,9 +30,9 @@ log = logging.getLogger(__name__)
 
 
 class CheckpointLoop:
-    """Creates a checkpoint at most one second or 256 entries after a commit.
+    """Background loop that creates a checkpoint one second after a commit, or earlier if 256 entries are waiting.
 
-    The engine calls :meth:`checkpoint` once more when it closes, and triggers :meth:`run` when it starts.
+    The engine also triggers a checkpoint when it starts, and calls :meth:`checkpoint` when it closes.
     """
 
     def __init__(self, repository: Repository, audit: AuditLog, bus: JobBus, origin: str) -> None:
@@ -43,7 +43,7 @@ class CheckpointLoop:
         self._lock = asyncio.Lock()
 
     async def run(self) -> None:
-        """Create checkpoints after commits until cancelled; a failed checkpoint is logged and retried."""
+        """Create checkpoints after commits, until cancelled. A failed checkpoint is logged and retried."""
         while True:
             await self._repository.commit_event.wait()
             self._repository.commit_event.clear()
@@ -51,32 +51,32 @@ class CheckpointLoop:
             try:
                 await self.checkpoint()
             except SealyardError as error:
-                log.warning("the audit log could not be sealed: %s", error)
+                log.warning("could not create a checkpoint of the audit log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)
                 self._repository.commit_event.set()
 
     async def checkpoint(self) -> None:
-        """Move committed entries to the log's files and have a worker sign the new state.
+        """Move committed entries to the log's files, and have a worker sign a checkpoint that covers them.
 
-        Also compacts the journal if the store asks for it. Raises :class:`WorkerError` if the worker returns no
-        checkpoint, and the errors of the log, the bus and the store.
+        Also compacts the journal if necessary. Raises :class:`WorkerError` if the worker returns no checkpoint, and
+        other subclasses of :class:`SealyardError` if the log or the store cannot be written or no worker responds.
         """
         async with self._lock:
-            await self._flush()
-            if self._audit.sealed_size < self._audit.size:
+            await self._append_unflushed_entries()
+            if self._audit.checkpointed_size < self._audit.size:
                 checkpoint = self._audit.checkpoint(self._origin)
-                answer = await self._bus.request(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
-                if answer.text is None:
-                    raise WorkerError("The crypto worker answered without a checkpoint.")
-                await run_uncancellable(partial(self._audit.append_checkpoint, answer.text))
-            if self._repository.store.wants_compaction:
+                response = await self._bus.request(SignCheckpoint(size=checkpoint.size, root=checkpoint.root))
+                if response.text is None:
+                    raise WorkerError("The crypto worker did not return a checkpoint.")
+                await run_uncancellable(partial(self._audit.append_checkpoint, response.text))
+            if self._repository.store.needs_compaction:
                 await run_uncancellable(partial(self._repository.store.compact, self._audit.size - 1))
 
     async def pin_key(self) -> None:
         """Store the public audit key, which a worker provides, next to the log."""
-        answer = await self._bus.request(AuditPublicKey())
-        assert answer.text is not None
-        await run_uncancellable(partial(self._audit.pin_key, answer.text.encode()))
+        response = await self._bus.request(AuditPublicKey())
+        assert response.text is not None
+        await run_uncancellable(partial(self._audit.pin_key, response.text.encode()))
 
     async def _wait_for_batch(self) -> None:
         loop = asyncio.get_running_loop()
@@ -88,22 +88,22 @@ class CheckpointLoop:
                 async with asyncio.timeout(remaining):
                     await self._repository.commit_event.wait()
 
-    async def _flush(self) -> None:
-        entries = self._repository.unflushed_audit
-        if not entries:
+    async def _append_unflushed_entries(self) -> None:
+        unflushed_entries = self._repository.unflushed_audit
+        if not unflushed_entries:
             return
         self._repository.unflushed_audit = []
         try:
-            # The thread must finish before the lock is released: the next checkpoint must not run concurrently with it.
-            await run_uncancellable(partial(self._audit.append, entries))
+            # Wait for the thread even if cancelled: another checkpoint must not start while entries are being written.
+            await run_uncancellable(partial(self._audit.append, unflushed_entries))
         except BaseException:
-            self._repository.unflushed_audit = entries + self._repository.unflushed_audit
+            self._repository.unflushed_audit = unflushed_entries + self._repository.unflushed_audit
             raise
 
 
 def migrate_pending_entries(store: DocumentStore, audit: AuditLog) -> None:
-    """Append the entries that an earlier engine committed but did not move to the log's files. Idempotent.
+    """Append the entries that an earlier engine committed, but did not move to the log's files. Idempotent.
 
-    Called when the engine opens, before anything else is written.
+    Must be called before the engine writes anything else to the log.
     """
     audit.append(msgspec.convert(entry, AuditEntry) for entry in store.pending_audit())

@@ -1,4 +1,4 @@
-"""Use cases of the audit log: pages, verification, export, and the entries for refused requests."""
+"""Use cases of the audit log: list, verify and export its entries, and record refused requests."""
 
 from __future__ import annotations
 
@@ -21,31 +21,36 @@ from sealyard.model.safe_text import escape_text
 
 MAX_PAGE_SIZE = 1000
 MAX_RESOURCE_LENGTH = 200
-LONGEST_MESSAGE = 1000
-"""Limits, in characters, on what an entry for a refused request repeats of the request: a client controls its length,
-and entries are never deleted."""
+MAX_MESSAGE_LENGTH = 1000
+"""Maximum length of a subject or resource, and of a message, in the entry for a refused request, in characters.
+
+Clients control the length of these texts, and entries are never deleted.
+"""
 
 EXPORTS = {"jsonl": export_jsonl, "csv": export_csv}
 
 
 class AuditService:
-    """Reads the log's files, and the committed entries that are still in the journal. Records refusals."""
+    """Lists, verifies and exports the audit log, and records refused requests.
+
+    The log consists of the entries in its files, and of committed entries that are still in the store's journal.
+    """
 
     def __init__(self, repository: Repository, permissions: Permissions, folder: Path) -> None:
         self._repository = repository
         self._permissions = permissions
         self._folder = folder
 
-    async def page(self, subject: str, match: AuditFilter, below: int | None, limit: int) -> AuditPage:
-        """Return up to ``limit`` matching entries, newest first.
+    async def page(self, subject: str, filters: AuditFilter, below_seq: int | None, limit: int) -> AuditPage:
+        """Return up to ``limit`` entries that match ``filters``, newest first.
 
-        ``below``: only entries with a lower sequence number; None for the newest. Raises :class:`UsageError` if
-        ``limit`` is out of range.
+        Only entries with a sequence number lower than ``below_seq`` are returned; None for the newest. Raises
+        :class:`UsageError` if ``limit`` is out of range.
         """
-        self._require(subject)
+        self._require_view_permission(subject)
         if not 1 <= limit <= MAX_PAGE_SIZE:
-            raise UsageError(f"A page has 1 to {MAX_PAGE_SIZE} entries.")
-        entries = await asyncio.to_thread(self._newest_entries, match, below, limit)
+            raise UsageError(f"A page must have 1 to {MAX_PAGE_SIZE} entries.")
+        entries = await asyncio.to_thread(self._load_newest_entries, filters, below_seq, limit)
         return AuditPage(entries=entries, next=entries[-1].seq if len(entries) == limit else None)
 
     async def verify(
@@ -55,9 +60,9 @@ class AuditService:
 
         Entries that are still in the journal count as not yet covered by a checkpoint. ``progress`` is called with the
         number of entries verified so far and the total: from the verifying thread, and a last time on the event loop.
-        Raises :class:`AuditVerificationError`.
+        Raises :class:`AuditVerificationError` if an entry or a checkpoint is wrong.
         """
-        self._require(subject)
+        self._require_view_permission(subject)
         size, _ = self.sizes()
 
         def report_progress(done: int) -> None:
@@ -66,68 +71,72 @@ class AuditService:
 
         report = await asyncio.to_thread(verify_log, self._folder, checkpoint=checkpoint, progress=report_progress)
         report_progress(size)
-        unflushed = self._unflushed_entries(report.size)
-        return msgspec.structs.replace(report, size=report.size + len(unflushed))
+        unflushed_entries = self._load_unflushed_entries(report.size)
+        return msgspec.structs.replace(report, size=report.size + len(unflushed_entries))
 
-    async def export(self, subject: str, kind: str) -> AsyncGenerator[str, None]:
+    async def export(self, subject: str, export_format: str) -> AsyncGenerator[str, None]:
         """Yield the whole log as text, in batches of lines, oldest entry first.
 
-        ``kind``: a key of :data:`EXPORTS`; raises :class:`UsageError` for any other.
+        ``export_format`` is a key of :data:`EXPORTS`. Raises :class:`UsageError` if it is not.
         """
-        self._require(subject)
-        if kind not in EXPORTS:
-            raise UsageError(f"{kind[:80]!r} is no kind of export.", f"There is {', '.join(EXPORTS)}.")
-        lines = EXPORTS[kind](self._all_entries())
+        self._require_view_permission(subject)
+        if export_format not in EXPORTS:
+            raise UsageError(f"Unknown export format {export_format[:80]!r}.", f"Use one of: {', '.join(EXPORTS)}.")
+        lines = EXPORTS[export_format](self._iter_entries())
         while True:
-            batch = await asyncio.to_thread(_next_batch, lines)
+            batch = await asyncio.to_thread(_take_batch, lines)
             if not batch:
                 return
             yield batch
 
     def sizes(self) -> tuple[int, int]:
-        """Return the number of entries, and how many of them a checkpoint covers."""
+        """Return the number of entries in the log, and how many of them a checkpoint covers."""
         log = AuditReader(self._folder)
-        size = log.size
-        return size + len(self._unflushed_entries(size)), log.checkpointed_size
+        stored_size = log.size
+        return stored_size + len(self._load_unflushed_entries(stored_size)), log.checkpointed_size
 
     async def record_refusal(self, subject: str, resource: str, error: SealyardError) -> None:
         """Commit an audit entry for a request that raised ``error``; it is durable on return.
 
-        Permission failures are recorded as refused, all others as failed.
+        Permission failures are recorded as refused, all other errors as failed.
         """
-        refused = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.hidden)
-        work = self._repository.begin()
-        change = AuditAction.REFUSED if refused else AuditAction.FAILED
-        message = escape_text(error.message, LONGEST_MESSAGE)
+        is_refusal = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.hidden)
+        unit_of_work = self._repository.begin()
+        change = AuditAction.REFUSED if is_refusal else AuditAction.FAILED
+        message = escape_text(error.message, MAX_MESSAGE_LENGTH)
         resource = escape_text(resource, MAX_RESOURCE_LENGTH)
-        work.audit(escape_text(subject, MAX_RESOURCE_LENGTH), change, resource, message, None, error.code)
-        await work.commit()
+        unit_of_work.audit(escape_text(subject, MAX_RESOURCE_LENGTH), change, resource, message, None, error.code)
+        await unit_of_work.commit()
 
-    def _require(self, subject: str) -> None:
+    def _require_view_permission(self, subject: str) -> None:
         self._permissions.require_type(subject, Action.VIEW, ResourceType.AUDIT_LOG)
 
-    def _unflushed_entries(self, size: int) -> list[AuditEntry]:
-        """Return the committed entries that are not in the log's files, which contain the first ``size`` entries."""
-        pending = (msgspec.convert(document, AuditEntry) for document in self._repository.store.pending_audit())
-        return [entry for entry in pending if entry.seq >= size]
+    def _load_unflushed_entries(self, stored_size: int) -> list[AuditEntry]:
+        """Return the committed entries that are not among the ``stored_size`` entries in the log's files."""
+        pending_entries = (msgspec.convert(document, AuditEntry) for document in self._repository.store.pending_audit())
+        return [entry for entry in pending_entries if entry.seq >= stored_size]
 
-    def _newest_entries(self, match: AuditFilter, below: int | None, limit: int) -> tuple[AuditEntry, ...]:
+    def _load_newest_entries(self, filters: AuditFilter, below_seq: int | None, limit: int) -> tuple[AuditEntry, ...]:
         log = AuditReader(self._folder)
-        size = log.size
-        unflushed = [entry for entry in reversed(self._unflushed_entries(size)) if below is None or entry.seq < below]
-        entries = [entry for entry in unflushed if match.matches(entry)][:limit]
+        stored_size = log.size
+        unflushed_entries = [
+            entry
+            for entry in reversed(self._load_unflushed_entries(stored_size))
+            if below_seq is None or entry.seq < below_seq
+        ]
+        entries = [entry for entry in unflushed_entries if filters.matches(entry)][:limit]
         if len(entries) < limit:
-            after = below if below is not None and below < size else None
-            entries += log.entries(match, after=after, limit=limit - len(entries))
+            after_seq = below_seq if below_seq is not None and below_seq < stored_size else None
+            entries += log.entries(filters, after_seq=after_seq, limit=limit - len(entries))
         return tuple(entries)
 
-    def _all_entries(self) -> Iterator[AuditEntry]:
-        size = 0
+    def _iter_entries(self) -> Iterator[AuditEntry]:
+        stored_size = 0
         for entry in AuditReader(self._folder).all_entries():
-            size = entry.seq + 1
+            stored_size = entry.seq + 1
             yield entry
-        yield from self._unflushed_entries(size)
+        yield from self._load_unflushed_entries(stored_size)
 
 
-def _next_batch(lines: Iterator[str], size: int = 1000) -> str:
-    return "".join(line for line, _ in zip(lines, range(size), strict=False))
+def _take_batch(lines: Iterator[str], max_lines: int = 1000) -> str:
+    return "".join(line for line, _ in zip(lines, range(max_lines), strict=False))

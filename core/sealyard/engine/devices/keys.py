@@ -1,7 +1,7 @@
-"""Public records of the workspace's keys.
+"""Public data of the workspace's keys.
 
-The engine has no access to private keys: it asks a worker to generate, import, rotate and export them, and stores only
-their public data.
+The engine has no access to private and symmetric keys: it asks a worker to generate, import, rotate and export keys,
+and stores only their public data.
 """
 
 from __future__ import annotations
@@ -12,8 +12,9 @@ from pathlib import Path
 import msgspec
 
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICES, KEYS
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.jobs.bus import JobBus
 from sealyard.model.access import Action, ResourceType, device_resource, resource_type_uri
 from sealyard.model.algorithms import KeyPurpose, KeyType
@@ -24,12 +25,12 @@ from sealyard.model.keys import KeyInfo, expiring_versions, parse_key_uri
 from sealyard.model.requests import KeyImport
 from sealyard.model.worker_messages import ExportKey, GenerateKey, ImportKey, RotateKey
 
-MAX_LISTED_NAMES = 100
-"""One more than the number of names that are tried for a new key."""
+NAME_NUMBER_LIMIT = 100
+"""Exclusive upper limit of the number that is appended to the name of a generated key."""
 
 
 class KeyRegistry:
-    """Lists, creates, imports, rotates and exports keys. Signing and encryption are not part of it."""
+    """Lists, generates, imports, rotates and exports keys. Does not sign or encrypt."""
 
     def __init__(self, repository: Repository, permissions: Permissions, bus: JobBus) -> None:
         self._repository = repository
@@ -41,7 +42,7 @@ class KeyRegistry:
         return tuple(sorted(self._repository.list_all(KEYS), key=lambda key: key.uri))
 
     def get(self, uri: str) -> KeyInfo:
-        """Return the key with this URI. Raises :class:`NotFoundError`."""
+        """Return the key with this URI. Raises :class:`NotFoundError` if there is none."""
         key = self._repository.get(KEYS, str(parse_key_uri(uri)))
         if key is None:
             raise _key_not_found(uri)
@@ -54,9 +55,9 @@ class KeyRegistry:
             raise _key_not_found(uri, hidden=True)
         return key
 
-    def get_in(self, work: UnitOfWork, uri: str) -> KeyInfo:
-        """Return the key as it will be after ``work`` is committed."""
-        for table, identity, document in work.puts:
+    def get_uncommitted(self, unit_of_work: UnitOfWork, uri: str) -> KeyInfo:
+        """Return the key as it will be once ``unit_of_work`` is committed."""
+        for table, identity, document in unit_of_work.puts:
             if (table, identity) == (KEYS.name, uri):
                 return msgspec.json.decode(document, type=KeyInfo)
         return self.get(uri)
@@ -64,27 +65,29 @@ class KeyRegistry:
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
         """Return a warning for each visible key whose current certificate expires within 30 days of ``now``."""
         return tuple(
-            f"The certificate of {key.uri} ends on {key.current.certificate_expires_at:%Y-%m-%d}: rotate the key."
+            f"Rotate {key.uri}: its certificate expires on {key.current.certificate_expires_at:%Y-%m-%d} UTC."
             for key in self._repository.list_all(KEYS)
             if key.current in expiring_versions(key, now) and self._may_see(subject, key)
         )
 
     def _may_see(self, subject: str, key: KeyInfo) -> bool:
-        """Return whether ``subject`` may view keys, or a configuration that names this key."""
+        """Return whether ``subject`` may view all keys, or a device configuration that uses this key."""
         return self._permissions.is_allowed(subject, Action.VIEW, resource_type_uri(ResourceType.KEY)) or any(
             key.uri in device.key_uris
             and self._permissions.is_allowed(subject, Action.VIEW, device_resource(device.id))
             for device in self._repository.list_all(DEVICES)
         )
 
-    async def generate(self, work: UnitOfWork, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
-        """Have a worker generate a local key, add its record to ``work``, and return it.
+    async def generate(
+        self, unit_of_work: UnitOfWork, name: str, kind: KeyType, purpose: KeyPurpose, subject: str
+    ) -> KeyInfo:
+        """Have a worker generate a local key, add its public data to ``unit_of_work``, and return them.
 
-        If ``name`` is in use, appends a number. That includes a name for which the worker has a key but the workspace
-        has no record, such as after a creation that was not committed. Raises :class:`ConflictError` if no name is
-        free.
+        If ``name`` is in use, appends a number. A name is also in use if a worker has a key of this name that the
+        workspace does not know, for example because an earlier unit of work was not committed. Raises
+        :class:`ConflictError` if no name is free.
         """
-        for number in range(1, MAX_LISTED_NAMES):
+        for number in range(1, NAME_NUMBER_LIMIT):
             uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
             if self._repository.get(KEYS, uri) is not None:
                 continue
@@ -93,15 +96,18 @@ class KeyRegistry:
                 response = await self._bus.request(request)
             except ConflictError:
                 continue
-            return self._add_record(work, response.key, subject)
-        raise ConflictError(f"No name like {name} is free for a new key.", "Choose another name.")
+            return self._add_record(unit_of_work, response.key, subject)
+        raise ConflictError(f"All key names like {name} are in use.", "Choose another name.")
 
     async def import_key(self, subject: str, request: KeyImport) -> KeyInfo:
-        """Have a worker import a key from a file, and record it. Raises :class:`ConflictError` if its URI is in use."""
+        """Have a worker import a key from a file, and save and return the key's public data.
+
+        Raises :class:`ConflictError` if the key URI is in use.
+        """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
         uri = str(parse_key_uri(request.uri))
         if self._repository.get(KEYS, uri) is not None:
-            raise ConflictError(f"There is a key {uri} already.", "Take another name, or rotate it.")
+            raise ConflictError(f"Key {uri} already exists.", "Choose another name, or rotate the key.")
         command = ImportKey(
             uri=uri,
             path=str(Path(request.path).absolute()),
@@ -112,70 +118,70 @@ class KeyRegistry:
             certificate=str(Path(request.certificate).absolute()) if request.certificate else None,
         )
         response = await self._bus.request(command)
-        work = self._repository.begin()
-        key = self._add_record(work, response.key, subject)
-        await work.commit()
+        unit_of_work = self._repository.begin()
+        key = self._add_record(unit_of_work, response.key, subject)
+        await unit_of_work.commit()
         return key
 
-    async def rotate(self, work: UnitOfWork, subject: str, uri: str) -> KeyInfo:
-        """Have a worker create the next version of a key, add it to ``work``, and return the key."""
+    async def rotate(self, unit_of_work: UnitOfWork, subject: str, uri: str) -> KeyInfo:
+        """Have a worker create the next version of a key, add it to ``unit_of_work``, and return the key."""
         self._permissions.require_type(subject, Action.UPDATE, ResourceType.KEY)
         response = await self._bus.request(RotateKey(uri=self.get(uri).uri))
         if response.version is None:
-            raise WorkerError("The crypto worker answered without a key version.")
+            raise WorkerError("The crypto worker did not return a key version.")
         # Read the key only now: another rotation may have completed while this one waited for the worker.
         key = self.get(uri)
         versions = sorted((*key.versions, response.version), key=lambda version: version.version)
-        rotated = msgspec.structs.replace(key, versions=tuple(versions))
-        work.put(KEYS, rotated.uri, rotated)
-        work.audit(
+        rotated_key = msgspec.structs.replace(key, versions=tuple(versions))
+        unit_of_work.put(KEYS, rotated_key.uri, rotated_key)
+        unit_of_work.audit(
             subject,
             AuditAction.UPDATED,
-            f"KEY:{rotated.uri}",
+            f"KEY:{rotated_key.uri}",
             f"rotated to version {response.version.version}",
             {"fingerprint": response.version.fingerprint},
         )
-        work.notify(f"KEY:{rotated.uri}")
-        return rotated
+        unit_of_work.notify(f"KEY:{rotated_key.uri}")
+        return rotated_key
 
     async def export(self, subject: str, device: DeviceConfig, path: Path, *, confirmed: bool) -> Path:
-        """Have a worker write the symmetric key of a configuration to a new file with mode 0600.
+        """Have a worker write the symmetric key of a device configuration to a new file with mode 0600.
 
-        The audit entry is durable before the key is written. Raises :class:`ConfirmationRequiredError` if the export is
-        not ``confirmed``.
+        The audit entry is durable before the file is written. Raises :class:`ConfirmationRequiredError` if the export
+        is not ``confirmed``.
         """
         key = device.encryption
         if not confirmed:
             raise ConfirmationRequiredError(
-                f"Whoever has {key.uri} version {key.version} can decrypt what was packed for {device.name}.",
-                "Confirm that it is meant to leave (--yes).",
+                f"Anyone with {key.uri} version {key.version} can decrypt every package of {device.name} made with it.",
+                "Confirm the export (--yes).",
             )
-        work = self._repository.begin()
-        work.audit(
+        unit_of_work = self._repository.begin()
+        unit_of_work.audit(
             subject,
             AuditAction.EXPORTED,
             device_resource(device.id),
-            f"the symmetric key {key.uri} version {key.version} is exported",
+            f"symmetric key {key.uri} version {key.version} exported",
         )
-        await work.commit()
+        await unit_of_work.commit()
         await self._bus.request(ExportKey(uri=key.uri, version=key.version, path=str(path.absolute())))
         return path
 
-    def _add_record(self, work: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
+    def _add_record(self, unit_of_work: UnitOfWork, key: KeyInfo | None, subject: str) -> KeyInfo:
         if key is None:
-            raise WorkerError("The crypto worker answered without a key.")
+            raise WorkerError("The crypto worker did not return a key.")
         key = msgspec.structs.replace(key, created_by=subject)
-        work.put(KEYS, key.uri, key)
-        work.audit(
+        unit_of_work.put(KEYS, key.uri, key)
+        unit_of_work.audit(
             subject,
             AuditAction.CREATED,
             f"KEY:{key.uri}",
             f"{key.kind}, {key.current.origin}, for {key.purpose}",
             {"fingerprint": key.current.fingerprint, "version": key.current.version},
         )
-        work.notify(f"KEY:{key.uri}")
+        unit_of_work.notify(f"KEY:{key.uri}")
         return key
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:
-    return NotFoundError(f"There is no key {uri}.", "`sealyard key list` names those there are.", refused=hidden)
+    return NotFoundError(f"Key {uri} not found.", "List keys with `sealyard key list`.", hidden=hidden)

@@ -1,11 +1,11 @@
-"""Results of finished jobs: an artifact that is downloaded through a link, or a signature."""
+"""Create the results of finished jobs: an artifact with a download link, or a signature."""
 
 from __future__ import annotations
 
 from datetime import timedelta
 from functools import partial
 
-from sealyard.engine.inputs.stream_writer import run_uncancellable
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.repository import Repository
 from sealyard.model.errors import StorageError
@@ -20,7 +20,7 @@ OUTPUT_NAMES = {TaskKind.PACKAGING: "container", TaskKind.ENCRYPTION: "encrypted
 
 
 class ResultPublisher:
-    """Publishes the output of a finished job and creates the task's result."""
+    """Moves the output of finished jobs to the results, and creates the result of their tasks."""
 
     def __init__(self, repository: Repository, links: DownloadLinks, artifacts: ArtifactStore) -> None:
         self._repository = repository
@@ -28,10 +28,10 @@ class ResultPublisher:
         self._artifacts = artifacts
 
     async def publish(self, task: Task, report: JobFinished) -> Completed:
-        """Publish the output and return the trigger that completes the task.
+        """Publish the output of a finished job, and return the trigger that completes its task.
 
-        The artifact is published before the task becomes DONE. If the engine crashes between the two, the next start
-        undoes it with :meth:`unpublish` and runs the task again.
+        The artifact is published before the task becomes DONE. If the engine crashes in between, the next engine calls
+        :meth:`unpublish` and runs the task again.
         """
         if task.kind is TaskKind.SIGNING:
             result = Result(state=ResultState.AVAILABLE, signature=report.signature, self_approved=task.self_approved)
@@ -40,19 +40,21 @@ class ResultPublisher:
         return Completed(fencing_token=task.fencing_token, result=self._build_result(task, report))
 
     def unpublish(self, task: Task) -> None:
-        """Move a result back into the work directory, where a rerun expects it.
+        """Move the task's artifact, if there is one, back to the work directory, where the next attempt expects it.
 
-        Called at start for tasks that are not DONE.
+        Called when the engine starts, for tasks that were running when the previous engine stopped.
         """
         if task.kind in OUTPUT_NAMES and self._artifacts.has_result(task.id):
             self._artifacts.unpublish_result(task.id, OUTPUT_NAMES[task.kind])
 
     def _move_artifact(self, task: Task, report: JobFinished) -> None:
         """Publish the worker's output file. Raises :class:`StorageError` if it is missing or has the wrong size."""
-        output = self._artifacts.work_dir(task.id) / OUTPUT_NAMES[task.kind]
-        if not output.is_file() or output.stat().st_size != report.size:
-            raise StorageError("The finished artifact is not there as the worker says.", "Check the disk.")
-        self._artifacts.publish_result(task.id, output)
+        output_file = self._artifacts.work_dir(task.id) / OUTPUT_NAMES[task.kind]
+        if not output_file.is_file() or output_file.stat().st_size != report.size:
+            raise StorageError(
+                "The artifact is missing or does not have the size that the worker reported.", "Check the disk."
+            )
+        self._artifacts.publish_result(task.id, output_file)
 
     def _build_result(self, task: Task, report: JobFinished) -> Result:
         now = self._repository.clock.now()
@@ -61,7 +63,7 @@ class ResultPublisher:
         expires_at = link_expiry(now, device.link_ttl_seconds, retained_until)
         return Result(
             state=ResultState.AVAILABLE,
-            file_name=_file_name(task),
+            file_name=_build_file_name(task),
             link=self._links.sign(task.id, expires_at),
             expires_at=expires_at,
             retained_until=retained_until,
@@ -71,7 +73,7 @@ class ResultPublisher:
         )
 
 
-def _file_name(task: Task) -> str:
+def _build_file_name(task: Task) -> str:
     if task.kind is TaskKind.PACKAGING:
         return f"{task.config_name}-{task.id}.{task.format}"
     return f"{task.inputs[0].name}.encrypted"

@@ -1,1 +1,1 @@
-"""Input files of tasks: uploads, and the store that keeps a file while a task needs it."""
+"""Input files of tasks: uploads, and the store that keeps each file while a task needs it."""

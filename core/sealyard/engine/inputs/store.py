@@ -1,4 +1,4 @@
-"""Store input files by their digest, and delete each when no unfinished task and no pending upload needs it."""
+"""Store input files by their digest, and delete those that neither an unfinished task nor an upload needs."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
 from sealyard.storage.artifacts import ArtifactStore, StoredInput
 
-LONGEST_FILE_NAME = 255
+MAX_FILE_NAME_LENGTH = 255
 """Maximum length of a file name in characters; common file systems allow no more."""
 
 UNCLAIMED_TTL = timedelta(hours=24)
@@ -22,7 +22,7 @@ UNCLAIMED_TTL = timedelta(hours=24)
 
 
 class InputStore:
-    """Tracks the stored input files, the tasks and uploads that need them, and the uploads no task has claimed yet.
+    """Tracks which tasks and uploads need the stored input files, and which uploads no task has claimed yet.
 
     Must be used on the engine's event loop only, except :meth:`pin` and :meth:`unpin`, which any thread may call.
     """
@@ -33,7 +33,7 @@ class InputStore:
         self._lock = threading.Lock()
         """Guards the two dictionaries below, and the deletion of files that neither of them contains."""
         self._pins: dict[str, set[str]] = {}
-        """By digest: ids of the tasks, and pin ids of the uploads, that need the file."""
+        """By digest: ids of the tasks that need the file, and pin ids of the uploads that need it."""
         self._unclaimed_uploads: dict[str, list[datetime]] = {}
         """By digest: times of the uploads that no task has claimed, oldest first.
 
@@ -43,17 +43,20 @@ class InputStore:
     async def ingest(
         self, path: Path, expected_sha256: str | None, progress: Callable[[int], None] | None
     ) -> InputFile:
-        """Hash and store a file. Raises :class:`InvalidInputError`, :class:`StorageError`."""
-        stored = await self._ingest_unclaimed(lambda: self._artifacts.ingest(path, progress, expected_sha256))
-        return InputFile(name=to_utf8_name(path.name), size=stored.size, sha256=stored.sha256)
+        """Hash and store a file, as an upload that a task can claim.
+
+        Raises the errors of :meth:`sealyard.storage.artifacts.ArtifactStore.ingest`.
+        """
+        stored_input = await self._ingest_unclaimed(lambda: self._artifacts.ingest(path, progress, expected_sha256))
+        return InputFile(name=to_utf8_name(path.name), size=stored_input.size, sha256=stored_input.sha256)
 
     async def ingest_bytes(self, name: str, data: bytes) -> InputFile:
-        """Store content from memory, see :meth:`ingest`."""
-        stored = await self._ingest_unclaimed(lambda: self._artifacts.ingest_bytes(data))
-        return InputFile(name=to_utf8_name(name), size=stored.size, sha256=stored.sha256)
+        """Store ``data`` in the same way as :meth:`ingest` stores a file."""
+        stored_input = await self._ingest_unclaimed(lambda: self._artifacts.ingest_bytes(data))
+        return InputFile(name=to_utf8_name(name), size=stored_input.size, sha256=stored_input.sha256)
 
     def require(self, files: Iterable[InputFile]) -> None:
-        """Raise :class:`InvalidInputError` if a file is not stored, is no longer stored, or has another size.
+        """Raise :class:`InvalidInputError` if a file is not (or no longer) stored, or has another size.
 
         Files with inline content are rejected: a worker would use the inline content, while an approver sees the
         stored file.
@@ -61,33 +64,31 @@ class InputStore:
         for file in files:
             if file.inline is not None:
                 raise InvalidInputError(
-                    f"{escape_text(file.name, 100)} does not name a stored file.", "Hand the file in first."
+                    f"{escape_text(file.name, 100)} has not been uploaded.", "Upload the file first."
                 )
             try:
                 size = self._artifacts.input_path(file.sha256).stat().st_size
             except NotFoundError:
                 size = -1
             if size != file.size:
-                raise InvalidInputError(
-                    f"{escape_text(file.name, 100)} is not stored any more.", "Hand the file in again."
-                )
+                raise InvalidInputError(f"{escape_text(file.name, 100)} is no longer stored.", "Upload the file again.")
 
     def acquire(self, task: Task) -> tuple[str, ...]:
-        """Keep the task's inputs until :meth:`release`; claim unclaimed uploads of the same content.
+        """Keep the task's inputs until :meth:`release`, and claim an unclaimed upload of each, if there is one.
 
-        Returns the digests of the claimed uploads, for :meth:`unacquire`.
+        Returns the digests of the claimed uploads, which the caller passes to :meth:`unacquire` if necessary.
         """
         with self._lock:
-            for digest in _stored_digests(task):
+            for digest in _collect_stored_digests(task):
                 self._pins.setdefault(digest, set()).add(task.id)
             return tuple(file.sha256 for file in (*task.inputs, *task.metadata) if self._claim_upload(file.sha256))
 
     def release(self, task: Task) -> None:
-        """Stop keeping the task's inputs; delete those that nothing else needs."""
+        """Stop keeping the task's inputs, and delete those that no other task or upload needs."""
         with self._lock:
-            for digest in _stored_digests(task):
+            for digest in _collect_stored_digests(task):
                 self._pins.get(digest, set()).discard(task.id)
-            self._delete_unreferenced(_stored_digests(task))
+            self._delete_unreferenced(_collect_stored_digests(task))
 
     def pin(self, pin_id: str, digest: str) -> None:
         """Keep the file with this digest until :meth:`unpin` with ``pin_id``, even if it is not stored yet."""
@@ -95,7 +96,7 @@ class InputStore:
             self._pins.setdefault(digest, set()).add(pin_id)
 
     def unpin(self, pin_id: str, digest: str) -> None:
-        """Remove a pin; delete the file if nothing else needs it."""
+        """Remove a pin, and delete the file if no task or other upload needs it."""
         with self._lock:
             self._pins.get(digest, set()).discard(pin_id)
             self._delete_unreferenced({digest})
@@ -103,7 +104,7 @@ class InputStore:
     def unacquire(self, task: Task, claimed_digests: Iterable[str]) -> None:
         """Undo :meth:`acquire` after the task could not be committed.
 
-        The uploads in ``claimed_digests``, which :meth:`acquire` returned, wait for another task again.
+        The uploads in ``claimed_digests``, which :meth:`acquire` returned, are unclaimed again.
         """
         with self._lock:
             for digest in claimed_digests:
@@ -111,40 +112,43 @@ class InputStore:
         self.release(task)
 
     def discard(self, files: Iterable[InputFile]) -> None:
-        """Claim the uploads of these files without a task, and delete files that nothing else needs."""
+        """Give up one unclaimed upload of each file, and delete the files that no task or other upload needs."""
         with self._lock:
             for file in files:
                 self._claim_upload(file.sha256)
                 self._delete_unreferenced({file.sha256})
 
     def sweep(self) -> None:
-        """Delete uploads that no task claimed_digests in time."""
-        oldest = self._clock.now() - UNCLAIMED_TTL
+        """Delete the uploads that no task has claimed within :data:`UNCLAIMED_TTL`."""
+        cutoff = self._clock.now() - UNCLAIMED_TTL
         with self._lock:
             expired_digests = [
                 digest
-                for digest, times in self._unclaimed_uploads.items()
-                for uploaded_at in times
-                if uploaded_at < oldest
+                for digest, upload_times in self._unclaimed_uploads.items()
+                for uploaded_at in upload_times
+                if uploaded_at < cutoff
             ]
             for digest in expired_digests:
                 self._claim_upload(digest)
             self._delete_unreferenced(expired_digests)
 
-    def remove_unreferenced(self, stored: Iterable[str]) -> None:
-        """Delete stored files that no task and no upload needs. Called at start: a previous engine received them."""
+    def remove_unreferenced(self, stored_digests: Iterable[str]) -> None:
+        """Delete those of the stored files that no task or upload needs.
+
+        Called when the engine starts, because a previous engine may have left such files.
+        """
         with self._lock:
-            self._delete_unreferenced(set(stored))
+            self._delete_unreferenced(set(stored_digests))
 
     async def _ingest_unclaimed(self, ingest: Callable[[], StoredInput]) -> StoredInput:
-        """Store a file as an unclaimed upload. Repeat if the same content was deleted concurrently."""
+        """Store a file as an unclaimed upload. Store it again if the same content is deleted concurrently."""
         while True:
-            stored = await asyncio.to_thread(ingest)
+            stored_input = await asyncio.to_thread(ingest)
             with self._lock:
-                self._unclaimed_uploads.setdefault(stored.sha256, []).append(self._clock.now())
-                if self._is_stored(stored.sha256):
-                    return stored
-                self._claim_upload(stored.sha256)
+                self._unclaimed_uploads.setdefault(stored_input.sha256, []).append(self._clock.now())
+                if self._is_stored(stored_input.sha256):
+                    return stored_input
+                self._claim_upload(stored_input.sha256)
 
     def _is_stored(self, digest: str) -> bool:
         try:
@@ -155,10 +159,10 @@ class InputStore:
 
     def _claim_upload(self, digest: str) -> bool:
         """Claim the oldest unclaimed upload of this content; return whether there was one."""
-        times = self._unclaimed_uploads.pop(digest, [])
-        if times[1:]:
-            self._unclaimed_uploads[digest] = times[1:]
-        return bool(times)
+        upload_times = self._unclaimed_uploads.pop(digest, [])
+        if upload_times[1:]:
+            self._unclaimed_uploads[digest] = upload_times[1:]
+        return bool(upload_times)
 
     def _delete_unreferenced(self, digests: Iterable[str]) -> None:
         """Delete the files that no pin and no unclaimed upload refers to. The caller holds the lock."""
@@ -168,17 +172,19 @@ class InputStore:
                 self._artifacts.delete_input(digest)
 
 
-def _stored_digests(task: Task) -> set[str]:
+def _collect_stored_digests(task: Task) -> set[str]:
     """Return the digests of the task's inputs that are stored as files."""
     return {file.sha256 for file in (*task.inputs, *task.metadata) if file.inline is None}
 
 
 def check_name_length(name: str) -> None:
     """Raise :class:`InvalidInputError` if a file name is too long."""
-    if len(name) > LONGEST_FILE_NAME:
-        raise InvalidInputError(f"A file's name has at most {LONGEST_FILE_NAME} characters.", "Choose a shorter one.")
+    if len(name) > MAX_FILE_NAME_LENGTH:
+        raise InvalidInputError(
+            f"A file name can have at most {MAX_FILE_NAME_LENGTH} characters.", "Choose a shorter name."
+        )
 
 
 def to_utf8_name(name: str) -> str:
-    """Return the name with undecodable bytes escaped, because it must be valid in JSON."""
+    """Return a file name with undecodable bytes escaped, so that it can be encoded as JSON."""
     return name.encode("utf-8", "backslashreplace").decode()

@@ -5,42 +5,27 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator, Callable
 from functools import partial
-from typing import TypeVar
 
-from sealyard.concurrency.threads import submit, wait_uninterrupted
-
-T = TypeVar("T")
+from sealyard.concurrency.threads import run_uncancellable, submit
 
 BATCH_BYTES = 1 << 20
-"""Size of the batches that a thread writes, in bytes. The next batch fills while one is being written."""
+"""Size of the batches that a thread writes, in bytes. While one batch is being written, the next one is filled."""
 
 SYNC_INTERVAL_BYTES = 32 << 20
-"""Number of bytes between two syncs, which run concurrently with writing.
+"""Number of bytes between two syncs.
 
-At most twice as many bytes are not durable yet.
+Bytes are written during a sync, so that up to twice as many bytes are not durable yet.
 """
-
-
-async def run_uncancellable(work: Callable[[], T]) -> T:
-    """Run ``work`` in a thread and return its result.
-
-    If the caller is cancelled, wait for the thread before re-raising the cancellation.
-    """
-    future = submit(work)
-    try:
-        return await asyncio.shield(future)
-    except asyncio.CancelledError:
-        await wait_uninterrupted(future)
-        raise
 
 
 async def write_stream(
     chunks: AsyncIterator[bytes], write: Callable[[bytearray], None], sync: Callable[[], None]
 ) -> None:
-    """Pass all chunks to ``write``, in order and one call at a time. ``sync`` may run at the same time.
+    """Pass all chunks to ``write``, in order and one call at a time, and call ``sync`` from time to time.
 
-    The chunks received before ``chunks`` fails, or before a cancellation, are written as well. Raises what ``chunks``,
-    ``write`` or ``sync`` raises.
+    Both are called in worker threads; a call of ``sync`` can overlap with one of ``write``. If ``chunks`` fails or the
+    caller is cancelled, the chunks received before are still written. Raises what ``chunks``, ``write`` or ``sync``
+    raises.
     """
     batch, unsynced_bytes = bytearray(), 0
     write_future = sync_future = submit(lambda: None)

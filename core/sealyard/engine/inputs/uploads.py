@@ -1,4 +1,4 @@
-"""Resumable uploads from the server's clients: create, receive, resume, and pass to tasks."""
+"""Resumable uploads from the server's clients: create, receive and resume them, and use them as inputs of tasks."""
 
 from __future__ import annotations
 
@@ -10,8 +10,9 @@ from collections.abc import AsyncIterator, Iterable
 from functools import partial
 from pathlib import Path
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.inputs.store import UNCLAIMED_TTL, InputStore, check_name_length, to_utf8_name
-from sealyard.engine.inputs.stream_writer import run_uncancellable, write_stream
+from sealyard.engine.inputs.stream_writer import write_stream
 from sealyard.model.clock import Clock
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, UsageError
 from sealyard.model.requests import UploadStatus
@@ -30,9 +31,10 @@ log = logging.getLogger(__name__)
 class UploadService:
     """Manages uploads. An upload belongs to the subject that created it; other subjects get :class:`NotFoundError`.
 
-    All methods must be called on the engine's event loop, except :meth:`write`, which belongs on the loop that its
-    chunks come from. An upload is kept for 24 hours from its creation, so that repeated requests for a task refer to
-    the same files. Its content is kept until a task claims it, and then as long as that task needs it.
+    All methods must be called on the engine's event loop, except :meth:`write`, which is called on the event loop that
+    yields its chunks, and :meth:`recover` and :meth:`close`, which block and are called in a worker thread. An upload
+    is kept for 24 hours from its creation, so that a repeated request for a task refers to the same files. Its content
+    is kept until a task claims it, and then as long as that task needs it.
     """
 
     def __init__(self, upload_dir: UploadDir, artifacts: ArtifactStore, inputs: InputStore, clock: Clock) -> None:
@@ -43,36 +45,39 @@ class UploadService:
         self._files: dict[tuple[str, str], UploadFile] = {}
         """Uploads by owner and id."""
         self._lock = threading.Lock()
-        """Guards changes of ``_files``: a rejected upload is removed on the event loop that received it."""
+        """Guards changes of ``_files``, because :meth:`write` removes rejected uploads on another event loop."""
 
     # ---- receiving
 
     async def create(
         self, subject: str, upload_id: str | None, name: str, size: int | None, expected_sha256: str | None = None
     ) -> UploadStatus:
-        """Create an upload, or return the existing one with this id. It is durable on return.
+        """Create an upload, or return the existing one with this id. The upload is durable on return.
 
-        An ``upload_id`` of None generates one. If ``size`` (bytes) is None, the upload cannot be resumed:
-        :meth:`write` receives it completely or not at all. Raises :class:`UsageError`, :class:`InvalidInputError`,
-        :class:`ConflictError` if the id belongs to another file, and :class:`StorageError` if the file clearly does
-        not fit on the disk.
+        If ``upload_id`` is None, an id is generated. If ``size`` (in bytes) is None, the upload cannot be resumed:
+        :meth:`write` receives it completely or not at all.
+
+        Raises :class:`UsageError` if the id or ``expected_sha256`` is malformed, :class:`InvalidInputError` if the name
+        is too long or ``size`` is not positive, :class:`ConflictError` if the id belongs to an upload of another file,
+        and :class:`StorageError` if the file does not fit on the disk.
         """
-        record = self._new_record(subject, upload_id or secrets.token_urlsafe(16), name, size, expected_sha256)
+        record = self._build_record(subject, upload_id or secrets.token_urlsafe(16), name, size, expected_sha256)
         file = self._get_or_register(record)
-        _require_same(file.record, record)
+        _require_same_file(file.record, record)
         if file.record is record:
             await self._store_record(file)
         return _to_status(file)
 
     async def write(self, subject: str, upload_id: str, offset: int, chunks: AsyncIterator[bytes]) -> UploadStatus:
-        """Receive bytes from ``offset`` on; the upload is complete with its last byte.
+        """Receive the bytes of an upload from ``offset`` on; the last byte completes the upload.
 
-        May be called on any event loop. If ``chunks`` fails with any error, the bytes received before are kept. Raises
-        :class:`ConflictError` if ``offset`` is not the upload's, and if a newer call for the same upload has replaced
-        this one. Raises :class:`InvalidInputError` and deletes the upload if there are no bytes, too many bytes, or
-        others than expected.
+        May be called on any event loop. If ``chunks`` fails with any error, the bytes received before are kept.
+
+        Raises :class:`ConflictError` if ``offset`` is not the number of bytes received so far, and if a newer call for
+        the same upload has replaced this one. Raises :class:`InvalidInputError` and deletes the upload if it is empty,
+        longer than its size, or does not have the expected SHA-256.
         """
-        file = self._find(subject, upload_id)
+        file = self._find_file(subject, upload_id)
         try:
             turn = await run_uncancellable(partial(file.begin, offset))
             try:
@@ -82,33 +87,34 @@ class UploadService:
             finally:
                 await run_uncancellable(partial(file.abort, turn))
         finally:
-            if file.deleted:
+            if file.is_deleted:
                 self._unregister(file)
         return _to_status(file)
 
     def get(self, subject: str, upload_id: str) -> UploadStatus:
-        """Return the status of an upload. Raises :class:`NotFoundError`."""
-        return _to_status(self._find(subject, upload_id))
+        """Return the status of an upload. Raises :class:`NotFoundError` if ``subject`` has no upload with this id."""
+        return _to_status(self._find_file(subject, upload_id))
 
     async def delete(self, subject: str, upload_id: str) -> None:
-        """Delete an upload, even while it is being received. Content that a task has claimed is kept for the task."""
-        await run_uncancellable(partial(self._drop, self._find(subject, upload_id)))
+        """Delete an upload, even while it is being received. Content that a task has claimed is kept for that task."""
+        await run_uncancellable(partial(self._drop, self._find_file(subject, upload_id)))
 
     # ---- for tasks
 
     def resolve(self, subject: str, upload_ids: Iterable[str]) -> tuple[InputFile, ...]:
         """Return the uploads as input files of a task.
 
-        Raises :class:`ConflictError` if an upload is not complete. Content that a task claimed and no longer needs is
-        deleted; creating a task with it fails then.
+        Raises :class:`NotFoundError` if there is no such upload, and :class:`ConflictError` if one is not complete. The
+        content of an upload may already be deleted, if the task that claimed it no longer needs it; then another task
+        cannot be created with it.
         """
-        return tuple(_to_input_file(_to_status(self._find(subject, upload_id))) for upload_id in upload_ids)
+        return tuple(_to_input_file(_to_status(self._find_file(subject, upload_id))) for upload_id in upload_ids)
 
     async def claim(self, subject: str, upload_ids: Iterable[str]) -> None:
-        """Record that a task has claimed the uploads; from now on only that task keeps their content.
+        """Record that a task has claimed the uploads, so that their content is kept only as long as tasks need it.
 
-        Must be called after the task was committed. Therefore an upload that was deleted meanwhile, or whose record
-        cannot be written, is not an error.
+        Must be called after the task has been committed. No error is raised if an upload has been deleted meanwhile or
+        its record cannot be written, because the task exists already.
         """
         for upload_id in upload_ids:
             file = self._files.get((subject, upload_id))
@@ -117,54 +123,56 @@ class UploadService:
             try:
                 await run_uncancellable(file.claim)
             except SealyardError as error:
-                log.warning("the upload %s is remembered as unclaimed: %s", file.record.id, error)
+                log.warning("could not mark upload %s as claimed: %s", file.record.id, error)
             self._unpin(file)
 
     # ---- lifetime
 
     def recover(self) -> None:
-        """Load the uploads that the previous engine left. Blocks.
+        """Load the uploads that the previous engine left.
 
-        Must be called at start, before unreferenced input files are deleted.
+        Must be called when the engine starts, before unreferenced input files are deleted.
         """
         for record in self._upload_dir.records():
             file = self._files[record.owner, record.id] = self._create_file(record)
             if record.sha256 is not None and not record.claimed:
-                self._inputs.pin(_pin_id(record), record.sha256)
+                self._inputs.pin(_build_pin_id(record), record.sha256)
                 file.promote()
-        for file in self._expired_files():
+        for file in self._list_expired_files():
             self._drop(file)
 
     async def sweep(self) -> None:
         """Delete all uploads created more than 24 hours ago, complete or not."""
-        for file in self._expired_files():
+        for file in self._list_expired_files():
             await run_uncancellable(partial(self._drop, file))
 
     def close(self) -> None:
-        """Make received bytes durable and receive no more. Blocks."""
+        """Make the received bytes of all uploads durable, and end the calls of :meth:`write` in progress."""
         for file in list(self._files.values()):
             try:
                 file.close()
             except SealyardError as error:
-                log.warning("what came last of the upload %s may be lost: %s", file.record.id, error)
+                log.warning("the last bytes of upload %s may be lost: %s", file.record.id, error)
 
     # ---- internals
 
-    def _expired_files(self) -> list[UploadFile]:
-        oldest = self._clock.now() - UNCLAIMED_TTL
-        return [file for file in list(self._files.values()) if file.record.created_at < oldest]
+    def _list_expired_files(self) -> list[UploadFile]:
+        cutoff = self._clock.now() - UNCLAIMED_TTL
+        return [file for file in list(self._files.values()) if file.record.created_at < cutoff]
 
-    def _new_record(
+    def _build_record(
         self, subject: str, upload_id: str, name: str, size: int | None, expected_sha256: str | None
     ) -> UploadRecord:
         if not _ID.fullmatch(upload_id):
             raise UsageError(
-                f"{escape_text(upload_id, 80)} is no id for an upload.", "Take 16 to 64 of A-Z a-z 0-9 _ -."
+                f"Invalid upload ID {escape_text(upload_id, 80)}.", "Use 16 to 64 characters of A-Z a-z 0-9 _ -."
             )
         if expected_sha256 is not None and not _SHA256.fullmatch(expected_sha256):
-            raise UsageError(f"{escape_text(expected_sha256, 80)} is no SHA-256 in hex.")
+            raise UsageError(
+                f"Invalid SHA-256 {escape_text(expected_sha256, 80)}; use 64 lowercase hexadecimal digits."
+            )
         if size is not None and size <= 0:
-            raise InvalidInputError("The upload is empty.", "Send a file with content.")
+            raise InvalidInputError("The upload is empty.", "Choose a file with content.")
         base_name = to_utf8_name(name.replace("\\", "/").rpartition("/")[2]) or upload_id
         check_name_length(base_name)
         return UploadRecord(
@@ -179,14 +187,14 @@ class UploadService:
     def _get_or_register(self, record: UploadRecord) -> UploadFile:
         """Return the upload with this owner and id, or register a new one."""
         with self._lock:
-            existing = self._files.get((record.owner, record.id))
-            if existing is not None and not existing.deleted:
-                return existing
+            existing_file = self._files.get((record.owner, record.id))
+            if existing_file is not None and not existing_file.is_deleted:
+                return existing_file
             file = self._files[record.owner, record.id] = self._create_file(record)
             return file
 
     async def _store_record(self, file: UploadFile) -> None:
-        """Store the record of a new upload; delete the upload if it does not fit on the disk."""
+        """Store the record of a new upload. If that fails or the upload does not fit on the disk, delete the upload."""
         try:
             self._artifacts.check_free_space(file.record.size or 0)
             await run_uncancellable(file.store)
@@ -200,18 +208,18 @@ class UploadService:
     def _promote(self, record: UploadRecord, content: Path) -> None:
         """Move the content of a complete upload to the input store.
 
-        It is pinned first, because identical content may be deleted from the store at the same time.
+        The content is pinned first, because identical content may be deleted from the store at the same time.
         """
         assert record.sha256 is not None
-        self._inputs.pin(_pin_id(record), record.sha256)
+        self._inputs.pin(_build_pin_id(record), record.sha256)
         self._artifacts.move_in(content, record.sha256)
 
-    def _find(self, subject: str, upload_id: str) -> UploadFile:
-        """Return the subject's upload. Raises :class:`NotFoundError`."""
+    def _find_file(self, subject: str, upload_id: str) -> UploadFile:
+        """Return the subject's upload with this id. Raises :class:`NotFoundError` if there is none."""
         file = self._files.get((subject, upload_id))
-        if file is None or file.deleted:
+        if file is None or file.is_deleted:
             raise NotFoundError(
-                f"There is no upload {escape_text(upload_id, 80)}.", "Uploads are kept for 24 hours; begin it again."
+                f"Upload {escape_text(upload_id, 80)} not found.", "Start it again; uploads are kept for 24 hours."
             )
         return file
 
@@ -220,7 +228,7 @@ class UploadService:
         self._unregister(file)
 
     def _unregister(self, file: UploadFile) -> None:
-        """Forget a deleted upload and unpin its content."""
+        """Remove a deleted upload from the registry, and unpin its content."""
         key = (file.record.owner, file.record.id)
         with self._lock:
             if self._files.get(key) is file:
@@ -229,26 +237,29 @@ class UploadService:
 
     def _unpin(self, file: UploadFile) -> None:
         if file.record.sha256 is not None:
-            self._inputs.unpin(_pin_id(file.record), file.record.sha256)
+            self._inputs.unpin(_build_pin_id(file.record), file.record.sha256)
 
 
-def _require_same(existing: UploadRecord, requested: UploadRecord) -> None:
-    """Raise :class:`ConflictError` if a request refers to another file than the existing upload with its id."""
-    if existing.size != requested.size or requested.expected_sha256 not in (None, existing.expected_sha256):
-        raise ConflictError(f"The upload {existing.id} is of another file.", "Choose another id.")
+def _require_same_file(existing_record: UploadRecord, requested_record: UploadRecord) -> None:
+    """Raise :class:`ConflictError` if a request to create an upload refers to another file than the existing upload."""
+    if existing_record.size != requested_record.size or requested_record.expected_sha256 not in (
+        None,
+        existing_record.expected_sha256,
+    ):
+        raise ConflictError(f"Upload {existing_record.id} belongs to a different file.", "Choose another ID.")
 
 
 def _to_status(file: UploadFile) -> UploadStatus:
-    # The offset is read before the record, so that the status never reports all bytes of an incomplete upload.
-    offset, record = file.received, file.record
-    complete = record.sha256 is not None
+    # Read the offset before the record, so that the status of an incomplete upload never reports all bytes as received.
+    offset, record = file.bytes_received, file.record
+    is_complete = record.sha256 is not None
     return UploadStatus(
         id=record.id,
         name=record.name,
-        size=record.offset if complete else record.size,
-        offset=record.offset if complete else offset,
+        size=record.offset if is_complete else record.size,
+        offset=record.offset if is_complete else offset,
         sha256=record.sha256,
-        complete=complete,
+        complete=is_complete,
     )
 
 
@@ -257,11 +268,11 @@ def _to_input_file(upload: UploadStatus) -> InputFile:
     if upload.sha256 is None:
         total = f" of {upload.size:,}" if upload.size is not None else ""
         raise ConflictError(
-            f"The upload {upload.id} is not complete: {upload.offset:,}{total} bytes are here.", "Send the rest first."
+            f"Upload {upload.id} is not complete: {upload.offset:,}{total} bytes received.", "Upload the rest first."
         )
     return InputFile(name=upload.name, size=upload.offset, sha256=upload.sha256)
 
 
-def _pin_id(record: UploadRecord) -> str:
+def _build_pin_id(record: UploadRecord) -> str:
     """Return the pin id of an upload. It contains the creation time, because an upload id can be used again."""
     return f"upload {record.owner} {record.id} {record.created_at.isoformat()}"

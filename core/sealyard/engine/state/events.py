@@ -1,4 +1,4 @@
-"""Deliver events to listeners, in order and with cursors.
+"""Deliver events to listeners in order. A cursor numbers the events, so that a listener can resume after one.
 
 Each listener has a bounded queue. If a listener is too slow, one :class:`EventsMissed` replaces the events in its
 queue.
@@ -27,7 +27,7 @@ class _Listener:
         self.has_events = asyncio.Event()
 
     def put(self, event: Event) -> None:
-        """Queue an event. If the queue is full, replace its content with :class:`EventsMissed`."""
+        """Queue an event. If the queue is full, first replace the queued events with one :class:`EventsMissed`."""
         if len(self.events) >= QUEUE_SIZE:
             self.events.clear()
             self.events.append(EventsMissed(cursor=event.cursor))
@@ -35,7 +35,7 @@ class _Listener:
         self.has_events.set()
 
     def take(self) -> tuple[Event, ...]:
-        """Return all queued events and clear the queue."""
+        """Return all queued events, and empty the queue."""
         events = tuple(self.events)
         self.events.clear()
         return events
@@ -44,11 +44,11 @@ class _Listener:
 class EventBroadcaster:
     """Distributes events to all listeners. Must be used on the engine's event loop only."""
 
-    def __init__(self, recent: Iterable[DurableEvent]) -> None:
-        self._recent: deque[DurableEvent] = deque(recent, HISTORY_SIZE)
+    def __init__(self, recent_events: Iterable[DurableEvent]) -> None:
+        self._recent_events: deque[DurableEvent] = deque(recent_events, HISTORY_SIZE)
         self._listeners: set[_Listener] = set()
         self._closed = False
-        self.cursor = self._recent[-1].cursor if self._recent else 0
+        self.cursor = self._recent_events[-1].cursor if self._recent_events else 0
 
     def publish(self, event: Event) -> None:
         self.cursor = max(self.cursor, event.cursor)
@@ -57,7 +57,7 @@ class EventBroadcaster:
 
     def publish_durable(self, event: DurableEvent) -> None:
         """Publish an event and keep it for listeners that resume from an earlier cursor."""
-        self._recent.append(event)
+        self._recent_events.append(event)
         self.publish(event)
 
     def close(self) -> None:
@@ -66,14 +66,14 @@ class EventBroadcaster:
         for listener in self._listeners:
             listener.has_events.set()
 
-    async def batches(self, after: int | None) -> AsyncIterator[tuple[Event, ...]]:
-        """Yield the events after the cursor ``after`` (None: from now on), until the engine closes.
+    async def batches(self, after_cursor: int | None) -> AsyncIterator[tuple[Event, ...]]:
+        """Yield batches of the events that follow ``after_cursor`` (None: from now on), until the engine closes.
 
-        Each batch holds all events queued by then, so that a listener on another event loop switches loops once for
-        many events.
+        Each batch contains all events that are queued when it is yielded, so that a listener on another event loop
+        switches loops once for many events.
         """
         listener = _Listener()
-        for event in self._events_since(after):
+        for event in self._events_since(after_cursor):
             listener.put(event)
         self._listeners.add(listener)
         try:
@@ -85,11 +85,14 @@ class EventBroadcaster:
         finally:
             self._listeners.discard(listener)
 
-    def _events_since(self, after: int | None) -> list[Event]:
-        """Return the events to catch up on, or one :class:`EventsMissed` if they are too many or no longer kept."""
-        if after is None or after >= self.cursor:
+    def _events_since(self, after_cursor: int | None) -> list[Event]:
+        """Return the past events that follow ``after_cursor``.
+
+        Returns one :class:`EventsMissed` instead if there are too many of them or some are no longer kept.
+        """
+        if after_cursor is None or after_cursor >= self.cursor:
             return []
-        missed: list[Event] = [event for event in self._recent if event.cursor > after]
-        if len(missed) > QUEUE_SIZE or not missed or missed[0].cursor > after + 1:
+        missed_events: list[Event] = [event for event in self._recent_events if event.cursor > after_cursor]
+        if len(missed_events) > QUEUE_SIZE or not missed_events or missed_events[0].cursor > after_cursor + 1:
             return [EventsMissed(cursor=self.cursor)]
-        return missed
+        return missed_events

@@ -1,4 +1,4 @@
-"""Generate short random ids that people can read aloud: ten characters of Crockford's Base32, 50 bits."""
+"""Generate short random ids that people can read aloud: ten characters of Crockford's Base32, i.e. 50 random bits."""
 
 from __future__ import annotations
 

@@ -14,8 +14,8 @@ import re
 from datetime import UTC, datetime
 from pathlib import Path
 
+from sealyard.fs.private import KEY_BYTES, create_random_key
 from sealyard.model.errors import PermissionDeniedError, ResultExpiredError
-from sealyard.storage.key_file import KEY_BYTES, create_random_key
 
 _LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=([0-9a-f]{64})")
 
@@ -31,17 +31,17 @@ class DownloadLinks:
     def open(cls, workspace_id: str, key_file: Path) -> DownloadLinks:
         """Load the link key, or create it if it does not exist.
 
-        A key file of the wrong length (a crash left it incomplete) is replaced, because anyone could sign links under
-        an empty key. Links signed before become invalid.
+        A key file of the wrong length, which a crash left incomplete, is replaced, because anyone could sign links with
+        an empty key. Links signed with the previous key become invalid.
         """
         if not key_file.exists() or key_file.stat().st_size != KEY_BYTES:
-            create_random_key(key_file, "the key of links")
+            create_random_key(key_file, "the link key")
         return cls(workspace_id, key_file.read_bytes())
 
     def sign(self, task_id: str, expires_at: datetime) -> str:
         """Return a link to the task's artifact that is valid until ``expires_at``."""
         unsigned_link = f"sealyard:{self._workspace_id}/{task_id}?expires={math.ceil(expires_at.timestamp())}"
-        return f"{unsigned_link}&signature={self._signature(unsigned_link)}"
+        return f"{unsigned_link}&signature={self._compute_signature(unsigned_link)}"
 
     def verify(self, link: str, now: datetime) -> str:
         """Return the id of the task whose artifact ``link`` gives access to.
@@ -49,7 +49,7 @@ class DownloadLinks:
         Raises :class:`PermissionDeniedError` if this workspace did not sign the link, :class:`ResultExpiredError` if
         it has expired.
         """
-        match = self._match_signed(link)
+        match = self._match_signed_link(link)
         if now >= datetime.fromtimestamp(int(match[4]), UTC):
             raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {match[3]}")
         return match[3]
@@ -57,23 +57,23 @@ class DownloadLinks:
     def task_id_of(self, link: str) -> str:
         """Return the task id like :meth:`verify`, but accept an expired link.
 
-        Raises :class:`PermissionDeniedError`.
+        Raises :class:`PermissionDeniedError` if this workspace did not sign the link.
         """
-        return self._match_signed(link)[3]
+        return self._match_signed_link(link)[3]
 
-    def _match_signed(self, link: str) -> re.Match[str]:
-        """Return the match of :data:`_LINK` for a link that this workspace signed.
+    def _match_signed_link(self, link: str) -> re.Match[str]:
+        """Return the match of :data:`_LINK` for a link, after verifying its signature.
 
-        Raises :class:`PermissionDeniedError`.
+        Raises :class:`PermissionDeniedError` if this workspace did not sign the link.
         """
         match = _LINK.fullmatch(link)
         if (
             match is None
             or match[2] != self._workspace_id
-            or not hmac.compare_digest(self._signature(match[1]), match[5])
+            or not hmac.compare_digest(self._compute_signature(match[1]), match[5])
         ):
-            raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+            raise PermissionDeniedError("This link does not belong to this workspace.", "Request a new link.")
         return match
 
-    def _signature(self, unsigned_link: str) -> str:
+    def _compute_signature(self, unsigned_link: str) -> str:
         return hmac.new(self._key, unsigned_link.encode(), hashlib.sha256).hexdigest()

@@ -1,13 +1,14 @@
-"""Permissions of subjects, derived from the access control list and from group memberships.
+"""Permissions of subjects, derived from access rules and group memberships.
 
-They are recomputed whenever one of these changes.
+Permissions are recomputed whenever a rule, a membership or a subject changes.
 """
 
 from __future__ import annotations
 
 from collections.abc import Iterable
 
-from sealyard.engine.state.repository import Repository, device_not_found
+from sealyard.engine.state.not_found import device_not_found
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import MEMBERSHIPS, RULES, SUBJECTS
 from sealyard.model.access import (
     AclRule,
@@ -28,30 +29,32 @@ from sealyard.model.safe_text import escape_text
 class EffectivePermissions:
     """The permissions that result from a set of rules and memberships.
 
-    Has no side effects; also used to evaluate proposed rules before they are saved.
+    Does not read the store, so that proposed rules can be evaluated before they are saved.
     """
 
     def __init__(self, subjects: Iterable[str], memberships: Iterable[Membership], rules: Iterable[AclRule]) -> None:
         self._groups_by_member: dict[str, set[str]] = {}
         for membership in memberships:
             self._groups_by_member.setdefault(membership.member, set()).add(membership.group)
-        granted: dict[str, set[Permission]] = {}
+        permissions_by_principal: dict[str, set[Permission]] = {}
         for rule in rules:
-            granted.setdefault(rule.subject, set()).add((rule.resource, rule.action))
+            permissions_by_principal.setdefault(rule.subject, set()).add((rule.resource, rule.action))
         self._permissions = {
-            subject: frozenset().union(*(granted.get(principal, ()) for principal in self.principals_of(subject)))
+            subject: frozenset().union(
+                *(permissions_by_principal.get(principal, ()) for principal in self.principals_of(subject))
+            )
             for subject in subjects
         }
 
     def principals_of(self, subject: str) -> frozenset[str]:
         """Return the subject and every group it belongs to, directly or through other groups."""
         principals: set[str] = set()
-        pending = [subject]
-        while pending:
-            principal = pending.pop()
+        pending_principals = [subject]
+        while pending_principals:
+            principal = pending_principals.pop()
             if principal not in principals:
                 principals.add(principal)
-                pending.extend(self._groups_by_member.get(principal, ()))
+                pending_principals.extend(self._groups_by_member.get(principal, ()))
         return frozenset(principals)
 
     def contains(self, subject: str) -> bool:
@@ -65,7 +68,7 @@ class EffectivePermissions:
         return is_allowed(self.granted_to(subject), action, resource)
 
     def subjects_allowed(self, action: Action, resource: str, kinds: Iterable[SubjectKind]) -> frozenset[str]:
-        """Return all subjects of the given ``kinds`` that have the permission."""
+        """Return all subjects of the given ``kinds`` that may perform the action on the resource."""
         wanted_kinds = frozenset(kinds)
         return frozenset(
             subject
@@ -74,11 +77,11 @@ class EffectivePermissions:
         )
 
     def approvers(self, config_id: str) -> frozenset[str]:
-        """Return the people whose approval can count for a configuration."""
+        """Return the people who may approve tasks for a device configuration."""
         return self.subjects_allowed(Action.APPROVE, device_resource(config_id), (SubjectKind.USER,))
 
     def requesters(self, config_id: str) -> frozenset[str]:
-        """Return the people and machine clients that may create tasks for a configuration."""
+        """Return the people and machine clients that may create tasks for a device configuration."""
         return self.subjects_allowed(Action.USE, device_resource(config_id), (SubjectKind.USER, SubjectKind.CLIENT))
 
 
@@ -91,19 +94,19 @@ class Permissions:
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
         self._loaded_generation = -1
-        self._effective = EffectivePermissions((), (), ())
+        self._effective_permissions = EffectivePermissions((), (), ())
 
     @property
     def current(self) -> EffectivePermissions:
         """The effective permissions, recomputed if the access documents have changed."""
         if self._loaded_generation != self._repository.access_generation:
-            self._effective = EffectivePermissions(
+            self._effective_permissions = EffectivePermissions(
                 (subject.id for subject in self._repository.list_all(SUBJECTS)),
                 self._repository.list_all(MEMBERSHIPS),
                 self._repository.list_all(RULES),
             )
             self._loaded_generation = self._repository.access_generation
-        return self._effective
+        return self._effective_permissions
 
     def contains(self, subject: str) -> bool:
         try:
@@ -128,20 +131,20 @@ class Permissions:
         if self.is_allowed(subject, action, resource):
             return
         raise PermissionDeniedError(
-            f"{escape_text(subject, 80)} may not {action} {escape_text(resource, 80)}.",
-            "Ask an administrator for the right (`sealyard acl add`).",
+            f"{escape_text(subject, 80)} does not have {action} permission on {escape_text(resource, 80)}.",
+            "Ask an administrator to grant it (`sealyard acl add`).",
         )
 
     def require_device(self, subject: str, action: Action, config_id: str, requested_name: str | None = None) -> None:
         """Raise :class:`PermissionDeniedError` unless the subject may perform the action on a device configuration.
 
-        Raises :class:`NotFoundError` if the subject may not even view the configuration, so that its existence is not
-        disclosed. ``requested_name`` is the name or id that the caller asked for; the error message repeats it.
+        Raises :class:`NotFoundError` instead if the subject may not even view the configuration, so that its existence
+        is not disclosed. ``requested_name`` is the name or id that the caller asked for; the error message repeats it.
         """
         if not self.is_allowed(subject, Action.VIEW, device_resource(config_id)):
             raise device_not_found(requested_name or config_id, hidden=True)
         self.require(subject, action, device_resource(config_id))
 
-    def require_type(self, subject: str, action: Action, kind: ResourceType) -> None:
+    def require_type(self, subject: str, action: Action, resource_type: ResourceType) -> None:
         """Raise :class:`PermissionDeniedError` unless the subject may perform the action on all resources of a type."""
-        self.require(subject, action, resource_type_uri(kind))
+        self.require(subject, action, resource_type_uri(resource_type))

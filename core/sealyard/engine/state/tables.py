@@ -6,10 +6,13 @@ from dataclasses import dataclass
 from datetime import datetime
 from typing import Generic, TypeVar
 
+import msgspec
+
 from sealyard.model.access import AclRule, Membership, Subject
 from sealyard.model.base import FrozenStruct
 from sealyard.model.credentials import AccessToken, IssuerAccount
 from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.errors import InvalidInputError
 from sealyard.model.events import TaskChanged
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
@@ -21,7 +24,7 @@ V = TypeVar("V", bound=FrozenStruct)
 
 
 class StoredClientToken(FrozenStruct, frozen=True, kw_only=True):
-    """A used client token, stored under ``<subject> <token>``, and the task that it created."""
+    """The request that a client token was used for, and its task. Stored under the id ``<subject> <token>``."""
 
     task_id: str
     request: str  # SHA-256 (hex) of the request
@@ -38,9 +41,10 @@ class StoredWebhook(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
-    """A task change to be sent to a webhook, not before ``retry_at`` once ``attempts`` have failed.
+    """A task change to be sent to a webhook.
 
-    Messages sort by ``id`` in the order of their events; a message keeps its ``id`` across retries.
+    ``attempts`` counts failed attempts; the next attempt is due at ``retry_at``, or immediately if it is None. Messages
+    sort by ``id`` in the order of their events; a message keeps its ``id`` across retries.
     """
 
     id: str
@@ -51,21 +55,21 @@ class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
 
 
 class StoredDeadLetter(FrozenStruct, frozen=True, kw_only=True):
-    """A webhook message that was given up, with everything needed to send it again."""
+    """A webhook message whose delivery was given up, with everything needed to send it again."""
 
     dead_letter: DeadLetter
     change: TaskChanged
 
 
 class StoredAccessToken(FrozenStruct, frozen=True, kw_only=True):
-    """An access token by its id, and the digest that identifies it. The token itself is never stored."""
+    """An access token and the SHA-256 of its bearer string. The bearer string itself is never stored."""
 
     token: AccessToken
-    sha256: str  # hex, of the whole bearer token
+    sha256: str  # hex, of the whole bearer string
 
 
 class StoredAccountLink(FrozenStruct, frozen=True, kw_only=True):
-    """The account at an issuer that a subject is linked to, stored under the subject."""
+    """The identity provider account that a subject is linked to. Stored under the id of the subject."""
 
     subject: str
     account: IssuerAccount
@@ -73,15 +77,15 @@ class StoredAccountLink(FrozenStruct, frozen=True, kw_only=True):
 
 
 NO_STEP = -1
-"""The value of ``last_step`` before the first password was accepted."""
+"""The value of :attr:`StoredOneTimePassword.last_step` before the first password has been accepted."""
 
 
 class StoredOneTimePassword(FrozenStruct, frozen=True, kw_only=True):
-    """The secret that a person shares with an authenticator app, stored under the person's subject.
+    """The secret that a person shares with an authenticator app. Stored under the id of the person.
 
-    ``secret`` and ``pending`` (not confirmed yet) are encrypted (:mod:`sealyard.engine.state.secret_box`).
-    ``last_step`` is the step of the last accepted password. ``wrong`` counts consecutive wrong passwords since the
-    last lock.
+    ``secret`` is the confirmed secret, ``pending`` one whose enrollment is not confirmed yet; both are encrypted with
+    :class:`~sealyard.engine.state.secret_box.SecretBox`. ``last_step`` is the TOTP time step of the last accepted
+    password. ``wrong`` counts consecutive wrong passwords since the last lockout.
     """
 
     secret: str | None = None
@@ -127,9 +131,17 @@ INDEXES = {
 """Indexed fields of each table, in the JSON spelling of the documents."""
 
 ACCESS_TABLES = frozenset({SUBJECTS.name, MEMBERSHIPS.name, RULES.name, ACCOUNT_LINKS.name})
-"""Tables from which permissions are derived."""
+"""Names of the tables whose changes invalidate cached permissions and sign-ins."""
 
 
 def version_id(config_id: str, version: int) -> str:
-    """Return the id of a document in :data:`DEVICE_VERSIONS`."""
+    """Return the id under which a version of a device configuration is stored in :data:`DEVICE_VERSIONS`."""
     return f"{config_id}.{version}"
+
+
+def encode_document(value: FrozenStruct) -> msgspec.Raw:
+    """Encode a document as JSON. Raises :class:`InvalidInputError` if a string in it is not valid Unicode."""
+    try:
+        return msgspec.Raw(msgspec.json.encode(value))
+    except UnicodeEncodeError as error:
+        raise InvalidInputError("A text is not valid Unicode.", "Correct the text and try again.") from error

@@ -1,4 +1,4 @@
-"""Create outbox messages for webhooks: one document per event and webhook, kept until it is delivered or given up."""
+"""Create the outbox messages that report task changes to webhooks: one message per event and webhook."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from sealyard.model.webhooks import Webhook
 
 
 def messages_for(events: Iterable[DurableEvent], webhooks: Iterable[Webhook]) -> Iterator[OutboxMessage]:
-    """Yield a message for each webhook and each event that it subscribes to. The events already have their cursors."""
+    """Yield a message for each webhook and each event that it subscribes to. The events must have cursors."""
     for webhook in webhooks:
         for event in events:
             if (
@@ -18,9 +18,9 @@ def messages_for(events: Iterable[DurableEvent], webhooks: Iterable[Webhook]) ->
                 and event.notification
                 and (not webhook.events or event.notification in webhook.events)
             ):
-                yield OutboxMessage(id=_message_id(webhook.id, event.cursor), webhook_id=webhook.id, change=event)
+                yield OutboxMessage(id=_build_message_id(webhook.id, event.cursor), webhook_id=webhook.id, change=event)
 
 
-def _message_id(webhook_id: str, cursor: int) -> str:
-    """Return an id that sorts in the order of the events."""
+def _build_message_id(webhook_id: str, cursor: int) -> str:
+    """Return a message id. The ids of a webhook's messages sort in the order of their events."""
     return f"{webhook_id}-{cursor:015d}"

@@ -14,44 +14,45 @@ log = logging.getLogger(__name__)
 
 
 class AutoTransitions:
-    """Performs the transitions that follow automatically.
+    """Submits CREATED tasks and schedules APPROVED tasks.
 
     Use cases call it after their own commit. Recovery and the expiry loop call it for tasks that a crash left between
-    the two commits.
+    that commit and the one of the transition.
     """
 
     def __init__(self, repository: Repository) -> None:
         self._repository = repository
 
     async def advance(self, task_id: str) -> Task:
-        """Submit or schedule the task if its status, as stored now, still calls for it. Return the task.
+        """Submit the task if it is CREATED, schedule it if it is APPROVED, and return it.
 
-        A task that was withdrawn or cancelled in the meantime is returned unchanged. Raises :class:`StorageError`.
+        In any other status, for example if it has been withdrawn meanwhile, the task is returned unchanged. Raises
+        :class:`StorageError` if the transition cannot be committed.
         """
         task = self._repository.task(task_id)
         unit_of_work = self._repository.begin()
         if task.status is TaskStatus.CREATED:
-            advanced_task = unit_of_work.advance(task_id, self.submission())
+            advanced_task = unit_of_work.advance(task_id, self.build_submission())
         elif task.status is TaskStatus.APPROVED:
-            advanced_task = unit_of_work.advance(task_id, self._build_scheduled())
+            advanced_task = unit_of_work.advance(task_id, self._build_scheduled_trigger())
         else:
             return task
         await unit_of_work.commit()
         return advanced_task
 
     async def advance_or_defer(self, task_id: str) -> Task:
-        """Like :meth:`advance`, but on :class:`StorageError` leave the task to the expiry loop.
+        """Like :meth:`advance`, but if the transition cannot be committed, leave it to the expiry loop.
 
-        The caller's request has been committed by then, so it must not fail. Returns the task as it is stored.
+        Returns the stored task then. No error is raised, because the caller has already committed its request.
         """
         try:
             return await self.advance(task_id)
         except StorageError as error:
-            log.warning("task %s is moved on later: %s", task_id, error)
+            log.warning("could not schedule task %s, retrying later: %s", task_id, error)
             return self._repository.task(task_id)
 
-    def submission(self) -> Submitted:
-        """Return the trigger that submits a task now, with the deadlines of the current policy."""
+    def build_submission(self) -> Submitted:
+        """Return the trigger that submits a task, with deadlines from the current time and policy."""
         now = self._repository.clock.now()
         policy = self._repository.policy()
         return Submitted(
@@ -59,6 +60,6 @@ class AutoTransitions:
             execution_expires_at=now + timedelta(seconds=policy.execution_timeout),
         )
 
-    def _build_scheduled(self) -> Scheduled:
+    def _build_scheduled_trigger(self) -> Scheduled:
         expires_at = self._repository.clock.now() + timedelta(seconds=self._repository.policy().execution_timeout)
         return Scheduled(execution_expires_at=expires_at)

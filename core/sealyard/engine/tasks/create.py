@@ -14,8 +14,9 @@ from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_
 from sealyard.engine.inputs.store import InputStore, check_name_length
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, UnitOfWork
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
+from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.model.access import Action
 from sealyard.model.algorithms import KeyPurpose, KeyType
@@ -29,7 +30,7 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRe
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
 MAX_NAME_LENGTH = 200
-LONGEST_CONTENT_TYPE = 1000
+MAX_CONTENT_TYPE_LENGTH = 1000
 MAX_INLINE_BYTES = 4096
 """Signing inputs of up to this many bytes are stored in the task itself."""
 
@@ -37,7 +38,7 @@ MAX_INLINE_BYTES = 4096
 class TaskCreation:
     """Creates packaging, encryption and signing tasks.
 
-    A client token makes each of the calls idempotent.
+    A request with a client token is idempotent: repeating it returns the task that it created before.
     """
 
     def __init__(
@@ -49,16 +50,16 @@ class TaskCreation:
         self._auto_transitions = auto_transitions
 
     async def create_package(self, subject: str, request: PackageRequest) -> Task:
-        """Create a packaging task, and check files and algorithms against the container format of the configuration.
+        """Create a packaging task. The configuration's container format checks the files and algorithms.
 
         Raises :class:`InvalidInputError` if a file is not stored, :class:`ConflictError` if the client token was used
-        for another request, and what the format's check raises.
+        for another request, and the errors of :meth:`ContainerFormat.check`.
         """
         device = self._require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
         self._inputs.require((*request.firmware, *request.metadata))
-        warnings = get_format(device.format).check(self._package_layout(device, request))
+        warnings = get_format(device.format).check(self._build_package_layout(device, request))
         task = self._build_task(
             subject,
             TaskKind.PACKAGING,
@@ -108,13 +109,13 @@ class TaskCreation:
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
         self._check_message(device, request)
-        file = await self._create_message_file(request)
+        message_file = await self._create_message_file(request)
         task = self._build_task(
             subject,
             TaskKind.SIGNING,
             device,
-            name=request.name or file.name,
-            inputs=(file,),
+            name=request.name or message_file.name,
+            inputs=(message_file,),
             content_type=request.content_type,
             client_token=request.client_token,
             signing_key=device.signing,
@@ -125,48 +126,50 @@ class TaskCreation:
     # ---- checks
 
     def _require_usable_device(self, subject: str, config: str) -> DeviceConfig:
-        """Return the device configuration.
+        """Return the device configuration with the id or name ``config``.
 
-        Raises :class:`NotFoundError` if the subject may not view it, :class:`PermissionDeniedError` if it may not use
-        it.
+        Raises :class:`NotFoundError` if it does not exist or the subject may not view it, and
+        :class:`PermissionDeniedError` if the subject may not use it.
         """
         device = self._repository.device(config)
         self._permissions.require_device(subject, Action.USE, device.id, config)
         return device
 
-    async def _find_by_client_token(self, subject: str, token: str | None, request: msgspec.Struct) -> Task | None:
+    async def _find_by_client_token(
+        self, subject: str, client_token: str | None, request: msgspec.Struct
+    ) -> Task | None:
         """Return the task that the subject created with this client token before, or None.
 
         A task is returned only once it is durable. Raises :class:`ConflictError` if the token was used for another
-        request. If there is no such task, this method does not suspend: a caller that submits its commit without
-        suspending in between is the only one to use the token.
+        request. If there is no such task, this method does not suspend: if the caller then submits its commit without
+        suspending either, no concurrent request can use the same token.
         """
-        if token is None:
+        if client_token is None:
             return None
-        used_token = self._repository.get(TOKENS, f"{subject} {token}")
+        used_token = self._repository.get(TOKENS, f"{subject} {client_token}")
         if used_token is None:
             return None
-        if used_token.request != _request_digest(request):
+        if used_token.request != _compute_request_digest(request):
             raise ConflictError(
-                "This client token was used for another request.", "Take a new token for a new request."
+                "This idempotency key was already used for a different request.", "Use a new key for a new request."
             )
         await self._repository.flush()
         return self._repository.task(used_token.task_id)
 
-    def _signing_key_kind(self, device: DeviceConfig) -> KeyType:
+    def _get_signing_key_type(self, device: DeviceConfig) -> KeyType:
         key = self._repository.get(KEYS, device.signing.uri)
         if key is None:
-            raise InvalidKeyError(f"The signing key {device.signing.uri} is not on record.")
+            raise InvalidKeyError(f"The workspace has no record of the signing key {device.signing.uri}.")
         return key.kind
 
-    def _package_layout(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
-        """Return what the container format checks: algorithms, and names and sizes of the files."""
+    def _build_package_layout(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
+        """Return the package data that the container format checks: algorithms, and names and sizes of the files."""
         if not request.firmware:
-            raise InvalidInputError("A package needs at least one firmware file.", "Name it with --firmware.")
+            raise InvalidInputError("A package needs at least one firmware file.", "Add one (--firmware).")
         return PackageLayout(
             encryption=device.encryption.algorithm,
             signing=device.signing.algorithm,
-            signing_key_kind=self._signing_key_kind(device),
+            signing_key_kind=self._get_signing_key_type(device),
             firmware=tuple((file.name, file.size) for file in request.firmware),
             metadata=tuple((file.name, file.size) for file in request.metadata),
         )
@@ -174,21 +177,21 @@ class TaskCreation:
     def _check_message(self, device: DeviceConfig, request: SigningRequest) -> None:
         """Check that the configuration's key and algorithm may sign the message or digest.
 
-        Raises :class:`UsageError`, :class:`InvalidKeyError`, and what :func:`check_signing_input` and
-        :func:`reject_lookalike` raise.
+        Raises :class:`UsageError` if the algorithm does not sign digests, :class:`InvalidKeyError` if the key's purpose
+        does not allow it, and the errors of :func:`check_signing_input` and :func:`reject_lookalike`.
         """
         algorithm = device.signing.algorithm
         takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
         if request.is_digest and not takes_digest:
-            raise UsageError(f"{algorithm} signs a message, not a digest.", "Hand in the file itself (--file).")
+            raise UsageError(f"{algorithm} signs a message, not a digest.", "Submit the file itself (--file).")
         check_signing_input(algorithm, request.message)
         key = self._repository.get(KEYS, device.signing.uri)
         purpose = key.purpose if key is not None else KeyPurpose.PACKAGE
         if purpose is KeyPurpose.PACKAGE or (takes_digest and purpose is not KeyPurpose.DATA):
             raise InvalidKeyError(
-                f"The signing key of {device.name} is for {_describe_purpose(purpose)}; this wants a key for data"
-                + (" only: nobody can see what stands behind a bare digest." if takes_digest else "."),
-                "Use a configuration made with --purpose data.",
+                f"The signing key of {device.name} is for {_describe_purpose(purpose)}; this task needs a key for data"
+                + (" only, because approvers cannot see what a digest stands for." if takes_digest else "."),
+                "Use a configuration created with --purpose data.",
             )
         if not takes_digest:
             reject_lookalike(request.message)
@@ -220,22 +223,25 @@ class TaskCreation:
         metadata: tuple[InputFile, ...] = (),
         **fields: object,
     ) -> Task:
-        """Return a new task; ``fields`` are the fields that depend on its kind.
+        """Return a new task. ``fields`` are the fields that depend on the kind of task.
 
-        Raises :class:`UsageError` if a text is too long, :class:`InvalidInputError` if a file name is.
+        Raises :class:`UsageError` if the name or content type is too long, and :class:`InvalidInputError` if a file
+        name is too long.
         """
         now = self._repository.clock.now()
         policy = self._repository.policy()
         if len(name) > MAX_NAME_LENGTH:
             raise UsageError(
-                f"A task's name has at most {MAX_NAME_LENGTH} characters.", "Choose a shorter one (--name)."
+                f"A task name can have at most {MAX_NAME_LENGTH} characters.", "Choose a shorter name (--name)."
             )
-        if len(content_type) > LONGEST_CONTENT_TYPE:
-            raise UsageError(f"A content type has at most {LONGEST_CONTENT_TYPE} characters.", "Write a shorter one.")
+        if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
+            raise UsageError(
+                f"A content type can have at most {MAX_CONTENT_TYPE_LENGTH} characters.", "Shorten the content type."
+            )
         for file in (*inputs, *metadata):
             check_name_length(file.name)
         task = Task(
-            id=self._unused_id(),
+            id=self._generate_unused_id(),
             kind=kind,
             status=TaskStatus.CREATED,
             name=name,
@@ -255,13 +261,13 @@ class TaskCreation:
         )
         return msgspec.structs.replace(task, approval_digest=approval_digest(task))
 
-    def _unused_id(self) -> str:
+    def _generate_unused_id(self) -> str:
         while self._repository.get(TASKS, task_id := new_id()) is not None:
             pass
         return task_id
 
     def _add_subtasks(self, task: Task) -> Task:
-        """Return the task with a subtask for each firmware file and one for the signature of the header."""
+        """Return the task with added subtasks: one for each firmware file, and one for the signature of the header."""
         encryptions = tuple(
             Subtask(id=f"{task.id}.{number}", kind=TaskKind.ENCRYPTION, status=TaskStatus.CREATED, name=file.name)
             for number, file in enumerate(task.inputs, 1)
@@ -272,22 +278,22 @@ class TaskCreation:
         return msgspec.structs.replace(task, subtasks=(*encryptions, signing))
 
     async def _commit_task(self, task: Task, request: msgspec.Struct) -> Task:
-        """Commit the task with its client token, and advance it.
+        """Commit the task with its client token, submit it, and return it.
 
-        A signing task is committed and returned in the status that follows CREATED. All other tasks are returned as
-        CREATED, although they are advanced too.
+        A signing task is submitted in the same commit, and returned as submitted. All other tasks are submitted in a
+        second commit, and returned as CREATED.
         """
         if existing_task := await self._find_by_client_token(task.created_by, task.client_token, request):
             self._inputs.discard(task.inputs)
             return existing_task
         stored_task = task
         if task.kind is TaskKind.SIGNING:
-            stored_task = advance(task, self._auto_transitions.submission(), self._repository.clock.now())
+            stored_task = advance(task, self._auto_transitions.build_submission(), self._repository.clock.now())
         unit_of_work = self._repository.begin()
         if task.client_token is not None:
-            token = StoredClientToken(task_id=task.id, request=_request_digest(request))
-            unit_of_work.put(TOKENS, f"{task.created_by} {task.client_token}", token)
-        _audit_created(unit_of_work, task)
+            stored_token = StoredClientToken(task_id=task.id, request=_compute_request_digest(request))
+            unit_of_work.put(TOKENS, f"{task.created_by} {task.client_token}", stored_token)
+        _audit_creation(unit_of_work, task)
         unit_of_work.create_task(stored_task)
         claimed_digests = self._inputs.acquire(task)
         try:
@@ -300,8 +306,8 @@ class TaskCreation:
         return stored_task
 
 
-def _request_digest(request: msgspec.Struct) -> str:
-    """Return the SHA-256 (hex) of the request, to compare it with the one that a client token was used for."""
+def _compute_request_digest(request: msgspec.Struct) -> str:
+    """Return the SHA-256 (hex) of a request, to recognize another request with the same client token."""
     return hashlib.sha256(canonical_json(request)).hexdigest()
 
 
@@ -314,7 +320,7 @@ def _describe_purpose(purpose: KeyPurpose) -> str:
     return {KeyPurpose.PACKAGE: "packages", KeyPurpose.DATA: "data", KeyPurpose.BOTH: "packages and data"}[purpose]
 
 
-def _audit_created(unit_of_work: UnitOfWork, task: Task) -> None:
+def _audit_creation(unit_of_work: UnitOfWork, task: Task) -> None:
     unit_of_work.audit(
         task.created_by,
         AuditAction.CREATED,

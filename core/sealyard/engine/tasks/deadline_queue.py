@@ -1,64 +1,32 @@
-"""Schedule the next check of each task: one heap of the deadlines of all tasks."""
+"""A queue of tasks by their next deadline."""
 
 from __future__ import annotations
 
 import asyncio
 import heapq
-from datetime import datetime, timedelta
+from datetime import datetime
 
 from sealyard.model.clock import Clock
-from sealyard.model.tasks import ResultState, Task, TaskStatus
-from sealyard.model.triggers import ApprovalTimedOut, ExecutionTimedOut, TimeLimitExceeded, Trigger
-
-STUCK_AFTER = timedelta(seconds=5)
-"""How long a task may stay in a status that the next automatic transition should have ended."""
-
-
-def next_deadline(task: Task) -> datetime | None:
-    """Return the earliest time at which a deadline changes the task or its result; None if there is none."""
-    match task.status:
-        case TaskStatus.WAITING:
-            return task.approval_expires_at
-        case TaskStatus.CREATED | TaskStatus.APPROVED:
-            return task.updated_at + STUCK_AFTER
-        case TaskStatus.SCHEDULED:
-            return task.time_limit_at or task.execution_expires_at
-        case TaskStatus.RUNNING:
-            return task.time_limit_at
-        case TaskStatus.DONE if task.result is not None:
-            if task.result.state is ResultState.AVAILABLE:
-                return task.result.expires_at
-            return task.result.retained_until if task.result.state is ResultState.EXPIRED else None
-    return None
-
-
-def expired_deadline(task: Task, now: datetime) -> Trigger | None:
-    """Return the trigger for the task's deadline that has passed at ``now``; None if none has."""
-    match task.status:
-        case TaskStatus.WAITING if _has_passed(task.approval_expires_at, now):
-            return ApprovalTimedOut()
-        case TaskStatus.SCHEDULED | TaskStatus.RUNNING if task.time_limit_at is not None:
-            return TimeLimitExceeded() if now >= task.time_limit_at else None
-        case TaskStatus.APPROVED | TaskStatus.SCHEDULED if _has_passed(task.execution_expires_at, now):
-            return ExecutionTimedOut()
-    return None
-
-
-def _has_passed(deadline: datetime | None, now: datetime) -> bool:
-    return deadline is not None and now >= deadline
+from sealyard.model.deadlines import next_deadline
+from sealyard.model.tasks import Task
 
 
 class DeadlineQueue:
-    """Tasks ordered by their next deadline.
+    """Returns tasks when their deadlines pass.
 
-    A task whose deadline was postponed or removed may be returned once too often, but no task is returned too late.
+    A task whose deadline was postponed or removed may be returned even if no deadline of it has passed, so callers must
+    check. No task is returned late.
     """
 
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[tuple[datetime, str]] = []
-        self._new_earliest = asyncio.Event()
-        """Set when a deadline is added that comes before all others."""
+        self._earliest_changed = asyncio.Event()
+        """Set when a deadline is added that is earlier than all others."""
+
+    def on_task_saved(self, task: Task) -> None:
+        """Add the next deadline of a saved task."""
+        self.schedule(task)
 
     def schedule(self, task: Task) -> None:
         """Add the task's next deadline, if it has one."""
@@ -69,22 +37,22 @@ class DeadlineQueue:
     def add(self, deadline: datetime, task_id: str) -> None:
         heapq.heappush(self._heap, (deadline, task_id))
         if self._heap[0] == (deadline, task_id):
-            self._new_earliest.set()
+            self._earliest_changed.set()
 
     async def due(self) -> list[str]:
-        """Wait for the next deadline, at most an hour; return the ids of all tasks whose deadline has passed."""
-        ids = self._pop_due()
-        if not ids:
-            self._new_earliest.clear()
-            timeout = self._clock.sleep(self._seconds_until_next())
-            waiters = {asyncio.ensure_future(timeout), asyncio.ensure_future(self._new_earliest.wait())}
+        """Wait for the next deadline, at most an hour; return the ids of all tasks with a deadline that has passed."""
+        task_ids = self._pop_due()
+        if not task_ids:
+            self._earliest_changed.clear()
+            sleep = self._clock.sleep(self._seconds_until_next())
+            waiters = {asyncio.ensure_future(sleep), asyncio.ensure_future(self._earliest_changed.wait())}
             try:
                 await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
             finally:
                 for waiter in waiters:
                     waiter.cancel()
-            ids = self._pop_due()
-        return ids
+            task_ids = self._pop_due()
+        return task_ids
 
     def _pop_due(self) -> list[str]:
         now = self._clock.now()

@@ -1,4 +1,4 @@
-"""Approval decisions: the review data for approvers, decisions, withdrawals and cancellations."""
+"""Review data for approvers, approval decisions, withdrawals and cancellations."""
 
 from __future__ import annotations
 
@@ -8,15 +8,11 @@ import hashlib
 from collections.abc import Sequence
 from typing import NamedTuple
 
-import msgspec
-
 from sealyard.engine.access.otp import OtpService
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import TASKS
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
-from sealyard.engine.tasks.deadline_queue import expired_deadline
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.fs.hashing import file_sha256
 from sealyard.model.access import Action
@@ -30,14 +26,14 @@ from sealyard.storage.artifacts import ArtifactStore
 
 MAX_REASON_LENGTH = 2000
 PREVIEW_BYTES = 65536
-"""Number of bytes shown of each metadata file. This is the maximum size of a metadata file in an se-1 container."""
+"""Number of bytes of each metadata file that approvers see; also the maximum size of one in an se-1 container."""
 
 
 class ReviewedContents(NamedTuple):
-    """The name and first bytes of each metadata file, and the names of files that were changed on disk."""
+    """The name and first bytes of each metadata file, and the names of files that have changed since their upload."""
 
     previews: tuple[tuple[str, bytes], ...]
-    changed: tuple[str, ...]
+    changed_names: tuple[str, ...]
 
 
 class TaskDecisions:
@@ -65,20 +61,20 @@ class TaskDecisions:
         self._otp_service = otp_service
 
     def review(self, subject: str, task_id: str) -> ApprovalReview:
-        """Return everything an approver must see before a decision."""
+        """Return everything that an approver must see before deciding on the task."""
         task = self._queries.get(subject, task_id)
-        newest = self._repository.device(task.config_id)
+        newest_config = self._repository.device(task.config_id)
         contents = self._read_contents(task)
         blocked_reason = self._queries.blocked_reason(subject, task)
-        if not blocked_reason and (changed := contents.changed):
-            blocked_reason = str(_changed_files_error(changed))
+        if not blocked_reason and (changed_names := contents.changed_names):
+            blocked_reason = str(_changed_files_error(changed_names))
         return ApprovalReview(
             task=task,
             configuration=self._repository.device(task.config_id, task.config_version),
             blocked_reason=blocked_reason,
             metadata=contents.previews,
-            previous=self._previous_package(task),
-            newer_version=newest.version if newest.version > task.config_version else None,
+            previous=self._find_previous_package(task),
+            newer_version=newest_config.version if newest_config.version > task.config_version else None,
         )
 
     async def decide(
@@ -97,13 +93,11 @@ class TaskDecisions:
         """
         task = self._queries.get(subject, task_id)
         self._permissions.require_device(subject, Action.APPROVE, task.config_id)
-        reason = _validate_reason(reason, needed=verdict is Verdict.REJECTED)
+        reason = _validate_reason(reason, required=verdict is Verdict.REJECTED)
         if digest is not None and digest != task.approval_digest:
-            raise ConflictError("The task is not what was looked at.", "Look at it again, then decide.")
+            raise ConflictError("The task changed since you reviewed it.", "Review the task again, then decide.")
         stored_task = self._repository.task(task.id)
         now = self._repository.clock.now()
-        if expired_deadline(stored_task, now) is not None:
-            raise ConflictError("The approval period is over.", "Ask again with a new task.")
         requires_otp = verdict is Verdict.APPROVED and self._repository.policy().require_otp
         decision = Decision(
             by=subject,
@@ -114,8 +108,8 @@ class TaskDecisions:
             origin=origin,
             one_time_password=requires_otp,
         )
-        if verdict is Verdict.APPROVED and (changed := self._read_contents(stored_task).changed):
-            raise _changed_files_error(changed)
+        if verdict is Verdict.APPROVED and (changed_names := self._read_contents(stored_task).changed_names):
+            raise _changed_files_error(changed_names)
         unit_of_work = self._repository.begin()
         decided_task = unit_of_work.advance(task.id, DecisionMade(decision=decision))
         if requires_otp:
@@ -140,10 +134,10 @@ class TaskDecisions:
         return decided_task
 
     async def withdraw(self, subject: str, task_id: str, reason: str) -> Task:
-        """Withdraw a task for its requester, before a worker has started it. ``reason`` is required."""
+        """Withdraw a task that no worker has started, on behalf of its requester. ``reason`` must not be empty."""
         task = self._queries.get(subject, task_id)
         self._require_requester(subject, task)
-        reason = _validate_reason(reason, needed=True)
+        reason = _validate_reason(reason, required=True)
         unit_of_work = self._repository.begin()
         withdrawn_task = unit_of_work.advance(task.id, Withdrawn(by=subject, reason=reason))
         unit_of_work.audit(subject, AuditAction.WITHDRAWN, f"TASK:{task.id}", reason)
@@ -151,10 +145,10 @@ class TaskDecisions:
         return withdrawn_task
 
     async def cancel(self, subject: str, task_id: str) -> Task:
-        """Cancel a task for its requester or an approver.
+        """Cancel a task on behalf of its requester or an approver.
 
-        A running task is cancelled when its worker has stopped. Raises :class:`InvalidTransitionError` if the task
-        ended in another way before that.
+        For a running task, waits until its worker has stopped. Raises :class:`InvalidTransitionError` if the task ends
+        in another way before that.
         """
         task = self._queries.get(subject, task_id)
         if subject != task.created_by:
@@ -174,19 +168,19 @@ class TaskDecisions:
             )
 
     def _read_contents(self, task: Task) -> ReviewedContents:
-        """Read the metadata files that an approver is shown, and find the files that differ from the uploaded ones."""
+        """Read the beginning of each metadata file, and find the files that have changed since their upload."""
         previews: list[tuple[str, bytes]] = []
-        changed: list[str] = []
+        changed_names: list[str] = []
         for file in task.metadata:
             preview = b"" if task.status.is_final else self._read_preview(file)
             if preview is None:
-                changed.append(file.name)
+                changed_names.append(file.name)
             previews.append((file.name, preview or b""))
-        changed += [file.name for file in task.inputs if file.inline is not None and not _is_inline_intact(file)]
-        return ReviewedContents(tuple(previews), tuple(changed))
+        changed_names += [file.name for file in task.inputs if file.inline is not None and not _is_inline_intact(file)]
+        return ReviewedContents(tuple(previews), tuple(changed_names))
 
     def _read_preview(self, file: InputFile) -> bytes | None:
-        """Return the first bytes of a metadata file; None if the stored file is not the uploaded one."""
+        """Return the first bytes of a metadata file, or None if the stored file is not the one that was uploaded."""
         try:
             with self._artifacts.open_input(file.sha256) as content:
                 preview = content.read(PREVIEW_BYTES)
@@ -195,43 +189,34 @@ class TaskDecisions:
         except IntegrityError:
             return None
 
-    def _previous_package(self, task: Task) -> Task | None:
-        """Return the last finished package for the same configuration that was requested before this task."""
+    def _find_previous_package(self, task: Task) -> Task | None:
+        """Return the newest finished packaging task for the same configuration that is older than ``task``."""
         if task.kind is not TaskKind.PACKAGING:
             return None
-        after = None
-        while True:
-            page = self._repository.store.page(
-                TASKS.name,
-                filters={"configId": task.config_id, "status": TaskStatus.DONE, "kind": TaskKind.PACKAGING},
-                after=after,
-                limit=10,
-            )
-            for _, document in page.documents:
-                earlier = msgspec.convert(document, Task)
-                if earlier.id != task.id and earlier.created_at <= task.created_at:
-                    return earlier
-            if page.next is None:
-                return None
-            after = page.next
+        finished_packages = self._repository.tasks(
+            {"configId": task.config_id, "status": TaskStatus.DONE, "kind": TaskKind.PACKAGING}
+        )
+        return next(
+            (other for other in finished_packages if other.id != task.id and other.created_at <= task.created_at), None
+        )
 
 
 def _require_human(origin: DecisionOrigin) -> None:
     """Raise :class:`PermissionDeniedError` unless a person made the decision at a terminal."""
     if origin is not DecisionOrigin.TERMINAL:
         raise PermissionDeniedError(
-            "A machine client cannot approve where a one-time password is wanted.",
-            "A person approves at a terminal (sealyard approve), or in the application.",
+            "Machine clients cannot approve when a one-time password is required.",
+            "Approve as a user, at a terminal (sealyard approve) or in the application.",
         )
 
 
-def _validate_reason(reason: str, *, needed: bool) -> str:
+def _validate_reason(reason: str, *, required: bool) -> str:
     """Return ``reason`` without surrounding space. Raises :class:`UsageError` if it is missing or too long."""
     reason = reason.strip()
-    if needed and not reason:
-        raise UsageError("A reason is needed.", "Say why in a few words (--reason).")
+    if required and not reason:
+        raise UsageError("A reason is required.", "Enter a reason (--reason).")
     if len(reason) > MAX_REASON_LENGTH:
-        raise UsageError(f"A reason has at most {MAX_REASON_LENGTH} characters.", "Say it shorter.")
+        raise UsageError(f"A reason can have at most {MAX_REASON_LENGTH} characters.", "Shorten the reason.")
     return reason
 
 
@@ -246,8 +231,8 @@ def _is_inline_intact(file: InputFile) -> bool:
 
 
 def _changed_files_error(names: Sequence[str]) -> IntegrityError:
-    listed = ", ".join(escape_text(name, 100) for name in names)
+    joined_names = ", ".join(escape_text(name, 100) for name in names)
     return IntegrityError(
-        f"Changed on disk since the upload: {listed}. It cannot be approved.",
+        f"Cannot approve the task: changed on disk since the upload: {joined_names}.",
         "Reject the task, check which programs can write to the workspace, and upload the files again.",
     )

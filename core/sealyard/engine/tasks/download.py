@@ -1,13 +1,12 @@
-"""Deliver results of finished tasks, whole or from an offset, and renew their links.
+"""Deliver the results of finished tasks, completely or from an offset, and renew their download links.
 
-A link is verified for each download; it can be renewed while the result is kept.
+The link is verified for each download. It can be renewed until the result's retention period ends.
 """
 
 from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from datetime import timedelta
 
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.repository import Repository
@@ -15,21 +14,20 @@ from sealyard.engine.state.tables import KEYS
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
-    ConflictError,
     NotFoundError,
     PermissionDeniedError,
     ResultExpiredError,
     ResultGoneError,
     UsageError,
 )
-from sealyard.model.results import with_new_link
-from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.results import link_expiry, require_artifact, with_new_link
+from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
 
 CHUNK = 4 * 1024 * 1024
 
 LINK_BEARER = "SYSTEM:link"
-"""The author of audit entries for downloads by link alone, where the downloader is unknown."""
+"""The author of audit entries for downloads that only a link authorizes, because the downloader is unknown."""
 
 
 class ResultDelivery:
@@ -44,24 +42,25 @@ class ResultDelivery:
         self._artifacts = artifacts
 
     async def renew(self, subject: str, task_id: str) -> Task:
-        """Replace the link of a result, whose artifact must still be kept, and return the task.
+        """Replace the download link of the task's result, and return the task.
 
-        The new link expires after the configuration's link lifetime, at the latest with the result's retention period.
+        The new link expires after the link lifetime of the device configuration, or at the end of the result's
+        retention period if that is earlier. Raises :class:`ConflictError` if the task has no artifact, and
+        :class:`ResultGoneError` if the artifact has been removed.
         """
         task = self._queries.get(subject, task_id)
-        result = _require_artifact(task)
+        result = require_artifact(task)
         now = self._repository.clock.now()
         device = self._repository.device(task.config_id, task.config_version)
-        expires_at = now + timedelta(seconds=device.link_ttl_seconds)
-        if result.retained_until is not None:
-            expires_at = min(expires_at, result.retained_until)
+        assert result.retained_until is not None  # every artifact has a retention period
+        expires_at = link_expiry(now, device.link_ttl_seconds, result.retained_until)
         renewed_result = with_new_link(result, self._links.sign(task.id, expires_at), expires_at, now)
         unit_of_work = self._repository.begin()
         unit_of_work.audit(
             subject,
             AuditAction.RENEWED,
             f"TASK:{task.id}",
-            "the link was renewed",
+            "link renewed",
             {"expiresAt": expires_at.isoformat()},
         )
         renewed_task = unit_of_work.change_task(task.id, result=renewed_result)
@@ -69,16 +68,16 @@ class ResultDelivery:
         return renewed_task
 
     async def download(self, subject: str, task_id: str, offset: int) -> AsyncGenerator[bytes, None]:
-        """Yield the result's bytes from ``offset`` on.
+        """Yield the bytes of the task's result from ``offset`` on.
 
         The link is verified when the download begins; a download in progress may finish after the link expires. Raises
         :class:`UsageError` if ``offset`` is negative.
         """
         task = self._queries.get(subject, task_id)
         if offset < 0:
-            raise UsageError("A download begins at its first byte or later.", "Give an offset of 0 or more.")
+            raise UsageError("A download offset cannot be negative.", "Use an offset of 0 or more.")
         if self._links.verify(_require_valid_link(task), self._repository.clock.now()) != task.id:
-            raise PermissionDeniedError("This link leads to another task's result.", "Ask the workspace for a new one.")
+            raise PermissionDeniedError("This link belongs to another task.", "Request a new link.")
         async for chunk in self._read_result(task.id, offset):
             yield chunk
 
@@ -90,16 +89,20 @@ class ResultDelivery:
 
     async def record_download(self, subject: str, task_id: str) -> None:
         """Audit that a client downloaded the whole result and verified it."""
-        await self._audit_download(subject, self._queries.get(subject, task_id), "downloaded whole and checked")
+        await self._audit_download(subject, self._queries.get(subject, task_id), "downloaded completely and verified")
 
     async def record_transfer(self, subject: str, task_id: str, offset: int) -> None:
-        """Audit that the result was sent to its last byte. Only the client can know whether it arrived."""
+        """Audit that the result was sent completely, from ``offset`` on.
+
+        Whether it was also received is known to the client only; see :meth:`record_download`.
+        """
         await self._audit_download(subject, self._queries.get(subject, task_id), _format_transfer(offset), offset)
 
     def resolve_link(self, link: str) -> Task:
         """Return the task whose result a link gives access to. Anyone who has the link may use it.
 
-        Raises :class:`PermissionDeniedError`, :class:`ResultExpiredError`, :class:`ResultGoneError`.
+        Raises :class:`PermissionDeniedError` if this workspace did not sign the link, :class:`ResultExpiredError` if it
+        has expired, and :class:`ResultGoneError` if the artifact has been removed.
         """
         now = self._repository.clock.now()
         try:
@@ -115,67 +118,60 @@ class ResultDelivery:
     async def record_link_transfer(self, link: str, offset: int) -> None:
         """Like :meth:`record_transfer`, for a download by link."""
         task = self._repository.task(self._links.task_id_of(link))
-        await self._audit_download(LINK_BEARER, task, f"{_format_transfer(offset)}, by its link", offset)
+        await self._audit_download(LINK_BEARER, task, f"{_format_transfer(offset)} by link", offset)
 
     def certificate(self, subject: str, task_id: str) -> str:
-        """Return the certificate (PEM) of the key version that the task signs with.
+        """Return the certificate (PEM) of the key version that signs the task's result.
 
-        Raises :class:`NotFoundError` if the task signs nothing or no certificate is recorded.
+        Raises :class:`NotFoundError` if the task has no signing key or the key version has no certificate.
         """
         task = self._queries.get(subject, task_id)
         if task.signing_key is None:
-            raise NotFoundError(f"Task {task.id} has no signature.", "An encryption task only encrypts.")
+            raise NotFoundError(f"Task {task.id} has no signature.", "Choose a packaging or signing task.")
         key = self._repository.get(KEYS, task.signing_key.uri)
-        version = key.version(task.signing_key.version) if key is not None else None
-        if version is None or version.certificate is None:
-            raise NotFoundError(f"The certificate of {task.signing_key.uri} is not on record.")
-        return version.certificate
+        key_version = key.version(task.signing_key.version) if key is not None else None
+        if key_version is None or key_version.certificate is None:
+            raise NotFoundError(f"The workspace has no certificate of {task.signing_key.uri}.")
+        return key_version.certificate
 
     def _load_with_artifact(self, task_id: str) -> Task:
-        """Return the task in its current state.
+        """Return the task in its current state, after checking that its artifact has not been removed.
 
-        Raises :class:`ResultGoneError` if its artifact was removed, even if its link is still valid or has only
-        expired.
+        Does not check the link. Raises :class:`ResultGoneError` if the artifact has been removed, and
+        :class:`ConflictError` if the task has none.
         """
         task = self._queries.refresh(self._repository.task(task_id))
-        if _require_artifact(task).state is ResultState.GONE:
+        if require_artifact(task).state is ResultState.GONE:
             _require_valid_link(task)
         return task
 
     async def _audit_download(self, author: str, task: Task, message: str, offset: int = 0) -> None:
-        """Audit a download that began at ``offset``. The digest in the entry is that of the whole artifact."""
-        result = _require_artifact(task)
-        value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
+        """Audit a download that began at ``offset``. The audit entry contains the digest of the whole artifact."""
+        result = require_artifact(task)
+        new_value = {"sha256": result.sha256, "size": result.size, **({"from": offset} if offset else {})}
         unit_of_work = self._repository.begin()
-        unit_of_work.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, value)
+        unit_of_work.audit(author, AuditAction.DOWNLOADED, f"TASK:{task.id}", message, new_value)
         await unit_of_work.commit()
 
 
 def _format_transfer(offset: int) -> str:
-    return f"sent from byte {offset} to its last" if offset else "sent to its last byte"
-
-
-def _require_artifact(task: Task) -> Result:
-    """Return the task's result. Raises :class:`ConflictError` if it has none, or a signature instead of an artifact."""
-    if task.result is None:
-        reason = f" {task.reason}" if task.reason else ""
-        raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
-    if task.result.signature is not None:
-        raise ConflictError("The outcome of a signing task is a string.", "It stands in the task: sealyard show.")
-    return task.result
+    return f"sent from byte {offset} to the end" if offset else "sent completely"
 
 
 def _require_valid_link(task: Task) -> str:
-    """Return the link of the task's result.
+    """Return the download link of the task's result.
 
-    Raises :class:`ResultGoneError`, :class:`ResultExpiredError`, :class:`ConflictError`.
+    Raises :class:`ResultGoneError` if the artifact has been removed, :class:`ResultExpiredError` if the link has
+    expired, and :class:`ConflictError` if the task has no artifact.
     """
-    result = _require_artifact(task)
+    result = require_artifact(task)
     assert task.status is TaskStatus.DONE
     if result.state is ResultState.GONE:
         raise ResultGoneError(
-            f"The result of task {task.id} was removed at the end of its retention period.", "Ask for it again."
+            f"The result of task {task.id} was removed at the end of its retention period.", "Submit the request again."
         )
     if result.state is ResultState.EXPIRED or result.link is None:
-        raise ResultExpiredError(f"The link of task {task.id} has expired.", f"Renew it: sealyard renew {task.id}")
+        raise ResultExpiredError(
+            f"The download link of task {task.id} has expired.", f"Renew it: sealyard renew {task.id}"
+        )
     return result.link

@@ -1,4 +1,4 @@
-"""Apply deadlines: approval and execution periods, time limits, link expiry and the removal of artifacts."""
+"""Apply the deadlines of tasks: approval and execution periods, time limits, link expiry and retention periods."""
 
 from __future__ import annotations
 
@@ -7,15 +7,16 @@ from functools import partial
 
 import msgspec
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.inputs.store import InputStore
-from sealyard.engine.inputs.stream_writer import run_uncancellable
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
-from sealyard.engine.tasks.deadline_queue import DeadlineQueue, expired_deadline
+from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
+from sealyard.model.deadlines import expired_deadline
 from sealyard.model.errors import NotFoundError, SealyardError
 from sealyard.model.results import state_at
 from sealyard.model.tasks import ResultState, Task, TaskStatus
@@ -28,7 +29,7 @@ log = logging.getLogger(__name__)
 
 
 class ExpiryLoop:
-    """The only loop in the engine that applies deadlines."""
+    """Background loop that applies the deadlines of tasks and uploads when they pass."""
 
     def __init__(
         self,
@@ -60,28 +61,31 @@ class ExpiryLoop:
             self._inputs.sweep()
             await self._uploads.sweep()
         except SealyardError:
-            log.exception("uploads that nobody claimed could not be removed")
+            log.exception("could not remove unclaimed uploads")
 
     async def _expire_or_retry(self, task_id: str) -> None:
-        """Apply a task's deadline; if that fails, log the error and schedule the task again."""
+        """Apply a task's deadline; if that fails, log the error and retry later."""
         try:
             await self.expire(task_id)
         except NotFoundError:
             return
         except SealyardError:
-            log.exception("task %s could not be judged by the clock", task_id)
+            log.exception("could not apply the deadline of task %s, retrying", task_id)
             await self._repository.clock.sleep(RETRY_SECONDS)
             self._deadlines.schedule(self._repository.task(task_id))
 
     async def expire(self, task_id: str) -> None:
-        """Apply the deadline of a task that has passed; if none has, schedule the task's next deadline."""
+        """Apply the deadline of the task if it has passed; otherwise schedule its next deadline.
+
+        Also advances a task that was left CREATED or APPROVED because its automatic transition failed.
+        """
         task = self._repository.task(task_id)
         trigger = expired_deadline(task, self._repository.clock.now())
         if trigger is not None:
             await self._expire_task(task, trigger)
         elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
             await self._auto_transitions.advance(task_id)
-        elif (state := self._new_state(task)) is not None:
+        elif (state := self._get_unrecorded_state(task)) is not None:
             await self._expire_result(task_id, state)
         else:
             self._deadlines.schedule(task)
@@ -95,26 +99,29 @@ class ExpiryLoop:
         await unit_of_work.commit()
 
     async def _expire_result(self, task_id: str, state: ResultState) -> None:
-        """Record that the task's link expired or its artifact's retention ended, and remove the artifact."""
+        """Record that the link of the task's result has expired, or its retention period has ended.
+
+        At the end of the retention period, the artifact is removed first.
+        """
         if state is ResultState.GONE:
             await run_uncancellable(partial(self._artifacts.remove_result, task_id))
         task = self._repository.task(task_id)
-        if self._new_state(task) is not state:
+        if self._get_unrecorded_state(task) is not state:
             self._deadlines.schedule(task)
             return
         assert task.result is not None
         unit_of_work = self._repository.begin()
         if state is ResultState.GONE:
             unit_of_work.audit(
-                SYSTEM_SUBJECT, AuditAction.REMOVED, f"TASK:{task_id}", "the artifact's retention period is over"
+                SYSTEM_SUBJECT, AuditAction.REMOVED, f"TASK:{task_id}", "artifact removed: retention period ended"
             )
         else:
-            unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.EXPIRED, f"TASK:{task_id}", "the link has expired")
+            unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.EXPIRED, f"TASK:{task_id}", "link expired")
         unit_of_work.change_task(task_id, result=msgspec.structs.replace(task.result, state=state, link=None))
         await unit_of_work.commit()
 
-    def _new_state(self, task: Task) -> ResultState | None:
-        """Return the state that the task's result should have now, or None if that state is recorded already."""
+    def _get_unrecorded_state(self, task: Task) -> ResultState | None:
+        """Return the state that the task's result has reached by now, or None if that state is already recorded."""
         if task.result is None:
             return None
         state = state_at(task.result, self._repository.clock.now())

@@ -8,18 +8,18 @@ from collections.abc import Callable, Mapping, Sequence
 import msgspec
 
 from sealyard.engine.state.ids import is_id_prefix
+from sealyard.engine.state.not_found import device_not_found, task_not_found
 from sealyard.engine.state.permissions import Permissions
-from sealyard.engine.state.repository import Repository, device_not_found, no_task
+from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import TASKS
 from sealyard.model.access import (
     Action,
     ResourceType,
-    SubjectKind,
     device_id_of,
     device_resource,
     resource_type_uri,
-    subject_kind,
 )
+from sealyard.model.approval import DecisionBlocker, decision_blocker
 from sealyard.model.errors import UsageError
 from sealyard.model.events import Event, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.requests import TaskCounts, TaskFilter, TaskPage, TaskSearchFields
@@ -30,7 +30,7 @@ from sealyard.storage.documents import DocumentStore
 
 
 class _VisibleCounts:
-    """Counts the tasks that a subject may view, by means of the index.
+    """Counts the tasks that a subject may view, using only the store's indexes.
 
     A subject may view its own tasks, and those of all configurations for which it has the VIEW permission.
     """
@@ -39,44 +39,44 @@ class _VisibleCounts:
         self._store = store
         self._permissions = permissions
 
-    def count(self, subject: str, indexed: Mapping[str, str]) -> int:
+    def count(self, subject: str, index_filters: Mapping[str, str]) -> int:
         """Return the number of tasks visible to ``subject`` whose indexed fields have the given values."""
-        creator, config = indexed.get("createdBy"), indexed.get("configId")
+        creator, config_id = index_filters.get("createdBy"), index_filters.get("configId")
         if creator == subject or self._permissions.is_allowed(
             subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)
         ):
-            return self._count(indexed)
-        viewable_configs = {device_id_of(resource) for resource, _ in self._permissions.granted_to(subject)} - {""}
-        if config is not None:
-            viewable_configs &= {config}
-        count = self._sum(viewable_configs, indexed)
+            return self._count(index_filters)
+        viewable_config_ids = {device_id_of(resource) for resource, _ in self._permissions.granted_to(subject)} - {""}
+        if config_id is not None:
+            viewable_config_ids &= {config_id}
+        count = self._sum_over_configs(viewable_config_ids, index_filters)
         if creator is not None:
             return count
-        own = {**indexed, "createdBy": subject}
-        return count + self._count(own) - self._sum(viewable_configs, own)
+        own_filters = {**index_filters, "createdBy": subject}
+        return count + self._count(own_filters) - self._sum_over_configs(viewable_config_ids, own_filters)
 
-    def _sum(self, configs: set[str], indexed: Mapping[str, str]) -> int:
-        return sum(self._count({**indexed, "configId": config}) for config in configs)
+    def _sum_over_configs(self, config_ids: set[str], index_filters: Mapping[str, str]) -> int:
+        return sum(self._count({**index_filters, "configId": config_id}) for config_id in config_ids)
 
-    def _count(self, indexed: Mapping[str, str]) -> int:
-        return self._store.count(TASKS.name, indexed)
+    def _count(self, index_filters: Mapping[str, str]) -> int:
+        return self._store.count(TASKS.name, index_filters)
 
 
-LONGEST_PAGE = 1000
+MAX_PAGE_SIZE = 1000
 MIN_PREFIX_LENGTH = 3
 
 BATCH = 200
-"""Number of tasks read before other coroutines may run; takes about a millisecond."""
+"""Number of tasks that are read before other coroutines may run. Reading them takes about a millisecond."""
 
 _decode_task = msgspec.json.Decoder(Task).decode
-_decode_names = msgspec.json.Decoder(TaskSearchFields).decode
+_decode_search_fields = msgspec.json.Decoder(TaskSearchFields).decode
 
 
 class TaskQueries:
-    """Queries for tasks, restricted to what a subject may view.
+    """Queries for the tasks that a subject may view.
 
-    ``progress_of`` returns the progress of a task, which only a running engine knows. ``recorded`` is true if a
-    running engine records changes of result states, so that the index contains them.
+    ``progress_of`` returns the progress of a task, or None if it is unknown. ``records_result_states``: whether this
+    engine records changes of result states, so that the index contains the current ones.
     """
 
     def __init__(
@@ -85,12 +85,12 @@ class TaskQueries:
         permissions: Permissions,
         progress_of: Callable[[Task], RunProgress | None],
         *,
-        recorded: bool,
+        records_result_states: bool,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._progress_of = progress_of
-        self._records_result_states = recorded
+        self._records_result_states = records_result_states
         self._counts = _VisibleCounts(repository.store, permissions)
 
     def get(self, subject: str, task_id: str) -> Task:
@@ -101,45 +101,45 @@ class TaskQueries:
         """
         task = self._repository.get(TASKS, task_id) or self._find_by_prefix(subject, task_id)
         if task is None or not self._is_visible(subject, task.created_by, task.config_id):
-            raise no_task(task_id)
+            raise task_not_found(task_id)
         return self.refresh(task)
 
     def refresh(self, task: Task) -> Task:
-        """Return the task with the current state of its result, and with its progress if it has any."""
+        """Return the task with the current state of its result, and with its progress if that is known."""
         result = refreshed(task.result, self._repository.clock.now()) if task.result is not None else None
         return msgspec.structs.replace(task, result=result, live=self._progress_of(task))
 
-    async def list_tasks(self, subject: str, filters: TaskFilter, after: str | None, limit: int) -> TaskPage:
-        """Return a page of the tasks that match ``filters``, after the cursor ``after``.
+    async def list_tasks(self, subject: str, filters: TaskFilter, cursor: str | None, limit: int) -> TaskPage:
+        """Return a page of the tasks that match ``filters``, starting after ``cursor``.
 
-        Reads in batches until the page is full or there are no more tasks; other coroutines may run between batches.
+        Reads batches of tasks until the page is full or there are no more; other coroutines may run between batches.
         Raises :class:`UsageError` if ``limit`` is out of range.
         """
-        if not 1 <= limit <= LONGEST_PAGE:
-            raise UsageError(f"A page has 1 to {LONGEST_PAGE} tasks.")
-        indexed = self._index_filters(subject, filters)
+        if not 1 <= limit <= MAX_PAGE_SIZE:
+            raise UsageError(f"A page must have 1 to {MAX_PAGE_SIZE} tasks.")
+        index_filters = self._build_index_filters(subject, filters)
         tasks: list[Task] = []
         while True:
             batch = self._repository.store.page_json(
-                TASKS.name, filters=indexed, newest_first=not filters.oldest_first, after=after, limit=BATCH
+                TASKS.name, filters=index_filters, newest_first=not filters.oldest_first, cursor=cursor, limit=BATCH
             )
             documents_read = self._collect_matches(batch.documents, subject, filters, tasks, limit)
-            after = batch.cursor(documents_read)
-            if after is None or len(tasks) >= limit:
-                total = self._counts.count(subject, indexed) if self._is_countable_by_index(filters) else None
-                return TaskPage(tasks=tuple(tasks), next=after, total=total)
+            cursor = batch.cursor(documents_read)
+            if cursor is None or len(tasks) >= limit:
+                total = self._counts.count(subject, index_filters) if self._is_countable_by_index(filters) else None
+                return TaskPage(tasks=tuple(tasks), next=cursor, total=total)
             await asyncio.sleep(0)
 
     def counts(self, subject: str) -> TaskCounts:
         """Return exact counts of the tasks that the subject may view.
 
-        The cost depends on the number of waiting tasks only, not on the total.
+        The cost depends on the number of tasks that wait for approval, not on the number of all tasks.
         """
         by_status = {status: self._counts.count(subject, {"status": status}) for status in TaskStatus}
-        results = {state: self._counts.count(subject, {"result.state": state}) for state in ResultState}
+        by_result_state = {state: self._counts.count(subject, {"result.state": state}) for state in ResultState}
         return TaskCounts(
             by_status={status: count for status, count in by_status.items() if count},
-            results={state: count for state, count in results.items() if count},
+            results={state: count for state, count in by_result_state.items() if count},
             mine=self._counts.count(subject, {"createdBy": subject}),
             awaiting_my_approval=self._count_awaiting_approval(subject),
         )
@@ -159,34 +159,37 @@ class TaskQueries:
         return event
 
     def _may_view(self, subject: str, resource: str) -> bool:
-        kind = resource.partition(":")[0]
-        if kind == ResourceType.POLICY:
+        resource_type = resource.partition(":")[0]
+        if resource_type == ResourceType.POLICY:
             return True
-        viewed_resource = resource if kind == ResourceType.DEVICE_CONFIG else f"RESOURCE_TYPE:{kind}"
+        viewed_resource = resource if resource_type == ResourceType.DEVICE_CONFIG else f"RESOURCE_TYPE:{resource_type}"
         return self._permissions.is_allowed(subject, Action.VIEW, viewed_resource)
 
     def blocked_reason(self, subject: str, task: Task) -> str:
-        """Return why the subject cannot decide on the task; empty if it can."""
-        if task.status is not TaskStatus.WAITING:
-            return f"The task is {task.status}, not waiting for approval." + (f" {task.reason}" if task.reason else "")
-        if task.approval_expires_at is not None and self._repository.clock.now() >= task.approval_expires_at:
-            return "The approval period is over."
-        if subject == task.created_by and not task.self_approved:
-            return "Nobody decides on a task of their own."
-        if subject_kind(subject) is not SubjectKind.USER:
-            return "Only a person can decide on a task."
-        if any(decision.by == subject for decision in task.approvals):
-            return "You have decided already."
-        if not self._permissions.is_allowed(subject, Action.APPROVE, device_resource(task.config_id)):
-            return f"You may not approve for {task.config_name}."
+        """Return why the subject cannot decide on the task; an empty string if it can."""
+        may_approve = self._permissions.is_allowed(subject, Action.APPROVE, device_resource(task.config_id))
+        match decision_blocker(task, subject, self._repository.clock.now(), may_approve=may_approve):
+            case DecisionBlocker.NOT_WAITING:
+                reason = f" {task.reason}" if task.reason else ""
+                return f"The task is {task.status}, not waiting for approval.{reason}"
+            case DecisionBlocker.EXPIRED:
+                return "The approval period has expired."
+            case DecisionBlocker.OWN_TASK:
+                return "You cannot decide on your own task."
+            case DecisionBlocker.NOT_A_PERSON:
+                return "Only users can decide on a task."
+            case DecisionBlocker.ALREADY_DECIDED:
+                return "You have already decided on this task."
+            case DecisionBlocker.NO_PERMISSION:
+                return f"You do not have permission to approve for {task.config_name}."
         return ""
 
     def _collect_matches(
         self, documents: Sequence[bytes], subject: str, filters: TaskFilter, matches: list[Task], limit: int
     ) -> int:
-        """Append matching tasks to ``matches`` until it holds ``limit``; return the number of documents read."""
+        """Append matching tasks to ``matches`` until it has ``limit`` items; return the number of documents read."""
         for count, document in enumerate(documents, 1):
-            if filters.text and not filters.matches_text(_decode_names(document)):
+            if filters.text and not filters.matches_text(_decode_search_fields(document)):
                 continue
             task = self.refresh(_decode_task(document))
             if self._matches(subject, filters, task):
@@ -206,18 +209,14 @@ class TaskQueries:
         """Return the number of tasks that the subject can decide on now."""
         if not any(action is Action.APPROVE for _, action in self._permissions.granted_to(subject)):
             return 0
-        waiting = {"status": str(TaskStatus.WAITING)}
-        count = 0
-        after: str | None = None
-        while True:
-            page = self._repository.store.page_json(TASKS.name, filters=waiting, after=after, limit=LONGEST_PAGE)
-            count += sum(not self.blocked_reason(subject, _decode_task(document)) for document in page.documents)
-            after = page.cursor(len(page.documents))
-            if after is None:
-                return count
+        waiting_tasks = self._repository.tasks({"status": TaskStatus.WAITING})
+        return sum(not self.blocked_reason(subject, task) for task in waiting_tasks)
 
-    def _index_filters(self, subject: str, filters: TaskFilter) -> dict[str, str]:
-        """Return the values of indexed fields that every matching task has. Other tasks may have them too."""
+    def _build_index_filters(self, subject: str, filters: TaskFilter) -> dict[str, str]:
+        """Return the values of indexed fields that every task matching ``filters`` has.
+
+        Tasks that do not match may have the same values.
+        """
         state = filters.result_state if self._records_result_states else None
         implied_status = TaskStatus.WAITING if filters.awaiting_my_approval else None
         if filters.result_state is not None and state is None:
@@ -233,10 +232,10 @@ class TaskQueries:
         return {field: str(value) for field, value in values.items() if value is not None}
 
     def _resolve_config(self, subject: str, config: str) -> str:
-        """Return the id of a configuration.
+        """Return the id of the device configuration with the id or name ``config``.
 
-        Raises :class:`NotFoundError` if it does not exist, or if the subject may neither view it nor any task for it:
-        a subject that lost the permission can still list its own tasks.
+        Raises :class:`NotFoundError` if it does not exist, or if the subject may view neither the configuration nor any
+        task for it. A subject that has lost the permission to view a configuration can still list its own tasks.
         """
         config_id = self._repository.device(config).id
         if self._permissions.is_allowed(subject, Action.VIEW, device_resource(config_id)) or self._counts.count(
@@ -246,16 +245,16 @@ class TaskQueries:
         raise device_not_found(config, hidden=True)
 
     def _is_countable_by_index(self, filters: TaskFilter) -> bool:
-        """Return whether the index alone can count the matching tasks."""
-        has_states = filters.result_state is None or self._records_result_states
-        return has_states and not filters.text and not filters.awaiting_my_approval
+        """Return whether the tasks that match ``filters`` can be counted without reading them."""
+        states_are_indexed = filters.result_state is None or self._records_result_states
+        return states_are_indexed and not filters.text and not filters.awaiting_my_approval
 
     def _is_visible(self, subject: str, creator: str, config_id: str) -> bool:
         return subject == creator or self._permissions.is_allowed(subject, Action.VIEW, device_resource(config_id))
 
     def _find_by_prefix(self, subject: str, prefix: str) -> Task | None:
         """Return the visible task whose id starts with ``prefix``. Raises :class:`UsageError` if several do."""
-        # Any caller may send arbitrary text as often as it likes, so text that cannot be an id must not cost a scan.
+        # Callers can send arbitrary text, so text that cannot be the start of an id must not cause a scan.
         if len(prefix) < MIN_PREFIX_LENGTH or not is_id_prefix(prefix):
             return None
         candidates = (
@@ -267,5 +266,7 @@ class TaskQueries:
             if task is not None and self._is_visible(subject, task.created_by, task.config_id)
         ]
         if len(matches) > 1:
-            raise UsageError(f"{len(matches)} tasks begin with {escape_text(prefix, 80)}.", "Write more of the id.")
+            raise UsageError(
+                f"{len(matches)} task IDs start with {escape_text(prefix, 80)}.", "Enter more characters of the ID."
+            )
         return matches[0] if matches else None

@@ -1,4 +1,4 @@
-"""Recover the tasks that the previous engine left unfinished, and remove files that belong to no task."""
+"""Resume the tasks that the previous engine left unfinished, and remove files that belong to no task."""
 
 from __future__ import annotations
 
@@ -7,10 +7,10 @@ from functools import partial
 
 import msgspec
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.execution.results import ResultPublisher
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.inputs.store import InputStore
-from sealyard.engine.inputs.stream_writer import run_uncancellable
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import TASKS
@@ -22,7 +22,7 @@ from sealyard.storage.artifacts import ArtifactStore
 
 
 class Recovery:
-    """Recovers the workspace once, before the engine's loops start."""
+    """Recovers the workspace when the engine starts, before its background loops run."""
 
     def __init__(
         self,
@@ -45,18 +45,18 @@ class Recovery:
         self._scheduler = scheduler
 
     async def run(self) -> None:
-        """Recover the workspace; unfinished tasks resume in the order of their creation."""
-        unfinished = await run_uncancellable(self._load_unfinished)
-        for task in sorted(unfinished, key=lambda task: (task.created_at, task.id)):
+        """Recover the workspace. Unfinished tasks resume in the order of their creation."""
+        unfinished_tasks = await run_uncancellable(self._load_unfinished)
+        for task in sorted(unfinished_tasks, key=lambda task: (task.created_at, task.id)):
             await self._resume(task)
 
     def _load_unfinished(self) -> list[Task]:
-        """Load the unfinished tasks: acquire their inputs, schedule their deadlines, and return them.
+        """Load and return the unfinished tasks, acquire their inputs, and schedule their deadlines.
 
         Also schedules the deadlines of results that can still expire, and removes files that belong to no task or
         upload.
         """
-        unfinished = []
+        unfinished_tasks = []
         for _, document in self._repository.store.all(TASKS.name):
             status = TaskStatus(document["status"])
             if status.is_final and not _result_can_expire(document):
@@ -65,16 +65,16 @@ class Recovery:
             self._deadlines.schedule(task)
             if not status.is_final:
                 self._inputs.acquire(task)
-                unfinished.append(task)
-        self._remove_orphans({task.id for task in unfinished})
-        return unfinished
+                unfinished_tasks.append(task)
+        self._remove_orphans({task.id for task in unfinished_tasks})
+        return unfinished_tasks
 
-    def _remove_orphans(self, unfinished: set[str]) -> None:
+    def _remove_orphans(self, unfinished_ids: set[str]) -> None:
         self._artifacts.delete_temporary()
         self._uploads.recover()
         self._inputs.remove_unreferenced(self._artifacts.stored_inputs())
         for task_id in self._artifacts.work_dirs():
-            if task_id not in unfinished:
+            if task_id not in unfinished_ids:
                 self._artifacts.delete_work(task_id)
 
     async def _resume(self, task: Task) -> None:
@@ -89,7 +89,7 @@ class Recovery:
                 await self._requeue(task.id)
 
     async def _requeue(self, task_id: str) -> None:
-        """Schedule again a task that was running when the previous engine stopped."""
+        """Reschedule a task that was running when the previous engine stopped."""
         time_limit_at = self._repository.clock.now() + timedelta(seconds=self._repository.policy().time_limit)
         unit_of_work = self._repository.begin()
         unit_of_work.advance(task_id, EngineRestarted(time_limit_at=time_limit_at))

@@ -1,1 +1,1 @@
-"""Webhooks and the outbox with their messages."""
+"""Webhooks, and the outbox of the messages that are sent to them."""

@@ -1,1 +1,1 @@
-"""The REST API: routes, documented names, OpenAPI document."""
+"""The REST API: routes, request and response bodies, OpenAPI document."""

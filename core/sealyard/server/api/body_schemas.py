@@ -1,4 +1,4 @@
-"""Bodies that are read as they arrive, as the document describes them."""
+"""OpenAPI schemas of request bodies that the handlers parse themselves."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ FILE = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-str
 DIGEST = Schema(type=OpenAPIType.STRING, pattern="^[0-9a-fA-F]{64}$")
 
 
-def array_of(item: Schema, words: str) -> Schema:
-    return Schema(type=OpenAPIType.ARRAY, items=item, description=words)
+def array_of(item: Schema, description: str) -> Schema:
+    return Schema(type=OpenAPIType.ARRAY, items=item, description=description)
 
 
 def form(required: list[str], properties: dict[str, Schema | Reference]) -> OpenAPIMediaType:
@@ -24,14 +24,14 @@ PACKAGE_FORM = form(
     ["deviceConfigId"],
     {
         "deviceConfigId": TEXT,
-        "inputFiles": array_of(FILE, "firmware, in the order it is packed"),
-        "inputIds": array_of(TEXT, "uploads that are complete, in their order among the inputFiles"),
+        "inputFiles": array_of(FILE, "firmware, in packaging order"),
+        "inputIds": array_of(TEXT, "ids of complete uploads, in their order among the inputFiles"),
         "metadataFile": FILE,
-        "metadataFiles": array_of(FILE, "metadata, in its order"),
-        "metadataIds": array_of(TEXT, "uploads that are complete"),
+        "metadataFiles": array_of(FILE, "metadata files, in order"),
+        "metadataIds": array_of(TEXT, "ids of complete uploads"),
         "name": TEXT,
         "contentType": TEXT,
-        "sha256checksum": array_of(DIGEST, "of each of the inputFiles, in their order"),
+        "sha256checksum": array_of(DIGEST, "SHA-256 of each of the inputFiles, in the same order"),
     },
 )
 ENCRYPTION_FORM = form(
@@ -39,7 +39,7 @@ ENCRYPTION_FORM = form(
     {
         "deviceConfigId": TEXT,
         "inputFile": FILE,
-        "inputId": Schema(type=OpenAPIType.STRING, description="an upload that is complete, instead of inputFile"),
+        "inputId": Schema(type=OpenAPIType.STRING, description="id of a complete upload, instead of inputFile"),
         "name": TEXT,
         "contentType": TEXT,
         "sha256checksum": DIGEST,
@@ -51,8 +51,8 @@ PACKAGE_JSON = form(
     ["deviceConfigId", "inputIds"],
     {
         "deviceConfigId": TEXT,
-        "inputIds": array_of(TEXT, "uploads that are complete, in the order they are packed"),
-        "metadataIds": array_of(TEXT, "uploads that are complete"),
+        "inputIds": array_of(TEXT, "ids of complete uploads, in packaging order"),
+        "metadataIds": array_of(TEXT, "ids of complete uploads"),
         "name": TEXT,
         "contentType": TEXT,
     },

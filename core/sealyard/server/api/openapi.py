@@ -1,4 +1,4 @@
-"""The OpenAPI document: what the calls themselves say, and what holds for all of them."""
+"""The OpenAPI document: generated from the routes, completed with what is common to all of them."""
 
 from __future__ import annotations
 
@@ -14,95 +14,97 @@ from sealyard.server.api.wire import API
 from sealyard.server.http.problems import PROBLEM_JSON, ProblemDetails
 
 DESCRIPTION = """\
-Signs and encrypts firmware under four eyes. Calls that the Sign & Encrypt service documents have its paths, methods,
-field names and status codes; what is ours stands beside them.
+Signs and encrypts firmware under dual control. Calls documented by the Sign & Encrypt service have its paths, methods,
+field names and status codes; additional calls and members are Sealyard's own.
 
-Lists are arrays; `X-SE-CURSOR` (and `Link`) lead to the next page. Errors are RFC 9457 problem documents whose `type`
-and `code` are stable. The same `Idempotency-Key` gives the same task."""
+Lists are arrays; `X-SE-CURSOR` and `Link` refer to the next page. Errors are RFC 9457 problem documents with stable
+values of `type` and `code`. Requests with the same `Idempotency-Key` return the same task."""
 
 CONFIG = OpenAPIConfig(title="Sealyard", version="1", path="/schema", render_plugins=[])
 
 PROBLEMS = {
-    "400": "the request makes no sense, or a file in it cannot be used",
-    "401": "nobody who is known here asks",
-    "403": "not allowed",
-    "404": "not there, or not to be seen",
-    "409": "in a state that does not admit it",
+    "400": "invalid request, or a file in it cannot be used",
+    "401": "authentication required, or invalid token",
+    "403": "permission denied",
+    "404": "not found, or not visible to the caller",
+    "409": "not possible in the current state",
     "413": "too large",
-    "415": "not of a media type that is taken",
-    "422": "a key or format does not fit",
-    "429": "too often; Retry-After says when again",
-    "503": "for the moment: locked, full, or stopping",
+    "415": "unsupported media type",
+    "422": "a key or format cannot be used",
+    "429": "too many requests; see Retry-After",
+    "503": "temporarily unavailable: key store locked, disk full, or server stopping",
 }
 DOWNLOAD_RESPONSES = {
-    "410": "the link has expired (renewable), or the result is gone",
-    "416": "the range lies outside the result",
+    "410": "the link has expired (renewable), or the result was removed",
+    "416": "the range is outside of the result",
 }
 
 TENANT = {
     "name": "X-SE-TENANT",
     "in": "header",
     "required": False,
-    "description": "the tenant; may be left out where there is one only",
+    "description": "the tenant; optional if the server has only one",
     "schema": {"type": "string"},
 }
 
 
 @cache
 def build_document(app: Litestar) -> dict[str, Any]:
-    """OpenAPI 3.1."""
-    found: dict[str, Any] = app.openapi_schema.to_schema()
-    found["openapi"] = "3.1.0"
-    found["info"] = {"title": "Sealyard", "version": version("sealyard"), "description": DESCRIPTION}
-    found["servers"] = [{"url": "/"}]
-    components = found.setdefault("components", {})
+    """Return the document (OpenAPI 3.1) as plain data."""
+    document: dict[str, Any] = app.openapi_schema.to_schema()
+    document["openapi"] = "3.1.0"
+    document["info"] = {"title": "Sealyard", "version": version("sealyard"), "description": DESCRIPTION}
+    document["servers"] = [{"url": "/"}]
+    components = document.setdefault("components", {})
     _, schemas = msgspec.json.schema_components([ProblemDetails], ref_template="#/components/schemas/{name}")
     components.setdefault("schemas", {}).update(schemas)
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
-    for path, item in found["paths"].items():
+    for path, item in document["paths"].items():
         for operation in item.values():
             _add_common(path, operation)
-    return found
+    return document
 
 
 def _add_common(path: str, operation: dict[str, Any]) -> None:
-    """What no handler says, for it holds everywhere."""
+    """Add security, the tenant header and error responses to an operation of the API."""
     if not path.startswith(API):
         return
-    refused = dict(PROBLEMS)
+    problems = dict(PROBLEMS)
     if path.startswith(f"{API}/link/"):
-        refused.pop("401")
+        problems.pop("401")
     else:
         operation["security"] = [{"bearer": []}]
         operation.setdefault("parameters", []).append(TENANT)
     if path.endswith("/download") or path.startswith(f"{API}/link/"):
-        refused.update(DOWNLOAD_RESPONSES)
-        _fetching(operation)
-    answers = {code: _fix_empty_responses(answer) for code, answer in operation["responses"].items() if code < "400"}
-    operation["responses"] = {**answers, **{code: _problem(words) for code, words in refused.items()}}
+        problems.update(DOWNLOAD_RESPONSES)
+        _set_download_responses(operation)
+    responses = {
+        code: _fix_empty_response(response) for code, response in operation["responses"].items() if code < "400"
+    }
+    operation["responses"] = {**responses, **{code: _problem(text) for code, text in problems.items()}}
 
 
-def _fix_empty_responses(answer: dict[str, Any]) -> dict[str, Any]:
-    """The framework describes an answer that is nothing but headers as JSON's null; then nothing is sent.
+def _fix_empty_response(response: dict[str, Any]) -> dict[str, Any]:
+    """Remove the content of a response without a body, which the framework describes as JSON null.
 
-    Its headers come in the order of a set: another one in each process.
+    Also sorts the headers, because the framework's order differs between processes.
     """
-    said = {**answer, "headers": dict(sorted(answer["headers"].items()))} if "headers" in answer else answer
-    content = said.get("content", {})
-    if any(each.get("schema") == {"type": "null"} for each in content.values()):
-        return {name: value for name, value in said.items() if name != "content"}
-    return said
+    fixed = {**response, "headers": dict(sorted(response["headers"].items()))} if "headers" in response else response
+    content = fixed.get("content", {})
+    if any(media_type.get("schema") == {"type": "null"} for media_type in content.values()):
+        return {name: value for name, value in fixed.items() if name != "content"}
+    return fixed
 
 
-def _problem(words: str) -> dict[str, Any]:
-    schema = {"$ref": "#/components/schemas/Problem"}
-    return {"description": words, "content": {PROBLEM_JSON: {"schema": schema}}}
+def _problem(description: str) -> dict[str, Any]:
+    schema = {"$ref": "#/components/schemas/ProblemDetails"}
+    return {"description": description, "content": {PROBLEM_JSON: {"schema": schema}}}
 
 
-def _fetching(operation: dict[str, Any]) -> None:
+def _set_download_responses(operation: dict[str, Any]) -> None:
     octets = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     operation["responses"] = {
-        "200": {"description": "the whole", "content": octets},
-        "206": {"description": "the range", "content": octets},
-        "304": {"description": "it is what If-None-Match says"},
+        "200": {"description": "the complete result", "content": octets},
+        "206": {"description": "the requested range", "content": octets},
+        "304": {"description": "the result matches If-None-Match"},
     }

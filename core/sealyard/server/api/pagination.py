@@ -1,4 +1,4 @@
-"""Lists in pages: what is asked by ``size`` and ``cursor``, and told in headers beside a plain array."""
+"""Pagination of lists: parameters ``size`` and ``cursor``, and response headers with the next page."""
 
 from __future__ import annotations
 
@@ -14,14 +14,14 @@ T = TypeVar("T")
 
 MAX_PAGE_SIZE = 1000
 
-Size = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE_SIZE, description="how many at most")]
-Cursor = Annotated[str | None, QueryParameter(description="where to go on: X-SE-CURSOR of the page before")]
+Size = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE_SIZE, description="maximum number of items")]
+Cursor = Annotated[str | None, QueryParameter(description="X-SE-CURSOR of the previous page")]
 
 
 def paginated_response(
     request: Request[Any, Any, Any], items: Sequence[T], cursor: str | None, total: int | None = None
 ) -> Response[list[T]]:
-    """An array; ``X-SE-CURSOR`` and ``Link`` lead on where there is more, ``X-SE-TOTAL`` counts where it is known."""
+    """Return an array, with ``X-SE-CURSOR`` and ``Link`` if there is a next page, and ``X-SE-TOTAL`` if known."""
     headers: dict[str, str] = {}
     if cursor is not None:
         headers["X-SE-CURSOR"] = cursor

@@ -1,4 +1,4 @@
-"""Results as HTTP answers: whole or a range of them, with an ETag, and audited when the last byte has gone."""
+"""Downloads of results: complete or as a range, with an ETag."""
 
 from __future__ import annotations
 
@@ -19,65 +19,65 @@ OCTET_STREAM = "application/octet-stream"
 
 
 class RangeError(SealyardError):
-    """The range that is asked for lies outside the result."""
+    """The requested range is outside of the result."""
 
     code = "range"
 
 
 @dataclass(frozen=True)
 class RangeHeaders:
-    """What a request's headers say of ranges (RFC 9110, sections 13 and 14)."""
+    """The range and conditional headers of a request (RFC 9110, sections 13 and 14)."""
 
     range: str | None
     if_range: str | None
     if_none_match: str | None
 
     def bounds(self, size: int, etag: str) -> tuple[int, int] | None:
-        """First byte and the one behind the last; None for the whole. Raises :class:`RangeError`.
+        """Return the start and end (exclusive) of the range; None for the complete result.
 
-        Several ranges and other units are answered with the whole, as the RFC allows.
+        Several ranges and other units are ignored, as the RFC allows. Raises :class:`RangeError`.
         """
-        found = _RANGE.fullmatch(self.range or "")
-        if found is None or found[0] == "bytes=-" or self.if_range not in (None, etag):
+        match = _RANGE.fullmatch(self.range or "")
+        if match is None or match[0] == "bytes=-" or self.if_range not in (None, etag):
             return None
-        if not found[1]:
-            first, end = max(0, size - int(found[2])), size
+        if not match[1]:
+            start, end = max(0, size - int(match[2])), size
         else:
-            first, end = int(found[1]), min(size, int(found[2]) + 1) if found[2] else size
-        if first >= end:
-            raise RangeError("The range lies outside the result.", f"It has {size} bytes.")
-        return first, end
+            start, end = int(match[1]), min(size, int(match[2]) + 1) if match[2] else size
+        if start >= end:
+            raise RangeError("Range not satisfiable.", f"The result has {size:,} bytes.")
+        return start, end
 
 
 async def file_response(
     task: Task,
-    wanted: RangeHeaders,
+    request_headers: RangeHeaders,
     read: Callable[[int], AsyncGenerator[bytes, None]],
-    sent: Callable[[int], Awaitable[None]],
+    on_sent: Callable[[int], Awaitable[None]],
 ) -> Stream:
-    """``read``: the bytes from an offset on; ``sent`` is awaited when the last byte of the result has gone, with the
-    offset of the first that went.
+    """Return the response with a task's result, or the requested range of it.
 
-    Raises what ``read`` raises at its beginning, before anything is answered.
+    ``read`` returns the bytes from an offset. ``on_sent`` is awaited after the last byte of the result was sent, with
+    the offset of the first byte of this response. Raises what ``read`` raises for its first chunk.
     """
     result = task.result
     if result is None or result.size is None or result.sha256 is None:
-        # Says in the engine's own words why there is nothing.
+        # There is nothing to send: reading raises the engine's error.
         return Stream(await _with_first_chunk(read(0)), media_type=OCTET_STREAM)
     etag = f'"{result.sha256}"'
     headers = _headers(result, etag)
-    bounds = wanted.bounds(result.size, etag)
-    first, end = bounds or (0, result.size)
-    source = read(first)
-    items = await _with_first_chunk(source)
-    if wanted.if_none_match == etag:
-        # Only now: a link that has ended says so, whatever somebody has of its result.
+    bounds = request_headers.bounds(result.size, etag)
+    start, end = bounds or (0, result.size)
+    source = read(start)
+    chunks = await _with_first_chunk(source)
+    if request_headers.if_none_match == etag:
+        # After the first chunk was read, so that an expired link is an error even if the client has the result.
         await source.aclose()
-        return Stream(_nothing(), status_code=304, headers=headers)
-    body = _then(_limited(items, end - first), partial(sent, first) if end == result.size else None)
-    headers["Content-Length"] = str(end - first)
+        return Stream(_empty(), status_code=304, headers=headers)
+    body = _then(_limited(chunks, end - start), partial(on_sent, start) if end == result.size else None)
+    headers["Content-Length"] = str(end - start)
     if bounds is not None:
-        headers["Content-Range"] = f"bytes {first}-{end - 1}/{result.size}"
+        headers["Content-Range"] = f"bytes {start}-{end - 1}/{result.size}"
     return Stream(body, status_code=206 if bounds is not None else 200, headers=headers, media_type=OCTET_STREAM)
 
 
@@ -92,41 +92,43 @@ def _headers(result: Result, etag: str) -> dict[str, str]:
     }
 
 
-async def _with_first_chunk(items: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """The same bytes, after the first of them could be read."""
+async def _with_first_chunk(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Read the first chunk, so that errors are raised before the response starts; return all chunks."""
     try:
-        first = await anext(items)
+        first = await anext(chunks)
     except StopAsyncIteration:
-        raise ConflictError("The result has no content.", "Ask for it again.") from None
+        raise ConflictError("The result is empty.", "Submit the request again.") from None
 
-    async def all_of_it() -> AsyncGenerator[bytes, None]:
-        async with contextlib.aclosing(items):
+    async def all_chunks() -> AsyncGenerator[bytes, None]:
+        async with contextlib.aclosing(chunks):
             yield first
-            async for each in items:
-                yield each
+            async for chunk in chunks:
+                yield chunk
 
-    return all_of_it()
+    return all_chunks()
 
 
-async def _limited(items: AsyncGenerator[bytes, None], length: int) -> AsyncGenerator[bytes, None]:
-    async with contextlib.aclosing(items):
-        async for each in items:
-            yield each[:length]
-            length -= len(each)
+async def _limited(chunks: AsyncGenerator[bytes, None], length: int) -> AsyncGenerator[bytes, None]:
+    """Yield the first ``length`` bytes."""
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk[:length]
+            length -= len(chunk)
             if length <= 0:
                 return
 
 
 async def _then(
-    items: AsyncGenerator[bytes, None], sent: Callable[[], Awaitable[None]] | None
+    chunks: AsyncGenerator[bytes, None], on_end: Callable[[], Awaitable[None]] | None
 ) -> AsyncGenerator[bytes, None]:
-    async with contextlib.aclosing(items):
-        async for each in items:
-            yield each
-    if sent is not None:
-        await sent()
+    """Yield the chunks, then await ``on_end``."""
+    async with contextlib.aclosing(chunks):
+        async for chunk in chunks:
+            yield chunk
+    if on_end is not None:
+        await on_end()
 
 
-async def _nothing() -> AsyncGenerator[bytes, None]:
+async def _empty() -> AsyncGenerator[bytes, None]:
     return
     yield b""

@@ -1,4 +1,4 @@
-"""Forms that ask for a task and bring its files: each file streams into an upload, none is buffered."""
+"""Multipart forms that create tasks. Each file is streamed into an upload without buffering it."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ from typing import Any
 
 from litestar import Request
 
+from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import InvalidInputError, NotFoundError
 from sealyard.model.requests import UploadStatus
 from sealyard.model.safe_text import escape_text
@@ -23,7 +24,7 @@ SINGLE_VALUE_FIELDS = ("deviceConfigId", "name", "contentType")
 
 @dataclass(frozen=True)
 class FormFieldNames:
-    """The names under which a form brings what a task is made of: as files, or as ids of uploads."""
+    """The names of the form fields with a task's files, or with the ids of uploads."""
 
     firmware: tuple[str, ...]
     firmware_ids: tuple[str, ...]
@@ -37,11 +38,11 @@ ENCRYPTION = FormFieldNames(("inputFile",), ("inputId",))
 
 @asynccontextmanager
 async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[PackageBody]:
-    """Files and ids of uploads in the order in which they appear.
+    """Parse a form; its files and upload ids are in the order in which they appear.
 
-    The uploads that the form itself has brought are there for as long as the block lasts: a task made in it keeps
-    their content. Raises :class:`InvalidInputError`, :class:`TooLargeError`, and what uploads raise; nothing is left
-    then.
+    The files are uploaded when the context is entered and their uploads deleted when it exits; a task that was created
+    within it keeps the content. Raises :class:`InvalidInputError`, :class:`TooLargeError`, and the errors of uploads;
+    all uploads are deleted then.
     """
     async with _form(request, caller, PACKAGE) as form:
         yield PackageBody(
@@ -55,11 +56,12 @@ async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) ->
 
 @asynccontextmanager
 async def parse_encryption_form(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[EncryptionBody]:
-    """See :func:`parse_package_form`; exactly one file, or one id."""
+    """Parse a form with exactly one file or upload id; see :func:`parse_package_form`."""
     async with _form(request, caller, ENCRYPTION) as form:
         if len(form.firmware) != 1:
             raise InvalidInputError(
-                f"An encryption task takes one file, not {len(form.firmware)}.", "Send one inputFile."
+                f"Encryption tasks need exactly one file; the form contains {len(form.firmware)}.",
+                "Send one inputFile or one inputId.",
             )
         yield EncryptionBody(
             device_config_id=form.require("deviceConfigId"),
@@ -77,23 +79,23 @@ async def _form(request: Request[Any, Any, Any], caller: Caller, fields: FormFie
             request.headers.get("content-type", ""), limited_body(request, caller.max_body_bytes)
         ):
             if isinstance(part, TextPart):
-                form.take_text(part)
+                form.add_text(part)
             else:
-                await form.take_file(part)
-        await form.check()
+                await form.add_file(part)
+        await form.verify_checksums()
         yield form
     finally:
         await form.discard_uploads()
 
 
 class _Form:
-    """What has come so far. ``firmware`` and ``metadata`` are ids of uploads."""
+    """The parts received so far. ``firmware`` and ``metadata`` contain ids of uploads."""
 
     def __init__(self, caller: Caller, fields: FormFieldNames) -> None:
         self._caller = caller
         self._fields = fields
-        self._created: list[str] = []
-        self._uploaded: list[UploadStatus] = []
+        self._created_ids: list[str] = []
+        self._firmware_uploads: list[UploadStatus] = []
         self._checksums: list[str] = []
         self.texts: dict[str, str] = {}
         self.firmware: list[str] = []
@@ -102,10 +104,10 @@ class _Form:
     def require(self, name: str) -> str:
         value = self.texts.get(name)
         if not value:
-            raise InvalidInputError(f"The form has no field {name}.", "See /docs for what is expected.")
+            raise InvalidInputError(f"Missing form field {name}.", "See /docs for the API reference.")
         return value
 
-    def take_text(self, part: TextPart) -> None:
+    def add_text(self, part: TextPart) -> None:
         if part.name in self._fields.firmware_ids:
             self.firmware.append(part.value)
         elif part.name in self._fields.metadata_ids:
@@ -117,55 +119,50 @@ class _Form:
         else:
             raise self._unexpected(part)
 
-    async def take_file(self, part: FilePart) -> None:
+    async def add_file(self, part: FilePart) -> None:
         if part.name in self._fields.firmware:
-            upload = await self._received(part)
+            upload = await self._upload(part)
             self.firmware.append(upload.id)
-            self._uploaded.append(upload)
+            self._firmware_uploads.append(upload)
         elif part.name in self._fields.metadata:
-            self.metadata.append((await self._received(part)).id)
+            self.metadata.append((await self._upload(part)).id)
         else:
             raise self._unexpected(part)
 
-    async def check(self) -> None:
-        """Each file is what its checksum says, where there are any."""
+    async def verify_checksums(self) -> None:
+        """Compare the files with the checksums in the form, if it has any. Audits a mismatch and raises it."""
         try:
-            self._check()
+            self._compare_checksums()
         except InvalidInputError as error:
-            await self._caller.host.audit_rejected_input(self._caller.subject, error)
+            await self._caller.handle.audit_rejected_input(self._caller.subject, error)
             raise
 
-    def _check(self) -> None:
+    def _compare_checksums(self) -> None:
         if not self._checksums:
             return
-        if len(self._checksums) != len(self._uploaded):
+        if len(self._checksums) != len(self._firmware_uploads):
             raise InvalidInputError(
-                f"There are {len(self._checksums)} checksums for {len(self._uploaded)} files.",
-                f"Send {CHECKSUM} once for each file, in their order.",
+                f"Number of checksums ({len(self._checksums)}) and files ({len(self._firmware_uploads)}) differ.",
+                f"Send {CHECKSUM} once for each file, in the same order.",
             )
-        for upload, checksum in zip(self._uploaded, self._checksums, strict=True):
-            if checksum.lower() != upload.sha256:
-                raise InvalidInputError(
-                    f"{escape_text(upload.name, 100)} is not what was expected: its SHA-256 is {upload.sha256}, "
-                    f"not {escape_text(checksum, 80)}.",
-                    "Check that it is the right file and that it arrived whole.",
-                )
+        for upload, checksum in zip(self._firmware_uploads, self._checksums, strict=True):
+            assert upload.sha256 is not None  # the upload is complete
+            verify_digest(escape_text(upload.name, 100), upload.sha256, checksum)
 
     async def discard_uploads(self) -> None:
-        for each in self._created:
-            with suppress(NotFoundError):  # it was refused, and nothing is left of it
-                await self._caller.host.delete_upload(self._caller.subject, each)
+        for upload_id in self._created_ids:
+            with suppress(NotFoundError):  # the engine deletes a rejected upload itself
+                await self._caller.handle.delete_upload(self._caller.subject, upload_id)
 
-    async def _received(self, part: FilePart) -> UploadStatus:
-        host, subject = self._caller.host, self._caller.subject
-        begun = await host.create_upload(subject, None, part.file_name, None)
-        self._created.append(begun.id)
-        return await host.write_upload(subject, begun.id, 0, part.content)
+    async def _upload(self, part: FilePart) -> UploadStatus:
+        handle, subject = self._caller.handle, self._caller.subject
+        upload = await handle.create_upload(subject, None, part.file_name, None)
+        self._created_ids.append(upload.id)
+        return await handle.write_upload(subject, upload.id, 0, part.content)
 
     def _unexpected(self, part: TextPart | FilePart) -> InvalidInputError:
+        name = escape_text(part.name, 80)
+        if part.name in self.texts:
+            return InvalidInputError(f"Repeated form field {name}.", "Send it once.")
         kind = "text" if isinstance(part, TextPart) else "file"
-        repeated = " once more" if part.name in self.texts else ""
-        return InvalidInputError(
-            f"The form brings {escape_text(part.name, 80)}{repeated} as a {kind}, which is not taken here.",
-            "See /docs for what is expected.",
-        )
+        return InvalidInputError(f"Unexpected {kind} field {name} in the form.", "See /docs for the API reference.")

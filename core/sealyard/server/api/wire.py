@@ -1,4 +1,4 @@
-"""Our values as the documented API writes them: the documented names beside ours, and back."""
+"""Request and response bodies of the API: the documented names, and conversion from and to model values."""
 
 from __future__ import annotations
 
@@ -24,13 +24,14 @@ from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 API = "/api/v1"
 
 UNSET_REASON = "none given"
+"""Recorded reason of a rejection without one, which the documented API allows."""
 
 
 class TaskResponse(Task, frozen=True, kw_only=True):
-    """A task with the documented names: the id under its kind's name, ``deviceConfigId``, and what came of it.
+    """A task with additional documented names: the id under the name of its kind, and ``device_config_id``.
 
-    ``outcome``: of a signing task that is DONE, its signature in Base64. ``downloadUrl``: a link that needs no token,
-    as long as it lives.
+    ``outcome``: signature in Base64, for a signing task that is DONE. ``download_url``: link to the result, which needs
+    no token until it expires.
     """
 
     device_config_id: str
@@ -42,13 +43,13 @@ class TaskResponse(Task, frozen=True, kw_only=True):
 
 
 class DeviceResponse(DeviceConfig, frozen=True, kw_only=True):
-    """A device configuration with the documented ``configId``."""
+    """A device configuration with the documented name of its id."""
 
     config_id: str
 
 
 class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
-    """A subject as the documented API writes it: ``type`` GROUP or CLIENT (ours: USER too), and ``id``."""
+    """A subject in the form of the documented API: ``type`` is GROUP or CLIENT (additionally USER)."""
 
     id: ShortText
     type: SubjectKind
@@ -59,7 +60,7 @@ class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
-    """Whom a caller counts as: itself, and each group it is inside of."""
+    """The caller itself, or a group of which it is a member."""
 
     id: str
     type: SubjectKind
@@ -67,10 +68,11 @@ class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class KeyReference(FrozenStruct, frozen=True, kw_only=True):
-    """A key of a device configuration. ``reference``: the URI of a key there is; without it one is made.
+    """A key of a device configuration.
 
-    To name one takes the right to UPDATE keys, or every configuration that uses it; who brought it in may as long as
-    none does. ``name`` and ``description`` are for people.
+    ``reference``: URI of an existing key; without it a new key is generated. An existing key requires permission to
+    UPDATE keys, or to UPDATE every configuration that uses the key; the subject that imported it can use it while no
+    configuration does. ``name`` and ``description``: for display.
     """
 
     name: ShortText = ""
@@ -87,9 +89,9 @@ class SigningKeyReference(KeyReference, frozen=True, kw_only=True):
 
 
 class DeviceBody(FrozenStruct, frozen=True, kw_only=True):
-    """A new device configuration. ``acl``: subjects by action, USE and APPROVE, as objects or as ``KIND:name``.
+    """A new device configuration.
 
-    Of several keys a task always takes the first.
+    ``acl``: subjects by action (USE, APPROVE), as objects or as ``KIND:name``. Tasks use the first key of each list.
     """
 
     name: ShortText
@@ -105,7 +107,7 @@ class DeviceBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DeviceUpdateBody(FrozenStruct, frozen=True, kw_only=True):
-    """A new version; what is left out stays as it is."""
+    """A new version of a device configuration. Omitted members keep their values."""
 
     approvals_required: int | None = None
     format: ShortText | None = None
@@ -118,9 +120,12 @@ class DeviceUpdateBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DecisionBody(SecretStruct, frozen=True, kw_only=True):
-    """``reason`` may be left out. ``digest``: the approval digest that was seen. ``origin``: who decides, and how."""
+    """A decision on a task.
 
-    SHOWN = ("decision",)
+    ``digest``: the approval digest that the approver reviewed. ``origin``: a person at a terminal, or a machine client.
+    """
+
+    REPR_FIELDS = ("decision",)
 
     decision: Verdict
     reason: LongText = ""
@@ -130,7 +135,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
 
     @property
     def reason_text(self) -> str:
-        """The documented API lets a rejection come without a reason; that none was given is recorded."""
+        """The reason to record. The documented API allows rejections without a reason, the engine requires one."""
         reason = self.reason.strip()
         return reason or (UNSET_REASON if self.decision is Verdict.REJECTED else "")
 
@@ -140,7 +145,7 @@ class ReasonBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PackageBody(FrozenStruct, frozen=True, kw_only=True):
-    """Of uploads that are complete: ``inputIds`` in the order they are packed."""
+    """A package of complete uploads. ``input_ids``: firmware, in the order in which it is packaged."""
 
     device_config_id: ShortText
     input_ids: tuple[ShortText, ...]
@@ -157,7 +162,7 @@ class EncryptionBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SigningBody(FrozenStruct, frozen=True, kw_only=True):
-    """``inputBase64``: the message, or a finished SHA-256. ``isDigest``: left out, the algorithm says which."""
+    """``input_base64``: a message, or a SHA-256 digest. ``is_digest``: by default determined by the algorithm."""
 
     device_config_id: ShortText
     input_base64: str
@@ -168,7 +173,7 @@ class SigningBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RuleBody(FrozenStruct, frozen=True, kw_only=True):
-    """``confirmed``: also where a configuration is left without a possible quorum."""
+    """``confirmed``: add the rule even if a configuration is left with too few approvers."""
 
     subject: ShortText
     resource: ShortText
@@ -188,9 +193,9 @@ class MemberBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class KeyBody(SecretStruct, frozen=True, kw_only=True):
-    """A key to import: ``content`` PEM, PKCS#12 or raw AES bytes, in Base64 as ``certificate``."""
+    """A key to import. ``content``: PEM, PKCS#12 or raw AES bytes. It and ``certificate`` are encoded in Base64."""
 
-    SHOWN = ("uri",)
+    REPR_FIELDS = ("uri",)
 
     uri: ShortText
     kind: KeyType
@@ -212,7 +217,7 @@ class CheckpointBody(FrozenStruct, frozen=True, kw_only=True):
     checkpoint: LongText | None = None
 
 
-class EnrolmentBody(SecretStruct, frozen=True, kw_only=True):
+class EnrollmentBody(SecretStruct, frozen=True, kw_only=True):
     current: ShortText | None = None
 
 
@@ -220,13 +225,13 @@ class PasswordBody(SecretStruct, frozen=True, kw_only=True):
     password: ShortText
 
 
-class CertificateDocument(FrozenStruct, frozen=True, kw_only=True):
+class CertificateResponse(FrozenStruct, frozen=True, kw_only=True):
     name: str
     certificate: str
 
 
-class AlgorithmDocument(FrozenStruct, frozen=True, kw_only=True):
-    """``referenceNeeded``: whether a key of it must be named; where not, one can be made."""
+class AlgorithmResponse(FrozenStruct, frozen=True, kw_only=True):
+    """``reference_needed``: whether a key must be named. Otherwise one can be generated."""
 
     algorithm: str
     reference_needed: bool
@@ -234,14 +239,14 @@ class AlgorithmDocument(FrozenStruct, frozen=True, kw_only=True):
     caveats: tuple[str, ...]
 
 
-class AlgorithmsDocument(FrozenStruct, frozen=True, kw_only=True):
-    encryption: tuple[AlgorithmDocument, ...]
-    signing: tuple[AlgorithmDocument, ...]
+class AlgorithmsResponse(FrozenStruct, frozen=True, kw_only=True):
+    encryption: tuple[AlgorithmResponse, ...]
+    signing: tuple[AlgorithmResponse, ...]
     formats: tuple[str, ...]
 
 
-def task_document(task: Task, base_url: str) -> TaskResponse:
-    """``baseUrl``: where the API is reached, without a slash at the end."""
+def task_response(task: Task, base_url: str) -> TaskResponse:
+    """Return the response body of a task. ``base_url``: base URL of the API, without a trailing slash."""
     result = task.result
     return TaskResponse(
         **{**_fields(task), f"{task.kind}_task_id": task.id},
@@ -251,17 +256,22 @@ def task_document(task: Task, base_url: str) -> TaskResponse:
     )
 
 
-def device_document(device: DeviceConfig) -> DeviceResponse:
+def device_response(device: DeviceConfig) -> DeviceResponse:
     return DeviceResponse(**_fields(device), config_id=device.id)
 
 
 def device_request(body: DeviceBody) -> DeviceRequest:
-    """Raises :class:`UsageError` where no key is named, or an action that is no part of a configuration."""
+    """Convert the body of a new device configuration.
+
+    Raises :class:`UsageError` if a key is missing, or for actions other than USE and APPROVE.
+    """
     if not body.encryption_keys or not body.signing_keys:
-        raise UsageError("A configuration needs an encryption key and a signing key.", "Name the algorithm of each.")
-    odd = set(body.acl) - {Action.USE, Action.APPROVE}
-    if odd:
-        raise UsageError("Subjects are named for the actions USE and APPROVE.", "Add other rules by POST /api/v1/acl.")
+        raise UsageError(
+            "Missing key: a device configuration needs an encryption key and a signing key.",
+            "Set the algorithm of each key.",
+        )
+    if set(body.acl) - {Action.USE, Action.APPROVE}:
+        raise UsageError("Invalid action in acl: use USE and APPROVE.", "Add other rules with POST /api/v1/acl.")
     encryption, signing = body.encryption_keys[0], body.signing_keys[0]
     return DeviceRequest(
         name=body.name,
@@ -280,30 +290,30 @@ def device_request(body: DeviceBody) -> DeviceRequest:
     )
 
 
-def own_subject(subject: str) -> SubjectResponse:
+def subject_response(subject: str) -> SubjectResponse:
     kind, _, name = subject.partition(":")
     return SubjectResponse(id=name, type=SubjectKind(kind), subject=subject)
 
 
 def link_url(link: str, base_url: str) -> str:
-    """``sealyard:<workspace>/<task>?…`` as a URL of the API."""
+    """Return the API URL of a link ``sealyard:<workspace>/<task>?…``."""
     return f"{base_url}{API}/link/{link.partition(':')[2]}"
 
 
 def link_from_url(workspace_id: str, task_id: str, expires: str, signature: str) -> str:
-    """The link that such a URL stands for; it is the engine that judges it."""
+    """Return the link of an API URL. The engine verifies it."""
     return f"sealyard:{workspace_id}/{task_id}?expires={expires}&signature={signature}"
 
 
 def next_page(url: str, cursor: str) -> str:
-    """``url`` with another cursor."""
-    split = urlsplit(url)
-    query = {**parse_qs(split.query), "cursor": [cursor]}
-    return split._replace(query=urlencode(query, doseq=True)).geturl()
+    """Return ``url`` with another cursor."""
+    parts = urlsplit(url)
+    query = {**parse_qs(parts.query), "cursor": [cursor]}
+    return parts._replace(query=urlencode(query, doseq=True)).geturl()
 
 
-def _subjects(named: tuple[SubjectReference | str, ...]) -> tuple[str, ...]:
-    return tuple(parse_subject(each) if isinstance(each, str) else each.subject for each in named)
+def _subjects(references: tuple[SubjectReference | str, ...]) -> tuple[str, ...]:
+    return tuple(parse_subject(each) if isinstance(each, str) else each.subject for each in references)
 
 
 def _fields(value: FrozenStruct) -> dict[str, Any]:

@@ -1,1 +1,1 @@
-"""Who calls: tokens, OpenID Connect, rate limits, tenants."""
+"""Authentication: access tokens, OpenID Connect, rate limits, tenants."""

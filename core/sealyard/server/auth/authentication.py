@@ -1,11 +1,10 @@
-"""Who asks: the bearer of a token, or whoever sits at this machine and reaches the workspace's own socket."""
+"""Authentication of requests: by bearer token, or by the peer of a workspace's local socket."""
 
 from __future__ import annotations
 
 import os
 import pwd
 from collections.abc import Awaitable, Callable
-from dataclasses import dataclass
 from datetime import datetime
 from typing import Protocol
 
@@ -20,32 +19,22 @@ from sealyard.model.safe_text import escape_text
 from sealyard.server.auth.caller import Caller
 from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.peer import PEER_SCOPE_KEY, Peer
 
-SERVER_TRUST_NOTE = "on a server: people are authenticated, nobody approves what they asked for"
+SERVER_TRUST_NOTE = "on a server: people are authenticated; requesters cannot approve their own tasks"
 TOKEN_PREFIX = "sy_"  # noqa: S105
-"""How our own begin; all others are an issuer's, where one is configured."""
-
-PEER_SCOPE_KEY = "sealyard.peer"
-"""Where a local listener puts the :class:`Peer` into a request's scope."""
-
-
-@dataclass(frozen=True)
-class Peer:
-    """Whoever is at the other end of a workspace's own socket: a user of this machine, by the kernel's word."""
-
-    uid: int
-    tenant: str
+"""Prefix of Sealyard's own access tokens. All others are verified with the issuer, if one is configured."""
 
 
 class TokenClaims(Protocol):
-    """What an access token of an issuer says."""
+    """The claims of an issuer's access token."""
 
     @property
     def subject(self) -> str: ...
     @property
     def account(self) -> IssuerAccount: ...
     @property
-    def machine(self) -> bool: ...
+    def is_machine(self) -> bool: ...
     @property
     def roles(self) -> tuple[str, ...]: ...
     @property
@@ -53,113 +42,129 @@ class TokenClaims(Protocol):
 
 
 VerifyToken = Callable[[str], Awaitable[TokenClaims]]
-"""Reads a foreign access token. Raises :class:`AuthenticationError`."""
+"""Verifies an issuer's access token. Raises :class:`AuthenticationError`."""
 
 
 class Authenticator:
-    """Decides for each request who asks; nothing is remembered between two of them."""
+    """Authenticates each request separately; no session is kept."""
 
     def __init__(
-        self, tenants: TenantRegistry, limits: TokenBucketLimiter | None, verify: VerifyToken | None, largest_body: int
+        self,
+        tenants: TenantRegistry,
+        limiter: TokenBucketLimiter | None,
+        verify: VerifyToken | None,
+        max_body_bytes: int,
     ) -> None:
-        """``limits``: for bearers of tokens, and for links. ``verify``: for tokens that are not ours, with an issuer
-        configured.
+        """Create an authenticator for the callers of ``tenants``.
+
+        ``limiter``: limits requests with tokens and by links. ``verify``: verifies tokens of the configured issuer.
         """
         self._tenants = tenants
-        self._limits = limits
+        self._limiter = limiter
         self._verify = verify
-        self._largest_body = largest_body
+        self._max_body_bytes = max_body_bytes
 
     async def authenticate(self, scope: Scope) -> Caller:
-        """Raises :class:`AuthenticationError`, :class:`TooManyRequestsError`, :class:`PermissionDeniedError`.
+        """Return the caller of a request.
 
-        Whether a tenant is there is learned by nobody whom it does not know: the words and the status are the same.
+        Raises :class:`AuthenticationError`, :class:`TooManyRequestsError` or :class:`PermissionDeniedError`. An
+        unknown tenant and an invalid token raise the same error, so that tenants cannot be enumerated.
         """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
-        named = headers.get("x-se-tenant")
+        tenant = headers.get("x-se-tenant")
         peer = scope.get(PEER_SCOPE_KEY)
         if isinstance(peer, Peer):
-            return self._local(peer.tenant, subject_for_uid(headers.get("x-se-subject"), peer.uid))
+            return self._from_peer(peer, headers.get("x-se-subject"))
         bearer = _bearer(headers.get("authorization", ""))
         if self._verify is None or bearer.startswith(TOKEN_PREFIX):
-            return await self._from_token(named, bearer)
-        return await self._from_claims(named, bearer, self._verify)
+            return await self._from_token(tenant, bearer)
+        return await self._from_claims(tenant, bearer, self._verify)
 
-    def _local(self, named: str, subject: str) -> Caller:
-        tenant, host = self._tenants.find(named)
-        return self._made(tenant, host, subject, machine=False, check=_nothing, shown=None)
+    def _from_peer(self, peer: Peer, claimed_subject: str | None) -> Caller:
+        subject = subject_for_uid(claimed_subject, peer.uid)
+        tenant, handle = self._tenants.find(peer.tenant)
+        return self._create_caller(tenant, handle, subject, is_machine=False, revalidate=_no_op, presented=None)
 
-    async def _from_token(self, named: str | None, bearer: str) -> Caller:
-        tenant, host = self._tenants.find(named)
-        token = await host.authenticate_token(bearer)
+    async def _from_token(self, tenant_name: str | None, bearer: str) -> Caller:
+        tenant, handle = self._tenants.find(tenant_name)
+        token = await handle.authenticate_token(bearer)
         self._rate_limit(tenant, token.subject)
 
-        async def check() -> None:
-            await host.authenticate_token(bearer)
+        async def revalidate() -> None:
+            await handle.authenticate_token(bearer)
 
-        shown = PresentedToken(expires_at=token.expires_at)
-        return self._made(tenant, host, token.subject, machine=token.is_machine, check=check, shown=shown)
+        presented = PresentedToken(expires_at=token.expires_at)
+        return self._create_caller(
+            tenant, handle, token.subject, is_machine=token.is_machine, revalidate=revalidate, presented=presented
+        )
 
-    async def _from_claims(self, named: str | None, bearer: str, verify: VerifyToken) -> Caller:
+    async def _from_claims(self, tenant_name: str | None, bearer: str, verify: VerifyToken) -> Caller:
         claims = await verify(bearer)
-        # Whoever asks too often is told so of tenants that are not there, too.
+        # Before the tenant is looked up, so that the limit also applies to requests for unknown tenants.
         self._rate_limit(claims.account.issuer, claims.account.sub)
-        tenant, host = self._tenants.find(named)
-        await host.sign_in(claims.subject, claims.roles, claims.account)
+        tenant, handle = self._tenants.find(tenant_name)
+        await handle.sign_in(claims.subject, claims.roles, claims.account)
 
-        async def check() -> None:
+        async def revalidate() -> None:
             await verify(bearer)
 
-        shown = PresentedToken(expires_at=claims.expires_at, external=True)
-        return self._made(tenant, host, claims.subject, machine=claims.machine, check=check, shown=shown)
+        presented = PresentedToken(expires_at=claims.expires_at, external=True)
+        return self._create_caller(
+            tenant, handle, claims.subject, is_machine=claims.is_machine, revalidate=revalidate, presented=presented
+        )
 
     def rate_limit_link(self, scope: Scope, result: str) -> None:
-        """Nobody is known who follows a link: all who do, for one result, share what one subject may ask.
+        """Count a request by link. Raises :class:`TooManyRequestsError`.
 
-        At a workspace's own socket nobody is counted. Raises :class:`TooManyRequestsError`.
+        Links are used without authentication, so all requests for one result share the limit of one subject. Requests
+        through a workspace's socket are not limited.
         """
         if not isinstance(scope.get(PEER_SCOPE_KEY), Peer):
             self._rate_limit("link", result)
 
-    def _rate_limit(self, where: str, who: str) -> None:
-        """``where``: a tenant, or an issuer, whose accounts are counted over all tenants."""
-        if self._limits is not None:
-            self._limits.acquire(f"{where} {who}")
+    def _rate_limit(self, scope: str, name: str) -> None:
+        """Count a request. ``scope`` is a tenant, or an issuer, whose accounts are counted across all tenants."""
+        if self._limiter is not None:
+            self._limiter.acquire(f"{scope} {name}")
 
-    def _made(
+    def _create_caller(
         self,
         tenant: str,
-        host: EngineHandle,
+        handle: EngineHandle,
         subject: str,
         *,
-        machine: bool,
-        check: Callable[[], Awaitable[None]],
-        shown: PresentedToken | None,
+        is_machine: bool,
+        revalidate: Callable[[], Awaitable[None]],
+        presented: PresentedToken | None,
     ) -> Caller:
+        is_local = presented is None
         return Caller(
             tenant=tenant,
-            host=host,
+            handle=handle,
             subject=subject,
-            client=host.client(subject) if shown is None else host.client(subject, SERVER_TRUST_NOTE, shown),
-            max_body_bytes=self._largest_body,
-            revalidate=check,
-            is_machine=machine or subject_kind(subject) is SubjectKind.CLIENT,
-            is_local=shown is None,
+            client=handle.client(subject) if is_local else handle.client(subject, SERVER_TRUST_NOTE, presented),
+            max_body_bytes=self._max_body_bytes,
+            revalidate=revalidate,
+            is_machine=is_machine or subject_kind(subject) is SubjectKind.CLIENT,
+            is_local=is_local,
         )
 
 
-def subject_for_uid(named: str | None, uid: int) -> str:
-    """At the workspace's own socket: its owner is believed, others are who the kernel says they are.
+def subject_for_uid(claimed: str | None, uid: int) -> str:
+    """Return the subject of a peer on a workspace's socket.
 
-    Raises :class:`UsageError`, :class:`PermissionDeniedError`.
+    The owner of the workspace can act as any subject; other users are the subject of their own account, as reported by
+    the kernel. Raises :class:`UsageError` or :class:`PermissionDeniedError`.
     """
     if uid == os.getuid():
-        if not named:
-            raise UsageError("It is not said who asks.", "Name the subject in the header X-SE-SUBJECT.")
-        return parse_subject(named)
+        if not claimed:
+            raise UsageError("No subject selected.", "Name the subject in the header X-SE-SUBJECT.")
+        return parse_subject(claimed)
     own = f"{SubjectKind.USER}:{account_name(uid)}"
-    if named and parse_subject(named) != own:
-        raise PermissionDeniedError(f"At this socket you are {escape_text(own)}.", "Add a profile of that identity.")
+    if claimed and parse_subject(claimed) != own:
+        raise PermissionDeniedError(
+            f"Permission denied: on this socket you are {escape_text(own)}.", "Use a profile with this identity."
+        )
     return parse_subject(own)
 
 
@@ -173,11 +178,13 @@ def account_name(uid: int) -> str:
 def _bearer(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     if not authorization:
-        raise AuthenticationError("A token is needed.", "Send it as a bearer token; `sealyard token create` makes one.")
+        raise AuthenticationError(
+            "Authentication required.", "Send an access token as bearer token; see `sealyard token create`."
+        )
     if scheme.lower() != "bearer" or not token.strip():
         raise invalid_token()
     return token.strip()
 
 
-async def _nothing() -> None:
+async def _no_op() -> None:
     return

@@ -1,4 +1,4 @@
-"""Who asks for something: a subject of a tenant, known before any call is handled."""
+"""The authenticated caller of a request: a subject of a tenant."""
 
 from __future__ import annotations
 
@@ -14,15 +14,16 @@ from sealyard.model.errors import PermissionDeniedError
 
 @dataclass(frozen=True)
 class Caller:
-    """``client`` is the tenant's engine as the subject meets it. ``largest_body``: of an upload, in bytes.
+    """An authenticated subject and its access to the tenant's engine.
 
-    ``check`` raises :class:`AuthenticationError` once the caller is no longer who it was: its token ended.
-
-    ``machine``: the token is a machine client's, whoever it names. ``local``: at the workspace's own socket.
+    ``client`` acts on the engine as the subject. ``max_body_bytes``: size limit of an upload. ``revalidate`` raises
+    :class:`AuthenticationError` once the token is no longer valid; long-running responses call it. ``is_machine``:
+    the token is that of a machine client, whatever subject it names. ``is_local``: connected through the workspace's
+    socket.
     """
 
     tenant: str
-    host: EngineHandle
+    handle: EngineHandle
     subject: str
     client: EmbeddedClient
     max_body_bytes: int
@@ -31,14 +32,13 @@ class Caller:
     is_local: bool = False
 
     def require_human(self) -> None:
-        """What a machine client must not do: make itself what a person is known by. Raises
-        :class:`PermissionDeniedError`.
+        """Raise :class:`PermissionDeniedError` for a machine client.
+
+        A machine client must not create credentials, which authenticate people.
         """
         if self.is_machine:
-            raise PermissionDeniedError(
-                "A machine client makes no credentials.", "Do it as a person, with a token of one."
-            )
+            raise PermissionDeniedError("Machine clients cannot create credentials.", "Use the token of a person.")
 
 
 CallerDependency = NamedDependency[Caller]
-"""How a handler is told: its parameter ``caller``."""
+"""Type of the parameter ``caller`` of a route handler."""

@@ -1,4 +1,4 @@
-"""The public keys of an issuer of access tokens: where its discovery document says, kept, and looked for again."""
+"""The public keys of a token issuer: fetched from the URL in its discovery document, cached and refreshed."""
 
 from __future__ import annotations
 
@@ -20,17 +20,17 @@ from sealyard.server.http.listeners import is_loopback
 T = TypeVar("T")
 
 Fetch = Callable[[str], Awaitable[bytes]]
-"""GETs a URL. Raises :class:`ServerUnreachableError`."""
+"""Fetches a URL with GET. Raises :class:`ServerUnreachableError`."""
 
 MIN_REFRESH_INTERVAL = timedelta(seconds=30)
-"""At least so long between two looks, however many unknown keys are named meanwhile: whoever names one pays nothing."""
+"""Minimum time between two fetches. Unauthenticated clients can trigger a fetch by naming unknown keys."""
 
 MAX_AGE = timedelta(hours=1)
-"""From this age on the keys are looked for again, so that one withdrawn is not believed for ever."""
+"""Age at which the keys are fetched again, so that a withdrawn key does not stay valid forever."""
 
-MOST_KEYS = 100
-SHORTEST_RSA = 2048
-"""Bits (NIST SP 800-131A)."""
+MAX_KEYS = 100
+MIN_RSA_BITS = 2048
+"""NIST SP 800-131A."""
 
 EPOCH = datetime.min.replace(tzinfo=UTC)
 
@@ -38,7 +38,7 @@ log = logging.getLogger(__name__)
 
 
 class _Discovery(msgspec.Struct):
-    """Of the provider's metadata (OpenID Connect Discovery 1.0, section 3) what is used."""
+    """The members of the provider metadata that are used (OpenID Connect Discovery 1.0, section 3)."""
 
     issuer: str
     jwks_uri: str
@@ -51,84 +51,90 @@ class _KeySet(msgspec.Struct):
 
 
 class JwksCache:
-    """Those of the newest look only: what the issuer has withdrawn is dropped. Lives on one event loop."""
+    """The keys of the last fetch, so that a key is dropped once the issuer withdraws it. Bound to one event loop."""
 
     def __init__(self, issuer: str, jwks_uri: str, fetch: Fetch, clock: Clock) -> None:
-        """``jwks_uri`` may be empty: then it is discovered. Raises :class:`UsageError` for URLs that are not safe."""
+        """Create an empty cache. If ``jwks_uri`` is empty, it is taken from the discovery document.
+
+        Raises :class:`UsageError` for URLs that do not use https.
+        """
         for url in filter(None, (issuer, jwks_uri)):
             if not is_secure_url(url):
-                raise UsageError(
-                    f"{escape_text(url)} can be changed by anybody on the way.", "Keys are fetched by https only."
-                )
+                raise UsageError(f"Insecure URL {escape_text(url)}.", "Use https to fetch the issuer's keys.")
         self._issuer = issuer
         self._jwks_uri = jwks_uri
         self._fetch = fetch
         self._clock = clock
         self._keys: dict[str, Key] = {}
-        self._found_at = EPOCH
-        self._looked_at = EPOCH
-        self._reachable = True
-        self._looking: asyncio.Task[None] | None = None
+        self._fetched_at = EPOCH
+        self._refreshed_at = EPOCH
+        self._is_reachable = True
+        self._refresh_task: asyncio.Task[None] | None = None
 
     async def key(self, kid: str) -> Key:
-        """Known keys work while the issuer is away. Raises :class:`AuthenticationError` for any other."""
+        """Return the key with this id. Cached keys stay usable while the issuer is unreachable.
+
+        Raises :class:`AuthenticationError` if there is no such key.
+        """
         if kid not in self._keys:
             await self._refresh()
-        elif self._clock.now() >= self._found_at + MAX_AGE:
+        elif self._clock.now() >= self._fetched_at + MAX_AGE:
             self._start_refresh()
-        if (found := self._keys.get(kid)) is not None:
-            return found
-        if self._reachable:
-            raise AuthenticationError("The token's key is none that its issuer publishes.", "Get a new token.")
-        raise AuthenticationError(
-            "The issuer of the token cannot be reached, so the token cannot be checked.", "Try again in a moment."
-        )
+        if (key := self._keys.get(kid)) is not None:
+            return key
+        if self._is_reachable:
+            raise AuthenticationError(
+                "Unknown signing key: the issuer does not publish the token's key.", "Get a new token."
+            )
+        raise AuthenticationError("Cannot verify the token: its issuer is unreachable.", "Try again later.")
 
     async def _refresh(self) -> None:
-        looking = self._start_refresh()
-        if looking is not None:
-            # Shared: whoever gives up takes it from nobody.
-            await asyncio.shield(looking)
+        refresh_task = self._start_refresh()
+        if refresh_task is not None:
+            # Several requests share the fetch: a cancelled one must not cancel it for the others.
+            await asyncio.shield(refresh_task)
 
     def _start_refresh(self) -> asyncio.Task[None] | None:
-        """The look that goes on, or a new one; None where the last one is too recent."""
+        """Return the running fetch, or start one; return None if the last one is too recent."""
         now = self._clock.now()
-        if self._looking is not None and not self._looking.done():
-            return self._looking
-        if now - self._looked_at < MIN_REFRESH_INTERVAL:
+        if self._refresh_task is not None and not self._refresh_task.done():
+            return self._refresh_task
+        if now - self._refreshed_at < MIN_REFRESH_INTERVAL:
             return None
-        self._looked_at = now
-        self._looking = asyncio.create_task(self._fetch_keys())
-        return self._looking
+        self._refreshed_at = now
+        self._refresh_task = asyncio.create_task(self._fetch_keys())
+        return self._refresh_task
 
     async def _fetch_keys(self) -> None:
         try:
-            keys = _usable_keys((await self._read(self._jwks_uri or await self._discovered(), _KeySet)).keys)
+            keys = _usable_keys((await self._read(self._jwks_uri or await self._discover_jwks_uri(), _KeySet)).keys)
         except SealyardError as error:
-            self._reachable = False
-            log.warning("the keys of the issuer %s cannot be had: %s", self._issuer, error)
+            self._is_reachable = False
+            log.warning("cannot fetch the keys of issuer %s: %s", self._issuer, error)
             return
-        self._keys, self._found_at, self._reachable = keys, self._clock.now(), True
-        log.info("the issuer %s publishes %d keys that can be used", self._issuer, len(keys))
+        self._keys, self._fetched_at, self._is_reachable = keys, self._clock.now(), True
+        log.info("fetched the keys of issuer %s: %d usable", self._issuer, len(keys))
 
-    async def _discovered(self) -> str:
-        place = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        found = await self._read(place, _Discovery)
-        if found.issuer != self._issuer:
-            raise ServerUnreachableError(f"Its discovery document is that of {escape_text(found.issuer, 200)}.")
-        if not is_secure_url(found.jwks_uri):
-            raise ServerUnreachableError(f"Its keys at {escape_text(found.jwks_uri, 200)} can be changed on the way.")
-        return found.jwks_uri
+    async def _discover_jwks_uri(self) -> str:
+        url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
+        discovery = await self._read(url, _Discovery)
+        if discovery.issuer != self._issuer:
+            raise ServerUnreachableError(
+                f"Wrong issuer in the discovery document: {escape_text(discovery.issuer, 200)}."
+            )
+        if not is_secure_url(discovery.jwks_uri):
+            raise ServerUnreachableError(f"Insecure URL of the issuer's keys: {escape_text(discovery.jwks_uri, 200)}.")
+        return discovery.jwks_uri
 
     async def _read(self, url: str, kind: type[T]) -> T:
         try:
             return msgspec.json.decode(await self._fetch(url), type=kind)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
-            raise ServerUnreachableError(f"{escape_text(url)} does not answer with what it should.") from error
+            raise ServerUnreachableError(f"Invalid response from {escape_text(url)}.") from error
 
 
 def is_secure_url(url: str) -> bool:
-    """By https, or to this very machine."""
+    """Return whether a URL uses https, or http to this machine."""
     try:
         parts = urlsplit(url)
         host = parts.hostname or ""
@@ -138,25 +144,25 @@ def is_secure_url(url: str) -> bool:
 
 
 def _usable_keys(published: Iterable[dict[str, Any]]) -> dict[str, Key]:
-    """By key id. What is not for signatures, has no id, or is of no kind that we know is passed over."""
-    found: dict[str, Key] = {}
-    for each in list(published)[:MOST_KEYS]:
-        kid = each.get("kid")
-        key = _imported(each)
-        if isinstance(kid, str) and kid not in found and key is not None:
-            found[kid] = key
-    return found
+    """Return the signing keys by key id, without keys that have no id or are of an unsupported type."""
+    keys: dict[str, Key] = {}
+    for jwk in list(published)[:MAX_KEYS]:
+        kid = jwk.get("kid")
+        key = _import_key(jwk)
+        if isinstance(kid, str) and kid not in keys and key is not None:
+            keys[kid] = key
+    return keys
 
 
-def _imported(published: dict[str, Any]) -> Key | None:
+def _import_key(published: dict[str, Any]) -> Key | None:
     if published.get("kty") not in (RSAKey.key_type, ECKey.key_type, OKPKey.key_type):
         return None
     if published.get("use", "sig") != "sig":
         return None
     try:
         key = JWKRegistry.import_key(published)
-    except Exception:  # the library raises more kinds than it documents
+    except Exception:  # the library raises undocumented exceptions
         return None
-    if isinstance(key, RSAKey) and key.public_key.key_size < SHORTEST_RSA:
+    if isinstance(key, RSAKey) and key.public_key.key_size < MIN_RSA_BITS:
         return None
     return key

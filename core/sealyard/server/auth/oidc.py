@@ -1,4 +1,4 @@
-"""Access tokens of one configured issuer (OpenID Connect, RFC 9068): checked, and read for who asks."""
+"""Verification of the access tokens of one OpenID Connect issuer (RFC 9068)."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from joserfc.errors import ExpiredTokenError, JoseError, MissingClaimError, Unsu
 from joserfc.jwa import JWSAlgModel
 from joserfc.jwt import JWTClaimsRegistry
 
-from sealyard.client.http.transport import fetch_document
+from sealyard.client.http.documents import fetch_document
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.access import SubjectKind, parse_subject
 from sealyard.model.base import FrozenStruct
@@ -22,113 +22,114 @@ from sealyard.model.safe_text import escape_text
 from sealyard.server.auth.jwks import Fetch, JwksCache
 from sealyard.server.settings import OidcSettings
 
-LONGEST_TOKEN = 16 * 1024
-"""Characters."""
+MAX_TOKEN_LENGTH = 16 * 1024
+"""In characters."""
 
-LONGEST_HEADER = 4096
+MAX_HEADER_LENGTH = 4096
 
-LONGEST_SUB = 255
-"""Characters, of ASCII (OpenID Connect Core, section 2)."""
+MAX_SUB_LENGTH = 255
+"""In ASCII characters (OpenID Connect Core, section 2)."""
 
 CLOCK_SKEW_SECONDS = 30
-"""For clocks that do not agree."""
+"""Tolerated difference between the clocks of the issuer and this machine."""
 
 ALGORITHMS = frozenset(
-    "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519".split()  # noqa: SIM905 - as it is configured
+    "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519".split()  # noqa: SIM905 - the form used in the settings
 )
-"""Those that can be allowed: each signs, and none with a secret that we would share (RFC 8725, section 3.1)."""
+"""Algorithms that the settings can allow: all asymmetric, none with a shared secret (RFC 8725, section 3.1)."""
 
 TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
-"""Of the header's ``typ`` (RFC 9068, section 2.1), in lower case."""
+"""Accepted values of the header parameter ``typ`` (RFC 9068, section 2.1), in lower case."""
 
 OTHER_TOKENS = frozenset({"id", "refresh", "offline", "logout"})
-"""What some issuers call, in the claim ``typ``, tokens of theirs that give no access."""
+"""Values of the claim ``typ`` by which some issuers mark tokens that are not access tokens."""
 
-SERVICE_ACCOUNT = "service-account-"
-"""How Keycloak names the user that stands for a client."""
+SERVICE_ACCOUNT_PREFIX = "service-account-"
+"""Keycloak's prefix for the name of the user that represents a client."""
 
-CLIENTS = "@clients"
-"""How Auth0 ends the ``sub`` of a client."""
+CLIENT_SUB_SUFFIX = "@clients"
+"""Auth0's suffix for the ``sub`` of a client."""
 
 MACHINE_CLAIM_VALUES = {"idtyp": "app", "gty": "client-credentials"}
-"""What Entra ID and Auth0 say of a token that no person is behind."""
+"""Claims by which Entra ID and Auth0 mark the token of a machine client."""
 
 
 class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
-    """What a token says of who asks. ``roles`` are names of groups; ``machine``: no person is behind it.
+    """The verified claims of an access token.
 
-    ``subject`` is what the issuer calls them now, ``account`` who they are, for good.
+    ``subject`` is derived from the current name, which the issuer can change; ``account`` identifies the caller
+    permanently. ``roles``: names of groups. ``is_machine``: the token was issued to a machine client, not a person.
     """
 
     subject: str
     account: IssuerAccount
     roles: tuple[str, ...]
-    machine: bool
+    is_machine: bool
     expires_at: datetime
 
 
 class OidcVerifier:
-    """Believes what one issuer has signed for us, and nobody else."""
+    """Accepts only tokens that the configured issuer signed for the configured audience."""
 
     def __init__(self, settings: OidcSettings, fetch: Fetch = fetch_document, clock: Clock | None = None) -> None:
-        """Raises :class:`UsageError` where the settings would let in more than they should."""
+        """Create a verifier. Raises :class:`UsageError` for settings that would accept unsafe tokens."""
         allowed = frozenset(settings.algorithms.split())
         if not allowed or allowed - ALGORITHMS:
             raise UsageError(
-                f"Tokens cannot be believed by {escape_text(settings.algorithms) or 'no algorithm'}.",
-                f"Allow some of {', '.join(sorted(ALGORITHMS))}.",
+                f"Invalid oidc.algorithms: {escape_text(settings.algorithms) or 'none'}.",
+                f"Use one or more of {', '.join(sorted(ALGORITHMS))}.",
             )
         if not settings.audience:
-            raise UsageError("It is not said which audience tokens must name.", "Set oidc.audience.")
+            raise UsageError("Missing setting oidc.audience.", "Set it to the audience that tokens must name.")
         self._settings = settings
         self._clock = clock or SystemClock()
         self._keys = JwksCache(settings.issuer, settings.jwks_uri, fetch, self._clock)
         self._registry = _StrictJwsRegistry(algorithms=allowed, strict_check_header=False)
 
     async def verify(self, token: str) -> OidcClaims:
-        """Raises :class:`AuthenticationError`, which never repeats the token."""
-        signed = self._opened(token)
+        """Verify a token and return its claims. Raises :class:`AuthenticationError`, which never contains the token."""
+        signed = self._parse(token)
         key = await self._keys.key(signed.headers()["kid"])
         try:
-            good = jws.validate_compact(signed, key, registry=self._registry)
-        except Exception:  # of a key that does not fit, the library raises more kinds than it documents
-            good = False
-        if not good:
-            raise AuthenticationError("The token's signature is not its issuer's.", "Get a new token.")
+            is_valid = jws.validate_compact(signed, key, registry=self._registry)
+        except Exception:  # the library raises undocumented exceptions if the key is of the wrong type
+            is_valid = False
+        if not is_valid:
+            raise AuthenticationError("Invalid signature of the token.", "Get a new token.")
         return self._read(_payload(signed))
 
-    def _opened(self, token: str) -> jws.CompactSignature:
-        """Taken apart, and nothing of it believed yet."""
-        if len(token) > LONGEST_TOKEN:
-            raise _no_token()
+    def _parse(self, token: str) -> jws.CompactSignature:
+        """Parse a token and check its header. Nothing is verified yet."""
+        if len(token) > MAX_TOKEN_LENGTH:
+            raise _malformed_token()
         try:
             signed = jws.extract_compact(token.encode("ascii"), None, self._registry)
             header = signed.headers()
             self._registry.check_header(header)
             self._registry.get_alg(header["alg"])
         except UnsupportedAlgorithmError:
-            raise AuthenticationError("The token is signed in a way that is not believed here.") from None
-        except Exception:  # the parser raises more kinds than it documents
-            raise _no_token() from None
-        # Extensions that must be understood are not (RFC 7515, section 4.1.11); a key without a name cannot be found.
+            raise AuthenticationError("Signature algorithm of the token not allowed.") from None
+        except Exception:  # the parser raises undocumented exceptions
+            raise _malformed_token() from None
+        # No critical extension is supported (RFC 7515, section 4.1.11); without a key id no key can be selected.
         if "crit" in header or "b64" in header or "kid" not in header:
-            raise _no_token()
+            raise _malformed_token()
         if header.get("typ", "JWT").lower() not in TOKEN_TYPES:
-            raise AuthenticationError("This is no access token.", "Send an access token.")
+            raise _not_an_access_token()
         return signed
 
     def _read(self, claims: dict[str, Any]) -> OidcClaims:
         self._check(claims)
-        machine = self._client(claims)
-        if machine is not None:
-            subject = _subject(SubjectKind.CLIENT, machine)
+        client = self._client_name(claims)
+        if client is not None:
+            subject = _subject(SubjectKind.CLIENT, client)
         else:
-            subject = _subject(SubjectKind.USER, self._person(claims))
+            subject = _subject(SubjectKind.USER, self._user_name(claims))
         return OidcClaims(
             subject=subject,
             account=self._account(claims),
             roles=self._roles(claims),
-            machine=machine is not None,
+            is_machine=client is not None,
             expires_at=_time(claims["exp"]),
         )
 
@@ -144,69 +145,74 @@ class OidcVerifier:
         try:
             registry.validate(claims)
         except ExpiredTokenError:
-            raise AuthenticationError("The token has expired.", "Get a new one.") from None
+            raise AuthenticationError("Token expired.", "Get a new token.") from None
         except MissingClaimError as error:
-            raise AuthenticationError(f"The token lacks {escape_text(error.claim)}.", "Get a new one.") from None
+            raise AuthenticationError(
+                f"Missing claim {escape_text(error.claim)} in the token.", "Get a new token."
+            ) from None
         except JoseError as error:
             claim = getattr(error, "claim", "contents")
-            raise AuthenticationError(f"The token's {escape_text(claim)} is not meant for here.") from None
+            raise AuthenticationError(
+                f"Invalid claim {escape_text(claim)} in the token: not issued for this server."
+            ) from None
         if str(claims.get("typ", "")).lower() in OTHER_TOKENS:
-            raise AuthenticationError("This is no access token.", "Send an access token.")
+            raise _not_an_access_token()
 
-    def _client(self, claims: dict[str, Any]) -> str | None:
-        """The machine client that speaks for itself; None where a person is behind the token.
+    def _client_name(self, claims: dict[str, Any]) -> str | None:
+        """Return the name of the machine client to which the token was issued; None if it was issued to a person.
 
-        A client's name alone proves nothing: tokens of people name the client they came through.
+        The name of a client is not enough: tokens of people name the client through which they signed in.
         """
         client = claims.get(self._settings.client_claim, claims.get("azp"))
-        named = client if isinstance(client, str) else ""
-        if any(claims.get(claim) == mark for claim, mark in MACHINE_CLAIM_VALUES.items()):
-            return named or self._is_client_token()
-        return named if named and _is_client_credentials(named, claims) else None
+        name = client if isinstance(client, str) else ""
+        if any(claims.get(claim) == value for claim, value in MACHINE_CLAIM_VALUES.items()):
+            # Without a name it must not be taken for a person because of a claim that names people.
+            return name or self._reject_nameless_client()
+        return name if name and _is_client_credentials(name, claims) else None
 
-    def _is_client_token(self) -> NoReturn:
-        """It must not pass for a person by what names people."""
+    def _reject_nameless_client(self) -> NoReturn:
         raise AuthenticationError(
-            f"The token is a machine client's and does not name it: it lacks "
-            f"{escape_text(self._settings.client_claim)}.",
-            "Name the claim that says it in oidc.client_claim.",
+            f"Missing claim {escape_text(self._settings.client_claim)} in the token of a machine client.",
+            "Set oidc.client_claim to the claim that names the client.",
         )
 
-    def _person(self, claims: dict[str, Any]) -> str:
-        """By one claim only: with a second one to fall back on, a person could come under two names and approve
-        what it asked for itself.
+    def _user_name(self, claims: dict[str, Any]) -> str:
+        """Return the name of the person.
+
+        Only one claim is used: with a second one as a fallback, a person could have two names and approve their own
+        requests.
         """
-        person = claims.get(self._settings.subject_claim)
-        if isinstance(person, str):
-            return person
+        name = claims.get(self._settings.subject_claim)
+        if isinstance(name, str):
+            return name
         raise AuthenticationError(
-            f"The token does not say who asks: it lacks {escape_text(self._settings.subject_claim)}.",
-            "Ask the issuer for a token that has it.",
+            f"Missing claim {escape_text(self._settings.subject_claim)} in the token.",
+            "Request a token with this claim from the issuer.",
         )
 
     def _account(self, claims: dict[str, Any]) -> IssuerAccount:
         sub = claims.get("sub")
-        if isinstance(sub, str) and 0 < len(sub) <= LONGEST_SUB and sub.isascii() and sub.isprintable():
+        if isinstance(sub, str) and 0 < len(sub) <= MAX_SUB_LENGTH and sub.isascii() and sub.isprintable():
             return IssuerAccount(issuer=self._settings.issuer, sub=sub)
         raise AuthenticationError(
-            "The token does not say whose it is for good: it lacks sub, or has one that cannot be kept.",
-            "Ask the issuer for an access token with a sub (RFC 9068).",
+            "Missing or invalid claim sub in the token.",
+            "Request an access token with a sub from the issuer (RFC 9068).",
         )
 
     def _roles(self, claims: dict[str, Any]) -> tuple[str, ...]:
-        found = _at(claims, self._settings.roles_claim)
-        roles = [found] if isinstance(found, str) else found or []
-        if not isinstance(roles, list) or not all(isinstance(each, str) for each in roles):
-            raise AuthenticationError("The token's roles are no list of names.")
+        claim = _claim_at(claims, self._settings.roles_claim)
+        roles = [claim] if isinstance(claim, str) else claim or []
+        if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
+            raise AuthenticationError("Invalid roles in the token: not a list of names.")
         groups = self._settings.groups
-        named = [groups[each] for each in roles if each in groups] if groups else roles
-        return tuple(dict.fromkeys(named))
+        names = [groups[role] for role in roles if role in groups] if groups else roles
+        return tuple(dict.fromkeys(names))
 
 
 class _StrictJwsRegistry(jws.JWSRegistry):
-    """Nothing is allowed but what is named."""
+    """Allows the configured algorithms only, without the library's defaults."""
 
-    max_header_length = LONGEST_HEADER
+    max_header_length = MAX_HEADER_LENGTH
 
     def get_alg(self, name: str) -> JWSAlgModel:
         if name not in (self.allowed or ()):
@@ -218,22 +224,22 @@ def _payload(signed: jws.CompactSignature) -> dict[str, Any]:
     try:
         return msgspec.json.decode(signed.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise _no_token() from None
+        raise _malformed_token() from None
 
 
 def _is_client_credentials(client: str, claims: dict[str, Any]) -> bool:
-    names_itself = claims.get("sub") in (client, f"{client}{CLIENTS}")  # RFC 9068, section 2.2; Auth0
-    return names_itself or claims.get("preferred_username") == f"{SERVICE_ACCOUNT}{client.lower()}"
+    """Return whether the token was issued to the client itself, not to a person through the client."""
+    is_own_sub = claims.get("sub") in (client, f"{client}{CLIENT_SUB_SUFFIX}")  # RFC 9068, section 2.2; Auth0
+    return is_own_sub or claims.get("preferred_username") == f"{SERVICE_ACCOUNT_PREFIX}{client.lower()}"
 
 
 def _subject(kind: SubjectKind, name: str) -> str:
-    """Never made to fit: two people must not become one."""
+    """Return the subject with this name. An invalid name is rejected, not changed: two people must not become one."""
     try:
         return parse_subject(f"{kind}:{name}")
     except UsageError:
         raise AuthenticationError(
-            f"{escape_text(name, 80)!r} is no name that a subject can have.",
-            "Up to 64 letters, digits and . _ @ + - are allowed.",
+            f"Invalid subject name {escape_text(name, 80)!r}.", "Use up to 64 letters, digits and . _ @ + - characters."
         ) from None
 
 
@@ -241,18 +247,22 @@ def _time(seconds: float) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
-        raise _no_token() from None
+        raise _malformed_token() from None
 
 
-def _at(claims: dict[str, Any], path: str) -> Any:
-    """The claim of that very name, or the one that the dots lead to."""
+def _claim_at(claims: dict[str, Any], path: str) -> Any:
+    """Return the claim with exactly this name, or else the member of nested objects at this dotted path."""
     if path in claims:
         return claims[path]
-    found: Any = claims
+    value: Any = claims
     for name in path.split("."):
-        found = found.get(name) if isinstance(found, dict) else None
-    return found
+        value = value.get(name) if isinstance(value, dict) else None
+    return value
 
 
-def _no_token() -> AuthenticationError:
-    return AuthenticationError("This is no token that can be read.", "Send a token of ours, or of the issuer.")
+def _malformed_token() -> AuthenticationError:
+    return AuthenticationError("Malformed token.", "Send a Sealyard token, or an access token of the issuer.")
+
+
+def _not_an_access_token() -> AuthenticationError:
+    return AuthenticationError("Not an access token.", "Send an access token.")

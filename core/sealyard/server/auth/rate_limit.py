@@ -1,39 +1,47 @@
-"""How often somebody may ask: a token bucket each, that fills steadily and lets short bursts pass."""
+"""Rate limiting with a token bucket per client."""
 
 from __future__ import annotations
 
+import math
 import time
 from collections.abc import Callable
 
 from sealyard.model.errors import TooManyRequestsError
 
 BURST_SECONDS = 10.0
-"""Of steady asking that may come at once."""
+"""Size of a bucket: the number of requests that the rate allows in this time can arrive at once."""
 
 MAX_BUCKETS = 10_000
-"""Remembered at the same time. Who asked longest ago is forgotten first: its bucket is the fullest."""
+"""Maximum number of buckets. The least recently used one is discarded first, as it is the fullest."""
 
 
 class TokenBucketLimiter:
-    """``now``: seconds of any steady clock."""
+    """Limits the requests per minute of each key. ``now`` returns the seconds of a monotonic clock."""
 
     def __init__(self, per_minute: float, now: Callable[[], float] = time.monotonic) -> None:
         self._rate = per_minute / 60
-        self._full = max(1.0, self._rate * BURST_SECONDS)
+        self._capacity = max(1.0, self._rate * BURST_SECONDS)
         self._now = now
         self._buckets: dict[str, tuple[float, float]] = {}
-        """What is in each, and as of when; in the order in which they were asked for."""
+        """Level and time of the last update of each bucket, in the order of their last use."""
 
-    def acquire(self, who: str) -> None:
-        """Counts one request of theirs. Raises :class:`TooManyRequestsError`, which says when the next may come."""
+    def acquire(self, key: str) -> None:
+        """Count one request of ``key``.
+
+        Raises :class:`TooManyRequestsError` with the seconds until the next request is allowed.
+        """
         now = self._now()
-        level, at = self._buckets.pop(who, (self._full, now))
-        level = min(self._full, level + (now - at) * self._rate)
-        allowed = level >= 1
-        self._buckets[who] = (level - 1 if allowed else level, now)
+        level, updated_at = self._buckets.pop(key, (self._capacity, now))
+        level = min(self._capacity, level + (now - updated_at) * self._rate)
+        is_allowed = level >= 1
+        self._buckets[key] = (level - 1 if is_allowed else level, now)
         if len(self._buckets) > MAX_BUCKETS:
             del self._buckets[next(iter(self._buckets))]
-        if not allowed:
-            raise TooManyRequestsError(
-                "That is asked too often.", "Ask more slowly.", retry_after=(1 - level) / self._rate
-            )
+        if not is_allowed:
+            delay = (1 - level) / self._rate
+            raise TooManyRequestsError("Too many requests.", f"Retry after {_seconds(delay)}.", retry_after=delay)
+
+
+def _seconds(delay: float) -> str:
+    seconds = max(1, math.ceil(delay))
+    return "1 second" if seconds == 1 else f"{seconds} seconds"

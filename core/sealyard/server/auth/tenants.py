@@ -1,4 +1,4 @@
-"""The tenants of a server: workspaces with nothing in common, each with an engine of its own."""
+"""The tenants of a server: separate workspaces, each with its own engine."""
 
 from __future__ import annotations
 
@@ -10,27 +10,33 @@ from sealyard.model.errors import UsageError
 
 
 class TenantRegistry:
-    """Named by the header ``X-SE-TENANT``; where there is one only, it need not be named."""
+    """The engines of all tenants by name."""
 
-    def __init__(self, hosts: Mapping[str, EngineHandle]) -> None:
-        self._hosts = dict(hosts)
+    def __init__(self, handles: Mapping[str, EngineHandle]) -> None:
+        self._handles = dict(handles)
 
     def __iter__(self) -> Iterator[tuple[str, EngineHandle]]:
-        return iter(self._hosts.items())
+        return iter(self._handles.items())
 
     def find(self, name: str | None) -> tuple[str, EngineHandle]:
-        """Raises :class:`UsageError` where none is named, :class:`AuthenticationError` where there is no such one.
+        """Return the name and engine of a tenant. ``name`` can be None if there is only one.
 
-        Whether a tenant is there is nobody's business who has no token of it.
+        Raises :class:`UsageError` if the name is required, and :class:`AuthenticationError` for an unknown tenant: the
+        same error as for an invalid token, so that tenants cannot be enumerated.
         """
-        if name is None and len(self._hosts) == 1:
-            return next(iter(self._hosts.items()))
+        if name is None and len(self._handles) == 1:
+            return next(iter(self._handles.items()))
         if name is None:
-            raise UsageError("It is not said which tenant is meant.", "Name it in the header X-SE-TENANT.")
-        host = self._hosts.get(name)
-        if host is None:
+            raise UsageError("No tenant selected.", "Name the tenant in the header X-SE-TENANT.")
+        handle = self._handles.get(name)
+        if handle is None:
             raise invalid_token()
-        return name, host
+        return name, handle
 
-    def of_workspace(self, workspace_id: str) -> EngineHandle | None:
-        return next((each for each in self._hosts.values() if each.engine.metadata.id == workspace_id), None)
+    def for_link(self, workspace_id: str) -> EngineHandle:
+        """Return the engine of a workspace, or any engine if there is no such workspace.
+
+        Every engine rejects links of other workspaces in the same way, so that workspaces cannot be enumerated.
+        """
+        handles = list(self._handles.values())
+        return next((handle for handle in handles if handle.engine.metadata.id == workspace_id), handles[0])

@@ -1,1 +1,1 @@
-"""HTTP below the API: listeners, limits, bodies, problems, request log."""
+"""HTTP infrastructure below the API: listeners, limits, request bodies, errors, request log."""

@@ -1,4 +1,4 @@
-"""Where the API is reached from outside: what links and places are made of."""
+"""The public base URL of the API, used in links and locations."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from litestar import Request
 
 
 def public_base_url(request: Request[Any, Any, Any]) -> str:
-    """Without a slash at the end: the declared one, else as this request named it."""
-    declared: str = request.app.state.public_url
-    return declared or f"{request.url.scheme}://{request.url.netloc}"
+    """Return the configured base URL, or else that of ``request``, without a trailing slash."""
+    configured: str = request.app.state.public_url
+    return configured or f"{request.url.scheme}://{request.url.netloc}"

@@ -1,4 +1,4 @@
-"""Bodies of requests as streams of bytes, no larger than is taken."""
+"""Request bodies as byte streams with a size limit, and what happens to a body that is not read."""
 
 from __future__ import annotations
 
@@ -17,10 +17,10 @@ from sealyard.model.errors import ServerUnreachableError, TooLargeError
 
 
 def limited_body(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
-    """The body piece by piece; the handler lifts the framework's own limit.
+    """Return the body as a stream of at most ``limit`` bytes. The route must disable the framework's own limit.
 
-    Raises :class:`TooLargeError` at once where more than ``limit`` bytes are announced, or while it streams as soon
-    as there are more, and :class:`ServerUnreachableError` where the caller goes away in the middle.
+    Raises :class:`TooLargeError` immediately if the declared length exceeds ``limit``. The stream raises it as soon as
+    more bytes arrive, and :class:`ServerUnreachableError` if the client disconnects before the end.
     """
     if (request.content_length or 0) > limit:
         raise body_too_large(limit)
@@ -28,77 +28,80 @@ def limited_body(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[b
 
 
 def body_too_large(limit: int) -> TooLargeError:
-    return TooLargeError(f"At most {limit:,} bytes are taken here.", "Split it, or ask who runs the server for more.")
+    return TooLargeError(
+        f"Request body too large: at most {limit:,} bytes.",
+        "Send less data, or ask the server's administrator to raise the limit.",
+    )
 
 
 async def _chunks(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
     length = 0
     try:
-        async for piece in request.stream():
-            length += len(piece)
+        async for chunk in request.stream():
+            length += len(chunk)
             if length > limit:
                 raise body_too_large(limit)
-            yield piece
+            yield chunk
     except InternalServerException as error:
-        raise ServerUnreachableError("The body broke off.", "Go on from where it broke off.") from error
+        raise ServerUnreachableError("Request body incomplete.", "Resume the upload.") from error
 
 
 DRAIN_LIMIT = 1 << 20
-"""Bytes of a body that are read for nobody, so that the connection can be used again."""
+"""Maximum number of unread bytes of a body that are read and discarded to keep the connection open."""
 
 LINGER_TIMEOUT = 10.0
-"""How long it is read on behind the answer: many a client looks for one only when it has sent all it has."""
+"""Seconds for which a body is still read after the response: many clients read it only once they sent everything."""
 
 
 class CloseUnreadBodyMiddleware:
-    """An application around which a connection ends with its answer, where much of the body is still to come.
+    """Middleware that closes the connection after the response if a large part of the request body was not read.
 
-    A listener would read it to its end, before the next request: a refused file of many GiB, or one without an end.
+    Otherwise the listener would read the rest before the next request: a rejected file of many GiB, or an endless one.
     """
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        exchange = _BodyTracker(_declared_length(scope), receive, send)
-        await self._app(scope, exchange.receive, exchange.send)
+        tracker = _BodyTracker(_declared_length(scope), receive, send)
+        await self._app(scope, tracker.receive, tracker.send)
 
 
 class _BodyTracker:
-    """``left``: bytes of the body that are still to come."""
+    """Counts the bytes of a body that have not been received, and closes the connection if too many are left."""
 
-    def __init__(self, left: float, receive: Receive, send: Send) -> None:
-        self._left = left
+    def __init__(self, remaining: float, receive: Receive, send: Send) -> None:
+        self._remaining = remaining
         self._receive = receive
         self._send = send
-        self._cut = False
+        self._is_closing = False
 
     async def receive(self) -> ReceiveMessage:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._left = self._left - len(message["body"]) if message["more_body"] else 0
+            self._remaining = self._remaining - len(message["body"]) if message["more_body"] else 0
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self._left > DRAIN_LIMIT:
-            self._cut = True
+        if message["type"] == "http.response.start" and self._remaining > DRAIN_LIMIT:
+            self._is_closing = True
             message["headers"] = [*message["headers"], (b"connection", b"close")]
-        if self._cut and message["type"] == "http.response.body" and not message["more_body"]:
+        if self._is_closing and message["type"] == "http.response.body" and not message["more_body"]:
             await self._send({**message, "more_body": True})
             await self._linger()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
     async def _linger(self) -> None:
-        """A line that is cut while bytes come in takes the answer with it, where the client has not read it yet."""
+        """Read the body for a while: closing a connection with unread data can discard the response in transit."""
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_TIMEOUT):
-                while self._left and (await self.receive())["type"] == "http.request":
+                while self._remaining and (await self.receive())["type"] == "http.request":
                     pass
 
 
 def _declared_length(scope: Scope) -> float:
-    """Bytes of the body; infinite where it comes in chunks and says nothing of its end."""
+    """Return the length of the body in bytes, or infinity if it is sent in chunks without a declared length."""
     if scope["type"] != ScopeType.HTTP:
         return 0
     headers = dict(scope["headers"])

@@ -1,4 +1,4 @@
-"""How many may be connected at once, so that the process never runs out of descriptors."""
+"""A limit on simultaneous connections, so that the process never runs out of file descriptors."""
 
 from __future__ import annotations
 
@@ -8,41 +8,41 @@ from typing import Any
 from weakref import WeakSet
 
 MAX_CONNECTIONS = 1000
-"""Over the network, at once."""
+"""Maximum number of simultaneous network connections."""
 
 DESCRIPTORS_PER_CONNECTION = 4
-"""One is the connection's own; the others are for files it reads or writes, and for what the engines have open."""
+"""One for the connection itself; the others for files that it reads or writes, and for files of the engines."""
 
 
 class ConnectionLimitedSocket(socket.socket):
-    """Listens; closes whoever comes while all places are taken.
+    """Listening socket that closes new connections while the limit is reached.
 
-    Counted here and not where HTTP begins: a TLS handshake that never ends takes a place too.
+    Connections are counted here, below HTTP, because an unfinished TLS handshake also occupies one.
     """
 
-    def __init__(self, family: int, kind: int, protocol: int, places: int) -> None:
+    def __init__(self, family: int, kind: int, protocol: int, limit: int) -> None:
         super().__init__(family, kind, protocol)
-        self._places = places
-        self._taken: WeakSet[socket.socket] = WeakSet()
+        self._limit = limit
+        self._connections: WeakSet[socket.socket] = WeakSet()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Raises :class:`ConnectionAbortedError` for who finds no place: an event loop passes over that."""
+        """Accept a connection. Raises :class:`ConnectionAbortedError`, which event loops ignore, at the limit."""
         connection, address = super().accept()
         if self._is_full():
             connection.close()
             raise ConnectionAbortedError
-        self._taken.add(connection)
+        self._connections.add(connection)
         return connection, address
 
     def _is_full(self) -> bool:
-        """Closed ones may be remembered for a while; they are looked for only when it matters."""
-        if len(self._taken) >= self._places:
-            self._taken = WeakSet(each for each in self._taken if each.fileno() != -1)
-        return len(self._taken) >= self._places
+        """Return whether the limit is reached. Closed connections are removed only then."""
+        if len(self._connections) >= self._limit:
+            self._connections = WeakSet(each for each in self._connections if each.fileno() != -1)
+        return len(self._connections) >= self._limit
 
 
 def connection_limit() -> int:
-    """As many as the process has descriptors for; its own soft limit is raised for them where it may be."""
+    """Return the connection limit for the available file descriptors, after raising the process's soft limit."""
     wanted = MAX_CONNECTIONS * DESCRIPTORS_PER_CONNECTION
     soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
     allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)

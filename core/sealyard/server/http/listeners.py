@@ -1,4 +1,4 @@
-"""Listening: uvicorn over sockets that are opened here, on an address with TLS or on a workspace's own socket."""
+"""Listeners: uvicorn on a network address with optional TLS, or on the Unix socket of a workspace."""
 
 from __future__ import annotations
 
@@ -16,59 +16,64 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard.server.auth.authentication import PEER_SCOPE_KEY, Peer
 from sealyard.server.http.bodies import CloseUnreadBodyMiddleware
 from sealyard.server.http.connection_limit import ConnectionLimitedSocket, connection_limit
+from sealyard.server.http.peer import PEER_SCOPE_KEY, Peer
 from sealyard.server.http.protocol import HEAD_TIMEOUT, LimitedHttpProtocol
 from sealyard.server.http.tls import TlsCertificate
 
 KEEP_ALIVE_SECONDS = 75
-HANDSHAKE_SECONDS = HEAD_TIMEOUT
-"""Until a TLS handshake is over; a request's head has its own time behind that."""
+HANDSHAKE_TIMEOUT = HEAD_TIMEOUT
+"""Timeout of a TLS handshake. The timeout of the request head starts after it."""
 
 ABORT_TIMEOUT = 5
-"""How long answers may go on after the last event, before they are cut; clients take them up again."""
+"""Seconds after which a stopping listener aborts open responses; clients resume them later."""
 
-LOCAL_CUT_SECONDS = 2
-"""The same at a workspace's own socket, where a person waits for the application to end."""
+LOCAL_ABORT_TIMEOUT = 2
+"""The same for a workspace's socket, where a person waits for the application to exit."""
 
 
 class UvicornListener(uvicorn.Server):
-    """Leaves signals to whoever runs it."""
+    """A uvicorn server that leaves signal handling to its caller."""
 
     @contextlib.contextmanager
     def capture_signals(self) -> Iterator[None]:
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """As uvicorn does it, but that a TLS handshake too has to be over in time; asyncio would wait a minute."""
+        """Start like uvicorn, with a shorter timeout for TLS handshakes than asyncio's 60 seconds."""
         loop = asyncio.get_running_loop()
         tls = self.config.ssl
-        seconds = HANDSHAKE_SECONDS if tls is not None else None
+        handshake_timeout = HANDSHAKE_TIMEOUT if tls is not None else None
         self.servers = [
             await loop.create_server(
-                self._protocol, sock=each, ssl=tls, backlog=self.config.backlog, ssl_handshake_timeout=seconds
+                self._create_protocol,
+                sock=sock,
+                ssl=tls,
+                backlog=self.config.backlog,
+                ssl_handshake_timeout=handshake_timeout,
             )
-            for each in sockets or ()
+            for sock in sockets or ()
         ]
         self.started = True
 
-    def _protocol(self) -> asyncio.Protocol:
-        made = cast("type[LimitedHttpProtocol]", self.config.http_protocol_class)
-        return made(self.config, self.server_state, self.lifespan.state)
+    def _create_protocol(self) -> asyncio.Protocol:
+        protocol_class = cast("type[LimitedHttpProtocol]", self.config.http_protocol_class)
+        return protocol_class(self.config, self.server_state, self.lifespan.state)
 
     def stop(self) -> None:
+        """Stop accepting connections and wait for open responses; :meth:`serve` then returns."""
         self.should_exit = True
 
     def abort(self) -> None:
-        """Once it stops: waits for no answer any more."""
+        """Do not wait for open responses when the listener stops."""
         self.force_exit = True
 
 
 class _UnixPeerProtocol(LimitedHttpProtocol):
-    """HTTP on a Unix socket: the kernel says whose process is at the other end."""
+    """HTTP on a Unix socket. The client address is the user id of the peer, as reported by the kernel."""
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
         super().connection_made(transport)
         sock = cast("socket.socket", self.transport.get_extra_info("socket"))
         _, uid, _ = struct.unpack("3i", sock.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, struct.calcsize("3i")))
@@ -76,7 +81,7 @@ class _UnixPeerProtocol(LimitedHttpProtocol):
 
 
 class _PeerMiddleware:
-    """Only a local listener says who the peer is, and of which tenant: what comes over the network cannot."""
+    """Middleware that stores the peer and tenant in the scope. Used by local listeners only."""
 
     def __init__(self, app: ASGIApp, tenant: str) -> None:
         self._app = app
@@ -92,13 +97,18 @@ class _PeerMiddleware:
 
 
 def local_listener(app: ASGIApp, tenant: str) -> UvicornListener:
-    """For the socket of a tenant's workspace."""
-    config = _config(_PeerMiddleware(app, tenant), http=_UnixPeerProtocol, timeout_graceful_shutdown=LOCAL_CUT_SECONDS)
+    """Create a listener for the socket of a tenant's workspace."""
+    config = _config(
+        _PeerMiddleware(app, tenant), http=_UnixPeerProtocol, timeout_graceful_shutdown=LOCAL_ABORT_TIMEOUT
+    )
     return UvicornListener(config)
 
 
 def network_listener(app: ASGIApp, *, certificate: TlsCertificate | None, proxies: str) -> UvicornListener:
-    """``proxies``: addresses whose forwarding headers are believed; empty: nobody's."""
+    """Create a listener for a network address.
+
+    ``proxies``: addresses of proxies whose X-Forwarded-* headers are trusted; none if empty.
+    """
     return UvicornListener(
         _config(
             app,
@@ -109,12 +119,12 @@ def network_listener(app: ASGIApp, *, certificate: TlsCertificate | None, proxie
     )
 
 
-def _config(app: ASGIApp, **more: object) -> uvicorn.Config:
+def _config(app: ASGIApp, **overrides: object) -> uvicorn.Config:
     options = {
         "http": LimitedHttpProtocol,
         "proxy_headers": False,
         "timeout_graceful_shutdown": ABORT_TIMEOUT,
-        **more,
+        **overrides,
     }
     return uvicorn.Config(
         CloseUnreadBodyMiddleware(app),
@@ -129,11 +139,11 @@ def _config(app: ASGIApp, **more: object) -> uvicorn.Config:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """``127.0.0.1:8750``, ``[::1]:8750`` or ``localhost:8750``. Raises :class:`UsageError`."""
+    """Return host and port of ``127.0.0.1:8750``, ``[::1]:8750`` or ``localhost:8750``. Raises :class:`UsageError`."""
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
-        raise UsageError(f"{escape_text(text)} is no address to listen on.", "Write 127.0.0.1:8750.")
+        raise UsageError(f"Invalid address {escape_text(text)!r}.", "Use HOST:PORT, for example 127.0.0.1:8750.")
     return host, int(port)
 
 
@@ -145,18 +155,19 @@ def is_loopback(host: str) -> bool:
 
 
 def require_tls_or_loopback(host: str, *, tls: bool, behind_proxy: bool) -> None:
-    """Plain HTTP stays on this machine. Raises :class:`UsageError`."""
+    """Raise :class:`UsageError` if plain HTTP would be available to other machines."""
     if tls or behind_proxy or is_loopback(host):
         return
     raise UsageError(
-        f"Tokens and firmware would cross the network in the clear on {escape_text(host)}.",
-        "Give a certificate (--tls-certificate, --tls-key), or say that a proxy in front ends TLS (--behind-proxy).",
+        f"TLS required on {escape_text(host)}: tokens and firmware would be sent unencrypted.",
+        "Set a certificate (--tls-certificate, --tls-key), or --behind-proxy if a reverse proxy terminates TLS.",
     )
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """For so many at once as there are :func:`connection_limit`. Raises :class:`UsageError` where it is taken or not
-    ours.
+    """Listen on an address, for at most :func:`connection_limit` connections.
+
+    Raises :class:`UsageError` if the address is in use or not available.
     """
     try:
         family, kind, protocol, _, address = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM)[0]
@@ -166,7 +177,7 @@ def bind(host: str, port: int) -> socket.socket:
         sock.listen(1024)
     except OSError as error:
         raise UsageError(
-            f"{escape_text(host)}:{port} cannot be listened on: {escape_text(error.strerror or str(error))}.",
+            f"Cannot listen on {escape_text(host)}:{port}: {escape_text(error.strerror or str(error))}.",
             "Choose another address (--listen).",
         ) from error
     return sock

@@ -1,4 +1,4 @@
-"""multipart/form-data (RFC 7578) as it comes in: text fields as values, files as streams that nobody buffers."""
+"""Streaming parser for multipart/form-data (RFC 7578): text fields as values, files as unbuffered streams."""
 
 from __future__ import annotations
 
@@ -18,17 +18,19 @@ from sealyard.model.safe_text import escape_text
 
 MAX_PARTS = 1024
 MAX_TEXT_BYTES = 16 << 10
-"""Bytes of one text field."""
+"""Maximum size of a text field."""
 
-LONGEST_HEADER = 2048
-MOST_HEADERS = 4
-LONGEST_BOUNDARY = 70
-"""RFC 2046 §5.1.1."""
+MAX_HEADER_BYTES = 2048
+MAX_HEADERS = 4
+"""Per part."""
 
-ADVICE = "Send a form as browsers and `curl -F` do."
+MAX_BOUNDARY_LENGTH = 70
+"""RFC 2046, section 5.1.1."""
+
+HINT = "Send a form like browsers and `curl -F` do."
 
 Events = AsyncGenerator[MultipartSegment | bytes | None, None]
-"""Of each part: its head, its content in pieces, and None at its end."""
+"""For each part: its head, its content in chunks, and None at its end."""
 
 
 @dataclass(frozen=True)
@@ -39,7 +41,7 @@ class TextPart:
 
 @dataclass(frozen=True)
 class FilePart:
-    """``content`` can be read until the next part is asked for; ``file_name`` is foreign text."""
+    """``content`` can be read until the next part is requested. ``file_name`` is untrusted text."""
 
     name: str
     file_name: str
@@ -47,22 +49,22 @@ class FilePart:
 
 
 async def iter_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIterator[TextPart | FilePart]:
-    """The parts in their order.
+    """Yield the parts of a form in order.
 
-    Raises :class:`InvalidInputError` for what is no such form, or breaks off, and :class:`TooLargeError` for more
-    parts, longer headers or longer texts than are taken; from ``content`` too.
+    Raises :class:`InvalidInputError` if the form is invalid or incomplete, and :class:`TooLargeError` if it has too
+    many parts, or headers or texts that are too long. The ``content`` of a file raises both as well.
     """
     events = _events(_boundary(content_type), body)
     async for head in events:
         assert isinstance(head, MultipartSegment)
         if not head.name:
-            raise InvalidInputError("A part of the form has no name.", ADVICE)
+            raise InvalidInputError("Missing name of a form part.", HINT)
         if head.filename is None:
             yield TextPart(head.name, await _text(head.name, events))
             continue
         file = FilePart(head.name, head.filename, _content(events))
         yield file
-        async for _ in file.content:  # what its reader has left
+        async for _ in file.content:  # discard what the caller did not read
             pass
 
 
@@ -76,56 +78,57 @@ async def _content(events: Events) -> AsyncIterator[bytes]:
 
 async def _text(name: str, events: Events) -> str:
     value = bytearray()
-    async for piece in _content(events):
-        value += piece
+    async for chunk in _content(events):
+        value += chunk
         if len(value) > MAX_TEXT_BYTES:
             raise TooLargeError(
-                f"The field {escape_text(name, 80)} is longer than {MAX_TEXT_BYTES:,} bytes.", "Send files as files."
+                f"Form field {escape_text(name, 80)} too long: at most {MAX_TEXT_BYTES:,} bytes.",
+                "Send files as file parts.",
             )
     try:
         return value.decode()
     except UnicodeDecodeError:
-        raise InvalidInputError(f"The field {escape_text(name, 80)} is no text in UTF-8.", ADVICE) from None
+        raise InvalidInputError(f"Form field {escape_text(name, 80)} is not UTF-8 text.", HINT) from None
 
 
 async def _events(boundary: str, body: AsyncIterator[bytes]) -> Events:
     parser = PushMultipartParser(
-        boundary, max_header_size=LONGEST_HEADER, max_header_count=MOST_HEADERS, max_segment_count=MAX_PARTS
+        boundary, max_header_size=MAX_HEADER_BYTES, max_header_count=MAX_HEADERS, max_segment_count=MAX_PARTS
     )
     try:
-        async for piece in _skip_preamble(boundary, body):
-            for event in parser.parse(piece):
+        async for chunk in _require_boundary(boundary, body):
+            for event in parser.parse(chunk):
                 yield event
         parser.close()
     except MultipartError as error:
         raise _parse_error(error) from error
 
 
-async def _skip_preamble(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Nobody sends a preamble, and what the parser makes of one depends on how it is cut."""
-    opening = f"--{boundary}".encode()
-    begin = b""
-    async for piece in body:
-        begin += piece
-        if len(begin) >= len(opening):
+async def _require_boundary(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Reject a preamble: no client sends one, and the parser's result would depend on how it is split into chunks."""
+    delimiter = f"--{boundary}".encode()
+    start = b""
+    async for chunk in body:
+        start += chunk
+        if len(start) >= len(delimiter):
             break
-    if not begin.startswith(opening):
-        raise InvalidInputError("The form does not begin with its boundary.", ADVICE)
-    yield begin
-    async for piece in body:
-        if piece:
-            yield piece
+    if not start.startswith(delimiter):
+        raise InvalidInputError("Invalid form: it does not start with its boundary.", HINT)
+    yield start
+    async for chunk in body:
+        if chunk:
+            yield chunk
 
 
 def _boundary(content_type: str) -> str:
     kind, options = parse_options_header(content_type)
     boundary: str = options.get("boundary", "")
-    if kind != "multipart/form-data" or not 0 < len(boundary) <= LONGEST_BOUNDARY or not boundary.isascii():
-        raise InvalidInputError("The body is no form with a boundary.", ADVICE)
+    if kind != "multipart/form-data" or not 0 < len(boundary) <= MAX_BOUNDARY_LENGTH or not boundary.isascii():
+        raise InvalidInputError("Invalid form: not multipart/form-data with a boundary.", HINT)
     return boundary
 
 
 def _parse_error(error: MultipartError) -> SealyardError:
     if isinstance(error, ParserLimitReached):
-        return TooLargeError(f"The form is more than is taken here: {error}.", "Send fewer parts and shorter names.")
-    return InvalidInputError(f"The form cannot be read: {error}.", ADVICE)
+        return TooLargeError(f"Form too large: {error}.", "Send fewer parts and shorter names.")
+    return InvalidInputError(f"Invalid form: {error}.", HINT)

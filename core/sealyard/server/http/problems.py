@@ -1,4 +1,4 @@
-"""Errors as RFC 9457 problem documents: one stable type for each code of the family."""
+"""Error responses: RFC 9457 problem documents with a stable type for each error code."""
 
 from __future__ import annotations
 
@@ -57,17 +57,18 @@ STATUS: dict[str, int] = {
     "worker": 503,
     "workspace-held": 503,
 }
-"""Of each code; one that is not here is a fault of ours: 500."""
+"""HTTP status of each error code. Other codes are internal errors (500)."""
 
 MAX_DETAIL_LENGTH = 1000
+"""In characters; applies to the details of a validation error."""
 
 log = logging.getLogger(__name__)
 
 
 class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
-    """RFC 9457, with the family's ``code`` and ``advice``. ``renewable``: whether an expired link can be renewed.
+    """A problem document (RFC 9457) with the error's ``code`` and ``hint``.
 
-    ``retry_after``: seconds until the same may be asked again.
+    ``renewable``: whether an expired link can be renewed. ``retry_after``: seconds until the request can be repeated.
     """
 
     type: Annotated[str, Meta(description="urn:sealyard:problem:<code>; stable")]
@@ -81,19 +82,19 @@ class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
 
 
 class MethodError(UsageError):
-    """The path is there, and takes other methods."""
+    """The path does not support the method."""
 
     code = "method"
 
 
 class MediaTypeError(UsageError):
-    """A body of a kind that is not taken there."""
+    """The path does not support the media type of the body."""
 
     code = "media-type"
 
 
 class HeadTooLargeError(UsageError):
-    """More of header fields than is read of anybody."""
+    """The header fields of the request are too large."""
 
     code = "head-too-large"
 
@@ -128,47 +129,42 @@ def handle_error(_: Request[Any, Any, Any], error: SealyardError) -> Response[Pr
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDetails]:
-    """What the framework refuses by itself, in the family's words."""
-    refused = _refused(error)
-    if refused is None:
+    """Respond to an error that the framework raised."""
+    known = _to_sealyard_error(error)
+    if known is None:
         return handle_unexpected(request, error)
-    answer = handle_error(request, refused)
-    answer.headers.update({name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"})
-    return answer
+    response = handle_error(request, known)
+    response.headers.update({name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"})
+    return response
 
 
-def handle_unexpected(_: Request[Any, Any, Any], error: Exception) -> Response[ProblemDetails]:
-    """A fault of ours: what it was stands in the log only."""
-    log.error("a call ended by a fault", exc_info=error)
-    fault = SealyardError("Something went wrong that should not have.", "Tell who runs the server; it is in its log.")
-    return handle_error(_, fault)
+def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDetails]:
+    """Respond to an internal error. Its details are only logged."""
+    log.error("internal error in a request", exc_info=error)
+    return handle_error(request, SealyardError("Internal error.", "Report it to the server's administrator."))
 
 
-def _refused(error: HTTPException) -> SealyardError | None:
+def _to_sealyard_error(error: HTTPException) -> SealyardError | None:
     match error.status_code:
         case 404:
-            return NotFoundError("There is nothing here.", "See /docs for what there is.")
+            return NotFoundError("Path not found.", "See /docs for the API reference.")
         case 405:
-            return MethodError("This path does not take that method.", "See /docs.")
+            return MethodError("Method not allowed.", "See /docs for the API reference.")
         case 413:
-            return TooLargeError("The body is larger than is taken here.", "Hand files in as uploads.")
+            return TooLargeError("Request body too large.", "Send files as uploads.")
         case 415:
-            return MediaTypeError("A body of this media type is not taken here.", "See /docs.")
+            return MediaTypeError("Unsupported media type.", "See /docs for the API reference.")
         case 401:
-            return AuthenticationError("A token is needed.", "Send it as a bearer token.")
+            return AuthenticationError("Authentication required.", "Send an access token as bearer token.")
         case 503:
-            return ServerUnreachableError("The server is stopping.", "Try again in a moment.")
-        case status if 400 <= status < 500:  # noqa: PLR2004 - the client's fault
-            return UsageError(_validation_message(error), "See /docs for what is expected.")
+            return ServerUnreachableError("The server is stopping.", "Try again later.")
+        case status if 400 <= status < 500:  # noqa: PLR2004 - client errors
+            return UsageError(_validation_message(error), "See /docs for the API reference.")
     return None
 
 
 def _validation_message(error: HTTPException) -> str:
-    """What is wrong with which member or parameter; of values no more than what was no word of ours."""
+    """Return which members or parameters are invalid and why. Of their values, only unknown enum values are quoted."""
     extra = error.extra if isinstance(error.extra, list) else []
-    wrong = [f"{each.get('key', 'body')}: {each.get('message', '')}" for each in extra if isinstance(each, dict)]
-    return (
-        f"The request makes no sense: {escape_text('; '.join(wrong), MAX_DETAIL_LENGTH)}."
-        if wrong
-        else "The request makes no sense as written."
-    )
+    reasons = [f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)]
+    return f"Invalid request: {escape_text('; '.join(reasons), MAX_DETAIL_LENGTH)}." if reasons else "Invalid request."

@@ -1,4 +1,4 @@
-"""What a connection may cost before anybody is known on it: bytes, time, and requests that wait."""
+"""HTTP/1.1 protocol with limits for unauthenticated connections: head size, head timeout and pipelined requests."""
 
 from __future__ import annotations
 
@@ -10,42 +10,43 @@ from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol
 from sealyard.server.http.problems import PROBLEM_JSON, HeadTooLargeError, to_problem
 
 MAX_HEAD_BYTES = 64 << 10
-"""Bytes of a request line and its header fields, and of the trailer fields behind a body."""
+"""Maximum size of a request line with its header fields, and of the trailer fields after a body."""
 
 MAX_HEADER_FIELDS = 200
-"""In a head. Many tiny ones take far more memory than their bytes."""
+"""Maximum number of header fields of a request. Many small fields need far more memory than their size."""
 
 HEAD_TIMEOUT = 15.0
-"""Until a request's head is whole: from the connection on, later from the first byte behind the last answer."""
+"""Seconds in which the head of a request must be complete: from the connection, later from the first byte after the
+previous response."""
 
 MAX_PIPELINED = 100
-"""Requests that are sent ahead and wait for the answers before theirs (RFC 9112, section 9.3.2)."""
+"""Maximum number of requests that wait for earlier responses on a connection (RFC 9112, section 9.3.2)."""
 
 
 class _StopReadingError(Exception):
-    """Makes the parser take nothing more."""
+    """Stops the parser."""
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1, where a body may take all the time there is, and what leads to one may not.
+    """HTTP/1.1 with limits on the head of a request; the time for a body is not limited.
 
     A head that is too large is answered with 431 (RFC 6585, section 5).
     """
 
     _unparsed = 0
-    """Bytes since the last whole head or piece of a body: what the parser may be collecting."""
+    """Bytes since the last complete head or chunk of a body, which the parser may be buffering."""
 
     _discard_input = False
-    """Whatever still comes is passed over."""
+    """Whether all further input is ignored."""
 
     _deadline: asyncio.TimerHandle | None = None
 
-    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # as uvicorn has it
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
         super().connection_made(transport)
         self._start_deadline()
 
     def connection_lost(self, exc: Exception | None) -> None:
-        self._end_deadline()
+        self._cancel_deadline()
         super().connection_lost(exc)
 
     def data_received(self, data: bytes) -> None:
@@ -55,8 +56,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._unparsed > MAX_HEAD_BYTES and not self._discard_input:
             self._reject_head()
-        # Any byte ends uvicorn's keep-alive time, even one that begins no request.
-        if not self._answering():
+        # Any byte cancels uvicorn's keep-alive timeout, even one that does not start a request.
+        if not self._is_responding():
             self._start_deadline()
 
     def on_header(self, name: bytes, value: bytes) -> None:
@@ -70,10 +71,10 @@ class LimitedHttpProtocol(HttpToolsProtocol):
             self._reject_head()
             raise _StopReadingError
         if len(self.pipeline) >= MAX_PIPELINED:
-            self._answer_no_more()
+            self._close_after_pipeline()
             raise _StopReadingError
         self._unparsed = 0
-        self._end_deadline()
+        self._cancel_deadline()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -81,51 +82,55 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """Where the parser was not stopped from here."""
+        """Send a response for invalid input, unless this class stopped the parser itself."""
         if not self._discard_input:
             super().send_400_response(msg)
 
-    def _answering(self) -> bool:
+    def _is_responding(self) -> bool:
         return self.cycle is not None and not self.cycle.response_complete
 
     def _head_size(self) -> int:
-        """Bytes; a head that came in one piece with its body can be measured in no other way."""
+        """Return the size of the head in bytes, computed from its fields because it may have arrived with its body."""
         return len(self.url) + sum(len(name) + len(value) + len(b": \r\n") for name, value in self.headers)
 
     def _reject_head(self) -> None:
-        """Reads on for nobody until the deadline: a line that is cut while bytes come in takes the answer with it."""
+        """Respond with 431 and discard further input until the deadline.
+
+        Closing the connection while data arrives could discard the response in transit.
+        """
         self._discard_input = True
-        if self._answering():
-            # A second answer would end up in the middle of the first.
+        if self._is_responding():
+            # A second response would be written into the middle of the first.
             self.transport.close()
             return
-        self.transport.write(self._too_large())
+        self.transport.write(self._too_large_response())
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def _too_large(self) -> bytes:
-        error = HeadTooLargeError("The head of the request is too large.", "Send fewer and shorter header fields.")
-        body = msgspec.json.encode(to_problem(error))
+    def _too_large_response(self) -> bytes:
+        error = HeadTooLargeError("Request header too large.", "Send fewer and shorter header fields.")
+        problem = to_problem(error)
+        body = msgspec.json.encode(problem)
         fields = (
             *self.server_state.default_headers,
             (b"content-type", PROBLEM_JSON.encode()),
             (b"content-length", b"%d" % len(body)),
             (b"connection", b"close"),
         )
-        lines = b"".join(b"%s: %s\r\n" % each for each in fields)
-        return b"%s%s\r\n%s" % (STATUS_LINE[to_problem(error).status], lines, body)
+        lines = b"".join(b"%s: %s\r\n" % field for field in fields)
+        return b"%s%s\r\n%s" % (STATUS_LINE[problem.status], lines, body)
 
-    def _answer_no_more(self) -> None:
-        """The last answer to what waits says that the connection ends with it; the rest can be asked on another."""
+    def _close_after_pipeline(self) -> None:
+        """Close the connection after the response to the last pipelined request; clients repeat the others."""
         self._discard_input = True
         self.cycle.keep_alive = False
 
     def _start_deadline(self) -> None:
-        """Unless one runs: bytes that come in one by one do not put it off."""
+        """Start the timeout unless it is running: single bytes must not extend it."""
         if self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.abort)
 
-    def _end_deadline(self) -> None:
+    def _cancel_deadline(self) -> None:
         if self._deadline is not None:
             self._deadline.cancel()
             self._deadline = None

@@ -1,4 +1,4 @@
-"""Requests and their answers as those see them who keep count: told of each once it is over."""
+"""Measurement of requests, for the log and the metrics."""
 
 from __future__ import annotations
 
@@ -7,35 +7,36 @@ import secrets
 import time
 from collections.abc import Callable
 from contextvars import ContextVar
+from typing import Protocol
 
 from litestar.enums import ScopeType
 from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage, Scope, Send
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
-from sealyard.server.auth.caller import Caller
 
 REQUEST_ID = b"x-request-id"
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 
 UNMATCHED_PATH = "unmatched"
-"""The template of paths that lead nowhere. Whoever writes them is free in that, and must not make us keep count."""
+"""Template of all unknown paths. A separate metric for each would let clients fill the memory."""
 
-LONGEST_PATH = 300
-"""Characters that are kept of one."""
+MAX_PATH_LENGTH = 300
+"""In characters; longer paths are truncated."""
 
 _ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 current_request: ContextVar[str] = ContextVar("current_request", default="")
-"""The id of the request that is being answered; empty outside of any."""
+"""Id of the request that is being handled; empty outside of a request."""
 
 
 class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
-    """``template`` is the path with its parameters' names; ``path`` is without its query.
+    """Data about a finished request and its response.
 
-    ``status``: 0 where there was no answer. ``began``: seconds until the answer began, ``seconds``: until it ended.
-    ``received`` and ``sent``: bytes of bodies. ``tenant`` and ``subject`` are empty where nobody known asked.
+    ``template``: path with the names of its parameters. ``path``: without query. ``status``: 0 if there was no
+    response. ``time_to_first_byte``: seconds until the response started; ``seconds``: until it ended. ``received`` and
+    ``sent``: bytes of the bodies. ``tenant`` and ``subject``: empty if the request was not authenticated.
     """
 
     id: str
@@ -54,8 +55,20 @@ class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
 Observer = Callable[[RequestRecord], None]
 
 
+class AuthenticatedCaller(Protocol):
+    """What authentication stores as ``caller`` in a request's state."""
+
+    @property
+    def tenant(self) -> str: ...
+    @property
+    def subject(self) -> str: ...
+
+
 class RequestLogMiddleware:
-    """An application around which each exchange is measured, and given an id that the answer names too."""
+    """Middleware that measures each request and adds an ``X-Request-Id`` to the response.
+
+    ``observers`` are called after each request.
+    """
 
     def __init__(self, app: ASGIApp, *observers: Observer) -> None:
         self._app = app
@@ -65,19 +78,19 @@ class RequestLogMiddleware:
         if scope["type"] != ScopeType.HTTP:
             await self._app(scope, receive, send)
             return
-        measured = _RequestTimer(scope, receive, send)
-        named = current_request.set(measured.id)
+        timer = _RequestTimer(scope, receive, send)
+        context = current_request.set(timer.id)
         try:
-            await self._app(scope, measured.receive, measured.send)
+            await self._app(scope, timer.receive, timer.send)
         finally:
-            current_request.reset(named)
-            exchange = measured.exchange()
+            current_request.reset(context)
+            record = timer.record()
             for observe in self._observers:
-                observe(exchange)
+                observe(record)
 
 
 class _RequestTimer:
-    """One exchange while it goes on."""
+    """Measures one request."""
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self.id = _request_id(scope)
@@ -85,7 +98,7 @@ class _RequestTimer:
         self._receive = receive
         self._send = send
         self._start = time.monotonic()
-        self._began: float | None = None
+        self._time_to_first_byte: float | None = None
         self._status = 0
         self._received = 0
         self._sent = 0
@@ -98,34 +111,33 @@ class _RequestTimer:
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
-            self._began = time.monotonic() - self._start
+            self._time_to_first_byte = time.monotonic() - self._start
             self._status = message["status"]
             message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.id.encode())]
         elif message["type"] == "http.response.body":
             self._sent += len(message.get("body", b""))
         await self._send(message)
 
-    def exchange(self) -> RequestRecord:
+    def record(self) -> RequestRecord:
         scope = self._scope
         seconds = time.monotonic() - self._start
-        caller = scope.get("state", {}).get("caller")
-        known = caller if isinstance(caller, Caller) else None
+        caller: AuthenticatedCaller | None = scope.get("state", {}).get("caller")
         return RequestRecord(
             id=self.id,
             method=scope["method"] if scope["method"] in METHODS else "OTHER",
             template=scope.get("path_template") or UNMATCHED_PATH,
-            path=escape_text(scope["path"], LONGEST_PATH),
+            path=escape_text(scope["path"], MAX_PATH_LENGTH),
             status=self._status,
-            time_to_first_byte=seconds if self._began is None else self._began,
+            time_to_first_byte=seconds if self._time_to_first_byte is None else self._time_to_first_byte,
             seconds=seconds,
             received=self._received,
             sent=self._sent,
-            tenant=known.tenant if known is not None else "",
-            subject=known.subject if known is not None else "",
+            tenant=caller.tenant if caller is not None else "",
+            subject=caller.subject if caller is not None else "",
         )
 
 
 def _request_id(scope: HTTPScope) -> str:
-    """The one that a proxy in front gave, where it looks like one; else a new one."""
-    given = next((value.decode("latin-1") for name, value in scope["headers"] if name == REQUEST_ID), "")
-    return given if _ID.fullmatch(given) else secrets.token_hex(8)
+    """Return the id that a proxy assigned if it is valid, or a new id."""
+    assigned = next((value.decode("latin-1") for name, value in scope["headers"] if name == REQUEST_ID), "")
+    return assigned if _ID.fullmatch(assigned) else secrets.token_hex(8)

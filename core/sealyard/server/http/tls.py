@@ -1,4 +1,4 @@
-"""The certificate that a server shows: of today, and after it was renewed, for none is valid for long."""
+"""The server's TLS certificate, which can be reloaded after a renewal."""
 
 from __future__ import annotations
 
@@ -10,28 +10,34 @@ from sealyard.model.safe_text import escape_text
 
 
 class TlsCertificate:
-    """Two PEM files. What listens takes :attr:`context` once; each handshake shows what was read last."""
+    """A certificate and its private key in PEM files.
+
+    A listener uses :attr:`context` for its whole life; each handshake uses the files as they were last loaded.
+    """
 
     def __init__(self, certificate: str, key: str) -> None:
-        """Empty ``key``: it is in the file of the certificate. Raises what :meth:`renew` does."""
+        """Load the files. ``key`` can be empty if the certificate file contains the key.
+
+        Raises :class:`UsageError` or :class:`StorageError`.
+        """
         self._certificate = certificate
         self._key = key or certificate
-        self._newest = self._read()
-        self.context = self._read()
+        self._current = self._load()
+        self.context = self._load()
         self.context.sni_callback = self._apply
 
     def reload(self) -> None:
-        """Reads both again. Raises :class:`UsageError`, :class:`StorageError`: then the old one is shown on."""
-        self._newest = self._read()
+        """Load the files again. Raises :class:`UsageError` or :class:`StorageError` and keeps the old certificate."""
+        self._current = self._load()
 
     def _apply(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Asked in each handshake, whether or not the client names a server (RFC 6066, section 3)."""
-        connection.context = self._newest
+        """Set the current context. OpenSSL calls this in each handshake, with or without SNI (RFC 6066, section 3)."""
+        connection.context = self._current
 
-    def _read(self) -> ssl.SSLContext:
+    def _load(self) -> ssl.SSLContext:
         certificate, key = self._certificate, self._key
         if not certificate:
-            raise UsageError("There is a private key and no certificate.", "Name it by --tls-certificate.")
+            raise UsageError("Missing TLS certificate for the private key.", "Set --tls-certificate.")
         _require_readable(certificate, "certificate")
         _require_readable(key, "private key")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
@@ -39,16 +45,16 @@ class TlsCertificate:
             context.load_cert_chain(certificate, key, password=_no_passphrase)
         except ssl.SSLError as error:
             raise UsageError(
-                f"{escape_text(certificate)} and {escape_text(key)} are no certificate and its private key"
-                f" ({escape_text(error.reason or 'no PEM')}).",
-                "Give both in PEM; the certificate first, then those above it.",
+                f"Invalid TLS certificate {escape_text(certificate)} with private key {escape_text(key)}:"
+                f" {escape_text(error.reason or 'not PEM')}.",
+                "Use PEM files: the server's certificate first, then the intermediate certificates.",
             ) from error
         return context
 
 
 def _no_passphrase() -> str:
-    """Nobody is asked for one while a server starts."""
-    raise UsageError("The private key of the certificate lies under a passphrase.", "Give one without.")
+    """Reject an encrypted key, instead of OpenSSL's prompt, which would block the start of the server."""
+    raise UsageError("The private key of the certificate is encrypted.", "Use a key without a passphrase.")
 
 
 def _require_readable(path: str, what: str) -> None:
@@ -56,5 +62,5 @@ def _require_readable(path: str, what: str) -> None:
         Path(path).read_bytes()
     except OSError as error:
         raise StorageError(
-            f"The {what} {escape_text(path)} cannot be read: {error.strerror}.", "Name another."
+            f"Cannot read the {what} {escape_text(path)}: {error.strerror}.", "Check the path and its permissions."
         ) from error

@@ -1,1 +1,1 @@
-"""Health, metrics and logs of a server."""
+"""Health checks, metrics and logs of a server."""

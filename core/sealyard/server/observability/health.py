@@ -1,4 +1,4 @@
-"""Whether the server lives and whether it can work, for whoever watches over it: no token, and nothing to learn."""
+"""Liveness and readiness checks. They need no token and disclose nothing about tenants, tasks or keys."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.health import HealthCheck
 
 TIMEOUT = 15.0
-"""With an engine; longer than a busy one takes to say that something of it is late."""
+"""Seconds for the checks of an engine; longer than a busy engine needs to report that one of its checks timed out."""
 
 log = logging.getLogger(__name__)
 
@@ -26,7 +26,7 @@ class LivenessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class CheckSummary(FrozenStruct, frozen=True, kw_only=True):
-    """How many checks of one kind passed, over all tenants. Which keys there are is nobody's business here."""
+    """The number of passed and failed checks of one kind over all tenants, without the names of keys."""
 
     name: str
     passed: int
@@ -39,42 +39,43 @@ class ReadinessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class HealthController(Controller):
-    """The application's state has the ``tenants``: names and hosts."""
+    """Health checks of all tenants, which are in the application's state."""
 
     tags = ("server",)
 
-    @get("/healthz", sync_to_thread=False, summary="Whether the server lives")
+    @get("/healthz", sync_to_thread=False, summary="Check that the server is running")
     def alive(self) -> LivenessResponse:
         return LivenessResponse()
 
     @get(
         "/readyz",
-        summary="Whether stores take writes, workers answer, and every key in use can sign",
-        responses={503: ResponseSpec(ReadinessResponse, description="not ready: some check failed")},
+        summary="Check that stores accept writes, workers respond, and every key in use can sign",
+        responses={503: ResponseSpec(ReadinessResponse, description="not ready: a check failed")},
     )
     async def ready(self, request: Request[Any, Any, Any]) -> Response[ReadinessResponse]:
-        found = await check_readiness(host for _, host in request.app.state.tenants)
-        return Response(found, status_code=200 if found.ready else 503)
+        readiness = await check_readiness(handle for _, handle in request.app.state.tenants)
+        return Response(readiness, status_code=200 if readiness.ready else 503)
 
 
-async def check_readiness(hosts: Iterable[EngineHandle]) -> ReadinessResponse:
-    checks = [check for each in await asyncio.gather(*map(_checks, hosts)) for check in each]
-    passed = Counter(each.name for each in checks if each.passed)
-    failed = Counter(each.name for each in checks if not each.passed)
-    names = dict.fromkeys(each.name for each in checks)
+async def check_readiness(handles: Iterable[EngineHandle]) -> ReadinessResponse:
+    """Run the health checks of all engines concurrently."""
+    checks = [check for engine_checks in await asyncio.gather(*map(_checks, handles)) for check in engine_checks]
+    passed = Counter(check.name for check in checks if check.passed)
+    failed = Counter(check.name for check in checks if not check.passed)
+    names = dict.fromkeys(check.name for check in checks)
     return ReadinessResponse(
         ready=not failed,
-        checks=tuple(CheckSummary(name=each, passed=passed[each], failed=failed[each]) for each in names),
+        checks=tuple(CheckSummary(name=name, passed=passed[name], failed=failed[name]) for name in names),
     )
 
 
-async def _checks(host: EngineHandle) -> tuple[HealthCheck, ...]:
-    if host.engine.scheduler.draining:
+async def _checks(handle: EngineHandle) -> tuple[HealthCheck, ...]:
+    if handle.engine.scheduler.draining:
         return (HealthCheck(name="stopping", passed=False),)
     try:
         async with asyncio.timeout(TIMEOUT):
-            return (await host.run(host.engine.readiness.health())).checks
+            return (await handle.run(handle.engine.health.health())).checks
     except Exception:
-        # An engine that cannot even say how it is: being watched must not depend on why.
-        log.exception("the engine of %s does not answer", host.folder)
+        # Any failure of the check itself counts as a failed check; monitoring must not depend on its cause.
+        log.exception("engine of %s does not respond", handle.folder)
         return (HealthCheck(name="engine", passed=False),)

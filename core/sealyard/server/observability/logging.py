@@ -1,4 +1,4 @@
-"""The server's log: one JSON object a line, or text for a terminal; secrets are left out of either."""
+"""The server's log: one JSON object per line, or text for a terminal. Secrets are redacted in both."""
 
 from __future__ import annotations
 
@@ -9,70 +9,70 @@ from datetime import UTC, datetime
 
 from sealyard.client.log import RedactingFormatter, redact
 from sealyard.server.http.request_log import RequestRecord, current_request
-from sealyard.server.settings import LogForm
+from sealyard.server.settings import LogFormat
 
 TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 PROBE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Asked all the time by machines: while all is well they are not worth a line."""
+"""Paths that monitoring requests all the time. Successful requests are logged at DEBUG only."""
 
-ERRORS_FROM = 500
+MIN_ERROR_STATUS = 500
 UNAVAILABLE = 503
 
 log = logging.getLogger(__name__)
 
 
-def configure_logging(form: LogForm) -> None:
-    """All that is logged goes there, from INFO on."""
+def configure_logging(log_format: LogFormat) -> None:
+    """Log everything from level INFO to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if form == "json" else RedactingFormatter(TEXT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else RedactingFormatter(TEXT))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
 
 
-def log_request(exchange: RequestRecord) -> None:
-    """One line for each request that was answered."""
-    level = _level(exchange.status)
-    if exchange.path in PROBE_PATHS and level == logging.INFO:
+def log_request(request: RequestRecord) -> None:
+    """Log one line for a finished request."""
+    level = _level(request.status)
+    if request.path in PROBE_PATHS and level == logging.INFO:
         level = logging.DEBUG
-    log.log(level, "%s %s %d", exchange.method, exchange.path, exchange.status, extra={"exchange": exchange})
+    log.log(level, "%s %s %d", request.method, request.path, request.status, extra={"request": request})
 
 
 def _level(status: int) -> int:
-    """A line that broke, or what is only so for the moment, is no fault of ours."""
+    """Return the level of a request's line. An unavailable server is a temporary condition, not an internal error."""
     if status == UNAVAILABLE:
         return logging.WARNING
-    return logging.ERROR if status >= ERRORS_FROM or not status else logging.INFO
+    return logging.ERROR if status >= MIN_ERROR_STATUS or not status else logging.INFO
 
 
 class JsonFormatter(logging.Formatter):
-    """Plain ASCII, whatever was logged: nothing in a line can end it or lead a terminal astray."""
+    """Formats records as ASCII JSON, so that logged text can neither end a line nor control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         line = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            # Finished first: message, arguments and traceback are all seen to.
+            # Formatted before it is redacted, so that arguments and traceback are redacted too.
             "message": redact(super().format(record)),
         }
-        exchange = getattr(record, "exchange", None)
-        if isinstance(exchange, RequestRecord):
-            return json.dumps({**line, **_fields(exchange)})
-        request = current_request.get()
-        return json.dumps({**line, "id": request} if request else line)
+        request = getattr(record, "request", None)
+        if isinstance(request, RequestRecord):
+            return json.dumps({**line, **_fields(request)})
+        request_id = current_request.get()
+        return json.dumps({**line, "id": request_id} if request_id else line)
 
 
-def _fields(exchange: RequestRecord) -> dict[str, str | int | float]:
+def _fields(request: RequestRecord) -> dict[str, str | int | float]:
     return {
-        "id": exchange.id,
-        "method": exchange.method,
-        "path": redact(exchange.path),
-        "status": exchange.status,
-        "ms": round(exchange.seconds * 1000, 1),
-        "received": exchange.received,
-        "sent": exchange.sent,
-        "tenant": exchange.tenant,
-        "subject": redact(exchange.subject),
+        "id": request.id,
+        "method": request.method,
+        "path": redact(request.path),
+        "status": request.status,
+        "ms": round(request.seconds * 1000, 1),
+        "received": request.received,
+        "sent": request.sent,
+        "tenant": request.tenant,
+        "subject": redact(request.subject),
     }

@@ -1,4 +1,4 @@
-"""What a webhook is sent: the body, and headers that prove who it is from, as the Standard Webhooks specification says.
+"""Webhook messages: body and signed headers, according to the Standard Webhooks specification.
 
 https://github.com/standard-webhooks/standard-webhooks/blob/main/spec/standard-webhooks.md
 """
@@ -20,9 +20,9 @@ from sealyard.model.webhooks import WebhookEvent
 
 
 class WebhookData(FrozenStruct, frozen=True, kw_only=True):
-    """The task as it stood then, and no link to its result: that is for who may ask the workspace for it.
+    """The task at the time of the event. Without a link to its result, which requires permission in the workspace.
 
-    ``decision``: the one that is told of. ``quorumReached``: of an approval, whether it was the last one needed.
+    ``decision``: the decision that the message announces. ``quorum_reached``: whether an approval was the final one.
     """
 
     workspace: str
@@ -39,7 +39,7 @@ class WebhookData(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
-    """The body. The same bytes at each try."""
+    """The body of a message. All attempts send the same bytes."""
 
     type: WebhookEvent
     timestamp: datetime
@@ -65,16 +65,16 @@ def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
     return msgspec.json.encode(WebhookPayload(type=change.notification, timestamp=change.at, data=data))
 
 
-def signed_headers(workspace_id: str, due: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:
-    """``webhook-id`` stays the same over all tries, the timestamp (seconds since the epoch) is that of this one."""
-    message_id = f"{workspace_id}-{due.notice.id}"
+def signed_headers(workspace_id: str, delivery: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:
+    """Return the headers of an attempt. ``webhook-id`` is the same for all attempts, the timestamp is ``now``."""
+    message_id = f"{workspace_id}-{delivery.message.id}"
     timestamp = str(int(now.timestamp()))
     return {
         "content-type": "application/json",
         "user-agent": "sealyard",
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": _signature(due.secret, message_id, timestamp, body),
+        "webhook-signature": _signature(delivery.secret, message_id, timestamp, body),
     }
 
 

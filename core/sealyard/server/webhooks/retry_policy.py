@@ -1,32 +1,34 @@
-"""When a message that did not arrive is sent again, and when it is given up."""
+"""Retry policy of webhook messages: which failures are retried, how often, and after which delays."""
 
 from __future__ import annotations
 
-import random
 from datetime import datetime
 from email.utils import parsedate_to_datetime
 from http import HTTPStatus
 from typing import TYPE_CHECKING
 
+from sealyard.concurrency.backoff import RetryDelays
 from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
-    from sealyard.client.http.transport import PinnedResponse
+    from sealyard.client.http.pinned import PinnedResponse
 
-DELAYS = (5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0)
-"""Seconds before the second try, the third, and so on."""
+DELAYS = RetryDelays((5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0), jitter=(0.8, 1.2))
+"""Delays before the second attempt, the third, and so on."""
 
-JITTER = 0.2
-"""Of a delay, more or less: many that failed together do not come back together."""
+MAX_TRIES = len(DELAYS.seconds) + 1
+"""Attempts if the failure is likely to be temporary."""
 
-MAX_TRIES = len(DELAYS) + 1
 FEW_TRIES = 3
-ONE_TRY = 1
-"""Tries in all: of what may well pass; of what a person must set right; of what said that it is gone."""
+"""Attempts if a person must fix the cause."""
 
-LONGEST_WAIT = 24 * 3600.0
+ONE_TRY = 1
+"""Attempts if the receiver answered that it no longer exists (410)."""
+
+MAX_RETRY_AFTER = 24 * 3600.0
 MAX_ERROR_LENGTH = 200
+"""In characters; applies to the response body in an error."""
 
 TRANSIENT_STATUSES = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
@@ -34,47 +36,46 @@ TRANSIENT_STATUSES = frozenset(
 
 
 class DeliveryFailure(FrozenStruct, frozen=True, kw_only=True):
-    """Why a message did not arrive, how many tries it is worth in all, and the seconds asked to wait."""
+    """A failed attempt. ``tries``: maximum number of attempts. ``wait``: seconds that the receiver asked to wait."""
 
     error: str
     tries: int
     wait: float = 0.0
 
 
-def classify_response(answer: PinnedResponse, now: datetime) -> DeliveryFailure | None:
-    """None where the message was taken."""
-    status = answer.status
+def classify_response(response: PinnedResponse, now: datetime) -> DeliveryFailure | None:
+    """Return the failure that a response means; None if the message was accepted."""
+    status = response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
-    error = f"It answered {status}{_describe(answer)}."
+    error = f"The receiver answered {status}{_describe(response)}."
     if status == HTTPStatus.GONE:
         return DeliveryFailure(error=error, tries=ONE_TRY)
     if status in TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
-        return DeliveryFailure(error=error, tries=MAX_TRIES, wait=_asked_wait(answer.retry_after, now))
+        return DeliveryFailure(error=error, tries=MAX_TRIES, wait=_parse_retry_after(response.retry_after, now))
     if HTTPStatus.MULTIPLE_CHOICES <= status < HTTPStatus.BAD_REQUEST:
-        return DeliveryFailure(error=f"It answered {status}; redirects are not followed.", tries=FEW_TRIES)
+        return DeliveryFailure(error=f"The receiver answered {status}; redirects are not followed.", tries=FEW_TRIES)
     return DeliveryFailure(error=error, tries=FEW_TRIES)
 
 
-def next_delay(failure: DeliveryFailure, tried: int) -> float | None:
-    """After ``tried`` tries; None: it is given up."""
-    if tried >= failure.tries:
+def next_delay(failure: DeliveryFailure, attempts: int) -> float | None:
+    """Return the seconds to wait after ``attempts`` attempts; None if the message is undeliverable."""
+    if attempts >= failure.tries:
         return None
-    spread = random.uniform(1 - JITTER, 1 + JITTER)  # noqa: S311 - spreads load, hides nothing
-    return max(DELAYS[tried - 1] * spread, failure.wait)
+    return max(DELAYS.after(attempts), failure.wait)
 
 
-def _describe(answer: PinnedResponse) -> str:
-    word = escape_text(answer.body.decode(errors="replace").strip(), MAX_ERROR_LENGTH)
-    return f": {word}" if word else ""
+def _describe(response: PinnedResponse) -> str:
+    text = escape_text(response.body.decode(errors="replace").strip(), MAX_ERROR_LENGTH)
+    return f": {text}" if text else ""
 
 
-def _asked_wait(text: str, now: datetime) -> float:
-    """Seconds or a date (RFC 9110 §10.2.3); what is neither asks for nothing."""
+def _parse_retry_after(text: str, now: datetime) -> float:
+    """Return the seconds in a Retry-After header (RFC 9110, section 10.2.3): a number or a date; 0 if invalid."""
     if text.isascii() and text.isdigit():
-        return min(float(text), LONGEST_WAIT)
+        return min(float(text), MAX_RETRY_AFTER)
     try:
         until = parsedate_to_datetime(text)
-        return min(max(0.0, (until - now).total_seconds()), LONGEST_WAIT)
+        return min(max(0.0, (until - now).total_seconds()), MAX_RETRY_AFTER)
     except (ValueError, TypeError):
         return 0.0

@@ -1,4 +1,4 @@
-"""Sends what the webhooks' outbox holds: one lane for each webhook, in order, again and again until it is taken."""
+"""Delivery of the messages in the webhook outbox: in order for each webhook, with retries."""
 
 from __future__ import annotations
 
@@ -16,89 +16,96 @@ from sealyard.server.webhooks.retry_policy import FEW_TRIES, MAX_TRIES, Delivery
 from sealyard.server.webhooks.ssrf import Resolve, resolve_allowed, resolve_with_system
 
 if TYPE_CHECKING:
-    from sealyard.client.http.transport import PinnedResponse
+    from sealyard.client.http.pinned import PinnedResponse
 
 Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["PinnedResponse"]]
-"""URL, the IP address to connect to, headers and body: :func:`sealyard.client.http.transport.post_pinned`."""
+"""Sends a POST request: URL, IP address to connect to, headers and body.
 
-PAUSE_SECONDS = 5.0
+See :func:`sealyard.client.http.pinned.post_pinned`.
+"""
+
+RETRY_SECONDS = 5.0
+"""Delay after an unexpected error."""
 
 log = logging.getLogger(__name__)
 
 
 class WebhookSender:
-    """Runs beside an engine that is served. At least once: a message may come again, with the same id.
+    """Delivers messages at least once: a message can be sent again, with the same id.
 
-    ``allow_private``: webhooks may have any address, and need no https. ``allow_http``: https is not needed.
+    ``allow_private``: allow all addresses, and http. ``allow_http``: allow http.
     """
 
     def __init__(
         self,
-        host: EngineHandle,
+        handle: EngineHandle,
         post: Post,
         *,
         resolve: Resolve = resolve_with_system,
         allow_private: bool = False,
         allow_http: bool = False,
     ) -> None:
-        self._host = host
-        self._outbox = host.engine.hook_outbox
-        self._workspace_id = host.engine.metadata.id
-        self._clock = host.engine.ledger.clock
+        self._handle = handle
+        self._outbox = handle.engine.webhook_outbox
+        self._workspace_id = handle.engine.metadata.id
+        self._clock = handle.engine.repository.clock
         self._post = post
         self._resolve = resolve
         self._allow_private = allow_private
         self._allow_http = allow_http
 
     async def run(self) -> None:
-        """Until it is cancelled; what was under way then is sent again by the next one."""
+        """Deliver until cancelled. A delivery that is cancelled is repeated by the next sender."""
         known: frozenset[str] = frozenset()
-        async with asyncio.TaskGroup() as lanes:
+        async with asyncio.TaskGroup() as deliveries:
             while True:
-                strangers = await self._host.run(self._outbox.new_webhooks(known))
-                for each in strangers:
-                    lanes.create_task(self._deliver_all(each))
-                known |= strangers
+                new_ids = await self._handle.run(self._outbox.new_webhooks(known))
+                for webhook_id in new_ids:
+                    deliveries.create_task(self._deliver_all(webhook_id))
+                known |= new_ids
 
     async def _deliver_all(self, webhook_id: str) -> None:
+        """Deliver the messages of one webhook until it is removed."""
         while True:
             try:
-                due = await self._host.run(self._outbox.next_delivery(webhook_id))
-                if due is None:
+                delivery = await self._handle.run(self._outbox.next_delivery(webhook_id))
+                if delivery is None:
                     return
-                await self._attempt(due)
+                await self._attempt(delivery)
             except Exception:
-                # Whatever it is: the other lanes go on, and this one soon.
-                log.exception("webhook %s cannot be served at present", webhook_id)
-                await self._clock.sleep(PAUSE_SECONDS)
+                # An error must not end this webhook's deliveries, nor the task group with those of the others.
+                log.exception("webhook %s: delivery failed unexpectedly", webhook_id)
+                await self._clock.sleep(RETRY_SECONDS)
 
-    async def _attempt(self, due: PendingDelivery) -> None:
-        failure = await self._failure(due)
+    async def _attempt(self, delivery: PendingDelivery) -> None:
+        message = delivery.message
+        failure = await self._send(delivery)
         if failure is None:
-            await self._host.run(self._outbox.mark_delivered(due.notice))
+            await self._handle.run(self._outbox.mark_delivered(message))
             return
-        seconds = next_delay(failure, due.notice.attempts + 1)
-        if seconds is not None:
-            await self._host.run(self._outbox.mark_failed(due.notice, failure.error, seconds))
+        delay = next_delay(failure, message.attempts + 1)
+        if delay is not None:
+            await self._handle.run(self._outbox.mark_failed(message, failure.error, delay))
             return
-        log.warning("webhook %s: %s was given up: %s", due.notice.webhook_id, due.notice.id, failure.error)
-        await self._host.run(self._outbox.move_to_dead_letters(due.notice, failure.error))
+        log.warning("webhook %s: message %s is undeliverable: %s", message.webhook_id, message.id, failure.error)
+        await self._handle.run(self._outbox.move_to_dead_letters(message, failure.error))
 
-    async def _failure(self, due: PendingDelivery) -> DeliveryFailure | None:
+    async def _send(self, delivery: PendingDelivery) -> DeliveryFailure | None:
+        """Send the message once. Returns None if it was accepted."""
         try:
-            answer = await self._send(due)
+            response = await self._post_signed(delivery)
         except ServerUnreachableError as error:
             return DeliveryFailure(error=error.message, tries=MAX_TRIES)
         except SealyardError as error:
             return DeliveryFailure(error=error.message, tries=FEW_TRIES)
-        return classify_response(answer, self._clock.now())
+        return classify_response(response, self._clock.now())
 
-    async def _send(self, due: PendingDelivery) -> PinnedResponse:
-        url = parse_webhook_url(due.url)
+    async def _post_signed(self, delivery: PendingDelivery) -> PinnedResponse:
+        url = parse_webhook_url(delivery.url)
         addresses = await resolve_allowed(
             url, self._resolve, allow_private=self._allow_private, allow_http=self._allow_http
         )
-        address = addresses[due.notice.attempts % len(addresses)]
-        body = encode_payload(self._workspace_id, due.notice.change)
-        headers = signed_headers(self._workspace_id, due, body, self._clock.now())
-        return await self._post(due.url, address, headers, body)
+        address = addresses[delivery.message.attempts % len(addresses)]
+        body = encode_payload(self._workspace_id, delivery.message.change)
+        headers = signed_headers(self._workspace_id, delivery, body, self._clock.now())
+        return await self._post(delivery.url, address, headers, body)

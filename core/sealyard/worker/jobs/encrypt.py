@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import os
 from contextlib import suppress
 
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import SegmentDigests, decrypt_segment, encrypt_segment
+from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
 from sealyard.model.tasks import InputFile
 from sealyard.model.worker_messages import JobFinished
-from sealyard.worker.approved_inputs import ContentComparison, changed, check_digest
+from sealyard.worker.approved_inputs import ContentComparison, changed_error, check_digest
 from sealyard.worker.job_context import JobContext
-from sealyard.worker.work_dir import WorkFolder, background_fsync, locked
+from sealyard.worker.work_dir import WorkFolder, background_fsync, lock_folder
 
 OUTPUT_NAME = "encrypted"
 
 
 async def encrypt(context: JobContext) -> JobFinished:
-    """Encrypt the file of an encryption task."""
+    """Encrypt the input file of an encryption task, and check the result."""
     context.progress.total = 2 * context.task.total_bytes
     (file,) = context.task.inputs
-    async with locked(context.work_dir) as folder:
+    async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
         digests = await asyncio.to_thread(_encrypt, context, file, folder, cipher)
         await asyncio.to_thread(_self_check, context, file, folder, digests, cipher)
@@ -41,10 +41,10 @@ def _encrypt(context: JobContext, file: InputFile, folder: WorkFolder, cipher: C
             with background_fsync(target):
                 digests = encrypt_segment(source, file.size, target, cipher, context.progress)
         except InvalidInputError:
-            # open_input checked the size, so the file was changed since.
-            raise changed(file) from None
+            # open_input() has checked the size, so the file has changed since then.
+            raise changed_error(file) from None
         check_digest(file, digests.plaintext_sha256)
-        os.fsync(target.fileno())
+        sync(target.fileno())
     return digests
 
 
@@ -53,17 +53,17 @@ def _self_check(
 ) -> None:
     """Read the encrypted file back and compare the decrypted content with the input; zero padding may follow it.
 
-    Raises :class:`IntegrityError` if either file was changed on disk.
+    Raises :class:`IntegrityError` if either of the two files has changed on disk.
     """
-    digest = hashlib.sha256()
-    with context.open_input(file) as source, folder.read(OUTPUT_NAME) as encrypted:
+    hasher = hashlib.sha256()
+    with context.open_input(file) as source, folder.read(OUTPUT_NAME) as encrypted_file:
         content = ContentComparison(file, source)
         # A changed byte can first show as invalid padding; the digest comparison below reports it.
         with suppress(ContainerError):
-            decrypt_segment(encrypted, digests.length, cipher, content.update, [digest.update], context.progress)
-    if digest.hexdigest() != digests.sha256:
+            decrypt_segment(encrypted_file, digests.length, cipher, content.update, [hasher.update], context.progress)
+    if hasher.hexdigest() != digests.sha256:
         raise IntegrityError(
             "The encrypted file was changed on disk. Nothing was released.",
-            "Check the disk and which programs can write to the workspace, then request a new task.",
+            "Check the disk and which programs can write to the workspace, then submit the request again.",
         )
     content.check()

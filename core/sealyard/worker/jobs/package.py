@@ -13,11 +13,12 @@ from sealyard.containers.format import ContainerFormat, PackageLayout
 from sealyard.containers.registry import get_format
 from sealyard.crypto.algorithms import signing_input
 from sealyard.crypto.protocols import ContentCipher
+from sealyard.fs.atomic import sync
 from sealyard.model.errors import ContainerError, IntegrityError, InvalidInputError
 from sealyard.model.worker_messages import JobFinished, RecordedSegment, SegmentEncrypted
-from sealyard.worker.approved_inputs import ContentComparison, KeptContent, changed, check_digest
+from sealyard.worker.approved_inputs import ContentComparison, RecordedContent, changed_error, check_digest
 from sealyard.worker.job_context import JobContext
-from sealyard.worker.work_dir import WorkFolder, background_fsync, locked
+from sealyard.worker.work_dir import WorkFolder, background_fsync, lock_folder
 
 CONTAINER = "container"
 MAX_PARALLEL_SEGMENTS = 2
@@ -25,7 +26,7 @@ MAX_PARALLEL_SEGMENTS = 2
 
 
 def package_layout(context: JobContext) -> PackageLayout:
-    """Return the layout of the task's container."""
+    """Return the layout of the container that the task produces."""
     task = context.task
     assert task.encryption_key is not None
     assert task.signing_key is not None
@@ -40,7 +41,7 @@ def package_layout(context: JobContext) -> PackageLayout:
 
 
 async def package(context: JobContext) -> JobFinished:
-    """Create the container of a packaging task, continuing from what an earlier attempt recorded.
+    """Create the container of a packaging task. Reuses the segments that an earlier attempt recorded.
 
     Everything is checked before the signing key is used: the inputs while they are read, and the segments by reading
     them back. The signature is verified before it is written.
@@ -50,17 +51,21 @@ async def package(context: JobContext) -> JobFinished:
     certificate = context.job.certificate
     assert certificate is not None
     context.progress.total = 2 * context.task.total_bytes
-    async with locked(context.work_dir) as folder:
+    async with lock_folder(context.work_dir) as folder:
         cipher = await context.cipher()
-        segments, kept = await _encrypt_segments(context, container_format, layout, folder, cipher)
-        header = _header(context, container_format, layout, segments)
-        digest = await asyncio.to_thread(_check_contents, context, container_format, folder, cipher, header, kept)
-        to_sign = signing_input(layout.signing, header)
-        signature = await context.sign(header, to_sign, base64.b64encode(header).decode())
-        size = await asyncio.to_thread(_finish, container_format, layout, folder, header, signature, certificate)
-        digest.update(signature)
+        segments, reused_indexes = await _encrypt_segments(context, container_format, layout, folder, cipher)
+        header = _build_header(context, container_format, layout, segments)
+        hasher = await asyncio.to_thread(
+            _check_contents, context, container_format, folder, cipher, header, reused_indexes
+        )
+        algorithm_input = signing_input(layout.signing, header)
+        signature = await context.sign(header, algorithm_input, base64.b64encode(header).decode())
+        size = await asyncio.to_thread(
+            _write_signature, container_format, layout, folder, header, signature, certificate
+        )
+        hasher.update(signature)
         return JobFinished(
-            task_id=context.task.id, fencing_token=context.task.fencing_token, sha256=digest.hexdigest(), size=size
+            task_id=context.task.id, fencing_token=context.task.fencing_token, sha256=hasher.hexdigest(), size=size
         )
 
 
@@ -71,22 +76,22 @@ async def _encrypt_segments(
     folder: WorkFolder,
     cipher: ContentCipher,
 ) -> tuple[tuple[RecordedSegment, ...], frozenset[int]]:
-    """Return all segments, and the indexes of those that were kept from an earlier attempt."""
-    recorded = {segment.index: segment for segment in context.job.work.segments}
-    if not (recorded and folder.has(CONTAINER)):
+    """Return all segments, and the indexes of those that were reused from an earlier attempt."""
+    recorded_segments = {segment.index: segment for segment in context.job.work.segments}
+    if not (recorded_segments and folder.has(CONTAINER)):
         _require_no_header(context)
-        recorded = {}
+        recorded_segments = {}
         folder.create(CONTAINER).close()
-    slots = asyncio.Semaphore(MAX_PARALLEL_SEGMENTS)
-    kept: set[int] = set()
+    semaphore = asyncio.Semaphore(MAX_PARALLEL_SEGMENTS)
+    reused_indexes: set[int] = set()
 
-    async def encrypt_or_keep(index: int) -> RecordedSegment:
-        async with slots:
-            segment = recorded.get(index)
+    async def encrypt_or_reuse(index: int) -> RecordedSegment:
+        async with semaphore:
+            segment = recorded_segments.get(index)
             if segment is not None and await asyncio.to_thread(
                 _is_segment_intact, context, container_format, layout, folder, segment
             ):
-                kept.add(index)
+                reused_indexes.add(index)
                 return segment
             _require_no_header(context)
             segment = await asyncio.to_thread(
@@ -98,19 +103,19 @@ async def _encrypt_segments(
             return segment
 
     async with asyncio.TaskGroup() as group:
-        segment_tasks = [group.create_task(encrypt_or_keep(index)) for index in range(len(context.task.inputs))]
-    return tuple(segment_task.result() for segment_task in segment_tasks), frozenset(kept)
+        segment_tasks = [group.create_task(encrypt_or_reuse(index)) for index in range(len(context.task.inputs))]
+    return tuple(segment_task.result() for segment_task in segment_tasks), frozenset(reused_indexes)
 
 
 def _require_no_header(context: JobContext) -> None:
     """Raise :class:`IntegrityError` if a header was recorded.
 
-    Encrypting a segment again after its header was recorded would result in a second signed input.
+    If a segment were encrypted again after the header was recorded, the worker would sign a second, different header.
     """
     if context.job.work.header is not None:
         raise IntegrityError(
             "An encrypted segment was changed on disk after the package's header was recorded. Nothing was signed.",
-            "Check the disk and which programs can write to the workspace, then request a new task.",
+            "Check the disk and which programs can write to the workspace, then submit the request again.",
         )
 
 
@@ -121,7 +126,7 @@ def _is_segment_intact(
     folder: WorkFolder,
     segment: RecordedSegment,
 ) -> bool:
-    """Return whether the file still holds the recorded segment, so that it need not be encrypted again.
+    """Return whether the container file still contains the recorded segment, so that the segment can be reused.
 
     Raises :class:`IntegrityError` if the segment was made from an input that was not approved.
     """
@@ -144,27 +149,27 @@ def _encrypt_segment(
             with background_fsync(target):
                 segment = container_format.encrypt_segment(layout, index, source, target, cipher, context.progress)
         except InvalidInputError:
-            # open_input checked the size, so the file was changed since.
-            raise changed(input_file) from None
+            # open_input() has checked the size, so the file has changed since then.
+            raise changed_error(input_file) from None
         check_digest(input_file, segment.plaintext_sha256)
-        _sync(target)
+        _flush_and_sync(target)
     return segment
 
 
-def _header(
+def _build_header(
     context: JobContext, container_format: ContainerFormat, layout: PackageLayout, segments: tuple[RecordedSegment, ...]
 ) -> bytes:
-    """Return the header, made from what this worker has verified.
+    """Build the header from the segments and metadata that this worker has verified.
 
-    Raises :class:`IntegrityError` if another header was recorded.
+    Raises :class:`IntegrityError` if an earlier attempt recorded a different header.
     """
     metadata = [(file.name, context.read_input(file)) for file in context.task.metadata]
     header = container_format.header(layout, segments, metadata)
-    recorded = context.job.work.header
-    if recorded is not None and recorded != base64.b64encode(header).decode():
+    recorded_header = context.job.work.header
+    if recorded_header is not None and recorded_header != base64.b64encode(header).decode():
         raise IntegrityError(
-            "The recorded header of the package is not the header of its contents. Nothing was signed.",
-            "Check which programs can write to the workspace, then request a new task.",
+            "The recorded header of the package does not match its contents. Nothing was signed.",
+            "Check which programs can write to the workspace, then submit the request again.",
         )
     return header
 
@@ -175,38 +180,38 @@ def _check_contents(
     folder: WorkFolder,
     cipher: ContentCipher,
     header: bytes,
-    kept: frozenset[int],
+    reused_indexes: frozenset[int],
 ) -> hashlib._Hash:
     """Read all segments back, as a device would, and compare the decrypted content with the approved inputs.
 
     A segment that this worker encrypted is compared with its input, which was hashed while it was read. The decrypted
     content of a segment from an earlier worker is hashed. Returns the SHA-256 of header and segments.
 
-    Raises :class:`IntegrityError` if a segment or an input was changed on disk.
+    Raises :class:`IntegrityError` if a segment or an input has changed on disk.
     """
     with ExitStack() as stack:
         checks = [
-            KeptContent(file)
-            if index in kept
+            RecordedContent(file)
+            if index in reused_indexes
             else ContentComparison(file, stack.enter_context(context.open_input(file)))
             for index, file in enumerate(context.task.inputs)
         ]
         container = stack.enter_context(folder.read(CONTAINER))
         try:
-            digest = container_format.check_contents(
+            hasher = container_format.check_contents(
                 header, container, cipher, [check.update for check in checks], context.progress
             )
         except ContainerError as error:
             raise IntegrityError(
                 f"The encrypted {error.part} was changed on disk. Nothing was signed.",
-                "Check the disk and which programs can write to the workspace, then request a new task.",
+                "Check the disk and which programs can write to the workspace, then submit the request again.",
             ) from error
         for check in checks:
             check.check()
-    return digest
+    return hasher
 
 
-def _finish(
+def _write_signature(
     container_format: ContainerFormat,
     layout: PackageLayout,
     folder: WorkFolder,
@@ -214,14 +219,14 @@ def _finish(
     signature: bytes,
     certificate: str,
 ) -> int:
-    """Write header and signature, check them as they are on disk, and return the size of the container."""
+    """Write header and signature, read them back to check them, and return the size of the container in bytes."""
     with folder.write(CONTAINER) as file:
         container_format.write_signature(layout, file, header, signature)
-        _sync(file)
+        _flush_and_sync(file)
         container_format.check_signature(file, certificate.encode())
         return file.seek(0, os.SEEK_END)
 
 
-def _sync(file: BinaryIO) -> None:
+def _flush_and_sync(file: BinaryIO) -> None:
     file.flush()
-    os.fsync(file.fileno())
+    sync(file.fileno())

@@ -1,4 +1,4 @@
-"""Signing tasks: sign a message or a SHA-256 digest, and check the signature with the certificate on record."""
+"""Signing tasks: sign a message or a SHA-256 digest, and verify the signature with the recorded certificate."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sealyard.worker.job_context import JobContext
 
 
 async def sign(context: JobContext) -> JobFinished:
-    """Sign the input of a signing task."""
+    """Sign the input of a signing task, and return a report that contains the signature."""
     (file,) = context.task.inputs
     data = context.read_input(file)
     _reject_lookalike(context, data, await context.signing_key_purpose())
@@ -28,13 +28,13 @@ async def sign(context: JobContext) -> JobFinished:
 
 
 def _reject_lookalike(context: JobContext, data: bytes, purpose: KeyPurpose | None) -> None:
-    """Raise :class:`InvalidKeyError` if the signature could pass as that of a container or of a key probe."""
+    """Raise :class:`InvalidKeyError` if the signature could pass as the signature of a container or key probe."""
     key = context.task.signing_key
     assert key is not None
     if SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST:
         if purpose is not KeyPurpose.DATA:
             raise InvalidKeyError(
-                "A bare digest is signed with a key for data only: nobody can see what stands behind it.",
+                "A digest can only be signed with a key for data, because approvers cannot see what it stands for.",
                 "Use a configuration whose signing key has the purpose 'data'.",
             )
         return

@@ -22,11 +22,11 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 RULE = f"r-{OWNER}-DEVICE_CONFIG:gw-APPROVE"
-BREAKS = ConfirmationRequiredError("After this nobody could complete an approval for gateway.", "Confirm it.")
+BREAKS = ConfirmationRequiredError("This would leave too few approvers for gateway.", "Confirm it.")
 
 
 def the_app(world: World, who: str = "administrator") -> SealyardApp:
-    return make_app(world, who, screen="access")
+    return make_app(world, who, start_screen="access")
 
 
 def go_to(app: SealyardApp, key: str) -> None:
@@ -112,7 +112,7 @@ async def test_somebody_is_added_after_the_name_is_seen_to_be_one(world: World) 
         await form_opens(pilot, "n")
         fill(app, "subject", "no good!")
         await pilot.press("ctrl+s")
-        await shows(pilot, "'no good!' is not a subject")
+        await shows(pilot, "Invalid subject 'no good!'")
         fill(app, "subject", "anna")
         fill(app, "display", "Anna A.")
         await hand_in(pilot)
@@ -121,13 +121,13 @@ async def test_somebody_is_added_after_the_name_is_seen_to_be_one(world: World) 
 
 
 async def test_a_name_that_is_taken_is_told_and_what_was_typed_stays(world: World) -> None:
-    world.fail["add_subject"] = ConflictError("There is a subject USER:anna already.")
+    world.fail["add_subject"] = ConflictError("USER:anna already exists.")
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "n")
         write(app, "anna")
         await hand_in(pilot)
-        await shows(pilot, "✗ There is a subject USER:anna already.")
+        await shows(pilot, "✗ USER:anna already exists.")
         await pilot.press("escape")
         await form_opens(pilot, "n")
         await shows(pilot, "anna")
@@ -232,7 +232,7 @@ async def test_a_new_rule_that_breaks_a_quorum_is_confirmed_by_typing(
     async with running(app, size=(80, 24)) as pilot:
         form = await form_opens(pilot, "plus")
         await pilot.press("ctrl+s")
-        await shows(pilot, "After this nobody could complete an approval for gateway.")
+        await shows(pilot, "This would leave too few approvers for gateway.")
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is form)
         await settled(pilot)
@@ -295,19 +295,19 @@ async def test_the_policy_is_changed_where_it_was_changed(world: World) -> None:
 
 
 async def test_one_time_passwords_are_wanted_by_a_switch_which_warns_where_too_few_have_enrolled(world: World) -> None:
-    world.warnings = ("Nobody can complete an approval for gateway yet.",)
+    world.warnings = ("Approvals for gateway cannot be completed yet.",)
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "p")
         fill(app, "one_time", "on")
         await hand_in(pilot)
         assert world.policy == Policy(require_otp=True)
-        await shows(pilot, "Nobody can complete an approval")
+        await shows(pilot, "Approvals for gateway cannot be", "completed yet")
         app.clear_notifications()
         await form_opens(pilot, "p")
         await hand_in(pilot)
         assert world.policy == Policy(require_otp=True)
-        assert "Nobody can complete" not in text_of(app)
+        assert "Approvals for gateway" not in text_of(app)
 
 
 async def test_the_self_approval_trial_is_typed_and_then_said_on_top(world: World) -> None:

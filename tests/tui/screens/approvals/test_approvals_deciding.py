@@ -122,7 +122,7 @@ async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(worl
         other = msgspec.structs.replace(world.tasks[FIRST], approval_digest="f" * 64)
         world.tasks[FIRST] = other
         await pilot.press("enter")
-        await until(pilot, lambda: "not what was looked at" in text_of(app))
+        await until(pilot, lambda: "changed since you reviewed it" in text_of(app))
         assert "The list and the review" in text_of(app)
         await pilot.press("escape")
         await rested(app, pilot)
@@ -141,7 +141,7 @@ async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(world:
         await settled(pilot)
         await type_in(pilot, "gateway")
         await pilot.press("enter")
-        await until(pilot, lambda: "not what was looked at" in text_of(app))
+        await until(pilot, lambda: "changed since you reviewed it" in text_of(app))
         assert decisions(world)[0][3] == seen_digest
 
 

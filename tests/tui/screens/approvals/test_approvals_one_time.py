@@ -106,7 +106,7 @@ async def test_where_none_is_wanted_none_is_asked_for(world: World) -> None:
     ("origin", "one_time", "words"),
     [
         (None, False, f"by {OWNER} at"),
-        (DecisionOrigin.MACHINE, False, f"by {OWNER} (a machine client) at"),
+        (DecisionOrigin.MACHINE, False, f"by {OWNER} (machine client) at"),
         (DecisionOrigin.TERMINAL, False, f"by {OWNER} (at a terminal) at"),
         (DecisionOrigin.TERMINAL, True, f"by {OWNER} (at a terminal, with one-time password) at"),
     ],

@@ -150,7 +150,7 @@ async def test_what_a_signing_task_signs_is_shown(world: World) -> None:
 async def test_a_hindrance_is_told_in_the_engines_words(world: World) -> None:
     async with queue(world) as (app, pilot):
         await press(app, pilot, "m", "j", "j", "j")
-        assert "✗ Nobody decides on a task of their own." in review_text(app)
+        assert "✗ You cannot decide on your own task." in review_text(app)
         await press(app, pilot, "j")
         assert table(app).cursor_key == LATE
         assert "✗ The approval period is over: nobody can decide any more" in review_text(app)

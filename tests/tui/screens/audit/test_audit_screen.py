@@ -25,7 +25,7 @@ HOSTILE = "fw[/oops].bin [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202egnp"
 
 
 def audit_app(world: World, who: str = "auditor") -> SealyardApp:
-    return make_app(world, who, screen="audit")
+    return make_app(world, who, start_screen="audit")
 
 
 def place(app: SealyardApp) -> AuditScreen:
@@ -150,7 +150,7 @@ async def test_new_entries_come_on_top_and_the_cursor_stays_on_its_row(world: Wo
 
 
 async def test_what_no_event_tells_of_is_found_too(world: World) -> None:
-    app = make_app(world, "auditor", screen="audit", refresh_seconds=0.2)
+    app = make_app(world, "auditor", start_screen="audit", refresh_interval=0.2)
     async with running(app) as pilot:
         record(world, AuditAction.REFUSED, "not told")
         await until(pilot, lambda: "not told" in text_of(app))
@@ -334,7 +334,7 @@ async def test_what_one_person_saw_is_gone_for_the_next(world: World) -> None:
 
 
 async def test_a_log_that_cannot_be_read_is_told_once_and_the_application_goes_on(world: World) -> None:
-    app = make_app(world, "auditor", screen="audit", refresh_seconds=0.2)
+    app = make_app(world, "auditor", start_screen="audit", refresh_interval=0.2)
     async with running(app) as pilot:
         world.fail["audit"] = StorageError("The disk fails.", "Look at it.")
         record(world)

@@ -32,7 +32,7 @@ def no_drafts() -> None:
 
 
 def audit_app(world: World, downloads: Path | None = None) -> SealyardApp:
-    app = make_app(world, "auditor", screen="audit")
+    app = make_app(world, "auditor", start_screen="audit")
     app.download_manager.folder = downloads
     return app
 
@@ -92,13 +92,11 @@ async def test_a_pasted_checkpoint_is_not_lost_by_escape(world: World) -> None:
 
 async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: World) -> None:
     world.entries = audit_entries(3000)
-    world.fail["verify_audit"] = AuditVerificationError(
-        "Entry 7 is not written as it was stored (000.jsonl, line 8).", seq=7
-    )
+    world.fail["verify_audit"] = AuditVerificationError("Entry 7 is not in canonical form (000.jsonl, line 8).", seq=7)
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "Entry 7 is not written as it was stored" in text_of(app))
+        await until(pilot, lambda: "Entry 7 is not in canonical form" in text_of(app))
         await shows(pilot, "Enter goes to entry 7")
         await pilot.press("enter")
         place = app.screen
@@ -226,7 +224,7 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
     app = audit_app(world, tmp_path)
     async with running(app) as pilot:
         await pilot.press("X", "ctrl+s")
-        await until(pilot, lambda: "Esc stops" in text_of(app) and list(tmp_path.glob(".*.part")))
+        await until(pilot, lambda: "Esc stops" in text_of(app) and list(tmp_path.glob(".*.tmp")))
         await pilot.press("escape")
         await until(pilot, lambda: not list(tmp_path.iterdir()))
         assert isinstance(app.screen, AuditExportDialog)

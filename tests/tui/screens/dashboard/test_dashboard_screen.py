@@ -600,7 +600,7 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
 
 async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired(world: World) -> None:
     world.tasks = {"t-done": world.tasks["t-done"]}
-    app = make_app(world, refresh_seconds=0.2)
+    app = make_app(world, refresh_interval=0.2)
     async with running(app) as pilot:
         await shows(pilot, "AVAILABLE")
         world.now += timedelta(hours=21)

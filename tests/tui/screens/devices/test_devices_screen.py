@@ -24,7 +24,7 @@ HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 
 
 def the_app(world: World, who: str = "administrator", downloads: Path | None = None) -> SealyardApp:
-    app = make_app(world, who, screen="devices")
+    app = make_app(world, who, start_screen="devices")
     app.download_manager.folder = downloads
     return app
 
@@ -127,7 +127,7 @@ async def test_creating_shows_the_caveats_of_what_is_chosen(world: World) -> Non
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "n")
         fill(app, "encryption", EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD)
-        await shows(pilot, "patterns stay visible")
+        await shows(pilot, "ECB leaks patterns")
         fill(app, "encryption", EncryptionAlgorithm.AES128_CTR_NO_PAD)
         await until(pilot, lambda: "patterns" not in text_of(app))
 
@@ -198,7 +198,7 @@ async def test_a_product_owner_without_the_list_of_people_writes_their_names(wor
         fill(app, "use", "dana GROUP:devs")
         fill(app, "approve", "no body!")
         await pilot.press("ctrl+s")
-        await shows(pilot, "'body!' is not a subject")
+        await shows(pilot, "Invalid subject 'body!'")
         fill(app, "approve", "")
         await hand_in(pilot)
         request = asked(world.calls, "create_device")[0][0]

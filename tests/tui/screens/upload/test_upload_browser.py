@@ -197,7 +197,7 @@ async def test_the_home_folder_is_written_as_people_type_it(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(folder))
-    app = make_app(world, screen="upload")
+    app = make_app(world, start_screen="upload")
     async with running(app, size=(80, 24)) as pilot:
         shown = await opened(pilot, folder / "apps")
         path = shown.browser.query_one("#path", Input)

@@ -12,6 +12,7 @@ from stage import running, settled, shows, text_of, until
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.embedded import EmbeddedClient
+from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, TaskFilter
@@ -38,12 +39,12 @@ class OpenEngine:
     lock_error = None
     gate = None
 
-    def __init__(self, client: EmbeddedClient) -> None:
-        self._client = client
+    def __init__(self, engine: EngineHandle) -> None:
+        self._engine = engine
         self.on_error: ErrorCallback = lambda _: None
 
     async def connect(self, profile: Profile, on_link: StatusCallback) -> EmbeddedClient:
-        return self._client.for_subject(profile.identity)
+        return self._engine.client(profile.identity)
 
     async def start_listening(self) -> None:
         return None
@@ -61,7 +62,8 @@ def workspace(tmp_path: Path) -> Path:
         await create_workspace(
             places, name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
         )
-        client = await opened(folder)
+        engine = await opened(folder)
+        client = engine.client(ADMIN)
         for each in (DEVELOPER, OWNER):
             await client.add_subject(each)
         await client.create_device(
@@ -73,14 +75,14 @@ def workspace(tmp_path: Path) -> Path:
                 approve=(OWNER,),
             )
         )
-        await client.close()
+        await engine.close()
 
     asyncio.run(found())
     return folder
 
 
-async def opened(folder: Path) -> EmbeddedClient:
-    return await EmbeddedClient.open(folder, ADMIN, purpose="test", passphrase=PASSPHRASE, workers=1)
+async def opened(folder: Path) -> EngineHandle:
+    return await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, workers=1)
 
 
 def inputs_in(workspace: Path) -> set[str]:
@@ -95,10 +97,10 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
         path.write_bytes(name.encode() * 1000)
     files["closed.bin"] = tmp_path / "folder"
     files["closed.bin"].mkdir()
-    client = await opened(workspace)
+    engine = await opened(workspace)
     try:
         profile = Profile(name="dev", identity=DEVELOPER, workspace=str(workspace))
-        app = SealyardApp(Session(OpenEngine(client), profile, (profile,)), Settings(bell=False, screen="upload"))
+        app = SealyardApp(Session(OpenEngine(engine), profile, (profile,)), Settings(bell=False, start_screen="upload"))
         async with running(app, size=(80, 24)) as pilot:
             place = app.screen
             assert isinstance(place, UploadScreen)
@@ -114,7 +116,7 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
             await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
             await pilot.press("y")
             await until(pilot, lambda: "was made" in text_of(app))
-        page = await client.for_subject(DEVELOPER).tasks(TaskFilter())
+        page = await engine.client(DEVELOPER).tasks(TaskFilter())
         (task,) = page.tasks
         assert task.status in (TaskStatus.CREATED, TaskStatus.WAITING)
         assert task.name == "boot.bin, app.bin"
@@ -123,4 +125,4 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
         assert handed == [(name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in named]
         assert inputs_in(workspace) == {sha256 for _, sha256 in handed}
     finally:
-        await client.close()
+        await engine.close()

@@ -41,7 +41,7 @@ def firmware(tmp_path: Path) -> Path:
 
 def begun(world: World, who: str = "developer") -> SealyardApp:
     """An application that begins here."""
-    return make_app(world, who, screen="upload")
+    return make_app(world, who, start_screen="upload")
 
 
 def upload_of(app: SealyardApp) -> UploadScreen:
@@ -366,10 +366,10 @@ async def test_zero_padding_is_warned_of_before_submitting(world: World, firmwar
         place = await there(pilot)
         await choose_device(pilot)
         await add(pilot, place, firmware / "application.bin")
-        await until(pilot, lambda: "no multiple of 16" in text_of(app))
+        await until(pilot, lambda: "not a multiple of 16" in text_of(app))
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        await shows(pilot, "no multiple of 16")
+        await shows(pilot, "not a multiple of 16")
 
 
 async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: World, firmware: Path) -> None:

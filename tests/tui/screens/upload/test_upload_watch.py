@@ -9,8 +9,9 @@ from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from tui_world import AUDITOR, DEVELOPER, World
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
-from sealyard.client.watch_folder.watcher import DropAction, FolderWatcher
+from sealyard.client.watch_folder.watcher import FolderWatcher
 from sealyard.model.requests import PackageRequest
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.error import ErrorDialog
@@ -39,9 +40,11 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(FolderWatcher, "__init__", init)
 
 
-def watching_app(world: World, drop: Path, who: str = "developer", rule: DropAction = DropAction.OFFER) -> SealyardApp:
-    plan = WatchFolderSettings(folder=str(drop), device="gateway", rule=rule)
-    return make_app(world, who, watch=plan, screen="upload")
+def watching_app(
+    world: World, drop: Path, who: str = "developer", rule: DropAction = DropAction.PROPOSE
+) -> SealyardApp:
+    plan = WatchFolderSettings(folder=str(drop), device="gateway", on_drop=rule)
+    return make_app(world, who, watch=plan, start_screen="upload")
 
 
 async def there(pilot: Pilot[None]) -> UploadScreen:
@@ -67,7 +70,7 @@ async def test_what_is_watched_stands_in_the_title_line(world: World, drop: Path
     async with running(app) as pilot:
         await there(pilot)
         await until(pilot, lambda: "watching" in text_of(app))
-        await shows(pilot, "for gateway (offer)")
+        await shows(pilot, "for gateway (propose)")
 
 
 async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: World, drop: Path) -> None:
@@ -162,11 +165,11 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
     async with running(app) as pilot:
         place = await there(pilot)
         await until(pilot, lambda: "refused" in text_of(app))
-        await shows(pilot, "cannot become a package")
+        await shows(pilot, "Cannot create a package")
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("enter")
         await settled(pilot)
-        assert "stray in it is a folder" in " ".join(text_of(app).split())
+        assert "It contains stray, which is a folder" in " ".join(text_of(app).split())
 
 
 async def test_by_the_rule_submit_a_task_is_made_at_once(world: World, drop: Path) -> None:
@@ -199,7 +202,7 @@ async def test_a_watch_that_ends_by_a_fault_says_so(world: World, drop: Path, mo
 
 
 async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, drop: Path) -> None:
-    app = make_app(world, screen="upload")
+    app = make_app(world, start_screen="upload")
     async with running(app, size=(80, 24)) as pilot:
         await there(pilot)
         await shows(pilot, "watch folder off")
@@ -213,7 +216,7 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, d
         await settled(pilot)
         await pilot.press("ctrl+s")
         await until(pilot, lambda: app.watch_folder.state is WatchState.WATCHING)
-    again = make_app(world, screen="upload")
+    again = make_app(world, start_screen="upload")
     async with running(again) as pilot:
         await until(pilot, lambda: again.watch_folder.state is WatchState.WATCHING)
         assert again.watch_folder.settings.folder == str(drop)
@@ -226,7 +229,7 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, d
 
 
 async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
-    app = make_app(world, screen="upload")
+    app = make_app(world, start_screen="upload")
     async with running(app) as pilot:
         await there(pilot)
         await pilot.press("w")

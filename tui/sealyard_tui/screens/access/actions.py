@@ -234,7 +234,7 @@ class AccessActions:
             label="One-time password",
             choices=((OFF, OFF), (ON, "on: each approval wants one")),
             value=ON if policy.require_otp else OFF,
-            hint="Of an authenticator, which each approver enrols: sealyard otp enrol",
+            hint="Of an authenticator, which each approver enrols: sealyard otp enroll",
         )
         form = FormDialog(
             "Policy",

@@ -74,7 +74,7 @@ def row_cells(entry: AuditEntry, checkpointed_size: int) -> tuple[Cell, ...]:
     time = format_time(entry.timestamp)
     author = escape_text(entry.author.removeprefix("USER:"))
     message = escape_text(entry.message)
-    times = (time[5:16], time[:16], time)
+    times = (time[5:16], time[:16], time[:19])
     return number, *times, author, author, change_badge(entry.change), escape_text(entry.resource), message
 
 

@@ -131,8 +131,8 @@ class EntryLoader:
         if not self.allowed:
             self.reset()
             self._show_detail()
-        elif info.audit_sealed != self.checkpointed_size:
-            self.checkpointed_size = info.audit_sealed
+        elif info.audit_checkpointed != self.checkpointed_size:
+            self.checkpointed_size = info.audit_checkpointed
             self.table.refresh()
             self._show_detail()
         self.log_size = max(info.audit_size, self._newest + 1)

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import contextlib
-import os
-import secrets
 from pathlib import Path
 
-from sealyard.client.downloads.files import rename_exclusive
+from sealyard.fs.atomic import AtomicFile
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.model.safe_text import escape_text
 
@@ -18,47 +15,34 @@ class AtomicTextFile:
     def __init__(self, path: Path) -> None:
         """``path`` is the final path; a temporary file beside it is written first."""
         self._path = path
-        self._part = path.with_name(f".{path.name}.{secrets.token_hex(4)}.part")
         try:
-            descriptor = os.open(self._part, os.O_WRONLY | os.O_CREAT | os.O_EXCL, 0o600)
+            self._file = AtomicFile(path)
         except OSError as error:
             raise InvalidInputError(
                 f"{escape_text(str(path))} cannot be written: {escape_text(error.strerror or str(error))}.",
                 "Name a file in a folder of yours.",
             ) from error
-        self._file = os.fdopen(descriptor, "w", encoding="utf-8", newline="")
 
     def write(self, text: str) -> None:
         try:
-            self._file.write(text)
+            self._file.write(text.encode())
         except OSError as error:
             raise self._failed(error) from error
 
     def commit(self, *, replace: bool) -> int:
         """Move the file to its path, durably. Returns its size. Without ``replace`` an existing file is kept."""
         try:
-            self._file.flush()
-            os.fsync(self._file.fileno())
-            size = os.fstat(self._file.fileno()).st_size
-            self._file.close()
-            if replace:
-                self._part.replace(self._path)
-            else:
-                rename_exclusive(self._part, self._path)
+            return self._file.commit(overwrite=replace)
         except FileExistsError as error:
             raise InvalidInputError(
                 f"{escape_text(str(self._path))} is there already.", "Choose another name."
             ) from error
         except OSError as error:
             raise self._failed(error) from error
-        return size
 
     def discard(self) -> None:
         """Delete the temporary file; does nothing after :meth:`commit`."""
-        with contextlib.suppress(OSError):
-            self._file.close()
-        with contextlib.suppress(OSError):
-            self._part.unlink(missing_ok=True)
+        self._file.discard()
 
     def _failed(self, error: OSError) -> StorageError:
         reason = escape_text(error.strerror or str(error))

@@ -13,8 +13,8 @@ from textual.containers import Horizontal
 from textual.content import Content
 from textual.widgets import Button, Static, TextArea
 
+from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
-from sealyard.client.watch_folder.events import DropAction
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.base import BaseDialog
@@ -134,12 +134,12 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     def _show(self) -> None:
         settings = self._settings
         rules = {
-            DropAction.OFFER: "offer: I am asked about each package",
+            DropAction.PROPOSE: "offer: I am asked about each package",
             DropAction.SUBMIT: "submit: a task is made at once",
         }
-        polling = "by polling, for network folders" if settings.polling else "as the system tells of them"
+        polling = "by polling, for network folders" if settings.force_polling else "as the system tells of them"
         self.query_one("#device", Button).label = Content(escape_text(settings.device) or "choose …")
-        self.query_one("#rule", Button).label = Content(rules[settings.rule])
+        self.query_one("#rule", Button).label = Content(rules[settings.on_drop])
         self.query_one("#polling", Button).label = Content(polling)
 
     @on(PathInput.Completed)
@@ -166,10 +166,10 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
                 choices = [(each.name, format_device_choice(each)) for each in self._devices]
                 self.app.push_screen(PickDialog("Watch for", choices, self._settings.device), self._picked)
             case "rule":
-                rule = DropAction.SUBMIT if self._settings.rule is DropAction.OFFER else DropAction.OFFER
-                self._change(rule=rule)
+                rule = DropAction.SUBMIT if self._settings.on_drop is DropAction.PROPOSE else DropAction.PROPOSE
+                self._change(on_drop=rule)
             case "polling":
-                self._change(polling=not self._settings.polling)
+                self._change(force_polling=not self._settings.force_polling)
             case _:
                 self.action_dismiss_dialog()
 

@@ -124,7 +124,7 @@ def format_watch_state(manager: WatchFolderManager) -> Content:
     folder, device = escape_text(manager.settings.folder, 40), escape_text(manager.settings.device, 24)
     if manager.state is WatchState.WATCHING:
         return Content.assemble(
-            Content.styled("● ", "$success"), f"watching {folder} for {device} ({manager.settings.rule})"
+            Content.styled("● ", "$success"), f"watching {folder} for {device} ({manager.settings.on_drop})"
         )
     if manager.state is WatchState.FAILED and manager.error is not None:
         return Content.styled(f"✗ watch failed: {escape_text(manager.error.message)} (w)", "$error")

@@ -1,1 +1,1 @@
-"""The routes of the REST API, by resource."""
+"""Route handlers of the REST API, by resource."""

@@ -1,4 +1,4 @@
-"""The access control list: people, groups, rules; and the policy."""
+"""Routes of the access control list (subjects, groups, rules) and the policy."""
 
 from __future__ import annotations
 
@@ -8,55 +8,55 @@ from litestar.params import FromPath, FromQuery, JSONBody
 from sealyard.model.access import AclRule, Membership, Subject
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList
-from sealyard.server.api.wire import MemberBody, RuleBody, SubjectBody, SubjectResponse, own_subject
+from sealyard.server.api.wire import MemberBody, RuleBody, SubjectBody, SubjectResponse, subject_response
 from sealyard.server.auth.caller import CallerDependency
 
 
 class AccessController(Controller):
-    """One list for each tenant."""
+    """The access control list of a tenant."""
 
     path = "/acl"
     tags = ["access control"]
 
-    @get("/", summary="All rules")
+    @get("/", summary="List rules")
     async def rules(self, caller: CallerDependency) -> list[AclRule]:
         return list((await caller.client.access()).rules)
 
-    @get("/all", summary="Subjects, groups and rules at once")
+    @get("/all", summary="Return subjects, groups and rules")
     async def all_rules(self, caller: CallerDependency) -> AccessControlList:
         return await caller.client.access()
 
-    @get("/subjects", summary="Oneself, and the groups one is inside of")
+    @get("/subjects", summary="List your subject and groups")
     async def my_subjects(self, caller: CallerDependency) -> list[SubjectResponse]:
-        return [own_subject(each) for each in await caller.client.own_subjects()]
+        return [subject_response(subject) for subject in await caller.client.own_subjects()]
 
-    @get("/subjects/rules", summary="One's own rules about device configurations")
+    @get("/subjects/rules", summary="List your rules for device configurations")
     async def my_rules(self, caller: CallerDependency) -> list[AclRule]:
         return list(await caller.client.own_device_rules())
 
-    @post("/", summary="Adds a rule")
+    @post("/", summary="Add a rule")
     async def add_rule(self, caller: CallerDependency, data: JSONBody[RuleBody]) -> AclRule:
         return await caller.client.add_rule(data.subject, data.resource, data.action, confirmed=data.confirmed)
 
-    @delete("/{rule_id:str}", summary="Removes a rule")
+    @delete("/{rule_id:str}", summary="Remove a rule")
     async def remove_rule(
         self, caller: CallerDependency, rule_id: FromPath[str], confirmed: FromQuery[bool] = False
     ) -> None:
         await caller.client.remove_rule(rule_id, confirmed=confirmed)
 
-    @post("/subjects", summary="Adds a person, a group or a machine client")
+    @post("/subjects", summary="Add a person, group or machine client")
     async def add_subject(self, caller: CallerDependency, data: JSONBody[SubjectBody]) -> Subject:
         return await caller.client.add_subject(data.subject, data.display_name)
 
-    @delete("/subjects/{subject:str}/account", summary="Lets go of the issuer's account that a subject is bound to")
+    @delete("/subjects/{subject:str}/account", summary="Unlink a subject from its identity-provider account")
     async def unlink_subject(self, caller: CallerDependency, subject: FromPath[str]) -> None:
         await caller.client.unlink_subject(subject)
 
-    @post("/groups", summary="Puts a subject into a group")
+    @post("/groups", summary="Add a member to a group")
     async def add_member(self, caller: CallerDependency, data: JSONBody[MemberBody]) -> Membership:
         return await caller.client.add_member(data.group, data.member, confirmed=data.confirmed)
 
-    @delete("/groups/{group:str}/{member:str}", summary="Takes a subject out of a group")
+    @delete("/groups/{group:str}/{member:str}", summary="Remove a member from a group")
     async def remove_member(
         self, caller: CallerDependency, group: FromPath[str], member: FromPath[str], confirmed: FromQuery[bool] = False
     ) -> None:
@@ -64,15 +64,15 @@ class AccessController(Controller):
 
 
 class PolicyController(Controller):
-    """What needs approval, and within which periods a task must move."""
+    """Approval policy and task timeouts."""
 
     path = "/policy"
     tags = ["policy"]
 
-    @get("/", summary="The policy")
+    @get("/", summary="Return the policy")
     async def policy(self, caller: CallerDependency) -> Policy:
         return await caller.client.policy()
 
-    @put("/", summary="Sets the policy")
+    @put("/", summary="Replace the policy")
     async def set_policy(self, caller: CallerDependency, data: JSONBody[Policy]) -> Policy:
         return await caller.client.set_policy(data)

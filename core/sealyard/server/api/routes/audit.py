@@ -1,4 +1,4 @@
-"""The audit log: pages, its verification, and all of it as text."""
+"""Routes of the audit log: entries, verification and export."""
 
 from __future__ import annotations
 
@@ -18,21 +18,21 @@ from sealyard.server.api.pagination import Cursor, Size, paginated_response
 from sealyard.server.api.wire import CheckpointBody
 from sealyard.server.auth.caller import CallerDependency
 
-CurrentCaller = Request[Any, Any, Any]
+ApiRequest = Request[Any, Any, Any]
 
 MEDIA = {"jsonl": "application/jsonl", "csv": "text/csv"}
 
 
 class AuditController(Controller):
-    """Newest first; entries are never deleted."""
+    """The audit log. Entries are listed newest first and never deleted."""
 
     path = "/auditlog"
     tags = ["audit log"]
 
-    @get("/", summary="Entries, newest first")
+    @get("/", summary="List entries, newest first")
     async def entries(
         self,
-        request: CurrentCaller,
+        request: ApiRequest,
         caller: CallerDependency,
         size: Size = 100,
         cursor: Cursor = None,
@@ -44,7 +44,7 @@ class AuditController(Controller):
         until: FromQuery[datetime | None] = None,
         text: FromQuery[str] = "",
     ) -> Response[list[AuditEntry]]:
-        match = AuditFilter(
+        filters = AuditFilter(
             resource_type=resource_type,
             resource=resource,
             author=author,
@@ -53,12 +53,12 @@ class AuditController(Controller):
             until=_with_timezone(until),
             text=text,
         )
-        return await _page(request, caller, match, size, cursor)
+        return await _page(request, caller, filters, size, cursor)
 
-    @get("/deviceconfigs/{config_id:str}", summary="Entries about a device configuration")
+    @get("/deviceconfigs/{config_id:str}", summary="List entries of a device configuration")
     async def of_device(
         self,
-        request: CurrentCaller,
+        request: ApiRequest,
         caller: CallerDependency,
         config_id: FromPath[str],
         size: Size = 100,
@@ -66,10 +66,10 @@ class AuditController(Controller):
     ) -> Response[list[AuditEntry]]:
         return await _page(request, caller, AuditFilter(resource=device_resource(config_id)), size, cursor)
 
-    @get("/resources/{resource_type:str}", summary="Entries about resources of a type")
+    @get("/resources/{resource_type:str}", summary="List entries of a resource type")
     async def of_type(
         self,
-        request: CurrentCaller,
+        request: ApiRequest,
         caller: CallerDependency,
         resource_type: FromPath[str],
         size: Size = 100,
@@ -77,10 +77,10 @@ class AuditController(Controller):
     ) -> Response[list[AuditEntry]]:
         return await _page(request, caller, AuditFilter(resource_type=resource_type), size, cursor)
 
-    @get("/resources/{resource_type:str}/{resource_id:str}", summary="Entries about a resource")
+    @get("/resources/{resource_type:str}/{resource_id:str}", summary="List entries of a resource")
     async def of_resource(
         self,
-        request: CurrentCaller,
+        request: ApiRequest,
         caller: CallerDependency,
         resource_type: FromPath[str],
         resource_id: FromPath[str],
@@ -89,47 +89,48 @@ class AuditController(Controller):
     ) -> Response[list[AuditEntry]]:
         return await _page(request, caller, AuditFilter(resource=f"{resource_type}:{resource_id}"), size, cursor)
 
-    @get("/{seq:int}", summary="One entry, by its number")
+    @get("/{seq:int}", summary="Return an entry by number")
     async def entry(self, caller: CallerDependency, seq: FromPath[int]) -> AuditEntry:
-        found = (await caller.client.audit(AuditFilter(), below=_number(seq) + 1, limit=1)).entries
-        if not found or found[0].seq != seq:
-            raise NotFoundError(f"There is no entry {seq}.", "The newest ones are listed without a number.")
-        return found[0]
+        entries = (await caller.client.audit(AuditFilter(), below=_number(seq) + 1, limit=1)).entries
+        if not entries or entries[0].seq != seq:
+            raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
+        return entries[0]
 
-    @get("/export", summary="All of it, oldest first", media_type="text/plain")
+    @get("/export", summary="Export all entries, oldest first", media_type="text/plain")
     async def export(self, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl") -> Stream:
         lines = caller.client.export_audit(kind)
         first = await anext(lines, "")
 
-        async def all_of_it() -> AsyncGenerator[str, None]:
+        # The first chunk is read before the response starts, so that an error is answered with its status.
+        async def all_lines() -> AsyncGenerator[str, None]:
             async with contextlib.aclosing(lines):
                 yield first
-                async for each in lines:
-                    yield each
+                async for line in lines:
+                    yield line
 
-        return Stream(all_of_it(), media_type=f"{MEDIA[kind]}; charset=utf-8")
+        return Stream(all_lines(), media_type=f"{MEDIA[kind]}; charset=utf-8")
 
-    @post("/verification", status_code=200, summary="Recomputes everything")
+    @post("/verification", status_code=200, summary="Verify the audit log")
     async def verify(self, caller: CallerDependency, data: JSONBody[CheckpointBody]) -> AuditReport:
         return await caller.client.verify_audit(checkpoint=data.checkpoint)
 
 
 async def _page(
-    request: CurrentCaller, caller: CallerDependency, match: AuditFilter, size: int, cursor: str | None
+    request: ApiRequest, caller: CallerDependency, filters: AuditFilter, size: int, cursor: str | None
 ) -> Response[list[AuditEntry]]:
     below = _number(cursor) if cursor is not None else None
-    found = await caller.client.audit(match, below=below, limit=size)
-    return paginated_response(request, found.entries, str(found.next) if found.next is not None else None)
+    page = await caller.client.audit(filters, below=below, limit=size)
+    return paginated_response(request, page.entries, str(page.next) if page.next is not None else None)
 
 
 def _number(text: str | int) -> int:
     number = int(text) if str(text).isascii() and str(text).isdigit() else -1
     if not 0 <= number < 2**62:
-        raise UsageError("The cursor is none of this list.", "Take X-SE-CURSOR of the page before.")
+        raise UsageError("Invalid cursor.", "Use X-SE-CURSOR of the previous page.")
     return number
 
 
 def _with_timezone(moment: datetime | None) -> datetime | None:
     if moment is not None and moment.tzinfo is None:
-        raise UsageError("A time wants its offset.", "Write 2030-12-31T18:00:00Z.")
+        raise UsageError("Missing time zone.", "Write times like 2030-12-31T18:00:00Z.")
     return moment

@@ -1,4 +1,4 @@
-"""Asking for tasks: the documented calls, with files in the body or as uploads that came before."""
+"""Routes that create tasks: the documented calls, with files in the body or as earlier uploads."""
 
 from __future__ import annotations
 
@@ -21,68 +21,70 @@ from sealyard.model.tasks import Task, TaskKind
 from sealyard.server.api.body_schemas import EncryptionOperation, PackageOperation
 from sealyard.server.api.routes.tasks import TaskController
 from sealyard.server.api.task_forms import parse_encryption_form, parse_package_form
-from sealyard.server.api.wire import EncryptionBody, PackageBody, SigningBody, TaskResponse, task_document
+from sealyard.server.api.wire import EncryptionBody, PackageBody, SigningBody, TaskResponse, task_response
 from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
 from sealyard.server.http.problems import MediaTypeError
 
 B = TypeVar("B", bound=FrozenStruct)
-Calling = Request[Any, Any, Any]
-Received = Callable[[Calling, Caller], AbstractAsyncContextManager[B]]
+ApiRequest = Request[Any, Any, Any]
+ParseForm = Callable[[ApiRequest, Caller], AbstractAsyncContextManager[B]]
 
 IdempotencyKey = Annotated[
     str | None,
-    HeaderParameter(name="Idempotency-Key", max_length=200, description="the same key gives the same task"),
+    HeaderParameter(
+        name="Idempotency-Key", max_length=200, description="requests with the same key return the same task"
+    ),
 ]
 
 
-LARGEST_JSON = 1024 * 1024
-"""Bytes of a body that names uploads."""
+MAX_JSON_BYTES = 1024 * 1024
+"""Maximum size of a body that refers to uploads."""
 
 
 class PackagingTaskController(TaskController):
-    """Packages of firmware and metadata files; they wait for approval."""
+    """Packages of firmware and metadata files, which need approval."""
 
     path = "/packagingTask"
     tags = ["packaging tasks"]
     kind: ClassVar[TaskKind | None] = TaskKind.PACKAGING
 
-    @post("/", operation_class=PackageOperation, request_max_body_size=None, summary="Asks for a package")
+    @post("/", operation_class=PackageOperation, request_max_body_size=None, summary="Create a packaging task")
     async def create(
-        self, request: Calling, caller: CallerDependency, idempotency_key: IdempotencyKey = None
+        self, request: ApiRequest, caller: CallerDependency, idempotency_key: IdempotencyKey = None
     ) -> TaskResponse:
         async with _parse_body(request, caller, parse_package_form, PackageBody) as body:
-            task = await _package(caller, body, idempotency_key)
-        return task_document(task, public_base_url(request))
+            task = await _create_package(caller, body, idempotency_key)
+        return task_response(task, public_base_url(request))
 
 
 class EncryptionTaskController(TaskController):
-    """One encrypted file; needs no approval unless the policy says so."""
+    """Encrypted files, which need no approval unless the policy requires it."""
 
     path = "/encryptionTask"
     tags = ["encryption tasks"]
     kind: ClassVar[TaskKind | None] = TaskKind.ENCRYPTION
 
-    @post("/", operation_class=EncryptionOperation, request_max_body_size=None, summary="Encrypts a file")
+    @post("/", operation_class=EncryptionOperation, request_max_body_size=None, summary="Create an encryption task")
     async def create(
-        self, request: Calling, caller: CallerDependency, idempotency_key: IdempotencyKey = None
+        self, request: ApiRequest, caller: CallerDependency, idempotency_key: IdempotencyKey = None
     ) -> TaskResponse:
         async with _parse_body(request, caller, parse_encryption_form, EncryptionBody) as body:
-            task = await _encryption(caller, body, idempotency_key)
-        return task_document(task, public_base_url(request))
+            task = await _create_encryption(caller, body, idempotency_key)
+        return task_response(task, public_base_url(request))
 
 
 class SigningTaskController(TaskController):
-    """A signature of a message or a finished digest; they wait for approval, and their outcome is a string."""
+    """Signatures over a message or a digest, which need approval. The outcome is a string."""
 
     path = "/signingTask"
     tags = ["signing tasks"]
     kind: ClassVar[TaskKind | None] = TaskKind.SIGNING
 
-    @post("/", summary="Asks for a signature")
+    @post("/", summary="Create a signing task")
     async def create(
         self,
-        request: Calling,
+        request: ApiRequest,
         caller: CallerDependency,
         data: JSONBody[SigningBody],
         idempotency_key: IdempotencyKey = None,
@@ -91,79 +93,79 @@ class SigningTaskController(TaskController):
         if is_digest is None:
             device = await caller.client.device(data.device_config_id)
             is_digest = signs_digest(device.signing.algorithm)
-        asked = SigningRequest(
+        signing_request = SigningRequest(
             config=data.device_config_id,
-            message=_decoded(data.input_base64),
+            message=_decode_base64(data.input_base64),
             is_digest=is_digest,
             file_name=data.file_name,
             name=data.name,
             content_type=data.content_type,
             client_token=idempotency_key,
         )
-        return task_document(await caller.client.create_signing(asked), public_base_url(request))
+        return task_response(await caller.client.create_signing(signing_request), public_base_url(request))
 
 
-async def _package(caller: Caller, body: PackageBody, key: str | None) -> Task:
-    asked = PackageRequest(
+async def _create_package(caller: Caller, body: PackageBody, key: str | None) -> Task:
+    request = PackageRequest(
         config=body.device_config_id,
-        firmware=await caller.host.resolve_uploads(caller.subject, body.input_ids),
-        metadata=await caller.host.resolve_uploads(caller.subject, body.metadata_ids),
+        firmware=await caller.handle.resolve_uploads(caller.subject, body.input_ids),
+        metadata=await caller.handle.resolve_uploads(caller.subject, body.metadata_ids),
         name=body.name,
         content_type=body.content_type,
         client_token=key,
     )
-    task = await caller.client.create_package(asked)
-    await caller.host.claim_uploads(caller.subject, (*body.input_ids, *body.metadata_ids))
+    task = await caller.client.create_package(request)
+    await caller.handle.claim_uploads(caller.subject, (*body.input_ids, *body.metadata_ids))
     return task
 
 
-async def _encryption(caller: Caller, body: EncryptionBody, key: str | None) -> Task:
-    (file,) = await caller.host.resolve_uploads(caller.subject, (body.input_id,))
-    asked = EncryptionRequest(
+async def _create_encryption(caller: Caller, body: EncryptionBody, key: str | None) -> Task:
+    (file,) = await caller.handle.resolve_uploads(caller.subject, (body.input_id,))
+    request = EncryptionRequest(
         config=body.device_config_id, file=file, name=body.name, content_type=body.content_type, client_token=key
     )
-    task = await caller.client.create_encryption(asked)
-    await caller.host.claim_uploads(caller.subject, (body.input_id,))
+    task = await caller.client.create_encryption(request)
+    await caller.handle.claim_uploads(caller.subject, (body.input_id,))
     return task
 
 
 @asynccontextmanager
-async def _parse_body(request: Calling, caller: Caller, received: Received[B], kind: type[B]) -> AsyncIterator[B]:
-    """From a form that brings the files, or from JSON that names uploads. Raises what each of them does."""
-    if _media(request) == "multipart/form-data":
-        async with received(request, caller) as form:
+async def _parse_body(request: ApiRequest, caller: Caller, parse_form: ParseForm[B], kind: type[B]) -> AsyncIterator[B]:
+    """Parse a form that contains the files, or JSON that refers to uploads."""
+    if _media_type(request) == "multipart/form-data":
+        async with parse_form(request, caller) as form:
             yield form
         return
-    yield await _json(request, kind)
+    yield await _parse_json(request, kind)
 
 
-def _media(request: Calling) -> str:
+def _media_type(request: ApiRequest) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _json(request: Calling, kind: type[B]) -> B:
-    """Raises :class:`MediaTypeError`, :class:`UsageError`."""
-    if _media(request) != "application/json":
-        raise MediaTypeError("A body of this media type is not taken here.", "Send multipart/form-data or JSON.")
+async def _parse_json(request: ApiRequest, kind: type[B]) -> B:
+    """Parse a JSON body. Raises :class:`MediaTypeError`, :class:`TooLargeError` or :class:`UsageError`."""
+    if _media_type(request) != "application/json":
+        raise MediaTypeError("Unsupported media type.", "Send multipart/form-data or application/json.")
     try:
         return msgspec.json.decode(await _limited_json(request), type=kind)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        words = escape_text(str(error), 200)
-        raise UsageError(f"The request makes no sense: {words}.", "See /docs for what is expected.") from error
+        reason = escape_text(str(error), 200)
+        raise UsageError(f"Invalid request: {reason}.", "See /docs for the API reference.") from error
 
 
-async def _limited_json(request: Calling) -> bytes:
-    """Raises :class:`TooLargeError` where it is no body that only names uploads."""
+async def _limited_json(request: ApiRequest) -> bytes:
+    """Read the body. Raises :class:`TooLargeError` if it is larger than one that refers to uploads can be."""
     body = b""
     async for chunk in request.stream():
         body += chunk
-        if len(body) > LARGEST_JSON:
-            raise TooLargeError("The body is larger than is taken here.", "Hand files in as uploads.")
+        if len(body) > MAX_JSON_BYTES:
+            raise TooLargeError("Request body too large.", "Send files as uploads.")
     return body
 
 
-def _decoded(text: str) -> bytes:
+def _decode_base64(text: str) -> bytes:
     try:
         return base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
-        raise UsageError("inputBase64 is not Base64.", "Encode the message in standard Base64.") from None
+        raise UsageError("Invalid Base64 in inputBase64.", "Encode the message in standard Base64.") from None

@@ -1,4 +1,4 @@
-"""The API's own description: as OpenAPI, and as a page that loads nothing from anywhere."""
+"""The API reference: the OpenAPI document, and an HTML page that loads no external resources."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ async def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
 HANDLERS = (openapi_json, docs)
 
 
-# Anybody may ask for either, as often as they like: nothing is made twice.
+# Cached, because both are available without authentication and rate limit.
 @cache
 def _json_document(app: Litestar) -> bytes:
     return msgspec.json.encode(build_document(app))
@@ -44,49 +44,49 @@ def _json_document(app: Litestar) -> bytes:
 
 @cache
 def _page(app: Litestar) -> bytes:
-    described = build_document(app)
-    info = described["info"]
+    document = build_document(app)
+    info = document["info"]
     text = (
         "<!doctype html><html lang=en><meta charset=utf-8><meta name=viewport content='width=device-width'>"
         f"<title>{escape(info['title'])}</title><style>{STYLE}</style>"
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
-        f"{''.join(f'<p>{escape(each)}</p>' for each in info['description'].split(chr(10) * 2))}"
+        f"{''.join(f'<p>{escape(paragraph)}</p>' for paragraph in info['description'].split(chr(10) * 2))}"
         "<p><a href=openapi.json>openapi.json</a></p>"
-        f"{''.join(_group(name, calls) for name, calls in _grouped(described).items())}"
-        f"<h2>Values</h2>{''.join(_schema(*each) for each in sorted(described['components']['schemas'].items()))}"
+        f"{''.join(_section(tag, operations) for tag, operations in _operations_by_tag(document).items())}"
+        f"<h2>Schemas</h2>{''.join(_schema(*item) for item in sorted(document['components']['schemas'].items()))}"
     )
     return text.encode()
 
 
-def _grouped(described: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
-    """Calls by their first tag: verb, path and what is said of each."""
-    found: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
-    for path, item in described["paths"].items():
-        for verb, operation in item.items():
+def _operations_by_tag(document: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
+    """Return method, path and description of the operations, by their first tag."""
+    operations: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
+    for path, item in document["paths"].items():
+        for method, operation in item.items():
             tag = next(iter(operation.get("tags", ())), "server")
-            found.setdefault(tag, []).append((verb, path, operation))
-    return found
+            operations.setdefault(tag, []).append((method, path, operation))
+    return operations
 
 
-def _group(name: str, calls: list[tuple[str, str, dict[str, Any]]]) -> str:
-    return f"<h2>{escape(name)}</h2>{''.join(_call(*each) for each in calls)}"
+def _section(tag: str, operations: list[tuple[str, str, dict[str, Any]]]) -> str:
+    return f"<h2>{escape(tag)}</h2>{''.join(_operation(*operation) for operation in operations)}"
 
 
-def _call(verb: str, path: str, operation: dict[str, Any]) -> str:
-    line = f"<code><span class=verb>{escape(verb.upper())}</span> {escape(path)}</code>"
+def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
+    line = f"<code><span class=verb>{escape(method.upper())}</span> {escape(path)}</code>"
     return (
         f"<details><summary>{line} {escape(operation.get('summary') or '')}</summary>"
         f"{_parameters(operation.get('parameters', []))}{_body(operation.get('requestBody'))}"
-        f"<table><tr><th>answer<th></tr>{''.join(_answer(*each) for each in operation['responses'].items())}</table>"
-        "</details>"
+        f"<table><tr><th>response<th></tr>{''.join(_response(*item) for item in operation['responses'].items())}"
+        "</table></details>"
     )
 
 
 def _parameters(parameters: list[dict[str, Any]]) -> str:
     rows = (
-        f"<tr><td><code>{escape(each['name'])}</code><td>{escape(each['in'])}"
-        f"<td>{escape(each.get('description') or '')}</tr>"
-        for each in parameters
+        f"<tr><td><code>{escape(parameter['name'])}</code><td>{escape(parameter['in'])}"
+        f"<td>{escape(parameter.get('description') or '')}</tr>"
+        for parameter in parameters
     )
     return f"<table>{''.join(rows)}</table>" if parameters else ""
 
@@ -94,13 +94,13 @@ def _parameters(parameters: list[dict[str, Any]]) -> str:
 def _body(body: dict[str, Any] | None) -> str:
     if body is None:
         return ""
-    parts = (f"<p>{escape(kind)}</p>{_json(of.get('schema'))}" for kind, of in body.get("content", {}).items())
-    return "".join(parts)
+    contents = body.get("content", {}).items()
+    return "".join(f"<p>{escape(media_type)}</p>{_json(content.get('schema'))}" for media_type, content in contents)
 
 
-def _answer(status: str, answer: dict[str, Any]) -> str:
-    kinds = ", ".join(answer.get("content", {}))
-    return f"<tr><td><code>{escape(status)}</code><td>{escape(answer['description'])} {escape(kinds)}</tr>"
+def _response(status: str, response: dict[str, Any]) -> str:
+    media_types = ", ".join(response.get("content", {}))
+    return f"<tr><td><code>{escape(status)}</code><td>{escape(response['description'])} {escape(media_types)}</tr>"
 
 
 def _schema(name: str, schema: dict[str, Any]) -> str:

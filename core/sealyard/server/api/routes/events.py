@@ -1,4 +1,4 @@
-"""Events as Server-Sent Events: what the caller may know of, from a cursor on, and a beat now and then."""
+"""The stream of Server-Sent Events with the changes that the caller may see."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sealyard.model.events import Event, TaskProgressed
 from sealyard.server.auth.caller import Caller, CallerDependency
 
 KEEPALIVE_SECONDS = 10.0
-"""Without a word for much longer, a client may take the line for dead."""
+"""Interval of keep-alive comments. Clients consider a connection lost if they receive nothing for much longer."""
 
 _encode = msgspec.json.Encoder().encode
 
@@ -25,12 +25,16 @@ class EventController(Controller):
     path = "/events"
     tags = ["events"]
 
-    @get("/", summary="Events, as they happen", media_type="text/event-stream")
+    @get("/", summary="Stream events", media_type="text/event-stream")
     async def events(
         self,
         caller: CallerDependency,
-        after: Annotated[int | None, QueryParameter(ge=0, le=2**53, description="the cursor to go on behind")] = None,
-        last_event_id: Annotated[str | None, HeaderParameter(name="Last-Event-ID", description="as `after`")] = None,
+        after: Annotated[
+            int | None, QueryParameter(ge=0, le=2**53, description="cursor of the last known event")
+        ] = None,
+        last_event_id: Annotated[
+            str | None, HeaderParameter(name="Last-Event-ID", description="same as `after`")
+        ] = None,
     ) -> Stream:
         if after is None and last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
             after = int(last_event_id[:16])
@@ -42,27 +46,30 @@ class EventController(Controller):
 
 
 async def stream_events(caller: Caller, after: int | None) -> AsyncGenerator[str, None]:
-    """Ends when the engine does, or when the caller's token does; the client comes again with its cursor."""
+    """Yield an event `Cursor`, then the events after the cursor ``after``, or from now on.
+
+    Ends with the engine, or when the caller's token is no longer valid. Clients reconnect with their last cursor.
+    """
     cursor = await caller.client.cursor() if after is None else after
-    yield f": cursor {cursor}\n\n"
+    yield f'id: {cursor}\nevent: Cursor\ndata: {{"cursor": {cursor}}}\n\n'
     events = caller.client.events(cursor)
-    waiting: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
-    beat = _next_beat()
+    next_event: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
+    keepalive_at = _next_keepalive()
     try:
         while True:
-            done, _ = await asyncio.wait({waiting}, timeout=beat - _now())
-            if _now() >= beat:
+            done, _ = await asyncio.wait({next_event}, timeout=keepalive_at - _now())
+            if _now() >= keepalive_at:
                 await caller.revalidate()
-                beat = _next_beat()
-                yield ": beat\n\n"
+                keepalive_at = _next_keepalive()
+                yield ": keepalive\n\n"
             if done:
-                yield format_sse(waiting.result())
-                waiting = asyncio.ensure_future(anext(events))
+                yield format_sse(next_event.result())
+                next_event = asyncio.ensure_future(anext(events))
     except (StopAsyncIteration, SealyardError):
         return
     finally:
-        waiting.cancel()
-        await asyncio.gather(waiting, return_exceptions=True)
+        next_event.cancel()
+        await asyncio.gather(next_event, return_exceptions=True)
         await events.aclose()
 
 
@@ -70,12 +77,12 @@ def _now() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _next_beat() -> float:
-    """Comes however much there is to tell: with each, it is asked whether the caller may still hear it."""
+def _next_keepalive() -> float:
+    """Return the time of the next keep-alive. It is independent of events, as each one also revalidates the token."""
     return _now() + KEEPALIVE_SECONDS
 
 
 def format_sse(event: Event) -> str:
-    """As the WHATWG's specification of event streams has it. What is not durable has no id to go on behind."""
-    identity = "" if isinstance(event, TaskProgressed) else f"id: {event.cursor}\n"
-    return f"{identity}event: {type(event).__name__}\ndata: {_encode(event).decode()}\n\n"
+    """Format an event (HTML standard, section 9.2). Events that are not stored have no id to resume from."""
+    id_line = "" if isinstance(event, TaskProgressed) else f"id: {event.cursor}\n"
+    return f"{id_line}event: {type(event).__name__}\ndata: {_encode(event).decode()}\n\n"

@@ -1,4 +1,4 @@
-"""Keys, as far as they may be known; and bringing one in."""
+"""Routes of keys: list, import and rotate."""
 
 from __future__ import annotations
 
@@ -13,18 +13,18 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class KeyController(Controller):
-    """Their private or symmetric bytes are never told."""
+    """Keys. Private and symmetric key material is never returned."""
 
     path = "/key"
     tags = ["keys"]
 
-    @get("/", summary="The keys on record")
+    @get("/", summary="List keys")
     async def keys(self, caller: CallerDependency) -> list[KeyInfo]:
         return list(await caller.client.keys())
 
-    @post("/", summary="Imports a key (PEM, PKCS#12 or raw AES bytes)")
+    @post("/", summary="Import a key (PEM, PKCS#12 or raw AES bytes)")
     async def import_key(self, caller: CallerDependency, data: JSONBody[KeyBody]) -> KeyInfo:
-        with temporary_private_dir(caller.host.engine.paths) as folder:
+        with temporary_private_dir(caller.handle.engine.paths) as folder:
             certificate = write_private_file(folder / "certificate", data.certificate) if data.certificate else None
             request = KeyImport(
                 uri=data.uri,
@@ -36,6 +36,6 @@ class KeyController(Controller):
             )
             return await caller.client.import_key(request)
 
-    @post("/rotation", status_code=200, summary="Makes the next version of a key")
+    @post("/rotation", status_code=200, summary="Create a new version of a key")
     async def rotate(self, caller: CallerDependency, data: JSONBody[KeyUriBody]) -> KeyInfo:
         return await caller.client.rotate_key(data.uri)

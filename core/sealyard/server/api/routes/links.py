@@ -1,4 +1,4 @@
-"""Results by their link: it is signed and ends, and whoever has it needs no token."""
+"""Downloads by signed, expiring links, which need no token."""
 
 from __future__ import annotations
 
@@ -8,7 +8,6 @@ from litestar import Controller, Request, get
 from litestar.params import FromPath, FromQuery, HeaderParameter
 from litestar.response import Stream
 
-from sealyard.model.errors import PermissionDeniedError
 from sealyard.server.api.ranges import RangeHeaders, file_response
 from sealyard.server.api.wire import link_from_url
 from sealyard.server.auth.authentication import Authenticator
@@ -16,12 +15,14 @@ from sealyard.server.auth.tenants import TenantRegistry
 
 
 class LinkController(Controller):
-    """A capability: it says by itself what may be fetched, and until when."""
+    """Results by signed link. The link itself grants access to one result until it expires."""
 
     path = "/link"
     tags = ["results"]
 
-    @get("/{workspace_id:str}/{task_id:str}", summary="A result, by its link", media_type="application/octet-stream")
+    @get(
+        "/{workspace_id:str}/{task_id:str}", summary="Download a result by link", media_type="application/octet-stream"
+    )
     async def download(
         self,
         request: Request[Any, Any, Any],
@@ -34,17 +35,15 @@ class LinkController(Controller):
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
         tenants: TenantRegistry = request.app.state.tenants
-        host = tenants.of_workspace(workspace_id)
-        if host is None:
-            raise PermissionDeniedError("This is no link of this workspace.", "Ask the workspace for a new one.")
+        handle = tenants.for_link(workspace_id)
         link = link_from_url(workspace_id, task_id, expires, signature)
-        task = await host.resolve_link(link)
-        # Only now: who has no link must not use up what those have who do.
-        identity: Authenticator = request.app.state.identity
-        identity.rate_limit_link(request.scope, f"{workspace_id}/{task.id}")
+        task = await handle.resolve_link(link)
+        # After the link was verified, so that requests without a valid link do not count against its limit.
+        authenticator: Authenticator = request.app.state.authenticator
+        authenticator.rate_limit_link(request.scope, f"{workspace_id}/{task.id}")
         return await file_response(
             task,
             RangeHeaders(range_, if_range, if_none_match),
-            lambda offset: host.download_link(link, offset),
-            lambda offset: host.record_link_transfer(link, offset),
+            lambda offset: handle.download_link(link, offset),
+            lambda offset: handle.record_link_transfer(link, offset),
         )

@@ -1,4 +1,4 @@
-"""Tasks of all kinds: looking, deciding, and fetching what came of them."""
+"""Routes of tasks of all kinds: list, review, decide and download."""
 
 from __future__ import annotations
 
@@ -8,23 +8,22 @@ from litestar import Controller, Request, Response, get, post
 from litestar.params import FromPath, FromQuery, HeaderParameter, JSONBody, QueryParameter
 from litestar.response import Stream
 
-from sealyard.model.errors import NotFoundError
+from sealyard.engine.state.not_found import task_not_found
 from sealyard.model.requests import ApprovalReview, TaskCounts, TaskFilter
-from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import DecisionOrigin, ResultState, Task, TaskKind, TaskStatus
 from sealyard.server.api.pagination import Cursor, Size, paginated_response
 from sealyard.server.api.ranges import RangeHeaders, file_response
-from sealyard.server.api.wire import DecisionBody, ReasonBody, TaskResponse, task_document
+from sealyard.server.api.wire import DecisionBody, ReasonBody, TaskResponse, task_response
 from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
 
 
 class TaskController(Controller):
-    """What can be done with a task, once it is there. ``kind``: those of one kind only."""
+    """Operations on existing tasks. ``kind``: limits them to tasks of one kind."""
 
     kind: ClassVar[TaskKind | None] = None
 
-    @get("/", summary="Lists tasks, newest first")
+    @get("/", summary="List tasks, newest first")
     async def tasks(
         self,
         request: Request[Any, Any, Any],
@@ -36,7 +35,7 @@ class TaskController(Controller):
         device_config_id: Annotated[str | None, QueryParameter(name="deviceConfigId")] = None,
         created_by: Annotated[str | None, QueryParameter(name="createdBy")] = None,
         result_state: Annotated[ResultState | None, QueryParameter(name="resultState")] = None,
-        text: Annotated[str, QueryParameter(description="in name, id or file names")] = "",
+        text: Annotated[str, QueryParameter(description="text in the name, id or file names")] = "",
         awaiting_my_approval: Annotated[bool, QueryParameter(name="awaitingMyApproval")] = False,
         oldest_first: Annotated[bool, QueryParameter(name="oldestFirst")] = False,
     ) -> Response[list[TaskResponse]]:
@@ -50,21 +49,21 @@ class TaskController(Controller):
             awaiting_my_approval=awaiting_my_approval,
             oldest_first=oldest_first,
         )
-        found = await caller.client.tasks(filters, after=cursor, limit=size)
-        documents = [task_document(each, public_base_url(request)) for each in found.tasks]
-        return paginated_response(request, documents, found.next, found.total)
+        page = await caller.client.tasks(filters, after=cursor, limit=size)
+        tasks = [task_response(task, public_base_url(request)) for task in page.tasks]
+        return paginated_response(request, tasks, page.next, page.total)
 
-    @get("/{task_id:str}", summary="A task")
+    @get("/{task_id:str}", summary="Return a task")
     async def task(
         self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
     ) -> TaskResponse:
-        return task_document(await self._found(caller, task_id), public_base_url(request))
+        return task_response(await self._get(caller, task_id), public_base_url(request))
 
-    @get("/{task_id:str}/review", summary="All an approver must see before a decision")
+    @get("/{task_id:str}/review", summary="Return everything an approver must review")
     async def review(self, caller: CallerDependency, task_id: FromPath[str]) -> ApprovalReview:
-        return await caller.client.review((await self._found(caller, task_id)).id)
+        return await caller.client.review((await self._get(caller, task_id)).id)
 
-    @post("/{task_id:str}/approval", status_code=202, summary="Approves or rejects a task")
+    @post("/{task_id:str}/approval", status_code=202, summary="Approve or reject a task")
     async def decide(
         self,
         request: Request[Any, Any, Any],
@@ -72,8 +71,8 @@ class TaskController(Controller):
         task_id: FromPath[str],
         data: JSONBody[DecisionBody],
     ) -> TaskResponse:
-        task = await self._found(caller, task_id)
-        decided = await caller.client.decide(
+        task = await self._get(caller, task_id)
+        decided_task = await caller.client.decide(
             task.id,
             data.decision,
             data.reason_text,
@@ -81,9 +80,9 @@ class TaskController(Controller):
             origin=DecisionOrigin.MACHINE if caller.is_machine else data.origin,
             one_time_password=data.one_time_password,
         )
-        return task_document(decided, public_base_url(request))
+        return task_response(decided_task, public_base_url(request))
 
-    @post("/{task_id:str}/withdrawal", status_code=200, summary="Takes back a task of one's own")
+    @post("/{task_id:str}/withdrawal", status_code=200, summary="Withdraw your own task")
     async def withdraw(
         self,
         request: Request[Any, Any, Any],
@@ -91,24 +90,28 @@ class TaskController(Controller):
         task_id: FromPath[str],
         data: JSONBody[ReasonBody],
     ) -> TaskResponse:
-        task = await self._found(caller, task_id)
-        return task_document(await caller.client.withdraw(task.id, data.reason), public_base_url(request))
+        task = await self._get(caller, task_id)
+        return task_response(await caller.client.withdraw(task.id, data.reason), public_base_url(request))
 
-    @post("/{task_id:str}/cancellation", status_code=202, summary="Cancels a task that has not ended")
+    @post("/{task_id:str}/cancellation", status_code=202, summary="Cancel a task that has not ended")
     async def cancel(
         self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
     ) -> TaskResponse:
-        task = await self._found(caller, task_id)
-        return task_document(await caller.client.cancel(task.id), public_base_url(request))
+        task = await self._get(caller, task_id)
+        return task_response(await caller.client.cancel(task.id), public_base_url(request))
 
-    @post("/{task_id:str}/renewal", status_code=200, summary="Gives a result that is still kept a new link")
+    @post("/{task_id:str}/renewal", status_code=200, summary="Renew the link of a result")
     async def renew(
         self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
     ) -> TaskResponse:
-        task = await self._found(caller, task_id)
-        return task_document(await caller.client.renew(task.id), public_base_url(request))
+        task = await self._get(caller, task_id)
+        return task_response(await caller.client.renew(task.id), public_base_url(request))
 
-    @get("/{task_id:str}/download", summary="What came of a task that is DONE", media_type="application/octet-stream")
+    @get(
+        "/{task_id:str}/download",
+        summary="Download the result of a task that is DONE",
+        media_type="application/octet-stream",
+    )
     async def download(
         self,
         caller: CallerDependency,
@@ -117,7 +120,7 @@ class TaskController(Controller):
         if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
-        task = await self._found(caller, task_id)
+        task = await self._get(caller, task_id)
         return await file_response(
             task,
             RangeHeaders(range_, if_range, if_none_match),
@@ -125,34 +128,32 @@ class TaskController(Controller):
             lambda offset: caller.client.report_transferred(task.id, offset=offset),
         )
 
-    @post("/{task_id:str}/receipt", status_code=204, summary="Says that a result came whole and was checked")
+    @post("/{task_id:str}/receipt", status_code=204, summary="Confirm that a result was downloaded and verified")
     async def confirm_download(self, caller: CallerDependency, task_id: FromPath[str]) -> None:
-        await caller.client.report_downloaded((await self._found(caller, task_id)).id)
+        await caller.client.report_downloaded((await self._get(caller, task_id)).id)
 
     @get(
         "/{task_id:str}/certificate",
         media_type="application/x-pem-file",
-        summary="The certificate that the result is to be checked with",
+        summary="Return the certificate that verifies the result",
     )
     async def certificate(self, caller: CallerDependency, task_id: FromPath[str]) -> str:
-        return await caller.client.certificate((await self._found(caller, task_id)).id)
+        return await caller.client.certificate((await self._get(caller, task_id)).id)
 
-    async def _found(self, caller: Caller, task_id: str) -> Task:
-        """One of another kind is not here."""
+    async def _get(self, caller: Caller, task_id: str) -> Task:
+        """Return a task. Raises :class:`NotFoundError` also for a task of another kind."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
-            raise NotFoundError(
-                f"There is no task {escape_text(task_id, 80)}.", "`sealyard tasks` lists those there are."
-            )
+            raise task_not_found(task_id)
         return task
 
 
 class AllTasksController(TaskController):
-    """Ours: tasks whatever their kind."""
+    """Tasks of all kinds. Not part of the documented API."""
 
     path = "/task"
     tags = ["tasks"]
 
-    @get("/counts", summary="How many tasks one sees")
+    @get("/counts", summary="Count the tasks you may see")
     async def counts(self, caller: CallerDependency) -> TaskCounts:
         return await caller.client.counts()

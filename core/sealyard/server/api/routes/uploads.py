@@ -1,4 +1,4 @@
-"""Uploads: tus 1.0 (core, creation, termination) for large files over bad lines, and raw PUT for everything else."""
+"""Routes of resumable uploads: tus 1.0 (core, creation, termination), and PUT with an offset."""
 
 from __future__ import annotations
 
@@ -27,32 +27,34 @@ TUS_CONTENT = "application/offset+octet-stream"
 TUS = {"Tus-Resumable": TUS_VERSION}
 NO_STORE = {"Cache-Control": "no-store"}
 
-Calling = Request[Any, Any, Any]
+ApiRequest = Request[Any, Any, Any]
 
-Offset = Annotated[int, HeaderParameter(name="Upload-Offset", ge=0, description="the first byte of this body")]
-Length = Annotated[int, HeaderParameter(name="Upload-Length", ge=0, description="bytes of the whole file")]
+Offset = Annotated[
+    int, HeaderParameter(name="Upload-Offset", ge=0, description="offset of the first byte of this body")
+]
+Length = Annotated[int, HeaderParameter(name="Upload-Length", ge=0, description="size of the file in bytes")]
 Metadata = Annotated[
     str,
     HeaderParameter(
         name="Upload-Metadata",
-        description="pairs of a key and its value in Base64, by commas; taken are filename, and sha256 (hex)",
+        description="comma-separated pairs of a key and a value in Base64; supported: filename, sha256 (hex)",
     ),
 ]
 Size = Annotated[
     int | None,
-    QueryParameter(ge=0, description="bytes of the whole file; left out: the offset and Content-Length say it"),
+    QueryParameter(ge=0, description="size of the file in bytes; by default Content-Length"),
 ]
-Digest = Annotated[str | None, QueryParameter(description="SHA-256 in hex that the whole file must have")]
-Name = Annotated[str, QueryParameter(description="the file's name")]
+Digest = Annotated[str | None, QueryParameter(description="expected SHA-256 of the file in hex")]
+Name = Annotated[str, QueryParameter(description="name of the file")]
 
-OFFSET = ResponseHeader(name="Upload-Offset", description="the next byte wanted", documentation_only=True)
-LENGTH = ResponseHeader(name="Upload-Length", description="bytes of the whole file", documentation_only=True)
-LOCATION = ResponseHeader(name="Location", description="where the bytes go", documentation_only=True)
+OFFSET = ResponseHeader(name="Upload-Offset", description="offset of the next byte", documentation_only=True)
+LENGTH = ResponseHeader(name="Upload-Length", description="size of the file in bytes", documentation_only=True)
+LOCATION = ResponseHeader(name="Location", description="URL of the upload", documentation_only=True)
 
 
 @dataclass
 class RawOperation(Operation):
-    """A body that is the file's bytes."""
+    """An operation whose body is the content of a file."""
 
     def __post_init__(self) -> None:
         self.request_body = _octets("application/octet-stream")
@@ -60,22 +62,22 @@ class RawOperation(Operation):
 
 @dataclass
 class TusOperation(Operation):
-    """A body that is a piece of the file, in the media type of tus."""
+    """An operation whose body is a part of a file, in the media type of tus."""
 
     def __post_init__(self) -> None:
         self.request_body = _octets(TUS_CONTENT)
 
 
-def _octets(media: str) -> RequestBody:
-    schema = Schema(type=OpenAPIType.STRING, content_media_type=media)
-    return RequestBody(required=True, content={media: OpenAPIMediaType(schema=schema)})
+def _octets(media_type: str) -> RequestBody:
+    schema = Schema(type=OpenAPIType.STRING, content_media_type=media_type)
+    return RequestBody(required=True, content={media_type: OpenAPIMediaType(schema=schema)})
 
 
-def _require_tus_version(request: Calling) -> Response[Any] | None:
-    """tus 1.0, "Tus-Resumable": another version is answered with 412 and the one there is."""
+def _require_tus_version(request: ApiRequest) -> Response[Any] | None:
+    """Respond to another tus version with 412 and the supported version (tus 1.0, "Tus-Resumable")."""
     if request.method == "OPTIONS" or request.headers.get("tus-resumable", TUS_VERSION) == TUS_VERSION:
         return None
-    problem = to_problem(UsageError("This version of tus is not spoken here.", f"Use {TUS_VERSION}."))
+    problem = to_problem(UsageError("Unsupported version of tus.", f"Use version {TUS_VERSION}."))
     return Response(
         msgspec.structs.replace(problem, status=412, title="Precondition Failed"),
         status_code=412,
@@ -85,43 +87,43 @@ def _require_tus_version(request: Calling) -> Response[Any] | None:
 
 
 class UploadController(Controller):
-    """Files on their way in. An upload is its owner's: to others it does not exist. It goes 24 hours after it began."""
+    """Uploads of files. Only the owner can access an upload; it expires 24 hours after it was created."""
 
     path = "/upload"
     tags = ["uploads"]
-    request_max_body_size = None  # ours is enforced while the body streams
+    request_max_body_size = None  # `limited_body` enforces the limit while the body is streamed
     before_request = staticmethod(_require_tus_version)
 
-    # The framework takes handlers by the order of their names, and answers OPTIONS itself where another one of the
-    # path comes first.
-    @route("/", http_method=["OPTIONS"], status_code=204, summary="What of tus is spoken here")
+    # The framework registers handlers in the order of their names, and handles OPTIONS itself if another handler of the
+    # path comes first: this name must remain the first.
+    @route("/", http_method=["OPTIONS"], status_code=204, summary="Return the supported tus features")
     async def advertise_capabilities(self, caller: CallerDependency) -> Response[None]:
         return _tus_response(
             {"Tus-Version": TUS_VERSION, "Tus-Extension": TUS_EXTENSIONS, "Tus-Max-Size": str(caller.max_body_bytes)}
         )
 
-    @post("/", summary="Begins an upload, as tus does", response_headers=[LOCATION, OFFSET])
+    @post("/", summary="Create an upload (tus)", response_headers=[LOCATION, OFFSET])
     async def create(
-        self, request: Calling, caller: CallerDependency, upload_length: Length, upload_metadata: Metadata = ""
+        self, request: ApiRequest, caller: CallerDependency, upload_length: Length, upload_metadata: Metadata = ""
     ) -> Response[UploadStatus]:
         metadata = _metadata(upload_metadata)
         _check_size(upload_length, caller)
-        begun = await caller.host.create_upload(
+        upload = await caller.handle.create_upload(
             caller.subject, None, metadata.get("filename", ""), upload_length, metadata.get("sha256")
         )
-        answer = _json_response(begun, status=201)
-        answer.headers["Location"] = f"{request.url.path.rstrip('/')}/{begun.id}"
-        return answer
+        response = _json_response(upload, status=201)
+        response.headers["Location"] = f"{request.url.path.rstrip('/')}/{upload.id}"
+        return response
 
     @put(
         "/{upload_id:str}",
         operation_class=RawOperation,
-        summary="Sends a file whole, or goes on with it from an offset",
-        description="The id is chosen by the client: 16 to 64 of A-Z a-z 0-9 _ and -. 201 where it began here.",
+        summary="Upload a file, or resume at an offset",
+        description="The client chooses the id: 16 to 64 characters of A-Z a-z 0-9 _ and -. 201 for a new upload.",
     )
     async def send(
         self,
-        request: Calling,
+        request: ApiRequest,
         caller: CallerDependency,
         upload_id: FromPath[str],
         upload_offset: Offset = 0,
@@ -133,52 +135,51 @@ class UploadController(Controller):
         if upload_offset == 0:
             length = size if size is not None else _declared_length(request)
             _check_size(length, caller)
-            await caller.host.create_upload(caller.subject, upload_id, name, length, sha256)
-        received = await caller.host.write_upload(caller.subject, upload_id, upload_offset, content)
-        return _json_response(received, status=200 if upload_offset else 201)
+            await caller.handle.create_upload(caller.subject, upload_id, name, length, sha256)
+        upload = await caller.handle.write_upload(caller.subject, upload_id, upload_offset, content)
+        return _json_response(upload, status=200 if upload_offset else 201)
 
-    @head("/{upload_id:str}", summary="Where an upload stands, as tus asks", response_headers=[OFFSET, LENGTH])
+    @head("/{upload_id:str}", summary="Return the offset of an upload (tus)", response_headers=[OFFSET, LENGTH])
     async def offset(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[None]:
-        upload = await caller.host.upload(caller.subject, upload_id)
-        return _tus_response({**_location(upload), **NO_STORE}, status=200)
+        upload = await caller.handle.upload(caller.subject, upload_id)
+        return _tus_response({**_progress_headers(upload), **NO_STORE}, status=200)
 
     @patch(
         "/{upload_id:str}",
         status_code=204,
         operation_class=TusOperation,
-        summary="Sends the next piece, as tus does",
+        summary="Append to an upload (tus)",
         response_headers=[OFFSET],
     )
     async def append(
-        self, request: Calling, caller: CallerDependency, upload_id: FromPath[str], upload_offset: Offset
+        self, request: ApiRequest, caller: CallerDependency, upload_id: FromPath[str], upload_offset: Offset
     ) -> Response[None]:
         if request.headers.get("content-type", "").partition(";")[0].strip().lower() != TUS_CONTENT:
-            raise MediaTypeError("A piece of an upload has a media type of its own.", f"Send it as {TUS_CONTENT}.")
+            raise MediaTypeError("Unsupported media type.", f"Send {TUS_CONTENT}.")
         content = limited_body(request, caller.max_body_bytes)
-        return _tus_response(
-            _location(await caller.host.write_upload(caller.subject, upload_id, upload_offset, content))
-        )
+        upload = await caller.handle.write_upload(caller.subject, upload_id, upload_offset, content)
+        return _tus_response(_progress_headers(upload))
 
-    @get("/{upload_id:str}", summary="An upload; with its SHA-256 once it is complete")
+    @get("/{upload_id:str}", summary="Return an upload, with its SHA-256 if complete")
     async def upload(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[UploadStatus]:
-        return _json_response(await caller.host.upload(caller.subject, upload_id), status=200)
+        return _json_response(await caller.handle.upload(caller.subject, upload_id), status=200)
 
-    @delete("/{upload_id:str}", summary="Drops an upload; a task that has its content keeps it")
-    async def drop(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[None]:
-        await caller.host.delete_upload(caller.subject, upload_id)
+    @delete("/{upload_id:str}", summary="Delete an upload; tasks keep its content")
+    async def delete_upload(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[None]:
+        await caller.handle.delete_upload(caller.subject, upload_id)
         return _tus_response({})
 
 
 def _tus_response(headers: dict[str, str], *, status: int = 204) -> Response[None]:
-    # As JSON it would be the four bytes "null".
+    # The framework would encode None as JSON "null".
     return Response(None, status_code=status, media_type=MediaType.TEXT, headers={**TUS, **headers})
 
 
 def _json_response(upload: UploadStatus, *, status: int) -> Response[UploadStatus]:
-    return Response(upload, status_code=status, headers={**TUS, **_location(upload), **NO_STORE})
+    return Response(upload, status_code=status, headers={**TUS, **_progress_headers(upload), **NO_STORE})
 
 
-def _location(upload: UploadStatus) -> dict[str, str]:
+def _progress_headers(upload: UploadStatus) -> dict[str, str]:
     length = {"Upload-Length": str(upload.size)} if upload.size is not None else {}
     return {"Upload-Offset": str(upload.offset), **length}
 
@@ -188,19 +189,19 @@ def _check_size(length: int, caller: Caller) -> None:
         raise body_too_large(caller.max_body_bytes)
 
 
-def _declared_length(request: Calling) -> int:
-    """Raises :class:`UsageError` where the caller does not say how long the file is."""
+def _declared_length(request: ApiRequest) -> int:
+    """Return the Content-Length. Raises :class:`UsageError` if it is missing."""
     if request.content_length is None:
-        raise UsageError("It is not said how long the file is.", "Say it by ?size= or by Content-Length.")
+        raise UsageError("Missing file size.", "Set the parameter size or the header Content-Length.")
     return request.content_length
 
 
 def _metadata(header: str) -> dict[str, str]:
-    """tus 1.0, "Upload-Metadata". Raises :class:`UsageError`."""
+    """Parse the header "Upload-Metadata" of tus 1.0. Raises :class:`UsageError`."""
     pairs = [each.strip().partition(" ") for each in header.split(",") if each.strip()]
     try:
         return {key: base64.b64decode(value.strip(), validate=True).decode() for key, _, value in pairs}
     except (binascii.Error, UnicodeDecodeError):
         raise UsageError(
-            "Upload-Metadata is not understood.", "Write a key, a space, and its value in Base64; the next by a comma."
+            "Invalid header Upload-Metadata.", "Use comma-separated pairs of a key and a value in Base64."
         ) from None

@@ -1,4 +1,4 @@
-"""Webhooks: who outside is told of results and approvals."""
+"""Routes of webhooks, which announce results and approvals to other systems."""
 
 from __future__ import annotations
 
@@ -10,34 +10,34 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class WebhookController(Controller):
-    """Their messages are signed (Standard Webhooks); the secret is shown once, when one is made."""
+    """Webhooks. Messages are signed (Standard Webhooks); the secret is only shown when a webhook is added."""
 
     path = "/webhook"
     tags = ["webhooks"]
 
-    @get("/", summary="The webhooks")
+    @get("/", summary="List webhooks")
     async def webhooks(self, caller: CallerDependency) -> list[Webhook]:
         return list(await caller.client.webhooks())
 
-    @post("/", summary="Adds a webhook")
+    @post("/", summary="Add a webhook")
     async def add(self, caller: CallerDependency, data: JSONBody[WebhookRequest]) -> IssuedWebhook:
         return await caller.client.add_webhook(data)
 
-    @delete("/{webhook_id:str}", summary="Removes a webhook")
+    @delete("/{webhook_id:str}", summary="Remove a webhook and its pending messages")
     async def remove(self, caller: CallerDependency, webhook_id: FromPath[str]) -> None:
         await caller.client.remove_webhook(webhook_id)
 
-    @get("/{webhook_id:str}/deadLetter", summary="What it could not be told of")
+    @get("/{webhook_id:str}/deadLetter", summary="List the undeliverable messages of a webhook")
     async def dead_letters(self, caller: CallerDependency, webhook_id: FromPath[str]) -> list[DeadLetter]:
         return list(await caller.client.dead_letters(webhook_id))
 
 
 class DeadLetterController(Controller):
-    """What was given up."""
+    """Undeliverable messages of webhooks."""
 
     path = "/deadLetter"
     tags = ["webhooks"]
 
-    @post("/{letter_id:str}/redelivery", status_code=202, summary="Takes a dead letter up again")
+    @post("/{letter_id:str}/redelivery", status_code=202, summary="Retry an undeliverable message")
     async def redeliver(self, caller: CallerDependency, letter_id: FromPath[str]) -> None:
         await caller.client.redeliver(letter_id)

@@ -1,4 +1,4 @@
-"""Where a caller is, as whom, and what it may do there."""
+"""Route of the workspace and the caller's permissions in it."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ class WorkspaceController(Controller):
     path = "/workspace"
     tags = ["workspace"]
 
-    @get("/", summary="Where one is, as whom, with which rights, and what four eyes means here")
+    @get("/", summary="Return the workspace, your subject and your permissions")
     async def workspace(self, request: Request[Any, Any, Any], caller: CallerDependency) -> WorkspaceInfo:
         info = await caller.client.workspace()
-        # Where its folder lies concerns only those who sit at the machine.
+        # The path of the folder is only disclosed on the same machine.
         return info if caller.is_local else msgspec.structs.replace(info, location=public_base_url(request))

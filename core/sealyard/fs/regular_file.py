@@ -1,6 +1,6 @@
 """Open workspace files only if no other path or user can modify them.
 
-Such a file is regular, has a single name, belongs to this user, and is not a symbolic link.
+Only a regular file that has a single name, belongs to this user and is not a symbolic link is accepted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from sealyard.model.errors import IntegrityError
 from sealyard.model.safe_text import escape_text
 
 _OPEN_FLAGS = os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC  # O_NONBLOCK: opening a FIFO must not block
-_HINT = "Check which programs can write to the workspace, then upload the files again and request a new task."
+_HINT = "Check which programs can write to the workspace, then upload the files again and create a new task."
 
 
 def open_regular(path: Path | str, flags: int = os.O_RDONLY, *, dir_fd: int | None = None) -> int:
@@ -67,7 +67,7 @@ def _find_problem(status: os.stat_result) -> str:
     if not stat.S_ISREG(status.st_mode):
         return "is not a regular file"
     if status.st_nlink != 1:
-        return "has another name (a hard link)"
+        return "has more than one name (a hard link)"
     if status.st_uid != os.geteuid():
         return "belongs to another user"
     return ""

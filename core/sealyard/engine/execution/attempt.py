@@ -1,0 +1,300 @@
+"""One attempt to execute a task: lease it to a worker, run its job there, and handle the worker's reports."""
+
+from __future__ import annotations
+
+import asyncio
+import logging
+from collections.abc import Callable
+from datetime import timedelta
+
+import msgspec
+
+from sealyard.engine.execution.progress import ProgressEstimator
+from sealyard.engine.execution.results import ResultPublisher
+from sealyard.engine.state.permissions import Permissions
+from sealyard.engine.state.repository import Repository
+from sealyard.engine.state.tables import CHECKPOINTS, KEYS
+from sealyard.engine.state.unit_of_work import UnitOfWork
+from sealyard.jobs.bus import JobBus, Report
+from sealyard.model.access import SYSTEM_SUBJECT, Action, device_resource
+from sealyard.model.approval import valid_approvers
+from sealyard.model.audit import AuditAction
+from sealyard.model.deadlines import expired_deadline
+from sealyard.model.errors import IntegrityError, InvalidTransitionError, SealyardError, StorageError
+from sealyard.model.tasks import Task, TaskStatus
+from sealyard.model.triggers import (
+    CancellationConfirmed,
+    Failed,
+    IntentRecorded,
+    Leased,
+    LeaseExpired,
+    PermissionRevoked,
+    SegmentRecorded,
+    Trigger,
+)
+from sealyard.model.worker_messages import (
+    Job,
+    JobCheckpoint,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    SegmentEncrypted,
+    SigningPermissionRequested,
+    WorkerLost,
+)
+
+RETRY_SECONDS = 1.0
+
+log = logging.getLogger(__name__)
+
+
+class Attempt:
+    """Runs a task on a worker until it ends or loses its lease. The only writer of the task while it is RUNNING."""
+
+    def __init__(
+        self,
+        task_id: str,
+        repository: Repository,
+        permissions: Permissions,
+        bus: JobBus,
+        publisher: ResultPublisher,
+        progress: ProgressEstimator,
+    ) -> None:
+        self.task_id = task_id
+        self.inbox: asyncio.Queue[Report] = asyncio.Queue()
+        """Reports from the task's worker, except heartbeats."""
+        self._repository = repository
+        self._permissions = permissions
+        self._bus = bus
+        self._publisher = publisher
+        self._progress = progress
+        self._stop_trigger: Trigger | None = None
+        """The trigger that ends the task once its worker has stopped; None while the task should continue."""
+
+    async def stop(self, trigger: Trigger) -> Trigger:
+        """Ask the worker to stop; once it has stopped, ``trigger`` ends the task. Does not wait for the worker.
+
+        Returns the trigger that ends the task. If the attempt is already being stopped, that is the earlier trigger.
+        """
+        stop_trigger = self._set_stop_trigger(trigger)
+        await self._bus.stop(self.task_id)
+        return stop_trigger
+
+    async def lease(self) -> Task | None:
+        """Lease the task to a worker and return the task, or None if it must not run any more.
+
+        Raises :class:`SealyardError` if no worker can be started or the lease cannot be stored. The task stays
+        SCHEDULED then.
+        """
+        try:
+            worker = await self._bus.prepare(self.task_id)
+            task = await self._commit_lease(worker)
+        except SealyardError:
+            self._bus.release(self.task_id)
+            raise
+        if task is None:
+            self._bus.release(self.task_id)
+        return task
+
+    async def run(self, task: Task) -> None:
+        """Run the job of the leased task on the worker, and handle its reports until the attempt ends."""
+        if self._stop_trigger is not None:
+            self._bus.release(task.id)
+            await self._advance(self._stop_trigger)
+            return
+        self._progress.begin(task.id, 2 * task.total_bytes, asyncio.get_running_loop().time())
+        try:
+            await self._bus.run(self._build_job(task))
+        except SealyardError as error:
+            log.warning("could not send task %s to its worker: %s", task.id, error)
+            self._bus.release(task.id)
+            await self._advance(self._stop_trigger or LeaseExpired(fencing_token=task.fencing_token))
+            return
+        if self._stop_trigger is not None:
+            await self._bus.stop(task.id)
+        while await self._handle_report(await self.inbox.get()):
+            pass
+
+    async def _commit_lease(self, worker: str) -> Task | None:
+        """Commit the lease; return the task, or None if it must not run any more.
+
+        Raises :class:`StorageError` if the lease cannot be stored. This method does not retry, because other coroutines
+        may end the task while it is SCHEDULED.
+        """
+        task = self._repository.task(self.task_id)
+        if task.status is not TaskStatus.SCHEDULED:
+            return None
+        now = self._repository.clock.now()
+        if trigger := expired_deadline(task, now) or self._find_revoked_permission(task):
+            await prepare_transition(self._repository, self.task_id, trigger).commit()
+            return None
+        time_limit_at = now + timedelta(seconds=self._repository.policy().time_limit)
+        unit_of_work = self._repository.begin()
+        leased_task = unit_of_work.advance(
+            self.task_id, Leased(worker=worker, fencing_token=task.fencing_token + 1, time_limit_at=time_limit_at)
+        )
+        await unit_of_work.commit()
+        return leased_task
+
+    def _build_job(self, task: Task) -> Job:
+        key = self._repository.get(KEYS, task.signing_key.uri) if task.signing_key is not None else None
+        key_version = (
+            key.version(task.signing_key.version) if key is not None and task.signing_key is not None else None
+        )
+        return Job(
+            task=task,
+            work=self._load_checkpoint(task.id),
+            certificate=key_version.certificate if key_version is not None else None,
+            signing_kind=key.kind if key is not None else None,
+        )
+
+    async def _handle_report(self, report: Report) -> bool:
+        """Handle a worker's report; return whether the attempt continues."""
+        task = self._repository.task(report.task_id)
+        if report.fencing_token != task.fencing_token:
+            log.warning("ignored a worker report for task %s with an outdated fencing token", task.id)
+            return True
+        match report:
+            case SegmentEncrypted():
+                await commit_when_possible(self._repository, lambda: self._prepare_segment_record(report))
+                return True
+            case SigningPermissionRequested():
+                await self._on_signing_request(report)
+                return True
+            case JobFinished():
+                await self._on_finished(task, report)
+            case JobFailed():
+                failure_trigger = Failed(
+                    fencing_token=task.fencing_token, reason=_format_failure_reason(report), code=report.error.code
+                )
+                await self._advance(self._stop_trigger or failure_trigger)
+            case JobStopped() | WorkerLost():
+                await self._advance(self._stop_trigger or LeaseExpired(fencing_token=task.fencing_token))
+        return False
+
+    def _prepare_segment_record(self, report: SegmentEncrypted) -> UnitOfWork:
+        """Return a unit of work that records an encrypted segment."""
+        checkpoint = self._load_checkpoint(report.task_id)
+        other_segments = tuple(segment for segment in checkpoint.segments if segment.index != report.segment.index)
+        unit_of_work = self._repository.begin()
+        unit_of_work.put(
+            CHECKPOINTS,
+            checkpoint.task_id,
+            msgspec.structs.replace(checkpoint, segments=(*other_segments, report.segment)),
+        )
+        unit_of_work.advance(
+            report.task_id, SegmentRecorded(fencing_token=report.fencing_token, index=report.segment.index)
+        )
+        return unit_of_work
+
+    async def _on_signing_request(self, report: SigningPermissionRequested) -> None:
+        """Record the intent to sign durably, then permit the worker to use the key.
+
+        If a necessary permission has been revoked or the task is being stopped, stop the worker instead.
+        """
+        await commit_when_possible(self._repository, lambda: self._prepare_intent_record(report))
+        task = self._repository.task(report.task_id)
+        if revoked_permission := self._find_revoked_permission(task):
+            self._set_stop_trigger(revoked_permission)
+        if self._stop_trigger is not None:
+            await self._bus.stop(task.id)
+            return
+        await self._bus.permit_signing(task.id, report.fencing_token)
+
+    def _prepare_intent_record(self, report: SigningPermissionRequested) -> UnitOfWork | None:
+        """Return a unit of work that records the intent to sign, or None if the task must stop instead."""
+        task = self._repository.task(report.task_id)
+        unit_of_work = self._repository.begin()
+        if revoked_permission := self._find_revoked_permission(task):
+            self._set_stop_trigger(revoked_permission)
+        try:
+            unit_of_work.record_key_use(
+                task.id, IntentRecorded(fencing_token=report.fencing_token, sha256=report.sha256)
+            )
+        except InvalidTransitionError as error:
+            self._set_stop_trigger(Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code))
+        if self._stop_trigger is not None:
+            return None
+        if report.header is not None:
+            unit_of_work.put(
+                CHECKPOINTS, task.id, msgspec.structs.replace(self._load_checkpoint(task.id), header=report.header)
+            )
+        return unit_of_work
+
+    def _load_checkpoint(self, task_id: str) -> JobCheckpoint:
+        """Return the stored checkpoint of the task's job, or an empty one."""
+        return self._repository.get(CHECKPOINTS, task_id) or JobCheckpoint(task_id=task_id)
+
+    async def _on_finished(self, task: Task, report: JobFinished) -> None:
+        try:
+            trigger: Trigger = await self._publisher.publish(task, report)
+        except SealyardError as error:
+            trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
+        await self._advance(trigger)
+
+    def _set_stop_trigger(self, trigger: Trigger) -> Trigger:
+        """Set the trigger that ends the task, unless one is already set; return the one that is set."""
+        if self._stop_trigger is None:
+            self._stop_trigger = trigger
+        return self._stop_trigger
+
+    async def _advance(self, trigger: Trigger) -> None:
+        await advance_when_possible(self._repository, self.task_id, trigger)
+
+    def _find_revoked_permission(self, task: Task) -> PermissionRevoked | None:
+        """Return a trigger if a permission that the task needs has been revoked, otherwise None.
+
+        Permissions that cannot be read count as revoked.
+        """
+        resource = device_resource(task.config_id)
+        if not self._permissions.is_allowed(task.created_by, Action.USE, resource):
+            return PermissionRevoked(reason=f"{task.created_by} no longer has permission to use {task.config_name}.")
+        approvers = valid_approvers(task, task.approvals)
+        allowed_approvers = [
+            approver for approver in approvers if self._permissions.is_allowed(approver, Action.APPROVE, resource)
+        ]
+        if len(allowed_approvers) < task.approvals_required:
+            return PermissionRevoked(reason="Too few of the approvers still have permission to approve.")
+        return None
+
+
+async def advance_when_possible(repository: Repository, task_id: str, trigger: Trigger) -> None:
+    """Apply a trigger to the task, retrying on :class:`StorageError`."""
+    await commit_when_possible(repository, lambda: prepare_transition(repository, task_id, trigger))
+
+
+async def commit_when_possible(repository: Repository, prepare: Callable[[], UnitOfWork | None]) -> None:
+    """Commit the unit of work that ``prepare`` returns, retrying on :class:`StorageError`.
+
+    ``prepare`` is called again for each retry, and returns None if there is nothing to commit any more. The task's time
+    limit bounds the retries.
+    """
+    while (unit_of_work := prepare()) is not None:
+        try:
+            await unit_of_work.commit()
+        except StorageError as error:
+            log.warning("could not save a task, retrying: %s", error)
+            await repository.clock.sleep(RETRY_SECONDS)
+        else:
+            return
+
+
+def prepare_transition(repository: Repository, task_id: str, trigger: Trigger) -> UnitOfWork:
+    """Return a unit of work that applies a trigger to the task, with audit entries.
+
+    If the transition ends the task, the unit of work also deletes the checkpoint of its job.
+    """
+    unit_of_work = repository.begin()
+    if isinstance(trigger, CancellationConfirmed):
+        canceller = trigger.by
+        unit_of_work.audit(canceller, AuditAction.CANCELLED, f"TASK:{task_id}", f"cancelled by {canceller}")
+    if isinstance(trigger, Failed) and trigger.code == IntegrityError.code:
+        resource = f"TASK:{task_id}"
+        unit_of_work.audit(SYSTEM_SUBJECT, AuditAction.CORRUPTED, resource, trigger.reason, None, trigger.code)
+    if unit_of_work.advance(task_id, trigger).status.is_final:
+        unit_of_work.delete(CHECKPOINTS, task_id)
+    return unit_of_work
+
+
+def _format_failure_reason(report: JobFailed) -> str:
+    return f"{report.error.message} {report.error.hint}".rstrip()

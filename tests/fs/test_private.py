@@ -1,0 +1,77 @@
+"""Private files and folders: their modes, and what an error leaves."""
+
+from __future__ import annotations
+
+import errno
+import os
+from pathlib import Path
+
+import pytest
+
+from sealyard.fs import atomic
+from sealyard.fs.private import (
+    KEY_BYTES,
+    create_random_key,
+    make_private_dir,
+    open_private_append,
+    write_private_file,
+)
+from sealyard.model.errors import InvalidInputError, StorageError
+
+
+@pytest.fixture
+def full_disk(monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic, "write_all", fail)
+
+
+def test_private_dir_restricts_missing_parents_too(tmp_path: Path) -> None:
+    make_private_dir(tmp_path / "outer" / "inner")
+    make_private_dir(tmp_path / "outer" / "inner")
+    assert {path.stat().st_mode & 0o777 for path in tmp_path.rglob("*")} == {0o700}
+
+
+def test_private_file_never_replaces_another(tmp_path: Path) -> None:
+    path = write_private_file(tmp_path / "key", b"secret")
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"secret", 0o600)
+    with pytest.raises(InvalidInputError, match="cannot be written"):
+        write_private_file(path, b"other")
+    assert path.read_bytes() == b"secret"
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_private_file_is_removed_if_it_cannot_be_written(tmp_path: Path) -> None:
+    with pytest.raises(StorageError, match="no room"):
+        write_private_file(tmp_path / "key", b"secret")
+    assert not list(tmp_path.iterdir())
+
+
+def test_private_append_creates_the_file_and_keeps_its_content(tmp_path: Path) -> None:
+    path = tmp_path / "log"
+    for line in (b"one\n", b"two\n"):
+        fd = open_private_append(path)
+        os.write(fd, line)
+        os.close(fd)
+    assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"one\ntwo\n", 0o600)
+
+
+def test_random_key_replaces_a_truncated_one(tmp_path: Path) -> None:
+    path = tmp_path / "links"
+    path.write_bytes(b"short")
+    create_random_key(path, "the key of links")
+    first = path.read_bytes()
+    create_random_key(path, "the key of links")
+    assert len(first) == len(path.read_bytes()) == KEY_BYTES
+    assert first != path.read_bytes()
+    assert path.stat().st_mode & 0o777 == 0o600
+
+
+@pytest.mark.usefixtures("full_disk")
+def test_failed_key_creation_keeps_the_old_key(tmp_path: Path) -> None:
+    path = tmp_path / "links"
+    path.write_bytes(b"old")
+    with pytest.raises(StorageError, match="the key of links"):
+        create_random_key(path, "the key of links")
+    assert [(file.name, file.read_bytes()) for file in tmp_path.iterdir()] == [("links", b"old")]
