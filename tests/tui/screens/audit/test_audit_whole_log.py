@@ -16,11 +16,11 @@ from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditReport
 from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
 from sealyard_tui.app import SealyardApp
+from sealyard_tui.screens.audit.atomic_text_file import AtomicTextFile
 from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
 from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
 from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.screens.audit.verify_dialog import AuditVerifyDialog
-from sealyard_tui.screens.audit.whole_file import AtomicTextFile
 
 NOTE = "sealyard/w1\n58\nAAAA\n\n— sealyard/w1 BBBB\n"
 

@@ -6,11 +6,11 @@ from datetime import datetime
 
 from textual.content import Content
 
-from sealyard.model.access import Action, SubjectKind, device_resource, subject_kind
-from sealyard.model.approval import valid_approvers
+from sealyard.model.access import Action, device_resource
+from sealyard.model.approval import DecisionBlocker, decision_blocker, valid_approvers
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import Task, TaskStatus
+from sealyard.model.tasks import Task
 from sealyard_tui.formatting import format_age, short_duration, task_title
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
@@ -33,22 +33,27 @@ EXPIRY_WARNING = 24 * 3600
 TIMED_OUT = "over"
 LOADING = "Reading …"
 
+_REASONS = {
+    DecisionBlocker.EXPIRED: TIMED_OUT,
+    DecisionBlocker.OWN_TASK: "own task",
+    DecisionBlocker.NOT_A_PERSON: "no person",
+    DecisionBlocker.ALREADY_DECIDED: "decided",
+    DecisionBlocker.NO_PERMISSION: "no right",
+}
+
 
 def blocked_reason(task: Task, state: SessionState, now: datetime) -> str:
     """Return a short reason why the user cannot decide; empty if none is known.
 
     Only the engine decides: its reason is in the review (:attr:`ApprovalReview.blocked_reason`).
     """
-    if task.status is not TaskStatus.WAITING:
+    may_approve = state.is_allowed(Action.APPROVE, device_resource(task.config_id))
+    # The deadline is checked last: what the user can never decide is not shown as timed out.
+    blocker = decision_blocker(task, state.identity, task.created_at, may_approve=may_approve)
+    if blocker is DecisionBlocker.NOT_WAITING:
         return task.status.lower()
-    if state.identity == task.created_by and not task.self_approved:
-        return "own task"
-    if subject_kind(state.identity) is not SubjectKind.USER:
-        return "no person"
-    if any(each.by == state.identity for each in task.approvals):
-        return "decided"
-    if not state.is_allowed(Action.APPROVE, device_resource(task.config_id)):
-        return "no right"
+    if blocker is not None:
+        return _REASONS[blocker]
     return TIMED_OUT if is_timed_out(task, now) else ""
 
 

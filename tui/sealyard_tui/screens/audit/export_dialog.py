@@ -20,7 +20,7 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.confirm import ConfirmDialog
-from sealyard_tui.screens.audit.whole_file import AtomicTextFile
+from sealyard_tui.screens.audit.atomic_text_file import AtomicTextFile
 from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.session.hints import error_text
 from sealyard_tui.widgets.safe_input import SafeInput
