@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from audit_maker import ORIGIN, START, add, draft, make_log, public_pem, seal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +21,7 @@ from sealyard.audit.verify import verify_log
 from sealyard.fs import atomic
 from sealyard.model.audit import GENESIS_HASH, AuditAction
 from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
+from tests.support.factories.audit import ORIGIN, START, add, draft, make_log, public_pem, seal
 
 
 def test_an_empty_log_begins_at_entry_0_with_no_entry_before(tmp_path: Path) -> None:

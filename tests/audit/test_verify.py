@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from audit_maker import KEY, ORIGIN, START, add, change_lines, make_log, public_pem, seal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from sealyard.audit.log import AuditLog
 from sealyard.audit.verify import verify_log
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError
+from tests.support.factories.audit import KEY, ORIGIN, START, add, change_lines, make_log, public_pem, seal
 
 SEGMENT = "segment-000000.jsonl"
 NOTES = "checkpoints.txt"

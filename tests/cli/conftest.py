@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shell import FIRMWARE, PASSPHRASE, PEOPLE, House, environment
 
 from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
 from sealyard.client.engine_handle import EngineHandle
@@ -17,6 +16,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, PackageRequest
 from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.support.cli_runner import FIRMWARE, PASSPHRASE, PEOPLE, House, environment
 
 
 @pytest.fixture(autouse=True)

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shell import LIMIT, House, command
+
+from tests.support.cli_runner import LIMIT, House, command
 
 
 def _missing(folder: Path) -> list[object]:

@@ -6,11 +6,11 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from shell import House, Ran, eventually, sealyard, spawned, value_of
 
 from sealyard.cli.arguments import CommandParser
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.parser import build_parser
+from tests.support.cli_runner import House, Ran, eventually, sealyard, spawned, value_of
 
 
 def test_0_and_nothing_on_standard_error_when_done(house: House) -> None:

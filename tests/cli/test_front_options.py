@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from shell import House, sealyard
 
 from sealyard.cli.app_launcher import require_terminal
 from sealyard.cli.parser import build_parser
 from sealyard.model.errors import UsageError
+from tests.support.cli_runner import House, sealyard
 
 
 class _Terminal(io.StringIO):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shell import House, sealyard
+from tests.support.cli_runner import House, sealyard
 
 HOSTILE = "evil\x1b]0;owned\x07\x1b[2J\u202egnp.bin"
 DANGEROUS = ("\x1b", "\x07", "\u202e", "\x9b")

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from shell import House, Ran, sealyard
+
+from tests.support.cli_runner import House, Ran, sealyard
 
 TASK_FIELDS = {
     *("id", "kind", "status", "name", "configId", "configVersion", "createdBy", "createdAt", "approvals"),

@@ -6,7 +6,8 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from shell import House
+
+from tests.support.cli_runner import House
 
 
 def test_an_imported_key_serves_a_configuration(house: House, tmp_path: Path) -> None:

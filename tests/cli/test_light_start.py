@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from shell import LIMIT, House
+
+from tests.support.cli_runner import LIMIT, House
 
 HEAVY = ("textual", "cryptography", "keyring", "httpx", "watchfiles", "sealyard_tui")
 

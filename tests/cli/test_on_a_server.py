@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served_house import ServedHouse
-from shell import FIRMWARE, PEOPLE, House, eventually, sealyard, started, value_of
 
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
+from tests.support.cli_runner import FIRMWARE, PEOPLE, House, eventually, sealyard, started, value_of
+from tests.support.served_workspace import ServedHouse
 
 
 @pytest.fixture

@@ -10,12 +10,12 @@ from pathlib import Path
 
 import pytest
 import segno
-from authenticator import Authenticator
-from conversation import converse
-from shell import PASSPHRASE, House
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.policy import Policy
+from tests.support.authenticator import Authenticator
+from tests.support.cli_runner import PASSPHRASE, House
+from tests.support.pty_session import converse
 
 
 async def _prepared(house: House, who: str, wanted: bool) -> Authenticator:

@@ -8,10 +8,9 @@ import signal
 import subprocess
 from pathlib import Path
 
-from shell import LIMIT, House, eventually, spawned, started
-
 from sealyard.client.sharing.socket import is_listening
 from sealyard.fs.workspace_lock import WorkspaceLock
+from tests.support.cli_runner import LIMIT, House, eventually, spawned, started
 
 
 def test_package_waits_without_the_lock_until_another_process_approves(

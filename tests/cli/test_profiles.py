@@ -5,7 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from shell import House, sealyard, value_of
+
+from tests.support.cli_runner import House, sealyard, value_of
 
 
 def _who(*options: object) -> str:

@@ -18,12 +18,12 @@ from typing import Any
 
 import httpx
 import pytest
-from processes import kill_all, lives
-from shell import LIMIT, PASSPHRASE, House, Ran, command, eventually, spawned
 
 from sealyard.client.config.settings_loader import read_toml
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.server.settings import ServerSettings, load_server_settings
+from tests.support.cli_runner import LIMIT, PASSPHRASE, House, Ran, command, eventually, spawned
+from tests.support.processes import kill_all, lives
 
 ANY_PORT = ("--listen", "127.0.0.1:0")
 

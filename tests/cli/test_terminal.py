@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from processes import killed_at_exit
-from shell import LIMIT, PASSPHRASE, House, command, spawned
+
+from tests.support.cli_runner import LIMIT, PASSPHRASE, House, command, spawned
+from tests.support.processes import killed_at_exit
 
 
 class Seen(NamedTuple):

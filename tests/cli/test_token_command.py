@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 
-from shell import House
+from tests.support.cli_runner import House
 
 SECRET = re.compile(r"sy_[0-9a-z]{10}_[0-9a-f]{64}")
 

@@ -5,9 +5,8 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from shell import PASSPHRASE, House
-
 from sealyard.client.engine_handle import EngineHandle
+from tests.support.cli_runner import PASSPHRASE, House
 
 URL = "https://hooks.example.org/sealyard"
 

@@ -9,7 +9,8 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from shell import House, sealyard, spawned, value_of
+
+from tests.support.cli_runner import House, sealyard, spawned, value_of
 
 
 def test_what_goes_in_comes_out_of_an_approved_container(house: House, firmware: Path, tmp_path: Path) -> None:

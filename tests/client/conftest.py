@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from both_ways import WAYS, Way, Yard, found
+
+from tests.support.client_kinds import WAYS, Way, Yard, found
 
 
 @pytest.fixture(scope="session")

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from client_double import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, done
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from sealyard.client.downloads.downloader import (
@@ -46,6 +45,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.events import Event, EventsMissed
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
+from tests.support.fake_client import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, done
 
 DATA = bytes(range(256)) * 40
 NOW = datetime(2026, 3, 1, tzinfo=UTC)

@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from both_ways import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
-from sharer import LIMIT, sharers
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
@@ -37,6 +35,8 @@ from sealyard.model.errors import (
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from tests.support.client_kinds import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
+from tests.support.sharing_process import LIMIT, sharers
 
 pytestmark = pytest.mark.anyio
 

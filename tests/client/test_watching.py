@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import watchfiles
-from client_double import FakeClient, FakeClock
 
 from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.events import DownloadedFile, VerifiedBy
@@ -26,6 +25,7 @@ from sealyard.client.watch_folder.watcher import (
     WatchEvent,
 )
 from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundError, StorageError, UsageError
+from tests.support.fake_client import FakeClient, FakeClock
 
 SETTLE = 2.0
 

@@ -15,18 +15,18 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from killed_engine import LEAVE_SECONDS, MARK
-from processes import kill_all, still_there, with_in_environment
-from server_process import PASSPHRASE
-from storm import SIZES, Storm
-from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
-from verdict import Verdict
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import WorkspacePaths
+from tests.crash.chaos import SIZES, Storm
+from tests.crash.chaos_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
+from tests.crash.engine_driver import LEAVE_SECONDS, MARK
+from tests.crash.invariants import Verdict
+from tests.crash.server_process import PASSPHRASE
+from tests.support.processes import kill_all, still_there, with_in_environment
 
 KILLS = int(os.environ.get("SEALYARD_CRASH_KILLS", "200"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))

@@ -15,11 +15,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from engine_process import APPROVER, CONFIG, REQUESTER
-from server_process import ServerProcess
-from storm import Wanted
-from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
-from verdict import Verdict
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
@@ -29,6 +24,11 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilte
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.tasks import Verdict as Decided
 from sealyard.model.workspace import WorkspacePaths
+from tests.crash.chaos import Wanted
+from tests.crash.chaos_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
+from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER
+from tests.crash.invariants import Verdict
+from tests.crash.server_process import ServerProcess
 
 KILLS = int(os.environ.get("SEALYARD_SERVER_KILLS", "15"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))

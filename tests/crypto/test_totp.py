@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from authenticator import Authenticator
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.crypto import totp
+from tests.support.authenticator import Authenticator
 
 # RFC 6238, appendix B: the SHA-1 rows, in 8 digits there. Fewer digits are the last ones (RFC 4226, section 5.3).
 SECRET = b"12345678901234567890"

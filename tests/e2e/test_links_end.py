@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tmux_terminal import SEALYARD, environment, terminal
+from tests.support.tmux_terminal import SEALYARD, environment, terminal
 
 LINK_SECONDS, KEPT_SECONDS = 12, 20
 """Long enough for a busy machine to show each state before it is over."""

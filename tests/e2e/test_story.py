@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import command_line
-from tmux_terminal import SEALYARD, TmuxTerminal, descendants, environment, terminal
+
+from tests.support.processes import command_line
+from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, descendants, environment, terminal
 
 COMMAND = ".venv/bin/sealyard demo"
 """As the README has it, from the folder of the repository."""

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
+
+from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 AS_IT_WAS = (False, False, True)
 

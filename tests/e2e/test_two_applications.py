@@ -11,10 +11,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from ports import ReservedPort
-from processes import killed_at_exit
-from test_story import approve, ask_for_package, real_file
-from tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
+
+from tests.e2e.test_story import approve, ask_for_package, real_file
+from tests.support.ports import ReservedPort
+from tests.support.processes import killed_at_exit
+from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 LIMIT = 60.0
 

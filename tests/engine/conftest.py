@@ -6,8 +6,9 @@ from collections.abc import AsyncIterator, Iterator
 from pathlib import Path
 
 import pytest
-from house import House
-from troubled_disk import Disk
+
+from tests.support.engine_harness import House
+from tests.support.failing_disk import Disk
 
 
 @pytest.fixture

@@ -14,10 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from fake_bus import FakeBus, Worker
-from fake_clock import FakeClock
-from key_shelf import KeyShelf
-
 from sealyard.engine.state.tables import INDEXES
 from sealyard.model.errors import StorageError
 from sealyard.model.worker_messages import Job
@@ -27,6 +23,9 @@ from sealyard.storage.documents import TinyDocumentStore
 from sealyard.storage.frame_format import EncodedBatch
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.pending_log import PendingRecords
+from tests.support.clock import FakeClock
+from tests.support.fake_bus import FakeBus, Worker
+from tests.support.in_memory_keys import KeyShelf
 
 GATED_MODULES = ("sealyard.engine.execution.results",)
 """Whose work in threads is a gate; other threads finish at once."""

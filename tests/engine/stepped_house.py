@@ -10,11 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from explorer import Schedule
-from fake_clock import FakeClock
-from house import ADMIN, DEV, OWNER, House
-from key_shelf import KeyShelf
-from stepped import Gates, SteppedBus, SteppedDocuments, SteppedExecutor, settle
 
 from sealyard.audit.log import AuditLog
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
@@ -28,6 +23,11 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.worker_messages import Job
 from sealyard.storage.artifacts import FileArtifacts
+from tests.engine.explorer import Schedule
+from tests.engine.stepped import Gates, SteppedBus, SteppedDocuments, SteppedExecutor, settle
+from tests.support.clock import FakeClock
+from tests.support.engine_harness import ADMIN, DEV, OWNER, House
+from tests.support.in_memory_keys import KeyShelf
 
 PERIOD_HOURS = 1
 """Of approvals, of executions, and of a task's time limit."""

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from house import ADMIN, DEV, House
 
 from sealyard.engine.audit.service import MAX_MESSAGE_LENGTH, MAX_RESOURCE_LENGTH
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidInputError, SealyardError
+from tests.support.engine_harness import ADMIN, DEV, House
 
 pytestmark = pytest.mark.anyio
 

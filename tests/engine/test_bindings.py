@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from house import ADMIN, DEV, OWNER, SECOND, House
 
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount, TokenRequest
 from sealyard.model.errors import AuthenticationError, ConflictError, NotFoundError, PermissionDeniedError, UsageError
+from tests.support.engine_harness import ADMIN, DEV, OWNER, SECOND, House
 
 pytestmark = pytest.mark.anyio
 

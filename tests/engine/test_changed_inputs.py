@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from house import DEV, OWNER, House
 
 from sealyard.engine.tasks.decide import PREVIEW_BYTES
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import IntegrityError
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from tests.support.engine_harness import DEV, OWNER, House
 
 pytestmark = pytest.mark.anyio
 

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from itertools import product
 
 import pytest
-from house import ADMIN, DEV, GATEWAY, OWNER, SECOND, House
 
 from sealyard.engine.engine import open_reader
 from sealyard.model.access import Action, device_resource
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus, Verdict
+from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, SECOND, House
 
 pytestmark = pytest.mark.anyio
 

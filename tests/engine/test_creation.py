@@ -9,9 +9,6 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from fake_clock import START
-from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House, sha256
-from troubled_disk import Disk
 
 from sealyard.containers.se1.format import SE1Format
 from sealyard.model.algorithms import KeyPurpose, SigningAlgorithm
@@ -28,6 +25,9 @@ from sealyard.model.errors import (
 )
 from sealyard.model.requests import DeviceUpdate, EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskKind, TaskStatus, Verdict
+from tests.support.clock import START
+from tests.support.engine_harness import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House, sha256
+from tests.support.failing_disk import Disk
 
 pytestmark = pytest.mark.anyio
 

@@ -8,8 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fake_clock import START
-from house import ADMIN, CLIENT, DEV, OWNER, House, sha256
 
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.model.audit import AuditAction
@@ -23,6 +21,8 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.tasks import ResultState, Task, TaskStatus
+from tests.support.clock import START
+from tests.support.engine_harness import ADMIN, CLIENT, DEV, OWNER, House, sha256
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from house import ADMIN, DEV, GATEWAY, OWNER, House
 
 from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, version_id
 from sealyard.model.access import Action, device_resource
@@ -26,6 +25,7 @@ from sealyard.model.errors import (
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.tasks import Verdict
 from sealyard.model.worker_messages import ExportKey, GenerateKey
+from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, House
 
 pytestmark = pytest.mark.anyio
 

@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from fake_clock import START
-from house import DEV, OWNER, WAIT_SECONDS, House, listen
-from troubled_disk import Disk
 
 from sealyard.engine.engine import open_reader
 from sealyard.engine.state.events import HISTORY_SIZE, QUEUE_SIZE, EventBroadcaster
 from sealyard.model.errors import StorageError, StoreCorruptedError
 from sealyard.model.events import DurableEvent, Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
+from tests.support.clock import START
+from tests.support.engine_harness import DEV, OWNER, WAIT_SECONDS, House, listen
+from tests.support.failing_disk import Disk
 
 pytestmark = pytest.mark.anyio
 

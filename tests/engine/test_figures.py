@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from house import House
 
 from sealyard.engine.health import collect_stats
 from sealyard.model.tasks import TaskStatus
+from tests.support.engine_harness import House
 
 pytestmark = pytest.mark.anyio
 

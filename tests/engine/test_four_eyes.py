@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
@@ -18,6 +17,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.requests import DeviceUpdate, TaskFilter
 from sealyard.model.tasks import TaskKind, TaskStatus, Verdict
+from tests.support.engine_harness import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 
 pytestmark = pytest.mark.anyio
 

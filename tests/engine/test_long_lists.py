@@ -6,12 +6,12 @@ import asyncio
 
 import msgspec
 import pytest
-from house import DEV, House
 
 from sealyard.engine.state.tables import TASKS
 from sealyard.engine.tasks.query import BATCH
 from sealyard.model.requests import TaskFilter
 from sealyard.storage.documents import WriteBatch
+from tests.support.engine_harness import DEV, House
 
 pytestmark = pytest.mark.anyio
 

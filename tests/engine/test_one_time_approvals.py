@@ -5,12 +5,12 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from enrolled import approve, enrolled
-from house import ADMIN, OWNER, SECOND, House
 
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ConflictError, OneTimePasswordError, PermissionDeniedError
 from sealyard.model.tasks import DecisionOrigin, TaskStatus, Verdict
+from tests.support.engine_harness import ADMIN, OWNER, SECOND, House
+from tests.support.otp import approve, enrolled
 
 pytestmark = pytest.mark.anyio
 

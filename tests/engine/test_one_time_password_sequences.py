@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
-from authenticator import Authenticator
-from enrolled import begun, confirm, spend
-from house import House
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sealyard.model.errors import OneTimePasswordError
+from tests.support.authenticator import Authenticator
+from tests.support.engine_harness import House
+from tests.support.otp import begun, confirm, spend
 
 pytestmark = pytest.mark.anyio
 

@@ -5,8 +5,6 @@ from __future__ import annotations
 import base64
 
 import pytest
-from enrolled import begun, confirm, enrolled, reset, spend
-from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 
 from sealyard.engine.state.tables import ONE_TIME_PASSWORDS
 from sealyard.model.access import Action
@@ -18,6 +16,8 @@ from sealyard.model.errors import (
     OneTimePasswordError,
     PermissionDeniedError,
 )
+from tests.support.engine_harness import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
+from tests.support.otp import begun, confirm, enrolled, reset, spend
 
 pytestmark = pytest.mark.anyio
 

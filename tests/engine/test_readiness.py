@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from house import ADMIN, GATEWAY, House
-from troubled_disk import Disk
 
 from sealyard.crypto.probe import probe_message
 from sealyard.engine import health as readiness
@@ -17,6 +15,8 @@ from sealyard.model.health import Health
 from sealyard.model.requests import DeviceRequest
 from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.storage.documents import WriteBatch
+from tests.support.engine_harness import ADMIN, GATEWAY, House
+from tests.support.failing_disk import Disk
 
 pytestmark = pytest.mark.anyio
 

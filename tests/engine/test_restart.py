@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from house import ADMIN, DEV, OWNER, House, sha256
 
 from sealyard.engine.state.tables import CHECKPOINTS
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -15,6 +14,7 @@ from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdict
 from sealyard.model.triggers import DecisionMade
+from tests.support.engine_harness import ADMIN, DEV, OWNER, House, sha256
 
 pytestmark = pytest.mark.anyio
 

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from itertools import product
 
 import pytest
-from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from sealyard.model.errors import ConflictError, NotFoundError, PermissionDenied
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Verdict
 from sealyard.storage.documents import WriteBatch
+from tests.support.engine_harness import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 
 pytestmark = pytest.mark.anyio
 

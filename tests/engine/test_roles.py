@@ -5,8 +5,6 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from house import ADMIN, DEV, OWNER, SECOND, House
-from troubled_disk import Disk
 
 from sealyard.engine.access.role_sync import OIDC_AUTHOR, REPEAT_AFTER
 from sealyard.engine.access.tokens import invalid_token
@@ -14,6 +12,8 @@ from sealyard.model.access import Action, Membership, Subject
 from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import AuthenticationError, NotFoundError, PermissionDeniedError, StorageError, UsageError
+from tests.support.engine_harness import ADMIN, DEV, OWNER, SECOND, House
+from tests.support.failing_disk import Disk
 
 pytestmark = pytest.mark.anyio
 

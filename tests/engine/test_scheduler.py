@@ -6,8 +6,6 @@ import asyncio
 import base64
 
 import pytest
-from house import CLIENT, DEV, OWNER, SECOND, House, listen, sha256
-from troubled_disk import Disk
 
 from sealyard.engine.state.tables import CHECKPOINTS
 from sealyard.jobs.bus import LARGE_JOB_BYTES
@@ -23,6 +21,8 @@ from sealyard.model.events import TaskProgressed
 from sealyard.model.tasks import InputFile, ResultState, TaskKind, TaskStatus
 from sealyard.model.worker_messages import JobFinished
 from sealyard.storage.documents import TinyDocumentStore
+from tests.support.engine_harness import CLIENT, DEV, OWNER, SECOND, House, listen, sha256
+from tests.support.failing_disk import Disk
 
 pytestmark = pytest.mark.anyio
 

@@ -6,8 +6,6 @@ import asyncio
 from itertools import pairwise
 
 import pytest
-from house import ADMIN, DEV, House
-from troubled_disk import Disk
 
 from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
@@ -16,6 +14,8 @@ from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
 from sealyard.model.errors import InvalidInputError, PermissionDeniedError, StorageError, UsageError, WorkerError
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.worker_messages import SignCheckpoint
+from tests.support.engine_harness import ADMIN, DEV, House
+from tests.support.failing_disk import Disk
 
 pytestmark = pytest.mark.anyio
 

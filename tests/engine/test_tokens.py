@@ -6,12 +6,12 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from house import ADMIN, CLIENT, DEV, OWNER, House
 
 from sealyard.client.log import redact
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import AccessToken, IssuedToken, PresentedToken, TokenRequest
 from sealyard.model.errors import AuthenticationError, NotFoundError, PermissionDeniedError, UsageError
+from tests.support.engine_harness import ADMIN, CLIENT, DEV, OWNER, House
 
 pytestmark = pytest.mark.anyio
 

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from house import DEV, OWNER, House
-from troubled_disk import Disk
 
 from sealyard.engine.state.tables import TASKS
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidTransitionError, InvariantError, StaleTaskError, StorageError
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.triggers import Cancelled, IntentRecorded, Withdrawn
+from tests.support.engine_harness import DEV, OWNER, House
+from tests.support.failing_disk import Disk
 
 pytestmark = pytest.mark.anyio
 

@@ -9,10 +9,8 @@ import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
-from house import ADMIN, DEV, OWNER, House, sha256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from uploading import CONTENT, ID, left, sent, stored, upload
 
 from sealyard.engine.inputs import stream_writer as pouring
 from sealyard.engine.inputs.uploads import UploadService
@@ -27,6 +25,8 @@ from sealyard.model.errors import (
 from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import FileArtifacts
+from tests.support.engine_harness import ADMIN, DEV, OWNER, House, sha256
+from tests.support.uploads import CONTENT, ID, left, sent, stored, upload
 
 pytestmark = pytest.mark.anyio
 

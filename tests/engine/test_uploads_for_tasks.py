@@ -6,13 +6,13 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from house import DEV, OWNER, House, sha256
-from uploading import CONTENT, ID, left, sent, stored, upload
 
 from sealyard.engine.inputs import stream_writer as pouring
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Task, Verdict
+from tests.support.engine_harness import DEV, OWNER, House, sha256
+from tests.support.uploads import CONTENT, ID, left, sent, stored, upload
 
 pytestmark = pytest.mark.anyio
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from house import ADMIN, DEV, GATEWAY, House
 
 from sealyard.engine.state.ids import ALPHABET
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.requests import TaskFilter
 from sealyard.storage.documents import DocumentStore
+from tests.support.engine_harness import ADMIN, DEV, GATEWAY, House
 
 pytestmark = pytest.mark.anyio
 

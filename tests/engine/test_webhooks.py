@@ -8,9 +8,6 @@ import json
 from datetime import timedelta
 
 import pytest
-from fake_clock import START
-from house import ADMIN, DEV, OWNER, SECOND, House
-from troubled_disk import Disk
 
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import OUTBOX, WEBHOOKS, OutboxMessage
@@ -20,6 +17,9 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, StorageError, UsageError
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.webhooks import IssuedWebhook, WebhookEvent, WebhookRequest
+from tests.support.clock import START
+from tests.support.engine_harness import ADMIN, DEV, OWNER, SECOND, House
+from tests.support.failing_disk import Disk
 
 pytestmark = pytest.mark.anyio
 

@@ -10,8 +10,6 @@ import time
 from pathlib import Path
 
 import pytest
-from driven_bus import Driven, driven, lives, run
-from worker_house import PASSPHRASE, House
 
 from sealyard.jobs import pipe_bus as pipes
 from sealyard.jobs.bus import LARGE_JOB_BYTES
@@ -31,6 +29,8 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     WorkerLost,
 )
+from tests.support.bus_driver import Driven, driven, lives, run
+from tests.support.worker_harness import PASSPHRASE, House
 
 LARGE = bytes(LARGE_JOB_BYTES + 128 * 1024 * 1024)
 MAKE_KEY = GenerateKey(

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import pytest
-from driven_bus import StillClock
 from hypothesis import given
 from hypothesis import strategies as st
-from worker_house import House
 
 from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.jobs.pipe_bus import MAX_SMALL_JOBS, PipeBus
+from tests.support.bus_driver import StillClock
+from tests.support.worker_harness import House
 
 SMALL = LARGE_JOB_BYTES - 1
 

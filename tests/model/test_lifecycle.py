@@ -6,22 +6,6 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from task_maker import (
-    LATER,
-    NOW,
-    SCHEDULED,
-    SUBMITTED,
-    after,
-    approval,
-    approved,
-    decision,
-    lease,
-    package,
-    rejection,
-    running,
-    scheduled,
-    waiting,
-)
 
 from sealyard.model.errors import ConflictError, InvalidTransitionError, PermissionDeniedError
 from sealyard.model.lifecycle import TRANSITIONS, accepts, advance
@@ -42,6 +26,22 @@ from sealyard.model.triggers import (
     TimeLimitExceeded,
     Trigger,
     Withdrawn,
+)
+from tests.support.factories.tasks import (
+    LATER,
+    NOW,
+    SCHEDULED,
+    SUBMITTED,
+    after,
+    approval,
+    approved,
+    decision,
+    lease,
+    package,
+    rejection,
+    running,
+    scheduled,
+    waiting,
 )
 
 S = TaskStatus

@@ -6,12 +6,12 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from task_maker import NOW, SCHEDULED, after, approved, lease, package, running, scheduled, waiting
 
 from sealyard.model.errors import InvariantError
 from sealyard.model.lifecycle import check_change, check_key_use, transition_error
 from sealyard.model.tasks import Intent, StatusChange, Task, TaskStatus
 from sealyard.model.triggers import Cancelled, IntentRecorded, LeaseExpired, Withdrawn
+from tests.support.factories.tasks import NOW, SCHEDULED, after, approved, lease, package, running, scheduled, waiting
 
 S = TaskStatus
 SHA256 = "cc" * 32

@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from yard import copied, found
+
+from tests.support.server_harness import copied, found
 
 
 @pytest.fixture

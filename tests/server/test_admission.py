@@ -8,13 +8,13 @@ import ssl
 from pathlib import Path
 
 import pytest
-from raw_line import REQUEST, WITHIN, Line, Served, served
-from self_signed import made_pair
 
 from sealyard.server.http import connection_limit as admission
 from sealyard.server.http import listeners as serving
 from sealyard.server.http.connection_limit import DESCRIPTORS_PER_CONNECTION, MAX_CONNECTIONS, connection_limit
 from sealyard.server.http.tls import TlsCertificate
+from tests.support.raw_connection import REQUEST, WITHIN, Line, Served, served
+from tests.support.self_signed import made_pair
 
 pytestmark = pytest.mark.anyio
 

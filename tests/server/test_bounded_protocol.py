@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from raw_line import REQUEST, WITHIN, Served, served
 
 from sealyard.server.http import protocol as bounded_protocol
 from sealyard.server.http.protocol import MAX_HEAD_BYTES, MAX_HEADER_FIELDS
+from tests.support.raw_connection import REQUEST, WITHIN, Served, served
 
 pytestmark = pytest.mark.anyio
 

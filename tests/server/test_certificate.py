@@ -10,10 +10,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_service import Served, refused, service
-from self_signed import made_pair
 
 from sealyard.model.errors import StorageError
+from tests.support.running_server import Served, refused, service
+from tests.support.self_signed import made_pair
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from forms import FORM_TYPE, Field, form
-from yard import ADMIN, CI, DEV, GATEWAY, STRANGER, Yard, serving
+
+from tests.support.multipart_builder import FORM_TYPE, Field, form
+from tests.support.server_harness import ADMIN, CI, DEV, GATEWAY, STRANGER, Yard, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,6 @@ from typing import Any, cast
 import httpx
 import msgspec
 import pytest
-from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, STRANGER, Yard, serving
 
 from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
 from sealyard.engine.state import events as broadcasting
@@ -22,6 +21,7 @@ from sealyard.model.events import TaskProgressed, WorkspaceChanged
 from sealyard.server.api.routes import events as routes
 from sealyard.server.api.routes.events import format_sse
 from sealyard.server.auth.caller import Caller
+from tests.support.server_harness import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, STRANGER, Yard, serving
 
 pytestmark = pytest.mark.anyio
 

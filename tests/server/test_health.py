@@ -6,10 +6,10 @@ import shutil
 from pathlib import Path
 
 import pytest
-from yard import GATEWAY, serving
 
 from sealyard.engine import health as readiness
 from sealyard.server.observability import health
+from tests.support.server_harness import GATEWAY, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from both_ways import LateClock
-from yard import ADMIN, DEV, OWNER, Yard, serving
 
 from sealyard.model.credentials import TokenRequest
+from tests.support.client_kinds import LateClock
+from tests.support.server_harness import ADMIN, DEV, OWNER, Yard, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -9,8 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from real_issuer import AUDIENCE, RealIssuer, real_issuer
-from yard import ADMIN, DEV, GATEWAY, opened
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.access.role_sync import OIDC_AUTHOR
@@ -18,6 +16,8 @@ from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.server.server import Server
 from sealyard.server.settings import OidcSettings, ServerSettings
+from tests.support.oidc_issuer import AUDIENCE, RealIssuer, real_issuer
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, opened
 
 pytestmark = pytest.mark.anyio
 

@@ -9,12 +9,12 @@ from pathlib import Path
 
 import httpx
 import pytest
-from both_ways import LateClock
-from forms import FORM_TYPE, Field, form
-from yard import ADMIN, DEV, GATEWAY, STRANGER, Yard, serving, until
 
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
 from sealyard.server.auth.rate_limit import TokenBucketLimiter
+from tests.support.client_kinds import LateClock
+from tests.support.multipart_builder import FORM_TYPE, Field, form
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, STRANGER, Yard, serving, until
 
 pytestmark = pytest.mark.anyio
 

@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from yard import ADMIN, DEV, PASSPHRASE, copied, serving
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.errors import PermissionDeniedError, UsageError
 from sealyard.server.auth.authentication import account_name, subject_for_uid
 from sealyard.server.local_socket import LocalSocketServer, bind_socket
+from tests.support.server_harness import ADMIN, DEV, PASSPHRASE, copied, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
-from yard import ADMIN, DEV, opened
 
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.health import WorkspaceStats
@@ -18,6 +17,7 @@ from sealyard.server.observability import metrics as metrics_module
 from sealyard.server.observability.metrics import Metrics, metrics_handler
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
+from tests.support.server_harness import ADMIN, DEV, opened
 
 EXCHANGE = RequestRecord(
     id="r1",

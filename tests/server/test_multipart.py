@@ -8,7 +8,6 @@ import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
-from forms import BOUNDARY, FORM_TYPE, Field, form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from sealyard.server.http.multipart import (
     FilePart,
     iter_parts,
 )
+from tests.support.multipart_builder import BOUNDARY, FORM_TYPE, Field, form
 
 names = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n%\\', exclude_categories=["Cc"]), min_size=1)
 contents = st.binary(max_size=300) | st.lists(

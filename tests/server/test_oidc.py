@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import RSAKey
-from real_issuer import AUDIENCE, RealIssuer, real_issuer
 
 from sealyard.client.http.documents import fetch_document
 from sealyard.model.credentials import IssuerAccount
@@ -24,6 +23,7 @@ from sealyard.model.errors import AuthenticationError, ServerUnreachableError, U
 from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL
 from sealyard.server.auth.oidc import MAX_TOKEN_LENGTH, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
+from tests.support.oidc_issuer import AUDIENCE, RealIssuer, real_issuer
 
 pytestmark = pytest.mark.anyio
 

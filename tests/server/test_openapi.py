@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from yard import ADMIN, found, serving
 
 from sealyard.server.api.routes import docs as documents
+from tests.support.server_harness import ADMIN, found, serving
 
 pytestmark = pytest.mark.anyio
 
@@ -30,7 +30,7 @@ EXAMPLES = 5
 
 
 async def test_the_checked_in_document_is_the_one_that_the_server_tells(folder: Path) -> None:
-    """Remake it: `python -m tests.server.remake`."""
+    """Remake it: `python -m tests.support.update_openapi`."""
     async with serving({"yard": folder}) as yard:
         told = (await yard.raw().get("/openapi.json")).content
     assert msgspec.json.format(told, indent=1) + b"\n" == CHECKED_IN.read_bytes()

@@ -6,10 +6,10 @@ import base64
 from pathlib import Path
 
 import pytest
-from yard import ADMIN, GATEWAY, serving
 
 from sealyard.fs.private import temporary_private_dir, write_private_file
 from sealyard.model.workspace import WorkspacePaths
+from tests.support.server_harness import ADMIN, GATEWAY, serving
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from forms import FORM_TYPE, Field, form
-from yard import ADMIN, DEV, GATEWAY, OWNER, STRANGER, Yard, serving
 
 from sealyard.model.audit import AuditFilter
 from sealyard.model.tasks import Verdict
+from tests.support.multipart_builder import FORM_TYPE, Field, form
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, STRANGER, Yard, serving
 
 pytestmark = pytest.mark.anyio
 

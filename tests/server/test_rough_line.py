@@ -7,14 +7,14 @@ import random
 from pathlib import Path
 
 import pytest
-from rough_line import RoughLine
-from yard import ADMIN, DEV, GATEWAY, serving
 
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, serving
+from tests.support.unreliable_proxy import RoughLine
 
 pytestmark = pytest.mark.anyio
 

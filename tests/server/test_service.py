@@ -10,8 +10,6 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_service import Served, refused, service
-from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, found, until
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
@@ -22,6 +20,8 @@ from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
 from sealyard.server.http.listeners import is_loopback, parse_address, require_tls_or_loopback
 from sealyard.server.settings import ServerSettings
+from tests.support.running_server import Served, refused, service
+from tests.support.server_harness import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, found, until
 
 pytestmark = pytest.mark.anyio
 

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from forms import FORM_TYPE
-from yard import ADMIN, DEV, OWNER, Yard, serving, until
 
 from sealyard.model.audit import AuditFilter
 from sealyard.server.http import bodies as streams
+from tests.support.multipart_builder import FORM_TYPE
+from tests.support.server_harness import ADMIN, DEV, OWNER, Yard, serving, until
 
 pytestmark = pytest.mark.anyio
 

@@ -13,13 +13,26 @@ from typing import Any
 
 import httpx
 import pytest
-from yard import ADMIN, AUDITOR, CI, DEV, GATEWAY, OWNER, STRANGER, Yard, copied, found, serving, until
 
 from sealyard.model.access import Action
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.webhooks import WebhookRequest
+from tests.support.server_harness import (
+    ADMIN,
+    AUDITOR,
+    CI,
+    DEV,
+    GATEWAY,
+    OWNER,
+    STRANGER,
+    Yard,
+    copied,
+    found,
+    serving,
+    until,
+)
 
 pytestmark = pytest.mark.anyio
 

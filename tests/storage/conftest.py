@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storage_help import INDEXES, Disk, Open
 
 from sealyard.storage.documents import TinyDocumentStore
+from tests.support.store_helpers import INDEXES, Disk, Open
 
 
 @pytest.fixture

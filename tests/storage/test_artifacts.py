@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storage_help import Disk
 
 from sealyard.model.errors import InvalidInputError, NotFoundError, ResultGoneError, StorageError, UsageError
 from sealyard.storage import ingest
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts, StoredInput
+from tests.support.store_helpers import Disk
 
 CHUNK = 4096
 

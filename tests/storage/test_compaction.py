@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_help import Disk, Open, documents
 
 from sealyard.model.errors import StorageError
 from sealyard.storage import group_commit as committer
 from sealyard.storage import pending_log as outbox
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.journal import Journal, Position, Tables
+from tests.support.store_helpers import Disk, Open, documents
 
 STEPS = range(1, 20)
 

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_help import Disk, Open, documents
 
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.storage import documents as documents_module
@@ -17,6 +16,7 @@ from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, W
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import TableIndex, encode_cursor
 from sealyard.storage.journal import load
+from tests.support.store_helpers import Disk, Open, documents
 
 
 def task(n: int, status: str = "DONE", **fields: Any) -> tuple[str, str, dict[str, Any]]:

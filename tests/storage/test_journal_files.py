@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storage_help import Disk, Open, contents, documents
 
 from sealyard.model.errors import StorageError, StoreCorruptedError, WorkspaceError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.frame_format import Frame, encode_frame
+from tests.support.store_helpers import Disk, Open, contents, documents
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 content = st.dictionaries(names, st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=9))

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_help import Disk
 from tinydb import where
 from tinydb.operations import add, decrement, delete, increment, subtract
 from tinydb.operations import set as set_field
@@ -18,6 +17,7 @@ from tinydb.version import __version__ as tinydb_version
 from sealyard.model.errors import StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.tinydb_tables import JournalDatabase, JournalStorage, JournalTable, StringIdDatabase
+from tests.support.store_helpers import Disk
 
 
 @pytest.fixture

@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storage_help import Disk
 
 from sealyard.fs import atomic
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
 from sealyard.storage.upload_file import UploadFile
+from tests.support.store_helpers import Disk
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

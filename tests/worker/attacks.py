@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker_house import CIPHER, House
-
 from sealyard.containers.se1.format import SE1Format
 from sealyard.containers.se1.header import parse_header
 from sealyard.crypto.certificates import load_certificate
@@ -20,6 +18,7 @@ from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.errors import SealyardError
 from sealyard.model.worker_messages import Job
 from sealyard.worker.key_service import KeyService
+from tests.support.worker_harness import CIPHER, House
 
 SCRIPT = """
 import os, shutil, sys

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from house_fixtures import founded, house
-from worker_house import House, WorkerProcess
+
+from tests.support.worker_fixtures import founded, house
+from tests.support.worker_harness import House, WorkerProcess
 
 __all__ = ["founded", "house"]
 

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from attacks import Attack
-from worker_house import House, WorkerProcess, again
 
 from sealyard.model.errors import IntegrityError
 from sealyard.model.tasks import InputFile
@@ -25,6 +23,8 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     SigningPermitted,
 )
+from tests.support.worker_harness import House, WorkerProcess, again
+from tests.worker.attacks import Attack
 
 Start = Callable[..., WorkerProcess]
 

@@ -8,7 +8,6 @@ import shutil
 
 import msgspec
 import pytest
-from worker_house import APPROVER, REQUESTER, House, WorkerProcess, approved
 
 from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.certificates import load_certificate
@@ -16,6 +15,7 @@ from sealyard.crypto.signatures import verify
 from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError, PermissionDeniedError
 from sealyard.model.worker_messages import Job, JobFailed, JobFinished, SigningPermissionRequested
+from tests.support.worker_harness import APPROVER, REQUESTER, House, WorkerProcess, approved
 
 PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
 DIGEST = hashlib.sha256(b"something").digest()

@@ -11,9 +11,6 @@ from collections.abc import Callable
 from itertools import pairwise
 from pathlib import Path
 
-from processes import killed_at_exit
-from worker_house import PASSPHRASE, House, WorkerProcess
-
 from sealyard.jobs.framing import encode_line
 from sealyard.model.errors import KeyStoreLockedError
 from sealyard.model.worker_messages import (
@@ -28,6 +25,8 @@ from sealyard.model.worker_messages import (
     SigningPermitted,
     WorkerStartFailed,
 )
+from tests.support.processes import killed_at_exit
+from tests.support.worker_harness import PASSPHRASE, House, WorkerProcess
 
 LEAVE_SECONDS = 1.0
 START_SECONDS = 20.0

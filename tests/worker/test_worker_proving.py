@@ -9,7 +9,6 @@ from functools import cache
 
 import msgspec
 import pytest
-from worker_house import CIPHER, NOW, House, WorkerProcess
 
 from sealyard.crypto.algorithms import SIGNATURES
 from sealyard.crypto.certificates import create_self_signed
@@ -31,6 +30,7 @@ from sealyard.model.worker_messages import (
     ProbeSigningKey,
 )
 from sealyard.worker.key_probe import probe_cipher, probe_signer
+from tests.support.worker_harness import CIPHER, NOW, House, WorkerProcess
 
 PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
 

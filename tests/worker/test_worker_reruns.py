@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from worker_house import NOW, House, WorkerProcess, again
 
 from sealyard.model.errors import ConflictError, IntegrityError, WorkerError
 from sealyard.model.tasks import Intent
@@ -25,6 +24,7 @@ from sealyard.model.worker_messages import (
     SigningPermitted,
     StopJob,
 )
+from tests.support.worker_harness import NOW, House, WorkerProcess, again
 
 CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
 

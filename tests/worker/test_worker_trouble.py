@@ -6,10 +6,10 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from worker_house import House, WorkerProcess
 
 from sealyard.model.errors import KeyStoreCorruptedError, NotFoundError, StorageError
 from sealyard.model.worker_messages import Job, JobFailed, JobFinished
+from tests.support.worker_harness import House, WorkerProcess
 
 Start = Callable[..., WorkerProcess]
 

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from both_ways import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, People, Way, Yard
 
 from sealyard.model.access import Action, Role, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -29,6 +28,7 @@ from sealyard.model.errors import (
 from sealyard.model.policy import Policy
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
+from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, People, Way, Yard
 
 
 def test_a_client_learns_where_it_is_and_as_whom(yard: Yard) -> None:

@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from both_ways import CONTENT, DEV, GATEWAY, OWNER, People, Yard
 
 from sealyard.client.downloads.downloader import Downloader
 from sealyard.client.downloads.history import DownloadHistory
@@ -29,6 +28,7 @@ from sealyard.model.errors import (
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import DecisionOrigin, InputFile, ResultState, TaskKind, TaskStatus, Verdict
+from tests.support.client_kinds import CONTENT, DEV, GATEWAY, OWNER, People, Yard
 
 
 def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked(yard: Yard) -> None:

@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_double import FakeClient
-from stage import make_app, running, shows, text_of
-from tui_world import World
 
 from sealyard.client.downloads.downloader import DownloadEvent, DownloadResult, DownloadsInterrupted
 from sealyard.model.errors import SealyardError
 from sealyard_tui.session.download_manager import DownloadManager
 from sealyard_tui.session.messages import ConnectionMode, DownloadUpdate, EngineState
 from sealyard_tui.session.state import SessionState
+from tests.support.fake_client import FakeClient
+from tests.tui.stage import make_app, running, shows, text_of
+from tests.tui.tui_world import World
 
 SECONDS = 30
 
