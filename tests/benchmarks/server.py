@@ -36,7 +36,7 @@ from tests.benchmarks.workspaces import (
     random_file,
 )
 from tests.crash.server_process import ServerProcess
-from tests.support.unreliable_proxy import RoughLine
+from tests.support.unreliable_proxy import UnreliableProxy
 
 CALLS = 400
 AT_ONCE = 8
@@ -215,7 +215,7 @@ async def _rough(server: ServerProcess, token: str, root: Path) -> list[Row]:
     """2 GiB each way over a line of 200 MB/s that breaks twelve times in each direction."""
     source = random_file(root / "rough.bin", ROUGH)
     line = {"cuts": CUTS, "first": 32 << 20, "last": 160 << 20}
-    up = RoughLine(server.port, **line, rate=ROUGH_RATE)
+    up = UnreliableProxy(server.port, **line, rate=ROUGH_RATE)
     async with up.listening() as url:
         client = _client(url, token)
         file = await client.upload(source)
@@ -225,7 +225,7 @@ async def _rough(server: ServerProcess, token: str, root: Path) -> list[Row]:
     ended = await direct.wait(task.id)
     await direct.close()
     assert ended.result is not None, ended.reason
-    down = RoughLine(server.port, **line, rate=ROUGH_RATE, seed=2)
+    down = UnreliableProxy(server.port, **line, rate=ROUGH_RATE, seed=2)
     async with down.listening() as url:
         client = _client(url, token)
         assert await _fetch(client, task.id, root / "rough.out") == ended.result.sha256

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from random import Random
 
-from tests.crash.engine_driver import KilledEngine, Line
+from tests.crash.engine_driver import EngineDriver, Line
 from tests.support.processes import lives
 
 KIB, MIB = 1024, 1024 * 1024
@@ -36,7 +36,7 @@ STOP_AT = ("CREATED", "WAITING", "APPROVED", "SCHEDULED", "RUNNING")
 
 
 @dataclass(frozen=True)
-class Wanted:
+class ExpectedTask:
     """What was asked for under one client token."""
 
     kind: str
@@ -50,13 +50,13 @@ class Wanted:
 
 
 @dataclass
-class Storm:
+class ChaosRun:
     workspace: Path
     passphrase: str
     files: tuple[Path, ...]
     """One of each size in ``SIZES``, in their order."""
     random: Random
-    wanted: dict[str, Wanted] = field(default_factory=dict)
+    wanted: dict[str, ExpectedTask] = field(default_factory=dict)
     accepted: dict[str, str] = field(default_factory=dict)
     """Token to task id, once the engine has said so."""
     stopped: dict[str, float] = field(default_factory=dict)
@@ -65,8 +65,8 @@ class Storm:
     """Tokens of tasks not yet seen to have ended."""
     engine_kills: int = 0
     worker_kills: int = 0
-    engine: KilledEngine | None = None
-    _next_engine: KilledEngine | None = None
+    engine: EngineDriver | None = None
+    _next_engine: EngineDriver | None = None
 
     @property
     def kills(self) -> int:
@@ -90,15 +90,15 @@ class Storm:
         """
         engine = self.engine or self._started()
         deadline = time.monotonic() + END_SECONDS
-        while unended := engine.ask("unended")["unended"]:
+        while unended := engine.request("unended")["unended"]:
             assert time.monotonic() < deadline, f"these do not end: {unended}"
             self._listen(engine, 0.1)
         self._close(engine)
         last = self._begun()
-        last.opened()
+        last.wait_until_open()
         self._close(last)
 
-    def _close(self, engine: KilledEngine) -> None:
+    def _close(self, engine: EngineDriver) -> None:
         for line in engine.close():
             self._hear(engine, line)
         self.engine = None
@@ -107,18 +107,18 @@ class Storm:
         """Leaves no process behind, whatever happened."""
         for each in (self.engine, self._next_engine):
             if each is not None:
-                each.end()
+                each.kill_if_running()
 
     # ---- giving work
 
-    def _started(self) -> KilledEngine:
+    def _started(self) -> EngineDriver:
         while self.random.random() < KILLED_WHILE_OPENING:
             engine = self._begun()
             time.sleep(self.random.uniform(0, 0.7))
             self._kill_engine(engine)
         engine = self._begun()
-        engine.opened()
-        unended = engine.ask("unended")["unended"]
+        engine.wait_until_open()
+        unended = engine.request("unended")["unended"]
         # What was not acknowledged is asked for again under its token, as a person would.
         for token in sorted(self.open - self.accepted.keys()):
             self._create(engine, token)
@@ -129,41 +129,41 @@ class Storm:
                 engine.send("approve", task=task_id)
         return engine
 
-    def _begun(self) -> KilledEngine:
+    def _begun(self) -> EngineDriver:
         """An engine that opens the workspace; the one after it warms up already."""
-        self.engine = engine = self._next_engine or KilledEngine(self.workspace)
-        self._next_engine = KilledEngine(self.workspace)
-        engine.begin(self.passphrase)
+        self.engine = engine = self._next_engine or EngineDriver(self.workspace)
+        self._next_engine = EngineDriver(self.workspace)
+        engine.unlock(self.passphrase)
         return engine
 
-    def _top_up(self, engine: KilledEngine) -> None:
+    def _top_up(self, engine: EngineDriver) -> None:
         while len(self.open) < OPEN_AT_ONCE:
             token = f"token-{len(self.wanted)}"
             self.wanted[token] = self._something()
             self.open.add(token)
             self._create(engine, token)
 
-    def _something(self) -> Wanted:
+    def _something(self) -> ExpectedTask:
         wanted = self._some_task()
         if self.random.random() >= STOPPED:
             return wanted
         stop = self.random.choice(STOPS.get(wanted.kind, ("cancel",)))
         return replace(wanted, stop=stop, stop_at=self.random.choice(STOP_AT))
 
-    def _some_task(self) -> Wanted:
+    def _some_task(self) -> ExpectedTask:
         kind = self.random.choice(("packaging", "packaging", "packaging", "encryption", "signing"))
         match kind:
             case "packaging":
-                return Wanted(kind, self._some_files(self.random.randint(1, 3)))
+                return ExpectedTask(kind, self._some_files(self.random.randint(1, 3)))
             case "encryption":
-                return Wanted(kind, self._some_files(1))
+                return ExpectedTask(kind, self._some_files(1))
             case _:
-                return Wanted(kind, message=self.random.randbytes(self.random.choice((40, 100_000))))
+                return ExpectedTask(kind, message=self.random.randbytes(self.random.choice((40, 100_000))))
 
     def _some_files(self, count: int) -> tuple[Path, ...]:
         return tuple(self.random.choices(self.files, list(SIZES.values()), k=count))
 
-    def _create(self, engine: KilledEngine, token: str) -> None:
+    def _create(self, engine: EngineDriver, token: str) -> None:
         wanted = self.wanted[token]
         files = [str(each) for each in wanted.files]
         message = base64.b64encode(wanted.message).decode()
@@ -171,7 +171,7 @@ class Storm:
 
     # ---- listening
 
-    def _hear(self, engine: KilledEngine, line: Line) -> None:
+    def _hear(self, engine: EngineDriver, line: Line) -> None:
         assert "error" not in line, line
         if "token" in line:
             token, task_id = line["token"], line["task"]
@@ -188,27 +188,27 @@ class Storm:
         if line.get("status") in ENDED:
             self.open -= {token for token, task_id in self.accepted.items() if task_id == line["task"]}
 
-    def _stop_at(self, engine: KilledEngine, task_id: str, status: str) -> None:
+    def _stop_at(self, engine: EngineDriver, task_id: str, status: str) -> None:
         for token, accepted in self.accepted.items():
             wanted = self.wanted[token]
             if accepted == task_id and wanted.stop and wanted.stop_at == status:
                 self._send(engine, wanted.stop, task_id)
 
-    def _send(self, engine: KilledEngine, act: str, task_id: str) -> None:
+    def _send(self, engine: EngineDriver, act: str, task_id: str) -> None:
         try:
             engine.send(act, task=task_id)
         except BrokenPipeError:
             # The engine is dead; the next one is asked.
             return
 
-    def _listen(self, engine: KilledEngine, seconds: float) -> None:
+    def _listen(self, engine: EngineDriver, seconds: float) -> None:
         deadline = time.monotonic() + seconds
         while (left := deadline - time.monotonic()) > 0:
             line = engine.next_line(left)
             if line is not None:
                 self._hear(engine, line)
 
-    def _await_a_moment(self, engine: KilledEngine) -> None:
+    def _await_a_moment(self, engine: EngineDriver) -> None:
         """Any time, a moment after some change of a task, or in the midst of a signature."""
         match self.random.choice(("time", "change", "change", "intent")):
             case "time":
@@ -219,7 +219,7 @@ class Storm:
                 self._listen_for_intent(engine)
         time.sleep(self.random.choice((0, 0, self.random.uniform(0, 0.02))))
 
-    def _listen_for_changes(self, engine: KilledEngine, count: int) -> None:
+    def _listen_for_changes(self, engine: EngineDriver, count: int) -> None:
         deadline = time.monotonic() + 2
         while count and (left := deadline - time.monotonic()) > 0:
             line = engine.next_line(left)
@@ -227,7 +227,7 @@ class Storm:
                 self._hear(engine, line)
                 count -= "status" in line
 
-    def _listen_for_intent(self, engine: KilledEngine) -> None:
+    def _listen_for_intent(self, engine: EngineDriver) -> None:
         intents = self.workspace / "worker" / "intents.jsonl"
         size = _size(intents)
         deadline = time.monotonic() + 1
@@ -236,7 +236,7 @@ class Storm:
 
     # ---- killing
 
-    def _kill_worker(self, engine: KilledEngine, *, settle: bool) -> None:
+    def _kill_worker(self, engine: EngineDriver, *, settle: bool) -> None:
         pid = self._victim(engine)
         if pid is None:
             return
@@ -245,9 +245,9 @@ class Storm:
         if settle:
             self._settle(engine, pid)
 
-    def _victim(self, engine: KilledEngine) -> int | None:
+    def _victim(self, engine: EngineDriver) -> int | None:
         """A worker whose death fails no task, if there is one at this moment."""
-        lost_enough = [each for each in engine.ask("unended")["unended"].values() if each["losses"] >= MAX_LOSSES]
+        lost_enough = [each for each in engine.request("unended")["unended"].values() if each["losses"] >= MAX_LOSSES]
         if any(each["status"] != "RUNNING" for each in lost_enough):
             return None
         spared = {each["worker"] for each in lost_enough}
@@ -257,17 +257,17 @@ class Storm:
         living = [pid for pid in pids if lives(pid)]
         return self.random.choice(living) if living else None
 
-    def _settle(self, engine: KilledEngine, pid: int) -> None:
+    def _settle(self, engine: EngineDriver, pid: int) -> None:
         """Until every task knows that it lost the worker: from then on losses are counted right."""
         deadline = time.monotonic() + SETTLE_SECONDS
         while True:
-            unended = engine.ask("unended")["unended"].values()
+            unended = engine.request("unended")["unended"].values()
             if not any(each["worker"] == f"worker-{pid}" for each in unended):
                 return
             assert time.monotonic() < deadline, f"worker {pid} is dead and still holds tasks"
             self._listen(engine, 0.005)
 
-    def _kill_engine(self, engine: KilledEngine) -> None:
+    def _kill_engine(self, engine: EngineDriver) -> None:
         self.engine_kills += 1
         self.engine = None
         for line in engine.kill():

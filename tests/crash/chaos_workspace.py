@@ -19,7 +19,7 @@ SIGNING = SigningAlgorithm.SHA256_ECDSA
 """Every ECDSA signature is another one: a signature made again shows."""
 
 
-async def found(places: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
+async def create_test_workspace(places: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
     """The bytes of the configuration's symmetric key, which also go to ``key``; a token of requester and approver."""
     await create_workspace(
         places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE

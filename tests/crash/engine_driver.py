@@ -24,7 +24,7 @@ LEAVE_SECONDS = 5.0
 Line = dict[str, Any]
 
 
-class KilledEngine:
+class EngineDriver:
     """Runs ``engine_process.py``. Lines are taken in order with :meth:`next_line`; none is lost by a kill.
 
     The process is started at once and waits for :meth:`begin`: the next one can warm up while one still runs.
@@ -47,11 +47,11 @@ class KilledEngine:
         self.workers: tuple[int, ...] = ()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def begin(self, passphrase: str) -> None:
+    def unlock(self, passphrase: str) -> None:
         """Lets the engine open the workspace; :meth:`opened` waits for it."""
         self._write({"workspace": str(self._workspace), "passphrase": passphrase})
 
-    def opened(self) -> None:
+    def wait_until_open(self) -> None:
         """Returns when the engine has recovered and runs."""
         first = self._take(START_SECONDS)
         assert first is not None, f"the engine did not start again: {self._workspace.parent / 'engine.log'}"
@@ -65,7 +65,7 @@ class KilledEngine:
         self._write({"do": do, "number": self._number} | more)
         return self._number
 
-    def ask(self, do: str, **more: Any) -> Line:
+    def request(self, do: str, **more: Any) -> Line:
         """Sends and waits for the answer; other lines are kept for :meth:`next_line`."""
         number = self.send(do, **more)
         others: list[Line] = []
@@ -95,7 +95,7 @@ class KilledEngine:
         assert self._process.returncode == 0
         return rest
 
-    def end(self) -> None:
+    def kill_if_running(self) -> None:
         """Whatever happened, nothing stays behind."""
         self._process.kill()
         self._process.wait()

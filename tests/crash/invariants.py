@@ -21,13 +21,13 @@ from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard.model.workspace import WorkspacePaths
-from tests.crash.chaos import Wanted
+from tests.crash.chaos import ExpectedTask
 from tests.support.audit_trail import require_path
 
-AGAIN = "signing key used again for the same data, after the signature was lost"
+RETRY_MESSAGE = "signing key used again for the same data, after the signature was lost"
 
 
-class Verdict:
+class InvariantCheck:
     """Over the tasks of one workspace, with its keys at hand."""
 
     def __init__(
@@ -39,7 +39,11 @@ class Verdict:
         self.made_again = 0
 
     def check_accepted(
-        self, tasks: dict[str, Task], accepted: dict[str, str], wanted: dict[str, Wanted], stopped: dict[str, float]
+        self,
+        tasks: dict[str, Task],
+        accepted: dict[str, str],
+        wanted: dict[str, ExpectedTask],
+        stopped: dict[str, float],
     ) -> None:
         """Nothing accepted is lost, nothing is there twice, and all of it was done or, where asked for, stopped.
 
@@ -75,11 +79,13 @@ class Verdict:
             assert {*inputs[task_id], *digests} == {intent.sha256}, f"{task_id} has two signed inputs"
             assert len(inputs[task_id]) <= len(digests)
             first, *later = [message for _, message in uses[task_id]]
-            assert first != AGAIN
-            assert set(later) <= {AGAIN}
+            assert first != RETRY_MESSAGE
+            assert set(later) <= {RETRY_MESSAGE}
             self.made_again += len(later)
 
-    async def check_results(self, client: EmbeddedClient, tasks: dict[str, Task], wanted: dict[str, Wanted]) -> None:
+    async def check_results(
+        self, client: EmbeddedClient, tasks: dict[str, Task], wanted: dict[str, ExpectedTask]
+    ) -> None:
         """Each result, as a stranger with the certificate and the device's key would judge it."""
         for task in tasks.values():
             if task.status is not TaskStatus.DONE:
@@ -94,7 +100,7 @@ class Verdict:
                 case TaskKind.SIGNING:
                     self._check_signature(task, want, await client.certificate(task.id))
 
-    def _check_package(self, task: Task, wanted: Wanted, certificate: str) -> None:
+    def _check_package(self, task: Task, wanted: ExpectedTask, certificate: str) -> None:
         """It verifies, its header is what the one intent was for, and a device gets the files back."""
         assert task.result is not None
         assert task.intent is not None
@@ -106,7 +112,7 @@ class Verdict:
         assert digests == tuple(sha256_of(each) for each in wanted.files)
         assert hashlib.sha256(header).hexdigest() == task.intent.sha256
 
-    def _check_encrypted(self, task: Task, wanted: Wanted) -> None:
+    def _check_encrypted(self, task: Task, wanted: ExpectedTask) -> None:
         assert task.result is not None
         sealed, opened = hashlib.sha256(), hashlib.sha256()
         length = self._result(task).stat().st_size
@@ -115,7 +121,7 @@ class Verdict:
         assert (sealed.hexdigest(), length) == (task.result.sha256, task.result.size)
         assert opened.hexdigest() == sha256_of(wanted.files[0])
 
-    def _check_signature(self, task: Task, wanted: Wanted, certificate: str) -> None:
+    def _check_signature(self, task: Task, wanted: ExpectedTask, certificate: str) -> None:
         assert task.result is not None
         assert task.result.signature is not None
         signature = base64.b64decode(task.result.signature)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.storage.documents import TinyDocumentStore
-from tests.support.store_helpers import INDEXES, Disk, Open
+from tests.support.store_helpers import INDEXES, FailingDisk, Open
 
 
 @pytest.fixture
@@ -30,5 +30,5 @@ def open_store(folder: Path) -> Iterator[Open]:
 
 
 @pytest.fixture
-def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
+def failing_disk(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
+    return FailingDisk(monkeypatch)

@@ -6,11 +6,11 @@ import sys
 from pathlib import Path
 
 from sealyard.audit.log import AuditLog
-from tests.support.factories.audit import add, public_pem, seal
+from tests.support.factories.audit import add, add_checkpoint, public_pem
 
 log = AuditLog.open(Path(sys.argv[1]))
 log.pin_key(public_pem())
 while True:
     add(log, 3, "x" * 5000)
-    seal(log)
+    add_checkpoint(log)
     print(log.size, flush=True)  # noqa: T201

@@ -24,17 +24,17 @@ class Authenticator:
     def step(self, now: datetime) -> int:
         return int(now.timestamp()) // self.period
 
-    def shows(self, now: datetime, *, steps_off: int = 0) -> str:
+    def code(self, now: datetime, *, steps_off: int = 0) -> str:
         """``steps_off``: how far its clock is off."""
-        return self.of_step(self.step(now) + steps_off)
+        return self.code_at_step(self.step(now) + steps_off)
 
-    def of_step(self, step: int) -> str:
+    def code_at_step(self, step: int) -> str:
         mac = hmac.new(self.secret, step.to_bytes(8, "big"), hashlib.sha1).digest()
         offset = mac[-1] & 15
         number = int.from_bytes(mac[offset : offset + 4], "big") & 0x7FFFFFFF
         return str(number % 10**self.digits).zfill(self.digits)
 
-    def never(self, now: datetime) -> str:
+    def invalid_code(self, now: datetime) -> str:
         """A password that no step near ``now`` has."""
-        near = {self.shows(now, steps_off=off) for off in range(-100, 100)}
+        near = {self.code(now, steps_off=off) for off in range(-100, 100)}
         return next(text for number in range(1000) if (text := f"{number:06}") not in near)

@@ -23,7 +23,7 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     WorkerLost,
 )
-from tests.support.worker_harness import NOW, House
+from tests.support.worker_harness import NOW, WorkerWorkspace
 
 T = TypeVar("T")
 
@@ -31,7 +31,7 @@ WAIT_SECONDS = 30.0
 END = JobFinished | JobFailed | JobStopped | WorkerLost
 
 
-class StillClock:
+class SystemTimeClock:
     """A :class:`~sealyard.model.clock.Clock` that stands."""
 
     def now(self) -> datetime:
@@ -41,7 +41,7 @@ class StillClock:
         await asyncio.sleep(seconds)
 
 
-class Driven:
+class BusDriver:
     """``bus``, and its reports as they come."""
 
     def __init__(self, bus: PipeBus) -> None:
@@ -49,7 +49,7 @@ class Driven:
         self.heard: list[Report] = []
         self._reports = bus.reports()
 
-    async def begin(self, job: Job, size: int | None = None) -> None:
+    async def start_job(self, job: Job, size: int | None = None) -> None:
         assert self.bus.reserve(job.task.id, job.task.total_bytes if size is None else size)
         await self.bus.prepare(job.task.id)
         await self.bus.run(job)
@@ -63,7 +63,7 @@ class Driven:
                 return report
             assert not isinstance(report, END), report
 
-    async def ended(self) -> END:
+    async def wait_for_end(self) -> END:
         """Gives every leave that is asked for, until some job ends."""
         while True:
             report: SigningPermissionRequested | END = await self.next(
@@ -73,15 +73,17 @@ class Driven:
                 return report
             await self.bus.permit_signing(report.task_id, report.fencing_token)
 
-    async def first_beat(self) -> None:
+    async def wait_for_heartbeat(self) -> None:
         await self.next(Heartbeat)
 
 
 @asynccontextmanager
-async def driven(house: House, *, unlock: OpenKeyStore | None = None, workers: int = 2) -> AsyncIterator[Driven]:
-    bus = PipeBus(unlock or house.unlock, house.places.worker_log, StillClock(), workers)
+async def drive_bus(
+    house: WorkerWorkspace, *, unlock: OpenKeyStore | None = None, workers: int = 2
+) -> AsyncIterator[BusDriver]:
+    bus = PipeBus(unlock or house.key_store_request, house.places.worker_log, SystemTimeClock(), workers)
     try:
-        yield Driven(bus)
+        yield BusDriver(bus)
     finally:
         for pid in bus.pids:
             # One that was killed may not have been missed yet.
@@ -90,7 +92,7 @@ async def driven(house: House, *, unlock: OpenKeyStore | None = None, workers: i
         await bus.close()
 
 
-def run(work: Coroutine[Any, Any, T]) -> T:
+def run_within(work: Coroutine[Any, Any, T]) -> T:
     """A test's coroutine, with an end to waiting."""
 
     async def within() -> T:
@@ -100,5 +102,5 @@ def run(work: Coroutine[Any, Any, T]) -> T:
     return asyncio.run(within())
 
 
-def lives(pid: int) -> bool:
+def is_alive(pid: int) -> bool:
     return Path(f"/proc/{pid}").exists()

@@ -24,7 +24,7 @@ PEOPLE = ("admin", "developer", "owner", "auditor")
 FIRMWARE = bytes(range(256)) * 400 + b"end"
 
 
-class Ran(NamedTuple):
+class CliResult(NamedTuple):
     code: int
     out: str
     err: str
@@ -34,11 +34,11 @@ class Ran(NamedTuple):
         return json.loads(self.out)
 
 
-def sealyard(*arguments: object) -> Ran:
+def sealyard(*arguments: object) -> CliResult:
     out, err = io.StringIO(), io.StringIO()
     with contextlib.redirect_stdout(out), contextlib.redirect_stderr(err):
         code = main([str(each) for each in arguments])
-    return Ran(code, out.getvalue(), err.getvalue())
+    return CliResult(code, out.getvalue(), err.getvalue())
 
 
 def value_of(*arguments: object) -> Any:
@@ -52,13 +52,13 @@ def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "sealyard.cli.main", *(str(each) for each in arguments)]
 
 
-def spawned(*arguments: object, **more: Any) -> Ran:
+def run_process(*arguments: object, **more: Any) -> CliResult:
     done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT, check=False, **more)
-    return Ran(done.returncode, done.stdout, done.stderr)
+    return CliResult(done.returncode, done.stdout, done.stderr)
 
 
 @contextlib.contextmanager
-def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
+def start_process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
     process = subprocess.Popen(
         command(*arguments), stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )
@@ -70,14 +70,14 @@ def started(*arguments: object) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def eventually(true: Callable[[], bool]) -> None:
+def wait_until(true: Callable[[], bool]) -> None:
     limit = time.monotonic() + LIMIT
     while not true():
         assert time.monotonic() < limit, "it never came to be"
         time.sleep(0.05)
 
 
-class House:
+class CliWorkspace:
     """A workspace with people, the configuration `gateway`, a package that is done and one that waits."""
 
     def __init__(self, folder: Path, *, done: str, waiting: str) -> None:
@@ -85,15 +85,15 @@ class House:
         self.done = done
         self.waiting = waiting
 
-    def asks(self, profile: str, *arguments: object) -> tuple[object, ...]:
+    def as_user(self, profile: str, *arguments: object) -> tuple[object, ...]:
         """The arguments for one of :data:`PEOPLE`."""
         return ("--workspace", self.folder, "--profile", profile, *arguments)
 
-    def run(self, profile: str, *arguments: object) -> Ran:
-        return sealyard(*self.asks(profile, *arguments))
+    def run(self, profile: str, *arguments: object) -> CliResult:
+        return sealyard(*self.as_user(profile, *arguments))
 
     def value(self, profile: str, *arguments: object) -> Any:
-        return value_of(*self.asks(profile, *arguments))
+        return value_of(*self.as_user(profile, *arguments))
 
     def package(self, firmware: Path, *more: object) -> Any:
         return self.value("developer", "package", "--device", "gateway", "--firmware", firmware, *more)

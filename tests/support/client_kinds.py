@@ -31,15 +31,15 @@ PASSPHRASE = "only for this test"
 CONTENT = os.urandom(300_001)
 
 
-class Way(StrEnum):
+class ClientKind(StrEnum):
     EMBEDDED = "embedded"
     SERVER = "server"
 
 
-WAYS = tuple(Way)
+CLIENT_KINDS = tuple(ClientKind)
 
 
-async def found(folder: Path) -> None:
+async def create_test_workspace(folder: Path) -> None:
     """dev uses the gateway, owner and admin approve for it."""
     await create_workspace(
         WorkspacePaths(folder),
@@ -67,7 +67,7 @@ async def found(folder: Path) -> None:
         await engine.close()
 
 
-class LateClock(SystemClock):
+class OffsetClock(SystemClock):
     """The system's time, and what was added to it."""
 
     def __init__(self) -> None:
@@ -78,26 +78,26 @@ class LateClock(SystemClock):
         return super().now() + self.added
 
 
-class People:
+class TestSubjects:
     """The clients of an open workspace."""
 
-    def __init__(self, engine: EngineHandle, clock: LateClock, folder: Path) -> None:
+    def __init__(self, engine: EngineHandle, clock: OffsetClock, folder: Path) -> None:
         self.engine = engine
         self.clock = clock
         self.folder = folder
         self.url = ""
         self._clients: dict[str, Client] = {}
 
-    async def of(self, subject: str) -> Client:
+    async def client_for(self, subject: str) -> Client:
         if subject not in self._clients:
-            self._clients[subject] = await self._made(subject)
+            self._clients[subject] = await self._connect(subject)
         return self._clients[subject]
 
-    async def everybody(self) -> tuple[Client, Client, Client]:
+    async def all_clients(self) -> tuple[Client, Client, Client]:
         """The administrator, the developer and the owner."""
-        return await self.of(ADMIN), await self.of(DEV), await self.of(OWNER)
+        return await self.client_for(ADMIN), await self.client_for(DEV), await self.client_for(OWNER)
 
-    async def _made(self, subject: str) -> Client:
+    async def _connect(self, subject: str) -> Client:
         client = self.engine.client(subject)
         if not self.url:
             return client
@@ -109,28 +109,28 @@ class People:
             for each in self._clients.values():
                 await each.close()
 
-    def file(self, name: str = "firmware.bin", content: bytes = CONTENT) -> Path:
+    def create_file(self, name: str = "firmware.bin", content: bytes = CONTENT) -> Path:
         path = self.folder / name
         path.write_bytes(content)
         return path
 
     async def package(self, **more: Any) -> Task:
         """A new one of the developer's, that waits."""
-        dev = await self.of(DEV)
-        file = await dev.upload(self.file())
+        dev = await self.client_for(DEV)
+        file = await dev.upload(self.create_file())
         made = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,), **more))
         return await dev.wait(made.id, within=30, or_waiting=True)
 
 
-class Yard:
+class ClientHarness:
     """A copy of the founded workspace, opened for one test."""
 
-    def __init__(self, way: Way, founded: Path, folder: Path) -> None:
+    def __init__(self, way: ClientKind, founded: Path, folder: Path) -> None:
         self.way = way
         self._folder = folder
         shutil.copytree(founded, folder / "workspace")
 
-    def run(self, test: Callable[[People], Coroutine[Any, Any, None]]) -> None:
+    def run(self, test: Callable[[TestSubjects], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:
             async with asyncio.timeout(120), self.open() as people:
                 await test(people)
@@ -138,12 +138,12 @@ class Yard:
         asyncio.run(run())
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[People]:
-        clock = LateClock()
+    async def open(self) -> AsyncIterator[TestSubjects]:
+        clock = OffsetClock()
         place = self._folder / "workspace"
         engine = await EngineHandle.open(place, purpose="test", passphrase=PASSPHRASE, clock=clock)
-        people = People(engine, clock, self._folder)
-        stop = await _served(people) if self.way is Way.SERVER else _nothing
+        people = TestSubjects(engine, clock, self._folder)
+        stop = await _served(people) if self.way is ClientKind.SERVER else _nothing
         try:
             yield people
         finally:
@@ -153,7 +153,7 @@ class Yard:
             await engine.close()
 
 
-async def _served(people: People) -> Callable[[], Awaitable[None]]:
+async def _served(people: TestSubjects) -> Callable[[], Awaitable[None]]:
     from sealyard.server.app import build_app
     from sealyard.server.auth.authentication import Authenticator
     from sealyard.server.auth.rate_limit import TokenBucketLimiter

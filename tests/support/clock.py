@@ -27,7 +27,7 @@ class FakeClock:
         heapq.heappush(self._sleepers, (self._now + timedelta(seconds=seconds), next(self._numbers), woken))
         await woken
 
-    def sleeping(self, seconds: float) -> bool:
+    def has_sleeper(self, seconds: float) -> bool:
         """Whether somebody sleeps who would wake within ``seconds``."""
         until = self._now + timedelta(seconds=seconds)
         return any(wake <= until and not woken.done() for wake, _, woken in self._sleepers)
@@ -40,6 +40,6 @@ class FakeClock:
             if not woken.done():
                 woken.set_result(None)
 
-    def move(self, **by: float) -> None:
+    def advance(self, **by: float) -> None:
         """``move(hours=1)``, ``move(microseconds=1)``."""
         self.move_to(self._now + timedelta(**by))

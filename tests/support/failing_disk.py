@@ -11,7 +11,7 @@ from sealyard.model.errors import StorageError
 from sealyard.storage.journal import Journal
 
 
-class Disk:
+class FailingDisk:
     """Lets the next commits fail, as a full disk would, or wait, as a slow one would."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -37,8 +37,8 @@ class Disk:
     def failed_all(self) -> bool:
         return self.failed == self.failures
 
-    def hold(self) -> None:
+    def block(self) -> None:
         self._going.clear()
 
-    def go(self) -> None:
+    def unblock(self) -> None:
         self._going.set()

@@ -25,20 +25,20 @@ from sealyard.model.worker_messages import (
     WorkerLost,
 )
 from sealyard.storage.artifacts import ArtifactStore
-from tests.support.in_memory_keys import KeyShelf
+from tests.support.in_memory_keys import InMemoryKeys
 
-SMALL_PLACES = 4
+SMALL_SLOTS = 4
 
 
 class FakeBus:
     """See :class:`sealyard.jobs.bus.JobBus`: four places for small jobs and one for a large one."""
 
-    def __init__(self, shelf: KeyShelf, clock: Clock) -> None:
-        self.trouble: SealyardError | None = None
+    def __init__(self, shelf: InMemoryKeys, clock: Clock) -> None:
+        self.start_error: SealyardError | None = None
         """What keeps workers from starting."""
-        self.deaf: SealyardError | None = None
+        self.send_error: SealyardError | None = None
         """What keeps a job from being handed over."""
-        self.small_places = SMALL_PLACES
+        self.small_slots = SMALL_SLOTS
         self.places: dict[str, bool] = {}
         self.jobs: dict[str, Job] = {}
         self.permits: list[tuple[str, int]] = []
@@ -56,15 +56,15 @@ class FakeBus:
 
     def reserve(self, task_id: str, size: int, *, large_job_waiting: bool = False) -> bool:
         large = size >= LARGE_JOB_BYTES
-        if list(self.places.values()).count(large) >= (1 if large else self.small_places):
+        if list(self.places.values()).count(large) >= (1 if large else self.small_slots):
             return False
         self.places[task_id] = large
         return True
 
     async def prepare(self, task_id: str) -> str:
         assert task_id in self.places
-        if self.trouble is not None:
-            raise self.trouble
+        if self.start_error is not None:
+            raise self.start_error
         return "worker-1"
 
     def release(self, task_id: str) -> None:
@@ -72,8 +72,8 @@ class FakeBus:
 
     async def run(self, job: Job) -> None:
         assert job.task.id in self.places
-        if self.deaf is not None:
-            raise self.deaf
+        if self.send_error is not None:
+            raise self.send_error
         self.jobs[job.task.id] = job
 
     async def permit_signing(self, task_id: str, fence: int) -> None:
@@ -86,9 +86,9 @@ class FakeBus:
 
     async def request(self, question: KeyCommand) -> KeyResponse:
         self.asked.append(question)
-        if self.trouble is not None:
-            raise self.trouble
-        answer = self._shelf.answer(question)
+        if self.start_error is not None:
+            raise self.start_error
+        answer = self._shelf.respond(question)
         if self.gate is not None:
             await self.gate.wait()
         return answer
@@ -100,14 +100,14 @@ class FakeBus:
     async def close(self) -> None:
         return None
 
-    def say(self, report: Report) -> None:
+    def report(self, report: Report) -> None:
         if isinstance(report, JobFinished | JobFailed | JobStopped | WorkerLost):
             self.places.pop(report.task_id, None)
             self.jobs.pop(report.task_id, None)
         self._reports.put_nowait(report)
 
 
-class Worker:
+class FakeWorker:
     """Speaks for the worker that has one job."""
 
     def __init__(self, bus: FakeBus, job: Job, artifacts: ArtifactStore, clock: Clock) -> None:
@@ -124,52 +124,52 @@ class Worker:
         return (self.id, self.fence) in self._bus.permits
 
     @property
-    def told_to_stop(self) -> bool:
+    def was_cancelled(self) -> bool:
         return self.id in self._bus.stops
 
-    def beat(self, done: int, total: int) -> None:
-        self._bus.say(Heartbeat(task_id=self.id, fencing_token=self.fence, done=done, total=total))
+    def send_heartbeat(self, done: int, total: int) -> None:
+        self._bus.report(Heartbeat(task_id=self.id, fencing_token=self.fence, done=done, total=total))
 
-    def seal(self, index: int) -> RecordedSegment:
+    def encrypt_segment(self, index: int) -> RecordedSegment:
         segment = RecordedSegment(
             index=index,
             length=32,
             sha256=hashlib.sha256(bytes([index])).hexdigest(),
             plaintext_sha256=self.job.task.inputs[index].sha256,
         )
-        self._bus.say(SegmentEncrypted(task_id=self.id, fencing_token=self.fence, segment=segment))
+        self._bus.report(SegmentEncrypted(task_id=self.id, fencing_token=self.fence, segment=segment))
         return segment
 
-    def intend(self, about: bytes = b"the header") -> None:
+    def request_signing(self, about: bytes = b"the header") -> None:
         sha256 = hashlib.sha256(about).hexdigest()
         header = self.header if self.job.task.format else None
-        self._bus.say(
+        self._bus.report(
             SigningPermissionRequested(task_id=self.id, fencing_token=self.fence, sha256=sha256, header=header)
         )
 
     def finish(self, content: bytes = b"a container") -> None:
         """Leaves ``content`` where a worker leaves its product."""
         name = "container" if self.job.task.format else "encrypted"
-        self.product(name).write_bytes(content)
+        self.output_path(name).write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
-        self._bus.say(JobFinished(task_id=self.id, fencing_token=self.fence, sha256=sha256, size=len(content)))
+        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, sha256=sha256, size=len(content)))
 
-    def product(self, name: str) -> Path:
+    def output_path(self, name: str) -> Path:
         return self._artifacts.work_dir(self.id) / name
 
     def finish_without_a_file(self) -> None:
-        self._bus.say(JobFinished(task_id=self.id, fencing_token=self.fence, sha256="00" * 32, size=3))
+        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, sha256="00" * 32, size=3))
 
     def finish_signature(self, signature: bytes = b"signed") -> None:
         text = base64.b64encode(signature).decode()
-        self._bus.say(JobFinished(task_id=self.id, fencing_token=self.fence, signature=text))
+        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, signature=text))
 
-    def break_down(self, error: SealyardError) -> None:
-        self._bus.say(JobFailed(task_id=self.id, fencing_token=self.fence, error=error.to_info()))
+    def fail(self, error: SealyardError) -> None:
+        self._bus.report(JobFailed(task_id=self.id, fencing_token=self.fence, error=error.to_info()))
 
-    def leave(self) -> None:
-        self._bus.say(JobStopped(task_id=self.id, fencing_token=self.fence))
+    def stop(self) -> None:
+        self._bus.report(JobStopped(task_id=self.id, fencing_token=self.fence))
 
-    def die(self) -> None:
+    def crash(self) -> None:
         lost = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fence, at=self._clock.now())
-        self._bus.say(lost)
+        self._bus.report(lost)

@@ -50,7 +50,7 @@ class FakeClock:
         self.time += timedelta(seconds=seconds)
         await asyncio.sleep(0)
 
-    def pass_by(self, seconds: float) -> None:
+    def advance(self, seconds: float) -> None:
         self.time += timedelta(seconds=seconds)
 
 
@@ -80,7 +80,7 @@ class FakeClient:
         self.crash_after_create = False
 
     @property
-    def seam(self) -> Client:
+    def as_client(self) -> Client:
         """Itself, for what asks for a whole one."""
         return cast("Client", self)
 
@@ -233,7 +233,7 @@ class FakeClient:
         return task
 
 
-def done(task: Task, cursor: int) -> TaskChanged:
+def finished_task(task: Task, cursor: int) -> TaskChanged:
     return TaskChanged(
         cursor=cursor,
         at=START,

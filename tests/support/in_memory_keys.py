@@ -41,7 +41,7 @@ def rsa_key() -> rsa.RSAPrivateKey:
     return rsa.generate_private_key(65537, 3072)
 
 
-class KeyShelf:
+class InMemoryKeys:
     """What a workspace's key store holds; outlives the engines that ask for it."""
 
     def __init__(self, origin: str, clock: Clock) -> None:
@@ -52,13 +52,13 @@ class KeyShelf:
         self.private: dict[tuple[str, int], PrivateKey] = {}
         self.symmetric: dict[tuple[str, int], bytes] = {}
 
-    def answer(self, question: KeyCommand) -> KeyResponse:
+    def respond(self, question: KeyCommand) -> KeyResponse:
         match question:
             case GenerateKey(uri=uri, kind=kind, purpose=purpose) | ImportKey(uri=uri, kind=kind, purpose=purpose):
                 origin = "generated" if isinstance(question, GenerateKey) else "imported"
-                return KeyResponse(request_id=0, key=self._made(uri, kind, purpose, origin))
+                return KeyResponse(request_id=0, key=self._create(uri, kind, purpose, origin))
             case RotateKey(uri=uri):
-                return KeyResponse(request_id=0, version=self._rotated(uri))
+                return KeyResponse(request_id=0, version=self._rotate(uri))
             case ExportKey(uri=uri, version=version, path=path):
                 Path(path).write_bytes(self.symmetric[uri, version])
                 return KeyResponse(request_id=0, text=path)
@@ -70,7 +70,7 @@ class KeyShelf:
                 self._require(key.uri, key.version)
                 return KeyResponse(request_id=0)
 
-    def lose(self, uri: str) -> None:
+    def delete(self, uri: str) -> None:
         """As a key store would that lost the key's files."""
         self.private = {key: held for key, held in self.private.items() if key[0] != uri}
         self.symmetric = {key: held for key, held in self.symmetric.items() if key[0] != uri}
@@ -79,14 +79,14 @@ class KeyShelf:
         if (uri, version) not in self.private.keys() | self.symmetric.keys():
             raise NotFoundError(f"Key {uri} version {version} not found.")
 
-    def _made(self, uri: str, kind: KeyType, purpose: KeyPurpose, origin: str) -> KeyInfo:
+    def _create(self, uri: str, kind: KeyType, purpose: KeyPurpose, origin: str) -> KeyInfo:
         if uri in self.infos:
             raise ConflictError(f"Key {uri} already exists.")
         first = self._version(uri, kind, 1, origin)
         self.infos[uri] = KeyInfo(uri=uri, kind=kind, purpose=purpose, versions=(first,))
         return self.infos[uri]
 
-    def _rotated(self, uri: str) -> KeyVersion:
+    def _rotate(self, uri: str) -> KeyVersion:
         info = self.infos.get(uri)
         if info is None:
             raise NotFoundError(f"Key {uri} not found.")

@@ -24,5 +24,5 @@ class Field:
         return f"{head}{kind}\r\n".encode() + self.content + b"\r\n"
 
 
-def form(fields: Iterable[Field]) -> bytes:
+def build_form(fields: Iterable[Field]) -> bytes:
     return b"".join(each.encoded() for each in fields) + f"--{BOUNDARY}--".encode()

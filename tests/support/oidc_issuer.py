@@ -16,7 +16,7 @@ import msgspec
 AUDIENCE = "sealyard"
 
 
-class RealIssuer:
+class OidcIssuer:
     def __init__(self, process: subprocess.Popen[str]) -> None:
         self._process = process
         assert process.stdout is not None
@@ -32,7 +32,7 @@ class RealIssuer:
         found: list[dict[str, Any]] = self._call("/keys")["keys"]
         return found
 
-    def told(self, **what: Any) -> None:
+    def configure(self, **what: Any) -> None:
         """``rotate=True``: new keys; ``begin=True``: as at first; others: see :class:`issuer_process.Issuing`."""
         self._call("/told", what)
 
@@ -61,10 +61,10 @@ class RealIssuer:
 
 
 @contextmanager
-def real_issuer() -> Iterator[RealIssuer]:
+def run_issuer() -> Iterator[OidcIssuer]:
     script = Path(__file__).with_name("oidc_issuer_process.py")
     with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
         try:
-            yield RealIssuer(process)
+            yield OidcIssuer(process)
         finally:
             process.kill()

@@ -17,7 +17,7 @@ from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 ALGORITHMS = {"rsa": "RS256", "ec": "ES256", "okp": "EdDSA"}
 
 
-class Issuing:
+class IssuerState:
     """``named``: what its discovery document says it is called; ``status``: what its keys are answered with."""
 
     def __init__(self, url: str) -> None:
@@ -55,7 +55,7 @@ class Issuing:
 
 
 class Handler(BaseHTTPRequestHandler):
-    issuing: Issuing
+    issuing: IssuerState
 
     def do_GET(self) -> None:
         issuing = self.issuing
@@ -100,7 +100,7 @@ def _named(key: Key, kid: str) -> Key:
 
 def main() -> None:
     server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
-    Handler.issuing = Issuing(f"http://127.0.0.1:{server.server_port}")
+    Handler.issuing = IssuerState(f"http://127.0.0.1:{server.server_port}")
     sys.stdout.write(f"{server.server_port}\n")
     sys.stdout.flush()
     server.serve_forever()

@@ -4,32 +4,32 @@ from __future__ import annotations
 
 from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 from tests.support.authenticator import Authenticator
-from tests.support.engine_harness import House
+from tests.support.engine_harness import EngineHarness
 
 
-async def begun(house: House, who: str, current: str | None = None) -> Authenticator:
+async def start_enrollment(house: EngineHarness, who: str, current: str | None = None) -> Authenticator:
     """The authenticator has taken the QR code, and the enrolment is not confirmed yet."""
-    enrolment = await house.do(who, house.engine.otp.enroll(who, current))
+    enrolment = await house.execute(who, house.engine.otp.enroll(who, current))
     return Authenticator(enrolment.uri)
 
 
-async def confirm(house: House, who: str, password: str) -> None:
-    await house.do(who, house.engine.otp.confirm(who, password))
+async def confirm_enrollment(house: EngineHarness, who: str, password: str) -> None:
+    await house.execute(who, house.engine.otp.confirm(who, password))
 
 
-async def enrolled(house: House, who: str) -> Authenticator:
+async def enroll(house: EngineHarness, who: str) -> Authenticator:
     """As some time after the enrolment: the next password is a new one."""
-    app = await begun(house, who)
-    await confirm(house, who, app.shows(house.clock.now()))
-    house.clock.move(minutes=5)
+    app = await start_enrollment(house, who)
+    await confirm_enrollment(house, who, app.code(house.clock.now()))
+    house.clock.advance(minutes=5)
     return app
 
 
-async def reset(house: House, by: str, whose: str) -> None:
-    await house.do(by, house.engine.otp.reset(by, whose))
+async def reset_authenticator(house: EngineHarness, by: str, whose: str) -> None:
+    await house.execute(by, house.engine.otp.reset(by, whose))
 
 
-async def spend(house: House, who: str, password: str | None) -> None:
+async def use_code(house: EngineHarness, who: str, password: str | None) -> None:
     """As an approval does, without one."""
     draft = house.engine.repository.begin()
     await house.engine.otp.verify_and_consume(draft, who, password)
@@ -37,7 +37,11 @@ async def spend(house: House, who: str, password: str | None) -> None:
 
 
 async def approve(
-    house: House, task: Task, who: str, password: str | None = None, origin: DecisionOrigin = DecisionOrigin.TERMINAL
+    house: EngineHarness,
+    task: Task,
+    who: str,
+    password: str | None = None,
+    origin: DecisionOrigin = DecisionOrigin.TERMINAL,
 ) -> Task:
     deciding = house.engine.decisions.decide(who, task.id, Verdict.APPROVED, "", None, origin, password)
-    return await house.do(who, deciding)
+    return await house.execute(who, deciding)

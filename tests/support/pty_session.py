@@ -14,12 +14,12 @@ from tests.support.cli_runner import LIMIT, command
 from tests.support.processes import killed_at_exit
 
 
-class Seen(NamedTuple):
+class PtyResult(NamedTuple):
     code: int
     screen: str
 
 
-def converse(*arguments: object, answers: dict[str, Callable[[str], str]]) -> Seen:
+def run_interactive(*arguments: object, answers: dict[str, Callable[[str], str]]) -> PtyResult:
     """Input, output and errors are a terminal. ``answers``: by question, what is typed once it is on the screen."""
     ours, theirs = pty.openpty()
     process = subprocess.Popen(command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
@@ -40,4 +40,4 @@ def converse(*arguments: object, answers: dict[str, Callable[[str], str]]) -> Se
     os.close(ours)
     screen = shown.decode()
     assert not waiting, f"never asked: {set(waiting)}\n{screen}"
-    return Seen(process.returncode, screen)
+    return PtyResult(process.returncode, screen)

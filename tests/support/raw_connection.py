@@ -20,7 +20,7 @@ WITHIN = 10.0
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
-class Line:
+class RawConnection:
     """``reader`` and ``writer`` are asyncio's."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
@@ -38,7 +38,7 @@ class Line:
             length = next((each for each in head.splitlines() if each.startswith("content-length")), ":0")
             return int(head.split()[1]), head, await self.reader.readexactly(int(length.partition(":")[2]))
 
-    async def rest(self) -> bytes:
+    async def read_all(self) -> bytes:
         """What comes until the other side closes; it has to."""
         async with asyncio.timeout(WITHIN):
             try:
@@ -55,17 +55,17 @@ class Served:
         self.lost = asyncio.Event()
         self.port = 0
         self.listener: UvicornListener
-        self._lines: list[Line] = []
+        self._lines: list[RawConnection] = []
 
-    async def line(self, tls: ssl.SSLContext | None = None) -> Line:
-        made = Line(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
+    async def line(self, tls: ssl.SSLContext | None = None) -> RawConnection:
+        made = RawConnection(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
         self._lines.append(made)
         return made
 
     async def silence(self) -> None:
         """As long as a deadline: returns when it has closed a line that says nothing."""
         line = await self.line()
-        assert await line.rest() == b""
+        assert await line.read_all() == b""
 
     async def heard(self, count: int) -> None:
         """Returns when the only connection has taken in so many bytes of a head."""

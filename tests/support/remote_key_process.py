@@ -26,7 +26,7 @@ from sealyard.model.keys import KEY_NAME, KeyInfo, KeyVersion
 Question = dict[str, Any]
 
 
-class Holder:
+class RemoteKeyProcess:
     def __init__(self) -> None:
         self._infos: dict[str, KeyInfo] = {}
         self._materials: dict[tuple[str, int], Material] = {}
@@ -123,7 +123,7 @@ QUESTIONS = ("info", "generate", "take", "rotate", "signer", "sign", "cipher", "
 
 
 def main() -> None:
-    holder = Holder()
+    holder = RemoteKeyProcess()
     for line in sys.stdin:
         question = json.loads(line)
         assert question["ask"] in QUESTIONS

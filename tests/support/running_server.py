@@ -15,12 +15,12 @@ from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.errors import SealyardError
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
-from tests.support.server_harness import Yard, opened
+from tests.support.server_harness import ServerHarness, open_workspace
 
 ANY_PORT = "127.0.0.1:0"
 
 
-class Served(Yard):
+class RunningServer(ServerHarness):
     """A service that runs, with the helpers of the yard."""
 
     def __init__(self, service: Server, engines: dict[str, EngineHandle]) -> None:
@@ -30,12 +30,12 @@ class Served(Yard):
 
 
 @asynccontextmanager
-async def service(folder: Path | dict[str, Path], **settings: Any) -> AsyncIterator[Served]:
+async def run_service(folder: Path | dict[str, Path], **settings: Any) -> AsyncIterator[RunningServer]:
     """Stopped at the end, where a test has not done so."""
     folders = folder if isinstance(folder, dict) else {"yard": folder}
-    engines = {name: await opened(each) for name, each in folders.items()}
+    engines = {name: await open_workspace(each) for name, each in folders.items()}
     made = await Server.open(ServerSettings(**{"listen": ANY_PORT, **settings}), engines)
-    served = Served(made, engines)
+    served = RunningServer(made, engines)
     try:
         yield served
     finally:
@@ -44,10 +44,10 @@ async def service(folder: Path | dict[str, Path], **settings: Any) -> AsyncItera
             await made.stop()
 
 
-async def refused(folder: Path, **settings: Any) -> SealyardError:
+async def start_error(folder: Path, **settings: Any) -> SealyardError:
     """Why it does not start; nothing is left of the try."""
     with pytest.raises(SealyardError) as caught:
-        await Server.open(ServerSettings(**{"listen": ANY_PORT, **settings}), {"yard": await opened(folder)})
+        await Server.open(ServerSettings(**{"listen": ANY_PORT, **settings}), {"yard": await open_workspace(folder)})
     assert WorkspaceLock.holder(folder / "lock") is None
     assert not (folder / SOCKET).exists()
     return caught.value

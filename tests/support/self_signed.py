@@ -6,7 +6,7 @@ import subprocess
 from pathlib import Path
 
 
-def made_pair(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
+def create_cert_pair(folder: Path, name: str, *options: str) -> tuple[Path, Path]:
     """A certificate of this machine that vouches for itself, and its key."""
     certificate, key = folder / f"{name}.pem", folder / f"{name}.key"
     subprocess.run(

@@ -19,7 +19,7 @@ from tests.support.ports import ReservedPort
 ADMIN = "USER:admin"
 
 
-class ServedHouse:
+class ServedWorkspace:
     """Started, stopped, and started again at the same address."""
 
     def __init__(self, folder: Path) -> None:
@@ -52,7 +52,7 @@ class ServedHouse:
         issued = asyncio.run(self._thread.call(self._engine.client(ADMIN).create_token(request)))
         return issued.secret
 
-    def arrive(self, subject: str, sub: str) -> None:
+    def sign_in(self, subject: str, sub: str) -> None:
         """Somebody with an issuer's token."""
         assert self._engine is not None
         account = IssuerAccount(issuer="https://issuer.example", sub=sub)

@@ -41,7 +41,7 @@ DONE_WITHIN = 20.0
 MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
-async def found(folder: Path, name: str = "yard") -> None:
+async def create_test_workspace(folder: Path, name: str = "yard") -> None:
     """People, and a configuration that dev and ci use, and owner and second approve for."""
     await create_workspace(
         WorkspacePaths(folder), name=name, administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
@@ -65,7 +65,7 @@ async def found(folder: Path, name: str = "yard") -> None:
         await engine.close()
 
 
-class Yard:
+class ServerHarness:
     """``base``: where the server is reached. :meth:`calls` gives an HTTP client with somebody's token."""
 
     def __init__(self, engines: dict[str, EngineHandle]) -> None:
@@ -85,11 +85,11 @@ class Yard:
         request = TokenRequest(name="test", subject=subject, is_machine=machine)
         return (await engine.client(ADMIN).create_token(request)).secret
 
-    async def calls(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> httpx.AsyncClient:
+    async def http_client(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> httpx.AsyncClient:
         headers = {"Authorization": f"Bearer {await self.token(subject, tenant, machine=machine)}"}
-        return self.raw(headers if tenant is None else {**headers, "X-SE-TENANT": tenant})
+        return self.anonymous_client(headers if tenant is None else {**headers, "X-SE-TENANT": tenant})
 
-    def raw(self, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
+    def anonymous_client(self, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
         client = httpx.AsyncClient(base_url=self.base, headers=headers, timeout=30)
         self._clients.append(client)
         return client
@@ -100,7 +100,7 @@ class Yard:
 
 
 @asynccontextmanager
-async def serving(
+async def run_server(
     folders: dict[str, Path],
     *,
     clock: Clock | None = None,
@@ -108,12 +108,12 @@ async def serving(
     verify: VerifyToken | None = None,
     largest_upload: int = MAX_UPLOAD_BYTES,
     proxies: str = "",
-) -> AsyncIterator[Yard]:
+) -> AsyncIterator[ServerHarness]:
     engines = {
         name: await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, clock=clock)
         for name, folder in folders.items()
     }
-    yard = Yard(engines)
+    yard = ServerHarness(engines)
     yard.identity = Authenticator(yard.tenants, TokenBucketLimiter(requests_per_minute), verify, largest_upload)
     listener = network_listener(build_app(yard.tenants, yard.identity), certificate=None, proxies=proxies)
     sock = bind("127.0.0.1", 0)
@@ -131,12 +131,12 @@ async def serving(
             await each.close()
 
 
-def copied(founded: Path, target: Path) -> Path:
+def copy_workspace(founded: Path, target: Path) -> Path:
     shutil.copytree(founded, target)
     return target
 
 
-async def until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
+async def wait_until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
     """What ``found`` answers once that is true."""
     async with asyncio.timeout(DONE_WITHIN):
         while not (answer := await found()):
@@ -145,5 +145,5 @@ async def until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
     raise AssertionError(what)
 
 
-async def opened(folder: Path) -> EngineHandle:
+async def open_workspace(folder: Path) -> EngineHandle:
     return await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE)

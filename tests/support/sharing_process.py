@@ -18,7 +18,7 @@ from pathlib import Path
 LIMIT = 60.0
 
 
-class Sharer:
+class SharingProcess:
     """One that runs."""
 
     def __init__(self, folder: Path, subject: str, passphrase: str) -> None:
@@ -41,42 +41,42 @@ class Sharer:
                 self.lines.append(line.strip())
                 self._moved.notify_all()
 
-    def heard(self, *wanted: str) -> str:
+    def has_line(self, *wanted: str) -> str:
         """The first of the ``wanted`` lines that is there, in time."""
         with self._moved:
             assert self._moved.wait_for(lambda: set(wanted) & set(self.lines), LIMIT), (wanted, self.lines)
             return next(each for each in self.lines if each in wanted)
 
-    async def hears(self, *wanted: str) -> str:
-        return await asyncio.to_thread(self.heard, *wanted)
+    async def wait_for_line(self, *wanted: str) -> str:
+        return await asyncio.to_thread(self.has_line, *wanted)
 
     @property
     def cursors(self) -> list[int]:
         return [int(each.split()[1]) for each in self.lines if each.startswith("event ")]
 
-    def leave(self) -> None:
+    def quit(self) -> None:
         """In good order."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         assert self.process.wait(LIMIT) == 0
         self._reading.join()
 
-    def end(self) -> None:
+    def kill(self) -> None:
         self.process.kill()
         self.process.wait()
 
 
 @contextlib.contextmanager
-def sharers(folder: Path, *subjects: str, passphrase: str) -> Iterator[list[Sharer]]:
+def start_sharing_processes(folder: Path, *subjects: str, passphrase: str) -> Iterator[list[SharingProcess]]:
     """All that are started meanwhile end with the block."""
-    started: list[Sharer] = []
+    started: list[SharingProcess] = []
     try:
         for each in subjects:
-            started.append(Sharer(folder, each, passphrase))  # noqa: PERF401  # the first is ended if the next fails
+            started.append(SharingProcess(folder, each, passphrase))  # noqa: PERF401  # the first is ended if the next fails
         yield started
     finally:
         for sharer in started:
-            sharer.end()
+            sharer.kill()
 
 
 async def main(folder: Path, subject: str) -> None:

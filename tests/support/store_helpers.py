@@ -19,7 +19,7 @@ OPERATIONS = ("open_empty_file", "write_all", "sync", "truncate", "rename", "syn
 Open = Callable[..., TinyDocumentStore]
 
 
-class Disk:
+class FailingDisk:
     """Counts what is done to the disk and fails when told to."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -46,7 +46,7 @@ class Disk:
         first = len(self.done) + step
         self._failing = lambda _name, count: first <= count and (times is None or count < first + times)
 
-    def heal(self) -> None:
+    def recover(self) -> None:
         self._failing = lambda _name, _count: False
 
     def _wrapped(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:

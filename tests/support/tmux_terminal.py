@@ -42,19 +42,19 @@ class TmuxTerminal:
     def type(self, text: str) -> None:
         self.run("send-keys", "-t", "t", "-l", text)
 
-    def seen(self) -> str:
+    def screen(self) -> str:
         return self.run("capture-pane", "-p", "-t", "t")
 
-    def until(self, *words: str, limit: float = LIMIT) -> str:
+    def wait_for(self, *words: str, limit: float = LIMIT) -> str:
         """Waits until all ``words`` are seen (each a regular expression), and answers what was seen."""
-        return self.until_that(lambda text: all(re.search(each, text) for each in words), f"{words}", limit)
+        return self.wait_until(lambda text: all(re.search(each, text) for each in words), f"{words}", limit)
 
-    def until_gone(self, *words: str, limit: float = LIMIT) -> str:
-        return self.until_that(lambda text: not any(re.search(each, text) for each in words), f"no {words}", limit)
+    def wait_until_gone(self, *words: str, limit: float = LIMIT) -> str:
+        return self.wait_until(lambda text: not any(re.search(each, text) for each in words), f"no {words}", limit)
 
-    def until_that(self, holds, what: str, limit: float = LIMIT) -> str:  # type: ignore[no-untyped-def]
+    def wait_until(self, holds, what: str, limit: float = LIMIT) -> str:  # type: ignore[no-untyped-def]
         end = time.monotonic() + limit
-        while not holds(text := self.seen()):
+        while not holds(text := self.screen()):
             assert time.monotonic() < end, f"not seen within {limit:g} s: {what}\n{text}"
             time.sleep(LOOK_SECONDS)
         return text
@@ -62,11 +62,11 @@ class TmuxTerminal:
     def settle(self, limit: float = LIMIT) -> str:
         """Waits until what is seen stays the same for some looks, and answers it."""
         end = time.monotonic() + limit
-        looks = [self.seen()]
+        looks = [self.screen()]
         while len(looks) < SAME_LOOKS or len(set(looks[-SAME_LOOKS:])) > 1:
             assert time.monotonic() < end, f"it did not come to rest within {limit:g} s\n{looks[-1]}"
             time.sleep(LOOK_SECONDS)
-            looks.append(self.seen())
+            looks.append(self.screen())
         return looks[-1]
 
     def resize(self, columns: int, rows: int) -> None:
@@ -97,15 +97,15 @@ class TmuxTerminal:
         assert found, f"no process with {words} runs"
         return found[0]
 
-    def leave(self, shell: str = SHELL) -> None:
+    def quit(self, shell: str = SHELL) -> None:
         """Quits, and says yes where one is asked because something is still being made or fetched."""
         self.press("q")
-        if "Quit?" in self.until(r"Quit\?|" + shell):
+        if "Quit?" in self.wait_for(r"Quit\?|" + shell):
             self.press("y")
 
-    def ended_with(self, limit: float = LIMIT) -> int:
+    def exit_code(self, limit: float = LIMIT) -> int:
         """Waits for the program's end; its exit code."""
-        text = self.until(rf"{SHELL}=\d+", limit=limit)
+        text = self.wait_for(rf"{SHELL}=\d+", limit=limit)
         code = re.search(rf"{SHELL}=(\d+)", text)
         assert code is not None
         return int(code[1])

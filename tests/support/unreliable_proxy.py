@@ -14,7 +14,7 @@ LAG = 0.02
 """Seconds that are held back at once: an event loop cannot wait for a third of a millisecond."""
 
 
-class RoughLine:
+class UnreliableProxy:
     """``cuts``: how many connections break, each after between ``first`` and ``last`` bytes in both directions.
 
     ``rate``: bytes a second in each direction, None: as fast as it goes. What has passed is counted in ``passed``.

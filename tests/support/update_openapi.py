@@ -9,15 +9,15 @@ from pathlib import Path
 import msgspec
 
 from tests.server.test_openapi import CHECKED_IN
-from tests.support.server_harness import found, serving
+from tests.support.server_harness import create_test_workspace, run_server
 
 
 async def _told() -> bytes:
     with tempfile.TemporaryDirectory() as root:
         folder = Path(root) / "yard"
-        await found(folder)
-        async with serving({"yard": folder}) as yard:
-            return (await yard.raw().get("/openapi.json")).content
+        await create_test_workspace(folder)
+        async with run_server({"yard": folder}) as yard:
+            return (await yard.anonymous_client().get("/openapi.json")).content
 
 
 if __name__ == "__main__":

@@ -14,7 +14,7 @@ from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.state.tables import OutboxMessage
 from sealyard.model.webhooks import IssuedWebhook, Webhook, WebhookEvent, WebhookRequest
 from sealyard.server.webhooks.sender import Post, WebhookSender
-from tests.support.engine_harness import ADMIN, House
+from tests.support.engine_harness import ADMIN, EngineHarness
 
 T = TypeVar("T")
 
@@ -26,16 +26,16 @@ class _ThisLoop:
         return await work
 
 
-def host_of(house: House) -> EngineHandle:
+def engine_handle(house: EngineHarness) -> EngineHandle:
     return EngineHandle(house.engine, cast("LoopThread", _ThisLoop()))
 
 
 @contextlib.asynccontextmanager
-async def settled_house(root: Path) -> AsyncIterator[House]:
-    house = House(root)
-    await house.found()
+async def webhook_workspace(root: Path) -> AsyncIterator[EngineHarness]:
+    house = EngineHarness(root)
+    await house.create()
     await house.open()
-    await house.settle()
+    await house.add_default_subjects()
     try:
         yield house
     finally:
@@ -44,9 +44,9 @@ async def settled_house(root: Path) -> AsyncIterator[House]:
 
 
 @contextlib.asynccontextmanager
-async def sending(house: House, post: Post = post_pinned, **settings: Any) -> AsyncIterator[None]:
+async def run_sender(house: EngineHarness, post: Post = post_pinned, **settings: Any) -> AsyncIterator[None]:
     """Tells the house's webhooks; addresses inside are allowed unless it is said otherwise."""
-    sender = WebhookSender(host_of(house), post, **{"allow_private": True, **settings})
+    sender = WebhookSender(engine_handle(house), post, **{"allow_private": True, **settings})
     running = asyncio.create_task(sender.run())
     try:
         yield
@@ -55,29 +55,29 @@ async def sending(house: House, post: Post = post_pinned, **settings: Any) -> As
         await asyncio.gather(running, return_exceptions=True)
 
 
-async def hooked(house: House, url: str, *events: WebhookEvent) -> IssuedWebhook:
+async def add_webhook(house: EngineHarness, url: str, *events: WebhookEvent) -> IssuedWebhook:
     request = WebhookRequest(url=url, events=events)
-    return await house.do(ADMIN, house.engine.webhooks.add(ADMIN, request))
+    return await house.execute(ADMIN, house.engine.webhooks.add(ADMIN, request))
 
 
-def seen(house: House, hook: IssuedWebhook) -> Webhook:
+def get_webhook(house: EngineHarness, hook: IssuedWebhook) -> Webhook:
     """As whoever looks after webhooks sees it now."""
     return next(each for each in house.engine.webhooks.list_webhooks(ADMIN) if each.id == hook.webhook.id)
 
 
-def first_waiting(house: House, hook: IssuedWebhook) -> OutboxMessage:
+def first_pending(house: EngineHarness, hook: IssuedWebhook) -> OutboxMessage:
     return house.engine.webhook_outbox.pending(hook.webhook.id)[0]
 
 
-async def failed(house: House, hook: IssuedWebhook, times: int) -> OutboxMessage:
+async def wait_for_attempts(house: EngineHarness, hook: IssuedWebhook, times: int) -> OutboxMessage:
     """What is to be told first, once that has failed so often."""
-    await house.until(lambda: first_waiting(house, hook).attempts == times)
-    await house.durable()
-    return first_waiting(house, hook)
+    await house.wait_until(lambda: first_pending(house, hook).attempts == times)
+    await house.wait_until_durable()
+    return first_pending(house, hook)
 
 
-async def next_try(house: House, hook: IssuedWebhook, times: int) -> None:
+async def next_try(house: EngineHarness, hook: IssuedWebhook, times: int) -> None:
     """Moves the clock to the time of the next try, once it has failed so often."""
-    notice = await failed(house, hook, times)
+    notice = await wait_for_attempts(house, hook, times)
     assert notice.retry_at is not None
     house.clock.move_to(notice.retry_at)

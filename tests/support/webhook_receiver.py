@@ -46,7 +46,7 @@ class Received:
         return str(self.value["type"])
 
 
-def genuine(received: Received, secret: str) -> bool:
+def signature_is_valid(received: Received, secret: str) -> bool:
     """Whether it is signed as the Standard Webhooks specification says: reckoned here, from the words of it."""
     key = base64.b64decode(secret.removeprefix("whsec_"))
     content = (
@@ -68,7 +68,7 @@ class Receiver:
         return f"{scheme}://{host}:{self.port}/hook?of=test"
 
     @contextlib.asynccontextmanager
-    async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
+    async def listen(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Receiver]:
         server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         try:

@@ -61,7 +61,7 @@ CIPHER = EncryptionKey(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, uri="
 ANSWER_SECONDS = 30.0
 
 
-class House:
+class WorkerWorkspace:
     """One workspace folder."""
 
     def __init__(self, root: Path, keys: dict[str, KeyInfo]) -> None:
@@ -71,7 +71,7 @@ class House:
         self.keys = keys
 
     @property
-    def unlock(self) -> OpenKeyStore:
+    def key_store_request(self) -> OpenKeyStore:
         return OpenKeyStore(
             workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
         )
@@ -135,10 +135,10 @@ class House:
         if task.signing_key is not None:
             key = self.keys[task.signing_key.uri.removeprefix("local:")]
             job = msgspec.structs.replace(job, certificate=key.current.certificate, signing_kind=key.kind)
-        return approved(job, APPROVER) if approvals_required else job
+        return with_approvals(job, APPROVER) if approvals_required else job
 
 
-def found(root: Path) -> dict[str, KeyInfo]:
+def create_test_workspace(root: Path) -> dict[str, KeyInfo]:
     """Makes a key store with ``KEYS`` in ``root``; what is known of each."""
     unlock = OpenKeyStore(
         workspace=str(root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE, create=True
@@ -160,7 +160,7 @@ def found(root: Path) -> dict[str, KeyInfo]:
     return asyncio.run(make())
 
 
-def approved(job: Job, *by: str, digest: str = "") -> Job:
+def with_approvals(job: Job, *by: str, digest: str = "") -> Job:
     """The job with approvals by exactly these."""
     decisions = tuple(
         Decision(by=each, verdict=Verdict.APPROVED, at=NOW, digest=digest or job.task.approval_digest) for each in by
@@ -168,7 +168,7 @@ def approved(job: Job, *by: str, digest: str = "") -> Job:
     return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, approvals=decisions))
 
 
-def again(
+def as_retry(
     job: Job, *, sealed: Sequence[SegmentEncrypted] = (), intent: SigningPermissionRequested | None = None
 ) -> Job:
     """The same task for the next worker, with what the engine has recorded of the attempt before."""
@@ -184,7 +184,9 @@ def again(
 class WorkerProcess:
     """`python -m sealyard.worker`, or what ``command`` says instead. Messages come through :meth:`next`."""
 
-    def __init__(self, house: House, command: Sequence[str] = ("-m", "sealyard.worker"), shell: str = "") -> None:
+    def __init__(
+        self, house: WorkerWorkspace, command: Sequence[str] = ("-m", "sealyard.worker"), shell: str = ""
+    ) -> None:
         house.places.worker_log.parent.mkdir(parents=True, exist_ok=True)
         python = [sys.executable, *command]
         with house.places.worker_log.open("ab") as log:
@@ -201,8 +203,8 @@ class WorkerProcess:
         self._messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def unlocked(self, house: House) -> WorkerProcess:
-        self.send(house.unlock)
+    def open_key_store(self, house: WorkerWorkspace) -> WorkerProcess:
+        self.send(house.key_store_request)
         assert self.next(WorkerReady).pid
         return self
 
@@ -219,7 +221,7 @@ class WorkerProcess:
                 return message
             assert not isinstance(message, JobFinished | JobFailed | JobStopped | None), message
 
-    def end(self, job: Job) -> JobFinished | JobFailed | JobStopped:
+    def wait_for_end(self, job: Job) -> JobFinished | JobFailed | JobStopped:
         """Runs the job and gives every leave it asks for."""
         self.send(RunJob(job=job))
         while True:
@@ -238,20 +240,20 @@ class WorkerProcess:
             if isinstance(message, SigningPermissionRequested):
                 self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
 
-    def heard_of(self, kind: type[T]) -> list[T]:
+    def messages_for(self, kind: type[T]) -> list[T]:
         return [each for _, each in self.heard if isinstance(each, kind)]
 
     def beat_times(self) -> list[float]:
         return [at for at, each in self.heard if isinstance(each, Heartbeat)]
 
-    def hang_up(self) -> None:
+    def close_stdin(self) -> None:
         assert self.process.stdin is not None
         self.process.stdin.close()
 
     def close(self) -> None:
         self.process.kill()
         self.process.wait()
-        self.hang_up()
+        self.close_stdin()
 
     def _read(self) -> None:
         assert self.process.stdout is not None

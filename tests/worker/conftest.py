@@ -7,13 +7,13 @@ from collections.abc import Callable, Iterator
 import pytest
 
 from tests.support.worker_fixtures import founded, house
-from tests.support.worker_harness import House, WorkerProcess
+from tests.support.worker_harness import WorkerProcess, WorkerWorkspace
 
 __all__ = ["founded", "house"]
 
 
 @pytest.fixture
-def start(house: House) -> Iterator[Callable[..., WorkerProcess]]:
+def start(house: WorkerWorkspace) -> Iterator[Callable[..., WorkerProcess]]:
     started: list[WorkerProcess] = []
 
     def start(*command: str, shell: str = "") -> WorkerProcess:
@@ -26,5 +26,5 @@ def start(house: House) -> Iterator[Callable[..., WorkerProcess]]:
 
 
 @pytest.fixture
-def worker(house: House, start: Callable[..., WorkerProcess]) -> WorkerProcess:
-    return start().unlocked(house)
+def worker(house: WorkerWorkspace, start: Callable[..., WorkerProcess]) -> WorkerProcess:
+    return start().open_key_store(house)

@@ -13,9 +13,9 @@ from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookRequest
 from sealyard.server.webhooks.sender import WebhookSender
-from tests.support.running_server import service
-from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, serving
-from tests.support.webhook_receiver import Receiver, Reply, genuine
+from tests.support.running_server import run_service
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, run_server
+from tests.support.webhook_receiver import Receiver, Reply, signature_is_valid
 
 pytestmark = pytest.mark.anyio
 
@@ -23,7 +23,7 @@ WITHIN = 20.0
 
 
 async def test_those_outside_hear_of_a_signature_from_asking_to_done(folder: Path) -> None:
-    async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
+    async with Receiver().listen() as receiver, run_server({"yard": folder}) as yard:
         sending = asyncio.create_task(WebhookSender(yard.engine, post_pinned, allow_private=True).run())
         hook = await yard.engine.client(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
         task = await yard.engine.client(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
@@ -35,14 +35,14 @@ async def test_those_outside_hear_of_a_signature_from_asking_to_done(folder: Pat
         await asyncio.gather(sending, return_exceptions=True)
     assert [each.type for each in receiver.received] == ["task.waiting", "task.approved", "task.done"]
     assert {each.value["data"]["taskId"] for each in receiver.received} == {task.id}
-    assert all(genuine(each, hook.secret) for each in receiver.received)
+    assert all(signature_is_valid(each, hook.secret) for each in receiver.received)
 
 
 async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path) -> None:
-    async with Receiver().listening() as receiver, serving({"yard": folder}) as yard:
+    async with Receiver().listen() as receiver, run_server({"yard": folder}) as yard:
         receiver.replies.append(Reply(410))
         sending = asyncio.create_task(WebhookSender(yard.engine, post_pinned, allow_private=True).run())
-        admin = await yard.calls(ADMIN)
+        admin = await yard.http_client(ADMIN)
         made = await admin.post("/api/v1/webhook", json={"url": receiver.url(), "events": ["task.waiting"]})
         assert made.status_code == 201
         hook = made.json()["webhook"]["id"]
@@ -57,15 +57,15 @@ async def test_a_dead_letter_is_seen_and_taken_up_again_by_the_api(folder: Path)
         sending.cancel()
         await asyncio.gather(sending, return_exceptions=True)
     assert receiver.received[0].id == receiver.received[1].id
-    assert all(genuine(each, made.json()["secret"]) for each in receiver.received)
+    assert all(signature_is_valid(each, made.json()["secret"]) for each in receiver.received)
 
 
 async def test_where_there_can_be_no_socket_those_outside_hear_all_the_same(folder: Path) -> None:
     (folder / SOCKET).write_text("in the way")
-    async with Receiver().listening() as receiver, service(folder, allow_private_webhooks=True) as served:
+    async with Receiver().listen() as receiver, run_service(folder, allow_private_webhooks=True) as served:
         hook = await served.engine.client(ADMIN).add_webhook(WebhookRequest(url=receiver.url()))
         await served.engine.client(DEV).create_signing(SigningRequest(config=GATEWAY, message=b"sign me"))
         async with asyncio.timeout(WITHIN):
             while not receiver.received:
                 await asyncio.sleep(0.01)
-    assert genuine(receiver.received[0], hook.secret)
+    assert signature_is_valid(receiver.received[0], hook.secret)

@@ -13,7 +13,7 @@ from sealyard.model.events import TaskChanged
 from sealyard.model.tasks import Decision, TaskKind, TaskStatus, Verdict
 from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.payload import encode_payload, signed_headers
-from tests.support.webhook_receiver import Received, genuine
+from tests.support.webhook_receiver import Received, signature_is_valid
 
 AT = datetime(2026, 11, 23, 8, 0, 0, 500_000, tzinfo=UTC)
 SECRET = bytes(range(32))
@@ -60,14 +60,14 @@ def test_the_signature_is_that_of_the_specification() -> None:
     headers = signed_headers("w1", due(), body, AT)
     assert headers["webhook-id"] == "w1-h1-000017"
     assert headers["webhook-timestamp"] == str(int(AT.timestamp()))
-    assert genuine(Received("/", headers, body), TEXT)
+    assert signature_is_valid(Received("/", headers, body), TEXT)
     for changed in (
         Received("/", headers, body + b" "),
         Received("/", {**headers, "webhook-id": "w1-h1-000018"}, body),
         Received("/", {**headers, "webhook-timestamp": "1"}, body),
     ):
-        assert not genuine(changed, TEXT)
-    assert not genuine(Received("/", headers, body), "whsec_" + "B" * 43 + "=")
+        assert not signature_is_valid(changed, TEXT)
+    assert not signature_is_valid(Received("/", headers, body), "whsec_" + "B" * 43 + "=")
 
 
 def test_a_known_message_has_a_known_signature() -> None:

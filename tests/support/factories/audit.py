@@ -40,7 +40,7 @@ def add(log: AuditLog, count: int, message: str = "") -> list[AuditEntry]:
     return entries
 
 
-def seal(log: AuditLog, key: Ed25519PrivateKey = KEY) -> str:
+def add_checkpoint(log: AuditLog, key: Ed25519PrivateKey = KEY) -> str:
     checkpoint = log.checkpoint(ORIGIN)
     note = format_note(checkpoint, public_pem(key), key.sign(checkpoint_body(checkpoint)))
     log.append_checkpoint(note)
@@ -53,11 +53,11 @@ def make_log(folder: Path, sizes: tuple[int, ...] = (4, 7), *, unsealed: int = 0
     log.pin_key(public_pem())
     for size in sizes:
         add(log, size - log.size, message)
-        seal(log)
+        add_checkpoint(log)
     add(log, unsealed, message)
     return log
 
 
-def change_lines(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+def tamper_lines(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(change(lines)))

@@ -82,25 +82,25 @@ def lease(task: Task) -> Leased:
     return Leased(worker="worker-1", fencing_token=task.fencing_token + 1, time_limit_at=LATER)
 
 
-def after(task: Task, *happenings: Trigger) -> Task:
+def apply_triggers(task: Task, *happenings: Trigger) -> Task:
     for happening in happenings:
         task = advance(task, happening, NOW)
     return task
 
 
 def waiting(**kinds: object) -> Task:
-    return after(package(**kinds), SUBMITTED)  # type: ignore[arg-type]
+    return apply_triggers(package(**kinds), SUBMITTED)  # type: ignore[arg-type]
 
 
 def approved() -> Task:
     task = waiting()
-    return after(task, approval(task))
+    return apply_triggers(task, approval(task))
 
 
 def scheduled() -> Task:
-    return after(approved(), SCHEDULED)
+    return apply_triggers(approved(), SCHEDULED)
 
 
 def running() -> Task:
     task = scheduled()
-    return after(task, lease(task))
+    return apply_triggers(task, lease(task))

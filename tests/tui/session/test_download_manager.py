@@ -64,7 +64,7 @@ async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
         heard.set()
 
     downloads = manager(tmp_path / "down", tell)
-    await downloads.start(FaultyClient().seam)
+    await downloads.start(FaultyClient().as_client)
     try:
         await asyncio.wait_for(heard.wait(), SECONDS)
         (event,) = told
@@ -88,7 +88,7 @@ async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplo
     client = FakeClient()
     client.add(b"firmware")
     downloads = manager(tmp_path / "down", tell)
-    await downloads.start(client.seam)
+    await downloads.start(client.as_client)
     assert await asyncio.to_thread(came.wait, SECONDS)
     await downloads.stop()
     assert not any(isinstance(each, DownloadsInterrupted) for each in told)
