@@ -14,7 +14,7 @@ from sealyard.server.http import listeners as serving
 from sealyard.server.http.connection_limit import DESCRIPTORS_PER_CONNECTION, MAX_CONNECTIONS, connection_limit
 from sealyard.server.http.tls import TlsCertificate
 from tests.support.raw_connection import REQUEST, WITHIN, RawConnection, Served, served
-from tests.support.self_signed import create_cert_pair
+from tests.support.tls_certificates import create_cert_pair
 
 pytestmark = pytest.mark.anyio
 

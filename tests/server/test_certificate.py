@@ -13,7 +13,7 @@ import pytest
 
 from sealyard.model.errors import StorageError
 from tests.support.running_server import RunningServer, run_service, start_error
-from tests.support.self_signed import create_cert_pair
+from tests.support.tls_certificates import create_cert_pair, first_certificate
 
 pytestmark = pytest.mark.anyio
 
@@ -43,7 +43,7 @@ async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
 ) -> None:
     certificate, key = (str(each) for each in pair)
     _, another = create_cert_pair(tmp_path, "another")
-    closed, closed_key = create_cert_pair(tmp_path, "closed", "-passout", "pass:secret")
+    closed, closed_key = create_cert_pair(tmp_path, "closed", b"secret")
     said = [
         await start_error(folder, tls_certificate=certificate, tls_key=str(another)),
         await start_error(folder, tls_certificate=key, tls_key=key),
@@ -62,10 +62,6 @@ async def shown(served: RunningServer) -> str:
     return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", int(served.base.rpartition(":")[2])))
 
 
-def of_file(path: Path) -> str:
-    return ssl.DER_cert_to_PEM_cert(ssl.PEM_cert_to_DER_cert(path.read_text()))
-
-
 async def test_one_that_was_renewed_is_shown_from_then_on_and_whoever_is_connected_stays(
     folder: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
@@ -75,12 +71,12 @@ async def test_one_that_was_renewed_is_shown_from_then_on_and_whoever_is_connect
         trusting = ssl.create_default_context(cafile=str(pair[0]))
         async with httpx.AsyncClient(verify=trusting) as calls:
             assert (await calls.get(f"{served.base}/healthz")).status_code == 200
-            assert await shown(served) == of_file(pair[0])
+            assert await shown(served) == first_certificate(pair[0])
             for new, file in zip(renewed, used, strict=True):
                 shutil.copy(new, file)
-            assert await shown(served) == of_file(pair[0])
+            assert await shown(served) == first_certificate(pair[0])
             served.service.reload_certificate()
-            assert await shown(served) == of_file(renewed[0])
+            assert await shown(served) == first_certificate(renewed[0])
             assert (await calls.get(f"{served.base}/healthz")).status_code == 200
         async with httpx.AsyncClient(verify=trusting) as calls:
             with pytest.raises(httpx.ConnectError, match="certificate verify failed"):
@@ -94,6 +90,6 @@ async def test_one_that_cannot_be_used_leaves_the_one_before_and_the_log_says_so
     async with run_service(folder, tls_certificate=str(used[0]), tls_key=str(used[1])) as served:
         used[1].write_text("half a fi")
         served.service.reload_certificate()
-        assert await shown(served) == of_file(pair[0])
+        assert await shown(served) == first_certificate(pair[0])
     told = [each.getMessage() for each in caplog.records if each.levelno == logging.ERROR]
     assert [each for each in told if "the previous one stays in use" in each and "Invalid TLS certificate" in each]

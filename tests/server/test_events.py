@@ -13,6 +13,7 @@ from typing import Any, cast
 import httpx
 import msgspec
 import pytest
+from httpx_sse import aconnect_sse
 
 from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
 from sealyard.engine.state import events as broadcasting
@@ -185,3 +186,17 @@ async def test_a_cursor_that_is_none_is_refused(yard: ServerHarness) -> None:
     for nonsense in ("-1", "x", str(2**60)):
         assert (await dev.get("/api/v1/events", params={"after": nonsense})).status_code == 400
     assert (await yard.anonymous_client().get("/api/v1/events")).status_code == 401
+
+
+async def test_httpx_sse_reads_the_events(yard: ServerHarness) -> None:
+    dev = await yard.http_client(DEV)
+    async with listening(dev) as heard:
+        begins = heard.begins
+    task_id = await asked(dev)
+    async with (
+        asyncio.timeout(DONE_WITHIN),
+        aconnect_sse(dev, "GET", "/api/v1/events", headers={"Last-Event-ID": str(begins)}) as source,
+    ):
+        event = await anext(item async for item in source.aiter_sse() if item.event == "TaskChanged")
+    assert event.id == str(begins + 1)
+    assert event.json()["taskId"] == task_id

@@ -3,16 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-import base64
 import contextlib
-import hashlib
-import hmac
 import json
 import ssl
 from collections import deque
 from collections.abc import AsyncIterator
 from dataclasses import dataclass, field
+from datetime import UTC, datetime
 from typing import Any
+
+from standardwebhooks.webhooks import Webhook
 
 
 @dataclass
@@ -47,13 +47,10 @@ class Received:
 
 
 def signature_is_valid(received: Received, secret: str) -> bool:
-    """Whether it is signed as the Standard Webhooks specification says: reckoned here, from the words of it."""
-    key = base64.b64decode(secret.removeprefix("whsec_"))
-    content = (
-        received.headers["webhook-id"] + "." + received.headers["webhook-timestamp"] + "." + received.body.decode()
-    )
-    expected = base64.b64encode(hmac.new(key, content.encode(), hashlib.sha256).digest()).decode()
-    return received.headers["webhook-signature"] == "v1," + expected
+    """Return whether the message has the signature that the reference library of Standard Webhooks computes."""
+    sent_at = datetime.fromtimestamp(int(received.headers["webhook-timestamp"]), UTC)
+    expected = Webhook(secret).sign(received.headers["webhook-id"], sent_at, received.body.decode())
+    return expected == received.headers["webhook-signature"]
 
 
 class Receiver:
