@@ -174,7 +174,7 @@ async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.Mo
 
     nothing = cast(Any, None)
     caller = Caller(
-        tenant="", handle=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked
+        tenant="", engine_handle=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked
     )
     async with asyncio.timeout(DONE_WITHIN):
         told = [each async for each in routes.stream_events(caller, 0)]

@@ -22,7 +22,7 @@ pytestmark = pytest.mark.anyio
 
 ANNA = Caller(
     tenant="acme",
-    handle=cast(Any, None),
+    engine_handle=cast(Any, None),
     subject="USER:anna",
     client=cast(Any, None),
     max_body_bytes=0,

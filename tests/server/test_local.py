@@ -43,7 +43,7 @@ def open_folder(founded: Path) -> Iterator[Path]:
 @asynccontextmanager
 async def listening(folder: Path, group: str = "") -> AsyncIterator[EngineHandle]:
     engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
-    server = LocalSocketServer(engine, group=group)
+    server = LocalSocketServer(engine, os_group=group)
     try:
         await server.start()
         yield engine

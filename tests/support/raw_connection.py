@@ -70,7 +70,7 @@ class Served:
     async def heard(self, count: int) -> None:
         """Returns when the only connection has taken in so many bytes of a head."""
         async with asyncio.timeout(WITHIN):
-            while [each._unparsed for each in self.connections()] != [count]:
+            while [each._unparsed_bytes for each in self.connections()] != [count]:
                 await asyncio.sleep(0)
 
     def connections(self) -> list[LimitedHttpProtocol]:

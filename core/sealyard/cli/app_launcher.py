@@ -1,4 +1,4 @@
-"""Starts the full-screen application, which is found by its entry point: the core does not import it."""
+"""Starts the full-screen application. It is loaded by its entry point, because the core does not import it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ import os
 import sys
 from importlib.metadata import entry_points
 
-from sealyard.cli.arguments import CommandParser, global_options
+from sealyard.cli.arguments import CommandParser, build_global_options
 from sealyard.cli.context import Context
 from sealyard.client.config.profiles import PROFILE_VARIABLE, WORKSPACE_VARIABLE
 from sealyard.model.errors import NotFoundError, UsageError
@@ -15,31 +15,31 @@ from sealyard.model.errors import NotFoundError, UsageError
 ENTRY_POINT_GROUP = "sealyard.front"
 SCREENS = ("dashboard", "upload", "approvals", "audit", "devices", "access")
 
-_OPTIONS = ("read_only", "no_mouse", "start_screen", "filter")
+_APP_OPTIONS = ("read_only", "no_mouse", "start_screen", "filter")
 
 
-def application_parser() -> CommandParser:
+def build_application_parser() -> CommandParser:
     """Return the parser of `sealyard` without a command."""
-    parser = CommandParser(prog="sealyard", add_help=False, parents=[global_options()])
+    parser = CommandParser(prog="sealyard", add_help=False, parents=[build_global_options()])
     parser.set_defaults(handler=start_app)
     add_app_options(parser)
     return parser
 
 
 def add_app_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the application. Like the global options, they have no defaults."""
+    """Add the options of the application, without defaults: :func:`reject_app_options` checks which ones are given."""
     options = parser.add_argument_group("application options")
-    unset = argparse.SUPPRESS
-    options.add_argument("--read-only", action="store_true", default=unset, help="disable all modifying actions")
-    options.add_argument("--no-mouse", action="store_true", default=unset, help="leave the mouse to the terminal")
+    no_default = argparse.SUPPRESS
+    options.add_argument("--read-only", action="store_true", default=no_default, help="disable all modifying actions")
+    options.add_argument("--no-mouse", action="store_true", default=no_default, help="leave the mouse to the terminal")
     options.add_argument(
         "--start-screen",
         metavar="SCREEN",
         choices=SCREENS,
-        default=unset,
+        default=no_default,
         help=f"screen to open first: {', '.join(SCREENS)}",
     )
-    options.add_argument("--filter", metavar="TEXT", default=unset, help="filter of the first screen")
+    options.add_argument("--filter", metavar="TEXT", default=no_default, help="filter of the first screen")
     parser.set_defaults(application=True)
 
 
@@ -47,7 +47,7 @@ def reject_app_options(args: argparse.Namespace) -> None:
     """Raise :class:`UsageError` if options of the application are used with another command."""
     if args.application and not getattr(args, "headless", False):
         return
-    option = next((name for name in _OPTIONS if hasattr(args, name)), None)
+    option = next((name for name in _APP_OPTIONS if hasattr(args, name)), None)
     if option is not None:
         raise UsageError(
             f"--{option.replace('_', '-')} is an option of the application, not of this command.", "Remove the option."
@@ -65,7 +65,7 @@ def start_app(ctx: Context) -> int:
 
 
 def require_terminal() -> None:
-    """Raise :class:`UsageError` if the application cannot be displayed."""
+    """Raise :class:`UsageError` if there is no terminal that can display the application."""
     if not (sys.stdin.isatty() and sys.stdout.isatty()):
         raise UsageError("Not a terminal: the application needs one.", "List commands with `sealyard --help`.")
     if os.environ.get("TERM", "dumb") == "dumb":
@@ -77,13 +77,13 @@ def launch_app(args: argparse.Namespace) -> int:
 
     Options are passed as environment variables, which override the settings.
     """
-    os.environ.update(_environment(args))
+    os.environ.update(_environment_variables(args))
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         return int(entry_point.load()())
     raise NotFoundError("The application is not installed.", "List commands with `sealyard --help`.")
 
 
-def _environment(args: argparse.Namespace) -> dict[str, str]:
+def _environment_variables(args: argparse.Namespace) -> dict[str, str]:
     variables: dict[str, str] = {}
     if hasattr(args, "read_only"):
         variables["SEALYARD_READ_ONLY"] = "1"

@@ -19,6 +19,7 @@ if TYPE_CHECKING:
 E = TypeVar("E", bound=StrEnum)
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
+"""Runs a command and returns its exit code."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -36,8 +37,8 @@ class CommandParser(argparse.ArgumentParser):
 Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 
 
-def global_options() -> CommandParser:
-    """Return a parent for all parsers.
+def build_global_options() -> CommandParser:
+    """Return a parent parser with the options that all commands accept.
 
     Its options have no defaults, so that the parser of a command does not overwrite a value given before the command.
     """
@@ -48,19 +49,27 @@ def global_options() -> CommandParser:
     return options
 
 
-def command(
-    commands: Commands, name: str, handler: Handler, about: str, *, aliases: Sequence[str] = (), hidden: bool = False
+def add_command(
+    commands: Commands,
+    name: str,
+    handler: Handler,
+    description: str,
+    *,
+    aliases: Sequence[str] = (),
+    hidden: bool = False,
 ) -> CommandParser:
-    """Add a command that runs ``handler``. A ``hidden`` command is not listed in the help of its family."""
-    listed: dict[str, Any] = {} if hidden else {"help": about}
-    parser = commands.add_parser(name, aliases=aliases, description=about, parents=[global_options()], **listed)
+    """Add a command that runs ``handler``. A ``hidden`` command is not listed in the help."""
+    help_options: dict[str, Any] = {} if hidden else {"help": description}
+    parser = commands.add_parser(
+        name, aliases=aliases, description=description, parents=[build_global_options()], **help_options
+    )
     parser.set_defaults(handler=handler, application=False)
     return parser
 
 
-def group(commands: Commands, name: str, about: str) -> Commands:
-    """Add a family of commands, for example `device` with `device create`."""
-    parser = commands.add_parser(name, help=about, description=about, parents=[global_options()])
+def add_command_group(commands: Commands, name: str, description: str) -> Commands:
+    """Add a command group such as `device`, and return the object to which its subcommands are added."""
+    parser = commands.add_parser(name, help=description, description=description, parents=[build_global_options()])
     return parser.add_subparsers(metavar="COMMAND", required=True, dest="subcommand")
 
 
@@ -77,7 +86,7 @@ def choice(values: type[E]) -> Callable[[str], E]:
 
 
 def folder(text: str) -> Path:
-    """Argument type of a folder that is stored in a profile. Its name must be valid Unicode."""
+    """Argument type of a folder whose path is stored as text and must therefore be valid Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -86,7 +95,7 @@ def folder(text: str) -> Path:
 
 
 def require_text(args: argparse.Namespace) -> None:
-    """Raise :class:`UsageError` for invalid Unicode in arguments that are stored as text. Paths can be any bytes."""
+    """Raise :class:`UsageError` if an argument is not valid Unicode. Paths are exempt: they can contain any bytes."""
     for name, value in vars(args).items():
         for item in value if isinstance(value, list) else [value]:
             try:
@@ -96,7 +105,8 @@ def require_text(args: argparse.Namespace) -> None:
                 raise UsageError(f"Invalid Unicode in {name}.", "Use UTF-8.") from None
 
 
-def task_id(parser: argparse.ArgumentParser) -> None:
+def add_task_id(parser: argparse.ArgumentParser) -> None:
+    """Add the argument that selects a task."""
     parser.add_argument("id", metavar="ID", help="id of the task, or an unambiguous prefix of it")
 
 
@@ -109,7 +119,7 @@ def duration(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Argument type of a timeout: a duration, or seconds with a fraction."""
+    """Argument type of a timeout in seconds: a number with an optional fraction, or a duration such as 30m."""
     try:
         value = float(text)
     except ValueError:
@@ -130,6 +140,7 @@ def timestamp(text: str) -> datetime:
 
 
 def on_off(text: str) -> bool:
+    """Argument type of a switch: True for ``on``, False for ``off``."""
     if text not in ("on", "off"):
         raise argparse.ArgumentTypeError(f"invalid value {text!r}; use on or off")
     return text == "on"

@@ -26,11 +26,14 @@ if TYPE_CHECKING:
 
 
 LOCK_TIMEOUT = 2.0
-"""Seconds to wait for a workspace whose owner accepts no connections: it starts, stops, or is a command like this."""
+"""Seconds to wait for a workspace whose owner accepts no connections.
+
+Such an owner is starting or stopping, or it is another short command.
+"""
 
 
 class Context:
-    """The context of one command. The profile and the client are loaded on first use."""
+    """The context of one command. It loads the profile on first use, and opens clients on request."""
 
     def __init__(self, args: argparse.Namespace, out: Output) -> None:
         self.args = args
@@ -63,74 +66,83 @@ class Context:
 
     @contextlib.asynccontextmanager
     async def open_reader(self) -> AsyncIterator[Client]:
-        """Open the workspace for reading, also while another process owns it."""
+        """Yield a client for reading, even if another process owns the workspace."""
         async with contextlib.AsyncExitStack() as stack:
             if self.profile.server:
-                client = self._server_client()
+                client = self._connect_to_server()
                 stack.push_async_callback(client.close)
                 yield client
             else:
-                yield await self._open_reader(stack)
+                yield await self._open_local_reader(stack)
 
     @contextlib.asynccontextmanager
-    async def open_writer(self, purpose: str, *, work: bool = True, finish: bool = True) -> AsyncIterator[Client]:
-        """Open the workspace for writing, and own it unless another process does.
+    async def open_writer(
+        self, purpose: str, *, run_tasks: bool = True, finish_tasks: bool = True
+    ) -> AsyncIterator[Client]:
+        """Yield a client for writing. If no other process owns the workspace, this process becomes its owner.
 
-        ``work``: run pending tasks. ``finish``: run them to completion before the context exits; otherwise accept
-        connections of other processes meanwhile. If another process owns the workspace and accepts connections, the
-        command uses it through that process, which runs the tasks, as a server does.
+        If another process owns the workspace and accepts connections, the client uses that process, which also runs
+        the tasks; the same applies to a server. ``run_tasks``: run pending tasks while this process is the owner.
+        ``finish_tasks``: run them to completion before the context exits; if False, this process accepts connections of
+        other processes instead.
         """
         async with contextlib.AsyncExitStack() as stack:
             if self.profile.server:
-                client = self._server_client()
+                client = self._connect_to_server()
                 stack.push_async_callback(client.close)
                 yield client
                 return
             from sealyard.client.sharing.workspace import SharedWorkspace
 
-            shared = SharedWorkspace(
+            shared_workspace = SharedWorkspace(
                 self.folder,
-                lambda: self._unlock(ask=not shared.is_attached),
+                lambda: self._unlock(may_prompt=not shared_workspace.is_attached),
                 purpose=purpose,
-                listen=not finish,
-                work=work,
+                listen=not finish_tasks,
+                work=run_tasks,
                 on_take_over=lambda: self.out.warn(
                     "The previous owner of the workspace exited; this process now owns it."
                 ),
                 on_trouble=lambda error: self.out.warn(f"warning: {error}"),
             )
-            stack.push_async_callback(shared.close)
-            await shared.open(within=LOCK_TIMEOUT)
-            if shared.is_attached and not finish:
-                self._report_holder()
-            self._engine = shared.engine
-            client = shared.client(self.profile.identity)
+            stack.push_async_callback(shared_workspace.close)
+            await shared_workspace.open(within=LOCK_TIMEOUT)
+            if shared_workspace.is_attached and not finish_tasks:
+                self._report_owner()
+            self._engine = shared_workspace.engine
+            client = shared_workspace.client(self.profile.identity)
             yield client
-            if self._engine is not None and work and finish:
-                await self._finish(self._engine.wait_idle(), client)
+            if self._engine is not None and run_tasks and finish_tasks:
+                await self._await_with_progress(self._engine.wait_idle(), client)
 
-    def _report_holder(self) -> None:
+    def _report_owner(self) -> None:
         from sealyard.fs.workspace_lock import WorkspaceLock, lock_error
 
         holder = WorkspaceLock.holder(WorkspacePaths(self.folder).lock)
         self.out.warn(f"{lock_error(holder).message} This process takes over when it exits.")
 
     async def run_to_completion(self, client: Client, task_id: str) -> None:
-        """Wait until the task needs no worker, and show the progress. An owned workspace runs all pending tasks."""
-        if self._engine is not None:
-            await self._finish(self._engine.wait_idle(), client)
-        else:
-            await self._finish(client.wait(task_id, or_waiting=True), client, task_id)
+        """Show the progress of a task until it has ended or waits for approval.
 
-    def _server_client(self) -> Client:
+        If this process owns the workspace, it runs the tasks itself and waits for all pending ones.
+        """
+        if self._engine is not None:
+            await self._await_with_progress(self._engine.wait_idle(), client)
+        else:
+            await self._await_with_progress(client.wait(task_id, or_waiting=True), client, task_id)
+
+    def _connect_to_server(self) -> Client:
         from sealyard.client.config.server_tokens import load_token
         from sealyard.client.http.connect import connect_to_server
 
         token = load_token(self.profile, os.environ, ask_passphrase if is_interactive() else None)
         return connect_to_server(self.profile, token)
 
-    async def _open_reader(self, stack: contextlib.AsyncExitStack) -> Client:
-        """Read the files of the workspace, or use its socket if the files are not accessible (shared with a group)."""
+    async def _open_local_reader(self, stack: contextlib.AsyncExitStack) -> Client:
+        """Return a client that reads the files of the workspace.
+
+        If another user shares the workspace with a group, its files are not readable, and the client uses its socket.
+        """
         if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
             from sealyard.client.sharing.workspace import connect_to_holder
 
@@ -143,25 +155,30 @@ class Context:
         stack.push_async_callback(engine.close)
         return engine.client(self.profile.identity)
 
-    def _unlock(self, *, ask: bool) -> str | None:
-        """Return the passphrase and open the engine's log, before this process owns the workspace.
+    def _unlock(self, *, may_prompt: bool) -> str | None:
+        """Return the passphrase of the key store, and open the log of the engine.
 
-        ``ask``: whether the user can be prompted; not while a command is running.
+        Called before this process becomes the owner of the workspace. ``may_prompt``: whether to prompt the user if
+        necessary.
         """
-        passphrase = passphrase_for(self.folder, os.environ, ask_passphrase if ask and is_interactive() else None)
+        passphrase = passphrase_for(
+            self.folder, os.environ, ask_passphrase if may_prompt and is_interactive() else None
+        )
         log_to_file(WorkspacePaths(self.folder).engine_log)
         return passphrase
 
-    async def _finish(self, work: Awaitable[object], client: Client, task_id: str | None = None) -> None:
-        """Await ``work`` and show the progress of a task meanwhile, or of all tasks if ``task_id`` is None."""
+    async def _await_with_progress(
+        self, awaitable: Awaitable[object], client: Client, task_id: str | None = None
+    ) -> None:
+        """Await ``awaitable``, and meanwhile show the progress of a task, or of all tasks if ``task_id`` is None."""
         import asyncio
 
         if not self.out.progress.is_enabled:
-            await work
+            await awaitable
             return
         progress = asyncio.create_task(self._show_progress(client, task_id))
         try:
-            await work
+            await awaitable
         finally:
             progress.cancel()
             with contextlib.suppress(asyncio.CancelledError):
@@ -173,20 +190,21 @@ class Context:
 
         bytes_done: dict[str, int] = {}
         loop = asyncio.get_running_loop()
-        started = loop.time()
+        start_time = loop.time()
         async for event in client.events():
             if isinstance(event, TaskProgressed) and task_id in (None, event.task_id):
                 bytes_done[event.task_id] = event.bytes_done
-                rate = sum(bytes_done.values()) / max(loop.time() - started, 1e-3)
+                rate = sum(bytes_done.values()) / max(loop.time() - start_time, 1e-3)
                 self.out.progress.show(event.task_id, event.bytes_done, event.bytes_total, rate, event.eta_seconds)
 
 
 def is_interactive() -> bool:
-    """Return whether the user can be prompted: standard input and error are a terminal."""
+    """Return whether the user can be prompted: standard input and standard error are terminals."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask_passphrase(question: str = "Passphrase of the key store: ") -> str:
+    """Prompt for a secret without echo. Return an empty string if the input ends."""
     import getpass
 
     try:

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 LOCK_TIMEOUT = 30.0
-"""Seconds to wait for another command, which finished the task, to release the workspace."""
+"""Seconds to wait until the command that ran the task releases the workspace."""
 _RETRY_SECONDS = 0.2
 
 
@@ -50,23 +50,24 @@ def format_download(file: DownloadedFile) -> str:
 
 
 @contextlib.asynccontextmanager
-async def wait_for_writer(ctx: Context, until: float | None) -> AsyncIterator[Client]:
-    """Open the workspace for writing once another process releases it. ``until``: limit in the loop's time.
+async def wait_for_writer(ctx: Context, deadline: float | None) -> AsyncIterator[Client]:
+    """Yield a client for writing as soon as the process that owns the workspace releases it.
 
-    Raises :class:`WorkspaceLockedError` if it is not released in time.
+    ``deadline``: the event loop's time at which to give up; None for LOCK_TIMEOUT seconds from now, which is also the
+    maximum. Raises :class:`WorkspaceLockedError` if the workspace is not released in time.
     """
     import asyncio
 
     loop = asyncio.get_running_loop()
-    limit = loop.time() + LOCK_TIMEOUT
-    limit = limit if until is None else min(limit, until)
+    lock_deadline = loop.time() + LOCK_TIMEOUT
+    lock_deadline = lock_deadline if deadline is None else min(lock_deadline, deadline)
     async with contextlib.AsyncExitStack() as stack:
         while True:
             try:
                 client = await stack.enter_async_context(ctx.open_writer("download"))
                 break
             except WorkspaceLockedError:
-                if loop.time() >= limit:
+                if loop.time() >= lock_deadline:
                     raise
             await asyncio.sleep(_RETRY_SECONDS)
         yield client

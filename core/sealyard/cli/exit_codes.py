@@ -53,7 +53,7 @@ DESCRIPTIONS: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.PIPE_CLOSED: "standard output was closed",
 }
-"""The table of `sealyard help exit-codes`. core/sealyard/cli/README.md contains it as well."""
+"""The table that `sealyard help exit-codes` prints. core/sealyard/cli/README.md contains the same table."""
 
 _CODES: dict[type[SealyardError], ExitCode] = {
     UsageError: ExitCode.USAGE,

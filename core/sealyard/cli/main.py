@@ -12,7 +12,7 @@ from collections.abc import Coroutine, Sequence
 from pathlib import Path
 from typing import Any
 
-from sealyard.cli.app_launcher import application_parser, reject_app_options
+from sealyard.cli.app_launcher import build_application_parser, reject_app_options
 from sealyard.cli.arguments import require_text
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
@@ -44,8 +44,8 @@ def _run(arguments: Sequence[str], out: Output) -> int:
         reject_app_options(args)
         result = args.handler(Context(args, out))
         return _run_coroutine(result) if isinstance(result, Coroutine) else int(result)
-    except SystemExit as request:  # --help, --version
-        return int(request.code or 0)
+    except SystemExit as exit_request:  # --help, --version
+        return int(exit_request.code or 0)
     except KeyboardInterrupt:
         out.error(_InterruptedError("Interrupted.", "Submitted tasks are kept; unfinished ones resume later."))
         return ExitCode.INTERRUPTED
@@ -60,10 +60,10 @@ def _run(arguments: Sequence[str], out: Output) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments. Without a command, the commands are not imported, so that the application starts faster."""
+    """Parse the arguments. Imports the commands only if there is a command, so that the application starts faster."""
     with contextlib.suppress(UsageError):
-        args, remaining = application_parser().parse_known_args(arguments)
-        if not remaining:
+        args, unknown_arguments = build_application_parser().parse_known_args(arguments)
+        if not unknown_arguments:
             return args
     from sealyard.cli.parser import build_parser
 
@@ -75,7 +75,7 @@ class _InterruptedError(SealyardError):
 
 
 def _run_coroutine(command: Coroutine[Any, Any, int]) -> int:
-    import asyncio  # not needed to start the application
+    import asyncio  # here, because the application starts faster without it
 
     return asyncio.run(command)
 
@@ -86,11 +86,11 @@ def _report_crash() -> SealyardError:
 
     path = user_log_path("sealyard") / "cli.log"
     with contextlib.suppress(OSError):
-        _append(path, redact(traceback.format_exc()))
+        _append_to_log(path, redact(traceback.format_exc()))
     return SealyardError("Internal error.", f"Details: {path}")
 
 
-def _append(path: Path, text: str) -> None:
+def _append_to_log(path: Path, text: str) -> None:
     path.parent.mkdir(parents=True, exist_ok=True, mode=0o700)
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:

@@ -1,4 +1,4 @@
-"""Output of commands: the result on standard output, everything else on standard error; and tables as text."""
+"""Output of commands, and tables as text. Results go to standard output, warnings and errors to standard error."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard.model.safe_text import escape_multiline, escape_text
 class Output:
     """Prints results and messages. With ``as_json``, standard output contains exactly one JSON value.
 
-    Untrusted text cannot control the terminal in either case.
+    Untrusted text is escaped, so that it cannot control the terminal.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -41,7 +41,7 @@ class Output:
             print(escape_text(text), flush=True)
 
     def document(self, text: str) -> None:
-        """Print a part of a document: unchanged to a file or pipe, escaped on a terminal."""
+        """Print a part of a document on standard output: escaped on a terminal, unchanged in a file or pipe."""
         self.progress.clear()
         sys.stdout.write(escape_multiline(text) if sys.stdout.isatty() else text)
 
@@ -51,6 +51,7 @@ class Output:
         print(escape_text(text), file=sys.stderr, flush=True)
 
     def error(self, error: SealyardError) -> None:
+        """Print an error and its hint on standard error, and as the result if the output is JSON."""
         self.progress.clear()
         print(f"sealyard: {escape_text(error.message)}", file=sys.stderr)
         if error.hint:
@@ -67,21 +68,22 @@ def escape_unencodable(stream: TextIO) -> None:
 
 
 MAX_CELL_WIDTH = 60
+"""Maximum width of a table cell in characters; longer text is truncated."""
 
 
-def format_table(heads: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> Iterator[str]:
+def format_table(headers: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> Iterator[str]:
     """Yield the lines of a table with aligned columns, or the line ``empty`` if there are no rows."""
     cells = [[escape_text(str(cell), MAX_CELL_WIDTH) for cell in row] for row in rows]
     if not cells:
         yield empty
         return
-    widths = [max(len(row[column]) for row in (list(heads), *cells)) for column in range(len(heads))]
-    for row in (list(heads), *cells):
+    widths = [max(len(row[column]) for row in (list(headers), *cells)) for column in range(len(headers))]
+    for row in (list(headers), *cells):
         yield "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
 
 
 def format_fields(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
-    """Yield a line for each name and value, without empty values."""
+    """Yield an aligned line for each pair of a name and a value. Pairs with an empty value are omitted."""
     fields = [(name, str(value)) for name, value in pairs if value not in ("", None, ())]
     width = max((len(name) for name, _ in fields), default=0)
     for name, value in fields:

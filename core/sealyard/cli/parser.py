@@ -1,10 +1,10 @@
-"""The parser with all commands. It is imported only if a command or help is requested."""
+"""The parser with all commands. This module is imported only if a command or help is requested."""
 
 from __future__ import annotations
 
 from importlib.metadata import version
 
-from sealyard.cli.app_launcher import application_parser
+from sealyard.cli.app_launcher import build_application_parser
 from sealyard.cli.arguments import CommandParser
 from sealyard.cli.commands import (
     access,
@@ -45,7 +45,7 @@ COMMAND_MODULES = (
     webhooks,
     help_topics,
 )
-"""Modules that add commands, in the order of the help."""
+"""Modules with commands, in the order in which the help lists them."""
 
 
 def build_parser() -> CommandParser:
@@ -53,12 +53,12 @@ def build_parser() -> CommandParser:
         prog="sealyard",
         description="Sign and encrypt firmware under dual control. Without a command, start the application.",
         epilog="See `sealyard COMMAND --help` for a command, `sealyard help exit-codes` for the exit codes.",
-        parents=[application_parser()],
+        parents=[build_application_parser()],
     )
     parser.add_argument(
         "--version", action="version", version=f"sealyard {version('sealyard')}", help="show the version"
     )
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for module in COMMAND_MODULES:
-        module.add(commands)
+        module.add_commands(commands)
     return parser

@@ -12,47 +12,47 @@ from sealyard.model.safe_text import escape_text
 
 
 class ProgressLine:
-    """A line that is overwritten with each update, from any thread. Clear it before printing anything else."""
+    """A line that each update overwrites. Any thread can update it. Clear the line before printing anything else."""
 
     def __init__(self, stream: TextIO) -> None:
         self.is_enabled = stream.isatty()
         self._stream = stream
-        self._is_shown = False
+        self._is_visible = False
 
     def for_file(self, label: str) -> Callable[[int, int], None] | None:
-        """Return a callback for the bytes done and the total; None if the progress is not shown."""
+        """Return a callback that takes the processed and total bytes; None if the progress is not shown."""
         if not self.is_enabled:
             return None
-        started = time.monotonic()
+        start_time = time.monotonic()
 
         def show(done: int, total: int) -> None:
-            seconds = time.monotonic() - started
+            seconds = time.monotonic() - start_time
             rate = done / seconds if seconds > 0 else 0.0
             self.show(label, done, total, rate, (total - done) / rate if rate else None)
 
         return show
 
     def for_entries(self, label: str) -> Callable[[int, int], None] | None:
-        """Return a callback for the audit entries done and the total; None if the progress is not shown."""
+        """Return a callback that takes the processed and total audit entries; None if the progress is not shown."""
         if not self.is_enabled:
             return None
         return lambda done, total: self._write(f"{label}: {done:,} of {format_count(total, 'entry', 'entries')}")
 
     def counter(self, label: str, total: int) -> Callable[[int], None]:
-        """Return a callback for the number of bytes done since the last call."""
+        """Return a callback that takes the number of bytes processed since its last call. ``total``: bytes."""
         show = self.for_file(label)
         done = 0
 
-        def add(count: int) -> None:
+        def add_bytes(count: int) -> None:
             nonlocal done
             done += count
             if show is not None:
                 show(done, total)
 
-        return add
+        return add_bytes
 
     def show(self, label: str, done: int, total: int, rate: float | None, seconds_left: float | None) -> None:
-        """Show the progress of a transfer. ``rate``: bytes per second."""
+        """Show ``done`` of ``total`` bytes. ``rate``: bytes per second."""
         if not self.is_enabled:
             return
         parts = [f"{escape_text(label, 40)}: {format_size(done)} of {format_size(total)}"]
@@ -66,10 +66,11 @@ class ProgressLine:
         width = shutil.get_terminal_size().columns - 1
         self._stream.write("\r\x1b[K" + text[:width])
         self._stream.flush()
-        self._is_shown = True
+        self._is_visible = True
 
     def clear(self) -> None:
-        if self._is_shown:
+        """Remove the line, if it is visible."""
+        if self._is_visible:
             self._stream.write("\r\x1b[K")
             self._stream.flush()
-            self._is_shown = False
+            self._is_visible = False

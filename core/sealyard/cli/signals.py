@@ -13,15 +13,15 @@ def stop_event(*, hang_up: bool = True) -> asyncio.Event:
     SIGHUP sets it as well, unless ``hang_up`` is False or the signal is ignored from the start (``nohup``).
     """
     stop = asyncio.Event()
-    for number in (signal.SIGINT, signal.SIGTERM):
-        asyncio.get_running_loop().add_signal_handler(number, stop.set)
+    for signal_number in (signal.SIGINT, signal.SIGTERM):
+        asyncio.get_running_loop().add_signal_handler(signal_number, stop.set)
     if hang_up and signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
         asyncio.get_running_loop().add_signal_handler(signal.SIGHUP, stop.set)
     return stop
 
 
 def has_terminal() -> bool:
-    """Return whether the process has a controlling terminal, independent of redirections."""
+    """Return whether the process has a controlling terminal, regardless of redirection of its standard streams."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

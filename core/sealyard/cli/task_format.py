@@ -11,7 +11,7 @@ from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_multiline
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus
 
-_HEADS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "REQUESTER", "CREATED", "RESULT")
+_HEADERS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "REQUESTER", "CREATED", "RESULT")
 _PREVIEW_LINES = 20
 
 
@@ -29,7 +29,7 @@ def format_tasks(tasks: Iterable[Task]) -> Iterator[str]:
         )
         for task in tasks
     )
-    return format_table(_HEADS, rows, "No tasks.")
+    return format_table(_HEADERS, rows, "No tasks.")
 
 
 def format_task(task: Task) -> list[str]:
@@ -41,21 +41,21 @@ def format_task(task: Task) -> list[str]:
         *format_fields(
             (
                 ("status", f"{task.status}{reason}"),
-                ("approvals", _approval_count(task)),
+                ("approvals", _format_approvals(task)),
                 ("approval expires", format_time(task.approval_expires_at) if is_waiting else ""),
             )
         ),
     ]
     lines += [f"warning: {warning}" for warning in task.warnings]
     if task.result is not None:
-        lines += _result_lines(task.result)
+        lines += _format_result(task.result)
     return lines
 
 
 def format_review(review: ApprovalReview) -> list[str]:
     """Return everything an approver must review before a decision."""
     task = review.task
-    newer = f" (newer version available: {review.newer_version})" if review.newer_version else ""
+    newer_version_note = f" (newer version available: {review.newer_version})" if review.newer_version else ""
     lines = list(
         format_fields(
             (
@@ -66,11 +66,14 @@ def format_review(review: ApprovalReview) -> list[str]:
                 ("warning", task.warning),
                 ("content type", task.content_type),
                 ("requested by", f"{task.created_by} at {format_time(task.created_at)}"),
-                ("device", f"{task.config_name} version {task.config_version}{newer}, id {task.config_id}"),
+                (
+                    "device",
+                    f"{task.config_name} version {task.config_version}{newer_version_note}, id {task.config_id}",
+                ),
                 ("format", task.format),
                 ("encryption", _format_key(task.encryption_key)),
                 ("signing", _format_key(task.signing_key)),
-                ("approvals", _approval_count(task)),
+                ("approvals", _format_approvals(task)),
                 ("approval expires", format_time_left(task.approval_expires_at, datetime.now(UTC))),
                 ("approval digest", task.approval_digest),
                 ("you", review.blocked_reason or "You can decide on this task."),
@@ -79,10 +82,10 @@ def format_review(review: ApprovalReview) -> list[str]:
         )
     )
     lines += [f"warning: {warning}" for warning in task.warnings]
-    lines += _file_lines("firmware" if task.subtasks else "input", task.inputs)
-    lines += _file_lines("metadata", task.metadata)
-    lines += [line for name, preview in review.metadata for line in _preview_lines(name, printable(preview))]
-    lines += _previous_lines(review.previous)
+    lines += _format_files("firmware" if task.subtasks else "input", task.inputs)
+    lines += _format_files("metadata", task.metadata)
+    lines += [line for name, preview in review.metadata for line in _format_preview(name, printable(preview))]
+    lines += _format_previous_task(review.previous)
     lines += [
         f"{decision.verdict.lower()} by {format_decider(decision)} at {format_time(decision.at)}"
         + (f": {decision.reason}" if decision.reason else "")
@@ -93,7 +96,7 @@ def format_review(review: ApprovalReview) -> list[str]:
         lines += ["subtasks", *(f"  {line}" for line in format_table(("ID", "STATUS", "KIND", "NAME"), rows, ""))]
     history = ((format_time(change.at), f"{change.status} {change.note}".rstrip()) for change in task.history)
     lines += ["history", *(f"  {line}" for line in format_fields(history))]
-    return lines + (_result_lines(task.result) if task.result is not None else [])
+    return lines + (_format_result(task.result) if task.result is not None else [])
 
 
 def printable(preview: bytes) -> str:
@@ -107,31 +110,33 @@ def _format_key(key: object) -> str:
     return f"{key.algorithm} with {key.uri} v{key.version}" if isinstance(key, EncryptionKey | SigningKey) else ""
 
 
-def _approval_count(task: Task) -> str:
+def _format_approvals(task: Task) -> str:
     return f"{len(task.approvals)} of {task.approvals_required}" if task.approvals_required else "not required"
 
 
-def _file_lines(label: str, files: Iterable[InputFile]) -> list[str]:
+def _format_files(label: str, files: Iterable[InputFile]) -> list[str]:
     return [f"{label}  {file.name}  {format_size_exact(file.size)}  sha256 {file.sha256}" for file in files]
 
 
-def _preview_lines(name: str, text: str) -> list[str]:
+def _format_preview(name: str, text: str) -> list[str]:
     if not text:
         return []
     lines = text.splitlines()
-    omitted = len(lines) - _PREVIEW_LINES
-    more = [f"  | … {format_count(omitted, 'more line')}"] if omitted > 0 else []
-    return [f"start of {name}:", *(f"  | {line}" for line in lines[:_PREVIEW_LINES]), *more]
+    omitted_count = len(lines) - _PREVIEW_LINES
+    omission_note = [f"  | … {format_count(omitted_count, 'more line')}"] if omitted_count > 0 else []
+    return [f"start of {name}:", *(f"  | {line}" for line in lines[:_PREVIEW_LINES]), *omission_note]
 
 
-def _previous_lines(previous: Task | None) -> list[str]:
-    if previous is None:
+def _format_previous_task(previous_task: Task | None) -> list[str]:
+    if previous_task is None:
         return []
-    files = ", ".join(f"{file.name} {file.sha256[:12]}" for file in previous.inputs)
-    return [f"previous package: {previous.id} {previous.name}, {format_time(previous.created_at)}: {files}"]
+    files = ", ".join(f"{file.name} {file.sha256[:12]}" for file in previous_task.inputs)
+    return [
+        f"previous package: {previous_task.id} {previous_task.name}, {format_time(previous_task.created_at)}: {files}"
+    ]
 
 
-def _result_lines(result: Result) -> list[str]:
+def _format_result(result: Result) -> list[str]:
     now = datetime.now(UTC)
     is_available = result.state is ResultState.AVAILABLE
     return list(

@@ -1,1 +1,1 @@
-"""The REST API over the engine: calls, who asks, and what leaves."""
+"""The server: REST API, authentication, listeners, webhook delivery, and monitoring."""

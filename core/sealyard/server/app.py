@@ -41,7 +41,7 @@ from sealyard.server.http.problems import handle_error, handle_http_exception, h
 from sealyard.server.observability.health import HealthController
 
 MAX_JSON_BYTES = 4 * 1024 * 1024
-"""Maximum size of a request body without files."""
+"""Maximum size of a request body that contains no files."""
 
 ROUTE_HANDLERS = (
     WorkspaceController,
@@ -62,11 +62,11 @@ ROUTE_HANDLERS = (
     DeadLetterController,
     EventController,
 )
-"""Handlers that require authentication, in the order of the OpenAPI document."""
+"""Handlers that require authentication, in the order in which the OpenAPI document lists them."""
 
 
 class AuthenticationMiddleware(ASGIMiddleware):
-    """Authenticates the caller before the request body is read."""
+    """Middleware that authenticates the caller before the request body is read."""
 
     scopes = (ScopeType.HTTP,)
 
@@ -76,7 +76,7 @@ class AuthenticationMiddleware(ASGIMiddleware):
         await next_app(scope, receive, send)
 
 
-def caller_of(request: Request[Any, Any, Any]) -> Caller:
+def get_caller(request: Request[Any, Any, Any]) -> Caller:
     caller: Caller = request.scope["state"]["caller"]
     return caller
 
@@ -90,14 +90,14 @@ def build_app(
 ) -> Litestar:
     """Build the application.
 
-    ``public_url``: base URL of the API for clients; if empty, that of each request. ``extra_handlers``: routes outside
-    of the API.
+    ``public_url``: base URL in links to the API; if empty, the base URL of the current request is used.
+    ``extra_handlers``: handlers of additional routes, which are not authenticated.
     """
     api = Router(
         API,
         route_handlers=ROUTE_HANDLERS,
         middleware=[AuthenticationMiddleware()],
-        dependencies={"caller": Provide(caller_of, sync_to_thread=False)},
+        dependencies={"caller": Provide(get_caller, sync_to_thread=False)},
     )
     return Litestar(
         route_handlers=[

@@ -1,4 +1,4 @@
-"""The Unix socket of a workspace, by which other processes of this machine use its engine."""
+"""The Unix socket of a workspace, through which other processes of this machine use its engine."""
 
 from __future__ import annotations
 
@@ -35,65 +35,65 @@ log = logging.getLogger(__name__)
 
 
 class LocalSocketServer:
-    """Serves the socket of a workspace and delivers its webhooks, on a separate thread."""
+    """Serves the Unix socket of a workspace and delivers its webhooks, on a separate thread."""
 
     def __init__(
         self,
-        handle: EngineHandle,
+        engine_handle: EngineHandle,
         *,
-        group: str = "",
+        os_group: str = "",
         allow_private_webhooks: bool = False,
         app_for_tenant: tuple[str, ASGIApp] | None = None,
     ) -> None:
-        """Create a server for the workspace of ``handle``.
+        """Create a server for the workspace of ``engine_handle``.
 
-        ``group``: group of this machine whose members may use the socket. ``allow_private_webhooks``: allow webhooks to
-        all addresses and over plain HTTP. ``app_for_tenant``: the tenant's name and the application of a server that
+        ``os_group``: group of this machine whose members may use the socket. ``allow_private_webhooks``: allow webhooks
+        to all addresses and over plain HTTP. ``app_for_tenant``: the tenant's name and the application of a server that
         includes this workspace; by default a new application is created.
         """
-        self._handle = handle
-        self._group = group
+        self._engine_handle = engine_handle
+        self._os_group = os_group
         self._sender = WebhookSender(
-            handle, post_pinned, allow_private=allow_private_webhooks, allow_http=allow_private_webhooks
+            engine_handle, post_pinned, allow_private=allow_private_webhooks, allow_http=allow_private_webhooks
         )
         self._thread = LoopThread("sealyard-socket")
-        tenant, app = app_for_tenant or (handle.engine.metadata.name, _build_app(handle))
+        tenant, app = app_for_tenant or (engine_handle.engine.metadata.name, _build_app(engine_handle))
         self._listener = local_listener(app, tenant)
-        self._serving: asyncio.Task[None] | None = None
-        self._sending: asyncio.Task[None] | None = None
+        self._serve_task: asyncio.Task[None] | None = None
+        self._send_task: asyncio.Task[None] | None = None
 
     async def start(self) -> None:
-        """Start to listen and to deliver webhooks.
+        """Start delivering webhooks and listening on the socket.
 
         Raises :class:`UsageError` if the group cannot be used, and :class:`StorageError` if the socket cannot be
-        created; webhooks are delivered nevertheless.
+        created; in both cases webhooks are delivered nevertheless.
         """
-        self._sending = self._start_task(self._sender.run())
-        sock = await asyncio.to_thread(bind_socket, self._handle.folder, self._group)
-        self._serving = self._start_task(self._listener.serve([sock]))
+        self._send_task = self._start_task(self._sender.run())
+        sock = await asyncio.to_thread(bind_socket, self._engine_handle.folder, self._os_group)
+        self._serve_task = self._start_task(self._listener.serve([sock]))
 
     async def stop(self) -> None:
         """Stop listening, wait a short time for open responses, and stop the thread.
 
-        Drain the engine first: event streams end only with the engine.
+        Drain the engine before: otherwise open event streams delay the stop.
         """
-        if self._serving is not None:
+        if self._serve_task is not None:
             with contextlib.suppress(OSError):
-                (self._handle.folder / SOCKET).unlink()
+                (self._engine_handle.folder / SOCKET).unlink()
             self._listener.stop()
-            await asyncio.gather(self._serving, return_exceptions=True)
-        if self._sending is not None:
-            self._sending.cancel()
-            await asyncio.gather(self._sending, return_exceptions=True)
+            await asyncio.gather(self._serve_task, return_exceptions=True)
+        if self._send_task is not None:
+            self._send_task.cancel()
+            await asyncio.gather(self._send_task, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
 
-    def _start_task(self, work: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
-        task = asyncio.create_task(self._thread.call(work))
+    def _start_task(self, coroutine: Coroutine[Any, Any, None]) -> asyncio.Task[None]:
+        task = asyncio.create_task(self._thread.call(coroutine))
         task.add_done_callback(_log_failure)
         return task
 
     def abort(self) -> None:
-        """Do not wait for open responses when the server stops."""
+        """Make :meth:`stop` skip the wait for open responses, or end it if it has already started."""
         self._listener.abort()
 
 
@@ -102,18 +102,18 @@ def _log_failure(task: asyncio.Task[None]) -> None:
         log.critical("the workspace's socket or webhook delivery failed", exc_info=error)
 
 
-def _build_app(handle: EngineHandle) -> Litestar:
-    tenants = TenantRegistry({handle.engine.metadata.name: handle})
+def _build_app(engine_handle: EngineHandle) -> Litestar:
+    tenants = TenantRegistry({engine_handle.engine.metadata.name: engine_handle})
     return build_app(tenants, Authenticator(tenants, None, None, MAX_UPLOAD_BYTES))
 
 
-def bind_socket(folder: Path, group: str = "") -> socket.socket:
+def bind_socket(folder: Path, os_group: str = "") -> socket.socket:
     """Listen on the socket of the workspace in ``folder``, after removing a socket left by a crashed engine.
 
     The caller must hold the workspace's lock. Raises :class:`UsageError` if the group is unknown or the user is not a
     member of it, and :class:`StorageError` if the socket cannot be created.
     """
-    gid = _group_id(group) if group else None
+    gid = _find_group_id(os_group) if os_group else None
     path = folder / SOCKET
     sock = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
     try:
@@ -121,8 +121,8 @@ def bind_socket(folder: Path, group: str = "") -> socket.socket:
         sock.bind(socket_path(folder))
         path.chmod(0o600)
         if gid is not None:
-            _grant_group_access(gid, group, path)
-        # Last, because clients can connect from here on and the permissions must be set before.
+            _grant_group_access(gid, os_group, path)
+        # Listen last: from now on clients can connect, so the permissions must already be set.
         sock.listen(256)
     except OSError as error:
         sock.close()
@@ -149,7 +149,7 @@ def _remove_stale_socket(path: Path) -> None:
     path.unlink()
 
 
-def _grant_group_access(gid: int, group: str, path: Path) -> None:
+def _grant_group_access(gid: int, os_group: str, path: Path) -> None:
     """Let the group use the socket and enter its folder; other files of the folder stay inaccessible to it."""
     try:
         os.chown(path, -1, gid)
@@ -157,13 +157,13 @@ def _grant_group_access(gid: int, group: str, path: Path) -> None:
     except PermissionError:
         path.unlink()
         raise UsageError(
-            f"You are not a member of the group {escape_text(group)}.", "Use one of your groups."
+            f"You are not a member of the group {escape_text(os_group)}.", "Use one of your groups."
         ) from None
     path.chmod(0o660)
     path.parent.chmod(0o710)
 
 
-def _group_id(name: str) -> int:
+def _find_group_id(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:

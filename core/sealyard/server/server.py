@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Server:
-    """Serves the engines of all tenants. Create it with :meth:`open`; it serves until :meth:`stop`."""
+    """Serves the engines of all tenants, from :meth:`open`, which creates and starts the server, to :meth:`stop`."""
 
     def __init__(self, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> None:
         self._settings = settings
@@ -43,13 +43,15 @@ class Server:
         self._certificate: TlsCertificate | None = None
         self._listener: UvicornListener | None = None
         self._local_servers: list[LocalSocketServer] = []
-        self._serving: list[asyncio.Task[None]] = []
+        self._serve_tasks: list[asyncio.Task[None]] = []
 
     @classmethod
     async def open(cls, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> Server:
-        """Start to serve ``engines``, by tenant. The server closes them, even if it cannot be started.
+        """Start serving ``engines``, a mapping from tenant to engine handle.
 
-        Raises :class:`UsageError` if the address cannot be used, or not without TLS, and for an invalid certificate.
+        The server takes ownership of the handles and closes them, even if it fails to start. Raises
+        :class:`UsageError` if the address cannot be used, if it requires TLS and none is configured, or if the
+        certificate is invalid.
         """
         server = cls(settings, engines)
         try:
@@ -62,15 +64,15 @@ class Server:
         return server
 
     async def serve_until(self, stop: asyncio.Event) -> None:
-        """Return when ``stop`` is set. Raises the exception of a listener that fails before that."""
+        """Wait until ``stop`` is set. If a listener fails before that, raises its exception."""
         stop_wait = asyncio.create_task(stop.wait())
-        done, _ = await asyncio.wait({stop_wait, *self._serving}, return_when=asyncio.FIRST_COMPLETED)
+        done, _ = await asyncio.wait({stop_wait, *self._serve_tasks}, return_when=asyncio.FIRST_COMPLETED)
         stop_wait.cancel()
         for task in done:
             await task
 
     def reload_certificate(self) -> None:
-        """Reload the certificate for new connections. An invalid one is logged, and the old one stays in use."""
+        """Reload the certificate for new connections. If it is invalid, logs an error and keeps the old certificate."""
         if self._certificate is None:
             log.info("no certificate to reload")
             return
@@ -84,26 +86,28 @@ class Server:
     async def stop(self, force: asyncio.Event | None = None) -> None:
         """Stop the server.
 
-        Running tasks can finish until the shutdown timeout, and requests are answered meanwhile. Tasks that still run
-        then resume at the next start, event streams end, and open responses are aborted. Once ``force`` is set, the
-        server stops without waiting.
+        Waits for running tasks up to the shutdown timeout, and answers requests meanwhile. Then it interrupts the
+        remaining tasks, which resume at the next start, ends event streams, and aborts open responses. Once ``force``
+        is set, the server stops without waiting.
         """
         force_wait = asyncio.create_task((force or asyncio.Event()).wait())
-        draining = asyncio.create_task(self._drain(self._settings.shutdown_timeout_seconds))
-        await asyncio.wait({draining, force_wait}, return_when=asyncio.FIRST_COMPLETED)
-        draining.cancel()
-        await asyncio.wait({draining})
-        if remaining := await self._drain(0):
-            log.warning("interrupted running tasks: %d; they resume at the next start", remaining)
-        closing = asyncio.create_task(self._close())
-        await asyncio.wait({closing, force_wait}, return_when=asyncio.FIRST_COMPLETED)
+        drain_task = asyncio.create_task(self._drain(self._settings.shutdown_timeout_seconds))
+        await asyncio.wait({drain_task, force_wait}, return_when=asyncio.FIRST_COMPLETED)
+        drain_task.cancel()
+        await asyncio.wait({drain_task})
+        if interrupted_count := await self._drain(0):
+            log.warning("interrupted running tasks: %d; they resume at the next start", interrupted_count)
+        close_task = asyncio.create_task(self._close())
+        await asyncio.wait({close_task, force_wait}, return_when=asyncio.FIRST_COMPLETED)
         force_wait.cancel()
         self._abort()
-        await closing
+        await close_task
 
     async def _drain(self, seconds: float) -> int:
-        """Wait up to ``seconds`` for running tasks. Returns the number of tasks that still run."""
-        return sum(await asyncio.gather(*(handle.drain_workers(seconds) for handle in self._engines.values())))
+        """Wait up to ``seconds`` for running tasks, and return the number of tasks that are still running."""
+        return sum(
+            await asyncio.gather(*(engine_handle.drain_workers(seconds) for engine_handle in self._engines.values()))
+        )
 
     def _abort(self) -> None:
         for listener in (self._listener, *self._local_servers):
@@ -111,14 +115,14 @@ class Server:
                 listener.abort()
 
     async def _close(self) -> None:
-        for handle in self._engines.values():
-            await handle.drain(0)
+        for engine_handle in self._engines.values():
+            await engine_handle.drain(0)
         if self._listener is not None:
             self._listener.stop()
         await asyncio.gather(
-            *self._serving, *(local_server.stop() for local_server in self._local_servers), return_exceptions=True
+            *self._serve_tasks, *(local_server.stop() for local_server in self._local_servers), return_exceptions=True
         )
-        await asyncio.gather(*(handle.close() for handle in self._engines.values()))
+        await asyncio.gather(*(engine_handle.close() for engine_handle in self._engines.values()))
 
     async def _listen(self, host: str, port: int) -> None:
         settings = self._settings
@@ -134,19 +138,22 @@ class Server:
         proxies = settings.trusted_proxies if settings.behind_proxy else ""
         self._listener = network_listener(app, certificate=self._certificate, proxies=proxies)
         sock = bind(host, port)
-        self._serving.append(asyncio.create_task(self._listener.serve([sock])))
+        self._serve_tasks.append(asyncio.create_task(self._listener.serve([sock])))
         port = sock.getsockname()[1]
         url_host = f"[{host}]" if ":" in host else host
         self.address = f"{'https' if settings.tls else 'http'}://{url_host}:{port}"
-        for name, client in self._engines.items():
-            await self._start_local_socket(name, client, app)
+        for tenant, engine_handle in self._engines.items():
+            await self._start_local_socket(tenant, engine_handle, app)
 
-    async def _start_local_socket(self, tenant: str, engine: EngineHandle, app: ASGIApp) -> None:
-        """Serve the workspace's socket. A failure is only logged, as the server is available over the network."""
+    async def _start_local_socket(self, tenant: str, engine_handle: EngineHandle, app: ASGIApp) -> None:
+        """Serve the Unix socket of a workspace.
+
+        If the socket cannot be created, logs a warning: the server is still available over the network.
+        """
         settings = self._settings
         local_server = LocalSocketServer(
-            engine,
-            group=settings.socket_group,
+            engine_handle,
+            os_group=settings.socket_group,
             allow_private_webhooks=settings.allow_private_webhooks,
             app_for_tenant=(tenant, app),
         )

@@ -48,7 +48,7 @@ class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """All settings with their defaults. The field names are the keys of the file."""
+    """All settings of a server with their defaults. The field names are the keys of the settings file."""
 
     listen: Annotated[str, Meta(description="Address and port to listen on. Port 0 selects a free port.")] = (
         "127.0.0.1:8750"
@@ -109,7 +109,7 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
 def load_server_settings(path: Path) -> ServerSettings:
     """Load a settings file.
 
-    Raises :class:`UsageError` if there is no such file, and for the first unknown or invalid key.
+    Raises :class:`UsageError` if there is no such file, or if it contains an unknown or invalid key.
     """
     from sealyard.client.config.settings_loader import convert, read_toml
 

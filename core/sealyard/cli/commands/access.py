@@ -6,7 +6,7 @@ import argparse
 
 import msgspec
 
-from sealyard.cli.arguments import CommandParser, Commands, choice, command, duration, group, on_off
+from sealyard.cli.arguments import CommandParser, Commands, add_command, add_command_group, choice, duration, on_off
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
@@ -24,82 +24,85 @@ _POLICY_FIELDS = (
     "allow_self_approval",
     "require_otp",
 )
-_SUBJECT = "USER:name, GROUP:name or CLIENT:name; a name without a kind is a USER"
+_SUBJECT_HELP = "USER:name, GROUP:name or CLIENT:name; a name without a kind is a USER"
 
 
-def add(commands: Commands) -> None:
+def add_commands(commands: Commands) -> None:
     _add_subject_commands(
-        group(commands, "subject", "Manage people (USER:), groups (GROUP:) and machine clients (CLIENT:)")
+        add_command_group(commands, "subject", "Manage people (USER:), groups (GROUP:) and machine clients (CLIENT:)")
     )
-    _add_group_commands(group(commands, "group", "Manage the members of groups"))
-    _add_acl_commands(group(commands, "acl", "Manage access rules"))
-    _add_policy_commands(group(commands, "policy", "Manage the approval policy and timeouts"))
+    _add_group_commands(add_command_group(commands, "group", "Manage the members of groups"))
+    _add_acl_commands(add_command_group(commands, "acl", "Manage access rules"))
+    _add_policy_commands(add_command_group(commands, "policy", "Manage the approval policy and timeouts"))
 
 
-def _add_subject_commands(family: Commands) -> None:
-    command(family, "list", _list_subjects, "List subjects and their groups")
-    adding = command(family, "add", _add_subject, "Add a person, group or machine client")
-    adding.add_argument("subject", metavar="SUBJECT", help=_SUBJECT)
-    adding.add_argument("--display-name", metavar="NAME", default="", help="name to show instead of the subject")
-    unlinking = command(
-        family, "unlink", _unlink_subject, "Unlink a subject from its identity-provider account and revoke its tokens"
+def _add_subject_commands(subcommands: Commands) -> None:
+    add_command(subcommands, "list", _list_subjects, "List subjects and their groups")
+    add_parser = add_command(subcommands, "add", _add_subject, "Add a person, group or machine client")
+    add_parser.add_argument("subject", metavar="SUBJECT", help=_SUBJECT_HELP)
+    add_parser.add_argument("--display-name", metavar="NAME", default="", help="name to show instead of the subject")
+    unlink_parser = add_command(
+        subcommands,
+        "unlink",
+        _unlink_subject,
+        "Unlink a subject from its identity-provider account and revoke its tokens",
     )
-    unlinking.add_argument(
+    unlink_parser.add_argument(
         "subject", metavar="SUBJECT", help="subject whose account was renamed, or whose name was reassigned"
     )
 
 
-def _add_group_commands(family: Commands) -> None:
-    for name, handler, about in (
+def _add_group_commands(subcommands: Commands) -> None:
+    for name, handler, description in (
         ("add-member", _add_member, "Add a member to a group"),
         ("remove-member", _remove_member, "Remove a member from a group"),
     ):
-        parser = command(family, name, handler, about)
+        parser = add_command(subcommands, name, handler, description)
         parser.add_argument("group", metavar="GROUP", help="GROUP:name")
-        parser.add_argument("member", metavar="MEMBER", help=_SUBJECT)
-        _add_confirmation(parser)
+        parser.add_argument("member", metavar="MEMBER", help=_SUBJECT_HELP)
+        _add_confirmation_option(parser)
 
 
-def _add_acl_commands(family: Commands) -> None:
-    command(family, "list", _list_rules, "List rules")
-    adding = command(family, "add", _add_rule, "Grant a permission")
-    adding.add_argument("subject", metavar="SUBJECT", help=_SUBJECT)
-    adding.add_argument("resource", metavar="RESOURCE", help="DEVICE_CONFIG:<name or id> or RESOURCE_TYPE:<type>")
-    adding.add_argument("action", metavar="ACTION", type=choice(Action), help=", ".join(Action))
-    _add_confirmation(adding)
-    removing = command(family, "remove", _remove_rule, "Remove a rule")
-    removing.add_argument("rule", metavar="RULE", help="id of the rule, see `sealyard acl list`")
-    _add_confirmation(removing)
+def _add_acl_commands(subcommands: Commands) -> None:
+    add_command(subcommands, "list", _list_rules, "List rules")
+    add_parser = add_command(subcommands, "add", _add_rule, "Grant a permission")
+    add_parser.add_argument("subject", metavar="SUBJECT", help=_SUBJECT_HELP)
+    add_parser.add_argument("resource", metavar="RESOURCE", help="DEVICE_CONFIG:<name or id> or RESOURCE_TYPE:<type>")
+    add_parser.add_argument("action", metavar="ACTION", type=choice(Action), help=", ".join(Action))
+    _add_confirmation_option(add_parser)
+    remove_parser = add_command(subcommands, "remove", _remove_rule, "Remove a rule")
+    remove_parser.add_argument("rule", metavar="RULE", help="id of the rule, see `sealyard acl list`")
+    _add_confirmation_option(remove_parser)
 
 
-def _add_confirmation(parser: CommandParser) -> None:
+def _add_confirmation_option(parser: CommandParser) -> None:
     parser.add_argument("--yes", action="store_true", help="confirm a change that leaves a device too few approvers")
 
 
-def _add_policy_commands(family: Commands) -> None:
-    command(family, "show", _show_policy, "Show the policy")
-    setting = command(family, "set", _set_policy, "Change the given policy settings")
-    setting.add_argument(
+def _add_policy_commands(subcommands: Commands) -> None:
+    add_command(subcommands, "show", _show_policy, "Show the policy")
+    set_parser = add_command(subcommands, "set", _set_policy, "Change the given policy settings")
+    set_parser.add_argument(
         "--approval",
         dest="requires_approval",
         metavar="KINDS",
         type=_parse_kinds,
         help="kinds of tasks that need approval, such as packaging,signing; or none",
     )
-    setting.add_argument(
+    set_parser.add_argument(
         "--approval-timeout", metavar="TIME", type=duration, help="how long a task can wait for approval"
     )
-    setting.add_argument(
+    set_parser.add_argument(
         "--execution-timeout", metavar="TIME", type=duration, help="how long an approved task can wait for a worker"
     )
-    setting.add_argument("--time-limit", metavar="TIME", type=duration, help="how long a task can run")
-    setting.add_argument(
+    set_parser.add_argument("--time-limit", metavar="TIME", type=duration, help="how long a task can run")
+    set_parser.add_argument(
         "--allow-self-approval",
         metavar="on|off",
         type=on_off,
         help="let requesters approve their own tasks (demo workspaces only; marks the results)",
     )
-    setting.add_argument(
+    set_parser.add_argument(
         "--require-otp", metavar="on|off", type=on_off, help="require a one-time password for each approval"
     )
 
@@ -110,8 +113,8 @@ async def _list_subjects(ctx: Context) -> int:
     subjects = [
         {
             **msgspec.to_builtins(subject),
-            "groups": _groups(access, subject.id),
-            "members": _members(access, subject.id),
+            "groups": _find_groups(access, subject.id),
+            "members": _find_members(access, subject.id),
         }
         for subject in access.subjects
     ]
@@ -120,11 +123,11 @@ async def _list_subjects(ctx: Context) -> int:
     return ExitCode.OK
 
 
-def _groups(access: AccessControlList, subject: str) -> list[str]:
+def _find_groups(access: AccessControlList, subject: str) -> list[str]:
     return [membership.group for membership in access.memberships if membership.member == subject]
 
 
-def _members(access: AccessControlList, subject: str) -> list[str]:
+def _find_members(access: AccessControlList, subject: str) -> list[str]:
     return [membership.member for membership in access.memberships if membership.group == subject]
 
 
@@ -155,8 +158,8 @@ async def _remove_member(ctx: Context) -> int:
     args = ctx.args
     async with ctx.open_writer("group remove-member") as client:
         await client.remove_member(args.group, args.member, confirmed=args.yes)
-    removed = {"removed": {"group": args.group, "member": args.member}}
-    ctx.out.result(removed, (f"Removed {args.member} from {args.group}.",))
+    removed_membership = {"removed": {"group": args.group, "member": args.member}}
+    ctx.out.result(removed_membership, (f"Removed {args.member} from {args.group}.",))
     return ExitCode.OK
 
 
@@ -186,7 +189,7 @@ async def _remove_rule(ctx: Context) -> int:
 async def _show_policy(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         policy = await client.policy()
-    ctx.out.result(policy, _policy_lines(policy))
+    ctx.out.result(policy, _format_policy(policy))
     return ExitCode.OK
 
 
@@ -197,11 +200,11 @@ async def _set_policy(ctx: Context) -> int:
         warnings = (await client.workspace()).warnings if ctx.args.require_otp else ()
     for warning in warnings:
         ctx.out.warn(f"warning: {warning}")
-    ctx.out.result(policy, _policy_lines(policy))
+    ctx.out.result(policy, _format_policy(policy))
     return ExitCode.OK
 
 
-def _policy_lines(policy: Policy) -> list[str]:
+def _format_policy(policy: Policy) -> list[str]:
     return list(
         format_fields(
             (
@@ -222,5 +225,5 @@ def _parse_kinds(text: str) -> tuple[TaskKind, ...]:
     try:
         return tuple(dict.fromkeys(TaskKind(kind.strip()) for kind in text.split(",")))
     except ValueError:
-        known = ", ".join(TaskKind)
-        raise argparse.ArgumentTypeError(f"invalid kinds {text!r}; use some of {known}, or none") from None
+        kinds = ", ".join(TaskKind)
+        raise argparse.ArgumentTypeError(f"invalid kinds {text!r}; use some of {kinds}, or none") from None

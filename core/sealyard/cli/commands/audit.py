@@ -6,7 +6,7 @@ import os
 from pathlib import Path
 from typing import TextIO
 
-from sealyard.cli.arguments import Commands, choice, command, group, timestamp
+from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, timestamp
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
@@ -17,27 +17,33 @@ from sealyard.model.formatting import format_count, format_time
 from sealyard.model.safe_text import escape_text
 
 
-def add(commands: Commands) -> None:
-    family = group(commands, "audit", "List, verify and export the audit log")
-    listing = command(family, "list", _list, "List audit entries, newest first")
-    listing.add_argument("--type", metavar="TYPE", default="", help="resource type: TASK, KEY, ACL, …")
-    listing.add_argument("--resource", metavar="RESOURCE", default="", help="resource, for example TASK:<id>")
-    listing.add_argument("--author", metavar="SUBJECT", default="", help="subject that caused the entry")
-    listing.add_argument("--change", metavar="CHANGE", type=choice(AuditAction), help=", ".join(AuditAction))
-    listing.add_argument("--since", metavar="TIME", type=timestamp, help="start, for example 2030-12-31T18:00+01:00")
-    listing.add_argument("--until", metavar="TIME", type=timestamp, help='end (exclusive), same format as "since"')
-    listing.add_argument("--search", metavar="TEXT", default="", help="text anywhere in the entry")
-    listing.add_argument("--limit", metavar="N", type=int, default=100, help="maximum number of entries, up to 1000")
-    listing.add_argument("--before-seq", metavar="N", type=int, help="only entries before this number")
+def add_commands(commands: Commands) -> None:
+    subcommands = add_command_group(commands, "audit", "List, verify and export the audit log")
+    list_parser = add_command(subcommands, "list", _list, "List audit entries, newest first")
+    list_parser.add_argument("--type", metavar="TYPE", default="", help="resource type: TASK, KEY, ACL, …")
+    list_parser.add_argument("--resource", metavar="RESOURCE", default="", help="resource, for example TASK:<id>")
+    list_parser.add_argument("--author", metavar="SUBJECT", default="", help="subject that caused the entry")
+    list_parser.add_argument("--change", metavar="CHANGE", type=choice(AuditAction), help=", ".join(AuditAction))
+    list_parser.add_argument(
+        "--since", metavar="TIME", type=timestamp, help="start, for example 2030-12-31T18:00+01:00"
+    )
+    list_parser.add_argument("--until", metavar="TIME", type=timestamp, help='end (exclusive), same format as "since"')
+    list_parser.add_argument("--search", metavar="TEXT", default="", help="text anywhere in the entry")
+    list_parser.add_argument(
+        "--limit", metavar="N", type=int, default=100, help="maximum number of entries, up to 1000"
+    )
+    list_parser.add_argument("--before-seq", metavar="N", type=int, help="only entries before this number")
 
-    verifying = command(family, "verify", _verify, "Verify the audit log and report the first invalid entry")
-    verifying.add_argument(
+    verify_parser = add_command(
+        subcommands, "verify", _verify, "Verify the audit log and report the first invalid entry"
+    )
+    verify_parser.add_argument(
         "--checkpoint", metavar="FILE", type=Path, help="signed checkpoint that was stored elsewhere"
     )
 
-    exporting = command(family, "export", _export, "Export all audit entries, oldest first")
-    exporting.add_argument("--format", choices=("jsonl", "csv"), required=True, help="file format: jsonl or csv")
-    exporting.add_argument("--out", metavar="FILE", type=Path, help="new file; by default standard output")
+    export_parser = add_command(subcommands, "export", _export, "Export all audit entries, oldest first")
+    export_parser.add_argument("--format", choices=("jsonl", "csv"), required=True, help="file format: jsonl or csv")
+    export_parser.add_argument("--out", metavar="FILE", type=Path, help="new file; by default standard output")
 
 
 async def _list(ctx: Context) -> int:
@@ -57,8 +63,8 @@ async def _list(ctx: Context) -> int:
         (entry.seq, format_time(entry.timestamp), entry.author, entry.change, entry.resource, entry.message)
         for entry in page.entries
     ]
-    heads = ("SEQ", "TIME", "AUTHOR", "CHANGE", "RESOURCE", "MESSAGE")
-    ctx.out.result(page, format_table(heads, rows, "No entries."))
+    headers = ("SEQ", "TIME", "AUTHOR", "CHANGE", "RESOURCE", "MESSAGE")
+    ctx.out.result(page, format_table(headers, rows, "No entries."))
     if page.next is not None:
         ctx.out.warn(f"More entries: --before-seq {page.next}")
     return ExitCode.OK
@@ -73,13 +79,13 @@ async def _verify(ctx: Context) -> int:
 
 
 def format_report(report: AuditReport) -> list[str]:
-    covered = format_count(report.checkpointed_size, "entry", "entries")
+    checkpointed_entries = format_count(report.checkpointed_size, "entry", "entries")
     return list(
         format_fields(
             (
                 ("audit log", f"{report.origin}, verified"),
                 ("entries", report.size),
-                ("checkpointed", f"{covered}; {report.uncheckpointed_count} not yet"),
+                ("checkpointed", f"{checkpointed_entries}; {report.uncheckpointed_count} not yet"),
                 ("checkpoints", f"{report.checkpoints_checked} verified"),
                 ("root", report.root),
                 ("audit key", report.key_fingerprint),
@@ -95,14 +101,14 @@ async def _export(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         lines = client.export_audit(args.format)
         if args.out is None:
-            async for text in lines:
-                ctx.out.document(text)
+            async for line in lines:
+                ctx.out.document(line)
             return ExitCode.OK
-        first = await anext(lines, "")
+        first_line = await anext(lines, "")
         with _create_file(args.out) as file:
-            file.write(first)
-            async for text in lines:
-                file.write(text)
+            file.write(first_line)
+            async for line in lines:
+                file.write(line)
     ctx.out.result({"path": str(args.out), "format": args.format}, (f"Exported the audit log to {args.out}.",))
     return ExitCode.OK
 

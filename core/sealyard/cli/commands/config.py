@@ -6,7 +6,7 @@ import json
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, command, group
+from sealyard.cli.arguments import Commands, add_command, add_command_group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
@@ -24,55 +24,59 @@ _SERVER_HEADER = """\
 """
 
 
-def add(commands: Commands) -> None:
-    family = group(commands, "config", "Show and check the settings of the application")
-    command(family, "path", _path, "Show the path of the settings file")
-    command(family, "show", _show, "Show the current settings and their origin")
-    command(family, "check", _check, "Check the settings file")
-    command(family, "schema", _schema, "Print the JSON Schema of the settings file")
-    example = command(family, "example", _example, "Print a complete settings file with comments")
-    example.add_argument("--server", action="store_true", help="print the settings of `sealyard serve` instead")
+def add_commands(commands: Commands) -> None:
+    subcommands = add_command_group(commands, "config", "Show and check the settings of the application")
+    add_command(subcommands, "path", _show_path, "Show the path of the settings file")
+    add_command(subcommands, "show", _show, "Show the current settings and their origin")
+    add_command(subcommands, "check", _check, "Check the settings file")
+    add_command(subcommands, "schema", _print_schema, "Print the JSON Schema of the settings file")
+    example_parser = add_command(subcommands, "example", _print_example, "Print a complete settings file with comments")
+    example_parser.add_argument("--server", action="store_true", help="print the settings of `sealyard serve` instead")
 
 
-def _path(ctx: Context) -> int:
+def _show_path(ctx: Context) -> int:
     path = settings_path()
     ctx.out.result({"path": str(path), "exists": path.is_file()}, (str(path),))
     return ExitCode.OK
 
 
 def _show(ctx: Context) -> int:
-    effective = effective_settings(settings_path())
+    effective_config = effective_settings(settings_path())
     settings = [
-        {"key": key, "value": msgspec.to_builtins(value_at(effective.settings, key)), "origin": effective.origins[key]}
+        {
+            "key": key,
+            "value": msgspec.to_builtins(value_at(effective_config.settings, key)),
+            "origin": effective_config.origins[key],
+        }
         for key in setting_keys()
     ]
     rows = [
         (setting["key"], json.dumps(setting["value"], ensure_ascii=False), setting["origin"]) for setting in settings
     ]
-    lines = (f"Settings file: {effective.path}", "", *format_table(("KEY", "VALUE", "ORIGIN"), rows, ""))
-    ctx.out.result({"path": effective.path, "settings": settings}, lines)
+    lines = (f"Settings file: {effective_config.path}", "", *format_table(("KEY", "VALUE", "ORIGIN"), rows, ""))
+    ctx.out.result({"path": effective_config.path, "settings": settings}, lines)
     return ExitCode.OK
 
 
 def _check(ctx: Context) -> int:
-    effective = effective_settings(settings_path())
-    ctx.out.result({"path": effective.path, "ok": True}, (f"{effective.path}: valid.",))
+    effective_config = effective_settings(settings_path())
+    ctx.out.result({"path": effective_config.path, "ok": True}, (f"{effective_config.path}: valid.",))
     return ExitCode.OK
 
 
-def _schema(ctx: Context) -> int:
+def _print_schema(ctx: Context) -> int:
     schema = settings_schema()
     ctx.out.result(schema, json.dumps(schema, indent=2).splitlines())
     return ExitCode.OK
 
 
-def _example(ctx: Context) -> int:
-    text = _server_example() if ctx.args.server else render_example()
+def _print_example(ctx: Context) -> int:
+    text = _render_server_example() if ctx.args.server else render_example()
     ctx.out.result({"toml": text}, text.splitlines())
     return ExitCode.OK
 
 
-def _server_example() -> str:
+def _render_server_example() -> str:
     from sealyard.server.settings import ServerSettings
 
     return render_toml(ServerSettings(), _SERVER_HEADER)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, BinaryIO
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, command
+from sealyard.cli.arguments import Commands, add_command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields
@@ -21,13 +21,13 @@ if TYPE_CHECKING:
 
 _MAX_MAGIC_BYTES = 64
 _MAX_SMALL_FILE_BYTES = 1024 * 1024
-_HEX = re.compile(rb"([0-9A-Fa-f]{2})+")
+_HEX_PATTERN = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
-def add(commands: Commands) -> None:
-    verifying = command(commands, "verify", _verify, "Verify the signature of a container")
-    extracting = command(commands, "extract", _extract, "Verify and decrypt a container, and extract its files")
-    for parser in (verifying, extracting):
+def add_commands(commands: Commands) -> None:
+    verify_parser = add_command(commands, "verify", _verify, "Verify the signature of a container")
+    extract_parser = add_command(commands, "extract", _extract, "Verify and decrypt a container, and extract its files")
+    for parser in (verify_parser, extract_parser):
         parser.add_argument("container", metavar="CONTAINER", type=Path, help="the container file")
         parser.add_argument(
             "--certificate", metavar="FILE", type=Path, required=True, help="certificate of the signer (PEM)"
@@ -35,11 +35,11 @@ def add(commands: Commands) -> None:
         parser.add_argument(
             "--strict", action="store_true", help="reject a certificate that is expired or not yet valid"
         )
-    extracting.add_argument(
+    extract_parser.add_argument(
         "--key", metavar="FILE", type=Path, required=True, help="device key: raw bytes or hexadecimal digits"
     )
-    extracting.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the extracted files")
-    extracting.add_argument(
+    extract_parser.add_argument("--out", metavar="DIR", type=Path, required=True, help="folder for the extracted files")
+    extract_parser.add_argument(
         "--split-metadata", action="store_true", help="extract metadata files separately, with their original names"
     )
 
@@ -49,7 +49,7 @@ def _verify(ctx: Context) -> int:
     certificate = _read_small_file(args.certificate)
     with _open_file(args.container) as source:
         verification = _verify_source(ctx, source, certificate)
-    ctx.out.result(verification, _lines(verification))
+    ctx.out.result(verification, _format_verification(verification))
     return ExitCode.OK
 
 
@@ -59,7 +59,7 @@ def _extract(ctx: Context) -> int:
     args = ctx.args
     certificate, key = _read_small_file(args.certificate), _parse_key(_read_small_file(args.key))
     with _open_file(args.container) as source:
-        container_format = _format_of(source)
+        container_format = _detect_format(source)
         cipher = AesCipher(container_format.encryption_of(source), key)
         verification = _verify_source(ctx, source, certificate)
         paths = container_format.extract(
@@ -72,16 +72,16 @@ def _extract(ctx: Context) -> int:
             progress=ctx.out.progress.counter("extracting", 2 * verification.size),
         )
     files = [str(path) for path in paths]
-    ctx.out.result({**msgspec.to_builtins(verification), "files": files}, [*_lines(verification), *files])
+    ctx.out.result({**msgspec.to_builtins(verification), "files": files}, [*_format_verification(verification), *files])
     return ExitCode.OK
 
 
 def _verify_source(ctx: Context, source: BinaryIO, certificate: bytes) -> Verification:
     progress = ctx.out.progress.counter("verifying", source.seek(0, 2))
-    return _format_of(source).verify(source, certificate, strict=ctx.args.strict, progress=progress)
+    return _detect_format(source).verify(source, certificate, strict=ctx.args.strict, progress=progress)
 
 
-def _format_of(source: BinaryIO) -> ContainerFormat:
+def _detect_format(source: BinaryIO) -> ContainerFormat:
     from sealyard.containers.registry import get_format, sniff_format
 
     source.seek(0)
@@ -94,7 +94,7 @@ def _format_of(source: BinaryIO) -> ContainerFormat:
     return get_format(name)
 
 
-def _lines(verification: Verification) -> list[str]:
+def _format_verification(verification: Verification) -> list[str]:
     not_before, not_after = verification.certificate_not_before, verification.certificate_not_after
     lines = format_fields(
         (
@@ -115,7 +115,7 @@ def _open_file(path: Path) -> BinaryIO:
     try:
         return path.open("rb")
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_file_error(path, error) from error
 
 
 def _read_small_file(path: Path) -> bytes:
@@ -123,16 +123,19 @@ def _read_small_file(path: Path) -> bytes:
         with path.open("rb") as file:
             return file.read(_MAX_SMALL_FILE_BYTES)
     except OSError as error:
-        raise _unreadable(path, error) from error
+        raise _unreadable_file_error(path, error) from error
 
 
-def _unreadable(path: Path, error: OSError) -> InvalidInputError:
+def _unreadable_file_error(path: Path, error: OSError) -> InvalidInputError:
     return InvalidInputError(
         f"Cannot read {escape_text(str(path))}: {error.strerror}.", "Check the path and its permissions."
     )
 
 
 def _parse_key(data: bytes) -> bytes:
-    """Return the key. Hexadecimal digits are never used as raw bytes, as when a key is imported."""
-    digits = _HEX.fullmatch(data.strip())
+    """Return the key in a file, decoded if the file contains only hexadecimal digits.
+
+    Hexadecimal digits are never used as raw bytes; `sealyard key import` reads keys in the same way.
+    """
+    digits = _HEX_PATTERN.fullmatch(data.strip())
     return bytes.fromhex(digits[0].decode()) if digits else data

@@ -1,4 +1,4 @@
-"""`sealyard demo`: a temporary workspace, with the application or as a scripted run on files of this machine."""
+"""`sealyard demo`: a temporary workspace, for the application or for a scripted run with files of this machine."""
 
 from __future__ import annotations
 
@@ -46,15 +46,15 @@ def run(ctx: Context) -> int:
     if not headless:
         ctx.out.warn("Creating a demo workspace…")
     with temporary_dir(keep=ctx.args.keep) as root:
-        demo = asyncio.run(_create(root, populated=not headless))
+        demo = asyncio.run(_create(root, is_populated=not headless))
         code = _run_headless(ctx, root, demo) if headless else _run_application(ctx, demo)
         if ctx.args.keep:
             ctx.out.warn(f"Kept {root}. Its passphrase was not stored, so the workspace can only be read.")
     return code
 
 
-async def _create(root: Path, *, populated: bool) -> DemoWorkspace:
-    if populated:
+async def _create(root: Path, *, is_populated: bool) -> DemoWorkspace:
+    if is_populated:
         return await create_populated_demo(root)
     demo = await create_demo(root)
     log_to_file(WorkspacePaths(demo.folder).engine_log)
@@ -82,9 +82,9 @@ def _run_headless(ctx: Context, root: Path, demo: DemoWorkspace) -> int:
 
 
 class _DemoRun:
-    """A run from files on disk to a container that is extracted and compared with them.
+    """The scripted demo: packages files, approves, downloads and extracts the container, and compares the files.
 
-    An unexpected result of a step raises :class:`TaskFailedError`.
+    Raises :class:`TaskFailedError` if a step has an unexpected result.
     """
 
     def __init__(self, ctx: Context, root: Path, demo: DemoWorkspace) -> None:
@@ -92,7 +92,7 @@ class _DemoRun:
         self._root = root
         self._demo = demo
         self._steps: list[str] = []
-        self._firmware = _real_files()
+        self._firmware = _find_sample_files()
         self._metadata = root / "metadata.json"
 
     async def run(self) -> None:
@@ -109,7 +109,7 @@ class _DemoRun:
     async def _create_and_verify_package(self, engine: EngineHandle) -> Task:
         developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
         task = await self._create(developer)
-        await self._refuse_self_approval(developer, task)
+        await self._check_self_approval(developer, task)
         task = await self._approve(owner, task)
         container = await self._download(developer, task)
         key = await self._export_key(engine.client(ADMINISTRATOR))
@@ -119,39 +119,39 @@ class _DemoRun:
         return task
 
     async def _create(self, developer: EmbeddedClient) -> Task:
-        self._metadata.write_text(_metadata(), encoding="utf-8")
+        self._metadata.write_text(_build_metadata(), encoding="utf-8")
         firmware = [await developer.upload(path) for path in self._firmware]
         metadata = await developer.upload(self._metadata)
         request = PackageRequest(config=GATEWAY, firmware=tuple(firmware), metadata=(metadata,), name="demo 1.0.0")
-        created = await developer.create_package(request)
-        task = await developer.task(created.id)
+        created_task = await developer.create_package(request)
+        task = await developer.task(created_task.id)
         _require(task.status is TaskStatus.WAITING, f"The task is {task.status}, not waiting for approval.")
         files = ", ".join(f"{file.name} ({format_size(file.size)})" for file in (*firmware, metadata))
-        self._step(f"created    task {task.id} by {DEVELOPER}: {files}; {task.status}")
+        self._report_step(f"created    task {task.id} by {DEVELOPER}: {files}; {task.status}")
         return task
 
-    async def _refuse_self_approval(self, developer: EmbeddedClient, task: Task) -> None:
+    async def _check_self_approval(self, developer: EmbeddedClient, task: Task) -> None:
         try:
             await developer.decide(task.id, Verdict.APPROVED)
         except PermissionDeniedError as error:
-            self._step(f"rejected   approval by {DEVELOPER}: {error.message}")
+            self._report_step(f"rejected   approval by {DEVELOPER}: {error.message}")
             return
         raise TaskFailedError("The developer's approval of their own task was accepted.")
 
     async def _approve(self, owner: EmbeddedClient, task: Task) -> Task:
-        started = time.monotonic()
+        start_time = time.monotonic()
         await owner.decide(task.id, Verdict.APPROVED, "compared the digests")
-        self._step(f"approved   by {OWNER}, approval digest {task.approval_digest[:16]}…")
-        done = await owner.wait(task.id, within=300)
-        seconds = time.monotonic() - started
-        _require(done.status is TaskStatus.DONE, f"The task is {done.status}: {done.reason}")
-        assert done.result is not None
-        rate = format_size(int(done.total_bytes / seconds))
-        self._step(
+        self._report_step(f"approved   by {OWNER}, approval digest {task.approval_digest[:16]}…")
+        finished_task = await owner.wait(task.id, within=300)
+        seconds = time.monotonic() - start_time
+        _require(finished_task.status is TaskStatus.DONE, f"The task is {finished_task.status}: {finished_task.reason}")
+        assert finished_task.result is not None
+        rate = format_size(int(finished_task.total_bytes / seconds))
+        self._report_step(
             f"done       encrypted, signed, packaged and verified in {seconds:.2f} s ({rate}/s):"
-            f" {done.result.size} bytes, sha256 {done.result.sha256}"
+            f" {finished_task.result.size} bytes, sha256 {finished_task.result.sha256}"
         )
-        return done
+        return finished_task
 
     async def _download(self, developer: EmbeddedClient, task: Task) -> Path:
         from sealyard.cli.downloads import format_download
@@ -160,14 +160,14 @@ class _DemoRun:
 
         downloader = Downloader(developer, self._demo.downloads, DownloadHistory(self._root / "downloads.json"))
         file = await downloader.download(task.id)
-        self._step(f"downloaded {format_download(file)}")
+        self._report_step(f"downloaded {format_download(file)}")
         return Path(file.path)
 
     async def _export_key(self, administrator: EmbeddedClient) -> bytes:
-        """Export the key of the device, as for provisioning."""
+        """Export the symmetric key of the device, as an administrator does to provision devices."""
         path = await administrator.export_device_key(GATEWAY, self._root / "device.key", confirmed=True)
         key = path.read_bytes()
-        self._step(f"exported   device key, {8 * len(key)} bits")
+        self._report_step(f"exported   device key, {8 * len(key)} bits")
         return key
 
     def _verify(self, container: Path, certificate: bytes) -> None:
@@ -175,7 +175,7 @@ class _DemoRun:
 
         with container.open("rb") as source:
             verification = get_format("se-1").verify(source, certificate)
-        self._step(
+        self._report_step(
             f"verified   {verification.signing} by {verification.certificate_subject};"
             f" {format_count(len(verification.segments), 'segment')},"
             f" {format_count(verification.metadata_length, 'byte')} of metadata"
@@ -188,14 +188,19 @@ class _DemoRun:
         with container.open("rb") as source:
             container_format = get_format("se-1")
             cipher = AesCipher(container_format.encryption_of(source), key)
-            extracted = container_format.extract(source, certificate, cipher, self._root / "extracted")
-        for original, copy in zip((*self._firmware, self._metadata), extracted, strict=True):
-            is_equal = original.stat().st_size == copy.stat().st_size and original.read_bytes() == copy.read_bytes()
-            _require(is_equal, f"{copy.name} differs from {original.name}.")
-            self._step(f"compared   {copy.name} equals {original.name} ({copy.stat().st_size} bytes)")
+            extracted_files = container_format.extract(source, certificate, cipher, self._root / "extracted")
+        for original_file, extracted_file in zip((*self._firmware, self._metadata), extracted_files, strict=True):
+            is_equal = (
+                original_file.stat().st_size == extracted_file.stat().st_size
+                and original_file.read_bytes() == extracted_file.read_bytes()
+            )
+            _require(is_equal, f"{extracted_file.name} differs from {original_file.name}.")
+            self._report_step(
+                f"compared   {extracted_file.name} equals {original_file.name} ({extracted_file.stat().st_size} bytes)"
+            )
 
     async def _verify_audit(self) -> None:
-        """Verify the audit log as the auditor. The engine created a checkpoint when it was closed."""
+        """Verify the audit log as the auditor, and that the engine added a last checkpoint when it was closed."""
         from sealyard.client.engine_handle import EngineHandle
 
         engine = await EngineHandle.open_read_only(self._demo.folder)
@@ -203,25 +208,25 @@ class _DemoRun:
             report = await engine.client(AUDITOR).verify_audit()
         finally:
             await engine.close()
-        missing = format_count(report.uncheckpointed_count, "audit entry", "audit entries")
-        _require(report.uncheckpointed_count == 0, f"{missing} without a checkpoint.")
+        missing_entries = format_count(report.uncheckpointed_count, "audit entry", "audit entries")
+        _require(report.uncheckpointed_count == 0, f"{missing_entries} without a checkpoint.")
         entries = format_count(report.size, "entry", "entries")
-        self._step(f"audit      {entries} verified, {report.checkpointed_size} of them covered by a checkpoint")
+        self._report_step(f"audit      {entries} verified, {report.checkpointed_size} of them covered by a checkpoint")
 
-    def _step(self, text: str) -> None:
+    def _report_step(self, text: str) -> None:
         self._steps.append(text)
         self._ctx.out.status(text)
 
 
-def _real_files() -> tuple[Path, Path]:
-    """Return files that exist on every machine: the Python interpreter and the library of cryptography."""
+def _find_sample_files() -> tuple[Path, Path]:
+    """Return two files that exist in every installation: the Python interpreter, and a library of `cryptography`."""
     library = find_spec("cryptography.hazmat.bindings._rust")
     assert library is not None
     assert library.origin is not None
     return Path(sys.executable).resolve(), Path(library.origin)
 
 
-def _metadata() -> str:
+def _build_metadata() -> str:
     metadata = {"product": GATEWAY, "version": "1.0.0", "builtAt": datetime.now(UTC).isoformat(timespec="seconds")}
     return json.dumps(metadata, indent=2) + "\n"
 

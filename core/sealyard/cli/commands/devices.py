@@ -5,7 +5,7 @@ from __future__ import annotations
 from argparse import ArgumentParser
 from pathlib import Path
 
-from sealyard.cli.arguments import Commands, choice, command, duration, group
+from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, duration
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
@@ -18,56 +18,64 @@ from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.safe_text import escape_text
 
 _MAX_PASSWORD_LENGTH = 4096
-_PURPOSE = f"what the signing key can sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
-_EXISTING_KEY = (
+_PURPOSE_HELP = f"what the signing key can sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
+_EXISTING_KEY_HELP = (
     "existing key (requires permission to UPDATE keys, or every device configuration that uses it);"
     " by default a new key is generated"
 )
-_APPROVALS = "number of approvals required (requesters cannot approve their own tasks)"
-_FORMAT = "container format"
-_LINK_TTL = "time until a download link expires, for example 24h"
-_RETENTION = "time until a result is removed, for example 30d"
-_DESCRIPTION = "text for display"
+_APPROVALS_HELP = "number of approvals required (requesters cannot approve their own tasks)"
+_FORMAT_HELP = "container format"
+_LINK_TTL_HELP = "time until a download link expires, for example 24h"
+_RETENTION_HELP = "time until a result is removed, for example 30d"
+_DESCRIPTION_HELP = "text for display"
 
 
-def add(commands: Commands) -> None:
-    family = group(commands, "device", "Manage device configurations: keys, algorithms and conditions of packages")
-    _add_create(family)
-    _add_update(family)
-    command(family, "list", _list, "List device configurations")
-    showing = _add_name(command(family, "show", _show, "Show a device configuration"))
-    showing.add_argument("--version", metavar="N", type=int, help="version to show; by default the newest")
-    _add_name(command(family, "certificates", _certificates, "Print the signing certificates of a device (PEM)"))
-    exporting = _add_name(
-        command(family, "export-key", _export_key, "Export the symmetric key of a device, for provisioning")
+def add_commands(commands: Commands) -> None:
+    subcommands = add_command_group(
+        commands, "device", "Manage device configurations: keys, algorithms and conditions of packages"
     )
-    exporting.add_argument(
+    _add_create_command(subcommands)
+    _add_update_command(subcommands)
+    add_command(subcommands, "list", _list, "List device configurations")
+    show_parser = _add_name_argument(add_command(subcommands, "show", _show, "Show a device configuration"))
+    show_parser.add_argument("--version", metavar="N", type=int, help="version to show; by default the newest")
+    _add_name_argument(
+        add_command(
+            subcommands, "certificates", _print_certificates, "Print the signing certificates of a device (PEM)"
+        )
+    )
+    export_parser = _add_name_argument(
+        add_command(subcommands, "export-key", _export_key, "Export the symmetric key of a device, for provisioning")
+    )
+    export_parser.add_argument(
         "--out", metavar="FILE", type=Path, required=True, help="new file (raw bytes, readable only by you)"
     )
-    exporting.add_argument("--yes", action="store_true", help="confirm exporting the key")
+    export_parser.add_argument("--yes", action="store_true", help="confirm exporting the key")
 
-    family = group(commands, "key", "Manage the keys of the workspace")
-    command(family, "list", _list_keys, "List keys (public information only)")
-    importing = command(family, "import", _import, "Import a key (PEM, PKCS#12, or raw or hexadecimal AES)")
-    importing.add_argument("uri", metavar="URI", help="name of the key, for example local:gateway-sign")
-    importing.add_argument("--file", metavar="FILE", type=Path, required=True, help="the key file")
-    importing.add_argument("--kind", metavar="KIND", type=choice(KeyType), required=True, help=", ".join(KeyType))
-    importing.add_argument(
-        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSE
+    subcommands = add_command_group(commands, "key", "Manage the keys of the workspace")
+    add_command(subcommands, "list", _list_keys, "List keys (public information only)")
+    import_parser = add_command(
+        subcommands, "import", _import, "Import a key (PEM, PKCS#12, or raw or hexadecimal AES)"
     )
-    importing.add_argument("--certificate", metavar="FILE", type=Path, help="certificate of the key (PEM or DER)")
-    importing.add_argument(
+    import_parser.add_argument("uri", metavar="URI", help="name of the key, for example local:gateway-sign")
+    import_parser.add_argument("--file", metavar="FILE", type=Path, required=True, help="the key file")
+    import_parser.add_argument("--kind", metavar="KIND", type=choice(KeyType), required=True, help=", ".join(KeyType))
+    import_parser.add_argument(
+        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSE_HELP
+    )
+    import_parser.add_argument("--certificate", metavar="FILE", type=Path, help="certificate of the key (PEM or DER)")
+    import_parser.add_argument(
         "--password-file", metavar="FILE", type=Path, help="file whose first line is the password of the key file"
     )
-    rotating = command(
-        family, "rotate", _rotate, "Create a new version of a key and of the device configurations that use it"
+    rotate_parser = add_command(
+        subcommands, "rotate", _rotate, "Create a new version of a key and of the device configurations that use it"
     )
-    rotating.add_argument("uri", metavar="URI", help="name of the key, see `sealyard key list`")
+    rotate_parser.add_argument("uri", metavar="URI", help="name of the key, see `sealyard key list`")
 
 
-def _add_create(family: Commands) -> None:
-    parser = _add_name(
-        command(family, "create", _create, "Create a device configuration (generates keys unless given)")
+def _add_create_command(subcommands: Commands) -> None:
+    parser = _add_name_argument(
+        add_command(subcommands, "create", _create, "Create a device configuration (generates keys unless given)")
     )
     parser.add_argument(
         "--encryption",
@@ -89,30 +97,34 @@ def _add_create(family: Commands) -> None:
     parser.add_argument(
         "--approve", metavar="SUBJECT", nargs="+", action="extend", default=[], help="approvers; by default you"
     )
-    parser.add_argument("--approvals", metavar="N", type=int, default=1, help=_APPROVALS)
-    parser.add_argument("--format", metavar="FORMAT", default=DEFAULT_FORMAT, help=_FORMAT)
-    parser.add_argument("--link-ttl", metavar="TIME", type=duration, default=DEFAULT_LINK_TTL, help=_LINK_TTL)
+    parser.add_argument("--approvals", metavar="N", type=int, default=1, help=_APPROVALS_HELP)
+    parser.add_argument("--format", metavar="FORMAT", default=DEFAULT_FORMAT, help=_FORMAT_HELP)
+    parser.add_argument("--link-ttl", metavar="TIME", type=duration, default=DEFAULT_LINK_TTL, help=_LINK_TTL_HELP)
     parser.add_argument(
-        "--retention", metavar="TIME", type=duration, default=DEFAULT_RETENTION_SECONDS, help=_RETENTION
+        "--retention", metavar="TIME", type=duration, default=DEFAULT_RETENTION_SECONDS, help=_RETENTION_HELP
     )
-    parser.add_argument("--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSE)
-    parser.add_argument("--encryption-key", metavar="URI", help=_EXISTING_KEY)
-    parser.add_argument("--signing-key", metavar="URI", help=_EXISTING_KEY)
-    parser.add_argument("--description", metavar="TEXT", default="", help=_DESCRIPTION)
-
-
-def _add_update(family: Commands) -> None:
-    parser = _add_name(
-        command(family, "update", _update, "Create a new version of a device configuration with the given changes")
+    parser.add_argument(
+        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSE_HELP
     )
-    parser.add_argument("--approvals", metavar="N", type=int, help=_APPROVALS)
-    parser.add_argument("--format", metavar="FORMAT", help=_FORMAT)
-    parser.add_argument("--link-ttl", metavar="TIME", type=duration, help=_LINK_TTL)
-    parser.add_argument("--retention", metavar="TIME", type=duration, help=_RETENTION)
-    parser.add_argument("--description", metavar="TEXT", help=_DESCRIPTION)
+    parser.add_argument("--encryption-key", metavar="URI", help=_EXISTING_KEY_HELP)
+    parser.add_argument("--signing-key", metavar="URI", help=_EXISTING_KEY_HELP)
+    parser.add_argument("--description", metavar="TEXT", default="", help=_DESCRIPTION_HELP)
 
 
-def _add_name(parser: ArgumentParser) -> ArgumentParser:
+def _add_update_command(subcommands: Commands) -> None:
+    parser = _add_name_argument(
+        add_command(
+            subcommands, "update", _update, "Create a new version of a device configuration with the given changes"
+        )
+    )
+    parser.add_argument("--approvals", metavar="N", type=int, help=_APPROVALS_HELP)
+    parser.add_argument("--format", metavar="FORMAT", help=_FORMAT_HELP)
+    parser.add_argument("--link-ttl", metavar="TIME", type=duration, help=_LINK_TTL_HELP)
+    parser.add_argument("--retention", metavar="TIME", type=duration, help=_RETENTION_HELP)
+    parser.add_argument("--description", metavar="TEXT", help=_DESCRIPTION_HELP)
+
+
+def _add_name_argument(parser: ArgumentParser) -> ArgumentParser:
     parser.add_argument("name", metavar="NAME", help="name of the device configuration")
     return parser
 
@@ -173,8 +185,8 @@ async def _list(ctx: Context) -> int:
         )
         for device in devices
     ]
-    heads = ("NAME", "VERSION", "ENCRYPTION", "SIGNING", "APPROVALS", "ID")
-    ctx.out.result(devices, format_table(heads, rows, "No device configurations that you can view."))
+    headers = ("NAME", "VERSION", "ENCRYPTION", "SIGNING", "APPROVALS", "ID")
+    ctx.out.result(devices, format_table(headers, rows, "No device configurations that you can view."))
     return ExitCode.OK
 
 
@@ -207,7 +219,7 @@ def format_device(device: DeviceConfig) -> list[str]:
     return [*lines, *(f"warning: {warning}" for warning in device.warnings)]
 
 
-async def _certificates(ctx: Context) -> int:
+async def _print_certificates(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         certificates = await client.device_certificates(ctx.args.name)
     if ctx.out.as_json:
@@ -244,8 +256,8 @@ async def _list_keys(ctx: Context) -> int:
         )
         for key in keys
     ]
-    heads = ("KEY", "KIND", "PURPOSE", "VERSION", "ORIGIN", "CERTIFICATE EXPIRES")
-    ctx.out.result(keys, format_table(heads, rows, "No keys."))
+    headers = ("KEY", "KIND", "PURPOSE", "VERSION", "ORIGIN", "CERTIFICATE EXPIRES")
+    ctx.out.result(keys, format_table(headers, rows, "No keys."))
     for warning in warnings:
         ctx.out.warn(f"warning: {warning}")
     return ExitCode.OK
@@ -258,7 +270,7 @@ async def _import(ctx: Context) -> int:
         path=str(args.file),
         kind=args.kind,
         purpose=args.purpose,
-        password=_password(args.password_file, args.file),
+        password=_read_password(args.password_file, args.file),
         certificate=str(args.certificate) if args.certificate else None,
     )
     async with ctx.open_writer("key import") as client:
@@ -279,16 +291,19 @@ def _print_key(ctx: Context, key: KeyInfo) -> None:
     ctx.out.result(key, (text, f"fingerprint {key.current.fingerprint}"))
 
 
-def _password(password_file: Path | None, key_file: Path) -> str | None:
-    """Return the password of a key file: never an argument, because other users can see those."""
+def _read_password(password_file: Path | None, key_file: Path) -> str | None:
+    """Return the password of a key file, from the password file or a prompt; None if there is none.
+
+    It is never a command-line argument, because other users of the machine can see those.
+    """
     if password_file is not None:
-        return _first_line(password_file)
+        return _read_first_line(password_file)
     if is_interactive() and _looks_encrypted(key_file):
         return ask_passphrase(f"Password of {escape_text(key_file.name)}: ") or None
     return None
 
 
-def _first_line(path: Path) -> str:
+def _read_first_line(path: Path) -> str:
     try:
         with path.open(encoding="utf-8") as file:
             return file.readline(_MAX_PASSWORD_LENGTH).rstrip("\r\n")
@@ -299,7 +314,7 @@ def _first_line(path: Path) -> str:
 
 
 def _looks_encrypted(path: Path) -> bool:
-    """Return whether to prompt for a password: PKCS#12 files usually have one, encrypted PEM files are marked."""
+    """Return whether to prompt for the password of a key file: it is PKCS#12, or PEM that is marked as encrypted."""
     if path.suffix.lower() in (".p12", ".pfx"):
         return True
     try:

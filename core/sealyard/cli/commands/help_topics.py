@@ -2,14 +2,14 @@
 
 from __future__ import annotations
 
-from sealyard.cli.arguments import Commands, command
+from sealyard.cli.arguments import Commands, add_command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import DESCRIPTIONS, ExitCode
 from sealyard.cli.output import format_table
 
 
-def add(commands: Commands) -> None:
-    parser = command(commands, "help", _help, "Show help on a topic")
+def add_commands(commands: Commands) -> None:
+    parser = add_command(commands, "help", _help, "Show help on a topic")
     parser.add_argument("topic", metavar="TOPIC", choices=("exit-codes",), help="exit-codes: meaning of the exit codes")
 
 

@@ -9,7 +9,7 @@ from urllib.parse import urlsplit
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, command
+from sealyard.cli.arguments import Commands, add_command
 from sealyard.cli.commands.profiles import validate_name
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
@@ -22,19 +22,19 @@ from sealyard.model.requests import WorkspaceInfo
 from sealyard.model.safe_text import escape_text
 
 TIMEOUT = 10.0
-"""Seconds for the request that verifies the token. Short, because the user waits for it."""
+"""Seconds to wait for the server to verify the token. Short, because the user waits."""
 _MAX_TOKEN_LENGTH = 16384
 
 
-def add(commands: Commands) -> None:
-    parser = command(commands, "login", _login, "Store a token for a server and make its profile the default")
+def add_commands(commands: Commands) -> None:
+    parser = add_command(commands, "login", _login, "Store a token for a server and make its profile the default")
     parser.add_argument("server", metavar="URL", help="URL of the server, for example https://seal.example:8443")
     parser.add_argument("--tenant", metavar="NAME", default="", help="tenant, if the server has several")
     parser.add_argument("--name", metavar="PROFILE", help="name of the profile; by default the host name of the server")
     parser.add_argument(
         "--ca", metavar="FILE", type=Path, help="CA certificates (PEM) to trust in addition to those of the system"
     )
-    parser = command(commands, "logout", _logout, "Delete the token for a server and its profile")
+    parser = add_command(commands, "logout", _logout, "Delete the token for a server and its profile")
     parser.add_argument(
         "name", metavar="PROFILE", nargs="?", help="name of the profile; by default the default profile"
     )
@@ -62,7 +62,7 @@ async def _login(ctx: Context) -> int:
 
 
 async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
-    """Verify the token with the server and return the workspace and subject that it gives access to."""
+    """Verify the token with the server, and return the workspace and subject to which it gives access."""
     from sealyard.client.http.connect import connect_to_server
 
     client = connect_to_server(profile, token, retry_timeout=TIMEOUT)
@@ -73,16 +73,22 @@ async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
 
 
 def _with_name(profile: Profile, name: str | None) -> Profile:
-    """Return the profile with a name: ``name``, that of an existing profile for the same login, or the host name."""
+    """Return ``profile`` with a name.
+
+    This is ``name`` if given, else the name of an existing profile for the same login, else one derived from the host.
+    """
     file = profiles.read_profiles(profiles.user_profiles_path())
     host = urlsplit(profile.server).hostname or ""
     login = (profile.server, profile.tenant, profile.identity)
-    free_name = file.free_name(host, lambda other: (other.server, other.tenant, other.identity) == login)
-    return msgspec.structs.replace(profile, name=name or free_name)
+    unused_name = file.free_name(
+        host,
+        lambda existing_profile: (existing_profile.server, existing_profile.tenant, existing_profile.identity) == login,
+    )
+    return msgspec.structs.replace(profile, name=name or unused_name)
 
 
 def _save_token(ctx: Context, profile: Profile, token: str) -> None:
-    """Store the token. A failure is only a warning if the token is in the environment."""
+    """Store the token. If this fails, and the token is in the environment, only print a warning."""
     try:
         server_tokens.save_token(profile, token, os.environ, ask_passphrase if is_interactive() else None)
     except KeyStoreLockedError as error:
@@ -92,8 +98,12 @@ def _save_token(ctx: Context, profile: Profile, token: str) -> None:
 
 
 def _read_token(server: str) -> str:
-    """Return the token: never an argument, because other users can see those."""
-    token = os.environ.get(server_tokens.TOKEN_VARIABLE) or _prompt(server)
+    """Return the token from the environment, a prompt or standard input.
+
+    It is never a command-line argument, because other users of the machine can see those. Raises :class:`UsageError` if
+    the token is missing or malformed.
+    """
+    token = os.environ.get(server_tokens.TOKEN_VARIABLE) or _prompt_for_token(server)
     if not token or not token.isascii() or not token.isprintable() or " " in token:
         raise UsageError(
             "Invalid token.",
@@ -103,7 +113,7 @@ def _read_token(server: str) -> str:
     return token
 
 
-def _prompt(server: str) -> str:
+def _prompt_for_token(server: str) -> str:
     if sys.stdin.isatty():
         return ask_passphrase(f"Token for {escape_text(server)}: ").strip()
     try:

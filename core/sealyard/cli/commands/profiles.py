@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, command, folder, group
+from sealyard.cli.arguments import Commands, add_command, add_command_group, folder
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
@@ -19,25 +19,27 @@ from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
-_NAME = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
+_NAME_PATTERN = re.compile(r"[A-Za-z0-9][A-Za-z0-9._-]{0,63}")
 
 
-def add(commands: Commands) -> None:
-    family = group(commands, "profile", "Manage profiles: a workspace or server and an identity on it")
-    command(family, "list", _list, "List profiles")
-    adding = command(family, "add", _add, "Add a profile for a workspace, or change the profile with this name")
-    adding.add_argument("name", metavar="NAME", help="name of the profile")
-    adding.add_argument("--identity", metavar="SUBJECT", required=True, help="your identity, for example USER:anna")
-    adding.add_argument("--downloads", metavar="DIR", type=folder, help="folder for results")
-    adding.add_argument(
+def add_commands(commands: Commands) -> None:
+    subcommands = add_command_group(commands, "profile", "Manage profiles: a workspace or server and an identity on it")
+    add_command(subcommands, "list", _list, "List profiles")
+    add_parser = add_command(
+        subcommands, "add", _add, "Add a profile for a workspace, or change the profile with this name"
+    )
+    add_parser.add_argument("name", metavar="NAME", help="name of the profile")
+    add_parser.add_argument("--identity", metavar="SUBJECT", required=True, help="your identity, for example USER:anna")
+    add_parser.add_argument("--downloads", metavar="DIR", type=folder, help="folder for results")
+    add_parser.add_argument(
         "--shared", action="store_true", help="store the profile in the workspace, for all of its users"
     )
-    using = command(family, "use", _use, "Set the default profile")
-    using.add_argument("name", metavar="NAME", help="name of the profile")
+    use_parser = add_command(subcommands, "use", _use, "Set the default profile")
+    use_parser.add_argument("name", metavar="NAME", help="name of the profile")
 
 
 def _list(ctx: Context) -> int:
-    workspace = _workspace(ctx)
+    workspace = _selected_workspace(ctx)
     files = [(profiles.read_profiles(profiles.user_profiles_path()), False)]
     if workspace is not None:
         files.append((profiles.workspace_profiles(workspace), True))
@@ -57,21 +59,21 @@ def _list(ctx: Context) -> int:
         for file, is_shared in files
         for profile in file.profiles
     ]
-    heads = ("DEFAULT", "NAME", "IDENTITY", "WORKSPACE OR SERVER", "SHARED")
-    ctx.out.result(value, format_table(heads, rows, "No profiles."))
+    headers = ("DEFAULT", "NAME", "IDENTITY", "WORKSPACE OR SERVER", "SHARED")
+    ctx.out.result(value, format_table(headers, rows, "No profiles."))
     return ExitCode.OK
 
 
 def validate_name(name: str) -> None:
     """Raise :class:`UsageError` if a profile cannot have this name."""
-    if not _NAME.fullmatch(name):
+    if not _NAME_PATTERN.fullmatch(name):
         raise UsageError(f"Invalid profile name {name!r}.", "Use letters, digits, '.', '_' and '-'.")
 
 
 def _add(ctx: Context) -> int:
     args = ctx.args
     validate_name(args.name)
-    workspace = _workspace(ctx) or ctx.folder
+    workspace = _selected_workspace(ctx) or ctx.folder
     profiles.require_workspace(workspace)
     profile = Profile(
         name=args.name,
@@ -87,7 +89,10 @@ def _add(ctx: Context) -> int:
 
 
 def _use(ctx: Context) -> int:
-    """Set the default among the user's profiles, or with --workspace among the workspace's profiles if it is there."""
+    """Set the default profile of the user.
+
+    With --workspace, set the default profile of the workspace instead, if the workspace has a profile with this name.
+    """
     workspace = getattr(ctx.args, "workspace", None)
     path = profiles.user_profiles_path()
     if workspace is not None and profiles.workspace_profiles(workspace.absolute()).get(ctx.args.name):
@@ -104,5 +109,5 @@ def _use(ctx: Context) -> int:
     return ExitCode.OK
 
 
-def _workspace(ctx: Context) -> Path | None:
+def _selected_workspace(ctx: Context) -> Path | None:
     return profiles.selected_workspace(getattr(ctx.args, "workspace", None), os.environ)

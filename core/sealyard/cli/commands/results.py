@@ -6,7 +6,7 @@ from collections.abc import Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.cli.arguments import Commands, command, task_id
+from sealyard.cli.arguments import Commands, add_command, add_task_id
 from sealyard.cli.context import Context
 from sealyard.cli.downloads import format_download, make_downloader
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 
-def add(commands: Commands) -> None:
-    parser = command(commands, "download", _download, "Download and verify results")
+def add_commands(commands: Commands) -> None:
+    parser = add_command(commands, "download", _download, "Download and verify results")
     parser.add_argument("ids", metavar="ID", nargs="*", help="ids of tasks that are DONE")
     parser.add_argument("--all", action="store_true", help="download all new results of your tasks")
     parser.add_argument(
         "--out", metavar="DIR", type=Path, help="folder for the results; by default that of the profile"
     )
-    task_id(command(commands, "renew", _renew, "Renew the expired download link of a result"))
+    add_task_id(add_command(commands, "renew", _renew, "Renew the expired download link of a result"))
 
 
 async def _download(ctx: Context) -> int:
@@ -40,7 +40,7 @@ async def _download(ctx: Context) -> int:
     errors = [error_from_info(result.error) for result in results if result.error is not None]
     if len(args.ids) == 1 and errors:
         raise errors[0]
-    ctx.out.result(results, _lines(results))
+    ctx.out.result(results, _format_results(results))
     return exit_code_for_error(errors[0]) if errors else ExitCode.OK
 
 
@@ -68,7 +68,7 @@ async def _download_ids(ctx: Context, client: Client, downloader: Downloader) ->
     return tuple(results)
 
 
-def _lines(results: Iterable[DownloadResult]) -> list[str]:
+def _format_results(results: Iterable[DownloadResult]) -> list[str]:
     lines = []
     for result in results:
         if result.downloaded is not None:

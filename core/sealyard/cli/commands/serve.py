@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, command, duration
+from sealyard.cli.arguments import Commands, add_command, duration
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config.profiles import selected_workspace
@@ -25,32 +25,32 @@ if TYPE_CHECKING:
     from sealyard.server.settings import ServerSettings
 
 
-def add(commands: Commands) -> None:
-    serving = command(commands, "serve", _serve, "Provide workspaces to other machines, until interrupted")
-    serving.add_argument(
+def add_commands(commands: Commands) -> None:
+    serve_parser = add_command(commands, "serve", _serve, "Provide workspaces to other machines, until interrupted")
+    serve_parser.add_argument(
         "--config", metavar="FILE", type=Path, help="settings file (TOML); see `sealyard config example --server`"
     )
-    serving.add_argument("--listen", metavar="HOST:PORT", help="address to listen on; by default 127.0.0.1:8750")
-    serving.add_argument(
+    serve_parser.add_argument("--listen", metavar="HOST:PORT", help="address to listen on; by default 127.0.0.1:8750")
+    serve_parser.add_argument(
         "--address-file",
         metavar="FILE",
         type=Path,
         help="write the server's URL to this file while it listens; for scripts that use port 0",
     )
-    serving.add_argument("--tls-certificate", metavar="FILE", help="certificate of the server (PEM)")
-    serving.add_argument("--tls-key", metavar="FILE", help="private key of the certificate (PEM)")
-    serving.add_argument(
+    serve_parser.add_argument("--tls-certificate", metavar="FILE", help="certificate of the server (PEM)")
+    serve_parser.add_argument("--tls-key", metavar="FILE", help="private key of the certificate (PEM)")
+    serve_parser.add_argument(
         "--behind-proxy", action="store_const", const=True, help="TLS is terminated by a reverse proxy"
     )
-    serving.add_argument("--public-url", metavar="URL", help="base URL for clients, used in links")
-    serving.add_argument(
+    serve_parser.add_argument("--public-url", metavar="URL", help="base URL for clients, used in links")
+    serve_parser.add_argument(
         "--tenant", metavar="NAME=DIR", action="append", help="name and workspace of a tenant; can be repeated"
     )
-    serving.add_argument(
+    serve_parser.add_argument(
         "--socket-group", metavar="GROUP", help="group whose members can use the socket of the workspace"
     )
-    serving.add_argument("--log-format", metavar="FORMAT", choices=("json", "text"), help="json (default) or text")
-    serving.add_argument(
+    serve_parser.add_argument("--log-format", metavar="FORMAT", choices=("json", "text"), help="json (default) or text")
+    serve_parser.add_argument(
         "--shutdown-timeout",
         metavar="TIME",
         type=duration,
@@ -59,21 +59,20 @@ def add(commands: Commands) -> None:
 
 
 async def _serve(ctx: Context) -> int:
-
     import asyncio
     import importlib
 
     from sealyard.cli.signals import has_terminal, stop_event
 
-    settings = _settings(ctx)
-    tenants = _tenants(ctx, settings)
-    # In a terminal, SIGHUP means that the terminal was closed. For a service it means to reload the certificate.
+    settings = _load_settings(ctx)
+    tenants = _load_tenants(ctx, settings)
+    # With a terminal, SIGHUP means that the terminal was closed; for a service, that it must reload its certificate.
     stops_on_hangup = has_terminal()
     stop = stop_event(hang_up=stops_on_hangup)
     # Import the server while the first workers unlock their keys: both take about a second.
-    loading = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
+    import_task = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
     engines = await _open_engines(tenants)
-    await loading
+    await import_task
     from sealyard.server.observability.logging import configure_logging
     from sealyard.server.server import Server
 
@@ -87,7 +86,7 @@ async def _serve(ctx: Context) -> int:
             _write_address(address_file, server.address)
         ctx.out.status(f"Serving {', '.join(tenants)} on {server.address} (press Ctrl-C to stop)")
         await server.serve_until(stop)
-        # A second signal stops the server without waiting for running tasks.
+        # Clear the event: a second signal sets it again and stops the server without waiting for running tasks.
         stop.clear()
     finally:
         if address_file is not None:
@@ -99,14 +98,17 @@ async def _serve(ctx: Context) -> int:
 
 
 def _write_address(path: Path, address: str) -> None:
-    """Replace the file at once, so that a script never reads half a URL. Raises :class:`UsageError`."""
-    temporary = path.with_name(f".{path.name}.{os.getpid()}")
+    """Write the server's URL to the file atomically, so that scripts never read an incomplete URL.
+
+    Raises :class:`UsageError` if the file cannot be written.
+    """
+    temporary_path = path.with_name(f".{path.name}.{os.getpid()}")
     try:
-        temporary.write_text(f"{address}\n")
-        temporary.replace(path)
+        temporary_path.write_text(f"{address}\n")
+        temporary_path.replace(path)
     except OSError as error:
         with contextlib.suppress(OSError):
-            temporary.unlink(missing_ok=True)
+            temporary_path.unlink(missing_ok=True)
         raise UsageError(
             f"Cannot write the address file {escape_text(str(path))}: {escape_text(error.strerror or str(error))}.",
             "Choose another file (--address-file).",
@@ -114,14 +116,14 @@ def _write_address(path: Path, address: str) -> None:
 
 
 def _remove_address(path: Path, address: str) -> None:
-    """Keep the file if another server has replaced it."""
+    """Remove the address file unless another server has replaced it."""
     with contextlib.suppress(OSError, UnicodeDecodeError):
         if path.read_text() == f"{address}\n":
             path.unlink()
 
 
 async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EngineHandle]:
-    """Open the engine of each tenant. If one cannot be opened, the others are closed."""
+    """Open the engine of each tenant. If one cannot be opened, closes the others and raises its error."""
     from sealyard.client.engine_handle import EngineHandle
 
     engines: dict[str, EngineHandle] = {}
@@ -129,19 +131,19 @@ async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[
         for name, (folder, passphrase) in tenants.items():
             engines[name] = await EngineHandle.open(folder, purpose="serve", passphrase=passphrase)
     except BaseException:
-        for client in engines.values():
-            await client.close()
+        for engine in engines.values():
+            await engine.close()
         raise
     return engines
 
 
-def _settings(ctx: Context) -> ServerSettings:
-    """Load the settings file and apply the options."""
+def _load_settings(ctx: Context) -> ServerSettings:
+    """Load the settings file, if one is given, and apply the command-line options, which take precedence."""
     from sealyard.server.settings import ServerSettings, load_server_settings
 
     args = ctx.args
     settings = load_server_settings(args.config) if args.config else ServerSettings()
-    options = {
+    overrides = {
         "listen": args.listen,
         "tls_certificate": args.tls_certificate,
         "tls_key": args.tls_key,
@@ -152,7 +154,7 @@ def _settings(ctx: Context) -> ServerSettings:
         "shutdown_timeout_seconds": args.shutdown_timeout,
         "tenants": _parse_tenants(args.tenant) if args.tenant else None,
     }
-    return msgspec.structs.replace(settings, **{name: value for name, value in options.items() if value is not None})
+    return msgspec.structs.replace(settings, **{name: value for name, value in overrides.items() if value is not None})
 
 
 def _parse_tenants(pairs: list[str]) -> dict[str, str]:
@@ -167,23 +169,26 @@ def _parse_tenants(pairs: list[str]) -> dict[str, str]:
     return tenants
 
 
-def _tenants(ctx: Context, settings: ServerSettings) -> dict[str, tuple[Path, str | None]]:
-    """Return the folder and passphrase of each tenant. Prompts for passphrases before the server listens."""
+def _load_tenants(ctx: Context, settings: ServerSettings) -> dict[str, tuple[Path, str | None]]:
+    """Return the workspace folder and passphrase of each tenant. Prompts for missing passphrases."""
     folders = {name: Path(folder).absolute() for name, folder in settings.tenants.items()}
     if not folders:
-        folder = _folder(ctx)
+        folder = _select_folder(ctx)
         folders = {load_workspace_metadata(folder).name: folder}
-    return {name: (folder, _passphrase(name, folder)) for name, folder in folders.items()}
+    return {name: (folder, _load_passphrase(name, folder)) for name, folder in folders.items()}
 
 
-def _passphrase(tenant: str, folder: Path) -> str | None:
-    ask = (
+def _load_passphrase(tenant: str, folder: Path) -> str | None:
+    prompt = (
         partial(ask_passphrase, f"Passphrase of {escape_text(tenant, 60)}'s key store: ") if is_interactive() else None
     )
-    return passphrase_for(folder, os.environ, ask, tenant=tenant)
+    return passphrase_for(folder, os.environ, prompt, tenant=tenant)
 
 
-def _folder(ctx: Context) -> Path:
-    """Return the selected workspace, or that of the profile. A server needs no identity, so none is required."""
+def _select_folder(ctx: Context) -> Path:
+    """Return the folder of the selected workspace, or of the selected profile's workspace.
+
+    In contrast to :attr:`Context.folder`, a workspace can be selected without an identity: a server needs none.
+    """
     workspace = selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
     return workspace if workspace is not None and not getattr(ctx.args, "profile", None) else ctx.folder

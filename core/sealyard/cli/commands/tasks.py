@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, choice, command, seconds, task_id
+from sealyard.cli.arguments import Commands, add_command, add_task_id, choice, seconds
 from sealyard.cli.commands.wait import report_result, wait_and_report
 from sealyard.cli.context import Context
 from sealyard.cli.downloads import download
@@ -29,15 +29,15 @@ if TYPE_CHECKING:
 MAX_MESSAGE_BYTES = 1024 * 1024
 
 
-def add(commands: Commands) -> None:
-    packaging = command(commands, "package", _package, "Create a package of firmware and metadata files")
-    packaging.add_argument(
+def add_commands(commands: Commands) -> None:
+    package_parser = add_command(commands, "package", _package, "Create a package of firmware and metadata files")
+    package_parser.add_argument(
         "--firmware", metavar="FILE", nargs="+", action="extend", type=Path, required=True, help="firmware, in order"
     )
-    packaging.add_argument(
+    package_parser.add_argument(
         "--metadata", metavar="FILE", nargs="+", action="extend", type=Path, default=[], help="metadata files, in order"
     )
-    packaging.add_argument(
+    package_parser.add_argument(
         "--sha256",
         metavar="DIGEST",
         nargs="+",
@@ -45,38 +45,40 @@ def add(commands: Commands) -> None:
         default=[],
         help="expected SHA-256 of each firmware file, in the same order",
     )
-    _add_task_options(packaging)
-    packaging.add_argument("--wait", action="store_true", help="wait until the task ends")
-    packaging.add_argument(
+    _add_task_options(package_parser)
+    package_parser.add_argument("--wait", action="store_true", help="wait until the task ends")
+    package_parser.add_argument(
         "--timeout", metavar="TIME", type=seconds, help="maximum time for --wait (seconds, or 30m, 24h)"
     )
-    packaging.add_argument("--out", metavar="DIR", type=Path, help="download the container to this folder")
+    package_parser.add_argument("--out", metavar="DIR", type=Path, help="download the container to this folder")
 
-    encrypting = command(commands, "encrypt", _encrypt, "Encrypt a file (needs no approval by default)")
-    encrypting.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
-    encrypting.add_argument("--sha256", metavar="DIGEST", help="expected SHA-256 of the file")
-    _add_task_options(encrypting)
-    encrypting.add_argument("--no-wait", action="store_true", help="do not wait for the task to run")
-    encrypting.add_argument("--out", metavar="DIR", type=Path, help="download the encrypted file to this folder")
+    encrypt_parser = add_command(commands, "encrypt", _encrypt, "Encrypt a file (needs no approval by default)")
+    encrypt_parser.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
+    encrypt_parser.add_argument("--sha256", metavar="DIGEST", help="expected SHA-256 of the file")
+    _add_task_options(encrypt_parser)
+    encrypt_parser.add_argument("--no-wait", action="store_true", help="do not wait for the task to run")
+    encrypt_parser.add_argument("--out", metavar="DIR", type=Path, help="download the encrypted file to this folder")
 
-    signing = command(commands, "sign", _sign, "Request a signature over a message or a digest")
-    message = signing.add_mutually_exclusive_group(required=True)
-    message.add_argument("--file", metavar="FILE", type=Path, help="the message, at most 1 MiB")
-    message.add_argument(
+    sign_parser = add_command(commands, "sign", _sign, "Request a signature over a message or a digest")
+    message_group = sign_parser.add_mutually_exclusive_group(required=True)
+    message_group.add_argument("--file", metavar="FILE", type=Path, help="the message, at most 1 MiB")
+    message_group.add_argument(
         "--digest-base64", metavar="DIGEST", help="SHA-256 digest in Base64, if the algorithm signs one"
     )
-    _add_task_options(signing)
+    _add_task_options(sign_parser)
 
-    listing = command(commands, "tasks", _tasks, "List tasks, newest first")
-    listing.add_argument("--status", metavar="STATUS", type=choice(TaskStatus), help=", ".join(TaskStatus))
-    listing.add_argument("--kind", metavar="KIND", type=choice(TaskKind), help=", ".join(TaskKind))
-    listing.add_argument("--device", metavar="NAME", help="device configuration")
-    listing.add_argument("--mine", action="store_true", help="only your own tasks")
-    listing.add_argument("--awaiting-approval", action="store_true", help="only tasks that await your approval")
-    listing.add_argument("--search", metavar="TEXT", default="", help="text in the name, id or file names")
-    listing.add_argument("--limit", metavar="N", type=int, default=100, help="maximum number of tasks; by default 100")
+    list_parser = add_command(commands, "tasks", _list_tasks, "List tasks, newest first")
+    list_parser.add_argument("--status", metavar="STATUS", type=choice(TaskStatus), help=", ".join(TaskStatus))
+    list_parser.add_argument("--kind", metavar="KIND", type=choice(TaskKind), help=", ".join(TaskKind))
+    list_parser.add_argument("--device", metavar="NAME", help="device configuration")
+    list_parser.add_argument("--mine", action="store_true", help="only your own tasks")
+    list_parser.add_argument("--awaiting-approval", action="store_true", help="only tasks that await your approval")
+    list_parser.add_argument("--search", metavar="TEXT", default="", help="text in the name, id or file names")
+    list_parser.add_argument(
+        "--limit", metavar="N", type=int, default=100, help="maximum number of tasks; by default 100"
+    )
 
-    task_id(command(commands, "show", _show, "Show all details of a task"))
+    add_task_id(add_command(commands, "show", _show, "Show all details of a task"))
 
 
 def _add_task_options(parser: ArgumentParser) -> None:
@@ -142,7 +144,7 @@ async def _encrypt(ctx: Context) -> int:
     args = ctx.args
     if args.no_wait and args.out is not None:
         raise UsageError("--out and --no-wait cannot be combined.")
-    async with ctx.open_writer("encrypt", work=not args.no_wait) as client:
+    async with ctx.open_writer("encrypt", run_tasks=not args.no_wait) as client:
         files: list[InputFile] = []
         try:
             files.append(await _upload(ctx, client, args.file, args.sha256))
@@ -212,7 +214,7 @@ def _decode_digest(text: str) -> bytes:
 # ---- displaying tasks
 
 
-async def _tasks(ctx: Context) -> int:
+async def _list_tasks(ctx: Context) -> int:
     args = ctx.args
     if args.limit < 1:
         raise UsageError("Invalid --limit: the minimum is 1.")
@@ -227,11 +229,11 @@ async def _tasks(ctx: Context) -> int:
     from sealyard.client.task_pages import iterate_tasks
 
     async with ctx.open_reader() as client:
-        # One more than the limit shows whether there are more.
-        found = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
-    tasks = found[: args.limit]
+        # Request one task more than the limit, to know whether there are more.
+        matching_tasks = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
+    tasks = matching_tasks[: args.limit]
     ctx.out.result(tasks, format_tasks(tasks))
-    if len(found) > len(tasks):
+    if len(matching_tasks) > len(tasks):
         ctx.out.warn(f"Only the first {format_count(len(tasks), 'task')} shown; increase --limit to see more.")
     return ExitCode.OK
 

@@ -6,7 +6,7 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.cli.arguments import Commands, command, seconds, task_id
+from sealyard.cli.arguments import Commands, add_command, add_task_id, seconds
 from sealyard.cli.context import Context
 from sealyard.cli.downloads import download, wait_for_writer
 from sealyard.cli.exit_codes import exit_code_for_error, exit_code_for_task
@@ -15,9 +15,9 @@ from sealyard.model.errors import WaitTimeoutError
 from sealyard.model.tasks import Task, TaskStatus
 
 
-def add(commands: Commands) -> None:
-    parser = command(commands, "wait", _wait, "Wait for a task to finish, and exit with its result")
-    task_id(parser)
+def add_commands(commands: Commands) -> None:
+    parser = add_command(commands, "wait", _wait, "Wait for a task to finish, and exit with its result")
+    add_task_id(parser)
     parser.add_argument("--timeout", metavar="TIME", type=seconds, help="maximum time to wait (seconds, or 30m, 24h)")
     parser.add_argument("--out", metavar="DIR", type=Path, help="download the result to this folder")
 
@@ -27,18 +27,18 @@ async def _wait(ctx: Context) -> int:
 
 
 async def wait_and_report(ctx: Context, task_id: str) -> int:
-    """Wait for a task, up to ``--timeout``, download its result if ``--out`` is given, and print it."""
+    """Wait for a task up to ``--timeout``, download its result if ``--out`` is given, and print the task."""
     import asyncio
 
     loop = asyncio.get_running_loop()
-    until = loop.time() + ctx.args.timeout if ctx.args.timeout is not None else None
+    deadline = loop.time() + ctx.args.timeout if ctx.args.timeout is not None else None
     async with ctx.open_reader() as client:
         try:
             task = await client.wait(task_id, within=ctx.args.timeout)
         except WaitTimeoutError as error:
             return _report_timeout(ctx, await client.task(task_id), error)
     if ctx.args.out is not None and task.status is TaskStatus.DONE:
-        async with wait_for_writer(ctx, until) as writer:
+        async with wait_for_writer(ctx, deadline) as writer:
             await download(ctx, writer, task, ctx.args.out)
     return report_result(ctx, task)
 
@@ -49,7 +49,7 @@ def report_result(ctx: Context, task: Task) -> int:
 
 
 def _report_timeout(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
-    """Print the task in its current state, with the error: its id is needed to continue."""
+    """Print the error, and the task in its current state: the user needs its id to continue."""
     value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_info())}
     ctx.out.warn(str(error))
     ctx.out.result(value, format_task(task))

@@ -1,4 +1,4 @@
-"""`sealyard watch`: packages from files that are dropped into a folder."""
+"""`sealyard watch`: creates packages from files that are copied to a folder, or prints commands that create them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.cli.arguments import Commands, command
+from sealyard.cli.arguments import Commands, add_command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 
@@ -14,8 +14,10 @@ if TYPE_CHECKING:
     from sealyard.client.watch_folder.watcher import WatchEvent
 
 
-def add(commands: Commands) -> None:
-    parser = command(commands, "watch", _watch, "Create packages from files dropped into a folder, until interrupted")
+def add_commands(commands: Commands) -> None:
+    parser = add_command(
+        commands, "watch", _watch, "Create packages from files dropped into a folder, until interrupted"
+    )
     parser.add_argument("folder", metavar="DIR", type=Path, help="the folder to watch")
     parser.add_argument("--device", metavar="NAME", required=True, help="device configuration of the packages")
     parser.add_argument("--submit", action="store_true", help="create the packages, instead of proposing commands")
@@ -37,7 +39,7 @@ async def _watch(ctx: Context) -> int:
         ctx.out.status(_format_event(event))
 
     stop = stop_event()
-    async with ctx.open_writer("watch", finish=False) as client:
+    async with ctx.open_writer("watch", finish_tasks=False) as client:
         info = await client.workspace()
         watcher = FolderWatcher(
             client,
@@ -50,14 +52,14 @@ async def _watch(ctx: Context) -> int:
             rule=DropAction.SUBMIT if ctx.args.submit else DropAction.PROPOSE,
         )
         ctx.out.status(f"Watching {ctx.args.folder} for device {ctx.args.device} (press Ctrl-C to stop)")
-        watching = asyncio.create_task(watcher.run())
+        watch_task = asyncio.create_task(watcher.run())
         stop_wait = asyncio.create_task(stop.wait())
-        await asyncio.wait({watching, stop_wait}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({watch_task, stop_wait}, return_when=asyncio.FIRST_COMPLETED)
         stop_wait.cancel()
-        if watching.done():
-            await watching
-        watching.cancel()
-        await asyncio.gather(watching, return_exceptions=True)
+        if watch_task.done():
+            await watch_task
+        watch_task.cancel()
+        await asyncio.gather(watch_task, return_exceptions=True)
     ctx.out.result(events, ("Stopped.",))
     return ExitCode.OK
 
@@ -66,7 +68,7 @@ def _format_event(event: WatchEvent) -> str:
     from sealyard.client.watch_folder.watcher import DropDeferred, DropRejected, PackageProposal
 
     if isinstance(event, PackageProposal):
-        return f"{event.name} can be packaged: {_command(event.device, event.firmware, event.metadata)}"
+        return f"{event.name} can be packaged: {_format_command(event.device, event.firmware, event.metadata)}"
     if isinstance(event, DropRejected):
         return f"{event.name}: {event.error.message} {event.error.hint}"
     if isinstance(event, DropDeferred):
@@ -74,8 +76,8 @@ def _format_event(event: WatchEvent) -> str:
     return f"{event.proposal.name}: created task {event.task.id} ({event.task.status})"
 
 
-def _command(device: str, firmware: tuple[str, ...], metadata: tuple[str, ...]) -> str:
-    words = ["sealyard", "package", "--device", device, "--firmware", *firmware]
+def _format_command(device: str, firmware: tuple[str, ...], metadata: tuple[str, ...]) -> str:
+    arguments = ["sealyard", "package", "--device", device, "--firmware", *firmware]
     if metadata:
-        words += ["--metadata", *metadata]
-    return shlex.join(words)
+        arguments += ["--metadata", *metadata]
+    return shlex.join(arguments)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sealyard.cli.arguments import Commands, choice, command, group
+from sealyard.cli.arguments import Commands, add_command, add_command_group, choice
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_table
@@ -10,11 +10,11 @@ from sealyard.model.formatting import format_time
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 
 
-def add(commands: Commands) -> None:
-    family = group(commands, "webhook", "Manage webhooks for results and approvals")
-    adding = command(family, "add", _add, "Add a webhook (its signing secret is shown only once)")
-    adding.add_argument("url", metavar="URL", help="for example https://hooks.example.org/sealyard")
-    adding.add_argument(
+def add_commands(commands: Commands) -> None:
+    subcommands = add_command_group(commands, "webhook", "Manage webhooks for results and approvals")
+    add_parser = add_command(subcommands, "add", _add, "Add a webhook (its signing secret is shown only once)")
+    add_parser.add_argument("url", metavar="URL", help="for example https://hooks.example.org/sealyard")
+    add_parser.add_argument(
         "--event",
         dest="events",
         metavar="EVENT",
@@ -23,28 +23,28 @@ def add(commands: Commands) -> None:
         default=[],
         help=f"send only this event; can be repeated: {', '.join(WebhookEvent)}",
     )
-    command(family, "list", _list, "List webhooks and their delivery status")
-    removing = command(family, "remove", _remove, "Remove a webhook and its pending messages")
-    removing.add_argument("id", metavar="ID", help="id of the webhook, see `sealyard webhook list`")
-    listing = command(family, "dead-letters", _list_dead_letters, "List undeliverable messages")
-    listing.add_argument("id", metavar="ID", nargs="?", help="only messages of this webhook")
-    redelivering = command(family, "redeliver", _redeliver, "Send an undeliverable message again")
-    redelivering.add_argument("id", metavar="ID", help="id of the message, see `sealyard webhook dead-letters`")
+    add_command(subcommands, "list", _list, "List webhooks and their delivery status")
+    remove_parser = add_command(subcommands, "remove", _remove, "Remove a webhook and its pending messages")
+    remove_parser.add_argument("id", metavar="ID", help="id of the webhook, see `sealyard webhook list`")
+    list_parser = add_command(subcommands, "dead-letters", _list_dead_letters, "List undeliverable messages")
+    list_parser.add_argument("id", metavar="ID", nargs="?", help="only messages of this webhook")
+    redeliver_parser = add_command(subcommands, "redeliver", _redeliver, "Send an undeliverable message again")
+    redeliver_parser.add_argument("id", metavar="ID", help="id of the message, see `sealyard webhook dead-letters`")
 
 
 async def _add(ctx: Context) -> int:
     request = WebhookRequest(url=ctx.args.url, events=tuple(ctx.args.events))
-    async with ctx.open_writer("webhook add", work=False) as client:
-        issued = await client.add_webhook(request)
-    lines = (f"Added webhook {issued.webhook.id}. Signing secret (shown only once):", issued.secret)
-    ctx.out.result(issued, lines)
+    async with ctx.open_writer("webhook add", run_tasks=False) as client:
+        issued_webhook = await client.add_webhook(request)
+    lines = (f"Added webhook {issued_webhook.webhook.id}. Signing secret (shown only once):", issued_webhook.secret)
+    ctx.out.result(issued_webhook, lines)
     return ExitCode.OK
 
 
 async def _list(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         webhooks = await client.webhooks()
-    heads = ("ID", "URL", "EVENTS", "PENDING", "UNDELIVERABLE", "LAST ERROR")
+    headers = ("ID", "URL", "EVENTS", "PENDING", "UNDELIVERABLE", "LAST ERROR")
     rows = [
         (
             webhook.id,
@@ -56,12 +56,12 @@ async def _list(ctx: Context) -> int:
         )
         for webhook in webhooks
     ]
-    ctx.out.result(webhooks, format_table(heads, rows, "No webhooks."))
+    ctx.out.result(webhooks, format_table(headers, rows, "No webhooks."))
     return ExitCode.OK
 
 
 async def _remove(ctx: Context) -> int:
-    async with ctx.open_writer("webhook remove", work=False) as client:
+    async with ctx.open_writer("webhook remove", run_tasks=False) as client:
         await client.remove_webhook(ctx.args.id)
     ctx.out.result({"removed": ctx.args.id}, (f"Removed webhook {ctx.args.id}.",))
     return ExitCode.OK
@@ -71,17 +71,17 @@ async def _list_dead_letters(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         ids = [ctx.args.id] if ctx.args.id else [webhook.id for webhook in await client.webhooks()]
         letters = [letter for webhook_id in ids for letter in await client.dead_letters(webhook_id)]
-    heads = ("ID", "EVENT", "TASK", "ATTEMPTS", "FAILED", "ERROR")
+    headers = ("ID", "EVENT", "TASK", "ATTEMPTS", "FAILED", "ERROR")
     rows = [
         (letter.id, letter.event, letter.task_id, letter.attempts, format_time(letter.failed_at), letter.error)
         for letter in letters
     ]
-    ctx.out.result(letters, format_table(heads, rows, "No undeliverable messages."))
+    ctx.out.result(letters, format_table(headers, rows, "No undeliverable messages."))
     return ExitCode.OK
 
 
 async def _redeliver(ctx: Context) -> int:
-    async with ctx.open_writer("webhook redeliver", work=False) as client:
+    async with ctx.open_writer("webhook redeliver", run_tasks=False) as client:
         await client.redeliver(ctx.args.id)
     ctx.out.result({"redelivered": ctx.args.id}, (f"Message {ctx.args.id} will be sent again.",))
     return ExitCode.OK

@@ -8,7 +8,7 @@ from collections import Counter
 from typing import TYPE_CHECKING
 
 from sealyard.cli import app_launcher
-from sealyard.cli.arguments import Commands, choice, command
+from sealyard.cli.arguments import Commands, add_command, choice
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields
@@ -24,28 +24,34 @@ if TYPE_CHECKING:
     from sealyard.model.tasks import TaskStatus
 
 SHUTDOWN_TIMEOUT = 2.0
-"""Seconds to print the remaining events when the command stops."""
+"""Maximum time in seconds to print the remaining events when the command stops."""
 
 
-def add(commands: Commands) -> None:
-    init = command(commands, "init", _init, "Create a workspace on this machine, and a profile for its administrator")
-    init.add_argument("--name", metavar="NAME", help="name of the workspace; by default that of its folder")
-    init.add_argument("--admin", metavar="USER", help="administrator of the workspace; by default you")
-    init.add_argument(
+def add_commands(commands: Commands) -> None:
+    init_parser = add_command(
+        commands, "init", _init, "Create a workspace on this machine, and a profile for its administrator"
+    )
+    init_parser.add_argument("--name", metavar="NAME", help="name of the workspace; by default that of its folder")
+    init_parser.add_argument("--admin", metavar="USER", help="administrator of the workspace; by default you")
+    init_parser.add_argument(
         "--key-store",
         metavar="KIND",
         type=choice(KeyStore),
         help=f"where to store the master key: {', '.join(KeyStore)}; by default the OS keyring if available",
     )
 
-    command(commands, "run", _run, "Run pending tasks on this machine, until interrupted")
+    add_command(commands, "run", _run, "Run pending tasks on this machine, until interrupted")
 
-    demo = command(commands, "demo", _demo, "Create a temporary demo workspace and open it in the application")
-    demo.add_argument("--headless", action="store_true", help="run the demo without the application, step by step")
-    demo.add_argument("--keep", action="store_true", help="keep the folder of the workspace")
-    app_launcher.add_app_options(demo)
+    demo_parser = add_command(
+        commands, "demo", _demo, "Create a temporary demo workspace and open it in the application"
+    )
+    demo_parser.add_argument(
+        "--headless", action="store_true", help="run the demo without the application, step by step"
+    )
+    demo_parser.add_argument("--keep", action="store_true", help="keep the folder of the workspace")
+    app_launcher.add_app_options(demo_parser)
 
-    command(commands, "worker", _worker, "Run a crypto worker (the engine starts its own)", hidden=True)
+    add_command(commands, "worker", _worker, "Run a crypto worker (the engine starts its own)", hidden=True)
 
 
 # ---- the workspace
@@ -72,13 +78,13 @@ async def _init(ctx: Context) -> int:
         )
     )
     ctx.out.result(
-        {**_builtins(workspaces.load_workspace_metadata(folder)), "location": str(folder), "profile": profile.name},
+        {**_to_builtins(workspaces.load_workspace_metadata(folder)), "location": str(folder), "profile": profile.name},
         lines,
     )
     return ExitCode.OK
 
 
-def _builtins(value: object) -> dict[str, object]:
+def _to_builtins(value: object) -> dict[str, object]:
     import msgspec
 
     builtins: dict[str, object] = msgspec.to_builtins(value)
@@ -106,27 +112,27 @@ async def _run(ctx: Context) -> int:
 
     folder = ctx.folder
     stop = stop_event()
-    async with ctx.open_writer("run", finish=False) as client:
+    async with ctx.open_writer("run", finish_tasks=False) as client:
         reporter = _TaskReporter(ctx, await client.cursor())
         ctx.out.status(f"Running tasks in {folder} as {ctx.profile.identity} (press Ctrl-C to stop)")
-        reporting = asyncio.create_task(reporter.report(client))
+        report_task = asyncio.create_task(reporter.print_events(client))
         stop_wait = asyncio.create_task(stop.wait())
-        await asyncio.wait({reporting, stop_wait}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({report_task, stop_wait}, return_when=asyncio.FIRST_COMPLETED)
         stop_wait.cancel()
-        if reporting.done():
-            await reporting
+        if report_task.done():
+            await report_task
         with contextlib.suppress(TimeoutError, SealyardError):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
-                await reporter.run_until(await client.cursor())
-        reporting.cancel()
-        await asyncio.gather(reporting, return_exceptions=True)
-    counts = Counter(reporter.ended.values())
+                await reporter.wait_for_cursor(await client.cursor())
+        report_task.cancel()
+        await asyncio.gather(report_task, return_exceptions=True)
+    counts = Counter(reporter.final_statuses.values())
     ctx.out.result({"ended": counts}, ("Stopped. Pending tasks resume at the next start.",))
     return ExitCode.OK
 
 
 class _TaskReporter:
-    """Prints the status changes of tasks, and collects the final status of each."""
+    """Prints the status changes of tasks, and records the final status of each task."""
 
     def __init__(self, ctx: Context, cursor: int) -> None:
         import asyncio
@@ -134,9 +140,9 @@ class _TaskReporter:
         self._ctx = ctx
         self._cursor = cursor
         self._cursor_moved = asyncio.Condition()
-        self.ended: dict[str, TaskStatus] = {}
+        self.final_statuses: dict[str, TaskStatus] = {}
 
-    async def report(self, client: Client) -> None:
+    async def print_events(self, client: Client) -> None:
         """Print events until cancelled."""
         from sealyard.model.events import TaskChanged, TaskProgressed
 
@@ -151,7 +157,7 @@ class _TaskReporter:
                 self._cursor = event.cursor
                 self._cursor_moved.notify_all()
 
-    async def run_until(self, cursor: int) -> None:
+    async def wait_for_cursor(self, cursor: int) -> None:
         """Wait until all events up to ``cursor`` are printed."""
         async with self._cursor_moved:
             await self._cursor_moved.wait_for(lambda: self._cursor >= cursor)
@@ -161,7 +167,7 @@ class _TaskReporter:
         text = f"{event.task_id}  {event.status}{state}  {event.kind} {event.name}"
         self._ctx.out.status(f"{format_time(event.at)}  {text}")
         if event.status.is_final:
-            self.ended[event.task_id] = event.status
+            self.final_statuses[event.task_id] = event.status
 
 
 def _demo(ctx: Context) -> int:

@@ -7,73 +7,77 @@ from dataclasses import dataclass
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody, Schema
 from litestar.openapi.spec.enums import OpenAPIType
 
-TEXT = Schema(type=OpenAPIType.STRING)
-FILE = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
-DIGEST = Schema(type=OpenAPIType.STRING, pattern="^[0-9a-fA-F]{64}$")
+TEXT_SCHEMA = Schema(type=OpenAPIType.STRING)
+FILE_SCHEMA = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
+DIGEST_SCHEMA = Schema(type=OpenAPIType.STRING, pattern="^[0-9a-fA-F]{64}$")
 
 
-def array_of(item: Schema, description: str) -> Schema:
+def array_schema(item: Schema, description: str) -> Schema:
     return Schema(type=OpenAPIType.ARRAY, items=item, description=description)
 
 
-def form(required: list[str], properties: dict[str, Schema | Reference]) -> OpenAPIMediaType:
-    return OpenAPIMediaType(schema=Schema(type=OpenAPIType.OBJECT, required=required, properties=properties))
+def form_schema(required_fields: list[str], properties: dict[str, Schema | Reference]) -> OpenAPIMediaType:
+    return OpenAPIMediaType(schema=Schema(type=OpenAPIType.OBJECT, required=required_fields, properties=properties))
 
 
-PACKAGE_FORM = form(
+PACKAGE_FORM = form_schema(
     ["deviceConfigId"],
     {
-        "deviceConfigId": TEXT,
-        "inputFiles": array_of(FILE, "firmware, in packaging order"),
-        "inputIds": array_of(TEXT, "ids of complete uploads, in their order among the inputFiles"),
-        "metadataFile": FILE,
-        "metadataFiles": array_of(FILE, "metadata files, in order"),
-        "metadataIds": array_of(TEXT, "ids of complete uploads"),
-        "name": TEXT,
-        "contentType": TEXT,
-        "sha256checksum": array_of(DIGEST, "SHA-256 of each of the inputFiles, in the same order"),
+        "deviceConfigId": TEXT_SCHEMA,
+        "inputFiles": array_schema(FILE_SCHEMA, "firmware, in packaging order"),
+        "inputIds": array_schema(TEXT_SCHEMA, "ids of complete uploads, in their order among the inputFiles"),
+        "metadataFile": FILE_SCHEMA,
+        "metadataFiles": array_schema(FILE_SCHEMA, "metadata files, in order"),
+        "metadataIds": array_schema(TEXT_SCHEMA, "ids of complete uploads"),
+        "name": TEXT_SCHEMA,
+        "contentType": TEXT_SCHEMA,
+        "sha256checksum": array_schema(DIGEST_SCHEMA, "SHA-256 of each of the inputFiles, in the same order"),
     },
 )
-ENCRYPTION_FORM = form(
+ENCRYPTION_FORM = form_schema(
     ["deviceConfigId"],
     {
-        "deviceConfigId": TEXT,
-        "inputFile": FILE,
+        "deviceConfigId": TEXT_SCHEMA,
+        "inputFile": FILE_SCHEMA,
         "inputId": Schema(type=OpenAPIType.STRING, description="id of a complete upload, instead of inputFile"),
-        "name": TEXT,
-        "contentType": TEXT,
-        "sha256checksum": DIGEST,
+        "name": TEXT_SCHEMA,
+        "contentType": TEXT_SCHEMA,
+        "sha256checksum": DIGEST_SCHEMA,
     },
 )
 
 
-PACKAGE_JSON = form(
+PACKAGE_JSON = form_schema(
     ["deviceConfigId", "inputIds"],
     {
-        "deviceConfigId": TEXT,
-        "inputIds": array_of(TEXT, "ids of complete uploads, in packaging order"),
-        "metadataIds": array_of(TEXT, "ids of complete uploads"),
-        "name": TEXT,
-        "contentType": TEXT,
+        "deviceConfigId": TEXT_SCHEMA,
+        "inputIds": array_schema(TEXT_SCHEMA, "ids of complete uploads, in packaging order"),
+        "metadataIds": array_schema(TEXT_SCHEMA, "ids of complete uploads"),
+        "name": TEXT_SCHEMA,
+        "contentType": TEXT_SCHEMA,
     },
 )
-ENCRYPTION_JSON = form(
+ENCRYPTION_JSON = form_schema(
     ["deviceConfigId", "inputId"],
-    {"deviceConfigId": TEXT, "inputId": TEXT, "name": TEXT, "contentType": TEXT},
+    {"deviceConfigId": TEXT_SCHEMA, "inputId": TEXT_SCHEMA, "name": TEXT_SCHEMA, "contentType": TEXT_SCHEMA},
 )
 
 
 @dataclass
 class PackageOperation(Operation):
+    """OpenAPI operation that creates a packaging task from a form or from JSON."""
+
     def __post_init__(self) -> None:
-        self.request_body = _one_of(PACKAGE_FORM, PACKAGE_JSON)
+        self.request_body = _form_or_json(PACKAGE_FORM, PACKAGE_JSON)
 
 
 @dataclass
 class EncryptionOperation(Operation):
+    """OpenAPI operation that creates an encryption task from a form or from JSON."""
+
     def __post_init__(self) -> None:
-        self.request_body = _one_of(ENCRYPTION_FORM, ENCRYPTION_JSON)
+        self.request_body = _form_or_json(ENCRYPTION_FORM, ENCRYPTION_JSON)
 
 
-def _one_of(multipart: OpenAPIMediaType, json: OpenAPIMediaType) -> RequestBody:
+def _form_or_json(multipart: OpenAPIMediaType, json: OpenAPIMediaType) -> RequestBody:
     return RequestBody(required=True, content={"multipart/form-data": multipart, "application/json": json})

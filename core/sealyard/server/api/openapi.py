@@ -1,4 +1,4 @@
-"""The OpenAPI document: generated from the routes, completed with what is common to all of them."""
+"""The OpenAPI document: generated from the routes, completed with the parts that all operations share."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ DOWNLOAD_RESPONSES = {
     "416": "the range is outside of the result",
 }
 
-TENANT = {
+TENANT_HEADER = {
     "name": "X-SE-TENANT",
     "in": "header",
     "required": False,
@@ -50,7 +50,7 @@ TENANT = {
 
 @cache
 def build_document(app: Litestar) -> dict[str, Any]:
-    """Return the document (OpenAPI 3.1) as plain data."""
+    """Return the OpenAPI 3.1 document as a dictionary that can be encoded as JSON."""
     document: dict[str, Any] = app.openapi_schema.to_schema()
     document["openapi"] = "3.1.0"
     document["info"] = {"title": "Sealyard", "version": version("sealyard"), "description": DESCRIPTION}
@@ -61,11 +61,11 @@ def build_document(app: Litestar) -> dict[str, Any]:
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
     for path, item in document["paths"].items():
         for operation in item.values():
-            _add_common(path, operation)
+            _complete_operation(path, operation)
     return document
 
 
-def _add_common(path: str, operation: dict[str, Any]) -> None:
+def _complete_operation(path: str, operation: dict[str, Any]) -> None:
     """Add security, the tenant header and error responses to an operation of the API."""
     if not path.startswith(API):
         return
@@ -74,14 +74,17 @@ def _add_common(path: str, operation: dict[str, Any]) -> None:
         problems.pop("401")
     else:
         operation["security"] = [{"bearer": []}]
-        operation.setdefault("parameters", []).append(TENANT)
+        operation.setdefault("parameters", []).append(TENANT_HEADER)
     if path.endswith("/download") or path.startswith(f"{API}/link/"):
         problems.update(DOWNLOAD_RESPONSES)
         _set_download_responses(operation)
     responses = {
         code: _fix_empty_response(response) for code, response in operation["responses"].items() if code < "400"
     }
-    operation["responses"] = {**responses, **{code: _problem(text) for code, text in problems.items()}}
+    operation["responses"] = {
+        **responses,
+        **{code: _problem_response(description) for code, description in problems.items()},
+    }
 
 
 def _fix_empty_response(response: dict[str, Any]) -> dict[str, Any]:
@@ -89,22 +92,24 @@ def _fix_empty_response(response: dict[str, Any]) -> dict[str, Any]:
 
     Also sorts the headers, because the framework's order differs between processes.
     """
-    fixed = {**response, "headers": dict(sorted(response["headers"].items()))} if "headers" in response else response
-    content = fixed.get("content", {})
+    fixed_response = (
+        {**response, "headers": dict(sorted(response["headers"].items()))} if "headers" in response else response
+    )
+    content = fixed_response.get("content", {})
     if any(media_type.get("schema") == {"type": "null"} for media_type in content.values()):
-        return {name: value for name, value in fixed.items() if name != "content"}
-    return fixed
+        return {name: value for name, value in fixed_response.items() if name != "content"}
+    return fixed_response
 
 
-def _problem(description: str) -> dict[str, Any]:
+def _problem_response(description: str) -> dict[str, Any]:
     schema = {"$ref": "#/components/schemas/ProblemDetails"}
     return {"description": description, "content": {PROBLEM_JSON: {"schema": schema}}}
 
 
 def _set_download_responses(operation: dict[str, Any]) -> None:
-    octets = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
+    binary_content = {"application/octet-stream": {"schema": {"type": "string", "format": "binary"}}}
     operation["responses"] = {
-        "200": {"description": "the complete result", "content": octets},
-        "206": {"description": "the requested range", "content": octets},
+        "200": {"description": "the complete result", "content": binary_content},
+        "206": {"description": "the requested range", "content": binary_content},
         "304": {"description": "the result matches If-None-Match"},
     }

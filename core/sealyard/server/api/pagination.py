@@ -8,7 +8,7 @@ from typing import Annotated, Any, TypeVar
 from litestar import Request, Response
 from litestar.params import QueryParameter
 
-from sealyard.server.api.wire import next_page
+from sealyard.server.api.wire import next_page_url
 
 T = TypeVar("T")
 
@@ -21,11 +21,14 @@ Cursor = Annotated[str | None, QueryParameter(description="X-SE-CURSOR of the pr
 def paginated_response(
     request: Request[Any, Any, Any], items: Sequence[T], cursor: str | None, total: int | None = None
 ) -> Response[list[T]]:
-    """Return an array, with ``X-SE-CURSOR`` and ``Link`` if there is a next page, and ``X-SE-TOTAL`` if known."""
+    """Return ``items`` as an array.
+
+    The headers ``X-SE-CURSOR`` and ``Link`` refer to the next page, if there is one; ``X-SE-TOTAL`` is ``total``.
+    """
     headers: dict[str, str] = {}
     if cursor is not None:
         headers["X-SE-CURSOR"] = cursor
-        headers["Link"] = f'<{next_page(str(request.url), cursor)}>; rel="next"'
+        headers["Link"] = f'<{next_page_url(str(request.url), cursor)}>; rel="next"'
     if total is not None:
         headers["X-SE-TOTAL"] = str(total)
     return Response(list(items), headers=headers)

@@ -13,7 +13,7 @@ from litestar.response import Stream
 from sealyard.model.errors import ConflictError, SealyardError
 from sealyard.model.tasks import Result, Task
 
-_RANGE = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
+_RANGE_PATTERN = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
 OCTET_STREAM = "application/octet-stream"
 
@@ -33,11 +33,12 @@ class RangeHeaders:
     if_none_match: str | None
 
     def bounds(self, size: int, etag: str) -> tuple[int, int] | None:
-        """Return the start and end (exclusive) of the range; None for the complete result.
+        """Return the start and end (exclusive) of the requested range; None for the complete result.
 
-        Several ranges and other units are ignored, as the RFC allows. Raises :class:`RangeError`.
+        Requests for several ranges or in other units get the complete result, as RFC 9110 allows. Raises
+        :class:`RangeError` if the range is outside of the result. ``size``: bytes of the result.
         """
-        match = _RANGE.fullmatch(self.range or "")
+        match = _RANGE_PATTERN.fullmatch(self.range or "")
         if match is None or match[0] == "bytes=-" or self.if_range not in (None, etag):
             return None
         if not match[1]:
@@ -55,33 +56,35 @@ async def file_response(
     read: Callable[[int], AsyncGenerator[bytes, None]],
     on_sent: Callable[[int], Awaitable[None]],
 ) -> Stream:
-    """Return the response with a task's result, or the requested range of it.
+    """Return a response with the result of a task, or the requested range of it.
 
-    ``read`` returns the bytes from an offset. ``on_sent`` is awaited after the last byte of the result was sent, with
-    the offset of the first byte of this response. Raises what ``read`` raises for its first chunk.
+    ``read``: returns the bytes of the result from an offset. ``on_sent``: awaited after the last byte of the result was
+    sent, with the offset at which this response started. Raises the error of ``read`` if the first chunk cannot be
+    read.
     """
     result = task.result
     if result is None or result.size is None or result.sha256 is None:
-        # There is nothing to send: reading raises the engine's error.
-        return Stream(await _with_first_chunk(read(0)), media_type=OCTET_STREAM)
+        # The task has no downloadable result: reading it raises the error that explains why.
+        return Stream(await _read_first_chunk(read(0)), media_type=OCTET_STREAM)
     etag = f'"{result.sha256}"'
-    headers = _headers(result, etag)
+    headers = _result_headers(result, etag)
     bounds = request_headers.bounds(result.size, etag)
     start, end = bounds or (0, result.size)
     source = read(start)
-    chunks = await _with_first_chunk(source)
+    chunks = await _read_first_chunk(source)
     if request_headers.if_none_match == etag:
-        # After the first chunk was read, so that an expired link is an error even if the client has the result.
+        # Answer 304 only after reading the first chunk, which raises an error if the link has expired: clients that
+        # already have the result must receive this error, too.
         await source.aclose()
-        return Stream(_empty(), status_code=304, headers=headers)
-    body = _then(_limited(chunks, end - start), partial(on_sent, start) if end == result.size else None)
+        return Stream(_empty_body(), status_code=304, headers=headers)
+    body = _call_at_end(_take_bytes(chunks, end - start), partial(on_sent, start) if end == result.size else None)
     headers["Content-Length"] = str(end - start)
     if bounds is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{result.size}"
     return Stream(body, status_code=206 if bounds is not None else 200, headers=headers, media_type=OCTET_STREAM)
 
 
-def _headers(result: Result, etag: str) -> dict[str, str]:
+def _result_headers(result: Result, etag: str) -> dict[str, str]:
     name = re.sub(r"[^A-Za-z0-9._-]", "_", result.file_name) or "result"
     return {
         "ETag": etag,
@@ -92,24 +95,24 @@ def _headers(result: Result, etag: str) -> dict[str, str]:
     }
 
 
-async def _with_first_chunk(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Read the first chunk, so that errors are raised before the response starts; return all chunks."""
+async def _read_first_chunk(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
+    """Return all chunks. The first one is read now, so that errors are raised before the response starts."""
     try:
-        first = await anext(chunks)
+        first_chunk = await anext(chunks)
     except StopAsyncIteration:
         raise ConflictError("The result is empty.", "Submit the request again.") from None
 
     async def all_chunks() -> AsyncGenerator[bytes, None]:
         async with contextlib.aclosing(chunks):
-            yield first
+            yield first_chunk
             async for chunk in chunks:
                 yield chunk
 
     return all_chunks()
 
 
-async def _limited(chunks: AsyncGenerator[bytes, None], length: int) -> AsyncGenerator[bytes, None]:
-    """Yield the first ``length`` bytes."""
+async def _take_bytes(chunks: AsyncGenerator[bytes, None], length: int) -> AsyncGenerator[bytes, None]:
+    """Yield the first ``length`` bytes of ``chunks``."""
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             yield chunk[:length]
@@ -118,7 +121,7 @@ async def _limited(chunks: AsyncGenerator[bytes, None], length: int) -> AsyncGen
                 return
 
 
-async def _then(
+async def _call_at_end(
     chunks: AsyncGenerator[bytes, None], on_end: Callable[[], Awaitable[None]] | None
 ) -> AsyncGenerator[bytes, None]:
     """Yield the chunks, then await ``on_end``."""
@@ -129,6 +132,6 @@ async def _then(
         await on_end()
 
 
-async def _empty() -> AsyncGenerator[bytes, None]:
+async def _empty_body() -> AsyncGenerator[bytes, None]:
     return
     yield b""

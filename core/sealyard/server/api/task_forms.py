@@ -18,13 +18,13 @@ from sealyard.server.auth.caller import Caller
 from sealyard.server.http.bodies import limited_body
 from sealyard.server.http.multipart import FilePart, TextPart, iter_parts
 
-CHECKSUM = "sha256checksum"
+CHECKSUM_FIELD = "sha256checksum"
 SINGLE_VALUE_FIELDS = ("deviceConfigId", "name", "contentType")
 
 
 @dataclass(frozen=True)
 class FormFieldNames:
-    """The names of the form fields with a task's files, or with the ids of uploads."""
+    """The names of the form fields that contain the files of a task, or ids of uploads instead."""
 
     firmware: tuple[str, ...]
     firmware_ids: tuple[str, ...]
@@ -32,19 +32,19 @@ class FormFieldNames:
     metadata_ids: tuple[str, ...] = ()
 
 
-PACKAGE = FormFieldNames(("inputFiles",), ("inputIds",), ("metadataFile", "metadataFiles"), ("metadataIds",))
-ENCRYPTION = FormFieldNames(("inputFile",), ("inputId",))
+PACKAGE_FIELDS = FormFieldNames(("inputFiles",), ("inputIds",), ("metadataFile", "metadataFiles"), ("metadataIds",))
+ENCRYPTION_FIELDS = FormFieldNames(("inputFile",), ("inputId",))
 
 
 @asynccontextmanager
 async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[PackageBody]:
-    """Parse a form; its files and upload ids are in the order in which they appear.
+    """Parse the form of a packaging task. The order of files and upload ids is that of the form.
 
-    The files are uploaded when the context is entered and their uploads deleted when it exits; a task that was created
-    within it keeps the content. Raises :class:`InvalidInputError`, :class:`TooLargeError`, and the errors of uploads;
-    all uploads are deleted then.
+    On entry, the context streams each file of the form into an upload; on exit or failure, it deletes these uploads. A
+    task that was created within the context keeps their content. Raises :class:`InvalidInputError` if the form is
+    invalid, :class:`TooLargeError` if it is too large, and the errors of uploads.
     """
-    async with _form(request, caller, PACKAGE) as form:
+    async with _receive_form(request, caller, PACKAGE_FIELDS) as form:
         yield PackageBody(
             device_config_id=form.require("deviceConfigId"),
             input_ids=tuple(form.firmware),
@@ -56,8 +56,8 @@ async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) ->
 
 @asynccontextmanager
 async def parse_encryption_form(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[EncryptionBody]:
-    """Parse a form with exactly one file or upload id; see :func:`parse_package_form`."""
-    async with _form(request, caller, ENCRYPTION) as form:
+    """Parse the form of an encryption task, with exactly one file or upload id; see :func:`parse_package_form`."""
+    async with _receive_form(request, caller, ENCRYPTION_FIELDS) as form:
         if len(form.firmware) != 1:
             raise InvalidInputError(
                 f"Encryption tasks need exactly one file; the form contains {len(form.firmware)}.",
@@ -72,7 +72,9 @@ async def parse_encryption_form(request: Request[Any, Any, Any], caller: Caller)
 
 
 @asynccontextmanager
-async def _form(request: Request[Any, Any, Any], caller: Caller, fields: FormFieldNames) -> AsyncIterator[_Form]:
+async def _receive_form(
+    request: Request[Any, Any, Any], caller: Caller, fields: FormFieldNames
+) -> AsyncIterator[_Form]:
     form = _Form(caller, fields)
     try:
         async for part in iter_parts(
@@ -89,7 +91,7 @@ async def _form(request: Request[Any, Any, Any], caller: Caller, fields: FormFie
 
 
 class _Form:
-    """The parts received so far. ``firmware`` and ``metadata`` contain ids of uploads."""
+    """The parts of a form that were received so far. ``firmware`` and ``metadata`` contain ids of uploads."""
 
     def __init__(self, caller: Caller, fields: FormFieldNames) -> None:
         self._caller = caller
@@ -102,6 +104,7 @@ class _Form:
         self.metadata: list[str] = []
 
     def require(self, name: str) -> str:
+        """Return the value of a text field. Raises :class:`InvalidInputError` if it is missing or empty."""
         value = self.texts.get(name)
         if not value:
             raise InvalidInputError(f"Missing form field {name}.", "See /docs for the API reference.")
@@ -112,12 +115,12 @@ class _Form:
             self.firmware.append(part.value)
         elif part.name in self._fields.metadata_ids:
             self.metadata.append(part.value)
-        elif part.name == CHECKSUM:
+        elif part.name == CHECKSUM_FIELD:
             self._checksums.append(part.value)
         elif part.name in SINGLE_VALUE_FIELDS and part.name not in self.texts:
             self.texts[part.name] = part.value
         else:
-            raise self._unexpected(part)
+            raise self._unexpected_field_error(part)
 
     async def add_file(self, part: FilePart) -> None:
         if part.name in self._fields.firmware:
@@ -127,14 +130,17 @@ class _Form:
         elif part.name in self._fields.metadata:
             self.metadata.append((await self._upload(part)).id)
         else:
-            raise self._unexpected(part)
+            raise self._unexpected_field_error(part)
 
     async def verify_checksums(self) -> None:
-        """Compare the files with the checksums in the form, if it has any. Audits a mismatch and raises it."""
+        """Compare the files with the checksums in the form, if it has any.
+
+        If they differ, adds an audit entry and raises :class:`InvalidInputError`.
+        """
         try:
             self._compare_checksums()
         except InvalidInputError as error:
-            await self._caller.handle.audit_rejected_input(self._caller.subject, error)
+            await self._caller.engine_handle.audit_rejected_input(self._caller.subject, error)
             raise
 
     def _compare_checksums(self) -> None:
@@ -143,24 +149,24 @@ class _Form:
         if len(self._checksums) != len(self._firmware_uploads):
             raise InvalidInputError(
                 f"Number of checksums ({len(self._checksums)}) and files ({len(self._firmware_uploads)}) differ.",
-                f"Send {CHECKSUM} once for each file, in the same order.",
+                f"Send {CHECKSUM_FIELD} once for each file, in the same order.",
             )
         for upload, checksum in zip(self._firmware_uploads, self._checksums, strict=True):
-            assert upload.sha256 is not None  # the upload is complete
+            assert upload.sha256 is not None  # always set for a complete upload
             verify_digest(escape_text(upload.name, 100), upload.sha256, checksum)
 
     async def discard_uploads(self) -> None:
         for upload_id in self._created_ids:
             with suppress(NotFoundError):  # the engine deletes a rejected upload itself
-                await self._caller.handle.delete_upload(self._caller.subject, upload_id)
+                await self._caller.engine_handle.delete_upload(self._caller.subject, upload_id)
 
     async def _upload(self, part: FilePart) -> UploadStatus:
-        handle, subject = self._caller.handle, self._caller.subject
-        upload = await handle.create_upload(subject, None, part.file_name, None)
+        engine_handle, subject = self._caller.engine_handle, self._caller.subject
+        upload = await engine_handle.create_upload(subject, None, part.file_name, None)
         self._created_ids.append(upload.id)
-        return await handle.write_upload(subject, upload.id, 0, part.content)
+        return await engine_handle.write_upload(subject, upload.id, 0, part.content)
 
-    def _unexpected(self, part: TextPart | FilePart) -> InvalidInputError:
+    def _unexpected_field_error(self, part: TextPart | FilePart) -> InvalidInputError:
         name = escape_text(part.name, 80)
         if part.name in self.texts:
             return InvalidInputError(f"Repeated form field {name}.", "Send it once.")

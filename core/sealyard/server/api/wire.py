@@ -1,4 +1,7 @@
-"""Request and response bodies of the API: the documented names, and conversion from and to model values."""
+"""Request and response bodies of the API, and their conversion from and to model types.
+
+Calls that the Sign & Encrypt API documents use its names; all other names are Sealyard's own.
+"""
 
 from __future__ import annotations
 
@@ -23,15 +26,16 @@ from sealyard.model.tasks import DecisionOrigin, Task, Verdict
 
 API = "/api/v1"
 
-UNSET_REASON = "none given"
-"""Recorded reason of a rejection without one, which the documented API allows."""
+DEFAULT_REJECTION_REASON = "none given"
+"""Reason that is recorded if a rejection gives none, which the Sign & Encrypt API allows."""
 
 
 class TaskResponse(Task, frozen=True, kw_only=True):
-    """A task with additional documented names: the id under the name of its kind, and ``device_config_id``.
+    """A task, with additional members for compatibility with the Sign & Encrypt API.
 
-    ``outcome``: signature in Base64, for a signing task that is DONE. ``download_url``: link to the result, which needs
-    no token until it expires.
+    The task's id is repeated as packagingTaskId, encryptionTaskId or signingTaskId, depending on its kind, and configId
+    is repeated as deviceConfigId. ``outcome``: signature in Base64, for a signing task that is DONE. ``download_url``:
+    link to the result; downloading requires no token until the link expires.
     """
 
     device_config_id: str
@@ -43,13 +47,13 @@ class TaskResponse(Task, frozen=True, kw_only=True):
 
 
 class DeviceResponse(DeviceConfig, frozen=True, kw_only=True):
-    """A device configuration with the documented name of its id."""
+    """A device configuration. For compatibility with the Sign & Encrypt API, its id is repeated as configId."""
 
     config_id: str
 
 
 class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
-    """A subject in the form of the documented API: ``type`` is GROUP or CLIENT (additionally USER)."""
+    """A subject as an object. ``type``: GROUP or CLIENT, as in the Sign & Encrypt API, or USER."""
 
     id: ShortText
     type: SubjectKind
@@ -60,7 +64,7 @@ class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
-    """The caller itself, or a group of which it is a member."""
+    """The subject of the caller, or a group of which it is a member."""
 
     id: str
     type: SubjectKind
@@ -70,9 +74,9 @@ class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
 class KeyReference(FrozenStruct, frozen=True, kw_only=True):
     """A key of a device configuration.
 
-    ``reference``: URI of an existing key; without it a new key is generated. An existing key requires permission to
-    UPDATE keys, or to UPDATE every configuration that uses the key; the subject that imported it can use it while no
-    configuration does. ``name`` and ``description``: for display.
+    ``reference``: URI of an existing key; without it a new key is generated. To use an existing key, the caller needs
+    permission to UPDATE keys, or to UPDATE every configuration that already uses the key, or must have imported the key
+    if no configuration uses it yet. ``name`` and ``description``: for display.
     """
 
     name: ShortText = ""
@@ -91,7 +95,8 @@ class SigningKeyReference(KeyReference, frozen=True, kw_only=True):
 class DeviceBody(FrozenStruct, frozen=True, kw_only=True):
     """A new device configuration.
 
-    ``acl``: subjects by action (USE, APPROVE), as objects or as ``KIND:name``. Tasks use the first key of each list.
+    ``encryption_keys``, ``signing_keys``: the first key of each list is used. ``acl``: subjects by action (USE,
+    APPROVE), as objects or in the form ``KIND:name``.
     """
 
     name: ShortText
@@ -122,7 +127,8 @@ class DeviceUpdateBody(FrozenStruct, frozen=True, kw_only=True):
 class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     """A decision on a task.
 
-    ``digest``: the approval digest that the approver reviewed. ``origin``: a person at a terminal, or a machine client.
+    ``digest``: the approval digest that the approver reviewed. ``origin``: whether the decision was made by a person at
+    a terminal or by a machine client.
     """
 
     REPR_FIELDS = ("decision",)
@@ -135,9 +141,9 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
 
     @property
     def reason_text(self) -> str:
-        """The reason to record. The documented API allows rejections without a reason, the engine requires one."""
+        """The reason to record. The engine requires one for a rejection, but the Sign & Encrypt API does not."""
         reason = self.reason.strip()
-        return reason or (UNSET_REASON if self.decision is Verdict.REJECTED else "")
+        return reason or (DEFAULT_REJECTION_REASON if self.decision is Verdict.REJECTED else "")
 
 
 class ReasonBody(FrozenStruct, frozen=True, kw_only=True):
@@ -162,7 +168,11 @@ class EncryptionBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SigningBody(FrozenStruct, frozen=True, kw_only=True):
-    """``input_base64``: a message, or a SHA-256 digest. ``is_digest``: by default determined by the algorithm."""
+    """A message or digest to sign.
+
+    ``input_base64``: the message, or a SHA-256 digest. ``is_digest``: whether it is a digest; by default whether the
+    device's signing algorithm signs digests.
+    """
 
     device_config_id: ShortText
     input_base64: str
@@ -173,7 +183,7 @@ class SigningBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RuleBody(FrozenStruct, frozen=True, kw_only=True):
-    """``confirmed``: add the rule even if a configuration is left with too few approvers."""
+    """A new rule. ``confirmed``: add it even if it leaves a device configuration with too few approvers."""
 
     subject: ShortText
     resource: ShortText
@@ -193,7 +203,10 @@ class MemberBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class KeyBody(SecretStruct, frozen=True, kw_only=True):
-    """A key to import. ``content``: PEM, PKCS#12 or raw AES bytes. It and ``certificate`` are encoded in Base64."""
+    """A key to import.
+
+    ``content``: PEM, PKCS#12 or raw AES bytes. In JSON, ``content`` and ``certificate`` are encoded in Base64.
+    """
 
     REPR_FIELDS = ("uri",)
 
@@ -231,7 +244,7 @@ class CertificateResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AlgorithmResponse(FrozenStruct, frozen=True, kw_only=True):
-    """``reference_needed``: whether a key must be named. Otherwise one can be generated."""
+    """An algorithm. ``reference_needed``: whether an existing key must be named; otherwise one can be generated."""
 
     algorithm: str
     reference_needed: bool
@@ -249,7 +262,7 @@ def task_response(task: Task, base_url: str) -> TaskResponse:
     """Return the response body of a task. ``base_url``: base URL of the API, without a trailing slash."""
     result = task.result
     return TaskResponse(
-        **{**_fields(task), f"{task.kind}_task_id": task.id},
+        **{**_field_values(task), f"{task.kind}_task_id": task.id},
         device_config_id=task.config_id,
         outcome=result.signature if result is not None and result.signature is not None else UNSET,
         download_url=link_url(result.link, base_url) if result is not None and result.link is not None else UNSET,
@@ -257,13 +270,13 @@ def task_response(task: Task, base_url: str) -> TaskResponse:
 
 
 def device_response(device: DeviceConfig) -> DeviceResponse:
-    return DeviceResponse(**_fields(device), config_id=device.id)
+    return DeviceResponse(**_field_values(device), config_id=device.id)
 
 
 def device_request(body: DeviceBody) -> DeviceRequest:
     """Convert the body of a new device configuration.
 
-    Raises :class:`UsageError` if a key is missing, or for actions other than USE and APPROVE.
+    Raises :class:`UsageError` if a key is missing, or if ``acl`` contains actions other than USE and APPROVE.
     """
     if not body.encryption_keys or not body.signing_keys:
         raise UsageError(
@@ -272,21 +285,21 @@ def device_request(body: DeviceBody) -> DeviceRequest:
         )
     if set(body.acl) - {Action.USE, Action.APPROVE}:
         raise UsageError("Invalid action in acl: use USE and APPROVE.", "Add other rules with POST /api/v1/acl.")
-    encryption, signing = body.encryption_keys[0], body.signing_keys[0]
+    encryption_key, signing_key = body.encryption_keys[0], body.signing_keys[0]
     return DeviceRequest(
         name=body.name,
-        encryption=encryption.algorithm,
-        signing=signing.algorithm,
-        use=_subjects(body.acl.get(Action.USE, ())),
-        approve=_subjects(body.acl.get(Action.APPROVE, ())),
+        encryption=encryption_key.algorithm,
+        signing=signing_key.algorithm,
+        use=_parse_subjects(body.acl.get(Action.USE, ())),
+        approve=_parse_subjects(body.acl.get(Action.APPROVE, ())),
         approvals_required=body.approvals_required,
         format=body.format,
         link_ttl_seconds=body.link_ttl_seconds,
         retention_seconds=body.retention_seconds,
         purpose=body.purpose,
         description=body.description,
-        encryption_key=encryption.reference or None,
-        signing_key=signing.reference or None,
+        encryption_key=encryption_key.reference or None,
+        signing_key=signing_key.reference or None,
     )
 
 
@@ -301,20 +314,22 @@ def link_url(link: str, base_url: str) -> str:
 
 
 def link_from_url(workspace_id: str, task_id: str, expires: str, signature: str) -> str:
-    """Return the link of an API URL. The engine verifies it."""
+    """Return the link ``sealyard:…`` for the parts of an API URL, without verifying it."""
     return f"sealyard:{workspace_id}/{task_id}?expires={expires}&signature={signature}"
 
 
-def next_page(url: str, cursor: str) -> str:
-    """Return ``url`` with another cursor."""
+def next_page_url(url: str, cursor: str) -> str:
+    """Return ``url`` with its query parameter ``cursor`` replaced."""
     parts = urlsplit(url)
     query = {**parse_qs(parts.query), "cursor": [cursor]}
     return parts._replace(query=urlencode(query, doseq=True)).geturl()
 
 
-def _subjects(references: tuple[SubjectReference | str, ...]) -> tuple[str, ...]:
-    return tuple(parse_subject(each) if isinstance(each, str) else each.subject for each in references)
+def _parse_subjects(references: tuple[SubjectReference | str, ...]) -> tuple[str, ...]:
+    return tuple(
+        parse_subject(reference) if isinstance(reference, str) else reference.subject for reference in references
+    )
 
 
-def _fields(value: FrozenStruct) -> dict[str, Any]:
+def _field_values(value: FrozenStruct) -> dict[str, Any]:
     return {name: getattr(value, name) for name in value.__struct_fields__}

@@ -1,4 +1,4 @@
-"""Authentication of requests: by bearer token, or by the peer of a workspace's local socket."""
+"""Authentication of requests: by bearer token, or by the peer's user id on the Unix socket of a workspace."""
 
 from __future__ import annotations
 
@@ -23,11 +23,14 @@ from sealyard.server.http.peer import PEER_SCOPE_KEY, Peer
 
 SERVER_TRUST_NOTE = "on a server: people are authenticated; requesters cannot approve their own tasks"
 TOKEN_PREFIX = "sy_"  # noqa: S105
-"""Prefix of Sealyard's own access tokens. All others are verified with the issuer, if one is configured."""
+"""Prefix of access tokens that Sealyard itself issues.
+
+If an OpenID Connect issuer is configured, tokens without this prefix are verified as tokens of the issuer.
+"""
 
 
 class TokenClaims(Protocol):
-    """The claims of an issuer's access token."""
+    """The claims of an access token that the OpenID Connect issuer issued."""
 
     @property
     def subject(self) -> str: ...
@@ -42,11 +45,11 @@ class TokenClaims(Protocol):
 
 
 VerifyToken = Callable[[str], Awaitable[TokenClaims]]
-"""Verifies an issuer's access token. Raises :class:`AuthenticationError`."""
+"""Verifies an access token of the OpenID Connect issuer. Raises :class:`AuthenticationError` if it is invalid."""
 
 
 class Authenticator:
-    """Authenticates each request separately; no session is kept."""
+    """Determines the caller of each request. It keeps no sessions: every request is authenticated again."""
 
     def __init__(
         self,
@@ -57,7 +60,9 @@ class Authenticator:
     ) -> None:
         """Create an authenticator for the callers of ``tenants``.
 
-        ``limiter``: limits requests with tokens and by links. ``verify``: verifies tokens of the configured issuer.
+        ``limiter``: rate limit for requests with a token or a download link; None for no limit. ``verify``: verifies
+        tokens of the OpenID Connect issuer; None if no issuer is configured. ``max_body_bytes``: maximum size of an
+        upload.
         """
         self._tenants = tenants
         self._limiter = limiter
@@ -67,82 +72,104 @@ class Authenticator:
     async def authenticate(self, scope: Scope) -> Caller:
         """Return the caller of a request.
 
-        Raises :class:`AuthenticationError`, :class:`TooManyRequestsError` or :class:`PermissionDeniedError`. An
-        unknown tenant and an invalid token raise the same error, so that tenants cannot be enumerated.
+        Raises :class:`AuthenticationError` if the token is missing or invalid or the tenant is unknown (with the same
+        message, so that tenants cannot be enumerated), :class:`TooManyRequestsError` if the rate limit is exceeded,
+        :class:`PermissionDeniedError` if the caller may not act as the subject, and :class:`UsageError` if the request
+        must name its tenant or subject.
         """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         tenant = headers.get("x-se-tenant")
         peer = scope.get(PEER_SCOPE_KEY)
         if isinstance(peer, Peer):
-            return self._from_peer(peer, headers.get("x-se-subject"))
-        bearer = _bearer(headers.get("authorization", ""))
-        if self._verify is None or bearer.startswith(TOKEN_PREFIX):
-            return await self._from_token(tenant, bearer)
-        return await self._from_claims(tenant, bearer, self._verify)
+            return self._authenticate_peer(peer, headers.get("x-se-subject"))
+        bearer_token = _parse_bearer_token(headers.get("authorization", ""))
+        if self._verify is None or bearer_token.startswith(TOKEN_PREFIX):
+            return await self._authenticate_own_token(tenant, bearer_token)
+        return await self._authenticate_issuer_token(tenant, bearer_token, self._verify)
 
-    def _from_peer(self, peer: Peer, claimed_subject: str | None) -> Caller:
+    def _authenticate_peer(self, peer: Peer, claimed_subject: str | None) -> Caller:
         subject = subject_for_uid(claimed_subject, peer.uid)
-        tenant, handle = self._tenants.find(peer.tenant)
-        return self._create_caller(tenant, handle, subject, is_machine=False, revalidate=_no_op, presented=None)
-
-    async def _from_token(self, tenant_name: str | None, bearer: str) -> Caller:
-        tenant, handle = self._tenants.find(tenant_name)
-        token = await handle.authenticate_token(bearer)
-        self._rate_limit(tenant, token.subject)
-
-        async def revalidate() -> None:
-            await handle.authenticate_token(bearer)
-
-        presented = PresentedToken(expires_at=token.expires_at)
+        tenant, engine_handle = self._tenants.find(peer.tenant)
         return self._create_caller(
-            tenant, handle, token.subject, is_machine=token.is_machine, revalidate=revalidate, presented=presented
+            tenant, engine_handle, subject, is_machine=False, revalidate=_no_op, presented_token=None
         )
 
-    async def _from_claims(self, tenant_name: str | None, bearer: str, verify: VerifyToken) -> Caller:
-        claims = await verify(bearer)
-        # Before the tenant is looked up, so that the limit also applies to requests for unknown tenants.
-        self._rate_limit(claims.account.issuer, claims.account.sub)
-        tenant, handle = self._tenants.find(tenant_name)
-        await handle.sign_in(claims.subject, claims.roles, claims.account)
+    async def _authenticate_own_token(self, tenant_name: str | None, bearer_token: str) -> Caller:
+        tenant, engine_handle = self._tenants.find(tenant_name)
+        access_token = await engine_handle.authenticate_token(bearer_token)
+        self._rate_limit(tenant, access_token.subject)
 
         async def revalidate() -> None:
-            await verify(bearer)
+            await engine_handle.authenticate_token(bearer_token)
 
-        presented = PresentedToken(expires_at=claims.expires_at, external=True)
+        presented_token = PresentedToken(expires_at=access_token.expires_at)
         return self._create_caller(
-            tenant, handle, claims.subject, is_machine=claims.is_machine, revalidate=revalidate, presented=presented
+            tenant,
+            engine_handle,
+            access_token.subject,
+            is_machine=access_token.is_machine,
+            revalidate=revalidate,
+            presented_token=presented_token,
+        )
+
+    async def _authenticate_issuer_token(
+        self, tenant_name: str | None, bearer_token: str, verify: VerifyToken
+    ) -> Caller:
+        claims = await verify(bearer_token)
+        # Count the request before looking up the tenant, so that requests for unknown tenants are limited too.
+        self._rate_limit(claims.account.issuer, claims.account.sub)
+        tenant, engine_handle = self._tenants.find(tenant_name)
+        await engine_handle.sign_in(claims.subject, claims.roles, claims.account)
+
+        async def revalidate() -> None:
+            await verify(bearer_token)
+
+        presented_token = PresentedToken(expires_at=claims.expires_at, external=True)
+        return self._create_caller(
+            tenant,
+            engine_handle,
+            claims.subject,
+            is_machine=claims.is_machine,
+            revalidate=revalidate,
+            presented_token=presented_token,
         )
 
     def rate_limit_link(self, scope: Scope, result: str) -> None:
-        """Count a request by link. Raises :class:`TooManyRequestsError`.
+        """Count a download by signed link. ``result``: workspace id and task id of the downloaded result.
 
-        Links are used without authentication, so all requests for one result share the limit of one subject. Requests
-        through a workspace's socket are not limited.
+        Links require no authentication, so all clients that download the same result share one limit. Requests on the
+        Unix socket of a workspace are not counted. Raises :class:`TooManyRequestsError` if the limit is exceeded.
         """
         if not isinstance(scope.get(PEER_SCOPE_KEY), Peer):
             self._rate_limit("link", result)
 
-    def _rate_limit(self, scope: str, name: str) -> None:
-        """Count a request. ``scope`` is a tenant, or an issuer, whose accounts are counted across all tenants."""
+    def _rate_limit(self, namespace: str, name: str) -> None:
+        """Count a request against the limit of ``name``, a subject of a tenant or an account of an issuer.
+
+        ``namespace``: the tenant, or the issuer: its accounts have one limit across all tenants. Raises
+        :class:`TooManyRequestsError` if the limit is exceeded.
+        """
         if self._limiter is not None:
-            self._limiter.acquire(f"{scope} {name}")
+            self._limiter.acquire(f"{namespace} {name}")
 
     def _create_caller(
         self,
         tenant: str,
-        handle: EngineHandle,
+        engine_handle: EngineHandle,
         subject: str,
         *,
         is_machine: bool,
         revalidate: Callable[[], Awaitable[None]],
-        presented: PresentedToken | None,
+        presented_token: PresentedToken | None,
     ) -> Caller:
-        is_local = presented is None
+        is_local = presented_token is None
         return Caller(
             tenant=tenant,
-            handle=handle,
+            engine_handle=engine_handle,
             subject=subject,
-            client=handle.client(subject) if is_local else handle.client(subject, SERVER_TRUST_NOTE, presented),
+            client=engine_handle.client(subject)
+            if is_local
+            else engine_handle.client(subject, SERVER_TRUST_NOTE, presented_token),
             max_body_bytes=self._max_body_bytes,
             revalidate=revalidate,
             is_machine=is_machine or subject_kind(subject) is SubjectKind.CLIENT,
@@ -150,32 +177,37 @@ class Authenticator:
         )
 
 
-def subject_for_uid(claimed: str | None, uid: int) -> str:
-    """Return the subject of a peer on a workspace's socket.
+def subject_for_uid(claimed_subject: str | None, uid: int) -> str:
+    """Return the subject as which a peer on the Unix socket of a workspace acts.
 
-    The owner of the workspace can act as any subject; other users are the subject of their own account, as reported by
-    the kernel. Raises :class:`UsageError` or :class:`PermissionDeniedError`.
+    ``claimed_subject``: the subject that the request names. ``uid``: user id of the peer, as reported by the kernel.
+    The user that runs this process can act as any subject; other users act as the subject of their own account.
+
+    Raises :class:`UsageError` if the subject is missing or invalid, and :class:`PermissionDeniedError` if a user claims
+    the subject of another account.
     """
     if uid == os.getuid():
-        if not claimed:
+        if not claimed_subject:
             raise UsageError("No subject selected.", "Name the subject in the header X-SE-SUBJECT.")
-        return parse_subject(claimed)
-    own = f"{SubjectKind.USER}:{account_name(uid)}"
-    if claimed and parse_subject(claimed) != own:
+        return parse_subject(claimed_subject)
+    own_subject = f"{SubjectKind.USER}:{account_name(uid)}"
+    if claimed_subject and parse_subject(claimed_subject) != own_subject:
         raise PermissionDeniedError(
-            f"Permission denied: on this socket you are {escape_text(own)}.", "Use a profile with this identity."
+            f"Permission denied: on this socket you are {escape_text(own_subject)}.",
+            "Use a profile with this identity.",
         )
-    return parse_subject(own)
+    return parse_subject(own_subject)
 
 
 def account_name(uid: int) -> str:
+    """Return the account name of a user id, or the number itself if there is no such account."""
     try:
         return pwd.getpwuid(uid).pw_name
     except KeyError:
         return str(uid)
 
 
-def _bearer(authorization: str) -> str:
+def _parse_bearer_token(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     if not authorization:
         raise AuthenticationError(

@@ -16,14 +16,14 @@ from sealyard.model.errors import PermissionDeniedError
 class Caller:
     """An authenticated subject and its access to the tenant's engine.
 
-    ``client`` acts on the engine as the subject. ``max_body_bytes``: size limit of an upload. ``revalidate`` raises
-    :class:`AuthenticationError` once the token is no longer valid; long-running responses call it. ``is_machine``:
-    the token is that of a machine client, whatever subject it names. ``is_local``: connected through the workspace's
-    socket.
+    ``client``: client of the engine that acts as the subject. ``max_body_bytes``: maximum size of an upload.
+    ``revalidate``: raises :class:`AuthenticationError` once the token is no longer valid; long-running responses call
+    it. ``is_machine``: the token was issued to a machine client, even if its subject is a person. ``is_local``: the
+    request came through the Unix socket of the workspace.
     """
 
     tenant: str
-    handle: EngineHandle
+    engine_handle: EngineHandle
     subject: str
     client: EmbeddedClient
     max_body_bytes: int
@@ -32,9 +32,9 @@ class Caller:
     is_local: bool = False
 
     def require_human(self) -> None:
-        """Raise :class:`PermissionDeniedError` for a machine client.
+        """Raise :class:`PermissionDeniedError` if the caller is a machine client.
 
-        A machine client must not create credentials, which authenticate people.
+        Routes that create or change credentials call this: with new credentials a machine client could act as a person.
         """
         if self.is_machine:
             raise PermissionDeniedError("Machine clients cannot create credentials.", "Use the token of a person.")

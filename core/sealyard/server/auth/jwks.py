@@ -1,4 +1,4 @@
-"""The public keys of a token issuer: fetched from the URL in its discovery document, cached and refreshed."""
+"""The public keys of an OpenID Connect issuer: fetched from the URL in its discovery document, cached and refreshed."""
 
 from __future__ import annotations
 
@@ -20,25 +20,28 @@ from sealyard.server.http.listeners import is_loopback
 T = TypeVar("T")
 
 Fetch = Callable[[str], Awaitable[bytes]]
-"""Fetches a URL with GET. Raises :class:`ServerUnreachableError`."""
+"""Fetches a URL with GET. Raises :class:`ServerUnreachableError` if there is no successful response."""
 
 MIN_REFRESH_INTERVAL = timedelta(seconds=30)
-"""Minimum time between two fetches. Unauthenticated clients can trigger a fetch by naming unknown keys."""
+"""Minimum time between two fetches. It limits fetches that unauthenticated clients trigger by naming unknown keys."""
 
 MAX_AGE = timedelta(hours=1)
 """Age at which the keys are fetched again, so that a withdrawn key does not stay valid forever."""
 
 MAX_KEYS = 100
+"""Maximum number of keys of an issuer; the others are ignored."""
+
 MIN_RSA_BITS = 2048
-"""NIST SP 800-131A."""
+"""Minimum size of an RSA key (NIST SP 800-131A)."""
 
 EPOCH = datetime.min.replace(tzinfo=UTC)
+"""Initial value for the times of the last fetch, before the first fetch."""
 
 log = logging.getLogger(__name__)
 
 
 class _Discovery(msgspec.Struct):
-    """The members of the provider metadata that are used (OpenID Connect Discovery 1.0, section 3)."""
+    """The used members of a discovery document (OpenID Connect Discovery 1.0, section 3)."""
 
     issuer: str
     jwks_uri: str
@@ -51,12 +54,15 @@ class _KeySet(msgspec.Struct):
 
 
 class JwksCache:
-    """The keys of the last fetch, so that a key is dropped once the issuer withdraws it. Bound to one event loop."""
+    """A cache for the keys of an issuer, to be used on one event loop only.
+
+    Each fetch replaces all keys, so that a key is no longer accepted once the issuer has withdrawn it.
+    """
 
     def __init__(self, issuer: str, jwks_uri: str, fetch: Fetch, clock: Clock) -> None:
         """Create an empty cache. If ``jwks_uri`` is empty, it is taken from the discovery document.
 
-        Raises :class:`UsageError` for URLs that do not use https.
+        Raises :class:`UsageError` if a URL is not secure, see :func:`is_secure_url`.
         """
         for url in filter(None, (issuer, jwks_uri)):
             if not is_secure_url(url):
@@ -72,9 +78,10 @@ class JwksCache:
         self._refresh_task: asyncio.Task[None] | None = None
 
     async def key(self, kid: str) -> Key:
-        """Return the key with this id. Cached keys stay usable while the issuer is unreachable.
+        """Return the key with this id, fetching the keys if it is not cached.
 
-        Raises :class:`AuthenticationError` if there is no such key.
+        Cached keys stay usable while the issuer is unreachable. Raises :class:`AuthenticationError` if the issuer
+        publishes no such key or is unreachable.
         """
         if kid not in self._keys:
             await self._refresh()
@@ -91,11 +98,14 @@ class JwksCache:
     async def _refresh(self) -> None:
         refresh_task = self._start_refresh()
         if refresh_task is not None:
-            # Several requests share the fetch: a cancelled one must not cancel it for the others.
+            # Several requests share the fetch: cancelling one of them must not cancel the fetch for the others.
             await asyncio.shield(refresh_task)
 
     def _start_refresh(self) -> asyncio.Task[None] | None:
-        """Return the running fetch, or start one; return None if the last one is too recent."""
+        """Return the running fetch, or start one.
+
+        Return None if the last fetch started less than MIN_REFRESH_INTERVAL ago.
+        """
         now = self._clock.now()
         if self._refresh_task is not None and not self._refresh_task.done():
             return self._refresh_task
@@ -107,7 +117,9 @@ class JwksCache:
 
     async def _fetch_keys(self) -> None:
         try:
-            keys = _usable_keys((await self._read(self._jwks_uri or await self._discover_jwks_uri(), _KeySet)).keys)
+            keys = _import_keys(
+                (await self._fetch_json(self._jwks_uri or await self._discover_jwks_uri(), _KeySet)).keys
+            )
         except SealyardError as error:
             self._is_reachable = False
             log.warning("cannot fetch the keys of issuer %s: %s", self._issuer, error)
@@ -117,7 +129,7 @@ class JwksCache:
 
     async def _discover_jwks_uri(self) -> str:
         url = f"{self._issuer.rstrip('/')}/.well-known/openid-configuration"
-        discovery = await self._read(url, _Discovery)
+        discovery = await self._fetch_json(url, _Discovery)
         if discovery.issuer != self._issuer:
             raise ServerUnreachableError(
                 f"Wrong issuer in the discovery document: {escape_text(discovery.issuer, 200)}."
@@ -126,9 +138,9 @@ class JwksCache:
             raise ServerUnreachableError(f"Insecure URL of the issuer's keys: {escape_text(discovery.jwks_uri, 200)}.")
         return discovery.jwks_uri
 
-    async def _read(self, url: str, kind: type[T]) -> T:
+    async def _fetch_json(self, url: str, document_type: type[T]) -> T:
         try:
-            return msgspec.json.decode(await self._fetch(url), type=kind)
+            return msgspec.json.decode(await self._fetch(url), type=document_type)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ServerUnreachableError(f"Invalid response from {escape_text(url)}.") from error
 
@@ -143,10 +155,10 @@ def is_secure_url(url: str) -> bool:
     return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
-def _usable_keys(published: Iterable[dict[str, Any]]) -> dict[str, Key]:
-    """Return the signing keys by key id, without keys that have no id or are of an unsupported type."""
+def _import_keys(jwks: Iterable[dict[str, Any]]) -> dict[str, Key]:
+    """Return the supported signing keys by key id. Keys without an id are skipped."""
     keys: dict[str, Key] = {}
-    for jwk in list(published)[:MAX_KEYS]:
+    for jwk in list(jwks)[:MAX_KEYS]:
         kid = jwk.get("kid")
         key = _import_key(jwk)
         if isinstance(kid, str) and kid not in keys and key is not None:
@@ -154,14 +166,14 @@ def _usable_keys(published: Iterable[dict[str, Any]]) -> dict[str, Key]:
     return keys
 
 
-def _import_key(published: dict[str, Any]) -> Key | None:
-    if published.get("kty") not in (RSAKey.key_type, ECKey.key_type, OKPKey.key_type):
+def _import_key(jwk: dict[str, Any]) -> Key | None:
+    if jwk.get("kty") not in (RSAKey.key_type, ECKey.key_type, OKPKey.key_type):
         return None
-    if published.get("use", "sig") != "sig":
+    if jwk.get("use", "sig") != "sig":
         return None
     try:
-        key = JWKRegistry.import_key(published)
-    except Exception:  # the library raises undocumented exceptions
+        key = JWKRegistry.import_key(jwk)
+    except Exception:  # joserfc raises undocumented exceptions
         return None
     if isinstance(key, RSAKey) and key.public_key.key_size < MIN_RSA_BITS:
         return None

@@ -23,15 +23,16 @@ from sealyard.server.auth.jwks import Fetch, JwksCache
 from sealyard.server.settings import OidcSettings
 
 MAX_TOKEN_LENGTH = 16 * 1024
-"""In characters."""
+"""Maximum length of a token in characters."""
 
 MAX_HEADER_LENGTH = 4096
+"""Maximum length of the header of a token in bytes."""
 
 MAX_SUB_LENGTH = 255
-"""In ASCII characters (OpenID Connect Core, section 2)."""
+"""Maximum length of the claim ``sub`` in ASCII characters (OpenID Connect Core, section 2)."""
 
 CLOCK_SKEW_SECONDS = 30
-"""Tolerated difference between the clocks of the issuer and this machine."""
+"""Tolerated difference between the clocks of the issuer and this machine, in seconds."""
 
 ALGORITHMS = frozenset(
     "RS256 RS384 RS512 PS256 PS384 PS512 ES256 ES384 ES512 EdDSA Ed25519".split()  # noqa: SIM905 - the form used in the settings
@@ -41,7 +42,7 @@ ALGORITHMS = frozenset(
 TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """Accepted values of the header parameter ``typ`` (RFC 9068, section 2.1), in lower case."""
 
-OTHER_TOKENS = frozenset({"id", "refresh", "offline", "logout"})
+OTHER_TOKEN_TYPES = frozenset({"id", "refresh", "offline", "logout"})
 """Values of the claim ``typ`` by which some issuers mark tokens that are not access tokens."""
 
 SERVICE_ACCOUNT_PREFIX = "service-account-"
@@ -69,12 +70,12 @@ class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OidcVerifier:
-    """Accepts only tokens that the configured issuer signed for the configured audience."""
+    """Verifies that an access token was signed by the configured issuer for the configured audience."""
 
     def __init__(self, settings: OidcSettings, fetch: Fetch = fetch_document, clock: Clock | None = None) -> None:
-        """Create a verifier. Raises :class:`UsageError` for settings that would accept unsafe tokens."""
-        allowed = frozenset(settings.algorithms.split())
-        if not allowed or allowed - ALGORITHMS:
+        """Create a verifier. Raises :class:`UsageError` if an algorithm is not allowed or the audience is missing."""
+        allowed_algorithms = frozenset(settings.algorithms.split())
+        if not allowed_algorithms or allowed_algorithms - ALGORITHMS:
             raise UsageError(
                 f"Invalid oidc.algorithms: {escape_text(settings.algorithms) or 'none'}.",
                 f"Use one or more of {', '.join(sorted(ALGORITHMS))}.",
@@ -84,56 +85,59 @@ class OidcVerifier:
         self._settings = settings
         self._clock = clock or SystemClock()
         self._keys = JwksCache(settings.issuer, settings.jwks_uri, fetch, self._clock)
-        self._registry = _StrictJwsRegistry(algorithms=allowed, strict_check_header=False)
+        self._registry = _StrictJwsRegistry(algorithms=allowed_algorithms, strict_check_header=False)
 
     async def verify(self, token: str) -> OidcClaims:
-        """Verify a token and return its claims. Raises :class:`AuthenticationError`, which never contains the token."""
-        signed = self._parse(token)
-        key = await self._keys.key(signed.headers()["kid"])
+        """Verify a token and return its claims.
+
+        Raises :class:`AuthenticationError` if the token is invalid. The message never contains the token.
+        """
+        parsed_token = self._parse_token(token)
+        key = await self._keys.key(parsed_token.headers()["kid"])
         try:
-            is_valid = jws.validate_compact(signed, key, registry=self._registry)
-        except Exception:  # the library raises undocumented exceptions if the key is of the wrong type
+            is_valid = jws.validate_compact(parsed_token, key, registry=self._registry)
+        except Exception:  # joserfc raises undocumented exceptions if the key is of the wrong type
             is_valid = False
         if not is_valid:
             raise AuthenticationError("Invalid signature of the token.", "Get a new token.")
-        return self._read(_payload(signed))
+        return self._parse_claims(_parse_payload(parsed_token))
 
-    def _parse(self, token: str) -> jws.CompactSignature:
-        """Parse a token and check its header. Nothing is verified yet."""
+    def _parse_token(self, token: str) -> jws.CompactSignature:
+        """Parse a token and check its header. The caller must then verify the signature and the claims."""
         if len(token) > MAX_TOKEN_LENGTH:
             raise _malformed_token()
         try:
-            signed = jws.extract_compact(token.encode("ascii"), None, self._registry)
-            header = signed.headers()
+            parsed_token = jws.extract_compact(token.encode("ascii"), None, self._registry)
+            header = parsed_token.headers()
             self._registry.check_header(header)
             self._registry.get_alg(header["alg"])
         except UnsupportedAlgorithmError:
             raise AuthenticationError("Signature algorithm of the token not allowed.") from None
-        except Exception:  # the parser raises undocumented exceptions
+        except Exception:  # joserfc raises undocumented exceptions
             raise _malformed_token() from None
         # No critical extension is supported (RFC 7515, section 4.1.11); without a key id no key can be selected.
         if "crit" in header or "b64" in header or "kid" not in header:
             raise _malformed_token()
         if header.get("typ", "JWT").lower() not in TOKEN_TYPES:
             raise _not_an_access_token()
-        return signed
+        return parsed_token
 
-    def _read(self, claims: dict[str, Any]) -> OidcClaims:
-        self._check(claims)
+    def _parse_claims(self, claims: dict[str, Any]) -> OidcClaims:
+        self._check_claims(claims)
         client = self._client_name(claims)
         if client is not None:
-            subject = _subject(SubjectKind.CLIENT, client)
+            subject = _create_subject(SubjectKind.CLIENT, client)
         else:
-            subject = _subject(SubjectKind.USER, self._user_name(claims))
+            subject = _create_subject(SubjectKind.USER, self._user_name(claims))
         return OidcClaims(
             subject=subject,
-            account=self._account(claims),
-            roles=self._roles(claims),
+            account=self._parse_account(claims),
+            roles=self._parse_roles(claims),
             is_machine=client is not None,
-            expires_at=_time(claims["exp"]),
+            expires_at=_parse_time(claims["exp"]),
         )
 
-    def _check(self, claims: dict[str, Any]) -> None:
+    def _check_claims(self, claims: dict[str, Any]) -> None:
         settings = self._settings
         registry = JWTClaimsRegistry(
             now=int(self._clock.now().timestamp()),
@@ -155,18 +159,19 @@ class OidcVerifier:
             raise AuthenticationError(
                 f"Invalid claim {escape_text(claim)} in the token: not issued for this server."
             ) from None
-        if str(claims.get("typ", "")).lower() in OTHER_TOKENS:
+        if str(claims.get("typ", "")).lower() in OTHER_TOKEN_TYPES:
             raise _not_an_access_token()
 
     def _client_name(self, claims: dict[str, Any]) -> str | None:
         """Return the name of the machine client to which the token was issued; None if it was issued to a person.
 
-        The name of a client is not enough: tokens of people name the client through which they signed in.
+        The name of a client in the token is not sufficient evidence: the token of a person contains the name of the
+        client through which the person signed in.
         """
         client = claims.get(self._settings.client_claim, claims.get("azp"))
         name = client if isinstance(client, str) else ""
         if any(claims.get(claim) == value for claim, value in MACHINE_CLAIM_VALUES.items()):
-            # Without a name it must not be taken for a person because of a claim that names people.
+            # Reject a machine client without a name: the claim with a user name must not be used for it.
             return name or self._reject_nameless_client()
         return name if name and _is_client_credentials(name, claims) else None
 
@@ -179,8 +184,7 @@ class OidcVerifier:
     def _user_name(self, claims: dict[str, Any]) -> str:
         """Return the name of the person.
 
-        Only one claim is used: with a second one as a fallback, a person could have two names and approve their own
-        requests.
+        Only one claim is read, without a fallback: a person with two names could approve their own requests.
         """
         name = claims.get(self._settings.subject_claim)
         if isinstance(name, str):
@@ -190,7 +194,7 @@ class OidcVerifier:
             "Request a token with this claim from the issuer.",
         )
 
-    def _account(self, claims: dict[str, Any]) -> IssuerAccount:
+    def _parse_account(self, claims: dict[str, Any]) -> IssuerAccount:
         sub = claims.get("sub")
         if isinstance(sub, str) and 0 < len(sub) <= MAX_SUB_LENGTH and sub.isascii() and sub.isprintable():
             return IssuerAccount(issuer=self._settings.issuer, sub=sub)
@@ -199,8 +203,8 @@ class OidcVerifier:
             "Request an access token with a sub from the issuer (RFC 9068).",
         )
 
-    def _roles(self, claims: dict[str, Any]) -> tuple[str, ...]:
-        claim = _claim_at(claims, self._settings.roles_claim)
+    def _parse_roles(self, claims: dict[str, Any]) -> tuple[str, ...]:
+        claim = _find_claim(claims, self._settings.roles_claim)
         roles = [claim] if isinstance(claim, str) else claim or []
         if not isinstance(roles, list) or not all(isinstance(role, str) for role in roles):
             raise AuthenticationError("Invalid roles in the token: not a list of names.")
@@ -210,7 +214,7 @@ class OidcVerifier:
 
 
 class _StrictJwsRegistry(jws.JWSRegistry):
-    """Allows the configured algorithms only, without the library's defaults."""
+    """A registry that allows only the configured algorithms, and not the defaults of joserfc."""
 
     max_header_length = MAX_HEADER_LENGTH
 
@@ -220,21 +224,28 @@ class _StrictJwsRegistry(jws.JWSRegistry):
         return self.algorithms[name]
 
 
-def _payload(signed: jws.CompactSignature) -> dict[str, Any]:
+def _parse_payload(parsed_token: jws.CompactSignature) -> dict[str, Any]:
     try:
-        return msgspec.json.decode(signed.payload, type=dict[str, Any])
+        return msgspec.json.decode(parsed_token.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
         raise _malformed_token() from None
 
 
 def _is_client_credentials(client: str, claims: dict[str, Any]) -> bool:
     """Return whether the token was issued to the client itself, not to a person through the client."""
-    is_own_sub = claims.get("sub") in (client, f"{client}{CLIENT_SUB_SUFFIX}")  # RFC 9068, section 2.2; Auth0
+    is_own_sub = claims.get("sub") in (
+        client,
+        f"{client}{CLIENT_SUB_SUFFIX}",
+    )  # as in RFC 9068, section 2.2, or by Auth0
     return is_own_sub or claims.get("preferred_username") == f"{SERVICE_ACCOUNT_PREFIX}{client.lower()}"
 
 
-def _subject(kind: SubjectKind, name: str) -> str:
-    """Return the subject with this name. An invalid name is rejected, not changed: two people must not become one."""
+def _create_subject(kind: SubjectKind, name: str) -> str:
+    """Return the subject with this name.
+
+    Raises :class:`AuthenticationError` if the name is invalid. It is not normalized, because two people could then get
+    the same subject.
+    """
     try:
         return parse_subject(f"{kind}:{name}")
     except UsageError:
@@ -243,14 +254,14 @@ def _subject(kind: SubjectKind, name: str) -> str:
         ) from None
 
 
-def _time(seconds: float) -> datetime:
+def _parse_time(seconds: float) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
         raise _malformed_token() from None
 
 
-def _claim_at(claims: dict[str, Any], path: str) -> Any:
+def _find_claim(claims: dict[str, Any], path: str) -> Any:
     """Return the claim with exactly this name, or else the member of nested objects at this dotted path."""
     if path in claims:
         return claims[path]

@@ -1,4 +1,4 @@
-"""Rate limiting with a token bucket per client."""
+"""Rate limiting with one token bucket for each key, such as a subject."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from collections.abc import Callable
 from sealyard.model.errors import TooManyRequestsError
 
 BURST_SECONDS = 10.0
-"""Size of a bucket: the number of requests that the rate allows in this time can arrive at once."""
+"""Size of a bucket: as many requests as the rate allows in this time can arrive at once."""
 
 MAX_BUCKETS = 10_000
-"""Maximum number of buckets. The least recently used one is discarded first, as it is the fullest."""
+"""Maximum number of buckets. The least recently used one is discarded first: it had the most time to refill."""
 
 
 class TokenBucketLimiter:
@@ -23,12 +23,13 @@ class TokenBucketLimiter:
         self._capacity = max(1.0, self._rate * BURST_SECONDS)
         self._now = now
         self._buckets: dict[str, tuple[float, float]] = {}
-        """Level and time of the last update of each bucket, in the order of their last use."""
+        """Level and time of the last update of each bucket; the least recently used bucket is first."""
 
     def acquire(self, key: str) -> None:
         """Count one request of ``key``.
 
-        Raises :class:`TooManyRequestsError` with the seconds until the next request is allowed.
+        Raises :class:`TooManyRequestsError` if the limit is exceeded; its ``retry_after`` is the time in seconds until
+        the next request is allowed.
         """
         now = self._now()
         level, updated_at = self._buckets.pop(key, (self._capacity, now))
@@ -39,9 +40,11 @@ class TokenBucketLimiter:
             del self._buckets[next(iter(self._buckets))]
         if not is_allowed:
             delay = (1 - level) / self._rate
-            raise TooManyRequestsError("Too many requests.", f"Retry after {_seconds(delay)}.", retry_after=delay)
+            raise TooManyRequestsError(
+                "Too many requests.", f"Retry after {_format_seconds(delay)}.", retry_after=delay
+            )
 
 
-def _seconds(delay: float) -> str:
+def _format_seconds(delay: float) -> str:
     seconds = max(1, math.ceil(delay))
     return "1 second" if seconds == 1 else f"{seconds} seconds"

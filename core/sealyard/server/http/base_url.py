@@ -1,4 +1,4 @@
-"""The public base URL of the API, used in links and locations."""
+"""The public base URL of the API, used in links and in the header Location."""
 
 from __future__ import annotations
 
@@ -8,6 +8,6 @@ from litestar import Request
 
 
 def public_base_url(request: Request[Any, Any, Any]) -> str:
-    """Return the configured base URL, or else that of ``request``, without a trailing slash."""
-    configured: str = request.app.state.public_url
-    return configured or f"{request.url.scheme}://{request.url.netloc}"
+    """Return the configured base URL, or by default that of ``request``, without a trailing slash."""
+    configured_url: str = request.app.state.public_url
+    return configured_url or f"{request.url.scheme}://{request.url.netloc}"

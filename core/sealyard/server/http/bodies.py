@@ -1,4 +1,4 @@
-"""Request bodies as byte streams with a size limit, and what happens to a body that is not read."""
+"""Request bodies: as byte streams with a size limit, and a middleware for bodies that a route does not read."""
 
 from __future__ import annotations
 
@@ -20,11 +20,12 @@ def limited_body(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[b
     """Return the body as a stream of at most ``limit`` bytes. The route must disable the framework's own limit.
 
     Raises :class:`TooLargeError` immediately if the declared length exceeds ``limit``. The stream raises it as soon as
-    more bytes arrive, and :class:`ServerUnreachableError` if the client disconnects before the end.
+    more than ``limit`` bytes arrive. It raises :class:`ServerUnreachableError`, the error for all lost connections, if
+    the client disconnects before the end of the body.
     """
     if (request.content_length or 0) > limit:
         raise body_too_large(limit)
-    return _chunks(request, limit)
+    return _read_chunks(request, limit)
 
 
 def body_too_large(limit: int) -> TooLargeError:
@@ -34,7 +35,7 @@ def body_too_large(limit: int) -> TooLargeError:
     )
 
 
-async def _chunks(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
+async def _read_chunks(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
     length = 0
     try:
         async for chunk in request.stream():
@@ -50,13 +51,14 @@ DRAIN_LIMIT = 1 << 20
 """Maximum number of unread bytes of a body that are read and discarded to keep the connection open."""
 
 LINGER_TIMEOUT = 10.0
-"""Seconds for which a body is still read after the response: many clients read it only once they sent everything."""
+"""Seconds for which a body is read after the response. Many clients read a response only after sending the body."""
 
 
 class CloseUnreadBodyMiddleware:
     """Middleware that closes the connection after the response if a large part of the request body was not read.
 
-    Otherwise the listener would read the rest before the next request: a rejected file of many GiB, or an endless one.
+    Otherwise uvicorn would read the rest of the body before the next request: many GiB of a rejected file, or a body
+    without end.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -70,8 +72,8 @@ class CloseUnreadBodyMiddleware:
 class _BodyTracker:
     """Counts the bytes of a body that have not been received, and closes the connection if too many are left."""
 
-    def __init__(self, remaining: float, receive: Receive, send: Send) -> None:
-        self._remaining = remaining
+    def __init__(self, unread_bytes: float, receive: Receive, send: Send) -> None:
+        self._unread_bytes = unread_bytes
         self._receive = receive
         self._send = send
         self._is_closing = False
@@ -79,24 +81,27 @@ class _BodyTracker:
     async def receive(self) -> ReceiveMessage:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._remaining = self._remaining - len(message["body"]) if message["more_body"] else 0
+            self._unread_bytes = self._unread_bytes - len(message["body"]) if message["more_body"] else 0
         return message
 
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self._remaining > DRAIN_LIMIT:
+        if message["type"] == "http.response.start" and self._unread_bytes > DRAIN_LIMIT:
             self._is_closing = True
             message["headers"] = [*message["headers"], (b"connection", b"close")]
         if self._is_closing and message["type"] == "http.response.body" and not message["more_body"]:
             await self._send({**message, "more_body": True})
-            await self._linger()
+            await self._discard_unread_body()
             message = {"type": "http.response.body", "body": b"", "more_body": False}
         await self._send(message)
 
-    async def _linger(self) -> None:
-        """Read the body for a while: closing a connection with unread data can discard the response in transit."""
+    async def _discard_unread_body(self) -> None:
+        """Read and discard the body until the timeout.
+
+        Closing a connection with unread data could discard the response in transit.
+        """
         with contextlib.suppress(TimeoutError):
             async with asyncio.timeout(LINGER_TIMEOUT):
-                while self._remaining and (await self.receive())["type"] == "http.request":
+                while self._unread_bytes and (await self.receive())["type"] == "http.request":
                     pass
 
 

@@ -11,7 +11,7 @@ MAX_CONNECTIONS = 1000
 """Maximum number of simultaneous network connections."""
 
 DESCRIPTORS_PER_CONNECTION = 4
-"""One for the connection itself; the others for files that it reads or writes, and for files of the engines."""
+"""File descriptors for each connection: its socket, and the files that its request and the engine open."""
 
 
 class ConnectionLimitedSocket(socket.socket):
@@ -26,7 +26,10 @@ class ConnectionLimitedSocket(socket.socket):
         self._connections: WeakSet[socket.socket] = WeakSet()
 
     def accept(self) -> tuple[socket.socket, Any]:
-        """Accept a connection. Raises :class:`ConnectionAbortedError`, which event loops ignore, at the limit."""
+        """Accept a connection.
+
+        If the limit is reached, closes it and raises :class:`ConnectionAbortedError`, which asyncio ignores.
+        """
         connection, address = super().accept()
         if self._is_full():
             connection.close()
@@ -35,17 +38,17 @@ class ConnectionLimitedSocket(socket.socket):
         return connection, address
 
     def _is_full(self) -> bool:
-        """Return whether the limit is reached. Closed connections are removed only then."""
+        """Return whether the limit is reached, after removing closed connections."""
         if len(self._connections) >= self._limit:
-            self._connections = WeakSet(each for each in self._connections if each.fileno() != -1)
+            self._connections = WeakSet(connection for connection in self._connections if connection.fileno() != -1)
         return len(self._connections) >= self._limit
 
 
 def connection_limit() -> int:
-    """Return the connection limit for the available file descriptors, after raising the process's soft limit."""
-    wanted = MAX_CONNECTIONS * DESCRIPTORS_PER_CONNECTION
-    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
-    allowed = wanted if hard == resource.RLIM_INFINITY else min(wanted, hard)
-    if soft != resource.RLIM_INFINITY and soft < allowed:
-        resource.setrlimit(resource.RLIMIT_NOFILE, (allowed, hard))
-    return allowed // DESCRIPTORS_PER_CONNECTION
+    """Raise the process's soft limit of file descriptors, and return for how many connections it suffices."""
+    required_descriptors = MAX_CONNECTIONS * DESCRIPTORS_PER_CONNECTION
+    old_soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
+    soft_limit = required_descriptors if hard_limit == resource.RLIM_INFINITY else min(required_descriptors, hard_limit)
+    if old_soft_limit != resource.RLIM_INFINITY and old_soft_limit < soft_limit:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft_limit, hard_limit))
+    return soft_limit // DESCRIPTORS_PER_CONNECTION

@@ -23,14 +23,16 @@ from sealyard.server.http.protocol import HEAD_TIMEOUT, LimitedHttpProtocol
 from sealyard.server.http.tls import TlsCertificate
 
 KEEP_ALIVE_SECONDS = 75
+"""Seconds after which an idle connection is closed."""
+
 HANDSHAKE_TIMEOUT = HEAD_TIMEOUT
-"""Timeout of a TLS handshake. The timeout of the request head starts after it."""
+"""Timeout of a TLS handshake in seconds. The timeout of the request head starts after the handshake."""
 
 ABORT_TIMEOUT = 5
-"""Seconds after which a stopping listener aborts open responses; clients resume them later."""
+"""Seconds after which a stopping listener aborts open responses; clients can resume downloads later."""
 
 LOCAL_ABORT_TIMEOUT = 2
-"""The same for a workspace's socket, where a person waits for the application to exit."""
+"""Like :data:`ABORT_TIMEOUT`, for the Unix socket of a workspace; shorter, because a user waits for the exit."""
 
 
 class UvicornListener(uvicorn.Server):
@@ -41,7 +43,7 @@ class UvicornListener(uvicorn.Server):
         yield
 
     async def startup(self, sockets: list[socket.socket] | None = None) -> None:
-        """Start like uvicorn, with a shorter timeout for TLS handshakes than asyncio's 60 seconds."""
+        """Start listening as uvicorn does, but with a shorter timeout for TLS handshakes than asyncio's 60 seconds."""
         loop = asyncio.get_running_loop()
         tls = self.config.ssl
         handshake_timeout = HANDSHAKE_TIMEOUT if tls is not None else None
@@ -62,16 +64,16 @@ class UvicornListener(uvicorn.Server):
         return protocol_class(self.config, self.server_state, self.lifespan.state)
 
     def stop(self) -> None:
-        """Stop accepting connections and wait for open responses; :meth:`serve` then returns."""
+        """Make :meth:`serve` stop accepting connections, wait for open responses, and return."""
         self.should_exit = True
 
     def abort(self) -> None:
-        """Do not wait for open responses when the listener stops."""
+        """Make :meth:`serve` skip the wait for open responses, or end it if it has already started."""
         self.force_exit = True
 
 
 class _UnixPeerProtocol(LimitedHttpProtocol):
-    """HTTP on a Unix socket. The client address is the user id of the peer, as reported by the kernel."""
+    """HTTP on a Unix socket. Sets the client's port to the user id of the peer, as reported by the kernel."""
 
     def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]  # uvicorn's signature
         super().connection_made(transport)
@@ -81,7 +83,7 @@ class _UnixPeerProtocol(LimitedHttpProtocol):
 
 
 class _PeerMiddleware:
-    """Middleware that stores the peer and tenant in the scope. Used by local listeners only."""
+    """Middleware that stores the :class:`Peer` of a connection in the ASGI scope. Only local listeners use it."""
 
     def __init__(self, app: ASGIApp, tenant: str) -> None:
         self._app = app
@@ -97,8 +99,8 @@ class _PeerMiddleware:
 
 
 def local_listener(app: ASGIApp, tenant: str) -> UvicornListener:
-    """Create a listener for the socket of a tenant's workspace."""
-    config = _config(
+    """Create a listener for the Unix socket of a tenant's workspace."""
+    config = _build_config(
         _PeerMiddleware(app, tenant), http=_UnixPeerProtocol, timeout_graceful_shutdown=LOCAL_ABORT_TIMEOUT
     )
     return UvicornListener(config)
@@ -110,7 +112,7 @@ def network_listener(app: ASGIApp, *, certificate: TlsCertificate | None, proxie
     ``proxies``: addresses of proxies whose X-Forwarded-* headers are trusted; none if empty.
     """
     return UvicornListener(
-        _config(
+        _build_config(
             app,
             ssl_context_factory=(lambda *_: certificate.context) if certificate is not None else None,
             proxy_headers=bool(proxies),
@@ -119,7 +121,7 @@ def network_listener(app: ASGIApp, *, certificate: TlsCertificate | None, proxie
     )
 
 
-def _config(app: ASGIApp, **overrides: object) -> uvicorn.Config:
+def _build_config(app: ASGIApp, **overrides: object) -> uvicorn.Config:
     options = {
         "http": LimitedHttpProtocol,
         "proxy_headers": False,
@@ -139,7 +141,10 @@ def _config(app: ASGIApp, **overrides: object) -> uvicorn.Config:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of ``127.0.0.1:8750``, ``[::1]:8750`` or ``localhost:8750``. Raises :class:`UsageError`."""
+    """Return host and port of an address such as ``127.0.0.1:8750``, ``[::1]:8750`` or ``localhost:8750``.
+
+    Raises :class:`UsageError` if the address is invalid.
+    """
     host, colon, port = text.rpartition(":")
     host = host.removeprefix("[").removesuffix("]")
     if not colon or not host or not port.isascii() or not port.isdigit() or int(port) > 65535:  # noqa: PLR2004
@@ -148,6 +153,7 @@ def parse_address(text: str) -> tuple[str, int]:
 
 
 def is_loopback(host: str) -> bool:
+    """Return whether a host is ``localhost`` or a loopback address."""
     try:
         return ipaddress.ip_address(host).is_loopback
     except ValueError:

@@ -22,26 +22,32 @@ MAX_TEXT_BYTES = 16 << 10
 
 MAX_HEADER_BYTES = 2048
 MAX_HEADERS = 4
-"""Per part."""
+"""Maximum number of headers of a part."""
 
 MAX_BOUNDARY_LENGTH = 70
-"""RFC 2046, section 5.1.1."""
+"""Maximum length of the boundary in characters (RFC 2046, section 5.1.1)."""
 
 HINT = "Send a form like browsers and `curl -F` do."
 
-Events = AsyncGenerator[MultipartSegment | bytes | None, None]
-"""For each part: its head, its content in chunks, and None at its end."""
+ParserEvents = AsyncGenerator[MultipartSegment | bytes | None, None]
+"""Events of the parser. For each part: its head, its content in chunks, and None at its end."""
 
 
 @dataclass(frozen=True)
 class TextPart:
+    """A text field in a form."""
+
     name: str
     value: str
 
 
 @dataclass(frozen=True)
 class FilePart:
-    """``content`` can be read until the next part is requested. ``file_name`` is untrusted text."""
+    """A file in a form.
+
+    ``content``: stream of the file's bytes; it can be read until the next part is requested. ``file_name``: untrusted
+    text.
+    """
 
     name: str
     file_name: str
@@ -52,23 +58,23 @@ async def iter_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIter
     """Yield the parts of a form in order.
 
     Raises :class:`InvalidInputError` if the form is invalid or incomplete, and :class:`TooLargeError` if it has too
-    many parts, or headers or texts that are too long. The ``content`` of a file raises both as well.
+    many parts, or headers or texts that are too long. Reading the ``content`` of a file can raise both as well.
     """
-    events = _events(_boundary(content_type), body)
+    events = _parse_events(_parse_boundary(content_type), body)
     async for head in events:
         assert isinstance(head, MultipartSegment)
         if not head.name:
             raise InvalidInputError("Missing name of a form part.", HINT)
         if head.filename is None:
-            yield TextPart(head.name, await _text(head.name, events))
+            yield TextPart(head.name, await _read_text(head.name, events))
             continue
-        file = FilePart(head.name, head.filename, _content(events))
+        file = FilePart(head.name, head.filename, _read_content(events))
         yield file
         async for _ in file.content:  # discard what the caller did not read
             pass
 
 
-async def _content(events: Events) -> AsyncIterator[bytes]:
+async def _read_content(events: ParserEvents) -> AsyncIterator[bytes]:
     async for event in events:
         if event is None:
             return
@@ -76,9 +82,9 @@ async def _content(events: Events) -> AsyncIterator[bytes]:
         yield event
 
 
-async def _text(name: str, events: Events) -> str:
+async def _read_text(name: str, events: ParserEvents) -> str:
     value = bytearray()
-    async for chunk in _content(events):
+    async for chunk in _read_content(events):
         value += chunk
         if len(value) > MAX_TEXT_BYTES:
             raise TooLargeError(
@@ -91,7 +97,7 @@ async def _text(name: str, events: Events) -> str:
         raise InvalidInputError(f"Form field {escape_text(name, 80)} is not UTF-8 text.", HINT) from None
 
 
-async def _events(boundary: str, body: AsyncIterator[bytes]) -> Events:
+async def _parse_events(boundary: str, body: AsyncIterator[bytes]) -> ParserEvents:
     parser = PushMultipartParser(
         boundary, max_header_size=MAX_HEADER_BYTES, max_header_count=MAX_HEADERS, max_segment_count=MAX_PARTS
     )
@@ -105,7 +111,11 @@ async def _events(boundary: str, body: AsyncIterator[bytes]) -> Events:
 
 
 async def _require_boundary(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Reject a preamble: no client sends one, and the parser's result would depend on how it is split into chunks."""
+    """Yield the chunks of a body that starts with its boundary.
+
+    Raises :class:`InvalidInputError` if there is a preamble before the boundary. No known client sends one, and the
+    parser's result would depend on how the preamble is split into chunks.
+    """
     delimiter = f"--{boundary}".encode()
     start = b""
     async for chunk in body:
@@ -120,7 +130,7 @@ async def _require_boundary(boundary: str, body: AsyncIterator[bytes]) -> AsyncI
             yield chunk
 
 
-def _boundary(content_type: str) -> str:
+def _parse_boundary(content_type: str) -> str:
     kind, options = parse_options_header(content_type)
     boundary: str = options.get("boundary", "")
     if kind != "multipart/form-data" or not 0 < len(boundary) <= MAX_BOUNDARY_LENGTH or not boundary.isascii():

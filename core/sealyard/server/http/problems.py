@@ -25,7 +25,7 @@ from sealyard.model.errors import (
 from sealyard.model.safe_text import escape_text
 
 PROBLEM_JSON = "application/problem+json"
-TYPE = "urn:sealyard:problem:"
+TYPE_PREFIX = "urn:sealyard:problem:"
 
 STATUS: dict[str, int] = {
     "input": 400,
@@ -60,7 +60,7 @@ STATUS: dict[str, int] = {
 """HTTP status of each error code. Other codes are internal errors (500)."""
 
 MAX_DETAIL_LENGTH = 1000
-"""In characters; applies to the details of a validation error."""
+"""Maximum length of the details of a validation error, in characters."""
 
 log = logging.getLogger(__name__)
 
@@ -68,7 +68,8 @@ log = logging.getLogger(__name__)
 class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     """A problem document (RFC 9457) with the error's ``code`` and ``hint``.
 
-    ``renewable``: whether an expired link can be renewed. ``retry_after``: seconds until the request can be repeated.
+    ``renewable``: whether a new link to the result can be requested; only set if a link has expired or a result was
+    removed. ``retry_after``: seconds until the request can be repeated; only set for too many requests.
     """
 
     type: Annotated[str, Meta(description="urn:sealyard:problem:<code>; stable")]
@@ -102,7 +103,7 @@ class HeadTooLargeError(UsageError):
 def to_problem(error: SealyardError) -> ProblemDetails:
     status = STATUS.get(error.code, 500)
     return ProblemDetails(
-        type=f"{TYPE}{error.code}",
+        type=f"{TYPE_PREFIX}{error.code}",
         title=HTTPStatus(status).phrase,
         status=status,
         detail=error.message,
@@ -130,16 +131,16 @@ def handle_error(_: Request[Any, Any, Any], error: SealyardError) -> Response[Pr
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDetails]:
     """Respond to an error that the framework raised."""
-    known = _to_sealyard_error(error)
-    if known is None:
+    sealyard_error = _to_sealyard_error(error)
+    if sealyard_error is None:
         return handle_unexpected(request, error)
-    response = handle_error(request, known)
+    response = handle_error(request, sealyard_error)
     response.headers.update({name: value for name, value in (error.headers or {}).items() if name.lower() == "allow"})
     return response
 
 
 def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDetails]:
-    """Respond to an internal error. Its details are only logged."""
+    """Respond to an internal error without its details, which are logged instead."""
     log.error("internal error in a request", exc_info=error)
     return handle_error(request, SealyardError("Internal error.", "Report it to the server's administrator."))
 
@@ -164,7 +165,7 @@ def _to_sealyard_error(error: HTTPException) -> SealyardError | None:
 
 
 def _validation_message(error: HTTPException) -> str:
-    """Return which members or parameters are invalid and why. Of their values, only unknown enum values are quoted."""
+    """Return which members or parameters are invalid and why. Quotes no values, except unknown ones of an enum."""
     extra = error.extra if isinstance(error.extra, list) else []
     reasons = [f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)]
     return f"Invalid request: {escape_text('; '.join(reasons), MAX_DETAIL_LENGTH)}." if reasons else "Invalid request."

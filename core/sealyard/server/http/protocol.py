@@ -16,15 +16,15 @@ MAX_HEADER_FIELDS = 200
 """Maximum number of header fields of a request. Many small fields need far more memory than their size."""
 
 HEAD_TIMEOUT = 15.0
-"""Seconds in which the head of a request must be complete: from the connection, later from the first byte after the
-previous response."""
+"""Seconds in which the head of a request must be complete. The time starts when the client connects; for later requests
+on the connection, with the first byte after the previous response."""
 
 MAX_PIPELINED = 100
 """Maximum number of requests that wait for earlier responses on a connection (RFC 9112, section 9.3.2)."""
 
 
 class _StopReadingError(Exception):
-    """Stops the parser."""
+    """Raised by a callback to stop the parser."""
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
@@ -33,8 +33,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     A head that is too large is answered with 431 (RFC 6585, section 5).
     """
 
-    _unparsed = 0
-    """Bytes since the last complete head or chunk of a body, which the parser may be buffering."""
+    _unparsed_bytes = 0
+    """Number of bytes received since the last complete head or body chunk; the parser may be buffering them."""
 
     _discard_input = False
     """Whether all further input is ignored."""
@@ -52,11 +52,11 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def data_received(self, data: bytes) -> None:
         if self._discard_input:
             return
-        self._unparsed += len(data)
+        self._unparsed_bytes += len(data)
         super().data_received(data)
-        if self._unparsed > MAX_HEAD_BYTES and not self._discard_input:
+        if self._unparsed_bytes > MAX_HEAD_BYTES and not self._discard_input:
             self._reject_head()
-        # Any byte cancels uvicorn's keep-alive timeout, even one that does not start a request.
+        # The deadline replaces uvicorn's keep-alive timeout, which any byte cancels, even if it starts no request.
         if not self._is_responding():
             self._start_deadline()
 
@@ -73,16 +73,16 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         if len(self.pipeline) >= MAX_PIPELINED:
             self._close_after_pipeline()
             raise _StopReadingError
-        self._unparsed = 0
+        self._unparsed_bytes = 0
         self._cancel_deadline()
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
-        self._unparsed = 0
+        self._unparsed_bytes = 0
         super().on_body(body)
 
     def send_400_response(self, msg: str) -> None:
-        """Send a response for invalid input, unless this class stopped the parser itself."""
+        """Respond to invalid input with 400, unless this class itself stopped the parser."""
         if not self._discard_input:
             super().send_400_response(msg)
 
@@ -100,14 +100,14 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         """
         self._discard_input = True
         if self._is_responding():
-            # A second response would be written into the middle of the first.
+            # A second response would be written into the middle of the current one.
             self.transport.close()
             return
-        self.transport.write(self._too_large_response())
+        self.transport.write(self._build_too_large_response())
         if self.transport.can_write_eof():
             self.transport.write_eof()
 
-    def _too_large_response(self) -> bytes:
+    def _build_too_large_response(self) -> bytes:
         error = HeadTooLargeError("Request header too large.", "Send fewer and shorter header fields.")
         problem = to_problem(error)
         body = msgspec.json.encode(problem)
@@ -121,12 +121,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return b"%s%s\r\n%s" % (STATUS_LINE[problem.status], lines, body)
 
     def _close_after_pipeline(self) -> None:
-        """Close the connection after the response to the last pipelined request; clients repeat the others."""
+        """Close the connection after the response to the last pipelined request; clients must repeat the others."""
         self._discard_input = True
         self.cycle.keep_alive = False
 
     def _start_deadline(self) -> None:
-        """Start the timeout unless it is running: single bytes must not extend it."""
+        """Start the timeout of the head unless it is running: a client must not extend it by sending single bytes."""
         if self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.abort)
 

@@ -15,17 +15,18 @@ from litestar.types import ASGIApp, HTTPScope, Message, Receive, ReceiveMessage,
 from sealyard.model.base import FrozenStruct
 from sealyard.model.safe_text import escape_text
 
-REQUEST_ID = b"x-request-id"
+REQUEST_ID_HEADER = b"x-request-id"
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
+"""Methods that are recorded by name; all others are recorded as OTHER."""
 
 UNMATCHED_PATH = "unmatched"
-"""Template of all unknown paths. A separate metric for each would let clients fill the memory."""
+"""Template recorded for all unknown paths. With a metric for each path, clients could exhaust the memory."""
 
 MAX_PATH_LENGTH = 300
-"""In characters; longer paths are truncated."""
+"""Maximum length of a recorded path in characters; longer paths are truncated."""
 
-_ID = re.compile(r"[A-Za-z0-9._-]{1,64}")
+_ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 current_request: ContextVar[str] = ContextVar("current_request", default="")
 """Id of the request that is being handled; empty outside of a request."""
@@ -53,10 +54,11 @@ class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
 
 
 Observer = Callable[[RequestRecord], None]
+"""Called with the record of each finished request."""
 
 
 class AuthenticatedCaller(Protocol):
-    """What authentication stores as ``caller`` in a request's state."""
+    """The caller that the authentication stores as ``caller`` in the state of a request."""
 
     @property
     def tenant(self) -> str: ...
@@ -79,18 +81,18 @@ class RequestLogMiddleware:
             await self._app(scope, receive, send)
             return
         timer = _RequestTimer(scope, receive, send)
-        context = current_request.set(timer.id)
+        reset_token = current_request.set(timer.id)
         try:
             await self._app(scope, timer.receive, timer.send)
         finally:
-            current_request.reset(context)
+            current_request.reset(reset_token)
             record = timer.record()
             for observe in self._observers:
                 observe(record)
 
 
 class _RequestTimer:
-    """Measures one request."""
+    """Measures the duration, status and body sizes of one request."""
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self.id = _request_id(scope)
@@ -100,22 +102,22 @@ class _RequestTimer:
         self._start = time.monotonic()
         self._time_to_first_byte: float | None = None
         self._status = 0
-        self._received = 0
-        self._sent = 0
+        self._received_bytes = 0
+        self._sent_bytes = 0
 
     async def receive(self) -> ReceiveMessage:
         message = await self._receive()
         if message["type"] == "http.request":
-            self._received += len(message.get("body", b""))
+            self._received_bytes += len(message.get("body", b""))
         return message
 
     async def send(self, message: Message) -> None:
         if message["type"] == "http.response.start":
             self._time_to_first_byte = time.monotonic() - self._start
             self._status = message["status"]
-            message["headers"] = [*message.get("headers", ()), (REQUEST_ID, self.id.encode())]
+            message["headers"] = [*message.get("headers", ()), (REQUEST_ID_HEADER, self.id.encode())]
         elif message["type"] == "http.response.body":
-            self._sent += len(message.get("body", b""))
+            self._sent_bytes += len(message.get("body", b""))
         await self._send(message)
 
     def record(self) -> RequestRecord:
@@ -130,14 +132,14 @@ class _RequestTimer:
             status=self._status,
             time_to_first_byte=seconds if self._time_to_first_byte is None else self._time_to_first_byte,
             seconds=seconds,
-            received=self._received,
-            sent=self._sent,
+            received=self._received_bytes,
+            sent=self._sent_bytes,
             tenant=caller.tenant if caller is not None else "",
             subject=caller.subject if caller is not None else "",
         )
 
 
 def _request_id(scope: HTTPScope) -> str:
-    """Return the id that a proxy assigned if it is valid, or a new id."""
-    assigned = next((value.decode("latin-1") for name, value in scope["headers"] if name == REQUEST_ID), "")
-    return assigned if _ID.fullmatch(assigned) else secrets.token_hex(8)
+    """Return the id that a proxy assigned to the request if it is valid, else a new id."""
+    proxy_id = next((value.decode("latin-1") for name, value in scope["headers"] if name == REQUEST_ID_HEADER), "")
+    return proxy_id if _ID_PATTERN.fullmatch(proxy_id) else secrets.token_hex(8)

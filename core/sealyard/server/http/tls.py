@@ -12,27 +12,31 @@ from sealyard.model.safe_text import escape_text
 class TlsCertificate:
     """A certificate and its private key in PEM files.
 
-    A listener uses :attr:`context` for its whole life; each handshake uses the files as they were last loaded.
+    A listener keeps the same :attr:`context` until it stops; each handshake uses the certificate that was loaded last.
     """
 
     def __init__(self, certificate: str, key: str) -> None:
         """Load the files. ``key`` can be empty if the certificate file contains the key.
 
-        Raises :class:`UsageError` or :class:`StorageError`.
+        Raises :class:`UsageError` if the certificate or its key is missing, invalid or encrypted, and
+        :class:`StorageError` if a file cannot be read.
         """
         self._certificate = certificate
         self._key = key or certificate
-        self._current = self._load()
+        self._current_context = self._load()
         self.context = self._load()
-        self.context.sni_callback = self._apply
+        self.context.sni_callback = self._use_current_context
 
     def reload(self) -> None:
-        """Load the files again. Raises :class:`UsageError` or :class:`StorageError` and keeps the old certificate."""
-        self._current = self._load()
+        """Load the files again.
 
-    def _apply(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Set the current context. OpenSSL calls this in each handshake, with or without SNI (RFC 6066, section 3)."""
-        connection.context = self._current
+        If that fails, keeps the old certificate and raises the same errors as the constructor.
+        """
+        self._current_context = self._load()
+
+    def _use_current_context(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
+        """Select the certificate. OpenSSL calls this in each handshake, with or without SNI (RFC 6066, section 3)."""
+        connection.context = self._current_context
 
     def _load(self) -> ssl.SSLContext:
         certificate, key = self._certificate, self._key
@@ -53,14 +57,14 @@ class TlsCertificate:
 
 
 def _no_passphrase() -> str:
-    """Reject an encrypted key, instead of OpenSSL's prompt, which would block the start of the server."""
+    """Reject an encrypted key. By default OpenSSL would prompt for the passphrase and block the start of the server."""
     raise UsageError("The private key of the certificate is encrypted.", "Use a key without a passphrase.")
 
 
-def _require_readable(path: str, what: str) -> None:
+def _require_readable(path: str, file_kind: str) -> None:
     try:
         Path(path).read_bytes()
     except OSError as error:
         raise StorageError(
-            f"Cannot read the {what} {escape_text(path)}: {error.strerror}.", "Check the path and its permissions."
+            f"Cannot read the {file_kind} {escape_text(path)}: {error.strerror}.", "Check the path and its permissions."
         ) from error

@@ -16,7 +16,7 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.health import HealthCheck
 
 TIMEOUT = 15.0
-"""Seconds for the checks of an engine; longer than a busy engine needs to report that one of its checks timed out."""
+"""Seconds to wait for the checks of an engine; a busy engine needs less to report that one of its checks timed out."""
 
 log = logging.getLogger(__name__)
 
@@ -39,7 +39,7 @@ class ReadinessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class HealthController(Controller):
-    """Health checks of all tenants, which are in the application's state."""
+    """Liveness and readiness of the server. The tenants are read from the application's state."""
 
     tags = ("server",)
 
@@ -53,29 +53,31 @@ class HealthController(Controller):
         responses={503: ResponseSpec(ReadinessResponse, description="not ready: a check failed")},
     )
     async def ready(self, request: Request[Any, Any, Any]) -> Response[ReadinessResponse]:
-        readiness = await check_readiness(handle for _, handle in request.app.state.tenants)
+        readiness = await check_readiness(engine_handle for _, engine_handle in request.app.state.tenants)
         return Response(readiness, status_code=200 if readiness.ready else 503)
 
 
-async def check_readiness(handles: Iterable[EngineHandle]) -> ReadinessResponse:
-    """Run the health checks of all engines concurrently."""
-    checks = [check for engine_checks in await asyncio.gather(*map(_checks, handles)) for check in engine_checks]
-    passed = Counter(check.name for check in checks if check.passed)
-    failed = Counter(check.name for check in checks if not check.passed)
+async def check_readiness(engine_handles: Iterable[EngineHandle]) -> ReadinessResponse:
+    """Run the health checks of all engines concurrently, and count the passed and failed ones by name."""
+    checks = [
+        check for engine_checks in await asyncio.gather(*map(_run_checks, engine_handles)) for check in engine_checks
+    ]
+    passed_counts = Counter(check.name for check in checks if check.passed)
+    failed_counts = Counter(check.name for check in checks if not check.passed)
     names = dict.fromkeys(check.name for check in checks)
     return ReadinessResponse(
-        ready=not failed,
-        checks=tuple(CheckSummary(name=name, passed=passed[name], failed=failed[name]) for name in names),
+        ready=not failed_counts,
+        checks=tuple(CheckSummary(name=name, passed=passed_counts[name], failed=failed_counts[name]) for name in names),
     )
 
 
-async def _checks(handle: EngineHandle) -> tuple[HealthCheck, ...]:
-    if handle.engine.scheduler.draining:
+async def _run_checks(engine_handle: EngineHandle) -> tuple[HealthCheck, ...]:
+    if engine_handle.engine.scheduler.draining:
         return (HealthCheck(name="stopping", passed=False),)
     try:
         async with asyncio.timeout(TIMEOUT):
-            return (await handle.run(handle.engine.health.health())).checks
+            return (await engine_handle.run(engine_handle.engine.health.health())).checks
     except Exception:
-        # Any failure of the check itself counts as a failed check; monitoring must not depend on its cause.
-        log.exception("engine of %s does not respond", handle.folder)
+        # An engine that cannot run its checks is not ready, whatever the cause.
+        log.exception("engine of %s does not respond", engine_handle.folder)
         return (HealthCheck(name="engine", passed=False),)

@@ -11,21 +11,21 @@ from sealyard.client.log import RedactingFormatter, redact
 from sealyard.server.http.request_log import RequestRecord, current_request
 from sealyard.server.settings import LogFormat
 
-TEXT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
+TEXT_FORMAT = "%(asctime)s %(levelname)s %(name)s: %(message)s"
 
 PROBE_PATHS = frozenset({"/healthz", "/readyz", "/metrics"})
-"""Paths that monitoring requests all the time. Successful requests are logged at DEBUG only."""
+"""Paths that monitoring systems request constantly. Successful requests to them are logged at level DEBUG."""
 
 MIN_ERROR_STATUS = 500
-UNAVAILABLE = 503
+UNAVAILABLE_STATUS = 503
 
 log = logging.getLogger(__name__)
 
 
 def configure_logging(log_format: LogFormat) -> None:
-    """Log everything from level INFO to standard error."""
+    """Log messages of level INFO and above to standard error."""
     handler = logging.StreamHandler(sys.stderr)
-    handler.setFormatter(JsonFormatter() if log_format == "json" else RedactingFormatter(TEXT))
+    handler.setFormatter(JsonFormatter() if log_format == "json" else RedactingFormatter(TEXT_FORMAT))
     root = logging.getLogger()
     root.addHandler(handler)
     root.setLevel(logging.INFO)
@@ -33,15 +33,15 @@ def configure_logging(log_format: LogFormat) -> None:
 
 def log_request(request: RequestRecord) -> None:
     """Log one line for a finished request."""
-    level = _level(request.status)
+    level = _level_for_status(request.status)
     if request.path in PROBE_PATHS and level == logging.INFO:
         level = logging.DEBUG
     log.log(level, "%s %s %d", request.method, request.path, request.status, extra={"request": request})
 
 
-def _level(status: int) -> int:
-    """Return the level of a request's line. An unavailable server is a temporary condition, not an internal error."""
-    if status == UNAVAILABLE:
+def _level_for_status(status: int) -> int:
+    """Return the log level for a response status. Status 503 is a temporary condition, not an internal error."""
+    if status == UNAVAILABLE_STATUS:
         return logging.WARNING
     return logging.ERROR if status >= MIN_ERROR_STATUS or not status else logging.INFO
 
@@ -50,21 +50,21 @@ class JsonFormatter(logging.Formatter):
     """Formats records as ASCII JSON, so that logged text can neither end a line nor control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
-        line = {
+        entry = {
             "time": datetime.fromtimestamp(record.created, UTC).isoformat(timespec="milliseconds"),
             "level": record.levelname,
             "logger": record.name,
-            # Formatted before it is redacted, so that arguments and traceback are redacted too.
+            # Format first, then redact the result, so that arguments and traceback are redacted too.
             "message": redact(super().format(record)),
         }
         request = getattr(record, "request", None)
         if isinstance(request, RequestRecord):
-            return json.dumps({**line, **_fields(request)})
+            return json.dumps({**entry, **_request_fields(request)})
         request_id = current_request.get()
-        return json.dumps({**line, "id": request_id} if request_id else line)
+        return json.dumps({**entry, "id": request_id} if request_id else entry)
 
 
-def _fields(request: RequestRecord) -> dict[str, str | int | float]:
+def _request_fields(request: RequestRecord) -> dict[str, str | int | float]:
     return {
         "id": request.id,
         "method": request.method,

@@ -21,13 +21,13 @@ from sealyard.server.http.listeners import is_loopback
 from sealyard.server.http.request_log import RequestRecord
 
 TIMEOUT = 5.0
-"""Seconds for the statistics of an engine."""
+"""Seconds to wait for the statistics of an engine."""
 
 BUCKETS = (0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
 """Upper bounds of the latency histogram, in seconds."""
 
 FORWARDING_HEADERS = frozenset({"forwarded", "via", "x-real-ip"})
-"""Headers that proxies add, besides X-Forwarded-*."""
+"""Headers that proxies add to forwarded requests, besides X-Forwarded-*."""
 
 log = logging.getLogger(__name__)
 
@@ -36,57 +36,64 @@ class Metrics:
     """The metrics of one server, in a separate registry, so that several servers can run in one process."""
 
     def __init__(self) -> None:
-        own = self._registry = CollectorRegistry()
+        registry = self._registry = CollectorRegistry()
         self._requests = Counter(
-            "sealyard_requests", "Finished requests.", ("method", "path", "status", "tenant"), registry=own
+            "sealyard_requests", "Finished requests.", ("method", "path", "status", "tenant"), registry=registry
         )
-        self._seconds = Histogram(
+        self._latency = Histogram(
             "sealyard_request_seconds",
             "Seconds until the response started.",
             ("method", "path", "tenant"),
-            registry=own,
+            registry=registry,
             buckets=BUCKETS,
         )
-        self._received = Counter(
-            "sealyard_received_bytes", "Bytes of received request bodies.", ("path", "tenant"), registry=own
+        self._received_bytes = Counter(
+            "sealyard_received_bytes", "Bytes of received request bodies.", ("path", "tenant"), registry=registry
         )
-        self._sent = Counter("sealyard_sent_bytes", "Bytes of sent response bodies.", ("path", "tenant"), registry=own)
-        self._up = Gauge("sealyard_engine_up", "Whether the tenant's engine responds.", ("tenant",), registry=own)
-        self._tasks = Gauge("sealyard_tasks", "Tasks by status.", ("status", "tenant"), registry=own)
-        self._queued = Gauge("sealyard_queue_length", "Tasks waiting for a worker.", ("tenant",), registry=own)
-        self._workers = Gauge("sealyard_workers", "Running crypto workers.", ("tenant",), registry=own)
+        self._sent_bytes = Counter(
+            "sealyard_sent_bytes", "Bytes of sent response bodies.", ("path", "tenant"), registry=registry
+        )
+        self._up = Gauge("sealyard_engine_up", "Whether the tenant's engine responds.", ("tenant",), registry=registry)
+        self._tasks = Gauge("sealyard_tasks", "Tasks by status.", ("status", "tenant"), registry=registry)
+        self._queue_length = Gauge(
+            "sealyard_queue_length", "Tasks waiting for a worker.", ("tenant",), registry=registry
+        )
+        self._workers = Gauge("sealyard_workers", "Running crypto workers.", ("tenant",), registry=registry)
         self._webhooks = Gauge(
             "sealyard_webhook_messages",
             "Webhook messages, pending (waiting) or undeliverable (dead).",
             ("state", "tenant"),
-            registry=own,
+            registry=registry,
         )
-        Info("sealyard_build", "Version of Sealyard.", registry=own).info({"version": version("sealyard")})
+        Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
 
     def observe(self, request: RequestRecord) -> None:
         """Count a finished request."""
         path, tenant = request.template, request.tenant
         self._requests.labels(request.method, path, str(request.status), tenant).inc()
-        self._seconds.labels(request.method, path, tenant).observe(request.time_to_first_byte)
+        self._latency.labels(request.method, path, tenant).observe(request.time_to_first_byte)
         if request.received:
-            self._received.labels(path, tenant).inc(request.received)
+            self._received_bytes.labels(path, tenant).inc(request.received)
         if request.sent:
-            self._sent.labels(path, tenant).inc(request.sent)
+            self._sent_bytes.labels(path, tenant).inc(request.sent)
 
     def text(self, stats_by_tenant: Mapping[str, WorkspaceStats | None]) -> bytes:
-        """Return all metrics. The statistics of a tenant are None if its engine does not respond."""
-        for gauge in (self._up, self._tasks, self._queued, self._workers, self._webhooks):
-            gauge.clear()  # so that an engine that does not respond does not keep its last values
+        """Return all metrics in the Prometheus text format.
+
+        ``stats_by_tenant``: the current statistics of each tenant's workspace; None if the engine does not respond.
+        """
+        for gauge in (self._up, self._tasks, self._queue_length, self._workers, self._webhooks):
+            gauge.clear()  # otherwise the last values of an engine that does not respond would remain
         for tenant, stats in stats_by_tenant.items():
             self._up.labels(tenant).set(stats is not None)
             if stats is not None:
-                self._update(tenant, stats)
+                self._update_gauges(tenant, stats)
         return generate_latest(self._registry)
 
-    def _update(self, tenant: str, stats: WorkspaceStats) -> None:
+    def _update_gauges(self, tenant: str, stats: WorkspaceStats) -> None:
         for status, count in stats.tasks.items():
             self._tasks.labels(status, tenant).set(count)
-        self._queued.labels(tenant).set(stats.queued)
+        self._queue_length.labels(tenant).set(stats.queued)
         self._workers.labels(tenant).set(stats.workers)
         self._webhooks.labels("waiting", tenant).set(stats.pending_deliveries)
         self._webhooks.labels("dead", tenant).set(stats.dead_letters)
@@ -97,35 +104,37 @@ def metrics_handler(
 ) -> HTTPRouteHandler:
     """Return the handler of ``GET /metrics``.
 
-    Other machines are answered only if it is ``public``: the metrics name tenants and count their activity.
+    Requests from other machines get 404, unless ``public``: the metrics contain the names and activity of tenants.
     """
-    handles = dict(tenants)
+    engine_handles = dict(tenants)
 
     @get("/metrics", include_in_schema=False)
     async def scrape(request: Request[Any, Any, Any]) -> Response[bytes]:
         if not public and not _is_local_request(request):
             raise NotFoundException
-        stats = await asyncio.gather(*map(_collect_stats, handles.values()))
-        text = metrics.text(dict(zip(handles, stats, strict=True)))
+        stats = await asyncio.gather(*map(_collect_stats, engine_handles.values()))
+        text = metrics.text(dict(zip(engine_handles, stats, strict=True)))
         return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
 
     return scrape
 
 
 def _is_local_request(request: Request[Any, Any, Any]) -> bool:
-    """Return whether a process of this machine sent the request itself.
+    """Return whether the request comes from a process of this machine and was not forwarded by a proxy.
 
-    A request that a proxy on this machine forwards comes from a local address, too.
+    The address alone is not sufficient: requests that a proxy on this machine forwards come from a local address too.
     """
     is_forwarded = any(name in FORWARDING_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
     return not is_forwarded and request.client is not None and is_loopback(request.client.host)
 
 
-async def _collect_stats(handle: EngineHandle) -> WorkspaceStats | None:
+async def _collect_stats(engine_handle: EngineHandle) -> WorkspaceStats | None:
     try:
         async with asyncio.timeout(TIMEOUT):
-            return await handle.run(collect_stats(handle.engine.store, handle.engine.scheduler, handle.engine.bus))
+            return await engine_handle.run(
+                collect_stats(engine_handle.engine.store, engine_handle.engine.scheduler, engine_handle.engine.bus)
+            )
     except Exception:
         # A failing engine must not hide the metrics of the others.
-        log.exception("cannot collect statistics of %s", handle.folder)
+        log.exception("cannot collect statistics of %s", engine_handle.folder)
         return None

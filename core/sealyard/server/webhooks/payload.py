@@ -20,9 +20,10 @@ from sealyard.model.webhooks import WebhookEvent
 
 
 class WebhookData(FrozenStruct, frozen=True, kw_only=True):
-    """The task at the time of the event. Without a link to its result, which requires permission in the workspace.
+    """The task at the time of the event. It contains no link to the result, because a link would grant access to it.
 
-    ``decision``: the decision that the message announces. ``quorum_reached``: whether an approval was the final one.
+    ``decision``: the decision that the message announces. ``quorum_reached``: whether an approval was the final one;
+    None for other events.
     """
 
     workspace: str
@@ -39,7 +40,7 @@ class WebhookData(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
-    """The body of a message. All attempts send the same bytes."""
+    """The body of a message. All delivery attempts of a message send the same bytes."""
 
     type: WebhookEvent
     timestamp: datetime
@@ -47,8 +48,9 @@ class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
 
 
 def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
+    """Return the JSON body of the message that announces ``change``."""
     assert change.notification is not None
-    approval = change.notification is WebhookEvent.TASK_APPROVED
+    is_approval = change.notification is WebhookEvent.TASK_APPROVED
     data = WebhookData(
         workspace=workspace_id,
         cursor=change.cursor,
@@ -60,13 +62,16 @@ def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
         created_by=change.created_by,
         result_state=change.result_state,
         decision=change.decision,
-        quorum_reached=change.status is TaskStatus.APPROVED if approval else None,
+        quorum_reached=change.status is TaskStatus.APPROVED if is_approval else None,
     )
     return msgspec.json.encode(WebhookPayload(type=change.notification, timestamp=change.at, data=data))
 
 
 def signed_headers(workspace_id: str, delivery: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:
-    """Return the headers of an attempt. ``webhook-id`` is the same for all attempts, the timestamp is ``now``."""
+    """Return the headers of a delivery attempt, with the signature of ``body``.
+
+    ``webhook-id`` is the same for all attempts of a message; ``webhook-timestamp`` is ``now``.
+    """
     message_id = f"{workspace_id}-{delivery.message.id}"
     timestamp = str(int(now.timestamp()))
     return {
@@ -74,10 +79,10 @@ def signed_headers(workspace_id: str, delivery: PendingDelivery, body: bytes, no
         "user-agent": "sealyard",
         "webhook-id": message_id,
         "webhook-timestamp": timestamp,
-        "webhook-signature": _signature(delivery.secret, message_id, timestamp, body),
+        "webhook-signature": _sign(delivery.secret, message_id, timestamp, body),
     }
 
 
-def _signature(secret: bytes, message_id: str, timestamp: str, body: bytes) -> str:
-    signed = f"{message_id}.{timestamp}.".encode() + body
-    return f"v1,{base64.b64encode(hmac.digest(secret, signed, hashlib.sha256)).decode()}"
+def _sign(secret: bytes, message_id: str, timestamp: str, body: bytes) -> str:
+    signed_content = f"{message_id}.{timestamp}.".encode() + body
+    return f"v1,{base64.b64encode(hmac.digest(secret, signed_content, hashlib.sha256)).decode()}"

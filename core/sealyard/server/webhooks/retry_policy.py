@@ -15,20 +15,22 @@ if TYPE_CHECKING:
     from sealyard.client.http.pinned import PinnedResponse
 
 DELAYS = RetryDelays((5.0, 30.0, 120.0, 600.0, 3600.0, 21600.0), jitter=(0.8, 1.2))
-"""Delays before the second attempt, the third, and so on."""
+"""Delays in seconds before the second attempt, the third, and so on."""
 
 MAX_TRIES = len(DELAYS.seconds) + 1
-"""Attempts if the failure is likely to be temporary."""
+"""Maximum number of attempts if the failure is likely to be temporary."""
 
 FEW_TRIES = 3
-"""Attempts if a person must fix the cause."""
+"""Maximum number of attempts if a person must fix the cause of the failure."""
 
 ONE_TRY = 1
-"""Attempts if the receiver answered that it no longer exists (410)."""
+"""Maximum number of attempts if the receiver answers that it no longer exists (410)."""
 
 MAX_RETRY_AFTER = 24 * 3600.0
+"""Maximum delay in seconds that a receiver can request."""
+
 MAX_ERROR_LENGTH = 200
-"""In characters; applies to the response body in an error."""
+"""Maximum length of the response body that an error quotes, in characters."""
 
 TRANSIENT_STATUSES = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
@@ -36,7 +38,10 @@ TRANSIENT_STATUSES = frozenset(
 
 
 class DeliveryFailure(FrozenStruct, frozen=True, kw_only=True):
-    """A failed attempt. ``tries``: maximum number of attempts. ``wait``: seconds that the receiver asked to wait."""
+    """A failed delivery attempt.
+
+    ``tries``: maximum number of attempts after this kind of failure. ``wait``: seconds that the receiver asked to wait.
+    """
 
     error: str
     tries: int
@@ -44,11 +49,11 @@ class DeliveryFailure(FrozenStruct, frozen=True, kw_only=True):
 
 
 def classify_response(response: PinnedResponse, now: datetime) -> DeliveryFailure | None:
-    """Return the failure that a response means; None if the message was accepted."""
+    """Return None if the response accepts the message, else the failure."""
     status = response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
-    error = f"The receiver answered {status}{_describe(response)}."
+    error = f"The receiver answered {status}{_quote_body(response)}."
     if status == HTTPStatus.GONE:
         return DeliveryFailure(error=error, tries=ONE_TRY)
     if status in TRANSIENT_STATUSES or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
@@ -65,7 +70,7 @@ def next_delay(failure: DeliveryFailure, attempts: int) -> float | None:
     return max(DELAYS.after(attempts), failure.wait)
 
 
-def _describe(response: PinnedResponse) -> str:
+def _quote_body(response: PinnedResponse) -> str:
     text = escape_text(response.body.decode(errors="replace").strip(), MAX_ERROR_LENGTH)
     return f": {text}" if text else ""
 
@@ -75,7 +80,7 @@ def _parse_retry_after(text: str, now: datetime) -> float:
     if text.isascii() and text.isdigit():
         return min(float(text), MAX_RETRY_AFTER)
     try:
-        until = parsedate_to_datetime(text)
-        return min(max(0.0, (until - now).total_seconds()), MAX_RETRY_AFTER)
+        retry_at = parsedate_to_datetime(text)
+        return min(max(0.0, (retry_at - now).total_seconds()), MAX_RETRY_AFTER)
     except (ValueError, TypeError):
         return 0.0

@@ -25,73 +25,73 @@ See :func:`sealyard.client.http.pinned.post_pinned`.
 """
 
 RETRY_SECONDS = 5.0
-"""Delay after an unexpected error."""
+"""Delay after an unexpected error before the next attempt."""
 
 log = logging.getLogger(__name__)
 
 
 class WebhookSender:
-    """Delivers messages at least once: a message can be sent again, with the same id.
+    """Delivers each message at least once. If a message is sent repeatedly, its id is the same each time.
 
-    ``allow_private``: allow all addresses, and http. ``allow_http``: allow http.
+    ``allow_private``: allow all addresses, and plain HTTP. ``allow_http``: allow plain HTTP to public addresses.
     """
 
     def __init__(
         self,
-        handle: EngineHandle,
+        engine_handle: EngineHandle,
         post: Post,
         *,
         resolve: Resolve = resolve_with_system,
         allow_private: bool = False,
         allow_http: bool = False,
     ) -> None:
-        self._handle = handle
-        self._outbox = handle.engine.webhook_outbox
-        self._workspace_id = handle.engine.metadata.id
-        self._clock = handle.engine.repository.clock
+        self._engine_handle = engine_handle
+        self._outbox = engine_handle.engine.webhook_outbox
+        self._workspace_id = engine_handle.engine.metadata.id
+        self._clock = engine_handle.engine.repository.clock
         self._post = post
         self._resolve = resolve
         self._allow_private = allow_private
         self._allow_http = allow_http
 
     async def run(self) -> None:
-        """Deliver until cancelled. A delivery that is cancelled is repeated by the next sender."""
-        known: frozenset[str] = frozenset()
+        """Deliver messages until cancelled. The next sender repeats a delivery that was interrupted."""
+        known_ids: frozenset[str] = frozenset()
         async with asyncio.TaskGroup() as deliveries:
             while True:
-                new_ids = await self._handle.run(self._outbox.new_webhooks(known))
+                new_ids = await self._engine_handle.run(self._outbox.new_webhooks(known_ids))
                 for webhook_id in new_ids:
                     deliveries.create_task(self._deliver_all(webhook_id))
-                known |= new_ids
+                known_ids |= new_ids
 
     async def _deliver_all(self, webhook_id: str) -> None:
         """Deliver the messages of one webhook until it is removed."""
         while True:
             try:
-                delivery = await self._handle.run(self._outbox.next_delivery(webhook_id))
+                delivery = await self._engine_handle.run(self._outbox.next_delivery(webhook_id))
                 if delivery is None:
                     return
-                await self._attempt(delivery)
+                await self._attempt_delivery(delivery)
             except Exception:
-                # An error must not end this webhook's deliveries, nor the task group with those of the others.
+                # An error must not end the deliveries of this webhook, nor, by leaving the task group, those of others.
                 log.exception("webhook %s: delivery failed unexpectedly", webhook_id)
                 await self._clock.sleep(RETRY_SECONDS)
 
-    async def _attempt(self, delivery: PendingDelivery) -> None:
+    async def _attempt_delivery(self, delivery: PendingDelivery) -> None:
         message = delivery.message
         failure = await self._send(delivery)
         if failure is None:
-            await self._handle.run(self._outbox.mark_delivered(message))
+            await self._engine_handle.run(self._outbox.mark_delivered(message))
             return
         delay = next_delay(failure, message.attempts + 1)
         if delay is not None:
-            await self._handle.run(self._outbox.mark_failed(message, failure.error, delay))
+            await self._engine_handle.run(self._outbox.mark_failed(message, failure.error, delay))
             return
         log.warning("webhook %s: message %s is undeliverable: %s", message.webhook_id, message.id, failure.error)
-        await self._handle.run(self._outbox.move_to_dead_letters(message, failure.error))
+        await self._engine_handle.run(self._outbox.move_to_dead_letters(message, failure.error))
 
     async def _send(self, delivery: PendingDelivery) -> DeliveryFailure | None:
-        """Send the message once. Returns None if it was accepted."""
+        """Send the message once. Return None if the receiver accepted it, else the failure."""
         try:
             response = await self._post_signed(delivery)
         except ServerUnreachableError as error:

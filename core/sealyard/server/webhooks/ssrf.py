@@ -11,14 +11,18 @@ from sealyard.model.errors import PermissionDeniedError, ServerUnreachableError
 from sealyard.model.webhook_url import WebhookUrl
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the IP addresses of a host and port, the preferred one first. Raises :class:`ServerUnreachableError`."""
+"""Returns the IP addresses of a host and port, the preferred one first.
+
+Raises :class:`ServerUnreachableError` if they cannot be resolved.
+"""
 
 RESOLVE_TIMEOUT = 10.0
+"""Seconds to wait for the addresses of a host name."""
 
-# Networks that are not public although Python's `is_global` is true for them, in some versions.
+# Networks that are not public, although `is_global` is true for them in some versions of Python.
 _NON_PUBLIC_V4 = tuple(
-    IPv4Network(each)
-    for each in (
+    IPv4Network(network)
+    for network in (
         "100.64.0.0/10",  # carrier-grade NAT (RFC 6598)
         "168.63.129.16/32",  # Azure platform, internal only
         "192.0.0.0/24",  # protocol assignments (RFC 6890)
@@ -27,8 +31,8 @@ _NON_PUBLIC_V4 = tuple(
 )
 _PUBLIC_V6 = IPv6Network("2000::/3")  # all IPv6 addresses assigned as global unicast
 _NON_PUBLIC_V6 = tuple(
-    IPv6Network(each)
-    for each in (
+    IPv6Network(network)
+    for network in (
         "2001::/23",  # protocol assignments, including Teredo, which maps to IPv4 addresses
         "2001:db8::/32",  # documentation
         "2002::/16",  # 6to4, which maps to IPv4 addresses
@@ -38,17 +42,17 @@ _NON_PUBLIC_V6 = tuple(
 
 
 def is_public_address(address: str) -> bool:
-    """Return whether an IP address is public. An IPv4 address embedded in an IPv6 address never is."""
+    """Return whether an IP address is public. IPv6 addresses that embed an IPv4 address are never public."""
     ip = ip_address(address)
     if ip.is_multicast or ip.is_reserved or not ip.is_global:
         return False
     if isinstance(ip, IPv4Address):
-        return not any(ip in each for each in _NON_PUBLIC_V4)
-    return ip in _PUBLIC_V6 and not any(ip in each for each in _NON_PUBLIC_V6)
+        return not any(ip in network for network in _NON_PUBLIC_V4)
+    return ip in _PUBLIC_V6 and not any(ip in network for network in _NON_PUBLIC_V6)
 
 
 async def resolve_allowed(url: WebhookUrl, resolve: Resolve, *, allow_private: bool, allow_http: bool) -> Sequence[str]:
-    """Return the addresses to connect to for ``url``. Resolving the name again could return others.
+    """Resolve the host of ``url`` and return the addresses to use: resolving it again could return other addresses.
 
     Raises :class:`PermissionDeniedError` if the URL or any of its addresses is not allowed (a mixture of allowed and
     other addresses indicates an attack), and :class:`ServerUnreachableError` if the name has no address.
@@ -67,7 +71,7 @@ async def resolve_allowed(url: WebhookUrl, resolve: Resolve, *, allow_private: b
 
 
 async def resolve_with_system(host: str, port: int) -> Sequence[str]:
-    """Resolve a name with the operating system. See :data:`Resolve`."""
+    """Resolve a host name with the resolver of the operating system; see :data:`Resolve`."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT):

@@ -20,7 +20,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 ApiRequest = Request[Any, Any, Any]
 
-MEDIA = {"jsonl": "application/jsonl", "csv": "text/csv"}
+MEDIA_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv"}
 
 
 class AuditController(Controller):
@@ -49,11 +49,11 @@ class AuditController(Controller):
             resource=resource,
             author=author,
             change=change,
-            since=_with_timezone(since),
-            until=_with_timezone(until),
+            since=_require_timezone(since),
+            until=_require_timezone(until),
             text=text,
         )
-        return await _page(request, caller, filters, size, cursor)
+        return await _list_page(request, caller, filters, size, cursor)
 
     @get("/deviceconfigs/{config_id:str}", summary="List entries of a device configuration")
     async def of_device(
@@ -64,7 +64,7 @@ class AuditController(Controller):
         size: Size = 100,
         cursor: Cursor = None,
     ) -> Response[list[AuditEntry]]:
-        return await _page(request, caller, AuditFilter(resource=device_resource(config_id)), size, cursor)
+        return await _list_page(request, caller, AuditFilter(resource=device_resource(config_id)), size, cursor)
 
     @get("/resources/{resource_type:str}", summary="List entries of a resource type")
     async def of_type(
@@ -75,7 +75,7 @@ class AuditController(Controller):
         size: Size = 100,
         cursor: Cursor = None,
     ) -> Response[list[AuditEntry]]:
-        return await _page(request, caller, AuditFilter(resource_type=resource_type), size, cursor)
+        return await _list_page(request, caller, AuditFilter(resource_type=resource_type), size, cursor)
 
     @get("/resources/{resource_type:str}/{resource_id:str}", summary="List entries of a resource")
     async def of_resource(
@@ -87,11 +87,11 @@ class AuditController(Controller):
         size: Size = 100,
         cursor: Cursor = None,
     ) -> Response[list[AuditEntry]]:
-        return await _page(request, caller, AuditFilter(resource=f"{resource_type}:{resource_id}"), size, cursor)
+        return await _list_page(request, caller, AuditFilter(resource=f"{resource_type}:{resource_id}"), size, cursor)
 
     @get("/{seq:int}", summary="Return an entry by number")
     async def entry(self, caller: CallerDependency, seq: FromPath[int]) -> AuditEntry:
-        entries = (await caller.client.audit(AuditFilter(), below=_number(seq) + 1, limit=1)).entries
+        entries = (await caller.client.audit(AuditFilter(), below=_parse_seq(seq) + 1, limit=1)).entries
         if not entries or entries[0].seq != seq:
             raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
         return entries[0]
@@ -99,38 +99,39 @@ class AuditController(Controller):
     @get("/export", summary="Export all entries, oldest first", media_type="text/plain")
     async def export(self, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl") -> Stream:
         lines = caller.client.export_audit(kind)
-        first = await anext(lines, "")
+        first_line = await anext(lines, "")
 
-        # The first chunk is read before the response starts, so that an error is answered with its status.
+        # The first line is read before the response starts, so that an error is answered with its HTTP status.
         async def all_lines() -> AsyncGenerator[str, None]:
             async with contextlib.aclosing(lines):
-                yield first
+                yield first_line
                 async for line in lines:
                     yield line
 
-        return Stream(all_lines(), media_type=f"{MEDIA[kind]}; charset=utf-8")
+        return Stream(all_lines(), media_type=f"{MEDIA_TYPES[kind]}; charset=utf-8")
 
     @post("/verification", status_code=200, summary="Verify the audit log")
     async def verify(self, caller: CallerDependency, data: JSONBody[CheckpointBody]) -> AuditReport:
         return await caller.client.verify_audit(checkpoint=data.checkpoint)
 
 
-async def _page(
+async def _list_page(
     request: ApiRequest, caller: CallerDependency, filters: AuditFilter, size: int, cursor: str | None
 ) -> Response[list[AuditEntry]]:
-    below = _number(cursor) if cursor is not None else None
+    below = _parse_seq(cursor) if cursor is not None else None
     page = await caller.client.audit(filters, below=below, limit=size)
     return paginated_response(request, page.entries, str(page.next) if page.next is not None else None)
 
 
-def _number(text: str | int) -> int:
+def _parse_seq(text: str | int) -> int:
     number = int(text) if str(text).isascii() and str(text).isdigit() else -1
     if not 0 <= number < 2**62:
         raise UsageError("Invalid cursor.", "Use X-SE-CURSOR of the previous page.")
     return number
 
 
-def _with_timezone(moment: datetime | None) -> datetime | None:
+def _require_timezone(moment: datetime | None) -> datetime | None:
+    """Return ``moment``. Raises :class:`UsageError` if it has no time zone."""
     if moment is not None and moment.tzinfo is None:
         raise UsageError("Missing time zone.", "Write times like 2030-12-31T18:00:00Z.")
     return moment

@@ -1,4 +1,4 @@
-"""Routes that create tasks: the documented calls, with files in the body or as earlier uploads."""
+"""Routes that create tasks, from files in the request body or from complete uploads."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ IdempotencyKey = Annotated[
 
 
 MAX_JSON_BYTES = 1024 * 1024
-"""Maximum size of a body that refers to uploads."""
+"""Maximum size of a JSON body that refers to uploads."""
 
 
 class PackagingTaskController(TaskController):
-    """Packages of firmware and metadata files, which need approval."""
+    """Tasks that package firmware and metadata files. By default they need approval."""
 
     path = "/packagingTask"
     tags = ["packaging tasks"]
@@ -59,7 +59,7 @@ class PackagingTaskController(TaskController):
 
 
 class EncryptionTaskController(TaskController):
-    """Encrypted files, which need no approval unless the policy requires it."""
+    """Tasks that encrypt a file. They need no approval unless the policy requires it."""
 
     path = "/encryptionTask"
     tags = ["encryption tasks"]
@@ -75,7 +75,7 @@ class EncryptionTaskController(TaskController):
 
 
 class SigningTaskController(TaskController):
-    """Signatures over a message or a digest, which need approval. The outcome is a string."""
+    """Tasks that sign a message or a digest. By default they need approval. The outcome is the signature."""
 
     path = "/signingTask"
     tags = ["signing tasks"]
@@ -105,57 +105,67 @@ class SigningTaskController(TaskController):
         return task_response(await caller.client.create_signing(signing_request), public_base_url(request))
 
 
-async def _create_package(caller: Caller, body: PackageBody, key: str | None) -> Task:
+async def _create_package(caller: Caller, body: PackageBody, idempotency_key: str | None) -> Task:
     request = PackageRequest(
         config=body.device_config_id,
-        firmware=await caller.handle.resolve_uploads(caller.subject, body.input_ids),
-        metadata=await caller.handle.resolve_uploads(caller.subject, body.metadata_ids),
+        firmware=await caller.engine_handle.resolve_uploads(caller.subject, body.input_ids),
+        metadata=await caller.engine_handle.resolve_uploads(caller.subject, body.metadata_ids),
         name=body.name,
         content_type=body.content_type,
-        client_token=key,
+        client_token=idempotency_key,
     )
     task = await caller.client.create_package(request)
-    await caller.handle.claim_uploads(caller.subject, (*body.input_ids, *body.metadata_ids))
+    await caller.engine_handle.claim_uploads(caller.subject, (*body.input_ids, *body.metadata_ids))
     return task
 
 
-async def _create_encryption(caller: Caller, body: EncryptionBody, key: str | None) -> Task:
-    (file,) = await caller.handle.resolve_uploads(caller.subject, (body.input_id,))
+async def _create_encryption(caller: Caller, body: EncryptionBody, idempotency_key: str | None) -> Task:
+    (file,) = await caller.engine_handle.resolve_uploads(caller.subject, (body.input_id,))
     request = EncryptionRequest(
-        config=body.device_config_id, file=file, name=body.name, content_type=body.content_type, client_token=key
+        config=body.device_config_id,
+        file=file,
+        name=body.name,
+        content_type=body.content_type,
+        client_token=idempotency_key,
     )
     task = await caller.client.create_encryption(request)
-    await caller.handle.claim_uploads(caller.subject, (body.input_id,))
+    await caller.engine_handle.claim_uploads(caller.subject, (body.input_id,))
     return task
 
 
 @asynccontextmanager
-async def _parse_body(request: ApiRequest, caller: Caller, parse_form: ParseForm[B], kind: type[B]) -> AsyncIterator[B]:
+async def _parse_body(
+    request: ApiRequest, caller: Caller, parse_form: ParseForm[B], body_type: type[B]
+) -> AsyncIterator[B]:
     """Parse a form that contains the files, or JSON that refers to uploads."""
     if _media_type(request) == "multipart/form-data":
         async with parse_form(request, caller) as form:
             yield form
         return
-    yield await _parse_json(request, kind)
+    yield await _parse_json(request, body_type)
 
 
 def _media_type(request: ApiRequest) -> str:
     return request.headers.get("content-type", "").partition(";")[0].strip().lower()
 
 
-async def _parse_json(request: ApiRequest, kind: type[B]) -> B:
-    """Parse a JSON body. Raises :class:`MediaTypeError`, :class:`TooLargeError` or :class:`UsageError`."""
+async def _parse_json(request: ApiRequest, body_type: type[B]) -> B:
+    """Parse a JSON body.
+
+    Raises :class:`MediaTypeError` if the body is not JSON, :class:`TooLargeError` if it is larger than MAX_JSON_BYTES,
+    and :class:`UsageError` if it is invalid.
+    """
     if _media_type(request) != "application/json":
         raise MediaTypeError("Unsupported media type.", "Send multipart/form-data or application/json.")
     try:
-        return msgspec.json.decode(await _limited_json(request), type=kind)
+        return msgspec.json.decode(await _read_json(request), type=body_type)
     except (msgspec.MsgspecError, UnicodeDecodeError) as error:
         reason = escape_text(str(error), 200)
         raise UsageError(f"Invalid request: {reason}.", "See /docs for the API reference.") from error
 
 
-async def _limited_json(request: ApiRequest) -> bytes:
-    """Read the body. Raises :class:`TooLargeError` if it is larger than one that refers to uploads can be."""
+async def _read_json(request: ApiRequest) -> bytes:
+    """Read the body. Raises :class:`TooLargeError` if it is larger than MAX_JSON_BYTES."""
     body = b""
     async for chunk in request.stream():
         body += chunk

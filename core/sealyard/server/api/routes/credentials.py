@@ -17,7 +17,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class TokenController(Controller):
-    """Access tokens of people and machine clients. A token is only shown when it is created."""
+    """Access tokens of people and machine clients. Only the response to the creation contains the token itself."""
 
     path = "/token"
     tags = ["credentials"]

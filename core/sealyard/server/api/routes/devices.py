@@ -26,7 +26,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class DeviceController(Controller):
-    """Device configurations: the keys, algorithms and conditions of packages."""
+    """Device configurations: keys, algorithms, and requirements for the tasks of a device."""
 
     path = "/deviceConfig"
     tags = ["device configurations"]
@@ -69,7 +69,7 @@ class DeviceController(Controller):
         self, caller: CallerDependency, config_id: FromPath[str], data: JSONBody[ConfirmationBody]
     ) -> Response[bytes]:
         # The worker writes the key to a private file, which is deleted before the response is sent.
-        with temporary_private_dir(caller.handle.engine.paths) as folder:
+        with temporary_private_dir(caller.engine_handle.engine.paths) as folder:
             path = folder / secrets.token_hex(8)
             await caller.client.export_device_key(config_id, path, confirmed=data.confirmed)
             key = await to_thread.run_sync(path.read_bytes)
@@ -84,17 +84,17 @@ class AlgorithmController(Controller):
 
     @get("/", summary="List algorithms, and whether each needs a key reference")
     async def algorithms(self) -> AlgorithmsResponse:
-        return _algorithms(await to_thread.run_sync(load_capabilities))
+        return _algorithms_response(await to_thread.run_sync(load_capabilities))
 
 
-def _algorithms(capabilities: Capabilities) -> AlgorithmsResponse:
+def _algorithms_response(capabilities: Capabilities) -> AlgorithmsResponse:
     return AlgorithmsResponse(
-        encryption=tuple(_algorithm(name, info) for name, info in capabilities.encryption.items()),
-        signing=tuple(_algorithm(name, info) for name, info in capabilities.signing.items()),
+        encryption=tuple(_algorithm_response(name, info) for name, info in capabilities.encryption.items()),
+        signing=tuple(_algorithm_response(name, info) for name, info in capabilities.signing.items()),
         formats=capabilities.formats,
     )
 
 
-def _algorithm(name: str, info: AlgorithmInfo) -> AlgorithmResponse:
+def _algorithm_response(name: str, info: AlgorithmInfo) -> AlgorithmResponse:
     # The engine can generate keys of every type, so a reference is always optional.
     return AlgorithmResponse(algorithm=name, reference_needed=False, key_kinds=info.key_kinds, caveats=info.caveats)

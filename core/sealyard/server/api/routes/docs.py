@@ -23,27 +23,28 @@ td,th{text-align:left;padding:.15rem .8rem .15rem 0;vertical-align:top}h2{margin
 
 @get("/openapi.json", include_in_schema=False, opt={"open": True})
 async def openapi_json(request: Request[Any, Any, Any]) -> Response[bytes]:
-    return Response(_json_document(request.app), media_type="application/json")
+    return Response(_encode_document(request.app), media_type="application/json")
 
 
 @get("/docs", include_in_schema=False, opt={"open": True})
 async def docs(request: Request[Any, Any, Any]) -> Response[bytes]:
     return Response(
-        _page(request.app), media_type="text/html", headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY}
+        _render_page(request.app), media_type="text/html", headers={"Content-Security-Policy": CONTENT_SECURITY_POLICY}
     )
 
 
 HANDLERS = (openapi_json, docs)
 
 
-# Cached, because both are available without authentication and rate limit.
+# The document and the page are cached, because anyone can request them: both routes have no authentication and no rate
+# limit.
 @cache
-def _json_document(app: Litestar) -> bytes:
+def _encode_document(app: Litestar) -> bytes:
     return msgspec.json.encode(build_document(app))
 
 
 @cache
-def _page(app: Litestar) -> bytes:
+def _render_page(app: Litestar) -> bytes:
     document = build_document(app)
     info = document["info"]
     text = (
@@ -52,14 +53,15 @@ def _page(app: Litestar) -> bytes:
         f"<h1>{escape(info['title'])} {escape(info['version'])}</h1>"
         f"{''.join(f'<p>{escape(paragraph)}</p>' for paragraph in info['description'].split(chr(10) * 2))}"
         "<p><a href=openapi.json>openapi.json</a></p>"
-        f"{''.join(_section(tag, operations) for tag, operations in _operations_by_tag(document).items())}"
-        f"<h2>Schemas</h2>{''.join(_schema(*item) for item in sorted(document['components']['schemas'].items()))}"
+        f"{''.join(_render_section(tag, operations) for tag, operations in _group_operations_by_tag(document).items())}"
+        "<h2>Schemas</h2>"
+        f"{''.join(_render_schema(*item) for item in sorted(document['components']['schemas'].items()))}"
     )
     return text.encode()
 
 
-def _operations_by_tag(document: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
-    """Return method, path and description of the operations, by their first tag."""
+def _group_operations_by_tag(document: dict[str, Any]) -> dict[str, list[tuple[str, str, dict[str, Any]]]]:
+    """Return the method, path and OpenAPI object of each operation, grouped by its first tag."""
     operations: dict[str, list[tuple[str, str, dict[str, Any]]]] = {}
     for path, item in document["paths"].items():
         for method, operation in item.items():
@@ -68,21 +70,21 @@ def _operations_by_tag(document: dict[str, Any]) -> dict[str, list[tuple[str, st
     return operations
 
 
-def _section(tag: str, operations: list[tuple[str, str, dict[str, Any]]]) -> str:
-    return f"<h2>{escape(tag)}</h2>{''.join(_operation(*operation) for operation in operations)}"
+def _render_section(tag: str, operations: list[tuple[str, str, dict[str, Any]]]) -> str:
+    return f"<h2>{escape(tag)}</h2>{''.join(_render_operation(*operation) for operation in operations)}"
 
 
-def _operation(method: str, path: str, operation: dict[str, Any]) -> str:
-    line = f"<code><span class=verb>{escape(method.upper())}</span> {escape(path)}</code>"
+def _render_operation(method: str, path: str, operation: dict[str, Any]) -> str:
+    method_and_path = f"<code><span class=verb>{escape(method.upper())}</span> {escape(path)}</code>"
     return (
-        f"<details><summary>{line} {escape(operation.get('summary') or '')}</summary>"
-        f"{_parameters(operation.get('parameters', []))}{_body(operation.get('requestBody'))}"
-        f"<table><tr><th>response<th></tr>{''.join(_response(*item) for item in operation['responses'].items())}"
+        f"<details><summary>{method_and_path} {escape(operation.get('summary') or '')}</summary>"
+        f"{_render_parameters(operation.get('parameters', []))}{_render_body(operation.get('requestBody'))}"
+        f"<table><tr><th>response<th></tr>{''.join(_render_response(*item) for item in operation['responses'].items())}"
         "</table></details>"
     )
 
 
-def _parameters(parameters: list[dict[str, Any]]) -> str:
+def _render_parameters(parameters: list[dict[str, Any]]) -> str:
     rows = (
         f"<tr><td><code>{escape(parameter['name'])}</code><td>{escape(parameter['in'])}"
         f"<td>{escape(parameter.get('description') or '')}</tr>"
@@ -91,22 +93,24 @@ def _parameters(parameters: list[dict[str, Any]]) -> str:
     return f"<table>{''.join(rows)}</table>" if parameters else ""
 
 
-def _body(body: dict[str, Any] | None) -> str:
+def _render_body(body: dict[str, Any] | None) -> str:
     if body is None:
         return ""
     contents = body.get("content", {}).items()
-    return "".join(f"<p>{escape(media_type)}</p>{_json(content.get('schema'))}" for media_type, content in contents)
+    return "".join(
+        f"<p>{escape(media_type)}</p>{_render_json(content.get('schema'))}" for media_type, content in contents
+    )
 
 
-def _response(status: str, response: dict[str, Any]) -> str:
+def _render_response(status: str, response: dict[str, Any]) -> str:
     media_types = ", ".join(response.get("content", {}))
     return f"<tr><td><code>{escape(status)}</code><td>{escape(response['description'])} {escape(media_types)}</tr>"
 
 
-def _schema(name: str, schema: dict[str, Any]) -> str:
-    return f"<details><summary><code>{escape(name)}</code></summary>{_json(schema)}</details>"
+def _render_schema(name: str, schema: dict[str, Any]) -> str:
+    return f"<details><summary><code>{escape(name)}</code></summary>{_render_json(schema)}</details>"
 
 
-def _json(value: Any) -> str:
+def _render_json(value: Any) -> str:
     text = msgspec.json.format(msgspec.json.encode(value), indent=2).decode()
     return f"<pre>{escape(text)}</pre>"

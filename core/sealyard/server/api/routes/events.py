@@ -18,10 +18,12 @@ from sealyard.server.auth.caller import Caller, CallerDependency
 KEEPALIVE_SECONDS = 10.0
 """Interval of keep-alive comments. Clients consider a connection lost if they receive nothing for much longer."""
 
-_encode = msgspec.json.Encoder().encode
+_encode_json = msgspec.json.Encoder().encode
 
 
 class EventController(Controller):
+    """The event stream."""
+
     path = "/events"
     tags = ["events"]
 
@@ -45,22 +47,23 @@ class EventController(Controller):
         )
 
 
-async def stream_events(caller: Caller, after: int | None) -> AsyncGenerator[str, None]:
-    """Yield an event `Cursor`, then the events after the cursor ``after``, or from now on.
+async def stream_events(caller: Caller, after_cursor: int | None) -> AsyncGenerator[str, None]:
+    """Yield an event `Cursor` with the start of the stream, then all events after it.
 
-    Ends with the engine, or when the caller's token is no longer valid. Clients reconnect with their last cursor.
+    The stream starts at ``after_cursor``; if it is None, at the current end of the events. It ends when the engine
+    stops or the caller's token is no longer valid. Clients reconnect with the cursor of the last event.
     """
-    cursor = await caller.client.cursor() if after is None else after
+    cursor = await caller.client.cursor() if after_cursor is None else after_cursor
     yield f'id: {cursor}\nevent: Cursor\ndata: {{"cursor": {cursor}}}\n\n'
     events = caller.client.events(cursor)
     next_event: asyncio.Future[Event] = asyncio.ensure_future(anext(events))
-    keepalive_at = _next_keepalive()
+    keepalive_at = _next_keepalive_time()
     try:
         while True:
-            done, _ = await asyncio.wait({next_event}, timeout=keepalive_at - _now())
-            if _now() >= keepalive_at:
+            done, _ = await asyncio.wait({next_event}, timeout=keepalive_at - _loop_time())
+            if _loop_time() >= keepalive_at:
                 await caller.revalidate()
-                keepalive_at = _next_keepalive()
+                keepalive_at = _next_keepalive_time()
                 yield ": keepalive\n\n"
             if done:
                 yield format_sse(next_event.result())
@@ -73,16 +76,22 @@ async def stream_events(caller: Caller, after: int | None) -> AsyncGenerator[str
         await events.aclose()
 
 
-def _now() -> float:
+def _loop_time() -> float:
     return asyncio.get_running_loop().time()
 
 
-def _next_keepalive() -> float:
-    """Return the time of the next keep-alive. It is independent of events, as each one also revalidates the token."""
-    return _now() + KEEPALIVE_SECONDS
+def _next_keepalive_time() -> float:
+    """Return the event loop's time, in seconds, at which the next keep-alive comment is due.
+
+    Events do not postpone a keep-alive, because the caller's token is revalidated together with it.
+    """
+    return _loop_time() + KEEPALIVE_SECONDS
 
 
 def format_sse(event: Event) -> str:
-    """Format an event (HTML standard, section 9.2). Events that are not stored have no id to resume from."""
+    """Format an event as Server-Sent Event (HTML standard, section 9.2).
+
+    Progress events get no id: they are not stored, so that a client cannot resume after them.
+    """
     id_line = "" if isinstance(event, TaskProgressed) else f"id: {event.cursor}\n"
-    return f"{id_line}event: {type(event).__name__}\ndata: {_encode(event).decode()}\n\n"
+    return f"{id_line}event: {type(event).__name__}\ndata: {_encode_json(event).decode()}\n\n"

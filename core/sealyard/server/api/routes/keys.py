@@ -24,7 +24,7 @@ class KeyController(Controller):
 
     @post("/", summary="Import a key (PEM, PKCS#12 or raw AES bytes)")
     async def import_key(self, caller: CallerDependency, data: JSONBody[KeyBody]) -> KeyInfo:
-        with temporary_private_dir(caller.handle.engine.paths) as folder:
+        with temporary_private_dir(caller.engine_handle.engine.paths) as folder:
             certificate = write_private_file(folder / "certificate", data.certificate) if data.certificate else None
             request = KeyImport(
                 uri=data.uri,

@@ -15,7 +15,7 @@ from sealyard.server.auth.tenants import TenantRegistry
 
 
 class LinkController(Controller):
-    """Results by signed link. The link itself grants access to one result until it expires."""
+    """Downloads by signed link. A link grants access to one result until it expires."""
 
     path = "/link"
     tags = ["results"]
@@ -35,15 +35,15 @@ class LinkController(Controller):
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
         tenants: TenantRegistry = request.app.state.tenants
-        handle = tenants.for_link(workspace_id)
+        engine_handle = tenants.for_link(workspace_id)
         link = link_from_url(workspace_id, task_id, expires, signature)
-        task = await handle.resolve_link(link)
-        # After the link was verified, so that requests without a valid link do not count against its limit.
+        task = await engine_handle.resolve_link(link)
+        # Count the request only after verifying the link: requests with an invalid link must not use up the limit.
         authenticator: Authenticator = request.app.state.authenticator
         authenticator.rate_limit_link(request.scope, f"{workspace_id}/{task.id}")
         return await file_response(
             task,
             RangeHeaders(range_, if_range, if_none_match),
-            lambda offset: handle.download_link(link, offset),
-            lambda offset: handle.record_link_transfer(link, offset),
+            lambda offset: engine_handle.download_link(link, offset),
+            lambda offset: engine_handle.record_link_transfer(link, offset),
         )

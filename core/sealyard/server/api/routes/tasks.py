@@ -19,7 +19,7 @@ from sealyard.server.http.base_url import public_base_url
 
 
 class TaskController(Controller):
-    """Operations on existing tasks. ``kind``: limits them to tasks of one kind."""
+    """Operations on existing tasks. ``kind``: the only kind of task that they accept; None for all kinds."""
 
     kind: ClassVar[TaskKind | None] = None
 
@@ -57,11 +57,11 @@ class TaskController(Controller):
     async def task(
         self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
     ) -> TaskResponse:
-        return task_response(await self._get(caller, task_id), public_base_url(request))
+        return task_response(await self._get_task(caller, task_id), public_base_url(request))
 
     @get("/{task_id:str}/review", summary="Return everything an approver must review")
     async def review(self, caller: CallerDependency, task_id: FromPath[str]) -> ApprovalReview:
-        return await caller.client.review((await self._get(caller, task_id)).id)
+        return await caller.client.review((await self._get_task(caller, task_id)).id)
 
     @post("/{task_id:str}/approval", status_code=202, summary="Approve or reject a task")
     async def decide(
@@ -71,7 +71,7 @@ class TaskController(Controller):
         task_id: FromPath[str],
         data: JSONBody[DecisionBody],
     ) -> TaskResponse:
-        task = await self._get(caller, task_id)
+        task = await self._get_task(caller, task_id)
         decided_task = await caller.client.decide(
             task.id,
             data.decision,
@@ -90,21 +90,21 @@ class TaskController(Controller):
         task_id: FromPath[str],
         data: JSONBody[ReasonBody],
     ) -> TaskResponse:
-        task = await self._get(caller, task_id)
+        task = await self._get_task(caller, task_id)
         return task_response(await caller.client.withdraw(task.id, data.reason), public_base_url(request))
 
     @post("/{task_id:str}/cancellation", status_code=202, summary="Cancel a task that has not ended")
     async def cancel(
         self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
     ) -> TaskResponse:
-        task = await self._get(caller, task_id)
+        task = await self._get_task(caller, task_id)
         return task_response(await caller.client.cancel(task.id), public_base_url(request))
 
     @post("/{task_id:str}/renewal", status_code=200, summary="Renew the link of a result")
     async def renew(
         self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
     ) -> TaskResponse:
-        task = await self._get(caller, task_id)
+        task = await self._get_task(caller, task_id)
         return task_response(await caller.client.renew(task.id), public_base_url(request))
 
     @get(
@@ -120,7 +120,7 @@ class TaskController(Controller):
         if_range: Annotated[str | None, HeaderParameter(name="If-Range")] = None,
         if_none_match: Annotated[str | None, HeaderParameter(name="If-None-Match")] = None,
     ) -> Stream:
-        task = await self._get(caller, task_id)
+        task = await self._get_task(caller, task_id)
         return await file_response(
             task,
             RangeHeaders(range_, if_range, if_none_match),
@@ -130,7 +130,7 @@ class TaskController(Controller):
 
     @post("/{task_id:str}/receipt", status_code=204, summary="Confirm that a result was downloaded and verified")
     async def confirm_download(self, caller: CallerDependency, task_id: FromPath[str]) -> None:
-        await caller.client.report_downloaded((await self._get(caller, task_id)).id)
+        await caller.client.report_downloaded((await self._get_task(caller, task_id)).id)
 
     @get(
         "/{task_id:str}/certificate",
@@ -138,10 +138,10 @@ class TaskController(Controller):
         summary="Return the certificate that verifies the result",
     )
     async def certificate(self, caller: CallerDependency, task_id: FromPath[str]) -> str:
-        return await caller.client.certificate((await self._get(caller, task_id)).id)
+        return await caller.client.certificate((await self._get_task(caller, task_id)).id)
 
-    async def _get(self, caller: Caller, task_id: str) -> Task:
-        """Return a task. Raises :class:`NotFoundError` also for a task of another kind."""
+    async def _get_task(self, caller: Caller, task_id: str) -> Task:
+        """Return a task. Raises :class:`NotFoundError` if there is no such task, or if it is of another kind."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
             raise task_not_found(task_id)
@@ -149,7 +149,7 @@ class TaskController(Controller):
 
 
 class AllTasksController(TaskController):
-    """Tasks of all kinds. Not part of the documented API."""
+    """Tasks of all kinds. The Sign & Encrypt API does not have this path."""
 
     path = "/task"
     tags = ["tasks"]

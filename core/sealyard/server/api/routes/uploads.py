@@ -22,10 +22,10 @@ from sealyard.server.http.problems import PROBLEM_JSON, MediaTypeError, to_probl
 
 TUS_VERSION = "1.0.0"
 TUS_EXTENSIONS = "creation,termination"
-TUS_CONTENT = "application/offset+octet-stream"
+TUS_MEDIA_TYPE = "application/offset+octet-stream"
 
-TUS = {"Tus-Resumable": TUS_VERSION}
-NO_STORE = {"Cache-Control": "no-store"}
+TUS_HEADERS = {"Tus-Resumable": TUS_VERSION}
+NO_STORE_HEADERS = {"Cache-Control": "no-store"}
 
 ApiRequest = Request[Any, Any, Any]
 
@@ -47,34 +47,34 @@ Size = Annotated[
 Digest = Annotated[str | None, QueryParameter(description="expected SHA-256 of the file in hex")]
 Name = Annotated[str, QueryParameter(description="name of the file")]
 
-OFFSET = ResponseHeader(name="Upload-Offset", description="offset of the next byte", documentation_only=True)
-LENGTH = ResponseHeader(name="Upload-Length", description="size of the file in bytes", documentation_only=True)
-LOCATION = ResponseHeader(name="Location", description="URL of the upload", documentation_only=True)
+OFFSET_HEADER = ResponseHeader(name="Upload-Offset", description="offset of the next byte", documentation_only=True)
+LENGTH_HEADER = ResponseHeader(name="Upload-Length", description="size of the file in bytes", documentation_only=True)
+LOCATION_HEADER = ResponseHeader(name="Location", description="URL of the upload", documentation_only=True)
 
 
 @dataclass
 class RawOperation(Operation):
-    """An operation whose body is the content of a file."""
+    """OpenAPI operation whose request body is the content of a file (application/octet-stream)."""
 
     def __post_init__(self) -> None:
-        self.request_body = _octets("application/octet-stream")
+        self.request_body = _binary_body("application/octet-stream")
 
 
 @dataclass
 class TusOperation(Operation):
-    """An operation whose body is a part of a file, in the media type of tus."""
+    """OpenAPI operation whose request body is a chunk of a file (application/offset+octet-stream, as in tus 1.0)."""
 
     def __post_init__(self) -> None:
-        self.request_body = _octets(TUS_CONTENT)
+        self.request_body = _binary_body(TUS_MEDIA_TYPE)
 
 
-def _octets(media_type: str) -> RequestBody:
+def _binary_body(media_type: str) -> RequestBody:
     schema = Schema(type=OpenAPIType.STRING, content_media_type=media_type)
     return RequestBody(required=True, content={media_type: OpenAPIMediaType(schema=schema)})
 
 
 def _require_tus_version(request: ApiRequest) -> Response[Any] | None:
-    """Respond to another tus version with 412 and the supported version (tus 1.0, "Tus-Resumable")."""
+    """Respond with 412 and the supported version if a request uses another version of tus, else return None."""
     if request.method == "OPTIONS" or request.headers.get("tus-resumable", TUS_VERSION) == TUS_VERSION:
         return None
     problem = to_problem(UsageError("Unsupported version of tus.", f"Use version {TUS_VERSION}."))
@@ -82,7 +82,7 @@ def _require_tus_version(request: ApiRequest) -> Response[Any] | None:
         msgspec.structs.replace(problem, status=412, title="Precondition Failed"),
         status_code=412,
         media_type=PROBLEM_JSON,
-        headers={"Tus-Version": TUS_VERSION, **TUS},
+        headers={"Tus-Version": TUS_VERSION, **TUS_HEADERS},
     )
 
 
@@ -94,21 +94,21 @@ class UploadController(Controller):
     request_max_body_size = None  # `limited_body` enforces the limit while the body is streamed
     before_request = staticmethod(_require_tus_version)
 
-    # The framework registers handlers in the order of their names, and handles OPTIONS itself if another handler of the
-    # path comes first: this name must remain the first.
+    # Litestar registers handlers in the order of their names, and handles OPTIONS itself if another handler of the path
+    # comes first. Therefore this name must remain the first in alphabetical order.
     @route("/", http_method=["OPTIONS"], status_code=204, summary="Return the supported tus features")
     async def advertise_capabilities(self, caller: CallerDependency) -> Response[None]:
         return _tus_response(
             {"Tus-Version": TUS_VERSION, "Tus-Extension": TUS_EXTENSIONS, "Tus-Max-Size": str(caller.max_body_bytes)}
         )
 
-    @post("/", summary="Create an upload (tus)", response_headers=[LOCATION, OFFSET])
+    @post("/", summary="Create an upload (tus)", response_headers=[LOCATION_HEADER, OFFSET_HEADER])
     async def create(
         self, request: ApiRequest, caller: CallerDependency, upload_length: Length, upload_metadata: Metadata = ""
     ) -> Response[UploadStatus]:
-        metadata = _metadata(upload_metadata)
+        metadata = _parse_metadata(upload_metadata)
         _check_size(upload_length, caller)
-        upload = await caller.handle.create_upload(
+        upload = await caller.engine_handle.create_upload(
             caller.subject, None, metadata.get("filename", ""), upload_length, metadata.get("sha256")
         )
         response = _json_response(upload, status=201)
@@ -135,48 +135,54 @@ class UploadController(Controller):
         if upload_offset == 0:
             length = size if size is not None else _declared_length(request)
             _check_size(length, caller)
-            await caller.handle.create_upload(caller.subject, upload_id, name, length, sha256)
-        upload = await caller.handle.write_upload(caller.subject, upload_id, upload_offset, content)
+            await caller.engine_handle.create_upload(caller.subject, upload_id, name, length, sha256)
+        upload = await caller.engine_handle.write_upload(caller.subject, upload_id, upload_offset, content)
         return _json_response(upload, status=200 if upload_offset else 201)
 
-    @head("/{upload_id:str}", summary="Return the offset of an upload (tus)", response_headers=[OFFSET, LENGTH])
+    @head(
+        "/{upload_id:str}",
+        summary="Return the offset of an upload (tus)",
+        response_headers=[OFFSET_HEADER, LENGTH_HEADER],
+    )
     async def offset(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[None]:
-        upload = await caller.handle.upload(caller.subject, upload_id)
-        return _tus_response({**_progress_headers(upload), **NO_STORE}, status=200)
+        upload = await caller.engine_handle.upload(caller.subject, upload_id)
+        return _tus_response({**_progress_headers(upload), **NO_STORE_HEADERS}, status=200)
 
     @patch(
         "/{upload_id:str}",
         status_code=204,
         operation_class=TusOperation,
         summary="Append to an upload (tus)",
-        response_headers=[OFFSET],
+        response_headers=[OFFSET_HEADER],
     )
     async def append(
         self, request: ApiRequest, caller: CallerDependency, upload_id: FromPath[str], upload_offset: Offset
     ) -> Response[None]:
-        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != TUS_CONTENT:
-            raise MediaTypeError("Unsupported media type.", f"Send {TUS_CONTENT}.")
+        if request.headers.get("content-type", "").partition(";")[0].strip().lower() != TUS_MEDIA_TYPE:
+            raise MediaTypeError("Unsupported media type.", f"Send {TUS_MEDIA_TYPE}.")
         content = limited_body(request, caller.max_body_bytes)
-        upload = await caller.handle.write_upload(caller.subject, upload_id, upload_offset, content)
+        upload = await caller.engine_handle.write_upload(caller.subject, upload_id, upload_offset, content)
         return _tus_response(_progress_headers(upload))
 
     @get("/{upload_id:str}", summary="Return an upload, with its SHA-256 if complete")
     async def upload(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[UploadStatus]:
-        return _json_response(await caller.handle.upload(caller.subject, upload_id), status=200)
+        return _json_response(await caller.engine_handle.upload(caller.subject, upload_id), status=200)
 
     @delete("/{upload_id:str}", summary="Delete an upload; tasks keep its content")
     async def delete_upload(self, caller: CallerDependency, upload_id: FromPath[str]) -> Response[None]:
-        await caller.handle.delete_upload(caller.subject, upload_id)
+        await caller.engine_handle.delete_upload(caller.subject, upload_id)
         return _tus_response({})
 
 
 def _tus_response(headers: dict[str, str], *, status: int = 204) -> Response[None]:
-    # The framework would encode None as JSON "null".
-    return Response(None, status_code=status, media_type=MediaType.TEXT, headers={**TUS, **headers})
+    # With the media type JSON, Litestar would encode None as "null".
+    return Response(None, status_code=status, media_type=MediaType.TEXT, headers={**TUS_HEADERS, **headers})
 
 
 def _json_response(upload: UploadStatus, *, status: int) -> Response[UploadStatus]:
-    return Response(upload, status_code=status, headers={**TUS, **_progress_headers(upload), **NO_STORE})
+    return Response(
+        upload, status_code=status, headers={**TUS_HEADERS, **_progress_headers(upload), **NO_STORE_HEADERS}
+    )
 
 
 def _progress_headers(upload: UploadStatus) -> dict[str, str]:
@@ -196,9 +202,9 @@ def _declared_length(request: ApiRequest) -> int:
     return request.content_length
 
 
-def _metadata(header: str) -> dict[str, str]:
-    """Parse the header "Upload-Metadata" of tus 1.0. Raises :class:`UsageError`."""
-    pairs = [each.strip().partition(" ") for each in header.split(",") if each.strip()]
+def _parse_metadata(header: str) -> dict[str, str]:
+    """Parse the header "Upload-Metadata" of tus 1.0. Raises :class:`UsageError` if it is invalid."""
+    pairs = [pair.strip().partition(" ") for pair in header.split(",") if pair.strip()]
     try:
         return {key: base64.b64decode(value.strip(), validate=True).decode() for key, _, value in pairs}
     except (binascii.Error, UnicodeDecodeError):

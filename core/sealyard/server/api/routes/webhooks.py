@@ -10,7 +10,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class WebhookController(Controller):
-    """Webhooks. Messages are signed (Standard Webhooks); the secret is only shown when a webhook is added."""
+    """Webhooks. Messages are signed (Standard Webhooks); only the response to POST contains the secret."""
 
     path = "/webhook"
     tags = ["webhooks"]

@@ -19,5 +19,5 @@ class WorkspaceController(Controller):
     @get("/", summary="Return the workspace, your subject and your permissions")
     async def workspace(self, request: Request[Any, Any, Any], caller: CallerDependency) -> WorkspaceInfo:
         info = await caller.client.workspace()
-        # The path of the folder is only disclosed on the same machine.
+        # The path of the workspace's folder is disclosed only to clients on the same machine.
         return info if caller.is_local else msgspec.structs.replace(info, location=public_base_url(request))
