@@ -261,7 +261,7 @@ def test_failed_write_pins_no_partial_audit_key(tmp_path: Path, monkeypatch: pyt
 
     with monkeypatch.context() as patch:
         patch.setattr(atomic, "sync", fail)
-        with pytest.raises(StorageError, match="could not be written"):
+        with pytest.raises(StorageError, match="Cannot write the audit log"):
             log.pin_key(public_pem())
     assert not list(tmp_path.iterdir())
     log.pin_key(public_pem())

@@ -32,7 +32,7 @@ def test_failed_update_keeps_the_old_state(tmp_path: Path, monkeypatch: pytest.M
 
     with monkeypatch.context() as patch:
         patch.setattr(atomic, operation, fail)
-        with pytest.raises(StorageError, match="no room"):
+        with pytest.raises(StorageError, match="Not enough disk space"):
             state.update(increment)
     assert state.read() == Counter(value=1)
     assert sorted(path.name for path in tmp_path.iterdir()) == ["counter.json", "counter.json.lock"]

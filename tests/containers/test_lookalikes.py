@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from sealyard.containers.registry import reject_lookalike
+from sealyard.containers.registry import reject_container_start
 from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.probe import PREFIX
 from sealyard.model.errors import InvalidKeyError
@@ -13,9 +13,9 @@ from sealyard.model.errors import InvalidKeyError
 @pytest.mark.parametrize("message", [SE1Format.magic, SE1Format.magic + b"more", PREFIX, PREFIX + b"more"])
 def test_what_begins_like_a_container_or_a_probe_is_refused(message: bytes) -> None:
     with pytest.raises(InvalidKeyError, match="starts like"):
-        reject_lookalike(message)
+        reject_container_start(message)
 
 
 @pytest.mark.parametrize("message", [b"", b"ordinary", PREFIX[:-1], b" " + PREFIX, b"x" + SE1Format.magic])
 def test_all_else_may_be_signed(message: bytes) -> None:
-    reject_lookalike(message)
+    reject_container_start(message)

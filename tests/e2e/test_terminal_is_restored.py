@@ -83,4 +83,4 @@ def test_without_a_terminal_it_says_so_and_what_works(tmp_path: Path) -> None:
     environ = environment(tmp_path / "home", SEALYARD_PASSPHRASE="p")
     with terminal(["sh", "-c", f"{SEALYARD} </dev/null 2>&1 | cat"], environ) as found:
         assert found.ended_with() == 0  # of cat
-        assert "needs a terminal" in found.seen()
+        assert "Not a terminal" in found.seen()

@@ -89,5 +89,5 @@ async def test_restart_with_linked_work_folder_keeps_what_it_leads_to(house: Hou
     (outside / "kept").touch()
     (house.places.artifacts / "work" / "t1").symlink_to(outside)
     await house.reopen()
-    assert house.artifacts.work_dirs() == ()
+    assert house.artifacts.tasks_with_work_dir() == ()
     assert (outside / "kept").exists()

@@ -90,8 +90,8 @@ async def test_a_running_task_is_run_again_with_what_was_recorded(house: House, 
         await house.reopen()
     again = await house.worker(worker.id)
     assert (again.fence, again.job.task.lease_losses) == (2, 0)
-    assert again.job.work.segments == (segment,)
-    assert again.job.work.header == worker.header
+    assert again.job.checkpoint.segments == (segment,)
+    assert again.job.checkpoint.header == worker.header
     assert again.job.task.intent == before.intent
     assert before.time_limit_at is not None
     assert again.job.task.time_limit_at == before.time_limit_at + timedelta(hours=1)
@@ -156,7 +156,7 @@ async def test_what_belongs_to_no_unfinished_task_is_cleared_away(house: House) 
     killed = await house.killed()
     (killed.places.artifacts / "incoming" / "half").write_bytes(b"half")
     await killed.open()
-    assert killed.artifacts.work_dirs() == (worker.id,)
+    assert killed.artifacts.tasks_with_work_dir() == (worker.id,)
     assert not (killed.places.artifacts / "incoming" / "half").exists()
     await killed.close()
 

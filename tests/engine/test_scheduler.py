@@ -50,7 +50,7 @@ async def test_a_package_goes_all_the_way(house: House) -> None:
     assert house.artifacts.result_path(task.id).read_bytes() == b"a container"
     assert {each.status for each in done.subtasks} == {S.DONE}
     assert house.engine.repository.get(CHECKPOINTS, task.id) is None
-    assert house.artifacts.work_dirs() == ()
+    assert house.artifacts.tasks_with_work_dir() == ()
     assert list(house.artifacts.stored_inputs()) == []
 
 
@@ -137,8 +137,8 @@ async def test_a_lost_worker_is_followed_by_another_with_what_was_recorded(house
     await house.until(lambda: house.task(worker.id).lease_losses == 1)
     again = await house.worker(worker.id)
     assert (again.fence, again.job.task.status, again.job.task.lease_losses) == (2, S.RUNNING, 1)
-    assert again.job.work.segments == (segment,)
-    assert again.job.work.header == worker.header
+    assert again.job.checkpoint.segments == (segment,)
+    assert again.job.checkpoint.header == worker.header
     assert again.job.task.intent is not None
     assert again.job.task.intent.sha256 == sha256(b"header")
     again.intend(b"header")
@@ -175,7 +175,7 @@ async def test_the_third_lost_worker_fails_the_task(house: House) -> None:
         await house.until(lambda: house.task(task.id).lease_losses == losses)  # noqa: B023
     over = await house.ended(task)
     assert (over.status, over.reason_code) == (S.FAILED, "worker")
-    assert house.artifacts.work_dirs() == ()
+    assert house.artifacts.tasks_with_work_dir() == ()
 
 
 async def test_what_an_old_worker_says_is_ignored(house: House) -> None:

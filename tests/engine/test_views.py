@@ -47,7 +47,7 @@ async def store(house: House) -> CountingStore:
     model = await house.package()
     ids = [f"many{ALPHABET[number // 10]}{number % 10}zzzz" for number in range(MANY)]
     await house.plant(*(msgspec.structs.replace(model, id=task_id) for task_id in ids))
-    house.engine.permissions.granted_to(DEV)  # read from the store now, and known from then on
+    house.engine.permissions.permissions_of(DEV)  # read from the store now, and known from then on
     counting = CountingStore(house.engine.repository.store)
     house.engine.repository.store = counting
     return counting

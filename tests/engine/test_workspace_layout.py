@@ -59,7 +59,7 @@ def test_failed_save_keeps_the_old_metadata(tmp_path: Path, monkeypatch: pytest.
         raise OSError(errno.ENOSPC, "No space left on device")
 
     monkeypatch.setattr(atomic, operation, fail)
-    with pytest.raises(StorageError, match="no room for the metadata"):
+    with pytest.raises(StorageError, match="Not enough disk space for writing the metadata"):
         save_metadata(paths, msgspec.structs.replace(metadata, name="other"))
     assert load_metadata(paths) == metadata
     assert sorted(paths.root.iterdir()) == files

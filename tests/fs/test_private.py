@@ -36,14 +36,14 @@ def test_private_dir_restricts_missing_parents_too(tmp_path: Path) -> None:
 def test_private_file_never_replaces_another(tmp_path: Path) -> None:
     path = write_private_file(tmp_path / "key", b"secret")
     assert (path.read_bytes(), path.stat().st_mode & 0o777) == (b"secret", 0o600)
-    with pytest.raises(InvalidInputError, match="cannot be written"):
+    with pytest.raises(InvalidInputError, match="Cannot create"):
         write_private_file(path, b"other")
     assert path.read_bytes() == b"secret"
 
 
 @pytest.mark.usefixtures("full_disk")
 def test_private_file_is_removed_if_it_cannot_be_written(tmp_path: Path) -> None:
-    with pytest.raises(StorageError, match="no room"):
+    with pytest.raises(StorageError, match="Not enough disk space"):
         write_private_file(tmp_path / "key", b"secret")
     assert not list(tmp_path.iterdir())
 

@@ -444,7 +444,7 @@ def test_full_disk_adds_no_key(keys: LocalKeyProvider, monkeypatch: pytest.Monke
 
     with monkeypatch.context() as patch:
         patch.setattr(atomic, "write_all", fail)
-        with pytest.raises(StorageError, match="no room for the key store"):
+        with pytest.raises(StorageError, match="Not enough disk space for writing the key store"):
             generate()
     assert not list(tmp_path.rglob("*.tmp"))
     generate()

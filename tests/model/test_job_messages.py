@@ -48,7 +48,7 @@ KEY = KeyInfo(uri="local:a", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, vers
 ERROR = ErrorInfo(code="worker", message="It died.", hint="Try again.")
 JOB = Job(
     task=running(),
-    work=JobCheckpoint(task_id="t1", segments=(SEGMENT,), header="AAAA"),
+    checkpoint=JobCheckpoint(task_id="t1", segments=(SEGMENT,), header="AAAA"),
     certificate="PEM",
     signing_kind=KeyType.ED25519,
 )

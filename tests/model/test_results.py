@@ -94,7 +94,7 @@ def test_require_artifact_returns_only_the_result_of_a_done_task_with_an_artifac
     done = msgspec.structs.replace(package(), status=TaskStatus.DONE, result=artifact)
     assert require_artifact(done) is artifact
     for result in (SIGNATURE, msgspec.structs.replace(artifact, size=None)):
-        with pytest.raises(ConflictError, match="signing task is a string"):
+        with pytest.raises(ConflictError, match="Signing tasks have no file"):
             require_artifact(msgspec.structs.replace(done, result=result))
     failed = msgspec.structs.replace(done, status=TaskStatus.FAILED, result=None, reason="The disk is full.")
     with pytest.raises(ConflictError, match=r"is FAILED: it has no result\. The disk is full\."):

@@ -123,7 +123,7 @@ FIRMWARE = file("inputFiles", b"firmware")
         ([CONFIG, FIRMWARE, file("inputFile", b"x")], 400, "Unexpected file field inputFile"),
         ([CONFIG, FIRMWARE, text("inputFiles", "x")], 400, "Unexpected text field inputFiles"),
         ([CONFIG, FIRMWARE, CONFIG], 400, "Repeated form field deviceConfigId"),
-        ([CONFIG, FIRMWARE, text("inputIds", "not-there-at-all-00")], 404, "no upload"),
+        ([CONFIG, FIRMWARE, text("inputIds", "not-there-at-all-00")], 404, "Upload not-there-at-all-00 not found"),
         ([FIRMWARE], 400, "Missing form field deviceConfigId"),
         ([FIRMWARE, text("deviceConfigId", "not-there")], 404, ""),
         ([CONFIG], 400, "at least one firmware file"),

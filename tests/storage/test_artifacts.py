@@ -322,7 +322,7 @@ def test_a_result_can_be_taken_back_into_its_work(store: ArtifactStore) -> None:
     store.unpublish_result("t-1", "container")
     assert not store.has_result("t-1")
     assert work.read_bytes() == b"container"
-    assert store.work_dirs() == ("t-1",)
+    assert store.tasks_with_work_dir() == ("t-1",)
 
 
 def test_a_removed_result_is_gone(store: ArtifactStore) -> None:

@@ -121,7 +121,7 @@ def test_drop_work_of_symbolic_link_keeps_what_it_leads_to(tmp_path: Path, store
     folder.rmdir()
     folder.symlink_to(outside)
     store.delete_work(TASK)
-    assert store.work_dirs() == ()
+    assert store.tasks_with_work_dir() == ()
     assert (outside / "kept").exists()
 
 

@@ -131,7 +131,7 @@ class House:
             **more,
         )
         task = msgspec.structs.replace(task, approval_digest=approval_digest(task))
-        job = Job(task=task, work=JobCheckpoint(task_id=task.id))
+        job = Job(task=task, checkpoint=JobCheckpoint(task_id=task.id))
         if task.signing_key is not None:
             key = self.keys[task.signing_key.uri.removeprefix("local:")]
             job = msgspec.structs.replace(job, certificate=key.current.certificate, signing_kind=key.kind)
@@ -173,12 +173,12 @@ def again(
 ) -> Job:
     """The same task for the next worker, with what the engine has recorded of the attempt before."""
     task = msgspec.structs.replace(job.task, fencing_token=job.task.fencing_token + 1)
-    work = msgspec.structs.replace(job.work, segments=tuple(each.segment for each in sealed))
+    work = msgspec.structs.replace(job.checkpoint, segments=tuple(each.segment for each in sealed))
     if intent is not None:
         recorded = Intent(sha256=intent.sha256, fencing_token=intent.fencing_token, at=NOW)
         task = msgspec.structs.replace(task, intent=recorded)
         work = msgspec.structs.replace(work, header=intent.header)
-    return msgspec.structs.replace(job, task=task, work=work)
+    return msgspec.structs.replace(job, task=task, checkpoint=work)
 
 
 class WorkerProcess:

@@ -82,17 +82,18 @@ def consistency_proof(leaves: Sequence[bytes], size: int) -> list[bytes]:
     """
     if not 0 < size <= len(leaves):
         raise AuditVerificationError(f"A log of size {len(leaves)} has no consistency proof for size {size}.")
-    return _subproof(leaves, size, whole=True)
+    return _subproof(leaves, size, is_complete=True)
 
 
-def _subproof(leaves: Sequence[bytes], size: int, *, whole: bool) -> list[bytes]:
+def _subproof(leaves: Sequence[bytes], size: int, *, is_complete: bool) -> list[bytes]:
+    """Return SUBPROOF of RFC 6962, section 2.1.2; ``is_complete`` is its argument ``b``."""
     if size == len(leaves):
-        return [] if whole else [merkle_root(leaves)]
+        return [] if is_complete else [merkle_root(leaves)]
     split = _split_point(len(leaves))
     left, right = leaves[:split], leaves[split:]
     if size <= split:
-        return [*_subproof(left, size, whole=whole), merkle_root(right)]
-    return [*_subproof(right, size - split, whole=False), merkle_root(left)]
+        return [*_subproof(left, size, is_complete=is_complete), merkle_root(right)]
+    return [*_subproof(right, size - split, is_complete=False), merkle_root(left)]
 
 
 def _split_point(count: int) -> int:

@@ -206,10 +206,10 @@ def _check_root(
     )
 
 
-def _raise_missing_entries(verified_checkpoint: _VerifiedCheckpoint, size: int) -> None:
+def _raise_missing_entries(verified_checkpoint: _VerifiedCheckpoint, tree_size: int) -> None:
     raise AuditVerificationError(
-        f"Entry {size} is missing: the log ends after {format_count(size, 'entry', 'entries')}, "
+        f"Entry {tree_size} is missing: the log ends after {format_count(tree_size, 'entry', 'entries')}, "
         f"but the checkpoint {verified_checkpoint.location} covers {verified_checkpoint.checkpoint.size}.",
         "Compare the log with a backup: its end was removed, or an older state was restored.",
-        seq=size,
+        seq=tree_size,
     )

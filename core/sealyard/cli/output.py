@@ -1,18 +1,16 @@
-"""Output of commands: the result on standard output, everything else on standard error. Tables and times as text."""
+"""Output of commands: the result on standard output, everything else on standard error; and tables as text."""
 
 from __future__ import annotations
 
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from datetime import datetime
 from typing import TextIO
 
 import msgspec
 
 from sealyard.cli.progress import ProgressLine
 from sealyard.model.errors import SealyardError
-from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_multiline, escape_text
 
 
@@ -88,16 +86,3 @@ def format_fields(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
     width = max((len(name) for name, _ in fields), default=0)
     for name, value in fields:
         yield f"{name.ljust(width)}  {value}"
-
-
-def format_time(moment: datetime | None) -> str:
-    """Format a time in the local time zone with its offset: ``2030-12-31 18:00:00+01:00``; empty for None."""
-    return moment.astimezone().isoformat(sep=" ", timespec="seconds") if moment is not None else ""
-
-
-def format_time_left(until: datetime | None, now: datetime) -> str:
-    """Format a time and the time left until then; empty for None."""
-    if until is None:
-        return ""
-    seconds = round((until - now).total_seconds())
-    return f"{format_time(until)} ({f'{format_duration(seconds)} left' if seconds > 0 else 'expired'})"

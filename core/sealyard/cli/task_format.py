@@ -5,8 +5,8 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
-from sealyard.cli.output import format_fields, format_table, format_time, format_time_left
-from sealyard.model.formatting import format_count, format_decider, format_size_exact
+from sealyard.cli.output import format_fields, format_table
+from sealyard.model.formatting import format_count, format_decider, format_size_exact, format_time, format_time_left
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_multiline
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus

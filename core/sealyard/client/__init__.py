@@ -1,1 +1,1 @@
-"""Clients for front ends: of an engine in this process, in another process or on a server."""
+"""Clients through which front ends use an engine: in this process, in another process or on a server."""

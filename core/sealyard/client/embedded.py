@@ -358,7 +358,7 @@ class EmbeddedClient:
             key_store=engine.metadata.key_store,
             audit_size=log_size,
             audit_checkpointed=checkpointed_size,
-            rights=tuple(sorted(engine.permissions.granted_to(self._subject))),
+            rights=tuple(sorted(engine.permissions.permissions_of(self._subject))),
             warnings=(
                 *engine.keys.warnings(self._subject, engine.repository.clock.now()),
                 *engine.otp.warnings(self._subject),

@@ -40,7 +40,7 @@ def sniff_format(data: bytes) -> str | None:
     )
 
 
-def reject_lookalike(message: bytes) -> None:
+def reject_container_start(message: bytes) -> None:
     """Raise :class:`InvalidKeyError` if ``message`` starts like a container or like a readiness probe."""
     if format_name := sniff_format(message):
         raise InvalidKeyError(

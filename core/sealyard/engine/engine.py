@@ -376,7 +376,7 @@ def _log_crash(loop: asyncio.Task[None]) -> None:
         log.critical("a background task of the engine stopped unexpectedly", exc_info=error)
 
 
-def _close_unawaited(use_case: Awaitable[object]) -> None:
+def _close_unawaited(awaitable: Awaitable[object]) -> None:
     """Close a coroutine that was rejected before it was awaited, to avoid a "never awaited" warning."""
-    if asyncio.iscoroutine(use_case):
-        use_case.close()
+    if asyncio.iscoroutine(awaitable):
+        awaitable.close()

@@ -124,9 +124,9 @@ def _get_cache_period(health: Health) -> timedelta:
     return CACHE_SECONDS if health.ready else FAILURE_CACHE_SECONDS
 
 
-async def _run_check(name: str, subject: str, probe: Awaitable[object]) -> HealthCheck:
+async def _run_check(name: str, key: str, probe: Awaitable[object]) -> HealthCheck:
     try:
         await probe
     except SealyardError as error:
-        return HealthCheck(name=name, passed=False, subject=subject, detail=str(error))
-    return HealthCheck(name=name, passed=True, subject=subject)
+        return HealthCheck(name=name, passed=False, subject=key, detail=str(error))
+    return HealthCheck(name=name, passed=True, subject=key)

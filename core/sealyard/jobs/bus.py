@@ -41,8 +41,8 @@ class JobBus(Protocol):
     def reserve(self, task_id: str, size: int, *, large_job_waiting: bool = False) -> bool:
         """Reserve a worker slot for a job of ``size`` bytes. Returns False if no slot is free.
 
-        ``large_job_waiting``: whether a large job is waiting while this small job is reserved. The small job then only
-        gets a slot that large jobs cannot use, so that another slot becomes free for the large job.
+        ``large_job_waiting``: whether a large job is waiting for a slot. If so, a small job may only take a slot that
+        large jobs cannot use, which leaves the other slots to the large job.
         """
         ...
 

@@ -72,7 +72,7 @@ class EncryptedFileKeyring(KeyringBackend):
     the file is damaged.
     """
 
-    # Negative, so that the keyring package never selects this backend by itself: it could not provide a passphrase.
+    # Negative, so that the keyring package never selects this backend itself: keyring has no passphrase to pass to it.
     priority = -1
 
     def __init__(self, path: Path, passphrase: str, cost: Argon2Params | None = None) -> None:

@@ -207,7 +207,7 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AccessControlList(FrozenStruct, frozen=True, kw_only=True):
-    """The complete access control list."""
+    """All subjects, memberships and rules of a workspace."""
 
     subjects: tuple[Subject, ...]
     memberships: tuple[Membership, ...]

@@ -43,13 +43,13 @@ class JobCheckpoint(FrozenStruct, frozen=True, kw_only=True):
 class Job(FrozenStruct, frozen=True, kw_only=True):
     """A task for a worker, with everything the worker needs to check it.
 
-    The task contains the inputs by digest, the keys by name and the decisions. ``work``: the progress of earlier
-    attempts. ``certificate`` (PEM) and ``signing_kind`` are recorded in the workspace for the signing key: the worker
-    verifies its result against them, not against the key that it has just used.
+    The task contains the digests of the inputs, the names of the keys, and the approval decisions. ``checkpoint`` is
+    the progress of earlier attempts. ``certificate`` (PEM) and ``signing_kind`` are those that the workspace records
+    for the signing key: the worker verifies its result against them, not against the key that it has just used.
     """
 
     task: Task
-    work: JobCheckpoint
+    checkpoint: JobCheckpoint
     certificate: str | None = None
     signing_kind: KeyType | None = None
 

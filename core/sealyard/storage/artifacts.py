@@ -94,7 +94,7 @@ class ArtifactStore(Protocol):
 
     def delete_work(self, task_id: str) -> None: ...
 
-    def work_dirs(self) -> tuple[str, ...]:
+    def tasks_with_work_dir(self) -> tuple[str, ...]:
         """Return the ids of the tasks that have a work folder."""
         ...
 
@@ -186,7 +186,7 @@ class FileArtifacts:
         for folder in self._inputs.iterdir():
             yield from (path.name for path in folder.iterdir())
 
-    def work_dirs(self) -> tuple[str, ...]:
+    def tasks_with_work_dir(self) -> tuple[str, ...]:
         return tuple(path.name for path in self._work.iterdir())
 
     def work_dir(self, task_id: str) -> Path:

@@ -117,14 +117,16 @@ def _build_index_key(entry: _Entry | None, positions: _FieldPositions) -> tuple[
     return None if None in selected_values else (selected_values, key)
 
 
-def _move_key(lists: _KeyLists, old: tuple[_FieldValues, Key] | None, new: tuple[_FieldValues, Key] | None) -> None:
+def _move_key(
+    keys_by_value: _KeyLists, old: tuple[_FieldValues, Key] | None, new: tuple[_FieldValues, Key] | None
+) -> None:
     if old == new:
         return
     if old is not None:
-        keys = lists[old[0]]
+        keys = keys_by_value[old[0]]
         del keys[bisect_left(keys, old[1])]
     if new is not None:
-        insort(lists.setdefault(new[0], []), new[1])
+        insort(keys_by_value.setdefault(new[0], []), new[1])
 
 
 def encode_cursor(key: Key) -> str:

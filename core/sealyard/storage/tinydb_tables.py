@@ -155,8 +155,8 @@ class JournalTable(Table):
     _storage: JournalStorage
 
     def __init__(self, storage: JournalStorage, name: str, cache_size: int = 0, persist_empty: bool = False) -> None:
-        # TinyDB's query cache returns the same documents to every caller and does not notice batches that were
-        # submitted without this table, so it is off by default.
+        # TinyDB's query cache returns the same documents to every caller and does not notice batches that bypass this
+        # table. The cache is therefore off by default.
         super().__init__(storage, name, cache_size, persist_empty)
 
     def update(self, fields: Fields, cond: QueryLike | None = None, doc_ids: Iterable[int] | None = None) -> list[int]:

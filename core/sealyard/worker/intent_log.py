@@ -44,8 +44,8 @@ class IntentLog:
         """Record an intent durably before the key is used.
 
         ``has_intent``: whether the engine already has an intent for this task; if so, the file is searched for records
-        of the task. Raises :class:`ConflictError` if one of them is for other bytes, and :class:`StorageError` if the
-        file is so damaged that this cannot be determined.
+        of the task. Raises :class:`ConflictError` if one of them covers different bytes, and :class:`StorageError` if
+        the file is so damaged that this cannot be determined.
         """
         if has_intent:
             await asyncio.to_thread(self._reject_conflict, task_id, sha256)

@@ -120,7 +120,7 @@ class JobContext:
         """Ask the engine for permission to sign ``data``.
 
         Returns after the engine has stored the intent and this worker has logged it. Raises :class:`WorkerError` if the
-        task already has an intent for other bytes.
+        task already has an intent for different bytes.
         """
         sha256 = hashlib.sha256(data).hexdigest()
         recorded_intent = self.task.intent

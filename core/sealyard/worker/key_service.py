@@ -35,7 +35,7 @@ AUDIT_KEY_NAME = "audit"
 
 
 class KeyService:
-    """The key providers of one workspace, opened with its master key, and its audit key."""
+    """Access to the keys of one workspace: its key providers, opened with the master key, and its audit key."""
 
     def __init__(self, request: OpenKeyStore) -> None:
         """Open the master key of the workspace. Blocks while the key is derived or the OS keyring prompts."""

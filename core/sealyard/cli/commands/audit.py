@@ -9,11 +9,11 @@ from typing import TextIO
 from sealyard.cli.arguments import Commands, choice, command, group, timestamp
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields, format_table, format_time
+from sealyard.cli.output import format_fields, format_table
 from sealyard.fs.private import create_private_file
 from sealyard.model.audit import AuditAction, AuditFilter, AuditReport
 from sealyard.model.errors import InvalidInputError, UsageError
-from sealyard.model.formatting import format_count
+from sealyard.model.formatting import format_count, format_time
 from sealyard.model.safe_text import escape_text
 
 

@@ -11,9 +11,9 @@ import msgspec
 from sealyard.cli.arguments import Commands, command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields, format_time
+from sealyard.cli.output import format_fields
 from sealyard.model.errors import ContainerError, InvalidInputError
-from sealyard.model.formatting import format_count, format_size_exact
+from sealyard.model.formatting import format_count, format_size_exact, format_time
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:

@@ -11,9 +11,10 @@ from sealyard.cli.arguments import Commands, command, duration, group
 from sealyard.cli.commands import decisions
 from sealyard.cli.context import Context, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields, format_table, format_time, format_time_left
+from sealyard.cli.output import format_fields, format_table
 from sealyard.model.access import parse_subject
 from sealyard.model.credentials import AccessToken, OtpEnrollment, TokenRequest
+from sealyard.model.formatting import format_time, format_time_left
 
 QR_COLORS, RESET_COLORS = "\x1b[38;5;231;48;5;16m", "\x1b[0m"
 """White on black independent of the terminal's colors: not all authenticators read an inverted code."""

@@ -8,11 +8,11 @@ from pathlib import Path
 from sealyard.cli.arguments import Commands, choice, command, duration, group
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields, format_table, format_time
+from sealyard.cli.output import format_fields, format_table
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import DEFAULT_FORMAT, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DeviceConfig
 from sealyard.model.errors import InvalidInputError
-from sealyard.model.formatting import format_duration
+from sealyard.model.formatting import format_duration, format_time
 from sealyard.model.keys import KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.safe_text import escape_text

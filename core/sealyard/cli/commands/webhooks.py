@@ -5,7 +5,8 @@ from __future__ import annotations
 from sealyard.cli.arguments import Commands, choice, command, group
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_table, format_time
+from sealyard.cli.output import format_table
+from sealyard.model.formatting import format_time
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 
 

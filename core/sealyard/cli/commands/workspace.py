@@ -11,10 +11,11 @@ from sealyard.cli import app_launcher
 from sealyard.cli.arguments import Commands, choice, command
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.output import format_fields, format_time
+from sealyard.cli.output import format_fields
 from sealyard.client.config import profiles, workspaces
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import SealyardError, UsageError
+from sealyard.model.formatting import format_time
 from sealyard.model.workspace import KeyStore
 
 if TYPE_CHECKING:

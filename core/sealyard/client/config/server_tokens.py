@@ -18,17 +18,17 @@ if TYPE_CHECKING:
 TOKEN_VARIABLE = "SEALYARD_TOKEN"  # noqa: S105 - the name of an environment variable, not a secret
 KEYRING_SERVICE = "sealyard"
 
-Ask = Callable[[], str] | None
+PassphrasePrompt = Callable[[], str] | None
 """Prompts the user for the passphrase of the encrypted token file; None if no user is at a terminal."""
 
 
-def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
+def load_token(profile: Profile, environ: Mapping[str, str], prompt: PassphrasePrompt) -> str:
     """Return the token from the environment, or else the stored token of ``profile``.
 
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
     cannot be read.
     """
-    token = environ.get(TOKEN_VARIABLE) or _load_stored_token(_keyring_user(profile), environ, ask)
+    token = environ.get(TOKEN_VARIABLE) or _load_stored_token(_keyring_user(profile), environ, prompt)
     if not token:
         raise AuthenticationError(
             f"No token stored for {escape_text(profile.location)} on this machine.",
@@ -38,7 +38,7 @@ def load_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> str:
     return token
 
 
-def save_token(profile: Profile, token: str, environ: Mapping[str, str], ask: Ask) -> None:
+def save_token(profile: Profile, token: str, environ: Mapping[str, str], prompt: PassphrasePrompt) -> None:
     """Store ``token`` as the token of ``profile``, replacing an earlier one.
 
     Raises :class:`KeyStoreLockedError` if the token cannot be stored.
@@ -49,10 +49,10 @@ def save_token(profile: Profile, token: str, environ: Mapping[str, str], ask: As
     if os_keyring_available():
         call_os_keyring(lambda keyring: keyring.set_password(KEYRING_SERVICE, keyring_user, token))
     else:
-        _open_token_file(environ, ask).set_password(KEYRING_SERVICE, keyring_user, token)
+        _open_token_file(environ, prompt).set_password(KEYRING_SERVICE, keyring_user, token)
 
 
-def delete_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> None:
+def delete_token(profile: Profile, environ: Mapping[str, str], prompt: PassphrasePrompt) -> None:
     """Delete the stored token of ``profile``, from both the OS keyring and the encrypted file.
 
     Raises :class:`KeyStoreLockedError` if the stored tokens cannot be read.
@@ -63,7 +63,7 @@ def delete_token(profile: Profile, environ: Mapping[str, str], ask: Ask) -> None
     if os_keyring_available():
         call_os_keyring(lambda keyring: _delete_password(keyring, keyring_user))
     if tokens_file().exists():
-        _delete_password(_open_token_file(environ, ask), keyring_user)
+        _delete_password(_open_token_file(environ, prompt), keyring_user)
 
 
 def tokens_file() -> Path:
@@ -72,7 +72,7 @@ def tokens_file() -> Path:
     return user_config_path("sealyard") / "tokens.json"
 
 
-def _load_stored_token(keyring_user: str, environ: Mapping[str, str], ask: Ask) -> str | None:
+def _load_stored_token(keyring_user: str, environ: Mapping[str, str], prompt: PassphrasePrompt) -> str | None:
     from sealyard.keys.master_key import call_os_keyring, os_keyring_available
 
     token = (
@@ -81,14 +81,14 @@ def _load_stored_token(keyring_user: str, environ: Mapping[str, str], ask: Ask) 
         else None
     )
     if token is None and tokens_file().exists():
-        token = _open_token_file(environ, ask).get_password(KEYRING_SERVICE, keyring_user)
+        token = _open_token_file(environ, prompt).get_password(KEYRING_SERVICE, keyring_user)
     return token
 
 
-def _open_token_file(environ: Mapping[str, str], ask: Ask) -> KeyringBackend:
+def _open_token_file(environ: Mapping[str, str], prompt: PassphrasePrompt) -> KeyringBackend:
     from sealyard.keys.file_keyring import EncryptedFileKeyring
 
-    passphrase = find_passphrase(environ, ask)
+    passphrase = find_passphrase(environ, prompt)
     register_secret(passphrase)
     return EncryptedFileKeyring(tokens_file(), passphrase)
 

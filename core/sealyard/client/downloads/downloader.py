@@ -281,7 +281,8 @@ class Downloader:
             part.remove()
             raise
         except OSError as error:
-            # The user may have deleted the file. A StorageError fails only this download, an OSError would end all.
+            # The user may have deleted the file. A StorageError fails only this download; an OSError would stop all of
+            # the downloads.
             raise folder_error(error, path.parent) from error
         return VerifiedBy.SIGNATURE, warnings
 

@@ -80,9 +80,9 @@ class DownloadHistory:
         A renewed link has another expiry, so that the result is pending again. Raises :class:`StorageError` if the file
         cannot be written.
         """
-        loss = _ReportedLoss(state=state, expires_at=expires_at)
+        reported_loss = _ReportedLoss(state=state, expires_at=expires_at)
         self._records = self._file.update(
-            lambda records: msgspec.structs.replace(records, losses={**records.losses, task_id: loss})
+            lambda records: msgspec.structs.replace(records, losses={**records.losses, task_id: reported_loss})
         )
 
 

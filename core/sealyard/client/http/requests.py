@@ -72,8 +72,8 @@ class RequestSender:
 
     # ---- one call, with retries
 
-    async def get(self, path: str, kind: type[T], query: Mapping[str, str] | None = None) -> T:
-        return self.decode(await self.read(path, query), kind)
+    async def get(self, path: str, response_type: type[T], query: Mapping[str, str] | None = None) -> T:
+        return self.decode(await self.read(path, query), response_type)
 
     async def read(
         self, path: str, query: Mapping[str, str] | None = None, *, backoff: RequestBackoff | None = None
@@ -82,12 +82,12 @@ class RequestSender:
             Request(method="GET", path=path, query=query or {}), repeatable=True, backoff=backoff
         )
 
-    async def send(self, method: str, path: str, body: object, kind: type[T]) -> T:
+    async def send(self, method: str, path: str, body: object, response_type: type[T]) -> T:
         """Send a request that changes something, and decode the response.
 
         The request is not repeated once it may have reached the server.
         """
-        return self.decode(await self.send_retrying(json_call(method, path, body)), kind)
+        return self.decode(await self.send_retrying(json_call(method, path, body)), response_type)
 
     async def delete(self, path: str, query: Mapping[str, str] | None = None) -> None:
         await self.send_retrying(Request(method="DELETE", path=path, query=query or {}))

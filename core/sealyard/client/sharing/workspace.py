@@ -192,7 +192,7 @@ class SharedWorkspace:
         try:
             await self.open()
         except WorkspaceLockedError:
-            # Another process has taken over already and will listen or end, so this is not reported.
+            # The error is not reported: another process holds the lock by now. It will listen on the socket or exit.
             raise
         except SealyardError as error:
             self._report_once(error)

@@ -143,7 +143,7 @@ class Attempt:
         )
         return Job(
             task=task,
-            work=self._load_checkpoint(task.id),
+            checkpoint=self._load_checkpoint(task.id),
             certificate=key_version.certificate if key_version is not None else None,
             signing_kind=key.kind if key is not None else None,
         )

@@ -60,12 +60,12 @@ class EffectivePermissions:
     def contains(self, subject: str) -> bool:
         return subject in self._permissions
 
-    def granted_to(self, subject: str) -> frozenset[Permission]:
+    def permissions_of(self, subject: str) -> frozenset[Permission]:
         """Return all permissions of the subject, including those of its groups."""
         return self._permissions.get(subject, frozenset())
 
     def is_allowed(self, subject: str, action: Action, resource: str) -> bool:
-        return is_allowed(self.granted_to(subject), action, resource)
+        return is_allowed(self.permissions_of(subject), action, resource)
 
     def subjects_allowed(self, action: Action, resource: str, kinds: Iterable[SubjectKind]) -> frozenset[str]:
         """Return all subjects of the given ``kinds`` that may perform the action on the resource."""
@@ -114,9 +114,9 @@ class Permissions:
         except Exception:
             return False
 
-    def granted_to(self, subject: str) -> frozenset[Permission]:
+    def permissions_of(self, subject: str) -> frozenset[Permission]:
         try:
-            return self.current.granted_to(subject)
+            return self.current.permissions_of(subject)
         except Exception:
             return frozenset()
 

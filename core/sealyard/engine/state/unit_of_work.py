@@ -48,7 +48,7 @@ class UnitOfWork:
 
     @property
     def tasks(self) -> list[Task]:
-        """The tasks as this unit of work saves them."""
+        """The tasks that this unit of work creates or changes, in their new state."""
         return [save.new_task for save in self._task_saves.values()]
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Iterable
 import msgspec
 
 from sealyard.containers.format import PackageLayout
-from sealyard.containers.registry import get_format, reject_lookalike
+from sealyard.containers.registry import get_format, reject_container_start
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_signing_input
 from sealyard.engine.inputs.store import InputStore, check_name_length
 from sealyard.engine.state.ids import new_id
@@ -178,7 +178,7 @@ class TaskCreation:
         """Check that the configuration's key and algorithm may sign the message or digest.
 
         Raises :class:`UsageError` if the algorithm does not sign digests, :class:`InvalidKeyError` if the key's purpose
-        does not allow it, and the errors of :func:`check_signing_input` and :func:`reject_lookalike`.
+        does not allow it, and the errors of :func:`check_signing_input` and :func:`reject_container_start`.
         """
         algorithm = device.signing.algorithm
         takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
@@ -194,7 +194,7 @@ class TaskCreation:
                 "Use a configuration created with --purpose data.",
             )
         if not takes_digest:
-            reject_lookalike(request.message)
+            reject_container_start(request.message)
 
     async def _create_message_file(self, request: SigningRequest) -> InputFile:
         """Return the message as an input file: inline if it is short, otherwise stored."""

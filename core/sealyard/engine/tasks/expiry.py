@@ -99,9 +99,9 @@ class ExpiryLoop:
         await unit_of_work.commit()
 
     async def _expire_result(self, task_id: str, state: ResultState) -> None:
-        """Record that the link of the task's result has expired, or its retention period has ended.
+        """Record that the link to the task's result has expired, or that the retention period of the result has ended.
 
-        At the end of the retention period, the artifact is removed first.
+        In the second case, the artifact is removed before the end of the retention period is recorded.
         """
         if state is ResultState.GONE:
             await run_uncancellable(partial(self._artifacts.remove_result, task_id))

@@ -46,7 +46,9 @@ class _VisibleCounts:
             subject, Action.VIEW, resource_type_uri(ResourceType.DEVICE_CONFIG)
         ):
             return self._count(index_filters)
-        viewable_config_ids = {device_id_of(resource) for resource, _ in self._permissions.granted_to(subject)} - {""}
+        viewable_config_ids = {device_id_of(resource) for resource, _ in self._permissions.permissions_of(subject)} - {
+            ""
+        }
         if config_id is not None:
             viewable_config_ids &= {config_id}
         count = self._sum_over_configs(viewable_config_ids, index_filters)
@@ -207,7 +209,7 @@ class TaskQueries:
 
     def _count_awaiting_approval(self, subject: str) -> int:
         """Return the number of tasks that the subject can decide on now."""
-        if not any(action is Action.APPROVE for _, action in self._permissions.granted_to(subject)):
+        if not any(action is Action.APPROVE for _, action in self._permissions.permissions_of(subject)):
             return 0
         waiting_tasks = self._repository.tasks({"status": TaskStatus.WAITING})
         return sum(not self.blocked_reason(subject, task) for task in waiting_tasks)

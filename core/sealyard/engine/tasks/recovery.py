@@ -73,7 +73,7 @@ class Recovery:
         self._artifacts.delete_temporary()
         self._uploads.recover()
         self._inputs.remove_unreferenced(self._artifacts.stored_inputs())
-        for task_id in self._artifacts.work_dirs():
+        for task_id in self._artifacts.tasks_with_work_dir():
             if task_id not in unfinished_ids:
                 self._artifacts.delete_work(task_id)
 

@@ -77,7 +77,7 @@ async def _encrypt_segments(
     cipher: ContentCipher,
 ) -> tuple[tuple[RecordedSegment, ...], frozenset[int]]:
     """Return all segments, and the indexes of those that were reused from an earlier attempt."""
-    recorded_segments = {segment.index: segment for segment in context.job.work.segments}
+    recorded_segments = {segment.index: segment for segment in context.job.checkpoint.segments}
     if not (recorded_segments and folder.has(CONTAINER)):
         _require_no_header(context)
         recorded_segments = {}
@@ -112,7 +112,7 @@ def _require_no_header(context: JobContext) -> None:
 
     If a segment were encrypted again after the header was recorded, the worker would sign a second, different header.
     """
-    if context.job.work.header is not None:
+    if context.job.checkpoint.header is not None:
         raise IntegrityError(
             "An encrypted segment was changed on disk after the package's header was recorded. Nothing was signed.",
             "Check the disk and which programs can write to the workspace, then submit the request again.",
@@ -165,7 +165,7 @@ def _build_header(
     """
     metadata = [(file.name, context.read_input(file)) for file in context.task.metadata]
     header = container_format.header(layout, segments, metadata)
-    recorded_header = context.job.work.header
+    recorded_header = context.job.checkpoint.header
     if recorded_header is not None and recorded_header != base64.b64encode(header).decode():
         raise IntegrityError(
             "The recorded header of the package does not match its contents. Nothing was signed.",

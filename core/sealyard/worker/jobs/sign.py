@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 
-from sealyard.containers.registry import reject_lookalike
+from sealyard.containers.registry import reject_container_start
 from sealyard.crypto.algorithms import SIGNATURES, SigningInput
 from sealyard.model.algorithms import KeyPurpose
 from sealyard.model.errors import InvalidKeyError
@@ -16,7 +16,7 @@ async def sign(context: JobContext) -> JobFinished:
     """Sign the input of a signing task, and return a report that contains the signature."""
     (file,) = context.task.inputs
     data = context.read_input(file)
-    _reject_lookalike(context, data, await context.signing_key_purpose())
+    _reject_container_start(context, data, await context.signing_key_purpose())
     context.progress.total = len(data)
     signature = await context.sign(data, data)
     context.progress(len(data))
@@ -27,7 +27,7 @@ async def sign(context: JobContext) -> JobFinished:
     )
 
 
-def _reject_lookalike(context: JobContext, data: bytes, purpose: KeyPurpose | None) -> None:
+def _reject_container_start(context: JobContext, data: bytes, purpose: KeyPurpose | None) -> None:
     """Raise :class:`InvalidKeyError` if the signature could pass as the signature of a container or key probe."""
     key = context.task.signing_key
     assert key is not None
@@ -38,4 +38,4 @@ def _reject_lookalike(context: JobContext, data: bytes, purpose: KeyPurpose | No
                 "Use a configuration whose signing key has the purpose 'data'.",
             )
         return
-    reject_lookalike(data)
+    reject_container_start(data)
