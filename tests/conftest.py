@@ -6,7 +6,8 @@ import os
 from collections.abc import Iterator
 
 import pytest
-from child_signals import default_child_signals
+
+from tests.support.child_signals import default_child_signals
 
 
 @pytest.hookimpl(tryfirst=True)

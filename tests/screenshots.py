@@ -38,10 +38,7 @@ from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.session import Session
-
-sys.path += [str(Path(__file__).parent / each) for each in ("crash", "support")]
-
-from server_process import ServerProcess
+from tests.crash.server_process import ServerProcess
 
 FOLDER = Path(__file__).parents[1] / "screenshots"
 WIDTH = 150

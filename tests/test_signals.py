@@ -8,7 +8,8 @@ import subprocess
 import sys
 
 import pytest
-from child_signals import TESTED_SIGNALS
+
+from tests.support.child_signals import TESTED_SIGNALS
 
 PRINT_IGNORED = "import signal; print([each for each in {} if signal.getsignal(each) is signal.SIG_IGN])"
 

@@ -8,13 +8,13 @@ import sys
 from pathlib import Path
 
 import pytest
-from audit_maker import add
-from processes import killed_at_exit
 
 from sealyard.audit.log import AuditLog
 from sealyard.audit.verify import verify_log
+from tests.support.factories.audit import add
+from tests.support.processes import killed_at_exit
 
-WRITER = Path(__file__).with_name("audit_writer.py")
+ROOT = Path(__file__).parents[2]
 KILLS = 8
 
 
@@ -22,8 +22,8 @@ KILLS = 8
 def test_a_killed_writer_loses_nothing_it_said_was_stored(tmp_path: Path) -> None:
     stored = 0
     for _ in range(KILLS):
-        command = [sys.executable, "-W", "ignore", str(WRITER), str(tmp_path)]
-        with killed_at_exit(subprocess.Popen(command, stdout=subprocess.PIPE, text=True)) as writer:
+        command = [sys.executable, "-W", "ignore", "-m", "tests.support.audit_writer_process", str(tmp_path)]
+        with killed_at_exit(subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True)) as writer:
             assert writer.stdout
             for _ in range(random.randint(1, 20)):
                 stored = int(writer.stdout.readline())

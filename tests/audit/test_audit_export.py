@@ -7,7 +7,6 @@ import io
 from pathlib import Path
 
 import pytest
-from audit_maker import add, draft, make_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -15,6 +14,7 @@ from sealyard.audit.export import export_csv, export_jsonl
 from sealyard.audit.log import AuditLog
 from sealyard.audit.reader import AuditReader
 from sealyard.model.audit import AuditFilter
+from tests.support.factories.audit import add, draft, make_log
 
 encodable = st.text(st.characters(exclude_categories=["Cs"]))
 

@@ -8,7 +8,6 @@ from datetime import datetime, timedelta, timezone
 from pathlib import Path
 
 import pytest
-from audit_maker import ORIGIN, START, add, draft, make_log, public_pem, seal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -22,6 +21,7 @@ from sealyard.audit.verify import verify_log
 from sealyard.fs import atomic
 from sealyard.model.audit import GENESIS_HASH, AuditAction
 from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
+from tests.support.factories.audit import ORIGIN, START, add, add_checkpoint, draft, make_log, public_pem
 
 
 def test_an_empty_log_begins_at_entry_0_with_no_entry_before(tmp_path: Path) -> None:
@@ -161,7 +161,7 @@ def test_a_torn_checkpoint_is_cut(tmp_path: Path) -> None:
         path.write_bytes(whole[:length])
         log = AuditLog.open(tmp_path)
         assert (log.checkpointed_size, path.read_bytes()) == (2, whole[:begin])
-    seal(log)
+    add_checkpoint(log)
     assert verify_log(tmp_path).checkpoints_checked == 2
 
 
@@ -233,13 +233,13 @@ def test_a_checkpoint_may_come_when_the_log_has_grown(tmp_path: Path) -> None:
     log = make_log(tmp_path, (2,))
     checkpoint = log.checkpoint(ORIGIN)
     add(log, 3)
-    assert seal(log).splitlines()[1] == "5"
+    assert add_checkpoint(log).splitlines()[1] == "5"
     assert checkpoint.size == 2
     assert verify_log(tmp_path).checkpointed_size == 5
 
 
 def test_only_a_checkpoint_that_was_asked_for_is_kept(tmp_path: Path) -> None:
-    note = seal(make_log(tmp_path / "one", (3,)))
+    note = add_checkpoint(make_log(tmp_path / "one", (3,)))
     other = make_log(tmp_path / "two", (2,), unsealed=1)
     with pytest.raises(AuditVerificationError, match="was requested"):
         other.append_checkpoint(note)

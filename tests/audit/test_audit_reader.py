@@ -6,7 +6,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from audit_maker import START, add, make_log
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -16,6 +15,7 @@ from sealyard.audit.log import AuditLog
 from sealyard.audit.reader import AuditReader
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import AuditVerificationError
+from tests.support.factories.audit import START, add, make_log
 
 COUNT = 40
 

@@ -7,7 +7,6 @@ from contextlib import suppress
 from hashlib import sha256
 
 import pytest
-from audit_maker import KEY, ORIGIN, public_pem
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat, load_der_public_key
@@ -17,6 +16,7 @@ from hypothesis import strategies as st
 from sealyard.audit.checkpoint import checkpoint_body, format_note, key_fingerprint, key_id, parse_note, verify_note
 from sealyard.model.audit import Checkpoint
 from sealyard.model.errors import AuditVerificationError
+from tests.support.factories.audit import KEY, ORIGIN, public_pem
 
 CHECKPOINT = Checkpoint(origin=ORIGIN, size=7, root=sha256(b"root").hexdigest())
 NOTE = format_note(CHECKPOINT, public_pem(), KEY.sign(checkpoint_body(CHECKPOINT)))

@@ -8,7 +8,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from audit_maker import KEY, ORIGIN, START, add, change_lines, make_log, public_pem, seal
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -21,6 +20,7 @@ from sealyard.audit.log import AuditLog
 from sealyard.audit.verify import verify_log
 from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError
+from tests.support.factories.audit import KEY, ORIGIN, START, add, add_checkpoint, make_log, public_pem, tamper_lines
 
 SEGMENT = "segment-000000.jsonl"
 NOTES = "checkpoints.txt"
@@ -49,7 +49,7 @@ def rewrite(folder: Path, seq: int, **fields: object) -> None:
         lines[seq] = encode_entry(msgspec.structs.replace(entry, **fields)) + b"\n"
         return lines
 
-    change_lines(folder / SEGMENT, change)
+    tamper_lines(folder / SEGMENT, change)
 
 
 def test_a_whole_log_is_reported_with_what_is_sealed(folder: Path) -> None:
@@ -166,7 +166,7 @@ def test_flipping_any_bit_of_the_checkpoints_is_found(
 
 
 def test_another_way_to_write_the_same_entry_is_found(folder: Path) -> None:
-    change_lines(folder / SEGMENT, lambda lines: [lines[0].replace(b'","', b'", "', 1), *lines[1:]])
+    tamper_lines(folder / SEGMENT, lambda lines: [lines[0].replace(b'","', b'", "', 1), *lines[1:]])
     assert first_wrong(folder) == 0
 
 
@@ -174,43 +174,43 @@ def test_another_way_to_write_the_same_entry_is_found(folder: Path) -> None:
     "line", [b"", b"{}", b"[]", b"null", b"\xff\xfe", b'{"seq":"2"}', b"[" * 100_000, b'{"seq":2e400}']
 )
 def test_a_line_that_is_no_entry_is_named(folder: Path, line: bytes) -> None:
-    change_lines(folder / SEGMENT, lambda lines: [*lines[:2], line + b"\n", *lines[3:]])
+    tamper_lines(folder / SEGMENT, lambda lines: [*lines[:2], line + b"\n", *lines[3:]])
     assert first_wrong(folder) == 2
 
 
 @pytest.mark.parametrize("seq", range(ENTRIES - 1))
 def test_a_dropped_entry_is_named(folder: Path, seq: int) -> None:
-    change_lines(folder / SEGMENT, lambda lines: lines[:seq] + lines[seq + 1 :])
+    tamper_lines(folder / SEGMENT, lambda lines: lines[:seq] + lines[seq + 1 :])
     assert first_wrong(folder) == seq
 
 
 @pytest.mark.parametrize("seq", range(ENTRIES - 1))
 def test_two_entries_in_each_others_place_are_named(folder: Path, seq: int) -> None:
-    change_lines(folder / SEGMENT, lambda lines: [*lines[:seq], lines[seq + 1], lines[seq], *lines[seq + 2 :]])
+    tamper_lines(folder / SEGMENT, lambda lines: [*lines[:seq], lines[seq + 1], lines[seq], *lines[seq + 2 :]])
     assert first_wrong(folder) == seq
 
 
 @pytest.mark.parametrize("seq", range(ENTRIES))
 def test_an_entry_twice_is_named(folder: Path, seq: int) -> None:
-    change_lines(folder / SEGMENT, lambda lines: [*lines[: seq + 1], lines[seq], *lines[seq + 1 :]])
+    tamper_lines(folder / SEGMENT, lambda lines: [*lines[: seq + 1], lines[seq], *lines[seq + 1 :]])
     assert first_wrong(folder) == seq + 1
 
 
 @pytest.mark.parametrize("length", range(SEALED))
 def test_a_tail_cut_below_a_checkpoint_is_found(folder: Path, length: int) -> None:
-    change_lines(folder / SEGMENT, lambda lines: lines[:length])
+    tamper_lines(folder / SEGMENT, lambda lines: lines[:length])
     assert first_wrong(folder) == length
 
 
 def test_a_cut_among_what_is_not_sealed_shows_in_the_size_only(folder: Path) -> None:
-    change_lines(folder / SEGMENT, lambda lines: lines[:SEALED])
+    tamper_lines(folder / SEGMENT, lambda lines: lines[:SEALED])
     assert verify_log(folder).uncheckpointed_count == 0
 
 
 def put_back(folder: Path) -> None:
     """To the state at the first checkpoint, entries and checkpoints alike."""
-    change_lines(folder / SEGMENT, lambda lines: lines[:4])
-    change_lines(folder / NOTES, lambda lines: lines[:5])
+    tamper_lines(folder / SEGMENT, lambda lines: lines[:4])
+    tamper_lines(folder / NOTES, lambda lines: lines[:5])
 
 
 def test_a_folder_put_back_to_an_older_state_is_found_by_a_checkpoint_kept_outside(folder: Path) -> None:
@@ -235,7 +235,7 @@ def rebuild(folder: Path, key: Ed25519PrivateKey | None) -> None:
     add(log, 4, "another history")
     if key is not None:
         (folder / "audit-key.pem").write_bytes(public_pem(key))
-        seal(log, key)
+        add_checkpoint(log, key)
     add(log, 5, "another history")
     if key is None:
         notes.write_bytes(kept)
@@ -305,19 +305,19 @@ def test_log_without_checkpoints_needs_no_audit_key(folder: Path) -> None:
 
 @pytest.mark.parametrize("line", range(4))
 def test_a_line_that_is_missing_in_the_last_checkpoint_is_found(folder: Path, line: int) -> None:
-    change_lines(folder / NOTES, lambda lines: lines[: 5 + line] + lines[6 + line :])
+    tamper_lines(folder / NOTES, lambda lines: lines[: 5 + line] + lines[6 + line :])
     with pytest.raises(AuditVerificationError, match="incomplete checkpoint"):
         verify_log(folder)
 
 
 @pytest.mark.parametrize("lines_left", range(5))
 def test_what_a_crash_left_of_a_checkpoint_does_not_count(folder: Path, lines_left: int) -> None:
-    change_lines(folder / NOTES, lambda lines: [*lines[: 5 + lines_left], b"half a li"])
+    tamper_lines(folder / NOTES, lambda lines: [*lines[: 5 + lines_left], b"half a li"])
     assert verify_log(folder).checkpointed_size == 4
 
 
 def test_checkpoints_out_of_order_are_refused(folder: Path) -> None:
-    change_lines(folder / NOTES, lambda lines: lines[5:] + lines[:5])
+    tamper_lines(folder / NOTES, lambda lines: lines[5:] + lines[:5])
     with pytest.raises(AuditVerificationError, match="out of order"):
         verify_log(folder)
 
@@ -332,8 +332,8 @@ SPOILED: list[tuple[Callable[[Path], object], int | None]] = [
     (lambda folder: (folder / "segment-000001.jsonl").unlink(), None),
     (lambda folder: (folder / "segment-000002.jsonl").unlink(), 6),
     (lambda folder: (folder / "segment-000001.jsonl").write_bytes(b""), 3),
-    (lambda folder: change_lines(folder / "segment-000001.jsonl", lambda lines: [*lines, b'{"half']), None),
-    (lambda folder: change_lines(folder / "segment-000000.jsonl", lambda lines: lines[:-1]), 2),
+    (lambda folder: tamper_lines(folder / "segment-000001.jsonl", lambda lines: [*lines, b'{"half']), None),
+    (lambda folder: tamper_lines(folder / "segment-000000.jsonl", lambda lines: lines[:-1]), 2),
 ]
 
 
@@ -347,6 +347,6 @@ def test_a_spoiled_segment_is_found(tmp_path: Path, spoil: Callable[[Path], obje
 
 def test_the_message_names_file_and_line(tmp_path: Path) -> None:
     several_segments(tmp_path)
-    change_lines(tmp_path / "segment-000001.jsonl", lambda lines: [lines[0], b"{}\n", lines[2]])
+    tamper_lines(tmp_path / "segment-000001.jsonl", lambda lines: [lines[0], b"{}\n", lines[2]])
     with pytest.raises(AuditVerificationError, match=r"Entry 4 cannot be read \(segment-000001\.jsonl, line 2\)"):
         verify_log(tmp_path)

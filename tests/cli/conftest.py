@@ -7,7 +7,6 @@ import shutil
 from pathlib import Path
 
 import pytest
-from shell import FIRMWARE, PASSPHRASE, PEOPLE, House, environment
 
 from sealyard.client.config.profiles import Profile, ProfileFile, write_profiles
 from sealyard.client.engine_handle import EngineHandle
@@ -17,6 +16,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.requests import DeviceRequest, PackageRequest
 from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.support.cli_runner import FIRMWARE, PASSPHRASE, PEOPLE, CliWorkspace, environment
 
 
 @pytest.fixture(autouse=True)
@@ -31,13 +31,13 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pattern(tmp_path_factory: pytest.TempPathFactory) -> House:
+def pattern(tmp_path_factory: pytest.TempPathFactory) -> CliWorkspace:
     root = tmp_path_factory.mktemp("pattern")
     (root / "firmware.bin").write_bytes(FIRMWARE)
     return asyncio.run(_made(root))
 
 
-async def _made(root: Path) -> House:
+async def _made(root: Path) -> CliWorkspace:
     folder = root / "workspace"
     places = WorkspacePaths(folder)
     await create_workspace(
@@ -74,14 +74,14 @@ async def _made(root: Path) -> House:
         await engine.wait_idle()
     finally:
         await engine.close()
-    return House(folder, done=tasks[0].id, waiting=tasks[1].id)
+    return CliWorkspace(folder, done=tasks[0].id, waiting=tasks[1].id)
 
 
 @pytest.fixture
-def house(pattern: House, tmp_path: Path) -> House:
+def house(pattern: CliWorkspace, tmp_path: Path) -> CliWorkspace:
     folder = tmp_path / "workspace"
     shutil.copytree(pattern.folder, folder)
-    return House(folder, done=pattern.done, waiting=pattern.waiting)
+    return CliWorkspace(folder, done=pattern.done, waiting=pattern.waiting)
 
 
 @pytest.fixture

@@ -8,7 +8,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from shell import LIMIT, House, command
+
+from tests.support.cli_runner import LIMIT, CliWorkspace, command
 
 
 def _missing(folder: Path) -> list[object]:
@@ -63,7 +64,7 @@ def _small(folder: Path) -> Path:
     ],
 )
 def test_a_bad_package_is_refused_and_leaves_nothing(
-    house: House, tmp_path: Path, bad: Callable[[Path], list[object]]
+    house: CliWorkspace, tmp_path: Path, bad: Callable[[Path], list[object]]
 ) -> None:
     before, tasks = house.files(), house.value("developer", "tasks")
     ran = house.run("developer", "package", "--device", "gateway", *bad(tmp_path))
@@ -73,20 +74,20 @@ def test_a_bad_package_is_refused_and_leaves_nothing(
     assert house.value("developer", "tasks") == tasks
 
 
-def test_what_the_format_cannot_hold_names_the_one_that_will(house: House, tmp_path: Path) -> None:
+def test_what_the_format_cannot_hold_names_the_one_that_will(house: CliWorkspace, tmp_path: Path) -> None:
     ran = house.run("developer", "package", "--device", "gateway", *_too_many(tmp_path), "--json")
     assert ran.value["error"]["code"] == "format-limit"
     assert "limit of the se-1 format" in ran.err
 
 
-def test_an_unknown_configuration_leaves_no_upload(house: House, firmware: Path) -> None:
+def test_an_unknown_configuration_leaves_no_upload(house: CliWorkspace, firmware: Path) -> None:
     before = house.files()
     for asked in (("package", "--firmware", firmware), ("encrypt", firmware)):
         assert house.run("developer", *asked, "--device", "nowhere").code == 4
     assert house.files() == before
 
 
-def test_a_full_disk_is_told_and_nothing_is_half_stored(house: House, tmp_path: Path) -> None:
+def test_a_full_disk_is_told_and_nothing_is_half_stored(house: CliWorkspace, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(b"x" * 4_000_000)
     before = house.files()
@@ -95,7 +96,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_stored(house: House, tmp_path: 
         resource.setrlimit(resource.RLIMIT_FSIZE, (1_000_000, 1_000_000))
 
     done = subprocess.run(
-        command(*house.asks("developer", "encrypt", "--device", "gateway", large)),
+        command(*house.as_user("developer", "encrypt", "--device", "gateway", large)),
         capture_output=True,
         text=True,
         timeout=LIMIT,
@@ -109,7 +110,7 @@ def test_a_full_disk_is_told_and_nothing_is_half_stored(house: House, tmp_path: 
     assert house.run("developer", "encrypt", "--device", "gateway", large).code == 0
 
 
-def test_a_damaged_key_store_is_told_and_not_replaced(house: House) -> None:
+def test_a_damaged_key_store_is_told_and_not_replaced(house: CliWorkspace) -> None:
     keyring = house.folder / "keys" / "keyring.json"
     whole = keyring.read_bytes()
     keyring.write_bytes(whole[: len(whole) // 2])
@@ -120,7 +121,7 @@ def test_a_damaged_key_store_is_told_and_not_replaced(house: House) -> None:
     assert house.run("admin", "subject", "add", "anna").code == 0
 
 
-def test_a_file_that_is_no_container_is_told_apart(house: House, firmware: Path, tmp_path: Path) -> None:
+def test_a_file_that_is_no_container_is_told_apart(house: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
     certificate = tmp_path / "c.pem"
     certificate.write_text(house.run("admin", "device", "certificates", "gateway").out)
     empty = tmp_path / "empty"
@@ -131,7 +132,7 @@ def test_a_file_that_is_no_container_is_told_apart(house: House, firmware: Path,
         assert "Traceback" not in ran.err
 
 
-def test_open_refuses_a_key_of_another_length_and_writes_nothing(house: House, tmp_path: Path) -> None:
+def test_open_refuses_a_key_of_another_length_and_writes_nothing(house: CliWorkspace, tmp_path: Path) -> None:
     down, certificate, key = tmp_path / "down", tmp_path / "c.pem", tmp_path / "key"
     house.value("developer", "download", house.done, "--out", down)
     certificate.write_text(house.run("admin", "device", "certificates", "gateway").out)
@@ -144,7 +145,7 @@ def test_open_refuses_a_key_of_another_length_and_writes_nothing(house: House, t
     assert not (tmp_path / "out").exists()
 
 
-def test_a_damaged_file_of_profiles_is_told(house: House, home: Path) -> None:
+def test_a_damaged_file_of_profiles_is_told(house: CliWorkspace, home: Path) -> None:
     path = home / "config" / "sealyard" / "profiles.json"
     path.parent.mkdir(parents=True)
     path.write_text("{")

@@ -7,9 +7,9 @@ import tomllib
 from pathlib import Path
 
 import pytest
-from shell import sealyard, value_of
 
 from sealyard.client.config.settings_loader import Settings, convert
+from tests.support.cli_runner import sealyard, value_of
 
 
 @pytest.fixture

@@ -6,19 +6,19 @@ from importlib.metadata import version
 from pathlib import Path
 
 import pytest
-from shell import House, Ran, eventually, sealyard, spawned, value_of
 
 from sealyard.cli.arguments import CommandParser
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.parser import build_parser
+from tests.support.cli_runner import CliResult, CliWorkspace, run_process, sealyard, value_of, wait_until
 
 
-def test_0_and_nothing_on_standard_error_when_done(house: House) -> None:
+def test_0_and_nothing_on_standard_error_when_done(house: CliWorkspace) -> None:
     assert house.run("developer", "tasks").code == 0
     assert house.run("developer", "tasks").err == ""
 
 
-def test_1_when_a_container_does_not_verify(house: House, tmp_path: Path) -> None:
+def test_1_when_a_container_does_not_verify(house: CliWorkspace, tmp_path: Path) -> None:
     certificate, container = tmp_path / "c.pem", tmp_path / "container"
     certificate.write_text(house.run("admin", "device", "certificates", "gateway").out)
     container.write_bytes(next((house.folder / "artifacts").rglob("*" + house.done + "*")).read_bytes()[:-1])
@@ -26,7 +26,7 @@ def test_1_when_a_container_does_not_verify(house: House, tmp_path: Path) -> Non
     assert (ran.code, ran.value["error"]["code"]) == (1, "container")
 
 
-def test_1_when_the_approved_task_fails(house: House) -> None:
+def test_1_when_the_approved_task_fails(house: CliWorkspace) -> None:
     (house.folder / "keys" / "local").rename(house.folder / "keys" / "lost")
     ran = house.run("owner", "approve", house.waiting, "--json")
     assert (ran.code, ran.value["status"]) == (1, "FAILED")
@@ -53,20 +53,20 @@ def test_1_when_the_approved_task_fails(house: House) -> None:
         ("profile", "add", "a b", "--identity", "anna"),
     ],
 )
-def test_2_for_what_makes_no_sense(house: House, arguments: tuple[str, ...]) -> None:
+def test_2_for_what_makes_no_sense(house: CliWorkspace, arguments: tuple[str, ...]) -> None:
     ran = house.run("admin", *arguments)
     assert ran.code == 2, ran
     assert ran.err.startswith("sealyard: ")
     assert "Traceback" not in ran.err
 
 
-def test_3_for_what_is_not_allowed(house: House) -> None:
+def test_3_for_what_is_not_allowed(house: CliWorkspace) -> None:
     assert house.run("developer", "audit", "list").code == 3
     assert house.run("auditor", "approve", house.waiting).code in (3, 4)
     assert house.run("admin", "--profile", "owner", "key", "list").code == 3
 
 
-def test_4_for_what_is_not_there(house: House, tmp_path: Path) -> None:
+def test_4_for_what_is_not_there(house: CliWorkspace, tmp_path: Path) -> None:
     assert house.run("developer", "show", "nowhere").code == 4
     assert house.run("developer", "device", "show", "nowhere").code == 4
     assert house.run("nobody", "tasks").code == 4
@@ -75,9 +75,9 @@ def test_4_for_what_is_not_there(house: House, tmp_path: Path) -> None:
     assert sealyard("profile", "use", "nowhere").code == 4
 
 
-def test_7_without_a_passphrase_and_with_a_wrong_one(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_7_without_a_passphrase_and_with_a_wrong_one(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "battery staple")
-    wrong = spawned(*house.asks("admin", "subject", "add", "anna"))
+    wrong = run_process(*house.as_user("admin", "subject", "add", "anna"))
     assert (wrong.code, wrong.err.count("\n")) == (7, 2), wrong.err
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
     locked = house.run("admin", "subject", "add", "anna")
@@ -87,29 +87,31 @@ def test_7_without_a_passphrase_and_with_a_wrong_one(house: House, monkeypatch: 
     assert not (house.folder.parent / "new").exists()
 
 
-def test_8_when_the_link_has_expired_and_9_when_the_file_is_gone(house: House, firmware: Path, tmp_path: Path) -> None:
+def test_8_when_the_link_has_expired_and_9_when_the_file_is_gone(
+    house: CliWorkspace, firmware: Path, tmp_path: Path
+) -> None:
     house.value("admin", "device", "update", "gateway", "--link-ttl", "1s", "--retention", "8s")
     task = house.value("developer", "encrypt", "--device", "gateway", firmware)["id"]
-    eventually(lambda: house.value("developer", "show", task)["result"]["state"] == "EXPIRED")
+    wait_until(lambda: house.value("developer", "show", task)["result"]["state"] == "EXPIRED")
     expired = house.run("developer", "download", task, "--out", tmp_path / "down")
     assert expired.code == 8
     assert "renew" in expired.err
     assert house.value("developer", "renew", task)["result"]["state"] == "AVAILABLE"
-    eventually(lambda: house.value("developer", "show", task)["result"]["state"] == "GONE")
+    wait_until(lambda: house.value("developer", "show", task)["result"]["state"] == "GONE")
     assert house.run("developer", "download", task, "--out", tmp_path / "down").code == 9
     assert house.run("developer", "renew", task).code == 9
     assert not any(task in each for each in house.files())
 
 
 def test_what_should_not_happen_gives_a_line_and_a_log_not_a_traceback(
-    house: House, home: Path, monkeypatch: pytest.MonkeyPatch
+    house: CliWorkspace, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setattr("sealyard.cli.commands.tasks.format_tasks", fail)
-    ran: Ran = house.run("developer", "tasks")
+    ran: CliResult = house.run("developer", "tasks")
     assert ran.code == 1
     assert "Traceback" not in ran.err
     assert "secret detail" not in ran.err

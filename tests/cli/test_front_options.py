@@ -9,11 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from shell import House, sealyard
 
 from sealyard.cli.app_launcher import require_terminal
 from sealyard.cli.parser import build_parser
 from sealyard.model.errors import UsageError
+from tests.support.cli_runner import CliWorkspace, sealyard
 
 
 class _Terminal(io.StringIO):
@@ -56,8 +56,8 @@ def test_what_is_not_said_is_left_to_the_settings(seen: list[dict[str, str]]) ->
     assert [seen[0][each] for each in NAMES] == ["before"] * 4
 
 
-def test_no_command_is_run_as_if_it_were_read_only(house: House, tmp_path: Path) -> None:
-    refused = sealyard("--read-only", *house.asks("owner", "approve", house.waiting))
+def test_no_command_is_run_as_if_it_were_read_only(house: CliWorkspace, tmp_path: Path) -> None:
+    refused = sealyard("--read-only", *house.as_user("owner", "approve", house.waiting))
     assert refused.code == 2
     assert "--read-only" in refused.err
     assert house.value("owner", "show", house.waiting)["status"] == "WAITING"

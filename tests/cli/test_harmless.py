@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
-from shell import House, sealyard
+from tests.support.cli_runner import CliWorkspace, sealyard
 
 HOSTILE = "evil\x1b]0;owned\x07\x1b[2J\u202egnp.bin"
 DANGEROUS = ("\x1b", "\x07", "\u202e", "\x9b")
@@ -14,7 +14,7 @@ def _is_harmless(text: str) -> bool:
     return not any(each in text for each in DANGEROUS)
 
 
-def test_a_hostile_file_name_is_shown_in_escapes(house: House, tmp_path: Path) -> None:
+def test_a_hostile_file_name_is_shown_in_escapes(house: CliWorkspace, tmp_path: Path) -> None:
     firmware, metadata = tmp_path / HOSTILE, tmp_path / f"{HOSTILE}.json"
     firmware.write_bytes(b"firmware" * 100)
     metadata.write_text("\x1b[31mred\u202e\nsecond line\n")
@@ -39,16 +39,16 @@ def test_a_hostile_file_name_is_shown_in_escapes(house: House, tmp_path: Path) -
     assert "  | second line" in outputs[3].out.splitlines()
 
 
-def test_hostile_arguments_are_not_echoed_raw(house: House, tmp_path: Path) -> None:
+def test_hostile_arguments_are_not_echoed_raw(house: CliWorkspace, tmp_path: Path) -> None:
     for arguments in (
         (HOSTILE,),
         ("--workspace", tmp_path / HOSTILE, "tasks"),
         ("--profile", HOSTILE, "tasks"),
-        house.asks("admin", "show", HOSTILE),
-        house.asks("admin", "subject", "add", HOSTILE),
-        house.asks("admin", "tasks", "--status", HOSTILE),
-        house.asks("developer", "encrypt", "--device", "gateway", tmp_path / HOSTILE),
-        house.asks("developer", "encrypt", "--device", HOSTILE, tmp_path),
+        house.as_user("admin", "show", HOSTILE),
+        house.as_user("admin", "subject", "add", HOSTILE),
+        house.as_user("admin", "tasks", "--status", HOSTILE),
+        house.as_user("developer", "encrypt", "--device", "gateway", tmp_path / HOSTILE),
+        house.as_user("developer", "encrypt", "--device", HOSTILE, tmp_path),
         ("verify", tmp_path / HOSTILE, "--certificate", "c"),
     ):
         ran = sealyard(*arguments, "--json")
@@ -57,7 +57,7 @@ def test_hostile_arguments_are_not_echoed_raw(house: House, tmp_path: Path) -> N
         assert _is_harmless(ran.out + ran.err), arguments
 
 
-def test_a_display_name_does_not_break_the_table(house: House) -> None:
+def test_a_display_name_does_not_break_the_table(house: CliWorkspace) -> None:
     house.value("admin", "subject", "add", "anna", "--display-name", "Anna\nUSER:root  \x1b[1A")
     lines = house.run("admin", "subject", "list").out.splitlines()
     assert len(lines) == 1 + 5

@@ -6,7 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
-from shell import House, Ran, sealyard
+
+from tests.support.cli_runner import CliResult, CliWorkspace, sealyard
 
 TASK_FIELDS = {
     *("id", "kind", "status", "name", "configId", "configVersion", "createdBy", "createdAt", "approvals"),
@@ -35,7 +36,7 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_a_command_prints_one_value_and_nothing_else(house: House, arguments: tuple[str, ...]) -> None:
+def test_a_command_prints_one_value_and_nothing_else(house: CliWorkspace, arguments: tuple[str, ...]) -> None:
     profile, *words = arguments
     ran = house.run(profile, *words, "--json")
     assert ran.code == 0, ran
@@ -43,7 +44,7 @@ def test_a_command_prints_one_value_and_nothing_else(house: House, arguments: tu
     assert ran.out.isascii()
 
 
-def test_a_task_has_the_fields_that_programs_rely_on(house: House) -> None:
+def test_a_task_has_the_fields_that_programs_rely_on(house: CliWorkspace) -> None:
     done, waiting = house.value("developer", "show", house.done), house.value("developer", "show", house.waiting)
     listed = house.value("developer", "tasks")
     for value in (done, waiting, *listed):
@@ -54,7 +55,7 @@ def test_a_task_has_the_fields_that_programs_rely_on(house: House) -> None:
 
 
 @pytest.mark.parametrize("place", ["before", "between", "after"])
-def test_global_options_are_taken_before_and_after_the_command(house: House, place: str) -> None:
+def test_global_options_are_taken_before_and_after_the_command(house: CliWorkspace, place: str) -> None:
     options = ("--workspace", house.folder, "--profile", "developer", "--json")
     words: tuple[object, ...] = {
         "before": (*options, "device", "list"),
@@ -76,21 +77,21 @@ def test_global_options_are_taken_before_and_after_the_command(house: House, pla
         ("input", ("encrypt", "--device", "gateway", "/nowhere/at/all")),
     ],
 )
-def test_an_error_is_the_one_value(house: House, code: str, arguments: tuple[str, ...]) -> None:
-    ran: Ran = house.run("developer", *arguments, "--json")
+def test_an_error_is_the_one_value(house: CliWorkspace, code: str, arguments: tuple[str, ...]) -> None:
+    ran: CliResult = house.run("developer", *arguments, "--json")
     assert ran.code != 0
     assert set(ran.value["error"]) == {"code", "message", "hint"}
     assert ran.value["error"]["code"] == code
 
 
-def test_of_several_downloads_each_has_its_own_outcome(house: House, tmp_path: Path) -> None:
+def test_of_several_downloads_each_has_its_own_outcome(house: CliWorkspace, tmp_path: Path) -> None:
     ran = house.run("developer", "download", house.done, "nowhere", "--out", tmp_path / "down", "--json")
     assert ran.code == 4
     assert [each["downloaded"] is not None for each in ran.value] == [True, False]
     assert ran.value[1]["error"]["code"] == "not-found"
 
 
-def test_a_page_of_the_log_says_where_the_next_one_begins(house: House) -> None:
+def test_a_page_of_the_log_says_where_the_next_one_begins(house: CliWorkspace) -> None:
     first = house.value("auditor", "audit", "list", "--limit", "3")
     second = house.value("auditor", "audit", "list", "--limit", "3", "--before-seq", first["next"])
     seqs = [each["seq"] for page in (first, second) for each in page["entries"]]

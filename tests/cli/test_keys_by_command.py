@@ -6,10 +6,11 @@ from pathlib import Path
 
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
-from shell import House
+
+from tests.support.cli_runner import CliWorkspace
 
 
-def test_an_imported_key_serves_a_configuration(house: House, tmp_path: Path) -> None:
+def test_an_imported_key_serves_a_configuration(house: CliWorkspace, tmp_path: Path) -> None:
     pem, password, raw = tmp_path / "key.pem", tmp_path / "password", tmp_path / "key.bin"
     key = generate_private_key(SECP256R1())
     pem.write_bytes(key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, BestAvailableEncryption(b"swordfish")))
@@ -35,7 +36,7 @@ def test_an_imported_key_serves_a_configuration(house: House, tmp_path: Path) ->
     assert exported.read_bytes() == raw.read_bytes()
 
 
-def test_a_rotated_key_gives_its_configuration_a_new_version(house: House) -> None:
+def test_a_rotated_key_gives_its_configuration_a_new_version(house: CliWorkspace) -> None:
     rotated = house.value("admin", "key", "rotate", "local:gateway-signing")
     assert [each["version"] for each in rotated["versions"]] == [1, 2]
     assert house.value("developer", "device", "show", "gateway")["version"] == 2
@@ -43,7 +44,7 @@ def test_a_rotated_key_gives_its_configuration_a_new_version(house: House) -> No
     assert house.value("owner", "show", house.waiting)["newerVersion"] == 2
 
 
-def test_a_rule_without_which_nobody_could_approve_wants_a_yes(house: House) -> None:
+def test_a_rule_without_which_nobody_could_approve_wants_a_yes(house: CliWorkspace) -> None:
     rules = house.value("admin", "acl", "list")
     rule = next(each["id"] for each in rules if (each["subject"], each["action"]) == ("USER:owner", "APPROVE"))
     assert house.run("admin", "acl", "remove", rule).code == 2
@@ -51,6 +52,6 @@ def test_a_rule_without_which_nobody_could_approve_wants_a_yes(house: House) -> 
     assert house.value("developer", "show", house.waiting)["warning"] != ""
 
 
-def test_the_administrators_rules_stay(house: House) -> None:
+def test_the_administrators_rules_stay(house: CliWorkspace) -> None:
     rule = next(each["id"] for each in house.value("admin", "acl", "list") if each["permanent"])
     assert house.run("admin", "acl", "remove", rule, "--yes").code == 3

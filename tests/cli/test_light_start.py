@@ -6,7 +6,8 @@ import subprocess
 import sys
 
 import pytest
-from shell import LIMIT, House
+
+from tests.support.cli_runner import LIMIT, CliWorkspace
 
 HEAVY = ("textual", "cryptography", "keyring", "httpx", "watchfiles", "sealyard_tui")
 
@@ -27,16 +28,16 @@ def test_the_command_line_alone_loads_nothing_heavy() -> None:
     ("profile", "words"),
     [("developer", ["tasks"]), ("developer", ["device", "list"]), ("owner", ["show"]), ("auditor", ["audit", "list"])],
 )
-def test_looking_loads_nothing_heavy(house: House, profile: str, words: list[str]) -> None:
-    arguments = [str(each) for each in house.asks(profile, *words)]
+def test_looking_loads_nothing_heavy(house: CliWorkspace, profile: str, words: list[str]) -> None:
+    arguments = [str(each) for each in house.as_user(profile, *words)]
     if words == ["show"]:
         arguments.append(house.waiting)
     code = f"from sealyard.cli.main import main; assert main({arguments!r}) == 0"
     assert _loaded_after(code) == "[]"
 
 
-def test_asking_for_work_loads_no_application_and_no_crypto_here(house: House) -> None:
-    arguments = [str(each) for each in house.asks("owner", "approve", house.waiting)]
+def test_asking_for_work_loads_no_application_and_no_crypto_here(house: CliWorkspace) -> None:
+    arguments = [str(each) for each in house.as_user("owner", "approve", house.waiting)]
     code = f"from sealyard.cli.main import main; assert main({arguments!r}) == 0"
     assert _loaded_after(code) == "[]"
 

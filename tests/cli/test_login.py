@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from scripted_server import INFO, Exchange, ScriptedServer
-from shell import sealyard, value_of
 
 from sealyard.client.config.profiles import Profile, ProfileFile, workspace_profiles, write_profiles
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
+from tests.support.cli_runner import sealyard, value_of
+from tests.support.scripted_server import INFO, Exchange, ScriptedServer
 
 TOKEN = "sy_0123abcd_a-canary-among-tokens"
 

@@ -9,19 +9,19 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from served_house import ServedHouse
-from shell import FIRMWARE, PEOPLE, House, eventually, sealyard, started, value_of
 
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
+from tests.support.cli_runner import FIRMWARE, PEOPLE, CliWorkspace, sealyard, start_process, value_of, wait_until
+from tests.support.served_workspace import ServedWorkspace
 
 
 @pytest.fixture
-def served(house: House, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedHouse]:
+def served(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> Iterator[ServedWorkspace]:
     """Everybody is logged in, under a profile of the person's name."""
     monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
-    made = ServedHouse(house.folder)
+    made = ServedWorkspace(house.folder)
     try:
         made.start()
         for name in PEOPLE:
@@ -40,7 +40,7 @@ def _as(profile: str, *arguments: object) -> Any:
     return value_of("--profile", profile, *arguments)
 
 
-def test_a_package_is_asked_for_approved_and_fetched(served: ServedHouse, firmware: Path, tmp_path: Path) -> None:
+def test_a_package_is_asked_for_approved_and_fetched(served: ServedWorkspace, firmware: Path, tmp_path: Path) -> None:
     made = _as("developer", "package", "--device", "gateway", "--firmware", firmware, "--name", "over the wire")
     assert made["status"] == "WAITING"
     assert made["id"] in [each["id"] for each in _as("owner", "tasks", "--awaiting-approval")]
@@ -59,7 +59,7 @@ def test_a_package_is_asked_for_approved_and_fetched(served: ServedHouse, firmwa
     assert (tmp_path / "opened" / "segment-0.bin").read_bytes() == FIRMWARE
 
 
-def test_an_encryption_is_seen_through_and_fetched(served: ServedHouse, firmware: Path, tmp_path: Path) -> None:
+def test_an_encryption_is_seen_through_and_fetched(served: ServedWorkspace, firmware: Path, tmp_path: Path) -> None:
     done = _as("developer", "encrypt", firmware, "--device", "gateway", "--out", tmp_path / "out")
     assert done["status"] == "DONE"
     assert [each.stat().st_size for each in _files(tmp_path / "out")] == [done["result"]["size"]]
@@ -67,7 +67,7 @@ def test_an_encryption_is_seen_through_and_fetched(served: ServedHouse, firmware
     assert _as("developer", "wait", left["id"])["status"] == "DONE"
 
 
-def test_decisions_of_all_kinds(served: ServedHouse, house: House, firmware: Path) -> None:
+def test_decisions_of_all_kinds(served: ServedWorkspace, house: CliWorkspace, firmware: Path) -> None:
     assert sealyard("--profile", "developer", "approve", house.waiting).code == 3
     asking = ("package", "--device", "gateway", "--firmware", firmware)
     first, second = _as("developer", *asking), _as("developer", *asking)
@@ -77,7 +77,7 @@ def test_decisions_of_all_kinds(served: ServedHouse, house: House, firmware: Pat
     assert _as("developer", "renew", house.done)["result"]["state"] == "AVAILABLE"
 
 
-def test_the_log_is_looked_at_checked_and_taken_away(served: ServedHouse, tmp_path: Path) -> None:
+def test_the_log_is_looked_at_checked_and_taken_away(served: ServedWorkspace, tmp_path: Path) -> None:
     assert _as("auditor", "audit", "list", "--limit", "2")["next"] is not None
     assert _as("auditor", "audit", "verify")["size"] > 10
     _as("auditor", "audit", "export", "--format", "csv", "--out", tmp_path / "log.csv")
@@ -85,7 +85,7 @@ def test_the_log_is_looked_at_checked_and_taken_away(served: ServedHouse, tmp_pa
     assert sealyard("--profile", "developer", "audit", "list").code == 3
 
 
-def test_people_rules_and_the_policy_are_administered(served: ServedHouse) -> None:
+def test_people_rules_and_the_policy_are_administered(served: ServedWorkspace) -> None:
     assert _as("admin", "subject", "add", "anna")["id"] == "USER:anna"
     rule = _as("admin", "acl", "add", "USER:anna", "RESOURCE_TYPE:KEY", "VIEW")
     assert _as("admin", "acl", "remove", rule["id"]) == {"removed": rule["id"]}
@@ -94,20 +94,20 @@ def test_people_rules_and_the_policy_are_administered(served: ServedHouse) -> No
     assert sealyard("--profile", "owner", "subject", "list").code == 3
 
 
-def test_an_account_of_an_issuer_is_let_go_of(served: ServedHouse) -> None:
-    served.arrive("USER:auditor", "a1")
+def test_an_account_of_an_issuer_is_let_go_of(served: ServedWorkspace) -> None:
+    served.sign_in("USER:auditor", "a1")
     assert sealyard("--profile", "developer", "subject", "unlink", "auditor").code == 3
     assert _as("admin", "subject", "unlink", "auditor") == {"unlinked": "USER:auditor"}
     assert sealyard("--profile", "admin", "subject", "unlink", "auditor").code == 4
-    served.arrive("USER:auditor", "a2")
+    served.sign_in("USER:auditor", "a2")
 
 
 def test_waiting_for_a_package_outlasts_restarts_of_the_server(
-    served: ServedHouse, firmware: Path, tmp_path: Path
+    served: ServedWorkspace, firmware: Path, tmp_path: Path
 ) -> None:
     asking = ("package", "--device", "gateway", "--firmware", firmware, "--name", "patient", "--wait")
-    with started("--profile", "developer", *asking, "--out", tmp_path / "out", "--json") as process:
-        eventually(lambda: _waiting("patient") is not None)
+    with start_process("--profile", "developer", *asking, "--out", tmp_path / "out", "--json") as process:
+        wait_until(lambda: _waiting("patient") is not None)
         served.stop()
         served.start()
         found = _waiting("patient")
@@ -128,7 +128,7 @@ def _waiting(name: str) -> Any:
 
 @pytest.mark.parametrize("on_a_server", [True, False])
 def test_wait_ends_as_the_task_did(
-    on_a_server: bool, house: House, request: pytest.FixtureRequest, tmp_path: Path
+    on_a_server: bool, house: CliWorkspace, request: pytest.FixtureRequest, tmp_path: Path
 ) -> None:
     if on_a_server:
         request.getfixturevalue("served")

@@ -18,12 +18,12 @@ from typing import Any
 
 import httpx
 import pytest
-from processes import kill_all, lives
-from shell import LIMIT, PASSPHRASE, House, Ran, command, eventually, spawned
 
 from sealyard.client.config.settings_loader import read_toml
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.server.settings import ServerSettings, load_server_settings
+from tests.support.cli_runner import LIMIT, PASSPHRASE, CliResult, CliWorkspace, command, run_process, wait_until
+from tests.support.processes import kill_all, lives
 
 ANY_PORT = ("--listen", "127.0.0.1:0")
 
@@ -55,8 +55,8 @@ class Serving:
 
 
 @contextmanager
-def serving(house: House, log: Path, *options: object) -> Iterator[Serving]:
-    words = command(*house.asks("admin", "serve", *(options or ANY_PORT)))
+def serving(house: CliWorkspace, log: Path, *options: object) -> Iterator[Serving]:
+    words = command(*house.as_user("admin", "serve", *(options or ANY_PORT)))
     with log.open("w") as errors:
         process = subprocess.Popen(
             words, stdin=subprocess.DEVNULL, stdout=subprocess.PIPE, stderr=errors, text=True, start_new_session=True
@@ -68,15 +68,15 @@ def serving(house: House, log: Path, *options: object) -> Iterator[Serving]:
         process.communicate()
 
 
-def refused(house: House, *options: object, **more: Any) -> Ran:
+def refused(house: CliWorkspace, *options: object, **more: Any) -> CliResult:
     """One that does not start; nothing stays locked."""
-    ran = spawned(*house.asks("admin", "serve", *options), **more)
+    ran = run_process(*house.as_user("admin", "serve", *options), **more)
     assert WorkspaceLock.holder(house.folder / "lock") is None
     assert not (house.folder / "socket").exists()
     return ran
 
 
-def token(house: House, subject: str) -> str:
+def token(house: CliWorkspace, subject: str) -> str:
     return str(house.value("admin", "token", "create", "test", "--subject", subject)["secret"])
 
 
@@ -85,7 +85,7 @@ def token(house: House, subject: str) -> str:
 
 @pytest.mark.parametrize("ending", [signal.SIGTERM, signal.SIGINT])
 def test_it_serves_until_a_signal_and_leaves_in_good_order(
-    house: House, tmp_path: Path, ending: signal.Signals
+    house: CliWorkspace, tmp_path: Path, ending: signal.Signals
 ) -> None:
     with serving(house, tmp_path / "log") as server:
         assert server.address.startswith("http://127.0.0.1:")
@@ -100,21 +100,21 @@ def test_it_serves_until_a_signal_and_leaves_in_good_order(
     assert house.run("admin", "subject", "add", "berta").code == 0
 
 
-def test_a_second_signal_ends_the_waiting_for_work(house: House, tmp_path: Path) -> None:
+def test_a_second_signal_ends_the_waiting_for_work(house: CliWorkspace, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(1 << 20) * 300)
     with serving(house, tmp_path / "log", *ANY_PORT, "--shutdown-timeout", "1h") as server:
         task = house.value("developer", "encrypt", large, "--device", "gateway", "--no-wait")
-        eventually(lambda: house.value("developer", "show", task["id"])["status"] == "RUNNING")
+        wait_until(lambda: house.value("developer", "show", task["id"])["status"] == "RUNNING")
         server.process.send_signal(signal.SIGTERM)
-        eventually(lambda: httpx.get(f"{server.address}/readyz").status_code == 503)
+        wait_until(lambda: httpx.get(f"{server.address}/readyz").status_code == 503)
         assert server.ends(signal.SIGTERM) == 0
         assert "interrupted running tasks: 1;" in server.log
     assert house.value("developer", "show", task["id"])["status"] == "RUNNING"
     assert WorkspaceLock.holder(house.folder / "lock") is None
 
 
-def test_a_killed_server_is_no_obstacle_to_the_next(house: House, tmp_path: Path) -> None:
+def test_a_killed_server_is_no_obstacle_to_the_next(house: CliWorkspace, tmp_path: Path) -> None:
     with serving(house, tmp_path / "log") as server:
         server.ends(signal.SIGKILL)
     with serving(house, tmp_path / "log") as server:
@@ -123,17 +123,17 @@ def test_a_killed_server_is_no_obstacle_to_the_next(house: House, tmp_path: Path
 
 
 def test_a_second_server_and_a_server_beside_an_application_are_told_who_holds_the_workspace(
-    house: House, tmp_path: Path
+    house: CliWorkspace, tmp_path: Path
 ) -> None:
     with serving(house, tmp_path / "log") as server:
-        second = spawned(*house.asks("admin", "serve", *ANY_PORT))
+        second = run_process(*house.as_user("admin", "serve", *ANY_PORT))
         assert second.code == 6
         assert f"locked by process {server.process.pid} " in second.err
         assert ": serve)" in second.err
         assert httpx.get(f"{server.address}/healthz").status_code == 200
 
 
-def test_serve_address_file_holds_url_while_listening(house: House, tmp_path: Path) -> None:
+def test_serve_address_file_holds_url_while_listening(house: CliWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "url"
     path.write_text("http://127.0.0.1:1\n")
     with serving(house, tmp_path / "log", *ANY_PORT, "--address-file", path) as server:
@@ -143,7 +143,7 @@ def test_serve_address_file_holds_url_while_listening(house: House, tmp_path: Pa
     assert {each.name for each in tmp_path.iterdir() if "url" in each.name} == set()
 
 
-def test_serve_keeps_address_file_of_another_server(house: House, tmp_path: Path) -> None:
+def test_serve_keeps_address_file_of_another_server(house: CliWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "url"
     with serving(house, tmp_path / "log", *ANY_PORT, "--address-file", path) as server:
         path.write_text("http://127.0.0.1:1\n")
@@ -154,28 +154,28 @@ def test_serve_keeps_address_file_of_another_server(house: House, tmp_path: Path
 # ---- what it refuses
 
 
-def test_serve_unwritable_address_file_is_rejected(house: House, tmp_path: Path) -> None:
+def test_serve_unwritable_address_file_is_rejected(house: CliWorkspace, tmp_path: Path) -> None:
     ran = refused(house, *ANY_PORT, "--address-file", tmp_path / "missing" / "url")
     assert ran.code == 2
     assert "--address-file" in ran.err
     assert str(tmp_path / "missing" / "url") in ran.err
 
 
-def test_an_address_in_use_is_said_and_nothing_stays_locked(house: House) -> None:
+def test_an_address_in_use_is_said_and_nothing_stays_locked(house: CliWorkspace) -> None:
     with socket.create_server(("127.0.0.1", 0)) as taken:
         ran = refused(house, "--listen", f"127.0.0.1:{taken.getsockname()[1]}")
     assert ran.code == 2
     assert "Address already in use" in ran.err
 
 
-def test_plain_http_to_other_machines_is_refused(house: House) -> None:
+def test_plain_http_to_other_machines_is_refused(house: CliWorkspace) -> None:
     ran = refused(house, "--listen", "0.0.0.0:0")
     assert ran.code == 2
     assert "TLS required on 0.0.0.0" in ran.err
     assert "--tls-certificate" in ran.err
 
 
-def test_without_the_passphrase_it_ends_with_7(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_without_the_passphrase_it_ends_with_7(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
     ran = refused(house, *ANY_PORT, stdin=subprocess.DEVNULL)
     assert ran.code == 7
@@ -185,7 +185,7 @@ def test_without_the_passphrase_it_ends_with_7(house: House, monkeypatch: pytest
 
 
 def test_each_tenant_may_have_a_passphrase_of_its_own(
-    house: House, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    house: CliWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "of the others")
     monkeypatch.setenv("SEALYARD_PASSPHRASE_ACME_EU", PASSPHRASE)
@@ -206,7 +206,7 @@ def test_each_tenant_may_have_a_passphrase_of_its_own(
     ],
 )
 def test_a_settings_file_that_is_wrong_is_named_with_key_and_what_was_expected(
-    house: House, tmp_path: Path, text: str, said: tuple[str, ...]
+    house: CliWorkspace, tmp_path: Path, text: str, said: tuple[str, ...]
 ) -> None:
     path = tmp_path / "server.toml"
     path.write_text(text)
@@ -216,21 +216,21 @@ def test_a_settings_file_that_is_wrong_is_named_with_key_and_what_was_expected(
         assert each in ran.err
 
 
-def test_a_settings_file_that_is_not_there_is_said(house: House, tmp_path: Path) -> None:
+def test_a_settings_file_that_is_not_there_is_said(house: CliWorkspace, tmp_path: Path) -> None:
     ran = house.run("admin", "serve", "--config", tmp_path / "nowhere.toml")
     assert ran.code == 2
     assert "nowhere.toml not found" in ran.err
     assert "config example --server" in ran.err
 
 
-def test_the_example_reads_back_as_the_defaults(house: House, tmp_path: Path) -> None:
+def test_the_example_reads_back_as_the_defaults(house: CliWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "server.toml"
     path.write_text(house.run("admin", "config", "example", "--server").out)
     assert load_server_settings(path) == ServerSettings()
     assert set(read_toml(path)) == set(ServerSettings.__struct_fields__)
 
 
-def test_options_count_more_than_the_file(house: House, tmp_path: Path) -> None:
+def test_options_count_more_than_the_file(house: CliWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "server.toml"
     path.write_text(f"listen = '0.0.0.0:0'\nlog_format = 'text'\n[tenants]\nacme = '{house.folder}'\n")
     with serving(house, tmp_path / "log", "--config", path, *ANY_PORT, "--log-format", "json") as server:
@@ -248,7 +248,7 @@ def make_pair(certificate: Path, key: Path) -> None:
     subprocess.run([*making, *naming, "-keyout", key, "-out", certificate], check=True, capture_output=True)
 
 
-def test_a_service_that_is_hung_up_on_shows_its_renewed_certificate(house: House, tmp_path: Path) -> None:
+def test_a_service_that_is_hung_up_on_shows_its_renewed_certificate(house: CliWorkspace, tmp_path: Path) -> None:
     certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
     make_pair(certificate, key)
     with serving(house, tmp_path / "log", *ANY_PORT, "--tls-certificate", certificate, "--tls-key", key) as server:
@@ -256,29 +256,29 @@ def test_a_service_that_is_hung_up_on_shows_its_renewed_certificate(house: House
         before = ssl.get_server_certificate(place)
         make_pair(certificate, key)
         server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: ssl.get_server_certificate(place) != before)
+        wait_until(lambda: ssl.get_server_certificate(place) != before)
         assert "certificate reloaded" in server.log
         assert server.ends(signal.SIGTERM) == 0
 
 
-def test_a_service_without_a_certificate_goes_on_when_it_is_hung_up_on(house: House, tmp_path: Path) -> None:
+def test_a_service_without_a_certificate_goes_on_when_it_is_hung_up_on(house: CliWorkspace, tmp_path: Path) -> None:
     with serving(house, tmp_path / "log") as server:
         server.process.send_signal(signal.SIGHUP)
-        eventually(lambda: "no certificate" in server.log)
+        wait_until(lambda: "no certificate" in server.log)
         assert httpx.get(f"{server.address}/healthz").status_code == 200
         assert server.ends(signal.SIGTERM) == 0
 
 
-def test_at_a_terminal_that_hangs_up_it_ends_in_good_order(house: House) -> None:
+def test_at_a_terminal_that_hangs_up_it_ends_in_good_order(house: CliWorkspace) -> None:
     """Needs SIGHUP not to be ignored in the child, also under `nohup`: see `default_child_signals`."""
-    words = command(*house.asks("admin", "serve", *ANY_PORT))
+    words = command(*house.as_user("admin", "serve", *ANY_PORT))
     pid, terminal = pty.fork()
     if not pid:
         os.execv(words[0], words)
     try:
         wait_for_output(terminal, b"(press Ctrl-C to stop)")
         os.close(terminal)
-        eventually(lambda: not lives(pid))
+        wait_until(lambda: not lives(pid))
     finally:
         kill_all([pid])
         _, status = os.waitpid(pid, 0)
@@ -299,7 +299,7 @@ def wait_for_output(terminal: int, words: bytes) -> None:
                 raise AssertionError(seen) from error
 
 
-def test_curl_trusts_its_certificate(house: House, tmp_path: Path) -> None:
+def test_curl_trusts_its_certificate(house: CliWorkspace, tmp_path: Path) -> None:
     certificate, key = tmp_path / "server.pem", tmp_path / "server.key"
     make_pair(certificate, key)
     secret = token(house, "USER:developer")
@@ -315,7 +315,7 @@ def test_curl_trusts_its_certificate(house: House, tmp_path: Path) -> None:
 # ---- the log
 
 
-def test_the_log_is_lines_of_json_without_a_secret(house: House, tmp_path: Path) -> None:
+def test_the_log_is_lines_of_json_without_a_secret(house: CliWorkspace, tmp_path: Path) -> None:
     secret = token(house, "USER:developer")
     with serving(house, tmp_path / "log") as server:
         calls = httpx.Client(base_url=server.address, headers={"Authorization": f"Bearer {secret}"}, timeout=LIMIT)

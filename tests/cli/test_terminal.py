@@ -11,8 +11,9 @@ from pathlib import Path
 from typing import NamedTuple
 
 import pytest
-from processes import killed_at_exit
-from shell import LIMIT, PASSPHRASE, House, command, spawned
+
+from tests.support.cli_runner import LIMIT, PASSPHRASE, CliWorkspace, command, run_process
+from tests.support.processes import killed_at_exit
 
 
 class Seen(NamedTuple):
@@ -44,17 +45,17 @@ def at_terminal(*arguments: object, typed: tuple[str, ...] = ()) -> Seen:
     return Seen(process.returncode, out.decode(), screen.decode())
 
 
-def test_the_passphrase_is_asked_for_and_not_shown(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_passphrase_is_asked_for_and_not_shown(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    seen = at_terminal(*house.asks("admin", "subject", "add", "anna"), typed=(PASSPHRASE,))
+    seen = at_terminal(*house.as_user("admin", "subject", "add", "anna"), typed=(PASSPHRASE,))
     assert (seen.code, seen.out) == (0, "Added USER:anna. Grant permissions with `sealyard acl add`.\n")
     assert "Passphrase" in seen.screen
     assert PASSPHRASE not in seen.screen
 
 
-def test_an_empty_answer_is_no_passphrase(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_empty_answer_is_no_passphrase(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    assert at_terminal(*house.asks("admin", "subject", "add", "anna"), typed=("",)).code == 7
+    assert at_terminal(*house.as_user("admin", "subject", "add", "anna"), typed=("",)).code == 7
 
 
 def test_a_new_passphrase_is_asked_for_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -64,28 +65,28 @@ def test_a_new_passphrase_is_asked_for_twice(tmp_path: Path, monkeypatch: pytest
     assert not (tmp_path / "new").exists()
     assert at_terminal(*init, typed=("same", "same")).code == 0
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "same")
-    assert spawned("subject", "add", "anna").code == 0
+    assert run_process("subject", "add", "anna").code == 0
 
 
-def test_looking_asks_nothing(house: House, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_looking_asks_nothing(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    assert at_terminal(*house.asks("developer", "tasks")).screen == ""
+    assert at_terminal(*house.as_user("developer", "tasks")).screen == ""
 
 
-def test_long_work_shows_progress_on_a_terminal_and_nothing_on_a_pipe(house: House, tmp_path: Path) -> None:
+def test_long_work_shows_progress_on_a_terminal_and_nothing_on_a_pipe(house: CliWorkspace, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(bytes(20_000_000))
-    encrypting = house.asks("developer", "encrypt", "--device", "gateway", large)
+    encrypting = house.as_user("developer", "encrypt", "--device", "gateway", large)
     seen = at_terminal(*encrypting)
     assert seen.code == 0
     assert "large.bin: 19.1 MiB of 19.1 MiB" in seen.screen
     assert "MiB/s" in seen.screen
     assert seen.screen.endswith("\r\x1b[K"), "the line is gone when the work is done"
-    assert spawned(*encrypting).err == ""
+    assert run_process(*encrypting).err == ""
 
 
-def test_the_check_of_the_audit_log_shows_how_far_it_is(house: House) -> None:
-    seen = at_terminal(*house.asks("auditor", "audit", "verify"))
+def test_the_check_of_the_audit_log_shows_how_far_it_is(house: CliWorkspace) -> None:
+    seen = at_terminal(*house.as_user("auditor", "audit", "verify"))
     assert seen.code == 0
     assert " entries" in seen.screen
     assert "verified" in seen.screen

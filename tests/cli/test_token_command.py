@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import re
 
-from shell import House
+from tests.support.cli_runner import CliWorkspace
 
 SECRET = re.compile(r"sy_[0-9a-z]{10}_[0-9a-f]{64}")
 
 
-def test_the_secret_alone_is_on_standard_output(house: House) -> None:
+def test_the_secret_alone_is_on_standard_output(house: CliWorkspace) -> None:
     ran = house.run("developer", "token", "create", "laptop", "--expires", "1h")
     assert ran.code == 0
     assert SECRET.fullmatch(ran.out.strip())
@@ -17,7 +17,7 @@ def test_the_secret_alone_is_on_standard_output(house: House) -> None:
     assert "shown only once" in ran.err
 
 
-def test_as_json_it_comes_with_what_may_be_known_of_it(house: House) -> None:
+def test_as_json_it_comes_with_what_may_be_known_of_it(house: CliWorkspace) -> None:
     issued = house.value("developer", "token", "create", "laptop")
     assert SECRET.fullmatch(issued["secret"])
     assert issued["secret"].startswith(f"sy_{issued['token']['id']}_")
@@ -25,7 +25,7 @@ def test_as_json_it_comes_with_what_may_be_known_of_it(house: House) -> None:
     assert listed == [issued["token"]]
 
 
-def test_an_administrator_makes_one_for_a_machine_and_ends_it(house: House) -> None:
+def test_an_administrator_makes_one_for_a_machine_and_ends_it(house: CliWorkspace) -> None:
     assert house.run("admin", "subject", "add", "CLIENT:ci").code == 0
     token = house.value("admin", "token", "create", "pipeline", "--subject", "CLIENT:ci")["token"]
     assert (token["subject"], token["isMachine"]) == ("CLIENT:ci", True)
@@ -39,10 +39,10 @@ def test_an_administrator_makes_one_for_a_machine_and_ends_it(house: House) -> N
     assert "revoked" in listed
 
 
-def test_a_token_for_somebody_else_wants_the_right(house: House) -> None:
+def test_a_token_for_somebody_else_wants_the_right(house: CliWorkspace) -> None:
     ran = house.run("developer", "token", "create", "theirs", "--subject", "owner")
     assert (ran.code, ran.out) == (3, "")
 
 
-def test_a_token_for_ever_is_refused(house: House) -> None:
+def test_a_token_for_ever_is_refused(house: CliWorkspace) -> None:
     assert house.run("developer", "token", "create", "laptop", "--expires", "366d").code == 2

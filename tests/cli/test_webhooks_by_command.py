@@ -5,14 +5,13 @@ from __future__ import annotations
 import asyncio
 from pathlib import Path
 
-from shell import PASSPHRASE, House
-
 from sealyard.client.engine_handle import EngineHandle
+from tests.support.cli_runner import PASSPHRASE, CliWorkspace
 
 URL = "https://hooks.example.org/sealyard"
 
 
-def test_a_webhook_is_added_listed_and_removed_and_its_secret_shown_once(house: House) -> None:
+def test_a_webhook_is_added_listed_and_removed_and_its_secret_shown_once(house: CliWorkspace) -> None:
     made = house.value("admin", "webhook", "add", URL, "--event", "task.done", "--event", "task.failed")
     assert made["secret"].startswith("whsec_")
     assert made["webhook"]["events"] == ["task.done", "task.failed"]
@@ -30,14 +29,14 @@ def test_a_webhook_is_added_listed_and_removed_and_its_secret_shown_once(house: 
     assert house.value("admin", "webhook", "list") == []
 
 
-def test_for_people_the_secret_stands_on_a_line_of_its_own(house: House) -> None:
+def test_for_people_the_secret_stands_on_a_line_of_its_own(house: CliWorkspace) -> None:
     ran = house.run("admin", "webhook", "add", URL)
     assert ran.code == 0
     (secret,) = [line for line in ran.out.splitlines() if line.startswith("whsec_")]
     assert len(secret) == len("whsec_") + 44
 
 
-def test_what_was_given_up_is_listed_and_taken_up_again(house: House, firmware: Path) -> None:
+def test_what_was_given_up_is_listed_and_taken_up_again(house: CliWorkspace, firmware: Path) -> None:
     hook = house.value("admin", "webhook", "add", URL)["webhook"]["id"]
     task = house.package(firmware)
     (waiting,) = house.value("admin", "webhook", "list")
@@ -65,7 +64,7 @@ async def _give_up(folder: Path, webhook_id: str) -> None:
         await engine.close()
 
 
-def test_refusals_have_their_exit_codes(house: House) -> None:
+def test_refusals_have_their_exit_codes(house: CliWorkspace) -> None:
     assert house.run("developer", "webhook", "add", URL).code == 3
     assert house.run("developer", "webhook", "list").code == 3
     assert house.run("admin", "webhook", "add", "file:///etc/passwd").code == 2

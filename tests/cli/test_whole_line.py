@@ -9,10 +9,11 @@ import tempfile
 from pathlib import Path
 
 import pytest
-from shell import House, sealyard, spawned, value_of
+
+from tests.support.cli_runner import CliWorkspace, run_process, sealyard, value_of
 
 
-def test_what_goes_in_comes_out_of_an_approved_container(house: House, firmware: Path, tmp_path: Path) -> None:
+def test_what_goes_in_comes_out_of_an_approved_container(house: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
     metadata = [tmp_path / name for name in ("version.json", "notes.txt")]
     for path in metadata:
         path.write_text(f'{{"of": "{path.name}"}}\n')
@@ -51,7 +52,7 @@ def test_what_goes_in_comes_out_of_an_approved_container(house: House, firmware:
     assert report["size"] == report["checkpointedSize"] > 10
 
 
-def test_nobody_approves_a_task_of_their_own(house: House) -> None:
+def test_nobody_approves_a_task_of_their_own(house: CliWorkspace) -> None:
     refused = house.run("developer", "approve", house.waiting)
     assert refused.code == 3
     assert "own" in refused.err
@@ -59,14 +60,14 @@ def test_nobody_approves_a_task_of_their_own(house: House) -> None:
     assert house.value("auditor", "audit", "list", "--change", "REFUSED")["entries"][0]["author"] == "USER:developer"
 
 
-def test_an_approval_can_be_bound_to_the_digest_that_was_seen(house: House) -> None:
+def test_an_approval_can_be_bound_to_the_digest_that_was_seen(house: CliWorkspace) -> None:
     digest = house.value("developer", "show", house.waiting)["approvalDigest"]
     assert house.run("owner", "approve", house.waiting, "--digest", "0" * 64).code != 0
     assert house.value("owner", "show", house.waiting)["status"] == "WAITING"
     assert house.value("owner", "approve", house.waiting, "--digest", digest)["status"] == "DONE"
 
 
-def test_an_approver_sees_all_there_is_to_see(house: House, firmware: Path, tmp_path: Path) -> None:
+def test_an_approver_sees_all_there_is_to_see(house: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
     metadata = tmp_path / "version.json"
     metadata.write_text('{"version": 7}\n')
     asked = house.package(firmware, "--metadata", metadata)
@@ -80,7 +81,7 @@ def test_an_approver_sees_all_there_is_to_see(house: House, firmware: Path, tmp_
     assert house.value("developer", "show", asked["id"])["blockedReason"] != ""
 
 
-def test_an_encryption_needs_no_approval_and_can_be_left_to_others(house: House, firmware: Path) -> None:
+def test_an_encryption_needs_no_approval_and_can_be_left_to_others(house: CliWorkspace, firmware: Path) -> None:
     left = house.value("developer", "encrypt", "--device", "gateway", firmware, "--no-wait")
     assert left["status"] == "SCHEDULED"
     done = house.value("developer", "encrypt", "--device", "gateway", firmware)
@@ -89,13 +90,13 @@ def test_an_encryption_needs_no_approval_and_can_be_left_to_others(house: House,
     assert [each["status"] for each in tasks] == ["DONE", "DONE"]
 
 
-def test_an_approval_can_leave_the_work_to_others(house: House) -> None:
+def test_an_approval_can_leave_the_work_to_others(house: CliWorkspace) -> None:
     assert house.value("owner", "approve", house.waiting, "--no-wait")["status"] == "SCHEDULED"
     house.value("admin", "subject", "add", "USER:next")
     assert house.value("developer", "show", house.waiting)["result"]["state"] == "AVAILABLE"
 
 
-def test_a_signature_is_a_string_in_the_task(house: House, tmp_path: Path) -> None:
+def test_a_signature_is_a_string_in_the_task(house: CliWorkspace, tmp_path: Path) -> None:
     message = tmp_path / "message"
     message.write_text("sign me")
     asked = house.value("developer", "sign", "--device", "gateway", "--file", message)
@@ -104,7 +105,7 @@ def test_a_signature_is_a_string_in_the_task(house: House, tmp_path: Path) -> No
     assert base64.b64decode(done["result"]["signature"])[0] == 0x30
 
 
-def test_a_client_token_gives_the_same_task_and_keeps_no_second_copy(house: House, firmware: Path) -> None:
+def test_a_client_token_gives_the_same_task_and_keeps_no_second_copy(house: CliWorkspace, firmware: Path) -> None:
     first = house.package(firmware, "--client-token", "build-17")
     stored = house.files()
     assert house.package(firmware, "--client-token", "build-17")["id"] == first["id"]
@@ -112,14 +113,14 @@ def test_a_client_token_gives_the_same_task_and_keeps_no_second_copy(house: Hous
 
 
 @pytest.mark.parametrize(("act", "who"), [("reject", "owner"), ("withdraw", "developer"), ("cancel", "developer")])
-def test_a_task_can_be_ended_before_it_runs(house: House, act: str, who: str) -> None:
+def test_a_task_can_be_ended_before_it_runs(house: CliWorkspace, act: str, who: str) -> None:
     reason = () if act == "cancel" else ("--reason", "wrong file")
     ended = house.value(who, act, house.waiting, *reason)
     assert ended["status"] == "CANCELLED"
     assert not any("input" in each for each in house.files())
 
 
-def test_a_scheduled_task_is_not_started_by_the_one_who_cancels_it(house: House, firmware: Path) -> None:
+def test_a_scheduled_task_is_not_started_by_the_one_who_cancels_it(house: CliWorkspace, firmware: Path) -> None:
     left = house.value("developer", "encrypt", "--device", "gateway", firmware, "--no-wait")
     assert house.value("developer", "cancel", left["id"])["status"] == "CANCELLED"
 
@@ -128,7 +129,7 @@ def test_demo_shows_the_whole_line_and_leaves_nothing(home: Path, tmp_path: Path
     folder = tmp_path / "scratch"
     folder.mkdir()
     before = sorted(home.rglob("*"))
-    ran = spawned("demo", "--headless", env={**os.environ, "TMPDIR": str(folder)})
+    ran = run_process("demo", "--headless", env={**os.environ, "TMPDIR": str(folder)})
     assert ran.code == 0, ran
     words = [line.split()[0] for line in ran.out.splitlines()]
     assert words == [
@@ -171,7 +172,7 @@ def test_the_application_is_given_workspace_and_profile(home: Path, monkeypatch:
     assert seen[1]["SEALYARD_PASSPHRASE"] != ""
 
 
-def test_an_exported_log_is_read_by_a_stranger(house: House, tmp_path: Path) -> None:
+def test_an_exported_log_is_read_by_a_stranger(house: CliWorkspace, tmp_path: Path) -> None:
     house.value("auditor", "audit", "export", "--format", "jsonl", "--out", tmp_path / "log.jsonl")
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [each["seq"] for each in entries] == list(range(len(entries)))

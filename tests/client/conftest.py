@@ -6,17 +6,18 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from both_ways import WAYS, Way, Yard, found
+
+from tests.support.client_kinds import CLIENT_KINDS, ClientHarness, ClientKind, create_test_workspace
 
 
 @pytest.fixture(scope="session")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contract") / "workspace"
-    asyncio.run(found(folder))
+    asyncio.run(create_test_workspace(folder))
     return folder
 
 
-@pytest.fixture(params=WAYS)
-def yard(request: pytest.FixtureRequest, founded: Path, tmp_path: Path) -> Yard:
-    way: Way = request.param
-    return Yard(way, founded, tmp_path)
+@pytest.fixture(params=CLIENT_KINDS)
+def yard(request: pytest.FixtureRequest, founded: Path, tmp_path: Path) -> ClientHarness:
+    way: ClientKind = request.param
+    return ClientHarness(way, founded, tmp_path)

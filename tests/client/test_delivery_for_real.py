@@ -7,7 +7,6 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 import pytest
-from workspace_on_disk import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
 
 from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.downloader import Downloader, DownloadEvent, DownloadResult, VerifiedBy
@@ -19,6 +18,7 @@ from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import ResultGoneError
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import Task, Verdict
+from tests.support.workspace_files import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
 
 FIRMWARE = bytes(range(256)) * 4096
 DAY = timedelta(days=1)

@@ -15,7 +15,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from client_double import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, done
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
 from sealyard.client.downloads.downloader import (
@@ -46,6 +45,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.events import Event, EventsMissed
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
+from tests.support.fake_client import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, finished_task
 
 DATA = bytes(range(256)) * 40
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
@@ -68,7 +68,7 @@ def folder(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def downloads(client: FakeClient, folder: Path, tmp_path: Path, clock: FakeClock) -> Downloader:
-    return Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"), clock=clock)
+    return Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"), clock=clock)
 
 
 def signed_container(key: ed25519.Ed25519PrivateKey) -> bytes:
@@ -363,14 +363,14 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
 
 def test_a_folder_that_cannot_be_made_is_said(client: FakeClient, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
-    downloads = Downloader(client.seam, tmp_path / "file" / "down", DownloadHistory(tmp_path / "state.json"))
+    downloads = Downloader(client.as_client, tmp_path / "file" / "down", DownloadHistory(tmp_path / "state.json"))
     with pytest.raises(StorageError, match="Cannot write"):
         asyncio.run(downloads.download(client.add(DATA).id))
 
 
 def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
-        Downloader(client.seam, tmp_path / os.fsdecode(b"\xff"), DownloadHistory(tmp_path / "state.json"))
+        Downloader(client.as_client, tmp_path / os.fsdecode(b"\xff"), DownloadHistory(tmp_path / "state.json"))
 
 
 # ---- side by side
@@ -489,7 +489,7 @@ def test_what_was_fetched_is_not_pending_for_a_later_start(
 ) -> None:
     client.add(DATA)
     assert len(asyncio.run(downloads.download_pending())) == 1
-    later = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
+    later = Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"))
     assert asyncio.run(later.download_pending()) == ()
     assert len(client.offsets) == 1
 
@@ -543,7 +543,7 @@ def test_a_damaged_state_is_set_aside_and_said_and_nothing_comes_twice(
     marks = DownloadHistory(state)
     assert "damaged" in marks.warning
     assert (tmp_path / "state.json.damaged").read_bytes() == b'{"downloaded": 7'
-    (outcome,) = asyncio.run(Downloader(client.seam, folder, marks).download_pending())
+    (outcome,) = asyncio.run(Downloader(client.as_client, folder, marks).download_pending())
     assert outcome.downloaded is not None
     assert (len(client.offsets), names(folder)) == (1, ["firmware.enc"])
     assert DownloadHistory(state).warning == ""
@@ -551,8 +551,8 @@ def test_a_damaged_state_is_set_aside_and_said_and_nothing_comes_twice(
 
 def test_two_processes_lose_no_marks_of_each_other(client: FakeClient, folder: Path, tmp_path: Path) -> None:
     one, two = client.add(DATA, name="one"), client.add(DATA, name="two")
-    first = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
-    second = Downloader(client.seam, folder, DownloadHistory(tmp_path / "state.json"))
+    first = Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"))
+    second = Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"))
     asyncio.run(first.download(one.id))
     asyncio.run(second.download(two.id))
     assert asyncio.run(first.pending_tasks()) == asyncio.run(second.pending_tasks()) == ()
@@ -627,7 +627,9 @@ def test_a_task_that_becomes_done_comes_down_once(client: FakeClient, downloads:
             return super().__iter__()
 
     (outcome,) = outcomes_of(
-        downloads, client, Finishing([done(task, 5), done(theirs, 6), done(task, 7), EventsMissed(cursor=8)])
+        downloads,
+        client,
+        Finishing([finished_task(task, 5), finished_task(theirs, 6), finished_task(task, 7), EventsMissed(cursor=8)]),
     )
     assert outcome.task_id == task.id
     assert client.confirmed == [task.id]
@@ -648,7 +650,7 @@ def test_a_broken_connection_is_made_again_from_the_cursor_ever_more_slowly(
 ) -> None:
     theirs = client.add(DATA, by=OTHER)
     broken: Stream = [SealyardError("The connection broke.")]
-    told = run_for(downloads, client, [done(theirs, 41), *broken], *[broken] * 8)
+    told = run_for(downloads, client, [finished_task(theirs, 41), *broken], *[broken] * 8)
     assert [each.retry_in for each in told] == clock.slept
     assert tuple(clock.slept[:6]) == RECONNECT_DELAYS.seconds
     assert set(clock.slept[6:]) == {RECONNECT_DELAYS.seconds[-1]}
@@ -693,7 +695,7 @@ def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_othe
             return super().__iter__()
 
     client.on_chunk = tidy_once
-    outcomes = outcomes_of(downloads, client, Finishing([done(other, 1)]))
+    outcomes = outcomes_of(downloads, client, Finishing([finished_task(other, 1)]))
     assert [each.retry_in for each in outcomes if each.error is not None] == [RETRY_DELAYS.seconds[0]]
     assert {each.task_id for each in outcomes if each.downloaded is not None} == {package.id, other.id}
 
@@ -709,10 +711,10 @@ def test_an_expired_one_is_told_once_and_comes_down_after_its_renewal(
             client.renew_link(task.id)
             return super().__iter__()
 
-    first = run_for(downloads, client, [done(task, 1), EventsMissed(cursor=2)])
+    first = run_for(downloads, client, [finished_task(task, 1), EventsMissed(cursor=2)])
     assert [each.error and each.error.code for each in first] == ["result-expired"]
     client.waiting = asyncio.Event()
-    (second,) = outcomes_of(downloads, client, Renewing([done(task, 3)]))
+    (second,) = outcomes_of(downloads, client, Renewing([finished_task(task, 3)]))
     assert second.downloaded is not None
 
 

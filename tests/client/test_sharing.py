@@ -14,8 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from both_ways import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
-from sharer import LIMIT, sharers
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
@@ -37,6 +35,8 @@ from sealyard.model.errors import (
 from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilter
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from tests.support.client_kinds import ADMIN, DEV, GATEWAY, OWNER, PASSPHRASE
+from tests.support.sharing_process import LIMIT, start_sharing_processes
 
 pytestmark = pytest.mark.anyio
 
@@ -251,27 +251,27 @@ async def test_a_call_that_is_given_up_while_it_takes_over_leaves_the_taking_ove
 
 
 async def test_of_five_that_lose_their_holder_exactly_one_takes_over_and_all_hear_everything(folder: Path) -> None:
-    with sharers(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
-        await holder.hears("holds")
-        with sharers(folder, DEV, DEV, OWNER, OWNER, ADMIN, passphrase=PASSPHRASE) as others:
+    with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
+        await holder.wait_for_line("holds")
+        with start_sharing_processes(folder, DEV, DEV, OWNER, OWNER, ADMIN, passphrase=PASSPHRASE) as others:
             for each in others:
-                await each.hears("attached")
+                await each.wait_for_line("attached")
             client = connect_to_holder(folder, DEV)
             first = await _package(client, folder.parent)
-            holder.end()
+            holder.kill()
             second = await _package(connect_to_holder(folder, DEV), folder.parent)
             newest = f"event {await _cursor(folder)}"
             for each in others:
-                await each.hears(newest)
+                await each.wait_for_line(newest)
             assert sum("took over" in each.lines for each in others) == 1
             assert sum(each.lines.count("trouble") for each in others) == 0
             for each in others:
                 assert each.cursors == list(range(1, each.cursors[-1] + 1))
             # They leave one after the other: each time one of those who stay takes over.
             for each in others[:-1]:
-                each.leave()
+                each.quit()
             last = others[-1]
-            await last.hears("took over")
+            await last.wait_for_line("took over")
             found = await connect_to_holder(folder, DEV).tasks(TaskFilter())
             assert {each.id for each in found.tasks} == {first.id, second.id}
 
@@ -279,8 +279,8 @@ async def test_of_five_that_lose_their_holder_exactly_one_takes_over_and_all_hea
 async def test_what_a_killed_holder_was_doing_is_done_and_signed_once(folder: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(MIB) * 160)
-    with sharers(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
-        await holder.hears("holds")
+    with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
+        await holder.wait_for_line("holds")
         async with share(folder) as second:
             dev, owner = second.client(DEV), second.client(OWNER)
             file = await dev.upload(large)
@@ -288,7 +288,7 @@ async def test_what_a_killed_holder_was_doing_is_done_and_signed_once(folder: Pa
             await owner.decide(made.id, Verdict.APPROVED, digest=made.approval_digest)
             async with asyncio.timeout(LIMIT):
                 await _running(dev.events(0), made.id)
-            holder.end()
+            holder.kill()
             done = await dev.wait(made.id, within=LIMIT)
             assert (done.status, done.reason) == (TaskStatus.DONE, "")
             assert second.engine is not None
@@ -299,15 +299,15 @@ async def test_an_upload_under_way_goes_on_where_it_broke(folder: Path, tmp_path
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(MIB) * 128)
     told_bytes: list[int] = []
-    with sharers(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
-        await holder.hears("holds")
+    with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
+        await holder.wait_for_line("holds")
         async with share(folder) as second:
             dev = second.client(DEV)
 
             def progress(done: int, total: int) -> None:
                 told_bytes.append(done)
                 if done > 3 * total // 4 and holder.process.poll() is None:
-                    holder.end()
+                    holder.kill()
                     told_bytes.clear()
 
             file = await dev.upload(large, progress=progress)
@@ -318,18 +318,18 @@ async def test_an_upload_under_way_goes_on_where_it_broke(folder: Path, tmp_path
 
 
 async def test_who_cannot_take_over_says_why_and_another_does(folder: Path) -> None:
-    with sharers(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
-        await holder.hears("holds")
-        with sharers(folder, DEV, passphrase="a wrong one") as (locked_out,):
-            await locked_out.hears("attached")
-            holder.end()
-            await locked_out.hears("trouble key-store-locked")
+    with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
+        await holder.wait_for_line("holds")
+        with start_sharing_processes(folder, DEV, passphrase="a wrong one") as (locked_out,):
+            await locked_out.wait_for_line("attached")
+            holder.kill()
+            await locked_out.wait_for_line("trouble key-store-locked")
             async with share(folder) as good:
                 await good.client(ADMIN).add_subject("USER:anna")
-                await locked_out.hears(f"event {await _cursor(folder)}")
+                await locked_out.wait_for_line(f"event {await _cursor(folder)}")
                 assert locked_out.lines.count("trouble key-store-locked") == 1
                 assert "took over" not in locked_out.lines
-                locked_out.leave()
+                locked_out.quit()
 
 
 async def test_nothing_is_held_by_who_closes_while_taking_over(folder: Path) -> None:
@@ -357,8 +357,8 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(local_socket, "RESPONSE_TIMEOUT", 0.3)
-    with sharers(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
-        await holder.hears("holds")
+    with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
+        await holder.wait_for_line("holds")
         hasty = HttpClient(
             Connection(Endpoint(socket=socket_path(folder), subject=DEV), Timeouts(read=0.3)),
             SystemClock(),
@@ -378,7 +378,7 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
         finally:
             holder.process.send_signal(signal.SIGCONT)
         assert (await asking).mine == 0
-        holder.leave()
+        holder.quit()
 
 
 # ---- helpers

@@ -7,7 +7,6 @@ from collections.abc import Callable, Coroutine
 from pathlib import Path
 
 import pytest
-from workspace_on_disk import ADMIN, DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_engine
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.containers.se1.format import SE1Format
@@ -17,6 +16,7 @@ from sealyard.model.requests import PackageRequest, SigningRequest
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
+from tests.support.workspace_files import ADMIN, DEVELOPER, DEVICE, OWNER, create_workspace_with_device, open_engine
 
 FIRMWARE = bytes(range(256)) * 4096
 METADATA = b'{"version": "1.0.0"}'

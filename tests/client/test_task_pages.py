@@ -6,11 +6,11 @@ import asyncio
 from typing import cast
 
 import pytest
-from task_maker import package
 
 from sealyard.client.protocol import TaskClient
 from sealyard.client.task_pages import PAGE_SIZE, iterate_tasks
 from sealyard.model.requests import TaskFilter, TaskPage
+from tests.support.factories.tasks import package
 
 
 class PagedTasks:

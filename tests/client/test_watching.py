@@ -12,7 +12,6 @@ from typing import Any
 
 import pytest
 import watchfiles
-from client_double import FakeClient, FakeClock
 
 from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.events import DownloadedFile, VerifiedBy
@@ -26,6 +25,7 @@ from sealyard.client.watch_folder.watcher import (
     WatchEvent,
 )
 from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundError, StorageError, UsageError
+from tests.support.fake_client import FakeClient, FakeClock
 
 SETTLE = 2.0
 
@@ -54,7 +54,7 @@ class Watch:
         self.told: list[WatchEvent] = []
         self.clock = clock
         self.folder = FolderWatcher(
-            client.seam,
+            client.as_client,
             folder,
             "door",
             self.told.append,
@@ -76,7 +76,7 @@ class Watch:
     def settle(self) -> None:
         """Looks, lets the settling time pass, and looks again."""
         self.look()
-        self.clock.pass_by(SETTLE)
+        self.clock.advance(SETTLE)
         self.look()
 
 
@@ -214,10 +214,10 @@ def test_a_half_written_file_is_waited_for(client: FakeClient, folder: Path, wat
     for length in range(1, 5):
         file.write_bytes(b"x" * length)
         assert watch.look() == SETTLE
-        clock.pass_by(SETTLE - 0.5)
+        clock.advance(SETTLE - 0.5)
         assert watch.look() == 0.5
         assert client.created == []
-    clock.pass_by(SETTLE)
+    clock.advance(SETTLE)
     assert watch.look() is None
     assert client.created[0].inputs[0].size == 4
 
@@ -359,12 +359,12 @@ def test_trouble_that_may_pass_is_said_and_tried_again_ever_later(
         pause = watch.look()
         assert pause is not None
         pauses.append(pause)
-        clock.pass_by(pause)
+        clock.advance(pause)
         watch.look()
     assert pauses == [5.0, 10.0, 20.0, 40.0, 80.0, 160.0, 300.0, 300.0]
     assert all(isinstance(each, DropDeferred) for each in watch.told)
     client.upload_error = None
-    clock.pass_by(300)
+    clock.advance(300)
     watch.look()
     assert len(client.created) == 1
 
@@ -437,7 +437,7 @@ def test_a_file_dropped_while_it_runs_becomes_a_package(client: FakeClient, fold
             return event.proposal
 
         watch = FolderWatcher(
-            client.seam,
+            client.as_client,
             folder,
             "door",
             told.put_nowait,
@@ -514,7 +514,7 @@ def test_a_folder_that_goes_away_ends_the_watch(client: FakeClient, folder: Path
     async def run() -> None:
         told: asyncio.Queue[WatchEvent] = asyncio.Queue()
         watch = FolderWatcher(
-            client.seam, folder, "door", told.put_nowait, state=folder.parent / "watch.json", settle=0.05
+            client.as_client, folder, "door", told.put_nowait, state=folder.parent / "watch.json", settle=0.05
         )
         (folder / "a.bin").write_bytes(b"x")
         running = asyncio.create_task(watch.run())
@@ -529,7 +529,7 @@ def test_a_folder_that_goes_away_ends_the_watch(client: FakeClient, folder: Path
 
 def test_an_unknown_device_configuration_is_said_at_once(client: FakeClient, folder: Path, clock: FakeClock) -> None:
     watch = FolderWatcher(
-        client.seam, folder, "window", lambda _: None, state=folder.parent / "watch.json", clock=clock
+        client.as_client, folder, "window", lambda _: None, state=folder.parent / "watch.json", clock=clock
     )
     with pytest.raises(NotFoundError):
         asyncio.run(watch.run())
@@ -537,7 +537,9 @@ def test_an_unknown_device_configuration_is_said_at_once(client: FakeClient, fol
 
 def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, folder: Path) -> None:
     with pytest.raises(UsageError):
-        FolderWatcher(client.seam, folder / os.fsdecode(b"\xff"), "door", lambda _: None, state=folder / "watch.json")
+        FolderWatcher(
+            client.as_client, folder / os.fsdecode(b"\xff"), "door", lambda _: None, state=folder / "watch.json"
+        )
 
 
 # ---- results
@@ -548,7 +550,9 @@ def test_the_folder_that_results_arrive_in_is_not_watched(folder: Path, client: 
     (folder.parent / "linked").symlink_to(folder)
     place = folder.parent / "linked" if downloads == "linked" else folder / downloads
     with pytest.raises(UsageError):
-        FolderWatcher(client.seam, folder, "door", lambda _: None, state=folder.parent / "watch.json", downloads=place)
+        FolderWatcher(
+            client.as_client, folder, "door", lambda _: None, state=folder.parent / "watch.json", downloads=place
+        )
 
 
 def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
@@ -570,7 +574,7 @@ def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
     (folder / "as long.bin").write_bytes(container[::-1])
     told: list[WatchEvent] = []
     watch = FolderWatcher(
-        client.seam,
+        client.as_client,
         folder,
         "door",
         told.append,
@@ -580,6 +584,6 @@ def test_a_result_that_was_downloaded_is_not_packed_again_wherever_it_lies(
         clock=clock,
     )
     asyncio.run(watch.scan_once())
-    clock.pass_by(SETTLE)
+    clock.advance(SETTLE)
     assert asyncio.run(watch.scan_once()) is None
     assert [isinstance(each, PackageProposal) and each.name for each in told] == ["as long.bin"]

@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from packing import CBC, ZeroPaddingAsPkcs7, certificate, cipher_for, now, pack
 
 from sealyard.containers import ustar
 from sealyard.containers.metadata_files import metadata_file_names
@@ -18,6 +17,7 @@ from sealyard.crypto.pipeline import Progress
 from sealyard.fs.exclusive_files import ExclusiveFileSet
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import ContainerError, InvalidInputError, StorageError
+from tests.support.factories.containers import CBC, ZeroPaddingAsPkcs7, certificate, cipher_for, now, pack
 
 PACKING = SE1Format(now)
 OWN = certificate(KeyType.ED25519)

@@ -11,7 +11,16 @@ from pathlib import Path
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from packing import (
+
+from sealyard.containers.format import Verification
+from sealyard.containers.se1.format import SE1Format
+from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, Padding
+from sealyard.crypto.certificates import create_self_signed
+from sealyard.crypto.ciphers import AesCipher
+from sealyard.crypto.pipeline import CHUNK, Progress
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from sealyard.model.errors import ContainerError, InvalidKeyError
+from tests.support.factories.containers import (
     CBC,
     NOW,
     ZERO_PADDED,
@@ -24,15 +33,6 @@ from packing import (
     shape_of,
     signature_over,
 )
-
-from sealyard.containers.format import Verification
-from sealyard.containers.se1.format import SE1Format
-from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, Padding
-from sealyard.crypto.certificates import create_self_signed
-from sealyard.crypto.ciphers import AesCipher
-from sealyard.crypto.pipeline import CHUNK, Progress
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
-from sealyard.model.errors import ContainerError, InvalidKeyError
 
 PACKING = SE1Format(now)
 OWN = certificate(KeyType.ED25519)

@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from packing import CBC, ZERO_PADDED, certificate, cipher_for, nothing, now, pack, shape_of, signature_over
 
 from sealyard.containers import ustar
 from sealyard.containers.format import PackageLayout
@@ -19,6 +18,17 @@ from sealyard.containers.se1.format import SE1Format
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
 from sealyard.model.worker_messages import EncryptedSegment
+from tests.support.factories.containers import (
+    CBC,
+    ZERO_PADDED,
+    certificate,
+    cipher_for,
+    nothing,
+    now,
+    pack,
+    shape_of,
+    signature_over,
+)
 
 PACKING = SE1Format(now)
 GIB = 1024**3

@@ -10,8 +10,8 @@ import subprocess
 import sys
 from pathlib import Path
 
-from ports import ReservedPort
-from processes import kill_all, with_in_environment
+from tests.support.ports import ReservedPort
+from tests.support.processes import kill_all, with_in_environment
 
 PASSPHRASE = "a passphrase for tests"
 LISTENS_WITHIN = 60.0

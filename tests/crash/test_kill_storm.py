@@ -15,18 +15,18 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from killed_engine import LEAVE_SECONDS, MARK
-from processes import kill_all, still_there, with_in_environment
-from server_process import PASSPHRASE
-from storm import SIZES, Storm
-from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
-from verdict import Verdict
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import WorkspacePaths
+from tests.crash.chaos import SIZES, ChaosRun
+from tests.crash.chaos_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, create_test_workspace
+from tests.crash.engine_driver import LEAVE_SECONDS, MARK
+from tests.crash.invariants import InvariantCheck
+from tests.crash.server_process import PASSPHRASE
+from tests.support.processes import kill_all, still_there, with_in_environment
 
 KILLS = int(os.environ.get("SEALYARD_CRASH_KILLS", "200"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
@@ -38,8 +38,8 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
     places = WorkspacePaths(tmp_path / "workspace")
     random = Random(SEED)
     files = tuple(_file(tmp_path / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
-    device_key, _ = asyncio.run(found(places, tmp_path / "device.key"))
-    storm = Storm(places.root, PASSPHRASE, files, random)
+    device_key, _ = asyncio.run(create_test_workspace(places, tmp_path / "device.key"))
+    storm = ChaosRun(places.root, PASSPHRASE, files, random)
     began = time.monotonic()
     try:
         storm.run(KILLS)
@@ -49,7 +49,7 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
         storm.end()
         left = still_there(with_in_environment(f"{MARK}={places.root}"), LEAVE_SECONDS)
         kill_all(left)
-    verdict = Verdict(places, ENCRYPTION, SIGNING, device_key)
+    verdict = InvariantCheck(places, ENCRYPTION, SIGNING, device_key)
     asyncio.run(_judge(places, storm, verdict))
     sys.stdout.write(f"{verdict.made_again} signatures were lost and made again\n")
     assert storm.kills >= KILLS
@@ -58,7 +58,7 @@ def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None
     shutil.rmtree(tmp_path)
 
 
-async def _judge(places: WorkspacePaths, storm: Storm, verdict: Verdict) -> None:
+async def _judge(places: WorkspacePaths, storm: ChaosRun, verdict: InvariantCheck) -> None:
     engine = await EngineHandle.open_read_only(places.root)
     try:
         client = engine.client(ADMINISTRATOR)
@@ -90,6 +90,6 @@ def _file(path: Path, content: bytes) -> Path:
     return path
 
 
-def _told(storm: Storm) -> str:
+def _told(storm: ChaosRun) -> str:
     kills = f"{storm.engine_kills} engines and {storm.worker_kills} workers killed"
     return f"{kills} over {len(storm.accepted)} tasks, {len(storm.stopped)} stopped"

@@ -15,11 +15,6 @@ from pathlib import Path
 from random import Random
 
 import pytest
-from engine_process import APPROVER, CONFIG, REQUESTER
-from server_process import ServerProcess
-from storm import Wanted
-from storm_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, found
-from verdict import Verdict
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.http.client import HttpClient
@@ -29,6 +24,11 @@ from sealyard.model.requests import EncryptionRequest, PackageRequest, TaskFilte
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.tasks import Verdict as Decided
 from sealyard.model.workspace import WorkspacePaths
+from tests.crash.chaos import ExpectedTask
+from tests.crash.chaos_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, create_test_workspace
+from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER
+from tests.crash.invariants import InvariantCheck
+from tests.crash.server_process import ServerProcess
 
 KILLS = int(os.environ.get("SEALYARD_SERVER_KILLS", "15"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
@@ -44,7 +44,7 @@ class Work:
 
     random: Random
     files: tuple[Path, ...]
-    wanted: dict[str, Wanted] = field(default_factory=dict)
+    wanted: dict[str, ExpectedTask] = field(default_factory=dict)
     accepted: dict[str, str] = field(default_factory=dict)
     downloaded: int = 0
     over: bool = False
@@ -59,7 +59,7 @@ def test_a_server_that_is_killed_again_and_again_loses_nothing_and_signs_nothing
 async def _storm(root: Path) -> None:
     random = Random(SEED)
     places = WorkspacePaths(root / "workspace")
-    device_key, tokens = await found(places, root / "device.key")
+    device_key, tokens = await create_test_workspace(places, root / "device.key")
     files = tuple(_file(root / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
     work = Work(random, files)
     server = ServerProcess(places.root, root / "server.log")
@@ -81,7 +81,7 @@ async def _storm(root: Path) -> None:
         f"{KILLS} kills over {len(work.accepted)} tasks and {work.downloaded} downloads"
         f" in {time.monotonic() - began:.0f} s\n"
     )
-    await _judge(places, work, Verdict(places, ENCRYPTION, SIGNING, device_key))
+    await _judge(places, work, InvariantCheck(places, ENCRYPTION, SIGNING, device_key))
 
 
 async def _kill(server: ServerProcess, random: Random) -> None:
@@ -121,11 +121,11 @@ async def _develop(url: str, tokens: dict[str, str], work: Work, number: int) ->
 async def _asked(client: HttpClient, work: Work, token: str) -> Task:
     if work.random.random() < 0.3:
         path = work.random.choice(work.files)
-        work.wanted[token] = Wanted("encryption", (path,))
+        work.wanted[token] = ExpectedTask("encryption", (path,))
         file = await client.upload(path)
         return await client.create_encryption(EncryptionRequest(config=CONFIG, file=file, client_token=token))
     paths = tuple(work.random.sample(work.files, 2))
-    work.wanted[token] = Wanted("packaging", paths)
+    work.wanted[token] = ExpectedTask("packaging", paths)
     firmware = tuple([await client.upload(each) for each in paths])
     return await client.create_package(PackageRequest(config=CONFIG, firmware=firmware, client_token=token))
 
@@ -139,7 +139,7 @@ async def _fetch(client: HttpClient, task: Task) -> None:
     await client.report_downloaded(task.id)
 
 
-async def _judge(places: WorkspacePaths, work: Work, verdict: Verdict) -> None:
+async def _judge(places: WorkspacePaths, work: Work, verdict: InvariantCheck) -> None:
     engine = await EngineHandle.open_read_only(places.root)
     try:
         client = engine.client(ADMINISTRATOR)

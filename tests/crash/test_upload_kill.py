@@ -10,12 +10,12 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import killed_at_exit
-from upload_process import ADMIN, BLOCK, SYNC, content
 
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.engine.inputs.stream_writer import BATCH_BYTES
 from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.crash.upload_process import ADMIN, BLOCK, SYNC, content
+from tests.support.processes import killed_at_exit
 
 PASSPHRASE = "only for this test"
 SIZE = 64 << 20

@@ -5,11 +5,11 @@ from __future__ import annotations
 from datetime import UTC, datetime, timedelta
 
 import pytest
-from authenticator import Authenticator
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.crypto import totp
+from tests.support.authenticator import Authenticator
 
 # RFC 6238, appendix B: the SHA-1 rows, in 8 digits there. Fewer digits are the last ones (RFC 4226, section 5.3).
 SECRET = b"12345678901234567890"
@@ -39,8 +39,8 @@ def test_the_password_of_another_secret_is_not_matched() -> None:
 @given(st.binary(min_size=20, max_size=20), st.integers(3, 2**32), st.integers(-3, 3))
 def test_a_clock_may_be_off_by_one_step_each_way(secret: bytes, step: int, off: int) -> None:
     app = Authenticator(totp.provisioning_uri(secret, "anna", "Sealyard"))
-    password = app.of_step(step + off)
-    near = {app.of_step(step + each) for each in (-1, 0, 1)}
+    password = app.code_at_step(step + off)
+    near = {app.code_at_step(step + each) for each in (-1, 0, 1)}
     found = list(totp.matching_steps(secret, password, at(step * 30 + 29)))
     assert bool(found) is (password in near)
     assert (step + off in found) is (abs(off) <= 1)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import subprocess
 from pathlib import Path
 
-from tmux_terminal import SEALYARD, environment, terminal
+from tests.support.tmux_terminal import SEALYARD, environment, terminal
 
 LINK_SECONDS, KEPT_SECONDS = 12, 20
 """Long enough for a busy machine to show each state before it is over."""
@@ -36,19 +36,19 @@ def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_pat
     firmware.write_bytes(bytes(1000))
     sealyard("--profile", "dev", "package", "--device", "gateway", "--name", "gateway 1", "--firmware", str(firmware))
     with terminal([SEALYARD, "--profile", "owner", "--start-screen", "approvals"], environ) as found:
-        found.until("gateway 1", "you may")
+        found.wait_for("gateway 1", "you may")
         found.press("A")
-        found.until("Type gateway to go on")
+        found.wait_for("Type gateway to go on")
         found.type("gateway")
         found.press("Enter")
-        found.until("gateway 1.* approved: it is")
+        found.wait_for("gateway 1.* approved: it is")
         found.press("P")
-        found.until("Who are you")
+        found.wait_for("Who are you")
         found.press("1")
-        found.until("USER:dev ")
+        found.wait_for("USER:dev ")
         found.press("1")
-        found.until(r"↓ AVAILABLE \d+s")
-        found.until(r"! EXPIRED \d+s", "link has expired")
-        found.until("∅ GONE", "only a new package helps")
-        found.leave()
-        assert found.ended_with() == 0
+        found.wait_for(r"↓ AVAILABLE \d+s")
+        found.wait_for(r"! EXPIRED \d+s", "link has expired")
+        found.wait_for("∅ GONE", "only a new package helps")
+        found.quit()
+        assert found.exit_code() == 0

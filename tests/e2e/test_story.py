@@ -12,8 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from processes import command_line
-from tmux_terminal import SEALYARD, TmuxTerminal, descendants, environment, terminal
+
+from tests.support.processes import command_line
+from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, descendants, environment, terminal
 
 COMMAND = ".venv/bin/sealyard demo"
 """As the README has it, from the folder of the repository."""
@@ -35,7 +36,7 @@ def editor(tmp_path: Path) -> Path:
 def demo(tmp_path: Path, editor: Path) -> Iterator[TmuxTerminal]:
     environ = environment(tmp_path / "home", EDITOR=str(editor))
     with terminal(DEMO, environ, (120, 40)) as found:
-        found.until(*READY)
+        found.wait_for(*READY)
         yield found
 
 
@@ -48,38 +49,38 @@ def real_file(path: Path, size: int) -> Path:
 def become(found: TmuxTerminal, identity: str) -> None:
     """F2 makes one the next person; round and round until it is the one."""
     for _ in range(5):
-        seen = found.until(r"USER:\w+ \(")
+        seen = found.wait_for(r"USER:\w+ \(")
         if f"{identity} (" in seen:
             return
         before = re.search(r"USER:\w+ \(", seen)
         assert before is not None
         found.press("F2")
-        found.until_that(lambda text, old=before[0]: old not in text and "● ready" in text, "somebody else")
+        found.wait_until(lambda text, old=before[0]: old not in text and "● ready" in text, "somebody else")
     raise AssertionError(f"{identity} is no profile of the demo")
 
 
 def ask_for_package(found: TmuxTerminal, *paths: Path, metadata: int = 0, device: str = "1") -> str:
     """On the upload place; the last ``metadata`` files are metadata. The task's id."""
     found.press("2")
-    found.until("No files yet")
+    found.wait_for("No files yet")
     found.press("a")
-    found.until(r"\^o Browse")
+    found.wait_for(r"\^o Browse")
     found.type(" ".join(f"'{each}'" for each in paths))
     found.press("Enter")
-    found.until(f"Files: {len(paths)} firmware")
+    found.wait_for(f"Files: {len(paths)} firmware")
     found.press("Escape")
-    found.until("m Metadata")
+    found.wait_for("m Metadata")
     for _ in range(metadata):
         found.press("m", "k")
-    found.until(f"Files: {len(paths) - metadata} firmware, {metadata} metadata")
+    found.wait_for(f"Files: {len(paths) - metadata} firmware, {metadata} metadata")
     found.press("d")
-    found.until("For which devices")
+    found.wait_for("For which devices")
     found.press(device)
-    found.until("● ready.*\n(.*\n)*.*Submit.*● ready")
+    found.wait_for("● ready.*\n(.*\n)*.*Submit.*● ready")
     found.press("C-s")
-    shown_before = set(made_tasks(found.until("Submit\\?")))
+    shown_before = set(made_tasks(found.wait_for("Submit\\?")))
     found.press("y")
-    seen = found.until_that(lambda text: set(made_tasks(text)) - shown_before, "a new task")
+    seen = found.wait_until(lambda text: set(made_tasks(text)) - shown_before, "a new task")
     (task,) = set(made_tasks(seen)) - shown_before
     return task
 
@@ -92,13 +93,13 @@ def made_tasks(text: str) -> list[str]:
 def approve(found: TmuxTerminal, device: str, name: str) -> None:
     """Approve the first task of the queue, which is called ``name``."""
     found.press("3")
-    found.until("you may", re.escape(name))
+    found.wait_for("you may", re.escape(name))
     found.press("A")
-    found.until(f"Type {device} to go on")
+    found.wait_for(f"Type {device} to go on")
     found.settle()
     found.type(device)
     found.press("Enter")
-    found.until(rf"{re.escape(name)}.* approved: it is")
+    found.wait_for(rf"{re.escape(name)}.* approved: it is")
 
 
 def test_the_story_begins_with_the_command_of_the_readme() -> None:
@@ -117,31 +118,31 @@ def test_two_people_make_a_package_and_it_comes_down_checked(demo: TmuxTerminal,
     # Nobody approves their own: the screen says so before one tries.
     demo.press("3")
     demo.press("m")
-    demo.until("You cannot decide on your own task")
+    demo.wait_for("You cannot decide on your own task")
 
     become(demo, "USER:owner")
     demo.press("3")
-    demo.until("you may")
-    demo.until("USER:developer", hashlib.sha256(bootloader.read_bytes()).hexdigest())
+    demo.wait_for("you may")
+    demo.wait_for("USER:developer", hashlib.sha256(bootloader.read_bytes()).hexdigest())
     approve(demo, "demo-gateway", "bootloader.bin")
 
     become(demo, "USER:developer")
     demo.press("1")
-    demo.until("bootloader.bin.* came down", "signature and digest")
+    demo.wait_for("bootloader.bin.* came down", "signature and digest")
     container = next((tmp_path / "home").rglob(f"*{task}*.se-1"))
     opened = subprocess.run([SEALYARD, "verify", "--help"], capture_output=True, text=True, check=True)
     assert "certificate" in opened.stdout
     assert container.stat().st_size > 5_300_000
-    demo.leave()
-    assert demo.ended_with() == 0
+    demo.quit()
+    assert demo.exit_code() == 0
 
 
 def test_the_review_shows_metadata_and_what_changed_since_the_last_package(demo: TmuxTerminal) -> None:
     become(demo, "USER:owner")
     demo.press("3")
-    demo.until("you may")
+    demo.wait_for("you may")
     demo.press("g", "Enter")
-    demo.until("gateway-1.5.0.bin")
+    demo.wait_for("gateway-1.5.0.bin")
     seen = demo.settle()
     for _ in range(6):
         demo.press("PageDown")
@@ -153,18 +154,18 @@ def test_the_review_shows_metadata_and_what_changed_since_the_last_package(demo:
 def test_a_rejection_with_a_reason_from_the_editor_reaches_the_developer(demo: TmuxTerminal) -> None:
     become(demo, "USER:owner")
     demo.press("3")
-    demo.until("you may")
+    demo.wait_for("you may")
     demo.press("x")
-    demo.until("Whoever asked reads the reason")
+    demo.wait_for("Whoever asked reads the reason")
     demo.settle()
     demo.type("not this one: ")
     demo.press("C-e")
-    demo.until("written in the editor")
+    demo.wait_for("written in the editor")
     demo.press("C-s")
-    demo.until("reject")
+    demo.wait_for("reject")
     become(demo, "USER:developer")
     demo.press("1")
-    demo.until("Rejected by USER:owner: not th")
+    demo.wait_for("Rejected by USER:owner: not th")
 
 
 def test_killed_workers_are_replaced_and_the_package_still_arrives(demo: TmuxTerminal, tmp_path: Path) -> None:
@@ -178,11 +179,11 @@ def test_killed_workers_are_replaced_and_the_package_still_arrives(demo: TmuxTer
         os.kill(pid, signal.SIGSTOP)
     approve(demo, "demo-gateway", "large.bin")
     demo.press("1")
-    demo.until("RUNNING +large.bin")
+    demo.wait_for("RUNNING +large.bin")
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
     become(demo, "USER:developer")
-    demo.until("large.* came down", limit=60)
+    demo.wait_for("large.* came down", limit=60)
     assert list((tmp_path / "home").rglob(f"*{task}*.se-1"))
     assert not set(workers) & set(worker_pids(demo))
 
@@ -198,44 +199,44 @@ def test_hostile_names_change_neither_the_title_nor_the_screen(demo: TmuxTermina
     for name in names:
         real_file(folder / name, 5000)
     demo.press("2")
-    demo.until("No files yet")
+    demo.wait_for("No files yet")
     demo.press("b")
-    demo.until("Choose files", "As metadata")
+    demo.wait_for("Choose files", "As metadata")
     demo.press("p")
-    demo.until_gone("As metadata")
+    demo.wait_until_gone("As metadata")
     demo.type(f"{folder}/")
     demo.press("Enter")
-    demo.until(
+    demo.wait_for(
         re.escape(r"a\x1b]2;PWNED\x07b.bin"), re.escape("fw[bold red]signed.bin"), re.escape(r"gnp\u202eexe.bin")
     )
     for _ in names:
         demo.press("Space")
     demo.press("Enter")
-    demo.until("Files: 4 firmware", re.escape(r"a\x1b]2;PWNED\x07b.bin"))
+    demo.wait_for("Files: 4 firmware", re.escape(r"a\x1b]2;PWNED\x07b.bin"))
     demo.press("d")
-    demo.until("For which devices")
+    demo.wait_for("For which devices")
     demo.press("1")
     demo.press("C-s")
-    demo.until("Submit\\?")
+    demo.wait_for("Submit\\?")
     demo.press("y")
-    demo.until("was made")
+    demo.wait_for("was made")
     become(demo, "USER:owner")
     demo.press("3")
-    demo.until(re.escape("fw[bold red]signed.bin"))
+    demo.wait_for(re.escape("fw[bold red]signed.bin"))
     assert demo.title == title
-    demo.leave()
-    assert demo.ended_with() == 0
+    demo.quit()
+    assert demo.exit_code() == 0
 
 
 def test_a_terminal_that_becomes_small_and_large_again_shows_everything_again(demo: TmuxTerminal) -> None:
     for columns, rows in ((80, 24), (60, 18), (40, 10), (120, 40)):
         demo.resize(columns, rows)
-        demo.until_that(lambda text, high=rows: len(text.rstrip("\n").split("\n")) <= high, f"{columns}x{rows}")
-    demo.until("1 Dashboard", "gateway 1.5.0", "● ready", "Detail")
+        demo.wait_until(lambda text, high=rows: len(text.rstrip("\n").split("\n")) <= high, f"{columns}x{rows}")
+    demo.wait_for("1 Dashboard", "gateway 1.5.0", "● ready", "Detail")
 
 
 def test_what_is_copied_reaches_the_terminals_clipboard(demo: TmuxTerminal) -> None:
-    demo.until("gateway 1.5.0")
+    demo.wait_for("gateway 1.5.0")
     demo.press("y")
-    demo.until("[Cc]opied")
+    demo.wait_for("[Cc]opied")
     assert re.fullmatch(r"\w{10}", demo.clipboard.strip())

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
+
+from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 AS_IT_WAS = (False, False, True)
 
@@ -16,14 +17,14 @@ AS_IT_WAS = (False, False, True)
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[TmuxTerminal]:
     with terminal([SEALYARD, "demo"], environment(tmp_path / "home")) as found:
-        found.until("● ready", "demo-gateway")
+        found.wait_for("● ready", "demo-gateway")
         yield found
 
 
 def test_quitting_restores_the_terminal_and_answers_0(demo: TmuxTerminal) -> None:
     assert demo.modes[0]
-    demo.leave()
-    assert demo.ended_with() == 0
+    demo.quit()
+    assert demo.exit_code() == 0
     assert demo.modes == AS_IT_WAS
 
 
@@ -32,7 +33,7 @@ def test_a_signal_restores_the_terminal_and_the_exit_code_names_it(
     demo: TmuxTerminal, number: signal.Signals, code: int
 ) -> None:
     os.kill(demo.pid_of("sealyard demo"), number)
-    assert demo.ended_with() == code
+    assert demo.exit_code() == code
     assert demo.modes == AS_IT_WAS
 
 
@@ -51,11 +52,11 @@ def test_a_fault_restores_the_terminal_and_answers_1_without_secrets(tmp_path: P
     )
     environ = environment(tmp_path / "home", PYTHONPATH=str(broken))
     with terminal([SEALYARD, "demo"], environ) as found:
-        found.until("● ready", "demo-gateway")
+        found.wait_for("● ready", "demo-gateway")
         found.press("4")
-        assert found.ended_with() == 1
+        assert found.exit_code() == 1
         assert found.modes == AS_IT_WAS
-        seen = found.seen()
+        seen = found.screen()
         assert "ended by a fault" in seen
         assert "a-secret-that-must-not-be-seen" not in seen
 
@@ -64,23 +65,23 @@ def test_a_suspended_application_gives_the_terminal_back_and_comes_again(tmp_pat
     """Under a shell with job control, as a person has it."""
     environ = environment(tmp_path / "home", PS1="prompt> ")
     with terminal(["bash", "--norc", "--noprofile", "-i"], environ) as found:
-        found.until("prompt>")
+        found.wait_for("prompt>")
         found.type(f"{SEALYARD} demo")
         found.press("Enter")
-        found.until("● ready", "demo-gateway")
+        found.wait_for("● ready", "demo-gateway")
         found.press("C-z")
-        found.until("prompt>", "Stopped")
+        found.wait_for("prompt>", "Stopped")
         assert not found.modes[0]
         found.type("fg")
         found.press("Enter")
-        found.until("● ready", "demo-gateway")
-        found.leave("prompt>")
-        found.until_that(lambda text: text.rstrip().endswith("prompt>"), "the prompt")
+        found.wait_for("● ready", "demo-gateway")
+        found.quit("prompt>")
+        found.wait_until(lambda text: text.rstrip().endswith("prompt>"), "the prompt")
         assert found.modes == AS_IT_WAS
 
 
 def test_without_a_terminal_it_says_so_and_what_works(tmp_path: Path) -> None:
     environ = environment(tmp_path / "home", SEALYARD_PASSPHRASE="p")
     with terminal(["sh", "-c", f"{SEALYARD} </dev/null 2>&1 | cat"], environ) as found:
-        assert found.ended_with() == 0  # of cat
-        assert "Not a terminal" in found.seen()
+        assert found.exit_code() == 0  # of cat
+        assert "Not a terminal" in found.screen()

@@ -11,10 +11,11 @@ from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 import pytest
-from ports import ReservedPort
-from processes import killed_at_exit
-from test_story import approve, ask_for_package, real_file
-from tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
+
+from tests.e2e.test_story import approve, ask_for_package, real_file
+from tests.support.ports import ReservedPort
+from tests.support.processes import killed_at_exit
+from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
 LIMIT = 60.0
 
@@ -48,7 +49,7 @@ class Yard:
     def terminal(self, name: str, *options: str) -> Iterator[TmuxTerminal]:
         environ = {**self.environ, "SEALYARD_DOWNLOAD_DIR": str(self.root / "downloads" / name)}
         with terminal([SEALYARD, "--profile", name, *options], environ, (120, 40)) as found:
-            found.until(rf"USER:{name} \(", "● ready")
+            found.wait_for(rf"USER:{name} \(", "● ready")
             yield found
 
     def downloads(self, name: str) -> list[Path]:
@@ -65,33 +66,33 @@ def test_the_second_application_attaches_approves_and_takes_over_from_the_first(
         first = both.enter_context(yard.terminal("dev"))
         second = both.enter_context(yard.terminal("owner"))
         second.press("?")
-        second.until("Attached: another process of this machine holds the workspace")
+        second.wait_for("Attached: another process of this machine holds the workspace")
         second.press("Escape")
-        second.until_gone("Help: ")
+        second.wait_until_gone("Help: ")
 
         ask_for_package(first, real_file(tmp_path / "fw" / "one.bin", 500_000))
         approve(second, "gateway", "one.bin")
         first.press("1")
-        first.until("one.bin.* came down", "signature and digest", limit=LIMIT)
+        first.wait_for("one.bin.* came down", "signature and digest", limit=LIMIT)
         assert len(yard.downloads("dev")) == 1
         first.press("Escape")
-        first.until_gone("came down")
+        first.wait_until_gone("came down")
 
         ask_for_package(first, real_file(tmp_path / "fw" / "two.bin", 500_000))
-        first.leave()
-        assert first.ended_with() == 0
-        second.until("Who held the workspace has gone", limit=LIMIT)
-        second.until("● ready")
+        first.quit()
+        assert first.exit_code() == 0
+        second.wait_for("Who held the workspace has gone", limit=LIMIT)
+        second.wait_for("● ready")
         approve(second, "gateway", "two.bin")
         second.press("1")
-        second.until("DONE +two.bin", limit=LIMIT)
+        second.wait_for("DONE +two.bin", limit=LIMIT)
 
         # Who comes now attaches to the one that took over, and what was made meanwhile comes down.
         again = both.enter_context(yard.terminal("dev"))
-        again.until("two.bin.* came down", limit=LIMIT)
+        again.wait_for("two.bin.* came down", limit=LIMIT)
         assert len(yard.downloads("dev")) == 2
         again.press("?")
-        again.until("Attached")
+        again.wait_for("Attached")
 
 
 def test_an_application_whose_holder_is_killed_takes_over(yard: Yard) -> None:
@@ -99,8 +100,8 @@ def test_an_application_whose_holder_is_killed_takes_over(yard: Yard) -> None:
         first = both.enter_context(yard.terminal("dev"))
         second = both.enter_context(yard.terminal("owner"))
         os.kill(first.pid_of("sealyard --profile dev"), signal.SIGKILL)
-        second.until("Who held the workspace has gone", limit=LIMIT)
-        second.until("● ready")
+        second.wait_for("Who held the workspace has gone", limit=LIMIT)
+        second.wait_for("● ready")
 
 
 # ---- on a server
@@ -165,7 +166,7 @@ def at(server: Server, yard: Yard, name: str) -> Iterator[TmuxTerminal]:
     )
     yard.command("login", server.address, environ=environ, given=token[0])
     with terminal([SEALYARD], environ, (120, 40)) as found:
-        found.until(rf"USER:{name} \(", "yard on 127.0.0.1", "● ready")
+        found.wait_for(rf"USER:{name} \(", "yard on 127.0.0.1", "● ready")
         yield found
 
 
@@ -176,32 +177,32 @@ def test_two_people_on_a_server_make_a_package_over_a_line_that_breaks(
         developer = both.enter_context(at(server, yard, "dev"))
         owner = both.enter_context(at(server, yard, "owner"))
         developer.press("?")
-        developer.until("Four eyes, on a server: people are authenticated", "At the server 127.0.0.1")
+        developer.wait_for("Four eyes, on a server: people are authenticated", "At the server 127.0.0.1")
         developer.press("Escape")
-        developer.until_gone("Help: ")
+        developer.wait_until_gone("Help: ")
 
         ask_for_package(developer, real_file(tmp_path / "fw" / "one.bin", 3_000_000))
         owner.press("3")
-        owner.until("you may", "one.bin")
+        owner.wait_for("you may", "one.bin")
         owner.press("A")
-        owner.until("Type gateway to go on")
+        owner.wait_for("Type gateway to go on")
         owner.settle()
         owner.type("gateway")
         owner.press("Tab")
         owner.settle()
         owner.type("tested on the bench")
-        owner.until("tested on the bench")
+        owner.wait_for("tested on the bench")
 
         server.stop()
         for each in (developer, owner):
-            each.until(r"reconnecting since \d\d:\d\d:\d\d \(last answer \d\d:\d\d:\d\d\)")
-        assert "tested on the bench" in owner.seen()
+            each.wait_for(r"reconnecting since \d\d:\d\d:\d\d \(last answer \d\d:\d\d:\d\d\)")
+        assert "tested on the bench" in owner.screen()
         server.start()
         for each in (developer, owner):
-            each.until_gone("reconnecting", limit=LIMIT)
+            each.wait_until_gone("reconnecting", limit=LIMIT)
         owner.press("Enter")
-        owner.until("one.bin.* approved: it is")
+        owner.wait_for("one.bin.* approved: it is")
         developer.press("1")
-        developer.until("one.bin.* came down", "signature and digest", limit=LIMIT)
+        developer.wait_for("one.bin.* came down", "signature and digest", limit=LIMIT)
         assert len(yard.downloads("dev")) == 1
         assert yard.downloads("owner") == []

@@ -14,10 +14,6 @@ from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any, NamedTuple, Self
 
-from fake_bus import FakeBus, Worker
-from fake_clock import FakeClock
-from key_shelf import KeyShelf
-
 from sealyard.engine.state.tables import INDEXES
 from sealyard.model.errors import StorageError
 from sealyard.model.worker_messages import Job
@@ -27,6 +23,9 @@ from sealyard.storage.documents import TinyDocumentStore
 from sealyard.storage.frame_format import EncodedBatch
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.pending_log import PendingRecords
+from tests.support.clock import FakeClock
+from tests.support.fake_bus import FakeBus, FakeWorker
+from tests.support.in_memory_keys import InMemoryKeys
 
 GATED_MODULES = ("sealyard.engine.execution.results",)
 """Whose work in threads is a gate; other threads finish at once."""
@@ -168,7 +167,7 @@ class SteppedBus(FakeBus):
     stop before.
     """
 
-    def __init__(self, gates: Gates, shelf: KeyShelf, clock: FakeClock, artifacts: ArtifactStore) -> None:
+    def __init__(self, gates: Gates, shelf: InMemoryKeys, clock: FakeClock, artifacts: ArtifactStore) -> None:
         super().__init__(shelf, clock)
         self._gates = gates
         self._artifacts = artifacts
@@ -208,17 +207,17 @@ class SteppedBus(FakeBus):
     def lose(self, task_id: str) -> None:
         """The worker dies, if it has the task."""
         if task_id in self.jobs:
-            self._worker(self.jobs[task_id]).die()
+            self._worker(self.jobs[task_id]).crash()
 
     def _has(self, job: Job) -> bool:
         return self.jobs.get(job.task.id) is job
 
-    def _worker(self, job: Job) -> Worker:
-        return Worker(self, job, self._artifacts, self._clock)
+    def _worker(self, job: Job) -> FakeWorker:
+        return FakeWorker(self, job, self._artifacts, self._clock)
 
     def _ask_to_sign(self, job: Job) -> None:
         if self._has(job):
-            self._worker(job).intend(signed_input(job.task.id))
+            self._worker(job).request_signing(signed_input(job.task.id))
 
     def _finish(self, job: Job) -> None:
         if not self._has(job):
@@ -230,7 +229,7 @@ class SteppedBus(FakeBus):
 
     def _leave(self, job: Job) -> None:
         if self._has(job):
-            self._worker(job).leave()
+            self._worker(job).stop()
 
 
 def signed_input(task_id: str) -> bytes:

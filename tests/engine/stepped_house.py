@@ -10,11 +10,6 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 import msgspec
-from explorer import Schedule
-from fake_clock import FakeClock
-from house import ADMIN, DEV, OWNER, House
-from key_shelf import KeyShelf
-from stepped import Gates, SteppedBus, SteppedDocuments, SteppedExecutor, settle
 
 from sealyard.audit.log import AuditLog
 from sealyard.engine.audit.checkpointing import migrate_pending_entries
@@ -28,6 +23,11 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.tasks import Task, TaskStatus, Verdict
 from sealyard.model.worker_messages import Job
 from sealyard.storage.artifacts import FileArtifacts
+from tests.engine.explorer import Schedule
+from tests.engine.stepped import Gates, SteppedBus, SteppedDocuments, SteppedExecutor, settle
+from tests.support.clock import FakeClock
+from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness
+from tests.support.in_memory_keys import InMemoryKeys
 
 PERIOD_HOURS = 1
 """Of approvals, of executions, and of a task's time limit."""
@@ -43,14 +43,14 @@ class Step(NamedTuple):
     take: Callable[[], object]
 
 
-class SteppedHouse(House):
+class SteppedHouse(EngineHarness):
     """A workspace whose engine waits at gates."""
 
     bus: SteppedBus
 
     def __init__(self, root: Path) -> None:
         clock = FakeClock()
-        super().__init__(root, KeyShelf("sealyard/w1", clock), clock)
+        super().__init__(root, InMemoryKeys("sealyard/w1", clock), clock)
         self.gates = Gates()
         self.executor = SteppedExecutor(self.gates)
         self.store = SteppedDocuments(self.gates, {}, [])
@@ -59,14 +59,14 @@ class SteppedHouse(House):
     async def open(self, *, work: bool = True) -> Engine:
         asyncio.get_running_loop().set_default_executor(self.executor)
         self.gates.automatic = True
-        self._lock = WorkspaceLock.acquire(self.places.lock, "test")
-        audit = AuditLog.open(self.places.audit)
+        self._lock = WorkspaceLock.acquire(self.paths.lock, "test")
+        audit = AuditLog.open(self.paths.audit)
         migrate_pending_entries(self.store, audit)
         self.store.forget_audit(audit.size - 1)
-        self.artifacts = FileArtifacts(self.places.artifacts)
+        self.artifacts = FileArtifacts(self.paths.artifacts)
         self.bus = SteppedBus(self.gates, self.shelf, self.clock, self.artifacts)
-        file = load_metadata(self.places)
-        self.engine = Engine(file, self.places, self.store, self.artifacts, self.bus, self.clock, audit)
+        file = load_metadata(self.paths)
+        self.engine = Engine(file, self.paths, self.store, self.artifacts, self.bus, self.clock, audit)
         self.is_open = True
         await self.engine.start(self._lock, work=work)
         return self.engine
@@ -92,8 +92,8 @@ class SteppedHouse(House):
                 self.gates.closed.pop(0).open()
             elif self.store.unsynced:
                 self.store.sync()
-            elif self.clock.sleeping(60):
-                self.clock.move(minutes=1)
+            elif self.clock.has_sleeper(60):
+                self.clock.advance(minutes=1)
             else:
                 return
 
@@ -173,8 +173,8 @@ class Play:
             steps.append(Step("commit is durable", self.house.store.sync))
             if self._failures:
                 steps.append(Step("commit fails", self._fail))
-        if not steps and self.house.clock.sleeping(60):
-            steps.append(Step("a minute passes", partial(self.house.clock.move, minutes=1)))
+        if not steps and self.house.clock.has_sleeper(60):
+            steps.append(Step("a minute passes", partial(self.house.clock.advance, minutes=1)))
         return steps
 
     def _start(self, waiting: list[Act], name: str) -> Any:
@@ -229,7 +229,7 @@ class Play:
 
 def _by(subject: str, use_case: Callable[[Play], Awaitable[object]]) -> Callable[[Play], Awaitable[object]]:
     async def do(play: Play) -> None:
-        await play.house.do(subject, use_case(play))
+        await play.house.execute(subject, use_case(play))
 
     return do
 
@@ -242,11 +242,11 @@ def _decide(verdict: Verdict) -> Callable[[Play], Awaitable[object]]:
 
 
 async def _expire(play: Play) -> None:
-    play.house.clock.move(hours=PERIOD_HOURS, seconds=1)
+    play.house.clock.advance(hours=PERIOD_HOURS, seconds=1)
 
 
 async def _revoke(play: Play) -> None:
-    await play.house.drop_rule(OWNER, Action.APPROVE)
+    await play.house.remove_rule(OWNER, Action.APPROVE)
 
 
 async def _lose_worker(play: Play) -> None:
@@ -369,11 +369,11 @@ STARTS = {
 async def stepped_house(root: Path) -> AsyncIterator[SteppedHouse]:
     """A workspace with people and a configuration, and with the periods that the acts rely on."""
     house = SteppedHouse(root)
-    await house.found()
+    await house.create()
     await house.open()
-    await house.settle(link_ttl_seconds=KEPT_SECONDS, retention_seconds=KEPT_SECONDS)
+    await house.add_default_subjects(link_ttl_seconds=KEPT_SECONDS, retention_seconds=KEPT_SECONDS)
     seconds = PERIOD_HOURS * 3600
-    await house.policy(approval_timeout=seconds, execution_timeout=seconds, time_limit=seconds)
+    await house.set_policy(approval_timeout=seconds, execution_timeout=seconds, time_limit=seconds)
     yield house
     await house.drain()
     await house.close()
@@ -382,11 +382,11 @@ async def stepped_house(root: Path) -> AsyncIterator[SteppedHouse]:
 async def restore_permissions(house: SteppedHouse, resource: str) -> None:
     """Give the approver the permission back that an act may have revoked."""
     with suppress(SealyardError):
-        await house.rule(OWNER, resource, Action.APPROVE)
+        await house.add_rule(OWNER, resource, Action.APPROVE)
 
 
 async def end_all(house: SteppedHouse) -> None:
     """Cancel what is still unfinished, so that the next play meets its own task only."""
     for status in (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED, TaskStatus.SCHEDULED):
         for task in list(house.engine.repository.tasks({"status": status.value})):
-            await house.do(ADMIN, house.engine.decisions.cancel(DEV, task.id))
+            await house.execute(ADMIN, house.engine.decisions.cancel(DEV, task.id))

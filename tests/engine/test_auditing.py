@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Awaitable, Callable
 
 import pytest
-from house import ADMIN, DEV, House
 
 from sealyard.engine.audit.service import MAX_MESSAGE_LENGTH, MAX_RESOURCE_LENGTH
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidInputError, SealyardError
+from tests.support.engine_harness import ADMIN, DEV, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -23,21 +23,21 @@ class Unread(str):
         raise AssertionError("the whole text was walked")
 
 
-async def test_however_long_what_was_refused_is_its_entry_is_short(house: House) -> None:
+async def test_however_long_what_was_refused_is_its_entry_is_short(house: EngineHarness) -> None:
     error = InvalidInputError("\x1b" * MEBIBYTE)
     await house.engine.audit.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
-    (entry,) = await house.audit(AuditAction.FAILED)
+    (entry,) = await house.audit_entries(AuditAction.FAILED)
     assert entry.resource.startswith("DEVICE_CONFIG:\\u202e")
     assert (len(entry.resource), len(entry.message)) == (MAX_RESOURCE_LENGTH, MAX_MESSAGE_LENGTH)
 
 
-async def test_only_the_beginning_of_what_was_refused_is_read(house: House) -> None:
+async def test_only_the_beginning_of_what_was_refused_is_read(house: EngineHarness) -> None:
     error = InvalidInputError(Unread("x" * MEBIBYTE))
     await house.engine.audit.record_refusal(DEV, Unread("TASK:" + "x" * MEBIBYTE), error)
-    assert len(await house.audit(AuditAction.FAILED)) == 1
+    assert len(await house.audit_entries(AuditAction.FAILED)) == 1
 
 
-ASKED: dict[str, Callable[[House, str], Awaitable[object]]] = {
+ASKED: dict[str, Callable[[EngineHarness, str], Awaitable[object]]] = {
     "rule": lambda house, odd: house.engine.access.remove_rule(ADMIN, odd, confirmed=False),
     "token": lambda house, odd: house.engine.tokens.revoke(ADMIN, odd),
     "subject": lambda house, odd: house.engine.access.add_subject(ADMIN, odd, ""),
@@ -48,7 +48,7 @@ ASKED: dict[str, Callable[[House, str], Awaitable[object]]] = {
 
 
 @pytest.mark.parametrize("asked", ASKED)
-async def test_an_error_repeats_only_the_beginning_of_a_foreign_name(house: House, asked: str) -> None:
+async def test_an_error_repeats_only_the_beginning_of_a_foreign_name(house: EngineHarness, asked: str) -> None:
     with pytest.raises(SealyardError) as refused:
         await ASKED[asked](house, "\x1b" * MEBIBYTE)
     assert len(str(refused.value)) < 1000

@@ -3,12 +3,12 @@
 from __future__ import annotations
 
 import pytest
-from house import ADMIN, DEV, OWNER, SECOND, House
 
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount, TokenRequest
 from sealyard.model.errors import AuthenticationError, ConflictError, NotFoundError, PermissionDeniedError, UsageError
+from tests.support.engine_harness import ADMIN, DEV, OWNER, SECOND, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -19,16 +19,16 @@ OLD, NEW = (
 RENAMED = "USER:d.berg"
 
 
-async def arrive(house: House, subject: str, account: IssuerAccount = OLD) -> None:
+async def arrive(house: EngineHarness, subject: str, account: IssuerAccount = OLD) -> None:
     await house.engine.role_sync.sign_in(subject, (), account)
 
 
-async def unbind(house: House, bound: str = DEV, by: str = ADMIN) -> None:
-    await house.do(by, house.engine.account_links.unlink(by, bound))
+async def unbind(house: EngineHarness, bound: str = DEV, by: str = ADMIN) -> None:
+    await house.execute(by, house.engine.account_links.unlink(by, bound))
 
 
-async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: House) -> None:
-    await house.add(RENAMED)
+async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: EngineHarness) -> None:
+    await house.add_subject(RENAMED)
     await arrive(house, DEV)
     await unbind(house)
     await arrive(house, RENAMED)
@@ -36,7 +36,7 @@ async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: House) -
         await arrive(house, DEV)
 
 
-async def test_once_it_is_let_go_of_the_name_has_its_new_account(house: House) -> None:
+async def test_once_it_is_let_go_of_the_name_has_its_new_account(house: EngineHarness) -> None:
     await arrive(house, DEV)
     await unbind(house)
     await house.reopen()
@@ -45,8 +45,8 @@ async def test_once_it_is_let_go_of_the_name_has_its_new_account(house: House) -
         await arrive(house, DEV)
 
 
-async def test_an_account_that_was_let_go_of_is_not_remembered_by_its_old_name(house: House) -> None:
-    await house.add(RENAMED)
+async def test_an_account_that_was_let_go_of_is_not_remembered_by_its_old_name(house: EngineHarness) -> None:
+    await house.add_subject(RENAMED)
     for _ in range(3):
         await arrive(house, DEV)
     await unbind(house)
@@ -55,21 +55,21 @@ async def test_an_account_that_was_let_go_of_is_not_remembered_by_its_old_name(h
         await arrive(house, DEV)
 
 
-async def test_the_tokens_of_the_name_end_with_it_and_no_others(house: House) -> None:
+async def test_the_tokens_of_the_name_end_with_it_and_no_others(house: EngineHarness) -> None:
     await arrive(house, DEV)
     issued = {
-        each: await house.do(ADMIN, house.engine.tokens.create(ADMIN, TokenRequest(name="test", subject=each)))
+        each: await house.execute(ADMIN, house.engine.tokens.create(ADMIN, TokenRequest(name="test", subject=each)))
         for each in (DEV, OWNER)
     }
     await unbind(house)
     with pytest.raises(AuthenticationError):
         house.engine.tokens.authenticate(issued[DEV].secret)
     assert house.engine.tokens.authenticate(issued[OWNER].secret) == issued[OWNER].token
-    ended = (await house.audit(about=f"TOKEN:{issued[DEV].token.id}"))[-1]
+    ended = (await house.audit_entries(about=f"TOKEN:{issued[DEV].token.id}"))[-1]
     assert (ended.author, ended.change) == (ADMIN, AuditAction.DELETED)
 
 
-async def test_a_name_is_kept_as_long_as_its_own_request_waits(house: House) -> None:
+async def test_a_name_is_kept_as_long_as_its_own_request_waits(house: EngineHarness) -> None:
     await arrive(house, DEV)
     waiting = await house.package(DEV)
     with pytest.raises(ConflictError, match=waiting.id):
@@ -80,8 +80,8 @@ async def test_a_name_is_kept_as_long_as_its_own_request_waits(house: House) -> 
     await unbind(house)
 
 
-async def test_a_name_is_kept_as_long_as_its_approval_is_one_of_several(house: House) -> None:
-    await house.device("two", approvals_required=2, approve=(OWNER, SECOND, ADMIN))
+async def test_a_name_is_kept_as_long_as_its_approval_is_one_of_several(house: EngineHarness) -> None:
+    await house.create_device("two", approvals_required=2, approve=(OWNER, SECOND, ADMIN))
     await arrive(house, OWNER)
     waiting = await house.approve(await house.package(config="two"), OWNER)
     with pytest.raises(ConflictError, match=waiting.id):
@@ -90,30 +90,30 @@ async def test_a_name_is_kept_as_long_as_its_approval_is_one_of_several(house: H
     await unbind(house, OWNER)
 
 
-async def test_what_others_wait_for_keeps_nobody(house: House) -> None:
+async def test_what_others_wait_for_keeps_nobody(house: EngineHarness) -> None:
     await arrive(house, OWNER)
     await house.package(DEV)
     await unbind(house, OWNER)
 
 
-async def test_it_wants_the_right_to_add_subjects_and_is_audited(house: House) -> None:
+async def test_it_wants_the_right_to_add_subjects_and_is_audited(house: EngineHarness) -> None:
     await arrive(house, DEV)
     with pytest.raises(PermissionDeniedError):
         await unbind(house, DEV, OWNER)
     await unbind(house)
-    entry = (await house.audit(about=f"SUBJECT:{DEV}"))[-1]
+    entry = (await house.audit_entries(about=f"SUBJECT:{DEV}"))[-1]
     assert (entry.author, entry.change) == (ADMIN, AuditAction.DELETED)
     assert entry.message == f"{DEV} unlinked from a1 of https://issuer.example"
 
 
-async def test_nobody_lets_go_of_their_own_account(house: House) -> None:
-    await house.rule(DEV, "RESOURCE_TYPE:SUBJECT", Action.CREATE)
+async def test_nobody_lets_go_of_their_own_account(house: EngineHarness) -> None:
+    await house.add_rule(DEV, "RESOURCE_TYPE:SUBJECT", Action.CREATE)
     await arrive(house, DEV)
     with pytest.raises(PermissionDeniedError, match="your own account"):
         await unbind(house, DEV, DEV)
 
 
-async def test_where_nothing_is_bound_nothing_is_let_go_of(house: House) -> None:
+async def test_where_nothing_is_bound_nothing_is_let_go_of(house: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
         await unbind(house)
     with pytest.raises(UsageError):

@@ -4,26 +4,26 @@ from __future__ import annotations
 
 import msgspec
 import pytest
-from house import DEV, OWNER, House
 
 from sealyard.engine.tasks.decide import PREVIEW_BYTES
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import IntegrityError
 from sealyard.model.tasks import Task, TaskStatus, Verdict
+from tests.support.engine_harness import DEV, OWNER, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
 METADATA = b'{"version": "1.0.0"}'
 
 
-async def package(house: House, metadata: bytes = METADATA) -> Task:
+async def package(house: EngineHarness, metadata: bytes = METADATA) -> Task:
     return await house.package(
         firmware=(await house.upload(),), metadata=(await house.upload(metadata, "version.json"),)
     )
 
 
 @pytest.mark.parametrize("swapped", [METADATA.swapcase(), METADATA[:-1], METADATA + b" "])
-async def test_review_of_changed_metadata_blocks_the_approval(house: House, swapped: bytes) -> None:
+async def test_review_of_changed_metadata_blocks_the_approval(house: EngineHarness, swapped: bytes) -> None:
     task = await package(house)
     assert house.engine.decisions.review(OWNER, task.id).metadata == (("version.json", METADATA),)
     house.artifacts.input_path(task.metadata[0].sha256).write_bytes(swapped)
@@ -33,11 +33,11 @@ async def test_review_of_changed_metadata_blocks_the_approval(house: House, swap
     with pytest.raises(IntegrityError, match=r"version.json"):
         await house.approve(task)
     assert house.task(task.id) == task
-    (entry,) = await house.audit(AuditAction.FAILED)
+    (entry,) = await house.audit_entries(AuditAction.FAILED)
     assert entry.code == IntegrityError.code
 
 
-async def test_review_of_change_behind_the_preview_blocks_the_approval(house: House) -> None:
+async def test_review_of_change_behind_the_preview_blocks_the_approval(house: EngineHarness) -> None:
     """What is shown is right, and the whole file is not."""
     metadata = b"x" * (PREVIEW_BYTES - 1) + b"y"
     task = await package(house, metadata[:-1])
@@ -46,36 +46,36 @@ async def test_review_of_change_behind_the_preview_blocks_the_approval(house: Ho
     assert "version.json" in house.engine.decisions.review(OWNER, task.id).blocked_reason
 
 
-async def test_changed_task_can_still_be_rejected(house: House) -> None:
+async def test_changed_task_can_still_be_rejected(house: EngineHarness) -> None:
     task = await package(house)
     house.artifacts.input_path(task.metadata[0].sha256).write_bytes(b"swapped")
     rejected = await house.decide(task, OWNER, Verdict.REJECTED, "the metadata was swapped")
     assert rejected.status is TaskStatus.CANCELLED
 
 
-async def test_approval_of_changed_inline_message_raises(house: House) -> None:
+async def test_approval_of_changed_inline_message_raises(house: EngineHarness) -> None:
     task = await house.signing()
     swapped = msgspec.structs.replace(task.inputs[0], inline="c3dhcHBlZA==")
-    await house.plant(msgspec.structs.replace(task, inputs=(swapped,)))
+    await house.insert_tasks(msgspec.structs.replace(task, inputs=(swapped,)))
     assert "message" in house.engine.decisions.review(OWNER, task.id).blocked_reason
     with pytest.raises(IntegrityError):
         await house.approve(task)
 
 
-async def test_integrity_failure_of_a_job_has_its_own_audit_entry(house: House) -> None:
-    worker = await house.worker(await house.approved_package())
-    worker.break_down(IntegrityError("firmware.bin was changed on disk. Nothing was signed.", "Upload it again."))
-    failed = await house.ended(worker.id)
+async def test_integrity_failure_of_a_job_has_its_own_audit_entry(house: EngineHarness) -> None:
+    worker = await house.wait_for_worker(await house.approved_package())
+    worker.fail(IntegrityError("firmware.bin was changed on disk. Nothing was signed.", "Upload it again."))
+    failed = await house.wait_until_final(worker.id)
     assert (failed.status, failed.reason_code) == (TaskStatus.FAILED, IntegrityError.code)
-    (entry,) = await house.audit(AuditAction.CORRUPTED)
+    (entry,) = await house.audit_entries(AuditAction.CORRUPTED)
     assert (entry.resource, entry.code) == (f"TASK:{worker.id}", IntegrityError.code)
     assert entry.message == "firmware.bin was changed on disk. Nothing was signed. Upload it again."
 
 
-async def test_download_of_result_behind_link_raises(house: House) -> None:
+async def test_download_of_result_behind_link_raises(house: EngineHarness) -> None:
     done = await house.done_package()
     path = house.artifacts.result_path(done.id)
-    outside = house.places.root.with_name("outside")
+    outside = house.paths.root.with_name("outside")
     path.rename(outside)
     path.symlink_to(outside)
     with pytest.raises(IntegrityError, match="symbolic link"):
@@ -83,11 +83,11 @@ async def test_download_of_result_behind_link_raises(house: House) -> None:
             pass
 
 
-async def test_restart_with_linked_work_folder_keeps_what_it_leads_to(house: House) -> None:
-    outside = house.places.root.with_name("outside")
+async def test_restart_with_linked_work_folder_keeps_what_it_leads_to(house: EngineHarness) -> None:
+    outside = house.paths.root.with_name("outside")
     outside.mkdir()
     (outside / "kept").touch()
-    (house.places.artifacts / "work" / "t1").symlink_to(outside)
+    (house.paths.artifacts / "work" / "t1").symlink_to(outside)
     await house.reopen()
     assert house.artifacts.tasks_with_work_dir() == ()
     assert (outside / "kept").exists()

@@ -6,12 +6,12 @@ from collections.abc import Callable
 from itertools import product
 
 import pytest
-from house import ADMIN, DEV, GATEWAY, OWNER, SECOND, House
 
 from sealyard.engine.engine import open_reader
 from sealyard.model.access import Action, device_resource
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus, Verdict
+from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, SECOND, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -19,21 +19,21 @@ OTHER = "other"
 
 
 @pytest.fixture
-async def busy(house: House) -> House:
+async def busy(house: EngineHarness) -> EngineHarness:
     """Two configurations and tasks of two people in several states; dev sees `other` only by its own tasks there."""
-    other = await house.device(OTHER, use=(SECOND, DEV), approve=(OWNER, ADMIN))
+    other = await house.create_device(OTHER, use=(SECOND, DEV), approve=(OWNER, ADMIN))
     await house.done_package()
     await house.decide(await house.package(name="rejected"), OWNER, Verdict.REJECTED, "no")
     await house.package(name="waits at the gate")
     await house.package(SECOND, config=OTHER, name="waits elsewhere")
     await house.package(DEV, config=OTHER, name="mine elsewhere")
-    await house.drop_rule(DEV, Action.USE)
-    await house.rule(DEV, device_resource((house.engine.repository.device(GATEWAY)).id), Action.USE)
+    await house.remove_rule(DEV, Action.USE)
+    await house.add_rule(DEV, device_resource((house.engine.repository.device(GATEWAY)).id), Action.USE)
     assert not house.engine.permissions.is_allowed(DEV, Action.VIEW, device_resource(other.id))
     return house
 
 
-async def test_totals_are_what_walking_the_pages_finds(busy: House) -> None:
+async def test_totals_are_what_walking_the_pages_finds(busy: EngineHarness) -> None:
     filters = [
         TaskFilter(status=status, config=config, created_by=creator, kind=kind, result_state=state)
         for status, config, creator, kind, state in product(
@@ -56,7 +56,7 @@ async def test_totals_are_what_walking_the_pages_finds(busy: House) -> None:
         assert page.total == found, (subject, each)
 
 
-async def test_counts_are_what_the_lists_hold(busy: House) -> None:
+async def test_counts_are_what_the_lists_hold(busy: EngineHarness) -> None:
     for subject in (ADMIN, DEV, OWNER, SECOND):
         counts = busy.engine.queries.counts(subject)
         tasks = (await busy.engine.queries.list_tasks(subject, TaskFilter(), None, 100)).tasks
@@ -72,32 +72,32 @@ async def test_counts_are_what_the_lists_hold(busy: House) -> None:
         assert counts.awaiting_my_approval == len(waiting)
 
 
-async def test_approvers_are_counted_what_they_may_still_decide_on(busy: House) -> None:
+async def test_approvers_are_counted_what_they_may_still_decide_on(busy: EngineHarness) -> None:
     counted = {each: busy.engine.queries.counts(each).awaiting_my_approval for each in (ADMIN, DEV, OWNER, SECOND)}
     assert counted == {ADMIN: 2, DEV: 0, OWNER: 3, SECOND: 1}
 
 
-def all_are(busy: House, state: ResultState) -> Callable[[], bool]:
+def all_are(busy: EngineHarness, state: ResultState) -> Callable[[], bool]:
     return lambda: busy.engine.queries.counts(OWNER).results == {state: 1}
 
 
-async def test_a_result_is_counted_and_found_by_the_state_it_is_in_now(busy: House) -> None:
+async def test_a_result_is_counted_and_found_by_the_state_it_is_in_now(busy: EngineHarness) -> None:
     for passed, state in (
         ({}, ResultState.AVAILABLE),
         ({"days": 2}, ResultState.EXPIRED),
         ({"days": 40}, ResultState.GONE),
     ):
-        await busy.later(**passed)
-        await busy.until(all_are(busy, state))
+        await busy.advance_clock(**passed)
+        await busy.wait_until(all_are(busy, state))
         for each in ResultState:
             page = await busy.engine.queries.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)
             assert (len(page.tasks), page.total) == ((1, 1) if each is state else (0, 0))
 
 
-async def test_who_only_reads_finds_results_that_ended_since_an_engine_ran(busy: House) -> None:
+async def test_who_only_reads_finds_results_that_ended_since_an_engine_ran(busy: EngineHarness) -> None:
     await busy.close()
-    busy.clock.move(days=2)
-    reader = await open_reader(busy.places, clock=busy.clock)
+    busy.clock.advance(days=2)
+    reader = await open_reader(busy.paths, clock=busy.clock)
     try:
         for each in ResultState:
             page = await reader.queries.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)

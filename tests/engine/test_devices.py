@@ -7,7 +7,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from house import ADMIN, DEV, GATEWAY, OWNER, House
 
 from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, version_id
 from sealyard.model.access import Action, device_resource
@@ -26,22 +25,23 @@ from sealyard.model.errors import (
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.tasks import Verdict
 from sealyard.model.worker_messages import ExportKey, GenerateKey
+from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
 ENCRYPTION, SIGNING = "local:gateway-encryption", "local:gateway-signing"
 
 
-async def rotate(house: House, uri: str) -> None:
-    await house.do(ADMIN, house.engine.devices.rotate_key(ADMIN, uri))
+async def rotate(house: EngineHarness, uri: str) -> None:
+    await house.execute(ADMIN, house.engine.devices.rotate_key(ADMIN, uri))
 
 
-async def update(house: House, **changes: object) -> None:
+async def update(house: EngineHarness, **changes: object) -> None:
     request = DeviceUpdate(config=GATEWAY, **changes)  # type: ignore[arg-type]
-    await house.do(ADMIN, house.engine.devices.update(ADMIN, request))
+    await house.execute(ADMIN, house.engine.devices.update(ADMIN, request))
 
 
-async def test_a_configuration_comes_with_its_keys_and_rules(house: House) -> None:
+async def test_a_configuration_comes_with_its_keys_and_rules(house: EngineHarness) -> None:
     device = house.engine.devices.get(OWNER, GATEWAY)
     assert (device.version, device.encryption.uri, device.signing.uri) == (1, ENCRYPTION, SIGNING)
     assert (device.encryption.version, device.signing.version) == (1, 1)
@@ -54,8 +54,8 @@ async def test_a_configuration_comes_with_its_keys_and_rules(house: House) -> No
     }
 
 
-async def test_caveats_of_algorithms_and_purposes_are_shown(house: House) -> None:
-    device = await house.device(
+async def test_caveats_of_algorithms_and_purposes_are_shown(house: EngineHarness) -> None:
+    device = await house.create_device(
         "old",
         encryption=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD,
         signing=SigningAlgorithm.ED25519,
@@ -65,27 +65,27 @@ async def test_caveats_of_algorithms_and_purposes_are_shown(house: House) -> Non
     assert "patterns" in text
     assert "tampering is detected only by the signature" in text
     assert "both packages and signing tasks" in text
-    single = await house.device("single", purpose=KeyPurpose.PACKAGE)
+    single = await house.create_device("single", purpose=KeyPurpose.PACKAGE)
     assert "alike" not in " ".join(single.warnings)
 
 
 @pytest.mark.parametrize("name", ["", "Gateway", "a b", "../a", "-a", "a" * 49, "a\n", "\udcff"])
-async def test_a_name_that_is_none_is_refused(empty: House, name: str) -> None:
+async def test_a_name_that_is_none_is_refused(empty: EngineHarness, name: str) -> None:
     with pytest.raises(UsageError):
-        await empty.device(name, use=(), approve=(ADMIN,))
+        await empty.create_device(name, use=(), approve=(ADMIN,))
 
 
-async def test_a_name_is_taken_once(house: House) -> None:
+async def test_a_name_is_taken_once(house: EngineHarness) -> None:
     made = len([each for each in house.bus.asked if isinstance(each, GenerateKey)])
     with pytest.raises(ConflictError, match="already"):
-        await house.device()
+        await house.create_device()
     assert len([each for each in house.bus.asked if isinstance(each, GenerateKey)]) == made
 
 
-async def test_a_name_asked_for_twice_at_once_is_given_once(house: House) -> None:
+async def test_a_name_asked_for_twice_at_once_is_given_once(house: EngineHarness) -> None:
     house.bus.gate = asyncio.Event()
-    asking = asyncio.gather(house.device("twin"), house.device("twin"), return_exceptions=True)
-    await house.until(lambda: {"local:twin-encryption", "local:twin-encryption-2"} <= set(house.shelf.infos))
+    asking = asyncio.gather(house.create_device("twin"), house.create_device("twin"), return_exceptions=True)
+    await house.wait_until(lambda: {"local:twin-encryption", "local:twin-encryption-2"} <= set(house.shelf.infos))
     house.bus.gate.set()
     both = await asking
     assert [type(each) for each in both if isinstance(each, BaseException)] == [ConflictError]
@@ -103,20 +103,20 @@ async def test_a_name_asked_for_twice_at_once_is_given_once(house: House) -> Non
         {"format": "zip"},
     ],
 )
-async def test_terms_have_bounds(house: House, terms: dict[str, object]) -> None:
+async def test_terms_have_bounds(house: EngineHarness, terms: dict[str, object]) -> None:
     with pytest.raises(SealyardError):
-        await house.device("other", **terms)
+        await house.create_device("other", **terms)
     with pytest.raises(SealyardError):
         await update(house, **terms)
     assert house.engine.repository.device(GATEWAY).version == 1
 
 
-async def test_unknown_people_are_refused(house: House) -> None:
+async def test_unknown_people_are_refused(house: EngineHarness) -> None:
     with pytest.raises(NotFoundError, match="USER:nobody"):
-        await house.device("other", approve=("USER:nobody",))
+        await house.create_device("other", approve=("USER:nobody",))
 
 
-async def test_versions_are_counted_and_never_change(house: House) -> None:
+async def test_versions_are_counted_and_never_change(house: EngineHarness) -> None:
     first = house.engine.devices.get(OWNER, GATEWAY)
     await update(house, link_ttl_seconds=60)
     await update(house, description="third")
@@ -127,12 +127,14 @@ async def test_versions_are_counted_and_never_change(house: House) -> None:
     assert house.engine.repository.get(DEVICE_VERSIONS, version_id(first.id, 3)) == newest
     with pytest.raises(NotFoundError, match="from 1 to 3"):
         house.engine.devices.get(OWNER, GATEWAY, 4)
-    assert len([each for each in await house.audit(AuditAction.UPDATED) if "DEVICE_CONFIG" in each.resource]) == 2
+    assert (
+        len([each for each in await house.audit_entries(AuditAction.UPDATED) if "DEVICE_CONFIG" in each.resource]) == 2
+    )
 
 
-async def test_rotation_gives_each_configuration_of_the_key_a_new_version(house: House) -> None:
-    await house.device("shared", signing_key=SIGNING)
-    await house.device("other")
+async def test_rotation_gives_each_configuration_of_the_key_a_new_version(house: EngineHarness) -> None:
+    await house.create_device("shared", signing_key=SIGNING)
+    await house.create_device("other")
     task = await house.package()
     await rotate(house, SIGNING)
     versions = {each.name: (each.version, each.signing.version) for each in house.engine.repository.list_all(DEVICES)}
@@ -144,10 +146,10 @@ async def test_rotation_gives_each_configuration_of_the_key_a_new_version(house:
     assert [each.version for each in key.versions] == [1, 2]
 
 
-async def test_a_key_rotated_twice_at_once_keeps_every_version(house: House) -> None:
+async def test_a_key_rotated_twice_at_once_keeps_every_version(house: EngineHarness) -> None:
     house.bus.gate = asyncio.Event()
     both = asyncio.gather(rotate(house, SIGNING), rotate(house, SIGNING))
-    await house.until(lambda: house.shelf.infos[SIGNING].current.version == 3)
+    await house.wait_until(lambda: house.shelf.infos[SIGNING].current.version == 3)
     house.bus.gate.set()
     await both
     house.bus.gate = None
@@ -157,22 +159,24 @@ async def test_a_key_rotated_twice_at_once_keeps_every_version(house: House) -> 
     assert house.engine.repository.device(GATEWAY).signing.version == 3
 
 
-async def test_rotating_wants_the_right(house: House) -> None:
+async def test_rotating_wants_the_right(house: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.do(DEV, house.engine.devices.rotate_key(DEV, SIGNING))
+        await house.execute(DEV, house.engine.devices.rotate_key(DEV, SIGNING))
     with pytest.raises(NotFoundError):
         await rotate(house, "local:nothing")
     with pytest.raises(UsageError):
         await rotate(house, "nothing")
 
 
-async def test_a_named_key_must_fit(house: House) -> None:
+async def test_a_named_key_must_fit(house: EngineHarness) -> None:
     with pytest.raises(InvalidKeyError):
-        await house.device("wrong", signing=SigningAlgorithm.RSA_3072, signing_key=SIGNING)
+        await house.create_device("wrong", signing=SigningAlgorithm.RSA_3072, signing_key=SIGNING)
     with pytest.raises(InvalidKeyError):
-        await house.device("wrong", encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, encryption_key=ENCRYPTION)
+        await house.create_device(
+            "wrong", encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, encryption_key=ENCRYPTION
+        )
     with pytest.raises(NotFoundError):
-        await house.device("wrong", signing_key="local:nothing")
+        await house.create_device("wrong", signing_key="local:nothing")
 
 
 # ---- naming a key that is there
@@ -182,19 +186,19 @@ KEY_TYPE, DEVICE_TYPE = "RESOURCE_TYPE:KEY", "RESOURCE_TYPE:DEVICE_CONFIG"
 
 
 @pytest.fixture
-async def maker(house: House) -> House:
+async def maker(house: EngineHarness) -> EngineHarness:
     """With somebody who may make configurations and nothing else."""
-    await house.add(MAKER)
-    await house.rule(MAKER, DEVICE_TYPE, Action.CREATE)
+    await house.add_subject(MAKER)
+    await house.add_rule(MAKER, DEVICE_TYPE, Action.CREATE)
     return house
 
 
-async def bring(house: House, subject: str, uri: str) -> None:
+async def bring(house: EngineHarness, subject: str, uri: str) -> None:
     request = KeyImport(uri=uri, path="/tmp/key.pem", kind=KeyType.ED25519)
-    await house.do(subject, house.engine.keys.import_key(subject, request))
+    await house.execute(subject, house.engine.keys.import_key(subject, request))
 
 
-async def make(house: House, name: str = "mine", **keys: str) -> DeviceConfig:
+async def make(house: EngineHarness, name: str = "mine", **keys: str) -> DeviceConfig:
     """A configuration of the maker's own, with a quorum of its choice."""
     request = DeviceRequest(
         name=name,
@@ -204,20 +208,20 @@ async def make(house: House, name: str = "mine", **keys: str) -> DeviceConfig:
         approve=(MAKER,),
         **keys,  # type: ignore[arg-type]
     )
-    return await house.do(MAKER, house.engine.devices.create(MAKER, request))
+    return await house.execute(MAKER, house.engine.devices.create(MAKER, request))
 
 
-async def test_who_makes_configurations_does_not_come_by_the_keys_of_others(maker: House) -> None:
+async def test_who_makes_configurations_does_not_come_by_the_keys_of_others(maker: EngineHarness) -> None:
     before = set(maker.shelf.infos)
     for keys in ({"signing_key": SIGNING}, {"encryption_key": ENCRYPTION}):
         with pytest.raises(PermissionDeniedError, match="not have permission to use local:gateway-"):
             await make(maker, **keys)
-    assert [each.author for each in await maker.audit(AuditAction.REFUSED)] == [MAKER, MAKER]
+    assert [each.author for each in await maker.audit_entries(AuditAction.REFUSED)] == [MAKER, MAKER]
     assert set(maker.shelf.infos) == before, "no key is made for a configuration that is refused"
     assert (await make(maker)).signing.uri == "local:mine-signing"
 
 
-async def test_a_key_that_one_may_not_know_of_is_not_there(maker: House) -> None:
+async def test_a_key_that_one_may_not_know_of_is_not_there(maker: EngineHarness) -> None:
     await bring(maker, ADMIN, "local:theirs")
     words = set()
     for uri in ("local:theirs", "local:nothing"):
@@ -225,26 +229,26 @@ async def test_a_key_that_one_may_not_know_of_is_not_there(maker: House) -> None
             await make(maker, signing_key=uri)
         words.add(str(refused.value).replace(uri, "*"))
     assert len(words) == 1
-    assert [each.message for each in await maker.audit(AuditAction.REFUSED)] == ["Key local:theirs not found."]
+    assert [each.message for each in await maker.audit_entries(AuditAction.REFUSED)] == ["Key local:theirs not found."]
 
 
-async def test_who_updates_keys_may_name_each_of_them(maker: House) -> None:
-    await maker.rule(MAKER, KEY_TYPE, Action.UPDATE)
+async def test_who_updates_keys_may_name_each_of_them(maker: EngineHarness) -> None:
+    await maker.add_rule(MAKER, KEY_TYPE, Action.UPDATE)
     assert (await make(maker, signing_key=SIGNING)).signing.uri == SIGNING
 
 
-async def test_who_updates_every_configuration_of_a_key_may_name_it(maker: House) -> None:
-    shared = await maker.device("shared", signing_key=SIGNING)
-    await maker.rule(MAKER, device_resource(maker.engine.repository.device(GATEWAY).id), Action.UPDATE)
+async def test_who_updates_every_configuration_of_a_key_may_name_it(maker: EngineHarness) -> None:
+    shared = await maker.create_device("shared", signing_key=SIGNING)
+    await maker.add_rule(MAKER, device_resource(maker.engine.repository.device(GATEWAY).id), Action.UPDATE)
     with pytest.raises(PermissionDeniedError):
         await make(maker, signing_key=SIGNING)
     assert (await make(maker, "enc", encryption_key=ENCRYPTION)).encryption.uri == ENCRYPTION
-    await maker.rule(MAKER, device_resource(shared.id), Action.UPDATE)
+    await maker.add_rule(MAKER, device_resource(shared.id), Action.UPDATE)
     assert (await make(maker, signing_key=SIGNING)).signing.uri == SIGNING
 
 
-async def test_a_key_that_no_configuration_uses_is_named_by_who_brought_it(maker: House) -> None:
-    await maker.rule(MAKER, KEY_TYPE, Action.CREATE)
+async def test_a_key_that_no_configuration_uses_is_named_by_who_brought_it(maker: EngineHarness) -> None:
+    await maker.add_rule(MAKER, KEY_TYPE, Action.CREATE)
     await bring(maker, ADMIN, "local:theirs")
     await bring(maker, MAKER, "local:own")
     with pytest.raises(PermissionDeniedError):
@@ -252,44 +256,44 @@ async def test_a_key_that_no_configuration_uses_is_named_by_who_brought_it(maker
     assert (await make(maker, signing_key="local:own")).signing.uri == "local:own"
 
 
-async def test_a_configuration_keeps_its_keys_whoever_updates_it(maker: House) -> None:
+async def test_a_configuration_keeps_its_keys_whoever_updates_it(maker: EngineHarness) -> None:
     device = maker.engine.repository.device(GATEWAY)
-    await maker.rule(MAKER, device_resource(device.id), Action.UPDATE)
+    await maker.add_rule(MAKER, device_resource(device.id), Action.UPDATE)
     request = DeviceUpdate(config=GATEWAY, link_ttl_seconds=60)
-    fresh = await maker.do(MAKER, maker.engine.devices.update(MAKER, request))
+    fresh = await maker.execute(MAKER, maker.engine.devices.update(MAKER, request))
     assert (fresh.version, fresh.key_uris) == (2, device.key_uris)
 
 
 # ---- keys
 
 
-async def test_an_imported_key_is_recorded_with_who_brought_it(house: House) -> None:
+async def test_an_imported_key_is_recorded_with_who_brought_it(house: EngineHarness) -> None:
     request = KeyImport(uri="local:brought", path="/tmp/key.pem", kind=KeyType.ED25519, password="secret words")
-    key = await house.do(ADMIN, house.engine.keys.import_key(ADMIN, request))
+    key = await house.execute(ADMIN, house.engine.keys.import_key(ADMIN, request))
     assert (key.created_by, key.current.origin) == (ADMIN, "imported")
     with pytest.raises(ConflictError):
-        await house.do(ADMIN, house.engine.keys.import_key(ADMIN, request))
+        await house.execute(ADMIN, house.engine.keys.import_key(ADMIN, request))
     with pytest.raises(PermissionDeniedError):
-        await house.do(DEV, house.engine.keys.import_key(DEV, request))
-    assert "secret words" not in repr(await house.audit())
+        await house.execute(DEV, house.engine.keys.import_key(DEV, request))
+    assert "secret words" not in repr(await house.audit_entries())
     assert "secret words" not in repr(list(house.engine.store.all("keys")))
 
 
-async def test_a_key_left_by_something_unfinished_is_passed_over(house: House) -> None:
-    house.shelf.answer(
+async def test_a_key_left_by_something_unfinished_is_passed_over(house: EngineHarness) -> None:
+    house.shelf.respond(
         GenerateKey(uri="local:new-signing", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, subject="", created_by="")
     )
-    assert (await house.device("new")).signing.uri == "local:new-signing-2"
+    assert (await house.create_device("new")).signing.uri == "local:new-signing-2"
 
 
 # ---- keys that leave
 
 
-async def export(house: House, by: str, path: Path, *, confirmed: bool) -> None:
-    await house.do(by, house.engine.devices.export_key(by, GATEWAY, path, confirmed=confirmed))
+async def export(house: EngineHarness, by: str, path: Path, *, confirmed: bool) -> None:
+    await house.execute(by, house.engine.devices.export_key(by, GATEWAY, path, confirmed=confirmed))
 
 
-async def test_export_wants_the_right_and_a_confirmation(house: House, tmp_path: Path) -> None:
+async def test_export_wants_the_right_and_a_confirmation(house: EngineHarness, tmp_path: Path) -> None:
     path = tmp_path / "key"
     for by in (DEV, OWNER):
         with pytest.raises(PermissionDeniedError):
@@ -297,12 +301,12 @@ async def test_export_wants_the_right_and_a_confirmation(house: House, tmp_path:
     with pytest.raises(ConfirmationRequiredError):
         await export(house, ADMIN, path, confirmed=False)
     assert not path.exists()
-    assert await house.audit(AuditAction.EXPORTED) == []
+    assert await house.audit_entries(AuditAction.EXPORTED) == []
     await export(house, ADMIN, path, confirmed=True)
     assert path.read_bytes() == house.shelf.symmetric[ENCRYPTION, 1]
 
 
-async def test_an_export_is_audited_before_the_key_leaves(house: House, tmp_path: Path) -> None:
+async def test_an_export_is_audited_before_the_key_leaves(house: EngineHarness, tmp_path: Path) -> None:
     ask = house.bus.request
     seen: list[bool] = []
 
@@ -315,7 +319,7 @@ async def test_an_export_is_audited_before_the_key_leaves(house: House, tmp_path
     house.bus.request = looking  # type: ignore[assignment, method-assign]
     await export(house, ADMIN, tmp_path / "key", confirmed=True)
     assert seen == [True]
-    entry = (await house.audit(AuditAction.EXPORTED))[0]
+    entry = (await house.audit_entries(AuditAction.EXPORTED))[0]
     assert (entry.author, entry.resource) == (ADMIN, device_resource(house.engine.repository.device(GATEWAY).id))
     assert ENCRYPTION in entry.message
     assert house.shelf.symmetric[ENCRYPTION, 1].hex() not in repr(entry)
@@ -324,22 +328,22 @@ async def test_an_export_is_audited_before_the_key_leaves(house: House, tmp_path
 # ---- looking
 
 
-async def test_one_sees_the_configurations_one_has_to_do_with(house: House) -> None:
-    await house.device("secret", use=(OWNER,), approve=("USER:second", ADMIN))
+async def test_one_sees_the_configurations_one_has_to_do_with(house: EngineHarness) -> None:
+    await house.create_device("secret", use=(OWNER,), approve=("USER:second", ADMIN))
     assert [each.name for each in house.engine.devices.list_configs(DEV)] == [GATEWAY]
     assert [each.name for each in house.engine.devices.list_configs(ADMIN)] == [GATEWAY, "secret"]
     with pytest.raises(NotFoundError):
         house.engine.devices.get(DEV, "secret")
 
 
-async def test_certificates_are_those_of_the_keys_in_use(house: House) -> None:
+async def test_certificates_are_those_of_the_keys_in_use(house: EngineHarness) -> None:
     await rotate(house, SIGNING)
     [(name, pem)] = house.engine.devices.certificates(DEV, GATEWAY)
     assert name == f"{SIGNING} v2"
     assert pem == house.shelf.infos[SIGNING].current.certificate
 
 
-async def test_a_certificate_that_ends_soon_is_told_of_until_its_key_is_rotated(house: House) -> None:
+async def test_a_certificate_that_ends_soon_is_told_of_until_its_key_is_rotated(house: EngineHarness) -> None:
     ends = house.shelf.infos[SIGNING].current.certificate_expires_at
     assert ends is not None
     now = house.clock.now
@@ -353,11 +357,11 @@ async def test_a_certificate_that_ends_soon_is_told_of_until_its_key_is_rotated(
     assert warnings(ADMIN, now()) == ()
 
 
-async def test_that_a_certificate_ends_is_told_to_those_who_may_know_its_key(house: House) -> None:
+async def test_that_a_certificate_ends_is_told_to_those_who_may_know_its_key(house: EngineHarness) -> None:
     lister, stranger = "USER:lister", "USER:stranger"
     for each in (lister, stranger):
-        await house.add(each)
-    await house.rule(lister, "RESOURCE_TYPE:KEY", Action.VIEW)
+        await house.add_subject(each)
+    await house.add_rule(lister, "RESOURCE_TYPE:KEY", Action.VIEW)
     ends = house.shelf.infos[SIGNING].current.certificate_expires_at
     assert ends is not None
     told = {each: len(house.engine.keys.warnings(each, ends)) for each in (ADMIN, DEV, OWNER, lister, stranger)}
@@ -367,19 +371,19 @@ async def test_that_a_certificate_ends_is_told_to_those_who_may_know_its_key(hou
 # ---- odd text
 
 
-async def test_text_that_is_no_unicode_is_refused_wherever_it_is_said(house: House) -> None:
+async def test_text_that_is_no_unicode_is_refused_wherever_it_is_said(house: EngineHarness) -> None:
     odd = "odd \udcff"
     task = await house.package()
     engine = house.engine
     for act in (
         lambda: house.decide(task, OWNER, Verdict.REJECTED, odd),
-        lambda: house.do(DEV, engine.decisions.withdraw(DEV, task.id, odd)),
-        lambda: house.do(ADMIN, engine.access.add_subject(ADMIN, "USER:new", odd)),
-        lambda: house.device("new", description=odd),
+        lambda: house.execute(DEV, engine.decisions.withdraw(DEV, task.id, odd)),
+        lambda: house.execute(ADMIN, engine.access.add_subject(ADMIN, "USER:new", odd)),
+        lambda: house.create_device("new", description=odd),
         lambda: update(house, description=odd),
     ):
         with pytest.raises(SealyardError):
             await act()
     assert (await house.approve(task)).approvals[0].by == OWNER
-    entries = await house.audit()
+    entries = await house.audit_entries()
     assert [each.seq for each in entries] == list(range(len(entries)))

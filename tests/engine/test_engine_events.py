@@ -6,14 +6,14 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from fake_clock import START
-from house import DEV, OWNER, WAIT_SECONDS, House, listen
-from troubled_disk import Disk
 
 from sealyard.engine.engine import open_reader
 from sealyard.engine.state.events import HISTORY_SIZE, QUEUE_SIZE, EventBroadcaster
 from sealyard.model.errors import StorageError, StoreCorruptedError
 from sealyard.model.events import DurableEvent, Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
+from tests.support.clock import START
+from tests.support.engine_harness import DEV, OWNER, WAIT_SECONDS, EngineHarness, listen
+from tests.support.failing_disk import FailingDisk
 
 pytestmark = pytest.mark.anyio
 
@@ -37,7 +37,7 @@ async def listening(
     return events, first
 
 
-async def test_events_come_in_the_order_of_their_cursors(house: House) -> None:
+async def test_events_come_in_the_order_of_their_cursors(house: EngineHarness) -> None:
     before = house.engine.events.cursor
     events, first = await listening(house.engine.events, before)
     task = await house.package()
@@ -49,25 +49,25 @@ async def test_events_come_in_the_order_of_their_cursors(house: House) -> None:
     ]
 
 
-async def test_an_event_is_told_when_it_is_durable_and_not_before(house: House, disk: Disk) -> None:
+async def test_an_event_is_told_when_it_is_durable_and_not_before(house: EngineHarness, disk: FailingDisk) -> None:
     _, first = await listening(house.engine.events, None)
-    disk.hold()
+    disk.block()
     asking = asyncio.create_task(house.package())
-    await house.until(lambda: house.engine.store.count("tasks") == 1)
+    await house.wait_until(lambda: house.engine.store.count("tasks") == 1)
     assert not first.done()
-    disk.go()
+    disk.unblock()
     await asking
     assert (await first).status == "CREATED"  # type: ignore[union-attr]
 
 
-async def test_who_was_away_catches_up(house: House) -> None:
+async def test_who_was_away_catches_up(house: EngineHarness) -> None:
     cursor = house.engine.events.cursor
     await house.package()
     seen = await take(listen(house.engine.events, cursor), 2)
     assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
 
 
-async def test_who_was_away_over_a_restart_catches_up(house: House) -> None:
+async def test_who_was_away_over_a_restart_catches_up(house: EngineHarness) -> None:
     cursor = house.engine.events.cursor
     task = await house.package()
     after = house.engine.events.cursor
@@ -80,9 +80,9 @@ async def test_who_was_away_over_a_restart_catches_up(house: House) -> None:
 
 
 async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    house: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reader = await open_reader(house.places, clock=house.clock)
+    reader = await open_reader(house.paths, clock=house.clock)
     try:
         refresh, failing = reader.store.refresh, iter([StorageError("The disk is away."), StoreCorruptedError("Torn.")])
         recovered = asyncio.Event()
@@ -108,21 +108,21 @@ async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
 
 
 async def test_a_fault_that_ends_the_following_is_logged(
-    house: House, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    house: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fault() -> bool:
         raise ZeroDivisionError
 
-    reader = await open_reader(house.places, clock=house.clock)
+    reader = await open_reader(house.paths, clock=house.clock)
     try:
         monkeypatch.setattr(reader.store, "refresh", fault)
         reader.tail()
-        await house.until(lambda: "a background task of the engine stopped unexpectedly" in caplog.text)
+        await house.wait_until(lambda: "a background task of the engine stopped unexpectedly" in caplog.text)
     finally:
         await reader.close()
 
 
-async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: House, disk: Disk) -> None:
+async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: EngineHarness, disk: FailingDisk) -> None:
     cursor = house.engine.events.cursor
     disk.fail(2)
     with pytest.raises(StorageError):
@@ -202,14 +202,14 @@ async def test_progress_repeats_the_cursor_and_is_not_kept() -> None:
     await events.aclose()  # type: ignore[attr-defined]
 
 
-async def test_listeners_come_to_an_end_when_the_engine_closes(house: House) -> None:
+async def test_listeners_come_to_an_end_when_the_engine_closes(house: EngineHarness) -> None:
     _, waiting = await listening(house.engine.events, None)
     await house.close()
     with pytest.raises(StopAsyncIteration):
         await waiting
 
 
-async def test_one_slow_listener_does_not_keep_the_others(house: House) -> None:
+async def test_one_slow_listener_does_not_keep_the_others(house: EngineHarness) -> None:
     slow, first_of_slow = await listening(house.engine.events, None)
     quick, first = await listening(house.engine.events, None)
     task = await house.package(DEV)

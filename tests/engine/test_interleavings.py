@@ -12,14 +12,14 @@ from itertools import combinations_with_replacement
 from pathlib import Path
 
 import pytest
-from audit_trail import require_path
-from explorer import schedules
-from house import OWNER
-from stepped_house import ACTS, STARTS, Act, Play, end_all, restore_permissions, stepped_house
 
 from sealyard.model.access import device_resource
 from sealyard.model.errors import ConflictError, NotFoundError, PermissionDeniedError, StorageError
 from sealyard.model.tasks import TaskStatus, Verdict
+from tests.engine.explorer import schedules
+from tests.engine.stepped_house import ACTS, STARTS, Act, Play, end_all, restore_permissions, stepped_house
+from tests.support.audit_trail import require_path
+from tests.support.engine_harness import OWNER
 
 pytestmark = pytest.mark.anyio
 

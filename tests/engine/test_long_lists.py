@@ -6,12 +6,12 @@ import asyncio
 
 import msgspec
 import pytest
-from house import DEV, House
 
 from sealyard.engine.state.tables import TASKS
 from sealyard.engine.tasks.query import BATCH
 from sealyard.model.requests import TaskFilter
 from sealyard.storage.documents import WriteBatch
+from tests.support.engine_harness import DEV, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -19,7 +19,7 @@ PARTS = 4
 
 
 @pytest.fixture
-async def long(house: House) -> House:
+async def long(house: EngineHarness) -> EngineHarness:
     """Some parts of equal tasks, named by their number; all matter of a search that finds none or few."""
     model = await house.package()
     tasks = [
@@ -31,7 +31,7 @@ async def long(house: House) -> House:
     return house
 
 
-async def test_others_have_their_turn_while_a_search_finds_nothing(long: House) -> None:
+async def test_others_have_their_turn_while_a_search_finds_nothing(long: EngineHarness) -> None:
     searching = asyncio.create_task(long.engine.queries.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
     turns = 0
     while not searching.done():
@@ -41,7 +41,7 @@ async def test_others_have_their_turn_while_a_search_finds_nothing(long: House) 
     assert turns > PARTS
 
 
-async def test_a_search_ends_when_nobody_waits_for_it(long: House, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_search_ends_when_nobody_waits_for_it(long: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     parts = 0
     read = long.engine.store.page_json
 
@@ -62,7 +62,7 @@ async def test_a_search_ends_when_nobody_waits_for_it(long: House, monkeypatch: 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 1000])
 @pytest.mark.parametrize("text", ["9", "NUMBER 01", "number"])
-async def test_pages_of_a_search_hold_each_match_once_and_in_order(long: House, text: str, limit: int) -> None:
+async def test_pages_of_a_search_hold_each_match_once_and_in_order(long: EngineHarness, text: str, limit: int) -> None:
     if limit * 100 < PARTS * BATCH and text == "number":
         limit = 100
     found: list[str] = []

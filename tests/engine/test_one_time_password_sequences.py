@@ -6,13 +6,13 @@ from datetime import datetime, timedelta
 from itertools import count
 
 import pytest
-from authenticator import Authenticator
-from enrolled import begun, confirm, spend
-from house import House
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
 
 from sealyard.model.errors import OneTimePasswordError
+from tests.support.authenticator import Authenticator
+from tests.support.engine_harness import EngineHarness
+from tests.support.otp import confirm_enrollment, start_enrollment, use_code
 
 pytestmark = pytest.mark.anyio
 
@@ -49,7 +49,7 @@ class Promises:
             assert not taken, "nothing is taken while it is locked"
             return
         current = self._app.step(now)
-        good = [step for step in range(current - 1, current + 2) if self._app.of_step(step) == password]
+        good = [step for step in range(current - 1, current + 2) if self._app.code_at_step(step) == password]
         fresh = [step for step in good if step > self._last]
         assert taken is bool(fresh), (good, self._last)
         if fresh:
@@ -64,30 +64,30 @@ class Promises:
 @given(events=EVENTS)
 @example(events=[("wait", 90), ("wrong", 4), ("shown", 0), ("wrong", 4), ("wait", 90), ("shown", 0)])
 @example(events=[("wait", 90), ("wrong", 5), ("wait", 899), ("shown", 0), ("wait", 1), ("shown", 0)])
-async def test_the_promises_hold_for_any_sequence(house: House, events: list[tuple[str, int]]) -> None:
+async def test_the_promises_hold_for_any_sequence(house: EngineHarness, events: list[tuple[str, int]]) -> None:
     who = f"USER:person{next(NUMBERS)}"
-    await house.add(who)
-    app = await begun(house, who)
-    await confirm(house, who, app.shows(house.clock.now()))
+    await house.add_subject(who)
+    app = await start_enrollment(house, who)
+    await confirm_enrollment(house, who, app.code(house.clock.now()))
     promises = Promises(app, app.step(house.clock.now()))
     for event, number in events:
         match event:
             case "wait":
-                house.clock.move(seconds=number)
+                house.clock.advance(seconds=number)
             case "restart":
                 await house.reopen(work=False)
             case "shown":
-                await give(house, who, app.shows(house.clock.now(), steps_off=number), promises)
+                await give(house, who, app.code(house.clock.now(), steps_off=number), promises)
             case "wrong":
                 for _ in range(number):
-                    await give(house, who, app.never(house.clock.now()), promises)
+                    await give(house, who, app.invalid_code(house.clock.now()), promises)
             case "again" if number < len(promises.given):
                 await give(house, who, promises.given[-1 - number], promises)
 
 
-async def give(house: House, who: str, password: str, promises: Promises) -> None:
+async def give(house: EngineHarness, who: str, password: str, promises: Promises) -> None:
     try:
-        await spend(house, who, password)
+        await use_code(house, who, password)
         taken = True
     except OneTimePasswordError:
         taken = False

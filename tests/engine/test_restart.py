@@ -6,7 +6,6 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from house import ADMIN, DEV, OWNER, House, sha256
 
 from sealyard.engine.state.tables import CHECKPOINTS
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -15,45 +14,46 @@ from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import Decision, ResultState, Task, TaskStatus, Verdict
 from sealyard.model.triggers import DecisionMade
+from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness, sha256
 
 pytestmark = pytest.mark.anyio
 
 S = TaskStatus
 
 
-async def finish(house: House, task: Task) -> Task:
-    worker = await house.worker(task)
+async def finish(house: EngineHarness, task: Task) -> Task:
+    worker = await house.wait_for_worker(task)
     if worker.job.task.signing_key is not None:
-        worker.intend()
-        await house.until(lambda: worker.permitted)
+        worker.request_signing()
+        await house.wait_until(lambda: worker.permitted)
     worker.finish()
-    return await house.ended(task)
+    return await house.wait_until_final(task)
 
 
-async def test_a_task_left_created_moves_on(house: House) -> None:
+async def test_a_task_left_created_moves_on(house: EngineHarness) -> None:
     task = await house.package()
     created = msgspec.structs.replace(task, status=S.CREATED, history=task.history[:1], approval_expires_at=None)
-    await house.plant(created)
-    killed = await house.killed()
+    await house.insert_tasks(created)
+    killed = await house.copy_as_if_killed()
     await killed.open()
     assert killed.task(task.id).status is S.WAITING
     await killed.close()
 
 
-async def test_a_task_left_approved_is_scheduled(house: House) -> None:
+async def test_a_task_left_approved_is_scheduled(house: EngineHarness) -> None:
     await house.reopen(work=False)
     task = await house.package()
     decision = Decision(by=OWNER, verdict=Verdict.APPROVED, at=house.clock.now(), digest=task.approval_digest)
-    await house.plant(advance(task, DecisionMade(decision=decision), house.clock.now()))
-    killed = await house.killed()
+    await house.insert_tasks(advance(task, DecisionMade(decision=decision), house.clock.now()))
+    killed = await house.copy_as_if_killed()
     await killed.open()
     assert (await finish(killed, task)).status is S.DONE
     await killed.close()
 
 
-async def test_a_waiting_task_waits_on(house: House) -> None:
+async def test_a_waiting_task_waits_on(house: EngineHarness) -> None:
     task = await house.package()
-    killed = await house.killed()
+    killed = await house.copy_as_if_killed()
     await killed.open()
     assert killed.task(task.id) == task
     assert (await killed.approve(task)).status is S.SCHEDULED
@@ -62,12 +62,12 @@ async def test_a_waiting_task_waits_on(house: House) -> None:
 
 
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "closed"])
-async def test_a_scheduled_task_is_taken_up(house: House, kill: bool) -> None:
-    house.bus.small_places = 0
+async def test_a_scheduled_task_is_taken_up(house: EngineHarness, kill: bool) -> None:
+    house.bus.small_slots = 0
     task = await house.approved_package()
-    await house.durable()
+    await house.wait_until_durable()
     if kill:
-        house = await house.killed()
+        house = await house.copy_as_if_killed()
         await house.open()
     else:
         await house.reopen()
@@ -76,131 +76,131 @@ async def test_a_scheduled_task_is_taken_up(house: House, kill: bool) -> None:
 
 
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "closed"])
-async def test_a_running_task_is_run_again_with_what_was_recorded(house: House, kill: bool) -> None:
-    worker = await house.worker(await house.approved_package(files=2))
-    segment = worker.seal(0)
-    worker.intend(b"header")
-    await house.until(lambda: worker.permitted)
+async def test_a_running_task_is_run_again_with_what_was_recorded(house: EngineHarness, kill: bool) -> None:
+    worker = await house.wait_for_worker(await house.approved_package(files=2))
+    segment = worker.encrypt_segment(0)
+    worker.request_signing(b"header")
+    await house.wait_until(lambda: worker.permitted)
     before = house.task(worker.id)
-    await house.later(hours=1)
+    await house.advance_clock(hours=1)
     if kill:
-        house = await house.killed()
+        house = await house.copy_as_if_killed()
         await house.open()
     else:
         await house.reopen()
-    again = await house.worker(worker.id)
+    again = await house.wait_for_worker(worker.id)
     assert (again.fence, again.job.task.lease_losses) == (2, 0)
     assert again.job.checkpoint.segments == (segment,)
     assert again.job.checkpoint.header == worker.header
     assert again.job.task.intent == before.intent
     assert before.time_limit_at is not None
     assert again.job.task.time_limit_at == before.time_limit_at + timedelta(hours=1)
-    again.intend(b"header")
-    await house.until(lambda: again.permitted)
+    again.request_signing(b"header")
+    await house.wait_until(lambda: again.permitted)
     again.finish()
-    assert (await house.ended(worker.id)).status is S.DONE
+    assert (await house.wait_until_final(worker.id)).status is S.DONE
     await house.close()
 
 
-async def test_an_engine_killed_again_and_again_never_counts_it_against_the_task(house: House) -> None:
+async def test_an_engine_killed_again_and_again_never_counts_it_against_the_task(house: EngineHarness) -> None:
     task = await house.encryption()
     for fence in range(1, 6):
-        assert (await house.worker(task)).fence == fence
+        assert (await house.wait_for_worker(task)).fence == fence
         await house.reopen()
     assert house.task(task.id).lease_losses == 0
 
 
-async def test_a_result_that_was_published_and_not_recorded_is_taken_back(house: House) -> None:
-    worker = await house.worker(await house.approved_package())
-    worker.product("container").write_bytes(b"a container")
-    house.artifacts.publish_result(worker.id, worker.product("container"))
-    killed = await house.killed()
+async def test_a_result_that_was_published_and_not_recorded_is_taken_back(house: EngineHarness) -> None:
+    worker = await house.wait_for_worker(await house.approved_package())
+    worker.output_path("container").write_bytes(b"a container")
+    house.artifacts.publish_result(worker.id, worker.output_path("container"))
+    killed = await house.copy_as_if_killed()
     await killed.open()
-    again = await killed.worker(worker.id)
-    assert again.product("container").read_bytes() == b"a container"
+    again = await killed.wait_for_worker(worker.id)
+    assert again.output_path("container").read_bytes() == b"a container"
     assert not killed.artifacts.has_result(worker.id)
-    again.intend()
-    await killed.until(lambda: again.permitted)
+    again.request_signing()
+    await killed.wait_until(lambda: again.permitted)
     again.finish()
-    assert (await killed.ended(worker.id)).status is S.DONE
+    assert (await killed.wait_until_final(worker.id)).status is S.DONE
     await killed.close()
 
 
-async def test_a_result_that_was_recorded_stays(house: House) -> None:
+async def test_a_result_that_was_recorded_stays(house: EngineHarness) -> None:
     done = await house.done_package(b"a container")
-    killed = await house.killed()
+    killed = await house.copy_as_if_killed()
     await killed.open()
     assert killed.task(done.id) == done
     assert killed.artifacts.result_path(done.id).read_bytes() == b"a container"
     await killed.close()
 
 
-async def test_inputs_of_ended_tasks_and_unclaimed_uploads_are_dropped(house: House) -> None:
+async def test_inputs_of_ended_tasks_and_unclaimed_uploads_are_dropped(house: EngineHarness) -> None:
     ended, waiting = await house.upload(b"ended"), await house.upload(b"waiting")
     over = await house.package(firmware=(ended,))
     await house.decide(over, OWNER, Verdict.REJECTED, "no")
     await house.package(firmware=(waiting,))
     house.artifacts.ingest_bytes(b"ended")  # as if it had not been dropped in time
     await house.upload(b"never claimed")
-    killed = await house.killed()
+    killed = await house.copy_as_if_killed()
     await killed.open()
     assert list(killed.artifacts.stored_inputs()) == [sha256(b"waiting")]
     await killed.close()
 
 
-async def test_what_belongs_to_no_unfinished_task_is_cleared_away(house: House) -> None:
-    worker = await house.worker(await house.approved_package())
+async def test_what_belongs_to_no_unfinished_task_is_cleared_away(house: EngineHarness) -> None:
+    worker = await house.wait_for_worker(await house.approved_package())
     done = await house.done_package()
     for task_id in (worker.id, done.id, "stranger"):
         (house.artifacts.work_dir(task_id) / "container").write_bytes(b"left")
-    killed = await house.killed()
-    (killed.places.artifacts / "incoming" / "half").write_bytes(b"half")
+    killed = await house.copy_as_if_killed()
+    (killed.paths.artifacts / "incoming" / "half").write_bytes(b"half")
     await killed.open()
     assert killed.artifacts.tasks_with_work_dir() == (worker.id,)
-    assert not (killed.places.artifacts / "incoming" / "half").exists()
+    assert not (killed.paths.artifacts / "incoming" / "half").exists()
     await killed.close()
 
 
-async def test_a_lost_right_is_noticed_at_the_next_start(house: House) -> None:
-    worker = await house.worker(await house.approved_package())
-    killed = await house.killed()
+async def test_a_lost_right_is_noticed_at_the_next_start(house: EngineHarness) -> None:
+    worker = await house.wait_for_worker(await house.approved_package())
+    killed = await house.copy_as_if_killed()
     await killed.open(work=False)
     for each in killed.engine.access.access(ADMIN).rules:
         if each.subject == DEV:
-            await killed.do(ADMIN, killed.engine.access.remove_rule(ADMIN, each.id, confirmed=True))
+            await killed.execute(ADMIN, killed.engine.access.remove_rule(ADMIN, each.id, confirmed=True))
     await killed.reopen()
-    over = await killed.ended(worker.id)
+    over = await killed.wait_until_final(worker.id)
     assert (over.status, over.reason_code) == (S.CANCELLED, "right-lost")
     assert killed.engine.repository.get(CHECKPOINTS, worker.id) is None
     await killed.close()
 
 
-async def test_periods_run_while_no_engine_does(house: House) -> None:
+async def test_periods_run_while_no_engine_does(house: EngineHarness) -> None:
     waiting = await house.package()
     done = await house.done_package()
-    killed = await house.killed()
-    killed.clock.move(days=30)
+    killed = await house.copy_as_if_killed()
+    killed.clock.advance(days=30)
     await killed.open()
-    assert (await killed.ended(waiting)).reason_code == "approval-period"
-    await killed.until(lambda: not killed.artifacts.has_result(done.id))
-    await killed.until(lambda: killed.task(done.id).result.state is ResultState.GONE)  # type: ignore[union-attr]
+    assert (await killed.wait_until_final(waiting)).reason_code == "approval-period"
+    await killed.wait_until(lambda: not killed.artifacts.has_result(done.id))
+    await killed.wait_until(lambda: killed.task(done.id).result.state is ResultState.GONE)  # type: ignore[union-attr]
     await killed.close()
 
 
-async def test_a_second_engine_is_told_who_holds_the_workspace(house: House) -> None:
+async def test_a_second_engine_is_told_who_holds_the_workspace(house: EngineHarness) -> None:
     with pytest.raises(WorkspaceLockedError, match="test"):
-        WorkspaceLock.acquire(house.places.lock, "another")
+        WorkspaceLock.acquire(house.paths.lock, "another")
     await house.close()
-    WorkspaceLock.acquire(house.places.lock, "another").release()
+    WorkspaceLock.acquire(house.paths.lock, "another").release()
 
 
-async def test_without_work_nothing_is_given_to_a_worker(house: House) -> None:
+async def test_without_work_nothing_is_given_to_a_worker(house: EngineHarness) -> None:
     await house.reopen(work=False)
     task = await house.approved_package()
-    await house.durable()
+    await house.wait_until_durable()
     assert house.task(task.id).status is S.SCHEDULED
     assert house.bus.places == {}
-    assert [each.change for each in await house.audit(about=f"TASK:{task.id}")] == [
+    assert [each.change for each in await house.audit_entries(about=f"TASK:{task.id}")] == [
         AuditAction.CREATED,
         AuditAction.STATUS_CHANGED,
         AuditAction.APPROVED,

@@ -7,7 +7,6 @@ from datetime import UTC, datetime
 from itertools import product
 
 import pytest
-from house import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, House
 from hypothesis import given
 from hypothesis import strategies as st
 
@@ -28,6 +27,7 @@ from sealyard.model.errors import ConflictError, NotFoundError, PermissionDenied
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Verdict
 from sealyard.storage.documents import WriteBatch
+from tests.support.engine_harness import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -103,7 +103,7 @@ def test_holders_are_of_the_kinds_asked_for() -> None:
 # ---- in the engine
 
 
-async def test_the_table_of_roles_and_acts_holds(house: House) -> None:
+async def test_the_table_of_roles_and_acts_holds(house: EngineHarness) -> None:
     waiting = await house.package()
     file = await house.upload(b"other")
 
@@ -118,11 +118,11 @@ async def test_the_table_of_roles_and_acts_holds(house: House) -> None:
             "drop rule": lambda: engine.access.remove_rule(subject, "none", confirmed=True),
             "policy": lambda: engine.access.set_policy(subject, engine.access.policy()),
             "rotate": lambda: engine.devices.rotate_key(subject, "local:none"),
-            "export": lambda: engine.devices.export_key(subject, GATEWAY, house.places.root / "k", confirmed=False),
+            "export": lambda: engine.devices.export_key(subject, GATEWAY, house.paths.root / "k", confirmed=False),
             "audit": lambda: engine.audit.verify(subject, None, None),
         }
         try:
-            await house.do(subject, acts[act]())
+            await house.execute(subject, acts[act]())
         except PermissionDeniedError:
             return False
         except Exception:  # whatever else is wrong with it, it was not the right that was lacking
@@ -140,79 +140,79 @@ async def test_the_table_of_roles_and_acts_holds(house: House) -> None:
             assert await allowed(subject, act) is (act in acts), (subject, act)
 
 
-async def test_an_unknown_subject_is_refused_whatever_it_asks(house: House) -> None:
+async def test_an_unknown_subject_is_refused_whatever_it_asks(house: EngineHarness) -> None:
     for asking in (house.engine.execute, house.engine.query):
         with pytest.raises(PermissionDeniedError, match="is unknown"):
             await asking("USER:stranger", "TASK", house.engine.creation.create_package("USER:stranger", None))  # type: ignore[arg-type]
-    refused = [each for each in await house.audit(AuditAction.REFUSED) if each.author == "USER:stranger"]
+    refused = [each for each in await house.audit_entries(AuditAction.REFUSED) if each.author == "USER:stranger"]
     assert len(refused) == 2
 
 
-async def test_a_group_cannot_act_itself(house: House) -> None:
-    await house.add("GROUP:devs")
-    await house.rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+async def test_a_group_cannot_act_itself(house: EngineHarness) -> None:
+    await house.add_subject("GROUP:devs")
+    await house.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
     with pytest.raises(PermissionDeniedError):
         await house.package("GROUP:devs")
 
 
-async def test_a_refusal_leaves_an_audit_entry(house: House) -> None:
+async def test_a_refusal_leaves_an_audit_entry(house: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
         await house.package(OWNER)
-    entry = (await house.audit(AuditAction.REFUSED))[-1]
+    entry = (await house.audit_entries(AuditAction.REFUSED))[-1]
     assert (entry.author, entry.code, entry.resource) == (OWNER, "not-allowed", "TEST")
     assert "USE" in entry.message
 
 
-async def test_a_failure_leaves_an_audit_entry(house: House) -> None:
+async def test_a_failure_leaves_an_audit_entry(house: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
         await house.package(config="nothing")
-    entry = (await house.audit(AuditAction.FAILED))[-1]
+    entry = (await house.audit_entries(AuditAction.FAILED))[-1]
     assert (entry.author, entry.code) == (DEV, "not-found")
 
 
-async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: House) -> None:
+async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: EngineHarness) -> None:
     async def look() -> object:
         return house.engine.access.access(DEV)
 
-    before = len(await house.audit())
+    before = len(await house.audit_entries())
     with pytest.raises(PermissionDeniedError):
         await house.engine.query(DEV, "ACL", look())
-    assert (await house.audit())[before:][0].change is AuditAction.REFUSED
+    assert (await house.audit_entries())[before:][0].change is AuditAction.REFUSED
 
     async def miss() -> object:
         return house.engine.queries.get(DEV, "nothing")
 
     with pytest.raises(NotFoundError):
         await house.engine.query(DEV, "TASK", miss())
-    assert len(await house.audit()) == before + 1
+    assert len(await house.audit_entries()) == before + 1
 
 
 @pytest.mark.parametrize("odd", ["\udcff", "\x1b[31m", "\u202e", "a" * 5000])
-async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: House, odd: str) -> None:
+async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: EngineHarness, odd: str) -> None:
     with pytest.raises(PermissionDeniedError):
         await house.engine.execute(
             f"USER:{odd}",
             f"DEVICE_CONFIG:{odd}",
             house.engine.creation.create_package(DEV, None),  # type: ignore[arg-type]
         )
-    entry = (await house.audit(AuditAction.REFUSED))[-1]
+    entry = (await house.audit_entries(AuditAction.REFUSED))[-1]
     assert entry.author.isprintable()
     assert entry.resource.isprintable()
 
 
-async def test_where_rights_cannot_be_read_the_answer_is_no(house: House) -> None:
+async def test_where_rights_cannot_be_read_the_answer_is_no(house: EngineHarness) -> None:
     task = await house.package()
     house.engine.store.submit(WriteBatch(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
     house.engine.repository.invalidate()
     assert not house.engine.permissions.is_allowed(ADMIN, Action.VIEW, resource_type_uri(ResourceType.ACL))
-    for act in (house.package, house.policy, lambda: house.approve(task), lambda: house.cancel(task)):
+    for act in (house.package, house.set_policy, lambda: house.approve(task), lambda: house.cancel(task)):
         with pytest.raises(PermissionDeniedError):
             await act()
 
 
-async def test_what_one_may_not_see_does_not_exist(house: House) -> None:
+async def test_what_one_may_not_see_does_not_exist(house: EngineHarness) -> None:
     task = await house.package()
-    await house.add("USER:stranger")
+    await house.add_subject("USER:stranger")
     with pytest.raises(NotFoundError):
         house.engine.queries.get("USER:stranger", task.id)
     with pytest.raises(NotFoundError):
@@ -222,7 +222,7 @@ async def test_what_one_may_not_see_does_not_exist(house: House) -> None:
     assert page.total in (None, 0)
 
 
-async def test_a_task_is_found_by_the_beginning_of_its_id(house: House) -> None:
+async def test_a_task_is_found_by_the_beginning_of_its_id(house: EngineHarness) -> None:
     task = await house.package()
     assert house.engine.queries.get(DEV, task.id[:5]).id == task.id
     with pytest.raises(NotFoundError):
@@ -232,46 +232,46 @@ async def test_a_task_is_found_by_the_beginning_of_its_id(house: House) -> None:
 # ---- groups and rules
 
 
-async def test_groups_cannot_be_inside_each_other(empty: House) -> None:
+async def test_groups_cannot_be_inside_each_other(empty: EngineHarness) -> None:
     for each in ("GROUP:a", "GROUP:b", "GROUP:c", "USER:x"):
-        await empty.add(each)
-    await empty.member("GROUP:b", "GROUP:a")
-    await empty.member("GROUP:c", "GROUP:b")
+        await empty.add_subject(each)
+    await empty.add_member("GROUP:b", "GROUP:a")
+    await empty.add_member("GROUP:c", "GROUP:b")
     for group, member in (("GROUP:a", "GROUP:c"), ("GROUP:a", "GROUP:b"), ("GROUP:a", "GROUP:a")):
         with pytest.raises(ConflictError):
-            await empty.member(group, member)
+            await empty.add_member(group, member)
     with pytest.raises(UsageError):
-        await empty.member("USER:x", "GROUP:a")
+        await empty.add_member("USER:x", "GROUP:a")
     with pytest.raises(ConflictError):
-        await empty.member("GROUP:b", "GROUP:a")
+        await empty.add_member("GROUP:b", "GROUP:a")
     with pytest.raises(NotFoundError):
-        await empty.member("GROUP:b", "USER:unknown")
+        await empty.add_member("GROUP:b", "USER:unknown")
 
 
-async def test_leaving_a_group_takes_its_rights_at_once(house: House) -> None:
-    await house.add("GROUP:devs")
-    await house.add("USER:new")
-    await house.rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
-    await house.member("GROUP:devs", "USER:new")
+async def test_leaving_a_group_takes_its_rights_at_once(house: EngineHarness) -> None:
+    await house.add_subject("GROUP:devs")
+    await house.add_subject("USER:new")
+    await house.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+    await house.add_member("GROUP:devs", "USER:new")
     await house.package("USER:new")
     administration = house.engine.access
-    await house.do(ADMIN, administration.remove_member(ADMIN, "GROUP:devs", "new", confirmed=False))
+    await house.execute(ADMIN, administration.remove_member(ADMIN, "GROUP:devs", "new", confirmed=False))
     with pytest.raises(NotFoundError):
         await house.package("USER:new")
 
 
-async def test_the_initial_administrators_rules_stay(house: House) -> None:
+async def test_the_initial_administrators_rules_stay(house: EngineHarness) -> None:
     administration = house.engine.access
     permanent = [each for each in administration.access(ADMIN).rules if each.permanent]
     assert {each.subject for each in permanent} == {ADMIN}
     assert permanent
     for each in permanent:
         with pytest.raises(PermissionDeniedError):
-            await house.do(ADMIN, administration.remove_rule(ADMIN, each.id, confirmed=True))
+            await house.execute(ADMIN, administration.remove_rule(ADMIN, each.id, confirmed=True))
     assert [each for each in administration.access(ADMIN).rules if each.permanent] == permanent
 
 
-async def test_the_administrator_alone_neither_uses_nor_approves(house: House) -> None:
+async def test_the_administrator_alone_neither_uses_nor_approves(house: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
         await house.package(ADMIN)
     task = await house.package()
@@ -279,39 +279,39 @@ async def test_the_administrator_alone_neither_uses_nor_approves(house: House) -
         await house.approve(task, ADMIN)
 
 
-async def test_a_rule_without_a_meaning_is_refused(empty: House) -> None:
+async def test_a_rule_without_a_meaning_is_refused(empty: EngineHarness) -> None:
     for kind, action in product(ResourceType, Action):
         if action not in ACTIONS_BY_RESOURCE_TYPE[kind]:
             with pytest.raises(UsageError, match="cannot be granted"):
-                await empty.rule(ADMIN, resource_type_uri(kind), action)
+                await empty.add_rule(ADMIN, resource_type_uri(kind), action)
 
 
-async def test_rules_are_about_what_there_is(house: House) -> None:
+async def test_rules_are_about_what_there_is(house: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
-        await house.rule("USER:unknown", "RESOURCE_TYPE:ACL", Action.VIEW)
+        await house.add_rule("USER:unknown", "RESOURCE_TYPE:ACL", Action.VIEW)
     with pytest.raises(NotFoundError):
-        await house.rule(DEV, "DEVICE_CONFIG:unknown", Action.USE)
+        await house.add_rule(DEV, "DEVICE_CONFIG:unknown", Action.USE)
     with pytest.raises(UsageError):
-        await house.rule(DEV, "everything", Action.USE)
-    named = await house.rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.EXPORT)
+        await house.add_rule(DEV, "everything", Action.USE)
+    named = await house.add_rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.EXPORT)
     assert named.resource == device_resource(house.engine.repository.device(GATEWAY).id)
     with pytest.raises(ConflictError):
-        await house.rule(DEV, named.resource, Action.EXPORT)
+        await house.add_rule(DEV, named.resource, Action.EXPORT)
 
 
-async def test_subjects_are_known_once_and_by_a_proper_name(house: House) -> None:
+async def test_subjects_are_known_once_and_by_a_proper_name(house: EngineHarness) -> None:
     with pytest.raises(ConflictError):
-        await house.add("dev")
+        await house.add_subject("dev")
     with pytest.raises(UsageError):
-        await house.add("USER:a b")
+        await house.add_subject("USER:a b")
 
 
-async def test_changes_of_access_are_audited(house: House) -> None:
-    await house.add("GROUP:devs")
-    await house.member("GROUP:devs", DEV)
-    made = await house.rule("GROUP:devs", "RESOURCE_TYPE:POLICY", Action.VIEW)
-    await house.do(ADMIN, house.engine.access.remove_rule(ADMIN, made.id, confirmed=False))
-    messages = [(each.author, each.change, each.message) for each in (await house.audit())[-4:]]
+async def test_changes_of_access_are_audited(house: EngineHarness) -> None:
+    await house.add_subject("GROUP:devs")
+    await house.add_member("GROUP:devs", DEV)
+    made = await house.add_rule("GROUP:devs", "RESOURCE_TYPE:POLICY", Action.VIEW)
+    await house.execute(ADMIN, house.engine.access.remove_rule(ADMIN, made.id, confirmed=False))
+    messages = [(each.author, each.change, each.message) for each in (await house.audit_entries())[-4:]]
     assert messages == [
         (ADMIN, AuditAction.CREATED, "GROUP:devs added"),
         (ADMIN, AuditAction.CREATED, "USER:dev added to GROUP:devs"),
@@ -320,7 +320,7 @@ async def test_changes_of_access_are_audited(house: House) -> None:
     ]
 
 
-async def test_periods_have_bounds(empty: House) -> None:
+async def test_periods_have_bounds(empty: EngineHarness) -> None:
     for period, seconds in product(["approval_timeout", "execution_timeout", "time_limit"], [0, -1, 3650 * 86400 + 1]):
         with pytest.raises(UsageError):
-            await empty.policy(**{period: seconds})
+            await empty.set_policy(**{period: seconds})

@@ -5,14 +5,14 @@ from __future__ import annotations
 import asyncio
 
 import pytest
-from house import DEV, OWNER, House
-from troubled_disk import Disk
 
 from sealyard.engine.state.tables import TASKS
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidTransitionError, InvariantError, StaleTaskError, StorageError
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.triggers import Cancelled, IntentRecorded, Withdrawn
+from tests.support.engine_harness import DEV, OWNER, EngineHarness
+from tests.support.failing_disk import FailingDisk
 
 pytestmark = pytest.mark.anyio
 
@@ -20,22 +20,22 @@ S = TaskStatus
 WITHDRAWN = Withdrawn(by=DEV, reason="wrong file")
 
 
-async def test_commit_of_changed_task_raises_and_stores_nothing(house: House) -> None:
+async def test_commit_of_changed_task_raises_and_stores_nothing(house: EngineHarness) -> None:
     task = await house.package()
     stale = house.engine.repository.begin()
     stale.advance(task.id, Cancelled(by=DEV))
-    await house.do(DEV, house.engine.decisions.withdraw(DEV, task.id, "wrong file"))
-    before = len(await house.audit(about=f"TASK:{task.id}"))
+    await house.execute(DEV, house.engine.decisions.withdraw(DEV, task.id, "wrong file"))
+    before = len(await house.audit_entries(about=f"TASK:{task.id}"))
     with pytest.raises(StaleTaskError):
         await stale.commit()
     assert house.task(task.id).reason_code == "withdrawn"
-    assert len(await house.audit(about=f"TASK:{task.id}")) == before
+    assert len(await house.audit_entries(about=f"TASK:{task.id}")) == before
 
 
-async def test_commit_of_task_that_was_rolled_back_raises(house: House, disk: Disk) -> None:
+async def test_commit_of_task_that_was_rolled_back_raises(house: EngineHarness, disk: FailingDisk) -> None:
     """The change that the unit of work was computed from is not there any more."""
     task = await house.package()
-    disk.hold()
+    disk.block()
     disk.fail()
     first = house.engine.repository.begin()
     first.change_task(task.id, warning="look")
@@ -43,7 +43,7 @@ async def test_commit_of_task_that_was_rolled_back_raises(house: House, disk: Di
     await asyncio.sleep(0)
     second = house.engine.repository.begin()
     second.advance(task.id, WITHDRAWN)
-    disk.go()
+    disk.unblock()
     with pytest.raises(StorageError):
         await failing
     with pytest.raises(StaleTaskError):
@@ -51,7 +51,7 @@ async def test_commit_of_task_that_was_rolled_back_raises(house: House, disk: Di
     assert house.task(task.id) == task
 
 
-async def test_create_task_with_existing_id_raises(house: House) -> None:
+async def test_create_task_with_existing_id_raises(house: EngineHarness) -> None:
     task = await house.package()
     again = house.engine.repository.begin()
     again.create_task(task)
@@ -59,14 +59,14 @@ async def test_create_task_with_existing_id_raises(house: House) -> None:
         await again.commit()
 
 
-async def test_key_use_for_task_that_does_not_run_is_not_stored(house: House) -> None:
+async def test_key_use_for_task_that_does_not_run_is_not_stored(house: EngineHarness) -> None:
     task = await house.package()
     draft = house.engine.repository.begin()
     with pytest.raises(InvalidTransitionError):
         draft.record_key_use(task.id, IntentRecorded(fencing_token=0, sha256="cc" * 32))
 
 
-async def test_change_outside_the_life_cycle_is_not_stored(house: House) -> None:
+async def test_change_outside_the_life_cycle_is_not_stored(house: EngineHarness) -> None:
     task = await house.package()
     draft = house.engine.repository.begin()
     draft.change_task(task.id, status=S.APPROVED)
@@ -75,39 +75,39 @@ async def test_change_outside_the_life_cycle_is_not_stored(house: House) -> None
     assert house.task(task.id) == task
 
 
-async def test_put_of_a_task_is_refused(house: House) -> None:
+async def test_put_of_a_task_is_refused(house: EngineHarness) -> None:
     with pytest.raises(InvariantError):
         house.engine.repository.begin().put(TASKS, "t1", await house.package())
 
 
-async def test_cancel_of_finishing_task_raises_what_happened(house: House) -> None:
-    worker = await house.worker(await house.approved_package())
-    worker.intend()
-    await house.until(lambda: worker.permitted)
+async def test_cancel_of_finishing_task_raises_what_happened(house: EngineHarness) -> None:
+    worker = await house.wait_for_worker(await house.approved_package())
+    worker.request_signing()
+    await house.wait_until(lambda: worker.permitted)
     cancelling = asyncio.ensure_future(house.cancel(house.task(worker.id)))
-    await house.until(lambda: worker.told_to_stop)
+    await house.wait_until(lambda: worker.was_cancelled)
     worker.finish()
     with pytest.raises(InvalidTransitionError, match=r"Cannot cancel task .*: it is DONE"):
         await cancelling
-    assert (await house.ended(worker.id)).status is S.DONE
-    assert not await house.audit(AuditAction.CANCELLED)
+    assert (await house.wait_until_final(worker.id)).status is S.DONE
+    assert not await house.audit_entries(AuditAction.CANCELLED)
 
 
-async def test_second_cancel_of_running_task_raises(house: House) -> None:
-    worker = await house.worker(await house.encryption())
+async def test_second_cancel_of_running_task_raises(house: EngineHarness) -> None:
+    worker = await house.wait_for_worker(await house.encryption())
     first = asyncio.ensure_future(house.cancel(house.task(worker.id), DEV))
     second = asyncio.ensure_future(house.cancel(house.task(worker.id), OWNER))
-    await house.until(lambda: worker.told_to_stop)
-    worker.leave()
+    await house.wait_until(lambda: worker.was_cancelled)
+    worker.stop()
     assert (await first).reason == f"Cancelled by {DEV}."
     with pytest.raises(InvalidTransitionError, match=f"Cancelled by {DEV}"):
         await second
-    (entry,) = await house.audit(AuditAction.CANCELLED)
+    (entry,) = await house.audit_entries(AuditAction.CANCELLED)
     assert entry.author == DEV
 
 
-async def test_decision_on_withdrawn_task_raises_what_happened(house: House) -> None:
+async def test_decision_on_withdrawn_task_raises_what_happened(house: EngineHarness) -> None:
     task = await house.package()
-    await house.do(DEV, house.engine.decisions.withdraw(DEV, task.id, "wrong file"))
+    await house.execute(DEV, house.engine.decisions.withdraw(DEV, task.id, "wrong file"))
     with pytest.raises(InvalidTransitionError, match=r"Cannot decide on task .*: it is CANCELLED .*wrong file"):
         await house.decide(task, OWNER, Verdict.APPROVED)

@@ -9,10 +9,8 @@ import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
-from house import ADMIN, DEV, OWNER, House, sha256
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from uploading import CONTENT, ID, left, sent, stored, upload
 
 from sealyard.engine.inputs import stream_writer as pouring
 from sealyard.engine.inputs.uploads import UploadService
@@ -27,14 +25,16 @@ from sealyard.model.errors import (
 from sealyard.model.requests import UploadStatus
 from sealyard.model.tasks import InputFile
 from sealyard.storage.artifacts import FileArtifacts
+from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness, sha256
+from tests.support.uploads import CONTENT, ID, chunks, remaining_files, stored_inputs, upload
 
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_upload_becomes_an_input_by_its_id(house: House) -> None:
+async def test_an_upload_becomes_an_input_by_its_id(house: EngineHarness) -> None:
     begun = await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT).upper())
     assert begun == UploadStatus(id=ID, name="firmware.bin", size=len(CONTENT))
-    whole = await house.engine.uploads.write(DEV, ID, 0, sent([CONTENT]))
+    whole = await house.engine.uploads.write(DEV, ID, 0, chunks([CONTENT]))
     assert whole == UploadStatus(
         id=ID,
         name="firmware.bin",
@@ -48,38 +48,38 @@ async def test_an_upload_becomes_an_input_by_its_id(house: House) -> None:
     assert house.engine.uploads.resolve(DEV, [ID, ID]) == (named, named)
 
 
-async def test_an_id_is_made_up_where_none_is_chosen(house: House) -> None:
+async def test_an_id_is_made_up_where_none_is_chosen(house: EngineHarness) -> None:
     first = await house.engine.uploads.create(DEV, None, "a", 1)
     second = await house.engine.uploads.create(DEV, None, "a", 1)
     assert first.id != second.id
     assert house.engine.uploads.get(DEV, first.id) == first
 
 
-async def test_to_another_subject_there_is_no_such_upload(house: House) -> None:
+async def test_to_another_subject_there_is_no_such_upload(house: EngineHarness) -> None:
     uploads = house.engine.uploads
     mine = await upload(house)
     for use in (uploads.get, lambda subject, each: uploads.resolve(subject, [each])):
         with pytest.raises(NotFoundError):
             use(OWNER, ID)
-    for change in (uploads.delete(OWNER, ID), uploads.write(OWNER, ID, 0, sent([b"x"]))):
+    for change in (uploads.delete(OWNER, ID), uploads.write(OWNER, ID, 0, chunks([b"x"]))):
         with pytest.raises(NotFoundError):
             await change
     await uploads.claim(OWNER, [ID])
     assert uploads.get(DEV, ID) == mine
-    assert stored(house) == [sha256(CONTENT)]
+    assert stored_inputs(house) == [sha256(CONTENT)]
 
 
-async def test_two_subjects_may_choose_the_same_id_and_the_same_content(house: House) -> None:
+async def test_two_subjects_may_choose_the_same_id_and_the_same_content(house: EngineHarness) -> None:
     uploads = house.engine.uploads
     await upload(house)
     await upload(house, by=OWNER)
     await uploads.create(ADMIN, ID, "other", 3)
     await uploads.delete(OWNER, ID)
-    assert stored(house) == [sha256(CONTENT)]
+    assert stored_inputs(house) == [sha256(CONTENT)]
     assert uploads.get(DEV, ID).complete
     assert not uploads.get(ADMIN, ID).complete
     await uploads.delete(DEV, ID)
-    assert stored(house) == []
+    assert stored_inputs(house) == []
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
@@ -100,8 +100,8 @@ def test_any_cuts_and_breaks_give_the_same_content(
     content = b"".join(pieces)
 
     async def story() -> None:
-        house = House(tmp_path_factory.mktemp("cuts") / "workspace")
-        await house.found()
+        house = EngineHarness(tmp_path_factory.mktemp("cuts") / "workspace")
+        await house.create()
         await house.open()
         uploads = house.engine.uploads
         await uploads.create(ADMIN, ID, "firmware.bin", len(content), sha256(content))
@@ -111,10 +111,10 @@ def test_any_cuts_and_breaks_give_the_same_content(
             offset = uploads.get(ADMIN, ID).offset
             assert offset == len(b"".join(pieces[:begin]))
             if end == len(pieces):
-                await uploads.write(ADMIN, ID, offset, sent(pieces[begin:]))
+                await uploads.write(ADMIN, ID, offset, chunks(pieces[begin:]))
                 break
             with pytest.raises(ServerUnreachableError):
-                await uploads.write(ADMIN, ID, offset, sent(pieces[begin:end], broken=True))
+                await uploads.write(ADMIN, ID, offset, chunks(pieces[begin:end], broken=True))
         assert uploads.get(ADMIN, ID).sha256 == sha256(content)
         assert house.artifacts.input_path(sha256(content)).read_bytes() == content
         await house.close()
@@ -127,11 +127,11 @@ def _between(breaks: set[int], last: int) -> list[tuple[int, int]]:
     return list(itertools.pairwise(places))
 
 
-async def test_a_body_that_breaks_off_or_is_cancelled_keeps_what_came(house: House) -> None:
+async def test_a_body_that_breaks_off_or_is_cancelled_keeps_what_came(house: EngineHarness) -> None:
     uploads = house.engine.uploads
     await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     with pytest.raises(ServerUnreachableError):
-        await uploads.write(DEV, ID, 0, sent([CONTENT[:1000]], broken=True))
+        await uploads.write(DEV, ID, 0, chunks([CONTENT[:1000]], broken=True))
     assert uploads.get(DEV, ID).offset == 1000
 
     taken = asyncio.Event()
@@ -147,19 +147,19 @@ async def test_a_body_that_breaks_off_or_is_cancelled_keeps_what_came(house: Hou
     with pytest.raises(asyncio.CancelledError):
         await receiving
     assert uploads.get(DEV, ID).offset == 2000
-    assert (await uploads.write(DEV, ID, 2000, sent([CONTENT[2000:]]))).sha256 == sha256(CONTENT)
+    assert (await uploads.write(DEV, ID, 2000, chunks([CONTENT[2000:]]))).sha256 == sha256(CONTENT)
 
 
-async def test_a_wrong_offset_is_refused_with_the_right_one(house: House) -> None:
+async def test_a_wrong_offset_is_refused_with_the_right_one(house: EngineHarness) -> None:
     uploads = house.engine.uploads
     await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
-    await uploads.write(DEV, ID, 0, sent([CONTENT[:500]]))
+    await uploads.write(DEV, ID, 0, chunks([CONTENT[:500]]))
     with pytest.raises(ConflictError, match="at byte 500, not at 0"):
-        await uploads.write(DEV, ID, 0, sent([CONTENT]))
+        await uploads.write(DEV, ID, 0, chunks([CONTENT]))
     assert uploads.get(DEV, ID).offset == 500
 
 
-async def test_a_second_writer_takes_over_from_one_that_hangs(house: House) -> None:
+async def test_a_second_writer_takes_over_from_one_that_hangs(house: EngineHarness) -> None:
     uploads = house.engine.uploads
     await uploads.create(DEV, ID, "firmware.bin", len(CONTENT), sha256(CONTENT))
     hanging, go_on = asyncio.Event(), asyncio.Event()
@@ -171,7 +171,7 @@ async def test_a_second_writer_takes_over_from_one_that_hangs(house: House) -> N
 
     first = asyncio.create_task(uploads.write(DEV, ID, 0, hang()))
     await hanging.wait()
-    whole = await uploads.write(DEV, ID, 0, sent([CONTENT[:100], CONTENT[100:]]))
+    whole = await uploads.write(DEV, ID, 0, chunks([CONTENT[:100], CONTENT[100:]]))
     assert whole.complete
     go_on.set()
     with pytest.raises(ConflictError, match="Another request"):
@@ -180,12 +180,12 @@ async def test_a_second_writer_takes_over_from_one_that_hangs(house: House) -> N
 
 
 @pytest.mark.parametrize("size", [len(CONTENT), None])
-async def test_another_digest_leaves_nothing_behind(house: House, size: int | None) -> None:
+async def test_another_digest_leaves_nothing_behind(house: EngineHarness, size: int | None) -> None:
     uploads = house.engine.uploads
     await uploads.create(DEV, ID, "firmware.bin", size, "0" * 64)
     with pytest.raises(InvalidInputError, match="SHA-256 mismatch"):
-        await uploads.write(DEV, ID, 0, sent([CONTENT]))
-    assert (stored(house), left(house)) == ([], [])
+        await uploads.write(DEV, ID, 0, chunks([CONTENT]))
+    assert (stored_inputs(house), remaining_files(house)) == ([], [])
     with pytest.raises(NotFoundError):
         uploads.get(DEV, ID)
     assert (await upload(house)).complete
@@ -193,29 +193,29 @@ async def test_another_digest_leaves_nothing_behind(house: House, size: int | No
 
 @pytest.mark.parametrize("pieces", [[CONTENT + b"x"], [CONTENT, b"x"]])
 async def test_too_many_bytes_leave_nothing_behind(
-    house: House, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
+    house: EngineHarness, pieces: list[bytes], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pouring, "BATCH_BYTES", 1)
     await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     with pytest.raises(InvalidInputError, match="longer"):
-        await house.engine.uploads.write(DEV, ID, 0, sent(pieces))
-    assert (stored(house), left(house)) == ([], [])
+        await house.engine.uploads.write(DEV, ID, 0, chunks(pieces))
+    assert (stored_inputs(house), remaining_files(house)) == ([], [])
 
 
-async def test_no_bytes_leave_nothing_behind(house: House) -> None:
+async def test_no_bytes_leave_nothing_behind(house: EngineHarness) -> None:
     uploads = house.engine.uploads
     with pytest.raises(InvalidInputError, match="empty"):
         await uploads.create(DEV, ID, "firmware.bin", 0)
     one_shot = await uploads.create(DEV, None, "firmware.bin", None)
     with pytest.raises(InvalidInputError, match="empty"):
-        await uploads.write(DEV, one_shot.id, 0, sent([]))
-    assert (stored(house), left(house)) == ([], [])
+        await uploads.write(DEV, one_shot.id, 0, chunks([]))
+    assert (stored_inputs(house), remaining_files(house)) == ([], [])
 
 
 @pytest.mark.parametrize(
     "odd", ["short", "a" * 65, "with/a/slash/in/it", "../../../../../etc/passwd", "dots.dots.dots.d"]
 )
-async def test_an_id_is_of_letters_that_go_into_a_path_anywhere(house: House, odd: str) -> None:
+async def test_an_id_is_of_letters_that_go_into_a_path_anywhere(house: EngineHarness, odd: str) -> None:
     with pytest.raises(UsageError):
         await house.engine.uploads.create(DEV, odd, "firmware.bin", 1)
 
@@ -224,11 +224,11 @@ async def test_an_id_is_of_letters_that_go_into_a_path_anywhere(house: House, od
     ("given", "kept"),
     [("../../a.bin", "a.bin"), ("C:\\temp\\a.bin", "a.bin"), ("", ID), ("a\udcff.bin", "a\\udcff.bin")],
 )
-async def test_a_name_is_kept_without_its_folders(house: House, given: str, kept: str) -> None:
+async def test_a_name_is_kept_without_its_folders(house: EngineHarness, given: str, kept: str) -> None:
     assert (await house.engine.uploads.create(DEV, ID, given, 1)).name == kept
 
 
-async def test_an_id_stands_for_one_file(house: House) -> None:
+async def test_an_id_stands_for_one_file(house: EngineHarness) -> None:
     uploads = house.engine.uploads
     begun = await uploads.create(DEV, ID, "firmware.bin", 10, "a" * 64)
     assert await uploads.create(DEV, ID, "", 10) == begun
@@ -237,21 +237,21 @@ async def test_an_id_stands_for_one_file(house: House) -> None:
             await uploads.create(DEV, ID, "firmware.bin", size, digest)
 
 
-async def test_what_does_not_fit_on_the_disk_is_refused_at_once(house: House) -> None:
+async def test_what_does_not_fit_on_the_disk_is_refused_at_once(house: EngineHarness) -> None:
     with pytest.raises(StorageError, match="Not enough disk space"):
         await house.engine.uploads.create(DEV, ID, "firmware.bin", 1 << 60)
-    assert left(house) == []
+    assert remaining_files(house) == []
     with pytest.raises(NotFoundError):
         house.engine.uploads.get(DEV, ID)
 
 
-async def test_chunks_are_received_on_a_loop_of_their_own(house: House) -> None:
+async def test_chunks_are_received_on_a_loop_of_their_own(house: EngineHarness) -> None:
     """The engine's loop stands still meanwhile, and nothing hangs."""
     begun = await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     outcome: list[UploadStatus] = []
 
     def serve() -> None:
-        outcome.append(asyncio.run(house.engine.uploads.write(DEV, begun.id, 0, sent([CONTENT]))))
+        outcome.append(asyncio.run(house.engine.uploads.write(DEV, begun.id, 0, chunks([CONTENT]))))
 
     server = threading.Thread(target=serve)
     server.start()
@@ -259,7 +259,7 @@ async def test_chunks_are_received_on_a_loop_of_their_own(house: House) -> None:
     assert outcome[0].sha256 == sha256(CONTENT)
 
 
-async def test_memory_does_not_grow_with_the_upload(house: House) -> None:
+async def test_memory_does_not_grow_with_the_upload(house: EngineHarness) -> None:
     chunk = bytes(1 << 16)
     size = 256 << 20
 
@@ -279,7 +279,7 @@ async def test_memory_does_not_grow_with_the_upload(house: House) -> None:
 
 
 async def test_an_upload_that_nobody_could_adopt_is_adopted_when_asked_again(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
         raise StorageError("The disk is full.")
@@ -289,7 +289,7 @@ async def test_an_upload_that_nobody_could_adopt_is_adopted_when_asked_again(
     with monkeypatch.context() as full:
         full.setattr(FileArtifacts, "move_in", refuse)
         with pytest.raises(StorageError):
-            await uploads.write(DEV, ID, 0, sent([CONTENT]))
-    assert stored(house) == []
-    await uploads.write(DEV, ID, len(CONTENT), sent([]))
-    assert stored(house) == [sha256(CONTENT)]
+            await uploads.write(DEV, ID, 0, chunks([CONTENT]))
+    assert stored_inputs(house) == []
+    await uploads.write(DEV, ID, len(CONTENT), chunks([]))
+    assert stored_inputs(house) == [sha256(CONTENT)]

@@ -6,131 +6,131 @@ import asyncio
 from collections.abc import AsyncIterator
 
 import pytest
-from house import DEV, OWNER, House, sha256
-from uploading import CONTENT, ID, left, sent, stored, upload
 
 from sealyard.engine.inputs import stream_writer as pouring
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Task, Verdict
+from tests.support.engine_harness import DEV, OWNER, EngineHarness, sha256
+from tests.support.uploads import CONTENT, ID, chunks, remaining_files, stored_inputs, upload
 
 pytestmark = pytest.mark.anyio
 
 
-async def package(house: House, *ids: str, token: str | None = None) -> Task:
+async def package(house: EngineHarness, *ids: str, token: str | None = None) -> Task:
     files = house.engine.uploads.resolve(DEV, ids)
     request = PackageRequest(config="gateway", firmware=files, client_token=token)
-    task = await house.do(DEV, house.engine.creation.create_package(DEV, request))
+    task = await house.execute(DEV, house.engine.creation.create_package(DEV, request))
     await house.engine.uploads.claim(DEV, ids)
     return task
 
 
-async def test_an_upload_that_is_not_complete_makes_no_task(house: House) -> None:
+async def test_an_upload_that_is_not_complete_makes_no_task(house: EngineHarness) -> None:
     await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
-    await house.engine.uploads.write(DEV, ID, 0, sent([CONTENT[:7]]))
+    await house.engine.uploads.write(DEV, ID, 0, chunks([CONTENT[:7]]))
     with pytest.raises(ConflictError, match="7 of 65,536"):
         house.engine.uploads.resolve(DEV, [ID])
 
 
-async def test_the_same_ids_and_token_give_the_same_task_also_after_it_ended(house: House) -> None:
+async def test_the_same_ids_and_token_give_the_same_task_also_after_it_ended(house: EngineHarness) -> None:
     await upload(house)
     task = await package(house, ID, token="once")
     assert (await package(house, ID, token="once")).id == task.id
     await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored(house) == []
+    assert stored_inputs(house) == []
     assert (await package(house, ID, token="once")).id == task.id
     await house.reopen()
     assert (await package(house, ID, token="once")).id == task.id
 
 
-async def test_content_of_a_task_that_ended_makes_no_other_task(house: House) -> None:
+async def test_content_of_a_task_that_ended_makes_no_other_task(house: EngineHarness) -> None:
     await upload(house)
     task = await package(house, ID)
     another = await package(house, ID)
     await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored(house) == [sha256(CONTENT)]
+    assert stored_inputs(house) == [sha256(CONTENT)]
     await house.decide(another, OWNER, Verdict.REJECTED, "no")
-    assert stored(house) == []
+    assert stored_inputs(house) == []
     with pytest.raises(InvalidInputError, match="no longer stored"):
         await package(house, ID)
 
 
-async def test_a_task_that_ends_leaves_the_same_content_of_others_alone(house: House) -> None:
+async def test_a_task_that_ends_leaves_the_same_content_of_others_alone(house: EngineHarness) -> None:
     await upload(house, by=OWNER)
     await upload(house)
     for _ in range(2):
         task = await package(house, ID)
         await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored(house) == [sha256(CONTENT)]
+    assert stored_inputs(house) == [sha256(CONTENT)]
     await house.engine.uploads.delete(OWNER, ID)
-    assert stored(house) == []
+    assert stored_inputs(house) == []
 
 
-async def test_a_task_keeps_its_content_where_the_upload_is_dropped(house: House) -> None:
+async def test_a_task_keeps_its_content_where_the_upload_is_dropped(house: EngineHarness) -> None:
     await upload(house)
     task = await package(house, ID)
     await house.engine.uploads.delete(DEV, ID)
-    assert stored(house) == [sha256(CONTENT)]
+    assert stored_inputs(house) == [sha256(CONTENT)]
     await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored(house) == []
+    assert stored_inputs(house) == []
 
 
-async def test_uploads_survive_a_restart_complete_or_not(house: House) -> None:
+async def test_uploads_survive_a_restart_complete_or_not(house: EngineHarness) -> None:
     await upload(house)
     await house.engine.uploads.create(DEV, "another-upload-of-mine", "half", len(CONTENT))
-    await house.engine.uploads.write(DEV, "another-upload-of-mine", 0, sent([CONTENT[::-1][:1000]]))
+    await house.engine.uploads.write(DEV, "another-upload-of-mine", 0, chunks([CONTENT[::-1][:1000]]))
     await house.engine.uploads.create(DEV, "not-begun-to-be-sent", "none", 5)
     before = [house.engine.uploads.get(DEV, each) for each in (ID, "another-upload-of-mine", "not-begun-to-be-sent")]
-    killed = await house.killed()
+    killed = await house.copy_as_if_killed()
     await killed.open()
     uploads = killed.engine.uploads
     assert [uploads.get(DEV, each.id) for each in before] == before
-    assert stored(killed) == [sha256(CONTENT)]
-    whole = await uploads.write(DEV, "another-upload-of-mine", 1000, sent([CONTENT[::-1][1000:]]))
+    assert stored_inputs(killed) == [sha256(CONTENT)]
+    whole = await uploads.write(DEV, "another-upload-of-mine", 1000, chunks([CONTENT[::-1][1000:]]))
     assert whole.sha256 == sha256(CONTENT[::-1])
     task = await package(killed, ID, "another-upload-of-mine")
     assert [each.sha256 for each in task.inputs] == [sha256(CONTENT), sha256(CONTENT[::-1])]
     await killed.close()
 
 
-async def test_claimed_content_does_not_come_back_with_a_restart(house: House) -> None:
+async def test_claimed_content_does_not_come_back_with_a_restart(house: EngineHarness) -> None:
     await upload(house)
     task = await package(house, ID)
-    killed = await house.killed()
+    killed = await house.copy_as_if_killed()
     await killed.open()
-    assert stored(killed) == [sha256(CONTENT)]
+    assert stored_inputs(killed) == [sha256(CONTENT)]
     await killed.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored(killed) == []
+    assert stored_inputs(killed) == []
     await killed.close()
 
 
-async def test_uploads_go_after_a_day_whatever_became_of_them(house: House) -> None:
+async def test_uploads_go_after_a_day_whatever_became_of_them(house: EngineHarness) -> None:
     uploads = house.engine.uploads
     await upload(house)
     await uploads.create(DEV, "another-upload-of-mine", "half", 10)
     await upload(house, b"claimed", upload_id="claimed-by-a-task")
     await package(house, "claimed-by-a-task")
-    house.clock.move(hours=23)
+    house.clock.advance(hours=23)
     await upload(house, b"younger", upload_id="a-younger-upload")
-    await house.later(hours=1, seconds=1)
-    await house.until(lambda: len(left(house)) == 1)
-    assert stored(house) == sorted([sha256(b"claimed"), sha256(b"younger")])
+    await house.advance_clock(hours=1, seconds=1)
+    await house.wait_until(lambda: len(remaining_files(house)) == 1)
+    assert stored_inputs(house) == sorted([sha256(b"claimed"), sha256(b"younger")])
     assert uploads.get(DEV, "a-younger-upload").complete
     with pytest.raises(NotFoundError):
         uploads.get(DEV, ID)
 
 
-async def test_uploads_that_are_too_old_are_not_taken_up_by_the_next_engine(house: House) -> None:
+async def test_uploads_that_are_too_old_are_not_taken_up_by_the_next_engine(house: EngineHarness) -> None:
     await upload(house)
-    killed = await house.killed()
-    killed.clock.move(hours=24, seconds=1)
+    killed = await house.copy_as_if_killed()
+    killed.clock.advance(hours=24, seconds=1)
     await killed.open()
-    assert (stored(killed), left(killed)) == ([], [])
+    assert (stored_inputs(killed), remaining_files(killed)) == ([], [])
     await killed.close()
 
 
 async def test_a_closing_engine_makes_durable_what_came_and_takes_no_more(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pouring, "BATCH_BYTES", 1)
     uploads = house.engine.uploads
@@ -143,11 +143,11 @@ async def test_a_closing_engine_makes_durable_what_came_and_takes_no_more(
         yield CONTENT[1000:]
 
     receiving = asyncio.create_task(uploads.write(DEV, ID, 0, slow()))
-    await house.until(lambda: uploads.get(DEV, ID).offset == 1000)
+    await house.wait_until(lambda: uploads.get(DEV, ID).offset == 1000)
     await house.reopen()
     go_on.set()
     with pytest.raises(ConflictError):
         await receiving
     again = house.engine.uploads
     assert again.get(DEV, ID).offset == 1000
-    assert (await again.write(DEV, ID, 1000, sent([CONTENT[1000:]]))).sha256 == sha256(CONTENT)
+    assert (await again.write(DEV, ID, 1000, chunks([CONTENT[1000:]]))).sha256 == sha256(CONTENT)

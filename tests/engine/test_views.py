@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from house import ADMIN, DEV, GATEWAY, House
 
 from sealyard.engine.state.ids import ALPHABET
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.model.requests import TaskFilter
 from sealyard.storage.documents import DocumentStore
+from tests.support.engine_harness import ADMIN, DEV, GATEWAY, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -42,11 +42,11 @@ class CountingStore:
 
 
 @pytest.fixture
-async def store(house: House) -> CountingStore:
+async def store(house: EngineHarness) -> CountingStore:
     """With tasks ``many00zzzz`` to ``many39zzzz``."""
     model = await house.package()
     ids = [f"many{ALPHABET[number // 10]}{number % 10}zzzz" for number in range(MANY)]
-    await house.plant(*(msgspec.structs.replace(model, id=task_id) for task_id in ids))
+    await house.insert_tasks(*(msgspec.structs.replace(model, id=task_id) for task_id in ids))
     house.engine.permissions.permissions_of(DEV)  # read from the store now, and known from then on
     counting = CountingStore(house.engine.repository.store)
     house.engine.repository.store = counting
@@ -55,7 +55,7 @@ async def store(house: House) -> CountingStore:
 
 @pytest.mark.parametrize("unknown", ["none", "zzzzzzzzzz", "many9", "MANY", "ma\x1b", "man%", "manyoozz", "many" * 9])
 async def test_what_is_no_beginning_of_an_id_costs_no_look_at_a_task(
-    house: House, store: CountingStore, unknown: str
+    house: EngineHarness, store: CountingStore, unknown: str
 ) -> None:
     with pytest.raises(NotFoundError):
         house.engine.queries.get(DEV, unknown)
@@ -63,7 +63,7 @@ async def test_what_is_no_beginning_of_an_id_costs_no_look_at_a_task(
 
 
 async def test_the_beginning_of_an_id_costs_a_look_at_the_tasks_that_begin_so(
-    house: House, store: CountingStore
+    house: EngineHarness, store: CountingStore
 ) -> None:
     assert house.engine.queries.get(DEV, "many23").id == "many23zzzz"
     assert store.handed == 1
@@ -72,16 +72,16 @@ async def test_the_beginning_of_an_id_costs_a_look_at_the_tasks_that_begin_so(
     assert store.handed == 11
 
 
-async def test_a_task_that_one_may_not_see_makes_no_beginning_ambiguous(house: House) -> None:
+async def test_a_task_that_one_may_not_see_makes_no_beginning_ambiguous(house: EngineHarness) -> None:
     seen = await house.package()
     other = msgspec.structs.replace(
         seen, id=seen.id[:5] + "zzzzz", created_by=ADMIN, config_id="another", approval_digest=""
     )
-    await house.plant(other)
+    await house.insert_tasks(other)
     assert house.engine.queries.get(DEV, seen.id[:5]).id == seen.id
 
 
-async def asked(house: House, subject: str, config: str) -> str:
+async def asked(house: EngineHarness, subject: str, config: str) -> str:
     """What a list of the configuration's tasks answers, with its name left out."""
     try:
         page = await house.engine.queries.list_tasks(subject, TaskFilter(config=config), None, 10)
@@ -90,16 +90,18 @@ async def asked(house: House, subject: str, config: str) -> str:
     return str(len(page.tasks))
 
 
-async def test_a_list_of_a_configuration_that_is_hidden_is_refused_as_one_that_is_not_there(house: House) -> None:
+async def test_a_list_of_a_configuration_that_is_hidden_is_refused_as_one_that_is_not_there(
+    house: EngineHarness,
+) -> None:
     await house.package()
-    await house.add("USER:stranger")
+    await house.add_subject("USER:stranger")
     config_id = house.engine.repository.device(GATEWAY).id
     hidden = {await asked(house, "USER:stranger", each) for each in (GATEWAY, config_id, "nothing")}
     assert len(hidden) == 1
     assert "Device configuration * not found." in hidden.pop()
 
 
-async def test_who_may_not_see_a_configuration_any_more_still_lists_the_own_tasks_of_it(house: House) -> None:
+async def test_who_may_not_see_a_configuration_any_more_still_lists_the_own_tasks_of_it(house: EngineHarness) -> None:
     await house.package()
-    await house.drop_rule(DEV, Action.USE)
+    await house.remove_rule(DEV, Action.USE)
     assert await asked(house, DEV, GATEWAY) == "1"

@@ -8,9 +8,6 @@ import json
 from datetime import timedelta
 
 import pytest
-from fake_clock import START
-from house import ADMIN, DEV, OWNER, SECOND, House
-from troubled_disk import Disk
 
 from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import OUTBOX, WEBHOOKS, OutboxMessage
@@ -20,26 +17,29 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, StorageError, UsageError
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard.model.webhooks import IssuedWebhook, WebhookEvent, WebhookRequest
+from tests.support.clock import START
+from tests.support.engine_harness import ADMIN, DEV, OWNER, SECOND, EngineHarness
+from tests.support.failing_disk import FailingDisk
 
 pytestmark = pytest.mark.anyio
 
 URL = "https://hooks.example.org/T0/path-that-is-a-secret"
 
 
-async def added(house: House, *events: WebhookEvent, url: str = URL, by: str = ADMIN) -> IssuedWebhook:
+async def added(house: EngineHarness, *events: WebhookEvent, url: str = URL, by: str = ADMIN) -> IssuedWebhook:
     request = WebhookRequest(url=url, events=events)
-    return await house.do(by, house.engine.webhooks.add(by, request))
+    return await house.execute(by, house.engine.webhooks.add(by, request))
 
 
-def kept(house: House, hook: IssuedWebhook) -> list[OutboxMessage]:
+def kept(house: EngineHarness, hook: IssuedWebhook) -> list[OutboxMessage]:
     return house.engine.webhook_outbox.pending(hook.webhook.id)
 
 
-def told(house: House, hook: IssuedWebhook) -> list[WebhookEvent | None]:
+def told(house: EngineHarness, hook: IssuedWebhook) -> list[WebhookEvent | None]:
     return [each.change.notification for each in kept(house, hook)]
 
 
-async def first(house: House, hook: IssuedWebhook) -> OutboxMessage:
+async def first(house: EngineHarness, hook: IssuedWebhook) -> OutboxMessage:
     due = await house.engine.webhook_outbox.next_delivery(hook.webhook.id)
     assert due is not None
     return due.message
@@ -48,7 +48,7 @@ async def first(house: House, hook: IssuedWebhook) -> OutboxMessage:
 # ---- having one
 
 
-async def test_a_webhook_is_told_of_all_that_happens_to_a_task_in_order(house: House) -> None:
+async def test_a_webhook_is_told_of_all_that_happens_to_a_task_in_order(house: EngineHarness) -> None:
     hook = await added(house)
     task = await house.done_package()
     events = [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED, WebhookEvent.TASK_DONE]
@@ -56,12 +56,12 @@ async def test_a_webhook_is_told_of_all_that_happens_to_a_task_in_order(house: H
     assert {each.change.task_id for each in kept(house, hook)} == {task.id}
     cursors = [each.change.cursor for each in kept(house, hook)]
     assert cursors == sorted(cursors)
-    await house.later(hours=24 * 365)
-    await house.until(lambda: told(house, hook) == [*events, WebhookEvent.RESULT_GONE])
+    await house.advance_clock(hours=24 * 365)
+    await house.wait_until(lambda: told(house, hook) == [*events, WebhookEvent.RESULT_GONE])
 
 
-async def test_an_approval_says_whose_it_was_and_whether_it_was_the_last(empty: House) -> None:
-    await empty.settle(approvals=2)
+async def test_an_approval_says_whose_it_was_and_whether_it_was_the_last(empty: EngineHarness) -> None:
+    await empty.add_default_subjects(approvals=2)
     hook = await added(empty, WebhookEvent.TASK_APPROVED)
     task = await empty.package()
     await empty.approve(task, OWNER)
@@ -73,7 +73,7 @@ async def test_an_approval_says_whose_it_was_and_whether_it_was_the_last(empty: 
     assert (two.decision.by, two.status) == (SECOND, TaskStatus.APPROVED)
 
 
-async def test_only_the_events_that_were_asked_for_are_kept(house: House) -> None:
+async def test_only_the_events_that_were_asked_for_are_kept(house: EngineHarness) -> None:
     rejections, ends = await added(house, WebhookEvent.TASK_REJECTED), await added(house, WebhookEvent.TASK_CANCELLED)
     await house.decide(await house.package(), OWNER, Verdict.REJECTED, "no")
     await house.cancel(await house.package())
@@ -81,13 +81,13 @@ async def test_only_the_events_that_were_asked_for_are_kept(house: House) -> Non
     assert told(house, ends) == [WebhookEvent.TASK_CANCELLED]
 
 
-async def test_without_a_webhook_nothing_is_written(house: House) -> None:
+async def test_without_a_webhook_nothing_is_written(house: EngineHarness) -> None:
     await house.done_package()
     assert house.engine.store.count(OUTBOX.name) == 0
-    assert not house.places.secrets_key.exists()
+    assert not house.paths.secrets_key.exists()
 
 
-async def test_a_webhook_is_told_of_nothing_from_before_it_was_there(house: House) -> None:
+async def test_a_webhook_is_told_of_nothing_from_before_it_was_there(house: EngineHarness) -> None:
     await house.package()
     hook = await added(house)
     assert kept(house, hook) == []
@@ -95,7 +95,7 @@ async def test_a_webhook_is_told_of_nothing_from_before_it_was_there(house: Hous
 
 
 async def test_more_is_kept_than_the_events_of_those_who_catch_up(
-    house: House, monkeypatch: pytest.MonkeyPatch
+    house: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sealyard.storage.pending_log.MAX_EVENTS", 3)
     hook = await added(house, WebhookEvent.TASK_WAITING)
@@ -105,19 +105,19 @@ async def test_more_is_kept_than_the_events_of_those_who_catch_up(
     assert [each.change.task_id for each in kept(house, hook)] == [each.id for each in tasks]
 
 
-async def test_what_waits_outlives_a_compaction_and_a_kill(house: House) -> None:
+async def test_what_waits_outlives_a_compaction_and_a_kill(house: EngineHarness) -> None:
     hook = await added(house)
     task = await house.package()
     house.engine.store.compact(-1)
     await house.approve(task)
-    other = await house.killed()
+    other = await house.copy_as_if_killed()
     await other.open()
     assert told(other, hook) == [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED]
     assert (await first(other, hook)).change.task_id == task.id
     await other.close()
 
 
-async def test_what_the_disk_refused_was_never_told(house: House, disk: Disk) -> None:
+async def test_what_the_disk_refused_was_never_told(house: EngineHarness, disk: FailingDisk) -> None:
     hook = await added(house, WebhookEvent.TASK_CANCELLED)
     task = await house.package()
     disk.fail()
@@ -126,19 +126,19 @@ async def test_what_the_disk_refused_was_never_told(house: House, disk: Disk) ->
     assert kept(house, hook) == []
 
 
-async def test_what_is_not_on_the_disk_yet_is_not_due(house: House, disk: Disk) -> None:
+async def test_what_is_not_on_the_disk_yet_is_not_due(house: EngineHarness, disk: FailingDisk) -> None:
     hook = await added(house, WebhookEvent.TASK_CANCELLED)
     task = await house.package()
     waiting = house.engine.webhook_outbox.next_delivery(hook.webhook.id)
-    disk.hold()
+    disk.block()
     due = asyncio.ensure_future(waiting)
     cancelling = asyncio.ensure_future(house.cancel(task))
-    await house.until(lambda: kept(house, hook))
+    await house.wait_until(lambda: kept(house, hook))
     house.engine.webhook_outbox.notify()
     for _ in range(10):
         await asyncio.sleep(0)
     assert not due.done()
-    disk.go()
+    disk.unblock()
     await cancelling
     found = await due
     assert found is not None
@@ -148,22 +148,22 @@ async def test_what_is_not_on_the_disk_yet_is_not_due(house: House, disk: Disk) 
 # ---- secrets
 
 
-async def test_the_secret_is_shown_once_and_kept_sealed(house: House) -> None:
+async def test_the_secret_is_shown_once_and_kept_sealed(house: EngineHarness) -> None:
     hook = await added(house)
     assert hook.secret.startswith("whsec_")
     raw = base64.b64decode(hook.secret.removeprefix("whsec_"), validate=True)
     assert len(raw) == 32
     stored = house.engine.repository.get(WEBHOOKS, hook.webhook.id)
     assert stored is not None
-    assert SecretBox(house.places.secrets_key).decrypt(stored.secret, secret_context(hook.webhook.id)) == raw
+    assert SecretBox(house.paths.secrets_key).decrypt(stored.secret, secret_context(hook.webhook.id)) == raw
     due_secrets = repr(hook) + repr(house.engine.webhooks.list_webhooks(ADMIN))
     assert hook.secret not in due_secrets
     await house.close()
-    files = [each.read_bytes() for each in house.places.root.rglob("*") if each.is_file()]
+    files = [each.read_bytes() for each in house.paths.root.rglob("*") if each.is_file()]
     assert not any(hook.secret.removeprefix("whsec_").encode() in each or raw in each for each in files)
 
 
-async def test_what_is_due_does_not_print_its_secret(house: House) -> None:
+async def test_what_is_due_does_not_print_its_secret(house: EngineHarness) -> None:
     hook = await added(house)
     await house.package()
     due = await house.engine.webhook_outbox.next_delivery(hook.webhook.id)
@@ -173,10 +173,10 @@ async def test_what_is_due_does_not_print_its_secret(house: House) -> None:
     assert URL not in repr(due)
 
 
-async def test_the_log_knows_who_added_and_removed_it_and_neither_secret_nor_path(house: House) -> None:
+async def test_the_log_knows_who_added_and_removed_it_and_neither_secret_nor_path(house: EngineHarness) -> None:
     hook = await added(house, WebhookEvent.TASK_DONE)
-    await house.do(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
-    entries = await house.audit(about=f"WEBHOOK:{hook.webhook.id}")
+    await house.execute(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
+    entries = await house.audit_entries(about=f"WEBHOOK:{hook.webhook.id}")
     assert [(each.author, each.change) for each in entries] == [
         (ADMIN, AuditAction.CREATED),
         (ADMIN, AuditAction.DELETED),
@@ -190,7 +190,7 @@ async def test_the_log_knows_who_added_and_removed_it_and_neither_secret_nor_pat
 # ---- rights and refusals
 
 
-async def test_only_who_may_update_the_policy_has_to_do_with_webhooks(house: House) -> None:
+async def test_only_who_may_update_the_policy_has_to_do_with_webhooks(house: EngineHarness) -> None:
     hook = await added(house)
     webhooks = house.engine.webhooks
     for look in (lambda: webhooks.list_webhooks(DEV), lambda: webhooks.dead_letters(DEV, hook.webhook.id)):
@@ -198,26 +198,26 @@ async def test_only_who_may_update_the_policy_has_to_do_with_webhooks(house: Hou
             look()
     for change in (webhooks.remove(DEV, hook.webhook.id), webhooks.redeliver(DEV, "x")):
         with pytest.raises(PermissionDeniedError):
-            await house.do(DEV, change)
+            await house.execute(DEV, change)
     with pytest.raises(PermissionDeniedError):
         await added(house, by=DEV)
-    await house.rule(DEV, "RESOURCE_TYPE:POLICY", Action.UPDATE)
-    house.clock.move(seconds=1)
+    await house.add_rule(DEV, "RESOURCE_TYPE:POLICY", Action.UPDATE)
+    house.clock.advance(seconds=1)
     await added(house, by=DEV)
     assert [each.created_by for each in webhooks.list_webhooks(ADMIN)] == [ADMIN, DEV]
 
 
-async def test_what_is_not_there_is_not_found(house: House) -> None:
+async def test_what_is_not_there_is_not_found(house: EngineHarness) -> None:
     webhooks = house.engine.webhooks
     for change in (webhooks.remove(ADMIN, "nothing"), webhooks.redeliver(ADMIN, "nothing")):
         with pytest.raises(NotFoundError):
-            await house.do(ADMIN, change)
+            await house.execute(ADMIN, change)
     with pytest.raises(NotFoundError):
         webhooks.dead_letters(ADMIN, "nothing")
 
 
 @pytest.mark.parametrize("url", ["http://", "https://user:word@example.org/", "file:///etc/passwd"])
-async def test_what_is_no_url_for_a_webhook_makes_none(house: House, url: str) -> None:
+async def test_what_is_no_url_for_a_webhook_makes_none(house: EngineHarness, url: str) -> None:
     with pytest.raises(UsageError):
         await added(house, url=url)
     assert house.engine.webhooks.list_webhooks(ADMIN) == ()
@@ -226,7 +226,7 @@ async def test_what_is_no_url_for_a_webhook_makes_none(house: House, url: str) -
 # ---- telling
 
 
-async def test_what_was_delivered_is_gone_and_the_cursor_stands_there(house: House) -> None:
+async def test_what_was_delivered_is_gone_and_the_cursor_stands_there(house: EngineHarness) -> None:
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
@@ -236,7 +236,7 @@ async def test_what_was_delivered_is_gone_and_the_cursor_stands_there(house: Hou
     assert (seen.delivered, seen.last_error, seen.pending_count) == (notice.change.cursor, "", 0)
 
 
-async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house: House) -> None:
+async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house: EngineHarness) -> None:
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
@@ -246,11 +246,11 @@ async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house:
     await house.reopen()
     (again,) = kept(house, hook)
     assert (again.id, again.attempts, again.retry_at) == (notice.id, 1, START + timedelta(seconds=30))
-    house.clock.move(seconds=31)
+    house.clock.advance(seconds=31)
     assert await first(house, hook) == again
 
 
-async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: House) -> None:
+async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: EngineHarness) -> None:
     hook = await added(house)
     task = await house.package()
     await house.approve(task)
@@ -264,23 +264,23 @@ async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: Hous
     (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
     assert (seen.pending_count, seen.dead_letters, seen.last_error) == (1, 1, "It answered 410.")
     assert (await first(house, hook)).change.notification is WebhookEvent.TASK_APPROVED
-    (entry,) = await house.audit(AuditAction.FAILED, f"WEBHOOK:{hook.webhook.id}")
+    (entry,) = await house.audit_entries(AuditAction.FAILED, f"WEBHOOK:{hook.webhook.id}")
     assert letter.task_id in entry.message
 
 
-async def test_a_dead_letter_that_is_taken_up_is_the_same_message_again(house: House) -> None:
+async def test_a_dead_letter_that_is_taken_up_is_the_same_message_again(house: EngineHarness) -> None:
     hook = await added(house)
     await house.package()
     notice = await first(house, hook)
     await house.engine.webhook_outbox.move_to_dead_letters(notice, "no")
-    await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, notice.id))
+    await house.execute(ADMIN, house.engine.webhooks.redeliver(ADMIN, notice.id))
     assert house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id) == ()
     assert await first(house, hook) == notice
-    (entry,) = await house.audit(AuditAction.RENEWED, f"WEBHOOK:{hook.webhook.id}")
+    (entry,) = await house.audit_entries(AuditAction.RENEWED, f"WEBHOOK:{hook.webhook.id}")
     assert entry.author == ADMIN
 
 
-async def test_an_old_letter_does_not_take_the_cursor_back(house: House) -> None:
+async def test_an_old_letter_does_not_take_the_cursor_back(house: EngineHarness) -> None:
     hook = await added(house)
     task = await house.package()
     await house.approve(task)
@@ -289,18 +289,18 @@ async def test_an_old_letter_does_not_take_the_cursor_back(house: House) -> None
     await outbox.move_to_dead_letters(old, "no")
     new = await first(house, hook)
     await outbox.mark_delivered(new)
-    await house.do(ADMIN, house.engine.webhooks.redeliver(ADMIN, old.id))
+    await house.execute(ADMIN, house.engine.webhooks.redeliver(ADMIN, old.id))
     await outbox.mark_delivered(await first(house, hook))
     assert house.engine.webhooks.list_webhooks(ADMIN)[0].delivered == new.change.cursor
 
 
-async def test_a_removed_webhook_leaves_nothing_behind(house: House) -> None:
+async def test_a_removed_webhook_leaves_nothing_behind(house: EngineHarness) -> None:
     hook, other = await added(house), await added(house)
     task = await house.package()
     await house.approve(task)
     await house.engine.webhook_outbox.move_to_dead_letters(await first(house, hook), "no")
     under_way = await first(house, hook)
-    await house.do(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
+    await house.execute(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
     for late in (
         house.engine.webhook_outbox.mark_delivered(under_way),
         house.engine.webhook_outbox.mark_failed(under_way, "no", 1.0),

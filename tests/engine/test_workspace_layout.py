@@ -7,12 +7,12 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from fake_clock import START
 
 from sealyard.engine.workspace import create_layout, load_metadata, save_metadata
 from sealyard.fs import atomic
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
+from tests.support.clock import START
 
 
 def write_workspace(root: Path, layout: int) -> WorkspacePaths:

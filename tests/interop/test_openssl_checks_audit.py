@@ -9,11 +9,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
-from programs import require
 
 from sealyard.audit.checkpoint import checkpoint_body, format_note
 from sealyard.audit.log import AuditLog
 from sealyard.model.audit import AuditAction
+from tests.support.programs import require
 
 pytestmark = pytest.mark.interop
 

@@ -7,12 +7,12 @@ import subprocess
 from pathlib import Path
 
 import pytest
-from programs import require
 
 from sealyard.keys.local import LocalKeyProvider
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError
 from sealyard.model.keys import KeyInfo
+from tests.support.programs import require
 
 pytestmark = pytest.mark.interop
 

@@ -13,7 +13,6 @@ from pathlib import Path
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, ed25519, rsa
 from cryptography.x509 import load_pem_x509_certificate
-from programs import require
 
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.registry import get_format
@@ -22,6 +21,7 @@ from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from tests.support.programs import require
 
 pytestmark = pytest.mark.interop
 

@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from house_fixtures import founded, house
+from tests.support.worker_fixtures import founded, house
 
 __all__ = ["founded", "house"]

@@ -3,20 +3,20 @@
 from __future__ import annotations
 
 import pytest
-from driven_bus import StillClock
 from hypothesis import given
 from hypothesis import strategies as st
-from worker_house import House
 
 from sealyard.jobs.bus import LARGE_JOB_BYTES
 from sealyard.jobs.pipe_bus import MAX_SMALL_JOBS, PipeBus
+from tests.support.bus_driver import SystemTimeClock
+from tests.support.worker_harness import WorkerWorkspace
 
 SMALL = LARGE_JOB_BYTES - 1
 
 
 @pytest.fixture
-def bus(house: House) -> PipeBus:
-    return PipeBus(house.unlock, house.places.worker_log, StillClock(), workers=2)
+def bus(house: WorkerWorkspace) -> PipeBus:
+    return PipeBus(house.key_store_request, house.places.worker_log, SystemTimeClock(), workers=2)
 
 
 def test_a_large_job_leaves_one_place_to_small_ones(bus: PipeBus) -> None:
@@ -50,8 +50,8 @@ def test_a_place_given_back_takes_the_next_large_job(bus: PipeBus) -> None:
     assert bus.reserve("another large", LARGE_JOB_BYTES)
 
 
-def test_even_one_worker_leaves_a_place_to_small_jobs(house: House) -> None:
-    bus = PipeBus(house.unlock, house.places.worker_log, StillClock(), workers=1)
+def test_even_one_worker_leaves_a_place_to_small_jobs(house: WorkerWorkspace) -> None:
+    bus = PipeBus(house.key_store_request, house.places.worker_log, SystemTimeClock(), workers=1)
     assert bus.reserve("large", LARGE_JOB_BYTES)
     assert bus.reserve("small", SMALL)
 
@@ -68,7 +68,7 @@ def test_however_jobs_come_and_go_the_lanes_hold(steps: list[tuple[int, bool]], 
     from sealyard.model.worker_messages import OpenKeyStore
 
     unlock = OpenKeyStore(workspace="/nowhere", workspace_id="w1", key_store="passphrase")
-    bus = PipeBus(unlock, Path("/nowhere/log"), StillClock(), workers)
+    bus = PipeBus(unlock, Path("/nowhere/log"), SystemTimeClock(), workers)
     held: dict[str, bool] = {}
     for number, large in steps:
         task_id = str(number)

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 from cryptography.hazmat.primitives.serialization import Encoding, load_pem_public_key
-from key_files import ALGORITHMS, PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
 from sealyard.crypto.certificates import compute_fingerprint, load_certificate
@@ -19,6 +18,7 @@ from sealyard.crypto.signatures import verify
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, NotFoundError, UsageError
+from tests.support.key_files import ALGORITHMS, PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
 AES_KEY = bytes(range(100, 132))
 SIGNING_KINDS = [kind for kind in KeyType if not kind.symmetric]

@@ -16,8 +16,6 @@ from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import PrivateFormat
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from key_files import PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
-from provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
 
 from sealyard.crypto.signatures import PrivateKey
 from sealyard.fs import atomic
@@ -33,6 +31,8 @@ from sealyard.model.errors import (
     SealyardError,
     StorageError,
 )
+from tests.keys.provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
+from tests.support.key_files import PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
 MASTER_KEY = bytes(range(32))
 KINDS = [KeyType.ED25519, KeyType.AES_256]

@@ -8,13 +8,13 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from key_files import private_key, write_pem
-from provider_contract import AES_KEY, PACKAGE, ProviderContract
-from remote_provider import RemoteKeys
 
 from sealyard.keys.material import to_bytes
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
+from tests.keys.provider_contract import AES_KEY, PACKAGE, ProviderContract
+from tests.support.key_files import private_key, write_pem
+from tests.support.remote_key_provider import RemoteKeys
 
 
 @pytest.fixture

@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from task_maker import NOW, decision, file, package, waiting
 
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.approval import (
@@ -25,6 +24,7 @@ from sealyard.model.errors import ConflictError, InvalidTransitionError, Permiss
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import DecisionOrigin, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.triggers import DecisionMade
+from tests.support.factories.tasks import NOW, decision, file, package, waiting
 
 CTR, CBC = EncryptionAlgorithm.AES128_CTR_NO_PAD, EncryptionAlgorithm.AES128_CBC_PKCS7_PAD
 ED25519, RSA = SigningAlgorithm.ED25519, SigningAlgorithm.RSA_3072

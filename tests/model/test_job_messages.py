@@ -6,7 +6,6 @@ from typing import Any
 
 import msgspec
 import pytest
-from task_maker import NOW, running
 
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import EncryptionKey, SigningKey
@@ -41,6 +40,7 @@ from sealyard.model.worker_messages import (
     WorkerReady,
     WorkerStartFailed,
 )
+from tests.support.factories.tasks import NOW, running
 
 SEGMENT = RecordedSegment(index=1, length=48, sha256="aa" * 32, plaintext_sha256="bb" * 32)
 VERSION = KeyVersion(version=1, created_at=NOW, origin="generated", fingerprint="ff", certificate="PEM")

@@ -6,22 +6,6 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from task_maker import (
-    LATER,
-    NOW,
-    SCHEDULED,
-    SUBMITTED,
-    after,
-    approval,
-    approved,
-    decision,
-    lease,
-    package,
-    rejection,
-    running,
-    scheduled,
-    waiting,
-)
 
 from sealyard.model.errors import ConflictError, InvalidTransitionError, PermissionDeniedError
 from sealyard.model.lifecycle import TRANSITIONS, accepts, advance
@@ -43,6 +27,22 @@ from sealyard.model.triggers import (
     Trigger,
     Withdrawn,
 )
+from tests.support.factories.tasks import (
+    LATER,
+    NOW,
+    SCHEDULED,
+    SUBMITTED,
+    apply_triggers,
+    approval,
+    approved,
+    decision,
+    lease,
+    package,
+    rejection,
+    running,
+    scheduled,
+    waiting,
+)
 
 S = TaskStatus
 RESULT = Result(state=ResultState.AVAILABLE)
@@ -55,7 +55,7 @@ def ended(status: TaskStatus) -> Task:
         S.FAILED: Failed(fencing_token=1, reason="the disk is full", code="storage"),
         S.CANCELLED: CancellationConfirmed(by="USER:dev"),
     }
-    return after(task, happening[status])
+    return apply_triggers(task, happening[status])
 
 
 AT: dict[TaskStatus, Callable[[], Task]] = {
@@ -128,7 +128,7 @@ def happenings(task: Task) -> dict[str, Trigger]:
 @pytest.mark.parametrize(("status", "name", "then"), CELLS)
 def test_the_table_has_the_transition(status: TaskStatus, name: str, then: TaskStatus) -> None:
     task = AT[status]()
-    moved = after(task, happenings(task)[name])
+    moved = apply_triggers(task, happenings(task)[name])
     assert moved.status is then
 
 
@@ -140,7 +140,7 @@ def test_whatever_else_happens_is_refused(status: TaskStatus) -> None:
         assert accepts(task, type(happening)) is (name in allowed), name
         if name not in allowed:
             with pytest.raises(InvalidTransitionError) as caught:
-                after(task, happening)
+                apply_triggers(task, happening)
             assert caught.value.hint
 
 
@@ -150,7 +150,7 @@ def test_every_happening_has_a_place_in_the_table() -> None:
 
 
 def test_a_task_that_needs_no_approval_is_scheduled_at_once() -> None:
-    task = after(package(approvals=0), SUBMITTED)
+    task = apply_triggers(package(approvals=0), SUBMITTED)
     assert task.status is S.SCHEDULED
     assert task.execution_expires_at == LATER
     assert task.approval_expires_at is None
@@ -168,7 +168,7 @@ def test_advance_leaves_its_input_as_it_was() -> None:
 
 def test_history_tells_each_status_once_with_what_it_was_for() -> None:
     task = running()
-    lost = after(task, LeaseExpired(fencing_token=1))
+    lost = apply_triggers(task, LeaseExpired(fencing_token=1))
     assert [each.status for each in lost.history] == [
         S.CREATED,
         S.WAITING,
@@ -197,7 +197,7 @@ def test_history_tells_each_status_once_with_what_it_was_for() -> None:
 )
 def test_an_end_says_why(name: str, at: object, code: str) -> None:
     task = at()  # type: ignore[operator]
-    over = after(task, happenings(task)[name])
+    over = apply_triggers(task, happenings(task)[name])
     assert over.reason_code == code
     assert over.reason
     assert over.history[-1].note == over.reason
@@ -211,49 +211,49 @@ def test_an_end_says_why(name: str, at: object, code: str) -> None:
 def test_nobody_decides_on_a_task_of_their_own(verdict: object) -> None:
     task = waiting(by="USER:dev")
     with pytest.raises(PermissionDeniedError, match="your own task"):
-        after(task, verdict(task, "USER:dev"))  # type: ignore[operator]
+        apply_triggers(task, verdict(task, "USER:dev"))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("by", ["CLIENT:ci", "GROUP:owners"])
 def test_only_persons_decide(by: str) -> None:
     task = waiting()
     with pytest.raises(PermissionDeniedError):
-        after(task, approval(task, by))
+        apply_triggers(task, approval(task, by))
 
 
 def test_a_client_does_not_approve_what_it_asked_for() -> None:
     task = waiting(by="CLIENT:ci")
     with pytest.raises(PermissionDeniedError):
-        after(task, approval(task, "CLIENT:ci"))
+        apply_triggers(task, approval(task, "CLIENT:ci"))
 
 
 def test_under_trial_the_requester_counts_once() -> None:
     task = waiting(trial=True, approvals=2)
-    once = after(task, approval(task, "USER:dev"))
+    once = apply_triggers(task, approval(task, "USER:dev"))
     assert once.status is S.WAITING
     with pytest.raises(ConflictError):
-        after(once, approval(once, "USER:dev"))
-    assert after(once, approval(once, "USER:owner")).status is S.APPROVED
+        apply_triggers(once, approval(once, "USER:dev"))
+    assert apply_triggers(once, approval(once, "USER:owner")).status is S.APPROVED
 
 
 def test_a_person_decides_once() -> None:
     task = waiting(approvals=3)
-    once = after(task, approval(task, "USER:owner"))
+    once = apply_triggers(task, approval(task, "USER:owner"))
     for again in (approval(once, "USER:owner"), rejection(once, "USER:owner")):
         with pytest.raises(ConflictError):
-            after(once, again)
+            apply_triggers(once, again)
 
 
 def test_a_decision_about_other_contents_is_refused() -> None:
     task = waiting()
     with pytest.raises(ConflictError, match="changed since you reviewed it"):
-        after(task, DecisionMade(decision=decision(task, digest="00" * 32)))
+        apply_triggers(task, DecisionMade(decision=decision(task, digest="00" * 32)))
 
 
 def test_one_rejection_ends_the_task_whoever_approved_before() -> None:
     task = waiting(approvals=2)
-    once = after(task, approval(task, "USER:one"))
-    over = after(once, rejection(once, "USER:two"))
+    once = apply_triggers(task, approval(task, "USER:one"))
+    over = apply_triggers(once, rejection(once, "USER:two"))
     assert over.status is S.CANCELLED
     assert over.reason == "Rejected by USER:two: because"
 
@@ -263,7 +263,7 @@ def test_the_quorum_is_as_many_persons_as_are_required(required: int) -> None:
     task = waiting(approvals=required)
     for number in range(required):
         assert task.status is S.WAITING
-        task = after(task, approval(task, f"USER:p{number}"))
+        task = apply_triggers(task, approval(task, f"USER:p{number}"))
     assert task.status is S.APPROVED
 
 
@@ -274,7 +274,7 @@ def test_the_quorum_is_as_many_persons_as_are_required(required: int) -> None:
 def test_a_lease_has_the_next_fence_and_no_other(fence: int) -> None:
     task = scheduled()
     with pytest.raises(InvalidTransitionError):
-        after(task, msgspec.structs.replace(lease(task), fencing_token=fence))
+        apply_triggers(task, msgspec.structs.replace(lease(task), fencing_token=fence))
 
 
 @pytest.mark.parametrize(
@@ -288,20 +288,20 @@ def test_a_lease_has_the_next_fence_and_no_other(fence: int) -> None:
     ],
 )
 def test_what_a_worker_says_under_an_old_fence_is_refused(said: Trigger) -> None:
-    task = after(running(), LeaseExpired(fencing_token=1))
-    task = after(task, lease(task))
+    task = apply_triggers(running(), LeaseExpired(fencing_token=1))
+    task = apply_triggers(task, lease(task))
     assert task.fencing_token == 2
     with pytest.raises(InvalidTransitionError, match="outdated"):
-        after(task, said)
+        apply_triggers(task, said)
 
 
 def test_the_third_lost_worker_fails_the_task() -> None:
     task = running()
     for losses in (1, 2):
-        task = after(task, LeaseExpired(fencing_token=task.fencing_token))
+        task = apply_triggers(task, LeaseExpired(fencing_token=task.fencing_token))
         assert (task.status, task.lease_losses) == (S.SCHEDULED, losses)
-        task = after(task, lease(task))
-    task = after(task, LeaseExpired(fencing_token=task.fencing_token))
+        task = apply_triggers(task, lease(task))
+    task = apply_triggers(task, LeaseExpired(fencing_token=task.fencing_token))
     assert task.status is S.FAILED
     assert task.reason == "The worker crashed 3 times while running this task."
 
@@ -309,15 +309,15 @@ def test_the_third_lost_worker_fails_the_task() -> None:
 def test_an_engine_started_again_is_not_counted_and_gives_the_time_back() -> None:
     task = running()
     for _ in range(5):
-        task = after(task, EngineRestarted(time_limit_at=LATER.replace(year=2027)))
+        task = apply_triggers(task, EngineRestarted(time_limit_at=LATER.replace(year=2027)))
         assert (task.status, task.lease_losses, task.time_limit_at) == (S.SCHEDULED, 0, LATER.replace(year=2027))
-        task = after(task, lease(task))
+        task = apply_triggers(task, lease(task))
     assert task.fencing_token == 6
 
 
 def test_the_time_limit_runs_over_all_attempts() -> None:
-    task = after(running(), LeaseExpired(fencing_token=1))
-    again = after(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
+    task = apply_triggers(running(), LeaseExpired(fencing_token=1))
+    again = apply_triggers(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
     assert again.time_limit_at == LATER
 
 
@@ -325,13 +325,13 @@ def test_the_time_limit_runs_over_all_attempts() -> None:
 
 
 def test_a_second_intent_is_about_the_same_bytes() -> None:
-    task = after(running(), IntentRecorded(fencing_token=1, sha256="cc" * 32), LeaseExpired(fencing_token=1))
-    task = after(task, lease(task))
-    again = after(task, IntentRecorded(fencing_token=2, sha256="cc" * 32))
+    task = apply_triggers(running(), IntentRecorded(fencing_token=1, sha256="cc" * 32), LeaseExpired(fencing_token=1))
+    task = apply_triggers(task, lease(task))
+    again = apply_triggers(task, IntentRecorded(fencing_token=2, sha256="cc" * 32))
     assert again.intent is not None
     assert again.intent.fencing_token == 2
     with pytest.raises(InvalidTransitionError, match="not sign twice"):
-        after(task, IntentRecorded(fencing_token=2, sha256="dd" * 32))
+        apply_triggers(task, IntentRecorded(fencing_token=2, sha256="dd" * 32))
 
 
 # ---- sub-tasks
@@ -350,12 +350,14 @@ def test_sub_tasks_follow_the_work() -> None:
     assert statuses(scheduled()) == [S.SCHEDULED] * 3
     task = running()
     assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
-    task = after(task, SegmentRecorded(fencing_token=1, index=1))
+    task = apply_triggers(task, SegmentRecorded(fencing_token=1, index=1))
     assert statuses(task) == [S.RUNNING, S.DONE, S.SCHEDULED]
-    task = after(task, SegmentRecorded(fencing_token=1, index=0), IntentRecorded(fencing_token=1, sha256="cc" * 32))
+    task = apply_triggers(
+        task, SegmentRecorded(fencing_token=1, index=0), IntentRecorded(fencing_token=1, sha256="cc" * 32)
+    )
     assert statuses(task) == [S.DONE, S.DONE, S.RUNNING]
-    assert statuses(after(task, LeaseExpired(fencing_token=1))) == [S.DONE, S.DONE, S.SCHEDULED]
-    assert statuses(after(task, Completed(fencing_token=1, result=RESULT))) == [S.DONE] * 3
+    assert statuses(apply_triggers(task, LeaseExpired(fencing_token=1))) == [S.DONE, S.DONE, S.SCHEDULED]
+    assert statuses(apply_triggers(task, Completed(fencing_token=1, result=RESULT))) == [S.DONE] * 3
 
 
 @pytest.mark.parametrize("status", sorted(FINAL_STATUSES))
@@ -365,10 +367,10 @@ def test_sub_tasks_end_with_their_parent(status: TaskStatus) -> None:
 
 @pytest.mark.parametrize("index", [2, 3, -1])
 def test_a_sealed_segment_never_ends_the_signing(index: int) -> None:
-    task = after(running(), SegmentRecorded(fencing_token=1, index=index))
+    task = apply_triggers(running(), SegmentRecorded(fencing_token=1, index=index))
     assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
 
 
 def test_signing_tasks_have_no_parts_to_follow() -> None:
     task = msgspec.structs.replace(scheduled(), kind=TaskKind.SIGNING, subtasks=())
-    assert after(task, lease(task)).subtasks == ()
+    assert apply_triggers(task, lease(task)).subtasks == ()

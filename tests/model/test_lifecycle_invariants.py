@@ -6,12 +6,22 @@ from collections.abc import Callable
 
 import msgspec
 import pytest
-from task_maker import NOW, SCHEDULED, after, approved, lease, package, running, scheduled, waiting
 
 from sealyard.model.errors import InvariantError
 from sealyard.model.lifecycle import check_change, check_key_use, transition_error
 from sealyard.model.tasks import Intent, StatusChange, Task, TaskStatus
 from sealyard.model.triggers import Cancelled, IntentRecorded, LeaseExpired, Withdrawn
+from tests.support.factories.tasks import (
+    NOW,
+    SCHEDULED,
+    apply_triggers,
+    approved,
+    lease,
+    package,
+    running,
+    scheduled,
+    waiting,
+)
 
 S = TaskStatus
 SHA256 = "cc" * 32
@@ -23,11 +33,11 @@ def with_status(task: Task, status: TaskStatus, **changes: object) -> Task:
 
 
 def withdrawn() -> Task:
-    return after(waiting(), Withdrawn(by="USER:dev", reason="wrong file"))
+    return apply_triggers(waiting(), Withdrawn(by="USER:dev", reason="wrong file"))
 
 
 def intended() -> Task:
-    return after(running(), IntentRecorded(fencing_token=1, sha256=SHA256))
+    return apply_triggers(running(), IntentRecorded(fencing_token=1, sha256=SHA256))
 
 
 @pytest.mark.parametrize("status", [status for status in S if not status.is_final])
@@ -37,9 +47,9 @@ def test_check_change_from_final_status_raises(status: TaskStatus) -> None:
 
 
 def test_check_change_with_overridden_withdrawal_raises() -> None:
-    stale = after(approved(), SCHEDULED)
+    stale = apply_triggers(approved(), SCHEDULED)
     with pytest.raises(InvariantError, match="history"):
-        check_change(after(approved(), Withdrawn(by="USER:dev", reason="wrong file")), stale)
+        check_change(apply_triggers(approved(), Withdrawn(by="USER:dev", reason="wrong file")), stale)
 
 
 CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
@@ -85,11 +95,11 @@ def test_check_key_use_of_running_task_passes() -> None:
         (intended, 1, "dd" * 32),
         (running, 1, SHA256),
         (scheduled, 0, SHA256),
-        (lambda: after(intended(), LeaseExpired(fencing_token=1)), 1, SHA256),
+        (lambda: apply_triggers(intended(), LeaseExpired(fencing_token=1)), 1, SHA256),
         (
-            lambda: after(
-                after(intended(), LeaseExpired(fencing_token=1)),
-                lease(after(intended(), LeaseExpired(fencing_token=1))),
+            lambda: apply_triggers(
+                apply_triggers(intended(), LeaseExpired(fencing_token=1)),
+                lease(apply_triggers(intended(), LeaseExpired(fencing_token=1))),
             ),
             2,
             SHA256,

@@ -7,7 +7,6 @@ from datetime import timedelta
 from hypothesis import settings
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, rule
-from task_maker import LATER, NOW, SCHEDULED, SUBMITTED, approval, lease, package, rejection
 
 from sealyard.model.approval import valid_approvers
 from sealyard.model.errors import ConflictError, PermissionDeniedError
@@ -30,6 +29,7 @@ from sealyard.model.triggers import (
     Trigger,
     Withdrawn,
 )
+from tests.support.factories.tasks import LATER, NOW, SCHEDULED, SUBMITTED, approval, lease, package, rejection
 
 S = TaskStatus
 NEXT = {

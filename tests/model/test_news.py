@@ -6,12 +6,12 @@ from datetime import timedelta
 
 import msgspec
 import pytest
-from task_maker import NOW, SUBMITTED, decision, package
 
 from sealyard.model.lifecycle import advance
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus, Verdict
 from sealyard.model.triggers import Cancelled, DecisionMade, Withdrawn
 from sealyard.model.webhooks import WebhookEvent, latest_decision, notification_for
+from tests.support.factories.tasks import NOW, SUBMITTED, decision, package
 
 
 def waiting(approvals: int = 1) -> Task:

@@ -8,11 +8,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from task_maker import package
 
 from sealyard.model.errors import ConflictError, ResultGoneError
 from sealyard.model.results import link_expiry, refreshed, require_artifact, state_at, with_new_link
 from sealyard.model.tasks import Result, ResultState, TaskStatus
+from tests.support.factories.tasks import package
 
 DONE = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 EXPIRES = DONE + timedelta(hours=24)

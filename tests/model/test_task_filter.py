@@ -6,10 +6,10 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from task_maker import file, package, waiting
 
 from sealyard.model.requests import TaskFilter, TaskSearchFields
 from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
+from tests.support.factories.tasks import file, package, waiting
 
 
 def _task() -> Task:

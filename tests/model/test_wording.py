@@ -6,7 +6,6 @@ from datetime import UTC, datetime, timedelta
 
 import msgspec
 import pytest
-from task_maker import decision, waiting
 
 from sealyard.model.errors import UsageError
 from sealyard.model.formatting import (
@@ -19,6 +18,7 @@ from sealyard.model.formatting import (
     parse_duration,
 )
 from sealyard.model.tasks import DecisionOrigin
+from tests.support.factories.tasks import decision, waiting
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 

@@ -12,8 +12,9 @@ from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
-from processes import children_of, command_line, kill_all, still_there, with_in_environment
-from programs import require
+
+from tests.support.processes import children_of, command_line, kill_all, still_there, with_in_environment
+from tests.support.programs import require
 
 ROOT = Path(__file__).parents[2]
 TOUR = (

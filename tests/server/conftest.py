@@ -6,7 +6,8 @@ import asyncio
 from pathlib import Path
 
 import pytest
-from yard import copied, found
+
+from tests.support.server_harness import copy_workspace, create_test_workspace
 
 
 @pytest.fixture
@@ -17,10 +18,10 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="session")
 def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("founded") / "yard"
-    asyncio.run(found(folder))
+    asyncio.run(create_test_workspace(folder))
     return folder
 
 
 @pytest.fixture
 def folder(founded: Path, tmp_path: Path) -> Path:
-    return copied(founded, tmp_path / "yard")
+    return copy_workspace(founded, tmp_path / "yard")

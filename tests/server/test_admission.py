@@ -8,13 +8,13 @@ import ssl
 from pathlib import Path
 
 import pytest
-from raw_line import REQUEST, WITHIN, Line, Served, served
-from self_signed import made_pair
 
 from sealyard.server.http import connection_limit as admission
 from sealyard.server.http import listeners as serving
 from sealyard.server.http.connection_limit import DESCRIPTORS_PER_CONNECTION, MAX_CONNECTIONS, connection_limit
 from sealyard.server.http.tls import TlsCertificate
+from tests.support.raw_connection import REQUEST, WITHIN, RawConnection, Served, served
+from tests.support.self_signed import create_cert_pair
 
 pytestmark = pytest.mark.anyio
 
@@ -27,7 +27,7 @@ def few(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(admission, "MAX_CONNECTIONS", 3)
 
 
-async def asked(line: Line) -> int:
+async def asked(line: RawConnection) -> int:
     await line.send(REQUEST)
     return (await line.answer())[0]
 
@@ -48,7 +48,7 @@ async def test_one_too_many_is_closed_and_the_others_go_on() -> None:
         lines = [await server.line() for _ in range(3)]
         assert [await asked(each) for each in lines] == [200] * 3
         for _ in range(10):
-            assert await (await server.line()).rest() == b""
+            assert await (await server.line()).read_all() == b""
         assert [await asked(each) for each in lines] == [200] * 3
 
 
@@ -69,13 +69,13 @@ async def test_who_never_ends_a_tls_handshake_takes_a_place_and_not_for_ever(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(serving, "HANDSHAKE_TIMEOUT", 1.0)
-    certificate, key = made_pair(tmp_path, "server")
+    certificate, key = create_cert_pair(tmp_path, "server")
     trusting = ssl.create_default_context(cafile=str(certificate))
     async with served(TlsCertificate(str(certificate), str(key))) as server:
         silent = [await server.line() for _ in range(3)]
-        assert await (await server.line()).rest() == b""
+        assert await (await server.line()).read_all() == b""
         for each in silent:
-            assert await each.rest() == b""
+            assert await each.read_all() == b""
         await served_again(server, trusting)
 
 

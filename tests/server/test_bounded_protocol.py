@@ -7,10 +7,10 @@ from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
-from raw_line import REQUEST, WITHIN, Served, served
 
 from sealyard.server.http import protocol as bounded_protocol
 from sealyard.server.http.protocol import MAX_HEAD_BYTES, MAX_HEADER_FIELDS
+from tests.support.raw_connection import REQUEST, WITHIN, Served, served
 
 pytestmark = pytest.mark.anyio
 
@@ -77,7 +77,7 @@ async def test_a_head_that_is_too_large_is_answered_with_a_problem_and_the_line_
     line = await server.line()
     sending = asyncio.create_task(line.send(head))
     status, said, body = await line.answer()
-    assert await line.rest() == b""
+    assert await line.read_all() == b""
     await asyncio.gather(sending, return_exceptions=True)
     assert (status, msgspec.json.decode(body)["code"]) == (431, "head-too-large")
     assert "content-type: application/problem+json" in said
@@ -116,7 +116,7 @@ async def test_a_trailer_that_is_too_large_ends_the_line(server: Served, trailer
     line = await server.line()
     await line.send(b"PUT /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
     sending = asyncio.create_task(line.send(trailer))
-    assert await line.rest() == b""
+    assert await line.read_all() == b""
     await asyncio.gather(sending, return_exceptions=True)
     async with asyncio.timeout(WITHIN):
         await server.lost.wait()
@@ -126,7 +126,7 @@ async def test_a_refusal_is_never_written_into_an_answer_that_is_under_way(serve
     line = await server.line()
     await line.send(b"GET /held HTTP/1.1\r\n\r\n")
     sending = asyncio.create_task(line.send(padded(2 * MAX_HEAD_BYTES)))
-    assert await line.rest() == b""
+    assert await line.read_all() == b""
     await asyncio.gather(sending, return_exceptions=True)
 
 
@@ -141,7 +141,7 @@ async def test_a_line_that_says_nothing_is_closed(server: Served, soon: None) ->
 async def test_half_a_head_is_closed(server: Served, soon: None, half: bytes) -> None:
     line = await server.line()
     await line.send(half)
-    assert await line.rest() == b""
+    assert await line.read_all() == b""
 
 
 async def test_byte_after_byte_does_not_put_the_deadline_off(
@@ -157,7 +157,7 @@ async def test_byte_after_byte_does_not_put_the_deadline_off(
             await asyncio.sleep(0)
 
     going_on = asyncio.create_task(go_on())
-    assert await line.rest() == b""
+    assert await line.read_all() == b""
     going_on.cancel()
     await asyncio.gather(going_on, return_exceptions=True)
 
@@ -168,7 +168,7 @@ async def test_half_a_head_behind_an_answer_is_closed(server: Served, soon: None
     await line.send(REQUEST)
     assert (await line.answer())[0] == 200
     await line.send(more)
-    assert await line.rest() == b""
+    assert await line.read_all() == b""
 
 
 async def test_half_a_body_that_nobody_wants_is_closed(server: Served, soon: None) -> None:
@@ -176,7 +176,7 @@ async def test_half_a_body_that_nobody_wants_is_closed(server: Served, soon: Non
     await line.send(b"PUT / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")
     assert (await line.answer())[0] == 405
     await line.send(b"x")
-    assert await line.rest() == b""
+    assert await line.read_all() == b""
 
 
 async def test_a_head_that_comes_slowly_but_in_time_is_served(server: Served) -> None:
@@ -204,7 +204,7 @@ async def test_a_line_that_is_not_used_again_is_closed_when_its_keep_alive_time_
         line = await server.line()
         await line.send(REQUEST)
         assert (await line.answer())[0] == 200
-        assert await line.rest() == b""
+        assert await line.read_all() == b""
 
 
 # ---- what goes on as before
@@ -265,4 +265,4 @@ async def test_of_too_many_requests_that_are_sent_ahead_the_last_answer_ends_the
     answers = [await line.answer() for _ in range(4)]
     assert [(status, body) for status, _, body in answers] == [(200, b"held")] * 4
     assert ["connection: close" in head for _, head, _ in answers] == [False, False, False, True]
-    assert await line.rest() == b""
+    assert await line.read_all() == b""

@@ -10,22 +10,22 @@ from pathlib import Path
 
 import httpx
 import pytest
-from running_service import Served, refused, service
-from self_signed import made_pair
 
 from sealyard.model.errors import StorageError
+from tests.support.running_server import RunningServer, run_service, start_error
+from tests.support.self_signed import create_cert_pair
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
 def pair(tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, Path]:
-    return made_pair(tmp_path_factory.mktemp("tls"), "server")
+    return create_cert_pair(tmp_path_factory.mktemp("tls"), "server")
 
 
 async def test_with_a_certificate_it_speaks_tls_and_nothing_else(folder: Path, pair: tuple[Path, Path]) -> None:
     certificate, key = pair
-    async with service(folder, tls_certificate=str(certificate), tls_key=str(key)) as served:
+    async with run_service(folder, tls_certificate=str(certificate), tls_key=str(key)) as served:
         assert served.base.startswith("https://")
         port = served.base.rpartition(":")[2]
         trusting = ssl.create_default_context(cafile=str(certificate))
@@ -42,14 +42,14 @@ async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
     folder: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     certificate, key = (str(each) for each in pair)
-    _, another = made_pair(tmp_path, "another")
-    closed, closed_key = made_pair(tmp_path, "closed", "-passout", "pass:secret")
+    _, another = create_cert_pair(tmp_path, "another")
+    closed, closed_key = create_cert_pair(tmp_path, "closed", "-passout", "pass:secret")
     said = [
-        await refused(folder, tls_certificate=certificate, tls_key=str(another)),
-        await refused(folder, tls_certificate=key, tls_key=key),
-        await refused(folder, tls_key=key),
-        await refused(folder, tls_certificate=str(closed), tls_key=str(closed_key)),
-        await refused(folder, tls_certificate="/nowhere", tls_key=key),
+        await start_error(folder, tls_certificate=certificate, tls_key=str(another)),
+        await start_error(folder, tls_certificate=key, tls_key=key),
+        await start_error(folder, tls_key=key),
+        await start_error(folder, tls_certificate=str(closed), tls_key=str(closed_key)),
+        await start_error(folder, tls_certificate="/nowhere", tls_key=key),
     ]
     words = ("Invalid TLS certificate", "Invalid TLS certificate", "Missing TLS certificate", "encrypted", "/nowhere")
     for error, word in zip(said, words, strict=True):
@@ -57,7 +57,7 @@ async def test_a_certificate_that_cannot_be_used_is_refused_at_the_start(
     assert isinstance(said[-1], StorageError)
 
 
-async def shown(served: Served) -> str:
+async def shown(served: RunningServer) -> str:
     """The certificate that somebody sees who connects now, in PEM."""
     return await asyncio.to_thread(ssl.get_server_certificate, ("127.0.0.1", int(served.base.rpartition(":")[2])))
 
@@ -70,8 +70,8 @@ async def test_one_that_was_renewed_is_shown_from_then_on_and_whoever_is_connect
     folder: Path, pair: tuple[Path, Path], tmp_path: Path
 ) -> None:
     used = [Path(shutil.copy(each, tmp_path / each.name)) for each in pair]
-    renewed = made_pair(tmp_path, "renewed")
-    async with service(folder, tls_certificate=str(used[0]), tls_key=str(used[1])) as served:
+    renewed = create_cert_pair(tmp_path, "renewed")
+    async with run_service(folder, tls_certificate=str(used[0]), tls_key=str(used[1])) as served:
         trusting = ssl.create_default_context(cafile=str(pair[0]))
         async with httpx.AsyncClient(verify=trusting) as calls:
             assert (await calls.get(f"{served.base}/healthz")).status_code == 200
@@ -91,7 +91,7 @@ async def test_one_that_cannot_be_used_leaves_the_one_before_and_the_log_says_so
     folder: Path, pair: tuple[Path, Path], tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     used = [Path(shutil.copy(each, tmp_path / each.name)) for each in pair]
-    async with service(folder, tls_certificate=str(used[0]), tls_key=str(used[1])) as served:
+    async with run_service(folder, tls_certificate=str(used[0]), tls_key=str(used[1])) as served:
         used[1].write_text("half a fi")
         served.service.reload_certificate()
         assert await shown(served) == of_file(pair[0])

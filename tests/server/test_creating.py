@@ -9,8 +9,9 @@ from typing import Any
 
 import httpx
 import pytest
-from forms import FORM_TYPE, Field, form
-from yard import ADMIN, CI, DEV, GATEWAY, STRANGER, Yard, serving
+
+from tests.support.multipart_builder import FORM_TYPE, Field, build_form
+from tests.support.server_harness import ADMIN, CI, DEV, GATEWAY, STRANGER, ServerHarness, run_server
 
 pytestmark = pytest.mark.anyio
 
@@ -25,18 +26,18 @@ AGAIN = {"Idempotency-Key": "the same again"}
 
 
 @pytest.fixture
-async def yard(folder: Path) -> AsyncIterator[Yard]:
-    async with serving({"one": folder}) as yard:
+async def yard(folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": folder}) as yard:
         yield yard
 
 
 @pytest.fixture
-async def calls(yard: Yard) -> httpx.AsyncClient:
-    return await yard.calls(DEV)
+async def calls(yard: ServerHarness) -> httpx.AsyncClient:
+    return await yard.http_client(DEV)
 
 
 async def sent(calls: httpx.AsyncClient, kind: str, *fields: Field, **headers: str) -> httpx.Response:
-    content = form([CONFIG, *fields])
+    content = build_form([CONFIG, *fields])
     return await calls.post(f"/api/v1/{kind}", headers={"Content-Type": FORM_TYPE, **headers}, content=content)
 
 
@@ -75,12 +76,12 @@ async def test_the_same_form_under_the_same_key_is_the_same_task_and_another_is_
     assert len((await calls.get("/api/v1/task")).json()) == 1
 
 
-async def test_a_key_is_for_all_kinds_of_its_owner_alone(yard: Yard, calls: httpx.AsyncClient) -> None:
+async def test_a_key_is_for_all_kinds_of_its_owner_alone(yard: ServerHarness, calls: httpx.AsyncClient) -> None:
     first = await signing(calls, AGAIN)
     assert (await signing(calls, AGAIN)).json()["id"] == first.json()["id"]
     assert (await signing(calls, AGAIN, inputBase64=base64.b64encode(b"other").decode())).status_code == 409
     assert (await sent(calls, "packagingTask", FIRST, **AGAIN)).status_code == 409
-    others = await signing(await yard.calls(CI), AGAIN)
+    others = await signing(await yard.http_client(CI), AGAIN)
     assert others.status_code == 201
     assert others.json()["id"] != first.json()["id"]
 
@@ -126,7 +127,7 @@ async def test_what_makes_no_sense_is_refused(calls: httpx.AsyncClient) -> None:
 
 
 async def test_a_text_that_is_far_too_long_is_refused_before_the_engine_hears_of_it(
-    yard: Yard, calls: httpx.AsyncClient
+    yard: ServerHarness, calls: httpx.AsyncClient
 ) -> None:
     before = (await yard.engine.client(ADMIN).workspace()).audit_size
     long = "\x1b" * (512 * 1024)
@@ -139,8 +140,8 @@ async def test_a_text_that_is_far_too_long_is_refused_before_the_engine_hears_of
     assert (await yard.engine.client(ADMIN).workspace()).audit_size == before
 
 
-async def test_who_may_not_see_the_configuration_learns_nothing_of_it(yard: Yard) -> None:
-    stranger = await yard.calls(STRANGER)
+async def test_who_may_not_see_the_configuration_learns_nothing_of_it(yard: ServerHarness) -> None:
+    stranger = await yard.http_client(STRANGER)
     known, unknown = await signing(stranger), await signing(stranger, deviceConfigId="nothing-like-it")
     assert known.status_code == unknown.status_code == 404
     assert known.text.replace(GATEWAY, "*") == unknown.text.replace("nothing-like-it", "*")

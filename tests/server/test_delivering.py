@@ -9,11 +9,11 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from task_maker import NOW, package
 
 from sealyard.model.errors import ConflictError, ResultExpiredError
 from sealyard.model.tasks import Result, ResultState, Task
 from sealyard.server.api.ranges import RangeError, RangeHeaders, file_response
+from tests.support.factories.tasks import NOW, package
 
 pytestmark = pytest.mark.anyio
 

@@ -13,7 +13,6 @@ from typing import Any, cast
 import httpx
 import msgspec
 import pytest
-from yard import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, STRANGER, Yard, serving
 
 from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
 from sealyard.engine.state import events as broadcasting
@@ -22,13 +21,14 @@ from sealyard.model.events import TaskProgressed, WorkspaceChanged
 from sealyard.server.api.routes import events as routes
 from sealyard.server.api.routes.events import format_sse
 from sealyard.server.auth.caller import Caller
+from tests.support.server_harness import ADMIN, DEV, DONE_WITHIN, GATEWAY, OWNER, STRANGER, ServerHarness, run_server
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def yard(folder: Path) -> AsyncIterator[Yard]:
-    async with serving({"one": folder}) as yard:
+async def yard(folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": folder}) as yard:
         yield yard
 
 
@@ -77,8 +77,8 @@ async def asked(calls: httpx.AsyncClient) -> str:
     return str(answer.json()["id"])
 
 
-async def test_events_come_as_they_happen_each_with_its_cursor(yard: Yard) -> None:
-    dev, owner = await yard.calls(DEV), await yard.calls(OWNER)
+async def test_events_come_as_they_happen_each_with_its_cursor(yard: ServerHarness) -> None:
+    dev, owner = await yard.http_client(DEV), await yard.http_client(OWNER)
     async with listening(owner) as heard:
         assert heard.answer.headers["Content-Type"].startswith("text/event-stream")
         assert heard.answer.headers["Cache-Control"] == "no-store"
@@ -88,8 +88,8 @@ async def test_events_come_as_they_happen_each_with_its_cursor(yard: Yard) -> No
         assert (data["type"], data["taskId"], data["cursor"]) == ("TaskChanged", task_id, heard.begins + 1)
 
 
-async def test_whoever_was_away_goes_on_behind_the_last_event(yard: Yard) -> None:
-    dev = await yard.calls(DEV)
+async def test_whoever_was_away_goes_on_behind_the_last_event(yard: ServerHarness) -> None:
+    dev = await yard.http_client(DEV)
     async with listening(dev) as heard:
         begins = heard.begins
     ids = [await asked(dev) for _ in range(3)]
@@ -105,16 +105,16 @@ async def test_whoever_was_away_goes_on_behind_the_last_event(yard: Yard) -> Non
 
 
 @pytest.mark.parametrize("nonsense", ["", "x", "-1", "٣", "1e3"])
-async def test_a_last_event_id_that_is_none_means_from_now_on(yard: Yard, nonsense: str) -> None:
-    dev = await yard.calls(DEV)
+async def test_a_last_event_id_that_is_none_means_from_now_on(yard: ServerHarness, nonsense: str) -> None:
+    dev = await yard.http_client(DEV)
     await asked(dev)
     headers = {"Last-Event-ID": nonsense.encode()}
     async with listening(dev, headers=headers) as heard:
         assert heard.begins == await yard.engine.client(ADMIN).cursor()
 
 
-async def test_nobody_hears_of_what_is_not_for_them(yard: Yard) -> None:
-    dev, stranger = await yard.calls(DEV), await yard.calls(STRANGER)
+async def test_nobody_hears_of_what_is_not_for_them(yard: ServerHarness) -> None:
+    dev, stranger = await yard.http_client(DEV), await yard.http_client(STRANGER)
     async with listening(stranger) as heard, listening(dev) as own:
         task_id = await asked(dev)
         await yard.engine.client(ADMIN).add_subject("USER:somebody")
@@ -124,9 +124,9 @@ async def test_nobody_hears_of_what_is_not_for_them(yard: Yard) -> None:
         assert task_id not in str(data)
 
 
-async def test_whoever_missed_too_much_is_told_of_a_gap(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_whoever_missed_too_much_is_told_of_a_gap(yard: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(broadcasting, "QUEUE_SIZE", 2)
-    dev = await yard.calls(DEV)
+    dev = await yard.http_client(DEV)
     for _ in range(3):
         await asked(dev)
     newest = await yard.engine.client(ADMIN).cursor()
@@ -142,15 +142,15 @@ def test_progress_has_no_id_to_go_on_behind() -> None:
     assert format_sse(progress).endswith("}\n\n")
 
 
-async def test_while_all_is_quiet_there_is_a_beat(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_while_all_is_quiet_there_is_a_beat(yard: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.05)
-    async with listening(await yard.calls(DEV)) as heard:
+    async with listening(await yard.http_client(DEV)) as heard:
         assert [await heard.next() for _ in range(3)] == [Comment(text="keepalive")] * 3
 
 
-async def test_the_stream_ends_when_the_token_is_revoked(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_the_stream_ends_when_the_token_is_revoked(yard: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.1)
-    calls, admin = await yard.calls(DEV), yard.engine.client(ADMIN)
+    calls, admin = await yard.http_client(DEV), yard.engine.client(ADMIN)
     async with listening(calls) as heard:
         for token in await yard.engine.client(DEV).tokens():
             await admin.revoke_token(token.id)
@@ -180,8 +180,8 @@ async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.Mo
     assert len(told) > 2
 
 
-async def test_a_cursor_that_is_none_is_refused(yard: Yard) -> None:
-    dev = await yard.calls(DEV)
+async def test_a_cursor_that_is_none_is_refused(yard: ServerHarness) -> None:
+    dev = await yard.http_client(DEV)
     for nonsense in ("-1", "x", str(2**60)):
         assert (await dev.get("/api/v1/events", params={"after": nonsense})).status_code == 400
-    assert (await yard.raw().get("/api/v1/events")).status_code == 401
+    assert (await yard.anonymous_client().get("/api/v1/events")).status_code == 401

@@ -6,17 +6,17 @@ import shutil
 from pathlib import Path
 
 import pytest
-from yard import GATEWAY, serving
 
 from sealyard.engine import health as readiness
 from sealyard.server.observability import health
+from tests.support.server_harness import GATEWAY, run_server
 
 pytestmark = pytest.mark.anyio
 
 
 async def test_a_server_that_runs_is_alive_and_ready(folder: Path) -> None:
-    async with serving({"acme": folder}) as yard:
-        calls = yard.raw()
+    async with run_server({"acme": folder}) as yard:
+        calls = yard.anonymous_client()
         assert (await calls.get("/healthz")).json() == {"alive": True}
         answer = await calls.get("/readyz")
         assert answer.status_code == 200
@@ -27,8 +27,8 @@ async def test_a_server_that_runs_is_alive_and_ready(folder: Path) -> None:
 
 async def test_lost_keys_make_it_unready_and_strangers_learn_no_names(folder: Path) -> None:
     shutil.rmtree(folder / "keys" / "local")
-    async with serving({"acme": folder}) as yard:
-        calls = yard.raw()
+    async with run_server({"acme": folder}) as yard:
+        calls = yard.anonymous_client()
         answer = await calls.get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["ready"] is False
@@ -43,8 +43,8 @@ async def test_one_tenant_that_is_not_ready_makes_the_server_unready(folder: Pat
     other = tmp_path / "other"
     shutil.copytree(folder, other)
     shutil.rmtree(other / "keys" / "local")
-    async with serving({"acme": folder, "umbrella": other}) as yard:
-        answer = await yard.raw().get("/readyz")
+    async with run_server({"acme": folder, "umbrella": other}) as yard:
+        answer = await yard.anonymous_client().get("/readyz")
         assert answer.status_code == 503
         checks = {each["name"]: (each["passed"], each["failed"]) for each in answer.json()["checks"]}
         assert checks == {"store": (2, 0), "worker": (2, 0), "encryption-key": (1, 1), "signing-key": (1, 1)}
@@ -52,15 +52,15 @@ async def test_one_tenant_that_is_not_ready_makes_the_server_unready(folder: Pat
 
 async def test_an_engine_that_does_not_answer_is_told(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(health, "TIMEOUT", 0.0)
-    async with serving({"acme": folder}) as yard:
-        answer = await yard.raw().get("/readyz")
+    async with run_server({"acme": folder}) as yard:
+        answer = await yard.anonymous_client().get("/readyz")
         assert answer.status_code == 503
         assert answer.json()["checks"] == [{"name": "engine", "passed": 0, "failed": 1}]
 
 
 async def test_whoever_asks_all_the_time_costs_one_check_a_minute(folder: Path) -> None:
-    async with serving({"acme": folder}) as yard:
-        calls = yard.raw()
+    async with run_server({"acme": folder}) as yard:
+        calls = yard.anonymous_client()
         first = yard.engine.engine.health
         for _ in range(20):
             assert (await calls.get("/readyz")).status_code == 200

@@ -8,10 +8,10 @@ from pathlib import Path
 
 import httpx
 import pytest
-from both_ways import LateClock
-from yard import ADMIN, DEV, OWNER, Yard, serving
 
 from sealyard.model.credentials import TokenRequest
+from tests.support.client_kinds import OffsetClock
+from tests.support.server_harness import ADMIN, DEV, OWNER, ServerHarness, run_server
 
 pytestmark = pytest.mark.anyio
 
@@ -19,13 +19,13 @@ HERE = "/api/v1/workspace"
 
 
 @pytest.fixture
-def clock() -> LateClock:
-    return LateClock()
+def clock() -> OffsetClock:
+    return OffsetClock()
 
 
 @pytest.fixture
-async def yard(folder: Path, clock: LateClock) -> AsyncIterator[Yard]:
-    async with serving({"one": folder}, clock=clock) as yard:
+async def yard(folder: Path, clock: OffsetClock) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": folder}, clock=clock) as yard:
         yield yard
 
 
@@ -34,38 +34,40 @@ def refused(answer: httpx.Response) -> bool:
     return (answer.status_code, answer.json()["code"]) == (401, "unauthenticated")
 
 
-async def test_a_token_says_who_one_is(yard: Yard) -> None:
+async def test_a_token_says_who_one_is(yard: ServerHarness) -> None:
     for subject in (DEV, OWNER):
-        answer = await (await yard.calls(subject)).get(HERE, headers={"X-SE-SUBJECT": ADMIN})
+        answer = await (await yard.http_client(subject)).get(HERE, headers={"X-SE-SUBJECT": ADMIN})
         assert answer.json()["subject"] == subject
         assert "authenticated" in answer.json()["trustNote"]
 
 
-async def test_the_word_bearer_is_read_however_it_is_written(yard: Yard) -> None:
+async def test_the_word_bearer_is_read_however_it_is_written(yard: ServerHarness) -> None:
     token = await yard.token(DEV)
     for scheme in ("Bearer", "bearer", "BEARER"):
-        assert (await yard.raw({"Authorization": f"{scheme}  {token}"}).get(HERE)).status_code == 200
+        assert (await yard.anonymous_client({"Authorization": f"{scheme}  {token}"}).get(HERE)).status_code == 200
 
 
-async def test_whatever_is_no_good_token_is_refused(yard: Yard) -> None:
+async def test_whatever_is_no_good_token_is_refused(yard: ServerHarness) -> None:
     token = await yard.token(DEV)
     head, _, secret = token.rpartition("_")
     for said in (
         *("", "Bearer", token, f"Basic {token}", f"Token {token}", f"Bearer {token}x", f"Bearer x{token}"),
         *(f"Bearer {head}", f"Bearer {head}_", f"Bearer {secret}", "Bearer sy_", "Bearer null", f"Bearer {token} x"),
     ):
-        assert refused(await yard.raw({"Authorization": said}).get(HERE)), said
-    assert refused(await yard.raw().get(HERE))
+        assert refused(await yard.anonymous_client({"Authorization": said}).get(HERE)), said
+    assert refused(await yard.anonymous_client().get(HERE))
     for elsewhere in (f"?token={token}", f"?access_token={token}"):
-        assert refused(await yard.raw({"Cookie": f"token={token}"}).get(HERE + elsewhere))
+        assert refused(await yard.anonymous_client({"Cookie": f"token={token}"}).get(HERE + elsewhere))
 
 
-async def test_a_token_that_ended_or_was_revoked_is_refused_from_then_on(yard: Yard, clock: LateClock) -> None:
+async def test_a_token_that_ended_or_was_revoked_is_refused_from_then_on(
+    yard: ServerHarness, clock: OffsetClock
+) -> None:
     dev = yard.engine.client(DEV)
     short = await dev.create_token(TokenRequest(name="short", seconds=3600))
     long = await dev.create_token(TokenRequest(name="long", seconds=86400))
     issued = {"short": short, "long": long}
-    calls = {name: yard.raw({"Authorization": f"Bearer {each.secret}"}) for name, each in issued.items()}
+    calls = {name: yard.anonymous_client({"Authorization": f"Bearer {each.secret}"}) for name, each in issued.items()}
     assert (await calls["short"].get(HERE)).status_code == 200
     clock.added = timedelta(hours=1)
     assert refused(await calls["short"].get(HERE))
@@ -74,9 +76,9 @@ async def test_a_token_that_ended_or_was_revoked_is_refused_from_then_on(yard: Y
     assert refused(await calls["long"].get(HERE))
 
 
-async def test_a_token_makes_none_of_its_own_that_outlives_it(yard: Yard) -> None:
+async def test_a_token_makes_none_of_its_own_that_outlives_it(yard: ServerHarness) -> None:
     short = await yard.engine.client(DEV).create_token(TokenRequest(name="short", seconds=3600))
-    calls = yard.raw({"Authorization": f"Bearer {short.secret}"})
+    calls = yard.anonymous_client({"Authorization": f"Bearer {short.secret}"})
     longer = await calls.post("/api/v1/token", json={"name": "longer", "seconds": 7200})
     assert (longer.status_code, longer.json()["code"]) == (403, "not-allowed")
     assert f"{short.token.expires_at:%Y-%m-%d %H:%M:%S}" in longer.json()["detail"]
@@ -85,15 +87,15 @@ async def test_a_token_makes_none_of_its_own_that_outlives_it(yard: Yard) -> Non
     assert {each.expires_at for each in await yard.engine.client(DEV).tokens()} == {short.token.expires_at}
 
 
-async def test_an_administrators_token_makes_any(yard: Yard) -> None:
+async def test_an_administrators_token_makes_any(yard: ServerHarness) -> None:
     short = await yard.engine.client(ADMIN).create_token(TokenRequest(name="short", seconds=3600))
-    calls = yard.raw({"Authorization": f"Bearer {short.secret}"})
+    calls = yard.anonymous_client({"Authorization": f"Bearer {short.secret}"})
     for subject in (ADMIN, DEV):
         body = {"name": "longer", "subject": subject, "seconds": 7200}
         assert (await calls.post("/api/v1/token", json=body)).status_code == 201
 
 
-async def test_nothing_of_a_request_is_read_before_it_is_known_who_asks(yard: Yard) -> None:
+async def test_nothing_of_a_request_is_read_before_it_is_known_who_asks(yard: ServerHarness) -> None:
     for method, path in (("PUT", "/api/v1/upload/0123456789abcdef"), ("POST", "/api/v1/packagingTask")):
-        nobody = await yard.raw({"Content-Type": "nonsense"}).request(method, path, content=bytes(1 << 16))
+        nobody = await yard.anonymous_client({"Content-Type": "nonsense"}).request(method, path, content=bytes(1 << 16))
         assert refused(nobody)

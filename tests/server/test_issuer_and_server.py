@@ -9,8 +9,6 @@ from typing import Any
 
 import httpx
 import pytest
-from real_issuer import AUDIENCE, RealIssuer, real_issuer
-from yard import ADMIN, DEV, GATEWAY, opened
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.access.role_sync import OIDC_AUTHOR
@@ -18,20 +16,22 @@ from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.server.server import Server
 from sealyard.server.settings import OidcSettings, ServerSettings
+from tests.support.oidc_issuer import AUDIENCE, OidcIssuer, run_issuer
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, open_workspace
 
 pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture(scope="module")
-def issuer() -> Iterator[RealIssuer]:
-    with real_issuer() as issuer:
+def issuer() -> Iterator[OidcIssuer]:
+    with run_issuer() as issuer:
         yield issuer
 
 
 class Served:
     """The only tenant of a service that believes the issuer."""
 
-    def __init__(self, service: Server, issuer: RealIssuer, calls: httpx.AsyncClient) -> None:
+    def __init__(self, service: Server, issuer: OidcIssuer, calls: httpx.AsyncClient) -> None:
         ((_, host),) = service.tenants
         self.admin: EmbeddedClient = host.client(ADMIN)
         self._issuer = issuer
@@ -46,10 +46,10 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, issuer: RealIssuer, **more: Any) -> AsyncIterator[Served]:
+async def served(folder: Path, issuer: OidcIssuer, **more: Any) -> AsyncIterator[Served]:
     oidc = OidcSettings(issuer=issuer.url, audience=AUDIENCE)
     settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc, **more)
-    service = await Server.open(settings, {"acme": await opened(folder)})
+    service = await Server.open(settings, {"acme": await open_workspace(folder)})
     try:
         async with httpx.AsyncClient(base_url=service.address) as calls:
             yield Served(service, issuer, calls)
@@ -58,7 +58,7 @@ async def served(folder: Path, issuer: RealIssuer, **more: Any) -> AsyncIterator
 
 
 @pytest.fixture
-async def acme(folder: Path, issuer: RealIssuer) -> AsyncIterator[Served]:
+async def acme(folder: Path, issuer: OidcIssuer) -> AsyncIterator[Served]:
     """With a group devs, that may use the gateway."""
     async with served(folder, issuer) as acme:
         await acme.admin.add_subject("GROUP:devs")
@@ -66,7 +66,7 @@ async def acme(folder: Path, issuer: RealIssuer) -> AsyncIterator[Served]:
         yield acme
 
 
-async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme: Served, issuer: RealIssuer) -> None:
+async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme: Served, issuer: OidcIssuer) -> None:
     known = await acme.asked("deviceConfig", roles=["devs"])
     without = await acme.asked("deviceConfig", roles=[])
     elsewhere = await acme.asked("deviceConfig", aud="elsewhere")
@@ -101,7 +101,7 @@ async def test_whether_a_tenant_is_there_is_learned_by_nobody_whom_it_does_not_k
     ]
 
 
-async def test_how_often_one_may_ask_tells_of_no_tenant(folder: Path, issuer: RealIssuer) -> None:
+async def test_how_often_one_may_ask_tells_of_no_tenant(folder: Path, issuer: OidcIssuer) -> None:
     async with served(folder, issuer, requests_per_minute=1) as acme:
         statuses = {
             tenant: [(await acme.asked("workspace", tenant=tenant, sub=f"for {tenant}")).status_code for _ in range(2)]

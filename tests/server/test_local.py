@@ -15,13 +15,13 @@ from typing import Any, NamedTuple
 
 import msgspec
 import pytest
-from yard import ADMIN, DEV, PASSPHRASE, copied, serving
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.client.sharing.socket import SOCKET
 from sealyard.model.errors import PermissionDeniedError, UsageError
 from sealyard.server.auth.authentication import account_name, subject_for_uid
 from sealyard.server.local_socket import LocalSocketServer, bind_socket
+from tests.support.server_harness import ADMIN, DEV, PASSPHRASE, copy_workspace, run_server
 
 pytestmark = pytest.mark.anyio
 
@@ -35,7 +35,7 @@ def open_folder(founded: Path) -> Iterator[Path]:
     """In a place that others may come to: how far they get is the workspace's own doing."""
     with tempfile.TemporaryDirectory() as place:
         Path(place).chmod(0o711)
-        folder = copied(founded, Path(place) / "yard")
+        folder = copy_workspace(founded, Path(place) / "yard")
         folder.chmod(0o700)
         yield folder
 
@@ -184,10 +184,10 @@ async def test_what_comes_over_the_network_is_never_taken_for_the_socket(folder:
         "sealyard.peer": str(os.getuid()),
         "X-Sealyard-Peer": str(os.getuid()),
     }
-    async with serving({"yard": folder}, proxies="127.0.0.1") as yard:
-        refused = await yard.raw(pretended).get("/api/v1/workspace")
+    async with run_server({"yard": folder}, proxies="127.0.0.1") as yard:
+        refused = await yard.anonymous_client(pretended).get("/api/v1/workspace")
         assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
         token = {"Authorization": f"Bearer {await yard.token(DEV)}"}
-        found = await yard.raw({**pretended, **token}).get("/api/v1/workspace")
+        found = await yard.anonymous_client({**pretended, **token}).get("/api/v1/workspace")
         assert (found.status_code, found.json()["subject"]) == (200, DEV)
-        assert (await yard.raw({**pretended, **token}).get("/api/v1/key")).status_code == 403
+        assert (await yard.anonymous_client({**pretended, **token}).get("/api/v1/key")).status_code == 403

@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from prometheus_client import REGISTRY
 from prometheus_client.parser import text_string_to_metric_families
-from yard import ADMIN, DEV, opened
 
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.health import WorkspaceStats
@@ -18,6 +17,7 @@ from sealyard.server.observability import metrics as metrics_module
 from sealyard.server.observability.metrics import Metrics, metrics_handler
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
+from tests.support.server_harness import ADMIN, DEV, open_workspace
 
 EXCHANGE = RequestRecord(
     id="r1",
@@ -143,7 +143,7 @@ def test_two_servers_in_a_process_do_not_count_into_each_other() -> None:
 async def test_a_real_server_shows_what_was_asked_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
 
-    service = await Server.open(ServerSettings(listen="127.0.0.1:0"), {"acme": await opened(folder)})
+    service = await Server.open(ServerSettings(listen="127.0.0.1:0"), {"acme": await open_workspace(folder)})
     try:
         (host,) = (host for _, host in service.tenants)
         token = await host.client(ADMIN).create_token(TokenRequest(name="test", subject=DEV))

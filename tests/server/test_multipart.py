@@ -8,7 +8,6 @@ import tracemalloc
 from collections.abc import AsyncIterator
 
 import pytest
-from forms import BOUNDARY, FORM_TYPE, Field, form
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -22,6 +21,7 @@ from sealyard.server.http.multipart import (
     FilePart,
     iter_parts,
 )
+from tests.support.multipart_builder import BOUNDARY, FORM_TYPE, Field, build_form
 
 names = st.text(st.characters(codec="utf-8", exclude_characters='"\r\n%\\', exclude_categories=["Cc"]), min_size=1)
 contents = st.binary(max_size=300) | st.lists(
@@ -55,12 +55,12 @@ def parsed(body: bytes, *cuts: int, content_type: str = FORM_TYPE) -> list[Field
 @settings(max_examples=300, deadline=None)
 @given(sent=st.lists(fields, min_size=1, max_size=6), cuts=st.lists(st.integers(0, 5000), max_size=30))
 def test_a_form_cut_anywhere_gives_the_parts_that_were_sent(sent: list[Field], cuts: list[int]) -> None:
-    assert parsed(form(sent), *cuts) == sent
+    assert parsed(build_form(sent), *cuts) == sent
 
 
 def test_a_form_that_comes_byte_by_byte_is_the_same() -> None:
     sent = [Field("name", "düne".encode()), Field("inputFiles", b"\r\n--" + bytes(range(256)), "a b.bin")]
-    body = form(sent) + b"\r\n"
+    body = build_form(sent) + b"\r\n"
     assert parsed(body, *range(len(body))) == sent
 
 
@@ -73,7 +73,7 @@ def test_a_form_that_comes_byte_by_byte_is_the_same() -> None:
 def test_damaged_forms_give_parts_or_an_error_of_ours(
     sent: list[Field], damage: list[tuple[int, int, bytes]], cuts: list[int]
 ) -> None:
-    body = form(sent)
+    body = build_form(sent)
     for place, length, instead in damage:
         at = place % (len(body) + 1)
         body = body[:at] + instead + body[at + length :]
@@ -98,7 +98,7 @@ def _parts_or_error(body: bytes, cuts: list[int], content_type: str = FORM_TYPE)
 
 @pytest.mark.parametrize("kept", [0.1, 0.5, 0.9])
 def test_a_form_that_breaks_off_is_refused(kept: float) -> None:
-    body = form([Field("name", b"a name"), Field("inputFiles", b"firmware" * 100, "f.bin")])
+    body = build_form([Field("name", b"a name"), Field("inputFiles", b"firmware" * 100, "f.bin")])
     with pytest.raises(InvalidInputError):
         parsed(body[: int(len(body) * kept)])
 
@@ -115,11 +115,11 @@ def test_a_form_that_breaks_off_is_refused(kept: float) -> None:
 )
 def test_what_is_no_form_with_a_boundary_is_refused(content_type: str) -> None:
     with pytest.raises(InvalidInputError, match="not multipart/form-data"):
-        parsed(form([Field("name", b"a")]), content_type=content_type)
+        parsed(build_form([Field("name", b"a")]), content_type=content_type)
 
 
 def test_a_body_that_does_not_begin_with_its_boundary_is_refused_however_it_is_cut() -> None:
-    body = b"preamble\r\n" + form([Field("name", b"a")])
+    body = b"preamble\r\n" + build_form([Field("name", b"a")])
     for cuts in ([], [3], list(range(len(body)))):
         with pytest.raises(InvalidInputError, match="start with its boundary"):
             parsed(body, *cuts)
@@ -127,13 +127,13 @@ def test_a_body_that_does_not_begin_with_its_boundary_is_refused_however_it_is_c
 
 def test_limits_are_kept() -> None:
     exactly = [Field("name", b"x" * MAX_TEXT_BYTES)]
-    assert parsed(form(exactly)) == exactly
+    assert parsed(build_form(exactly)) == exactly
     many = [Field("inputIds", b"x")] * MAX_PARTS
-    assert len(parsed(form(many))) == MAX_PARTS
+    assert len(parsed(build_form(many))) == MAX_PARTS
     too_large = [
-        form([Field("name", b"x" * (MAX_TEXT_BYTES + 1))]),
-        form([*many, Field("inputIds", b"x")]),
-        form([Field("n" * MAX_HEADER_BYTES, b"x")]),
+        build_form([Field("name", b"x" * (MAX_TEXT_BYTES + 1))]),
+        build_form([*many, Field("inputIds", b"x")]),
+        build_form([Field("n" * MAX_HEADER_BYTES, b"x")]),
         f"--{BOUNDARY}\r\n".encode() + b"X-Many: 1\r\n" * 10,
         f"--{BOUNDARY}\r\n".encode() + b"x" * 1_000_000,
     ]
@@ -144,12 +144,12 @@ def test_limits_are_kept() -> None:
 
 def test_a_text_that_is_no_utf_8_is_refused() -> None:
     with pytest.raises(InvalidInputError, match="UTF-8"):
-        parsed(form([Field("name", b"\xff\xfe")]))
+        parsed(build_form([Field("name", b"\xff\xfe")]))
 
 
 def test_a_file_that_is_not_read_is_passed_over() -> None:
     async def names_of() -> list[str]:
-        sent = form([Field("first", b"x" * 100_000, "f"), Field("name", b"a"), Field("last", b"y", "g")])
+        sent = build_form([Field("first", b"x" * 100_000, "f"), Field("name", b"a"), Field("last", b"y", "g")])
         found = []
         async for part in iter_parts(FORM_TYPE, pieces(sent, list(range(0, len(sent), 900)))):
             found.append(part.name)
@@ -161,7 +161,7 @@ def test_a_file_that_is_not_read_is_passed_over() -> None:
 
 
 def test_a_large_file_is_never_held() -> None:
-    head, _, tail = form([Field("inputFiles", b"CONTENT", "f.bin")]).partition(b"CONTENT")
+    head, _, tail = build_form([Field("inputFiles", b"CONTENT", "f.bin")]).partition(b"CONTENT")
     chunk, count = b"\r\n--x" * 13107, 1000
 
     async def large() -> AsyncIterator[bytes]:

@@ -16,7 +16,6 @@ from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from joserfc import jwt
 from joserfc.jwk import RSAKey
-from real_issuer import AUDIENCE, RealIssuer, real_issuer
 
 from sealyard.client.http.documents import fetch_document
 from sealyard.model.credentials import IssuerAccount
@@ -24,6 +23,7 @@ from sealyard.model.errors import AuthenticationError, ServerUnreachableError, U
 from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL
 from sealyard.server.auth.oidc import MAX_TOKEN_LENGTH, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
+from tests.support.oidc_issuer import AUDIENCE, OidcIssuer, run_issuer
 
 pytestmark = pytest.mark.anyio
 
@@ -42,14 +42,14 @@ class Moved:
 
 
 @pytest.fixture(scope="module")
-def process() -> Iterator[RealIssuer]:
-    with real_issuer() as issuer:
+def process() -> Iterator[OidcIssuer]:
+    with run_issuer() as issuer:
         yield issuer
 
 
 @pytest.fixture
-def issuer(process: RealIssuer) -> RealIssuer:
-    process.told(begin=True)
+def issuer(process: OidcIssuer) -> OidcIssuer:
+    process.configure(begin=True)
     return process
 
 
@@ -59,11 +59,11 @@ def clock() -> Moved:
 
 
 @pytest.fixture
-def ours(issuer: RealIssuer, clock: Moved) -> OidcVerifier:
+def ours(issuer: OidcIssuer, clock: Moved) -> OidcVerifier:
     return believing(issuer, clock)
 
 
-def believing(issuer: RealIssuer, clock: Moved | None = None, **more: Any) -> OidcVerifier:
+def believing(issuer: OidcIssuer, clock: Moved | None = None, **more: Any) -> OidcVerifier:
     named = OidcSettings(**{"issuer": issuer.url, "audience": AUDIENCE, **more})
     return OidcVerifier(named, fetch_document, clock or Moved())
 
@@ -94,7 +94,7 @@ def encoded(data: bytes) -> bytes:
 
 @pytest.mark.parametrize("key", ["rsa", "ec", "okp"])
 async def test_a_good_token_says_who_asks_with_which_roles_and_until_when(
-    issuer: RealIssuer, ours: OidcVerifier, key: str
+    issuer: OidcIssuer, ours: OidcVerifier, key: str
 ) -> None:
     expires = int(datetime.now(UTC).timestamp()) + 300
     token = issuer.token(key=key, roles=["devs", "owners"], exp=expires)
@@ -108,11 +108,11 @@ async def test_a_good_token_says_who_asks_with_which_roles_and_until_when(
 
 
 @pytest.mark.parametrize("typ", ["JWT", "at+jwt", "application/at+JWT", None])
-async def test_the_types_of_access_tokens_are_taken(issuer: RealIssuer, ours: OidcVerifier, typ: str | None) -> None:
+async def test_the_types_of_access_tokens_are_taken(issuer: OidcIssuer, ours: OidcVerifier, typ: str | None) -> None:
     assert (await ours.verify(issuer.token(header={"typ": typ}))).subject == "USER:anna"
 
 
-async def test_an_audience_among_several_is_enough(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_an_audience_among_several_is_enough(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     assert await ours.verify(issuer.token(aud=["other", AUDIENCE]))
 
 
@@ -126,7 +126,7 @@ async def test_an_audience_among_several_is_enough(issuer: RealIssuer, ours: Oid
     ],
 )
 async def test_a_client_that_speaks_for_itself_is_a_machine(
-    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
+    issuer: OidcIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     found = await ours.verify(issuer.token(**claims))
     assert (found.subject, found.is_machine) == ("CLIENT:ci", True)
@@ -143,7 +143,7 @@ async def test_a_client_that_speaks_for_itself_is_a_machine(
 )
 @pytest.mark.parametrize("named_by", ["sub", "preferred_username"])
 async def test_a_machine_is_no_person_whatever_claim_names_people(
-    issuer: RealIssuer, claims: dict[str, Any], named_by: str
+    issuer: OidcIssuer, claims: dict[str, Any], named_by: str
 ) -> None:
     ours = believing(issuer, subject_claim=named_by, client_claim="appid" if "appid" in claims else "client_id")
     found = await ours.verify(issuer.token(**claims))
@@ -153,7 +153,7 @@ async def test_a_machine_is_no_person_whatever_claim_names_people(
 @pytest.mark.parametrize("mark", [{"idtyp": "app"}, {"gty": "client-credentials"}])
 @pytest.mark.parametrize("client", [None, "", 7])
 async def test_a_machine_without_a_name_is_refused_rather_than_taken_for_a_person(
-    issuer: RealIssuer, mark: dict[str, Any], client: object
+    issuer: OidcIssuer, mark: dict[str, Any], client: object
 ) -> None:
     ours = believing(issuer, subject_claim="sub")
     assert "client_id" in await refused(ours, issuer.token(azp=client, **mark))
@@ -161,7 +161,7 @@ async def test_a_machine_without_a_name_is_refused_rather_than_taken_for_a_perso
 
 @pytest.mark.parametrize("claims", [{"idtyp": "user"}, {"gty": "password"}, {"sub": "other@clients"}])
 async def test_what_marks_people_makes_no_machine(
-    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
+    issuer: OidcIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     found = await ours.verify(issuer.token(**claims))
     assert (found.subject, found.is_machine) == ("USER:anna", False)
@@ -169,7 +169,7 @@ async def test_what_marks_people_makes_no_machine(
 
 @pytest.mark.parametrize("claims", [{"client_id": "web"}, {"azp": "web"}, {"client_id": "web", "azp": "web"}])
 async def test_a_person_stays_one_whatever_client_it_came_through(
-    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
+    issuer: OidcIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     found = await ours.verify(issuer.token(**claims))
     assert (found.subject, found.is_machine) == ("USER:anna", False)
@@ -177,7 +177,7 @@ async def test_a_person_stays_one_whatever_client_it_came_through(
 
 @pytest.mark.parametrize("claims", [{"client_id": "web"}, {"sub": "anna"}, {}])
 async def test_without_the_claim_that_names_people_nobody_comes_under_another_name(
-    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]
+    issuer: OidcIssuer, ours: OidcVerifier, claims: dict[str, Any]
 ) -> None:
     words = await refused(ours, issuer.token(**{"preferred_username": None, **claims}))
     assert "preferred_username" in words
@@ -186,17 +186,17 @@ async def test_without_the_claim_that_names_people_nobody_comes_under_another_na
 @pytest.mark.parametrize("sub", [None, "", 7, ["a1"], "x" * 256, "änna", "a\n1"])
 @pytest.mark.parametrize("claims", [{}, {"preferred_username": "service-account-web"}])
 async def test_a_token_that_does_not_say_whose_it_is_for_good_is_refused(
-    issuer: RealIssuer, ours: OidcVerifier, sub: object, claims: dict[str, Any]
+    issuer: OidcIssuer, ours: OidcVerifier, sub: object, claims: dict[str, Any]
 ) -> None:
     assert "sub" in await refused(ours, issuer.token(sub=sub, **claims))
 
 
 @pytest.mark.parametrize("sub", ["a1", "A1", "auth0|5f7c", "x" * 255, "a b"])
-async def test_an_account_is_taken_as_it_is(issuer: RealIssuer, ours: OidcVerifier, sub: str) -> None:
+async def test_an_account_is_taken_as_it_is(issuer: OidcIssuer, ours: OidcVerifier, sub: str) -> None:
     assert (await ours.verify(issuer.token(sub=sub))).account == IssuerAccount(issuer=issuer.url, sub=sub)
 
 
-async def test_the_claim_that_names_people_can_be_chosen(issuer: RealIssuer) -> None:
+async def test_the_claim_that_names_people_can_be_chosen(issuer: OidcIssuer) -> None:
     by_sub = believing(issuer, subject_claim="sub")
     assert (await by_sub.verify(issuer.token())).subject == "USER:5d0c6a0e"
 
@@ -205,12 +205,12 @@ async def test_the_claim_that_names_people_can_be_chosen(issuer: RealIssuer) -> 
     "name", ["", "a b", "änna", "anna\u200b", "a:b", "GROUP:devs", "x" * 65, ".anna", "anna/..", " anna", 7, ["anna"]]
 )
 async def test_a_name_that_no_subject_can_have_is_refused_and_not_made_to_fit(
-    issuer: RealIssuer, ours: OidcVerifier, name: object
+    issuer: OidcIssuer, ours: OidcVerifier, name: object
 ) -> None:
     await refused(ours, issuer.token(preferred_username=name))
 
 
-async def test_names_are_taken_as_they_are(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_names_are_taken_as_they_are(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     names = ["anna", "Anna", "ANNA", "anna@factory.example", "anna+1", "a-n_n.a"]
     found = [(await ours.verify(issuer.token(preferred_username=each))).subject for each in names]
     assert found == [f"USER:{each}" for each in names]
@@ -228,28 +228,28 @@ async def test_names_are_taken_as_they_are(issuer: RealIssuer, ours: OidcVerifie
         ("roles", {"roles": "devs"}),
     ],
 )
-async def test_roles_are_found_where_they_are(issuer: RealIssuer, path: str, claims: dict[str, Any]) -> None:
+async def test_roles_are_found_where_they_are(issuer: OidcIssuer, path: str, claims: dict[str, Any]) -> None:
     found = await believing(issuer, roles_claim=path).verify(issuer.token(**claims))
     assert found.roles == ("devs",)
 
 
 @pytest.mark.parametrize("claims", [{"roles": None}, {"roles": []}, {"roles": None, "realm_access": {"roles": ["a"]}}])
-async def test_no_roles_are_no_roles(issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any]) -> None:
+async def test_no_roles_are_no_roles(issuer: OidcIssuer, ours: OidcVerifier, claims: dict[str, Any]) -> None:
     assert (await ours.verify(issuer.token(**claims))).roles == ()
 
 
 @pytest.mark.parametrize("path", ["realm_access.roles", "realm_access.roles.more", "azp.roles"])
-async def test_a_path_that_leads_nowhere_is_no_roles(issuer: RealIssuer, path: str) -> None:
+async def test_a_path_that_leads_nowhere_is_no_roles(issuer: OidcIssuer, path: str) -> None:
     ours = believing(issuer, roles_claim=path)
     assert (await ours.verify(issuer.token(realm_access=["odd"]))).roles == ()
 
 
 @pytest.mark.parametrize("roles", [{"devs": True}, 7, True, ["devs", 7], [["devs"]]])
-async def test_roles_that_are_no_names_are_refused(issuer: RealIssuer, ours: OidcVerifier, roles: object) -> None:
+async def test_roles_that_are_no_names_are_refused(issuer: OidcIssuer, ours: OidcVerifier, roles: object) -> None:
     assert "roles" in await refused(ours, issuer.token(roles=roles))
 
 
-async def test_where_groups_are_named_for_roles_others_count_for_nothing(issuer: RealIssuer) -> None:
+async def test_where_groups_are_named_for_roles_others_count_for_nothing(issuer: OidcIssuer) -> None:
     ours = believing(issuer, groups={"fw-owners": "owners", "fw-all": "owners"})
     found = await ours.verify(issuer.token(roles=["fw-owners", "fw-all", "owners", "devs"]))
     assert found.roles == ("owners",)
@@ -281,12 +281,12 @@ async def test_where_groups_are_named_for_roles_others_count_for_nothing(issuer:
     ],
 )
 async def test_a_token_for_elsewhere_or_another_time_is_refused(
-    issuer: RealIssuer, ours: OidcVerifier, claims: dict[str, Any], words: str
+    issuer: OidcIssuer, ours: OidcVerifier, claims: dict[str, Any], words: str
 ) -> None:
     assert words in await refused(ours, issuer.token(**claims))
 
 
-async def test_clocks_may_differ_a_little_and_no_more(issuer: RealIssuer, ours: OidcVerifier, clock: Moved) -> None:
+async def test_clocks_may_differ_a_little_and_no_more(issuer: OidcIssuer, ours: OidcVerifier, clock: Moved) -> None:
     now = datetime.now(UTC).timestamp()
     token = issuer.token(exp=int(now) + 60, nbf=int(now) - 60, iat=None)
     for seconds, fine in ((-120, False), (-80, True), (80, True), (120, False)):
@@ -301,13 +301,13 @@ async def test_clocks_may_differ_a_little_and_no_more(issuer: RealIssuer, ours: 
     "header", [{"typ": "ID"}, {"typ": "logout+jwt"}, {"kid": None}, {"cty": "JWT", "typ": "secevent+jwt"}]
 )
 async def test_what_is_no_access_token_by_its_header_is_refused(
-    issuer: RealIssuer, ours: OidcVerifier, header: dict[str, Any]
+    issuer: OidcIssuer, ours: OidcVerifier, header: dict[str, Any]
 ) -> None:
     await refused(ours, issuer.token(header=header))
 
 
 @pytest.mark.parametrize("alg", ["PS256", "RS256"])
-async def test_an_algorithm_that_is_not_allowed_is_not_believed(issuer: RealIssuer, alg: str) -> None:
+async def test_an_algorithm_that_is_not_allowed_is_not_believed(issuer: OidcIssuer, alg: str) -> None:
     ours = believing(issuer, algorithms="ES256")
     assert "algorithm of the token not allowed" in await refused(ours, issuer.token(header={"alg": alg}))
 
@@ -315,13 +315,13 @@ async def test_an_algorithm_that_is_not_allowed_is_not_believed(issuer: RealIssu
 @pytest.mark.parametrize("alg", ["none", "None", "NONE", ""])
 @pytest.mark.parametrize("kid", ["rsa-1", None])
 async def test_a_token_without_a_signature_is_never_believed(
-    issuer: RealIssuer, ours: OidcVerifier, alg: str, kid: str | None
+    issuer: OidcIssuer, ours: OidcVerifier, alg: str, kid: str | None
 ) -> None:
     header = {"alg": alg, "typ": "JWT"} | ({"kid": kid} if kid else {})
     await refused(ours, by_hand(header, issuer.claims()))
 
 
-async def test_a_public_key_is_no_shared_secret(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_a_public_key_is_no_shared_secret(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     (published,) = [each for each in issuer.keys if each["kid"] == "rsa-1"]
     key = RSAKey.import_key(published)
     for secret in (key.as_pem(), key.as_der(), msgspec.json.encode(published), published["n"].encode(), b""):
@@ -329,7 +329,7 @@ async def test_a_public_key_is_no_shared_secret(issuer: RealIssuer, ours: OidcVe
         assert "algorithm of the token not allowed" in await refused(ours, token)
 
 
-async def test_a_key_that_comes_with_the_token_is_not_believed(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_a_key_that_comes_with_the_token_is_not_believed(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     mine = RSAKey.generate_key(2048)
     header = {"alg": "RS256", "kid": "rsa-1", "jwk": mine.as_dict(private=False), "jku": "https://mine.example/keys"}
     token = jwt.encode(header, issuer.claims(), mine, algorithms=["RS256"])
@@ -338,12 +338,12 @@ async def test_a_key_that_comes_with_the_token_is_not_believed(issuer: RealIssue
 
 @pytest.mark.parametrize("extension", [{"crit": ["kid"]}, {"crit": ["typ", "kid"]}, {"b64": True}], ids=str)
 async def test_extensions_that_must_be_understood_are_refused_though_well_signed(
-    issuer: RealIssuer, ours: OidcVerifier, extension: dict[str, Any]
+    issuer: OidcIssuer, ours: OidcVerifier, extension: dict[str, Any]
 ) -> None:
     assert "Malformed token" in await refused(ours, issuer.token(header=extension))
 
 
-async def test_a_changed_token_is_not_believed(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_a_changed_token_is_not_believed(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     header, _, signature = issuer.token().split(".")
     forged = encoded(msgspec.json.encode(issuer.claims(preferred_username="admin"))).decode()
     await refused(ours, f"{header}.{forged}.{signature}")
@@ -352,13 +352,13 @@ async def test_a_changed_token_is_not_believed(issuer: RealIssuer, ours: OidcVer
     await refused(ours, ".".join([*good[:2], ""]))
 
 
-async def test_a_huge_token_is_refused_before_it_is_read(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_a_huge_token_is_refused_before_it_is_read(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     await refused(ours, issuer.token(more="x" * MAX_TOKEN_LENGTH))
     await refused(ours, by_hand({"alg": "RS256", "kid": "k" * 8000}, issuer.claims()))
     assert issuer.asked == 0
 
 
-async def test_deep_nesting_is_refused(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_deep_nesting_is_refused(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     deep = b"[" * 5000 + b"]" * 5000
     head = encoded(msgspec.json.encode({"alg": "RS256", "kid": "rsa-1"}))
     await refused(ours, b".".join([encoded(deep), encoded(b"{}"), b"AAAA"]).decode())
@@ -399,23 +399,23 @@ async def _refused_quietly(ours: OidcVerifier, token: str) -> None:
 # ---- the issuer's keys
 
 
-async def test_keys_are_fetched_once_and_kept(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_keys_are_fetched_once_and_kept(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     for _ in range(20):
         assert await ours.verify(issuer.token())
     assert issuer.asked == 1
 
 
-async def test_many_who_come_first_together_share_one_fetch(issuer: RealIssuer, ours: OidcVerifier) -> None:
+async def test_many_who_come_first_together_share_one_fetch(issuer: OidcIssuer, ours: OidcVerifier) -> None:
     await asyncio.gather(*(ours.verify(issuer.token()) for _ in range(20)))
     assert issuer.asked == 1
 
 
 async def test_a_rotated_key_is_found_and_the_old_one_dropped(
-    issuer: RealIssuer, ours: OidcVerifier, clock: Moved
+    issuer: OidcIssuer, ours: OidcVerifier, clock: Moved
 ) -> None:
     old = issuer.token()
     await ours.verify(old)
-    issuer.told(rotate=True)
+    issuer.configure(rotate=True)
     clock.by = MIN_REFRESH_INTERVAL + timedelta(seconds=1)
     assert (await ours.verify(issuer.token())).subject == "USER:anna"
     assert issuer.asked == 2
@@ -423,7 +423,7 @@ async def test_a_rotated_key_is_found_and_the_old_one_dropped(
 
 
 async def test_unknown_keys_are_no_way_to_keep_the_issuer_busy(
-    issuer: RealIssuer, ours: OidcVerifier, clock: Moved
+    issuer: OidcIssuer, ours: OidcVerifier, clock: Moved
 ) -> None:
     await ours.verify(issuer.token())
     for number in range(50):
@@ -436,7 +436,7 @@ async def test_unknown_keys_are_no_way_to_keep_the_issuer_busy(
 
 
 async def test_while_the_issuer_is_away_known_keys_work_and_others_are_told_so(clock: Moved) -> None:
-    with real_issuer() as issuer:
+    with run_issuer() as issuer:
         ours = believing(issuer, clock)
         known, stranger = issuer.token(exp=4102444800), issuer.token(header={"kid": "other"})
         await ours.verify(known)
@@ -447,19 +447,19 @@ async def test_while_the_issuer_is_away_known_keys_work_and_others_are_told_so(c
 
 
 async def test_an_issuer_that_comes_back_is_believed_again(
-    issuer: RealIssuer, ours: OidcVerifier, clock: Moved
+    issuer: OidcIssuer, ours: OidcVerifier, clock: Moved
 ) -> None:
-    issuer.told(status=500)
+    issuer.configure(status=500)
     assert "unreachable" in await refused(ours, issuer.token())
-    issuer.told(status=200)
+    issuer.configure(status=200)
     clock.by = MIN_REFRESH_INTERVAL + timedelta(seconds=1)
     assert await ours.verify(issuer.token())
 
 
-async def test_a_withdrawn_key_is_not_believed_for_ever(issuer: RealIssuer, ours: OidcVerifier, clock: Moved) -> None:
+async def test_a_withdrawn_key_is_not_believed_for_ever(issuer: OidcIssuer, ours: OidcVerifier, clock: Moved) -> None:
     old = issuer.token(exp=4102444800)
     await ours.verify(old)
-    issuer.told(rotate=True)
+    issuer.configure(rotate=True)
     clock.by = MAX_AGE + timedelta(seconds=1)
     await ours.verify(old)
     async with asyncio.timeout(10):
@@ -476,14 +476,14 @@ async def _outcome(ours: OidcVerifier, token: str) -> AuthenticationError | None
     return None
 
 
-async def test_a_discovery_document_of_another_issuer_is_not_believed(issuer: RealIssuer, ours: OidcVerifier) -> None:
-    issuer.told(named="https://elsewhere.example")
+async def test_a_discovery_document_of_another_issuer_is_not_believed(issuer: OidcIssuer, ours: OidcVerifier) -> None:
+    issuer.configure(named="https://elsewhere.example")
     await refused(ours, issuer.token())
     assert issuer.asked == 0
 
 
-async def test_where_the_keys_are_can_be_configured(issuer: RealIssuer) -> None:
-    issuer.told(named="https://elsewhere.example")
+async def test_where_the_keys_are_can_be_configured(issuer: OidcIssuer) -> None:
+    issuer.configure(named="https://elsewhere.example")
     ours = believing(issuer, jwks_uri=f"{issuer.url}/keys")
     assert await ours.verify(issuer.token())
 

@@ -11,9 +11,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from yard import ADMIN, found, serving
 
 from sealyard.server.api.routes import docs as documents
+from tests.support.server_harness import ADMIN, create_test_workspace, run_server
 
 pytestmark = pytest.mark.anyio
 
@@ -30,9 +30,9 @@ EXAMPLES = 5
 
 
 async def test_the_checked_in_document_is_the_one_that_the_server_tells(folder: Path) -> None:
-    """Remake it: `python -m tests.server.remake`."""
-    async with serving({"yard": folder}) as yard:
-        told = (await yard.raw().get("/openapi.json")).content
+    """Remake it: `python -m tests.support.update_openapi`."""
+    async with run_server({"yard": folder}) as yard:
+        told = (await yard.anonymous_client().get("/openapi.json")).content
     assert msgspec.json.format(told, indent=1) + b"\n" == CHECKED_IN.read_bytes()
     assert msgspec.json.decode(told)["openapi"].startswith("3.1")
 
@@ -45,9 +45,9 @@ def test_every_reference_of_the_checked_in_document_resolves() -> None:
 
 
 async def test_the_page_shows_every_call_and_loads_nothing(folder: Path) -> None:
-    async with serving({"yard": folder}) as yard:
-        page = await yard.raw().get("/docs")
-        described = (await yard.raw().get("/openapi.json")).json()
+    async with run_server({"yard": folder}) as yard:
+        page = await yard.anonymous_client().get("/docs")
+        described = (await yard.anonymous_client().get("/openapi.json")).json()
     assert page.headers["content-type"].startswith("text/html")
     assert "default-src 'none'" in page.headers["content-security-policy"]
     assert not re.search(r"<(script|link|img|iframe)|https?://|@import|url\(", page.text)
@@ -58,17 +58,17 @@ async def test_the_page_shows_every_call_and_loads_nothing(folder: Path) -> None
 async def test_what_strangers_may_ask_for_as_often_as_they_like_is_made_once(
     folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    async with serving({"yard": folder}) as yard:
-        first = [(await yard.raw().get(path)).content for path in ("/docs", "/openapi.json")]
+    async with run_server({"yard": folder}) as yard:
+        first = [(await yard.anonymous_client().get(path)).content for path in ("/docs", "/openapi.json")]
         monkeypatch.delattr(documents, "build_document")
-        assert [(await yard.raw().get(path)).content for path in ("/docs", "/openapi.json")] == first
+        assert [(await yard.anonymous_client().get(path)).content for path in ("/docs", "/openapi.json")] == first
 
 
 @pytest.mark.timeout(300)
 async def test_whatever_is_sent_is_answered_as_the_document_says_and_never_with_a_fault_of_ours(tmp_path: Path) -> None:
     """Schemathesis makes the calls. Its own token stays, and the endless stream of events has tests of its own."""
-    await found(tmp_path / "yard")
-    async with serving({"yard": tmp_path / "yard"}) as yard:
+    await create_test_workspace(tmp_path / "yard")
+    async with run_server({"yard": tmp_path / "yard"}) as yard:
         token = await yard.token(ADMIN)
         ran = await asyncio.to_thread(lambda: _schemathesis(yard.base, token, tmp_path))
     assert ran.returncode == 0, ran.stdout[ran.stdout.find("= FAILURES") :][:6000]

@@ -6,10 +6,10 @@ import base64
 from pathlib import Path
 
 import pytest
-from yard import ADMIN, GATEWAY, serving
 
 from sealyard.fs.private import temporary_private_dir, write_private_file
 from sealyard.model.workspace import WorkspacePaths
+from tests.support.server_harness import ADMIN, GATEWAY, run_server
 
 pytestmark = pytest.mark.anyio
 
@@ -21,8 +21,8 @@ def lying_about(folder: Path) -> list[Path]:
 
 
 async def test_a_key_that_was_brought_in_or_taken_out_lies_nowhere_in_plain_text(folder: Path) -> None:
-    async with serving({"yard": folder}) as yard:
-        calls = await yard.calls(ADMIN)
+    async with run_server({"yard": folder}) as yard:
+        calls = await yard.http_client(ADMIN)
         body = {"uri": "local:brought", "kind": "AES_128", "content": base64.b64encode(KEY).decode()}
         assert (await calls.post("/api/v1/key", json=body)).status_code == 201
         exported = await calls.post(f"/api/v1/deviceConfig/{GATEWAY}/keyExport", json={"confirmed": True})
@@ -38,5 +38,5 @@ async def test_a_key_that_a_crash_left_on_its_way_is_gone_with_the_next_start(fo
         write_private_file(passing / "key", KEY)
         passing.rename(left)
     assert lying_about(folder)
-    async with serving({"yard": folder}):
+    async with run_server({"yard": folder}):
         assert not lying_about(folder)

@@ -10,11 +10,11 @@ from typing import Any
 
 import httpx
 import pytest
-from forms import FORM_TYPE, Field, form
-from yard import ADMIN, DEV, GATEWAY, OWNER, STRANGER, Yard, serving
 
 from sealyard.model.audit import AuditFilter
 from sealyard.model.tasks import Verdict
+from tests.support.multipart_builder import FORM_TYPE, Field, build_form
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, STRANGER, ServerHarness, run_server
 
 pytestmark = pytest.mark.anyio
 
@@ -26,18 +26,18 @@ CONFIG = Field("deviceConfigId", GATEWAY.encode())
 
 
 @pytest.fixture
-async def yard(folder: Path) -> AsyncIterator[Yard]:
-    async with serving({"one": folder}, largest_upload=LARGEST) as yard:
+async def yard(folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": folder}, largest_upload=LARGEST) as yard:
         yield yard
 
 
 @pytest.fixture
-async def calls(yard: Yard) -> httpx.AsyncClient:
-    return await yard.calls(DEV)
+async def calls(yard: ServerHarness) -> httpx.AsyncClient:
+    return await yard.http_client(DEV)
 
 
 async def asked(calls: httpx.AsyncClient, path: str, *fields: Field, **headers: str) -> httpx.Response:
-    return await calls.post(path, headers={"Content-Type": FORM_TYPE, **headers}, content=form(fields))
+    return await calls.post(path, headers={"Content-Type": FORM_TYPE, **headers}, content=build_form(fields))
 
 
 def file(name: str, content: bytes, file_name: str = "firmware.bin") -> Field:
@@ -145,33 +145,37 @@ async def test_an_encryption_takes_exactly_one_file(calls: httpx.AsyncClient, fo
     assert stored(folder) == set()
 
 
-async def test_who_may_not_use_the_configuration_leaves_nothing_behind(yard: Yard, folder: Path) -> None:
+async def test_who_may_not_use_the_configuration_leaves_nothing_behind(yard: ServerHarness, folder: Path) -> None:
     for subject in (OWNER, STRANGER):
-        answer = await asked(await yard.calls(subject), PACKAGES, CONFIG, FIRMWARE)
+        answer = await asked(await yard.http_client(subject), PACKAGES, CONFIG, FIRMWARE)
         assert answer.status_code in (403, 404)
     assert (stored(folder), left(folder)) == (set(), [])
 
 
-async def test_a_form_that_breaks_off_leaves_nothing_behind(yard: Yard, calls: httpx.AsyncClient, folder: Path) -> None:
-    whole = form([CONFIG, FIRMWARE, file("inputFiles", bytes(3_000_000))])
+async def test_a_form_that_breaks_off_leaves_nothing_behind(
+    yard: ServerHarness, calls: httpx.AsyncClient, folder: Path
+) -> None:
+    whole = build_form([CONFIG, FIRMWARE, file("inputFiles", bytes(3_000_000))])
     answer = await calls.post(PACKAGES, headers={"Content-Type": FORM_TYPE}, content=whole[:-2_000_000])
     assert (answer.status_code, answer.json()["code"]) == (400, "input")
     assert (stored(folder), left(folder)) == (set(), [])
 
 
-async def test_another_subjects_upload_makes_no_task(yard: Yard, calls: httpx.AsyncClient) -> None:
-    await (await yard.calls(OWNER)).put(f"/api/v1/upload/{ID}", content=b"theirs")
+async def test_another_subjects_upload_makes_no_task(yard: ServerHarness, calls: httpx.AsyncClient) -> None:
+    await (await yard.http_client(OWNER)).put(f"/api/v1/upload/{ID}", content=b"theirs")
     answer = await asked(calls, PACKAGES, CONFIG, text("inputIds", ID))
     assert answer.status_code == 404
 
 
-async def test_a_wrong_checksum_is_in_the_audit_log(yard: Yard, calls: httpx.AsyncClient) -> None:
+async def test_a_wrong_checksum_is_in_the_audit_log(yard: ServerHarness, calls: httpx.AsyncClient) -> None:
     await asked(calls, PACKAGES, CONFIG, FIRMWARE, text("sha256checksum", "0" * 64))
     page = await yard.engine.client(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
     assert ["SHA-256 mismatch" in each.message for each in page.entries] == [True]
 
 
-async def test_the_same_form_and_key_give_the_same_task(yard: Yard, calls: httpx.AsyncClient, folder: Path) -> None:
+async def test_the_same_form_and_key_give_the_same_task(
+    yard: ServerHarness, calls: httpx.AsyncClient, folder: Path
+) -> None:
     key = {"Idempotency-Key": "once"}
     first = await asked(calls, PACKAGES, CONFIG, FIRMWARE, **key)
     again = await asked(calls, PACKAGES, CONFIG, FIRMWARE, **key)
@@ -184,7 +188,7 @@ async def test_the_same_form_and_key_give_the_same_task(yard: Yard, calls: httpx
 
 
 async def test_the_same_ids_and_key_give_the_same_task_also_after_it_ended(
-    yard: Yard, calls: httpx.AsyncClient, folder: Path
+    yard: ServerHarness, calls: httpx.AsyncClient, folder: Path
 ) -> None:
     await calls.put(f"/api/v1/upload/{ID}", content=b"firmware")
     body, key = {"deviceConfigId": GATEWAY, "inputIds": [ID]}, {"Idempotency-Key": "once"}
@@ -200,7 +204,7 @@ async def test_the_same_ids_and_key_give_the_same_task_also_after_it_ended(
 
 async def test_memory_does_not_grow_with_the_files_of_a_form(calls: httpx.AsyncClient, folder: Path) -> None:
     chunk, count = bytes(1 << 16), 900
-    head, _, tail = form([CONFIG, file("inputFiles", b"CONTENT")]).partition(b"CONTENT")
+    head, _, tail = build_form([CONFIG, file("inputFiles", b"CONTENT")]).partition(b"CONTENT")
 
     async def large() -> AsyncIterator[bytes]:
         yield head

@@ -7,14 +7,14 @@ import random
 from pathlib import Path
 
 import pytest
-from rough_line import RoughLine
-from yard import ADMIN, DEV, GATEWAY, serving
 
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import TaskStatus
+from tests.support.server_harness import ADMIN, DEV, GATEWAY, run_server
+from tests.support.unreliable_proxy import UnreliableProxy
 
 pytestmark = pytest.mark.anyio
 
@@ -27,10 +27,10 @@ async def test_what_goes_up_and_down_a_broken_line_is_byte_equal_and_was_resumed
     content = random.Random(7).randbytes(SIZE)
     path = tmp_path / "firmware.bin"
     path.write_bytes(content)
-    async with serving({"yard": folder}) as yard:
+    async with run_server({"yard": folder}) as yard:
         port = int(yard.base.rpartition(":")[2])
-        up = RoughLine(port, cuts=CUTS, first=2 * MIB, last=8 * MIB)
-        down = RoughLine(port, cuts=CUTS, first=2 * MIB, last=8 * MIB, seed=2)
+        up = UnreliableProxy(port, cuts=CUTS, first=2 * MIB, last=8 * MIB)
+        down = UnreliableProxy(port, cuts=CUTS, first=2 * MIB, last=8 * MIB, seed=2)
         token = await yard.token(DEV)
         async with up.listening() as url:
             client = HttpClient(Connection(Endpoint(url=url, token=token)), SystemClock())

@@ -10,11 +10,11 @@ from pathlib import Path
 
 import httpx
 import pytest
-from forms import FORM_TYPE
-from yard import ADMIN, DEV, OWNER, Yard, serving, until
 
 from sealyard.model.audit import AuditFilter
 from sealyard.server.http import bodies as streams
+from tests.support.multipart_builder import FORM_TYPE
+from tests.support.server_harness import ADMIN, DEV, OWNER, ServerHarness, run_server, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -27,14 +27,14 @@ TUS = {"Tus-Resumable": "1.0.0"}
 
 
 @pytest.fixture
-async def yard(folder: Path) -> AsyncIterator[Yard]:
-    async with serving({"one": folder}, largest_upload=LARGEST) as yard:
+async def yard(folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": folder}, largest_upload=LARGEST) as yard:
         yield yard
 
 
 @pytest.fixture
-async def calls(yard: Yard) -> httpx.AsyncClient:
-    return await yard.calls(DEV)
+async def calls(yard: ServerHarness) -> httpx.AsyncClient:
+    return await yard.http_client(DEV)
 
 
 def stored(folder: Path) -> list[str]:
@@ -111,7 +111,7 @@ async def test_a_body_in_chunks_says_its_size_beforehand(calls: httpx.AsyncClien
     assert answer.json()["sha256"] == SHA256
 
 
-async def test_a_body_that_breaks_off_is_gone_on_with(yard: Yard, calls: httpx.AsyncClient) -> None:
+async def test_a_body_that_breaks_off_is_gone_on_with(yard: ServerHarness, calls: httpx.AsyncClient) -> None:
     async def breaking() -> AsyncIterator[bytes]:
         yield CONTENT[:70_000]
         raise ConnectionError
@@ -120,16 +120,16 @@ async def test_a_body_that_breaks_off_is_gone_on_with(yard: Yard, calls: httpx.A
         await calls.put(AT, headers={"Content-Length": str(len(CONTENT))}, content=breaking())
 
     async def kept() -> bool:
-        answer = await (await yard.calls(DEV)).head(AT)
+        answer = await (await yard.http_client(DEV)).head(AT)
         return answer.status_code == 200 and answer.headers["upload-offset"] == "70000"
 
-    await until(kept, "what came is kept")
-    answer = await (await yard.calls(DEV)).patch(AT, headers=piece(70_000), content=CONTENT[70_000:])
+    await wait_until(kept, "what came is kept")
+    answer = await (await yard.http_client(DEV)).patch(AT, headers=piece(70_000), content=CONTENT[70_000:])
     assert answer.status_code == 204
-    assert (await (await yard.calls(DEV)).get(AT)).json()["sha256"] == SHA256
+    assert (await (await yard.http_client(DEV)).get(AT)).json()["sha256"] == SHA256
 
 
-async def test_a_request_takes_over_from_one_that_hangs(yard: Yard, calls: httpx.AsyncClient) -> None:
+async def test_a_request_takes_over_from_one_that_hangs(yard: ServerHarness, calls: httpx.AsyncClient) -> None:
     place = await begun(calls)
     hanging, go_on = asyncio.Event(), asyncio.Event()
 
@@ -139,9 +139,9 @@ async def test_a_request_takes_over_from_one_that_hangs(yard: Yard, calls: httpx
         await go_on.wait()
         yield b"too late"
 
-    first = asyncio.create_task((await yard.calls(DEV)).patch(place, headers=piece(0), content=hang()))
+    first = asyncio.create_task((await yard.http_client(DEV)).patch(place, headers=piece(0), content=hang()))
     await hanging.wait()
-    answer = await (await yard.calls(DEV)).patch(place, headers=piece(0), content=CONTENT)
+    answer = await (await yard.http_client(DEV)).patch(place, headers=piece(0), content=CONTENT)
     assert answer.headers["upload-offset"] == str(len(CONTENT))
     go_on.set()
     assert (await first).status_code in (400, 409)
@@ -157,9 +157,9 @@ async def test_a_wrong_offset_is_told_the_right_one(calls: httpx.AsyncClient) ->
     assert (await calls.put(AT, headers={"Upload-Offset": "7"}, content=b"x")).status_code == 404
 
 
-async def test_to_others_an_upload_does_not_exist(yard: Yard, calls: httpx.AsyncClient) -> None:
+async def test_to_others_an_upload_does_not_exist(yard: ServerHarness, calls: httpx.AsyncClient) -> None:
     await calls.put(AT, params={"size": len(CONTENT)}, content=CONTENT[:10])
-    others = await yard.calls(OWNER)
+    others = await yard.http_client(OWNER)
     answers = [
         await others.get(AT),
         await others.head(AT),
@@ -189,7 +189,7 @@ async def test_a_dropped_upload_is_gone(calls: httpx.AsyncClient, folder: Path) 
     ],
 )
 async def test_a_file_that_is_refused_leaves_nothing_but_a_line_in_the_log(
-    yard: Yard, calls: httpx.AsyncClient, folder: Path, params: dict[str, str], content: bytes, words: str
+    yard: ServerHarness, calls: httpx.AsyncClient, folder: Path, params: dict[str, str], content: bytes, words: str
 ) -> None:
     answer = await calls.put(AT, params=params, content=content)
     assert (answer.status_code, answer.json()["code"]) == (400, "input")
@@ -227,7 +227,7 @@ async def test_more_than_is_taken_is_refused_at_once(calls: httpx.AsyncClient, f
     ],
 )
 async def test_a_body_without_an_end_is_answered_and_cut(
-    yard: Yard, calls: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, head: str, status: int
+    yard: ServerHarness, calls: httpx.AsyncClient, monkeypatch: pytest.MonkeyPatch, head: str, status: int
 ) -> None:
     monkeypatch.setattr(streams, "LINGER_TIMEOUT", 0.1)
     await calls.put(AT, params={"size": len(CONTENT)}, content=b"")
@@ -293,8 +293,8 @@ async def test_options_say_what_is_spoken(calls: httpx.AsyncClient) -> None:
     assert answer.headers["tus-max-size"] == str(LARGEST)
 
 
-async def test_the_document_tells_of_headers_and_bodies(yard: Yard) -> None:
-    paths = (await yard.raw().get("/openapi.json")).json()["paths"]
+async def test_the_document_tells_of_headers_and_bodies(yard: ServerHarness) -> None:
+    paths = (await yard.anonymous_client().get("/openapi.json")).json()["paths"]
     one = paths["/api/v1/upload/{upload_id}"]
     assert list(one["patch"]["requestBody"]["content"]) == ["application/offset+octet-stream"]
     assert list(one["put"]["requestBody"]["content"]) == ["application/octet-stream"]
@@ -304,12 +304,12 @@ async def test_the_document_tells_of_headers_and_bodies(yard: Yard) -> None:
 
 
 async def test_uploads_are_there_after_a_restart_of_the_server(folder: Path) -> None:
-    async with serving({"one": folder}) as yard:
-        calls = await yard.calls(DEV)
+    async with run_server({"one": folder}) as yard:
+        calls = await yard.http_client(DEV)
         await calls.put(AT, params={"size": len(CONTENT)}, content=CONTENT[:1000])
         await calls.put("/api/v1/upload/another-upload-of-mine", content=b"whole")
-    async with serving({"one": folder}) as yard:
-        calls = await yard.calls(DEV)
+    async with run_server({"one": folder}) as yard:
+        calls = await yard.http_client(DEV)
         assert (await calls.head(AT)).headers["upload-offset"] == "1000"
         assert (await calls.get("/api/v1/upload/another-upload-of-mine")).json()["complete"]
         await calls.patch(AT, headers=piece(1000), content=CONTENT[1000:])

@@ -13,13 +13,26 @@ from typing import Any
 
 import httpx
 import pytest
-from yard import ADMIN, AUDITOR, CI, DEV, GATEWAY, OWNER, STRANGER, Yard, copied, found, serving, until
 
 from sealyard.model.access import Action
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.webhooks import WebhookRequest
+from tests.support.server_harness import (
+    ADMIN,
+    AUDITOR,
+    CI,
+    DEV,
+    GATEWAY,
+    OWNER,
+    STRANGER,
+    ServerHarness,
+    copy_workspace,
+    create_test_workspace,
+    run_server,
+    wait_until,
+)
 
 pytestmark = pytest.mark.anyio
 
@@ -135,14 +148,14 @@ TABLE: list[tuple[str, str, Any, Answers]] = [
 class Scene:
     """What a row names, made afresh for each call that names it."""
 
-    def __init__(self, yard: Yard) -> None:
+    def __init__(self, yard: ServerHarness) -> None:
         self.yard = yard
         self._made = 0
         self._calls: dict[str, httpx.AsyncClient] = {}
 
     async def calls(self, subject: str) -> httpx.AsyncClient:
         if subject not in self._calls:
-            self._calls[subject] = await self.yard.calls(subject, "one")
+            self._calls[subject] = await self.yard.http_client(subject, "one")
         return self._calls[subject]
 
     def fresh(self) -> str:
@@ -218,9 +231,9 @@ def anyio_backend() -> str:
 @pytest.fixture(scope="module")
 async def scene(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
     root = tmp_path_factory.mktemp("tenants")
-    one = copied(founded, root / "one")
-    await found(root / "two", "two")
-    async with serving({"one": one, "two": root / "two"}) as yard:
+    one = copy_workspace(founded, root / "one")
+    await create_test_workspace(root / "two", "two")
+    async with run_server({"one": one, "two": root / "two"}) as yard:
         yield Scene(yard)
 
 
@@ -253,12 +266,12 @@ async def test_without_a_token_or_with_one_of_another_tenant_nothing_is_told(
         {"X-SE-TENANT": "one", "X-SE-SUBJECT": ADMIN},
     )
     for headers in wrong:
-        answer = await scene.yard.raw(headers).request(method, url, json=sent)
+        answer = await scene.yard.anonymous_client(headers).request(method, url, json=sent)
         assert answer.status_code == 401, (headers, answer.text)
 
 
 async def test_the_table_has_every_call_of_the_document(scene: Scene) -> None:
-    described = (await scene.yard.raw().get("/openapi.json")).json()["paths"]
+    described = (await scene.yard.anonymous_client().get("/openapi.json")).json()["paths"]
     calls = {
         (verb.upper(), path.removeprefix("/api/v1"))
         for path, item in described.items()
@@ -290,15 +303,15 @@ def _pattern(path: str, calls: set[tuple[str, str]]) -> str:
 
 async def test_two_tenants_have_nothing_in_common(scene: Scene) -> None:
     mine = await scene.name("waiting", DEV)
-    calls = await scene.yard.calls(DEV, "two")
+    calls = await scene.yard.http_client(DEV, "two")
     assert (await calls.get(f"/api/v1/task/{mine}")).status_code == 404
     assert (await calls.get("/api/v1/task")).json() == []
-    assert mine not in (await (await scene.yard.calls(ADMIN, "two")).get("/api/v1/auditlog")).text
+    assert mine not in (await (await scene.yard.http_client(ADMIN, "two")).get("/api/v1/auditlog")).text
 
 
 async def test_a_machine_token_of_a_person_approves_as_a_machine(scene: Scene) -> None:
     task = await scene.name("waiting", DEV)
-    calls = await scene.yard.calls(OWNER, "one", machine=True)
+    calls = await scene.yard.http_client(OWNER, "one", machine=True)
     body = {"decision": "APPROVED", "origin": "terminal"}
     answer = await calls.post(f"/api/v1/signingTask/{task}/approval", json=body)
     assert answer.status_code == 202
@@ -306,7 +319,7 @@ async def test_a_machine_token_of_a_person_approves_as_a_machine(scene: Scene) -
 
 
 async def test_a_machine_token_makes_no_credentials_that_a_person_is_known_by(scene: Scene) -> None:
-    calls = await scene.yard.calls(OWNER, "one", machine=True)
+    calls = await scene.yard.http_client(OWNER, "one", machine=True)
     for path, body in (
         ("/token", {"name": "a person's"}),
         ("/oneTimePassword", {}),
@@ -325,7 +338,7 @@ async def test_an_approved_signing_task_ends_with_its_outcome(scene: Scene) -> N
         found: dict[str, Any] = (await dev.get(f"/api/v1/signingTask/{task}")).json()
         return found if found["status"] == TaskStatus.DONE else None
 
-    ended = await until(done, "the signature")
+    ended = await wait_until(done, "the signature")
     assert ended["signingTaskId"] == task
     assert len(base64.b64decode(ended["outcome"])) == 64
 
@@ -336,6 +349,9 @@ async def test_an_unknown_tenant_and_a_wrong_token_are_refused_in_the_same_words
     for tenant in ("one", "nowhere"):
         for bearer in (own, "sy_0000000000_" + 64 * "0", "nonsense"):
             headers = {"X-SE-TENANT": tenant, "Authorization": f"Bearer {bearer}"}
-            refused.add((await scene.yard.raw(headers).get("/api/v1/workspace")).text)
-    without = {(await scene.yard.raw({"X-SE-TENANT": each}).get("/api/v1/workspace")).text for each in ("one", "no")}
+            refused.add((await scene.yard.anonymous_client(headers).get("/api/v1/workspace")).text)
+    without = {
+        (await scene.yard.anonymous_client({"X-SE-TENANT": each}).get("/api/v1/workspace")).text
+        for each in ("one", "no")
+    }
     assert len(refused) == len(without) == 1

@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from storage_help import INDEXES, Disk, Open
 
 from sealyard.storage.documents import TinyDocumentStore
+from tests.support.store_helpers import INDEXES, FailingDisk, Open
 
 
 @pytest.fixture
@@ -30,5 +30,5 @@ def open_store(folder: Path) -> Iterator[Open]:
 
 
 @pytest.fixture
-def failing_disk(monkeypatch: pytest.MonkeyPatch) -> Disk:
-    return Disk(monkeypatch)
+def failing_disk(monkeypatch: pytest.MonkeyPatch) -> FailingDisk:
+    return FailingDisk(monkeypatch)

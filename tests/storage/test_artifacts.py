@@ -14,11 +14,11 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storage_help import Disk
 
 from sealyard.model.errors import InvalidInputError, NotFoundError, ResultGoneError, StorageError, UsageError
 from sealyard.storage import ingest
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts, StoredInput
+from tests.support.store_helpers import FailingDisk
 
 CHUNK = 4096
 
@@ -266,7 +266,7 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path: Path, store
 
 @pytest.mark.parametrize("operation", ["write_all", "sync", "rename", "sync_folder"])
 def test_a_refused_ingest_can_be_done_again(
-    tmp_path: Path, failing_disk: Disk, store: ArtifactStore, source: Path, operation: str
+    tmp_path: Path, failing_disk: FailingDisk, store: ArtifactStore, source: Path, operation: str
 ) -> None:
     failing_disk.fail(operation)
     with pytest.raises(StorageError):
@@ -338,7 +338,7 @@ def test_a_removed_result_is_gone(store: ArtifactStore) -> None:
 
 @pytest.mark.parametrize("operation", ["sync", "rename"])
 def test_a_result_that_cannot_be_published_stays_in_the_work(
-    failing_disk: Disk, store: ArtifactStore, operation: str
+    failing_disk: FailingDisk, store: ArtifactStore, operation: str
 ) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")

@@ -8,13 +8,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_help import Disk, Open, documents
 
 from sealyard.model.errors import StorageError
 from sealyard.storage import group_commit as committer
 from sealyard.storage import pending_log as outbox
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.journal import Journal, Position, Tables
+from tests.support.store_helpers import FailingDisk, Open, documents
 
 STEPS = range(1, 20)
 
@@ -83,14 +83,14 @@ def test_what_is_committed_during_a_compaction_is_carried_into_the_new_generatio
 
 @pytest.mark.parametrize("step", STEPS)
 def test_power_lost_at_any_step_leaves_one_whole_generation(
-    open_store: Open, failing_disk: Disk, acknowledged: list[str], step: int
+    open_store: Open, failing_disk: FailingDisk, acknowledged: list[str], step: int
 ) -> None:
     store = filled(open_store())
     failing_disk.error = PowerCutError
     failing_disk.fail_from(step)
     with suppress(PowerCutError):
         store.compact(audit_moved_to=2)
-    failing_disk.heal()
+    failing_disk.recover()
 
     again = open_store()
     found = documents(again)
@@ -104,7 +104,7 @@ def test_power_lost_at_any_step_leaves_one_whole_generation(
 
 @pytest.mark.parametrize("step", STEPS)
 def test_a_disk_that_refuses_any_one_step_costs_nothing(
-    folder: Path, open_store: Open, failing_disk: Disk, step: int
+    folder: Path, open_store: Open, failing_disk: FailingDisk, step: int
 ) -> None:
     store = filled(open_store())
     failing_disk.error = lambda: OSError(errno.EIO, "Input/output error")
@@ -113,7 +113,7 @@ def test_a_disk_that_refuses_any_one_step_costs_nothing(
         store.compact(audit_moved_to=2)
     except StorageError:
         assert seqs(store) in ([1, 2, 3], [3])
-    failing_disk.heal()
+    failing_disk.recover()
     store.submit(WriteBatch(puts=(("tasks", "after", {}),), audit=({"seq": 4},))).result()
     assert documents(store) == {"tasks": {"a": {"n": 2}, "after": {}}}
     store.close()
@@ -126,7 +126,7 @@ def test_a_disk_that_refuses_any_one_step_costs_nothing(
     assert documents(open_store()) == {"tasks": {"a": {"n": 2}, "after": {}}}
 
 
-def test_the_steps_tried_are_all_there_are(open_store: Open, failing_disk: Disk) -> None:
+def test_the_steps_tried_are_all_there_are(open_store: Open, failing_disk: FailingDisk) -> None:
     store = filled(open_store())
     before = len(failing_disk.done)
     store.compact(audit_moved_to=2)

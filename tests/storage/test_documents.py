@@ -9,7 +9,6 @@ import msgspec
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from storage_help import Disk, Open, documents
 
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.storage import documents as documents_module
@@ -17,6 +16,7 @@ from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, W
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import TableIndex, encode_cursor
 from sealyard.storage.journal import load
+from tests.support.store_helpers import FailingDisk, Open, documents
 
 
 def task(n: int, status: str = "DONE", **fields: Any) -> tuple[str, str, dict[str, Any]]:
@@ -250,7 +250,7 @@ def test_an_unfinished_frame_is_not_there_yet_for_a_reader(folder: Path, open_st
 
 
 def test_a_reader_forgets_a_frame_that_was_taken_back(
-    open_store: Open, failing_disk: Disk, monkeypatch: pytest.MonkeyPatch
+    open_store: Open, failing_disk: FailingDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """It read the frame between the write and the sync, and the sync failed."""
     writer = open_store()

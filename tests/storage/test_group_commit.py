@@ -9,11 +9,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_help import Open, documents
 
 from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from tests.support.store_helpers import Open, documents
 
 
 class Gate:

@@ -10,11 +10,11 @@ from typing import Any
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storage_help import Disk, Open, contents, documents
 
 from sealyard.model.errors import StorageError, StoreCorruptedError, WorkspaceError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.frame_format import Frame, encode_frame
+from tests.support.store_helpers import FailingDisk, Open, contents, documents
 
 names = st.text(st.characters(exclude_categories=["Cs"]), max_size=5)
 content = st.dictionaries(names, st.none() | st.booleans() | st.integers(-(2**53), 2**53) | st.text(max_size=9))
@@ -161,7 +161,7 @@ def test_the_store_is_for_its_owner_alone(folder: Path, open_store: Open) -> Non
 
 @pytest.mark.parametrize("operation", ["write_all", "sync"])
 def test_a_refused_write_leaves_the_last_good_state_and_a_usable_store(
-    folder: Path, open_store: Open, failing_disk: Disk, operation: str
+    folder: Path, open_store: Open, failing_disk: FailingDisk, operation: str
 ) -> None:
     store = open_store()
     store.submit(WriteBatch(puts=(("tasks", "a", {"n": 1}),))).result()
@@ -177,7 +177,7 @@ def test_a_refused_write_leaves_the_last_good_state_and_a_usable_store(
 
 
 def test_partial_bytes_that_cannot_be_cut_at_once_are_cut_before_the_next_commit(
-    folder: Path, open_store: Open, failing_disk: Disk
+    folder: Path, open_store: Open, failing_disk: FailingDisk
 ) -> None:
     store = open_store()
     failing_disk.fail("write_all", "truncate", times=3)

@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from processes import killed_at_exit
 
 from sealyard.storage.documents import TinyDocumentStore
+from tests.support.processes import killed_at_exit
 
 WRITE = """
 import sys, threading

@@ -8,7 +8,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from storage_help import Disk
 from tinydb import where
 from tinydb.operations import add, decrement, delete, increment, subtract
 from tinydb.operations import set as set_field
@@ -18,6 +17,7 @@ from tinydb.version import __version__ as tinydb_version
 from sealyard.model.errors import StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 from sealyard.storage.tinydb_tables import JournalDatabase, JournalStorage, JournalTable, StringIdDatabase
+from tests.support.store_helpers import FailingDisk
 
 
 @pytest.fixture
@@ -184,7 +184,7 @@ def test_a_change_commits_only_the_documents_it_touched(folder: Path, filled: Jo
     assert (folder / "journal-1.log").read_bytes().splitlines()[-1].count(b'"nested"') == 1
 
 
-def test_a_change_the_disk_refuses_did_not_happen(failing_disk: Disk, filled: JournalDatabase) -> None:
+def test_a_change_the_disk_refuses_did_not_happen(failing_disk: FailingDisk, filled: JournalDatabase) -> None:
     before = filled.all()
     failing_disk.fail("sync")
     with pytest.raises(StorageError):

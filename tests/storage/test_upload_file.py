@@ -13,13 +13,13 @@ from pathlib import Path
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
-from storage_help import Disk
 
 from sealyard.fs import atomic
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
 from sealyard.storage.upload_file import UploadFile
+from tests.support.store_helpers import FailingDisk
 
 CONTENT = bytes(range(256)) * 40
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
@@ -273,7 +273,7 @@ def test_what_is_no_uploads_is_cleared_away_at_start(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize("step", range(1, 25))
-def test_a_disk_that_refuses_costs_only_what_was_not_durable(yard: Yard, failing_disk: Disk, step: int) -> None:
+def test_a_disk_that_refuses_costs_only_what_was_not_durable(yard: Yard, failing_disk: FailingDisk, step: int) -> None:
     file = yard.new(expected=SHA256)
     failing_disk.fail_from(step, times=1)
     errors = 0

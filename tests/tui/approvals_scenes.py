@@ -8,16 +8,16 @@ from datetime import timedelta
 from typing import Any
 
 import msgspec
-from stage import make_app, running, settled, until
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
-from tui_world import NOW, OWNER, World, device, file, sha, task
 
 from sealyard.model.tasks import Task
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.approvals.screen import ApprovalsScreen
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.stage import make_app, running, settled, until
+from tests.tui.tui_world import NOW, OWNER, World, device, file, sha, task
 
 FIRST, SECOND, SENSOR = "t-waiting", "t-second", "t-sensor"
 OWN, LATE = "t-own", "t-late"

@@ -10,8 +10,9 @@ from pathlib import Path
 import pytest
 import textual.app
 import textual.pilot
-from stage import MOMENT, idle
-from tui_world import World
+
+from tests.tui.stage import MOMENT, idle
+from tests.tui.tui_world import World
 
 # Each application leaves thousands of objects behind; at Python's own pace a fifth of the time goes into looking at
 # them again and again.

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from typing import Any
 
-from stage import settled, until
 from textual.app import App
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from sealyard_tui.dialogs.fields import ChoiceLine, FieldRow, MultiChoiceLine
 from sealyard_tui.dialogs.form import FormDialog
+from tests.tui.stage import settled, until
 
 
 def row_of(app: App[Any], name: str) -> FieldRow:

@@ -11,12 +11,12 @@ from typing import Any
 
 import msgspec
 from textual.pilot import Pilot
-from tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER, World, WorldConnection
 
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.session import Session
+from tests.tui.tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER, World, WorldConnection
 
 PROFILES = tuple(
     Profile(name=each.partition(":")[2], identity=each, workspace="/srv/yard")

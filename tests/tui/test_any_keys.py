@@ -8,10 +8,10 @@ from typing import Any
 
 import msgspec
 import pytest
-from stage import make_app, running
-from tui_world import World
 
 from sealyard.model.tasks import TaskStatus
+from tests.tui.stage import make_app, running
+from tests.tui.tui_world import World
 
 LETTERS = "123456jkhlgGnNxXAabcdefimoprstvwyuzERVDJLMPq"
 NAMES = (

@@ -7,12 +7,12 @@ import gc
 from typing import cast
 
 import pytest
-from stage import make_app, running, settled, shows, text_of, until
-from tui_world import OWNER, World, task
 
 from sealyard.model.errors import StorageError
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import OWNER, World, task
 
 
 async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_place(world: World) -> None:

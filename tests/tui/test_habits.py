@@ -13,14 +13,12 @@ from typing import Any
 
 import pytest
 from rich.style import Style
-from stage import PROFILES, make_app, running, settled, shows, text_of, until
 from textual.binding import Binding
 from textual.command import CommandPalette
 from textual.geometry import Region
 from textual.pilot import Pilot
 from textual.theme import BUILTIN_THEMES
 from textual.widgets import Input, Static, TextArea
-from tui_world import ADMINISTRATOR, NOW, RIGHTS, World, WorldConnection, audit_entries, device, result, task
 
 from sealyard.client.config.settings_loader import Settings
 from sealyard.model.audit import AuditAction
@@ -44,6 +42,8 @@ from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.too_small import TooSmall
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.stage import PROFILES, make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import ADMINISTRATOR, NOW, RIGHTS, World, WorldConnection, audit_entries, device, result, task
 
 LISTS = ("dashboard", "approvals", "audit", "devices", "access")
 """The places that are a list."""

@@ -5,9 +5,10 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stage import make_app, running, until
 from textual._compositor import Compositor
-from tui_world import World
+
+from tests.tui.stage import make_app, running, until
+from tests.tui.tui_world import World
 
 
 async def test_what_is_held_back_is_drawn_once_it_may_be_painted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:

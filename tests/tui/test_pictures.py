@@ -8,13 +8,9 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import approvals_scenes
 import pytest
-from picture_frame import same_picture
-from stage import line_of, make_app, running, settled, text_of, until
 from textual.command import CommandPalette
 from textual.pilot import Pilot
-from tui_world import NOW, World, WorldConnection, sha
 
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.downloads.events import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
@@ -32,6 +28,10 @@ from sealyard_tui.screens.welcome import app as welcome_app
 from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.widgets.key_hints import KeyHintBar
+from tests.tui import approvals_scenes
+from tests.tui.picture_frame import same_picture
+from tests.tui.stage import line_of, make_app, running, settled, text_of, until
+from tests.tui.tui_world import NOW, World, WorldConnection, sha
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 THEMES = {"dark": "sealyard-dark", "light": "sealyard-light"}

@@ -10,8 +10,6 @@ import tempfile
 from collections.abc import Iterator
 from pathlib import Path
 
-from worker_house import CIPHER, House
-
 from sealyard.containers.se1.format import SE1Format
 from sealyard.containers.se1.header import parse_header
 from sealyard.crypto.certificates import load_certificate
@@ -20,6 +18,7 @@ from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.errors import SealyardError
 from sealyard.model.worker_messages import Job
 from sealyard.worker.key_service import KeyService
+from tests.support.worker_harness import CIPHER, WorkerWorkspace
 
 SCRIPT = """
 import os, shutil, sys
@@ -54,7 +53,7 @@ sys.exit(__main__.main())
 class Attack:
     """Builds the script of an attacked worker, and judges the workspace afterwards."""
 
-    def __init__(self, house: House, folder: Path) -> None:
+    def __init__(self, house: WorkerWorkspace, folder: Path) -> None:
         self._house = house
         self._signed = folder / "signed.log"
 
@@ -107,7 +106,7 @@ class Attack:
         assert parse_header(io.BytesIO(container)).metadata == b"".join(metadata)
         certificate = self._house.keys["both"].current.certificate
         assert certificate is not None
-        cipher = asyncio.run(KeyService(self._house.unlock).cipher(CIPHER))
+        cipher = asyncio.run(KeyService(self._house.key_store_request).cipher(CIPHER))
         with tempfile.TemporaryDirectory() as folder:
             opened = SE1Format().extract(io.BytesIO(container), certificate.encode(), cipher, Path(folder))
             segments = tuple(path.read_bytes() for path in opened if path.name.startswith("segment"))

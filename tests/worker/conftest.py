@@ -5,14 +5,15 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 
 import pytest
-from house_fixtures import founded, house
-from worker_house import House, WorkerProcess
+
+from tests.support.worker_fixtures import founded, house
+from tests.support.worker_harness import WorkerProcess, WorkerWorkspace
 
 __all__ = ["founded", "house"]
 
 
 @pytest.fixture
-def start(house: House) -> Iterator[Callable[..., WorkerProcess]]:
+def start(house: WorkerWorkspace) -> Iterator[Callable[..., WorkerProcess]]:
     started: list[WorkerProcess] = []
 
     def start(*command: str, shell: str = "") -> WorkerProcess:
@@ -25,5 +26,5 @@ def start(house: House) -> Iterator[Callable[..., WorkerProcess]]:
 
 
 @pytest.fixture
-def worker(house: House, start: Callable[..., WorkerProcess]) -> WorkerProcess:
-    return start().unlocked(house)
+def worker(house: WorkerWorkspace, start: Callable[..., WorkerProcess]) -> WorkerProcess:
+    return start().open_key_store(house)

@@ -10,8 +10,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from attacks import Attack
-from worker_house import House, WorkerProcess, again
 
 from sealyard.model.errors import IntegrityError
 from sealyard.model.tasks import InputFile
@@ -25,6 +23,8 @@ from sealyard.model.worker_messages import (
     SigningPermissionRequested,
     SigningPermitted,
 )
+from tests.support.worker_harness import WorkerProcess, WorkerWorkspace, as_retry
+from tests.worker.attacks import Attack
 
 Start = Callable[..., WorkerProcess]
 
@@ -45,15 +45,15 @@ SIGNED_STEPS = ("_write_signature",)
 
 
 @pytest.fixture
-def attack(house: House, tmp_path: Path) -> Attack:
+def attack(house: WorkerWorkspace, tmp_path: Path) -> Attack:
     return Attack(house, tmp_path)
 
 
-def package(house: House) -> Job:
+def package(house: WorkerWorkspace) -> Job:
     return house.package(*FIRMWARE, metadata=(house.store(METADATA, "version.json"),))
 
 
-def stored(house: House, file: InputFile) -> Path:
+def stored(house: WorkerWorkspace, file: InputFile) -> Path:
     return house.artifacts.input_path(file.sha256)
 
 
@@ -76,13 +76,13 @@ def write(path: Path, content: bytes) -> str:
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("file", ["firmware", "metadata"])
 def test_package_with_input_swapped_before_the_run_is_refused(
-    house: House, start: Start, attack: Attack, file: str, other: Callable[[bytes], bytes]
+    house: WorkerWorkspace, start: Start, attack: Attack, file: str, other: Callable[[bytes], bytes]
 ) -> None:
     job = package(house)
     swapped = job.task.inputs[1] if file == "firmware" else job.task.metadata[0]
     path = stored(house, swapped)
     path.write_bytes(other(path.read_bytes()))
-    require_refused(start("-c", attack.script()).unlocked(house).end(job), swapped.name)
+    require_refused(start("-c", attack.script()).open_key_store(house).wait_for_end(job), swapped.name)
     assert attack.signed == []
     assert house.intents == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
@@ -90,39 +90,39 @@ def test_package_with_input_swapped_before_the_run_is_refused(
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_stored_message_swapped_before_the_run_is_refused(
-    house: House, start: Start, attack: Attack, other: Callable[[bytes], bytes]
+    house: WorkerWorkspace, start: Start, attack: Attack, other: Callable[[bytes], bytes]
 ) -> None:
     job = house.signing_of_stored(MESSAGE)
     path = stored(house, job.task.inputs[0])
     path.write_bytes(other(MESSAGE))
-    require_refused(start("-c", attack.script()).unlocked(house).end(job), "message.bin")
+    require_refused(start("-c", attack.script()).open_key_store(house).wait_for_end(job), "message.bin")
     attack.require_no_signature_of(job, other(MESSAGE))
     assert attack.signed == []
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_inline_message_swapped_in_the_job_is_refused(
-    house: House, start: Start, attack: Attack, other: Callable[[bytes], bytes]
+    house: WorkerWorkspace, start: Start, attack: Attack, other: Callable[[bytes], bytes]
 ) -> None:
     job = house.signing(b"approved message")
     swapped = other(b"approved message")
     job = with_input(job, inline=base64.b64encode(swapped).decode())
-    require_refused(start("-c", attack.script()).unlocked(house).end(job), "message")
+    require_refused(start("-c", attack.script()).open_key_store(house).wait_for_end(job), "message")
     attack.require_no_signature_of(job, swapped)
     assert attack.signed == []
 
 
-def test_inline_message_that_is_not_base64_is_refused(house: House, worker: WorkerProcess) -> None:
-    require_refused(worker.end(with_input(house.signing(b"message"), inline="???")), "message")
+def test_inline_message_that_is_not_base64_is_refused(house: WorkerWorkspace, worker: WorkerProcess) -> None:
+    require_refused(worker.wait_for_end(with_input(house.signing(b"message"), inline="???")), "message")
 
 
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 def test_encryption_of_swapped_file_is_refused(
-    house: House, worker: WorkerProcess, other: Callable[[bytes], bytes]
+    house: WorkerWorkspace, worker: WorkerProcess, other: Callable[[bytes], bytes]
 ) -> None:
     job = house.encryption(FIRMWARE[0])
     stored(house, job.task.inputs[0]).write_bytes(other(FIRMWARE[0]))
-    require_refused(worker.end(job), "firmware.bin")
+    require_refused(worker.wait_for_end(job), "firmware.bin")
     assert not list((house.places.artifacts / "results").iterdir())
 
 
@@ -134,14 +134,20 @@ def test_encryption_of_swapped_file_is_refused(
 @pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
 @pytest.mark.parametrize("file", ["firmware", "metadata"])
 def test_input_swapped_during_packaging_is_never_signed(
-    house: House, start: Start, attack: Attack, file: str, other: Callable[[bytes], bytes], step: str, moment: str
+    house: WorkerWorkspace,
+    start: Start,
+    attack: Attack,
+    file: str,
+    other: Callable[[bytes], bytes],
+    step: str,
+    moment: str,
 ) -> None:
     job = package(house)
     swapped = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
     path = stored(house, swapped)
     unapproved = other(path.read_bytes())
-    worker = start("-c", attack.script(f"package.{step}", **{moment: write(path, unapproved)})).unlocked(house)
-    end = worker.end(job)
+    worker = start("-c", attack.script(f"package.{step}", **{moment: write(path, unapproved)})).open_key_store(house)
+    end = worker.wait_for_end(job)
     if isinstance(end, JobFailed):
         require_refused(end, swapped.name)
         assert attack.signed == []
@@ -150,11 +156,11 @@ def test_input_swapped_during_packaging_is_never_signed(
 
 @pytest.mark.parametrize("step", PACKAGING_STEPS)
 def test_segment_swapped_during_packaging_is_never_signed(
-    house: House, start: Start, attack: Attack, step: str
+    house: WorkerWorkspace, start: Start, attack: Attack, step: str
 ) -> None:
     job = package(house)
     flip = f"os.pwrite(os.open({str(house.work(job.task, 'container'))!r}, os.O_RDWR), b'swapped!', 5000)"
-    end = start("-c", attack.script(f"package.{step}", before=flip)).unlocked(house).end(job)
+    end = start("-c", attack.script(f"package.{step}", before=flip)).open_key_store(house).wait_for_end(job)
     if step in SIGNED_STEPS:
         # The header covers what was verified; a device refuses the segment that was swapped after that.
         attack.require_approved_headers((METADATA,))
@@ -168,19 +174,21 @@ def test_segment_swapped_during_packaging_is_never_signed(
 
 
 def test_segment_of_encryption_task_swapped_during_the_run_is_refused(
-    house: House, start: Start, attack: Attack
+    house: WorkerWorkspace, start: Start, attack: Attack
 ) -> None:
     job = house.encryption(FIRMWARE[0])
     flip = f"os.pwrite(os.open({str(house.work(job.task, 'encrypted'))!r}, os.O_RDWR), b'swapped!', 5000)"
-    end = start("-c", attack.script("encrypt._encrypt", after=flip)).unlocked(house).end(job)
+    end = start("-c", attack.script("encrypt._encrypt", after=flip)).open_key_store(house).wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
 
 
-def test_stored_message_swapped_while_the_worker_asks_is_not_signed(house: House, start: Start, attack: Attack) -> None:
+def test_stored_message_swapped_while_the_worker_asks_is_not_signed(
+    house: WorkerWorkspace, start: Start, attack: Attack
+) -> None:
     """The bytes that were verified are signed, not the file."""
     job = house.signing_of_stored(MESSAGE)
-    worker = start("-c", attack.script()).unlocked(house)
+    worker = start("-c", attack.script()).open_key_store(house)
     worker.send(RunJob(job=job))
     worker.next(SigningPermissionRequested)
     stored(house, job.task.inputs[0]).write_bytes(MESSAGE.swapcase())
@@ -195,7 +203,7 @@ def test_stored_message_swapped_while_the_worker_asks_is_not_signed(house: House
 @pytest.mark.parametrize("step", PACKAGING_STEPS)
 @pytest.mark.parametrize("file", ["firmware", "metadata"])
 def test_input_swapped_after_a_crash_is_never_signed(
-    house: House, start: Start, attack: Attack, file: str, step: str
+    house: WorkerWorkspace, start: Start, attack: Attack, file: str, step: str
 ) -> None:
     job = package(house)
     sealed, intent = run_until_crash(start("-c", attack.script(f"package.{step}", after="os._exit(9)")), house, job)
@@ -203,50 +211,52 @@ def test_input_swapped_after_a_crash_is_never_signed(
     path = stored(house, swapped)
     unapproved = path.read_bytes().swapcase()
     path.write_bytes(unapproved)
-    end = start("-c", attack.script()).unlocked(house).end(again(job, sealed=sealed, intent=intent))
+    end = start("-c", attack.script()).open_key_store(house).wait_for_end(as_retry(job, sealed=sealed, intent=intent))
     if file == "metadata" or not sealed:
         require_refused(end, swapped.name)
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
-def test_recorded_header_of_other_metadata_is_refused(house: House, start: Start, attack: Attack) -> None:
+def test_recorded_header_of_other_metadata_is_refused(house: WorkerWorkspace, start: Start, attack: Attack) -> None:
     job = package(house)
-    sealed, intent = run_until_intent(start().unlocked(house), job)
+    sealed, intent = run_until_intent(start().open_key_store(house), job)
     assert intent.header is not None
     other = base64.b64decode(intent.header).replace(b"1.0.0", b"6.6.6")
     forged = msgspec.structs.replace(
         intent, header=base64.b64encode(other).decode(), sha256=hashlib.sha256(other).hexdigest()
     )
-    end = start("-c", attack.script()).unlocked(house).end(again(job, sealed=sealed, intent=forged))
+    end = start("-c", attack.script()).open_key_store(house).wait_for_end(as_retry(job, sealed=sealed, intent=forged))
     require_refused(end, "recorded header")
     assert attack.signed == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
 @pytest.mark.parametrize("header", [b"", b"any bytes at all", b"Bosch_SE"])
-def test_recorded_header_of_any_bytes_is_refused(house: House, start: Start, attack: Attack, header: bytes) -> None:
+def test_recorded_header_of_any_bytes_is_refused(
+    house: WorkerWorkspace, start: Start, attack: Attack, header: bytes
+) -> None:
     job = package(house)
-    sealed, intent = run_until_intent(start().unlocked(house), job)
+    sealed, intent = run_until_intent(start().open_key_store(house), job)
     forged = msgspec.structs.replace(
         intent, header=base64.b64encode(header).decode(), sha256=hashlib.sha256(header).hexdigest()
     )
-    end = start("-c", attack.script()).unlocked(house).end(again(job, sealed=sealed, intent=forged))
+    end = start("-c", attack.script()).open_key_store(house).wait_for_end(as_retry(job, sealed=sealed, intent=forged))
     require_refused(end, "recorded header")
     assert attack.signed == []
 
 
 @pytest.mark.parametrize("claims_approved", [False, True], ids=["own digest", "approved digest"])
 def test_recorded_segments_of_other_firmware_are_refused(
-    house: House, start: Start, attack: Attack, claims_approved: bool
+    house: WorkerWorkspace, start: Start, attack: Attack, claims_approved: bool
 ) -> None:
     """The container and its records are those of another package, encrypted with the right key."""
     job = package(house)
     unapproved = tuple(content.swapcase() for content in FIRMWARE)
     other = house.package(*unapproved, metadata=job.task.metadata)
-    sealed, _ = run_until_intent(start().unlocked(house), other)
+    sealed, _ = run_until_intent(start().open_key_store(house), other)
     house.work(job.task, "container").write_bytes(house.work(other.task, "container").read_bytes())
     records = [claiming(job, each) if claims_approved else each for each in sealed]
-    end = start("-c", attack.script()).unlocked(house).end(again(job, sealed=records))
+    end = start("-c", attack.script()).open_key_store(house).wait_for_end(as_retry(job, sealed=records))
     require_refused(end, "firmware.bin")
     assert attack.signed == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
@@ -257,13 +267,13 @@ def test_recorded_segments_of_other_firmware_are_refused(
 
 @pytest.mark.parametrize("step", PACKAGING_STEPS)
 def test_hard_link_to_the_container_never_holds_an_unapproved_signature(
-    house: House, start: Start, attack: Attack, step: str
+    house: WorkerWorkspace, start: Start, attack: Attack, step: str
 ) -> None:
     job = package(house)
     container, link = house.work(job.task, "container"), house.places.artifacts / "hidden"
     make_link = f"os.link({str(container)!r}, {str(link)!r} + os.urandom(4).hex())"  # the step may run twice at once
     script = attack.script(f"package.{step}", before=make_link)
-    end = start("-c", script).unlocked(house).end(job)
+    end = start("-c", script).open_key_store(house).wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert "hard link" in end.error.message
@@ -274,13 +284,13 @@ def test_hard_link_to_the_container_never_holds_an_unapproved_signature(
 
 @pytest.mark.parametrize("name", ["container", "lock"])
 def test_symbolic_link_in_the_work_folder_is_not_followed(
-    house: House, start: Start, attack: Attack, tmp_path: Path, name: str
+    house: WorkerWorkspace, start: Start, attack: Attack, tmp_path: Path, name: str
 ) -> None:
     job = package(house)
     outside = tmp_path / "outside.txt"
     outside.write_bytes(b"not ours")
     house.work(job.task, name).symlink_to(outside)
-    end = start("-c", attack.script()).unlocked(house).end(job)
+    end = start("-c", attack.script()).open_key_store(house).wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert "symbolic link" in end.error.message
@@ -288,13 +298,15 @@ def test_symbolic_link_in_the_work_folder_is_not_followed(
     assert attack.signed == []
 
 
-def test_work_folder_that_is_a_symbolic_link_is_refused(house: House, worker: WorkerProcess, tmp_path: Path) -> None:
+def test_work_folder_that_is_a_symbolic_link_is_refused(
+    house: WorkerWorkspace, worker: WorkerProcess, tmp_path: Path
+) -> None:
     job = package(house)
     outside = tmp_path / "outside"
     outside.mkdir()
     house.artifacts.work_dir(job.task.id).rmdir()
     (house.places.artifacts / "work" / job.task.id).symlink_to(outside)
-    end = worker.end(job)
+    end = worker.wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert list(outside.iterdir()) == []
@@ -303,7 +315,12 @@ def test_work_folder_that_is_a_symbolic_link_is_refused(house: House, worker: Wo
 @pytest.mark.parametrize("make_link", [os.symlink, os.link])
 @pytest.mark.parametrize("file", ["firmware", "metadata"])
 def test_input_that_is_a_link_is_refused(
-    house: House, start: Start, attack: Attack, tmp_path: Path, file: str, make_link: Callable[[Path, Path], None]
+    house: WorkerWorkspace,
+    start: Start,
+    attack: Attack,
+    tmp_path: Path,
+    file: str,
+    make_link: Callable[[Path, Path], None],
 ) -> None:
     """Even one with the approved bytes: what it leads to can change between two reads."""
     job = package(house)
@@ -311,18 +328,18 @@ def test_input_that_is_a_link_is_refused(
     moved = tmp_path / "moved"
     path.rename(moved)
     make_link(moved, path)
-    end = start("-c", attack.script()).unlocked(house).end(job)
+    end = start("-c", attack.script()).open_key_store(house).wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert attack.signed == []
 
 
-def test_input_that_is_a_fifo_is_refused(house: House, worker: WorkerProcess) -> None:
+def test_input_that_is_a_fifo_is_refused(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     job = package(house)
     path = stored(house, job.task.inputs[0])
     path.unlink()
     os.mkfifo(path)
-    end = worker.end(job)
+    end = worker.wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
 
@@ -347,13 +364,13 @@ def run_until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncry
     intent = worker.next(SigningPermissionRequested)
     worker.process.kill()
     worker.process.wait()
-    return worker.heard_of(SegmentEncrypted), intent
+    return worker.messages_for(SegmentEncrypted), intent
 
 
 def run_until_crash(
-    worker: WorkerProcess, house: House, job: Job
+    worker: WorkerProcess, house: WorkerWorkspace, job: Job
 ) -> tuple[list[SegmentEncrypted], SigningPermissionRequested | None]:
     """What the engine has recorded when the worker ends itself in the middle of the job."""
-    worker.unlocked(house).run_until_exit(job)
-    intents = worker.heard_of(SigningPermissionRequested)
-    return worker.heard_of(SegmentEncrypted), intents[0] if intents else None
+    worker.open_key_store(house).run_until_exit(job)
+    intents = worker.messages_for(SigningPermissionRequested)
+    return worker.messages_for(SegmentEncrypted), intents[0] if intents else None

@@ -9,7 +9,6 @@ from functools import cache
 
 import msgspec
 import pytest
-from worker_house import CIPHER, NOW, House, WorkerProcess
 
 from sealyard.crypto.algorithms import SIGNATURES
 from sealyard.crypto.certificates import create_self_signed
@@ -31,6 +30,7 @@ from sealyard.model.worker_messages import (
     ProbeSigningKey,
 )
 from sealyard.worker.key_probe import probe_cipher, probe_signer
+from tests.support.worker_harness import CIPHER, NOW, WorkerProcess, WorkerWorkspace
 
 PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
 
@@ -70,7 +70,9 @@ class Forgetful:
         return self._second.decryptor(iv)
 
 
-def prove(house: House, key: str, algorithm: SigningAlgorithm, *, on_record: str = "", version: int = 1) -> KeyCommand:
+def prove(
+    house: WorkerWorkspace, key: str, algorithm: SigningAlgorithm, *, on_record: str = "", version: int = 1
+) -> KeyCommand:
     certificate = house.keys[on_record or key].current.certificate
     assert certificate is not None
     signing = SigningKey(algorithm=algorithm, uri=f"local:{key}", version=version)
@@ -82,7 +84,9 @@ def answered(worker: WorkerProcess, question: KeyCommand) -> KeyResponse:
     return worker.next(KeyResponse)
 
 
-def test_every_key_is_proven_whatever_it_is_for_and_nothing_leaves(house: House, worker: WorkerProcess) -> None:
+def test_every_key_is_proven_whatever_it_is_for_and_nothing_leaves(
+    house: WorkerWorkspace, worker: WorkerProcess
+) -> None:
     questions = [
         *(prove(house, each, SigningAlgorithm.ED25519) for each in ("both", "packages", "data")),
         *(prove(house, each, PSS) for each in ("rsa-both", "rsa-data")),
@@ -93,20 +97,20 @@ def test_every_key_is_proven_whatever_it_is_for_and_nothing_leaves(house: House,
     assert not house.intents
 
 
-def test_a_key_that_is_not_the_one_on_record_is_told(house: House, worker: WorkerProcess) -> None:
+def test_a_key_that_is_not_the_one_on_record_is_told(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     answer = answered(worker, prove(house, "both", SigningAlgorithm.ED25519, on_record="data"))
     assert answer.error is not None
     assert answer.error.code == InvalidKeyError.code
     assert "does not match the recorded certificate" in answer.error.message
 
 
-def test_a_version_that_is_not_there_is_told(house: House, worker: WorkerProcess) -> None:
+def test_a_version_that_is_not_there_is_told(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     answer = answered(worker, prove(house, "both", SigningAlgorithm.ED25519, version=2))
     assert answer.error is not None
 
 
 @pytest.mark.parametrize("kind", ["signing", "encryption"])
-def test_a_key_whose_files_are_gone_is_told(house: House, worker: WorkerProcess, kind: str) -> None:
+def test_a_key_whose_files_are_gone_is_told(house: WorkerWorkspace, worker: WorkerProcess, kind: str) -> None:
     shutil.rmtree(house.places.keys / "local")
     question = (
         ProbeEncryptionKey(key=CIPHER) if kind == "encryption" else prove(house, "both", SigningAlgorithm.ED25519)
@@ -115,9 +119,9 @@ def test_a_key_whose_files_are_gone_is_told(house: House, worker: WorkerProcess,
     assert answer.error is not None
 
 
-def test_a_signing_task_never_signs_what_begins_like_a_probe(house: House, worker: WorkerProcess) -> None:
+def test_a_signing_task_never_signs_what_begins_like_a_probe(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     for key in ("both", "data"):
-        end = worker.end(house.signing(PREFIX + b"w1\n" + bytes(32), key=key))
+        end = worker.wait_for_end(house.signing(PREFIX + b"w1\n" + bytes(32), key=key))
         assert isinstance(end, JobFailed)
         assert end.error.code == InvalidKeyError.code
         assert "readiness probe" in end.error.message

@@ -9,7 +9,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from worker_house import NOW, House, WorkerProcess, again
 
 from sealyard.model.errors import ConflictError, IntegrityError, WorkerError
 from sealyard.model.tasks import Intent
@@ -25,6 +24,7 @@ from sealyard.model.worker_messages import (
     SigningPermitted,
     StopJob,
 )
+from tests.support.worker_harness import NOW, WorkerProcess, WorkerWorkspace, as_retry
 
 CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
 
@@ -32,7 +32,9 @@ CONTENTS = (b"first firmware" * 5000, b"second firmware" * 3000)
 def until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncrypted], SigningPermissionRequested]:
     worker.send(RunJob(job=job))
     intent = worker.next(SigningPermissionRequested)
-    return [each for each in worker.heard_of(SegmentEncrypted) if each.fencing_token == job.task.fencing_token], intent
+    return [
+        each for each in worker.messages_for(SegmentEncrypted) if each.fencing_token == job.task.fencing_token
+    ], intent
 
 
 def flip(path: Path, offset: int) -> None:
@@ -42,21 +44,21 @@ def flip(path: Path, offset: int) -> None:
 
 
 @pytest.fixture
-def second(house: House, start: Callable[..., WorkerProcess]) -> WorkerProcess:
-    return start().unlocked(house)
+def second(house: WorkerWorkspace, start: Callable[..., WorkerProcess]) -> WorkerProcess:
+    return start().open_key_store(house)
 
 
 def test_segments_and_header_of_a_dead_worker_are_used_again(
-    house: House, worker: WorkerProcess, second: WorkerProcess
+    house: WorkerWorkspace, worker: WorkerProcess, second: WorkerProcess
 ) -> None:
     job = house.package(*CONTENTS)
     sealed, intent = until_intent(worker, job)
     assert sorted(each.segment.index for each in sealed) == [0, 1]
     worker.process.kill()
-    end = second.end(again(job, sealed=sealed, intent=intent))
+    end = second.wait_for_end(as_retry(job, sealed=sealed, intent=intent))
     assert isinstance(end, JobFinished)
-    assert second.heard_of(SegmentEncrypted) == []
-    assert [each.sha256 for each in second.heard_of(SigningPermissionRequested)] == [intent.sha256]
+    assert second.messages_for(SegmentEncrypted) == []
+    assert [each.sha256 for each in second.messages_for(SigningPermissionRequested)] == [intent.sha256]
     assert intent.header is not None
     header = base64.b64decode(intent.header)
     container = house.work(job.task, "container").read_bytes()
@@ -65,13 +67,13 @@ def test_segments_and_header_of_a_dead_worker_are_used_again(
 
 
 def test_a_signature_that_was_lost_is_made_again_over_the_same_bytes(
-    house: House, worker: WorkerProcess, second: WorkerProcess
+    house: WorkerWorkspace, worker: WorkerProcess, second: WorkerProcess
 ) -> None:
     job = house.package(*CONTENTS)
     sealed, intent = until_intent(worker, job)
     worker.send(SigningPermitted(task_id=job.task.id, fencing_token=job.task.fencing_token))
     worker.next(JobFinished)
-    assert isinstance(second.end(again(job, sealed=sealed, intent=intent)), JobFinished)
+    assert isinstance(second.wait_for_end(as_retry(job, sealed=sealed, intent=intent)), JobFinished)
     assert [(each["fencingToken"], each["sha256"]) for each in house.intents] == [
         (1, intent.sha256),
         (2, intent.sha256),
@@ -79,37 +81,37 @@ def test_a_signature_that_was_lost_is_made_again_over_the_same_bytes(
 
 
 def test_a_segment_that_was_not_recorded_is_sealed_anew(
-    house: House, worker: WorkerProcess, second: WorkerProcess
+    house: WorkerWorkspace, worker: WorkerProcess, second: WorkerProcess
 ) -> None:
     job = house.package(*CONTENTS)
     sealed, _ = until_intent(worker, job)
     worker.process.kill()
     [first] = [each for each in sealed if each.segment.index == 0]
-    assert isinstance(second.end(again(job, sealed=[first])), JobFinished)
-    assert [each.segment.index for each in second.heard_of(SegmentEncrypted)] == [1]
+    assert isinstance(second.wait_for_end(as_retry(job, sealed=[first])), JobFinished)
+    assert [each.segment.index for each in second.messages_for(SegmentEncrypted)] == [1]
 
 
 def test_a_recorded_segment_that_changed_is_sealed_anew_before_any_intent(
-    house: House, worker: WorkerProcess, second: WorkerProcess
+    house: WorkerWorkspace, worker: WorkerProcess, second: WorkerProcess
 ) -> None:
     job = house.package(*CONTENTS)
     sealed, _ = until_intent(worker, job)
     worker.process.kill()
     flip(house.work(job.task, "container"), -100)
-    assert isinstance(second.end(again(job, sealed=sealed)), JobFinished)
-    assert [each.segment.index for each in second.heard_of(SegmentEncrypted)] == [1]
+    assert isinstance(second.wait_for_end(as_retry(job, sealed=sealed)), JobFinished)
+    assert [each.segment.index for each in second.messages_for(SegmentEncrypted)] == [1]
 
 
 @pytest.mark.parametrize("index", [0, 1])
 def test_a_recorded_segment_that_changed_after_the_intent_breaks_the_task(
-    house: House, worker: WorkerProcess, second: WorkerProcess, index: int
+    house: WorkerWorkspace, worker: WorkerProcess, second: WorkerProcess, index: int
 ) -> None:
     job = house.package(*CONTENTS)
     sealed, intent = until_intent(worker, job)
     worker.process.kill()
     assert intent.header is not None
     flip(house.work(job.task, "container"), len(base64.b64decode(intent.header)) if index == 0 else -100)
-    end = second.end(again(job, sealed=sealed, intent=intent))
+    end = second.wait_for_end(as_retry(job, sealed=sealed, intent=intent))
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert "changed on disk after the package's header was recorded" in end.error.message
@@ -117,41 +119,41 @@ def test_a_recorded_segment_that_changed_after_the_intent_breaks_the_task(
 
 
 def test_a_container_that_is_gone_after_the_intent_breaks_the_task(
-    house: House, worker: WorkerProcess, second: WorkerProcess
+    house: WorkerWorkspace, worker: WorkerProcess, second: WorkerProcess
 ) -> None:
     job = house.package(*CONTENTS)
     sealed, intent = until_intent(worker, job)
     worker.process.kill()
     house.work(job.task, "container").unlink()
-    end = second.end(again(job, sealed=sealed, intent=intent))
+    end = second.wait_for_end(as_retry(job, sealed=sealed, intent=intent))
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
 
 
-def test_other_bytes_than_the_engine_has_recorded_are_not_signed(house: House, worker: WorkerProcess) -> None:
+def test_other_bytes_than_the_engine_has_recorded_are_not_signed(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     job = house.signing(b"message")
     intent = Intent(sha256=hashlib.sha256(b"another").hexdigest(), fencing_token=1, at=NOW)
     task = msgspec.structs.replace(job.task, fencing_token=2, intent=intent)
-    end = worker.end(msgspec.structs.replace(job, task=task))
+    end = worker.wait_for_end(msgspec.structs.replace(job, task=task))
     assert isinstance(end, JobFailed)
     assert end.error.code == WorkerError.code
     assert house.intents == []
 
 
-def test_other_bytes_than_the_workers_own_log_has_are_not_signed(house: House, worker: WorkerProcess) -> None:
+def test_other_bytes_than_the_workers_own_log_has_are_not_signed(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     job = house.signing(b"message")
     sha256 = hashlib.sha256(b"message").hexdigest()
     other = f'{{"task":"{job.task.id}","fencingToken":1,"sha256":"{"00" * 32}","at":1.0}}\n'
     house.places.intents.parent.mkdir(exist_ok=True)
     house.places.intents.write_text(other)
     task = msgspec.structs.replace(job.task, fencing_token=2, intent=Intent(sha256=sha256, fencing_token=1, at=NOW))
-    end = worker.end(msgspec.structs.replace(job, task=task))
+    end = worker.wait_for_end(msgspec.structs.replace(job, task=task))
     assert isinstance(end, JobFailed)
     assert end.error.code == ConflictError.code
     assert house.places.intents.read_text() == other
 
 
-def test_a_permit_under_an_old_fence_is_none(house: House, worker: WorkerProcess) -> None:
+def test_a_permit_under_an_old_fence_is_none(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     job = house.signing(b"message")
     task = msgspec.structs.replace(job.task, fencing_token=2)
     worker.send(RunJob(job=msgspec.structs.replace(job, task=task)))
@@ -162,16 +164,16 @@ def test_a_permit_under_an_old_fence_is_none(house: House, worker: WorkerProcess
     assert house.intents == []
 
 
-def test_a_job_is_stopped_in_the_middle_and_the_worker_goes_on(house: House, worker: WorkerProcess) -> None:
+def test_a_job_is_stopped_in_the_middle_and_the_worker_goes_on(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     job = house.package(bytes(192 * 1024 * 1024))
     worker.send(RunJob(job=job))
     worker.next(Heartbeat)
     worker.send(StopJob(task_id=job.task.id))
     assert worker.next(JobStopped).task_id == job.task.id
     assert house.intents == []
-    assert isinstance(worker.end(house.signing(b"message")), JobFinished)
+    assert isinstance(worker.wait_for_end(house.signing(b"message")), JobFinished)
 
 
-def test_stopping_what_is_not_there_does_nothing(house: House, worker: WorkerProcess) -> None:
+def test_stopping_what_is_not_there_does_nothing(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     worker.send(StopJob(task_id="t0"))
-    assert isinstance(worker.end(house.signing(b"message")), JobFinished)
+    assert isinstance(worker.wait_for_end(house.signing(b"message")), JobFinished)

@@ -6,47 +6,47 @@ import shutil
 from collections.abc import Callable
 
 import pytest
-from worker_house import House, WorkerProcess
 
 from sealyard.model.errors import KeyStoreCorruptedError, NotFoundError, StorageError
 from sealyard.model.worker_messages import Job, JobFailed, JobFinished
+from tests.support.worker_harness import WorkerProcess, WorkerWorkspace
 
 Start = Callable[..., WorkerProcess]
 
 
 def broken(worker: WorkerProcess, job: Job) -> JobFailed:
-    end = worker.end(job)
+    end = worker.wait_for_end(job)
     assert isinstance(end, JobFailed)
     return end
 
 
-@pytest.mark.parametrize("make", [House.package, House.encryption])
+@pytest.mark.parametrize("make", [WorkerWorkspace.package, WorkerWorkspace.encryption])
 def test_a_full_disk_breaks_the_job_and_publishes_nothing(
-    house: House, start: Start, make: Callable[[House, bytes], Job]
+    house: WorkerWorkspace, start: Start, make: Callable[[WorkerWorkspace, bytes], Job]
 ) -> None:
     job = make(house, bytes(8 * 1024 * 1024))
-    worker = start(shell="ulimit -f 4096").unlocked(house)
+    worker = start(shell="ulimit -f 4096").open_key_store(house)
     end = broken(worker, job)
     assert end.error.code == StorageError.code
     assert end.error.hint
     assert house.intents == []
     assert not list((house.places.artifacts / "results").iterdir())
-    assert isinstance(worker.end(house.signing(b"message")), JobFinished), "the worker goes on"
+    assert isinstance(worker.wait_for_end(house.signing(b"message")), JobFinished), "the worker goes on"
 
 
-def test_without_room_for_the_intent_nothing_is_signed(house: House, start: Start) -> None:
+def test_without_room_for_the_intent_nothing_is_signed(house: WorkerWorkspace, start: Start) -> None:
     earlier = b'{"task":"t0","fencingToken":1,"sha256":"00","at":1.0}\n'
     house.places.intents.parent.mkdir()
     house.places.intents.write_bytes(earlier * (1020 // len(earlier)))
-    worker = start(shell="ulimit -f 1").unlocked(house)
+    worker = start(shell="ulimit -f 1").open_key_store(house)
     assert broken(worker, house.signing(b"message")).error.code == StorageError.code
-    assert isinstance(start().unlocked(house).end(house.signing(b"message")), JobFinished)
+    assert isinstance(start().open_key_store(house).wait_for_end(house.signing(b"message")), JobFinished)
     whole = [each for each in house.places.intents.read_bytes().splitlines() if each.endswith(b"}")]
     assert len(whole) == 1020 // len(earlier) + 1, "half a line harms none that follows"
 
 
 @pytest.mark.parametrize("name", ["both", "content"])
-def test_a_damaged_key_file_is_named(house: House, worker: WorkerProcess, name: str) -> None:
+def test_a_damaged_key_file_is_named(house: WorkerWorkspace, worker: WorkerProcess, name: str) -> None:
     path = house.places.keys / "local" / name / "v1.key"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
@@ -56,12 +56,12 @@ def test_a_damaged_key_file_is_named(house: House, worker: WorkerProcess, name: 
     assert name in end.error.message
 
 
-def test_a_missing_key_is_said_to_be_missing(house: House, worker: WorkerProcess) -> None:
+def test_a_missing_key_is_said_to_be_missing(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     shutil.rmtree(house.places.keys / "local" / "both")
     assert broken(worker, house.signing(b"message")).error.code == NotFoundError.code
 
 
-def test_worker_with_missing_input_breaks_the_job(house: House, worker: WorkerProcess) -> None:
+def test_worker_with_missing_input_breaks_the_job(house: WorkerWorkspace, worker: WorkerProcess) -> None:
     job = house.package(b"firmware")
     house.artifacts.input_path(job.task.inputs[0].sha256).unlink()
     assert broken(worker, job).error.code == NotFoundError.code

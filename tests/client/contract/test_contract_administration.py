@@ -11,7 +11,6 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from both_ways import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, People, Way, Yard
 
 from sealyard.model.access import Action, Role, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -29,11 +28,12 @@ from sealyard.model.errors import (
 from sealyard.model.policy import Policy
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
+from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, TestSubjects
 
 
-def test_a_client_learns_where_it_is_and_as_whom(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        infos = [await each.workspace() for each in await people.everybody()]
+def test_a_client_learns_where_it_is_and_as_whom(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        infos = [await each.workspace() for each in await people.all_clients()]
         assert [each.subject for each in infos] == [ADMIN, DEV, OWNER]
         assert {each.name for each in infos} == {"factory"}
         assert [roles_for(each.rights) for each in infos] == [
@@ -45,9 +45,9 @@ def test_a_client_learns_where_it_is_and_as_whom(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_a_configuration_is_made_changed_and_looked_at(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        admin, dev, _ = await people.everybody()
+def test_a_configuration_is_made_changed_and_looked_at(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        admin, dev, _ = await people.all_clients()
         request = DeviceRequest(
             name="door",
             encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
@@ -81,9 +81,9 @@ def test_a_configuration_is_made_changed_and_looked_at(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_keys_are_imported_rotated_and_exported(yard: Yard, tmp_path: Path) -> None:
-    async def test(people: People) -> None:
-        admin, dev, _ = await people.everybody()
+def test_keys_are_imported_rotated_and_exported(yard: ClientHarness, tmp_path: Path) -> None:
+    async def test(people: TestSubjects) -> None:
+        admin, dev, _ = await people.all_clients()
         raw, exported = tmp_path / "raw", tmp_path / "exported"
         raw.write_bytes(bytes(range(32)))
         key = await admin.import_key(KeyImport(uri="local:bought", path=str(raw), kind=KeyType.AES_256))
@@ -119,9 +119,9 @@ def test_keys_are_imported_rotated_and_exported(yard: Yard, tmp_path: Path) -> N
     yard.run(test)
 
 
-def test_people_groups_rules_and_the_policy(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        admin, dev, _ = await people.everybody()
+def test_people_groups_rules_and_the_policy(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        admin, dev, _ = await people.all_clients()
         added = await admin.add_subject("GROUP:owners", "Owners of products")
         assert (added.id, added.display_name) == ("GROUP:owners", "Owners of products")
         member = await admin.add_member("GROUP:owners", OWNER)
@@ -151,10 +151,10 @@ def test_people_groups_rules_and_the_policy(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_the_log_is_paged_filtered_verified_and_exported(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        admin = await people.of(ADMIN)
-        auditor = await people.of(AUDITOR)
+def test_the_log_is_paged_filtered_verified_and_exported(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        admin = await people.client_for(ADMIN)
+        auditor = await people.client_for(AUDITOR)
         for number in range(5):
             await admin.add_subject(f"USER:extra-{number}")
         first = await auditor.audit(AuditFilter(), limit=3)
@@ -177,14 +177,14 @@ def test_the_log_is_paged_filtered_verified_and_exported(yard: Yard) -> None:
         with pytest.raises(UsageError):
             _ = [each async for each in auditor.export_audit("pdf")]
         with pytest.raises(PermissionDeniedError):
-            await (await people.of(DEV)).verify_audit()
+            await (await people.client_for(DEV)).verify_audit()
 
     yard.run(test)
 
 
-def test_an_account_of_an_issuer_is_let_go_of(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        admin, dev, _ = await people.everybody()
+def test_an_account_of_an_issuer_is_let_go_of(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        admin, dev, _ = await people.all_clients()
         account = IssuerAccount(issuer="https://issuer.example", sub="a1")
         await people.engine.sign_in(OWNER, (), account)
         with pytest.raises(PermissionDeniedError):
@@ -197,9 +197,9 @@ def test_an_account_of_an_issuer_is_let_go_of(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_tokens_are_given_listed_and_revoked(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        admin, dev, _ = await people.everybody()
+def test_tokens_are_given_listed_and_revoked(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        admin, dev, _ = await people.all_clients()
         issued = await dev.create_token(TokenRequest(name="laptop", seconds=3600))
         assert issued.token.subject == DEV
         assert issued.secret.startswith("sy_")
@@ -213,9 +213,9 @@ def test_tokens_are_given_listed_and_revoked(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_an_authenticator_is_enrolled_and_forgotten(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        admin, _, owner = await people.everybody()
+def test_an_authenticator_is_enrolled_and_forgotten(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        admin, _, owner = await people.all_clients()
         assert not (await owner.one_time_password()).enrolled
         enrolment = await owner.enroll_otp()
         assert enrolment.uri.startswith("otpauth://totp/")
@@ -227,7 +227,7 @@ def test_an_authenticator_is_enrolled_and_forgotten(yard: Yard) -> None:
     yard.run(test)
 
 
-def _password_now(secret: str, people: People) -> str:
+def _password_now(secret: str, people: TestSubjects) -> str:
     """RFC 6238 with the usual 30 seconds, 6 digits and SHA-1."""
     padded = secret + "=" * (-len(secret) % 8)
     counter = int(people.clock.now().timestamp()) // 30
@@ -236,9 +236,9 @@ def _password_now(secret: str, people: People) -> str:
     return f"{(struct.unpack('>I', mac[start : start + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"
 
 
-def test_webhooks_are_made_and_removed(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        admin, dev, _ = await people.everybody()
+def test_webhooks_are_made_and_removed(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        admin, dev, _ = await people.all_clients()
         request = WebhookRequest(url="https://192.0.2.7/hook", events=(WebhookEvent.TASK_DONE,))
         made = await admin.add_webhook(request)
         assert made.secret.startswith("whsec_")
@@ -256,9 +256,9 @@ def test_webhooks_are_made_and_removed(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_a_client_may_be_called_from_any_event_loop(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        dev = await people.of(DEV)
+def test_a_client_may_be_called_from_any_event_loop(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        dev = await people.client_for(DEV)
 
         def elsewhere() -> str:
             async def ask() -> str:
@@ -272,9 +272,9 @@ def test_a_client_may_be_called_from_any_event_loop(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_what_four_eyes_means_is_said_for_each_way(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        words = (await (await people.of(DEV)).workspace()).trust_note
-        assert words.startswith("on a server" if yard.way is Way.SERVER else "embedded")
+def test_what_four_eyes_means_is_said_for_each_way(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        words = (await (await people.client_for(DEV)).workspace()).trust_note
+        assert words.startswith("on a server" if yard.way is ClientKind.SERVER else "embedded")
 
     yard.run(test)

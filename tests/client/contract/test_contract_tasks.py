@@ -10,7 +10,6 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from both_ways import CONTENT, DEV, GATEWAY, OWNER, People, Yard
 
 from sealyard.client.downloads.downloader import Downloader
 from sealyard.client.downloads.history import DownloadHistory
@@ -29,14 +28,15 @@ from sealyard.model.errors import (
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import DecisionOrigin, InputFile, ResultState, TaskKind, TaskStatus, Verdict
+from tests.support.client_kinds import CONTENT, DEV, GATEWAY, OWNER, ClientHarness, TestSubjects
 
 
-def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        _, dev, owner = await people.everybody()
+def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        _, dev, owner = await people.all_clients()
         told: list[tuple[int, int]] = []
-        firmware = await dev.upload(people.file(), progress=lambda done, total: told.append((done, total)))
-        metadata = await dev.upload(people.file("meta.json", b'{"version": 1}'))
+        firmware = await dev.upload(people.create_file(), progress=lambda done, total: told.append((done, total)))
+        metadata = await dev.upload(people.create_file("meta.json", b'{"version": 1}'))
         assert firmware == InputFile(name="firmware.bin", size=len(CONTENT), sha256=hashlib.sha256(CONTENT).hexdigest())
         assert told[-1] == (len(CONTENT), len(CONTENT))
         request = PackageRequest(config=GATEWAY, firmware=(firmware,), metadata=(metadata,), name="release 1")
@@ -69,10 +69,10 @@ def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked
     yard.run(test)
 
 
-def test_an_encryption_runs_by_itself(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        dev = await people.of(DEV)
-        file = await dev.upload(people.file())
+def test_an_encryption_runs_by_itself(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        dev = await people.client_for(DEV)
+        file = await dev.upload(people.create_file())
         made = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file, content_type="a/b"))
         assert (await dev.wait(made.id, within=60)).status is TaskStatus.DONE
         with pytest.raises(NotFoundError):
@@ -81,9 +81,9 @@ def test_an_encryption_runs_by_itself(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_a_message_is_signed(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        _, dev, owner = await people.everybody()
+def test_a_message_is_signed(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        _, dev, owner = await people.all_clients()
         made = await dev.create_signing(SigningRequest(config=GATEWAY, message=b"\0\xff", file_name="m.bin"))
         assert made.inputs[0].inline == base64.b64encode(b"\0\xff").decode()
         await owner.decide(made.id, Verdict.APPROVED)
@@ -96,10 +96,10 @@ def test_a_message_is_signed(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_the_same_client_token_gives_the_same_task(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        dev = await people.of(DEV)
-        file = await dev.upload(people.file())
+def test_the_same_client_token_gives_the_same_task(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        dev = await people.client_for(DEV)
+        file = await dev.upload(people.create_file())
         request = PackageRequest(config=GATEWAY, firmware=(file,), client_token="once")
         first, second = await dev.create_package(request), await dev.create_package(request)
         assert first.id == second.id
@@ -112,30 +112,32 @@ def test_the_same_client_token_gives_the_same_task(yard: Yard) -> None:
 
 
 @pytest.mark.parametrize("name", ["missing", "empty", "folder"])
-def test_a_file_that_cannot_be_handed_in_is_refused_in_the_same_words(yard: Yard, name: str, tmp_path: Path) -> None:
+def test_a_file_that_cannot_be_handed_in_is_refused_in_the_same_words(
+    yard: ClientHarness, name: str, tmp_path: Path
+) -> None:
     words = {
         "missing": "missing not found. Check the name and the folder.",
         "empty": "empty is empty. Choose a file with content.",
         "folder": "folder is a directory. Choose a file.",
     }
 
-    async def test(people: People) -> None:
+    async def test(people: TestSubjects) -> None:
         (tmp_path / "empty").touch()
         (tmp_path / "folder").mkdir()
-        dev = await people.of(DEV)
+        dev = await people.client_for(DEV)
         with pytest.raises(InvalidInputError) as caught:
             await dev.upload(tmp_path / name)
         assert str(caught.value) == words[name]
         with pytest.raises(InvalidInputError, match="SHA-256 mismatch"):
-            await dev.upload(people.file(), expected_sha256="0" * 64)
+            await dev.upload(people.create_file(), expected_sha256="0" * 64)
 
     yard.run(test)
 
 
-def test_uploads_that_were_discarded_make_no_task(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        dev = await people.of(DEV)
-        file = await dev.upload(people.file())
+def test_uploads_that_were_discarded_make_no_task(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        dev = await people.client_for(DEV)
+        file = await dev.upload(people.create_file())
         await dev.discard_uploads((file,))
         with pytest.raises(InvalidInputError):
             await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
@@ -143,10 +145,10 @@ def test_uploads_that_were_discarded_make_no_task(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_files_of_the_same_content_are_packed_as_often_as_they_are_given(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        dev = await people.of(DEV)
-        files = [await dev.upload(people.file(name)) for name in ("a.bin", "b.bin", "a.bin")]
+def test_files_of_the_same_content_are_packed_as_often_as_they_are_given(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        dev = await people.client_for(DEV)
+        files = [await dev.upload(people.create_file(name)) for name in ("a.bin", "b.bin", "a.bin")]
         made = await dev.create_package(PackageRequest(config=GATEWAY, firmware=tuple(files)))
         assert [each.name for each in made.inputs] == ["a.bin", "b.bin", "a.bin"]
 
@@ -160,9 +162,9 @@ async def _refusal(work: object) -> SealyardError:
     return caught.value
 
 
-def test_four_eyes_hold_and_refusals_say_the_same(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        _, dev, owner = await people.everybody()
+def test_four_eyes_hold_and_refusals_say_the_same(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        _, dev, owner = await people.all_clients()
         task = await people.package()
         mine = await _refusal(dev.decide(task.id, Verdict.APPROVED))
         assert isinstance(mine, PermissionDeniedError)
@@ -178,9 +180,9 @@ def test_four_eyes_hold_and_refusals_say_the_same(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_a_rejected_and_a_cancelled_task_end(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        _, dev, owner = await people.everybody()
+def test_a_rejected_and_a_cancelled_task_end(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        _, dev, owner = await people.all_clients()
         first, second = await people.package(), await people.package()
         assert (await owner.decide(first.id, Verdict.REJECTED, "too old")).status is TaskStatus.CANCELLED
         assert (await dev.cancel(second.id)).status is TaskStatus.CANCELLED
@@ -189,9 +191,9 @@ def test_a_rejected_and_a_cancelled_task_end(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_lists_are_paged_filtered_and_counted_alike(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        _, dev, owner = await people.everybody()
+def test_lists_are_paged_filtered_and_counted_alike(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        _, dev, owner = await people.all_clients()
         made = [await people.package(name=f"release {number}") for number in range(5)]
         signing = await dev.create_signing(SigningRequest(config=GATEWAY, message=b"m", name="ä&=?#%"))
 
@@ -215,9 +217,9 @@ def test_lists_are_paged_filtered_and_counted_alike(yard: Yard) -> None:
     yard.run(test)
 
 
-def test_an_expired_result_is_refused_until_it_is_renewed(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        _, dev, owner = await people.everybody()
+def test_an_expired_result_is_refused_until_it_is_renewed(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        _, dev, owner = await people.all_clients()
         task = await people.package()
         await owner.decide(task.id, Verdict.APPROVED)
         await dev.wait(task.id, within=60)
@@ -247,9 +249,9 @@ async def _changes(client: Client, count: int, after: int) -> list[tuple[str, Ta
     return found
 
 
-def test_events_tell_each_change_once_in_order_to_whoever_was_away_too(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        _, dev, owner = await people.everybody()
+def test_events_tell_each_change_once_in_order_to_whoever_was_away_too(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        _, dev, owner = await people.all_clients()
         events = dev.events()
         listening = asyncio.ensure_future(anext(events))
         await dev.counts()
@@ -265,9 +267,9 @@ def test_events_tell_each_change_once_in_order_to_whoever_was_away_too(yard: Yar
     yard.run(test)
 
 
-def test_what_changes_after_the_cursor_was_taken_is_told_however_late_it_is_asked_for(yard: Yard) -> None:
-    async def test(people: People) -> None:
-        dev = await people.of(DEV)
+def test_what_changes_after_the_cursor_was_taken_is_told_however_late_it_is_asked_for(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
+        dev = await people.client_for(DEV)
         await people.package()
         cursor = await dev.cursor()
         task = await people.package()
@@ -276,10 +278,10 @@ def test_what_changes_after_the_cursor_was_taken_is_told_however_late_it_is_aske
     yard.run(test)
 
 
-def test_waiting_for_a_task_ends_with_its_time(yard: Yard) -> None:
-    async def test(people: People) -> None:
+def test_waiting_for_a_task_ends_with_its_time(yard: ClientHarness) -> None:
+    async def test(people: TestSubjects) -> None:
         task = await people.package()
-        dev = await people.of(DEV)
+        dev = await people.client_for(DEV)
         with pytest.raises(WaitTimeoutError, match=task.id):
             await dev.wait(task.id, within=0.2)
         assert (await dev.wait(task.id, within=10, or_waiting=True)).status is TaskStatus.WAITING

@@ -12,13 +12,11 @@ from ipaddress import ip_address
 from pathlib import Path
 
 import pytest
-from client_double import FakeClock
 from cryptography import x509
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.hashes import SHA256
 from cryptography.hazmat.primitives.serialization import Encoding, NoEncryption, PrivateFormat
 from cryptography.x509.oid import NameOID
-from scripted_server import INFO, QUICK, TOKEN, Exchange, ScriptedServer, client_of, serving
 
 from sealyard.client.http.client import HttpClient
 from sealyard.client.http.transport import Connection, Endpoint, Request, Timeouts
@@ -30,6 +28,8 @@ from sealyard.model.errors import (
     ServerUnreachableError,
     WorkspaceLockedError,
 )
+from tests.support.fake_client import FakeClock
+from tests.support.scripted_server import INFO, QUICK, TOKEN, Exchange, ScriptedServer, client_of, serving
 
 
 async def told(exchange: Exchange) -> None:

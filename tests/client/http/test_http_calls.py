@@ -7,9 +7,6 @@ from datetime import UTC, datetime
 from email.utils import format_datetime
 
 import pytest
-from client_double import START, FakeClock
-from ports import ReservedPort
-from scripted_server import INFO, ME, Exchange, ScriptedServer, client_of, serving, task
 
 from sealyard.client.http.client import HttpClient
 from sealyard.model.access import AclRule, Action
@@ -26,6 +23,9 @@ from sealyard.model.errors import (
 )
 from sealyard.model.requests import SigningRequest, TaskFilter
 from sealyard.model.tasks import Decision, Task, TaskStatus, Verdict
+from tests.support.fake_client import START, FakeClock
+from tests.support.ports import ReservedPort
+from tests.support.scripted_server import INFO, ME, Exchange, ScriptedServer, client_of, serving, task
 
 RULE = AclRule(
     id="r1", subject=ME, resource="RESOURCE_TYPE:KEY", action=Action.VIEW, created_by=ME, created_at=datetime.now(UTC)

@@ -8,14 +8,14 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from client_double import FakeClock
-from ports import ReservedPort
-from scripted_server import Exchange, ScriptedServer, client_of, serving, task
 
 from sealyard.client.http.client import HttpClient
 from sealyard.model.errors import AuthenticationError, WaitTimeoutError
 from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed
 from sealyard.model.tasks import TaskKind, TaskStatus
+from tests.support.fake_client import FakeClock
+from tests.support.ports import ReservedPort
+from tests.support.scripted_server import Exchange, ScriptedServer, client_of, serving, task
 
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 

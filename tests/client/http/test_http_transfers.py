@@ -9,8 +9,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_double import FakeClock
-from scripted_server import Exchange, serving, task
 
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import (
@@ -25,6 +23,8 @@ from sealyard.model.errors import (
 )
 from sealyard.model.requests import EncryptionRequest, KeyImport, PackageRequest
 from sealyard.model.tasks import InputFile, Result, ResultState, TaskStatus
+from tests.support.fake_client import FakeClock
+from tests.support.scripted_server import Exchange, serving, task
 
 CONTENT = os.urandom(3_000_001)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()

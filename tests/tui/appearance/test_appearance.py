@@ -6,9 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import PROFILES, running, settled, text_of, until
 from textual.widgets import OptionList
-from tui_world import World, WorldConnection
 
 from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp, keymap_classes
@@ -19,6 +17,8 @@ from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.session import Session
 from sealyard_tui.terminal.mouse import is_mouse_enabled
+from tests.tui.stage import PROFILES, running, settled, text_of, until
+from tests.tui.tui_world import World, WorldConnection
 
 
 @pytest.fixture

@@ -5,12 +5,12 @@ from __future__ import annotations
 from typing import Any
 
 import pytest
-from stage import make_app, running, until
 from textual._compositor import ChopsUpdate
-from tui_world import World
 
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.widgets.flash import Flash
+from tests.tui.stage import make_app, running, until
+from tests.tui.tui_world import World
 
 
 async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_asks_for_a_place_in_between(

@@ -6,16 +6,16 @@ from typing import Any
 
 import msgspec
 import pytest
-from stage import make_app, running, settled, text_of, until
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 from textual.widgets import Input, OptionList
-from tui_world import World, task
 
 from sealyard.model.errors import StorageError
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.help import HelpScreen
 from sealyard_tui.screens.base import SCREENS, BaseScreen
+from tests.tui.stage import make_app, running, settled, text_of, until
+from tests.tui.tui_world import World, task
 
 
 @pytest.mark.parametrize(("key", "close"), [("question_mark", "escape"), ("f1", "q"), ("question_mark", "f1")])

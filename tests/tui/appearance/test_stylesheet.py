@@ -7,14 +7,14 @@ from collections.abc import Iterable
 from typing import Any
 
 import pytest
-from stage import make_app, running
 from textual.css import stylesheet
 from textual.css.model import RuleSet
 from textual.css.parse import parse
 from textual.css.types import CSSLocation
-from tui_world import World
 
 from sealyard_tui.appearance.textual_patches import CachedStylesheet, cached_rules
+from tests.tui.stage import make_app, running
+from tests.tui.tui_world import World
 
 
 @pytest.fixture

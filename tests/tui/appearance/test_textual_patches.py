@@ -11,7 +11,6 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from stage import make_app, running, until
 from textual._compositor import Compositor
 from textual.app import App
 from textual.css import stylesheet
@@ -20,10 +19,11 @@ from textual.css.parse import parse
 from textual.css.stylesheet import Stylesheet
 from textual.css.types import CSSLocation
 from textual.driver import Driver
-from tui_world import World
 
 from sealyard_tui.appearance.textual_patches import TEXTUAL_VERSION, BatchedScreen, RepaintingCompositor
 from sealyard_tui.widgets.flash import Flash
+from tests.tui.stage import make_app, running, until
+from tests.tui.tui_world import World
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 

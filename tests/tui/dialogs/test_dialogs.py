@@ -6,11 +6,9 @@ from collections.abc import Callable, Iterator
 from typing import Any
 
 import pytest
-from stage import until
 from textual.content import Content
 from textual.pilot import Pilot
 from textual.widgets import Button, Input, OptionList, TextArea
-from widget_stage import HOSTILE, Stage, harmless
 
 from sealyard.model.errors import StorageError, UsageError
 from sealyard_tui.dialogs.base import BaseDialog
@@ -19,6 +17,8 @@ from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.dialogs.text import TextDialog
+from tests.tui.stage import until
+from tests.tui.widget_stage import HOSTILE, Stage, harmless
 
 
 @pytest.fixture(autouse=True)

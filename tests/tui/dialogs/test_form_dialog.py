@@ -4,16 +4,15 @@ from __future__ import annotations
 
 import asyncio
 
-from form_hand import fill
-from stage import make_app, running, settled, shows, text_of, until
-from tui_world import World
-
 from sealyard.model.errors import StorageError
 from sealyard.model.formatting import parse_duration
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, FieldRow, MultiChoiceField, TextField
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
 from sealyard_tui.dialogs.picker import FilterPickDialog
+from tests.tui.form_hand import fill
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import World
 
 HOSTILE = "x[/oops] [@click=app.quit]y[/] \x1b]2;PWNED\x07 \u202e"
 

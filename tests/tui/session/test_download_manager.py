@@ -10,15 +10,15 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from client_double import FakeClient
-from stage import make_app, running, shows, text_of
-from tui_world import World
 
 from sealyard.client.downloads.downloader import DownloadEvent, DownloadResult, DownloadsInterrupted
 from sealyard.model.errors import SealyardError
 from sealyard_tui.session.download_manager import DownloadManager
 from sealyard_tui.session.messages import ConnectionMode, DownloadUpdate, EngineState
 from sealyard_tui.session.state import SessionState
+from tests.support.fake_client import FakeClient
+from tests.tui.stage import make_app, running, shows, text_of
+from tests.tui.tui_world import World
 
 SECONDS = 30
 
@@ -64,7 +64,7 @@ async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
         heard.set()
 
     downloads = manager(tmp_path / "down", tell)
-    await downloads.start(FaultyClient().seam)
+    await downloads.start(FaultyClient().as_client)
     try:
         await asyncio.wait_for(heard.wait(), SECONDS)
         (event,) = told
@@ -88,7 +88,7 @@ async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplo
     client = FakeClient()
     client.add(b"firmware")
     downloads = manager(tmp_path / "down", tell)
-    await downloads.start(client.seam)
+    await downloads.start(client.as_client)
     assert await asyncio.to_thread(came.wait, SECONDS)
     await downloads.stop()
     assert not any(isinstance(each, DownloadsInterrupted) for each in told)

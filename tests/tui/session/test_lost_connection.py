@@ -6,11 +6,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
-from approvals_scenes import queue, rested, type_in
-from stage import line_of, make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
-from tui_world import LOST, NOW, World, WorldConnection, task
 
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.errors import AuthenticationError, DeliveryCertainty, KeyStoreLockedError, ServerUnreachableError
@@ -25,6 +22,9 @@ from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.messages import ConnectionMode, EngineState
+from tests.tui.approvals_scenes import queue, rested, type_in
+from tests.tui.stage import line_of, make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import LOST, NOW, World, WorldConnection, task
 
 
 async def lose(app: SealyardApp, pilot: Pilot[None]) -> None:

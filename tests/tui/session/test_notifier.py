@@ -5,12 +5,12 @@ from __future__ import annotations
 from datetime import timedelta
 
 import msgspec
-from stage import make_app, running, settled, text_of, until
-from tui_world import OWNER, World, result, task
 
 from sealyard.client.downloads.events import DownloadResult
 from sealyard.model.errors import ResultExpiredError
 from sealyard.model.tasks import ResultState, TaskStatus
+from tests.tui.stage import make_app, running, settled, text_of, until
+from tests.tui.tui_world import OWNER, World, result, task
 
 
 async def test_the_end_of_ones_own_task_is_told_once_on_any_place(world: World) -> None:

@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from stage import PROFILES, make_app, running, settled, text_of, until
-from tui_world import ADMINISTRATOR, DEVELOPER, World, WorldConnection
-
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.session import Session
+from tests.tui.stage import PROFILES, make_app, running, settled, text_of, until
+from tests.tui.tui_world import ADMINISTRATOR, DEVELOPER, World, WorldConnection
 
 
 def alone(world: World) -> SealyardApp:

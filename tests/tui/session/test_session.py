@@ -7,13 +7,13 @@ from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
 import pytest
-from stage import PROFILES
 from textual.message import Message
-from tui_world import World, WorldConnection, task
 
 from sealyard.model.requests import TaskFilter
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.session import Session
+from tests.tui.stage import PROFILES
+from tests.tui.tui_world import World, WorldConnection, task
 
 LIMIT = 30.0
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from stage import until
 from textual import on
 from textual.widgets import Input
-from widget_stage import Stage
 
 from sealyard_tui.widgets.filter_bar import FilterBar
+from tests.tui.stage import until
+from tests.tui.widget_stage import Stage
 
 
 class Bench(Stage):

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import pytest
-from stage import until
-from widget_stage import HOSTILE, Stage, harmless
 
 from sealyard_tui.widgets import flash
 from sealyard_tui.widgets.flash import Flash
+from tests.tui.stage import until
+from tests.tui.widget_stage import HOSTILE, Stage, harmless
 
 
 async def test_it_is_seen_with_a_sign_and_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 import pytest
-from stage import make_app, running, settled, text_of, until
-from tui_world import World
 
 from sealyard_tui.widgets.key_hints import KeyHintBar
+from tests.tui.stage import make_app, running, settled, text_of, until
+from tests.tui.tui_world import World
 
 
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 40)])

@@ -5,12 +5,9 @@ from __future__ import annotations
 import ast
 from pathlib import Path
 
-from stage import idle, make_app, running, settled, shows, text_of, until
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
-from tui_world import World
-from widget_stage import Stage, harmless
 
 import sealyard_tui
 from sealyard_tui.app import SealyardApp
@@ -19,6 +16,9 @@ from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.screens.base import SCREENS
 from sealyard_tui.widgets.safe_input import SafeInput
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
+from tests.tui.stage import idle, make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import World
+from tests.tui.widget_stage import Stage, harmless
 
 HOSTILE = "a\x1b]2;PWNED\x07b\u202ec\x9bd"
 SAFE = "a�]2;PWNED�b�c�d"

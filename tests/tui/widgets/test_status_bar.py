@@ -6,9 +6,7 @@ from datetime import UTC, datetime
 
 import msgspec
 import pytest
-from stage import until
 from textual import on
-from widget_stage import HOSTILE, Stage, harmless
 
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.access import Role
@@ -19,6 +17,8 @@ from sealyard_tui.session.messages import ConnectionMode, EngineState
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.state_format import format_status, state_summary
 from sealyard_tui.widgets.status_bar import ScreenTab, StatusBar
+from tests.tui.stage import until
+from tests.tui.widget_stage import HOSTILE, Stage, harmless
 
 STANDING = SessionState(
     profile="dana",

@@ -48,7 +48,10 @@ class ResultPublisher:
             self._artifacts.unpublish_result(task.id, OUTPUT_NAMES[task.kind])
 
     def _move_artifact(self, task: Task, report: JobFinished) -> None:
-        """Move the worker's output file into the artifact store. Raises :class:`StorageError` if it is missing or has the wrong size."""
+        """Move the worker's output file into the artifact store.
+
+        Raises :class:`StorageError` if it is missing or has the wrong size.
+        """
         output_file = self._artifacts.work_dir(task.id) / OUTPUT_NAMES[task.kind]
         if not output_file.is_file() or output_file.stat().st_size != report.size:
             raise StorageError(

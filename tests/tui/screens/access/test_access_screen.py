@@ -6,10 +6,7 @@ from datetime import timedelta
 from typing import Any
 
 import pytest
-from form_hand import asked, fill, form_opens, hand_in, mark, row_of, write
-from stage import make_app, running, settled, shows, text_of, until
 from textual.widgets import Input
-from tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, NOW, OWNER, World, WorldClient, device
 
 from sealyard.model.access import ACTIONS_BY_RESOURCE_TYPE, AclRule, Action, ResourceType, Subject
 from sealyard.model.errors import ConfirmationRequiredError, ConflictError, PermissionDeniedError
@@ -19,6 +16,9 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.fields import ChoiceLine
 from sealyard_tui.screens.access.screen import AccessScreen, SectionTab
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.form_hand import asked, fill, form_opens, hand_in, mark, row_of, write
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, NOW, OWNER, World, WorldClient, device
 
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 RULE = f"r-{OWNER}-DEVICE_CONFIG:gw-APPROVE"

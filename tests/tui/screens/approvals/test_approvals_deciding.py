@@ -9,14 +9,27 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from approvals_scenes import FIRST, OWN, SECOND, SENSOR, fill, ids, place, press, queue, rested, table, type_in
-from stage import settled, shows, text_of, until
 from textual.widgets import Button, Input, TextArea
-from tui_world import NOW, World, task
 
 from sealyard.model.errors import ConflictError
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
+from tests.tui.approvals_scenes import (
+    FIRST,
+    OWN,
+    SECOND,
+    SENSOR,
+    fill,
+    ids,
+    place,
+    press,
+    queue,
+    rested,
+    table,
+    type_in,
+)
+from tests.tui.stage import settled, shows, text_of, until
+from tests.tui.tui_world import NOW, World, task
 
 pytestmark = pytest.mark.usefixtures("filled", "no_drafts")
 

@@ -6,14 +6,14 @@ from collections.abc import Iterator
 
 import msgspec
 import pytest
-from approvals_scenes import FIRST, SECOND, fill, press, queue, rested, review_text, type_in
-from stage import shows, text_of, until
 from textual.widgets import Button, Input
-from tui_world import OWNER, World, decision
 
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog
+from tests.tui.approvals_scenes import FIRST, SECOND, fill, press, queue, rested, review_text, type_in
+from tests.tui.stage import shows, text_of, until
+from tests.tui.tui_world import OWNER, World, decision
 
 pytestmark = pytest.mark.usefixtures("strict")
 

@@ -8,7 +8,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from approvals_scenes import (
+
+from sealyard.model.tasks import InputFile, TaskKind
+from tests.tui.approvals_scenes import (
     FIRST,
     LATE,
     SECOND,
@@ -23,10 +25,8 @@ from approvals_scenes import (
     table,
     type_in,
 )
-from stage import settled, shows, text_of, until
-from tui_world import NOW, World, decision, device, file, task
-
-from sealyard.model.tasks import InputFile, TaskKind
+from tests.tui.stage import settled, shows, text_of, until
+from tests.tui.tui_world import NOW, World, decision, device, file, task
 
 pytestmark = pytest.mark.usefixtures("filled")
 

@@ -7,13 +7,13 @@ from typing import Any
 
 import msgspec
 import pytest
-from approvals_scenes import FIRST, LATE, OWN, SECOND, SENSOR, fill, ids, place, press, queue, rested, table
-from stage import settled, shows, text_of, until
-from tui_world import DEVELOPER, NOW, OWNER, World, task
 
 from sealyard.model.access import Action
 from sealyard.model.errors import StorageError
 from sealyard.model.tasks import InputFile, TaskStatus, Verdict
+from tests.tui.approvals_scenes import FIRST, LATE, OWN, SECOND, SENSOR, fill, ids, place, press, queue, rested, table
+from tests.tui.stage import settled, shows, text_of, until
+from tests.tui.tui_world import DEVELOPER, NOW, OWNER, World, task
 
 pytestmark = pytest.mark.usefixtures("filled")
 

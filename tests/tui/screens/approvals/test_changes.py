@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from hypothesis import given
 from hypothesis import strategies as st
-from tui_world import device, file, task
 
 from sealyard.model.tasks import InputFile
 from sealyard_tui.screens.approvals.diff import AttributeChange, ChangeKind, diff_packages
+from tests.tui.tui_world import device, file, task
 
 
 def of(name: str, content: str, size: int = 10) -> InputFile:

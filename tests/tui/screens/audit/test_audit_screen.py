@@ -7,10 +7,8 @@ from typing import Any
 
 import msgspec
 import pytest
-from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input
-from tui_world import AUDITOR, DEVELOPER, OWNER, RIGHTS, World, audit_entries
 
 from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.errors import StorageError
@@ -20,6 +18,8 @@ from sealyard_tui.screens.audit.entry_format import entry_hash, entry_json
 from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import AUDITOR, DEVELOPER, OWNER, RIGHTS, World, audit_entries
 
 HOSTILE = "fw[/oops].bin [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202egnp"
 

@@ -8,9 +8,7 @@ import threading
 from pathlib import Path
 
 import pytest
-from stage import make_app, running, settled, shows, text_of, until
 from textual.widgets import Input, TextArea
-from tui_world import World, WorldClient, audit_entries
 
 from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditReport
@@ -21,6 +19,8 @@ from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
 from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
 from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.screens.audit.verify_dialog import AuditVerifyDialog
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import World, WorldClient, audit_entries
 
 NOTE = "sealyard/w1\n58\nAAAA\n\n— sealyard/w1 BBBB\n"
 

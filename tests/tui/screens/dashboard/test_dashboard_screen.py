@@ -7,10 +7,8 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input
-from tui_world import APPROVED, DEVELOPER, NOW, OWNER, World, decision, file, result, task
 
 from sealyard.client.downloads.downloader import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
@@ -22,6 +20,8 @@ from sealyard_tui.appearance.ui_state import UiStateFile
 from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.dashboard.screen import DashboardScreen
 from sealyard_tui.screens.dashboard.task_detail import render_task
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import APPROVED, DEVELOPER, NOW, OWNER, World, decision, file, result, task
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x[/]", "\x1b]2;PWNED\x07.bin", "exe\u202egpj.bin")
 

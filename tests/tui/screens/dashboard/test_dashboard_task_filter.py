@@ -6,12 +6,12 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tui_world import DEVELOPER, OWNER, file, result, task, usual_tasks
 
 from sealyard.model.errors import UsageError
 from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
 from sealyard_tui.screens.dashboard.filter_syntax import TaskQuery, get_field, parse_filter, set_fields
 from sealyard_tui.screens.dashboard.task_row import from_task
+from tests.tui.tui_world import DEVELOPER, OWNER, file, result, task, usual_tasks
 
 DEVICES = {"gateway": "gw", "sensor": "sensor"}
 

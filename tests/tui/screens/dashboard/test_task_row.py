@@ -8,7 +8,6 @@ import msgspec
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from tui_world import DEVELOPER, NOW, OWNER, file, result, task, usual_tasks
 
 from sealyard.model.events import TaskChanged
 from sealyard.model.tasks import ResultState, TaskStatus
@@ -20,6 +19,7 @@ from sealyard_tui.screens.dashboard.task_row import (
     insert_position,
     sort_rows,
 )
+from tests.tui.tui_world import DEVELOPER, NOW, OWNER, file, result, task, usual_tasks
 
 rows = st.builds(
     lambda task_id, minutes, **fields: from_task(task(task_id, created_at=NOW - timedelta(minutes=minutes), **fields)),

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from tui_world import NOW
-
 from sealyard.model.events import TaskProgressed
 from sealyard_tui.screens.dashboard.throughput import BUCKET_SECONDS, BUCKETS, Throughput
+from tests.tui.tui_world import NOW
 
 MIB = 1024 * 1024
 

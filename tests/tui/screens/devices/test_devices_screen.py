@@ -7,11 +7,8 @@ from datetime import timedelta
 from pathlib import Path
 
 import msgspec
-from form_hand import asked, fill, form_opens, hand_in, mark, write
-from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input
-from tui_world import ADMINISTRATOR, DEVELOPER, NOW, OWNER, World, WorldClient, device, sha
 
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -19,6 +16,9 @@ from sealyard.model.errors import PermissionDeniedError, StorageError
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard_tui.app import SealyardApp
+from tests.tui.form_hand import asked, fill, form_opens, hand_in, mark, write
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import ADMINISTRATOR, DEVELOPER, NOW, OWNER, World, WorldClient, device, sha
 
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 

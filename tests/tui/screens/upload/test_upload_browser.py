@@ -7,16 +7,16 @@ import threading
 from pathlib import Path
 
 import pytest
-from stage import make_app, running, settled, text_of, until
 from textual.pilot import Pilot
 from textual.widgets import Input
-from tui_world import World
 
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.upload import file_browser
 from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.stage import make_app, running, settled, text_of, until
+from tests.tui.tui_world import World
 
 
 @pytest.fixture

@@ -7,7 +7,6 @@ import hashlib
 from pathlib import Path
 
 import pytest
-from stage import running, settled, shows, text_of, until
 
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
@@ -25,6 +24,7 @@ from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.connections import ErrorCallback, StatusCallback
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.session.session import Session
+from tests.tui.stage import running, settled, shows, text_of, until
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "only for this test"

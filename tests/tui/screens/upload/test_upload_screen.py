@@ -9,11 +9,9 @@ from pathlib import Path
 
 import msgspec
 import pytest
-from stage import make_app, running, settled, shows, text_of, until
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
-from tui_world import DEVELOPER, World, device
 
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.device_configs import EncryptionKey, SigningKey
@@ -26,6 +24,8 @@ from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import DEVELOPER, World, device
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x", "[bold red]signed[/b]", "a\x1b]2;PWNED\x07b", "gnp\u202eexe")
 

@@ -5,9 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-from stage import make_app, running, settled, shows, text_of, until
 from textual.pilot import Pilot
-from tui_world import AUDITOR, DEVELOPER, World
 
 from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
@@ -20,6 +18,8 @@ from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.watch_folder import WatchState
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.tui_world import AUDITOR, DEVELOPER, World
 
 
 @pytest.fixture

@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
-from form_hand import fill, row_of
 from textual.pilot import Pilot
 
 from sealyard.client.config.settings_loader import Settings
@@ -22,6 +21,7 @@ from sealyard_tui.screens.welcome import app as welcome_app
 from sealyard_tui.screens.welcome import screen as welcome_screen
 from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice, StartChoice
+from tests.tui.form_hand import fill, row_of
 
 WANTED = CreateWorkspaceChoice(
     folder=Path("/srv/yard"), name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE

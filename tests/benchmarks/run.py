@@ -1,0 +1,29 @@
+"""Measures the budgets of the design on this machine: `python -m tests.benchmarks.run [NAME …]`, all without names."""
+
+from __future__ import annotations
+
+import sys
+
+from tests.benchmarks import application, growth, memory, rates, server, throughput, verification
+
+MEASUREMENTS = {
+    "throughput": throughput.rows,
+    "verification": verification.rows,
+    "memory": memory.rows,
+    "rates": rates.rows,
+    "growth": growth.rows,
+    "application": application.rows,
+    "server": server.rows,
+}
+
+
+def main(names: list[str]) -> int:
+    print("| what | measured | budget |\n|---|---|---|")
+    for name in names or list(MEASUREMENTS):
+        for row in MEASUREMENTS[name]():
+            print(row, flush=True)
+    return 0
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))

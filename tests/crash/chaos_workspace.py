@@ -1,0 +1,44 @@
+"""The workspace that a storm goes over: its people, its configuration, and the key that opens its containers."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+from sealyard.client.engine_handle import EngineHandle
+from sealyard.engine.create_workspace import create_workspace
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.credentials import TokenRequest
+from sealyard.model.requests import DeviceRequest
+from sealyard.model.workspace import KeyStore, WorkspacePaths
+from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
+from tests.crash.server_process import PASSPHRASE
+
+ADMINISTRATOR = "USER:administrator"
+ENCRYPTION = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
+SIGNING = SigningAlgorithm.SHA256_ECDSA
+"""Every ECDSA signature is another one: a signature made again shows."""
+
+
+async def create_test_workspace(places: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
+    """The bytes of the configuration's symmetric key, which also go to ``key``; a token of requester and approver."""
+    await create_workspace(
+        places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    )
+    engine = await EngineHandle.open(places.root, purpose="crash test", passphrase=PASSPHRASE)
+    try:
+        client = engine.client(ADMINISTRATOR)
+        for subject in (REQUESTER, APPROVER, REVIEWER):
+            await client.add_subject(subject)
+        await client.create_device(
+            DeviceRequest(
+                name=CONFIG, encryption=ENCRYPTION, signing=SIGNING, use=(REQUESTER,), approve=(APPROVER, REVIEWER)
+            )
+        )
+        await client.export_device_key(CONFIG, key, confirmed=True)
+        tokens = {
+            each: (await client.create_token(TokenRequest(name="storm", subject=each))).secret
+            for each in (REQUESTER, APPROVER)
+        }
+    finally:
+        await engine.close()
+    return key.read_bytes(), tokens

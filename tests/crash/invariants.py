@@ -1,0 +1,163 @@
+"""What must be true of a workspace after the storm, judged from outside the engine wherever that is possible."""
+
+from __future__ import annotations
+
+import base64
+import hashlib
+import json
+from collections import defaultdict
+from functools import cache
+from pathlib import Path
+
+from sealyard.audit.reader import AuditReader
+from sealyard.client.embedded import EmbeddedClient
+from sealyard.containers.se1.format import SE1Format
+from sealyard.containers.se1.header import parse_header
+from sealyard.crypto.certificates import load_certificate
+from sealyard.crypto.ciphers import AesCipher
+from sealyard.crypto.segments import decrypt_segment
+from sealyard.crypto.signatures import verify
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.audit import AuditAction, AuditEntry
+from sealyard.model.tasks import Task, TaskKind, TaskStatus
+from sealyard.model.workspace import WorkspacePaths
+from tests.crash.chaos import ExpectedTask
+from tests.support.audit_trail import require_path
+
+RETRY_MESSAGE = "signing key used again for the same data, after the signature was lost"
+
+
+class InvariantCheck:
+    """Over the tasks of one workspace, with its keys at hand."""
+
+    def __init__(
+        self, places: WorkspacePaths, encryption: EncryptionAlgorithm, signing: SigningAlgorithm, device_key: bytes
+    ) -> None:
+        self._places = places
+        self._cipher = AesCipher(encryption, device_key)
+        self._signing = signing
+        self.made_again = 0
+
+    def check_accepted(
+        self,
+        tasks: dict[str, Task],
+        accepted: dict[str, str],
+        wanted: dict[str, ExpectedTask],
+        stopped: dict[str, float],
+    ) -> None:
+        """Nothing accepted is lost, nothing is there twice, and all of it was done or, where asked for, stopped.
+
+        ``stopped``: when the withdrawal, rejection or cancellation of a task was acknowledged.
+        """
+        assert len(tasks) == len(set(accepted.values())) == len(accepted)
+        for token, task_id in accepted.items():
+            task = tasks[task_id]
+            assert task.client_token == token
+            assert task.kind.value == wanted[token].kind
+            if task_id in stopped or (wanted[token].stop and task.status is TaskStatus.CANCELLED):
+                assert task.status is TaskStatus.CANCELLED, f"{task.id} was stopped, and is {task.status}"
+                assert task.result is None
+            else:
+                assert task.status is TaskStatus.DONE, f"{task.id} is {task.status}: {task.reason}"
+
+    def check_signed_once(self, tasks: dict[str, Task], stopped: dict[str, float]) -> None:
+        """By the worker's own log: one input for each task, no use of a key that is not in the audit log, and none
+        after the task was stopped.
+        """
+        inputs: dict[str, list[str]] = defaultdict(list)
+        for line in self._places.intents.read_bytes().splitlines():
+            intent = json.loads(line)
+            inputs[intent["task"]].append(intent["sha256"])
+            assert intent["at"] < stopped.get(intent["task"], intent["at"] + 1), f"{intent['task']} signed after a stop"
+        uses = self._key_uses()
+        signed = {task.id for task in tasks.values() if task.kind is not TaskKind.ENCRYPTION and task.result}
+        assert signed <= inputs.keys() <= uses.keys()
+        for task_id in uses:
+            digests = [digest for digest, _ in uses[task_id]]
+            intent = tasks[task_id].intent
+            assert intent is not None
+            assert {*inputs[task_id], *digests} == {intent.sha256}, f"{task_id} has two signed inputs"
+            assert len(inputs[task_id]) <= len(digests)
+            first, *later = [message for _, message in uses[task_id]]
+            assert first != RETRY_MESSAGE
+            assert set(later) <= {RETRY_MESSAGE}
+            self.made_again += len(later)
+
+    async def check_results(
+        self, client: EmbeddedClient, tasks: dict[str, Task], wanted: dict[str, ExpectedTask]
+    ) -> None:
+        """Each result, as a stranger with the certificate and the device's key would judge it."""
+        for task in tasks.values():
+            if task.status is not TaskStatus.DONE:
+                continue
+            assert task.client_token is not None
+            want = wanted[task.client_token]
+            match task.kind:
+                case TaskKind.PACKAGING:
+                    self._check_package(task, want, await client.certificate(task.id))
+                case TaskKind.ENCRYPTION:
+                    self._check_encrypted(task, want)
+                case TaskKind.SIGNING:
+                    self._check_signature(task, want, await client.certificate(task.id))
+
+    def _check_package(self, task: Task, wanted: ExpectedTask, certificate: str) -> None:
+        """It verifies, its header is what the one intent was for, and a device gets the files back."""
+        assert task.result is not None
+        assert task.intent is not None
+        sizes = [each.stat().st_size for each in wanted.files]
+        with self._result(task).open("rb") as file:
+            found, digests = SE1Format().verify_digests(file, certificate.encode(), self._cipher, sizes)
+            header = parse_header(file).raw
+        assert (found.sha256, found.size) == (task.result.sha256, task.result.size)
+        assert digests == tuple(sha256_of(each) for each in wanted.files)
+        assert hashlib.sha256(header).hexdigest() == task.intent.sha256
+
+    def _check_encrypted(self, task: Task, wanted: ExpectedTask) -> None:
+        assert task.result is not None
+        sealed, opened = hashlib.sha256(), hashlib.sha256()
+        length = self._result(task).stat().st_size
+        with self._result(task).open("rb") as file:
+            decrypt_segment(file, length, self._cipher, opened.update, [sealed.update], lambda _: None)
+        assert (sealed.hexdigest(), length) == (task.result.sha256, task.result.size)
+        assert opened.hexdigest() == sha256_of(wanted.files[0])
+
+    def _check_signature(self, task: Task, wanted: ExpectedTask, certificate: str) -> None:
+        assert task.result is not None
+        assert task.result.signature is not None
+        signature = base64.b64decode(task.result.signature)
+        public_key = load_certificate(certificate.encode()).public_key
+        assert verify(public_key, self._signing, wanted.message, signature, prehashed=False)
+
+    def check_trails(self, tasks: dict[str, Task]) -> None:
+        """Each task was created once and ended once, by the audit log, on a path of the life cycle."""
+        entries: dict[str, list[AuditEntry]] = defaultdict(list)
+        for entry in AuditReader(self._places.audit).all_entries():
+            entries[entry.resource.removeprefix("TASK:")].append(entry)
+        for task in tasks.values():
+            require_path(task, entries[task.id])
+            assert [entry.change for entry in entries[task.id]].count(AuditAction.CREATED) == 1
+
+    def check_nothing_left(self, tasks: dict[str, Task]) -> None:
+        artifacts = self._places.artifacts
+        assert not list((artifacts / "work").iterdir())
+        assert not [each for each in (artifacts / "inputs").rglob("*") if each.is_file()]
+        assert not list((artifacts / "incoming").iterdir())
+        with_file = {task.id for task in tasks.values() if task.result and task.result.signature is None}
+        assert {each.name for each in (artifacts / "results").iterdir()} == with_file
+
+    def _key_uses(self) -> dict[str, list[tuple[str, str]]]:
+        """By task: digest and message of each audited use of the signing key."""
+        uses: dict[str, list[tuple[str, str]]] = defaultdict(list)
+        for entry in AuditReader(self._places.audit).all_entries():
+            if entry.change is AuditAction.KEY_USED:
+                assert entry.new_value is not None
+                uses[entry.resource.removeprefix("TASK:")].append((entry.new_value["sha256"], entry.message))
+        return uses
+
+    def _result(self, task: Task) -> Path:
+        return self._places.artifacts / "results" / task.id
+
+
+@cache
+def sha256_of(file: Path) -> str:
+    return hashlib.sha256(file.read_bytes()).hexdigest()

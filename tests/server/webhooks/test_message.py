@@ -1,0 +1,85 @@
+"""What a webhook is sent."""
+
+from __future__ import annotations
+
+import json
+from datetime import UTC, datetime, timedelta
+
+import msgspec
+
+from sealyard.engine.state.tables import OutboxMessage
+from sealyard.engine.webhooks.outbox import PendingDelivery
+from sealyard.model.events import TaskChanged
+from sealyard.model.tasks import Decision, TaskKind, TaskStatus, Verdict
+from sealyard.model.webhooks import WebhookEvent
+from sealyard.server.webhooks.payload import encode_payload, signed_headers
+from tests.support.webhook_receiver import Received, signature_is_valid
+
+AT = datetime(2026, 11, 23, 8, 0, 0, 500_000, tzinfo=UTC)
+SECRET = bytes(range(32))
+TEXT = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+
+APPROVED = TaskChanged(
+    cursor=17,
+    at=AT,
+    task_id="t1",
+    kind=TaskKind.PACKAGING,
+    status=TaskStatus.WAITING,
+    name="naïve \u202e name",
+    config_id="c1",
+    created_by="USER:dev",
+    decision=Decision(by="USER:owner", verdict=Verdict.APPROVED, at=AT, digest="aa" * 32, reason="looked at it"),
+    notification=WebhookEvent.TASK_APPROVED,
+)
+
+
+def due() -> PendingDelivery:
+    return PendingDelivery(
+        message=OutboxMessage(id="h1-000017", webhook_id="h1", change=APPROVED), url="https://x.example/", secret=SECRET
+    )
+
+
+def test_the_body_says_what_happened_to_which_task_of_which_workspace() -> None:
+    value = json.loads(encode_payload("w1", APPROVED))
+    assert value["type"] == "task.approved"
+    assert value["timestamp"] == "2026-11-23T08:00:00.500000Z"
+    data = value["data"]
+    assert (data["workspace"], data["cursor"], data["taskId"], data["status"]) == ("w1", 17, "t1", "WAITING")
+    assert (data["decision"]["by"], data["quorumReached"]) == ("USER:owner", False)
+
+
+def test_the_last_approval_that_was_needed_says_so_and_other_events_say_nothing_of_it() -> None:
+    last = msgspec.structs.replace(APPROVED, status=TaskStatus.APPROVED)
+    assert json.loads(encode_payload("w1", last))["data"]["quorumReached"] is True
+    done = msgspec.structs.replace(APPROVED, status=TaskStatus.DONE, decision=None, notification=WebhookEvent.TASK_DONE)
+    assert json.loads(encode_payload("w1", done))["data"]["quorumReached"] is None
+
+
+def test_the_signature_is_that_of_the_specification() -> None:
+    body = encode_payload("w1", APPROVED)
+    headers = signed_headers("w1", due(), body, AT)
+    assert headers["webhook-id"] == "w1-h1-000017"
+    assert headers["webhook-timestamp"] == str(int(AT.timestamp()))
+    assert signature_is_valid(Received("/", headers, body), TEXT)
+    for changed in (
+        Received("/", headers, body + b" "),
+        Received("/", {**headers, "webhook-id": "w1-h1-000018"}, body),
+        Received("/", {**headers, "webhook-timestamp": "1"}, body),
+    ):
+        assert not signature_is_valid(changed, TEXT)
+    assert not signature_is_valid(Received("/", headers, body), "whsec_" + "B" * 43 + "=")
+
+
+def test_a_known_message_has_a_known_signature() -> None:
+    """Reckoned with openssl: `openssl dgst -sha256 -mac HMAC -macopt hexkey:0001… -binary | base64`."""
+    headers = signed_headers("w1", due(), b'{"a":1}', datetime(2026, 1, 1, tzinfo=UTC))
+    assert headers["webhook-signature"] == "v1,oeCcRDkmfaLLxQgIfdTBVWIOKp6m04lBMMaFyMI9a5M="
+
+
+def test_another_try_has_the_same_id_and_body_and_another_timestamp() -> None:
+    first, second = (
+        signed_headers("w1", due(), encode_payload("w1", APPROVED), AT + timedelta(hours=each)) for each in (0, 1)
+    )
+    assert first["webhook-id"] == second["webhook-id"]
+    assert first["webhook-timestamp"] != second["webhook-timestamp"]
+    assert encode_payload("w1", APPROVED) == encode_payload("w1", APPROVED)

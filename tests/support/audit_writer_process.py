@@ -1,0 +1,16 @@
+"""Writes a log without end, and says after each store how many entries are safe: to be killed by a test."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+
+from sealyard.audit.log import AuditLog
+from tests.support.factories.audit import add, add_checkpoint, public_pem
+
+log = AuditLog.open(Path(sys.argv[1]))
+log.pin_key(public_pem())
+while True:
+    add(log, 3, "x" * 5000)
+    add_checkpoint(log)
+    print(log.size, flush=True)  # noqa: T201

@@ -1,0 +1,252 @@
+"""A workspace with a real store, real artifacts and a real audit log, around a clock and a bus that tests move."""
+
+from __future__ import annotations
+
+import asyncio
+import hashlib
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from sealyard.audit.log import AuditLog
+from sealyard.engine.audit.checkpointing import migrate_pending_entries
+from sealyard.engine.engine import Engine
+from sealyard.engine.state.events import EventBroadcaster
+from sealyard.engine.state.tables import INDEXES, TASKS
+from sealyard.engine.workspace import create_layout, load_metadata
+from sealyard.fs.workspace_lock import WorkspaceLock
+from sealyard.model.access import AclRule, Action
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
+from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.events import Event
+from sealyard.model.policy import Policy
+from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageRequest, SigningRequest
+from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
+from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
+from sealyard.storage.artifacts import FileArtifacts
+from sealyard.storage.documents import TinyDocumentStore, WriteBatch
+from tests.support.clock import START, FakeClock
+from tests.support.fake_bus import FakeBus, FakeWorker
+from tests.support.in_memory_keys import InMemoryKeys
+
+T = TypeVar("T")
+
+ADMIN, DEV, OWNER, SECOND, CLIENT = "USER:admin", "USER:dev", "USER:owner", "USER:second", "CLIENT:ci"
+GATEWAY = "gateway"
+WAIT_SECONDS = 10.0
+
+
+class EngineHarness:
+    """One workspace; opened, closed, and opened again."""
+
+    engine: Engine
+    bus: FakeBus
+
+    def __init__(self, root: Path, shelf: InMemoryKeys | None = None, clock: FakeClock | None = None) -> None:
+        self.paths = WorkspacePaths(root)
+        self.clock = clock or FakeClock()
+        self.shelf = shelf or InMemoryKeys("sealyard/w1", self.clock)
+        self.is_open = False
+
+    # ---- coming and going
+
+    async def create(self, *, demo: bool = False) -> None:
+        """Makes the workspace, with its administrator."""
+        file = WorkspaceMetadata(
+            id="w1",
+            name="test",
+            format=LAYOUT_VERSION,
+            demo=demo,
+            key_store=KeyStore.PASSPHRASE,
+            administrator=ADMIN,
+            created_at=START,
+        )
+        create_layout(self.paths, file)
+        await self.open(work=False)
+        draft = self.engine.repository.begin()
+        self.engine.access.grant_initial_admin(draft, ADMIN)
+        await draft.commit()
+        await self.close()
+
+    async def open(self, *, work: bool = True) -> Engine:
+        file = load_metadata(self.paths)
+        lock = WorkspaceLock.acquire(self.paths.lock, "test")
+        store = TinyDocumentStore.open(self.paths.store, INDEXES, write=True)
+        audit = AuditLog.open(self.paths.audit)
+        migrate_pending_entries(store, audit)
+        self.artifacts = FileArtifacts(self.paths.artifacts)
+        self.bus = FakeBus(self.shelf, self.clock)
+        self.engine = Engine(file, self.paths, store, self.artifacts, self.bus, self.clock, audit)
+        self.is_open = True
+        await self.engine.start(lock, work=work)
+        return self.engine
+
+    async def close(self) -> None:
+        self.is_open = False
+        await self.engine.close()
+
+    async def reopen(self, *, work: bool = True) -> Engine:
+        await self.close()
+        return await self.open(work=work)
+
+    async def copy_as_if_killed(self) -> EngineHarness:
+        """The disk as kill -9 would leave it now, not yet opened; the engine here closes afterwards."""
+        root = self.paths.root.with_name(f"{self.paths.root.name}-killed")
+        await asyncio.to_thread(shutil.copytree, self.paths.root, root)
+        await self.close()
+        return EngineHarness(root, self.shelf, self.clock)
+
+    # ---- setting up
+
+    async def add_default_subjects(self, *, approvals: int = 1, **device: Any) -> DeviceConfig:
+        """People, and a configuration that dev uses and owner and second approve for."""
+        for each in (DEV, OWNER, SECOND, CLIENT):
+            await self.add_subject(each)
+        return await self.create_device(approvals_required=approvals, **device)
+
+    async def add_subject(self, subject: str) -> None:
+        await self.execute(ADMIN, self.engine.access.add_subject(ADMIN, subject, ""))
+
+    async def add_member(self, group: str, member: str) -> None:
+        await self.execute(ADMIN, self.engine.access.add_member(ADMIN, group, member))
+
+    async def add_rule(self, subject: str, resource: str, action: Action) -> AclRule:
+        return await self.execute(ADMIN, self.engine.access.add_rule(ADMIN, subject, resource, action))
+
+    async def remove_rule(self, subject: str, action: Action, *, confirmed: bool = True) -> None:
+        """All rules of the subject with this action."""
+        for each in self.engine.access.access(ADMIN).rules:
+            if (each.subject, each.action) == (subject, action) and not each.permanent:
+                removing = self.engine.access.remove_rule(ADMIN, each.id, confirmed=confirmed)
+                await self.execute(ADMIN, removing)
+
+    async def create_device(self, name: str = GATEWAY, **more: Any) -> DeviceConfig:
+        wanted = {
+            "encryption": EncryptionAlgorithm.AES128_CTR_NO_PAD,
+            "signing": SigningAlgorithm.ED25519,
+            "use": (DEV, CLIENT),
+            "approve": (OWNER, SECOND),
+        }
+        request = DeviceRequest(name=name, **{**wanted, **more})
+        return await self.execute(ADMIN, self.engine.devices.create(ADMIN, request))
+
+    async def set_policy(self, **changes: Any) -> Policy:
+        return await self.execute(ADMIN, self.engine.access.set_policy(ADMIN, Policy(**changes)))
+
+    # ---- use cases
+
+    async def execute(self, subject: str, use_case: Awaitable[T]) -> T:
+        return await self.engine.execute(subject, "TEST", use_case)
+
+    async def upload(self, content: bytes = b"firmware", name: str = "firmware.bin") -> InputFile:
+        return await self.engine.inputs.ingest_bytes(name, content)
+
+    async def package(self, by: str = DEV, *, files: int = 1, config: str = GATEWAY, **more: Any) -> Task:
+        """Asks for a package and gives the task as it stands after that."""
+        if "firmware" not in more:
+            more["firmware"] = tuple([await self.upload(f"firmware {each}".encode()) for each in range(files)])
+        made = await self.execute(by, self.engine.creation.create_package(by, PackageRequest(config=config, **more)))
+        return self.task(made.id)
+
+    async def encryption(self, by: str = DEV, *, config: str = GATEWAY, **more: Any) -> Task:
+        if "file" not in more:
+            more["file"] = await self.upload()
+        made = await self.execute(
+            by, self.engine.creation.create_encryption(by, EncryptionRequest(config=config, **more))
+        )
+        return self.task(made.id)
+
+    async def signing(self, by: str = DEV, *, config: str = GATEWAY, message: bytes = b"sign me", **more: Any) -> Task:
+        request = SigningRequest(config=config, message=message, **more)
+        return await self.execute(by, self.engine.creation.create_signing(by, request))
+
+    async def decide(self, task: Task, by: str, verdict: Verdict = Verdict.APPROVED, reason: str = "") -> Task:
+        return await self.execute(by, self.engine.decisions.decide(by, task.id, verdict, reason, None))
+
+    async def approve(self, task: Task, by: str = OWNER) -> Task:
+        return await self.decide(task, by)
+
+    async def approved_package(self, **more: Any) -> Task:
+        return await self.approve(await self.package(**more))
+
+    async def cancel(self, task: Task, by: str = DEV) -> Task:
+        return await self.execute(by, self.engine.decisions.cancel(by, task.id))
+
+    async def done_package(self, content: bytes = b"a container") -> Task:
+        """A package all the way to its end."""
+        worker = await self.wait_for_worker(await self.approved_package())
+        worker.request_signing()
+        await self.wait_until(lambda: worker.permitted)
+        worker.finish(content)
+        return await self.wait_until_final(worker.id)
+
+    # ---- watching
+
+    def task(self, task_id: str) -> Task:
+        return self.engine.repository.task(task_id)
+
+    async def wait_until(self, condition: Callable[[], object]) -> None:
+        """Returns as soon as ``condition`` holds; fails after ten seconds."""
+        async with asyncio.timeout(WAIT_SECONDS):
+            while not condition():
+                await asyncio.sleep(0.001)
+
+    async def insert_tasks(self, *tasks: Task) -> None:
+        """Store tasks as they are, past the life cycle, as a crash or another version could have left them."""
+        puts = tuple((TASKS.name, task.id, msgspec.Raw(msgspec.json.encode(task))) for task in tasks)
+        await asyncio.wrap_future(self.engine.store.submit(WriteBatch(puts=puts)))
+
+    async def advance_clock(self, **by: float) -> None:
+        """Moves the clock (``hours=1``, ``microseconds=1``), once those who wait for it sleep."""
+        await self.wait_until(lambda: self.clock.has_sleeper(3600))
+        self.clock.advance(**by)
+
+    async def wait_for_status(self, task: Task | str, status: TaskStatus) -> Task:
+        task_id = task if isinstance(task, str) else task.id
+        try:
+            await self.wait_until(lambda: self.task(task_id).status is status)
+        except TimeoutError:
+            raise AssertionError(f"{self.task(task_id)} did not become {status}") from None
+        await self.wait_until_durable()
+        return self.task(task_id)
+
+    async def wait_until_final(self, task: Task | str) -> Task:
+        task_id = task if isinstance(task, str) else task.id
+        await self.wait_until(lambda: self.task(task_id).status.is_final)
+        await self.wait_until_durable()
+        return self.task(task_id)
+
+    async def wait_until_durable(self) -> None:
+        """Returns when all that was committed is on the disk and told."""
+        draft = self.engine.repository.begin()
+        await draft.commit()
+
+    async def wait_for_worker(self, task: Task | str) -> FakeWorker:
+        """The worker that has the task, as soon as one has."""
+        task_id = task if isinstance(task, str) else task.id
+        try:
+            await self.wait_until(lambda: task_id in self.bus.jobs)
+        except TimeoutError:
+            raise AssertionError(f"{self.task(task_id)} was not given to a worker") from None
+        return FakeWorker(self.bus, self.bus.jobs[task_id], self.artifacts, self.clock)
+
+    async def audit_entries(self, change: AuditAction | None = None, about: str = "") -> list[AuditEntry]:
+        """Oldest first."""
+        match = AuditFilter(change=change, resource=about)
+        page = await self.engine.audit.page(ADMIN, match, None, 1000)
+        return list(reversed(page.entries))
+
+
+def sha256(data: bytes) -> str:
+    return hashlib.sha256(data).hexdigest()
+
+
+async def listen(broadcaster: EventBroadcaster, after: int | None) -> AsyncIterator[Event]:
+    """The events of a broadcaster one by one."""
+    async for batch in broadcaster.batches(after):
+        for event in batch:
+            yield event

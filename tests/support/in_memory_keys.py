@@ -1,0 +1,119 @@
+"""Real keys, kept in memory, for a bus that stands in for the workers."""
+
+from __future__ import annotations
+
+import hashlib
+import secrets
+from functools import cache
+from pathlib import Path
+
+import msgspec
+from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
+from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
+
+from sealyard.audit.checkpoint import checkpoint_body, format_note
+from sealyard.crypto.certificates import compute_fingerprint, create_self_signed
+from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.audit import Checkpoint
+from sealyard.model.clock import Clock
+from sealyard.model.errors import ConflictError, NotFoundError
+from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.worker_messages import (
+    AuditPublicKey,
+    ExportKey,
+    GenerateKey,
+    ImportKey,
+    KeyCommand,
+    KeyResponse,
+    ProbeEncryptionKey,
+    ProbeSigningKey,
+    RotateKey,
+    SignCheckpoint,
+)
+
+PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey
+
+
+@cache
+def rsa_key() -> rsa.RSAPrivateKey:
+    """One for all tests: making one takes long."""
+    return rsa.generate_private_key(65537, 3072)
+
+
+class InMemoryKeys:
+    """What a workspace's key store holds; outlives the engines that ask for it."""
+
+    def __init__(self, origin: str, clock: Clock) -> None:
+        self._origin = origin
+        self._clock = clock
+        self._audit = Ed25519PrivateKey.generate()
+        self.infos: dict[str, KeyInfo] = {}
+        self.private: dict[tuple[str, int], PrivateKey] = {}
+        self.symmetric: dict[tuple[str, int], bytes] = {}
+
+    def respond(self, question: KeyCommand) -> KeyResponse:
+        match question:
+            case GenerateKey(uri=uri, kind=kind, purpose=purpose) | ImportKey(uri=uri, kind=kind, purpose=purpose):
+                origin = "generated" if isinstance(question, GenerateKey) else "imported"
+                return KeyResponse(request_id=0, key=self._create(uri, kind, purpose, origin))
+            case RotateKey(uri=uri):
+                return KeyResponse(request_id=0, version=self._rotate(uri))
+            case ExportKey(uri=uri, version=version, path=path):
+                Path(path).write_bytes(self.symmetric[uri, version])
+                return KeyResponse(request_id=0, text=path)
+            case SignCheckpoint(size=size, root=root):
+                return KeyResponse(request_id=0, text=self._note(Checkpoint(origin=self._origin, size=size, root=root)))
+            case AuditPublicKey():
+                return KeyResponse(request_id=0, text=self._public().decode())
+            case ProbeSigningKey(key=key) | ProbeEncryptionKey(key=key):
+                self._require(key.uri, key.version)
+                return KeyResponse(request_id=0)
+
+    def delete(self, uri: str) -> None:
+        """As a key store would that lost the key's files."""
+        self.private = {key: held for key, held in self.private.items() if key[0] != uri}
+        self.symmetric = {key: held for key, held in self.symmetric.items() if key[0] != uri}
+
+    def _require(self, uri: str, version: int) -> None:
+        if (uri, version) not in self.private.keys() | self.symmetric.keys():
+            raise NotFoundError(f"Key {uri} version {version} not found.")
+
+    def _create(self, uri: str, kind: KeyType, purpose: KeyPurpose, origin: str) -> KeyInfo:
+        if uri in self.infos:
+            raise ConflictError(f"Key {uri} already exists.")
+        first = self._version(uri, kind, 1, origin)
+        self.infos[uri] = KeyInfo(uri=uri, kind=kind, purpose=purpose, versions=(first,))
+        return self.infos[uri]
+
+    def _rotate(self, uri: str) -> KeyVersion:
+        info = self.infos.get(uri)
+        if info is None:
+            raise NotFoundError(f"Key {uri} not found.")
+        fresh = self._version(uri, info.kind, info.current.version + 1, "generated")
+        self.infos[uri] = msgspec.structs.replace(info, versions=(*info.versions, fresh))
+        return fresh
+
+    def _version(self, uri: str, kind: KeyType, version: int, origin: str) -> KeyVersion:
+        now = self._clock.now()
+        if kind.symmetric:
+            data = self.symmetric[uri, version] = secrets.token_bytes(16 if kind is KeyType.AES_128 else 32)
+            fingerprint = hashlib.sha256(data).hexdigest()[:16]
+            return KeyVersion(version=version, created_at=now, origin=origin, fingerprint=fingerprint)
+        key = self.private[uri, version] = Ed25519PrivateKey.generate() if kind is KeyType.ED25519 else rsa_key()
+        public = key.public_key()
+        return KeyVersion(
+            version=version,
+            created_at=now,
+            origin=origin,
+            fingerprint=compute_fingerprint(public),
+            public_key=public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
+            certificate=create_self_signed(key, "gateway", now, years=1).decode(),
+            certificate_expires_at=now.replace(year=now.year + 1),
+        )
+
+    def _public(self) -> bytes:
+        return self._audit.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
+
+    def _note(self, checkpoint: Checkpoint) -> str:
+        return format_note(checkpoint, self._public(), self._audit.sign(checkpoint_body(checkpoint)))

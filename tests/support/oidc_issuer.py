@@ -1,0 +1,70 @@
+"""A real issuer of access tokens beside the test: started, ordered about, and ended."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+AUDIENCE = "sealyard"
+
+
+class OidcIssuer:
+    def __init__(self, process: subprocess.Popen[str]) -> None:
+        self._process = process
+        assert process.stdout is not None
+        self.url = f"http://127.0.0.1:{int(process.stdout.readline())}"
+
+    @property
+    def asked(self) -> int:
+        """How often its keys were fetched."""
+        return int(self._call("/asked"))
+
+    @property
+    def keys(self) -> list[dict[str, Any]]:
+        found: list[dict[str, Any]] = self._call("/keys")["keys"]
+        return found
+
+    def configure(self, **what: Any) -> None:
+        """``rotate=True``: new keys; ``begin=True``: as at first; others: see :class:`issuer_process.Issuing`."""
+        self._call("/told", what)
+
+    def token(self, *, key: str = "rsa", header: dict[str, Any] | None = None, **claims: Any) -> str:
+        """A good one for anna, but for what is said; a claim or header of None is left out."""
+        return str(self._call("/token", {"key": key, "header": header or {}, "claims": self.claims(**claims)}))
+
+    def claims(self, **claims: Any) -> dict[str, Any]:
+        now = int(time.time())
+        usual = {
+            "iss": self.url,
+            "aud": AUDIENCE,
+            "sub": "5d0c6a0e",
+            "preferred_username": "anna",
+            "azp": "web",
+            "roles": ["devs"],
+            "iat": now,
+            "exp": now + 300,
+        }
+        return {name: value for name, value in {**usual, **claims}.items() if value is not None}
+
+    def _call(self, path: str, body: Any = None) -> Any:
+        data = None if body is None else msgspec.json.encode(body)
+        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=10) as answer:
+            return msgspec.json.decode(answer.read())
+
+
+@contextmanager
+def run_issuer() -> Iterator[OidcIssuer]:
+    script = Path(__file__).with_name("oidc_issuer_process.py")
+    with subprocess.Popen([sys.executable, script], stdout=subprocess.PIPE, text=True) as process:
+        try:
+            yield OidcIssuer(process)
+        finally:
+            process.kill()

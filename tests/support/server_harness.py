@@ -1,0 +1,149 @@
+"""A workspace on a real server on loopback, with people, tokens and a configuration; for tests of the server."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any
+
+import httpx
+
+from sealyard.client.engine_handle import EngineHandle
+from sealyard.engine.create_workspace import create_workspace
+from sealyard.model.access import Action
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
+from sealyard.model.clock import Clock
+from sealyard.model.credentials import TokenRequest
+from sealyard.model.requests import DeviceRequest
+from sealyard.model.workspace import KeyStore, WorkspacePaths
+from sealyard.server.app import build_app
+from sealyard.server.auth.authentication import Authenticator, VerifyToken
+from sealyard.server.auth.rate_limit import TokenBucketLimiter
+from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.listeners import bind, network_listener
+
+PASSPHRASE = "only for this test"
+ADMIN, DEV, OWNER, SECOND, AUDITOR, CI = (
+    "USER:admin",
+    "USER:dev",
+    "USER:owner",
+    "USER:second",
+    "USER:auditor",
+    "CLIENT:ci",
+)
+PEOPLE = (DEV, OWNER, SECOND, AUDITOR, CI)
+STRANGER = "USER:stranger"
+GATEWAY = "gateway"
+DONE_WITHIN = 20.0
+MAX_UPLOAD_BYTES = 256 * 1024 * 1024
+
+
+async def create_test_workspace(folder: Path, name: str = "yard") -> None:
+    """People, and a configuration that dev and ci use, and owner and second approve for."""
+    await create_workspace(
+        WorkspacePaths(folder), name=name, administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+    )
+    engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
+    try:
+        admin = engine.client(ADMIN)
+        for each in (*PEOPLE, STRANGER):
+            await admin.add_subject(each)
+        await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
+        await admin.create_device(
+            DeviceRequest(
+                name=GATEWAY,
+                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
+                signing=SigningAlgorithm.ED25519,
+                use=(DEV, CI),
+                approve=(OWNER, SECOND),
+            )
+        )
+    finally:
+        await engine.close()
+
+
+class ServerHarness:
+    """``base``: where the server is reached. :meth:`calls` gives an HTTP client with somebody's token."""
+
+    def __init__(self, engines: dict[str, EngineHandle]) -> None:
+        self.engines = engines
+        self.tenants = TenantRegistry(engines)
+        self.base = ""
+        self.identity: Authenticator
+        self._clients: list[httpx.AsyncClient] = []
+
+    @property
+    def engine(self) -> EngineHandle:
+        """Of the only tenant, or the first."""
+        return next(iter(self.engines.values()))
+
+    async def token(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> str:
+        engine = self.engines[tenant] if tenant else self.engine
+        request = TokenRequest(name="test", subject=subject, is_machine=machine)
+        return (await engine.client(ADMIN).create_token(request)).secret
+
+    async def http_client(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> httpx.AsyncClient:
+        headers = {"Authorization": f"Bearer {await self.token(subject, tenant, machine=machine)}"}
+        return self.anonymous_client(headers if tenant is None else {**headers, "X-SE-TENANT": tenant})
+
+    def anonymous_client(self, headers: dict[str, str] | None = None) -> httpx.AsyncClient:
+        client = httpx.AsyncClient(base_url=self.base, headers=headers, timeout=30)
+        self._clients.append(client)
+        return client
+
+    async def close(self) -> None:
+        for each in self._clients:
+            await each.aclose()
+
+
+@asynccontextmanager
+async def run_server(
+    folders: dict[str, Path],
+    *,
+    clock: Clock | None = None,
+    requests_per_minute: float = 1_000_000,
+    verify: VerifyToken | None = None,
+    largest_upload: int = MAX_UPLOAD_BYTES,
+    proxies: str = "",
+) -> AsyncIterator[ServerHarness]:
+    engines = {
+        name: await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, clock=clock)
+        for name, folder in folders.items()
+    }
+    yard = ServerHarness(engines)
+    yard.identity = Authenticator(yard.tenants, TokenBucketLimiter(requests_per_minute), verify, largest_upload)
+    listener = network_listener(build_app(yard.tenants, yard.identity), certificate=None, proxies=proxies)
+    sock = bind("127.0.0.1", 0)
+    yard.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    running = asyncio.create_task(listener.serve([sock]))
+    try:
+        yield yard
+    finally:
+        await yard.close()
+        for each in engines.values():
+            await each.drain(0)
+        listener.stop()
+        await running
+        for each in engines.values():
+            await each.close()
+
+
+def copy_workspace(founded: Path, target: Path) -> Path:
+    shutil.copytree(founded, target)
+    return target
+
+
+async def wait_until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """What ``found`` answers once that is true."""
+    async with asyncio.timeout(DONE_WITHIN):
+        while not (answer := await found()):
+            await asyncio.sleep(0.02)
+        return answer
+    raise AssertionError(what)
+
+
+async def open_workspace(folder: Path) -> EngineHandle:
+    return await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE)

@@ -1,0 +1,265 @@
+"""A workspace with keys, jobs that a worker takes, and the worker as a real process, spoken to as an engine does."""
+
+from __future__ import annotations
+
+import asyncio
+import base64
+import hashlib
+import os
+import queue
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Sequence
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Any, TypeVar
+
+import msgspec
+
+from sealyard.jobs.framing import decode_report, encode_line
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.approval import approval_digest
+from sealyard.model.device_configs import EncryptionKey, SigningKey
+from sealyard.model.keys import KeyInfo
+from sealyard.model.tasks import Decision, InputFile, Intent, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.worker_messages import (
+    FromWorker,
+    GenerateKey,
+    Heartbeat,
+    Job,
+    JobCheckpoint,
+    JobFailed,
+    JobFinished,
+    JobStopped,
+    OpenKeyStore,
+    RunJob,
+    SegmentEncrypted,
+    SigningPermissionRequested,
+    SigningPermitted,
+    WorkerReady,
+)
+from sealyard.model.workspace import KeyStore, WorkspacePaths
+from sealyard.storage.artifacts import FileArtifacts
+from sealyard.worker.key_service import KeyService
+
+T = TypeVar("T")
+
+NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
+PASSPHRASE = "a passphrase nobody may see"
+REQUESTER, APPROVER = "USER:dev", "USER:owner"
+KEYS = {
+    "content": (KeyType.AES_256, KeyPurpose.BOTH),
+    "both": (KeyType.ED25519, KeyPurpose.BOTH),
+    "packages": (KeyType.ED25519, KeyPurpose.PACKAGE),
+    "data": (KeyType.ED25519, KeyPurpose.DATA),
+    "rsa-both": (KeyType.RSA_3072, KeyPurpose.BOTH),
+    "rsa-data": (KeyType.RSA_3072, KeyPurpose.DATA),
+}
+CIPHER = EncryptionKey(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, uri="local:content", version=1)
+ANSWER_SECONDS = 30.0
+
+
+class WorkerWorkspace:
+    """One workspace folder."""
+
+    def __init__(self, root: Path, keys: dict[str, KeyInfo]) -> None:
+        self.root = root
+        self.places = WorkspacePaths(root)
+        self.artifacts = FileArtifacts(self.places.artifacts)
+        self.keys = keys
+
+    @property
+    def key_store_request(self) -> OpenKeyStore:
+        return OpenKeyStore(
+            workspace=str(self.root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        )
+
+    @property
+    def intents(self) -> list[dict[str, Any]]:
+        if not self.places.intents.exists():
+            return []
+        return [msgspec.json.decode(each) for each in self.places.intents.read_bytes().splitlines()]
+
+    def work(self, task: Task, name: str) -> Path:
+        return self.artifacts.work_dir(task.id) / name
+
+    def store(self, content: bytes, name: str = "firmware.bin") -> InputFile:
+        stored = self.artifacts.ingest_bytes(content)
+        return InputFile(name=name, size=stored.size, sha256=stored.sha256)
+
+    # ---- jobs
+
+    def package(self, *contents: bytes, key: str = "both", **more: Any) -> Job:
+        inputs = tuple(self.store(each) for each in contents)
+        signing = SigningKey(algorithm=SigningAlgorithm.ED25519, uri=f"local:{key}", version=1)
+        return self._job(TaskKind.PACKAGING, inputs, format="se-1", encryption_key=CIPHER, signing_key=signing, **more)
+
+    def signing(
+        self, message: bytes, key: str = "both", algorithm: SigningAlgorithm = SigningAlgorithm.ED25519, **more: Any
+    ) -> Job:
+        inline = base64.b64encode(message).decode()
+        sha256 = hashlib.sha256(message).hexdigest()
+        file = InputFile(name="message", size=len(message), sha256=sha256, inline=inline)
+        signing = SigningKey(algorithm=algorithm, uri=f"local:{key}", version=1)
+        return self._job(TaskKind.SIGNING, (file,), signing_key=signing, **more)
+
+    def signing_of_stored(self, message: bytes, name: str = "message.bin") -> Job:
+        """Of a message that is too long to be kept in the task."""
+        key = SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:both", version=1)
+        return self._job(TaskKind.SIGNING, (self.store(message, name),), signing_key=key)
+
+    def encryption(self, content: bytes) -> Job:
+        return self._job(TaskKind.ENCRYPTION, (self.store(content),), encryption_key=CIPHER, approvals_required=0)
+
+    def _job(self, kind: TaskKind, inputs: tuple[InputFile, ...], *, approvals_required: int = 1, **more: Any) -> Job:
+        task = Task(
+            id=f"t{time.monotonic_ns()}",
+            kind=kind,
+            status=TaskStatus.RUNNING,
+            name="release",
+            config_id="c1",
+            config_name="gateway",
+            config_version=1,
+            created_by=REQUESTER,
+            created_at=NOW,
+            updated_at=NOW,
+            inputs=inputs,
+            approvals_required=approvals_required,
+            fencing_token=1,
+            **more,
+        )
+        task = msgspec.structs.replace(task, approval_digest=approval_digest(task))
+        job = Job(task=task, checkpoint=JobCheckpoint(task_id=task.id))
+        if task.signing_key is not None:
+            key = self.keys[task.signing_key.uri.removeprefix("local:")]
+            job = msgspec.structs.replace(job, certificate=key.current.certificate, signing_kind=key.kind)
+        return with_approvals(job, APPROVER) if approvals_required else job
+
+
+def create_test_workspace(root: Path) -> dict[str, KeyInfo]:
+    """Makes a key store with ``KEYS`` in ``root``; what is known of each."""
+    unlock = OpenKeyStore(
+        workspace=str(root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE, create=True
+    )
+    (root / "keys").mkdir(parents=True)
+    room = KeyService(unlock)
+
+    async def make() -> dict[str, KeyInfo]:
+        keys = {}
+        for number, (name, (kind, purpose)) in enumerate(KEYS.items()):
+            question = GenerateKey(
+                uri=f"local:{name}", kind=kind, purpose=purpose, subject=name, created_by="USER:admin"
+            )
+            answer = await room.handle(number, question)
+            assert answer.key is not None
+            keys[name] = answer.key
+        return keys
+
+    return asyncio.run(make())
+
+
+def with_approvals(job: Job, *by: str, digest: str = "") -> Job:
+    """The job with approvals by exactly these."""
+    decisions = tuple(
+        Decision(by=each, verdict=Verdict.APPROVED, at=NOW, digest=digest or job.task.approval_digest) for each in by
+    )
+    return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, approvals=decisions))
+
+
+def as_retry(
+    job: Job, *, sealed: Sequence[SegmentEncrypted] = (), intent: SigningPermissionRequested | None = None
+) -> Job:
+    """The same task for the next worker, with what the engine has recorded of the attempt before."""
+    task = msgspec.structs.replace(job.task, fencing_token=job.task.fencing_token + 1)
+    work = msgspec.structs.replace(job.checkpoint, segments=tuple(each.segment for each in sealed))
+    if intent is not None:
+        recorded = Intent(sha256=intent.sha256, fencing_token=intent.fencing_token, at=NOW)
+        task = msgspec.structs.replace(task, intent=recorded)
+        work = msgspec.structs.replace(work, header=intent.header)
+    return msgspec.structs.replace(job, task=task, checkpoint=work)
+
+
+class WorkerProcess:
+    """`python -m sealyard.worker`, or what ``command`` says instead. Messages come through :meth:`next`."""
+
+    def __init__(
+        self, house: WorkerWorkspace, command: Sequence[str] = ("-m", "sealyard.worker"), shell: str = ""
+    ) -> None:
+        house.places.worker_log.parent.mkdir(parents=True, exist_ok=True)
+        python = [sys.executable, *command]
+        with house.places.worker_log.open("ab") as log:
+            self.process = subprocess.Popen(
+                ["bash", "-c", f'{shell}; exec "$@"', "bash", *python] if shell else python,
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                start_new_session=True,
+                env={**os.environ, "SEALYARD_PASSPHRASE": ""},
+            )
+        self.heard: list[tuple[float, FromWorker]] = []
+        """All messages so far, with the time each came."""
+        self._messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
+        threading.Thread(target=self._read, daemon=True).start()
+
+    def open_key_store(self, house: WorkerWorkspace) -> WorkerProcess:
+        self.send(house.key_store_request)
+        assert self.next(WorkerReady).pid
+        return self
+
+    def send(self, message: Any) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.write(encode_line(message))
+        self.process.stdin.flush()
+
+    def next(self, kind: type[T]) -> T:
+        """The next message of this kind; others are passed over, an end of the job is not."""
+        while True:
+            message = self._messages.get(timeout=ANSWER_SECONDS)
+            if isinstance(message, kind):
+                return message
+            assert not isinstance(message, JobFinished | JobFailed | JobStopped | None), message
+
+    def wait_for_end(self, job: Job) -> JobFinished | JobFailed | JobStopped:
+        """Runs the job and gives every leave it asks for."""
+        self.send(RunJob(job=job))
+        while True:
+            message = self._messages.get(timeout=ANSWER_SECONDS)
+            assert message is not None, "the worker ended"
+            if isinstance(message, SigningPermissionRequested):
+                self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
+            if isinstance(message, JobFinished | JobFailed | JobStopped):
+                return message
+
+    def run_until_exit(self, job: Job) -> None:
+        """Run the job, giving every permission it asks for, until the process ends."""
+        self.send(RunJob(job=job))
+        while (message := self._messages.get(timeout=ANSWER_SECONDS)) is not None:
+            assert not isinstance(message, JobFinished | JobFailed | JobStopped), message
+            if isinstance(message, SigningPermissionRequested):
+                self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
+
+    def messages_for(self, kind: type[T]) -> list[T]:
+        return [each for _, each in self.heard if isinstance(each, kind)]
+
+    def beat_times(self) -> list[float]:
+        return [at for at, each in self.heard if isinstance(each, Heartbeat)]
+
+    def close_stdin(self) -> None:
+        assert self.process.stdin is not None
+        self.process.stdin.close()
+
+    def close(self) -> None:
+        self.process.kill()
+        self.process.wait()
+        self.close_stdin()
+
+    def _read(self) -> None:
+        assert self.process.stdout is not None
+        with self.process.stdout as lines:
+            for text in lines:
+                message = decode_report.decode(text)
+                self.heard.append((time.monotonic(), message))
+                self._messages.put(message)
+        self._messages.put(None)
