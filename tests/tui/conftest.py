@@ -11,6 +11,7 @@ import pytest
 import textual.app
 import textual.pilot
 
+from sealyard_tui.dialogs.reason import ReasonDialog
 from tests.tui.stage import MOMENT, idle
 from tests.tui.tui_world import World
 
@@ -36,6 +37,12 @@ def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         monkeypatch.setenv(name, str(tmp_path / name.lower()))
     for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS", "VISUAL", "EDITOR", "PAGER"):
         monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_drafts() -> None:
+    """Dialogs keep what was typed for as long as the process lives."""
+    ReasonDialog.drafts.clear()
 
 
 @pytest.fixture(autouse=True)

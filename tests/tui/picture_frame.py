@@ -36,6 +36,10 @@ async def same_picture(pilot: Pilot[Any], name: str, place: Path) -> None:
     """Fails where the screen looks other than its picture; what it looks like now is left in ``place``."""
     for each in (*pilot.app.screen.query(Input), *pilot.app.screen.query(TextArea)):
         each.cursor_blink = False
+        # Else the picture would have the cursor as it blinked last.
+        if isinstance(each, TextArea):
+            each._line_cache.clear()
+        each.refresh()
     await pilot.pause()
     svg = picture_of(pilot.app)
     kept = FOLDER / f"{name}.svg"
