@@ -8,7 +8,8 @@ import msgspec
 import pytest
 
 from sealyard.model.errors import InvariantError
-from sealyard.model.lifecycle import check_change, check_key_use, transition_error
+from sealyard.model.lifecycle import transition_error
+from sealyard.model.task_invariants import check_change, check_key_use
 from sealyard.model.tasks import Intent, StatusChange, Task, TaskStatus
 from sealyard.model.triggers import Cancelled, IntentRecorded, LeaseExpired, Withdrawn
 from tests.support.factories.tasks import (

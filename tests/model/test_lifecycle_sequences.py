@@ -10,7 +10,8 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, ru
 
 from sealyard.model.approval import valid_approvers
 from sealyard.model.errors import ConflictError, PermissionDeniedError
-from sealyard.model.lifecycle import MAX_LEASE_LOSSES, advance, check_change
+from sealyard.model.lifecycle import MAX_LEASE_LOSSES, advance
+from sealyard.model.task_invariants import check_change
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard.model.triggers import (
     ApprovalTimedOut,

@@ -78,7 +78,7 @@ class OffsetClock(SystemClock):
         return super().now() + self.added
 
 
-class TestSubjects:
+class ContractSubjects:
     """The clients of an open workspace."""
 
     def __init__(self, engine: EngineHandle, clock: OffsetClock, folder: Path) -> None:
@@ -130,7 +130,7 @@ class ClientHarness:
         self._folder = folder
         shutil.copytree(founded, folder / "workspace")
 
-    def run(self, test: Callable[[TestSubjects], Coroutine[Any, Any, None]]) -> None:
+    def run(self, test: Callable[[ContractSubjects], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:
             async with asyncio.timeout(120), self.open() as people:
                 await test(people)
@@ -138,11 +138,11 @@ class ClientHarness:
         asyncio.run(run())
 
     @asynccontextmanager
-    async def open(self) -> AsyncIterator[TestSubjects]:
+    async def open(self) -> AsyncIterator[ContractSubjects]:
         clock = OffsetClock()
         place = self._folder / "workspace"
         engine = await EngineHandle.open(place, purpose="test", passphrase=PASSPHRASE, clock=clock)
-        people = TestSubjects(engine, clock, self._folder)
+        people = ContractSubjects(engine, clock, self._folder)
         stop = await _served(people) if self.way is ClientKind.SERVER else _nothing
         try:
             yield people
@@ -153,7 +153,7 @@ class ClientHarness:
             await engine.close()
 
 
-async def _served(people: TestSubjects) -> Callable[[], Awaitable[None]]:
+async def _served(people: ContractSubjects) -> Callable[[], Awaitable[None]]:
     from sealyard.server.app import build_app
     from sealyard.server.auth.authentication import Authenticator
     from sealyard.server.auth.rate_limit import TokenBucketLimiter

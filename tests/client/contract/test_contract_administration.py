@@ -28,11 +28,11 @@ from sealyard.model.errors import (
 from sealyard.model.policy import Policy
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
-from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, TestSubjects
+from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
 
 
 def test_a_client_learns_where_it_is_and_as_whom(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         infos = [await each.workspace() for each in await people.all_clients()]
         assert [each.subject for each in infos] == [ADMIN, DEV, OWNER]
         assert {each.name for each in infos} == {"factory"}
@@ -46,7 +46,7 @@ def test_a_client_learns_where_it_is_and_as_whom(yard: ClientHarness) -> None:
 
 
 def test_a_configuration_is_made_changed_and_looked_at(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         admin, dev, _ = await people.all_clients()
         request = DeviceRequest(
             name="door",
@@ -82,7 +82,7 @@ def test_a_configuration_is_made_changed_and_looked_at(yard: ClientHarness) -> N
 
 
 def test_keys_are_imported_rotated_and_exported(yard: ClientHarness, tmp_path: Path) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         admin, dev, _ = await people.all_clients()
         raw, exported = tmp_path / "raw", tmp_path / "exported"
         raw.write_bytes(bytes(range(32)))
@@ -120,7 +120,7 @@ def test_keys_are_imported_rotated_and_exported(yard: ClientHarness, tmp_path: P
 
 
 def test_people_groups_rules_and_the_policy(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         admin, dev, _ = await people.all_clients()
         added = await admin.add_subject("GROUP:owners", "Owners of products")
         assert (added.id, added.display_name) == ("GROUP:owners", "Owners of products")
@@ -152,7 +152,7 @@ def test_people_groups_rules_and_the_policy(yard: ClientHarness) -> None:
 
 
 def test_the_log_is_paged_filtered_verified_and_exported(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         admin = await people.client_for(ADMIN)
         auditor = await people.client_for(AUDITOR)
         for number in range(5):
@@ -183,7 +183,7 @@ def test_the_log_is_paged_filtered_verified_and_exported(yard: ClientHarness) ->
 
 
 def test_an_account_of_an_issuer_is_let_go_of(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         admin, dev, _ = await people.all_clients()
         account = IssuerAccount(issuer="https://issuer.example", sub="a1")
         await people.engine.sign_in(OWNER, (), account)
@@ -198,7 +198,7 @@ def test_an_account_of_an_issuer_is_let_go_of(yard: ClientHarness) -> None:
 
 
 def test_tokens_are_given_listed_and_revoked(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         admin, dev, _ = await people.all_clients()
         issued = await dev.create_token(TokenRequest(name="laptop", seconds=3600))
         assert issued.token.subject == DEV
@@ -214,7 +214,7 @@ def test_tokens_are_given_listed_and_revoked(yard: ClientHarness) -> None:
 
 
 def test_an_authenticator_is_enrolled_and_forgotten(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         admin, _, owner = await people.all_clients()
         assert not (await owner.one_time_password()).enrolled
         enrolment = await owner.enroll_otp()
@@ -227,7 +227,7 @@ def test_an_authenticator_is_enrolled_and_forgotten(yard: ClientHarness) -> None
     yard.run(test)
 
 
-def _password_now(secret: str, people: TestSubjects) -> str:
+def _password_now(secret: str, people: ContractSubjects) -> str:
     """RFC 6238 with the usual 30 seconds, 6 digits and SHA-1."""
     padded = secret + "=" * (-len(secret) % 8)
     counter = int(people.clock.now().timestamp()) // 30
@@ -237,7 +237,7 @@ def _password_now(secret: str, people: TestSubjects) -> str:
 
 
 def test_webhooks_are_made_and_removed(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         admin, dev, _ = await people.all_clients()
         request = WebhookRequest(url="https://192.0.2.7/hook", events=(WebhookEvent.TASK_DONE,))
         made = await admin.add_webhook(request)
@@ -257,7 +257,7 @@ def test_webhooks_are_made_and_removed(yard: ClientHarness) -> None:
 
 
 def test_a_client_may_be_called_from_any_event_loop(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         dev = await people.client_for(DEV)
 
         def elsewhere() -> str:
@@ -273,7 +273,7 @@ def test_a_client_may_be_called_from_any_event_loop(yard: ClientHarness) -> None
 
 
 def test_what_four_eyes_means_is_said_for_each_way(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         words = (await (await people.client_for(DEV)).workspace()).trust_note
         assert words.startswith("on a server" if yard.way is ClientKind.SERVER else "embedded")
 

@@ -28,11 +28,11 @@ from sealyard.model.errors import (
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.tasks import DecisionOrigin, InputFile, ResultState, TaskKind, TaskStatus, Verdict
-from tests.support.client_kinds import CONTENT, DEV, GATEWAY, OWNER, ClientHarness, TestSubjects
+from tests.support.client_kinds import CONTENT, DEV, GATEWAY, OWNER, ClientHarness, ContractSubjects
 
 
 def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         _, dev, owner = await people.all_clients()
         told: list[tuple[int, int]] = []
         firmware = await dev.upload(people.create_file(), progress=lambda done, total: told.append((done, total)))
@@ -70,7 +70,7 @@ def test_a_package_goes_from_files_to_a_container_that_came_down_and_was_checked
 
 
 def test_an_encryption_runs_by_itself(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         dev = await people.client_for(DEV)
         file = await dev.upload(people.create_file())
         made = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file, content_type="a/b"))
@@ -82,7 +82,7 @@ def test_an_encryption_runs_by_itself(yard: ClientHarness) -> None:
 
 
 def test_a_message_is_signed(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         _, dev, owner = await people.all_clients()
         made = await dev.create_signing(SigningRequest(config=GATEWAY, message=b"\0\xff", file_name="m.bin"))
         assert made.inputs[0].inline == base64.b64encode(b"\0\xff").decode()
@@ -97,7 +97,7 @@ def test_a_message_is_signed(yard: ClientHarness) -> None:
 
 
 def test_the_same_client_token_gives_the_same_task(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         dev = await people.client_for(DEV)
         file = await dev.upload(people.create_file())
         request = PackageRequest(config=GATEWAY, firmware=(file,), client_token="once")
@@ -121,7 +121,7 @@ def test_a_file_that_cannot_be_handed_in_is_refused_in_the_same_words(
         "folder": "folder is a directory. Choose a file.",
     }
 
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         (tmp_path / "empty").touch()
         (tmp_path / "folder").mkdir()
         dev = await people.client_for(DEV)
@@ -135,7 +135,7 @@ def test_a_file_that_cannot_be_handed_in_is_refused_in_the_same_words(
 
 
 def test_uploads_that_were_discarded_make_no_task(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         dev = await people.client_for(DEV)
         file = await dev.upload(people.create_file())
         await dev.discard_uploads((file,))
@@ -146,7 +146,7 @@ def test_uploads_that_were_discarded_make_no_task(yard: ClientHarness) -> None:
 
 
 def test_files_of_the_same_content_are_packed_as_often_as_they_are_given(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         dev = await people.client_for(DEV)
         files = [await dev.upload(people.create_file(name)) for name in ("a.bin", "b.bin", "a.bin")]
         made = await dev.create_package(PackageRequest(config=GATEWAY, firmware=tuple(files)))
@@ -163,7 +163,7 @@ async def _refusal(work: object) -> SealyardError:
 
 
 def test_four_eyes_hold_and_refusals_say_the_same(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         _, dev, owner = await people.all_clients()
         task = await people.package()
         mine = await _refusal(dev.decide(task.id, Verdict.APPROVED))
@@ -181,7 +181,7 @@ def test_four_eyes_hold_and_refusals_say_the_same(yard: ClientHarness) -> None:
 
 
 def test_a_rejected_and_a_cancelled_task_end(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         _, dev, owner = await people.all_clients()
         first, second = await people.package(), await people.package()
         assert (await owner.decide(first.id, Verdict.REJECTED, "too old")).status is TaskStatus.CANCELLED
@@ -192,7 +192,7 @@ def test_a_rejected_and_a_cancelled_task_end(yard: ClientHarness) -> None:
 
 
 def test_lists_are_paged_filtered_and_counted_alike(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         _, dev, owner = await people.all_clients()
         made = [await people.package(name=f"release {number}") for number in range(5)]
         signing = await dev.create_signing(SigningRequest(config=GATEWAY, message=b"m", name="ä&=?#%"))
@@ -218,7 +218,7 @@ def test_lists_are_paged_filtered_and_counted_alike(yard: ClientHarness) -> None
 
 
 def test_an_expired_result_is_refused_until_it_is_renewed(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         _, dev, owner = await people.all_clients()
         task = await people.package()
         await owner.decide(task.id, Verdict.APPROVED)
@@ -250,7 +250,7 @@ async def _changes(client: Client, count: int, after: int) -> list[tuple[str, Ta
 
 
 def test_events_tell_each_change_once_in_order_to_whoever_was_away_too(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         _, dev, owner = await people.all_clients()
         events = dev.events()
         listening = asyncio.ensure_future(anext(events))
@@ -268,7 +268,7 @@ def test_events_tell_each_change_once_in_order_to_whoever_was_away_too(yard: Cli
 
 
 def test_what_changes_after_the_cursor_was_taken_is_told_however_late_it_is_asked_for(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         dev = await people.client_for(DEV)
         await people.package()
         cursor = await dev.cursor()
@@ -279,7 +279,7 @@ def test_what_changes_after_the_cursor_was_taken_is_told_however_late_it_is_aske
 
 
 def test_waiting_for_a_task_ends_with_its_time(yard: ClientHarness) -> None:
-    async def test(people: TestSubjects) -> None:
+    async def test(people: ContractSubjects) -> None:
         task = await people.package()
         dev = await people.client_for(DEV)
         with pytest.raises(WaitTimeoutError, match=task.id):

@@ -14,7 +14,8 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.clock import Clock
 from sealyard.model.errors import InvariantError, StaleTaskError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
-from sealyard.model.lifecycle import advance, check_change, check_key_use
+from sealyard.model.lifecycle import advance
+from sealyard.model.task_invariants import check_change, check_key_use
 from sealyard.model.tasks import Task
 from sealyard.model.triggers import IntentRecorded, Trigger
 from sealyard.model.webhooks import latest_decision, notification_for
