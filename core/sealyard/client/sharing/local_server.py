@@ -25,6 +25,12 @@ class LocalServer(Protocol):
     async def stop(self) -> None: ...
 
 
+class LocalServerFactory(Protocol):
+    """Creates a local server; the object that the entry point refers to."""
+
+    def __call__(self, engine: EngineHandle, *, os_group: str) -> LocalServer: ...
+
+
 def load_local_server(engine: EngineHandle, os_group: str = "") -> LocalServer:
     """Create a local server for ``engine``.
 
@@ -32,6 +38,7 @@ def load_local_server(engine: EngineHandle, os_group: str = "") -> LocalServer:
     do not call it on an event loop. Raises :class:`NotFoundError` if no server is installed.
     """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
-        server: LocalServer = entry_point.load()(engine, group=os_group)
+        create_server: LocalServerFactory = entry_point.load()
+        server = create_server(engine, os_group=os_group)
         return server
     raise NotFoundError("The server component is not installed.", "Reinstall Sealyard.")
