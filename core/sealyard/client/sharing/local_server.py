@@ -39,6 +39,5 @@ def load_local_server(engine: EngineHandle, os_group: str = "") -> LocalServer:
     """
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):
         create_server: LocalServerFactory = entry_point.load()
-        server = create_server(engine, os_group=os_group)
-        return server
+        return create_server(engine, os_group=os_group)
     raise NotFoundError("The server component is not installed.", "Reinstall Sealyard.")
