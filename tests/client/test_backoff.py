@@ -44,8 +44,8 @@ def test_exponential_delays_grow_to_the_maximum_and_stay_there(
     assert delays.seconds[-1] == max(first, first * ratio)
     assert list(delays.seconds) == sorted(delays.seconds)
     assert all(later <= earlier * factor for earlier, later in zip(delays.seconds, delays.seconds[1:], strict=False))
-    assert delays.after(failures) <= delays.after(failures + 1) <= delays.seconds[-1]
-    assert delays.after(len(delays.seconds) + failures) == delays.seconds[-1]
+    assert delays.delay_after(failures) <= delays.delay_after(failures + 1) <= delays.seconds[-1]
+    assert delays.delay_after(len(delays.seconds) + failures) == delays.seconds[-1]
 
 
 @given(st.lists(seconds, min_size=1, max_size=8), st.floats(0.1, 1.0), st.floats(1.0, 2.0), seeds, st.integers(1, 20))
@@ -54,9 +54,9 @@ def test_jitter_keeps_each_delay_within_its_bounds(
 ) -> None:
     delays = RetryDelays(tuple(table), jitter=(low, high))
     plain = table[min(failures, len(table)) - 1]
-    delay = delays.after(failures, Random(seed))
+    delay = delays.delay_after(failures, Random(seed))
     assert plain * low * (1 - 1e-9) <= delay <= plain * high * (1 + 1e-9)
-    assert delay == delays.after(failures, Random(seed))
+    assert delay == delays.delay_after(failures, Random(seed))
 
 
 @given(seconds, st.floats(0.0, 10.0), seeds)

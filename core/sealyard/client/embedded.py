@@ -161,7 +161,7 @@ class EmbeddedClient:
     async def cursor(self) -> int:
         """Return the cursor of the newest event, after which :meth:`events` continues.
 
-        The cursor covers the events of all changes that readers can already see.
+        The event of every change that readers can already see is at or before this cursor.
         """
 
         async def read_cursor() -> int:

@@ -32,7 +32,7 @@ class RetryDelays:
             seconds.append(min(seconds[-1] * factor, max_delay))
         return cls(tuple(seconds), jitter)
 
-    def after(self, failure_count: int, random: Random = _random) -> float:
+    def delay_after(self, failure_count: int, random: Random = _random) -> float:
         """Return the delay in seconds after ``failure_count`` consecutive failures (at least 1)."""
         return self.seconds[min(failure_count, len(self.seconds)) - 1] * random.uniform(*self.jitter)
 
@@ -58,7 +58,7 @@ class Backoff:
     def next_delay(self) -> float:
         """Count a failure, and return the delay in seconds before the next attempt."""
         self._failure_count += 1
-        return self._delays.after(self._failure_count, self._random)
+        return self._delays.delay_after(self._failure_count, self._random)
 
     async def wait(self, error: Exception, at_least: float = 0.0) -> None:
         """Count a failure, and wait before the next attempt: ``at_least`` seconds plus the next delay.

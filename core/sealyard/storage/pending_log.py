@@ -14,7 +14,10 @@ MAX_EVENTS = 10_000
 
 
 class PendingRecords:
-    """Durable audit entries and events, encoded as JSON, in order. Not thread-safe: callers must use a lock."""
+    """Audit entries and events of durable commits that are not written elsewhere yet, in order, encoded as JSON.
+
+    Not thread-safe: callers must hold a lock.
+    """
 
     def __init__(self, audit: Iterable[bytes] = (), events: Iterable[bytes] = ()) -> None:
         self.audit = list(audit)

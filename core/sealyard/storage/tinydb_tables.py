@@ -150,7 +150,7 @@ class JournalStorage(Storage):
 
 
 class JournalTable(Table):
-    """A table with TinyDB's integer ids."""
+    """A TinyDB table that is stored in the journal. TinyDB assigns integers as the ids of its documents."""
 
     _storage: JournalStorage
 

@@ -248,7 +248,7 @@ class FolderWatcher:
             event = DropRejected(name=entry.name, path=entry.path, error=error.to_info())
         except SealyardError as error:
             failures = waiting_entry.failures + 1
-            delay = RETRY_DELAYS.after(failures)
+            delay = RETRY_DELAYS.delay_after(failures)
             self._schedule(entry, delay, failures)
             self._on_event(DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=delay))
             return

@@ -57,7 +57,7 @@ class AccessTokens:
     async def create(
         self, subject: str, request: TokenRequest, presented_token: PresentedToken | None = None
     ) -> IssuedToken:
-        """Issue a token for the subject of the request, or for ``subject`` if the request names none.
+        """Issue a token. Its owner is the subject that the request names, or ``subject`` if the request names none.
 
         ``presented_token`` is the token with which ``subject`` authenticated; None for local access to the workspace,
         which needs no token.

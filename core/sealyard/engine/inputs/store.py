@@ -76,7 +76,7 @@ class InputStore:
     def acquire(self, task: Task) -> tuple[str, ...]:
         """Keep the task's inputs until :meth:`release`, and claim an unclaimed upload of each, if there is one.
 
-        Returns the digests of the claimed uploads, which the caller passes to :meth:`unacquire` if necessary.
+        Returns the digests of the claimed uploads, which the caller passes to :meth:`undo_acquire` if necessary.
         """
         with self._lock:
             for digest in _collect_stored_digests(task):
@@ -101,7 +101,7 @@ class InputStore:
             self._pins.get(digest, set()).discard(pin_id)
             self._delete_unreferenced({digest})
 
-    def unacquire(self, task: Task, claimed_digests: Iterable[str]) -> None:
+    def undo_acquire(self, task: Task, claimed_digests: Iterable[str]) -> None:
         """Undo :meth:`acquire` after the task could not be committed.
 
         The uploads in ``claimed_digests``, which :meth:`acquire` returned, are unclaimed again.

@@ -299,7 +299,7 @@ class TaskCreation:
         try:
             await unit_of_work.commit()
         except SealyardError:
-            self._inputs.unacquire(task, claimed_digests)
+            self._inputs.undo_acquire(task, claimed_digests)
             raise
         if stored_task is task:
             await self._auto_transitions.advance_or_defer(task.id)

@@ -67,7 +67,7 @@ def next_delay(failure: DeliveryFailure, attempts: int) -> float | None:
     """Return the seconds to wait after ``attempts`` attempts; None if the message is undeliverable."""
     if attempts >= failure.tries:
         return None
-    return max(DELAYS.after(attempts), failure.wait)
+    return max(DELAYS.delay_after(attempts), failure.wait)
 
 
 def _quote_body(response: PinnedResponse) -> str:

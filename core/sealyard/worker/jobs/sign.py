@@ -28,7 +28,10 @@ async def sign(context: JobContext) -> JobFinished:
 
 
 def _reject_container_start(context: JobContext, data: bytes, purpose: KeyPurpose | None) -> None:
-    """Raise :class:`InvalidKeyError` if the signature could pass as the signature of a container or key probe."""
+    """Reject input whose signature would also be valid for a container or for the test message of a key check.
+
+    Raises :class:`InvalidKeyError` if the input starts like one of the two, or is a digest and the key is not for data.
+    """
     key = context.task.signing_key
     assert key is not None
     if SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST:
