@@ -43,7 +43,10 @@ class LogHead(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _Segment(FrozenStruct, frozen=True, kw_only=True):
-    """The segment file that new entries are appended to. ``entries`` is their number, ``length`` is in bytes."""
+    """The segment file to which new entries are appended.
+
+    ``entries`` is the number of entries in the file, ``length`` its size in bytes.
+    """
 
     number: int = 0
     entries: int = 0

@@ -129,7 +129,10 @@ class _EventFollower:
                 await self._clock.sleep(delay)
 
     async def _listen(self) -> None:
-        """Attempt the pending tasks, then read all events since the last cursor, even those published meanwhile."""
+        """Try to download the pending results, then read all events since the last cursor.
+
+        These include the events that were published during the downloads.
+        """
         await self._catch_up()
         async for event in self._client.events(self._cursor):
             self._backoff.reset()

@@ -51,7 +51,7 @@ def header_length(segment_count: int, metadata_length: int) -> int:
 
 def encode_header(
     encryption: EncryptionAlgorithm,
-    signing: SigningAlgorithm,
+    signature_algorithm: SigningAlgorithm,
     segments: Sequence[EncryptedSegment],
     metadata: bytes,
 ) -> bytes:
@@ -61,7 +61,7 @@ def encode_header(
         PACKAGING_VERSION,
         len(metadata),
         CIPHERS[encryption].number,
-        SIGNATURES[signing].number,
+        SIGNATURES[signature_algorithm].number,
         len(segments),
     )
     lengths = struct.pack(f"<{len(segments)}I", *(segment.length for segment in segments))

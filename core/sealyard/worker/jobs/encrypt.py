@@ -58,7 +58,7 @@ def _self_check(
     hasher = hashlib.sha256()
     with context.open_input(file) as source, folder.read(OUTPUT_NAME) as encrypted_file:
         content = ContentComparison(file, source)
-        # A changed byte can first show as invalid padding; the digest comparison below reports it.
+        # Corrupted ciphertext may cause a padding error. Ignore it: the digest comparison below reports the corruption.
         with suppress(ContainerError):
             decrypt_segment(encrypted_file, digests.length, cipher, content.update, [hasher.update], context.progress)
     if hasher.hexdigest() != digests.sha256:
