@@ -171,7 +171,7 @@ class _Stage:
 
     async def approvals(self) -> None:
         async with self._open("owner", "approvals") as pilot:
-            await self._take(pilot, "approvals", "waiting for you", "gateway 1.5.0", "sha256")
+            await self._take(pilot, "approvals", "to approve", "gateway 1.5.0", "sha256")
             await pilot.press("A")
             await _until(pilot, lambda: pilot.app.screen.is_modal)
             await pilot.press(*GATEWAY[:8])

@@ -36,12 +36,12 @@ def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_pat
     firmware.write_bytes(bytes(1000))
     sealyard("--profile", "dev", "package", "--device", "gateway", "--name", "gateway 1", "--firmware", str(firmware))
     with terminal([SEALYARD, "--profile", "owner", "--start-screen", "approvals"], environ) as found:
-        found.wait_for("gateway 1", "you may")
+        found.wait_for("gateway 1", "✓ approve")
         found.press("A")
-        found.wait_for("Type gateway to go on")
+        found.wait_for("Type gateway to confirm")
         found.type("gateway")
         found.press("Enter")
-        found.wait_for("gateway 1.* approved: it is")
+        found.wait_for("gateway 1.* approved .status: ")
         found.press("P")
         found.wait_for("Who are you")
         found.press("1")
@@ -49,6 +49,6 @@ def test_a_link_expires_and_then_the_file_is_gone_and_the_screen_says_so(tmp_pat
         found.press("1")
         found.wait_for(r"↓ AVAILABLE \d+s")
         found.wait_for(r"! EXPIRED \d+s", "link has expired")
-        found.wait_for("∅ GONE", "only a new package helps")
+        found.wait_for("∅ GONE", "create a new package")
         found.quit()
         assert found.exit_code() == 0

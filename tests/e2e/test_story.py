@@ -74,7 +74,7 @@ def ask_for_package(found: TmuxTerminal, *paths: Path, metadata: int = 0, device
         found.press("m", "k")
     found.wait_for(f"Files: {len(paths) - metadata} firmware, {metadata} metadata")
     found.press("d")
-    found.wait_for("For which devices")
+    found.wait_for("Choose a device configuration")
     found.press(device)
     found.wait_for("● ready.*\n(.*\n)*.*Submit.*● ready")
     found.press("C-s")
@@ -87,19 +87,19 @@ def ask_for_package(found: TmuxTerminal, *paths: Path, metadata: int = 0, device
 
 def made_tasks(text: str) -> list[str]:
     """The ids in the messages about new tasks; the message of an earlier task may still be shown."""
-    return re.findall(r"Task (\w+) was made", text)
+    return re.findall(r"Created task (\w+) ", text)
 
 
 def approve(found: TmuxTerminal, device: str, name: str) -> None:
     """Approve the first task of the queue, which is called ``name``."""
     found.press("3")
-    found.wait_for("you may", re.escape(name))
+    found.wait_for("✓ approve", re.escape(name))
     found.press("A")
-    found.wait_for(f"Type {device} to go on")
+    found.wait_for(f"Type {device} to confirm")
     found.settle()
     found.type(device)
     found.press("Enter")
-    found.wait_for(rf"{re.escape(name)}.* approved: it is")
+    found.wait_for(rf"{re.escape(name)}.* approved .status: ")
 
 
 def test_the_story_begins_with_the_command_of_the_readme() -> None:
@@ -122,13 +122,13 @@ def test_two_people_make_a_package_and_it_comes_down_checked(demo: TmuxTerminal,
 
     become(demo, "USER:owner")
     demo.press("3")
-    demo.wait_for("you may")
+    demo.wait_for("✓ approve")
     demo.wait_for("USER:developer", hashlib.sha256(bootloader.read_bytes()).hexdigest())
     approve(demo, "demo-gateway", "bootloader.bin")
 
     become(demo, "USER:developer")
     demo.press("1")
-    demo.wait_for("bootloader.bin.* came down", "signature and digest")
+    demo.wait_for("Downloaded bootloader.bin", "signature and digest")
     container = next((tmp_path / "home").rglob(f"*{task}*.se-1"))
     opened = subprocess.run([SEALYARD, "verify", "--help"], capture_output=True, text=True, check=True)
     assert "certificate" in opened.stdout
@@ -140,7 +140,7 @@ def test_two_people_make_a_package_and_it_comes_down_checked(demo: TmuxTerminal,
 def test_the_review_shows_metadata_and_what_changed_since_the_last_package(demo: TmuxTerminal) -> None:
     become(demo, "USER:owner")
     demo.press("3")
-    demo.wait_for("you may")
+    demo.wait_for("✓ approve")
     demo.press("g", "Enter")
     demo.wait_for("gateway-1.5.0.bin")
     seen = demo.settle()
@@ -154,9 +154,9 @@ def test_the_review_shows_metadata_and_what_changed_since_the_last_package(demo:
 def test_a_rejection_with_a_reason_from_the_editor_reaches_the_developer(demo: TmuxTerminal) -> None:
     become(demo, "USER:owner")
     demo.press("3")
-    demo.wait_for("you may")
+    demo.wait_for("✓ approve")
     demo.press("x")
-    demo.wait_for("Whoever asked reads the reason")
+    demo.wait_for("The requester sees the reason")
     demo.settle()
     demo.type("not this one: ")
     demo.press("C-e")
@@ -183,7 +183,7 @@ def test_killed_workers_are_replaced_and_the_package_still_arrives(demo: TmuxTer
     for pid in workers:
         os.kill(pid, signal.SIGKILL)
     become(demo, "USER:developer")
-    demo.wait_for("large.* came down", limit=60)
+    demo.wait_for("Downloaded large", limit=60)
     assert list((tmp_path / "home").rglob(f"*{task}*.se-1"))
     assert not set(workers) & set(worker_pids(demo))
 
@@ -214,12 +214,12 @@ def test_hostile_names_change_neither_the_title_nor_the_screen(demo: TmuxTermina
     demo.press("Enter")
     demo.wait_for("Files: 4 firmware", re.escape(r"a\x1b]2;PWNED\x07b.bin"))
     demo.press("d")
-    demo.wait_for("For which devices")
+    demo.wait_for("Choose a device configuration")
     demo.press("1")
     demo.press("C-s")
     demo.wait_for("Submit\\?")
     demo.press("y")
-    demo.wait_for("was made")
+    demo.wait_for("Created task")
     become(demo, "USER:owner")
     demo.press("3")
     demo.wait_for(re.escape("fw[bold red]signed.bin"))

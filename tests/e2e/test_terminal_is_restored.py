@@ -57,7 +57,7 @@ def test_a_fault_restores_the_terminal_and_answers_1_without_secrets(tmp_path: P
         assert found.exit_code() == 1
         assert found.modes == AS_IT_WAS
         seen = found.screen()
-        assert "ended by a fault" in seen
+        assert "Sealyard crashed" in seen
         assert "a-secret-that-must-not-be-seen" not in seen
 
 

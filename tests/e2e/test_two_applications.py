@@ -66,22 +66,22 @@ def test_the_second_application_attaches_approves_and_takes_over_from_the_first(
         first = both.enter_context(yard.terminal("dev"))
         second = both.enter_context(yard.terminal("owner"))
         second.press("?")
-        second.wait_for("Attached: another process of this machine holds the workspace")
+        second.wait_for("Connected to another process on this machine")
         second.press("Escape")
         second.wait_until_gone("Help: ")
 
         ask_for_package(first, real_file(tmp_path / "fw" / "one.bin", 500_000))
         approve(second, "gateway", "one.bin")
         first.press("1")
-        first.wait_for("one.bin.* came down", "signature and digest", limit=LIMIT)
+        first.wait_for("Downloaded one.bin", "signature and digest", limit=LIMIT)
         assert len(yard.downloads("dev")) == 1
         first.press("Escape")
-        first.wait_until_gone("came down")
+        first.wait_until_gone("Downloaded one.bin")
 
         ask_for_package(first, real_file(tmp_path / "fw" / "two.bin", 500_000))
         first.quit()
         assert first.exit_code() == 0
-        second.wait_for("Who held the workspace has gone", limit=LIMIT)
+        second.wait_for("The previous owner exited", limit=LIMIT)
         second.wait_for("● ready")
         approve(second, "gateway", "two.bin")
         second.press("1")
@@ -89,10 +89,10 @@ def test_the_second_application_attaches_approves_and_takes_over_from_the_first(
 
         # Who comes now attaches to the one that took over, and what was made meanwhile comes down.
         again = both.enter_context(yard.terminal("dev"))
-        again.wait_for("two.bin.* came down", limit=LIMIT)
+        again.wait_for("Downloaded two.bin", limit=LIMIT)
         assert len(yard.downloads("dev")) == 2
         again.press("?")
-        again.wait_for("Attached")
+        again.wait_for("Connected to another process")
 
 
 def test_an_application_whose_holder_is_killed_takes_over(yard: Yard) -> None:
@@ -100,7 +100,7 @@ def test_an_application_whose_holder_is_killed_takes_over(yard: Yard) -> None:
         first = both.enter_context(yard.terminal("dev"))
         second = both.enter_context(yard.terminal("owner"))
         os.kill(first.pid_of("sealyard --profile dev"), signal.SIGKILL)
-        second.wait_for("Who held the workspace has gone", limit=LIMIT)
+        second.wait_for("The previous owner exited", limit=LIMIT)
         second.wait_for("● ready")
 
 
@@ -177,15 +177,15 @@ def test_two_people_on_a_server_make_a_package_over_a_line_that_breaks(
         developer = both.enter_context(at(server, yard, "dev"))
         owner = both.enter_context(at(server, yard, "owner"))
         developer.press("?")
-        developer.wait_for("Four eyes, on a server: people are authenticated", "At the server 127.0.0.1")
+        developer.wait_for("Separation of duties: enforced .on a server", "Connected to the server 127.0.0.1")
         developer.press("Escape")
         developer.wait_until_gone("Help: ")
 
         ask_for_package(developer, real_file(tmp_path / "fw" / "one.bin", 3_000_000))
         owner.press("3")
-        owner.wait_for("you may", "one.bin")
+        owner.wait_for("✓ approve", "one.bin")
         owner.press("A")
-        owner.wait_for("Type gateway to go on")
+        owner.wait_for("Type gateway to confirm")
         owner.settle()
         owner.type("gateway")
         owner.press("Tab")
@@ -195,14 +195,14 @@ def test_two_people_on_a_server_make_a_package_over_a_line_that_breaks(
 
         server.stop()
         for each in (developer, owner):
-            each.wait_for(r"reconnecting since \d\d:\d\d:\d\d \(last answer \d\d:\d\d:\d\d\)")
+            each.wait_for(r"reconnecting since \d\d:\d\d:\d\d \(last response \d\d:\d\d:\d\d\)")
         assert "tested on the bench" in owner.screen()
         server.start()
         for each in (developer, owner):
             each.wait_until_gone("reconnecting", limit=LIMIT)
         owner.press("Enter")
-        owner.wait_for("one.bin.* approved: it is")
+        owner.wait_for("one.bin.* approved .status: ")
         developer.press("1")
-        developer.wait_for("one.bin.* came down", "signature and digest", limit=LIMIT)
+        developer.wait_for("Downloaded one.bin", "signature and digest", limit=LIMIT)
         assert len(yard.downloads("dev")) == 1
         assert yard.downloads("owner") == []

@@ -22,7 +22,7 @@ async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_pla
             await pilot.press(key)
             await settled(pilot)
             seen = text_of(app)
-            for words in ("developer", "USER:developer", "demo", "DEMO", "ready", "four eyes"):
+            for words in ("developer", "USER:developer", "demo", "DEMO", "ready", "not enforced"):
                 assert words in seen, (key, words)
 
 

@@ -181,7 +181,10 @@ async def test_question_mark_says_what_four_eyes_means_and_who_holds_a_workspace
         await pilot.press("question_mark")
         await until(pilot, lambda: isinstance(app.screen, HelpScreen))
         await shows(
-            pilot, "Four eyes, embedded", "Read only: Another process has the workspace locked", r"\x1b[31m pid 7"
+            pilot,
+            "Separation of duties: not enforced (embedded",
+            "Read only: Another process has the workspace locked",
+            r"\x1b[31m pid 7",
         )
 
 
@@ -288,7 +291,7 @@ async def test_identity_is_always_visible(world: World, size: tuple[int, int]) -
     async with at(world, "audit", size=size) as (app, pilot):
         async for place in each_of(app, pilot, SCREENS):
             line = text_of(app).splitlines()[1]
-            for words in ("administrator", "demo DEMO", "ready", "four eyes"):
+            for words in ("administrator", "demo DEMO", "ready", "not enforced"):
                 assert words in line, (place, words)
 
 
@@ -573,13 +576,13 @@ async def test_smaller_than_60x18_degrades_with_a_clear_notice_and_comes_back_as
                 await settled(pilot)
                 seen = " ".join(text_of(app).split())
                 assert (
-                    f"Too small a window Sealyard needs 60 columns and 18 lines; there are {columns} and {lines}"
-                    in seen
+                    "Terminal too small Sealyard needs 60 columns and 18 lines; "
+                    f"this terminal has {columns} and {lines}" in seen
                 )
             await pilot.resize_terminal(60, 18)
             await until(pilot, lambda: not app.screen.query_one(TooSmall).display)
             await settled(pilot)
-            assert "Too small" not in text_of(app)
+            assert "too small" not in text_of(app)
             await pilot.resize_terminal(80, 24)
             await settled(pilot)
             assert app.focused is focused, place

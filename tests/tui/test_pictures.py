@@ -48,7 +48,7 @@ WHO = {
 SEEN = {
     "dashboard": ("gateway 1.4.3", "40 %", "EXPIRED"),
     "upload": ("firmware 2", "as expected", "ready"),
-    "approvals": ("gateway 1.5.0", "sensor 3.1", "3 waiting for you"),
+    "approvals": ("gateway 1.5.0", "sensor 3.1", "3 to approve"),
     "audit": ("KEY_USED", "You cannot decide"),
     "devices": ("ECC_NIST_P256", "sensor"),
     "access": ("USER:administrator", "GROUP:owners"),
@@ -56,9 +56,9 @@ SEEN = {
 """What must be there before a picture is worth a look."""
 
 EMPTY = {
-    "dashboard": "n asks for the first package",
+    "dashboard": "Press n to create the first package",
     "upload": "No files yet",
-    "approvals": "Nothing waits",
+    "approvals": "Nothing to approve",
 }
 
 
@@ -263,7 +263,7 @@ async def _device_form(_: SealyardApp, pilot: Pilot[None]) -> None:
 async def _verify(_: SealyardApp, pilot: Pilot[None]) -> None:
     await dialog_opens(pilot, "V")
     await pilot.press("enter")
-    await sees(pilot, "Everything fits")
+    await sees(pilot, "Audit log verified")
 
 
 async def _downloads(app: SealyardApp, pilot: Pilot[None]) -> None:
@@ -360,7 +360,7 @@ async def test_a_line_looks_as_it_was_approved_there_and_lost(world: World, line
 
 async def test_too_small_a_window_says_so(world: World, tmp_path: Path) -> None:
     async with running(make_app(world), size=(58, 16)) as pilot:
-        await sees(pilot, "Too small a window", "58 and 16")
+        await sees(pilot, "Terminal too small", "58 and 16")
         await same_picture(pilot, "too-small", tmp_path)
 
 
@@ -371,5 +371,5 @@ async def test_the_first_start_looks_as_it_was_approved(
     monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.PASSPHRASE)
     app = WelcomeApp(Preferences(Settings()))
     async with app.run_test(size=SIZES[size]) as pilot:
-        await until(pilot, lambda: "Make a workspace" in text_of(app))  # type: ignore[arg-type]
+        await until(pilot, lambda: "Create a workspace" in text_of(app))  # type: ignore[arg-type]
         await same_picture(pilot, f"welcome-{size}", tmp_path)

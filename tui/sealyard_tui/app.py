@@ -113,25 +113,25 @@ class SealyardApp(BaseApp):
     }
     COMMAND_PALETTE_BINDING = "ctrl+p"
     COMMANDS = App.COMMANDS | {_binding_commands, _profile_commands, _task_commands}
-    HELP = "Sealyard signs and encrypts firmware under four eyes."
+    HELP = "Sealyard signs and encrypts firmware under dual control."
 
     BINDINGS: ClassVar[list[BindingType]] = [
         *(
             Binding(key, f"show_screen('{name}')", label, show=False, id=f"app.{name}")
             for name, (key, label) in SCREENS.items()
         ),
-        Binding("question_mark,f1", "help", "Help", id="app.help", tooltip="The keys of this place"),
+        Binding("question_mark,f1", "help", "Help", id="app.help", tooltip="Show the keys of this screen"),
         Binding(
-            "ctrl+p,colon", "command_palette", "Palette", show=False, id="app.palette", tooltip="Everything, by name"
+            "ctrl+p,colon", "command_palette", "Palette", show=False, id="app.palette", tooltip="Search all commands"
         ),
         Binding("f2", "next_profile", "Next profile", show=False, id="app.next_profile"),
         Binding("P", "pick_profile", "Profile", show=False, id="app.profile"),
         Binding("f3", "toggle_mouse", "Mouse on/off", show=False, id="app.mouse"),
         Binding("f4", "toggle_compact", "Compact", show=False, id="app.compact"),
-        Binding("exclamation_mark", "show_ignored_settings", "Settings left out", show=False, id="app.left_out"),
+        Binding("exclamation_mark", "show_ignored_settings", "Ignored settings", show=False, id="app.left_out"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
         Binding("q", "quit_safely", "Quit", id="app.leave"),
-        Binding("ctrl+q", "quit", "Quit at once", show=False, priority=True, id="app.quit"),
+        Binding("ctrl+q", "quit", "Quit without asking", show=False, priority=True, id="app.quit"),
     ]
 
     def __init__(
@@ -182,13 +182,13 @@ class SealyardApp(BaseApp):
         reason = error_text(event.error) if event.error is not None else ""
         self.set_state(before.with_connection(event, reason))
         if before.mode is ConnectionMode.ATTACHED and event.mode is ConnectionMode.OWNER:
-            self.notify("Who held the workspace has gone; this application holds it now.", markup=False)
+            self.notify("The previous owner exited; this application now owns the workspace.", markup=False)
         if event.state is EngineState.FAILED:
             assert event.error is not None
             self._on_open_failed(event.error)
             return
         if reason:
-            title = "No line to the workspace" if event.state is EngineState.RECONNECTING else ""
+            title = "Not connected" if event.state is EngineState.RECONNECTING else ""
             self.notify(escape_text(reason), title=title, severity="warning", markup=False)
         if event.state in (EngineState.READY, EngineState.READ_ONLY):
             self.run_guarded(self, self._after_connect(), group="arrive", background=True)
@@ -327,9 +327,9 @@ class SealyardApp(BaseApp):
         """Quit, after a question if something is unfinished."""
         running, downloads = self.state.running, len(self.download_manager.running)
         busy = [
-            f"Running tasks that go on at the next start: {running}." if running else "",
-            f"Downloads that go on at the next start: {downloads}." if downloads else "",
-            "What was not submitted in the upload form will be lost." if self.has_unsaved_form else "",
+            f"Running tasks (will resume at the next start): {running}" if running else "",
+            f"Downloads (will resume at the next start): {downloads}" if downloads else "",
+            "Unsubmitted files in the upload form will be discarded." if self.has_unsaved_form else "",
         ]
         if not any(busy):
             self.exit()
@@ -355,14 +355,16 @@ class SealyardApp(BaseApp):
 
     def action_toggle_mouse(self) -> None:
         enabled = self.appearance.toggle_mouse()
-        self.notify("The application has the mouse." if enabled else "The terminal has the mouse.", markup=False)
+        self.notify(
+            "Mouse input enabled." if enabled else "Mouse input disabled; the terminal handles the mouse.", markup=False
+        )
 
     def action_toggle_compact(self) -> None:
         self.appearance.toggle_compact()
 
     def action_show_ignored_settings(self) -> None:
         self.clear_notifications()
-        self.push_screen(TextDialog("Settings that were left out", self.appearance.ignored_settings_text()))
+        self.push_screen(TextDialog("Ignored settings", self.appearance.ignored_settings_text()))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "show_ignored_settings":
@@ -379,8 +381,8 @@ class SealyardApp(BaseApp):
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Yield the commands that have no key."""
-        yield SystemCommand("Theme", "Choose one by looking at it", self.search_themes)
-        yield SystemCommand("Screenshot", "Save what is seen as an SVG picture", self.deliver_screenshot)
+        yield SystemCommand("Theme", "Choose a theme with live preview", self.search_themes)
+        yield SystemCommand("Screenshot", "Save a screenshot (SVG)", self.deliver_screenshot)
         yield from (each for each in super().get_system_commands(screen) if each.title in ("Maximize", "Minimize"))
 
 

@@ -140,9 +140,7 @@ class BaseApp(CrashReportingApp[None]):
                 self.show_error(error)
         except Exception as error:
             log.exception("unexpected error in %s", getattr(work, "__qualname__", "a worker"))
-            unexpected = SealyardError(
-                "Something went wrong that should not have.", f"What it was is in {log_location()}."
-            )
+            unexpected = SealyardError("Internal error.", f"See {log_location()} for details.")
             self.show_error(unexpected, detail=f"{type(error).__name__}: {error}")
 
     def show_error(self, error: SealyardError, *, detail: str = "") -> None:
@@ -197,11 +195,7 @@ class BaseApp(CrashReportingApp[None]):
     def report_crash(self) -> None:
         log.critical("the application crashed", exc_info=True)
         self.bell()
-        self.panic(
-            Text(
-                f"Sealyard ended by a fault of its own; what it was is in {log_location()}. What was accepted is kept."
-            )
-        )
+        self.panic(Text(f"Sealyard crashed. See {log_location()} for details. Submitted tasks are safe."))
 
 
 def log_location() -> str:

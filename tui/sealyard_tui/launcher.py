@@ -94,7 +94,7 @@ def create_chosen_workspace(choice: CreateWorkspaceChoice) -> tuple[Profile, str
     passphrase = None
     if choice.key_store is KeyStore.PASSPHRASE:
         passphrase = new_passphrase(os.environ, ask_new_passphrase)
-    print_error("Making the workspace…")
+    print_error("Creating the workspace…")
     creation = create_workspace(
         choice.folder,
         name=choice.name,
@@ -110,7 +110,7 @@ def open_demo(settings: Settings) -> int:
 
     from sealyard.client.demo import create_populated_demo, temporary_dir
 
-    print_error("Making a demo workspace…")
+    print_error("Creating a demo workspace…")
     with temporary_dir() as root:
         demo = asyncio.run(create_populated_demo(root))
         profile = workspace_profiles(demo.folder).get("developer")
@@ -135,13 +135,13 @@ class Prompt:
 
 def ask_new_passphrase() -> str:
     """Ask for a new passphrase twice. Raises :class:`UsageError` if the answers never match."""
-    print_error("The master key is kept under a passphrase. It cannot be recovered: write it down in a safe place.")
+    print_error("The master key is protected by a passphrase. It cannot be recovered: keep a copy in a safe place.")
     for _ in range(MAX_PASSPHRASE_TRIES):
-        first = ask("A passphrase for the new key store: ")
-        if not first or ask("The same again: ") == first:
+        first = ask("New passphrase for the key store: ")
+        if not first or ask("Repeat: ") == first:
             return first
-        print_error("✗ The two are not the same.")
-    raise UsageError("The two passphrases were not the same.", "Begin again.")
+        print_error("✗ Passphrases do not match.")
+    raise UsageError("The passphrases do not match.", "Start over.")
 
 
 def ask(question: str) -> str:

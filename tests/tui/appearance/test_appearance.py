@@ -156,7 +156,7 @@ async def test_the_mouse_is_given_back_and_taken_again_by_one_key(world: World) 
         assert driver is not None
         await pilot.press("f3")
         assert not is_mouse_enabled(driver)
-        await until(pilot, lambda: "The terminal has the mouse." in text_of(app))
+        await until(pilot, lambda: "Mouse input disabled; the terminal handles the mouse." in text_of(app))
         await pilot.press("f3")
         assert is_mouse_enabled(driver)
 
@@ -164,13 +164,13 @@ async def test_the_mouse_is_given_back_and_taken_again_by_one_key(world: World) 
 async def test_a_persons_keys_hold_and_those_that_cannot_are_told(world: World) -> None:
     app = _app(world, keymap={"app.audit": "f9", "app.upload": "3", "app.nothing": "x"}, theme="nowhere")
     async with running(app) as pilot:
-        await until(pilot, lambda: "3 of your settings left out" in text_of(app))
+        await until(pilot, lambda: "3 of your settings ignored" in text_of(app))
         await pilot.press("f9")
         assert app.current_mode == "audit"
         await pilot.press("exclamation_mark")
         await pilot.pause()
         seen = text_of(app)
-        for words in ("There is no theme nowhere", "app.upload stays on 2", "there is no action app.nothing"):
+        for words in ("Unknown theme nowhere", "app.upload stays on 2", "unknown action app.nothing"):
             assert words in seen
         await pilot.press("escape", "2")
         assert app.current_mode == "upload"

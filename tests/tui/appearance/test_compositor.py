@@ -27,7 +27,7 @@ async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_ask
     app = make_app(world, "developer", start_screen="upload")
     async with running(app) as pilot:
         line = app.screen.query_one(Flash)
-        line.show("In the form already")
+        line.show("Already added")
         await until(pilot, lambda: line.region)
         row = line.region.y
         monkeypatch.setattr(SealyardApp, "_display", display)

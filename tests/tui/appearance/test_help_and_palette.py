@@ -136,7 +136,7 @@ async def test_what_is_chosen_in_the_palette_is_done(world: World) -> None:
 async def test_another_person_is_a_command_away(world: World) -> None:
     app = make_app(world)
     async with running(app) as pilot:
-        await _choose(pilot, "Be owner")
+        await _choose(pilot, "Switch to profile owner")
         await until(pilot, lambda: app.state.identity == "USER:owner" and bool(app.state.roles))
 
 

@@ -41,7 +41,7 @@ async def test_compositor_patch_is_needed(world: World, monkeypatch: pytest.Monk
     app = make_app(world, "developer", start_screen="upload")
     async with running(app) as pilot:
         line = app.screen.query_one(Flash)
-        line.show("In the form already")
+        line.show("Already added")
         await until(pilot, lambda: line.region)
         region = line.region
         compositor = app.screen._compositor

@@ -170,16 +170,16 @@ def test_what_is_left_out_is_derived(tmp_path: Path) -> None:
         ("= [", "Invalid TOML in"),
         ('name = "x"', "missing key primary"),
         ('primary = "red"', "missing key name"),
-        ('name = "x"\nprimary = "reddish"', "primary is 'reddish'; expected is a colour"),
-        ('name = "x"\nprimary = "auto"', "expected is a colour"),
-        ('name = "x"\nprimary = "ansi_red"', "expected is a colour"),
-        ('name = "x"\nprimary = "transparent"', "expected is a colour"),
+        ('name = "x"\nprimary = "reddish"', "primary is 'reddish', not a colour"),
+        ('name = "x"\nprimary = "auto"', "not a colour"),
+        ('name = "x"\nprimary = "ansi_red"', "not a colour"),
+        ('name = "x"\nprimary = "transparent"', "not a colour"),
         ('name = "x"\nprimary = "red"\nsucess = "green"', "Did you mean success?"),
         ('name = "x"\nprimary = "red"\ndark = "yes"', "invalid dark: expected true or false"),
-        ('name = "X y"\nprimary = "red"', "is no name"),
-        ('name = "nord"\nprimary = "red"', "there is a theme nord already"),
-        ('name = "sealyard-dark"\nprimary = "red"', "already"),
-        ('name = "good"\nprimary = "red"', "there is a theme good already"),
+        ('name = "X y"\nprimary = "red"', "is not a valid theme name"),
+        ('name = "nord"\nprimary = "red"', "theme nord already exists"),
+        ('name = "sealyard-dark"\nprimary = "red"', "already exists"),
+        ('name = "good"\nprimary = "red"', "theme good already exists"),
     ],
 )
 def test_a_broken_theme_is_told_and_the_others_are_there(tmp_path: Path, text: str, said: str) -> None:
@@ -195,7 +195,7 @@ def test_a_folder_with_the_name_of_a_theme_is_told(tmp_path: Path) -> None:
     (tmp_path / "b.toml").mkdir()
     themes, (report,) = load_user_themes(tmp_path)
     assert themes == ()
-    assert "is no file" in report.message
+    assert "is not a file" in report.message
 
 
 def test_without_the_folder_there_is_nothing_to_tell(tmp_path: Path) -> None:

@@ -66,7 +66,7 @@ async def test_nothing_happens_until_the_word_is_typed() -> None:
         await asked(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "gateway"))
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
-        assert "That is not gateway" in app.text()
+        assert "Does not match gateway" in app.text()
         await pilot.press(*"gatewa", "enter")
         assert app.answers == []
         await pilot.press("y")
@@ -103,7 +103,7 @@ async def test_a_reason_that_is_needed_is_asked_for_until_it_is_there() -> None:
     async with app.run_test() as pilot:
         await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("space", "ctrl+s")
-        await until(pilot, lambda: "A reason is needed." in app.text())
+        await until(pilot, lambda: "A reason is required." in app.text())
         assert app.answers == []
         await pilot.press("n", "o", "ctrl+s")
         assert app.answers == ["no"]
@@ -250,7 +250,7 @@ async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int])
     async with app.run_test(size=size) as pilot:
         for dialog, words in (
             (TypedConfirmDialog("Heading", long, "word", act="Do it"), "Do it"),
-            (ReasonDialog("Heading", long, required=True, subject="t", edit=str), "Done (ctrl+s)"),
+            (ReasonDialog("Heading", long, required=True, subject="t", edit=str), "Submit (ctrl+s)"),
             (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
         ):
             await asked(app, pilot, dialog)

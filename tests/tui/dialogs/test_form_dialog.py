@@ -100,7 +100,7 @@ async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(world
         await pilot.pause()
         fill(app, "span", "soon")
         await pilot.press("ctrl+s")
-        await shows(pilot, "✗ This is needed.", "Invalid duration 'soon'")
+        await shows(pilot, "✗ This field is required.", "Invalid duration 'soon'")
         assert not deed.answers
 
 
@@ -143,7 +143,7 @@ async def test_work_that_was_left_comes_to_its_end_and_tells_its_error(world: Wo
         await pilot.press("ctrl+s", "escape")
         await until(pilot, lambda: closed == [False])
         deed.go_on.set()
-        await shows(pilot, "That did not work", "The disk is full.")
+        await shows(pilot, "Error", "The disk is full.")
 
 
 async def test_esc_keeps_what_was_typed_for_the_next_time(world: World) -> None:

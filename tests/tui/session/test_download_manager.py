@@ -70,7 +70,7 @@ async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
         (event,) = told
         assert isinstance(event, DownloadsInterrupted)
         assert event.retry_in is None
-        assert "no more" in event.error.message
+        assert "stopped" in event.error.message
         assert [each.levelno for each in caplog.records] == [logging.CRITICAL]
     finally:
         await downloads.stop()
@@ -99,4 +99,4 @@ async def test_downloads_that_have_ended_promise_no_other_try(world: World) -> N
     async with running(app := make_app(world)) as pilot:
         app.download_manager.on_event(DownloadsInterrupted(error=SealyardError("It is over.").to_info(), retry_in=None))
         await shows(pilot, "It is over.")
-        assert "Trying again" not in text_of(app)
+        assert "Retrying in" not in text_of(app)

@@ -55,7 +55,7 @@ def test_an_expired_link_is_renewed_by_a_key_whoever_tells_of_it() -> None:
     error = ResultExpiredError("The link has expired.", "Renew it: sealyard renew abc")
     assert "e on the dashboard" in app_hint(error)
     assert app_hint(error.to_info()) == app_hint(error)
-    assert error_text(error) == "The link has expired. e on the dashboard renews the link."
+    assert error_text(error) == "The link has expired. Press e on the dashboard to renew the link."
 
 
 @pytest.mark.parametrize(

@@ -45,7 +45,7 @@ async def test_since_when_it_is_lost_and_when_the_last_answer_came_is_seen_on_ev
             await pilot.press(key)
             await settled(pilot)
             last = format_clock(NOW - timedelta(seconds=6))
-            assert f"reconnecting since {format_clock(NOW)} (last answer {last})" in text_of(app), key
+            assert f"reconnecting since {format_clock(NOW)} (last response {last})" in text_of(app), key
             assert not isinstance(app.screen, BaseDialog), key
         await find(app, pilot)
         await shows(pilot, "● ready")
@@ -185,7 +185,7 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
         await pilot.press("escape")
         assert [each.path for each in place.form.entries] == [firmware], "the form is as it was"
         await submit(pilot)
-        await shows(pilot, "was made")
+        await shows(pilot, "Created task")
         requests = [arguments[0] for name, arguments in world.calls if name == "create_package"]
         assert len(requests) == 2
         assert requests[0].client_token == requests[1].client_token
@@ -211,13 +211,13 @@ async def test_who_takes_the_workspace_over_is_told(world: World) -> None:
     app = make_app(world, connection=WorldConnection(world, way=ConnectionMode.ATTACHED))
     async with running(app) as pilot:
         await pilot.press("question_mark")
-        await shows(pilot, "Attached: another process of this machine holds the workspace")
+        await shows(pilot, "Connected to another process on this machine")
         await pilot.press("escape")
         await lose(app, pilot)
         await find(app, pilot, ConnectionMode.OWNER)
-        await shows(pilot, "Who held the workspace has gone")
+        await shows(pilot, "The previous owner exited")
         await pilot.press("question_mark")
-        await shows(pilot, "Holds the workspace")
+        await shows(pilot, "This application owns the workspace")
 
 
 async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the_screen(world: World) -> None:
@@ -226,7 +226,7 @@ async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the
     async with running(app) as pilot:
         await lose(app, pilot)
         line_of(app).on_error(locked)
-        await shows(pilot, "No line to the workspace", locked.message)
+        await shows(pilot, "Not connected", locked.message)
         world.fail["tasks"] = locked
         world.lost = None
         await pilot.press("r")
@@ -242,7 +242,7 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(world: World) -> Non
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
         await shows(pilot, LOST.message, "seal.example")
         connection.tell(ConnectionStatus(reconnecting_since=NOW))
-        await shows(pilot, f"reconnecting since {format_clock(NOW)} (no answer yet)")
+        await shows(pilot, f"reconnecting since {format_clock(NOW)} (no response yet)")
         assert not isinstance(app.screen, BaseDialog)
         connection.find()
         await shows(pilot, "● ready", "gateway 1.4.3")

@@ -30,7 +30,7 @@ async def test_an_expired_link_is_told_with_what_can_be_done(world: World) -> No
     async with running(app) as pilot:
         await until(pilot, lambda: world.listeners > 0)
         world.put(task("t-done", TaskStatus.DONE, name="gateway 9.9", result=result(ResultState.EXPIRED)))
-        await until(pilot, lambda: "its link has expired" in text_of(app))
+        await until(pilot, lambda: "link expired: press e" in text_of(app))
 
 
 async def test_somebody_elses_task_is_not_told(world: World) -> None:
@@ -50,8 +50,8 @@ async def test_what_newly_waits_for_ones_approval_is_told_and_rings(world: World
         await until(pilot, lambda: world.listeners > 0)
         app.notifier._alert = rung.append
         world.put(task("t-new"))
-        await until(pilot, lambda: "A task waits for your approval" in text_of(app))
-        assert rung == ["A task waits for your approval"]
+        await until(pilot, lambda: "1 task is waiting for your approval" in text_of(app))
+        assert rung == ["1 task is waiting for your approval"]
 
 
 async def test_a_stream_of_tasks_rings_once_and_the_rest_is_told_together(world: World) -> None:
@@ -63,11 +63,11 @@ async def test_a_stream_of_tasks_rings_once_and_the_rest_is_told_together(world:
         for number in range(5):
             world.put(task(f"t-{number}"))
             await until(pilot, lambda count=number + 2: app.state.awaiting_my_approval == count)  # type: ignore[misc]
-        assert rung == ["A task waits for your approval"]
+        assert rung == ["1 task is waiting for your approval"]
         world.now += timedelta(seconds=11)
         world.put(task("t-last"))
         await until(pilot, lambda: len(rung) > 1)
-        assert rung[1] == "5 tasks wait for your approval"
+        assert rung[1] == "5 tasks are waiting for your approval"
 
 
 async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets_control_characters(
@@ -95,12 +95,12 @@ async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(wor
         world.put(task("t-done", TaskStatus.DONE, name="gateway 1", result=result(ResultState.EXPIRED)))
         world.put(task("t-gone", TaskStatus.DONE, name="gateway 2", result=result(ResultState.GONE)))
         app.notifier.on_download_result(DownloadResult(task_id="t-done", name="gateway 1", error=expired))
-        await until(pilot, lambda: "1 expired: e on the dashboard renews" in text_of(app))
+        await until(pilot, lambda: "1 expired: press e on the dashboard to renew" in text_of(app))
         assert len(app._notifications) == 1
         (told,) = app._notifications
         assert told.message.splitlines() == [
-            "! 1 expired: e on the dashboard renews the link.",
-            "∅ 1 gone: only a new package helps.",
+            "! 1 expired: press e on the dashboard to renew the link.",
+            "∅ 1 removed: create a new package for each.",
         ]
 
 

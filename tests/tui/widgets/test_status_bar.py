@@ -57,7 +57,7 @@ async def test_identity_role_workspace_engine_and_four_eyes_are_seen_at_any_widt
         app.show()
         await pilot.pause()
         seen = app.text()
-        for words in ("dana", "developer (developer", "gateway yard", "● ready", "four eyes", "3 Approvals·3"):
+        for words in ("dana", "developer (developer", "gateway yard", "● ready", "not enforced", "3 Approvals·3"):
             assert words in seen, words
         for _, label in SCREENS.values():
             assert label in seen
@@ -68,7 +68,7 @@ async def test_a_wide_screen_says_what_four_eyes_means() -> None:
     async with app.run_test(size=(160, 24)) as pilot:
         app.show()
         await pilot.pause()
-        await until(pilot, lambda: "four eyes embedded: dual control is not enforced" in app.text())
+        await until(pilot, lambda: "separation of duties: not enforced" in app.text())
         await until(pilot, lambda: "developer, auditor" in app.text())
 
 
@@ -110,8 +110,8 @@ async def test_since_when_the_line_is_lost_is_seen_at_any_width_and_the_last_ans
         app.show(engine=EngineState.RECONNECTING, connection=LOST)
         await pilot.pause()
         assert lost_since(LOST) in app.text()
-        assert (f"(last answer {format_clock(LOST.last_answer_at)})" in app.text()) is (width >= 120)
-        assert ("four eyes" in app.text()) is (width == 200)
+        assert (f"(last response {format_clock(LOST.last_answer_at)})" in app.text()) is (width >= 120)
+        assert ("SoD: not enforced" in app.text()) is (width == 200)
 
 
 async def test_a_server_that_never_answered_is_told_from_one_that_did() -> None:
@@ -126,7 +126,7 @@ async def test_a_server_that_never_answered_is_told_from_one_that_did() -> None:
             mode=ConnectionMode.SERVER,
         )
         await pilot.pause()
-        assert f"{lost_since(never)} (no answer yet)" in app.text()
+        assert f"{lost_since(never)} (no response yet)" in app.text()
         assert "seal.example:8443" in app.text()
 
 
@@ -142,8 +142,8 @@ async def test_the_trial_is_said_while_the_line_is_lost_too() -> None:
 @pytest.mark.parametrize(
     ("width", "words"),
     [
-        (80, ("@ seal.example ", "four eyes: by login")),
-        (160, ("@ gateway yard on seal.example:8443", "four eyes on a server: people are authenticated")),
+        (80, ("@ seal.example ", "SoD: enforced")),
+        (160, ("@ gateway yard on seal.example:8443", "separation of duties: enforced")),
     ],
 )
 async def test_a_server_is_named_and_what_four_eyes_means_there_at_any_width(
@@ -165,9 +165,9 @@ async def test_a_server_is_named_and_what_four_eyes_means_there_at_any_width(
 @pytest.mark.parametrize(
     ("way", "words"),
     [
-        (ConnectionMode.OWNER, "Holds the workspace"),
-        (ConnectionMode.ATTACHED, "Attached"),
-        (ConnectionMode.SERVER, "At the server yard.example"),
+        (ConnectionMode.OWNER, "This application owns the workspace"),
+        (ConnectionMode.ATTACHED, "Connected to another process"),
+        (ConnectionMode.SERVER, "Connected to the server yard.example"),
     ],
 )
 def test_the_long_words_say_how_one_is_at_the_workspace(way: ConnectionMode, words: str) -> None:
@@ -178,7 +178,7 @@ def test_the_long_words_say_how_one_is_at_the_workspace(way: ConnectionMode, wor
 def test_the_long_words_say_of_when_it_is_what_is_seen() -> None:
     lost = msgspec.structs.replace(STANDING, engine=EngineState.RECONNECTING, connection=LOST)
     assert format_time(LOST.last_answer_at) in state_summary(lost)[-1]
-    assert "what is seen is as of then" in state_summary(lost)[-1]
+    assert "the data shown is from then" in state_summary(lost)[-1]
 
 
 async def test_nothing_waiting_shows_no_count() -> None:

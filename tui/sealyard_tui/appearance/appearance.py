@@ -49,7 +49,7 @@ class Appearance:
         if preferences.settings.keymap:
             app.set_keymap(preferences.keymap(keymap_classes()))
         if count := len(preferences.ignored):
-            text = f"{count} of your settings left out; ! tells which and why."
+            text = f"{count} of your settings ignored; press ! to see which and why."
             app.notify(text, severity="warning", timeout=10, markup=False)
 
     @property

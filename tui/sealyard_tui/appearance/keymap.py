@@ -78,8 +78,8 @@ def check_keymap(wanted: Mapping[str, str], bindings: KeysOf) -> tuple[dict[str,
 def _parse_entry(action: str, text: str, bindings: KeysOf) -> tuple[str, ...]:
     if action not in bindings:
         near = difflib.get_close_matches(action[:_QUOTED_LENGTH], bindings, n=1)
-        hint = f"Did you mean {near[0]}?" if near else "`?` names the actions of each place."
-        raise UsageError(f"Keys: there is no action {escape_text(action, _QUOTED_LENGTH)}.", hint)
+        hint = f"Did you mean {near[0]}?" if near else "Press `?` to list the actions of each screen."
+        raise UsageError(f"Key binding ignored: unknown action {escape_text(action, _QUOTED_LENGTH)}.", hint)
     keys = _parse_keys(action, text, bindings)
     if action == QUIT:
         return tuple(dict.fromkeys((*keys, QUIT_KEY)))
@@ -92,12 +92,12 @@ def _parse_keys(action: str, text: str, bindings: KeysOf) -> tuple[str, ...]:
     try:
         keys = tuple(dict.fromkeys(each.key for each in Binding.make_bindings([Binding(text, "")])))
     except InvalidBinding:
-        raise _rejection(action, f"'{escape_text(text, _QUOTED_LENGTH)}' names no key", bindings) from None
+        raise _rejection(action, f"'{escape_text(text, _QUOTED_LENGTH)}' is not a key", bindings) from None
     for key in keys:
         if not _can_be_pressed(key):
-            raise _rejection(action, f"there is no key '{escape_text(key, _QUOTED_LENGTH)}'{_hint(key)}", bindings)
+            raise _rejection(action, f"unknown key '{escape_text(key, _QUOTED_LENGTH)}'{_hint(key)}", bindings)
         if action.rpartition(".")[2] in GUARDED_ACTIONS and key in NAVIGATION_ACTIONS:
-            raise _rejection(action, f"{key} moves about, and this is not for a slip of the hand", bindings)
+            raise _rejection(action, f"{key} is a navigation key and cannot be bound to a destructive action", bindings)
     return keys
 
 
@@ -123,7 +123,7 @@ def _is_character(name: str) -> bool:
 def _hint(key: str) -> str:
     *modifiers, name = key.split("+")
     if modifiers == ["shift"] and len(name) == 1:
-        return f"; write {name.upper()}"
+        return f"; use {name.upper()}"
     if modifiers and len(name) == 1 and name.isupper():
         return f"; write {'+'.join([*modifiers, name.lower()])}"
     return ""
@@ -157,8 +157,10 @@ def _overlap(one: str, other: str) -> bool:
 
 
 def _conflict_error(action: str, other: str, key: str, bindings: KeysOf) -> ErrorInfo:
-    return _rejection(action, f"{key} is the key of {other}", bindings).to_info()
+    return _rejection(action, f"{key} is already bound to {other}", bindings).to_info()
 
 
 def _rejection(action: str, why: str, bindings: KeysOf) -> UsageError:
-    return UsageError(f"Keys: {action} stays on {', '.join(bindings[action])}: {why}.", "Choose another key.")
+    return UsageError(
+        f"Key binding ignored: {action} stays on {', '.join(bindings[action])} ({why}).", "Choose another key."
+    )

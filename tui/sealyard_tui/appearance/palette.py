@@ -92,7 +92,7 @@ class ProfileCommands(_Commands):
     def commands(self) -> Iterator[Command]:
         for profile in self.palette_app.session.profiles:
             if profile.name != self.palette_app.session.profile.name:
-                text = escape_text(f"Be {profile.name} ({profile.identity})")
+                text = escape_text(f"Switch to profile {profile.name} ({profile.identity})")
                 yield (
                     text,
                     Content(""),

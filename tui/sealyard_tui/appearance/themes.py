@@ -179,8 +179,8 @@ def select_theme(
     return DEFAULT_THEME, (
         ErrorInfo(
             code=UsageError.code,
-            message=f"There is no theme {escape_text(requested, 40)}; {DEFAULT_THEME} is taken.",
-            hint=f"There are {known}.",
+            message=f"Unknown theme {escape_text(requested, 40)}; using {DEFAULT_THEME}.",
+            hint=f"Available: {known}.",
         ),
     )
 
@@ -207,12 +207,15 @@ def load_user_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorInfo, 
 def _read_theme(path: Path, taken: Collection[str]) -> Theme:
     source = escape_text(str(path))
     if not path.is_file():
-        raise UsageError(f"{source} is no file.", "Move it away.")
+        raise UsageError(f"{source} is not a file.", "Remove it.")
     file = convert(read_toml(path), ThemeFile, str(path))
     if not _NAME.fullmatch(file.name):
-        raise UsageError(f"{source}: {escape_text(file.name, 40)!r} is no name.", "Take small letters, digits and '-'.")
+        raise UsageError(
+            f"{source}: {escape_text(file.name, 40)!r} is not a valid theme name.",
+            "Use lowercase letters, digits and '-'.",
+        )
     if file.name in taken:
-        raise UsageError(f"{source}: there is a theme {file.name} already.", "Choose another name.")
+        raise UsageError(f"{source}: theme {file.name} already exists.", "Choose another name.")
     colours: dict[str, Any] = {
         name: _colour(source, name, value)
         for name in ThemeFile.__struct_fields__
@@ -227,7 +230,5 @@ def _colour(source: str, name: str, text: str) -> str:
     except ColorParseError:
         colour = None
     if colour is None or colour.a != 1 or colour.ansi is not None or text == "auto":
-        raise UsageError(
-            f"{source}: {name} is {escape_text(text, 40)!r}; expected is a colour.", "Write it as #1e2a38."
-        )
+        raise UsageError(f"{source}: {name} is {escape_text(text, 40)!r}, not a colour.", "Use the form #1e2a38.")
     return colour.hex

@@ -62,7 +62,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
         Binding("pagedown", "read(1)", "Text down", show=False, id="dialog.text_down"),
     ]
 
-    def __init__(self, heading: str, about: Content | str, word: str, *, act: str = "Do it") -> None:
+    def __init__(self, heading: str, about: Content | str, word: str, *, act: str = "Confirm") -> None:
         """``about`` must be safe text, ``act`` labels the button."""
         super().__init__()
         self.heading = heading
@@ -73,7 +73,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
     def compose_body(self) -> ComposeResult:
         with VerticalScroll(classes="dialog-text"):
             yield Static(self._about if isinstance(self._about, Content) else Content(self._about))
-        yield Static(Content.assemble("Type ", Content.styled(self._word, "bold"), " to go on:"), classes="ask")
+        yield Static(Content.assemble("Type ", Content.styled(self._word, "bold"), " to confirm:"), classes="ask")
         yield SafeInput(self._word if self.error_text else "", id="word", compact=True)
         yield from self.compose_extra()
         yield Static(format_failure(self.error_text), classes="wrong", markup=False)
@@ -97,7 +97,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
         if self._is_confirmed():
             self.dismiss(True)
             return
-        self.query_one(".wrong", Static).update(Content(f"{self._missing_text()}; Esc goes back."))
+        self.query_one(".wrong", Static).update(Content(f"{self._missing_text()}. Press Esc to cancel."))
 
     @on(Button.Pressed)
     def _pressed(self, event: Button.Pressed) -> None:
@@ -108,7 +108,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
 
     def _missing_text(self) -> str:
         """Return what is missing for the confirmation; empty if nothing is."""
-        return "" if self.query_one(Input).value.strip() == self._word else f"That is not {self._word}"
+        return "" if self.query_one(Input).value.strip() == self._word else f"Does not match {self._word}"
 
     def action_read(self, pages: int) -> None:
         """Scroll the text by pages."""

@@ -19,11 +19,11 @@ from sealyard_tui.session.hints import app_hint
 class ErrorDialog(BaseDialog[None]):
     """The message, the hint, and details that can be copied."""
 
-    heading = "That did not work"
+    heading = "Error"
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter", "dismiss_dialog", "Close", id="dialog.close", priority=True),
-        Binding("c", "copy", "Copy the detail", id="dialog.copy"),
+        Binding("c", "copy", "Copy details", id="dialog.copy"),
     ]
 
     def __init__(self, error: SealyardError, detail: str = "") -> None:

@@ -110,7 +110,7 @@ class ChoiceLine(PickerLine):
     """One of several choices; left and right change it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "step(-1)", "Before", show=False, id="form.before"),
+        Binding("left", "step(-1)", "Previous", show=False, id="form.before"),
         Binding("right", "step(1)", "Next", show=False, id="form.after"),
     ]
 
@@ -131,7 +131,7 @@ class ChoiceLine(PickerLine):
 
     def render(self) -> Content:
         if not self.picked:
-            return Content.styled("nothing to choose from", "$text-muted")
+            return Content.styled("no choices available", "$text-muted")
         return Content.assemble(
             Content.styled("‹ ", "$accent"), self.label_of(self.chosen), Content.styled(" ›", "$accent")
         )
@@ -209,7 +209,7 @@ class FieldRow(Vertical):
         if not isinstance(self.field, TextField):
             return ""
         if not self.text:
-            return "This is needed." if self.field.required else ""
+            return "This field is required." if self.field.required else ""
         try:
             if self.field.check is not None:
                 self.field.check(self.text)
@@ -223,7 +223,7 @@ class FieldRow(Vertical):
             self.show_error()
 
 
-def path_field(name: str, label: str, path: Path, hint: str = "Enter goes on; ~ is your home") -> TextField:
+def path_field(name: str, label: str, path: Path, hint: str = "~ stands for your home folder") -> TextField:
     """Return a field for a path; read its answer with :func:`sealyard_tui.widgets.path_parsing.resolve_path`."""
     return TextField(name=name, label=label, value=str(path), required=True, hint=hint)
 

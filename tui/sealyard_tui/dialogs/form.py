@@ -61,7 +61,7 @@ class FormDialog(BaseDialog[bool]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "submit", "Done", id="form.submit", priority=True),
         Binding("down", "app.focus_next", "Next field", show=False, id="form.next"),
-        Binding("up", "app.focus_previous", "Field before", show=False, id="form.previous"),
+        Binding("up", "app.focus_previous", "Previous field", show=False, id="form.previous"),
     ]
 
     def __init__(
@@ -237,7 +237,7 @@ class FormDialog(BaseDialog[bool]):
             self._show_error(error)
         except Exception as error:
             log.exception("unexpected error in a form")
-            self._show_error(SealyardError(f"Something went wrong that should not have: {type(error).__name__}."))
+            self._show_error(SealyardError(f"Internal error: {type(error).__name__}."))
         else:
             self._finish(done=done)
 

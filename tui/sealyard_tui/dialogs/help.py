@@ -15,12 +15,12 @@ from sealyard_tui.appearance.active_bindings import ActiveAction
 from sealyard_tui.dialogs.base import BaseDialog
 
 GROUP_TITLES = {
-    "place": "In every place",
+    "place": "On every screen",
     "table": "In the list",
     "filter": "In the filter line",
     "dialog": "In this dialog",
     "app": "Everywhere",
-    "": "Moving about",
+    "": "Navigation",
 }
 """Headings by scope, in their order; the keys of the screen itself come first, under its name."""
 
@@ -82,12 +82,13 @@ class HelpScreen(BaseDialog[None]):
 
 
 _FOOT = (
-    "The names on the right are for the table [keymap] of the settings; `sealyard config path` says where those are."
+    "Use the names on the right to change keys in the [keymap] table of the settings file; `sealyard config path` "
+    "prints its path."
 )
 
 
 def _line(action: ActiveAction) -> Content:
-    words = action.description if action.enabled else f"{action.description} (not now)"
+    words = action.description if action.enabled else f"{action.description} (unavailable)"
     return Content.assemble(
         Content.styled(" ".join(action.keys).ljust(KEYS_WIDTH), "bold $accent" if action.enabled else "$text-muted"),
         Content.styled(words.ljust(WORDS_WIDTH), "" if action.enabled else "$text-muted"),

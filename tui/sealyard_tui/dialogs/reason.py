@@ -55,7 +55,7 @@ class ReasonDialog(BaseDialog[str | None]):
         yield SafeTextArea(self.drafts.get(self._draft, ""), id="reason", compact=True)
         yield Static(format_failure(self.error_text), classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button(Content("Done (ctrl+s)"), id="yes", variant="primary", compact=True)
+            yield Button(Content("Submit (ctrl+s)"), id="yes", variant="primary", compact=True)
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
     @property
@@ -89,7 +89,7 @@ class ReasonDialog(BaseDialog[str | None]):
     def _finish(self) -> None:
         text = self._area.text.strip()
         if self._required and not text:
-            self.query_one(".wrong", Static).update(Content("✗ A reason is needed."))
+            self.query_one(".wrong", Static).update(Content("✗ A reason is required."))
             return
         self.drafts.pop(self._draft, None)
         self.dismiss(text)

@@ -54,9 +54,11 @@ class BaseScreen(BatchedScreen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (32, "-tall")]
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r,f5", "reload", "Refresh", id="place.refresh", tooltip="Read everything anew", show=False),
-        Binding("slash", "filter", "Filter", id="place.filter", tooltip="Narrow the list"),
-        Binding("escape", "back", "Back", id="place.back", show=False, tooltip="Clear marks, filter, detail"),
+        Binding("r,f5", "reload", "Refresh", id="place.refresh", tooltip="Reload all data", show=False),
+        Binding("slash", "filter", "Filter", id="place.filter", tooltip="Filter the list"),
+        Binding(
+            "escape", "back", "Back", id="place.back", show=False, tooltip="Clear marks and filter, close the detail"
+        ),
     ]
 
     def __init__(self) -> None:
@@ -220,7 +222,7 @@ class BaseScreen(BatchedScreen[None]):
 
     def action_reload(self) -> None:
         self.reload()
-        self.flash("Reading anew")
+        self.flash("Reloading")
 
     def action_filter(self) -> None:
         self.query_one(FilterBar).open()

@@ -165,8 +165,8 @@ class DownloadManager:
             return
         log.critical("automatic downloads crashed", exc_info=error)
         fault = SealyardError(
-            "Results come down by themselves no more: something went wrong that should not have.",
-            "The log says what it was. Results can still be fetched one by one; a new start fetches all of them.",
+            "Automatic downloads stopped: internal error.",
+            "See the log for details. Results can still be downloaded one by one; restart to download all of them.",
         )
         self._post(DownloadsInterrupted(error=fault.to_info(), retry_in=None))
 
@@ -176,7 +176,7 @@ class DownloadManager:
         """Download a result now. Does not raise: an error is part of the result, which is also posted as an event."""
         worker = self._worker
         if worker is None:
-            not_yet = ConflictError("The downloads are still being made ready.", "Try again in a moment.")
+            not_yet = ConflictError("Downloads are still starting.", "Try again in a moment.")
             return DownloadResult(task_id=task_id, name=name, error=not_yet.to_info())
 
         def report(done: int, total: int) -> None:
@@ -211,7 +211,7 @@ class DownloadManager:
         if event.error.code == ServerUnreachableError.code:
             # The status bar shows it.
             return
-        again = f" Trying again in {event.retry_in:g} s." if event.retry_in is not None else ""
+        again = f" Retrying in {event.retry_in:g} s." if event.retry_in is not None else ""
         self._app.notify(escape_text(error_text(event.error) + again), severity="warning", markup=False)
 
     def _on_finished(self, result: DownloadResult) -> None:

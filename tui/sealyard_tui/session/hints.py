@@ -16,23 +16,23 @@ from sealyard.model.errors import (
 )
 
 _APP_HINTS: dict[str, tuple[tuple[str, str], ...]] = {
-    ResultExpiredError.code: (("Renew it: sealyard renew", "e on the dashboard renews the link."),),
+    ResultExpiredError.code: (("Renew it: sealyard renew", "Press e on the dashboard to renew the link."),),
     NotFoundError.code: (
-        ("`sealyard tasks`", "1 Dashboard lists those there are."),
-        ("`sealyard device list`", "5 Devices names those there are."),
-        ("`sealyard key list`", "5 Devices names the keys of each configuration."),
+        ("`sealyard tasks`", "1 Dashboard lists all tasks."),
+        ("`sealyard device list`", "5 Devices lists all device configurations."),
+        ("`sealyard key list`", "5 Devices shows the keys of each device configuration."),
         ("`sealyard acl list`", "6 Access shows the rules."),
-        ("sealyard subject add", "Add it first: n under 6 Access."),
+        ("sealyard subject add", "Add the subject first (n under 6 Access)."),
     ),
     PermissionDeniedError.code: (
-        ("`sealyard acl add`", "Ask an administrator for the right: + under 6 Access gives it."),
-        ("sealyard subject add", "An administrator can add it: n under 6 Access."),
+        ("`sealyard acl add`", "Ask an administrator to grant the permission (+ under 6 Access)."),
+        ("sealyard subject add", "Ask an administrator to add the subject (n under 6 Access)."),
     ),
-    InvalidKeyError.code: (("--purpose data", "Use a configuration whose keys were made to serve data."),),
-    ConflictError.code: (("sealyard show", "It stands in the task: Enter on the dashboard shows it."),),
+    InvalidKeyError.code: (("--purpose data", "Use a device configuration whose keys are for signing data."),),
+    ConflictError.code: (("sealyard show", "Press Enter on the dashboard to show it in the task."),),
     AuditVerificationError.code: (
-        ("before you have run", "V under 4 Audit says what was changed; look before anything is added."),
-        ("`sealyard audit verify`", "V under 4 Audit says where."),
+        ("before you have run", "Press V under 4 Audit to see what was changed, before anything is added."),
+        ("`sealyard audit verify`", "Press V under 4 Audit to see where."),
     ),
 }
 """By error code: parts of the core's hint, and the replacement for the whole hint."""

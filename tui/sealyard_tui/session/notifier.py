@@ -28,16 +28,16 @@ APPROVAL_NOTICE_INTERVAL = timedelta(seconds=10)
 class NotificationKind(Enum):
     """What kind to a task, with a text for one task (after its name) and one for several (with their number)."""
 
-    DOWNLOADED = ("✓ came down and was checked", "✓ {} came down and were checked.")
+    DOWNLOADED = ("✓ downloaded and verified", "✓ {} downloaded and verified.")
     DONE = ("✓ is done", "✓ {} done.")
-    FAILED = ("✗ failed: the dashboard says why", "✗ {} failed: the dashboard says why.")
-    CANCELLED = ("– was cancelled: the dashboard says why", "– {} cancelled: the dashboard says why.")
+    FAILED = ("✗ failed: see the dashboard for the reason", "✗ {} failed: see the dashboard for the reason.")
+    CANCELLED = ("– cancelled: see the dashboard for the reason", "– {} cancelled: see the dashboard for the reason.")
     EXPIRED = (
-        "! its link has expired: e on the dashboard renews it while the file is kept",
-        "! {} expired: e on the dashboard renews the link.",
+        "! link expired: press e on the dashboard to renew it",
+        "! {} expired: press e on the dashboard to renew the link.",
     )
-    GONE = ("∅ its file is gone: only a new package helps", "∅ {} gone: only a new package helps.")
-    DOWNLOAD_FAILED = ("! did not come down", "! {} did not come down: L on the dashboard says why.")
+    GONE = ("∅ file removed: create a new package", "∅ {} removed: create a new package for each.")
+    DOWNLOAD_FAILED = ("! download failed", "! {} not downloaded: press L on the dashboard for the reason.")
 
     @property
     def good(self) -> bool:
@@ -108,8 +108,8 @@ class Notifier:
         self._pending = (state.identity, state.awaiting_my_approval)
         if more > 0:
             self._quiet_until = now + APPROVAL_NOTICE_INTERVAL
-            words = "A task waits" if more == 1 else f"{more} tasks wait"
-            self._app.notify(f"{words} for your approval: 3 shows the queue.", markup=False)
+            words = "1 task is waiting" if more == 1 else f"{more} tasks are waiting"
+            self._app.notify(f"{words} for your approval. Press 3 to open the queue.", markup=False)
             self._alert(f"{words} for your approval")
 
     def on_download_result(self, result: DownloadResult) -> None:
@@ -142,10 +142,10 @@ class Notifier:
         if result is not None and result.downloaded is not None:
             found = result.downloaded
             words = "signature and digest" if found.checked is VerifiedBy.SIGNATURE else "digest"
-            self._app.notify(f"{escape_text(found.path)}\n✓ {words} checked", title=f"{name} came down", markup=False)
+            self._app.notify(f"{escape_text(found.path)}\n✓ {words} verified", title=f"Downloaded {name}", markup=False)
         elif result is not None and result.error is not None and kind is NotificationKind.DOWNLOAD_FAILED:
-            again = f" Trying again in {result.retry_in:g} s." if result.retry_in is not None else ""
-            self._notify(escape_text(f"{result.error.message}{again}"), good=False, title=f"{name} did not come down")
+            again = f" Retrying in {result.retry_in:g} s." if result.retry_in is not None else ""
+            self._notify(escape_text(f"{result.error.message}{again}"), good=False, title=f"Download of {name} failed")
         else:
             self._notify(f"{name} {kind.singular}", good=kind.good)
 

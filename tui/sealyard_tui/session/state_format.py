@@ -21,19 +21,19 @@ _ENGINE_ICONS: dict[EngineState, tuple[str, str]] = {
     EngineState.FAILED: ("✗", "$error"),
 }
 _MODE_TEXTS: dict[ConnectionMode, str] = {
-    ConnectionMode.OWNER: "Holds the workspace: who opens it on this machine meanwhile attaches to this application.",
-    ConnectionMode.ATTACHED: "Attached: another process of this machine holds the workspace; when it goes, one that is"
-    " attached takes over.",
-    ConnectionMode.READ_ONLY: "Reads the files of the workspace.",
-    ConnectionMode.SERVER: "At the server {host}.",
+    ConnectionMode.OWNER: "This application owns the workspace; other instances on this machine connect to it.",
+    ConnectionMode.ATTACHED: "Connected to another process on this machine that owns the workspace; if it "
+    "exits, one of the others takes over.",
+    ConnectionMode.READ_ONLY: "Reads the workspace files directly; changes are not possible.",
+    ConnectionMode.SERVER: "Connected to the server {host}.",
 }
-_FOUR_EYES = {ConnectionMode.SERVER: "four eyes: by login"}
+_FOUR_EYES = {ConnectionMode.SERVER: "SoD: enforced"}
 """Short texts, for narrow terminals; in all other modes separation of duties rests on trust."""
 
 
 def state_summary(state: SessionState) -> list[str]:
     """Return the full text of what the status bar abbreviates."""
-    lines = [f"Four eyes, {escape_text(state.four_eyes)}."] if state.four_eyes else []
+    lines = [f"{_first_sentence(state).capitalize()} ({escape_text(state.four_eyes)})."] if state.four_eyes else []
     if state.workspace:
         lines.append(_MODE_TEXTS[state.mode].format(host=escape_text(state.host)))
     if state.read_only_reason:
@@ -43,8 +43,12 @@ def state_summary(state: SessionState) -> list[str]:
             format_time(state.connection.reconnecting_since),
             format_time(state.connection.last_answer_at),
         )
-        heard = f"the last answer came at {last}; what is seen is as of then" if last else "there was no answer yet"
-        lines.append(f"The line is lost since {since}: {heard}. It is tried again and again.")
+        heard = (
+            f"the last response was received at {last}; the data shown is from then"
+            if last
+            else "no response received yet"
+        )
+        lines.append(f"Connection lost at {since}: {heard}. Reconnecting…")
     return lines
 
 
@@ -116,7 +120,7 @@ def _location_text(state: SessionState) -> list[tuple[str, Content]]:
 def _disconnected_text(state: SessionState) -> list[tuple[str, Content]]:
     """Return the wordings while disconnected; the self-approval trial is never left out."""
     link, four_eyes = state.connection, _four_eyes(state, narrow=True)
-    last_answer = f"last answer {format_clock(link.last_answer_at)}" if link.last_answer_at else "no answer yet"
+    last_answer = f"last response {format_clock(link.last_answer_at)}" if link.last_answer_at else "no response yet"
     since = f"reconnecting since {format_clock(link.reconnecting_since)}"
     least = four_eyes if state.self_approval else Content("")
     return [(f"{since} ({last_answer})", four_eyes), (f"{since} ({last_answer})", least), (since, least)]
@@ -126,9 +130,9 @@ def _four_eyes(state: SessionState, *, narrow: bool = False) -> Content:
     if state.self_approval:
         return Content.styled("SELF-APPROVAL TRIAL", "$error bold")
     short = narrow or not state.four_eyes
-    return Content(_FOUR_EYES.get(state.mode, "four eyes: on trust") if short else _first_sentence(state))
+    return Content(_FOUR_EYES.get(state.mode, "SoD: not enforced") if short else _first_sentence(state))
 
 
 def _first_sentence(state: SessionState) -> str:
-    """Return mode and meaning of four eyes without the consequence, which is in the tooltip and the help."""
-    return escape_text("four eyes " + re.split("[;,]", state.four_eyes)[0], 60)
+    """Return whether separation of duties is enforced; the reason is in the tooltip and the help."""
+    return f"separation of duties: {'enforced' if state.mode is ConnectionMode.SERVER else 'not enforced'}"

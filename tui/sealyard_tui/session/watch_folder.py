@@ -116,7 +116,7 @@ class WatchRunner:
             self._post(WatchFolderUpdate(None, error))
         except Exception:
             log.exception("the watch folder crashed")
-            fault = SealyardError("Something went wrong that should not have.", "The log says what it was.")
+            fault = SealyardError("Internal error.", "See the log for details.")
             self._post(WatchFolderUpdate(None, fault))
 
 
@@ -286,7 +286,9 @@ class WatchFolderManager:
     async def _require_use(self, client: Client) -> None:
         device = await client.device(self.settings.device)
         if not self._session_state().is_allowed(Action.USE, device_resource(device.id)):
-            raise PermissionDeniedError(f"You may not use {device.name}.", "Ask an administrator for USE on it.")
+            raise PermissionDeniedError(
+                f"You do not have permission to use {device.name}.", "Ask an administrator for USE permission."
+            )
 
     def _fail(self, error: SealyardError) -> None:
         self.state, self.error = WatchState.FAILED, error
@@ -308,7 +310,7 @@ class WatchFolderManager:
 
     def _active_runner(self) -> WatchRunner:
         if self._runner is None:
-            raise InvalidInputError("The folder is not watched any more.", "Set the watch folder up again (w).")
+            raise InvalidInputError("The folder is no longer watched.", "Set the watch folder up again (w).")
         return self._runner
 
     @contextmanager
@@ -327,7 +329,7 @@ class WatchFolderManager:
         self._update_scheduled = False
         new, self._new = self._new, 0
         if new:
-            words = f"The watch folder offers {'a package' if new == 1 else f'{new} packages'}."
+            words = f"{'1 package is' if new == 1 else f'{new} packages are'} ready in the watch folder."
             if self._app.current_mode != "upload":
                 self._app.notify(words, markup=False)
             self._alert(words)

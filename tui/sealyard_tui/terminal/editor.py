@@ -32,7 +32,7 @@ def view_in_pager(app: App[Any], text: str, suffix: str = ".txt") -> None:
     try:
         command = shlex.split(os.environ.get("PAGER") or "less")
     except ValueError as error:
-        raise UsageError("$PAGER has a quotation mark without its partner.", "Set it to a command.") from error
+        raise UsageError("Unbalanced quote in $PAGER.", "Set it to a command.") from error
     with _temporary_file(text, suffix) as path:
         _run(app, command, path)
 
@@ -51,10 +51,10 @@ def _run(app: App[Any], command: Sequence[str], path: Path) -> None:
         with app.suspend():
             code = subprocess.call([*command, str(path)])
     except SuspendNotSupported as error:
-        raise UsageError("This terminal cannot be lent to another program.", "Export the text instead.") from error
+        raise UsageError("Cannot suspend the application in this terminal.", "Export the text instead.") from error
     except OSError as error:
         raise UsageError(
-            f"{escape_text(command[0])} cannot be started ({error.strerror}).", "Name a program that is there."
+            f"{escape_text(command[0])} cannot be started ({error.strerror}).", "Choose an installed program."
         ) from error
     if code:
-        raise UsageError(f"{escape_text(command[0])} ended with {code}.", "The text stays as it was.")
+        raise UsageError(f"{escape_text(command[0])} exited with code {code}.", "The text is unchanged.")

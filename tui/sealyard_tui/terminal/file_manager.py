@@ -18,9 +18,9 @@ TIMEOUT = 5.0
 async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.environ) -> None:
     """Open a folder. Raises :class:`UsageError`, with the path, over SSH and without a file manager."""
     opener = _open_command(environ)
-    hint = f"It is {escape_text(str(folder))}"
+    hint = f"Open the folder manually: {escape_text(str(folder))}"
     if not opener:
-        raise UsageError("There is no file manager to be seen from here.", hint)
+        raise UsageError("No file manager available.", hint)
     try:
         process = await asyncio.create_subprocess_exec(
             opener,

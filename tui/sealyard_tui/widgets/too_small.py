@@ -21,9 +21,9 @@ class TooSmall(Static):
     def render(self) -> Content:
         size = self.screen.size
         return Content.assemble(
-            Content.styled("! Too small a window\n\n", "bold $warning"),
-            f"Sealyard needs {MIN_WIDTH} columns and {MIN_HEIGHT} lines; there are {size.width} and {size.height}. "
-            "Make it larger, or its letters smaller: everything is as it was. q quits.",
+            Content.styled("! Terminal too small\n\n", "bold $warning"),
+            f"Sealyard needs {MIN_WIDTH} columns and {MIN_HEIGHT} lines; this terminal has {size.width} and "
+            f"{size.height}. Resize it; nothing is lost. Press q to quit.",
         )
 
     def on_resize(self) -> None:

@@ -115,7 +115,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         cells: Callable[[Row], Sequence[Cell]],
         *,
         key: Callable[[Row], str],
-        empty: str = "Nothing here.",
+        empty: str = "No entries.",
         markable: bool = False,
         id: str | None = None,  # noqa: A002 - Textual's name
         classes: str | None = None,

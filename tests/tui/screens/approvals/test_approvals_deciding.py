@@ -66,7 +66,7 @@ async def test_approving_repeats_what_is_released_and_wants_the_device_typed(wor
             "release.json",
             digest[:16],
             "This cannot be undone.",
-            "Type gateway to go on",
+            "Type gateway to confirm",
             "Approve",
             "Back",
         ):
@@ -77,7 +77,7 @@ async def test_approving_repeats_what_is_released_and_wants_the_device_typed(wor
         await pilot.press(*"gateway", "enter")
         await rested(app, pilot)
         assert decisions(world) == [(FIRST, Verdict.APPROVED, "", digest)]
-        await shows(pilot, "gateway 1.5.0 approved: it is SCHEDULED")
+        await shows(pilot, "gateway 1.5.0 approved (status: SCHEDULED)")
         assert ids(app) == [SECOND, SENSOR]
 
 
@@ -108,23 +108,23 @@ async def test_the_dialog_says_where_the_review_was_not_read_to_its_end(world: W
     async with queue(world, size=(80, 24)) as (app, pilot):
         await press(app, pilot, "enter")
         await pilot.press("A")
-        await until(pilot, lambda: "not read to its end" in text_of(app))
+        await until(pilot, lambda: "not read the review to the end" in text_of(app))
         await pilot.press("escape")
         await press(app, pilot, "G")
         await pilot.press("A")
         await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        assert "not read to its end" not in text_of(app)
+        assert "not read the review to the end" not in text_of(app)
 
 
 async def test_an_approval_that_does_not_complete_the_quorum_waits_for_another(world: World) -> None:
     async with queue(world) as (app, pilot):
         await press(app, pilot, "G")
         await pilot.press("A")
-        await until(pilot, lambda: "This makes 1 of 2: it waits for another" in text_of(app))
+        await until(pilot, lambda: "Approval 1 of 2; more approvals are needed." in text_of(app))
         await type_in(pilot, "sensor")
         await pilot.press("enter")
         await rested(app, pilot)
-        assert "sensor 3.1: 1 of 2: waits for another" in text_of(app)
+        assert "sensor 3.1: 1 of 2 approvals" in text_of(app)
         assert SENSOR not in ids(app)
 
 
@@ -167,7 +167,7 @@ async def test_rejecting_wants_a_reason(world: World) -> None:
         await until(pilot, lambda: isinstance(app.screen, RejectDialog))
         await shows(pilot, "cannot be undone")
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "A reason is needed." in text_of(app))
+        await until(pilot, lambda: "A reason is required." in text_of(app))
         await type_in(pilot, "wrong bootloader")
         await pilot.press("ctrl+s")
         await rested(app, pilot)
@@ -210,15 +210,15 @@ async def test_a_reason_that_could_not_be_handed_in_is_not_lost(world: World) ->
 async def test_several_are_approved_by_typing_how_many(world: World) -> None:
     async with queue(world, size=(80, 24)) as (app, pilot):
         await pilot.press("space", "j", "v")
-        assert "3 waiting for you, 3 marked" in text_of(app)
+        assert "3 to approve, 3 marked" in text_of(app)
         await pilot.press("A")
-        await until(pilot, lambda: "Type approve 3 to go on" in text_of(app))
-        for words in ("gateway 1.5.0", "gateway 1.5.1", "sensor 3.1", "3 of 3 reviews were not read to the end"):
+        await until(pilot, lambda: "Type approve 3 to confirm" in text_of(app))
+        for words in ("gateway 1.5.0", "gateway 1.5.1", "sensor 3.1", "not read 3 of 3 reviews to the end"):
             await shows(pilot, words)
         await type_in(pilot, "approve 3")
         await pilot.press("enter")
         await until(pilot, lambda: len(decisions(world)) == 3)
-        await until(pilot, lambda: "3 tasks approved; 1 of them wait for another" in text_of(app))
+        await until(pilot, lambda: "3 tasks approved; 1 task still pending" in text_of(app))
         assert not table(app).marked_rows
         assert [each[3] for each in decisions(world)] == [
             world.tasks[each].approval_digest for each in (FIRST, SECOND, SENSOR)
@@ -229,8 +229,8 @@ async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(world:
     async with queue(world) as (app, pilot):
         await press(app, pilot, "m")
         await pilot.press("G", "k", "space", "g", "space", "A")
-        await until(pilot, lambda: "Type approve 1 to go on" in text_of(app))
-        await shows(pilot, "by the owner  left out: own task")
+        await until(pilot, lambda: "Type approve 1 to confirm" in text_of(app))
+        await shows(pilot, "by the owner  skipped: own task")
         await type_in(pilot, "approve 1")
         await pilot.press("enter")
         await until(pilot, lambda: bool(decisions(world)))
@@ -256,7 +256,7 @@ async def test_of_several_each_outcome_is_told(world: World) -> None:
         await type_in(pilot, "approve 2")
         world.tasks[SECOND] = msgspec.structs.replace(world.tasks[SECOND], status=TaskStatus.CANCELLED)
         await pilot.press("enter")
-        await until(pilot, lambda: "1 approved, 1 refused" in text_of(app))
+        await until(pilot, lambda: "1 approved, 1 failed" in text_of(app))
         assert "✗ gateway 1.5.1: The task is CANCELLED, not waiting for approval." in text_of(app)
         await shows(pilot, "✓ gateway 1.5.0 approved")
 
@@ -284,7 +284,7 @@ async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(world: World) -
         await type_in(pilot, "gateway")
         client = await app.session.client()
         await client.withdraw(FIRST, "a mistake")
-        await until(pilot, lambda: "gateway 1.5.0 is CANCELLED now" in text_of(app))
+        await until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in text_of(app))
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
         await until(pilot, lambda: app.screen is place(app))
@@ -299,7 +299,7 @@ async def test_a_period_that_ends_while_the_dialog_is_open_is_told(world: World)
         await pilot.press("A")
         await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         world.now = NOW + timedelta(minutes=1)
-        await until(pilot, lambda: "nearly waits no more" in text_of(app))
+        await until(pilot, lambda: "nearly is no longer pending" in text_of(app))
 
 
 async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_the_text_stays(world: World) -> None:
@@ -307,7 +307,7 @@ async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_th
         await pilot.press("x")
         await type_in(pilot, "because")
         world.put(msgspec.structs.replace(world.tasks[FIRST], status=TaskStatus.SCHEDULED))
-        await until(pilot, lambda: "gateway 1.5.0 is SCHEDULED now" in text_of(app))
+        await until(pilot, lambda: "gateway 1.5.0 is now SCHEDULED" in text_of(app))
         assert app.screen.query_one(TextArea).text == "because"
         await pilot.press("ctrl+s")
         await until(pilot, lambda: "not waiting for approval" in text_of(app))
@@ -321,10 +321,10 @@ async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(world
         await pilot.press("space", "space", "A")
         await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         world.put(msgspec.structs.replace(world.tasks[FIRST], status=TaskStatus.CANCELLED))
-        await until(pilot, lambda: "gateway 1.5.0 is CANCELLED now" in text_of(app))
+        await until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in text_of(app))
         await type_in(pilot, "approve 2")
         await pilot.press("enter")
-        await until(pilot, lambda: "1 approved, 1 refused" in text_of(app))
+        await until(pilot, lambda: "1 approved, 1 failed" in text_of(app))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
@@ -338,7 +338,7 @@ async def test_the_dialogs_fit_with_their_buttons(world: World, size: tuple[int,
         task("t-many", name="a name that is so long that it must wrap or be cut " * 2, inputs=many, created_at=NOW)
     )
     async with queue(world, size=size) as (app, pilot):
-        for key, words in (("A", "Approve       Back"), ("x", "Done (ctrl+s)    Back (esc)")):
+        for key, words in (("A", "Approve       Back"), ("x", "Submit (ctrl+s)    Back (esc)")):
             await pilot.press(key)
             await until(pilot, lambda words=words: words in text_of(app))  # type: ignore[misc]
             await pilot.press("escape")

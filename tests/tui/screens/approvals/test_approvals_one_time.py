@@ -41,7 +41,7 @@ async def test_the_one_time_password_is_asked_for_and_handed_in(world: World, si
         await shows(pilot, "One-time password", "Approve       Back")
         await type_in(pilot, "gateway")
         await pilot.press("enter")
-        await shows(pilot, "The one-time password is lacking")
+        await shows(pilot, "Enter a one-time password")
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("tab", "tab")
         await type_in(pilot, world.one_time_password)
@@ -73,7 +73,7 @@ async def test_a_wrong_one_is_told_and_the_comment_is_kept_but_no_password(world
 async def test_several_at_once_are_refused_with_the_reason(world: World) -> None:
     async with queue(world, size=(80, 24)) as (app, pilot):
         await pilot.press("space", "space", "A")
-        await shows(pilot, "A one-time password counts once: approve the tasks one by one.")
+        await shows(pilot, "One-time passwords can be used once; approve tasks individually.")
         assert not isinstance(app.screen, ApproveDialog)
         assert attempts(world) == 0
 

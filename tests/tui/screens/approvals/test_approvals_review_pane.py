@@ -52,16 +52,16 @@ async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_to
         seen = review_text(app)
         for words in (
             "USER:developer at ",
-            "gateway version 2 (the newest)",
+            "gateway version 2 (newest)",
             "The gateway in the field",
             "AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1",
             "ECC_NIST_P256 with local:gateway-signing version 1",
             "se-1, link for 1d, kept for 30d",
-            "0 of 1, by persons other than who asks",
+            "0 of 1 (requester excluded)",
             world.tasks[FIRST].approval_digest,
             "You may decide on this task, until",
             "(6d left)",
-            "Nobody has decided yet.",
+            "No decisions yet.",
         ):
             assert words in seen, words
 
@@ -76,7 +76,7 @@ async def test_warnings_attention_trial_and_a_newer_version_stand_first(world: W
             "! CBC hides",
             "! The quorum broke.",
             "SELF-APPROVAL TRIAL",
-            "! gateway has a newer version 3: this task keeps 2.",
+            "! gateway has a newer version 3; this task uses version 2.",
         ):
             assert words in seen, words
 
@@ -90,7 +90,7 @@ async def test_it_says_who_approved_already_and_why(world: World) -> None:
     async with queue(world) as (app, _):
         assert "✓ APPROVED by USER:olaf" in review_text(app)
         assert "tested on the bench" in review_text(app)
-        assert "1 of 2, by persons" in review_text(app)
+        assert "1 of 2 (requester" in review_text(app)
 
 
 async def test_what_changed_since_the_last_approved_package_is_told(world: World) -> None:
@@ -98,7 +98,7 @@ async def test_what_changed_since_the_last_approved_package_is_told(world: World
         seen = review_text(app)
         before, now = earlier().inputs[1], world.tasks[FIRST].inputs[1]
         for words in (
-            "against gateway 1.4.2",
+            "compared with gateway 1.4.2",
             "~ name: gateway 1.4.2 → gateway 1.5.0",
             "~ configuration: gateway version 1 → gateway version 2",
             "= same    bootloader.bin",
@@ -114,9 +114,9 @@ async def test_a_first_package_and_an_unchanged_one_are_said_to_be_so(world: Wor
     world.previous[SECOND] = task("t-before", name="gateway 1.5.1")
     async with queue(world) as (app, pilot):
         await press(app, pilot, "j")
-        assert "Nothing changed" in review_text(app)
+        assert "No changes" in review_text(app)
         await press(app, pilot, "j")
-        assert "all of this is new" in review_text(app)
+        assert "First package for this device configuration." in review_text(app)
 
 
 async def test_metadata_is_set_out_as_text_json_or_bytes(world: World) -> None:
@@ -135,7 +135,7 @@ async def test_it_says_when_only_the_beginning_of_metadata_is_shown(world: World
     world.metadata["big.txt"] = b"line\n" * 1000
     world.put(task("t-new", metadata=(file("big.txt", 5000),), created_at=NOW))
     async with queue(world) as (app, _):
-        assert "! only the first 200 lines are shown here, 800 follow; e opens" in review_text(app)
+        assert "! only the first 200 lines are shown, 800 follow; press e" in review_text(app)
 
 
 async def test_what_a_signing_task_signs_is_shown(world: World) -> None:
@@ -153,7 +153,7 @@ async def test_a_hindrance_is_told_in_the_engines_words(world: World) -> None:
         assert "✗ You cannot decide on your own task." in review_text(app)
         await press(app, pilot, "j")
         assert table(app).cursor_key == LATE
-        assert "✗ The approval period is over: nobody can decide any more" in review_text(app)
+        assert "✗ The approval period has expired. The task can no longer be decided" in review_text(app)
 
 
 async def test_the_time_left_goes_on_in_the_review(world: World) -> None:
@@ -193,7 +193,7 @@ async def test_in_24_lines_enter_opens_the_review_alone_and_all_of_it_can_be_rea
         assert place(app).review.has_focus
         assert not table(app).display or not place(app).query_one("#list").display
         seen = text_of(app)
-        while "the end of what is to be seen" not in seen:
+        while "── end ──" not in seen:
             before = place(app).review.scroll_offset.y
             await press(app, pilot, "space")
             assert place(app).review.scroll_offset.y > before
@@ -258,7 +258,7 @@ async def test_digest_id_and_name_are_copied_by_key(world: World) -> None:
     async with queue(world) as (app, pilot):
         await press(app, pilot, "y")
         assert app.clipboard == world.tasks[FIRST].approval_digest
-        await shows(pilot, "The approval digest copied.")
+        await shows(pilot, "Copied the approval digest.")
         await pilot.press("c")
         await until(pilot, lambda: "SHA-256 of bootloader.bin" in text_of(app))
         await pilot.press("1")
@@ -282,7 +282,7 @@ async def test_metadata_opens_in_the_pager(world: World, tmp_path: Path, monkeyp
         world.put(task("t-none", metadata=(), created_at=NOW))
         await until(pilot, lambda: "t-none" in table(app))
         await press(app, pilot, "k", "e")
-        await shows(pilot, "There is no metadata to show.")
+        await shows(pilot, "This task has no metadata.")
         assert len(paged) == 1
 
 

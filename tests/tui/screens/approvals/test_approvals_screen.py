@@ -27,9 +27,9 @@ async def test_what_waits_for_me_is_listed_with_all_that_a_row_says(world: World
     async with queue(world, size=(80, 24)) as (app, _):
         assert ids(app) == [FIRST, SECOND, SENSOR]
         row = next(line for line in text_of(app).splitlines() if "gateway 1.5.0" in line)
-        for words in ("gateway v2", "developer", "2m", "1.1 MiB", "0/1", "6d", "✓ you may"):
+        for words in ("gateway v2", "developer", "2m", "1.1 MiB", "0/1", "6d", "✓ approve"):
             assert words in row, words
-        assert "3 waiting for you" in text_of(app)
+        assert "3 to approve" in text_of(app)
 
 
 async def test_all_that_waits_is_a_key_away_and_says_in_the_row_why_not_by_me(world: World) -> None:
@@ -46,7 +46,7 @@ async def test_all_that_waits_is_a_key_away_and_says_in_the_row_why_not_by_me(wo
 async def test_somebody_without_the_right_is_told_so_in_the_row(world: World) -> None:
     async with queue(world, "administrator", size=(80, 24)) as (app, pilot):
         await press(app, pilot, "m")
-        assert text_of(app).count("✗ no right") == 5
+        assert text_of(app).count("✗ no access") == 5
 
 
 async def test_one_who_decided_already_sees_that(world: World) -> None:
@@ -61,13 +61,13 @@ async def test_one_who_decided_already_sees_that(world: World) -> None:
 async def test_an_empty_queue_says_so_kindly_and_what_to_do(world: World) -> None:
     world.tasks.clear()
     async with queue(world, size=(80, 24)) as (app, pilot):
-        await until(pilot, lambda: "Nothing waits for you" in text_of(app))
+        await until(pilot, lambda: "Nothing to approve" in text_of(app))
         await shows(pilot, "Press m")
 
 
 async def test_who_may_approve_nothing_is_told_why_the_queue_is_empty(world: World) -> None:
     async with queue(world, "developer", size=(80, 24)) as (app, pilot):
-        await until(pilot, lambda: "you may not approve for any device configuration" in text_of(app))
+        await until(pilot, lambda: "You are not an approver for any device configuration" in text_of(app))
         await shows(pilot, "APPROVE")
         assert "Approve " not in text_of(app).splitlines()[-1]
 
@@ -95,7 +95,7 @@ async def test_what_is_decided_elsewhere_goes_and_is_told_where_one_looked_at_it
         client = await app.session.client()
         await client.withdraw(FIRST, "a mistake")
         await until(pilot, lambda: FIRST not in table(app))
-        await shows(pilot, "gateway 1.5.0 is CANCELLED now")
+        await shows(pilot, "gateway 1.5.0 is now CANCELLED")
         await rested(app, pilot)
         assert table(app).cursor_key == SECOND
 
@@ -108,7 +108,7 @@ async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancel
         world.now = NOW + timedelta(minutes=1)
         await press(app, pilot, "r")
         assert ending.id in table(app)
-        await until(pilot, lambda: "The approval period is over" in text_of(app))
+        await until(pilot, lambda: "The approval period has expired" in text_of(app))
         assert "✗ over" in next(line for line in text_of(app).splitlines() if "nearly over  " in line)
         cancelled = msgspec.structs.replace(ending, status=TaskStatus.CANCELLED)
         world.put(cancelled)
@@ -145,7 +145,7 @@ async def test_a_long_queue_is_read_page_by_page(world: World) -> None:
         world.tasks[made.id] = made
     async with queue(world) as (app, pilot):
         assert len(table(app)) == 200
-        assert "200+ waiting for you" in text_of(app)
+        assert "200+ to approve" in text_of(app)
         await pilot.press("G")
         await until(pilot, lambda: len(table(app)) > 1000)
         await pilot.press("G")
@@ -165,7 +165,7 @@ async def test_another_person_sees_nothing_of_what_the_one_before_saw(world: Wor
     async with queue(world) as (app, pilot):
         app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
         await until(pilot, lambda: app.state.identity == DEVELOPER and not len(table(app)))
-        await until(pilot, lambda: "you may not approve" in text_of(app))
+        await until(pilot, lambda: "You are not an approver" in text_of(app))
         assert place(app).review.review is None
 
 
@@ -218,11 +218,11 @@ async def test_the_columns_stay_in_line_whatever_the_names(world: World) -> None
         made = task(f"t-{number}", name=name * 5, created_at=NOW)
         world.tasks[made.id] = made
     async with queue(world, size=(80, 24)) as (app, _):
-        lines = [line for line in text_of(app).splitlines() if "✓ you may" in line]
+        lines = [line for line in text_of(app).splitlines() if "✓ approve" in line]
         assert len(lines) == 8
         from rich.cells import cell_len
 
-        assert len({cell_len(line[: line.index("✓ you may")]) for line in lines}) == 1
+        assert len({cell_len(line[: line.index("✓ approve")]) for line in lines}) == 1
 
 
 async def test_read_only_hides_what_decides(world: World) -> None:
@@ -242,5 +242,5 @@ async def test_a_key_that_decides_says_why_it_does_not(world: World, key: str) -
         assert table(app).cursor_key == OWN
         assert place(app).check_action("approve", ()) is None
         await pilot.press(key)
-        await shows(pilot, "Not yours to decide. by the owner: own task")
+        await shows(pilot, "You cannot decide on these tasks. by the owner: own task")
         assert app.screen is place(app)

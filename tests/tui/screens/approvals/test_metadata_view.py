@@ -64,9 +64,9 @@ def test_an_empty_file_is_said_to_be_empty() -> None:
 
 
 def test_it_says_when_only_the_beginning_is_shown() -> None:
-    assert render_metadata(b"a note", 9000).omitted == "only the beginning of 9,000 bytes is shown"
+    assert render_metadata(b"a note", 9000).omitted == "only the first part of 9,000 bytes is shown"
     many = "\n".join(str(number) for number in range(MAX_LINES + 30)).encode()
-    assert render_metadata(many, len(many)).omitted == f"only the first {MAX_LINES} lines are shown here, 30 follow"
+    assert render_metadata(many, len(many)).omitted == f"only the first {MAX_LINES} lines are shown, 30 follow"
     assert render_metadata(many, len(many), all_of_it=True).omitted == ""
     assert render_metadata(b"a note", 6).omitted == ""
 

@@ -76,7 +76,7 @@ async def test_the_newest_is_first_and_unsealed_entries_are_marked(world: World)
         seen = text_of(app)
         assert "◌ 59" in seen
         assert "◌ 57" not in seen
-        assert "2 not yet sealed" in seen
+        assert "2 not checkpointed" in seen
 
 
 async def test_the_first_page_is_there_at_once_and_more_comes_as_one_goes_down(world: World) -> None:
@@ -96,7 +96,7 @@ async def test_the_end_is_read_in_the_background_while_the_count_grows(world: Wo
     async with running(app) as pilot:
         gate = world.hold["audit"] = asyncio.Event()
         await pilot.press("G")
-        await until(pilot, lambda: "reading older ones" in text_of(app))
+        await until(pilot, lambda: "loading older entries" in text_of(app))
         gate.set()
         await until(pilot, lambda: len(table(app)) == 5000)
         await until(pilot, lambda: table(app).cursor_key == "0")
@@ -197,7 +197,7 @@ async def test_a_filter_that_is_not_understood_is_said_beside_it_and_the_list_st
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("slash", *"since:soon")
-        await until(pilot, lambda: "✗ soon: write 2h" in text_of(app))
+        await until(pilot, lambda: "✗ soon: use 2h" in text_of(app))
         assert len(table(app)) == 60
         assert not app.screen.is_modal
 
@@ -228,7 +228,7 @@ async def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(world: World
     app = audit_app(world)
     async with running(app) as pilot:
         await pilot.press("f", *["tab"] * 6, *"never", "ctrl+s")
-        await until(pilot, lambda: "never: write 2h" in text_of(app))
+        await until(pilot, lambda: "never: use 2h" in text_of(app))
         await pilot.press("escape", "f")
         await until(pilot, lambda: "never" in text_of(app))
         await pilot.press("ctrl+r", "ctrl+s")
@@ -239,7 +239,7 @@ async def test_a_filter_without_a_match_says_what_to_do(world: World) -> None:
     app = audit_app(world)
     async with running(app) as pilot:
         await filtered(pilot, app, "nothing-like-this")
-        await shows(pilot, "No entry matches. Esc clears the filter")
+        await shows(pilot, "No entries match the filter. Press Esc")
 
 
 # ---- one entry
@@ -307,8 +307,8 @@ async def test_whoever_may_not_see_the_log_is_told_whom_to_ask_and_nothing_is_re
         await pilot.press("r")
         await settled(pilot)
         seen = text_of(app)
-        assert "The audit log is not open to you." in seen
-        assert "give USER:developer VIEW on the audit log" in " ".join(seen.split())
+        assert "You do not have permission to view the audit log." in seen
+        assert "grant USER:developer VIEW on the audit log" in " ".join(seen.split())
         assert "sealyard acl" not in seen
         assert not app.screen.is_modal
         assert not asked
@@ -321,7 +321,7 @@ async def test_the_log_opens_as_soon_as_the_right_is_given(world: World) -> None
         world.rights[DEVELOPER] = (*RIGHTS[DEVELOPER], *RIGHTS[AUDITOR])
         world.changed("ACL")
         await until(pilot, lambda: len(table(app)) == 60)
-        assert "not open to you" not in text_of(app)
+        assert "do not have permission to view" not in text_of(app)
 
 
 async def test_what_one_person_saw_is_gone_for_the_next(world: World) -> None:
@@ -329,7 +329,7 @@ async def test_what_one_person_saw_is_gone_for_the_next(world: World) -> None:
     async with running(app) as pilot:
         assert len(table(app)) == 60
         await pilot.press("f2")
-        await until(pilot, lambda: "not open to you" in text_of(app))
+        await until(pilot, lambda: "do not have permission to view" in text_of(app))
         assert len(table(app)) == 0
 
 

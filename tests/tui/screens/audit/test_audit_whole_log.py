@@ -59,13 +59,20 @@ async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep
     app = audit_app(world)
     async with running(app, size=(120, 50)) as pilot:
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "Everything fits" in text_of(app))
+        await until(pilot, lambda: "Audit log verified" in text_of(app))
         seen = text_of(app)
-        for words in ("58, 2 not yet sealed", "3 checked", "root", "audit key", "Not proved", "Worth keeping outside"):
+        for words in (
+            "58, 2 not checkpointed",
+            "3 checked",
+            "root",
+            "audit key",
+            "Not covered",
+            "Keep a copy elsewhere",
+        ):
             assert words in seen, words
         assert "/srv/yard/audit/checkpoints.txt" in seen
         await pilot.press("y")
-        assert "Everything fits" in app.clipboard
+        assert "Audit log verified" in app.clipboard
 
 
 async def test_a_checkpoint_kept_elsewhere_is_taken_as_it_was_signed(
@@ -97,7 +104,7 @@ async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: Wo
     async with running(app) as pilot:
         await pilot.press("V", "enter")
         await until(pilot, lambda: "Entry 7 is not in canonical form" in text_of(app))
-        await shows(pilot, "Enter goes to entry 7")
+        await shows(pilot, "Press Enter to go to entry 7")
         await pilot.press("enter")
         place = app.screen
         assert isinstance(place, AuditScreen)
@@ -111,7 +118,7 @@ async def test_the_entry_is_found_though_a_filter_hides_it(world: World) -> None
         await pilot.press("slash", *"author:owner", "enter")
         await settled(pilot)
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "Enter goes to entry 7" in text_of(app))
+        await until(pilot, lambda: "Press Enter to go to entry 7" in text_of(app))
         await pilot.press("enter")
         place = app.screen
         assert isinstance(place, AuditScreen)
@@ -204,9 +211,9 @@ async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(world
     app = audit_app(world, tmp_path)
     async with running(app) as pilot:
         await pilot.press("X")
-        await until(pilot, lambda: "JSON lines" in text_of(app))
+        await until(pilot, lambda: "JSON Lines" in text_of(app))
         lines = text_of(app).splitlines()
-        assert any("●" in line and "JSON lines" in line for line in lines)
+        assert any("●" in line and "JSON Lines" in line for line in lines)
         assert not any("●" in line and "spreadsheet" in line for line in lines)
 
 
@@ -224,7 +231,7 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
     app = audit_app(world, tmp_path)
     async with running(app) as pilot:
         await pilot.press("X", "ctrl+s")
-        await until(pilot, lambda: "Esc stops" in text_of(app) and list(tmp_path.glob(".*.tmp")))
+        await until(pilot, lambda: "press Esc to cancel" in text_of(app) and list(tmp_path.glob(".*.tmp")))
         await pilot.press("escape")
         await until(pilot, lambda: not list(tmp_path.iterdir()))
         assert isinstance(app.screen, AuditExportDialog)
@@ -248,7 +255,7 @@ def test_a_file_that_was_made_meanwhile_stays(tmp_path: Path) -> None:
     file = AtomicTextFile(tmp_path / "log")
     file.write("ours")
     (tmp_path / "log").write_text("theirs")
-    with pytest.raises(InvalidInputError, match="is there already"):
+    with pytest.raises(InvalidInputError, match="already exists"):
         file.commit(replace=False)
     file.discard()
     assert [each.read_text() for each in tmp_path.iterdir()] == ["theirs"]

@@ -98,7 +98,7 @@ async def test_status_progress_queue_and_results_are_said_by_word_and_sign(world
             "0 of 1 approved",
             "▸ RUNNING",
             "40 % 42s",
-            "place 2 in queue",
+            "2 in queue",
             "↓ AVAILABLE 20h",
             "! EXPIRED",
             "∅ GONE",
@@ -137,14 +137,14 @@ async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> N
     async with running(app) as pilot:
         await shows(pilot, "↓ AVAILABLE 20h TRIAL")
         await go_to(pilot, app, "t-done")
-        await until(pilot, lambda: "TRIAL: self-approval, not to be released" in text_of(app))
+        await until(pilot, lambda: "TRIAL: self-approved, do not release" in text_of(app))
 
 
 async def test_with_no_tasks_it_says_what_to_do_next(world: World) -> None:
     world.tasks.clear()
     app = make_app(world)
     async with running(app, size=(80, 24)) as pilot:
-        await until(pilot, lambda: "No tasks yet: n asks for the first package." in text_of(app))
+        await until(pilot, lambda: "No tasks yet. Press n to create the first package." in text_of(app))
 
 
 async def test_with_no_tasks_nobody_is_sent_to_a_key_they_do_not_have(world: World) -> None:
@@ -315,7 +315,7 @@ async def test_a_wrong_field_is_said_beside_the_line_and_the_list_stays(world: W
     app = make_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await filter_by(pilot, app, "stats:done")
-        await shows(pilot, "✗ no field stats: status:?")
+        await shows(pilot, "✗ unknown field stats: status:?")
         assert len(ids(app)) == 9
 
 
@@ -323,7 +323,7 @@ async def test_an_unmatched_filter_says_how_to_come_back(world: World) -> None:
     app = make_app(world)
     async with running(app) as pilot:
         await filter_by(pilot, app, "nothing-like-this")
-        await shows(pilot, "Nothing matches the filter: Esc clears it.")
+        await shows(pilot, "No tasks match the filter. Press Esc to clear it.")
 
 
 async def test_quick_filters_and_mine_are_written_into_the_line(world: World) -> None:
@@ -362,7 +362,7 @@ async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(
         await settled(pilot)
         read = len(ids(app))
         assert read < 2500
-        await shows(pilot, f"{read:,} of 2,500 tasks · by name (of the {read:,} read)")
+        await shows(pilot, f"{read:,} of 2,500 tasks · by name ({read:,} loaded rows only)")
 
 
 async def test_filter_and_order_are_as_they_were_left(world: World) -> None:
@@ -428,7 +428,7 @@ async def test_withdrawing_wants_a_reason_and_says_that_it_was_done(world: World
     async with running(app) as pilot:
         await pilot.press("w")
         await pilot.press("ctrl+s")
-        await shows(pilot, "A reason is needed")
+        await shows(pilot, "A reason is required")
         await pilot.press(*"old", "ctrl+s")
         await until(pilot, lambda: ("withdraw", ("t-waiting", "old")) in world.calls)
         await until(pilot, lambda: "gateway 1.5.0 withdrawn" in text_of(app))
@@ -472,7 +472,7 @@ async def test_an_expired_link_is_renewed_by_the_key_that_is_named(world: World,
         fake = with_downloads(app, tmp_path)
         await go_to(pilot, app, "t-expired")
         await pilot.press("d")
-        await shows(pilot, "The link has expired: e renews it")
+        await shows(pilot, "The link has expired: press e to renew it")
         assert fake.asked == []
         await pilot.press("e")
         await until(pilot, lambda: ("renew", ("t-expired",)) in world.calls)
@@ -487,7 +487,7 @@ async def test_of_a_file_that_is_gone_it_is_said_what_helps(world: World, tmp_pa
         with_downloads(app, tmp_path)
         await go_to(pilot, app, "t-gone")
         await pilot.press("d")
-        await shows(pilot, "only a new package helps")
+        await shows(pilot, "create a new package")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 40)])
@@ -505,7 +505,7 @@ async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Pat
         seen = text_of(app)
         long = size[0] >= 150
         assert ("✓ on disk, signature checked" if long else "✓ on disk") in seen
-        assert ("! expired before it came down" if long else "! missed") in seen
+        assert ("! not downloaded (expired)" if long else "! missed") in seen
         assert "↓ 43 %" in seen
 
 
@@ -533,7 +533,7 @@ async def test_over_ssh_the_path_is_said_instead_of_opening_a_window(
         await go_to(pilot, app, "t-done")
         await pilot.press("f")
         await settled(pilot)
-        await shows(pilot, "There is no file manager to be seen from here.")
+        await shows(pilot, "No file manager available.")
 
 
 async def test_who_may_only_read_sees_no_key_that_changes_anything(world: World) -> None:
@@ -585,14 +585,14 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         app.download_manager.by_task["t-gone"] = DownloadResult(task_id="t-gone", name="older", error=gone)
         await pilot.press("L")
         await until(pilot, lambda: "on disk, signature checked" in text_of(app))
-        for words in (HOSTILE[0], "gateway.se-1", "! expired before it came down", "∅ gone before it came down"):
+        for words in (HOSTILE[0], "gateway.se-1", "! not downloaded (link expired)", "∅ not downloaded (file removed)"):
             await shows(pilot, words)
         await pilot.press("j")
-        await until(pilot, lambda: "e renews the link" in text_of(app))
+        await until(pilot, lambda: "Press e to renew the link" in text_of(app))
         await pilot.press("e")
         await until(pilot, lambda: ("renew", ("t-expired",)) in world.calls and fake.asked == ["t-expired"])
         await pilot.press("j")
-        await until(pilot, lambda: "Only a new package helps" in text_of(app))
+        await until(pilot, lambda: "Create a new package" in text_of(app))
         await pilot.press("enter")
         await until(pilot, lambda: isinstance(app.screen, DashboardScreen))
         await until(pilot, lambda: place(app).pane.task_id == "t-gone")

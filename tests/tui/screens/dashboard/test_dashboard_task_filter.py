@@ -55,13 +55,13 @@ def test_me_is_who_asks() -> None:
 @pytest.mark.parametrize(
     ("line", "said"),
     [
-        ("stats:done", "no field stats: status:?"),
-        ("done:", "no field done: status:done?"),
-        ("expired:yes", "no field expired: state:expired?"),
-        ("12:30", 'no field 12: as text write "12:30"'),
-        ("status:flying", "no flying; there is created, waiting"),
-        ("state:", "state: wants available, expired or gone"),
-        ("\x1b:x", "no field \\x1b"),
+        ("stats:done", "unknown field stats: status:?"),
+        ("done:", "unknown field done: status:done?"),
+        ("expired:yes", "unknown field expired: state:expired?"),
+        ("12:30", 'unknown field 12: to search for the text, write "12:30"'),
+        ("status:flying", "unknown value flying; use created, waiting"),
+        ("state:", "state: expected available, expired or gone"),
+        ("\x1b:x", "unknown field \\x1b"),
     ],
 )
 def test_what_is_not_understood_is_said_in_words(line: str, said: str) -> None:

@@ -67,7 +67,7 @@ async def test_older_versions_are_stepped_through_and_said_to_be_older(world: Wo
     app = the_app(world)
     async with running(app) as pilot:
         await pilot.press("left_square_bracket")
-        await shows(pilot, "version 1 of 2", "not the newest, which is 2")
+        await shows(pilot, "version 1 of 2", "newest version: 2")
         await pilot.press("left_square_bracket")
         await pilot.press("right_square_bracket")
         await shows(pilot, "version 2 of 2")
@@ -79,7 +79,7 @@ async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(w
     async with running(app) as pilot:
         seen = text_of(app)
         assert "local:gateway-signing version 1" in seen
-        assert "you may         USE" in seen
+        assert "your rights     USE" in seen
         assert "fingerprint" not in seen
         assert "not for you" not in seen
         for key in ("n", "e", "E", "R"):
@@ -162,7 +162,7 @@ async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(world: 
                 ),
             )
         ]
-        await shows(pilot, "door-lock  version 1 of 1", "door-lock is there")
+        await shows(pilot, "door-lock  version 1 of 1", "Created door-lock")
 
 
 async def test_only_keys_that_fit_the_algorithm_are_offered(world: World) -> None:
@@ -183,7 +183,7 @@ async def test_making_keys_takes_time_and_the_screen_says_so(world: World) -> No
         await form_opens(pilot, "n")
         fill(app, "name", "slow")
         await pilot.press("ctrl+s")
-        await shows(pilot, "▸ Making it and its keys…")
+        await shows(pilot, "▸ Creating the configuration and its keys…")
         world.hold["create_device"].set()
         await settled(pilot)
         assert app.screen.id == "devices"
@@ -210,15 +210,15 @@ async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(world:
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "e")
-        await shows(pilot, "Tasks that wait or run keep version 2")
-        await shows(pilot, "Nothing changes yet.")
+        await shows(pilot, "Existing tasks keep version 2")
+        await shows(pilot, "No changes.")
         fill(app, "link", "90m")
         fill(app, "approvals", "2")
         await shows(pilot, "approvals: 1 → 2", "link time: 1d → 1h 30m")
         await hand_in(pilot)
         wanted = DeviceUpdate(config="gw", approvals_required=2, link_ttl_seconds=5400)
         assert asked(world.calls, "update_device") == [(wanted,)]
-        await shows(pilot, "gateway has version 3 now")
+        await shows(pilot, "Saved gateway version 3")
 
 
 async def test_a_version_without_a_change_is_not_made(world: World) -> None:
@@ -226,7 +226,7 @@ async def test_a_version_without_a_change_is_not_made(world: World) -> None:
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "e")
         await hand_in(pilot)
-        await shows(pilot, "Nothing would change.")
+        await shows(pilot, "No changes.")
         assert not world.calls
 
 
@@ -257,7 +257,7 @@ async def test_the_key_leaves_only_after_its_name_was_typed(world: World, tmp_pa
         await form_opens(pilot, "E")
         await shows(pilot, "(mode 0600)")
         await pilot.press("ctrl+s")
-        await shows(pilot, "It cannot be called back", "Type gateway to go on")
+        await shows(pilot, "This cannot be undone.", "Type gateway to confirm")
         write(app, "gate")
         await pilot.press("enter")
         assert not world.calls
@@ -273,7 +273,7 @@ async def test_going_back_from_the_typed_confirmation_exports_nothing(world: Wor
     async with running(app, size=(80, 24)) as pilot:
         form = await form_opens(pilot, "E")
         await pilot.press("ctrl+s")
-        await shows(pilot, "Type gateway to go on")
+        await shows(pilot, "Type gateway to confirm")
         await pilot.press("escape")
         await until(pilot, lambda: app.screen is form)
         assert not world.calls
@@ -285,7 +285,7 @@ async def test_a_refusal_of_the_export_is_told_and_the_application_lives(world: 
     async with running(app, size=(80, 24)) as pilot:
         await form_opens(pilot, "E")
         await pilot.press("ctrl+s")
-        await shows(pilot, "Type gateway to go on")
+        await shows(pilot, "Type gateway to confirm")
         await typed(pilot, "gateway")
         await shows(pilot, "✗ There is such a file already.", "→ Choose another name.")
 
@@ -296,12 +296,12 @@ async def test_rotating_names_every_configuration_that_follows(world: World) -> 
     app = the_app(world)
     async with running(app, size=(80, 24)) as pilot:
         await pilot.press("R")
-        await shows(pilot, "Rotate which key?", "local:gateway-signing  gateway, door")
+        await shows(pilot, "Choose the key to rotate", "local:gateway-signing  gateway, door")
         await pilot.press("1")
-        await shows(pilot, "Type local:gateway-signing to go on")
+        await shows(pilot, "Type local:gateway-signing to confirm")
         write(app, "local:gateway-signing")
         await pilot.press("enter")
-        await shows(pilot, "▸ Making the next version of local:gateway-signing…")
+        await shows(pilot, "▸ Creating the next version of local:gateway-signing…")
         world.hold["rotate_key"].set()
         await settled(pilot)
         assert asked(world.calls, "rotate_key") == [("local:gateway-signing",)]
@@ -335,7 +335,7 @@ async def test_the_filter_narrows_by_name_algorithm_and_key(world: World) -> Non
 
 async def test_an_empty_list_says_what_to_do_next(world: World) -> None:
     world.devices.clear()
-    for who, words in (("administrator", "n makes the first one"), ("developer", "Ask an administrator")):
+    for who, words in (("administrator", "Press n to create one"), ("developer", "Ask an administrator")):
         app = the_app(world, who)
         async with running(app, size=(80, 24)) as pilot:
             await shows(pilot, words)

@@ -146,7 +146,7 @@ async def test_a_typed_path_jumps_there(world: World, folder: Path) -> None:
         await browser.press("p")
         app_of(pilot).screen.query_one("#path", Input).value = "/no/such"
         await browser.press("enter")
-        assert "not there: /no/such" in text_of(app_of(pilot))
+        assert "not found: /no/such" in text_of(app_of(pilot))
 
 
 async def test_it_begins_where_one_chose_last(world: World, folder: Path) -> None:
@@ -160,7 +160,7 @@ async def test_it_begins_where_one_chose_last(world: World, folder: Path) -> Non
 async def test_a_folder_that_cannot_be_read_says_so_and_one_gets_out(world: World, folder: Path) -> None:
     async with running(make_app(world)) as pilot:
         browser = await opened(pilot, folder / "gone")
-        assert "cannot be read" in text_of(app_of(pilot))
+        assert "Cannot read this folder" in text_of(app_of(pilot))
         await browser.press("h")
         assert "alpha.bin" in browser.names
 
@@ -187,7 +187,7 @@ async def test_a_folder_that_takes_long_holds_nothing_up(
     async with running(make_app(world), size=(80, 24)) as pilot:
         browser = Opened(pilot, FileBrowser(folder))
         pilot.app.push_screen(browser.browser, browser.answers.append)
-        await until(pilot, lambda: "Reading" in text_of(app_of(pilot)))
+        await until(pilot, lambda: "Loading" in text_of(app_of(pilot)))
         await pilot.press("escape")
         await until(pilot, lambda: browser.answers == [None])
         answer.set()

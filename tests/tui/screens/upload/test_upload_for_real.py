@@ -115,7 +115,7 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
             await pilot.press("ctrl+s")
             await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
             await pilot.press("y")
-            await until(pilot, lambda: "was made" in text_of(app))
+            await until(pilot, lambda: "Created task" in text_of(app))
         page = await engine.client(DEVELOPER).tasks(TaskFilter())
         (task,) = page.tasks
         assert task.status in (TaskStatus.CREATED, TaskStatus.WAITING)

@@ -108,7 +108,7 @@ async def test_a_package_is_made_by_keys_alone(world: World, firmware: Path) -> 
         (request,) = packages(world)
         assert [each.name for each in request.firmware] == ["bootloader.bin", "application.bin"]
         assert request.config == "gw"
-        await shows(pilot, "was made; o shows it")
+        await shows(pilot, "(o: open)")
         assert place.form.entries == []
         await pilot.press("o")
         await until(pilot, lambda: app.current_mode == "dashboard")
@@ -130,12 +130,12 @@ async def test_progress_is_shown_while_a_file_is_handed_in(world: World, firmwar
     async with running(app) as pilot:
         place = await there(pilot)
         place.add_paths((firmware / "bootloader.bin",))
-        await until(pilot, lambda: "handing in and hashing" in text_of(app))
+        await until(pilot, lambda: "uploading: " in text_of(app))
         await shows(pilot, "0 %")
         assert "wait for bootloader.bin" in text_of(app)
         world.hold["upload"].set()
         await handed_in(pilot, place)
-        assert "handing in" not in text_of(app)
+        assert "uploading: " not in text_of(app)
 
 
 @pytest.mark.parametrize(
@@ -160,7 +160,7 @@ async def test_what_is_wrong_with_a_file_is_told_beside_it_and_the_rest_is_kept(
         assert place.form.entries[0].file is not None
         await pilot.press("ctrl+s")
         await pilot.pause()
-        await shows(pilot, "put application.bin right")
+        await shows(pilot, "fix or remove application.bin")
         assert packages(world) == []
 
 
@@ -288,7 +288,7 @@ async def test_a_path_that_is_not_there_says_so_and_stays_in_the_line(world: Wor
         place = await there(pilot)
         await pilot.press("a", *"~/nothing", "enter")
         await settled(pilot)
-        await shows(pilot, "not there")
+        await shows(pilot, "not found")
         assert place.query_one(PathInput).value == "~/nothing"
         await pilot.press("escape")
         await paste(pilot, f"'{firmware / 'bootloader.bin'}' '/no/such thing'")
@@ -321,7 +321,7 @@ async def test_sha256sum_output_is_taken_apart(world: World, firmware: Path) -> 
         await paste(pilot, f"{right}  {names[0]}\n{'0' * 64} *{names[1]}\n")
         seen = text_of(app)
         assert "as expected" in seen
-        assert "has another SHA-256 than expected" in seen
+        assert "SHA-256 mismatch for " in seen
         await pilot.press("ctrl+s")
         await pilot.pause()
         assert not isinstance(app.screen, ConfirmDialog)
@@ -337,7 +337,7 @@ async def test_an_expected_digest_goes_along_and_another_content_is_told(world: 
         app.screen.query_one(TextArea).text = "f" * 64
         await pilot.press("ctrl+s")
         await settled(pilot)
-        await shows(pilot, "another SHA-256")
+        await shows(pilot, "SHA-256 mismatch")
         await pilot.press("u")
         await settled(pilot)
         await until(pilot, lambda: place.form.entries[0].error is not None)
@@ -432,7 +432,7 @@ async def test_who_may_use_no_configuration_is_told_so(world: World) -> None:
     app = begun(world, "auditor")
     async with running(app, size=(80, 24)) as pilot:
         await there(pilot)
-        await shows(pilot, "no configuration you may use")
+        await shows(pilot, "No device configuration available")
 
 
 async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(world: World, firmware: Path) -> None:
@@ -445,7 +445,7 @@ async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(world: 
         await settled(pilot)
         assert app.screen is place
         assert place.form.entries == []
-        await shows(pilot, "can only be read")
+        await shows(pilot, "workspace is read-only")
         assert "Browse" not in text_of(app)
 
 
@@ -475,7 +475,7 @@ async def test_encryption_takes_one_file(world: World, firmware: Path) -> None:
         await pilot.pause()
         await pilot.press("2")
         await settled(pilot)
-        await shows(pilot, "takes one file")
+        await shows(pilot, "requires exactly one file")
         await pilot.press("x")
         await settled(pilot)
         await submit(pilot)
@@ -495,7 +495,7 @@ async def test_what_a_digest_algorithm_signs_is_chosen(world: World, firmware: P
         await choose_device(pilot)
         place.form.kind = TaskKind.SIGNING
         await add(pilot, place, firmware / "digest")
-        await shows(pilot, "signs the file's SHA-256")
+        await shows(pilot, "sign the file's SHA-256")
         if not hashed:
             await pilot.press("i")
             await settled(pilot)
@@ -513,7 +513,7 @@ async def test_a_file_that_changed_since_is_told_before_submitting(world: World,
         (firmware / "bootloader.bin").write_bytes(b"another")
         await pilot.press("ctrl+s")
         await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        await until(pilot, lambda: "is another on the disk by now" in " ".join(text_of(app).split()))
+        await until(pilot, lambda: "changed on disk; the uploaded version" in " ".join(text_of(app).split()))
 
 
 async def test_quitting_asks_while_a_form_is_not_submitted(world: World, firmware: Path) -> None:
@@ -525,7 +525,7 @@ async def test_quitting_asks_while_a_form_is_not_submitted(world: World, firmwar
         await pilot.press("q")
         await pilot.pause()
         assert isinstance(app.screen, ConfirmDialog)
-        assert "not submitted in the upload form" in " ".join(text_of(app).split())
+        assert "Unsubmitted files in the upload form" in " ".join(text_of(app).split())
         await pilot.press("n", "x", "q")
         await until(pilot, lambda: app._exit)
 

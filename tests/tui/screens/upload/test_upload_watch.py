@@ -81,11 +81,11 @@ async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: Worl
         await pilot.press("5")
         (drop / "[bold]fw.bin").write_bytes(b"firmware")
         await offered(pilot, app)
-        await until(pilot, lambda: "offers a package" in text_of(app))
+        await until(pilot, lambda: "1 package is ready in the watch folder" in text_of(app))
         assert len(calls) == 1
         await there(pilot)
         await shows(pilot, "[bold]fw.bin")
-        await shows(pilot, "◇ offered: 1")
+        await shows(pilot, "◇ proposed: 1")
 
 
 async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Path) -> None:
@@ -164,7 +164,7 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
     app = watching_app(world, drop)
     async with running(app) as pilot:
         place = await there(pilot)
-        await until(pilot, lambda: "refused" in text_of(app))
+        await until(pilot, lambda: "rejected" in text_of(app))
         await shows(pilot, "Cannot create a package")
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("enter")
@@ -185,7 +185,7 @@ async def test_a_watch_that_fails_says_why_and_the_application_goes_on(world: Wo
     app = watching_app(world, drop / "nowhere")
     async with running(app) as pilot:
         place = await there(pilot)
-        await until(pilot, lambda: "watch failed" in text_of(app))
+        await until(pilot, lambda: "watch folder failed" in text_of(app))
         assert app.screen is place
 
 
@@ -197,7 +197,7 @@ async def test_a_watch_that_ends_by_a_fault_says_so(world: World, drop: Path, mo
     app = watching_app(world, drop)
     async with running(app) as pilot:
         await there(pilot)
-        await until(pilot, lambda: "watch failed" in text_of(app))
+        await until(pilot, lambda: "watch folder failed" in text_of(app))
         assert app.watch_folder.state is WatchState.FAILED
 
 
@@ -247,7 +247,7 @@ async def test_each_person_has_a_watch_of_their_own(world: World, drop: Path) ->
         await there(pilot)
         await offered(pilot, app)
         app.switch_profile(next(each for each in app.session.profiles if each.identity == AUDITOR))
-        await until(pilot, lambda: "off: You may not use gateway" in text_of(app))
+        await until(pilot, lambda: "You do not have permission to use gateway" in text_of(app))
         assert app.watch_folder.dropped == []
         app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
         await offered(pilot, app)

@@ -53,19 +53,19 @@ async def running(
 ) -> AsyncIterator[tuple[WelcomeApp, Pilot[StartChoice | None]]]:
     app = WelcomeApp(Preferences(Settings()), wanted, error)
     async with app.run_test(size=size) as pilot:
-        await sees(pilot, app, "Make a workspace")
+        await sees(pilot, app, "Create a workspace")
         yield app, pilot
 
 
 async def test_it_says_what_sealyard_is_and_what_one_can_do() -> None:
     async with running() as (app, pilot):
-        await sees(pilot, app, "under four eyes", "Make a workspace", "Open the demo", "Quit")
+        await sees(pilot, app, "under dual control", "Create a workspace", "Open the demo", "Quit")
 
 
 async def test_three_questions_have_answers_that_only_want_enter() -> None:
     async with running() as (app, pilot):
         await pilot.press("enter")
-        await sees(pilot, app, "1 Folder", "2 You are", "olga", "3 Master key in", "a file under a passphrase")
+        await sees(pilot, app, "1 Folder", "2 User name", "olga", "3 Master key", "encrypted file (passphrase)")
         await pilot.press("enter", "enter", "enter", "ctrl+s")
         await pilot.pause()
     place = default_workspace_path()
@@ -78,7 +78,7 @@ async def test_the_answers_are_what_was_typed(monkeypatch: pytest.MonkeyPatch, t
     monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.OS_KEYRING)
     async with running() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "the keyring of this system")
+        await sees(pilot, app, "OS keyring")
         fill(app, "folder", str(tmp_path / "yard"))
         fill(app, "name", "Yard 1")
         fill(app, "who", "USER:dana")
@@ -92,7 +92,7 @@ async def test_the_answers_are_what_was_typed(monkeypatch: pytest.MonkeyPatch, t
 async def test_without_a_keyring_none_is_offered() -> None:
     async with running() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "3 Master key in")
+        await sees(pilot, app, "3 Master key")
         control = row_of(app, "store").control
         assert isinstance(control, ChoiceLine)
         assert [each for each, _ in control.choices] == [KeyStore.PASSPHRASE]
@@ -101,10 +101,10 @@ async def test_without_a_keyring_none_is_offered() -> None:
 async def test_only_a_person_can_administer() -> None:
     async with running() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "2 You are")
+        await sees(pilot, app, "2 User name")
         fill(app, "who", "GROUP:owners")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "GROUP:owners is no person")
+        await sees(pilot, app, "GROUP:owners is not a user")
         assert app.return_value is None
 
 
@@ -149,10 +149,10 @@ async def test_a_keyring_that_does_not_answer_holds_up_only_the_questions(monkey
     monkeypatch.setattr(welcome_app, "detect_key_store", slow)
     async with running() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "Looking for a keyring…")
+        await sees(pilot, app, "Checking for an OS keyring…")
         await pilot.press("j", "j", "k")
         answer.set()
-        await sees(pilot, app, "3 Master key in")
+        await sees(pilot, app, "3 Master key")
 
 
 async def test_a_small_and_a_large_terminal_show_all_of_it() -> None:

@@ -36,8 +36,8 @@ CONFIRM_BREAK = "no approvals"
 
 CONFIRM_SELF_APPROVAL = "self-approval"
 SELF_APPROVAL_WARNING = (
-    "Whoever asks from then on can approve it alone: no second pair of eyes. What was asked for before still waits for"
-    " others. Results of the trial are marked TRIAL and are not to be released."
+    "From now on, requesters can approve their own new tasks without a second person. Earlier tasks still "
+    "need other approvers. Results are marked TRIAL and must not be released."
 )
 ON, OFF = "on", "off"
 WARNING_SECONDS = 15
@@ -65,20 +65,20 @@ class AccessActions:
 
     def add_subject(self) -> None:
         form = FormDialog(
-            "Make somebody known",
+            "Add a user, group or client",
             (
                 TextField(
                     name="subject",
-                    label="Who",
+                    label="Subject",
                     required=True,
                     check=parse_subject,
                     hint="anna or USER:anna, GROUP:owners, CLIENT:ci",
                 ),
-                TextField(name="display", label="Shown as", hint="A name for people to read; may be left out"),
+                TextField(name="display", label="Display name", hint="Shown in place of the id (optional)"),
             ),
             self._added_subject,
             draft=self._drafts["subject"],
-            about="A person, a group or a machine client. Nobody can do anything before a rule says so.",
+            about="A user, group or machine client. It has no permissions until you add a rule.",
             submit_label="Add",
         )
         self._screen.app.push_screen(form)
@@ -86,8 +86,8 @@ class AccessActions:
     async def _added_subject(self, answers: Answers) -> bool:
         subject = parse_subject(answers.texts["subject"])
         created = await (await self._screen.client()).add_subject(subject, answers.texts["display"])
-        acting = "; P acts as them" if subject_kind(created.id) is SubjectKind.USER else ""
-        await self._reload_and_select(created.id, f"{created.id} is known now: + gives rights{acting}")
+        acting = "; press P to act as this user" if subject_kind(created.id) is SubjectKind.USER else ""
+        await self._reload_and_select(created.id, f"Added {created.id}. Press + to grant permissions{acting}")
         return True
 
     # ---- groups
@@ -96,14 +96,14 @@ class AccessActions:
         """Ask for a membership. ``row`` is the current row; its group or user is preselected."""
         here = row.item.group if row is not None and isinstance(row.item, Membership) else row.subject if row else ""
         form = FormDialog(
-            "Put a member into a group",
+            "Add a member to a group",
             (
                 ChoiceField(name="group", label="Group", choices=self._subjects(groups=True), value=here),
                 ChoiceField(name="member", label="Member", choices=self._subjects(groups=False), value=here),
             ),
             self._added_member,
             draft=self._drafts[f"member/{here}"],
-            about="A member has all the rights of its group. Groups can be inside groups.",
+            about="A member has all permissions of its group. Groups can be members of other groups.",
             submit_label="Add",
         )
         self._screen.app.push_screen(form)
@@ -116,7 +116,7 @@ class AccessActions:
         )
         if done is None:
             return False
-        await self._reload_and_select(done.id, f"{member} is in {group} now")
+        await self._reload_and_select(done.id, f"Added {member} to {group}")
         return True
 
     def _subjects(self, *, groups: bool) -> Choices:
@@ -132,31 +132,31 @@ class AccessActions:
     def add_rule(self, row: AccessRow | None) -> None:
         """Ask for a rule. ``row`` is the current row; its subject is preselected."""
         form = FormDialog(
-            "A new rule",
+            "Grant a permission",
             (
                 ChoiceField(
                     name="subject",
-                    label="Who",
+                    label="Subject",
                     choices=self._subjects(groups=False),
                     value=row.subject if row is not None else "",
-                    hint="Enter lists them; type there to find",
+                    hint="Enter: choose from list (type to filter)",
                 ),
                 ChoiceField(
                     name="resource",
-                    label="On what",
+                    label="Resource",
                     choices=resources(self._names()),
                     hint="One device configuration, or all resources of a type",
                 ),
                 ChoiceField(
                     name="action",
-                    label="May",
+                    label="Permission",
                     choices=lambda texts: tuple((each, each) for each in allowed_actions(texts["resource"])),
-                    hint="Only what means something there. Every action implies VIEW",
+                    hint="Actions valid for this resource. Each implies VIEW.",
                 ),
             ),
             self._added_rule,
             draft=self._drafts["rule"],
-            submit_label="Allow it",
+            submit_label="Grant",
             notes=self._rule_words,
         )
         self._screen.app.push_screen(form)
@@ -175,14 +175,14 @@ class AccessActions:
         )
         if done is None:
             return False
-        await self._reload_and_select(done.id, f"{done.subject} may {done.action} now")
+        await self._reload_and_select(done.id, f"Granted {done.action} to {done.subject}")
         return True
 
     # ---- removal
 
     async def remove(self, row: AccessRow) -> None:
         heading = "Remove a member" if isinstance(row.item, Membership) else "Remove a rule"
-        question = ConfirmDialog(heading, removal_impact(row), yes="Remove", no="Keep")
+        question = ConfirmDialog(heading, removal_impact(row), yes="Remove", no="Back")
         if not await self._screen.app.push_screen_wait(question):
             return
         client = await self._screen.client()
@@ -203,8 +203,8 @@ class AccessActions:
         try:
             return await change(False)
         except ConfirmationRequiredError as error:
-            about = f"{escape_text(error.message)}\n\nTasks that wait there would be marked, and stay waiting."
-        dialog = TypedConfirmDialog("A quorum would break", about, CONFIRM_BREAK, act="Do it all the same")
+            about = f"{escape_text(error.message)}\n\nPending tasks would be marked and stay pending."
+        dialog = TypedConfirmDialog("Too few approvers left", about, CONFIRM_BREAK, act="Continue")
         typed = await self._screen.app.push_screen_wait(dialog)
         return await change(True) if typed else None
 
@@ -218,34 +218,34 @@ class AccessActions:
     def change_policy(self, policy: Policy) -> None:
         spans = (
             ("approval_timeout", "Approval period", "How long a task waits for its approvals"),
-            ("execution_timeout", "Execution period", "How long it then waits for a worker"),
-            ("time_limit", "Time limit", "How long it may run, over all attempts"),
+            ("execution_timeout", "Execution period", "How long an approved task waits for a worker"),
+            ("time_limit", "Time limit", "How long a task may run, over all attempts"),
         )
         trial = ChoiceField(
             name="trial",
             label="Self-approval",
-            choices=((OFF, OFF), (ON, "on: a trial")),
+            choices=((OFF, OFF), (ON, "on (trial)")),
             value=ON if policy.allow_self_approval else OFF,
-            hint="In a demo workspace only",
+            hint="Available only in demo workspaces",
             note=lambda chosen: Content.styled(f"! {SELF_APPROVAL_WARNING}" if chosen == ON else "", "$error"),
         )
         one_time = ChoiceField(
             name="one_time",
             label="One-time password",
-            choices=((OFF, OFF), (ON, "on: each approval wants one")),
+            choices=((OFF, OFF), (ON, "on: required for each approval")),
             value=ON if policy.require_otp else OFF,
-            hint="Of an authenticator, which each approver enrols: sealyard otp enroll",
+            hint="Each approver sets up an authenticator: sealyard otp enroll",
         )
         form = FormDialog(
             "Policy",
             (
                 MultiChoiceField(
                     name="kinds",
-                    label="Approval for",
+                    label="Require approval for",
                     choices=tuple((each, each) for each in TaskKind),
                     value=policy.requires_approval,
-                    empty_label="no kind of task: nobody looks before keys are used",
-                    hint="Kinds of tasks that people must approve; Enter lists them",
+                    empty_label="none: keys are used without approval",
+                    hint="Task types that require approval. Enter: choose from list",
                 ),
                 *(
                     TextField(
@@ -254,7 +254,7 @@ class AccessActions:
                         value=format_duration(getattr(policy, name)),
                         required=True,
                         check=parse_duration,
-                        hint=f"{hint}. As 90m, 24h, 30d",
+                        hint=f"{hint}, such as 90m, 24h or 30d",
                     )
                     for name, label, hint in spans
                 ),
@@ -263,8 +263,8 @@ class AccessActions:
             ),
             lambda answers: self._set_policy(policy, answers),
             draft=self._drafts["policy"],
-            about="For all new tasks. Tasks that are there keep their periods.",
-            submit_label="Set it",
+            about="Applies to new tasks only.",
+            submit_label="Save",
         )
         self._screen.app.push_screen(form)
 
@@ -282,14 +282,14 @@ class AccessActions:
         )
         if trial and not policy.allow_self_approval:
             dialog = TypedConfirmDialog(
-                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, act="Switch it on"
+                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, act="Enable"
             )
             typed = await self._screen.app.push_screen_wait(dialog)
             if not typed:
                 return False
         client = await self._screen.client()
         await client.set_policy(wanted)
-        await self._reload_and_select("", "The policy is set")
+        await self._reload_and_select("", "Saved the policy")
         if one_time and not policy.require_otp:
             self._warn((await client.workspace()).warnings)
         return True
@@ -304,13 +304,13 @@ def format_policy(policy: Policy) -> str:
     """Return the policy as text, for users who may not change it."""
     return "\n".join(
         (
-            f"approval needed for  {', '.join(policy.requires_approval) or 'nothing'}",
+            f"approval required for {', '.join(policy.requires_approval) or 'nothing'}",
             f"approval period      {format_duration(policy.approval_timeout)}: how long a task waits for its approvals",
-            f"execution period     {format_duration(policy.execution_timeout)}: how long it then waits for a worker",
+            f"execution period     {format_duration(policy.execution_timeout)}: how long it waits for a worker",
             f"time limit           {format_duration(policy.time_limit)}: how long it may run, over all attempts",
-            f"self-approval trial  {'ON: results are not to be released' if policy.allow_self_approval else 'off'}",
-            f"one-time password    {'on: each approval wants one' if policy.require_otp else 'off'}",
+            f"self-approval trial  {'ON: do not release results' if policy.allow_self_approval else 'off'}",
+            f"one-time password    {'on: required for each approval' if policy.require_otp else 'off'}",
             "",
-            "To change it takes UPDATE on the policy.",
+            "UPDATE permission on the policy is required to change it.",
         )
     )

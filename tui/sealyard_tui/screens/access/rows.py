@@ -22,6 +22,7 @@ from sealyard.model.access import (
     subject_kind,
 )
 from sealyard.model.base import FrozenStruct
+from sealyard.model.formatting import format_time
 from sealyard.model.requests import AccessControlList
 
 
@@ -29,10 +30,10 @@ class Section(StrEnum):
     """A part of the list."""
 
     ALL = "all"
-    PEOPLE = "people & clients"
+    PEOPLE = "users & clients"
     GROUPS = "groups"
     RULES = "rules"
-    MINE = "what I may"
+    MINE = "my permissions"
 
 
 class RowKind(StrEnum):
@@ -69,7 +70,7 @@ _TYPES = {
     ResourceType.DEVICE_CONFIG: "every device configuration",
     ResourceType.KEY: "every key",
     ResourceType.POLICY: "the policy",
-    ResourceType.SUBJECT: "people, groups and clients",
+    ResourceType.SUBJECT: "users, groups and clients",
 }
 
 _KINDS = {
@@ -99,7 +100,7 @@ class AccessRow(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def searchable(self) -> str:
-        return f"{self.kind} {self.subject} {self.action} {self.to} {'stays' if self.permanent else ''}".casefold()
+        return f"{self.kind} {self.subject} {self.action} {self.to} {'locked' if self.permanent else ''}".casefold()
 
 
 def format_resource(resource: str, names: Names) -> str:
@@ -180,7 +181,7 @@ def _member_row(each: Membership) -> AccessRow:
         key=each.id,
         kind=RowKind.MEMBER,
         subject=each.member,
-        action="is in",
+        action="in",
         to=each.group,
         since=each.created_at,
         by=each.created_by,
@@ -210,15 +211,15 @@ def describe(row: AccessRow, access: AccessControlList, names: Names) -> str:
     if isinstance(row.item, AclRule):
         lines += [f"resource: {row.item.resource}", f"id: {row.item.id}"]
     if row.since is not None:
-        lines.append(f"since {row.since:%Y-%m-%d %H:%M}, by {row.by}")
+        lines.append(f"since {format_time(row.since)}, by {row.by}")
     if row.permanent:
         lines += ["", PERMANENT_RULE_NOTE]
     return "\n".join(lines)
 
 
 PERMANENT_RULE_NOTE = (
-    "This rule stays: it belongs to the initial administrator, so that a workspace can always be administered."
-    " Add rules for others beside it."
+    "This rule is locked: it belongs to the initial administrator, so that the workspace can always "
+    "be administered. Add rules for other users instead."
 )
 
 
@@ -227,23 +228,23 @@ def _subject_lines(subject: Subject, access: AccessControlList, names: Names) ->
     members = [each.member for each in access.memberships if each.group == subject.id]
     lines = [
         f"{subject.id}  {subject.display_name}".rstrip(),
-        f"since {subject.created_at:%Y-%m-%d %H:%M}, by {subject.created_by}",
+        f"since {format_time(subject.created_at)}, by {subject.created_by}",
         *([f"in {', '.join(groups)}"] if groups else []),
         *([f"members: {', '.join(members)}"] if members else []),
         "",
-        "May:",
+        "Permissions:",
     ]
     held = [each for each in access.rules if each.subject in (subject.id, *groups)]
     through = {each.id: f"  through {each.subject}" if each.subject != subject.id else "" for each in held}
     lines += [f"  {each.action} {format_resource(each.resource, names)}{through[each.id]}" for each in held]
-    return lines if held else [*lines, "  nothing: no rule names it"]
+    return lines if held else [*lines, "  none"]
 
 
 def removal_impact(row: AccessRow) -> str:
     """Return what is lost if the row is removed; foreign text."""
     if row.kind is RowKind.MEMBER:
-        return f"{row.subject} leaves {row.to}, and loses all that it has through that group alone."
-    return f"{row.subject} may {row.action} {row.to} no more, unless another rule or a group allows it."
+        return f"{row.subject} will be removed from {row.to} and lose all permissions granted only through that group."
+    return f"{row.subject} will lose {row.action} on {row.to} unless granted elsewhere."
 
 
 def allowed_actions(resource: str) -> tuple[Action, ...]:

@@ -72,30 +72,37 @@ class AccessScreen(BaseScreen):
     NAME = "access"
     CSS_PATH = "screen.tcss"
     HELP = (
-        "Everybody that Sealyard knows, the groups they are in, and the rules that say who may do what. Rights come"
-        " from rules alone, one's own or a group's; the product owner's right to approve is a rule too. A change that"
-        " would leave a device configuration without enough approvers asks twice."
+        "All users, groups and machine clients, group memberships, and the rules that grant permissions. "
+        "Permissions come only from rules, for a user or for a group; the product owner's permission to "
+        "approve is a rule too. A change that would leave a device configuration without enough approvers "
+        "requires an additional confirmation."
     )
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(title="KIND", width=9),
-        Column(title="WHO", width=18, grow=1),
-        Column(title="MAY", width=8),
-        Column(title="ON, IN", width=22, grow=2),
-        Column(title="STAYS", width=5),
+        Column(title="SUBJECT", width=18, grow=1),
+        Column(title="ACTION", width=8),
+        Column(title="TARGET", width=22, grow=2),
+        Column(title="LOCKED", width=6),
         Column(title="SINCE", width=10, from_width=100),
         Column(title="BY", width=18, from_width=110),
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "add_subject", "Add somebody", id="access.add_subject", tooltip="A person, group or client"),
-        Binding("plus", "add_rule", "Rule", id="access.add_rule", tooltip="Allow somebody something"),
-        Binding("m", "add_member", "Member", id="access.add_member", tooltip="Put somebody into a group"),
-        Binding("x", "remove", "Remove", id="access.remove", tooltip="The rule, or the member from its group"),
-        Binding("p", "policy", "Policy", id="access.policy", tooltip="What needs approval, and the periods"),
+        Binding("n", "add_subject", "Add", id="access.add_subject", tooltip="Add a user, group or client"),
+        Binding("plus", "add_rule", "Rule", id="access.add_rule", tooltip="Grant a permission"),
+        Binding("m", "add_member", "Member", id="access.add_member", tooltip="Add a member to a group"),
+        Binding("x", "remove", "Remove", id="access.remove", tooltip="Remove the rule, or the member from its group"),
+        Binding(
+            "p",
+            "policy",
+            "Policy",
+            id="access.policy",
+            tooltip="Show or change what requires approval, and time limits",
+        ),
         Binding("right,l", "section(1)", "Next section", show=False, id="access.next_section"),
-        Binding("left,h", "section(-1)", "Section before", show=False, id="access.previous_section"),
-        Binding("c", "copy", "Copy", show=False, id="access.copy", tooltip="Who, or the rule's id, to the clipboard"),
+        Binding("left,h", "section(-1)", "Previous section", show=False, id="access.previous_section"),
+        Binding("c", "copy", "Copy", show=False, id="access.copy", tooltip="Copy the subject, or the id of the rule"),
     ]
 
     def __init__(self) -> None:
@@ -114,8 +121,8 @@ class AccessScreen(BaseScreen):
         with Horizontal(id="sections"):
             for section in Section:
                 yield SectionTab(section)
-        yield FilterBar(self.saved_state.filter, hint="a name, an action, a configuration, a kind")
-        yield VirtualTable[AccessRow](self.COLUMNS, _cells, key=lambda each: each.key, empty="Reading…", id="rows")
+        yield FilterBar(self.saved_state.filter, hint="name, action, device configuration or kind")
+        yield VirtualTable[AccessRow](self.COLUMNS, _cells, key=lambda each: each.key, empty="Loading…", id="rows")
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(VirtualTable))
@@ -153,7 +160,7 @@ class AccessScreen(BaseScreen):
         self._rows = ()
         self._loaded = False
         self.section = Section.ALL
-        self.query_one(VirtualTable).set_empty_text("Reading…")
+        self.query_one(VirtualTable).set_empty_text("Loading…")
         self.query_one(VirtualTable).replace(())
 
     @on(FilterBar.Changed)
@@ -171,12 +178,12 @@ class AccessScreen(BaseScreen):
 
     def _empty_text(self) -> str:
         if self.query_one(FilterBar).text:
-            return "Nothing fits the filter; Esc clears it."
+            return "No entries match the filter. Press Esc to clear it."
         if self.section is Section.MINE:
-            return "You may do nothing here yet. Ask an administrator for a rule."
+            return "You have no permissions yet. Ask an administrator to grant them."
         if self._access is None:
-            return "You may not look at this list. → shows what you may do."
-        return "Nothing here yet. n adds somebody, + a rule, m a member of a group."
+            return "You do not have permission to view this list. Press → to show your permissions."
+        return "No entries yet. Press n to add a user, group or client, + to add a rule, m to add a group member."
 
     @on(VirtualTable.RowHighlighted)
     def _highlighted(self) -> None:
@@ -218,7 +225,7 @@ class AccessScreen(BaseScreen):
 
     def action_add_member(self) -> None:
         if not any(each.kind is RowKind.GROUP for each in self._rows):
-            self.flash("There is no group yet: n adds one, as GROUP:owners", warning=True)
+            self.flash("No groups yet. Press n to add one, such as GROUP:owners", warning=True)
             return
         self._actions.add_member(self.row)
 
@@ -227,7 +234,7 @@ class AccessScreen(BaseScreen):
         if row is None:
             return
         if row.permanent:
-            self.app.show_error(PermissionDeniedError("This rule stays.", PERMANENT_RULE_NOTE))
+            self.app.show_error(PermissionDeniedError("This rule cannot be removed.", PERMANENT_RULE_NOTE))
             return
         self.run_guarded(self._actions.remove(row))
 
@@ -279,7 +286,7 @@ def _cells(row: AccessRow) -> tuple[Cell, ...]:
         escape_text(row.subject),
         row.action,
         escape_text(row.to),
-        Content.styled("stays" if row.permanent else "", "$text-muted"),
+        Content.styled("locked" if row.permanent else "", "$text-muted"),
         f"{row.since:%Y-%m-%d}" if row.since is not None else "",
         escape_text(row.by),
     )

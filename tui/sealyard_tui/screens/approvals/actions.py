@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from sealyard.model.approval import valid_approvers
 from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachableError
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
 from sealyard_tui.dialogs.base import Answer
@@ -20,7 +21,7 @@ from sealyard_tui.screens.approvals.task_list import PendingTaskList
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.hints import app_hint, error_text
 
-OTP_SINGLE_ONLY = "A one-time password counts once: approve the tasks one by one."
+OTP_SINGLE_ONLY = "One-time passwords can be used once; approve tasks individually."
 
 _PAST_TENSE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
 
@@ -132,7 +133,7 @@ class ApprovalActions:
         _, left_out = self._split_selection()
         if left_out:
             reasons = "; ".join(f"{task_title(task)}: {reason}" for task, reason in left_out)
-            self._screen.flash(f"Not yours to decide. {reasons}", warning=True)
+            self._screen.flash(f"You cannot decide on these tasks. {reasons}", warning=True)
 
     # ---- deciding
 
@@ -171,7 +172,9 @@ class ApprovalActions:
         if len(refused) == 1 and not done:
             self._screen.app.show_error(_with_reload_hint(refused[0][1]))
         elif refused:
-            self._screen.app.push_screen(TextDialog("Not all of it was done", _format_results(verdict, done, refused)))
+            self._screen.app.push_screen(
+                TextDialog("Some tasks could not be processed", _format_results(verdict, done, refused))
+            )
         elif len(done) == 1:
             self._screen.flash(_format_result(verdict, done[0]))
         elif done:
@@ -182,7 +185,7 @@ def _with_reload_hint(error: SealyardError) -> SealyardError:
     """Add to a conflict that the task was read again: it differs from the one that was reviewed."""
     if not isinstance(error, ConflictError):
         return error
-    hint = " ".join(part for part in (app_hint(error), "The list and the review were read anew.") if part)
+    hint = " ".join(part for part in (app_hint(error), "The list and the review were reloaded.") if part)
     return ConflictError(error.message, hint)
 
 
@@ -192,17 +195,17 @@ def _format_result(verdict: Verdict, task: Task) -> str:
         return f"{name} rejected"
     if task.status is TaskStatus.WAITING:
         count = len(valid_approvers(task, task.approvals))
-        return f"{name}: {count} of {task.approvals_required}: waits for another"
-    return f"{name} approved: it is {task.status}"
+        return f"{name}: {count} of {task.approvals_required} approvals"
+    return f"{name} approved (status: {task.status})"
 
 
 def _format_pending(done: Sequence[Task]) -> str:
     count = sum(task.status is TaskStatus.WAITING for task in done)
-    return f"{count} of them wait for another" if count else "none waits any more"
+    return f"{format_count(count, 'task')} still pending" if count else "no further approvals needed"
 
 
 def _format_results(verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> str:
-    lines = [f"{len(done)} {_PAST_TENSE[verdict]}, {len(refused)} refused", ""]
+    lines = [f"{len(done)} {_PAST_TENSE[verdict]}, {len(refused)} failed", ""]
     lines += [f"✗ {task_title(task)}: {escape_text(error_text(error))}" for task, error in refused]
     lines += [f"✓ {_format_result(verdict, task)}" for task in done]
     return "\n".join(lines)

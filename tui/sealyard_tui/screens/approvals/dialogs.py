@@ -48,13 +48,13 @@ class TaskWatcher:
     def _on_engine_update(self, update: EngineUpdate) -> None:
         for task_id, change in update.tasks.items():
             if change.status is not TaskStatus.WAITING:
-                self._report(task_id, f"is {change.status} now")
+                self._report(task_id, f"is now {change.status}")
 
     def _check_deadlines(self) -> None:
         now = self._app.now()
         for task in list(self._tasks.values()):
             if is_timed_out(task, now):
-                self._report(task.id, "waits no more: its approval period is over")
+                self._report(task.id, "is no longer pending: its approval period has expired")
 
     def _report(self, task_id: str, words: str) -> None:
         if (task := self._tasks.pop(task_id, None)) is not None:
@@ -80,10 +80,10 @@ class ApproveDialog(TypedConfirmDialog):
         self._subject = _subject(tasks, by)
 
     def compose_extra(self) -> ComposeResult:
-        hint = "A comment, if you like"
+        hint = "Comment (optional)"
         yield SafeInput(self.comments.get(self._subject, ""), placeholder=hint, id="comment", compact=True)
         if self._one_time:
-            yield SafeInput(placeholder="One-time password of your authenticator", id="otp", compact=True)
+            yield SafeInput(placeholder="One-time password from your authenticator", id="otp", compact=True)
 
     def on_mount(self) -> None:
         TaskWatcher(self, self.app, list(self._tasks.values()), self._on_closed)
@@ -119,11 +119,11 @@ class ApproveDialog(TypedConfirmDialog):
 
     def _missing_text(self) -> str:
         if not self._tasks:
-            return "Nobody can decide any more"
+            return "The tasks can no longer be decided"
         if missing := super()._missing_text():
             return missing
         if self._one_time and not (self.one_time_password or "").strip():
-            return "The one-time password is lacking"
+            return "Enter a one-time password"
         return ""
 
 
@@ -151,7 +151,7 @@ class RejectDialog(ReasonDialog):
     def __init__(self, tasks: Sequence[Task], *, by: str, edit: EditText) -> None:
         names = "\n".join(task_title(each) for each in tasks[:MAX_TASKS])
         more = f"\nand {len(tasks) - MAX_TASKS} more" if len(tasks) > MAX_TASKS else ""
-        about = f"{names}{more}\n\nWhoever asked reads the reason. A rejection ends the task and cannot be undone."
+        about = f"{names}{more}\n\nThe requester sees the reason. A rejection ends the task and cannot be undone."
         heading = "Reject" if len(tasks) == 1 else f"Reject {_count(tasks)}"
         super().__init__(heading, about, required=True, subject=_subject(tasks, by), edit=edit)
         self._tasks = tuple(tasks)
@@ -181,7 +181,7 @@ def _released(task: Task, *, read: bool) -> Content:
         ],
         width=WIDTH,
     )
-    unread = Content.styled("\n! The review was not read to its end.", "$warning") if not read else Content("")
+    unread = Content.styled("\n! You have not read the review to the end.", "$warning") if not read else Content("")
     return Content.assemble(what, unread, "\n\n", _consequence(task))
 
 
@@ -200,14 +200,14 @@ def _consequence(task: Task) -> str:
     count = len(valid_approvers(task, task.approvals)) + 1
     if count < task.approvals_required:
         need = task.approvals_required
-        return f"This makes {count} of {need}: it waits for another then. An approval cannot be taken back."
-    return "The quorum is complete with it: the task is signed and released at once. This cannot be undone."
+        return f"Approval {count} of {need}; more approvals are needed. An approval cannot be undone."
+    return "This is the final approval. The task will be signed and released immediately. This cannot be undone."
 
 
 def _several(tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], unread: int) -> Content:
     lines = [Content(f"✓ {task_title(each)}  {_device(each)}, {format_size(each.total_bytes)}") for each in tasks]
-    lines += [Content.styled(f"✗ {task_title(each)}  left out: {why}", "$text-muted") for each, why in left_out]
+    lines += [Content.styled(f"✗ {task_title(each)}  skipped: {why}", "$text-muted") for each, why in left_out]
     if unread:
-        lines.append(Content.styled(f"! {unread} of {len(tasks)} reviews were not read to the end.", "$warning"))
-    lines.append(Content("Where a quorum is complete, the task is signed and released at once: that cannot be undone."))
+        lines.append(Content.styled(f"! You have not read {unread} of {len(tasks)} reviews to the end.", "$warning"))
+    lines.append(Content("Tasks with enough approvals will be signed and released immediately. This cannot be undone."))
     return Content("\n").join(lines)

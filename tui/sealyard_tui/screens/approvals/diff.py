@@ -137,5 +137,5 @@ def _terms(task: Task) -> dict[str, str]:
         "format": task.format,
         "encryption": format_key(task.encryption_key),
         "signing": format_key(task.signing_key),
-        "approvals needed": str(task.approvals_required),
+        "approvals required": str(task.approvals_required),
     }

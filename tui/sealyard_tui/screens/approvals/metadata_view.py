@@ -59,8 +59,8 @@ def render_metadata(beginning: bytes, size: int, *, all_of_it: bool = False) -> 
 
 def _describe_omitted(more: int, whole: bool, size: int) -> str:
     if more:
-        return f"only the first {MAX_LINES} lines are shown here, {more:,}{'' if whole else ' and more'} follow"
-    return "" if whole else f"only the beginning of {size:,} bytes is shown"
+        return f"only the first {MAX_LINES} lines are shown, {more:,}{'' if whole else ' or more'} follow"
+    return "" if whole else f"only the first part of {size:,} bytes is shown"
 
 
 def _text(beginning: bytes, *, whole: bool) -> str | None:

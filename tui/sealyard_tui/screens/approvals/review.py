@@ -37,7 +37,7 @@ _SIGNS: dict[ChangeKind, tuple[str, str]] = {
 GUTTER = "│ "
 """Prefix of foreign content, so that it cannot be mistaken for text of the application."""
 
-TIMED_OUT_TEXT = "The approval period is over: nobody can decide any more, and the engine cancels the task."
+TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be decided and will be cancelled."
 
 
 def render_sections(review: ApprovalReview, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
@@ -45,7 +45,7 @@ def render_sections(review: ApprovalReview, now: datetime, width: int) -> dict[s
     task = review.task
     return {
         "verdict": ("", render_verdict(review, now, width)),
-        "request": ("What is asked for", _request(review, width)),
+        "request": ("Request", _request(review, width)),
         "files": (_files_heading(task), _lines(_files(task, width))),
         "changes": ("Since the last approved package", _lines(_changes(review, width))),
         "metadata": (f"Metadata ({len(task.metadata)})", _lines(_metadata(review, width))),
@@ -83,12 +83,15 @@ def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content
         )
         lines.append(_marked("✓", f"You may decide on this task{until}.", "$success", width))
     if task.self_approved:
-        words = "SELF-APPROVAL TRIAL: whoever asks may approve. The result is marked and not to be released."
+        words = "SELF-APPROVAL TRIAL: the requester may approve. The result is marked; do not release it."
         lines.append(_marked("✗", words, "$error", width))
     if task.warning:
         lines.append(_marked("!", escape_text(task.warning), "$warning", width))
     if review.newer_version:
-        words = f"{task.config_name} has a newer version {review.newer_version}: this task keeps {task.config_version}."
+        words = (
+            f"{task.config_name} has a newer version {review.newer_version};"
+            f" this task uses version {task.config_version}."
+        )
         lines.append(_marked("!", escape_text(words), "$warning", width))
     warnings = dict.fromkeys((*task.warnings, *review.configuration.warnings))
     lines += [_marked("!", escape_text(each), "$warning", width) for each in warnings]
@@ -97,7 +100,7 @@ def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content
 
 def _request(review: ApprovalReview, width: int) -> Content:
     task, device = review.task, review.configuration
-    newer = f" (newest: {review.newer_version})" if review.newer_version else " (the newest)"
+    newer = f" (newest: {review.newer_version})" if review.newer_version else " (newest)"
     digest = _hanging_indent(
         Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width
     )
@@ -107,7 +110,7 @@ def _request(review: ApprovalReview, width: int) -> Content:
             ("task", escape_text(f"{task.kind} {task.id}")),
             ("status", status_badge(task.status) if task.status is not TaskStatus.WAITING else ""),
             ("reason", escape_text(task.reason)),
-            ("asked by", escape_text(f"{task.created_by} at {format_time(task.created_at)}")),
+            ("requester", escape_text(f"{task.created_by} at {format_time(task.created_at)}")),
             ("configuration", escape_text(f"{task.config_name} version {task.config_version}{newer}")),
             ("description", escape_text(device.description)),
             ("content type", escape_text(task.content_type)),
@@ -132,7 +135,7 @@ def _result(review: ApprovalReview) -> str:
 
 def _approvals(task: Task) -> str:
     count = len(valid_approvers(task, task.approvals))
-    return f"{count} of {task.approvals_required}, by persons other than who asks"
+    return f"{count} of {task.approvals_required} (requester excluded)"
 
 
 # ---- files
@@ -167,7 +170,7 @@ def _file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
 
 def _metadata(review: ApprovalReview, width: int) -> Iterator[Content]:
     if not review.task.metadata:
-        yield Content.styled("There is none.", "$text-muted")
+        yield Content.styled("None.", "$text-muted")
     contents = [content for _, content in review.metadata]
     for index, file in enumerate(review.task.metadata):
         yield from _file(file, f"{index + 1}. ", width)
@@ -182,7 +185,7 @@ def _content(beginning: bytes, size: int, width: int) -> Iterator[Content]:
         for part in line.wrap(max(1, width - len(GUTTER))):
             yield Content.assemble(Content.styled(GUTTER, "$text-muted"), part)
     if found.omitted:
-        yield Content.styled(f"! {found.omitted}; e opens what there is in the pager", "$warning")
+        yield Content.styled(f"! {found.omitted}; press e to open it in the pager", "$warning")
 
 
 # ---- differences
@@ -193,14 +196,14 @@ def _changes(review: ApprovalReview, width: int) -> Iterator[Content]:
         yield Content.styled("Only packages are compared.", "$text-muted")
         return
     if review.previous is None:
-        yield _marked("!", "There is none of this configuration: all of this is new.", "$warning", width)
+        yield _marked("!", "First package for this device configuration.", "$warning", width)
         return
     previous = review.previous
-    words = f"{task_title(previous)}, asked for by {previous.created_by} at {format_time(previous.created_at)}"
-    yield _hanging_indent(Content("against "), Content(escape_text(words)), width)
+    words = f"{task_title(previous)}, requested by {previous.created_by} at {format_time(previous.created_at)}"
+    yield _hanging_indent(Content("compared with "), Content(escape_text(words)), width)
     found = diff_packages(previous, review.task)
     if found.is_empty:
-        yield _marked("=", "Nothing changed: the same files, keys and terms once more.", "$text-muted", width)
+        yield _marked("=", "No changes: same files, keys and terms.", "$text-muted", width)
         return
     yield from _term_changes(found, width)
     for change in (*found.firmware, *found.metadata):
@@ -212,7 +215,7 @@ def _term_changes(found: PackageDiff, width: int) -> Iterator[Content]:
         words = f"{escape_text(change.before) or 'none'} → {escape_text(change.after) or 'none'}"
         yield _hanging_indent(Content.styled(f"~ {change.term}: ", "$warning"), Content(words), width)
     if found.reordered:
-        yield _marked("~", "the firmware comes in another order", "$warning", width)
+        yield _marked("~", "firmware order changed", "$warning", width)
 
 
 def _file_change(change: FileChange, width: int) -> Iterator[Content]:
@@ -236,10 +239,10 @@ def _growth(count: int) -> str:
 
 def _decisions(task: Task, width: int) -> Iterator[Content]:
     if not task.approvals:
-        yield Content.styled("Nobody has decided yet.", "$text-muted")
+        yield Content.styled("No decisions yet.", "$text-muted")
     for approval in task.approvals:
         yield _decision(approval, width)
-    yield Content.styled("── the end of what is to be seen ──", "$text-muted")
+    yield Content.styled("── end ──", "$text-muted")
 
 
 def _decision(decision: Decision, width: int) -> Content:

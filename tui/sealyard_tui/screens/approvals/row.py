@@ -19,26 +19,26 @@ COLUMNS = (
     Column(title="NAME", width=13, grow=4),
     Column(title="KIND", width=10, from_width=100),
     Column(title="DEVICE", width=12, grow=1),
-    Column(title="ASKED BY", width=9, grow=1),
+    Column(title="REQUESTER", width=9, grow=1),
     Column(title="AGE", width=4, right=True),
     Column(title="SIZE", width=9, right=True),
     Column(title="OK", width=3, right=True),
     Column(title="LEFT", width=4, right=True),
-    Column(title="YOU", width=10),
+    Column(title="YOU", width=11),
 )
 
 EXPIRY_WARNING = 24 * 3600
 """Seconds before the end of the approval period from which on it is shown as a warning."""
 
 TIMED_OUT = "over"
-LOADING = "Reading …"
+LOADING = "Loading …"
 
 _REASONS = {
     DecisionBlocker.EXPIRED: TIMED_OUT,
     DecisionBlocker.OWN_TASK: "own task",
-    DecisionBlocker.NOT_A_PERSON: "no person",
+    DecisionBlocker.NOT_A_PERSON: "not a person",
     DecisionBlocker.ALREADY_DECIDED: "decided",
-    DecisionBlocker.NO_PERMISSION: "no right",
+    DecisionBlocker.NO_PERMISSION: "no access",
 }
 
 
@@ -95,7 +95,7 @@ def _format_time_left(task: Task, now: datetime) -> Content:
 
 
 def _short_reason(reason: str) -> Content:
-    return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ you may", "$success")
+    return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ approve", "$success")
 
 
 def empty_text(state: SessionState, *, everything: bool, filtered: bool) -> str:
@@ -103,15 +103,15 @@ def empty_text(state: SessionState, *, everything: bool, filtered: bool) -> str:
     if not state.workspace:
         return LOADING
     if filtered:
-        return "Nothing that waits matches. Esc clears the filter."
+        return "No pending tasks match the filter. Press Esc to clear it."
     if everything:
-        return "Nothing waits for anybody's decision that you may see. New tasks appear here by themselves."
+        return "No pending tasks. New tasks appear here automatically."
     if not any(action is Action.APPROVE for _, action in state.rights):
         return (
-            "Nothing can wait for you: you may not approve for any device configuration. Who manages access (6) "
-            "can give you APPROVE on one. Press m for all that waits and that you may see."
+            "You are not an approver for any device configuration. Ask an administrator for APPROVE "
+            "permission (6 Access). Press m to show all pending tasks."
         )
     return (
-        "Nothing waits for you: well done. New tasks appear here by themselves, and the tab above counts them. "
-        "Press m for all that waits, your own tasks too."
+        "Nothing to approve. New tasks appear here automatically and are counted in the tab above. Press m "
+        "to show all pending tasks, including your own."
     )

@@ -47,25 +47,36 @@ class ApprovalsScreen(BaseScreen):
     NAME = "approvals"
     CSS_PATH = "screen.tcss"
     HELP = (
-        "What waits for a decision of yours, and by `m` all that waits, with the reason where you may not decide. "
-        "The review shows all that is released: files with their digests, metadata, keys, and what changed since the "
-        "last approved package of the same configuration.\n"
-        "Enter reads the review alone on the screen; from the list . and , scroll it. Approving is typed, for it "
-        "cannot be undone once the quorum is complete; rejecting wants a reason."
+        "Tasks that need your decision; press `m` to show all pending tasks, with the reason where you "
+        "cannot decide. The review shows everything that will be released: files with their digests, "
+        "metadata, keys, and what changed since the last approved package of the same configuration.\n"
+        "Press Enter to show the review full screen; press . and , to scroll it from the list. To approve, "
+        "type the name of the device configuration: the final approval cannot be undone. To reject, enter a "
+        "reason."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("A,ctrl+a", "approve", "Approve", id="approvals.approve", tooltip="Release it; asked again, by typing"),
-        Binding("x", "reject", "Reject", id="approvals.reject", tooltip="Refuse it, with a reason"),
-        Binding("m", "toggle_all", "Mine/all", id="approvals.all", tooltip="What waits for me, or all that waits"),
-        Binding("n,right_square_bracket", "next(1)", "Next", id="approvals.next", tooltip="The next task", show=False),
+        Binding(
+            "A,ctrl+a",
+            "approve",
+            "Approve",
+            id="approvals.approve",
+            tooltip="Approve (type the device name to confirm)",
+        ),
+        Binding("x", "reject", "Reject", id="approvals.reject", tooltip="Reject with a reason"),
+        Binding(
+            "m", "toggle_all", "Mine/all", id="approvals.all", tooltip="Show tasks you can decide, or all pending tasks"
+        ),
+        Binding(
+            "n,right_square_bracket", "next(1)", "Next", id="approvals.next", tooltip="Go to the next task", show=False
+        ),
         Binding("N,left_square_bracket", "next(-1)", "Previous", id="approvals.previous", show=False),
         Binding("full_stop,shift+down", "scroll_review(1)", "Review down", id="approvals.review_down", show=False),
         Binding("comma,shift+up", "scroll_review(-1)", "Review up", id="approvals.review_up", show=False),
         Binding("y", "copy_digest", "Digest", id="approvals.copy_digest", tooltip="Copy the approval digest"),
         Binding("c", "copy", "Copy …", id="approvals.copy", tooltip="Choose what to copy", show=False),
-        Binding("e", "pager", "Metadata", id="approvals.pager", tooltip="The metadata in the pager", show=False),
-        Binding("J", "json", "JSON", id="approvals.json", tooltip="The whole task as JSON", show=False),
+        Binding("e", "pager", "Metadata", id="approvals.pager", tooltip="Open the metadata in the pager", show=False),
+        Binding("J", "json", "JSON", id="approvals.json", tooltip="Show the whole task as JSON", show=False),
     ]
 
     def __init__(self) -> None:
@@ -133,7 +144,7 @@ class ApprovalsScreen(BaseScreen):
         pending = self._pending
         more = pending.next_cursor is not None
         count = f"{len(self.table):,}{'+' if more else ''}"
-        what = "waiting, yours or not" if pending.show_all else "waiting for you"
+        what = "pending" if pending.show_all else "to approve"
         marked = f", {len(self.table.marked_rows)} marked" if self.table.marked_rows else ""
         pane = self.query_one("#list")
         pane.border_title = Content(f"{count} {what}{marked}")
@@ -219,7 +230,7 @@ class ApprovalsScreen(BaseScreen):
 
     def action_copy_digest(self) -> None:
         if (task := self.table.cursor_row) is not None:
-            self._copy(task.approval_digest, "The approval digest")
+            self._copy(task.approval_digest, "the approval digest")
 
     def action_copy(self) -> None:
         task = self.table.cursor_row
@@ -236,7 +247,7 @@ class ApprovalsScreen(BaseScreen):
 
     def _copy(self, text: str, what: str) -> None:
         self.app.copy_to_clipboard(text)
-        self.flash(f"{what} copied.")
+        self.flash(f"Copied {what}.")
 
     def action_json(self) -> None:
         if (task := self.table.cursor_row) is not None:
@@ -246,7 +257,7 @@ class ApprovalsScreen(BaseScreen):
     def action_pager(self) -> None:
         review = self.review.review
         if review is None or not review.metadata:
-            self.flash("There is no metadata to show.", warning=True)
+            self.flash("This task has no metadata.", warning=True)
             return
         if len(review.metadata) == 1:
             self._view_metadata(0)

@@ -152,7 +152,7 @@ class PendingTaskList:
     def _remove_decided(self, task_id: str, status: TaskStatus) -> None:
         current = self.table.cursor_row
         if current is not None and current.id == task_id and task_id not in self.decided_in_session:
-            self._screen.flash(f"{task_title(current)} is {status} now", warning=True)
+            self._screen.flash(f"{task_title(current)} is now {status}", warning=True)
         self.remove(task_id)
 
     def remove(self, task_id: str) -> None:

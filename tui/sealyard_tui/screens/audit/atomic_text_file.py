@@ -20,7 +20,7 @@ class AtomicTextFile:
         except OSError as error:
             raise InvalidInputError(
                 f"{escape_text(str(path))} cannot be written: {escape_text(error.strerror or str(error))}.",
-                "Name a file in a folder of yours.",
+                "Choose a file in a folder you can write to.",
             ) from error
 
     def write(self, text: str) -> None:
@@ -35,7 +35,7 @@ class AtomicTextFile:
             return self._file.commit(overwrite=replace)
         except FileExistsError as error:
             raise InvalidInputError(
-                f"{escape_text(str(self._path))} is there already.", "Choose another name."
+                f"{escape_text(str(self._path))} already exists.", "Choose another name."
             ) from error
         except OSError as error:
             raise self._failed(error) from error
@@ -47,5 +47,6 @@ class AtomicTextFile:
     def _failed(self, error: OSError) -> StorageError:
         reason = escape_text(error.strerror or str(error))
         return StorageError(
-            f"{escape_text(str(self._path))} cannot be written: {reason}.", "Make room, or go elsewhere."
+            f"{escape_text(str(self._path))} cannot be written: {reason}.",
+            "Free some disk space or choose another folder.",
         )

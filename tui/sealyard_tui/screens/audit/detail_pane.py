@@ -29,7 +29,9 @@ class AuditDetailPane(ScrollPane):
         """Show an entry. ``checkpointed_size`` is the number of entries covered by a signature."""
         self.border_title = Content(f"Entry {entry.seq}") if entry is not None else Content("Entry")
         shown = (
-            entry_detail(entry, checkpointed_size) if entry is not None else Content.styled("No entry.", "$text-muted")
+            entry_detail(entry, checkpointed_size)
+            if entry is not None
+            else Content.styled("No entry selected.", "$text-muted")
         )
         self.query_one(Static).update(shown)
         self.scroll_home(animate=False, immediate=True)

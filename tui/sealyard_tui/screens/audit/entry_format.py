@@ -99,7 +99,11 @@ def entry_hash(entry: AuditEntry) -> str:
 
 
 def entry_detail(entry: AuditEntry, checkpointed_size: int) -> Content:
-    covered = "by a signed checkpoint" if entry.seq < checkpointed_size else f"{NOT_CHECKPOINTED} not yet"
+    covered = (
+        "by a signed checkpoint"
+        if entry.seq < checkpointed_size
+        else f"{NOT_CHECKPOINTED} not covered by a checkpoint yet"
+    )
     about = format_fields(
         [
             (

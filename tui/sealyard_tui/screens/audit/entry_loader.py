@@ -27,9 +27,9 @@ PAUSE = 0.25
 
 AUDIT_LOG = resource_type_uri(ResourceType.AUDIT_LOG)
 
-READING = "Reading the log …"
-EMPTY = "Nothing is recorded yet."
-NO_MATCH = "No entry matches. Esc clears the filter; f shows it as a form."
+READING = "Loading the log …"
+EMPTY = "No entries yet."
+NO_MATCH = "No entries match the filter. Press Esc to clear it or f to edit it in a form."
 
 
 class EntryLoader:
@@ -275,7 +275,7 @@ class EntryLoader:
         if newer:
             self.table.move_cursor_to(row_key(newer[-1]))
         if newer and seq and newer[-1].seq != seq:
-            self._screen.flash(f"There is no entry {seq}: this is the one after it", warning=True)
+            self._screen.flash(f"Entry {seq} not found; showing the next entry", warning=True)
 
     def select_after_load(self, seq: int) -> None:
         """Select an entry after the next :meth:`load`, however far down it is."""

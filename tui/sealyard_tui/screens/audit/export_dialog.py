@@ -26,8 +26,8 @@ from sealyard_tui.session.hints import error_text
 from sealyard_tui.widgets.safe_input import SafeInput
 
 KINDS = {
-    "jsonl": "JSON lines, byte for byte as they were sealed",
-    "csv": "for a spreadsheet; formulas are made harmless",
+    "jsonl": "JSON Lines, exactly as stored in the log",
+    "csv": "for spreadsheets; formulas are escaped",
 }
 
 
@@ -117,20 +117,22 @@ class AuditExportDialog(ScreenDialog[None]):
     def action_begin(self) -> None:
         typed = self.query_one("#path", Input).value.strip()
         if not typed:
-            self._show_error("Name a file.")
+            self._show_error("Enter a file name.")
             return
         self._path = Path(typed).expanduser().absolute()
         self._work = self.run_worker(self.app.guard(self._check_and_write()), exit_on_error=False)
 
     async def _check_and_write(self) -> None:
         if await asyncio.to_thread(self._path.is_dir):
-            self._show_error("This is a folder: name a file in it.")
+            self._show_error("This is a folder; enter a file name.")
             return
         replace = await asyncio.to_thread(self._path.exists)
         if replace and not await self._confirmed():
             return
         self.add_class("-running")
-        self.query_one(".running .about", Static).update(Content(f"Writing {escape_text(str(self._path))}; Esc stops."))
+        self.query_one(".running .about", Static).update(
+            Content(f"Writing {escape_text(str(self._path))}; press Esc to cancel.")
+        )
         self.refresh_bindings()
         try:
             await self._write(await self.app.session.client(), replace=replace)
@@ -141,7 +143,7 @@ class AuditExportDialog(ScreenDialog[None]):
             self.refresh_bindings()
 
     async def _confirmed(self) -> bool:
-        question = f"{escape_text(str(self._path))} is there already. Replace it?"
+        question = f"{escape_text(str(self._path))} already exists. Replace it?"
         answer = await self.app.push_screen_wait(ConfirmDialog("Replace the file", question, yes="Replace"))
         return answer is True
 
@@ -164,7 +166,7 @@ class AuditExportDialog(ScreenDialog[None]):
         AuditExportDialog.draft = ""
         self.add_class("-over")
         done = Content.styled(f"✓ {count:,} entries, {format_size(size)}", "bold $success")
-        where = f"\n\n{escape_text(str(self._path))}\n\nOnly you can read it. y copies the path."
+        where = f"\n\n{escape_text(str(self._path))}\n\nOnly you can read the file. Press y to copy its path."
         self.query_one(".outcome", Static).update(Content.assemble(done, where))
 
     def _show_error(self, text: str) -> None:

@@ -26,25 +26,25 @@ TYPES = ("TASK", "DEVICE_CONFIG", "KEY", "SUBJECT", "ACL", "POLICY", "AUDIT_LOG"
 HINTS = {
     TEXT: "anywhere in an entry",
     "type": "TASK, DEVICE_CONFIG, KEY, SUBJECT, ACL …",
-    "resource": "in full: TASK:ab12…",
+    "resource": "full id: TASK:ab12…",
     "author": "owner, GROUP:owners, SYSTEM:engine",
     "change": "APPROVED, REFUSED, KEY_USED …",
     "since": "2h, 3d, 2026-11-01, 2026-11-01T18:30",
-    "until": "not included; written like since",
+    "until": "exclusive; in the format of since",
 }
 
 
 class AuditFilterDialog(BaseDialog[str | None]):
     """Returns the filter as text; None if the user went back."""
 
-    heading = "Which entries"
+    heading = "Filter entries"
     CSS_PATH = "dialogs.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "done", "Show them", id="audit_form.done", priority=True),
-        Binding("ctrl+r", "empty", "Empty all", id="audit_form.empty", priority=True),
+        Binding("ctrl+s", "done", "Apply", id="audit_form.done", priority=True),
+        Binding("ctrl+r", "empty", "Clear", id="audit_form.empty", priority=True),
         Binding("down", "app.focus_next", "Next field", show=False, id="audit_form.next"),
-        Binding("up", "app.focus_previous", "Field before", show=False, id="audit_form.previous"),
+        Binding("up", "app.focus_previous", "Previous field", show=False, id="audit_form.previous"),
     ]
 
     drafts: ClassVar[dict[str, dict[str, str]]] = {}
@@ -74,7 +74,7 @@ class AuditFilterDialog(BaseDialog[str | None]):
                     )
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button(Content("Show them"), id="done", variant="primary", compact=True)
+            yield Button(Content("Apply"), id="done", variant="primary", compact=True)
             yield Button(Content("Back"), id="back", compact=True)
 
     def on_mount(self) -> None:

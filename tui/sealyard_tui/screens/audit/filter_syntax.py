@@ -51,10 +51,10 @@ def split_filter(line: str) -> dict[str, str]:
     for field, value, text in _tokens(line):
         if field in FIELDS:
             if field in parts:
-                raise UsageError(f"{field}: is there twice")
+                raise UsageError(f"{field}: is given twice")
             parts[field] = value
         elif field and field.islower():
-            raise UsageError(f'no field {escape_text(field, _SHOWN)}:, as text write "{escape_text(text, _SHOWN)}"')
+            raise UsageError(f'unknown field {escape_text(field, _SHOWN)}:; as text: "{escape_text(text, _SHOWN)}"')
         else:
             words.append(text)
     if words:
@@ -97,7 +97,7 @@ def _quoted_text(text: str) -> str:
 
 def _resource(value: str) -> str:
     if value and not value.partition(":")[2]:
-        raise UsageError("resource: wants TYPE:ID, such as TASK:ab12")
+        raise UsageError("resource: expected TYPE:ID, such as TASK:ab12")
     return value
 
 
@@ -107,7 +107,7 @@ def _author(value: str) -> str:
     try:
         return parse_subject(value)
     except UsageError:
-        raise UsageError(f"author: {escape_text(value, _SHOWN)} is no subject") from None
+        raise UsageError(f"author: invalid subject {escape_text(value, _SHOWN)}") from None
 
 
 def _change(value: str) -> AuditAction | None:
@@ -117,8 +117,8 @@ def _change(value: str) -> AuditAction | None:
     if word in AuditAction.__members__:
         return AuditAction[word]
     near = difflib.get_close_matches(word, AuditAction, 1, 0.4)
-    hint = f"{near[0]}?" if near else f"write {AuditAction.APPROVED}, …"
-    raise UsageError(f"{escape_text(value, _SHOWN)} is no change: {hint}")
+    hint = f"{near[0]}?" if near else f"use {AuditAction.APPROVED}, …"
+    raise UsageError(f"unknown change {escape_text(value, _SHOWN)}: {hint}")
 
 
 def _moment(value: str, now: datetime) -> datetime | None:
@@ -129,7 +129,7 @@ def _moment(value: str, now: datetime) -> datetime | None:
             return now - sum((_part(count, unit) for count, unit in _AGE_PART.findall(value)), timedelta())
         return datetime.fromisoformat(value).astimezone()
     except (ValueError, OverflowError):
-        raise UsageError(f"{escape_text(value, _SHOWN)}: write 2h, 3d or 2026-11-01") from None
+        raise UsageError(f"{escape_text(value, _SHOWN)}: use 2h, 3d or 2026-11-01") from None
 
 
 def _part(count: str, unit: str) -> timedelta:

@@ -43,9 +43,11 @@ PREVIEW_LENGTH = 40
 """Characters shown of a value that can be copied."""
 
 ACCESS_DENIED = (
-    "The audit log is not open to you.\n\n"
-    "Ask somebody who manages access in this workspace to give {subject} VIEW on the audit log: + under 6 Access.\n\n"
-    "It opens here by itself then."
+    "You do not have permission to view the audit log.\n"
+    "\n"
+    "Ask an administrator to grant {subject} VIEW on the audit log (+ under 6 Access).\n"
+    "\n"
+    "The log is then shown here automatically."
 )
 
 HINT = "text  type:TASK resource:TASK:… author:owner change:REFUSED since:2h until:2026-11-01"
@@ -58,22 +60,22 @@ class AuditScreen(BaseScreen):
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#entries"
     HELP = (
-        "Who did what, when, and what came of it: every creation, decision, use of a key, download, refusal and "
-        f"failure, newest first. {NOT_CHECKPOINTED} marks entries that no signature covers yet.\n"
-        "The filter takes text, and type: resource: author: change: since: until: with a value each, such as "
-        "author:owner change:REFUSED since:2h until:2026-11-01; until itself is not included. Verify recomputes the "
-        "whole log and checks its signatures."
+        "All audited actions with author, time and result, newest first: creations, decisions, key uses, downloads, "
+        f"refusals and failures. {NOT_CHECKPOINTED} marks entries not covered by a signed checkpoint yet.\n"
+        "The filter accepts text and the fields type: resource: author: change: since: until:, for example "
+        "author:owner change:REFUSED since:2h until:2026-11-01; until is exclusive. Verify recomputes the hashes of "
+        "the whole log and verifies its signatures."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f", "form", "Form", id="audit.form", tooltip="The filter as a form"),
+        Binding("f", "form", "Form", id="audit.form", tooltip="Edit the filter in a form"),
         Binding("t", "filter_resource", "This resource", id="audit.only_resource", show=False),
         Binding("w", "filter_author", "This author", id="audit.only_author", show=False),
-        Binding("V", "verify", "Verify", id="audit.verify", tooltip="Recompute the log and check its signatures"),
-        Binding("X", "export", "Export", id="audit.export", tooltip="Write the log to a file, as JSON lines or CSV"),
-        Binding("y", "copy_hash", "Copy hash", id="audit.copy_hash", tooltip="Number and hash of the entry"),
+        Binding("V", "verify", "Verify", id="audit.verify", tooltip="Verify hashes and signatures of the whole log"),
+        Binding("X", "export", "Export", id="audit.export", tooltip="Export the log to a file, as JSON Lines or CSV"),
+        Binding("y", "copy_hash", "Copy hash", id="audit.copy_hash", tooltip="Copy number and hash of the entry"),
         Binding("c", "copy", "Copy …", id="audit.copy", tooltip="Choose what to copy", show=False),
-        Binding("J", "json", "JSON", id="audit.json", tooltip="The whole entry, for the pager too", show=False),
+        Binding("J", "json", "JSON", id="audit.json", tooltip="Show the whole entry as JSON", show=False),
     ]
 
     def __init__(self) -> None:
@@ -151,11 +153,11 @@ class AuditScreen(BaseScreen):
         loader = self._loader
         yield f"{shown:,} of {size:,} entries" if loader.has_more or loader.filter_text else f"{size:,} entries"
         if loader.searching:
-            yield "looking for what matches …"
+            yield "searching for matches …"
         if loader.is_reading_down:
-            yield "reading older ones … Esc stops"
+            yield "loading older entries … Esc: cancel"
         if uncovered := size - loader.checkpointed_size:
-            yield f"{NOT_CHECKPOINTED} {uncovered:,} not yet sealed"
+            yield f"{NOT_CHECKPOINTED} {uncovered:,} not checkpointed"
         yield self.updated_label()
 
     @on(VirtualTable.RowHighlighted)
@@ -253,7 +255,7 @@ class AuditScreen(BaseScreen):
 
     def _copy(self, text: str, what: str) -> None:
         self.app.copy_to_clipboard(text)
-        self.flash(f"Copied: {what}")
+        self.flash(f"Copied {what}")
 
     def action_json(self) -> None:
         if (entry := self.table.cursor_row) is not None:

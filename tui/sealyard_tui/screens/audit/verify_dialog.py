@@ -26,21 +26,22 @@ from sealyard_tui.widgets.safe_text_area import SafeTextArea
 PROGRESS_INTERVAL = 0.1
 
 ABOUT = (
-    "Recomputes the hash of every entry and checks the signature of every checkpoint. Whoever kept a checkpoint "
-    "elsewhere can paste it here: only that shows that the log was not exchanged as a whole."
+    "Recomputes the hash of every entry and verifies the signature of every checkpoint. If you kept a "
+    "checkpoint elsewhere, paste it here: only this detects that the whole log was replaced."
 )
 VERIFIED_TEXT = (
-    "Among sealed entries nothing was changed, left out, put in or exchanged since a checkpoint was signed over "
-    "them: everything fits together up to the root."
+    "No checkpointed entry was changed, removed, inserted or replaced since its checkpoint was signed. All "
+    "hashes match up to the root."
 )
-VERIFIED_EXTERNAL_TEXT = "The checkpoint you kept belongs to this log: what it covers is what it was then."
+VERIFIED_EXTERNAL_TEXT = "Your checkpoint belongs to this log: the entries it covers are unchanged."
 NOT_PROVED = (
-    "Not proved: that the whole log with its key was not rewritten or put back to an older state{outside}. "
-    "Entries not yet sealed are only chained, not signed."
+    "Not covered: replacing the whole log together with its key, or rolling it back{outside}. Entries not "
+    "yet checkpointed are only chained, not signed."
 )
-DO_NOT_TOUCH = "The log is not what was recorded. Leave the folder as it is, and show this to whoever answers for it."
+DO_NOT_TOUCH = "The log was modified. Do not change the folder; report this to the person responsible."
 KEEP_CHECKPOINT_HINT = (
-    "Worth keeping outside: the key's fingerprint, and the last signed checkpoint of {location}/audit/checkpoints.txt."
+    "Keep a copy elsewhere: the fingerprint of the key, and the last signed checkpoint in "
+    "{location}/audit/checkpoints.txt."
 )
 
 
@@ -56,7 +57,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "begin", "Verify", id="audit_verify.begin", priority=True),
-        Binding("y", "copy", "Copy the outcome", id="audit_verify.copy"),
+        Binding("y", "copy", "Copy result", id="audit_verify.copy"),
         Binding("enter", "go_there", "Go to the entry", id="audit_verify.go_there"),
     ]
 
@@ -86,7 +87,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
             yield Static(Content(ABOUT), classes="about")
             yield SafeTextArea(
                 AuditVerifyDialog.draft,
-                placeholder="A checkpoint kept elsewhere, if there is one",
+                placeholder="Checkpoint kept elsewhere (optional)",
                 compact=True,
                 id="note",
             )
@@ -94,7 +95,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
                 yield Button(Content("Verify"), id="begin", variant="primary", compact=True)
                 yield Button(Content("Back"), id="back", compact=True)
         with Vertical(classes="running"):
-            yield Static(Content(f"Verifying {self._log_size:,} entries; Esc stops."), classes="about")
+            yield Static(Content(f"Verifying {self._log_size:,} entries; press Esc to cancel."), classes="about")
             yield ProgressBar(total=max(1, self._log_size), show_eta=False)
         with VerticalScroll(classes="outcome"):
             yield Static("", markup=False, id="outcome")
@@ -164,7 +165,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
             lines.append(Content(f"→ {escape_multiline(hint)}"))
         lines.append(Content(DO_NOT_TOUCH))
         if error.seq is not None:
-            lines.append(Content(f"Enter goes to entry {error.seq}, the first that does not fit."))
+            lines.append(Content(f"Press Enter to go to entry {error.seq}, the first invalid entry."))
         return Content("\n\n").join(lines)
 
     def action_copy(self) -> None:
@@ -197,7 +198,7 @@ def _normalize_note(pasted: str) -> str | None:
 
 
 def _success(report: AuditReport, location: str, *, outside: bool) -> Content:
-    unsealed = f"{report.uncheckpointed_count:,} not yet sealed" if report.uncheckpointed_count else "all of them"
+    unsealed = f"{report.uncheckpointed_count:,} not checkpointed" if report.uncheckpointed_count else "all entries"
     facts = format_fields(
         [
             ("log", escape_text(report.origin)),
@@ -211,7 +212,12 @@ def _success(report: AuditReport, location: str, *, outside: bool) -> Content:
     words = [VERIFIED_TEXT, *([VERIFIED_EXTERNAL_TEXT] if outside else []), NOT_PROVED.format(outside=_since(outside))]
     kept = KEEP_CHECKPOINT_HINT.format(location=escape_text(location))
     return Content("\n\n").join(
-        [Content.styled("✓ Everything fits", "bold $success"), facts, *(Content(each) for each in words), Content(kept)]
+        [
+            Content.styled("✓ Audit log verified", "bold $success"),
+            facts,
+            *(Content(each) for each in words),
+            Content(kept),
+        ]
     )
 
 

@@ -12,6 +12,7 @@ from sealyard.client.protocol import Client
 from sealyard.model.access import Action, device_resource
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import SealyardError, ServerUnreachableError
+from sealyard.model.formatting import format_count
 from sealyard.model.results import state_at
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 from sealyard_tui.dialogs.confirm import ConfirmDialog
@@ -94,7 +95,7 @@ class TaskActions:
     def withdraw(self) -> None:
         rows = self._selected_where(lambda each: each.withdraw)
         if not rows:
-            self._screen.flash("Only your own task that waits or was just approved can be withdrawn.", warning=True)
+            self._screen.flash("You can only withdraw your own tasks before they start.", warning=True)
             return
         ask_and_retry(self._screen.app, self._withdrawal(rows), self._screen.run_guarded)
 
@@ -102,7 +103,7 @@ class TaskActions:
         """Return the attempt to withdraw tasks. ``typed`` and ``failure``: reason and error of the attempt before."""
         dialog = ReasonDialog(
             "Withdraw",
-            f"Why is {_named(rows)} withdrawn? It cannot be taken up again.",
+            f"Reason for withdrawing {_named(rows)}? This cannot be undone.",
             required=True,
             subject=",".join(row.id for row in rows),
             edit=self._screen.app.edit_text,
@@ -126,7 +127,7 @@ class TaskActions:
         rows = self._selected_where(lambda each: each.cancel)
         if not rows:
             self._screen.flash(
-                "Only a task that has not ended can be cancelled, by whoever asked or approves.", warning=True
+                "Only the requester or an approver can cancel a task, and only until it has ended.", warning=True
             )
             return
 
@@ -135,9 +136,9 @@ class TaskActions:
                 self._run_on_all(rows, lambda client, row: client.cancel(row.id), "cancelled")
 
         running = any(row.status is TaskStatus.RUNNING for row in rows)
-        more = " What runs ends when its worker has stopped." if running else ""
-        question = f"Cancel {_named(rows)}? It cannot be taken up again.{more}"
-        dialog = ConfirmDialog("Cancel", question, yes="Cancel it" if len(rows) == 1 else "Cancel them", no="Back")
+        more = " A running task ends when its worker has stopped." if running else ""
+        question = f"Cancel {_named(rows)}? This cannot be undone.{more}"
+        dialog = ConfirmDialog("Cancel", question, yes="Cancel task" if len(rows) == 1 else "Cancel tasks", no="Back")
         self._screen.app.push_screen(dialog, decided)
 
     # ---- results
@@ -145,7 +146,7 @@ class TaskActions:
     def renew(self) -> None:
         rows = self._selected_where(lambda each: each.renew)
         if not rows:
-            self._screen.flash("There is no expired link here that could be renewed.", warning=True)
+            self._screen.flash("This link has not expired.", warning=True)
             return
         self._run_on_all(rows, lambda client, row: client.renew(row.id), "renewed")
 
@@ -164,13 +165,13 @@ class TaskActions:
     async def _fetch(self, row: TaskRow) -> None:
         result = await self._screen.app.download_manager.download(row.id, row.title)
         if result.downloaded is not None:
-            self._screen.flash(f"On disk: {result.downloaded.path}")
+            self._screen.flash(f"Downloaded to {result.downloaded.path}")
 
     def open_folder(self) -> None:
         row = self._table.cursor_row
         path = self._downloaded_path(row.id) if row is not None else None
         if path is None:
-            self._screen.flash("The file is not on disk; d downloads it.", warning=True)
+            self._screen.flash("The file is not on disk; press d to download it.", warning=True)
             return
         self._screen.run_guarded(self._open(Path(path).parent))
 
@@ -262,7 +263,7 @@ class TaskActions:
                 failures.append((row, error))
         self._table.clear_marks()
         if count := len(rows) - len(failures):
-            self._screen.flash(f"{rows[0].title} {done}" if len(rows) == 1 else f"{count} tasks {done}")
+            self._screen.flash(f"{rows[0].title} {done}" if len(rows) == 1 else f"{format_count(count, 'task')} {done}")
         return failures
 
     def _report(self, failures: Sequence[Failure], asked: int, done: str) -> None:
@@ -282,7 +283,7 @@ def _named(rows: Sequence[TaskRow]) -> str:
 
 def _download_blocked_text(states: set[ResultState | None]) -> str:
     if ResultState.EXPIRED in states:
-        return "The link has expired: e renews it, then d downloads."
+        return "The link has expired: press e to renew it, then d to download."
     if ResultState.GONE in states:
-        return "The file was removed at the end of its retention: only a new package helps (n)."
-    return "There is no file to download here."
+        return "The file was removed at the end of its retention period; create a new package (n)."
+    return "No file to download."

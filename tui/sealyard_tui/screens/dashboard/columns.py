@@ -72,10 +72,10 @@ def result_cell(row: TaskRow, now: datetime) -> Content:
             left = f" {short_duration(live.eta_seconds)}" if live.eta_seconds is not None else ""
             return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), left)
         case TaskStatus.RUNNING:
-            return Content.styled("begins …", "$text-muted")
+            return Content.styled("starting …", "$text-muted")
         case TaskStatus.SCHEDULED if live is not None and live.queue_position is not None:
             left = f", ~{short_duration(live.eta_seconds)}" if live.eta_seconds is not None else ""
-            return Content(f"place {live.queue_position} in queue{left}")
+            return Content(f"{live.queue_position} in queue{left}")
         case TaskStatus.DONE if row.result is not None:
             return result_badge(refreshed(row.result, now), now)
         case TaskStatus.FAILED | TaskStatus.CANCELLED:
@@ -90,7 +90,7 @@ def download_badge(
     match known:
         case DownloadProgress():
             percent = 100 * known.bytes_done // max(1, known.bytes_total)
-            return _short_and_long("↓", f"{percent} %", f"{percent} %, coming down", "$accent")
+            return _short_and_long("↓", f"{percent} %", f"{percent} %, downloading", "$accent")
         case DownloadResult(downloaded=found) if found is not None:
             return _on_disk(found.checked)
         case DownloadResult(error=error) if error is not None:
@@ -98,7 +98,7 @@ def download_badge(
                 return _failed_badge("expired")
             if error.code == ResultGoneError.code:
                 return _failed_badge("gone")
-            return _short_and_long("✗", "failed", "did not come down: L says why", "$error")
+            return _short_and_long("✗", "failed", "download failed: press L for the reason", "$error")
         case VerifiedBy():
             return _on_disk(known)
     result = row.result
@@ -112,7 +112,9 @@ def _on_disk(checked: VerifiedBy) -> tuple[Content, Content]:
 
 
 def _failed_badge(state: str) -> tuple[Content, Content]:
-    return _short_and_long("!", "missed", f"{state} before it came down", "$warning")
+    return _short_and_long(
+        "!", "missed", f"not downloaded ({'expired' if state == 'expired' else 'removed'})", "$warning"
+    )
 
 
 def _short_and_long(sign: str, words: str, sentence: str, style: str) -> tuple[Content, Content]:

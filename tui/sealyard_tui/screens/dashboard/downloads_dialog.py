@@ -58,14 +58,14 @@ class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
 class DownloadsDialog(ScreenDialog[str | None]):
     """Returns the id of a task to show."""
 
-    heading = "Downloads of this session"
+    heading = "Downloads in this session"
     CSS_PATH = "downloads_dialog.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("f", "folder", "Open folder", id="downloads.folder", tooltip="Where the file lies"),
+        Binding("f", "folder", "Open folder", id="downloads.folder", tooltip="Open the folder of the file"),
         Binding("c", "copy_path", "Copy path", id="downloads.copy_path"),
-        Binding("a", "retry", "Try again", id="downloads.again", tooltip="What did not come down"),
-        Binding("e", "renew", "Renew link", id="downloads.renew", tooltip="A new link, then the file"),
+        Binding("a", "retry", "Retry", id="downloads.again", tooltip="Retry a failed download"),
+        Binding("e", "renew", "Renew link", id="downloads.renew", tooltip="Renew the link and download the file"),
     ]
 
     def __init__(self) -> None:
@@ -76,7 +76,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
             (Column(title="PACKAGE", width=16, grow=1), Column(title="DOWNLOAD", width=32, grow=1)),
             _cells,
             key=lambda row: row.task_id,
-            empty="Nothing came down yet in this session; d downloads a result.",
+            empty="No downloads in this session; press d on the dashboard to download a result.",
             id="list",
         )
         with VerticalScroll(id="about", can_focus=False):
@@ -150,7 +150,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
 
     def action_retry(self) -> None:
         if (row := self.table.cursor_row) is not None:
-            self._show_message("Trying again …")
+            self._show_message("Retrying …")
             self._run_guarded(self._fetch(row))
 
     def action_renew(self) -> None:
@@ -165,7 +165,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
 
     async def _fetch(self, row: DownloadRow) -> None:
         result = await self.app.download_manager.download(row.task_id, row.known.name)
-        self._show_message("✓ On disk" if result.downloaded is not None else "✗ It did not come down")
+        self._show_message("✓ Downloaded" if result.downloaded is not None else "✗ Download failed")
 
 
 def _cells(row: DownloadRow) -> Sequence[Cell]:
@@ -178,10 +178,10 @@ def _state(row: DownloadRow) -> Content:
     if row.downloaded is not None:
         return Content.styled(f"✓ on disk, {row.downloaded.checked} checked", "$success")
     if row.expired:
-        return Content.styled("! expired before it came down", "$warning")
+        return Content.styled("! not downloaded (link expired)", "$warning")
     if row.gone:
-        return Content.styled("∅ gone before it came down", "$error")
-    return Content.styled("✗ did not come down", "$error")
+        return Content.styled("∅ not downloaded (file removed)", "$error")
+    return Content.styled("✗ download failed", "$error")
 
 
 def _describe(row: DownloadRow) -> Content:
@@ -195,13 +195,13 @@ def _describe(row: DownloadRow) -> Content:
     hint = "" if row.expired or row.gone else app_hint(error)
     lines = [Content.styled(f"✗ {escape_text(error.message)}", "$error"), Content(escape_text(hint))]
     if row.expired:
-        lines.append(Content("→ e renews the link and downloads the file."))
+        lines.append(Content("→ Press e to renew the link and download the file."))
     elif row.gone:
-        lines.append(Content("→ Only a new package helps: n on the dashboard."))
+        lines.append(Content("→ Create a new package: press n on the dashboard."))
     elif row.known.retry_in is not None:
-        lines.append(Content(f"→ It is tried again by itself in {row.known.retry_in:g} s; a tries at once."))
+        lines.append(Content(f"→ Retrying in {row.known.retry_in:g} s; press a to retry now."))
     else:
-        lines.append(Content("→ a tries again."))
+        lines.append(Content("→ Press a to retry."))
     return Content("\n").join([each for each in lines if each])
 
 

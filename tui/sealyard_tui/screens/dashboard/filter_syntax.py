@@ -151,7 +151,7 @@ def _term(token: _Token, me: str, devices: Mapping[str, str]) -> Term:
         raise _unknown_field(token)
     values = tuple(each for each in token.value.split(",") if each)
     if not values:
-        raise UsageError(f"{token.field}: wants {_EXAMPLES[token.field]}")
+        raise UsageError(f"{token.field}: expected {_EXAMPLES[token.field]}")
     match token.field:
         case "status":
             values = _words(values, TaskStatus)
@@ -181,12 +181,12 @@ _EXAMPLES = {
 def _unknown_field(token: _Token) -> UsageError:
     known = {each.lower(): "status" for each in TaskStatus} | {each.lower(): "state" for each in ResultState}
     near = difflib.get_close_matches(token.field, FIELDS, 1, 0.7)
-    hint = f'as text write "{escape_text(token.text, _SHOWN)}"'
+    hint = f'to search for the text, write "{escape_text(token.text, _SHOWN)}"'
     if token.field in known:
         hint = f"{known[token.field]}:{token.field}?"
     elif near:
         hint = f"{near[0]}:?"
-    return UsageError(f"no field {escape_text(token.field, _SHOWN)}: {hint}")
+    return UsageError(f"unknown field {escape_text(token.field, _SHOWN)}: {hint}")
 
 
 def _words(values: Iterable[str], kind: type[Word]) -> tuple[str, ...]:
@@ -201,7 +201,7 @@ def _word(text: str, kind: type[Word]) -> str:
         return alias
     found = [each for each in kind if each.lower().startswith(wanted)]
     if not found:
-        raise UsageError(f"no {escape_text(text, _SHOWN)}; there is {', '.join(each.lower() for each in kind)}")
+        raise UsageError(f"unknown value {escape_text(text, _SHOWN)}; use {', '.join(each.lower() for each in kind)}")
     return found[0]
 
 

@@ -35,9 +35,9 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 DETAIL_CLASS = "-detail"
 """CSS class of the screen while the detail is open on a terminal without room for list and detail."""
 
-NO_TASKS = "No tasks yet: n asks for the first package."
-NO_TASKS_OF_MINE = "No tasks yet: people who have USE on a device configuration (5) ask for them."
-NO_MATCH = "Nothing matches the filter: Esc clears it."
+NO_TASKS = "No tasks yet. Press n to create the first package."
+NO_TASKS_OF_MINE = "No tasks yet. Users with USE on a device configuration (5) can create them."
+NO_MATCH = "No tasks match the filter. Press Esc to clear it."
 
 QUICK_FILTERS = (
     ("", "", "all"),
@@ -49,7 +49,7 @@ QUICK_FILTERS = (
     ("status", "cancelled", "cancelled, rejected or withdrawn"),
     ("state", "available", "results that can be downloaded"),
     ("state", "expired", "results whose link expired"),
-    ("state", "gone", "results that are gone"),
+    ("state", "gone", "results whose file was removed"),
 )
 """Field, value and label of each quick filter."""
 
@@ -61,26 +61,37 @@ class DashboardScreen(BaseScreen):
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#rows"
     HELP = (
-        "All tasks you may see, as they move. Filter with / by words or by fields: status:waiting state:expired "
-        'owner:me kind:packaging device:gateway. - or ! before a term turns it round; "double quotes" hold spaces '
-        "and colons. Of results, ↓ can be downloaded, ! has an expired link that e renews, and of ∅ the file is gone: "
-        "only a new package helps."
+        "All tasks you have permission to view, updated live. Press / to filter by words or fields: "
+        "status:waiting state:expired owner:me kind:packaging device:gateway. Prefix a term with - or ! to "
+        'exclude it; use "double quotes" around spaces and colons. Result states: ↓ available for download, '
+        "! link expired (press e to renew it), ∅ file removed (create a new package)."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("d", "download", "Download", id="dashboard.download", tooltip="The result, now"),
-        Binding("e", "renew", "Renew", id="dashboard.renew", tooltip="A new link for an expired result"),
-        Binding("w", "withdraw", "Withdraw", id="dashboard.withdraw", tooltip="Take your own request back"),
-        Binding("x", "cancel", "Cancel", id="dashboard.cancel", tooltip="End the task, running or not"),
-        Binding("n", "new", "New", id="dashboard.new", tooltip="Ask for a package"),
-        Binding("s", "pick_status", "Status", id="dashboard.status", show=False, tooltip="Show one status or state"),
-        Binding("m", "mine", "Mine or all", id="dashboard.mine", show=False, tooltip="Only your own tasks, or all"),
-        Binding("o", "pick_order", "Order", id="dashboard.order", show=False, tooltip="Newest, oldest, by name …"),
-        Binding("f", "folder", "Open folder", id="dashboard.folder", show=False, tooltip="Where the file lies"),
-        Binding("c", "copy", "Copy …", id="dashboard.copy", show=False, tooltip="Id, SHA-256, path or link"),
-        Binding("y", "copy_id", "Copy id", id="dashboard.copy_id", show=False, tooltip="At once"),
-        Binding("J", "json", "As JSON", id="dashboard.json", show=False, tooltip="The whole task as it is kept"),
-        Binding("L", "downloads", "Downloads", id="dashboard.downloads", show=False, tooltip="Those of this session"),
+        Binding("d", "download", "Download", id="dashboard.download", tooltip="Download the result"),
+        Binding("e", "renew", "Renew", id="dashboard.renew", tooltip="Renew the link of an expired result"),
+        Binding("w", "withdraw", "Withdraw", id="dashboard.withdraw", tooltip="Withdraw your own request"),
+        Binding("x", "cancel", "Cancel", id="dashboard.cancel", tooltip="Cancel the task, even if it is running"),
+        Binding("n", "new", "New", id="dashboard.new", tooltip="Create a package"),
+        Binding(
+            "s", "pick_status", "Status", id="dashboard.status", show=False, tooltip="Filter by status or result state"
+        ),
+        Binding(
+            "m", "mine", "My tasks", id="dashboard.mine", show=False, tooltip="Show only your own tasks, or all tasks"
+        ),
+        Binding("o", "pick_order", "Order", id="dashboard.order", show=False, tooltip="Change the sort order"),
+        Binding("f", "folder", "Open folder", id="dashboard.folder", show=False, tooltip="Open the folder of the file"),
+        Binding("c", "copy", "Copy …", id="dashboard.copy", show=False, tooltip="Copy the id, SHA-256, path or link"),
+        Binding("y", "copy_id", "Copy id", id="dashboard.copy_id", show=False, tooltip="Copy the task id"),
+        Binding("J", "json", "JSON", id="dashboard.json", show=False, tooltip="Show the whole task as JSON"),
+        Binding(
+            "L",
+            "downloads",
+            "Downloads",
+            id="dashboard.downloads",
+            show=False,
+            tooltip="Show the downloads in this session",
+        ),
     ]
 
     def __init__(self) -> None:
@@ -100,7 +111,7 @@ class DashboardScreen(BaseScreen):
                 COLUMNS,
                 self._renderer,
                 key=lambda row: row.id,
-                empty="Reading the tasks …",
+                empty="Loading tasks …",
                 markable=True,
                 id="rows",
             )
@@ -177,7 +188,7 @@ class DashboardScreen(BaseScreen):
 
     def reset(self) -> None:
         self._list.reset()
-        self.table.set_empty_text("Reading the tasks …")
+        self.table.set_empty_text("Loading tasks …")
         self.pane.clear()
         self.remove_class(DETAIL_CLASS)
 
@@ -199,9 +210,11 @@ class DashboardScreen(BaseScreen):
         count = f"{shown:,} of {total:,}" if total is not None and total != shown else f"{shown:,}"
         more = "+" if total is None else ""
         order = self._list.order
-        partly = f" (of the {shown:,} read)" if not order.server_side and not self._list.complete else ""
-        reading = f"reading, {self._list.scanned:,} looked at" if self._list.reading else self.updated_label()
-        self.head.show_title([f"{count}{more} tasks", f"{order.words}{partly}", reading])
+        partly = f" ({shown:,} loaded rows only)" if not order.server_side and not self._list.complete else ""
+        reading = f"loading, {self._list.scanned:,} checked" if self._list.reading else self.updated_label()
+        self.head.show_title(
+            [f"{count}{more} {'task' if f'{count}{more}' == '1' else 'tasks'}", f"{order.words}{partly}", reading]
+        )
         if self._filter_text and self._filter_text == self.filter_bar.text:
             self.filter_bar.show_count(shown if total is None else total, rest, more=total is None)
 
@@ -270,7 +283,7 @@ class DashboardScreen(BaseScreen):
 
     def action_pick_order(self) -> None:
         choices = [
-            (str(each), each.words if each.server_side else f"{each.words}, of what was read") for each in SortOrder
+            (str(each), each.words if each.server_side else f"{each.words} (loaded rows only)") for each in SortOrder
         ]
         self.app.push_screen(PickDialog("Order", choices, self._list.order), self._picked_order)
 

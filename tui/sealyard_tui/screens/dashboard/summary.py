@@ -39,7 +39,9 @@ class SummaryBar(Vertical):
             yield Static("", id="title", markup=False)
 
     def on_mount(self) -> None:
-        self.query_one("#throughput").tooltip = Content("What the workers sealed and checked in the last three minutes")
+        self.query_one("#throughput").tooltip = Content(
+            "Data encrypted and verified by the workers in the last three minutes"
+        )
 
     def show_counts(self, counts: TaskCounts) -> None:
         """Show the counts; on narrow terminals without zeros."""

@@ -61,7 +61,7 @@ def _status_section(task: Task, now: datetime, live: RunProgress | None) -> Cont
             Content.styled(task_title(task), "bold"),
             "  ",
             status_badge(task.status),
-            Content.styled("  TRIAL: self-approval, not to be released", "$error bold") if task.self_approved else "",
+            Content.styled("  TRIAL: self-approved, do not release", "$error bold") if task.self_approved else "",
         )
     ]
     if task.reason:
@@ -71,14 +71,14 @@ def _status_section(task: Task, now: datetime, live: RunProgress | None) -> Cont
     lines += [Content.styled(f"! {escape_text(each)}", "$warning") for each in task.warnings]
     pairs: Pairs = [
         ("progress", _progress(task, live)),
-        ("asked by", escape_text(f"{task.created_by}, {format_time(task.created_at)}")),
+        ("requested by", escape_text(f"{task.created_by}, {format_time(task.created_at)}")),
         ("device", escape_text(f"{task.config_name} version {task.config_version}")),
         ("kind", f"{task.kind}{escape_text(f', {task.content_type}' if task.content_type else '')}"),
         ("id", escape_text(task.id)),
         ("worker", escape_text(task.worker)),
-        ("lost workers", str(task.lease_losses or "")),
-        ("must end by", format_time_left(task.time_limit_at, now) if not task.status.is_final else ""),
-        ("must begin by", format_time_left(task.execution_expires_at, now) if _is_before_work(task) else ""),
+        ("worker losses", str(task.lease_losses or "")),
+        ("ends before", format_time_left(task.time_limit_at, now) if not task.status.is_final else ""),
+        ("starts before", format_time_left(task.execution_expires_at, now) if _is_before_work(task) else ""),
     ]
     return Content("\n").join([*lines, format_fields(pairs)])
 
@@ -92,7 +92,7 @@ def _progress(task: Task, live: RunProgress | None) -> Content:
         return Content("")
     left = f", about {format_duration(round(live.eta_seconds))} left" if live.eta_seconds is not None else ""
     if task.status is TaskStatus.SCHEDULED and live.queue_position is not None:
-        return Content(f"place {live.queue_position} in the queue{left}")
+        return Content(f"position {live.queue_position} in the queue{left}")
     if task.status is not TaskStatus.RUNNING or not live.bytes_total:
         return Content("")
     done = f"  {format_size(live.bytes_done)} of {format_size(live.bytes_total)}{left}"
@@ -103,7 +103,7 @@ def _result(result: Result, now: datetime, file: Content | None) -> Content:
     current = refreshed(result, now)
     pairs: Pairs = [
         ("state", Content.assemble(result_badge(current, now), _result_hint(current))),
-        ("trial", Content.styled("self-approval: not to be released", "$error bold") if result.self_approved else ""),
+        ("trial", Content.styled("self-approved: do not release", "$error bold") if result.self_approved else ""),
         ("file", escape_text(result.file_name)),
         ("here", file or ""),
         ("size", format_size_exact(result.size) if result.size is not None else ""),
@@ -121,8 +121,8 @@ def _until(moment: datetime | None, now: datetime) -> str:
 
 def _result_hint(result: Result) -> Content:
     words = {
-        ResultState.EXPIRED: "  the link has expired: e renews it",
-        ResultState.GONE: "  the file was removed: only a new package helps (n)",
+        ResultState.EXPIRED: "  the link has expired: press e to renew it",
+        ResultState.GONE: "  the file was removed: create a new package (n)",
     }
     return Content.styled(words.get(result.state, "") if result.signature is None else "", "$text-muted")
 

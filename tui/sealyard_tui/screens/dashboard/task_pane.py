@@ -14,7 +14,7 @@ from sealyard.model.tasks import RunProgress, Task
 from sealyard_tui.screens.dashboard.task_detail import render_task
 from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
-EMPTY_TEXT = Content.styled("What there is to know of the task under the cursor stands here.", "$text-muted")
+EMPTY_TEXT = Content.styled("Select a task to see details.", "$text-muted")
 
 
 class TaskPane(ScrollPane):

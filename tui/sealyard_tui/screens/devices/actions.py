@@ -64,8 +64,8 @@ class DeviceActions:
             create_fields(await self._load_capabilities(), self._context()),
             self._created,
             draft=self._drafts["new"],
-            submit_label="Make it",
-            busy_label="Making it and its keys",
+            submit_label="Create",
+            busy_label="Creating the configuration and its keys",
         )
         self._screen.app.push_screen(form)
 
@@ -73,7 +73,7 @@ class DeviceActions:
         created = await (await self._screen.client()).create_device(to_device_request(answers))
         await self._screen.load()
         self._show_device(created.id)
-        self._screen.flash(f"{created.name} is there")
+        self._screen.flash(f"Created {created.name}")
         return True
 
     # ---- update
@@ -84,8 +84,8 @@ class DeviceActions:
             update_fields(device, (await self._load_capabilities()).formats),
             partial(self._updated, device),
             draft=self._drafts[f"{device.id}/{device.version}"],
-            about=f"Tasks that wait or run keep version {device.version}; new ones take the new version.",
-            submit_label="Make the version",
+            about=f"Existing tasks keep version {device.version}; new tasks use the new version.",
+            submit_label="Save",
             notes=partial(self._preview_changes, device),
         )
         self._screen.app.push_screen(form)
@@ -96,16 +96,16 @@ class DeviceActions:
         except UsageError:
             return Content("")
         if not found:
-            return Content.styled("Nothing changes yet.", "$text-muted")
-        return Content.styled("Will change:\n" + "\n".join(f"  {each}" for each in found), "$accent")
+            return Content.styled("No changes.", "$text-muted")
+        return Content.styled("Changes:\n" + "\n".join(f"  {each}" for each in found), "$accent")
 
     async def _updated(self, device: DeviceConfig, answers: Answers) -> bool:
         asked = to_device_update(device, answers)
         if not format_changes(device, asked, self._context()):
-            raise UsageError("Nothing would change.", "Change a field, or go back.")
+            raise UsageError("No changes.", "Change a field or cancel.")
         created = await (await self._screen.client()).update_device(asked)
         await self._screen.load()
-        self._screen.flash(f"{created.name} has version {created.version} now")
+        self._screen.flash(f"Saved {created.name} version {created.version}")
         return True
 
     # ---- certificates
@@ -116,8 +116,8 @@ class DeviceActions:
             (path_field("folder", "Folder", self._default_folder()),),
             partial(self._write_certificates, device),
             draft=self._drafts["certificates"],
-            about="The signing certificates are written as PEM files, to check packages with. Nothing is overwritten.",
-            submit_label="Write them",
+            about="Writes the signing certificates as PEM files for verifying packages; existing files are kept.",
+            submit_label="Export",
         )
         self._screen.app.push_screen(form)
 
@@ -149,9 +149,9 @@ class DeviceActions:
             draft=self._drafts[f"export/{device.id}"],
             about=(
                 f"{key.uri} version {key.version}, for provisioning devices: raw bytes in a file that only you can"
-                " read (mode 0600). Whoever has them can decrypt what was packed with it. It is in the audit log."
+                " read (mode 0600). Anyone with the key can decrypt packages made with it. The export is audited."
             ),
-            submit_label="Go on",
+            submit_label="Continue",
             busy_label="Writing the key",
         )
         self._screen.app.push_screen(form)
@@ -159,13 +159,13 @@ class DeviceActions:
     async def _exported(self, device: DeviceConfig, answers: Answers) -> bool:
         path = resolve_path(answers.texts["file"], Path.cwd())
         about = (
-            f"The secret key {device.encryption.uri} leaves the key store, into {path}.\n"
-            "It cannot be called back; a copy of it decrypts every package made with it."
+            f"The secret key {device.encryption.uri} will be exported to {path}.\n"
+            "This cannot be undone. Anyone with the key can decrypt every package made with it."
         )
-        if not await self._confirm_by_typing("Export the key", about, device.name, "Export it"):
+        if not await self._confirm_by_typing("Export the key", about, device.name, "Export"):
             return False
         written = await (await self._screen.client()).export_device_key(device.id, path, confirmed=True)
-        text = f"! {escape_text(str(written))} (mode 0600): move it safely, then delete it."
+        text = f"! {escape_text(str(written))} (mode 0600): transfer it securely, then delete it."
         self._screen.notify(text, title="Key exported", severity="warning", timeout=NOTICE_SECONDS, markup=False)
         return True
 
@@ -174,25 +174,25 @@ class DeviceActions:
     async def rotate(self, device: DeviceConfig) -> None:
         uris = dict.fromkeys(each.uri for each in reversed(keys_of(device)))
         choices = [(uri, f"{uri}  {self._used_by(uri)}") for uri in uris]
-        uri = await self._screen.app.push_screen_wait(PickDialog("Rotate which key?", choices))
+        uri = await self._screen.app.push_screen_wait(PickDialog("Choose the key to rotate", choices))
         if uri is None:
             return
         about = (
-            f"{uri} gets a next version, and with it every configuration that uses it: {self._used_by(uri)}.\n"
-            "Tasks that wait or run keep the version they have; what was signed stays valid.\n"
-            "Devices must know the new certificate, or the new symmetric key, before they get packages made with it."
+            f"Creates a new version of {uri} and of every device configuration that uses it: {self._used_by(uri)}.\n"
+            "Existing tasks keep their version; existing signatures stay valid.\n"
+            "Install the new certificate or symmetric key on the devices before sending them packages made with it."
         )
-        if await self._confirm_by_typing("Rotate a key", about, uri, "Rotate it"):
+        if await self._confirm_by_typing("Rotate a key", about, uri, "Rotate"):
             await self._rotate(uri)
 
     async def _rotate(self, uri: str) -> None:
-        self._show_busy(f"▸ Making the next version of {uri}…")
+        self._show_busy(f"▸ Creating the next version of {uri}…")
         try:
             key = await (await self._screen.client()).rotate_key(uri)
         finally:
             self._show_busy("")
         await self._screen.load()
-        self._screen.flash(f"{key.uri} has version {key.current.version} now")
+        self._screen.flash(f"Rotated {key.uri} to version {key.current.version}")
 
     def _used_by(self, uri: str) -> str:
         using = (each.name for each in self._devices() if uri in (key.uri for key in keys_of(each)))

@@ -9,7 +9,7 @@ from textual.content import Content
 from sealyard.model.access import Action, Permission, ResourceType, device_resource, is_allowed, resource_type_uri
 from sealyard.model.base import FrozenStruct
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
-from sealyard.model.formatting import format_duration, format_time
+from sealyard.model.formatting import format_count, format_duration, format_time
 from sealyard.model.keys import CERTIFICATE_EXPIRY_WARNING, KeyInfo, KeyVersion
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
@@ -34,7 +34,7 @@ def keys_of(device: DeviceConfig) -> tuple[EncryptionKey | SigningKey, ...]:
 
 
 def format_heading(device: DeviceConfig, newest: int) -> Content:
-    older = Content.styled(f"  ! not the newest, which is {newest}", "$warning")
+    older = Content.styled(f"  ! newest version: {newest}", "$warning")
     return Content.assemble(
         Content.styled(escape_text(device.name), "bold"),
         f"  version {device.version} of {newest}",
@@ -47,18 +47,18 @@ def format_detail(device: DeviceConfig, newest: int, context: DeviceContext, now
     parts: list[Part] = [
         ("description", safe_content(device.description)),
         ("id", safe_content(device.id)),
-        ("made", f"{format_time(device.created_at)} by {escape_text(device.created_by)}"),
+        ("created", f"{format_time(device.created_at)} by {escape_text(device.created_by)}"),
         ("format", safe_content(device.format)),
         ("approvals", _approvals(device)),
         ("link time", f"{format_duration(device.link_ttl_seconds)}: how long a result can be downloaded"),
-        ("retention", f"{format_duration(device.retention_seconds)}: how long it is kept, from DONE"),
+        ("retention", f"{format_duration(device.retention_seconds)}: how long a result is kept after the task is DONE"),
         ("", " "),
     ]
     for index, encryption in enumerate(device.encryption_keys):
         parts += _key_parts("encryption", encryption, context, now, unused=index > 0, newest=device.version == newest)
     for index, signing in enumerate(device.signing_keys):
         parts += _key_parts("signing", signing, context, now, unused=index > 0, newest=device.version == newest)
-    parts += [("", " "), *_people(device, context.access), ("you may", _own_permissions(device, context))]
+    parts += [("", " "), *_people(device, context.access), ("your rights", _own_permissions(device, context))]
     if device.warnings:
         parts.append(("", " "))
     parts += [("! warning", Content.styled(escape_text(each), "$warning")) for each in device.warnings]
@@ -68,7 +68,7 @@ def format_detail(device: DeviceConfig, newest: int, context: DeviceContext, now
 
 def _approvals(device: DeviceConfig) -> str:
     count = device.approvals_required
-    return f"{count} person{'s' if count > 1 else ''} must approve; nobody approves what they asked for"
+    return f"{format_count(count, 'approval')} required; requesters cannot approve their own tasks"
 
 
 def _key_parts(
@@ -84,7 +84,7 @@ def _key_parts(
     ]
     if version is not None:
         parts.append(("fingerprint", version.fingerprint))
-        parts.append(("certificate ends", format_certificate_expiry(version, now)))
+        parts.append(("certificate expires", format_certificate_expiry(version, now)))
     return parts
 
 
@@ -96,7 +96,7 @@ def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: 
     about = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
     newer = info.current.version
     waiting = newest and newer > key.version
-    rotated = f"\n! version {newer} of the key is there: a new version (e) takes it" if waiting else ""
+    rotated = f"\n! key version {newer} is available; press e to use it in a new version" if waiting else ""
     return Content.assemble(
         text,
         Content.styled(f" ({escape_text(', '.join(about))})", "$text-muted"),
@@ -111,7 +111,7 @@ def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
         return Content("")
     left = (ends - now).total_seconds()
     if left <= 0:
-        return Content.styled(f"✗ {format_time(ends)}: it has ended; rotate the key (R)", "$error")
+        return Content.styled(f"✗ {format_time(ends)}: expired; rotate the key (R)", "$error")
     if ends <= now + CERTIFICATE_EXPIRY_WARNING:
         return Content.styled(f"! {format_time(ends)}: in {format_duration(int(left))}; rotate the key (R)", "$warning")
     return Content(format_time(ends))
@@ -145,11 +145,11 @@ def _people(device: DeviceConfig, access: AccessControlList | None) -> list[Part
 def _holders(device: DeviceConfig, access: AccessControlList, action: Action) -> Content:
     here, everywhere = device_resource(device.id), resource_type_uri(ResourceType.DEVICE_CONFIG)
     named = [
-        _with_members(each.subject, access) + (" (in all configurations)" if each.resource == everywhere else "")
+        _with_members(each.subject, access) + (" (all configurations)" if each.resource == everywhere else "")
         for each in access.rules
         if each.action is action and each.resource in (here, everywhere)
     ]
-    return Content(", ".join(named)) if named else Content.styled("! nobody", "$warning")
+    return Content(", ".join(named)) if named else Content.styled("! none", "$warning")
 
 
 def _with_members(subject: str, access: AccessControlList) -> str:
@@ -164,7 +164,7 @@ def _own_permissions(device: DeviceConfig, context: DeviceContext) -> str:
         for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT)
         if is_allowed(context.rights, each, resource)
     ]
-    return ", ".join(mine) or "look at it"
+    return ", ".join(mine) or "VIEW"
 
 
 def format_changes(device: DeviceConfig, update: DeviceUpdate, context: DeviceContext) -> list[str]:

@@ -29,13 +29,13 @@ NEW_KEY = ""
 """The choice that creates a new key."""
 
 DEFAULT_SIGNING = SigningAlgorithm.ECC_NIST_P256
-DURATION_HINT = "As 24h, 30d, 2w, or 1h 30m"
+DURATION_HINT = "Examples: 24h, 30d, 2w, 1h 30m"
 MAX_NAME_LENGTH = 48
 
 _PURPOSES = {
-    KeyPurpose.BOTH: "! packages and signing tasks; a key of one purpose keeps the two apart for certain",
-    KeyPurpose.PACKAGE: "packages alone: no signing task can use it",
-    KeyPurpose.DATA: "signing tasks alone: no package can be made with it",
+    KeyPurpose.BOTH: "! packages and signing tasks; separate keys are safer",
+    KeyPurpose.PACKAGE: "packages only, not signing tasks",
+    KeyPurpose.DATA: "signing tasks only, not packages",
 }
 
 
@@ -45,7 +45,11 @@ _PURPOSES = {
 def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[Field, ...]:
     return (
         TextField(
-            name="name", label="Name", required=True, check=_check_name, hint="Small letters, digits, '.', '_' and '-'"
+            name="name",
+            label="Name",
+            required=True,
+            check=_check_name,
+            hint="Lowercase letters, digits, '.', '_' and '-'",
         ),
         TextField(name="description", label="Description"),
         *_algorithm_fields(
@@ -53,7 +57,7 @@ def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[F
             "Encryption",
             {str(algorithm): capabilities.encryption[algorithm] for algorithm in EncryptionAlgorithm},
             context,
-            key_hint="A new one, or one that is there and fits",
+            key_hint="New key or a compatible existing one",
         ),
         *_algorithm_fields(
             "signing",
@@ -61,17 +65,17 @@ def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[F
             {str(algorithm): capabilities.signing[algorithm] for algorithm in SigningAlgorithm},
             context,
             value=DEFAULT_SIGNING,
-            key_hint="A new one, or one that is there and fits; making a long RSA key takes seconds",
+            key_hint="New key or a compatible existing one; generating a long RSA key takes seconds",
         ),
         ChoiceField(
             name="purpose",
-            label="New keys serve",
+            label="Key purpose",
             choices=_same(KeyPurpose),
             value=KeyPurpose.BOTH,
             note=_purpose,
         ),
-        _users_field("use", "May use", context, "nobody yet; rules can be added later"),
-        _users_field("approve", "May approve", context, "you alone"),
+        _users_field("use", "May use", context, "none (add later in Access)"),
+        _users_field("approve", "May approve", context, "only you"),
         *_terms(capabilities.formats, 1, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
     )
 
@@ -98,7 +102,7 @@ def _algorithm_fields(
             choices=_same(algorithms),
             value=value,
             note=lambda chosen: _caveats(algorithms[chosen]),
-            hint="← → go through them, Enter lists them",
+            hint="←/→: change, Enter: choose from list",
         ),
         ChoiceField(name=f"{name}_key", label=f"{label} key", choices=keys, hint=key_hint),
     )
@@ -147,7 +151,10 @@ def _users_field(name: str, label: str, context: DeviceContext, nothing: str) ->
     """Return a field for users; without permission to list them, their names are typed."""
     if context.access is None:
         return TextField(
-            name=name, label=label, check=_subjects, hint=f"USER:anna GROUP:owners, with spaces; empty: {nothing}"
+            name=name,
+            label=label,
+            check=_subjects,
+            hint=f"USER:anna GROUP:owners, separated by spaces; if empty: {nothing}",
         )
     subjects = ((each.id, each.display_name) for each in context.access.subjects)
     able = tuple(
@@ -155,7 +162,7 @@ def _users_field(name: str, label: str, context: DeviceContext, nothing: str) ->
         for subject, shown in subjects
         if name == "use" or subject_kind(subject) is not SubjectKind.CLIENT
     )
-    return MultiChoiceField(name=name, label=label, choices=able, empty_label=nothing, hint="Enter opens the list")
+    return MultiChoiceField(name=name, label=label, choices=able, empty_label=nothing, hint="Enter: choose from list")
 
 
 def _chosen_people(name: str, answers: Answers) -> tuple[str, ...]:
@@ -169,7 +176,7 @@ def _subjects(text: str) -> tuple[str, ...]:
 def _check_name(text: str) -> None:
     if not KEY_NAME.fullmatch(text) or len(text) > MAX_NAME_LENGTH:
         raise UsageError(
-            f"Up to {MAX_NAME_LENGTH} small letters, digits, '.', '_' and '-'.", "For instance gateway-v2."
+            f"Up to {MAX_NAME_LENGTH} lowercase letters, digits, '.', '_' and '-'.", "Example: gateway-v2."
         )
 
 
@@ -213,7 +220,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
             value=str(approvals),
             required=True,
             check=whole_number,
-            hint="How many persons must approve; nobody approves what they asked for",
+            hint="Approvals required (requesters cannot approve their own)",
         ),
         TextField(
             name="link",
@@ -229,7 +236,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
             value=format_duration(retention),
             required=True,
             check=parse_duration,
-            hint=f"How long a result is kept, from DONE. {DURATION_HINT}",
+            hint=f"How long a result is kept after the task is DONE. {DURATION_HINT}",
         ),
         ChoiceField(
             name="format", label="Container format", choices=_same(dict.fromkeys((*formats, form))), value=form
@@ -240,7 +247,7 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
 def whole_number(text: str) -> int:
     """Parse a whole number. Raises :class:`UsageError`."""
     if not re.fullmatch(r"[0-9]{1,6}", text):
-        raise UsageError(f"{escape_text(text, 20)!r} is no whole number.", "Write 1, 2, 3 …")
+        raise UsageError(f"Invalid number {escape_text(text, 20)!r}.", "Enter a whole number.")
     return int(text)
 
 

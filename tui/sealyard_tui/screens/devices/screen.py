@@ -43,9 +43,9 @@ class DevicesScreen(BaseScreen):
     NAME = "devices"
     CSS_PATH = "screen.tcss"
     HELP = (
-        "A device configuration says with which keys and algorithms packages for a kind of device are encrypted and"
-        " signed, how many must approve them, and how long results live. A version never changes: what is changed"
-        " becomes the next version, and tasks keep the one they began with."
+        "A device configuration defines the keys and algorithms that encrypt and sign packages for a type "
+        "of device, the number of approvals required, and how long results are kept. Versions are "
+        "immutable: a change creates a new version, and tasks keep the version they were created with."
     )
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
@@ -61,15 +61,21 @@ class DevicesScreen(BaseScreen):
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("n", "create", "New", id="devices.create", tooltip="Make a configuration"),
-        Binding("e", "next_version", "Next version", id="devices.new_version", tooltip="Change its terms"),
+        Binding("n", "create", "New", id="devices.create", tooltip="Create a device configuration"),
+        Binding(
+            "e",
+            "next_version",
+            "Next version",
+            id="devices.new_version",
+            tooltip="Create a new version with other settings",
+        ),
         Binding(
             "left_square_bracket",
             "step(-1)",
             "Older",
             show=False,
             id="devices.older",
-            tooltip="Look at the version before",
+            tooltip="Show the previous version",
         ),
         Binding(
             "right_square_bracket",
@@ -77,12 +83,14 @@ class DevicesScreen(BaseScreen):
             "Newer",
             show=False,
             id="devices.newer",
-            tooltip="Look at the version after",
+            tooltip="Show the next version",
         ),
-        Binding("d", "certificates", "Certs", id="devices.certificates", tooltip="Write its certificates as PEM files"),
-        Binding("R", "rotate", "Rotate", id="devices.rotate", tooltip="Make a key's next version"),
-        Binding("E", "export", "Export", id="devices.export", tooltip="Write the symmetric key to a file"),
-        Binding("c", "copy", "Copy the id", show=False, id="devices.copy", tooltip="To the clipboard"),
+        Binding(
+            "d", "certificates", "Certs", id="devices.certificates", tooltip="Export the certificates as PEM files"
+        ),
+        Binding("R", "rotate", "Rotate", id="devices.rotate", tooltip="Create a new version of a key"),
+        Binding("E", "export", "Export", id="devices.export", tooltip="Export the symmetric key to a file"),
+        Binding("c", "copy", "Copy id", show=False, id="devices.copy", tooltip="Copy the id to the clipboard"),
     ]
 
     def __init__(self) -> None:
@@ -103,9 +111,9 @@ class DevicesScreen(BaseScreen):
         self._detail_timer: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
-        yield FilterBar(self.saved_state.filter, hint="a name, an algorithm, a key")
+        yield FilterBar(self.saved_state.filter, hint="name, algorithm or key")
         yield VirtualTable[DeviceConfig](
-            self.COLUMNS, self._cells, key=lambda each: each.id, empty="Reading…", id="rows"
+            self.COLUMNS, self._cells, key=lambda each: each.id, empty="Loading…", id="rows"
         )
         yield DeviceDetailPane()
         yield Static("", id="doing", markup=False)
@@ -159,7 +167,7 @@ class DevicesScreen(BaseScreen):
         self._devices = ()
         self.remove_class("-detail")
         table = self.query_one(VirtualTable)
-        table.set_empty_text("Reading…")
+        table.set_empty_text("Loading…")
         table.replace(())
         self._show_detail()
 
@@ -180,10 +188,10 @@ class DevicesScreen(BaseScreen):
 
     def _empty_text(self) -> str:
         if self._devices:
-            return "Nothing fits the filter; Esc clears it."
+            return "No device configurations match the filter. Press Esc to clear it."
         if is_allowed(self.context.rights, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
-            return "No device configurations yet. n makes the first one."
-        return "No device configurations that you may see. Ask an administrator for USE or APPROVE on one."
+            return "No device configurations yet. Press n to create one."
+        return "No device configurations available. Ask an administrator for USE or APPROVE permission."
 
     # ---- detail
 
@@ -212,7 +220,7 @@ class DevicesScreen(BaseScreen):
         pane = self.query_one(DeviceDetailPane)
         shown, newest = self.shown, self.latest_version
         if shown is None or newest is None:
-            pane.show(lambda _: Content.styled("What a configuration says is shown here.", "$text-muted"))
+            pane.show(lambda _: Content.styled("Select a device configuration to see details.", "$text-muted"))
         else:
             pane.border_subtitle = Content("[ older  ] newer" if newest.version > 1 else "")
             pane.show(partial(format_detail, shown, newest.version, self.context, self.now()))

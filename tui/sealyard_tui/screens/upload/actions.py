@@ -73,7 +73,7 @@ class UploadActions:
     def upload(self, keys: list[str]) -> None:
         """Upload files of the form in the background."""
         if keys:
-            self._screen.run_guarded(self._start_uploads(self._identity, keys), group="hand in")
+            self._screen.run_guarded(self._start_uploads(self._identity, keys), group="upload")
 
     def retry_failed(self) -> None:
         """Upload the files again whose upload failed because the connection was lost."""

@@ -55,5 +55,7 @@ class DeviceChoice:
         if (device := self.of(form)) is not None:
             return format_terms(device)
         if self._loaded and not self.usable:
-            return Content.styled("✗ There is no configuration you may use; an administrator gives USE.", "$warning")
+            return Content.styled(
+                "✗ No device configuration available. Ask an administrator for USE permission.", "$warning"
+            )
         return Content("")

@@ -32,7 +32,7 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
     heading = "Expected SHA-256"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "done", "Done", id="dialog.done", priority=True),
+        Binding("ctrl+s", "done", "Save", id="dialog.done", priority=True),
     ]
 
     drafts: ClassVar[dict[str, str]] = {}
@@ -46,12 +46,12 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
         self._expected = expected
 
     def compose_body(self) -> ComposeResult:
-        about = f"The digest that {self._file_name} must have, or the output of sha256sum for some or all files."
+        about = f"Expected digest of {self._file_name}, or the output of sha256sum for one or more files."
         yield Static(Content(about), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._path, self._expected), compact=True)
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button(Content("Done (ctrl+s)"), id="yes", variant="primary", compact=True)
+            yield Button(Content("Save (ctrl+s)"), id="yes", variant="primary", compact=True)
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
     def on_mount(self) -> None:
@@ -76,7 +76,7 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
         text = self.query_one(TextArea).text
         found = parse_checksums(text) if text.strip() else ()
         if found is None:
-            wrong = "✗ That is neither 64 hexadecimal digits nor the output of sha256sum."
+            wrong = "✗ Enter 64 hexadecimal digits or the output of sha256sum."
             self.query_one(".wrong", Static).update(Content(wrong))
             return
         self.drafts.pop(self._path, None)
@@ -104,7 +104,7 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         self._devices = devices
 
     def compose_body(self) -> ComposeResult:
-        about = "Files dropped there become packages: a file is one, a folder is one with its folder metadata/."
+        about = "Each file or folder dropped there becomes a package. Its subfolder metadata/ holds the metadata."
         yield Static(Content(about), classes="dialog-text")
         with Horizontal(classes="row"):
             yield Static("Folder", classes="label")
@@ -134,10 +134,10 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     def _show(self) -> None:
         settings = self._settings
         rules = {
-            DropAction.PROPOSE: "offer: I am asked about each package",
-            DropAction.SUBMIT: "submit: a task is made at once",
+            DropAction.PROPOSE: "propose: ask before creating each package",
+            DropAction.SUBMIT: "submit: create a task immediately",
         }
-        polling = "by polling, for network folders" if settings.force_polling else "as the system tells of them"
+        polling = "by polling (for network folders)" if settings.force_polling else "from file system events"
         self.query_one("#device", Button).label = Content(escape_text(settings.device) or "choose …")
         self.query_one("#rule", Button).label = Content(rules[settings.on_drop])
         self.query_one("#polling", Button).label = Content(polling)
@@ -164,7 +164,9 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
                 self.dismiss(msgspec.structs.replace(self._initial, folder=""))
             case "device":
                 choices = [(each.name, format_device_choice(each)) for each in self._devices]
-                self.app.push_screen(PickDialog("Watch for", choices, self._settings.device), self._picked)
+                self.app.push_screen(
+                    PickDialog("Choose a device configuration", choices, self._settings.device), self._picked
+                )
             case "rule":
                 rule = DropAction.SUBMIT if self._settings.on_drop is DropAction.PROPOSE else DropAction.PROPOSE
                 self._change(on_drop=rule)
@@ -189,6 +191,6 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     def action_done(self) -> None:
         folder = self.query_one(PathInput).value.strip()
         if not folder or not self._settings.device:
-            self.query_one(".wrong", Static).update(Content("✗ A folder and a device configuration are needed."))
+            self.query_one(".wrong", Static).update(Content("✗ Choose a folder and a device configuration."))
             return
         self.dismiss(msgspec.structs.replace(self._settings, folder=str(resolve_path(folder, Path.cwd()))))

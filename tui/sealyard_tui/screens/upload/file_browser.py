@@ -21,7 +21,7 @@ from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError
-from sealyard.model.formatting import format_size
+from sealyard.model.formatting import format_count, format_size
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.formatting import format_path
 from sealyard_tui.screens.base import ScreenDialog
@@ -82,12 +82,12 @@ class FileBrowser(ScreenDialog[Selection | None]):
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "choose_metadata", "As metadata", id="browser.metadata", tooltip="Add as metadata"),
-        Binding("h,left,backspace", "up", "Up", id="browser.up", tooltip="The folder above"),
-        Binding("l,right", "enter_folder", "Into", show=False, id="browser.into", tooltip="Open the folder"),
-        Binding("slash", "filter", "Filter", id="browser.filter", tooltip="Narrow the list"),
+        Binding("h,left,backspace", "up", "Up", id="browser.up", tooltip="Open the parent folder"),
+        Binding("l,right", "enter_folder", "Open", show=False, id="browser.into", tooltip="Open the folder"),
+        Binding("slash", "filter", "Filter", id="browser.filter", tooltip="Filter the list"),
         Binding("full_stop", "hidden", "Hidden", id="browser.hidden", tooltip="Show or hide hidden files"),
-        Binding("o", "order", "Order", id="browser.order", tooltip="By name, newest, largest"),
-        Binding("tilde", "home", "Home", id="browser.home", tooltip="Your home folder"),
+        Binding("o", "order", "Order", id="browser.order", tooltip="Sort by name, date or size"),
+        Binding("tilde", "home", "Home", id="browser.home", tooltip="Open your home folder"),
         Binding("p", "path", "Path", id="browser.path", tooltip="Type a path"),
         Binding("ctrl+a", "mark_all", "Mark all", show=False, id="browser.mark_all"),
         Binding("r,f5", "reload", "Refresh", show=False, id="browser.refresh"),
@@ -104,10 +104,10 @@ class FileBrowser(ScreenDialog[Selection | None]):
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="where"):
-            yield PathInput(placeholder="a path; Enter goes there", id="path")
+            yield PathInput(placeholder="a path; press Enter to open it", id="path")
         yield FilterBar(hint="part of a name")
         yield VirtualTable[FileRow](
-            COLUMNS, _cells, key=lambda row: row.name, empty="Reading …", markable=True, id="entries"
+            COLUMNS, _cells, key=lambda row: row.name, empty="Loading …", markable=True, id="entries"
         )
         yield Static("", id="below", markup=False)
 
@@ -133,7 +133,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
             self._unread = ""
         except OSError as error:
             rows = []
-            self._unread = f"✗ This folder cannot be read ({escape_text(error.strerror or str(error))})."
+            self._unread = f"✗ Cannot read this folder ({escape_text(error.strerror or str(error))})."
         if folder != self._folder:
             self.query_one(FilterBar).set_text("")
             self._table.clear_marks()
@@ -151,7 +151,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         search = self.query_one(FilterBar).text.casefold()
         top = [] if self._folder is None or self._folder.parent == self._folder else [_UP_ROW]
         shown = await run_cancellable(lambda _: _sorted_rows(rows, order, hidden=hidden, search=search))
-        self._table.set_empty_text(self._unread or "Nothing here.")
+        self._table.set_empty_text(self._unread or "No entries.")
         self._table.replace([*top, *shown])
         if not (cursor and self._table.move_cursor_to(cursor)) and shown and self._table.cursor_key == UP:
             self._table.move_cursor_to(shown[0].name)
@@ -164,10 +164,11 @@ class FileBrowser(ScreenDialog[Selection | None]):
             words = self._unread
         elif marked:
             what = "it" if len(marked) == 1 else "them"
-            words = f"{len(marked)} marked, {format_size(sum(each.size for each in marked))}: Enter adds {what}"
+            words = f"{len(marked)} marked, {format_size(sum(each.size for each in marked))}: press Enter to add {what}"
         else:
             hidden = "" if self._hidden else f", {sum(each.name.startswith('.') for each in self._rows)} hidden (.)"
-            words = f"{len(self._rows)} entries{hidden}; by {self._order} · Enter adds or opens, space marks"
+            count = format_count(len(self._rows), "entry", "entries")
+            words = f"{count}{hidden}; by {self._order} · Enter: add or open, Space: mark"
         self.query_one("#below", Static).update(Content(words))
 
     # ---- keys
@@ -285,7 +286,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
             self.set_focus(self._table)
             self._go(found.paths[0].parent, select=found.paths[0].name)
         else:
-            self.query_one("#below", Static).update(Content.styled(f"✗ not there: {escape_text(text)}", "$error"))
+            self.query_one("#below", Static).update(Content.styled(f"✗ not found: {escape_text(text)}", "$error"))
 
 
 _UP_ROW = FileRow(name=UP, is_folder=True)
@@ -298,7 +299,7 @@ def _cells(row: FileRow) -> tuple[Content | str, ...]:
     changed = f"{datetime.fromtimestamp(row.modified, UTC).astimezone():%Y-%m-%d %H:%M}" if row.modified else ""
     if row.is_folder:
         return Content.styled(f"{name}/", "bold $accent"), "", changed
-    mark = " (link)" if row.is_link else " (no file)" if row.special else ""
+    mark = " (link)" if row.is_link else " (not a file)" if row.special else ""
     return Content.assemble(name, Content.styled(mark, "$text-muted")), format_size(row.size), changed
 
 

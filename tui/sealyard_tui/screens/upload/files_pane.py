@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
+from sealyard.model.formatting import format_count
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, find_checksum
 from sealyard_tui.screens.upload.dialogs import ExpectedChecksumDialog
@@ -20,7 +21,7 @@ from sealyard_tui.screens.upload.format import entry_cells, entry_detail, format
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
-EMPTY_TEXT = "No files yet: a types or pastes paths, b browses; dropping files onto the terminal works too."
+EMPTY_TEXT = "No files yet. Press a to type or paste paths, b to browse, or drop files onto the terminal."
 COLUMNS = (
     Column(title="PART", width=11),
     Column(title="NAME", width=16, grow=2),
@@ -33,13 +34,31 @@ class FilesPane(Vertical):
     """Firmware in its order, then metadata, and two lines about the current file."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("x,delete", "remove", "Remove", id="upload.remove", tooltip="Take it out of the form"),
-        Binding("K,shift+up", "move(-1)", "Earlier", show=False, id="upload.earlier", tooltip="Pack it earlier"),
-        Binding("J,shift+down", "move(1)", "Later", show=False, id="upload.later", tooltip="Pack it later"),
-        Binding("m", "toggle_metadata", "Metadata", id="upload.part", tooltip="Make it metadata, or firmware again"),
-        Binding("e", "expect", "Expected digest", show=False, id="upload.expect", tooltip="The SHA-256 it must have"),
-        Binding("u", "retry", "Hand in again", show=False, id="upload.again", tooltip="Read the file anew"),
-        Binding("c", "copy", "Copy digest", show=False, id="upload.copy", tooltip="SHA-256 to the clipboard"),
+        Binding("x,delete", "remove", "Remove", id="upload.remove", tooltip="Remove the file from the form"),
+        Binding(
+            "K,shift+up",
+            "move(-1)",
+            "Move up",
+            show=False,
+            id="upload.earlier",
+            tooltip="Move the file up in the package",
+        ),
+        Binding(
+            "J,shift+down",
+            "move(1)",
+            "Move down",
+            show=False,
+            id="upload.later",
+            tooltip="Move the file down in the package",
+        ),
+        Binding("m", "toggle_metadata", "Metadata", id="upload.part", tooltip="Switch between metadata and firmware"),
+        Binding(
+            "e", "expect", "Expected digest", show=False, id="upload.expect", tooltip="Set the expected SHA-256 digest"
+        ),
+        Binding("u", "retry", "Upload again", show=False, id="upload.again", tooltip="Upload the file again"),
+        Binding(
+            "c", "copy", "Copy digest", show=False, id="upload.copy", tooltip="Copy the SHA-256 digest to the clipboard"
+        ),
     ]
 
     class Remove(Message):
@@ -123,7 +142,7 @@ class FilesPane(Vertical):
         entry = self.table.cursor_row
         if entry is not None and entry.file is not None:
             self.app.copy_to_clipboard(entry.file.sha256)
-            self._base_screen.flash(f"SHA-256 of {entry.name} copied")
+            self._base_screen.flash(f"Copied the SHA-256 digest of {entry.name}")
 
     def action_expect(self) -> None:
         entry = self.table.cursor_row
@@ -148,7 +167,7 @@ class FilesPane(Vertical):
         for key, sha256 in of.items():
             self._expect_of(key, sha256)
         self.post_message(self.Changed())
-        self._base_screen.flash(f"Expected SHA-256 set for {len(of)} file(s)", warning=not of)
+        self._base_screen.flash(f"Expected SHA-256 set for {format_count(len(of), 'file')}", warning=not of)
 
     def _expect_of(self, key: str, sha256: str) -> None:
         changed = self._form.change(key, expected=sha256)

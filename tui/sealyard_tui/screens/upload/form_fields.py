@@ -15,6 +15,7 @@ from textual.message import Message
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
@@ -71,11 +72,11 @@ class UploadFormFields(Vertical):
             with Horizontal(classes="row"):
                 yield Static("Content", classes="label")
                 yield SafeInput(
-                    placeholder="kind of content, optional", id="content", compact=True, select_on_focus=False
+                    placeholder="content type (optional)", id="content", compact=True, select_on_focus=False
                 )
         with Horizontal(classes="row"):
             yield Static("Add", classes="label")
-            yield PathInput(placeholder="paths: Enter adds, Tab completes, ctrl+o browses", id="line")
+            yield PathInput(placeholder="paths (Enter: add, Tab: complete, ctrl+o: browse)", id="line")
         yield Static("", id="hint", markup=False)
 
     @property
@@ -97,9 +98,9 @@ class UploadFormFields(Vertical):
         self.query_one("#device", Button).label = device_label(device)
         signs = self.query_one("#signs", Button)
         signs.display = needs_signing_input
-        signs.label = Content("signs the file's SHA-256" if form.hash_file else "the file is the SHA-256")
+        signs.label = Content("sign the file's SHA-256" if form.hash_file else "the file contains the SHA-256")
         self.query_one("#terms", Static).update(terms)
-        self.query_one("#name", Input).placeholder = form.suggested_name or "suggested from the files"
+        self.query_one("#name", Input).placeholder = form.suggested_name or "suggested from the file names"
 
     def hint(self, text: str, *, wrong: bool = False) -> None:
         """Show a hint below the path input. ``text`` must be safe."""
@@ -131,7 +132,7 @@ class UploadFormFields(Vertical):
         if found.paths or not typed:
             self._set_line(escape_text(shlex.join(found.missing)))
         if found.missing:
-            self.hint(f"✗ not there: {escape_text(', '.join(found.missing), 200)}", wrong=True)
+            self.hint(f"✗ not found: {escape_text(', '.join(found.missing), 200)}", wrong=True)
             self.screen.set_focus(line)
 
     def _set_line(self, text: str) -> None:
@@ -153,7 +154,9 @@ class UploadFormFields(Vertical):
         completion = event.completion
         words = "  ".join(escape_text(each, 30) for each in completion.candidates)
         if completion.unprintable:
-            words += f"  {completion.unprintable} name(s) cannot be typed: ctrl+o browses"
+            words += (
+                f"  {format_count(completion.unprintable, 'name')} with unprintable characters: press ctrl+o to browse"
+            )
         self.hint(words)
 
     @on(Input.Submitted, "#name")

@@ -61,9 +61,7 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
     def problem(self) -> SealyardError | None:
         """Why the file cannot be part of a task."""
         if self.error is None and self.file is not None and self.expected not in ("", self.file.sha256):
-            return InvalidInputError(
-                f"{self.name} has another SHA-256 than expected.", "Take the right file, or digest."
-            )
+            return InvalidInputError(f"SHA-256 mismatch for {self.name}.", "Check the file or the expected digest.")
         return self.error
 
     @property
@@ -188,15 +186,15 @@ class UploadForm:
         if not firmware:
             return "add a firmware file" if self.kind is TaskKind.PACKAGING else "add a file"
         if self.kind is not TaskKind.PACKAGING and (len(firmware) > 1 or metadata):
-            return f"{self.kind} takes one file: remove the others"
+            return f"{self.kind} requires exactly one file: remove the others"
         if bad := next((each for each in self.entries if each.problem is not None), None):
-            return f"put {bad.name} right, or remove it"
+            return f"fix or remove {bad.name}"
         if waited_for := [each for each in self.entries if each.is_pending]:
             return f"wait for {waited_for[0].name}" + (f" and {len(waited_for) - 1} more" if waited_for[1:] else "")
         if not self.device:
             return "choose a device configuration (d)"
         if len(self.name.strip()) > MAX_NAME_LENGTH:
-            return f"the name has more than {MAX_NAME_LENGTH} characters"
+            return f"the name is longer than {MAX_NAME_LENGTH} characters"
         return ""
 
     def request(self, message: bytes = b"") -> Request:

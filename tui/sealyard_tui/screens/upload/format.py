@@ -52,7 +52,7 @@ def entry_detail(entry: FormFile | None) -> Content:
         first = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
     else:
         done, size = format_size(entry.done), format_size(entry.size)
-        first = Content.styled(f"handing in and hashing: {done} of {size}", "$text-muted")
+        first = Content.styled(f"uploading: {done} of {size}", "$text-muted")
     return Content("\n").join([first, Content.styled(format_path(entry.path), "$text-muted")])
 
 
@@ -106,11 +106,11 @@ def summary(form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], c
         lines.append(f"   … and {more} more")
     if warnings or changed:
         lines.append("")
-    said = [f"{each.name} is another on the disk by now; what was handed in is packed." for each in changed]
+    said = [f"{each.name} changed on disk; the uploaded version will be used." for each in changed]
     said += warnings
     lines += [f"! {each}" for each in said[:MAX_WARNINGS]]
     if (more := len(said) - MAX_WARNINGS) > 0:
-        lines.append(f"! and {more} more of this kind")
+        lines.append(f"! and {more} more")
     return "\n".join(lines)
 
 
@@ -127,7 +127,7 @@ def format_watch_state(manager: WatchFolderManager) -> Content:
             Content.styled("● ", "$success"), f"watching {folder} for {device} ({manager.settings.on_drop})"
         )
     if manager.state is WatchState.FAILED and manager.error is not None:
-        return Content.styled(f"✗ watch failed: {escape_text(manager.error.message)} (w)", "$error")
+        return Content.styled(f"✗ watch folder failed: {escape_text(manager.error.message)} (w)", "$error")
     reason = f": {escape_text(manager.error.message)}" if manager.error is not None else " (w)"
     return Content.styled(f"○ watch folder off{reason}", "$text-muted")
 
@@ -139,14 +139,14 @@ def proposal_cells(dropped: DropStatus, now: datetime, *, in_form: bool) -> tupl
 def _dropped_words(dropped: DropStatus, *, in_form: bool) -> Content:
     event = dropped.event
     if dropped.invalid_reason:
-        return Content.styled(f"✗ no more: {escape_text(dropped.invalid_reason)}", "$error")
+        return Content.styled(f"✗ no longer valid: {escape_text(dropped.invalid_reason)}", "$error")
     if isinstance(event, PackageProposal):
         files = f"{len(event.firmware)} firmware, {len(event.metadata)} metadata"
-        return Content(f"◆ in the form: {files}") if in_form else Content.styled(f"◇ offered: {files}", "$accent")
+        return Content(f"◆ in the form: {files}") if in_form else Content.styled(f"◇ proposed: {files}", "$accent")
     if isinstance(event, DropRejected):
-        return Content.styled(f"✗ refused: {escape_text(event.error.message)}", "$error")
+        return Content.styled(f"✗ rejected: {escape_text(event.error.message)}", "$error")
     if isinstance(event, DropDeferred):
-        return Content.styled(f"! again in {event.retry_in:g} s: {escape_text(event.error.message)}", "$warning")
+        return Content.styled(f"! retrying in {event.retry_in:g} s: {escape_text(event.error.message)}", "$warning")
     return Content.styled(f"✓ submitted: task {escape_text(event.task.id, 12)}", "$success")
 
 

@@ -13,6 +13,7 @@ from sealyard.client.capabilities import check_message, check_package, signs_dig
 from sealyard.model.base import FrozenStruct
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import SealyardError
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app_base import BaseApp
@@ -66,7 +67,7 @@ class FormatNotes(Static):
     def _show(self) -> None:
         lines = [Content.styled(f"! {escape_text(each)}", "$warning") for each in self.warnings[:1]]
         if more := len(self.warnings[1:]):
-            lines.append(Content.styled(f"! and {more} more of this kind", "$warning"))
+            lines.append(Content.styled(f"! and {format_count(more, 'more warning')}", "$warning"))
         if self.refusal is not None:
             words = f"✗ {error_text(self.refusal)}"
             lines = [Content.styled(escape_text(words), "$error")]

@@ -14,6 +14,7 @@ from textual.widgets import Button, Input, Static
 
 from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind
 from sealyard_tui.dialogs.confirm import ConfirmDialog
@@ -43,24 +44,31 @@ class UploadScreen(BaseScreen):
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#files"
     HELP = (
-        "Here you ask for a package, an encryption or a signature. Add files, choose the device configuration, then"
-        " ctrl+s. Files are handed in and hashed at once; what is not submitted is given back. Files dropped into the"
-        " watch folder are offered below."
+        "Create a packaging, encryption or signing task. Add files, choose the device configuration, then "
+        "press ctrl+s. Files are uploaded and hashed immediately; unsubmitted files are discarded. Files "
+        "dropped into the watch folder are proposed below."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "submit", "Submit", id="upload.submit", tooltip="Ask for the task"),
-        Binding("a", "add", "Add", id="upload.add", tooltip="Type or paste paths"),
-        Binding("b,ctrl+o", "browse", "Browse", id="upload.browse", tooltip="Choose files in a list"),
+        Binding("ctrl+s", "submit", "Submit", id="upload.submit", tooltip="Submit the task"),
+        Binding("a", "add", "Add", id="upload.add", tooltip="Add files by path"),
+        Binding("b,ctrl+o", "browse", "Browse", id="upload.browse", tooltip="Browse for files"),
         Binding("d", "device", "Device", id="upload.device", tooltip="Choose the device configuration"),
-        Binding("t", "kind", "Kind", show=False, id="upload.kind", tooltip="Package, encryption or signing"),
+        Binding("t", "kind", "Kind", show=False, id="upload.kind", tooltip="Choose the type of task"),
         Binding(
-            "i", "signing_input", "What is signed", show=False, id="upload.signs", tooltip="Hash the file, or take it"
+            "i",
+            "signing_input",
+            "What is signed",
+            show=False,
+            id="upload.signs",
+            tooltip="Choose whether the file is hashed or contains the digest",
         ),
-        Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Type a name for the task"),
-        Binding("w", "watch", "Watch", show=False, id="upload.watch", tooltip="Folder whose files are offered here"),
-        Binding("X", "clear", "Empty the form", show=False, id="upload.clear", tooltip="Gives all files back"),
-        Binding("o", "show_task", "Show the task", id="upload.show_made", tooltip="The task that was just made"),
+        Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Enter a name for the task"),
+        Binding("w", "watch", "Watch", show=False, id="upload.watch", tooltip="Set up the watch folder"),
+        Binding(
+            "X", "clear", "Clear form", show=False, id="upload.clear", tooltip="Clear the form and discard its files"
+        ),
+        Binding("o", "show_task", "Open task", id="upload.show_made", tooltip="Open the task that was just created"),
         Binding("down", "field(1)", show=False, id="upload.next_field"),
         Binding("up", "field(-1)", show=False, id="upload.previous_field"),
     ]
@@ -189,7 +197,7 @@ class UploadScreen(BaseScreen):
         if self.form.sending:
             words = Content.styled("… submitting", "$accent")
         elif reason:
-            words = Content.styled(f"○ not yet: {reason}", "$text-muted")
+            words = Content.styled(f"○ not ready: {reason}", "$text-muted")
         else:
             words = Content.styled("● ready", "$success")
         self.query_one("#ready", Static).update(words)
@@ -198,25 +206,25 @@ class UploadScreen(BaseScreen):
     def _blocked_reason(self) -> str:
         """Return why no task can be created now, as safe text."""
         if self.state.read_only:
-            return "this workspace can only be read now"
+            return "the workspace is read-only"
         if not self.state.can_write:
-            return "the engine is not there yet"
+            return "the engine is starting"
         if reason := self.form.blocked_reason():
             return reason
         if self._device is None:
             return "choose a device configuration (d)"
-        return "see above what does not fit" if self._notes.refusal is not None else ""
+        return "see the error above" if self._notes.refusal is not None else ""
 
     # ---- files
 
     def add_paths(self, paths: tuple[Path, ...], part: FileRole = FileRole.FIRMWARE) -> None:
         """Add files to the form and upload them."""
         if not self.state.can_write and self.state.engine is not EngineState.STARTING:
-            self.flash("This workspace can only be read now.", warning=True)
+            self.flash("The workspace is read-only.", warning=True)
             return
         entries = [entry for path in paths if (entry := self.form.add(path, part)) is not None]
         if known := len(paths) - len(entries):
-            self.flash(f"{known} of them in the form already" if len(paths) > 1 else "In the form already")
+            self.flash(f"{format_count(known, 'file')} already added" if len(paths) > 1 else "Already added")
         self._actions.upload([each.key for each in entries])
         if entries:
             self._show()
@@ -273,7 +281,7 @@ class UploadScreen(BaseScreen):
 
     def action_kind(self) -> None:
         choices = [(kind.value, label) for kind, label in KINDS.items()]
-        self.app.push_screen(PickDialog("What do you ask for?", choices, self.form.kind), self._kind_picked)
+        self.app.push_screen(PickDialog("Choose a task type", choices, self.form.kind), self._kind_picked)
 
     def _kind_picked(self, kind: str | None) -> None:
         if kind is not None:
@@ -283,9 +291,11 @@ class UploadScreen(BaseScreen):
     def action_device(self) -> None:
         choices = [(each.id, format_device_choice(each)) for each in self._device_choice.usable]
         if not choices:
-            self.flash("There is no configuration you may use here.", warning=True)
+            self.flash("No device configuration available. Ask an administrator for USE permission.", warning=True)
             return
-        self.app.push_screen(PickDialog("For which devices?", choices, self.form.device), self._device_picked)
+        self.app.push_screen(
+            PickDialog("Choose a device configuration", choices, self.form.device), self._device_picked
+        )
 
     def _device_picked(self, device: str | None) -> None:
         if device is not None:
@@ -324,8 +334,8 @@ class UploadScreen(BaseScreen):
     def action_clear(self) -> None:
         if self.form.is_empty:
             return
-        question = "Take all files out of the form, and what was typed?"
-        self.app.push_screen(ConfirmDialog("Empty the form", question, yes="Empty it", no="Keep it"), self._cleared)
+        question = "Remove all files and clear all fields of the form?"
+        self.app.push_screen(ConfirmDialog("Clear form", question, yes="Clear", no="Back"), self._cleared)
 
     def _cleared(self, sure: bool | None) -> None:
         if sure:
@@ -339,7 +349,7 @@ class UploadScreen(BaseScreen):
         if self.form.sending:
             return
         if reason := self._blocked_reason():
-            self.flash(f"Not yet: {reason}", warning=True)
+            self.flash(f"Cannot submit: {reason}", warning=True)
             return
         device = self._device
         assert device is not None
@@ -349,7 +359,7 @@ class UploadScreen(BaseScreen):
         if form is self.form:
             self._last_task_id = task.id
             self._fill()
-            self.flash(f"Task {task.id} was made; o shows it")
+            self.flash(f"Created task {task.id} (o: open)")
 
     def action_show_task(self) -> None:
         self.post_message(ShowTask(self._last_task_id))
@@ -367,7 +377,7 @@ class UploadScreen(BaseScreen):
     @on(WatchFolderPane.Made)
     def _on_proposal_submitted(self, event: WatchFolderPane.Made) -> None:
         self._last_task_id = event.task_id
-        self.flash(f"Task {event.task_id} was made of {event.proposal.name}; o shows it")
+        self.flash(f"Created task {event.task_id} from {event.proposal.name} (o: open)")
         self._update_bindings()
 
     @on(WatchFolderPane.Take)

@@ -104,9 +104,9 @@ class UploadQueue:
             except SealyardError as error:
                 self._change(entry.key, error=error)
             except Exception as error:
-                log.exception("a fault while a file was handed in")
+                log.exception("unexpected error while uploading a file")
                 unexpected = InvalidInputError(
-                    f"{entry.name} cannot be handed in ({type(error).__name__}).", "See the log."
+                    f"{entry.name} cannot be uploaded ({type(error).__name__}).", "See the log."
                 )
                 self._change(entry.key, error=unexpected)
             else:
@@ -155,7 +155,7 @@ def _stamp(path: Path) -> FileFingerprint | None:
 def _read(entry: FormFile) -> bytes:
     """Read a file. Raises :class:`InvalidInputError` if it changed since the upload."""
     if _stamp(entry.path) != entry.stamp:
-        raise InvalidInputError(f"{entry.name} changed since it was handed in.", "Hand it in again (u).")
+        raise InvalidInputError(f"{entry.name} changed since it was uploaded.", "Upload it again (u).")
     try:
         return entry.path.read_bytes()
     except OSError as error:

@@ -33,9 +33,15 @@ class WatchFolderPane(Vertical):
     """Hidden while there are no entries."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "submit_proposal", "Submit offer", id="upload.submit_offer", tooltip="Make a task of the offer"),
-        Binding("f", "load_into_form", "Into the form", id="upload.take_offer", tooltip="Take its files into the form"),
-        Binding("x,delete", "dismiss_proposal", "Dismiss", id="upload.dismiss_offer", tooltip="Do not offer it again"),
+        Binding("s", "submit_proposal", "Submit", id="upload.submit_offer", tooltip="Submit the proposal as a task"),
+        Binding(
+            "f",
+            "load_into_form",
+            "Add to form",
+            id="upload.take_offer",
+            tooltip="Add the files of the proposal to the form",
+        ),
+        Binding("x,delete", "dismiss_proposal", "Dismiss", id="upload.dismiss_offer", tooltip="Dismiss the proposal"),
     ]
 
     class Take(Message):
@@ -82,7 +88,7 @@ class WatchFolderPane(Vertical):
     def show(self) -> None:
         dropped = self._manager.dropped
         self.set_class(bool(dropped), "-shown")
-        self.border_title = Content(f"Watch folder: {len(self._manager.proposals)} offered")
+        self.border_title = Content(f"Watch folder: {len(self._manager.proposals)} proposed")
         self._table.replace(dropped)
         self._update_bindings()
 

@@ -26,24 +26,24 @@ from sealyard_tui.widgets.key_hints import KeyHintBar
 from sealyard_tui.widgets.path_parsing import resolve_path
 
 INTRO_TEXT = (
-    "Signs and encrypts firmware under four eyes: one person asks for a package, another looks at it and approves."
-    " Every step is in an audit log that anybody can check."
+    "Signs and encrypts firmware under dual control: one person requests a package, another reviews and "
+    "approves it. Every step is recorded in an audit log that anyone can verify."
 )
 
 CHOICES = (
-    ("new", "Make a workspace", "yours, in three questions"),
-    ("demo", "Open the demo", "throw-away, with people and tasks to try"),
+    ("new", "Create a workspace", "set up in three steps"),
+    ("demo", "Open the demo", "temporary, with sample users and tasks"),
     ("quit", "Quit", ""),
 )
 
 KEY_STORES = {
-    KeyStore.OS_KEYRING: "the keyring of this system",
-    KeyStore.PASSPHRASE: "a file under a passphrase",
+    KeyStore.OS_KEYRING: "OS keyring",
+    KeyStore.PASSPHRASE: "encrypted file (passphrase)",
 }
 
 _STORE_NOTES = {
-    KeyStore.OS_KEYRING: "Unlocked with your session; nothing to type.",
-    KeyStore.PASSPHRASE: "You are asked for it next, and at every start. It cannot be recovered.",
+    KeyStore.OS_KEYRING: "Unlocked with your login session; no passphrase needed.",
+    KeyStore.PASSPHRASE: "You will be asked for the passphrase now and at every start. It cannot be recovered.",
 }
 
 
@@ -55,7 +55,7 @@ class WelcomeScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "move(1)", "Down", show=False, id="welcome.down"),
         Binding("k", "move(-1)", "Up", show=False, id="welcome.up"),
-        Binding("n", "begin('new')", "Make a workspace", id="welcome.new"),
+        Binding("n", "begin('new')", "Create a workspace", id="welcome.new"),
         Binding("d", "begin('demo')", "Demo", id="welcome.demo"),
         Binding("q,escape", "begin('quit')", "Quit", id="welcome.quit"),
     ]
@@ -106,18 +106,18 @@ class WelcomeScreen(Screen[None]):
 
     async def _ask(self) -> None:
         waiting = self.query_one("#waiting", Static)
-        waiting.update(Content("Looking for a keyring…"))
+        waiting.update(Content("Checking for an OS keyring…"))
         best = await self._best_key_store()
         waiting.update(Content(""))
         error, self._error = self._error, None
         self.app.push_screen(
             FormDialog(
-                "Make a workspace",
+                "Create a workspace",
                 _fields(self._previous or _default_answers(best), best),
                 self._answered,
                 draft=self._draft,
-                about="Where is it, who are you, and where does its master key lie?",
-                submit_label="Make it",
+                about="Choose a folder, your name, and how to protect the master key.",
+                submit_label="Create",
                 error=error,
             )
         )
@@ -153,28 +153,28 @@ def _fields(defaults: CreateWorkspaceChoice, best: KeyStore) -> tuple[Field, ...
         if best is KeyStore.OS_KEYRING or each is not KeyStore.OS_KEYRING
     )
     return (
-        path_field("folder", "1 Folder", defaults.folder, "A new or empty folder; only you can read it"),
+        path_field("folder", "1 Folder", defaults.folder, "A new or empty folder, readable only by you"),
         TextField(
             name="name",
             label="  Name",
             value=defaults.name,
             required=True,
-            hint="How the workspace is called on screen",
+            hint="Display name",
         ),
         TextField(
             name="who",
-            label="2 You are",
+            label="2 User name",
             value=defaults.administrator,
             required=True,
             check=_parse_identity,
-            hint="USER:… is put before it. You administer it; letters, digits and . _ @ + -",
+            hint="Stored as USER:name. You will be the administrator. Letters, digits and . _ @ + -",
         ),
         ChoiceField(
             name="store",
-            label="3 Master key in",
+            label="3 Master key",
             choices=stores,
             value=defaults.key_store,
-            hint="← → choose" if len(stores) > 1 else "This machine has no keyring that keeps secrets",
+            hint="←/→: change" if len(stores) > 1 else "No OS keyring available",
             note=lambda chosen: Content.styled(_STORE_NOTES[KeyStore(chosen)], "$text-muted"),
         ),
     )
@@ -184,5 +184,5 @@ def _parse_identity(text: str) -> str:
     """Parse a user name. Raises :class:`UsageError`."""
     subject = parse_subject(text)
     if subject_kind(subject) is not SubjectKind.USER:
-        raise UsageError(f"{subject} is no person.", "A person administers a workspace: USER:anna.")
+        raise UsageError(f"{subject} is not a user.", "Enter a user name such as USER:anna.")
     return subject
