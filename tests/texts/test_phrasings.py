@@ -33,7 +33,7 @@ def user_texts(folder: Path) -> Iterator[tuple[str, str]]:
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
 
 
-@pytest.mark.parametrize("folder", ["core/sealyard"])
+@pytest.mark.parametrize("folder", ["core/sealyard", "tui/sealyard_tui"])
 def test_texts_avoid_unidiomatic_phrasings(folder: str) -> None:
     found = [
         f"{place}: {text!r}"

@@ -14,6 +14,7 @@ from sealyard.model.tasks import TaskKind
 from sealyard_tui.formatting import format_age, format_path, progress_bar, safe_content, short_duration
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
 from sealyard_tui.session.hints import app_hint, error_text
+from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager, WatchState
 
 KINDS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
@@ -156,3 +157,28 @@ def dropped_reason(dropped: DropStatus) -> str:
         error = dropped.event.error
         return f"{error.message}\n{app_hint(error)}"
     return dropped.invalid_reason
+
+
+def format_readiness(blocked_reason: str, *, is_submitting: bool) -> Content:
+    """Format whether the form can be submitted; ``blocked_reason`` is empty if it can."""
+    if is_submitting:
+        return Content.styled("… submitting", "$accent")
+    if blocked_reason:
+        return Content.styled(f"○ not ready: {blocked_reason}", "$text-muted")
+    return Content.styled("● ready", "$success")
+
+
+def submit_blocked_reason(state: SessionState, form: UploadForm, device: DeviceConfig | None, is_rejected: bool) -> str:
+    """Return why the form cannot be submitted, as safe text; empty if it can.
+
+    ``is_rejected`` is whether the container format rejects the files of the form.
+    """
+    if state.read_only:
+        return "the workspace is read-only"
+    if not state.can_write:
+        return "the engine is starting"
+    if reason := form.blocked_reason():
+        return reason
+    if device is None:
+        return "choose a device configuration (d)"
+    return "see the error above" if is_rejected else ""

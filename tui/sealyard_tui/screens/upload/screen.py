@@ -28,7 +28,13 @@ from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
 from sealyard_tui.screens.upload.files_pane import FilesPane
 from sealyard_tui.screens.upload.form_fields import UploadFormFields
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
-from sealyard_tui.screens.upload.format import KINDS, format_device_choice, format_watch_state
+from sealyard_tui.screens.upload.format import (
+    KINDS,
+    format_device_choice,
+    format_readiness,
+    format_watch_state,
+    submit_blocked_reason,
+)
 from sealyard_tui.screens.upload.format_notes import FormatNotes
 from sealyard_tui.screens.upload.watch_pane import WatchFolderPane
 from sealyard_tui.session.messages import EngineState, EngineUpdate
@@ -193,27 +199,13 @@ class UploadScreen(BaseScreen):
 
     def _show_ready(self) -> None:
         self.app.has_unsaved_form = self._actions.has_unsaved_form
-        reason = self._blocked_reason()
-        if self.form.sending:
-            words = Content.styled("… submitting", "$accent")
-        elif reason:
-            words = Content.styled(f"○ not ready: {reason}", "$text-muted")
-        else:
-            words = Content.styled("● ready", "$success")
-        self.query_one("#ready", Static).update(words)
+        readiness = format_readiness(self._blocked_reason(), is_submitting=self.form.sending)
+        self.query_one("#ready", Static).update(readiness)
         self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.sending
 
     def _blocked_reason(self) -> str:
         """Return why no task can be created now, as safe text."""
-        if self.state.read_only:
-            return "the workspace is read-only"
-        if not self.state.can_write:
-            return "the engine is starting"
-        if reason := self.form.blocked_reason():
-            return reason
-        if self._device is None:
-            return "choose a device configuration (d)"
-        return "see the error above" if self._notes.refusal is not None else ""
+        return submit_blocked_reason(self.state, self.form, self._device, self._notes.refusal is not None)
 
     # ---- files
 
