@@ -208,7 +208,7 @@ class _Stage:
             await _until(pilot, lambda: pilot.app.screen.is_modal)
             await pilot.press(*GATEWAY[:8])
             server.kill()
-            await self._take(pilot, "line-lost", "reconnecting", "cannot be undone")
+            await self._take(pilot, "connection-lost", "reconnecting", "cannot be undone")
 
     async def token(self, who: str) -> str:
         issued = await (await self._client(who)).create_token(TokenRequest(name="pictures"))
