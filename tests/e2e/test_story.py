@@ -55,7 +55,7 @@ def become(found: TmuxTerminal, identity: str) -> None:
         before = re.search(r"USER:\w+ \(", seen)
         assert before is not None
         found.press("F2")
-        found.wait_until(lambda text, old=before[0]: old not in text and "● ready" in text, "somebody else")
+        found.wait_until(lambda text, old=before[0]: old not in text and "● ready" in text, "another user")
     raise AssertionError(f"{identity} is no profile of the demo")
 
 

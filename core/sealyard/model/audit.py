@@ -108,7 +108,7 @@ class AuditReport(FrozenStruct, frozen=True, kw_only=True):
     """The report of a successful verification of the whole audit log.
 
     Entries from sequence number ``checkpointed_size`` on are not yet covered by a signed checkpoint.
-    ``key_fingerprint``: the SHA-256 (hex) of the audit key's DER SubjectPublicKeyInfo, empty if there is no key yet.
+    ``key_fingerprint``: the SHA-256 (hex) of the audit key's DER SubjectPublicKeyInfo, empty until the key exists.
     Operators should store the fingerprint and the newest checkpoint outside the workspace, because an attacker who can
     rewrite the workspace directory can also replace the key in it.
     """

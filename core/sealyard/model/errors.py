@@ -108,10 +108,10 @@ class TooManyRequestsError(SealyardError):
 class DeliveryCertainty(StrEnum):
     """Whether a request that was not answered may have been processed."""
 
-    NOT_SENT = "nobody"  # no server listens at the address: not processed
+    NOT_SENT = "not sent"  # no server listens at the address: not processed
     BUSY = "busy"  # the request was still waiting for a free connection: not processed
     UNTRUSTED = "untrusted"  # the server could not be authenticated, a retry will not help: not processed
-    UNKNOWN = "perhaps"  # the request may have been processed
+    UNKNOWN = "unknown"  # the request may have been processed
 
 
 class ServerUnreachableError(SealyardError):

@@ -33,7 +33,9 @@ _FOUR_EYES = {ConnectionMode.SERVER: "SoD: enforced"}
 
 def state_summary(state: SessionState) -> list[str]:
     """Return the full text of what the status bar abbreviates."""
-    lines = [f"{_first_sentence(state).capitalize()} ({escape_text(state.four_eyes)})."] if state.four_eyes else []
+    lines = (
+        [f"{_separation_of_duties(state).capitalize()} ({escape_text(state.four_eyes)})."] if state.four_eyes else []
+    )
     if state.workspace:
         lines.append(_MODE_TEXTS[state.mode].format(host=escape_text(state.host)))
     if state.read_only_reason:
@@ -130,9 +132,9 @@ def _four_eyes(state: SessionState, *, narrow: bool = False) -> Content:
     if state.self_approval:
         return Content.styled("SELF-APPROVAL TRIAL", "$error bold")
     short = narrow or not state.four_eyes
-    return Content(_FOUR_EYES.get(state.mode, "SoD: not enforced") if short else _first_sentence(state))
+    return Content(_FOUR_EYES.get(state.mode, "SoD: not enforced") if short else _separation_of_duties(state))
 
 
-def _first_sentence(state: SessionState) -> str:
+def _separation_of_duties(state: SessionState) -> str:
     """Return whether separation of duties is enforced; the reason is in the tooltip and the help."""
     return f"separation of duties: {'enforced' if state.mode is ConnectionMode.SERVER else 'not enforced'}"

@@ -90,7 +90,7 @@ def user_profiles_path() -> Path:
 
 
 def read_profiles(path: Path) -> ProfileFile:
-    """Return the profiles in the file at ``path``, or an empty :class:`ProfileFile` if there is no file.
+    """Return the profiles in the file at ``path``, or an empty :class:`ProfileFile` if it does not exist.
 
     Raises :class:`WorkspaceError` if the file cannot be read or is invalid.
     """

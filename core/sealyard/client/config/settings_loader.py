@@ -70,8 +70,8 @@ class EffectiveSettings(FrozenStruct, frozen=True, kw_only=True):
 def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Load the settings from the file at ``path``, overridden by the environment.
 
-    Returns the defaults if there is no file. Raises :class:`UsageError` if the file or a variable is invalid, or if the
-    file does not exist and `SEALYARD_CONFIG` is set.
+    Returns the defaults if the file does not exist. Raises :class:`UsageError` if the file or a variable is invalid, or
+    if `SEALYARD_CONFIG` names a file that does not exist.
     """
     return effective_settings(path, environ).settings
 
@@ -101,7 +101,7 @@ def value_at(settings: Settings, key: str) -> object:
 
 
 def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
-    """Return the contents of a TOML file, or an empty table if there is no file.
+    """Return the contents of a TOML file, or an empty table if the file does not exist.
 
     Raises :class:`UsageError` if the file cannot be read or is not valid TOML, or if it does not exist and
     ``must_exist`` is set.
