@@ -17,7 +17,7 @@ from sealyard.model.access import device_resource
 from sealyard.model.errors import ConflictError, NotFoundError, PermissionDeniedError, StorageError
 from sealyard.model.tasks import TaskStatus, Verdict
 from tests.engine.explorer import schedules
-from tests.engine.stepped_house import ACTS, STARTS, Act, Play, end_all, restore_permissions, stepped_house
+from tests.engine.stepped_harness import ACTS, STARTS, Act, Play, end_all, restore_permissions, stepped_house
 from tests.support.audit_trail import require_path
 from tests.support.engine_harness import OWNER
 

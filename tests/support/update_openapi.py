@@ -8,7 +8,7 @@ from pathlib import Path
 
 import msgspec
 
-from tests.server.test_openapi import CHECKED_IN
+from tests.server.api.test_openapi import CHECKED_IN
 from tests.support.server_harness import create_test_workspace, run_server
 
 

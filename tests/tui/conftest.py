@@ -12,7 +12,7 @@ import textual.app
 import textual.pilot
 
 from sealyard_tui.dialogs.reason import ReasonDialog
-from tests.tui.stage import MOMENT, idle
+from tests.tui.pilot_helpers import IDLE_WINDOW, wait_idle
 from tests.tui.tui_world import World
 
 # Each application leaves thousands of objects behind; at Python's own pace a fifth of the time goes into looking at
@@ -48,8 +48,8 @@ def no_drafts() -> None:
 @pytest.fixture(autouse=True)
 def idle_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     """Pilots wait for what is to be done, not for what the clock says."""
-    monkeypatch.setattr(textual.app, "wait_for_idle", idle)
-    monkeypatch.setattr(textual.pilot, "wait_for_idle", idle)
+    monkeypatch.setattr(textual.app, "wait_for_idle", wait_idle)
+    monkeypatch.setattr(textual.pilot, "wait_for_idle", wait_idle)
 
 
 PAUSES = (
@@ -73,7 +73,7 @@ PAUSES = (
 def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
     """So short that a pilot waits for their end."""
     for each in PAUSES:
-        monkeypatch.setattr(f"sealyard_tui.{each}", MOMENT / 2)
+        monkeypatch.setattr(f"sealyard_tui.{each}", IDLE_WINDOW / 2)
 
 
 @pytest.fixture

@@ -11,17 +11,17 @@ import pytest
 from sealyard.model.errors import StorageError
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
-from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import OWNER, World, task
 
 
 async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_place(world: World) -> None:
     app = make_app(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         for key in "123456":
             await pilot.press(key)
-            await settled(pilot)
-            seen = text_of(app)
+            await wait_for_workers(pilot)
+            seen = screen_text(app)
             for words in ("developer", "USER:developer", "demo", "DEMO", "ready", "not enforced"):
                 assert words in seen, (key, words)
 
@@ -29,39 +29,39 @@ async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_pla
 async def test_the_first_screen_does_not_wait_for_the_engine(world: World) -> None:
     gate = asyncio.Event()
     app = make_app(world, gate=gate)
-    async with running(app) as pilot:
-        await until(pilot, lambda: "starting" in text_of(app))
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: "starting" in screen_text(app))
         gate.set()
-        await until(pilot, lambda: "ready" in text_of(app))
+        await wait_until(pilot, lambda: "ready" in screen_text(app))
 
 
 async def test_one_key_makes_one_the_next_person(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("f2")
-        await until(pilot, lambda: app.state.identity == OWNER and bool(app.state.roles))
-        await shows(pilot, "product owner")
+        await wait_until(pilot, lambda: app.state.identity == OWNER and bool(app.state.roles))
+        await assert_visible(pilot, "product owner")
 
 
 async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(world: World) -> None:
     world.fail["connect"] = StorageError("The disk is full.", "Make room.")
     app = make_app(world)
     async with app.run_test() as pilot:
-        await until(pilot, lambda: "The disk is full." in text_of(app))
-        await shows(pilot, "Make room.")
+        await wait_until(pilot, lambda: "The disk is full." in screen_text(app))
+        await assert_visible(pilot, "Make room.")
         await pilot.press("escape", "2")
-        await until(pilot, lambda: app.current_mode == "upload")
+        await wait_until(pilot, lambda: app.current_mode == "upload")
 
 
 async def test_many_events_arrive_as_few_messages(world: World) -> None:
     app = make_app(world)
     heard: list[EngineUpdate] = []
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         app.engine_updates.subscribe(app.screen, heard.append)
         for number in range(500):
             world.put(task(f"t{number}"))
-        await until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)
+        await wait_until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)
         assert len(heard) <= 5
 
 
@@ -73,11 +73,11 @@ async def test_work_that_is_cancelled_before_it_begins_leaves_nothing_unawaited(
     async def work() -> None:
         begun.append(True)
 
-    async with running(app := make_app(world)) as pilot:
+    async with run_app(app := make_app(world)) as pilot:
         place = cast(BaseScreen, app.screen)
         for _ in range(2):
             place.run_guarded(work(), group="one", exclusive=True)
-        await settled(pilot)
+        await wait_for_workers(pilot)
         gc.collect()
     assert begun == [True]
     assert [each for each in recwarn if "never awaited" in str(each.message)] == []

@@ -28,9 +28,9 @@ from sealyard_tui.screens.welcome import app as welcome_app
 from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.widgets.key_hints import KeyHintBar
-from tests.tui import approvals_scenes
+from tests.tui import approvals_helpers
 from tests.tui.picture_frame import same_picture
-from tests.tui.stage import line_of, make_app, running, settled, text_of, until
+from tests.tui.pilot_helpers import connection_of, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import NOW, World, WorldConnection, sha
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
@@ -94,34 +94,34 @@ async def sees(pilot: Pilot[None], *words: str) -> None:
     """Once all of it is there, wherever lines end."""
 
     def there() -> bool:
-        seen = " ".join(text_of(pilot.app).split())  # type: ignore[arg-type]
+        seen = " ".join(screen_text(pilot.app).split())  # type: ignore[arg-type]
         return all(each in seen for each in words)
 
-    await until(pilot, there)
-    await settled(pilot)
+    await wait_until(pilot, there)
+    await wait_for_workers(pilot)
 
 
 async def dialog_opens(pilot: Pilot[None], *keys: str) -> None:
     await pilot.press(*keys)
-    await until(pilot, lambda: isinstance(pilot.app.screen, BaseDialog))
-    await settled(pilot)
+    await wait_until(pilot, lambda: isinstance(pilot.app.screen, BaseDialog))
+    await wait_for_workers(pilot)
 
 
 async def filled(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
     """The form with two files of firmware and one of metadata, one digest of which was expected."""
-    await until(pilot, lambda: isinstance(app.screen, UploadScreen))
+    await wait_until(pilot, lambda: isinstance(app.screen, UploadScreen))
     place = app.screen
     assert isinstance(place, UploadScreen)
     place.add_paths((folder / "gateway-boot-1.6.0.bin", folder / "gateway-1.6.0.bin"))
     place.add_paths((folder / "gateway-1.6.0.json",), FileRole.METADATA)
-    await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
+    await wait_until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
     second = place.form.entries[1]
     assert second.file is not None
     place.form.change(second.key, expected=second.file.sha256)
     place.form.device = "gw"
     place.reload()
     await pilot.press("g")
-    await settled(pilot)
+    await wait_for_workers(pilot)
 
 
 # ---- places
@@ -133,14 +133,14 @@ async def shown(
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
     """A place with all of it read, at 80x24."""
     if place == "approvals":
-        approvals_scenes.fill(world)
-        world.previous["t-waiting"] = approvals_scenes.earlier()
+        approvals_helpers.add_pending_tasks(world)
+        world.previous["t-waiting"] = approvals_helpers.previous_package()
     app = make_app(world, WHO[place], start_screen=place, theme=theme)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         if place == "upload":
             await filled(app, pilot, firmware)
         if place == "approvals":
-            await approvals_scenes.rested(app, pilot)
+            await approvals_helpers.wait_for_review(app, pilot)
         await sees(pilot, *SEEN[place])
         seconds_go_by(app)
         yield app, pilot
@@ -155,11 +155,11 @@ def seconds_go_by(app: SealyardApp) -> None:
 
 async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
     await pilot.resize_terminal(*SIZES[size])
-    await until(pilot, lambda: app.size == SIZES[size])
-    await settled(pilot)
+    await wait_until(pilot, lambda: app.size == SIZES[size])
+    await wait_for_workers(pilot)
     if app.current_mode == "dashboard" and size == "120x40" and not app.screen.is_modal:
-        await until(pilot, lambda: "bootloader.bin" in text_of(app))
-    await settled(pilot)
+        await wait_until(pilot, lambda: "bootloader.bin" in screen_text(app))
+    await wait_for_workers(pilot)
 
 
 @pytest.mark.parametrize("place", SCREENS)
@@ -169,7 +169,7 @@ async def test_each_place_looks_as_it_was_approved(world: World, place: str, fir
             await resized(app, pilot, size)
             for name, theme in THEMES.items():
                 app.theme = theme
-                await settled(pilot)
+                await wait_for_workers(pilot)
                 await sees(pilot, *SEEN[place])
                 await same_picture(pilot, f"{place}-{size}-{name}", tmp_path)
 
@@ -190,7 +190,7 @@ async def test_each_place_looks_as_it_was_approved_without_colour(
 async def test_an_empty_place_says_what_to_do_next(world: World, place: str, tmp_path: Path) -> None:
     world.tasks.clear()
     app = make_app(world, WHO[place], start_screen=place)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         await sees(pilot, EMPTY[place])
         seconds_go_by(app)
         await same_picture(pilot, f"{place}-empty", tmp_path)
@@ -199,11 +199,11 @@ async def test_an_empty_place_says_what_to_do_next(world: World, place: str, tmp
 @pytest.mark.parametrize("who", ["developer", "owner", "auditor", "administrator"])
 async def test_at_80_columns_no_key_in_the_footer_is_clipped(world: World, who: str) -> None:
     app = make_app(world, who)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         for place, (key, _) in SCREENS.items():
             await pilot.press(key)
-            await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
-            await settled(pilot)
+            await wait_until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
+            await wait_for_workers(pilot)
             line = app.screen.query_one(KeyHintBar)
             assert len(line.hints) > 1, place
             assert line.visible_hints == line.hints, f"{place}, for {who}"
@@ -236,16 +236,16 @@ async def _error(app: SealyardApp, pilot: Pilot[None]) -> None:
 
 async def _help(app: SealyardApp, pilot: Pilot[None]) -> None:
     await pilot.press("question_mark")
-    await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+    await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
     await sees(pilot, "Help: Dashboard")
 
 
 async def _palette(app: SealyardApp, pilot: Pilot[None]) -> None:
     await pilot.press("ctrl+p")
-    await until(pilot, lambda: isinstance(app.screen, CommandPalette))
+    await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
     await pilot.press(*"gateway")
-    await until(pilot, lambda: "gateway 1.4.3 beta" in text_of(app))
-    await until(pilot, lambda: not app.screen._show_busy)  # type: ignore[attr-defined]
+    await wait_until(pilot, lambda: "gateway 1.4.3 beta" in screen_text(app))
+    await wait_until(pilot, lambda: not app.screen._show_busy)  # type: ignore[attr-defined]
 
 
 async def _browser(_: SealyardApp, pilot: Pilot[None]) -> None:
@@ -319,7 +319,7 @@ async def test_each_dialog_looks_as_it_was_approved(
             if place == "approvals" and size == "120x40":
                 review = app.screen_stack[-2].query_one(ReviewPane)
                 # Below the dialog it is laid out later than the dialog itself.
-                await until(pilot, _is_laid_out(review))
+                await wait_until(pilot, _is_laid_out(review))
             await same_picture(pilot, f"dialog-{dialog}-{size}", tmp_path)
 
 
@@ -343,23 +343,23 @@ LINES: dict[str, tuple[ConnectionMode, str]] = {
 @pytest.mark.parametrize("line", LINES)
 async def test_a_line_looks_as_it_was_approved_there_and_lost(world: World, line: str, tmp_path: Path) -> None:
     app = make_app(world, connection=_line(world, *LINES[line]))
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         for size in SIZES:
             await resized(app, pilot, size)
             seconds_go_by(app)
             await sees(pilot, "● ready", "gateway 1.4.3")
             await same_picture(pilot, f"line-{line}-{size}-there", tmp_path)
-            line_of(app).lose()
+            connection_of(app).lose()
             await sees(pilot, "reconnecting since 09:00:00")
             seconds_go_by(app)
             await sees(pilot, "as of 09:00:00")
             await same_picture(pilot, f"line-{line}-{size}-lost", tmp_path)
-            line_of(app).find()
+            connection_of(app).find()
             await sees(pilot, "● ready")
 
 
 async def test_too_small_a_window_says_so(world: World, tmp_path: Path) -> None:
-    async with running(make_app(world), size=(58, 16)) as pilot:
+    async with run_app(make_app(world), size=(58, 16)) as pilot:
         await sees(pilot, "Terminal too small", "58 and 16")
         await same_picture(pilot, "too-small", tmp_path)
 
@@ -371,5 +371,5 @@ async def test_the_first_start_looks_as_it_was_approved(
     monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.PASSPHRASE)
     app = WelcomeApp(Preferences(Settings()))
     async with app.run_test(size=SIZES[size]) as pilot:
-        await until(pilot, lambda: "Create a workspace" in text_of(app))  # type: ignore[arg-type]
+        await wait_until(pilot, lambda: "Create a workspace" in screen_text(app))  # type: ignore[arg-type]
         await same_picture(pilot, f"welcome-{size}", tmp_path)

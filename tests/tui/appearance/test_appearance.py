@@ -17,7 +17,7 @@ from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.session import Session
 from sealyard_tui.terminal.mouse import is_mouse_enabled
-from tests.tui.stage import PROFILES, running, settled, text_of, until
+from tests.tui.pilot_helpers import PROFILES, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import World, WorldConnection
 
 
@@ -36,7 +36,7 @@ def _app(world: World, path: Path | None = None, environ: dict[str, str] | None 
 
 async def test_the_settings_theme_is_on_from_the_first_paint(world: World) -> None:
     app = _app(world, theme="sealyard-light")
-    async with running(app):
+    async with run_app(app):
         assert app.theme == "sealyard-light"
 
 
@@ -61,7 +61,7 @@ async def test_no_color_is_truly_colourless_whatever_textual_makes_of_it(
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
     app = _app(world, environ=environ, theme="sealyard-light")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         assert app.theme == ("ansi-dark" if variable else "sealyard-light")
         assert (_colours(app) == {"default"}) is bool(variable)
         await pilot.press("question_mark")
@@ -70,41 +70,41 @@ async def test_no_color_is_truly_colourless_whatever_textual_makes_of_it(
 
 
 async def test_nothing_moves_unless_that_was_asked_for(world: World) -> None:
-    async with running(app := _app(world)):
+    async with run_app(app := _app(world)):
         assert app.animation_level == "none"
-    async with running(app := _app(world, animations="full")):
+    async with run_app(app := _app(world, animations="full")):
         assert app.animation_level == "full"
 
 
 async def test_a_theme_is_seen_while_it_is_looked_at_and_esc_brings_the_old_one_back(world: World, path: Path) -> None:
     app = _app(world, path)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         app.search_themes()
         await pilot.pause()
         await pilot.press("down")
-        await until(pilot, lambda: app.theme == "sealyard-light")
+        await wait_until(pilot, lambda: app.theme == "sealyard-light")
         await pilot.press("k", "escape")
         await pilot.press("down")
-        await until(pilot, lambda: app.theme == "sealyard-dark")
+        await wait_until(pilot, lambda: app.theme == "sealyard-dark")
 
 
 async def test_a_chosen_theme_and_compact_mode_are_there_at_the_next_start(world: World, path: Path) -> None:
     app = _app(world, path)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         app.search_themes()
         await pilot.pause()
         await pilot.press("j", "j", "enter")
         await pilot.press("f4")
         assert app.theme == "sealyard-deuteranopia"
         assert app.has_class(COMPACT)
-    async with running(again := _app(world, path)):
+    async with run_app(again := _app(world, path)):
         assert again.theme == "sealyard-deuteranopia"
         assert again.has_class(COMPACT)
 
 
 async def test_the_theme_that_is_on_is_the_one_the_cursor_begins_on(world: World) -> None:
     app = _app(world, theme="nord")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         app.search_themes()
         await pilot.pause()
         assert app.theme == "nord"
@@ -115,25 +115,25 @@ async def test_the_theme_that_is_on_is_the_one_the_cursor_begins_on(world: World
 
 async def test_the_last_place_is_the_first_one_where_that_is_set(world: World, path: Path) -> None:
     app = _app(world, path, start_screen="last")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         assert app.current_mode == "dashboard"
         await pilot.press("4")
-        await settled(pilot)
-    async with running(again := _app(world, path, start_screen="last")):
+        await wait_for_workers(pilot)
+    async with run_app(again := _app(world, path, start_screen="last")):
         assert again.current_mode == "audit"
-    async with running(other := _app(world, path, start_screen="approvals")):
+    async with run_app(other := _app(world, path, start_screen="approvals")):
         assert other.current_mode == "approvals"
 
 
 async def test_filter_and_order_of_a_place_are_remembered(world: World, path: Path) -> None:
     app = _app(world, path)
-    async with running(app):
+    async with run_app(app):
         place = app.screen
         assert isinstance(place, BaseScreen)
         place.save_state(filter="state:expired")
         place.save_state(sort="age")
         assert place.saved_state == ScreenState(filter="state:expired", sort="age")
-    async with running(again := _app(world, path)):
+    async with run_app(again := _app(world, path)):
         place = again.screen
         assert isinstance(place, BaseScreen)
         assert place.saved_state == ScreenState(filter="state:expired", sort="age")
@@ -141,35 +141,35 @@ async def test_filter_and_order_of_a_place_are_remembered(world: World, path: Pa
 
 async def test_a_memory_that_cannot_be_written_is_told_and_stops_nothing(world: World, tmp_path: Path) -> None:
     app = _app(world, tmp_path / "state" / "memory.json")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         (tmp_path / "state").write_text("in the way")
         await pilot.press("2")
         await app.appearance.save()
-        await until(pilot, lambda: "memory.json" in text_of(app).replace("\n", ""))
+        await wait_until(pilot, lambda: "memory.json" in screen_text(app).replace("\n", ""))
         assert app.current_mode == "upload"
 
 
 async def test_the_mouse_is_given_back_and_taken_again_by_one_key(world: World) -> None:
     app = _app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         driver = app._driver
         assert driver is not None
         await pilot.press("f3")
         assert not is_mouse_enabled(driver)
-        await until(pilot, lambda: "Mouse input disabled; the terminal handles the mouse." in text_of(app))
+        await wait_until(pilot, lambda: "Mouse input disabled; the terminal handles the mouse." in screen_text(app))
         await pilot.press("f3")
         assert is_mouse_enabled(driver)
 
 
 async def test_a_persons_keys_hold_and_those_that_cannot_are_told(world: World) -> None:
     app = _app(world, keymap={"app.audit": "f9", "app.upload": "3", "app.nothing": "x"}, theme="nowhere")
-    async with running(app) as pilot:
-        await until(pilot, lambda: "3 of your settings ignored" in text_of(app))
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: "3 of your settings ignored" in screen_text(app))
         await pilot.press("f9")
         assert app.current_mode == "audit"
         await pilot.press("exclamation_mark")
         await pilot.pause()
-        seen = text_of(app)
+        seen = screen_text(app)
         for words in ("Unknown theme nowhere", "app.upload stays on 2", "unknown action app.nothing"):
             assert words in seen
         await pilot.press("escape", "2")
@@ -178,7 +178,7 @@ async def test_a_persons_keys_hold_and_those_that_cannot_are_told(world: World) 
 
 async def test_where_nothing_was_left_out_the_key_says_nothing(world: World) -> None:
     app = _app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         before = app.screen
         await pilot.press("exclamation_mark")
         assert app.screen is before

@@ -9,7 +9,7 @@ from textual._compositor import ChopsUpdate
 
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.widgets.flash import Flash
-from tests.tui.stage import make_app, running, until
+from tests.tui.pilot_helpers import make_app, run_app, wait_until
 from tests.tui.tui_world import World
 
 
@@ -25,10 +25,10 @@ async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_ask
             painted.extend(range(app.size.height))
 
     app = make_app(world, "developer", start_screen="upload")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         line = app.screen.query_one(Flash)
         line.show("Already added")
-        await until(pilot, lambda: line.region)
+        await wait_until(pilot, lambda: line.region)
         row = line.region.y
         monkeypatch.setattr(SealyardApp, "_display", display)
         await pilot.pause()
@@ -37,4 +37,4 @@ async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_ask
         app.screen._compositor._full_map_invalidated = True
         line._hide()
         assert app.screen.find_widget(app.screen.query_one("#submit")).region
-        await until(pilot, lambda: row in painted)
+        await wait_until(pilot, lambda: row in painted)

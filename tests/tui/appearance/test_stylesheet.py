@@ -13,7 +13,7 @@ from textual.css.parse import parse
 from textual.css.types import CSSLocation
 
 from sealyard_tui.appearance.textual_patches import CachedStylesheet, cached_rules
-from tests.tui.stage import make_app, running
+from tests.tui.pilot_helpers import make_app, run_app
 from tests.tui.tui_world import World
 
 
@@ -35,7 +35,7 @@ async def test_no_style_is_parsed_twice_at_the_start_and_at_the_first_sight_of_p
     world: World, parsed: Counter[object]
 ) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         assert parsed
         for place in ("audit", "access"):
             app.switch_mode(place)
@@ -44,16 +44,16 @@ async def test_no_style_is_parsed_twice_at_the_start_and_at_the_first_sight_of_p
 
 
 async def test_the_next_application_of_the_same_look_parses_nothing(world: World, parsed: Counter[object]) -> None:
-    async with running(make_app(world)):
+    async with run_app(make_app(world)):
         pass
     before = parsed.total()
-    async with running(make_app(world)):
+    async with run_app(make_app(world)):
         assert parsed.total() == before
 
 
 async def test_another_theme_colours_all_that_was_parsed(world: World) -> None:
     app = make_app(world, theme="sealyard-dark")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         dark = app.screen.styles.background
         app.theme = "sealyard-light"
         await pilot.pause()
@@ -74,6 +74,6 @@ def test_a_variable_takes_effect_when_it_changes_and_not_otherwise() -> None:
 
 async def test_the_first_place_is_composed_alone(world: World) -> None:
     app = make_app(world, start_screen="audit")
-    async with running(app):
+    async with run_app(app):
         assert app.current_mode == "audit"
         assert [each for each, stack in app._screen_stacks.items() if stack] == ["audit"]

@@ -22,7 +22,7 @@ from textual.driver import Driver
 
 from sealyard_tui.appearance.textual_patches import TEXTUAL_VERSION, BatchedScreen, RepaintingCompositor
 from sealyard_tui.widgets.flash import Flash
-from tests.tui.stage import make_app, running, until
+from tests.tui.pilot_helpers import make_app, run_app, wait_until
 from tests.tui.tui_world import World
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
@@ -39,10 +39,10 @@ async def test_compositor_patch_is_needed(world: World, monkeypatch: pytest.Monk
     if not patched:
         monkeypatch.setattr(RepaintingCompositor, "full_map", Compositor.full_map)
     app = make_app(world, "developer", start_screen="upload")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         line = app.screen.query_one(Flash)
         line.show("Already added")
-        await until(pilot, lambda: line.region)
+        await wait_until(pilot, lambda: line.region)
         region = line.region
         compositor = app.screen._compositor
         compositor._full_map_invalidated = True
@@ -62,7 +62,7 @@ async def test_batch_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPat
         return render(self, **options)
 
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         monkeypatch.setattr(Compositor, "render_update", counted)
         with app.batch_update():
             app.screen.refresh(layout=True)
@@ -81,7 +81,7 @@ async def test_stylesheet_patch_is_needed(world: World, monkeypatch: pytest.Monk
     monkeypatch.setattr(stylesheet, "parse", counted)
     monkeypatch.setattr("sealyard_tui.app_base.CachedStylesheet", Stylesheet)
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         app.switch_mode("audit")
         await pilot.pause()
         assert max(parsed.values()) > 1

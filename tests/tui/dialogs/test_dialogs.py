@@ -17,8 +17,8 @@ from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.dialogs.text import TextDialog
-from tests.tui.stage import until
-from tests.tui.widget_stage import HOSTILE, Stage, harmless
+from tests.tui.pilot_helpers import wait_until
+from tests.tui.widget_app import HOSTILE, WidgetApp, is_harmless
 
 
 @pytest.fixture(autouse=True)
@@ -27,9 +27,9 @@ def no_drafts() -> Iterator[None]:
     ReasonDialog.drafts.clear()
 
 
-async def asked(app: Stage, pilot: Pilot[None], dialog: BaseDialog[Any]) -> None:
+async def asked(app: WidgetApp, pilot: Pilot[None], dialog: BaseDialog[Any]) -> None:
     app.ask(dialog)
-    await until(pilot, lambda: app.screen is dialog)
+    await wait_until(pilot, lambda: app.screen is dialog)
     await pilot.pause()
 
 
@@ -41,16 +41,16 @@ async def asked(app: Stage, pilot: Pilot[None], dialog: BaseDialog[Any]) -> None
     [(["y"], True), (["n"], False), (["enter"], True), (["escape"], False), (["tab", "enter"], False)],
 )
 async def test_a_question_is_answered_by_letters_enter_and_escape(keys: list[str], answer: bool) -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
-        await until(pilot, lambda: "Renew the link?" in app.text())
+        await wait_until(pilot, lambda: "Renew the link?" in app.text())
         await pilot.press(*keys)
         assert app.answers == [answer]
 
 
 async def test_a_question_is_answered_by_the_mouse() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
         await pilot.click("#yes")
@@ -61,7 +61,7 @@ async def test_a_question_is_answered_by_the_mouse() -> None:
 
 
 async def test_nothing_happens_until_the_word_is_typed() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "gateway"))
         assert app.screen.query_one("#yes", Button).disabled
@@ -76,7 +76,7 @@ async def test_nothing_happens_until_the_word_is_typed() -> None:
 
 
 async def test_escape_leaves_the_dangerous_thing_undone() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "x"))
         await pilot.press("x", "escape")
@@ -84,33 +84,33 @@ async def test_escape_leaves_the_dangerous_thing_undone() -> None:
 
 
 async def test_a_text_that_is_longer_than_its_room_is_read_while_one_types() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test(size=(80, 24)) as pilot:
         about = "\n".join(f"line {number}" for number in range(60))
         await asked(app, pilot, TypedConfirmDialog("Export", about, "x"))
         await pilot.press(*["pagedown"] * 8)
-        await until(pilot, lambda: "line 59" in app.text())
+        await wait_until(pilot, lambda: "line 59" in app.text())
         assert app.screen.query_one("#word", Input).has_focus
         await pilot.press(*["pageup"] * 8)
-        await until(pilot, lambda: "line 0" in app.text())
+        await wait_until(pilot, lambda: "line 0" in app.text())
 
 
 # ---- a reason
 
 
 async def test_a_reason_that_is_needed_is_asked_for_until_it_is_there() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("space", "ctrl+s")
-        await until(pilot, lambda: "A reason is required." in app.text())
+        await wait_until(pilot, lambda: "A reason is required." in app.text())
         assert app.answers == []
         await pilot.press("n", "o", "ctrl+s")
         assert app.answers == ["no"]
 
 
 async def test_a_reason_of_several_lines_is_taken() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("a", "enter", "b", "ctrl+s")
@@ -118,7 +118,7 @@ async def test_a_reason_of_several_lines_is_taken() -> None:
 
 
 async def test_what_was_typed_is_there_again_after_escape_and_for_its_subject_only() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("h", "m", "escape")
@@ -134,12 +134,12 @@ async def test_an_editor_that_fails_is_told_and_the_text_stays() -> None:
     def fails(*_: object) -> str:
         raise UsageError("vi cannot be started.", "Set another editor.")
 
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         dialog = ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=fails)
         await asked(app, pilot, dialog)
         await pilot.press("h", "m", "ctrl+e")
-        await until(pilot, lambda: "vi cannot be started." in app.text())
+        await wait_until(pilot, lambda: "vi cannot be started." in app.text())
         await pilot.press("escape")
         assert dialog.query_one(TextArea).text == "hm"
 
@@ -162,7 +162,7 @@ CHOICES = [("a", "first"), ("b", "second"), ("c", "third")]
     ],
 )
 async def test_a_choice_is_made_by_number_letters_or_arrows(keys: list[str], answer: str | None) -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, PickDialog("Which", CHOICES, "b"))
         await pilot.press(*keys)
@@ -170,7 +170,7 @@ async def test_a_choice_is_made_by_number_letters_or_arrows(keys: list[str], ans
 
 
 async def test_a_number_that_is_not_there_chooses_nothing() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, PickDialog("Which", CHOICES))
         await pilot.press("9")
@@ -178,7 +178,7 @@ async def test_a_number_that_is_not_there_chooses_nothing() -> None:
 
 
 async def test_a_list_of_no_choices_is_left_by_escape() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, PickDialog("Which", []))
         assert app.screen.query_one(OptionList).option_count == 0
@@ -190,11 +190,11 @@ async def test_a_list_of_no_choices_is_left_by_escape() -> None:
 
 
 async def test_a_text_is_scrolled_by_vim_keys_copied_and_closed() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test(size=(80, 24)) as pilot:
         await asked(app, pilot, TextDialog("JSON", "\n".join(f"line {number}" for number in range(200))))
         await pilot.press("G")
-        await until(pilot, lambda: "line 199" in app.text())
+        await wait_until(pilot, lambda: "line 199" in app.text())
         await pilot.press("g", "j")
         assert "line 0\n" not in app.text()
         await pilot.press("c")
@@ -204,7 +204,7 @@ async def test_a_text_is_scrolled_by_vim_keys_copied_and_closed() -> None:
 
 
 async def test_an_error_says_what_happened_what_to_do_and_the_detail_to_copy() -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         await asked(app, pilot, ErrorDialog(StorageError("The disk is full.", "Make room."), "OSError: 28"))
         for words in ("✗ The disk is full.", "→ Make room.", "code: storage", "OSError: 28"):
@@ -226,27 +226,27 @@ MAKERS: list[Callable[[str], BaseDialog[Any]]] = [
 ]
 
 
-def seen(app: Stage, words: str) -> Callable[[], bool]:
+def seen(app: WidgetApp, words: str) -> Callable[[], bool]:
     return lambda: words in app.text()
 
 
 @pytest.mark.parametrize("maker", MAKERS)
 async def test_hostile_text_is_shown_harmless_in_every_dialog(maker: Callable[[str], BaseDialog[Any]]) -> None:
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test() as pilot:
         for text in HOSTILE:
             await asked(app, pilot, maker(text))
-            assert harmless(app.text())
+            assert is_harmless(app.text())
             if text.isprintable():
-                await until(pilot, seen(app, text))
+                await wait_until(pilot, seen(app, text))
             await pilot.press("escape")
-            await until(pilot, lambda: len(app.screen_stack) == 1)
+            await wait_until(pilot, lambda: len(app.screen_stack) == 1)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
 async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int]) -> None:
     long = "a sentence that is repeated. " * 40
-    app = Stage()
+    app = WidgetApp()
     async with app.run_test(size=size) as pilot:
         for dialog, words in (
             (TypedConfirmDialog("Heading", long, "word", act="Do it"), "Do it"),
@@ -254,6 +254,6 @@ async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int])
             (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
         ):
             await asked(app, pilot, dialog)
-            await until(pilot, seen(app, words))
+            await wait_until(pilot, seen(app, words))
             await pilot.press("escape")
-            await until(pilot, lambda: len(app.screen_stack) == 1)
+            await wait_until(pilot, lambda: len(app.screen_stack) == 1)

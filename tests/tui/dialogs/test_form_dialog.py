@@ -10,8 +10,8 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, FieldRow, MultiChoiceField, TextField
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
 from sealyard_tui.dialogs.picker import FilterPickDialog
-from tests.tui.form_hand import fill
-from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.form_helpers import fill_field
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import World
 
 HOSTILE = "x[/oops] [@click=app.quit]y[/] \x1b]2;PWNED\x07 \u202e"
@@ -68,14 +68,14 @@ def the_app(world: World) -> SealyardApp:
 
 async def test_enter_goes_on_and_ctrl_s_hands_in(world: World) -> None:
     app, deed = the_app(world), Deed()
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         closed = opened(app, form(deed))
         await pilot.pause()
         await pilot.press("n", "1", "enter")
         assert app.focused is not None
         assert next(each for each in app.focused.ancestors if isinstance(each, FieldRow)).field.name == "span"
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: closed)
+        await wait_until(pilot, lambda: closed)
         assert closed == [True]
         assert deed.answers[0].texts == {"name": "n1", "span": "1d", "colour": "r", "shade": "r1"}
         assert deed.answers[0].selections == {"who": ()}
@@ -83,129 +83,129 @@ async def test_enter_goes_on_and_ctrl_s_hands_in(world: World) -> None:
 
 async def test_a_form_that_is_closed_before_the_paint_it_waited_for_ends_in_peace(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         dialog = form(Deed())
         opened(app, dialog)
-        await until(pilot, lambda: dialog.query(FieldRow))
+        await wait_until(pilot, lambda: dialog.query(FieldRow))
         await pilot.press("escape")
-        await until(pilot, lambda: dialog not in app.screen_stack and not dialog.query(FieldRow))
+        await wait_until(pilot, lambda: dialog not in app.screen_stack and not dialog.query(FieldRow))
         dialog._fit()
         assert app._exception is None
 
 
 async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(world: World) -> None:
     app, deed = the_app(world), Deed()
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(deed))
         await pilot.pause()
-        fill(app, "span", "soon")
+        fill_field(app, "span", "soon")
         await pilot.press("ctrl+s")
-        await shows(pilot, "✗ This field is required.", "Invalid duration 'soon'")
+        await assert_visible(pilot, "✗ This field is required.", "Invalid duration 'soon'")
         assert not deed.answers
 
 
 async def test_an_error_of_the_work_stays_in_the_form_with_all_that_was_typed(world: World) -> None:
     app, deed = the_app(world), Deed(StorageError("The disk is full.", "Make room."))
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         closed = opened(app, form(deed))
         await pilot.pause()
-        fill(app, "name", "gateway")
+        fill_field(app, "name", "gateway")
         await pilot.press("ctrl+s")
-        await shows(pilot, "✗ The disk is full.", "→ Make room.", "gateway")
+        await assert_visible(pilot, "✗ The disk is full.", "→ Make room.", "gateway")
         deed.error = None
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: closed == [True])
+        await wait_until(pilot, lambda: closed == [True])
 
 
 async def test_long_work_is_seen_to_go_on_and_is_not_begun_twice(world: World) -> None:
     app, deed = the_app(world), Deed()
     deed.go_on.clear()
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         closed = opened(app, form(deed))
         await pilot.pause()
-        fill(app, "name", "gateway")
+        fill_field(app, "name", "gateway")
         await pilot.press("ctrl+s")
-        await shows(pilot, "▸ Making it…")
+        await assert_visible(pilot, "▸ Making it…")
         await pilot.press("ctrl+s", "down", "x")
-        await shows(pilot, "1dx")
+        await assert_visible(pilot, "1dx")
         deed.go_on.set()
-        await until(pilot, lambda: closed == [True])
+        await wait_until(pilot, lambda: closed == [True])
         assert len(deed.answers) == 1
 
 
 async def test_work_that_was_left_comes_to_its_end_and_tells_its_error(world: World) -> None:
     app, deed = the_app(world), Deed(StorageError("The disk is full."))
     deed.go_on.clear()
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         closed = opened(app, form(deed))
         await pilot.pause()
-        fill(app, "name", "gateway")
+        fill_field(app, "name", "gateway")
         await pilot.press("ctrl+s", "escape")
-        await until(pilot, lambda: closed == [False])
+        await wait_until(pilot, lambda: closed == [False])
         deed.go_on.set()
-        await shows(pilot, "Error", "The disk is full.")
+        await assert_visible(pilot, "Error", "The disk is full.")
 
 
 async def test_esc_keeps_what_was_typed_for_the_next_time(world: World) -> None:
     app, draft = the_app(world), FormDraft()
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(Deed(), draft))
         await pilot.pause()
         await pilot.press("g", "w", "escape")
         opened(app, form(Deed(), draft))
-        await shows(pilot, "gw")
+        await assert_visible(pilot, "gw")
         await pilot.press("ctrl+s")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert draft.answers is None, "what was handed in is not offered again"
 
 
 async def test_choices_follow_from_other_answers(world: World) -> None:
     app, deed = the_app(world), Deed()
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(deed))
         await pilot.pause()
-        fill(app, "name", "n")
+        fill_field(app, "name", "n")
         await pilot.press("tab", "tab", "right")
-        await shows(pilot, "green")
+        await assert_visible(pilot, "green")
         await pilot.press("ctrl+s")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert deed.answers[0].texts["shade"] == "g1"
 
 
 async def test_several_are_marked_in_a_list_that_typing_narrows(world: World) -> None:
     app, deed = the_app(world), Deed()
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(deed))
         await pilot.pause()
-        fill(app, "name", "n")
+        fill_field(app, "name", "n")
         await pilot.press("tab", "tab", "tab", "tab", "enter")
-        await until(pilot, lambda: isinstance(app.screen, FilterPickDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, FilterPickDialog))
         await pilot.press("space", "c", "a", "r")
-        await shows(pilot, "1 of 3")
+        await assert_visible(pilot, "1 of 3")
         await pilot.press("space", "enter")
-        await shows(pilot, "2 anna, carl")
+        await assert_visible(pilot, "2 anna, carl")
         await pilot.press("ctrl+s")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert deed.answers[0].selections["who"] == ("a", "c")
 
 
 async def test_foreign_words_to_choose_from_are_harmless(world: World) -> None:
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(Deed()))
         await pilot.pause()
         await pilot.press("tab", "tab", "enter")
-        await shows(pilot, "x[/oops] [@click=app.quit]y[/] \\x1b]2;PWNED\\x07 \\u202e")
+        await assert_visible(pilot, "x[/oops] [@click=app.quit]y[/] \\x1b]2;PWNED\\x07 \\u202e")
         await pilot.press("down", "down", "enter")
-        await shows(pilot, "‹ x[/oops] [@click=app.quit]y[/] \\x1b]2;")
-        assert "\x1b" not in text_of(app)
+        await assert_visible(pilot, "‹ x[/oops] [@click=app.quit]y[/] \\x1b]2;")
+        assert "\x1b" not in screen_text(app)
 
 
 async def test_a_long_form_scrolls_and_its_buttons_stay(world: World) -> None:
     app = the_app(world)
     fields = tuple(TextField(name=f"f{n}", label=f"Field {n}") for n in range(40))
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         opened(app, FormDialog("Long", fields, Deed(), draft=FormDraft()))
-        await shows(pilot, "Field 0", "(ctrl+s)")
+        await assert_visible(pilot, "Field 0", "(ctrl+s)")
         await pilot.press("up", "up", "up")
-        await shows(pilot, "Field 39", "(ctrl+s)")
+        await assert_visible(pilot, "Field 39", "(ctrl+s)")

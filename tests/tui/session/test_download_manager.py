@@ -17,7 +17,7 @@ from sealyard_tui.session.download_manager import DownloadManager
 from sealyard_tui.session.messages import ConnectionMode, DownloadUpdate, EngineState
 from sealyard_tui.session.state import SessionState
 from tests.support.fake_client import FakeClient
-from tests.tui.stage import make_app, running, shows, text_of
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text
 from tests.tui.tui_world import World
 
 SECONDS = 30
@@ -96,7 +96,7 @@ async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplo
 
 
 async def test_downloads_that_have_ended_promise_no_other_try(world: World) -> None:
-    async with running(app := make_app(world)) as pilot:
+    async with run_app(app := make_app(world)) as pilot:
         app.download_manager.on_event(DownloadsInterrupted(error=SealyardError("It is over.").to_info(), retry_in=None))
-        await shows(pilot, "It is over.")
-        assert "Retrying in" not in text_of(app)
+        await assert_visible(pilot, "It is over.")
+        assert "Retrying in" not in screen_text(app)

@@ -22,76 +22,84 @@ from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.messages import ConnectionMode, EngineState
-from tests.tui.approvals_scenes import queue, rested, type_in
-from tests.tui.stage import line_of, make_app, running, settled, shows, text_of, until
+from tests.tui.approvals_helpers import open_queue, paste_text, wait_for_review
+from tests.tui.pilot_helpers import (
+    assert_visible,
+    connection_of,
+    make_app,
+    run_app,
+    screen_text,
+    wait_for_workers,
+    wait_until,
+)
 from tests.tui.tui_world import LOST, NOW, World, WorldConnection, task
 
 
 async def lose(app: SealyardApp, pilot: Pilot[None]) -> None:
-    line_of(app).lose()
-    await until(pilot, lambda: app.state.engine is EngineState.RECONNECTING)
+    connection_of(app).lose()
+    await wait_until(pilot, lambda: app.state.engine is EngineState.RECONNECTING)
 
 
 async def find(app: SealyardApp, pilot: Pilot[None], way: ConnectionMode | None = None) -> None:
-    line_of(app).find(way)
-    await until(pilot, lambda: app.state.engine is EngineState.READY)
-    await settled(pilot)
+    connection_of(app).find(way)
+    await wait_until(pilot, lambda: app.state.engine is EngineState.READY)
+    await wait_for_workers(pilot)
 
 
 async def test_since_when_it_is_lost_and_when_the_last_answer_came_is_seen_on_every_place(world: World) -> None:
-    async with running(app := make_app(world)) as pilot:
+    async with run_app(app := make_app(world)) as pilot:
         await lose(app, pilot)
         for key in "123456":
             await pilot.press(key)
-            await settled(pilot)
+            await wait_for_workers(pilot)
             last = format_clock(NOW - timedelta(seconds=6))
-            assert f"reconnecting since {format_clock(NOW)} (last response {last})" in text_of(app), key
+            assert f"reconnecting since {format_clock(NOW)} (last response {last})" in screen_text(app), key
             assert not isinstance(app.screen, BaseDialog), key
         await find(app, pilot)
-        await shows(pilot, "● ready")
+        await assert_visible(pilot, "● ready")
 
 
 async def test_the_list_stays_as_it_was_says_of_when_it_is_and_is_read_anew_afterwards(world: World) -> None:
-    async with running(app := make_app(world)) as pilot:
+    async with run_app(app := make_app(world)) as pilot:
         world.now += timedelta(minutes=5)
         await lose(app, pilot)
         world.tasks["t-unheard"] = task("t-unheard", name="came meanwhile")
         await pilot.press("r")
-        await settled(pilot)
-        await shows(pilot, "gateway 1.4.3", f"as of {format_clock(NOW)}")
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "gateway 1.4.3", f"as of {format_clock(NOW)}")
         assert isinstance(app.screen, BaseScreen), "no dialog for what nobody asked for"
-        assert "came meanwhile" not in text_of(app)
+        assert "came meanwhile" not in screen_text(app)
         await find(app, pilot)
-        await shows(pilot, "came meanwhile", "updated 0 s ago")
+        await assert_visible(pilot, "came meanwhile", "updated 0 s ago")
 
 
 async def test_a_place_first_seen_while_it_is_lost_is_filled_when_it_is_back(world: World) -> None:
-    async with running(app := make_app(world, "administrator")) as pilot:
+    async with run_app(app := make_app(world, "administrator")) as pilot:
         await lose(app, pilot)
         await pilot.press("5")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert app.current_mode == "devices"
-        assert "sensor" not in text_of(app)
+        assert "sensor" not in screen_text(app)
         await find(app, pilot)
-        await shows(pilot, "sensor")
+        await assert_visible(pilot, "sensor")
 
 
 async def test_an_approval_that_gets_no_answer_is_asked_for_again_with_all_that_was_typed(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         first = next(iter(row.id for row in app.screen.query_one("VirtualTable").rows))  # type: ignore[attr-defined]
         await pilot.press("A")
-        await type_in(pilot, "gateway")
+        await paste_text(pilot, "gateway")
         await pilot.press("tab")
-        await type_in(pilot, "tested on the bench")
+        await paste_text(pilot, "tested on the bench")
         await lose(app, pilot)
         await pilot.press("enter")
-        await shows(pilot, f"✗ {LOST.message}")
+        await assert_visible(pilot, f"✗ {LOST.message}")
         assert isinstance(app.screen, ApproveDialog)
         assert app.screen.query_one("#comment", Input).value == "tested on the bench"
         await find(app, pilot)
         await pilot.press("enter")
-        await until(pilot, lambda: not isinstance(app.screen, ApproveDialog))
-        await rested(app, pilot)
+        await wait_until(pilot, lambda: not isinstance(app.screen, ApproveDialog))
+        await wait_for_review(app, pilot)
         assert [(each.by, each.reason) for each in world.tasks[first].approvals] == [
             ("USER:owner", "tested on the bench")
         ]
@@ -99,45 +107,45 @@ async def test_an_approval_that_gets_no_answer_is_asked_for_again_with_all_that_
 
 
 async def test_a_rejection_that_gets_no_answer_is_asked_for_again_with_its_reason(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("x")
-        await type_in(pilot, "the wrong bootloader")
+        await paste_text(pilot, "the wrong bootloader")
         await lose(app, pilot)
         await pilot.press("ctrl+s")
-        await shows(pilot, f"✗ {LOST.message}")
+        await assert_visible(pilot, f"✗ {LOST.message}")
         assert isinstance(app.screen, RejectDialog)
         assert app.screen.query_one(TextArea).text == "the wrong bootloader"
         await find(app, pilot)
         await pilot.press("ctrl+s")
-        await rested(app, pilot)
+        await wait_for_review(app, pilot)
         assert [name for name, _ in world.calls] == ["decide", "decide"]
-        await shows(pilot, "rejected")
+        await assert_visible(pilot, "rejected")
 
 
 async def test_a_withdrawal_that_gets_no_answer_is_asked_for_again_with_its_reason(world: World) -> None:
-    async with running(app := make_app(world)) as pilot:
+    async with run_app(app := make_app(world)) as pilot:
         await pilot.press("w")
-        await type_in(pilot, "built from the wrong branch")
+        await paste_text(pilot, "built from the wrong branch")
         await lose(app, pilot)
         await pilot.press("ctrl+s")
-        await shows(pilot, f"✗ {LOST.message}")
+        await assert_visible(pilot, f"✗ {LOST.message}")
         assert isinstance(app.screen, ReasonDialog)
         await find(app, pilot)
         await pilot.press("ctrl+s")
-        await shows(pilot, "withdrawn")
+        await assert_visible(pilot, "withdrawn")
         assert world.tasks["t-waiting"].reason == "withdrawn: built from the wrong branch"
 
 
 async def test_a_form_keeps_what_was_typed_and_can_be_handed_in_again(world: World) -> None:
-    async with running(app := make_app(world, "administrator", start_screen="access")) as pilot:
+    async with run_app(app := make_app(world, "administrator", start_screen="access")) as pilot:
         await pilot.press("n")
-        await type_in(pilot, "maria")
+        await paste_text(pilot, "maria")
         await lose(app, pilot)
         await pilot.press("ctrl+s")
-        await shows(pilot, f"✗ {LOST.message}", "maria")
+        await assert_visible(pilot, f"✗ {LOST.message}", "maria")
         await find(app, pilot)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: any(each.id == "USER:maria" for each in world.subjects))
+        await wait_until(pilot, lambda: any(each.id == "USER:maria" for each in world.subjects))
 
 
 # ---- a task
@@ -151,18 +159,18 @@ def firmware(tmp_path: Path) -> Path:
 
 
 async def form_with(app: SealyardApp, pilot: Pilot[None], firmware: Path) -> UploadScreen:
-    await until(pilot, lambda: isinstance(app.screen, UploadScreen))
+    await wait_until(pilot, lambda: isinstance(app.screen, UploadScreen))
     place = app.screen
     assert isinstance(place, UploadScreen)
     place.form.device = "gw"
     place.add_paths((firmware,))
-    await settled(pilot)
+    await wait_for_workers(pilot)
     return place
 
 
 async def submit(pilot: Pilot[None]) -> None:
     await pilot.press("ctrl+s")
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await wait_until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     await pilot.press("y")
 
 
@@ -176,16 +184,16 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
         monkeypatch.setattr(world, "put", put)
         raise LOST
 
-    async with running(app := make_app(world, start_screen="upload")) as pilot:
+    async with run_app(app := make_app(world, start_screen="upload")) as pilot:
         place = await form_with(app, pilot, firmware)
         before = len(world.tasks)
         monkeypatch.setattr(world, "put", put_and_lose)
         await submit(pilot)
-        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
         await pilot.press("escape")
         assert [each.path for each in place.form.entries] == [firmware], "the form is as it was"
         await submit(pilot)
-        await shows(pilot, "Created task")
+        await assert_visible(pilot, "Created task")
         requests = [arguments[0] for name, arguments in world.calls if name == "create_package"]
         assert len(requests) == 2
         assert requests[0].client_token == requests[1].client_token
@@ -195,13 +203,13 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
 async def test_a_file_that_could_not_be_handed_in_is_handed_in_when_the_line_is_back(
     world: World, firmware: Path
 ) -> None:
-    async with running(app := make_app(world, start_screen="upload")) as pilot:
-        await until(pilot, lambda: isinstance(app.screen, UploadScreen))
+    async with run_app(app := make_app(world, start_screen="upload")) as pilot:
+        await wait_until(pilot, lambda: isinstance(app.screen, UploadScreen))
         await lose(app, pilot)
         place = await form_with(app, pilot, firmware)
-        await until(pilot, lambda: isinstance(place.form.entries[0].error, ServerUnreachableError))
+        await wait_until(pilot, lambda: isinstance(place.form.entries[0].error, ServerUnreachableError))
         await find(app, pilot)
-        await until(pilot, lambda: place.form.entries[0].file is not None)
+        await wait_until(pilot, lambda: place.form.entries[0].file is not None)
 
 
 # ---- the line itself
@@ -209,28 +217,28 @@ async def test_a_file_that_could_not_be_handed_in_is_handed_in_when_the_line_is_
 
 async def test_who_takes_the_workspace_over_is_told(world: World) -> None:
     app = make_app(world, connection=WorldConnection(world, way=ConnectionMode.ATTACHED))
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("question_mark")
-        await shows(pilot, "Connected to another process on this machine")
+        await assert_visible(pilot, "Connected to another process on this machine")
         await pilot.press("escape")
         await lose(app, pilot)
         await find(app, pilot, ConnectionMode.OWNER)
-        await shows(pilot, "The previous owner exited")
+        await assert_visible(pilot, "The previous owner exited")
         await pilot.press("question_mark")
-        await shows(pilot, "This application owns the workspace")
+        await assert_visible(pilot, "This application owns the workspace")
 
 
 async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the_screen(world: World) -> None:
     app = make_app(world, connection=WorldConnection(world, way=ConnectionMode.ATTACHED))
     locked = KeyStoreLockedError("Wrong passphrase for the key store.")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await lose(app, pilot)
-        line_of(app).on_error(locked)
-        await shows(pilot, "Not connected", locked.message)
+        connection_of(app).on_error(locked)
+        await assert_visible(pilot, "Not connected", locked.message)
         world.fail["tasks"] = locked
         world.lost = None
         await pilot.press("r")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert isinstance(app.screen, BaseScreen)
         assert app.state.engine is EngineState.RECONNECTING
 
@@ -240,30 +248,30 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(world: World) -> Non
     world.lost = LOST
     app = make_app(world, connection=connection)
     async with app.run_test(size=(120, 40), notifications=True) as pilot:
-        await shows(pilot, LOST.message, "seal.example")
+        await assert_visible(pilot, LOST.message, "seal.example")
         connection.tell(ConnectionStatus(reconnecting_since=NOW))
-        await shows(pilot, f"reconnecting since {format_clock(NOW)} (no response yet)")
+        await assert_visible(pilot, f"reconnecting since {format_clock(NOW)} (no response yet)")
         assert not isinstance(app.screen, BaseDialog)
         connection.find()
-        await shows(pilot, "● ready", "gateway 1.4.3")
+        await assert_visible(pilot, "● ready", "gateway 1.4.3")
 
 
 async def test_a_server_that_is_not_trusted_is_not_waited_for(world: World) -> None:
     world.fail["workspace"] = ServerUnreachableError("It is not trusted.", reach=DeliveryCertainty.UNTRUSTED)
     app = make_app(world)
     async with app.run_test() as pilot:
-        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
         assert app.state.engine is EngineState.FAILED
 
 
 async def test_a_token_that_ended_is_told_once(world: World) -> None:
-    async with running(app := make_app(world)) as pilot:
+    async with run_app(app := make_app(world)) as pilot:
         ended = "The token is not valid here."
         for method in ("tasks", "counts", "devices", "workspace"):
             world.fail[method] = AuthenticationError(ended)
         for _ in range(3):
             await pilot.press("r")
-            await settled(pilot)
+            await wait_for_workers(pilot)
         assert sum(isinstance(each, ErrorDialog) for each in app.screen_stack) == 1
 
 
@@ -271,4 +279,4 @@ async def test_events_that_end_for_good_are_told_and_not_taken_for_a_quiet_engin
     world.fail["events"] = AuthenticationError("The token is not valid here.")
     app = make_app(world)
     async with app.run_test() as pilot:
-        await shows(pilot, "The token is not valid here.", "failed")
+        await assert_visible(pilot, "The token is not valid here.", "failed")

@@ -9,64 +9,64 @@ import msgspec
 from sealyard.client.downloads.events import DownloadResult
 from sealyard.model.errors import ResultExpiredError
 from sealyard.model.tasks import ResultState, TaskStatus
-from tests.tui.stage import make_app, running, settled, text_of, until
+from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import OWNER, World, result, task
 
 
 async def test_the_end_of_ones_own_task_is_told_once_on_any_place(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("4")
-        await until(pilot, lambda: world.listeners > 0)
+        await wait_until(pilot, lambda: world.listeners > 0)
         world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
         world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
-        await until(pilot, lambda: "gateway 9.9 ✗ failed" in text_of(app))
-        await settled(pilot)
-        assert text_of(app).count("gateway 9.9 ✗ failed") == 1
+        await wait_until(pilot, lambda: "gateway 9.9 ✗ failed" in screen_text(app))
+        await wait_for_workers(pilot)
+        assert screen_text(app).count("gateway 9.9 ✗ failed") == 1
 
 
 async def test_an_expired_link_is_told_with_what_can_be_done(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         world.put(task("t-done", TaskStatus.DONE, name="gateway 9.9", result=result(ResultState.EXPIRED)))
-        await until(pilot, lambda: "link expired: press e" in text_of(app))
+        await wait_until(pilot, lambda: "link expired: press e" in screen_text(app))
 
 
 async def test_somebody_elses_task_is_not_told(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         world.put(task("t-other", TaskStatus.FAILED, name="not mine", created_by=OWNER))
         world.put(task("t-mine", TaskStatus.FAILED, name="mine"))
-        await until(pilot, lambda: "mine ✗ failed" in text_of(app))
-        assert "not mine ✗ failed" not in text_of(app)
+        await wait_until(pilot, lambda: "mine ✗ failed" in screen_text(app))
+        assert "not mine ✗ failed" not in screen_text(app)
 
 
 async def test_what_newly_waits_for_ones_approval_is_told_and_rings(world: World) -> None:
     app = make_app(world, "owner")
     rung: list[str] = []
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         app.notifier._alert = rung.append
         world.put(task("t-new"))
-        await until(pilot, lambda: "1 task is waiting for your approval" in text_of(app))
+        await wait_until(pilot, lambda: "1 task is waiting for your approval" in screen_text(app))
         assert rung == ["1 task is waiting for your approval"]
 
 
 async def test_a_stream_of_tasks_rings_once_and_the_rest_is_told_together(world: World) -> None:
     app = make_app(world, "owner")
     rung: list[str] = []
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         app.notifier._alert = rung.append
         for number in range(5):
             world.put(task(f"t-{number}"))
-            await until(pilot, lambda count=number + 2: app.state.awaiting_my_approval == count)  # type: ignore[misc]
+            await wait_until(pilot, lambda count=number + 2: app.state.awaiting_my_approval == count)  # type: ignore[misc]
         assert rung == ["1 task is waiting for your approval"]
         world.now += timedelta(seconds=11)
         world.put(task("t-last"))
-        await until(pilot, lambda: len(rung) > 1)
+        await wait_until(pilot, lambda: len(rung) > 1)
         assert rung[1] == "5 tasks are waiting for your approval"
 
 
@@ -75,7 +75,7 @@ async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets
 ) -> None:
     written: list[str] = []
     app = make_app(world, desktop_notifications=True)
-    async with running(app):
+    async with run_app(app):
         assert app._driver is not None
         app._driver.write = written.append  # type: ignore[method-assign,assignment]
         app.alert("evil\x1b]2;title\x07;name")
@@ -90,12 +90,12 @@ async def test_the_desktop_is_told_only_where_the_settings_say_so_and_never_gets
 async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(world: World) -> None:
     app = make_app(world)
     expired = ResultExpiredError("The download link of task t-done has expired.").to_info()
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         world.put(task("t-done", TaskStatus.DONE, name="gateway 1", result=result(ResultState.EXPIRED)))
         world.put(task("t-gone", TaskStatus.DONE, name="gateway 2", result=result(ResultState.GONE)))
         app.notifier.on_download_result(DownloadResult(task_id="t-done", name="gateway 1", error=expired))
-        await until(pilot, lambda: "1 expired: press e on the dashboard to renew" in text_of(app))
+        await wait_until(pilot, lambda: "1 expired: press e on the dashboard to renew" in screen_text(app))
         assert len(app._notifications) == 1
         (told,) = app._notifications
         assert told.message.splitlines() == [
@@ -106,20 +106,20 @@ async def test_what_happens_together_is_told_in_one_notice_of_each_task_once(wor
 
 async def test_what_was_told_to_one_person_is_not_left_for_the_next(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
-        await until(pilot, lambda: "gateway 9.9 ✗ failed" in text_of(app))
+        await wait_until(pilot, lambda: "gateway 9.9 ✗ failed" in screen_text(app))
         await pilot.press("f2")
-        await until(pilot, lambda: app.state.profile == "owner")
-        await settled(pilot)
+        await wait_until(pilot, lambda: app.state.profile == "owner")
+        await wait_for_workers(pilot)
         assert not any("gateway 9.9" in each.message for each in app._notifications)
 
 
 async def test_esc_takes_the_notices_away(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         app.notify("In the way")
-        await until(pilot, lambda: "In the way" in text_of(app))
+        await wait_until(pilot, lambda: "In the way" in screen_text(app))
         await pilot.press("escape")
-        await until(pilot, lambda: "In the way" not in text_of(app))
+        await wait_until(pilot, lambda: "In the way" not in screen_text(app))

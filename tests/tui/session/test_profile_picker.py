@@ -6,7 +6,7 @@ from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.session import Session
-from tests.tui.stage import PROFILES, make_app, running, settled, text_of, until
+from tests.tui.pilot_helpers import PROFILES, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import ADMINISTRATOR, DEVELOPER, World, WorldConnection
 
 
@@ -21,24 +21,24 @@ async def test_who_sees_the_people_of_the_workspace_can_act_as_those_without_a_p
     world: World,
 ) -> None:
     app = alone(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("P")
-        await until(pilot, lambda: "Who are you?" in text_of(app) and DEVELOPER in text_of(app))
+        await wait_until(pilot, lambda: "Who are you?" in screen_text(app) and DEVELOPER in screen_text(app))
         assert [each.identity for each in app.session.available_profiles].count(ADMINISTRATOR) == 1
         app.screen.dismiss("developer")
-        await until(pilot, lambda: app.state.identity == DEVELOPER and app.state.workspace)
-        await settled(pilot)
+        await wait_until(pilot, lambda: app.state.identity == DEVELOPER and app.state.workspace)
+        await wait_for_workers(pilot)
         await pilot.press("P")
-        await until(pilot, lambda: "yard  " + ADMINISTRATOR in text_of(app))
+        await wait_until(pilot, lambda: "yard  " + ADMINISTRATOR in screen_text(app))
         await pilot.press("escape", "f2")
-        await until(pilot, lambda: app.state.identity == ADMINISTRATOR)
+        await wait_until(pilot, lambda: app.state.identity == ADMINISTRATOR)
 
 
 async def test_who_may_not_see_the_people_is_offered_the_profiles_alone_and_nothing_is_refused(world: World) -> None:
     app = make_app(world, "developer")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("P")
-        await until(pilot, lambda: "Who are you?" in text_of(app))
+        await wait_until(pilot, lambda: "Who are you?" in screen_text(app))
         assert app.session.available_profiles == PROFILES
 
 

@@ -12,7 +12,7 @@ from textual.message import Message
 from sealyard.model.requests import TaskFilter
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.session import Session
-from tests.tui.stage import PROFILES
+from tests.tui.pilot_helpers import PROFILES
 from tests.tui.tui_world import World, WorldConnection, task
 
 LIMIT = 30.0

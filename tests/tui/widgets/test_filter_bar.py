@@ -6,11 +6,11 @@ from textual import on
 from textual.widgets import Input
 
 from sealyard_tui.widgets.filter_bar import FilterBar
-from tests.tui.stage import until
-from tests.tui.widget_stage import Stage
+from tests.tui.pilot_helpers import wait_until
+from tests.tui.widget_app import WidgetApp
 
 
-class Bench(Stage):
+class Bench(WidgetApp):
     def __init__(self, text: str = "") -> None:
         super().__init__(FilterBar(text, hint="a word"))
         self.told: list[str] = []
@@ -46,7 +46,7 @@ async def test_what_is_typed_fast_is_told_once() -> None:
         app.query_one(Input).value = "g"
         app.query_one(Input).value = "ga"
         app.query_one(Input).value = "gat"
-        await until(pilot, lambda: bool(app.told))
+        await wait_until(pilot, lambda: bool(app.told))
         assert app.told == ["gat"]
         assert app.bar.text == "gat"
 
@@ -95,10 +95,10 @@ async def test_it_says_how_many_and_what_is_wrong() -> None:
     async with app.run_test() as pilot:
         app.bar.show_count(1234, 100_000)
         await pilot.pause()
-        await until(pilot, lambda: "1,234 of 100,000" in app.text())
+        await wait_until(pilot, lambda: "1,234 of 100,000" in app.text())
         app.bar.show_count(7, more=True)
         await pilot.pause()
-        await until(pilot, lambda: "7+" in app.text())
+        await wait_until(pilot, lambda: "7+" in app.text())
         app.bar.show_error("no field stat: status:?")
         await pilot.pause()
-        await until(pilot, lambda: "✗ no field stat: status:?" in app.text())
+        await wait_until(pilot, lambda: "✗ no field stat: status:?" in app.text())

@@ -6,34 +6,34 @@ import pytest
 
 from sealyard_tui.widgets import flash
 from sealyard_tui.widgets.flash import Flash
-from tests.tui.stage import until
-from tests.tui.widget_stage import HOSTILE, Stage, harmless
+from tests.tui.pilot_helpers import wait_until
+from tests.tui.widget_app import HOSTILE, WidgetApp, is_harmless
 
 
 async def test_it_is_seen_with_a_sign_and_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flash, "DURATION", 0.2)
-    app = Stage(Flash())
+    app = WidgetApp(Flash())
     async with app.run_test() as pilot:
         app.query_one(Flash).show("Copied.")
         await pilot.pause()
-        await until(pilot, lambda: "✓ Copied." in app.text())
-        await until(pilot, lambda: not app.query_one(Flash).display)
+        await wait_until(pilot, lambda: "✓ Copied." in app.text())
+        await wait_until(pilot, lambda: not app.query_one(Flash).display)
 
 
 async def test_a_warning_has_another_sign() -> None:
-    app = Stage(Flash())
+    app = WidgetApp(Flash())
     async with app.run_test() as pilot:
         app.query_one(Flash).show("Gone.", warning=True)
         await pilot.pause()
-        await until(pilot, lambda: "! Gone." in app.text())
+        await wait_until(pilot, lambda: "! Gone." in app.text())
         app.query_one(Flash).show("Back.")
         await pilot.pause()
-        await until(pilot, lambda: "✓ Back." in app.text())
+        await wait_until(pilot, lambda: "✓ Back." in app.text())
 
 
 async def test_the_newest_stays_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flash, "DURATION", 0.3)
-    app = Stage(Flash())
+    app = WidgetApp(Flash())
     async with app.run_test() as pilot:
         line = app.query_one(Flash)
         line.show("one")
@@ -41,16 +41,16 @@ async def test_the_newest_stays_its_whole_time(monkeypatch: pytest.MonkeyPatch) 
         line.show("two")
         assert first is not None
         assert first is not line._timer
-        await until(pilot, lambda: first._task is None or first._task.done())
+        await wait_until(pilot, lambda: first._task is None or first._task.done())
         assert line.display
 
 
 @pytest.mark.parametrize("name", HOSTILE)
 async def test_hostile_names_are_shown_as_they_are_and_do_nothing(name: str) -> None:
-    app = Stage(Flash())
+    app = WidgetApp(Flash())
     async with app.run_test() as pilot:
         app.query_one(Flash).show(name)
         await pilot.pause()
-        assert harmless(app.text())
+        assert is_harmless(app.text())
         if name.isprintable():
-            await until(pilot, lambda: name in app.text())
+            await wait_until(pilot, lambda: name in app.text())

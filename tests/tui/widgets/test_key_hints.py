@@ -5,19 +5,19 @@ from __future__ import annotations
 import pytest
 
 from sealyard_tui.widgets.key_hints import KeyHintBar
-from tests.tui.stage import make_app, running, settled, text_of, until
+from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import World
 
 
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 40)])
 async def test_no_key_is_cut_off_and_help_and_quit_always_have_room(world: World, size: tuple[int, int]) -> None:
     app = make_app(world, "administrator")
-    async with running(app, size=size) as pilot:
+    async with run_app(app, size=size) as pilot:
         for key in "123456":
             await pilot.press(key)
-            await settled(pilot)
+            await wait_for_workers(pilot)
             line = app.screen.query_one(KeyHintBar)
-            seen = text_of(app).split("\n")[size[1] - 1]
+            seen = screen_text(app).split("\n")[size[1] - 1]
             for hint in line.visible_hints:
                 assert f"{hint.display} {hint.label}" in seen
             assert {"Help", "Quit"} <= {each.label for each in line.visible_hints} or app.focused is None
@@ -26,8 +26,8 @@ async def test_no_key_is_cut_off_and_help_and_quit_always_have_room(world: World
 
 async def test_a_click_on_a_key_is_as_good_as_the_key(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         line = app.screen.query_one(KeyHintBar)
-        at = text_of(app).split("\n")[39].index("Help")
+        at = screen_text(app).split("\n")[39].index("Help")
         await pilot.click(line, offset=(at, 0))
-        await until(pilot, lambda: len(app.screen_stack) > 1)
+        await wait_until(pilot, lambda: len(app.screen_stack) > 1)

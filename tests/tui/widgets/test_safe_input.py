@@ -16,9 +16,17 @@ from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.screens.base import SCREENS
 from sealyard_tui.widgets.safe_input import SafeInput
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
-from tests.tui.stage import idle, make_app, running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import (
+    assert_visible,
+    make_app,
+    run_app,
+    screen_text,
+    wait_for_workers,
+    wait_idle,
+    wait_until,
+)
 from tests.tui.tui_world import World
-from tests.tui.widget_stage import Stage, harmless
+from tests.tui.widget_app import WidgetApp, is_harmless
 
 HOSTILE = "a\x1b]2;PWNED\x07b\u202ec\x9bd"
 SAFE = "a�]2;PWNED�b�c�d"
@@ -41,8 +49,8 @@ async def pasted(app: SealyardApp, pilot: Pilot[None]) -> str:
     """What is seen after a hostile paste into what has the focus."""
     app.post_message(events.Paste(HOSTILE))
     await pilot.pause()
-    await idle()
-    return text_of(app)
+    await wait_idle()
+    return screen_text(app)
 
 
 def test_nothing_in_the_application_is_typed_into_but_what_draws_harmlessly() -> None:
@@ -53,12 +61,12 @@ def test_nothing_in_the_application_is_typed_into_but_what_draws_harmlessly() ->
 
 async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(world: World) -> None:
     app = make_app(world, "administrator", start_screen="audit")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         for place, (key, _) in SCREENS.items():
             app.screen.set_focus(None)
             await pilot.press(key)
-            await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
-            await settled(pilot)
+            await wait_until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
+            await wait_for_workers(pilot)
             if place != "upload":
                 await pilot.press("slash")
             lines = [each for each in app.screen.query(Input) if each.display and not each.disabled]
@@ -66,35 +74,35 @@ async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(world: Wor
             for line in lines:
                 line.value = HOSTILE
                 await pilot.pause()
-                await shows(pilot, SAFE)
-                assert harmless(text_of(app)), (place, line)
+                await assert_visible(pilot, SAFE)
+                assert is_harmless(screen_text(app)), (place, line)
                 line.value = ""
 
 
 async def test_a_hostile_paste_into_the_palette_is_not_taken(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("ctrl+p")
-        await until(pilot, lambda: app.screen.query(Input))
-        assert harmless(await pasted(app, pilot))
+        await wait_until(pilot, lambda: app.screen.query(Input))
+        assert is_harmless(await pasted(app, pilot))
         await pilot.press(*"au")
         assert app.screen.query_one(Input).value == "au"
 
 
 async def test_a_hostile_reason_is_drawn_harmless_and_kept(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         app.push_screen(ReasonDialog("Reason", "Why?", required=True, subject="paste", edit=str))
-        await until(pilot, lambda: isinstance(app.focused, SafeTextArea))
+        await wait_until(pilot, lambda: isinstance(app.focused, SafeTextArea))
         seen = await pasted(app, pilot)
         assert SAFE in seen
-        assert harmless(seen)
+        assert is_harmless(seen)
         assert app.screen.query_one(TextArea).text == HOSTILE
     ReasonDialog.drafts.clear()
 
 
 async def test_tabs_in_a_text_are_spaces_on_the_screen() -> None:
-    stage = Stage(SafeTextArea("a\tb"))
+    stage = WidgetApp(SafeTextArea("a\tb"))
     async with stage.run_test() as pilot:
         await pilot.pause()
         assert "a   b" in stage.text()
@@ -102,7 +110,7 @@ async def test_tabs_in_a_text_are_spaces_on_the_screen() -> None:
 
 
 async def test_a_tab_in_a_line_does_not_reach_the_terminal() -> None:
-    stage = Stage()
+    stage = WidgetApp()
     async with stage.run_test() as pilot:
         await stage.screen.mount(SafeInput("a\tb"))
         await pilot.pause()
@@ -110,11 +118,11 @@ async def test_a_tab_in_a_line_does_not_reach_the_terminal() -> None:
 
 
 async def test_the_word_to_type_is_drawn_harmless() -> None:
-    stage = Stage()
+    stage = WidgetApp()
     async with stage.run_test() as pilot:
         stage.ask(TypedConfirmDialog("Sure", "Really?", word="yes"))
-        await until(pilot, lambda: isinstance(stage.focused, SafeInput))
+        await wait_until(pilot, lambda: isinstance(stage.focused, SafeInput))
         stage.post_message(events.Paste(HOSTILE))
         await pilot.pause()
         assert SAFE in stage.text()
-        assert harmless(stage.text())
+        assert is_harmless(stage.text())

@@ -17,8 +17,8 @@ from sealyard_tui.session.messages import ConnectionMode, EngineState
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.state_format import format_status, state_summary
 from sealyard_tui.widgets.status_bar import ScreenTab, StatusBar
-from tests.tui.stage import until
-from tests.tui.widget_stage import HOSTILE, Stage, harmless
+from tests.tui.pilot_helpers import wait_until
+from tests.tui.widget_app import HOSTILE, WidgetApp, is_harmless
 
 STANDING = SessionState(
     profile="dana",
@@ -33,7 +33,7 @@ STANDING = SessionState(
 )
 
 
-class Bench(Stage):
+class Bench(WidgetApp):
     def __init__(self) -> None:
         super().__init__(StatusBar(SCREENS, "approvals"))
         self.gone_to: list[str] = []
@@ -68,8 +68,8 @@ async def test_a_wide_screen_says_what_four_eyes_means() -> None:
     async with app.run_test(size=(160, 24)) as pilot:
         app.show()
         await pilot.pause()
-        await until(pilot, lambda: "separation of duties: not enforced" in app.text())
-        await until(pilot, lambda: "developer, auditor" in app.text())
+        await wait_until(pilot, lambda: "separation of duties: not enforced" in app.text())
+        await wait_until(pilot, lambda: "developer, auditor" in app.text())
 
 
 async def test_the_self_approval_trial_is_said_in_words_at_any_width() -> None:
@@ -77,8 +77,8 @@ async def test_the_self_approval_trial_is_said_in_words_at_any_width() -> None:
     async with app.run_test(size=(80, 24)) as pilot:
         app.show(self_approval=True, demo=True, roles=(Role.DEVELOPER,), running=0)
         await pilot.pause()
-        await until(pilot, lambda: "SELF-APPROVAL TRIAL" in app.text())
-        await until(pilot, lambda: "DEMO" in app.text())
+        await wait_until(pilot, lambda: "SELF-APPROVAL TRIAL" in app.text())
+        await wait_until(pilot, lambda: "DEMO" in app.text())
 
 
 @pytest.mark.parametrize("state", EngineState)
@@ -194,7 +194,7 @@ async def test_a_click_on_a_place_goes_there() -> None:
     async with app.run_test() as pilot:
         tab = next(each for each in app.query(ScreenTab) if each.screen_name == "audit")
         await pilot.click(tab)
-        await until(pilot, lambda: app.gone_to == ["audit"])
+        await wait_until(pilot, lambda: app.gone_to == ["audit"])
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -203,7 +203,7 @@ async def test_hostile_names_of_profiles_and_workspaces_are_harmless(name: str) 
     async with app.run_test(size=(120, 24)) as pilot:
         app.show(profile=name, workspace=name, identity=f"USER:{name}", four_eyes=name)
         await pilot.pause()
-        assert harmless(app.text())
+        assert is_harmless(app.text())
 
 
 async def test_at_60_columns_every_place_is_seen_whole_enough_to_go_there_with_what_waits() -> None:
@@ -216,4 +216,4 @@ async def test_at_60_columns_every_place_is_seen_whole_enough_to_go_there_with_w
         await pilot.resize_terminal(80, 24)
         app.show(awaiting_my_approval=12)
         await pilot.pause()
-        await until(pilot, lambda: "1 Dashboard" in app.text())
+        await wait_until(pilot, lambda: "1 Dashboard" in app.text())

@@ -14,21 +14,21 @@ from textual.widgets import Button, Input, TextArea
 from sealyard.model.errors import ConflictError
 from sealyard.model.tasks import TaskStatus, Verdict
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
-from tests.tui.approvals_scenes import (
+from tests.tui.approvals_helpers import (
     FIRST,
     OWN,
     SECOND,
     SENSOR,
-    fill,
-    ids,
-    place,
-    press,
-    queue,
-    rested,
-    table,
-    type_in,
+    add_pending_tasks,
+    approvals_screen,
+    approvals_table,
+    listed_ids,
+    open_queue,
+    paste_text,
+    press_keys,
+    wait_for_review,
 )
-from tests.tui.stage import settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import NOW, World, task
 
 pytestmark = pytest.mark.usefixtures("filled", "no_drafts")
@@ -36,7 +36,7 @@ pytestmark = pytest.mark.usefixtures("filled", "no_drafts")
 
 @pytest.fixture
 def filled(world: World) -> None:
-    fill(world)
+    add_pending_tasks(world)
 
 
 @pytest.fixture
@@ -54,10 +54,10 @@ def decisions(world: World) -> list[tuple[object, ...]]:
 
 
 async def test_approving_repeats_what_is_released_and_wants_the_device_typed(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
         await pilot.press("A")
-        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        seen = text_of(app)
+        await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        seen = screen_text(app)
         digest = world.tasks[FIRST].approval_digest
         for words in (
             "gateway 1.5.0",
@@ -75,71 +75,71 @@ async def test_approving_repeats_what_is_released_and_wants_the_device_typed(wor
         await pilot.press("enter")
         assert not decisions(world)
         await pilot.press(*"gateway", "enter")
-        await rested(app, pilot)
+        await wait_for_review(app, pilot)
         assert decisions(world) == [(FIRST, Verdict.APPROVED, "", digest)]
-        await shows(pilot, "gateway 1.5.0 approved (status: SCHEDULED)")
-        assert ids(app) == [SECOND, SENSOR]
+        await assert_visible(pilot, "gateway 1.5.0 approved (status: SCHEDULED)")
+        assert listed_ids(app) == [SECOND, SENSOR]
 
 
 async def test_a_comment_goes_with_the_approval(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A")
-        await type_in(pilot, "gateway")
+        await paste_text(pilot, "gateway")
         await pilot.press("tab")
-        await type_in(pilot, "tested well")
+        await paste_text(pilot, "tested well")
         await pilot.press("enter")
-        await rested(app, pilot)
+        await wait_for_review(app, pilot)
         assert decisions(world)[0][2] == "tested well"
 
 
 async def test_a_comment_that_was_typed_is_there_again_after_escape(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A", "tab")
-        await type_in(pilot, "half a tho")
+        await paste_text(pilot, "half a tho")
         await pilot.press("escape")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         await pilot.press("ctrl+a")
-        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         assert app.screen.query_one("#comment", Input).value == "half a tho"
         assert not decisions(world)
 
 
 async def test_the_dialog_says_where_the_review_was_not_read_to_its_end(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
-        await press(app, pilot, "enter")
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
+        await press_keys(app, pilot, "enter")
         await pilot.press("A")
-        await until(pilot, lambda: "not read the review to the end" in text_of(app))
+        await wait_until(pilot, lambda: "not read the review to the end" in screen_text(app))
         await pilot.press("escape")
-        await press(app, pilot, "G")
+        await press_keys(app, pilot, "G")
         await pilot.press("A")
-        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        assert "not read the review to the end" not in text_of(app)
+        await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        assert "not read the review to the end" not in screen_text(app)
 
 
 async def test_an_approval_that_does_not_complete_the_quorum_waits_for_another(world: World) -> None:
-    async with queue(world) as (app, pilot):
-        await press(app, pilot, "G")
+    async with open_queue(world) as (app, pilot):
+        await press_keys(app, pilot, "G")
         await pilot.press("A")
-        await until(pilot, lambda: "Approval 1 of 2; more approvals are needed." in text_of(app))
-        await type_in(pilot, "sensor")
+        await wait_until(pilot, lambda: "Approval 1 of 2; more approvals are needed." in screen_text(app))
+        await paste_text(pilot, "sensor")
         await pilot.press("enter")
-        await rested(app, pilot)
-        assert "sensor 3.1: 1 of 2 approvals" in text_of(app)
-        assert SENSOR not in ids(app)
+        await wait_for_review(app, pilot)
+        assert "sensor 3.1: 1 of 2 approvals" in screen_text(app)
+        assert SENSOR not in listed_ids(app)
 
 
 async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A")
-        await type_in(pilot, "gateway")
+        await paste_text(pilot, "gateway")
         other = msgspec.structs.replace(world.tasks[FIRST], approval_digest="f" * 64)
         world.tasks[FIRST] = other
         await pilot.press("enter")
-        await until(pilot, lambda: "changed since you reviewed it" in text_of(app))
-        assert "The list and the review" in text_of(app)
+        await wait_until(pilot, lambda: "changed since you reviewed it" in screen_text(app))
+        assert "The list and the review" in screen_text(app)
         await pilot.press("escape")
-        await rested(app, pilot)
-        seen = place(app).review.review
+        await wait_for_review(app, pilot)
+        seen = approvals_screen(app).review.review
         assert seen is not None
         assert seen.task.approval_digest == "f" * 64
 
@@ -147,14 +147,14 @@ async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(worl
 async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(world: World) -> None:
     """The dialog is open while the task becomes another: what counts is what the dialog showed."""
     seen_digest = world.tasks[FIRST].approval_digest
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A")
-        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         world.put(msgspec.structs.replace(world.tasks[FIRST], approval_digest="e" * 64))
-        await settled(pilot)
-        await type_in(pilot, "gateway")
+        await wait_for_workers(pilot)
+        await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await until(pilot, lambda: "changed since you reviewed it" in text_of(app))
+        await wait_until(pilot, lambda: "changed since you reviewed it" in screen_text(app))
         assert decisions(world)[0][3] == seen_digest
 
 
@@ -162,18 +162,18 @@ async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(world:
 
 
 async def test_rejecting_wants_a_reason(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, RejectDialog))
-        await shows(pilot, "cannot be undone")
+        await wait_until(pilot, lambda: isinstance(app.screen, RejectDialog))
+        await assert_visible(pilot, "cannot be undone")
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "A reason is required." in text_of(app))
-        await type_in(pilot, "wrong bootloader")
+        await wait_until(pilot, lambda: "A reason is required." in screen_text(app))
+        await paste_text(pilot, "wrong bootloader")
         await pilot.press("ctrl+s")
-        await rested(app, pilot)
+        await wait_for_review(app, pilot)
         digest = world.tasks[FIRST].approval_digest
         assert decisions(world) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
-        await shows(pilot, "gateway 1.5.0 rejected")
+        await assert_visible(pilot, "gateway 1.5.0 rejected")
 
 
 async def test_a_reason_is_written_in_the_editor_of_ones_own(
@@ -181,26 +181,26 @@ async def test_a_reason_is_written_in_the_editor_of_ones_own(
 ) -> None:
     monkeypatch.setenv("EDITOR", "vi")
     monkeypatch.setattr("sealyard_tui.app_base.edit_text", lambda app, command, text: text + "from the editor")
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("x")
-        await type_in(pilot, "typed, ")
+        await paste_text(pilot, "typed, ")
         await pilot.press("ctrl+e", "ctrl+s")
-        await rested(app, pilot)
+        await wait_for_review(app, pilot)
         assert decisions(world)[0][2] == "typed, from the editor"
 
 
 async def test_a_reason_that_could_not_be_handed_in_is_not_lost(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         world.fail["decide"] = ConflictError("Somebody was faster.")
         await pilot.press("x")
-        await type_in(pilot, "a long thought")
+        await paste_text(pilot, "a long thought")
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "Somebody was faster." in text_of(app))
+        await wait_until(pilot, lambda: "Somebody was faster." in screen_text(app))
         await pilot.press("escape")
         del world.fail["decide"]
-        await rested(app, pilot)
+        await wait_for_review(app, pilot)
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, RejectDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, RejectDialog))
         assert app.screen.query_one(TextArea).text == "a long thought"
 
 
@@ -208,123 +208,123 @@ async def test_a_reason_that_could_not_be_handed_in_is_not_lost(world: World) ->
 
 
 async def test_several_are_approved_by_typing_how_many(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
         await pilot.press("space", "j", "v")
-        assert "3 to approve, 3 marked" in text_of(app)
+        assert "3 to approve, 3 marked" in screen_text(app)
         await pilot.press("A")
-        await until(pilot, lambda: "Type approve 3 to confirm" in text_of(app))
+        await wait_until(pilot, lambda: "Type approve 3 to confirm" in screen_text(app))
         for words in ("gateway 1.5.0", "gateway 1.5.1", "sensor 3.1", "not read 3 of 3 reviews to the end"):
-            await shows(pilot, words)
-        await type_in(pilot, "approve 3")
+            await assert_visible(pilot, words)
+        await paste_text(pilot, "approve 3")
         await pilot.press("enter")
-        await until(pilot, lambda: len(decisions(world)) == 3)
-        await until(pilot, lambda: "3 tasks approved; 1 task still pending" in text_of(app))
-        assert not table(app).marked_rows
+        await wait_until(pilot, lambda: len(decisions(world)) == 3)
+        await wait_until(pilot, lambda: "3 tasks approved; 1 task still pending" in screen_text(app))
+        assert not approvals_table(app).marked_rows
         assert [each[3] for each in decisions(world)] == [
             world.tasks[each].approval_digest for each in (FIRST, SECOND, SENSOR)
         ]
 
 
 async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(world: World) -> None:
-    async with queue(world) as (app, pilot):
-        await press(app, pilot, "m")
+    async with open_queue(world) as (app, pilot):
+        await press_keys(app, pilot, "m")
         await pilot.press("G", "k", "space", "g", "space", "A")
-        await until(pilot, lambda: "Type approve 1 to confirm" in text_of(app))
-        await shows(pilot, "by the owner  skipped: own task")
-        await type_in(pilot, "approve 1")
+        await wait_until(pilot, lambda: "Type approve 1 to confirm" in screen_text(app))
+        await assert_visible(pilot, "by the owner  skipped: own task")
+        await paste_text(pilot, "approve 1")
         await pilot.press("enter")
-        await until(pilot, lambda: bool(decisions(world)))
-        await rested(app, pilot)
+        await wait_until(pilot, lambda: bool(decisions(world)))
+        await wait_for_review(app, pilot)
         assert [each[0] for each in decisions(world)] == [FIRST]
-        assert OWN in ids(app)
+        assert OWN in listed_ids(app)
 
 
 async def test_several_are_rejected_for_one_reason(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("space", "space", "x")
-        await until(pilot, lambda: "Reject 2 tasks" in text_of(app))
-        await type_in(pilot, "recalled")
+        await wait_until(pilot, lambda: "Reject 2 tasks" in screen_text(app))
+        await paste_text(pilot, "recalled")
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: len(decisions(world)) == 2)
+        await wait_until(pilot, lambda: len(decisions(world)) == 2)
         assert {each[2] for each in decisions(world)} == {"recalled"}
-        await until(pilot, lambda: ids(app) == [SENSOR])
+        await wait_until(pilot, lambda: listed_ids(app) == [SENSOR])
 
 
 async def test_of_several_each_outcome_is_told(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("space", "space", "A")
-        await type_in(pilot, "approve 2")
+        await paste_text(pilot, "approve 2")
         world.tasks[SECOND] = msgspec.structs.replace(world.tasks[SECOND], status=TaskStatus.CANCELLED)
         await pilot.press("enter")
-        await until(pilot, lambda: "1 approved, 1 failed" in text_of(app))
-        assert "✗ gateway 1.5.1: The task is CANCELLED, not waiting for approval." in text_of(app)
-        await shows(pilot, "✓ gateway 1.5.0 approved")
+        await wait_until(pilot, lambda: "1 approved, 1 failed" in screen_text(app))
+        assert "✗ gateway 1.5.1: The task is CANCELLED, not waiting for approval." in screen_text(app)
+        await assert_visible(pilot, "✓ gateway 1.5.0 approved")
 
 
 async def test_a_second_press_while_one_decides_does_no_harm(world: World) -> None:
     world.hold["decide"] = asyncio.Event()
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A")
-        await type_in(pilot, "gateway")
+        await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen is place(app))
+        await wait_until(pilot, lambda: app.screen is approvals_screen(app))
         await pilot.press("j", "k", "n")
         world.hold["decide"].set()
-        await rested(app, pilot)
+        await wait_for_review(app, pilot)
         assert len(decisions(world)) == 1
-        assert FIRST not in ids(app)
+        assert FIRST not in listed_ids(app)
 
 
 # ---- what happens meanwhile
 
 
 async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A")
-        await type_in(pilot, "gateway")
+        await paste_text(pilot, "gateway")
         client = await app.session.client()
         await client.withdraw(FIRST, "a mistake")
-        await until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in text_of(app))
+        await wait_until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in screen_text(app))
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
-        await until(pilot, lambda: app.screen is place(app))
-        await rested(app, pilot)
+        await wait_until(pilot, lambda: app.screen is approvals_screen(app))
+        await wait_for_review(app, pilot)
         assert not decisions(world)
-        assert FIRST not in ids(app)
+        assert FIRST not in listed_ids(app)
 
 
 async def test_a_period_that_ends_while_the_dialog_is_open_is_told(world: World) -> None:
     world.put(task("t-ending", name="nearly", created_at=NOW, approval_expires_at=NOW + timedelta(seconds=5)))
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A")
-        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         world.now = NOW + timedelta(minutes=1)
-        await until(pilot, lambda: "nearly is no longer pending" in text_of(app))
+        await wait_until(pilot, lambda: "nearly is no longer pending" in screen_text(app))
 
 
 async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_the_text_stays(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("x")
-        await type_in(pilot, "because")
+        await paste_text(pilot, "because")
         world.put(msgspec.structs.replace(world.tasks[FIRST], status=TaskStatus.SCHEDULED))
-        await until(pilot, lambda: "gateway 1.5.0 is now SCHEDULED" in text_of(app))
+        await wait_until(pilot, lambda: "gateway 1.5.0 is now SCHEDULED" in screen_text(app))
         assert app.screen.query_one(TextArea).text == "because"
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "not waiting for approval" in text_of(app))
+        await wait_until(pilot, lambda: "not waiting for approval" in screen_text(app))
         await pilot.press("escape")
-        await rested(app, pilot)
-        assert ids(app) == [SECOND, SENSOR]
+        await wait_for_review(app, pilot)
+        assert listed_ids(app) == [SECOND, SENSOR]
 
 
 async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("space", "space", "A")
-        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         world.put(msgspec.structs.replace(world.tasks[FIRST], status=TaskStatus.CANCELLED))
-        await until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in text_of(app))
-        await type_in(pilot, "approve 2")
+        await wait_until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in screen_text(app))
+        await paste_text(pilot, "approve 2")
         await pilot.press("enter")
-        await until(pilot, lambda: "1 approved, 1 failed" in text_of(app))
+        await wait_until(pilot, lambda: "1 approved, 1 failed" in screen_text(app))
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
@@ -337,24 +337,24 @@ async def test_the_dialogs_fit_with_their_buttons(world: World, size: tuple[int,
     world.put(
         task("t-many", name="a name that is so long that it must wrap or be cut " * 2, inputs=many, created_at=NOW)
     )
-    async with queue(world, size=size) as (app, pilot):
+    async with open_queue(world, size=size) as (app, pilot):
         for key, words in (("A", "Approve       Back"), ("x", "Submit (ctrl+s)    Back (esc)")):
             await pilot.press(key)
-            await until(pilot, lambda words=words: words in text_of(app))  # type: ignore[misc]
+            await wait_until(pilot, lambda words=words: words in screen_text(app))  # type: ignore[misc]
             await pilot.press("escape")
-            await settled(pilot)
+            await wait_for_workers(pilot)
 
 
 async def test_what_one_person_typed_is_not_shown_to_another(world: World) -> None:
     world.rights["USER:administrator"] = world.rights["USER:owner"]
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("x")
-        await type_in(pilot, "between us")
+        await paste_text(pilot, "between us")
         await pilot.press("escape")
         app.switch_profile(next(each for each in app.session.profiles if each.name == "administrator"))
-        await until(pilot, lambda: app.state.identity == "USER:administrator" and FIRST in table(app))
-        await rested(app, pilot)
-        table(app).move_cursor_to(FIRST)
+        await wait_until(pilot, lambda: app.state.identity == "USER:administrator" and FIRST in approvals_table(app))
+        await wait_for_review(app, pilot)
+        approvals_table(app).move_cursor_to(FIRST)
         await pilot.press("x")
-        await until(pilot, lambda: isinstance(app.screen, RejectDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, RejectDialog))
         assert app.screen.query_one(TextArea).text == ""

@@ -11,8 +11,17 @@ from textual.widgets import Button, Input
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog
-from tests.tui.approvals_scenes import FIRST, SECOND, fill, press, queue, rested, review_text, type_in
-from tests.tui.stage import shows, text_of, until
+from tests.tui.approvals_helpers import (
+    FIRST,
+    SECOND,
+    add_pending_tasks,
+    open_queue,
+    paste_text,
+    press_keys,
+    review_text,
+    wait_for_review,
+)
+from tests.tui.pilot_helpers import assert_visible, screen_text, wait_until
 from tests.tui.tui_world import OWNER, World, decision
 
 pytestmark = pytest.mark.usefixtures("strict")
@@ -20,7 +29,7 @@ pytestmark = pytest.mark.usefixtures("strict")
 
 @pytest.fixture
 def strict(world: World) -> Iterator[None]:
-    fill(world)
+    add_pending_tasks(world)
     world.policy = Policy(require_otp=True)
     yield
     ApproveDialog.comments.clear()
@@ -36,68 +45,68 @@ def approved(world: World, task_id: str = FIRST) -> Task:
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
 async def test_the_one_time_password_is_asked_for_and_handed_in(world: World, size: tuple[int, int]) -> None:
-    async with queue(world, size=size) as (app, pilot):
+    async with open_queue(world, size=size) as (app, pilot):
         await pilot.press("A")
-        await shows(pilot, "One-time password", "Approve       Back")
-        await type_in(pilot, "gateway")
+        await assert_visible(pilot, "One-time password", "Approve       Back")
+        await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await shows(pilot, "Enter a one-time password")
+        await assert_visible(pilot, "Enter a one-time password")
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("tab", "tab")
-        await type_in(pilot, world.one_time_password)
+        await paste_text(pilot, world.one_time_password)
         await pilot.press("enter")
-        await until(pilot, lambda: approved(world).status is TaskStatus.SCHEDULED)
+        await wait_until(pilot, lambda: approved(world).status is TaskStatus.SCHEDULED)
         (made,) = approved(world).approvals
         assert (made.by, made.origin, made.one_time_password) == (OWNER, DecisionOrigin.TERMINAL, True)
 
 
 async def test_a_wrong_one_is_told_and_the_comment_is_kept_but_no_password(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A")
-        await type_in(pilot, "gateway")
+        await paste_text(pilot, "gateway")
         await pilot.press("tab")
-        await type_in(pilot, "tested well")
+        await paste_text(pilot, "tested well")
         await pilot.press("tab")
-        await type_in(pilot, "999999")
+        await paste_text(pilot, "999999")
         await pilot.press("enter")
-        await shows(pilot, "The one-time password is wrong.", "Wait for the next one")
+        await assert_visible(pilot, "The one-time password is wrong.", "Wait for the next one")
         await pilot.press("escape")
-        await rested(app, pilot)
+        await wait_for_review(app, pilot)
         assert approved(world).status is TaskStatus.WAITING
         await pilot.press("A")
-        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         assert app.screen.query_one("#comment", Input).value == "tested well"
         assert app.screen.query_one("#otp", Input).value == ""
 
 
 async def test_several_at_once_are_refused_with_the_reason(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
         await pilot.press("space", "space", "A")
-        await shows(pilot, "One-time passwords can be used once; approve tasks individually.")
+        await assert_visible(pilot, "One-time passwords can be used once; approve tasks individually.")
         assert not isinstance(app.screen, ApproveDialog)
         assert attempts(world) == 0
 
 
 async def test_several_are_still_rejected_at_once_and_without_one(world: World) -> None:
-    async with queue(world) as (_, pilot):
+    async with open_queue(world) as (_, pilot):
         await pilot.press("space", "space", "x")
-        await shows(pilot, "Reject 2 tasks")
-        await type_in(pilot, "recalled")
+        await assert_visible(pilot, "Reject 2 tasks")
+        await paste_text(pilot, "recalled")
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: approved(world, SECOND).status is TaskStatus.CANCELLED)
+        await wait_until(pilot, lambda: approved(world, SECOND).status is TaskStatus.CANCELLED)
         (made,) = approved(world).approvals
         assert (made.origin, made.one_time_password) == (DecisionOrigin.TERMINAL, False)
 
 
 async def test_where_none_is_wanted_none_is_asked_for(world: World) -> None:
     world.policy = Policy()
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("A")
-        await until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        assert "One-time" not in text_of(app)
-        await type_in(pilot, "gateway")
+        await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
+        assert "One-time" not in screen_text(app)
+        await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await until(pilot, lambda: approved(world).status is TaskStatus.SCHEDULED)
+        await wait_until(pilot, lambda: approved(world).status is TaskStatus.SCHEDULED)
         (made,) = approved(world).approvals
         assert (made.origin, made.one_time_password) == (DecisionOrigin.TERMINAL, False)
 
@@ -116,6 +125,6 @@ async def test_the_review_says_how_a_decision_was_made(
 ) -> None:
     made = msgspec.structs.replace(decision(OWNER), origin=origin, one_time_password=one_time)
     world.put(msgspec.structs.replace(world.tasks[FIRST], approvals=(made,), approvals_required=2))
-    async with queue(world, "administrator", size=(120, 40)) as (app, pilot):
-        await press(app, pilot, "m", "enter")
-        await until(pilot, lambda: words in " ".join(review_text(app).split()))
+    async with open_queue(world, "administrator", size=(120, 40)) as (app, pilot):
+        await press_keys(app, pilot, "m", "enter")
+        await wait_until(pilot, lambda: words in " ".join(review_text(app).split()))

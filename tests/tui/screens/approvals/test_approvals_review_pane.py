@@ -10,22 +10,22 @@ import msgspec
 import pytest
 
 from sealyard.model.tasks import InputFile, TaskKind
-from tests.tui.approvals_scenes import (
+from tests.tui.approvals_helpers import (
     FIRST,
     LATE,
     SECOND,
     SENSOR,
-    earlier,
-    fill,
-    place,
-    press,
-    queue,
-    rested,
+    add_pending_tasks,
+    approvals_screen,
+    approvals_table,
+    open_queue,
+    paste_text,
+    press_keys,
+    previous_package,
     review_text,
-    table,
-    type_in,
+    wait_for_review,
 )
-from tests.tui.stage import settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import NOW, World, decision, device, file, task
 
 pytestmark = pytest.mark.usefixtures("filled")
@@ -33,12 +33,12 @@ pytestmark = pytest.mark.usefixtures("filled")
 
 @pytest.fixture
 def filled(world: World) -> None:
-    fill(world)
-    world.previous[FIRST] = earlier()
+    add_pending_tasks(world)
+    world.previous[FIRST] = previous_package()
 
 
 async def test_files_are_in_order_with_sizes_and_whole_digests(world: World) -> None:
-    async with queue(world) as (app, _):
+    async with open_queue(world) as (app, _):
         seen = review_text(app)
         first, second = world.tasks[FIRST].inputs
         assert seen.index("1. bootloader.bin") < seen.index(first.sha256) < seen.index("2. application.bin")
@@ -48,7 +48,7 @@ async def test_files_are_in_order_with_sizes_and_whole_digests(world: World) -> 
 
 
 async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_told(world: World) -> None:
-    async with queue(world) as (app, _):
+    async with open_queue(world) as (app, _):
         seen = review_text(app)
         for words in (
             "USER:developer at ",
@@ -69,9 +69,9 @@ async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_to
 async def test_warnings_attention_trial_and_a_newer_version_stand_first(world: World) -> None:
     world.devices["gw"].append(device(version=3))
     world.put(msgspec.structs.replace(world.tasks[FIRST], warning="The quorum broke.", self_approved=True))
-    async with queue(world, size=(80, 24)) as (app, pilot):
-        await press(app, pilot, "enter")
-        seen = text_of(app)
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
+        await press_keys(app, pilot, "enter")
+        seen = screen_text(app)
         for words in (
             "! CBC hides",
             "! The quorum broke.",
@@ -87,16 +87,16 @@ async def test_it_says_who_approved_already_and_why(world: World) -> None:
     world.put(
         msgspec.structs.replace(half, approvals=(msgspec.structs.replace(approved, digest=half.approval_digest),))
     )
-    async with queue(world) as (app, _):
+    async with open_queue(world) as (app, _):
         assert "✓ APPROVED by USER:olaf" in review_text(app)
         assert "tested on the bench" in review_text(app)
         assert "1 of 2 (requester" in review_text(app)
 
 
 async def test_what_changed_since_the_last_approved_package_is_told(world: World) -> None:
-    async with queue(world) as (app, _):
+    async with open_queue(world) as (app, _):
         seen = review_text(app)
-        before, now = earlier().inputs[1], world.tasks[FIRST].inputs[1]
+        before, now = previous_package().inputs[1], world.tasks[FIRST].inputs[1]
         for words in (
             "compared with gateway 1.4.2",
             "~ name: gateway 1.4.2 → gateway 1.5.0",
@@ -112,10 +112,10 @@ async def test_what_changed_since_the_last_approved_package_is_told(world: World
 
 async def test_a_first_package_and_an_unchanged_one_are_said_to_be_so(world: World) -> None:
     world.previous[SECOND] = task("t-before", name="gateway 1.5.1")
-    async with queue(world) as (app, pilot):
-        await press(app, pilot, "j")
+    async with open_queue(world) as (app, pilot):
+        await press_keys(app, pilot, "j")
         assert "No changes" in review_text(app)
-        await press(app, pilot, "j")
+        await press_keys(app, pilot, "j")
         assert "First package for this device configuration." in review_text(app)
 
 
@@ -124,7 +124,7 @@ async def test_metadata_is_set_out_as_text_json_or_bytes(world: World) -> None:
     world.metadata.update(contents)
     files = tuple(file(name, len(content)) for name, content in contents.items())
     world.put(task("t-new", metadata=files, created_at=NOW))
-    async with queue(world) as (app, _):
+    async with open_queue(world) as (app, _):
         seen = review_text(app)
         assert '│   "v": [' in seen
         assert "│ plain [red]words[/]" in seen
@@ -134,7 +134,7 @@ async def test_metadata_is_set_out_as_text_json_or_bytes(world: World) -> None:
 async def test_it_says_when_only_the_beginning_of_metadata_is_shown(world: World) -> None:
     world.metadata["big.txt"] = b"line\n" * 1000
     world.put(task("t-new", metadata=(file("big.txt", 5000),), created_at=NOW))
-    async with queue(world) as (app, _):
+    async with open_queue(world) as (app, _):
         assert "! only the first 200 lines are shown, 800 follow; press e" in review_text(app)
 
 
@@ -142,133 +142,133 @@ async def test_what_a_signing_task_signs_is_shown(world: World) -> None:
     content = base64.b64encode(b'{"release": 7}').decode()
     signed = InputFile(name="manifest.json", size=14, sha256="0" * 64, inline=content)
     world.put(task("t-sign", kind=TaskKind.SIGNING, inputs=(signed,), metadata=(), subtasks=(), created_at=NOW))
-    async with queue(world) as (app, _):
+    async with open_queue(world) as (app, _):
         assert '│   "release": 7' in review_text(app)
         assert "Only packages are compared." in review_text(app)
 
 
 async def test_a_hindrance_is_told_in_the_engines_words(world: World) -> None:
-    async with queue(world) as (app, pilot):
-        await press(app, pilot, "m", "j", "j", "j")
+    async with open_queue(world) as (app, pilot):
+        await press_keys(app, pilot, "m", "j", "j", "j")
         assert "✗ You cannot decide on your own task." in review_text(app)
-        await press(app, pilot, "j")
-        assert table(app).cursor_key == LATE
+        await press_keys(app, pilot, "j")
+        assert approvals_table(app).cursor_key == LATE
         assert "✗ The approval period has expired. The task can no longer be decided" in review_text(app)
 
 
 async def test_the_time_left_goes_on_in_the_review(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         world.now = NOW + timedelta(days=5)
-        await until(pilot, lambda: "(1d left)" in review_text(app))
+        await wait_until(pilot, lambda: "(1d left)" in review_text(app))
 
 
 async def test_the_review_scrolls_while_the_list_keeps_its_cursor(world: World) -> None:
-    async with queue(world, size=(120, 40)) as (app, pilot):
-        await press(app, pilot, "full_stop")
-        assert place(app).review.scroll_offset.y > 0
-        assert table(app).has_focus
-        assert table(app).cursor_key == FIRST
-        await press(app, pilot, "comma")
-        assert place(app).review.scroll_offset.y == 0
+    async with open_queue(world, size=(120, 40)) as (app, pilot):
+        await press_keys(app, pilot, "full_stop")
+        assert approvals_screen(app).review.scroll_offset.y > 0
+        assert approvals_table(app).has_focus
+        assert approvals_table(app).cursor_key == FIRST
+        await press_keys(app, pilot, "comma")
+        assert approvals_screen(app).review.scroll_offset.y == 0
 
 
 async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
-        await press(app, pilot, "enter")
-        review = place(app).review
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
+        await press_keys(app, pilot, "enter")
+        review = approvals_screen(app).review
         assert review.virtual_size.height == review._lines
-        await press(app, pilot, "G", "k")
+        await press_keys(app, pilot, "G", "k")
         assert not review.was_read_to_end(world.tasks[SECOND])
         for keys in (("n",), ("G", "k"), ("N",)):
-            await press(app, pilot, *keys)
+            await press_keys(app, pilot, *keys)
         assert review.was_read_to_end(world.tasks[SECOND])
         assert review.was_read_to_end(world.tasks[FIRST])
         assert not review.was_read_to_end(world.tasks[SENSOR])
 
 
 async def test_in_24_lines_enter_opens_the_review_alone_and_all_of_it_can_be_read(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
-        assert not place(app).review.display
-        await press(app, pilot, "enter")
-        assert place(app).review.has_focus
-        assert not table(app).display or not place(app).query_one("#list").display
-        seen = text_of(app)
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
+        assert not approvals_screen(app).review.display
+        await press_keys(app, pilot, "enter")
+        assert approvals_screen(app).review.has_focus
+        assert not approvals_table(app).display or not approvals_screen(app).query_one("#list").display
+        seen = screen_text(app)
         while "── end ──" not in seen:
-            before = place(app).review.scroll_offset.y
-            await press(app, pilot, "space")
-            assert place(app).review.scroll_offset.y > before
-            seen += text_of(app)
+            before = approvals_screen(app).review.scroll_offset.y
+            await press_keys(app, pilot, "space")
+            assert approvals_screen(app).review.scroll_offset.y > before
+            seen += screen_text(app)
         for digest in (each.sha256 for each in (*world.tasks[FIRST].inputs, *world.tasks[FIRST].metadata)):
             assert digest in seen
-        await press(app, pilot, "escape")
-        assert table(app).has_focus
+        await press_keys(app, pilot, "escape")
+        assert approvals_table(app).has_focus
 
 
 @pytest.mark.parametrize(("forth", "back"), [("n", "N"), ("right_square_bracket", "left_square_bracket")])
 async def test_the_next_and_the_previous_task_are_a_key_away_within_the_review(
     world: World, forth: str, back: str
 ) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
-        await press(app, pilot, "enter", "G", forth)
-        await shows(pilot, "gateway 1.5.1")
-        await until(pilot, lambda: place(app).review.scroll_offset.y == 0)
-        await press(app, pilot, back)
-        await shows(pilot, "gateway 1.5.0")
-        assert place(app).review.has_focus
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
+        await press_keys(app, pilot, "enter", "G", forth)
+        await assert_visible(pilot, "gateway 1.5.1")
+        await wait_until(pilot, lambda: approvals_screen(app).review.scroll_offset.y == 0)
+        await press_keys(app, pilot, back)
+        await assert_visible(pilot, "gateway 1.5.0")
+        assert approvals_screen(app).review.has_focus
 
 
 async def test_vim_keys_and_pages_move_in_the_review(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
-        await press(app, pilot, "enter")
-        review = place(app).review
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
+        await press_keys(app, pilot, "enter")
+        review = approvals_screen(app).review
         for key in ("j", "ctrl+d", "space", "pagedown", "down", "G"):
             before = review.scroll_offset.y
-            await press(app, pilot, key)
+            await press_keys(app, pilot, key)
             assert review.scroll_offset.y > before or before == review.max_scroll_y, key
         for key in ("k", "ctrl+u", "ctrl+b", "pageup", "up"):
             before = review.scroll_offset.y
-            await press(app, pilot, key)
+            await press_keys(app, pilot, key)
             assert review.scroll_offset.y < before or not before, key
-        await press(app, pilot, "G", "g")
+        await press_keys(app, pilot, "G", "g")
         assert review.scroll_offset.y == 0
 
 
 async def test_no_line_of_the_review_is_wider_than_its_room(world: World) -> None:
-    async with queue(world, size=(80, 24)) as (app, pilot):
-        await press(app, pilot, "enter")
-        room = place(app).review.scrollable_content_region.width
+    async with open_queue(world, size=(80, 24)) as (app, pilot):
+        await press_keys(app, pilot, "enter")
+        room = approvals_screen(app).review.scrollable_content_region.width
         assert all(len(line) <= room for line in review_text(app).splitlines())
         await pilot.resize_terminal(60, 18)
-        await settled(pilot)
-        room = place(app).review.scrollable_content_region.width
+        await wait_for_workers(pilot)
+        room = approvals_screen(app).review.scrollable_content_region.width
         assert all(len(line) <= room for line in review_text(app).splitlines())
 
 
 async def test_a_task_that_changes_is_shown_anew_without_losing_the_place(world: World) -> None:
-    async with queue(world) as (app, pilot):
-        await press(app, pilot, "full_stop")
-        at = place(app).review.scroll_offset.y
+    async with open_queue(world) as (app, pilot):
+        await press_keys(app, pilot, "full_stop")
+        at = approvals_screen(app).review.scroll_offset.y
         world.put(msgspec.structs.replace(world.tasks[FIRST], warning="Rights changed."))
-        await until(pilot, lambda: "Rights changed." in review_text(app))
-        await settled(pilot)
-        assert place(app).review.scroll_offset.y == at
+        await wait_until(pilot, lambda: "Rights changed." in review_text(app))
+        await wait_for_workers(pilot)
+        assert approvals_screen(app).review.scroll_offset.y == at
 
 
 async def test_digest_id_and_name_are_copied_by_key(world: World) -> None:
-    async with queue(world) as (app, pilot):
-        await press(app, pilot, "y")
+    async with open_queue(world) as (app, pilot):
+        await press_keys(app, pilot, "y")
         assert app.clipboard == world.tasks[FIRST].approval_digest
-        await shows(pilot, "Copied the approval digest.")
+        await assert_visible(pilot, "Copied the approval digest.")
         await pilot.press("c")
-        await until(pilot, lambda: "SHA-256 of bootloader.bin" in text_of(app))
+        await wait_until(pilot, lambda: "SHA-256 of bootloader.bin" in screen_text(app))
         await pilot.press("1")
-        await until(pilot, lambda: app.clipboard == FIRST)
+        await wait_until(pilot, lambda: app.clipboard == FIRST)
 
 
 async def test_the_whole_task_is_shown_as_json(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("J")
-        await until(pilot, lambda: '"configId": "gw"' in text_of(app))
+        await wait_until(pilot, lambda: '"configId": "gw"' in screen_text(app))
 
 
 async def test_metadata_opens_in_the_pager(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -276,18 +276,18 @@ async def test_metadata_opens_in_the_pager(world: World, tmp_path: Path, monkeyp
     monkeypatch.setattr(
         "sealyard_tui.screens.approvals.screen.view_in_pager", lambda app, text, suffix=".txt": paged.append(text)
     )
-    async with queue(world) as (app, pilot):
-        await press(app, pilot, "e")
+    async with open_queue(world) as (app, pilot):
+        await press_keys(app, pilot, "e")
         assert paged == ['{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}']
         world.put(task("t-none", metadata=(), created_at=NOW))
-        await until(pilot, lambda: "t-none" in table(app))
-        await press(app, pilot, "k", "e")
-        await shows(pilot, "This task has no metadata.")
+        await wait_until(pilot, lambda: "t-none" in approvals_table(app))
+        await press_keys(app, pilot, "k", "e")
+        await assert_visible(pilot, "This task has no metadata.")
         assert len(paged) == 1
 
 
 async def test_a_fast_cursor_reads_the_review_only_where_it_rests(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         client = app.session._client.result()  # type: ignore[union-attr]
         read: list[str] = []
         original = client.review
@@ -297,16 +297,16 @@ async def test_a_fast_cursor_reads_the_review_only_where_it_rests(world: World) 
             return await original(task_id)
 
         client.review = counted  # type: ignore[method-assign]
-        table(app).action_move(1)
-        table(app).action_move(1)
-        await rested(app, pilot)
+        approvals_table(app).action_move(1)
+        approvals_table(app).action_move(1)
+        await wait_for_review(app, pilot)
         assert read == [SENSOR]
 
 
 async def test_typing_in_the_filter_moves_nothing_else(world: World) -> None:
-    async with queue(world) as (app, pilot):
+    async with open_queue(world) as (app, pilot):
         await pilot.press("slash")
-        await type_in(pilot, "1.5")
+        await paste_text(pilot, "1.5")
         await pilot.press("enter")
-        await rested(app, pilot)
-        assert {each.id for each in table(app).rows} == {FIRST, SECOND}
+        await wait_for_review(app, pilot)
+        assert {each.id for each in approvals_table(app).rows} == {FIRST, SECOND}

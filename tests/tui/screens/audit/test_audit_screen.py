@@ -18,7 +18,7 @@ from sealyard_tui.screens.audit.entry_format import entry_hash, entry_json
 from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
-from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import AUDITOR, DEVELOPER, OWNER, RIGHTS, World, audit_entries
 
 HOSTILE = "fw[/oops].bin [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202egnp"
@@ -56,7 +56,7 @@ async def filtered(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
     """As if ``line`` was pasted into the filter."""
     await pilot.press("slash")
     app.screen.query_one(FilterBar).query_one(Input).value = line
-    await until(pilot, lambda: place(app)._loader.filter_text == line)
+    await wait_until(pilot, lambda: place(app)._loader.filter_text == line)
 
 
 def record(world: World, change: AuditAction = AuditAction.CREATED, message: str = "new", **changes: str) -> None:
@@ -71,9 +71,9 @@ def record(world: World, change: AuditAction = AuditAction.CREATED, message: str
 
 async def test_the_newest_is_first_and_unsealed_entries_are_marked(world: World) -> None:
     app = audit_app(world)
-    async with running(app):
+    async with run_app(app):
         assert [entry.seq for entry in table(app).rows] == list(range(59, -1, -1))
-        seen = text_of(app)
+        seen = screen_text(app)
         assert "◌ 59" in seen
         assert "◌ 57" not in seen
         assert "2 not checkpointed" in seen
@@ -82,101 +82,101 @@ async def test_the_newest_is_first_and_unsealed_entries_are_marked(world: World)
 async def test_the_first_page_is_there_at_once_and_more_comes_as_one_goes_down(world: World) -> None:
     world.entries = audit_entries(5000)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         assert len(table(app)) == 100
-        await shows(pilot, "100 of 5,000 entries")
+        await assert_visible(pilot, "100 of 5,000 entries")
         for _ in range(4):
             await pilot.press("pagedown")
-        await until(pilot, lambda: len(table(app)) == 200)
+        await wait_until(pilot, lambda: len(table(app)) == 200)
 
 
 async def test_the_end_is_read_in_the_background_while_the_count_grows(world: World) -> None:
     world.entries = audit_entries(5000)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         gate = world.hold["audit"] = asyncio.Event()
         await pilot.press("G")
-        await until(pilot, lambda: "loading older entries" in text_of(app))
+        await wait_until(pilot, lambda: "loading older entries" in screen_text(app))
         gate.set()
-        await until(pilot, lambda: len(table(app)) == 5000)
-        await until(pilot, lambda: table(app).cursor_key == "0")
-        await shows(pilot, "5,000 entries")
+        await wait_until(pilot, lambda: len(table(app)) == 5000)
+        await wait_until(pilot, lambda: table(app).cursor_key == "0")
+        await assert_visible(pilot, "5,000 entries")
 
 
 async def test_each_older_page_is_read_once(world: World) -> None:
     world.entries = audit_entries(5000)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         below = await heard_reads(app)
         await pilot.press("pagedown", "pagedown", "G", "G")
-        await until(pilot, lambda: table(app).cursor_key == "0")
+        await wait_until(pilot, lambda: table(app).cursor_key == "0")
         assert len(below) == len(set(below))
 
 
 async def test_escape_stops_reading_on(world: World) -> None:
     world.entries = audit_entries(5000)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         gate = world.hold["audit"] = asyncio.Event()
         await pilot.press("G", "escape")
         gate.set()
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert len(table(app)) < 5000
-        assert "reading older" not in text_of(app)
+        assert "reading older" not in screen_text(app)
 
 
 async def test_whoever_moves_on_is_not_taken_to_the_end(world: World) -> None:
     world.entries = audit_entries(3000)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         gate = world.hold["audit"] = asyncio.Event()
         await pilot.press("G", "g")
         gate.set()
-        await until(pilot, lambda: len(table(app)) == 3000)
-        await settled(pilot)
+        await wait_until(pilot, lambda: len(table(app)) == 3000)
+        await wait_for_workers(pilot)
         assert table(app).cursor_key == "2999"
 
 
 async def test_new_entries_come_on_top_and_the_cursor_stays_on_its_row(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("j", "j")
         before = table(app).cursor_key
         record(world)
         world.changed("KEY:x")
-        await until(pilot, lambda: "60" in table(app))
+        await wait_until(pilot, lambda: "60" in table(app))
         assert table(app).rows[0].seq == 60
         assert table(app).cursor_key == before
 
 
 async def test_what_no_event_tells_of_is_found_too(world: World) -> None:
     app = make_app(world, "auditor", start_screen="audit", refresh_interval=0.2)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         record(world, AuditAction.REFUSED, "not told")
-        await until(pilot, lambda: "not told" in text_of(app))
+        await wait_until(pilot, lambda: "not told" in screen_text(app))
 
 
 async def test_many_events_lead_to_few_reads_of_what_is_new(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealyard_tui.screens.audit.entry_loader.PAUSE", 0.25)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         reads = await heard_reads(app)
         for _ in range(300):
             record(world)
             world.changed("KEY:x")
             await asyncio.sleep(0)
-        await until(pilot, lambda: len(table(app)) == 360)
+        await wait_until(pilot, lambda: len(table(app)) == 360)
         assert len(reads) <= 12
 
 
 async def test_a_new_entry_that_does_not_match_the_filter_stays_out(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await filtered(pilot, app, "author:owner")
         record(world, message="by somebody else")
         record(world, message="by the owner", author=OWNER)
         world.changed("KEY:x")
-        await until(pilot, lambda: "61" in table(app))
+        await wait_until(pilot, lambda: "61" in table(app))
         assert "60" not in table(app)
 
 
@@ -185,61 +185,61 @@ async def test_a_new_entry_that_does_not_match_the_filter_stays_out(world: World
 
 async def test_the_filter_narrows_in_place_with_the_count_and_escape_clears_it(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await filtered(pilot, app, "author:owner change:approved")
         assert {entry.author for entry in table(app).rows} == {OWNER}
-        await shows(pilot, "10 of 60")
+        await assert_visible(pilot, "10 of 60")
         await pilot.press("enter", "escape")
-        await until(pilot, lambda: len(table(app)) == 60)
+        await wait_until(pilot, lambda: len(table(app)) == 60)
 
 
 async def test_a_filter_that_is_not_understood_is_said_beside_it_and_the_list_stays(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("slash", *"since:soon")
-        await until(pilot, lambda: "✗ soon: use 2h" in text_of(app))
+        await wait_until(pilot, lambda: "✗ soon: use 2h" in screen_text(app))
         assert len(table(app)) == 60
         assert not app.screen.is_modal
 
 
 async def test_t_and_w_narrow_to_what_is_under_the_cursor(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         entry = table(app).cursor_row
         assert entry is not None
         await pilot.press("t")
-        await until(pilot, lambda: len(table(app)) == 6)
+        await wait_until(pilot, lambda: len(table(app)) == 6)
         assert {each.resource for each in table(app).rows} == {entry.resource}
         await pilot.press("w")
-        await until(pilot, lambda: len(table(app)) == 3)
+        await wait_until(pilot, lambda: len(table(app)) == 3)
         assert {each.author for each in table(app).rows} == {DEVELOPER}
-        await shows(pilot, f"resource:{entry.resource} author:{DEVELOPER}")
+        await assert_visible(pilot, f"resource:{entry.resource} author:{DEVELOPER}")
 
 
 async def test_the_form_writes_the_filter_line(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("f", *"se-1", "tab", *"task", "tab", "tab", *"developer", "ctrl+s")
-        await until(pilot, lambda: place(app)._loader.filter_text == "type:task author:developer se-1")
+        await wait_until(pilot, lambda: place(app)._loader.filter_text == "type:task author:developer se-1")
         assert {each.change for each in table(app).rows} == {AuditAction.DOWNLOADED}
 
 
 async def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("f", *["tab"] * 6, *"never", "ctrl+s")
-        await until(pilot, lambda: "never: use 2h" in text_of(app))
+        await wait_until(pilot, lambda: "never: use 2h" in screen_text(app))
         await pilot.press("escape", "f")
-        await until(pilot, lambda: "never" in text_of(app))
+        await wait_until(pilot, lambda: "never" in screen_text(app))
         await pilot.press("ctrl+r", "ctrl+s")
-        await until(pilot, lambda: not app.screen.is_modal)
+        await wait_until(pilot, lambda: not app.screen.is_modal)
 
 
 async def test_a_filter_without_a_match_says_what_to_do(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await filtered(pilot, app, "nothing-like-this")
-        await shows(pilot, "No entries match the filter. Press Esc")
+        await assert_visible(pilot, "No entries match the filter. Press Esc")
 
 
 # ---- one entry
@@ -247,20 +247,20 @@ async def test_a_filter_without_a_match_says_what_to_do(world: World) -> None:
 
 async def test_the_detail_is_beside_the_list_where_there_is_room(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("j", "j")
-        await until(pilot, lambda: '"message": "signature over the header"' in text_of(app))
-        await shows(pilot, "KEY_USED")
+        await wait_until(pilot, lambda: '"message": "signature over the header"' in screen_text(app))
+        await assert_visible(pilot, "KEY_USED")
 
 
 async def test_the_detail_opens_over_the_list_at_80_columns_and_escape_closes_it(world: World) -> None:
     app = audit_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        assert '"newValue"' not in text_of(app)
+    async with run_app(app, size=(80, 24)) as pilot:
+        assert '"newValue"' not in screen_text(app)
         await pilot.press("enter")
-        await until(pilot, lambda: '"newValue"' in text_of(app))
+        await wait_until(pilot, lambda: '"newValue"' in screen_text(app))
         await pilot.press("escape")
-        await until(pilot, lambda: '"newValue"' not in text_of(app))
+        await wait_until(pilot, lambda: '"newValue"' not in screen_text(app))
         assert table(app).has_focus
 
 
@@ -269,23 +269,23 @@ async def test_hostile_text_is_shown_harmless(world: World, size: tuple[int, int
     record(world, message=HOSTILE, resource=f"TASK:{HOSTILE}", author=f"USER:{HOSTILE}")
     world.entries[-1] = msgspec.structs.replace(world.entries[-1], new_value={HOSTILE: [HOSTILE]})
     app = audit_app(world)
-    async with running(app, size=size) as pilot:
+    async with run_app(app, size=size) as pilot:
         await pilot.press("enter")
-        await until(pilot, lambda: "\\u202egnp" in text_of(app))
+        await wait_until(pilot, lambda: "\\u202egnp" in screen_text(app))
         await pilot.press("escape", "c", "escape", "J")
-        await until(pilot, lambda: app.screen.is_modal and "[@click=app.quit]x[/]" in text_of(app))
-        assert all(char.isprintable() or char == "\n" for char in text_of(app))
+        await wait_until(pilot, lambda: app.screen.is_modal and "[@click=app.quit]x[/]" in screen_text(app))
+        assert all(char.isprintable() or char == "\n" for char in screen_text(app))
 
 
 async def test_one_key_copies_number_and_hash_and_another_asks_what(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         entry = world.entries[-1]
         await pilot.press("y")
         assert app.clipboard == f"59 {entry_hash(entry)}"
-        await shows(pilot, "Copied")
+        await assert_visible(pilot, "Copied")
         await pilot.press("c", "2")
-        await until(pilot, lambda: app.clipboard == entry.resource)
+        await wait_until(pilot, lambda: app.clipboard == entry.resource)
 
 
 def test_the_json_of_an_entry_reads_back_as_it_was() -> None:
@@ -301,12 +301,12 @@ def test_the_json_of_an_entry_reads_back_as_it_was() -> None:
 async def test_whoever_may_not_see_the_log_is_told_whom_to_ask_and_nothing_is_recorded(world: World) -> None:
     app = audit_app(world, "developer")
     asked: list[object] = []
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         client = await app.session.client()
         client.audit = lambda *args, **more: asked.append(args)  # type: ignore[method-assign,assignment]
         await pilot.press("r")
-        await settled(pilot)
-        seen = text_of(app)
+        await wait_for_workers(pilot)
+        seen = screen_text(app)
         assert "You do not have permission to view the audit log." in seen
         assert "grant USER:developer VIEW on the audit log" in " ".join(seen.split())
         assert "sealyard acl" not in seen
@@ -317,31 +317,31 @@ async def test_whoever_may_not_see_the_log_is_told_whom_to_ask_and_nothing_is_re
 
 async def test_the_log_opens_as_soon_as_the_right_is_given(world: World) -> None:
     app = audit_app(world, "developer")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         world.rights[DEVELOPER] = (*RIGHTS[DEVELOPER], *RIGHTS[AUDITOR])
         world.changed("ACL")
-        await until(pilot, lambda: len(table(app)) == 60)
-        assert "do not have permission to view" not in text_of(app)
+        await wait_until(pilot, lambda: len(table(app)) == 60)
+        assert "do not have permission to view" not in screen_text(app)
 
 
 async def test_what_one_person_saw_is_gone_for_the_next(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         assert len(table(app)) == 60
         await pilot.press("f2")
-        await until(pilot, lambda: "do not have permission to view" in text_of(app))
+        await wait_until(pilot, lambda: "do not have permission to view" in screen_text(app))
         assert len(table(app)) == 0
 
 
 async def test_a_log_that_cannot_be_read_is_told_once_and_the_application_goes_on(world: World) -> None:
     app = make_app(world, "auditor", start_screen="audit", refresh_interval=0.2)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         world.fail["audit"] = StorageError("The disk fails.", "Look at it.")
         record(world)
-        await until(pilot, lambda: "The disk fails." in text_of(app))
+        await wait_until(pilot, lambda: "The disk fails." in screen_text(app))
         await pilot.press("escape")
         await pilot.pause(0.5)
         assert not app.screen.is_modal
         del world.fail["audit"]
         await pilot.press("r")
-        await until(pilot, lambda: "60" in table(app))
+        await wait_until(pilot, lambda: "60" in table(app))

@@ -19,7 +19,7 @@ from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
 from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
 from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.screens.audit.verify_dialog import AuditVerifyDialog
-from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import World, WorldClient, audit_entries
 
 NOTE = "sealyard/w1\n58\nAAAA\n\n— sealyard/w1 BBBB\n"
@@ -57,10 +57,10 @@ def asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str | None]
 
 async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep(world: World) -> None:
     app = audit_app(world)
-    async with running(app, size=(120, 50)) as pilot:
+    async with run_app(app, size=(120, 50)) as pilot:
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "Audit log verified" in text_of(app))
-        seen = text_of(app)
+        await wait_until(pilot, lambda: "Audit log verified" in screen_text(app))
+        seen = screen_text(app)
         for words in (
             "58, 2 not checkpointed",
             "3 checked",
@@ -80,20 +80,20 @@ async def test_a_checkpoint_kept_elsewhere_is_taken_as_it_was_signed(
 ) -> None:
     notes = asked_for(world, monkeypatch)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("V")
-        await until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
         app.screen.query_one(TextArea).text = "\n  " + NOTE.replace("\n", "  \n") + "\n\n"
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "yours among them" in text_of(app))
+        await wait_until(pilot, lambda: "yours among them" in screen_text(app))
         assert notes == [NOTE]
 
 
 async def test_a_pasted_checkpoint_is_not_lost_by_escape(world: World) -> None:
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("V", "shift+tab", *"abc", "escape", "V")
-        await until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
         assert app.screen.query_one(TextArea).text == "abc"
 
 
@@ -101,28 +101,28 @@ async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: Wo
     world.entries = audit_entries(3000)
     world.fail["verify_audit"] = AuditVerificationError("Entry 7 is not in canonical form (000.jsonl, line 8).", seq=7)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "Entry 7 is not in canonical form" in text_of(app))
-        await shows(pilot, "Press Enter to go to entry 7")
+        await wait_until(pilot, lambda: "Entry 7 is not in canonical form" in screen_text(app))
+        await assert_visible(pilot, "Press Enter to go to entry 7")
         await pilot.press("enter")
         place = app.screen
         assert isinstance(place, AuditScreen)
-        await until(pilot, lambda: place.table.cursor_key == "7")
+        await wait_until(pilot, lambda: place.table.cursor_key == "7")
 
 
 async def test_the_entry_is_found_though_a_filter_hides_it(world: World) -> None:
     world.fail["verify_audit"] = AuditVerificationError("Entry 7 does not follow.", seq=7)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("slash", *"author:owner", "enter")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "Press Enter to go to entry 7" in text_of(app))
+        await wait_until(pilot, lambda: "Press Enter to go to entry 7" in screen_text(app))
         await pilot.press("enter")
         place = app.screen
         assert isinstance(place, AuditScreen)
-        await until(pilot, lambda: place.table.cursor_key == "7")
+        await wait_until(pilot, lambda: place.table.cursor_key == "7")
 
 
 async def test_escape_ends_the_work_in_the_engines_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -147,23 +147,23 @@ async def test_escape_ends_the_work_in_the_engines_thread(world: World, monkeypa
 
     monkeypatch.setattr(WorldClient, "verify_audit", endless)
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("V", "enter")
-        await until(pilot, begun.is_set)
-        await until(pilot, lambda: "1%" in text_of(app))
+        await wait_until(pilot, begun.is_set)
+        await wait_until(pilot, lambda: "1%" in screen_text(app))
         await pilot.press("escape")
-        await until(pilot, ended.is_set)
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+        await wait_until(pilot, ended.is_set)
+        await wait_until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
 async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_other(world: World) -> None:
     world.fail["verify_audit"] = StorageError("The disk fails.", "Look at it.")
     app = audit_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("V", "enter")
-        await until(pilot, lambda: "The disk fails." in text_of(app))
+        await wait_until(pilot, lambda: "The disk fails." in screen_text(app))
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+        await wait_until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
 # ---- exporting
@@ -172,13 +172,13 @@ async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_othe
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
 async def test_the_log_is_written_whole_and_for_this_person_only(world: World, tmp_path: Path, kind: str) -> None:
     app = audit_app(world, tmp_path)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("X")
         if kind == "csv":
             await pilot.press("shift+tab", "down", "enter")
-        await until(pilot, lambda: f".{kind}" in app.screen.query_one("#path", Input).value)
+        await wait_until(pilot, lambda: f".{kind}" in app.screen.query_one("#path", Input).value)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "✓ 60 entries" in text_of(app) or "✓ 59 entries" in text_of(app))
+        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app) or "✓ 59 entries" in screen_text(app))
         written = tmp_path / f"sealyard-audit-{world.now.astimezone():%Y-%m-%d}.{kind}"
         assert written.read_text().count("\n") == 60
         assert stat.S_IMODE(written.stat().st_mode) == 0o600
@@ -191,28 +191,28 @@ async def test_a_file_that_is_there_is_replaced_only_after_a_yes(world: World, t
     path = tmp_path / "log.jsonl"
     path.write_text("mine")
     app = audit_app(world, tmp_path)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("X")
-        await until(pilot, lambda: isinstance(app.screen, AuditExportDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, AuditExportDialog))
         app.screen.query_one("#path", Input).value = str(path)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "Replace it?" in text_of(app))
+        await wait_until(pilot, lambda: "Replace it?" in screen_text(app))
         await pilot.press("n")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert path.read_text() == "mine"
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "Replace it?" in text_of(app))
+        await wait_until(pilot, lambda: "Replace it?" in screen_text(app))
         await pilot.press("y")
-        await until(pilot, lambda: "✓ 60 entries" in text_of(app))
+        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app))
         assert path.read_text().count("\n") == 60
 
 
 async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(world: World, tmp_path: Path) -> None:
     app = audit_app(world, tmp_path)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("X")
-        await until(pilot, lambda: "JSON Lines" in text_of(app))
-        lines = text_of(app).splitlines()
+        await wait_until(pilot, lambda: "JSON Lines" in screen_text(app))
+        lines = screen_text(app).splitlines()
         assert any("●" in line and "JSON Lines" in line for line in lines)
         assert not any("●" in line and "spreadsheet" in line for line in lines)
 
@@ -229,26 +229,26 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
 
     monkeypatch.setattr(WorldClient, "export_audit", slow)
     app = audit_app(world, tmp_path)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("X", "ctrl+s")
-        await until(pilot, lambda: "press Esc to cancel" in text_of(app) and list(tmp_path.glob(".*.tmp")))
+        await wait_until(pilot, lambda: "press Esc to cancel" in screen_text(app) and list(tmp_path.glob(".*.tmp")))
         await pilot.press("escape")
-        await until(pilot, lambda: not list(tmp_path.iterdir()))
+        await wait_until(pilot, lambda: not list(tmp_path.iterdir()))
         assert isinstance(app.screen, AuditExportDialog)
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, AuditScreen))
+        await wait_until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
 async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_mended(
     world: World, tmp_path: Path
 ) -> None:
     app = audit_app(world, tmp_path / "missing")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("X", "ctrl+s")
-        await until(pilot, lambda: "cannot be written" in text_of(app))
+        await wait_until(pilot, lambda: "cannot be written" in screen_text(app))
         app.screen.query_one("#path", Input).value = str(tmp_path / "log.jsonl")
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: "✓ 60 entries" in text_of(app))
+        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app))
 
 
 def test_a_file_that_was_made_meanwhile_stays(tmp_path: Path) -> None:

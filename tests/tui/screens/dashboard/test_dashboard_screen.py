@@ -20,7 +20,7 @@ from sealyard_tui.appearance.ui_state import UiStateFile
 from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.dashboard.screen import DashboardScreen
 from sealyard_tui.screens.dashboard.task_detail import render_task
-from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import APPROVED, DEVELOPER, NOW, OWNER, World, decision, file, result, task
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x[/]", "\x1b]2;PWNED\x07.bin", "exe\u202egpj.bin")
@@ -45,7 +45,7 @@ async def filter_by(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
     bar = place(app).filter_bar
     bar.query_one(Input).value = line
     await pilot.press("enter")
-    await settled(pilot)
+    await wait_for_workers(pilot)
 
 
 class FakeDownloads:
@@ -91,8 +91,8 @@ def with_downloads(app: SealyardApp, folder: Path) -> FakeDownloads:
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_status_progress_queue_and_results_are_said_by_word_and_sign(world: World, size: tuple[int, int]) -> None:
     app = make_app(world)
-    async with running(app, size=size):
-        seen = text_of(app)
+    async with run_app(app, size=size):
+        seen = screen_text(app)
         for words in (
             "◔ WAITING",
             "0 of 1 approved",
@@ -113,10 +113,10 @@ async def test_status_progress_queue_and_results_are_said_by_word_and_sign(world
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_counters_title_and_throughput_are_above_the_list(world: World, size: tuple[int, int]) -> None:
     app = make_app(world)
-    async with running(app, size=size) as pilot:
+    async with run_app(app, size=size) as pilot:
         await pilot.press("r")
-        await settled(pilot)
-        seen = text_of(app)
+        await wait_for_workers(pilot)
+        seen = screen_text(app)
         for words in ("1 waiting", "1 running", "1 queued", "4 done", "1 failed", "2 available", "1 expired", "1 gone"):
             assert words in seen, words
         for words in ("9 tasks", "newest first", "updated 0 s ago", "MiB/s"):
@@ -134,35 +134,35 @@ async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> N
         world.tasks["t-done"], self_approved=True, result=result(self_approved=True)
     )
     app = make_app(world)
-    async with running(app) as pilot:
-        await shows(pilot, "↓ AVAILABLE 20h TRIAL")
+    async with run_app(app) as pilot:
+        await assert_visible(pilot, "↓ AVAILABLE 20h TRIAL")
         await go_to(pilot, app, "t-done")
-        await until(pilot, lambda: "TRIAL: self-approved, do not release" in text_of(app))
+        await wait_until(pilot, lambda: "TRIAL: self-approved, do not release" in screen_text(app))
 
 
 async def test_with_no_tasks_it_says_what_to_do_next(world: World) -> None:
     world.tasks.clear()
     app = make_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        await until(pilot, lambda: "No tasks yet. Press n to create the first package." in text_of(app))
+    async with run_app(app, size=(80, 24)) as pilot:
+        await wait_until(pilot, lambda: "No tasks yet. Press n to create the first package." in screen_text(app))
 
 
 async def test_with_no_tasks_nobody_is_sent_to_a_key_they_do_not_have(world: World) -> None:
     world.tasks.clear()
     app = make_app(world, "administrator")
-    async with running(app, size=(80, 24)):
-        assert "n asks for the first package" not in text_of(app)
-        assert "USE on a device configuration (5)" in text_of(app)
+    async with run_app(app, size=(80, 24)):
+        assert "n asks for the first package" not in screen_text(app)
+        assert "USE on a device configuration (5)" in screen_text(app)
 
 
 async def test_at_80_columns_the_counters_are_whole_however_long_ago_it_was_read(world: World) -> None:
     app = make_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        await settled(pilot)
+    async with run_app(app, size=(80, 24)) as pilot:
+        await wait_for_workers(pilot)
         world.now += timedelta(seconds=3_000)
         place(app).tick(world.now)
-        await until(pilot, lambda: "updated" in text_of(app))
-        counters = text_of(app).splitlines()[3]
+        await wait_until(pilot, lambda: "updated" in screen_text(app))
+        counters = screen_text(app).splitlines()[3]
         assert "available" in counters
         assert "gone" in counters
 
@@ -173,12 +173,12 @@ async def test_names_of_strangers_are_shown_harmless(world: World) -> None:
         for number, name in enumerate(HOSTILE)
     }
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         for number in range(len(HOSTILE)):
             await go_to(pilot, app, f"t{number}")
-            await until(pilot, lambda number=number: place(app).pane.task_id == f"t{number}")  # type: ignore[misc]
-            await settled(pilot)
-            seen = text_of(app)
+            await wait_until(pilot, lambda number=number: place(app).pane.task_id == f"t{number}")  # type: ignore[misc]
+            await wait_for_workers(pilot)
+            seen = screen_text(app)
             assert not {"\x1b", "\x07", "\u202e"} & set(seen)
         for shown in ("fw[/oops].bin", "[@click=app.quit]x[/]", "\\x1b]2;PWNED\\x07.bin", "exe\\u202egpj.bin"):
             assert shown in seen
@@ -189,39 +189,39 @@ async def test_names_of_strangers_are_shown_harmless(world: World) -> None:
 
 async def test_a_new_task_appears_and_one_that_moves_is_renewed_in_its_row(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         world.put(task("t-new", name="fresh", created_at=NOW))
-        await until(pilot, lambda: ids(app)[0] == "t-new")
+        await wait_until(pilot, lambda: ids(app)[0] == "t-new")
         assert place(app).table.cursor_key == "t-waiting", "the cursor stays on its row"
         world.put(msgspec.structs.replace(world.tasks["t-new"], status=TaskStatus.SCHEDULED))
-        await until(pilot, lambda: place(app).table.row("t-new").status is TaskStatus.SCHEDULED)  # type: ignore[union-attr]
-        await shows(pilot, "10 tasks")
+        await wait_until(pilot, lambda: place(app).table.row("t-new").status is TaskStatus.SCHEDULED)  # type: ignore[union-attr]
+        await assert_visible(pilot, "10 tasks")
 
 
 async def test_progress_goes_into_the_row_without_a_read(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0 and "bootloader.bin" in text_of(app))
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0 and "bootloader.bin" in screen_text(app))
         world.fail["task"] = world.fail["tasks"] = StorageError("not to be read")
         world.progress("t-running", 400_000, 1_000_000, 40.0)
         world.now += timedelta(seconds=1)
-        await settled(pilot)
+        await wait_for_workers(pilot)
         world.progress("t-running", 990_000, 1_000_000, 1.0)
-        await until(pilot, lambda: "99 % 1s" in text_of(app))
+        await wait_until(pilot, lambda: "99 % 1s" in screen_text(app))
         assert place(app)._throughput.rate > 0
 
 
 async def test_a_flood_of_changes_is_read_by_page_and_ends_right(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         for number in range(100):
             world.put(task(f"f{number:03}", created_at=NOW + timedelta(seconds=number)))
         for number in range(100):
             world.put(msgspec.structs.replace(world.tasks[f"f{number:03}"], status=TaskStatus.FAILED))
-        await until(pilot, lambda: len(place(app).table) == 109)
-        await until(
+        await wait_until(pilot, lambda: len(place(app).table) == 109)
+        await wait_until(
             pilot, lambda: all(row.status is TaskStatus.FAILED for row in place(app).table.rows if row.id[0] == "f")
         )
         assert ids(app)[:2] == ["f099", "f098"]
@@ -229,14 +229,14 @@ async def test_a_flood_of_changes_is_read_by_page_and_ends_right(world: World) -
 
 async def test_what_happened_while_another_place_was_seen_is_there_on_return(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         await pilot.press("5")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         world.put(task("t-new", created_at=NOW))
-        await settled(pilot)
+        await wait_for_workers(pilot)
         await pilot.press("1")
-        await until(pilot, lambda: "t-new" in ids(app))
+        await wait_until(pilot, lambda: "t-new" in ids(app))
 
 
 # ---- long lists
@@ -251,35 +251,35 @@ def many(world: World, count: int) -> None:
 async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(world: World) -> None:
     many(world, 2500)
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         table = place(app).table
         assert len(table) == 200
-        await shows(pilot, "200 of 2,500 tasks")
+        await assert_visible(pilot, "200 of 2,500 tasks")
         await pilot.press("G")
-        await until(pilot, lambda: len(table) == 2500)
-        await settled(pilot)
+        await wait_until(pilot, lambda: len(table) == 2500)
+        await wait_for_workers(pilot)
         assert table.cursor_key == "m02499"
-        await shows(pilot, "2,500 tasks")
+        await assert_visible(pilot, "2,500 tasks")
 
 
 async def test_moving_down_reads_more_before_the_end_comes(world: World) -> None:
     many(world, 1000)
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await go_to(pilot, app, "m00180")
-        await until(pilot, lambda: len(place(app).table) > 200)
+        await wait_until(pilot, lambda: len(place(app).table) > 200)
         assert place(app).table.cursor_key == "m00180"
 
 
 async def test_a_task_on_no_page_that_was_read_can_be_shown(world: World) -> None:
     many(world, 1000)
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         app.show_task("m00900")
-        await until(pilot, lambda: place(app).table.cursor_key == "m00900")
-        await until(pilot, lambda: place(app).pane.task_id == "m00900")
+        await wait_until(pilot, lambda: place(app).table.cursor_key == "m00900")
+        await wait_until(pilot, lambda: place(app).pane.task_id == "m00900")
         await pilot.press("r")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert place(app).table.cursor_key == "m00900"
         assert ids(app) == sorted(ids(app))
 
@@ -289,23 +289,23 @@ async def test_a_task_on_no_page_that_was_read_can_be_shown(world: World) -> Non
 
 async def test_the_list_is_narrowed_in_place_with_a_count_and_escape_widens_it(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("slash", *"beta")
-        await until(pilot, lambda: ids(app) == ["t-queued"])
-        await settled(pilot)
-        await shows(pilot, "1 of 9")
+        await wait_until(pilot, lambda: ids(app) == ["t-queued"])
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "1 of 9")
         await pilot.press("enter")
         assert place(app).table.has_focus
         await pilot.press("escape")
-        await until(pilot, lambda: len(ids(app)) == 9)
+        await wait_until(pilot, lambda: len(ids(app)) == 9)
 
 
 async def test_keys_that_come_before_the_first_paint_are_not_typed_into_a_hidden_line(world: World) -> None:
     app = make_app(world)
     async with app.run_test() as pilot:
         await pilot.press("j", "j")
-        await until(pilot, lambda: bool(app.state.workspace))
-        await settled(pilot)
+        await wait_until(pilot, lambda: bool(app.state.workspace))
+        await wait_for_workers(pilot)
         assert place(app).filter_bar.text == ""
         assert place(app).table.has_focus
         assert place(app).filter_bar.query_one(Input).disabled
@@ -313,69 +313,69 @@ async def test_keys_that_come_before_the_first_paint_are_not_typed_into_a_hidden
 
 async def test_a_wrong_field_is_said_beside_the_line_and_the_list_stays(world: World) -> None:
     app = make_app(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         await filter_by(pilot, app, "stats:done")
-        await shows(pilot, "✗ unknown field stats: status:?")
+        await assert_visible(pilot, "✗ unknown field stats: status:?")
         assert len(ids(app)) == 9
 
 
 async def test_an_unmatched_filter_says_how_to_come_back(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await filter_by(pilot, app, "nothing-like-this")
-        await shows(pilot, "No tasks match the filter. Press Esc to clear it.")
+        await assert_visible(pilot, "No tasks match the filter. Press Esc to clear it.")
 
 
 async def test_quick_filters_and_mine_are_written_into_the_line(world: World) -> None:
     app = make_app(world, "owner")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("s", "9")
-        await until(pilot, lambda: ids(app) == ["t-expired"])
+        await wait_until(pilot, lambda: ids(app) == ["t-expired"])
         assert place(app).filter_bar.text == "state:expired"
         await pilot.press("m")
-        await until(pilot, lambda: ids(app) == [])
+        await wait_until(pilot, lambda: ids(app) == [])
         assert place(app).filter_bar.text == "state:expired owner:me"
         await pilot.press("m")
-        await until(pilot, lambda: ids(app) == ["t-expired"])
+        await wait_until(pilot, lambda: ids(app) == ["t-expired"])
 
 
 async def test_news_keep_to_the_filter(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: world.listeners > 0)
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: world.listeners > 0)
         await filter_by(pilot, app, "status:waiting")
         world.put(task("t-other", TaskStatus.FAILED, created_at=NOW))
         world.put(msgspec.structs.replace(world.tasks["t-waiting"], status=TaskStatus.CANCELLED))
         world.put(task("t-next", created_at=NOW))
-        await until(pilot, lambda: ids(app) == ["t-next"])
+        await wait_until(pilot, lambda: ids(app) == ["t-next"])
 
 
 async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(world: World) -> None:
     many(world, 2500)
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("o", "2")
-        await until(pilot, lambda: ids(app)[0] == "m02499")
-        await shows(pilot, "oldest first")
+        await wait_until(pilot, lambda: ids(app)[0] == "m02499")
+        await assert_visible(pilot, "oldest first")
         await pilot.press("o", "3")
-        await until(pilot, lambda: ids(app)[0] == "m00000")
-        await settled(pilot)
+        await wait_until(pilot, lambda: ids(app)[0] == "m00000")
+        await wait_for_workers(pilot)
         read = len(ids(app))
         assert read < 2500
-        await shows(pilot, f"{read:,} of 2,500 tasks · by name ({read:,} loaded rows only)")
+        await assert_visible(pilot, f"{read:,} of 2,500 tasks · by name ({read:,} loaded rows only)")
 
 
 async def test_filter_and_order_are_as_they_were_left(world: World) -> None:
     memory = UiStateFile()
     app = remembering(world, memory)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await filter_by(pilot, app, "status:done")
         await pilot.press("o", "2")
-        await settled(pilot)
+        await wait_for_workers(pilot)
     again = remembering(world, memory)
-    async with running(again):
+    async with run_app(again):
         assert ids(again) == ["t-signed", "t-gone", "t-expired", "t-done"]
-        assert "status:done" in text_of(again)
+        assert "status:done" in screen_text(again)
 
 
 def remembering(world: World, memory: UiStateFile) -> SealyardApp:
@@ -390,23 +390,23 @@ def remembering(world: World, memory: UiStateFile) -> SealyardApp:
 
 async def test_the_detail_follows_the_cursor_where_there_is_room(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await go_to(pilot, app, "t-rejected")
-        await until(pilot, lambda: place(app).pane.task_id == "t-rejected")
-        await settled(pilot)
+        await wait_until(pilot, lambda: place(app).pane.task_id == "t-rejected")
+        await wait_for_workers(pilot)
         place(app).pane.scroll_end(animate=False)
         await pilot.pause()
-        await shows(pilot, "rejected by USER:owner")
+        await assert_visible(pilot, "rejected by USER:owner")
 
 
 async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(world: World) -> None:
     app = make_app(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         assert not place(app).pane.display
         await pilot.press("enter")
-        await until(pilot, lambda: place(app).pane.has_focus and place(app).pane.task_id == "t-waiting")
+        await wait_until(pilot, lambda: place(app).pane.has_focus and place(app).pane.task_id == "t-waiting")
         assert not place(app).table.display
-        await shows(pilot, "sha256")
+        await assert_visible(pilot, "sha256")
         await pilot.press("escape")
         await pilot.pause()
         assert place(app).table.has_focus
@@ -415,9 +415,9 @@ async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(world: 
 
 async def test_the_json_of_a_task_is_a_key_away(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("J")
-        await until(pilot, lambda: '"id": "t-waiting"' in text_of(app))
+        await wait_until(pilot, lambda: '"id": "t-waiting"' in screen_text(app))
 
 
 # ---- acts
@@ -425,76 +425,76 @@ async def test_the_json_of_a_task_is_a_key_away(world: World) -> None:
 
 async def test_withdrawing_wants_a_reason_and_says_that_it_was_done(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("w")
         await pilot.press("ctrl+s")
-        await shows(pilot, "A reason is required")
+        await assert_visible(pilot, "A reason is required")
         await pilot.press(*"old", "ctrl+s")
-        await until(pilot, lambda: ("withdraw", ("t-waiting", "old")) in world.calls)
-        await until(pilot, lambda: "gateway 1.5.0 withdrawn" in text_of(app))
+        await wait_until(pilot, lambda: ("withdraw", ("t-waiting", "old")) in world.calls)
+        await wait_until(pilot, lambda: "gateway 1.5.0 withdrawn" in screen_text(app))
 
 
 async def test_cancelling_is_confirmed(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await go_to(pilot, app, "t-running")
         await pilot.press("x", "n")
         assert world.calls == []
         await pilot.press("x", "y")
-        await until(pilot, lambda: ("cancel", ("t-running",)) in world.calls)
+        await wait_until(pilot, lambda: ("cancel", ("t-running",)) in world.calls)
 
 
 async def test_marked_tasks_are_ended_together_and_the_others_are_left(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("space", "space", "space", "space", "x")
-        await until(pilot, lambda: "Cancel 3 tasks?" in text_of(app))
+        await wait_until(pilot, lambda: "Cancel 3 tasks?" in screen_text(app))
         await pilot.press("y")
-        await until(pilot, lambda: len(world.calls) == 3)
-        await settled(pilot)
-        await shows(pilot, "3 tasks cancelled")
+        await wait_until(pilot, lambda: len(world.calls) == 3)
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "3 tasks cancelled")
 
 
 async def test_an_error_is_shown_and_the_application_goes_on(world: World) -> None:
     world.fail["cancel"] = ConflictError("It has just ended.", "Look at its result.")
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("x", "y")
-        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
-        await shows(pilot, "Look at its result.")
+        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await assert_visible(pilot, "Look at its result.")
         await pilot.press("escape", "j")
         assert place(app).table.cursor == 1
 
 
 async def test_an_expired_link_is_renewed_by_the_key_that_is_named(world: World, tmp_path: Path) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         fake = with_downloads(app, tmp_path)
         await go_to(pilot, app, "t-expired")
         await pilot.press("d")
-        await shows(pilot, "The link has expired: press e to renew it")
+        await assert_visible(pilot, "The link has expired: press e to renew it")
         assert fake.asked == []
         await pilot.press("e")
-        await until(pilot, lambda: ("renew", ("t-expired",)) in world.calls)
-        await settled(pilot)
+        await wait_until(pilot, lambda: ("renew", ("t-expired",)) in world.calls)
+        await wait_for_workers(pilot)
         await pilot.press("d")
-        await until(pilot, lambda: fake.asked == ["t-expired"])
+        await wait_until(pilot, lambda: fake.asked == ["t-expired"])
 
 
 async def test_of_a_file_that_is_gone_it_is_said_what_helps(world: World, tmp_path: Path) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         with_downloads(app, tmp_path)
         await go_to(pilot, app, "t-gone")
         await pilot.press("d")
-        await shows(pilot, "create a new package")
+        await assert_visible(pilot, "create a new package")
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 40)])
 async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Path, size: tuple[int, int]) -> None:
     world.tasks["t-other"] = task("t-other", TaskStatus.DONE, approvals=APPROVED, result=result(), created_by=DEVELOPER)
     app = make_app(world)
-    async with running(app, size=size) as pilot:
+    async with run_app(app, size=size) as pilot:
         fake = with_downloads(app, tmp_path)
         fake.put("t-done")
         app.download_manager.by_task["t-other"] = DownloadProgress(
@@ -502,7 +502,7 @@ async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Pat
         )
         app.downloads_changed.publish(None)
         await pilot.pause()
-        seen = text_of(app)
+        seen = screen_text(app)
         long = size[0] >= 150
         assert ("✓ on disk, signature checked" if long else "✓ on disk") in seen
         assert ("! not downloaded (expired)" if long else "! missed") in seen
@@ -513,13 +513,13 @@ async def test_what_there_is_of_a_task_can_be_copied(world: World, monkeypatch: 
     copied: list[str] = []
     app = make_app(world)
     monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await go_to(pilot, app, "t-done")
         await pilot.press("y")
         await pilot.press("c")
-        await until(pilot, lambda: "SHA-256" in text_of(app))
+        await wait_until(pilot, lambda: "SHA-256" in screen_text(app))
         await pilot.press("3")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert copied == ["t-done", world.tasks["t-done"].result.sha256]  # type: ignore[union-attr]
 
 
@@ -528,30 +528,30 @@ async def test_over_ssh_the_path_is_said_instead_of_opening_a_window(
 ) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "1")
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         with_downloads(app, tmp_path).put("t-done")
         await go_to(pilot, app, "t-done")
         await pilot.press("f")
-        await settled(pilot)
-        await shows(pilot, "No file manager available.")
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "No file manager available.")
 
 
 async def test_who_may_only_read_sees_no_key_that_changes_anything(world: World) -> None:
     world.read_only = True
     app = make_app(world)
-    async with running(app) as pilot:
-        await until(pilot, lambda: "read only" in text_of(app))
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: "read only" in screen_text(app))
         for words in ("Withdraw", "Cancel", "Renew", "New"):
-            assert words not in text_of(app).splitlines()[-1]
+            assert words not in screen_text(app).splitlines()[-1]
         await pilot.press("x", "w", "e")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert world.calls == []
         assert isinstance(app.screen, DashboardScreen)
 
 
 async def test_what_is_not_ones_own_cannot_be_withdrawn(world: World) -> None:
     app = make_app(world, "owner")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         assert place(app).check_action("withdraw", ()) is None
         assert place(app).check_action("cancel", ()) is True
         assert place(app).check_action("new", ()) is False
@@ -561,10 +561,10 @@ async def test_what_is_not_ones_own_cannot_be_withdrawn(world: World) -> None:
 
 async def test_another_person_sees_nothing_of_the_one_before(world: World) -> None:
     app = make_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("space", "f2")
-        await until(pilot, lambda: app.state.identity != DEVELOPER and bool(app.state.roles))
-        await settled(pilot)
+        await wait_until(pilot, lambda: app.state.identity != DEVELOPER and bool(app.state.roles))
+        await wait_for_workers(pilot)
         assert place(app).table.marked_rows == []
         assert len(ids(app)) == 9
 
@@ -574,7 +574,7 @@ async def test_another_person_sees_nothing_of_the_one_before(world: World) -> No
 
 async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_done(world: World) -> None:
     app = make_app(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         fake = with_downloads(app, Path("/srv/packages"))
         expired = ResultExpiredError("The link has expired.", "Renew it.").to_info()
         gone = ResultGoneError("The artifact was removed.", "Ask again.").to_info()
@@ -584,32 +584,32 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         app.download_manager.by_task["t-expired"] = DownloadResult(task_id="t-expired", name="old", error=expired)
         app.download_manager.by_task["t-gone"] = DownloadResult(task_id="t-gone", name="older", error=gone)
         await pilot.press("L")
-        await until(pilot, lambda: "on disk, signature checked" in text_of(app))
+        await wait_until(pilot, lambda: "on disk, signature checked" in screen_text(app))
         for words in (HOSTILE[0], "gateway.se-1", "! not downloaded (link expired)", "∅ not downloaded (file removed)"):
-            await shows(pilot, words)
+            await assert_visible(pilot, words)
         await pilot.press("j")
-        await until(pilot, lambda: "Press e to renew the link" in text_of(app))
+        await wait_until(pilot, lambda: "Press e to renew the link" in screen_text(app))
         await pilot.press("e")
-        await until(pilot, lambda: ("renew", ("t-expired",)) in world.calls and fake.asked == ["t-expired"])
+        await wait_until(pilot, lambda: ("renew", ("t-expired",)) in world.calls and fake.asked == ["t-expired"])
         await pilot.press("j")
-        await until(pilot, lambda: "Create a new package" in text_of(app))
+        await wait_until(pilot, lambda: "Create a new package" in screen_text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: isinstance(app.screen, DashboardScreen))
-        await until(pilot, lambda: place(app).pane.task_id == "t-gone")
+        await wait_until(pilot, lambda: isinstance(app.screen, DashboardScreen))
+        await wait_until(pilot, lambda: place(app).pane.task_id == "t-gone")
 
 
 async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired(world: World) -> None:
     world.tasks = {"t-done": world.tasks["t-done"]}
     app = make_app(world, refresh_interval=0.2)
-    async with running(app) as pilot:
-        await shows(pilot, "AVAILABLE")
+    async with run_app(app) as pilot:
+        await assert_visible(pilot, "AVAILABLE")
         world.now += timedelta(hours=21)
-        await until(pilot, lambda: f"! {ResultState.EXPIRED}" in text_of(app))
+        await wait_until(pilot, lambda: f"! {ResultState.EXPIRED}" in screen_text(app))
 
 
 async def test_a_window_made_larger_shows_the_detail_without_a_key(world: World) -> None:
     app = make_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        assert "bootloader.bin" not in text_of(app)
+    async with run_app(app, size=(80, 24)) as pilot:
+        assert "bootloader.bin" not in screen_text(app)
         await pilot.resize_terminal(120, 40)
-        await until(pilot, lambda: "bootloader.bin" in text_of(app))
+        await wait_until(pilot, lambda: "bootloader.bin" in screen_text(app))

@@ -16,8 +16,8 @@ from sealyard.model.errors import PermissionDeniedError, StorageError
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard_tui.app import SealyardApp
-from tests.tui.form_hand import asked, fill, form_opens, hand_in, mark, write
-from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.form_helpers import calls_of, fill_field, open_form, select_values, submit_form, type_text
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import ADMINISTRATOR, DEVELOPER, NOW, OWNER, World, WorldClient, device, sha
 
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
@@ -30,23 +30,23 @@ def the_app(world: World, who: str = "administrator", downloads: Path | None = N
 
 
 async def typed(pilot: Pilot[None], word: str) -> None:
-    write(pilot.app, word)
+    type_text(pilot.app, word)
     await pilot.press("enter")
-    await settled(pilot)
+    await wait_for_workers(pilot)
 
 
 async def test_a_list_says_name_version_algorithms_and_warnings_at_80_columns(world: World) -> None:
     app = the_app(world)
-    async with running(app, size=(80, 24)):
-        seen = text_of(app)
+    async with run_app(app, size=(80, 24)):
+        seen = screen_text(app)
         for words in ("gateway", "AES256_CBC_PKCS7_PAD", "ECC_NIST_P256", "!1", "sensor"):
             assert words in seen
 
 
 async def test_a_wide_list_says_quorum_format_and_terms_beside_the_detail(world: World) -> None:
     app = the_app(world)
-    async with running(app, size=(120, 40)):
-        seen = text_of(app)
+    async with run_app(app, size=(120, 40)):
+        seen = screen_text(app)
         for words in ("APPROVALS", "FORMAT", "LINK", "KEPT", "local:gateway-signing version 1", "may approve"):
             assert words in seen
         assert f"may use         {DEVELOPER}" in seen
@@ -55,36 +55,36 @@ async def test_a_wide_list_says_quorum_format_and_terms_beside_the_detail(world:
 
 async def test_enter_opens_the_detail_and_esc_closes_it(world: World) -> None:
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        assert "link time" not in text_of(app)
+    async with run_app(app, size=(80, 24)) as pilot:
+        assert "link time" not in screen_text(app)
         await pilot.press("enter")
-        await shows(pilot, "gateway  version 2 of 2", "link time")
+        await assert_visible(pilot, "gateway  version 2 of 2", "link time")
         await pilot.press("escape")
-        await until(pilot, lambda: "link time" not in text_of(app))
+        await wait_until(pilot, lambda: "link time" not in screen_text(app))
 
 
 async def test_older_versions_are_stepped_through_and_said_to_be_older(world: World) -> None:
     app = the_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("left_square_bracket")
-        await shows(pilot, "version 1 of 2", "newest version: 2")
+        await assert_visible(pilot, "version 1 of 2", "newest version: 2")
         await pilot.press("left_square_bracket")
         await pilot.press("right_square_bracket")
-        await shows(pilot, "version 2 of 2")
+        await assert_visible(pilot, "version 2 of 2")
 
 
 async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(world: World) -> None:
     world.fail["keys"] = world.fail["access"] = PermissionDeniedError("not for you")
     app = the_app(world, "developer")
-    async with running(app) as pilot:
-        seen = text_of(app)
+    async with run_app(app) as pilot:
+        seen = screen_text(app)
         assert "local:gateway-signing version 1" in seen
         assert "your rights     USE" in seen
         assert "fingerprint" not in seen
         assert "not for you" not in seen
         for key in ("n", "e", "E", "R"):
             await pilot.press(key)
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert app.screen.id == "devices"
         assert not world.calls
 
@@ -103,8 +103,8 @@ async def test_a_certificate_that_ends_soon_is_a_warning_in_words(world: World, 
 
     monkeypatch.setattr(WorldClient, "keys", keys)
     app = the_app(world)
-    async with running(app):
-        seen = text_of(app)
+    async with run_app(app):
+        seen = screen_text(app)
         assert "in 3d; rotate the key (R)" in seen
         assert "!2" in seen
 
@@ -112,41 +112,41 @@ async def test_a_certificate_that_ends_soon_is_a_warning_in_words(world: World, 
 async def test_read_only_hides_all_that_changes_something(world: World) -> None:
     world.read_only = True
     app = the_app(world)
-    async with running(app) as pilot:
-        footer = text_of(app).splitlines()[-1]
+    async with run_app(app) as pilot:
+        footer = screen_text(app).splitlines()[-1]
         assert "New" not in footer
         assert "Export" not in footer
         assert "Certs" in footer
         await pilot.press("n", "e", "E", "R")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert app.screen.id == "devices"
 
 
 async def test_creating_shows_the_caveats_of_what_is_chosen(world: World) -> None:
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        await form_opens(pilot, "n")
-        fill(app, "encryption", EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD)
-        await shows(pilot, "ECB leaks patterns")
-        fill(app, "encryption", EncryptionAlgorithm.AES128_CTR_NO_PAD)
-        await until(pilot, lambda: "patterns" not in text_of(app))
+    async with run_app(app, size=(80, 24)) as pilot:
+        await open_form(pilot, "n")
+        fill_field(app, "encryption", EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD)
+        await assert_visible(pilot, "ECB leaks patterns")
+        fill_field(app, "encryption", EncryptionAlgorithm.AES128_CTR_NO_PAD)
+        await wait_until(pilot, lambda: "patterns" not in screen_text(app))
 
 
 async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(world: World) -> None:
     app = the_app(world)
-    async with running(app) as pilot:
-        await form_opens(pilot, "n")
-        fill(app, "name", "door-lock")
-        fill(app, "description", "in the door")
-        fill(app, "signing", SigningAlgorithm.ED25519)
-        fill(app, "purpose", KeyPurpose.PACKAGE)
-        mark(app, "use", DEVELOPER)
-        mark(app, "approve", OWNER, ADMINISTRATOR)
-        fill(app, "approvals", "2")
-        fill(app, "link", "12h")
-        fill(app, "retention", "2w")
-        await hand_in(pilot)
-        assert asked(world.calls, "create_device") == [
+    async with run_app(app) as pilot:
+        await open_form(pilot, "n")
+        fill_field(app, "name", "door-lock")
+        fill_field(app, "description", "in the door")
+        fill_field(app, "signing", SigningAlgorithm.ED25519)
+        fill_field(app, "purpose", KeyPurpose.PACKAGE)
+        select_values(app, "use", DEVELOPER)
+        select_values(app, "approve", OWNER, ADMINISTRATOR)
+        fill_field(app, "approvals", "2")
+        fill_field(app, "link", "12h")
+        fill_field(app, "retention", "2w")
+        await submit_form(pilot)
+        assert calls_of(world.calls, "create_device") == [
             (
                 DeviceRequest(
                     name="door-lock",
@@ -162,200 +162,200 @@ async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(world: 
                 ),
             )
         ]
-        await shows(pilot, "door-lock  version 1 of 1", "Created door-lock")
+        await assert_visible(pilot, "door-lock  version 1 of 1", "Created door-lock")
 
 
 async def test_only_keys_that_fit_the_algorithm_are_offered(world: World) -> None:
     app = the_app(world)
-    async with running(app) as pilot:
-        await form_opens(pilot, "n")
-        fill(app, "signing", SigningAlgorithm.ECC_NIST_P256)
+    async with run_app(app) as pilot:
+        await open_form(pilot, "n")
+        fill_field(app, "signing", SigningAlgorithm.ECC_NIST_P256)
         await pilot.pause()
-        fill(app, "signing_key", "local:gateway-signing")
-        fill(app, "signing", SigningAlgorithm.RSA_4096)
-        await shows(pilot, "a new key (RSA_4096)")
+        fill_field(app, "signing_key", "local:gateway-signing")
+        fill_field(app, "signing", SigningAlgorithm.RSA_4096)
+        await assert_visible(pilot, "a new key (RSA_4096)")
 
 
 async def test_making_keys_takes_time_and_the_screen_says_so(world: World) -> None:
     world.hold["create_device"] = asyncio.Event()
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        await form_opens(pilot, "n")
-        fill(app, "name", "slow")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await open_form(pilot, "n")
+        fill_field(app, "name", "slow")
         await pilot.press("ctrl+s")
-        await shows(pilot, "▸ Creating the configuration and its keys…")
+        await assert_visible(pilot, "▸ Creating the configuration and its keys…")
         world.hold["create_device"].set()
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert app.screen.id == "devices"
 
 
 async def test_a_product_owner_without_the_list_of_people_writes_their_names(world: World) -> None:
     world.rights[OWNER] = (*world.rights[OWNER], ("RESOURCE_TYPE:DEVICE_CONFIG", Action.CREATE))
     app = the_app(world, "owner")
-    async with running(app) as pilot:
-        await form_opens(pilot, "n")
-        fill(app, "name", "door")
-        fill(app, "use", "dana GROUP:devs")
-        fill(app, "approve", "no body!")
+    async with run_app(app) as pilot:
+        await open_form(pilot, "n")
+        fill_field(app, "name", "door")
+        fill_field(app, "use", "dana GROUP:devs")
+        fill_field(app, "approve", "no body!")
         await pilot.press("ctrl+s")
-        await shows(pilot, "Invalid subject 'body!'")
-        fill(app, "approve", "")
-        await hand_in(pilot)
-        request = asked(world.calls, "create_device")[0][0]
+        await assert_visible(pilot, "Invalid subject 'body!'")
+        fill_field(app, "approve", "")
+        await submit_form(pilot)
+        request = calls_of(world.calls, "create_device")[0][0]
         assert isinstance(request, DeviceRequest)
         assert request.use == ("USER:dana", "GROUP:devs")
 
 
 async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(world: World) -> None:
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        await form_opens(pilot, "e")
-        await shows(pilot, "Existing tasks keep version 2")
-        await shows(pilot, "No changes.")
-        fill(app, "link", "90m")
-        fill(app, "approvals", "2")
-        await shows(pilot, "approvals: 1 → 2", "link time: 1d → 1h 30m")
-        await hand_in(pilot)
+    async with run_app(app, size=(80, 24)) as pilot:
+        await open_form(pilot, "e")
+        await assert_visible(pilot, "Existing tasks keep version 2")
+        await assert_visible(pilot, "No changes.")
+        fill_field(app, "link", "90m")
+        fill_field(app, "approvals", "2")
+        await assert_visible(pilot, "approvals: 1 → 2", "link time: 1d → 1h 30m")
+        await submit_form(pilot)
         wanted = DeviceUpdate(config="gw", approvals_required=2, link_ttl_seconds=5400)
-        assert asked(world.calls, "update_device") == [(wanted,)]
-        await shows(pilot, "Saved gateway version 3")
+        assert calls_of(world.calls, "update_device") == [(wanted,)]
+        await assert_visible(pilot, "Saved gateway version 3")
 
 
 async def test_a_version_without_a_change_is_not_made(world: World) -> None:
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        await form_opens(pilot, "e")
-        await hand_in(pilot)
-        await shows(pilot, "No changes.")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await open_form(pilot, "e")
+        await submit_form(pilot)
+        await assert_visible(pilot, "No changes.")
         assert not world.calls
 
 
 async def test_a_span_of_more_than_two_units_stays_as_it_was(world: World) -> None:
     world.devices["gw"][-1] = device(link_ttl_seconds=86400 + 3600 + 60)
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
-        await form_opens(pilot, "e")
-        fill(app, "approvals", "2")
-        await hand_in(pilot)
-        assert asked(world.calls, "update_device") == [(DeviceUpdate(config="gw", approvals_required=2),)]
+    async with run_app(app, size=(80, 24)) as pilot:
+        await open_form(pilot, "e")
+        fill_field(app, "approvals", "2")
+        await submit_form(pilot)
+        assert calls_of(world.calls, "update_device") == [(DeviceUpdate(config="gw", approvals_required=2),)]
 
 
 async def test_certificates_are_written_beside_what_is_there_and_told_where(world: World, tmp_path: Path) -> None:
     (tmp_path / "gw-signing.pem").write_text("somebody else's")
     app = the_app(world, "developer", tmp_path)
-    async with running(app) as pilot:
-        await form_opens(pilot, "d")
-        await hand_in(pilot)
-        await shows(pilot, "gw-signing (2).pem")
+    async with run_app(app) as pilot:
+        await open_form(pilot, "d")
+        await submit_form(pilot)
+        await assert_visible(pilot, "gw-signing (2).pem")
     assert (tmp_path / "gw-signing.pem").read_text() == "somebody else's"
     assert "BEGIN CERTIFICATE" in (tmp_path / "gw-signing (2).pem").read_text()
 
 
 async def test_the_key_leaves_only_after_its_name_was_typed(world: World, tmp_path: Path) -> None:
     app = the_app(world, "administrator", tmp_path)
-    async with running(app, size=(80, 24)) as pilot:
-        await form_opens(pilot, "E")
-        await shows(pilot, "(mode 0600)")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await open_form(pilot, "E")
+        await assert_visible(pilot, "(mode 0600)")
         await pilot.press("ctrl+s")
-        await shows(pilot, "This cannot be undone.", "Type gateway to confirm")
-        write(app, "gate")
+        await assert_visible(pilot, "This cannot be undone.", "Type gateway to confirm")
+        type_text(app, "gate")
         await pilot.press("enter")
         assert not world.calls
         await typed(pilot, "way")
         path = tmp_path / "gateway-v1.key"
-        assert asked(world.calls, "export_device_key") == [("gw", path, True)]
+        assert calls_of(world.calls, "export_device_key") == [("gw", path, True)]
         assert path.exists()
-        await shows(pilot, "mode 0600")
+        await assert_visible(pilot, "mode 0600")
 
 
 async def test_going_back_from_the_typed_confirmation_exports_nothing(world: World, tmp_path: Path) -> None:
     app = the_app(world, "administrator", tmp_path)
-    async with running(app, size=(80, 24)) as pilot:
-        form = await form_opens(pilot, "E")
+    async with run_app(app, size=(80, 24)) as pilot:
+        form = await open_form(pilot, "E")
         await pilot.press("ctrl+s")
-        await shows(pilot, "Type gateway to confirm")
+        await assert_visible(pilot, "Type gateway to confirm")
         await pilot.press("escape")
-        await until(pilot, lambda: app.screen is form)
+        await wait_until(pilot, lambda: app.screen is form)
         assert not world.calls
 
 
 async def test_a_refusal_of_the_export_is_told_and_the_application_lives(world: World, tmp_path: Path) -> None:
     world.fail["export_device_key"] = StorageError("There is such a file already.", "Choose another name.")
     app = the_app(world, "administrator", tmp_path)
-    async with running(app, size=(80, 24)) as pilot:
-        await form_opens(pilot, "E")
+    async with run_app(app, size=(80, 24)) as pilot:
+        await open_form(pilot, "E")
         await pilot.press("ctrl+s")
-        await shows(pilot, "Type gateway to confirm")
+        await assert_visible(pilot, "Type gateway to confirm")
         await typed(pilot, "gateway")
-        await shows(pilot, "✗ There is such a file already.", "→ Choose another name.")
+        await assert_visible(pilot, "✗ There is such a file already.", "→ Choose another name.")
 
 
 async def test_rotating_names_every_configuration_that_follows(world: World) -> None:
     world.hold["rotate_key"] = asyncio.Event()
     world.devices["door"] = [msgspec.structs.replace(device("door", "door", 1), signing_keys=device().signing_keys)]
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("R")
-        await shows(pilot, "Choose the key to rotate", "local:gateway-signing  gateway, door")
+        await assert_visible(pilot, "Choose the key to rotate", "local:gateway-signing  gateway, door")
         await pilot.press("1")
-        await shows(pilot, "Type local:gateway-signing to confirm")
-        write(app, "local:gateway-signing")
+        await assert_visible(pilot, "Type local:gateway-signing to confirm")
+        type_text(app, "local:gateway-signing")
         await pilot.press("enter")
-        await shows(pilot, "▸ Creating the next version of local:gateway-signing…")
+        await assert_visible(pilot, "▸ Creating the next version of local:gateway-signing…")
         world.hold["rotate_key"].set()
-        await settled(pilot)
-        assert asked(world.calls, "rotate_key") == [("local:gateway-signing",)]
-        assert "▸ Making" not in text_of(app)
+        await wait_for_workers(pilot)
+        assert calls_of(world.calls, "rotate_key") == [("local:gateway-signing",)]
+        assert "▸ Making" not in screen_text(app)
 
 
 async def test_foreign_text_is_shown_harmless(world: World) -> None:
     world.devices["gw"].append(device(version=3, name=HOSTILE, description=HOSTILE, warnings=(HOSTILE,)))
     app = the_app(world)
-    async with running(app) as pilot:
-        await shows(pilot, "fw[/oops] [@click=app.quit]x[/] \\x1b]2;PWNED\\x07 \\u202e")
-        await form_opens(pilot, "e")
+    async with run_app(app) as pilot:
+        await assert_visible(pilot, "fw[/oops] [@click=app.quit]x[/] \\x1b]2;PWNED\\x07 \\u202e")
+        await open_form(pilot, "e")
         await pilot.press("escape", "E")
-        await shows(pilot, "Export the symmetric key of fw[/oops]")
-        assert "\x1b" not in text_of(app)
-        assert "\u202e" not in text_of(app)
+        await assert_visible(pilot, "Export the symmetric key of fw[/oops]")
+        assert "\x1b" not in screen_text(app)
+        assert "\u202e" not in screen_text(app)
 
 
 async def test_the_filter_narrows_by_name_algorithm_and_key(world: World) -> None:
     app = the_app(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("slash")
-        await until(pilot, lambda: isinstance(app.focused, Input))
-        write(app, "sensor-sig")
+        await wait_until(pilot, lambda: isinstance(app.focused, Input))
+        type_text(app, "sensor-sig")
         await pilot.press("enter")
-        await shows(pilot, "1 of 2")
-        assert "gateway " not in text_of(app)
+        await assert_visible(pilot, "1 of 2")
+        assert "gateway " not in screen_text(app)
         await pilot.press("escape")
-        await shows(pilot, "gateway")
+        await assert_visible(pilot, "gateway")
 
 
 async def test_an_empty_list_says_what_to_do_next(world: World) -> None:
     world.devices.clear()
     for who, words in (("administrator", "Press n to create one"), ("developer", "Ask an administrator")):
         app = the_app(world, who)
-        async with running(app, size=(80, 24)) as pilot:
-            await shows(pilot, words)
+        async with run_app(app, size=(80, 24)) as pilot:
+            await assert_visible(pilot, words)
 
 
 async def test_a_change_elsewhere_is_seen_and_the_cursor_stays(world: World) -> None:
     app = the_app(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("down")
-        await until(pilot, lambda: world.listeners > 0)
+        await wait_until(pilot, lambda: world.listeners > 0)
         world.devices["aaa"] = [device("aaa", "aaa", 1)]
         world.changed("DEVICE_CONFIG:aaa")
-        await shows(pilot, "aaa", "sensor  version 1 of 1")
+        await assert_visible(pilot, "aaa", "sensor  version 1 of 1")
 
 
 async def test_another_person_sees_nothing_of_the_one_before(world: World) -> None:
     app = the_app(world)
-    async with running(app) as pilot:
-        await shows(pilot, "fingerprint")
+    async with run_app(app) as pilot:
+        await assert_visible(pilot, "fingerprint")
         app.switch_profile(next(each for each in app.session.profiles if each.name == "developer"))
-        await until(pilot, lambda: app.state.identity == DEVELOPER and bool(app.state.rights))
-        await settled(pilot)
-        assert "fingerprint" not in text_of(app)
+        await wait_until(pilot, lambda: app.state.identity == DEVELOPER and bool(app.state.rights))
+        await wait_for_workers(pilot)
+        assert "fingerprint" not in screen_text(app)

@@ -15,7 +15,7 @@ from sealyard_tui.screens.upload import file_browser
 from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
-from tests.tui.stage import make_app, running, settled, text_of, until
+from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import World
 
 
@@ -49,14 +49,14 @@ class Opened:
 
     async def press(self, *keys: str) -> None:
         await self.pilot.press(*keys)
-        await settled(self.pilot)
+        await wait_for_workers(self.pilot)
 
 
 async def opened(pilot: Pilot[None], folder: Path | None) -> Opened:
     made = Opened(pilot, FileBrowser(folder))
     pilot.app.push_screen(made.browser, made.answers.append)
-    await settled(pilot)
-    await until(pilot, lambda: "Reading" not in text_of(app_of(pilot)))
+    await wait_for_workers(pilot)
+    await wait_until(pilot, lambda: "Reading" not in screen_text(app_of(pilot)))
     return made
 
 
@@ -66,16 +66,16 @@ def app_of(pilot: Pilot[None]) -> SealyardApp:
 
 
 async def test_sizes_and_dates_are_shown_folders_first(world: World, folder: Path) -> None:
-    async with running(make_app(world), size=(80, 24)) as pilot:
+    async with run_app(make_app(world), size=(80, 24)) as pilot:
         browser = await opened(pilot, folder)
         assert browser.names == ["..", "apps", "alpha.bin", "beta.bin", "gamma.txt"]
-        seen = text_of(app_of(pilot))
+        seen = screen_text(app_of(pilot))
         assert "2.0 KiB" in seen
         assert "2001-09-09" in seen
 
 
 async def test_enter_adds_the_file_under_the_cursor(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("j", "j", "enter")
         assert browser.chosen == ["beta.bin"]
@@ -84,10 +84,10 @@ async def test_enter_adds_the_file_under_the_cursor(world: World, folder: Path) 
 
 
 async def test_marked_files_are_added_in_the_order_of_marking(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("G", "space", "g", "j", "j", "space")
-        assert "2 marked" in text_of(app_of(pilot))
+        assert "2 marked" in screen_text(app_of(pilot))
         await browser.press("m")
         assert browser.chosen == ["gamma.txt", "alpha.bin"]
         assert browser.answers[0] is not None
@@ -95,40 +95,40 @@ async def test_marked_files_are_added_in_the_order_of_marking(world: World, fold
 
 
 async def test_one_goes_into_folders_and_up_again_onto_where_one_was(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("l")
         assert browser.names == ["..", "inner.bin"]
         await browser.press("h")
         assert browser.browser.query_one("#entries", VirtualTable).cursor_key == "apps"
         await browser.press("enter")
-        await until(pilot, lambda: browser.names == ["..", "inner.bin"])
+        await wait_until(pilot, lambda: browser.names == ["..", "inner.bin"])
         await browser.press("enter")
         assert browser.chosen == ["inner.bin"]
 
 
 async def test_hidden_files_show_by_key(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder)
-        assert "1 hidden" in text_of(app_of(pilot))
+        assert "1 hidden" in screen_text(app_of(pilot))
         await browser.press("full_stop")
         assert ".hidden" in browser.names
 
 
 async def test_the_filter_narrows_and_escape_backs_out_level_by_level(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("slash", "b", "e", "enter")
-        await until(pilot, lambda: browser.names == ["..", "beta.bin"])
+        await wait_until(pilot, lambda: browser.names == ["..", "beta.bin"])
         assert app_of(pilot).screen.query_one(FilterBar).text == "be"
         await browser.press("escape")
-        await until(pilot, lambda: "alpha.bin" in browser.names)
+        await wait_until(pilot, lambda: "alpha.bin" in browser.names)
         await browser.press("escape")
         assert browser.answers == [None]
 
 
 async def test_the_order_goes_round_by_key(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("o")
         assert browser.names[-1] == "beta.bin"
@@ -137,20 +137,20 @@ async def test_the_order_goes_round_by_key(world: World, folder: Path) -> None:
 
 
 async def test_a_typed_path_jumps_there(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder.parent)
         await browser.press("p")
         app_of(pilot).screen.query_one("#path", Input).value = str(folder / "beta.bin")
         await browser.press("enter")
-        await until(pilot, lambda: browser.browser.query_one("#entries", VirtualTable).cursor_key == "beta.bin")
+        await wait_until(pilot, lambda: browser.browser.query_one("#entries", VirtualTable).cursor_key == "beta.bin")
         await browser.press("p")
         app_of(pilot).screen.query_one("#path", Input).value = "/no/such"
         await browser.press("enter")
-        assert "not found: /no/such" in text_of(app_of(pilot))
+        assert "not found: /no/such" in screen_text(app_of(pilot))
 
 
 async def test_it_begins_where_one_chose_last(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("j", "enter")
         again = await opened(pilot, None)
@@ -158,9 +158,9 @@ async def test_it_begins_where_one_chose_last(world: World, folder: Path) -> Non
 
 
 async def test_a_folder_that_cannot_be_read_says_so_and_one_gets_out(world: World, folder: Path) -> None:
-    async with running(make_app(world)) as pilot:
+    async with run_app(make_app(world)) as pilot:
         browser = await opened(pilot, folder / "gone")
-        assert "Cannot read this folder" in text_of(app_of(pilot))
+        assert "Cannot read this folder" in screen_text(app_of(pilot))
         await browser.press("h")
         assert "alpha.bin" in browser.names
 
@@ -169,10 +169,10 @@ async def test_hostile_names_are_shown_harmless_and_chosen_all_the_same(world: W
     names = ["[@click=app.quit]x", "a\x1b]2;PWNED\x07b", "gnp\u202eexe", os.fsdecode(b"odd\xff")]
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    async with running(make_app(world), size=(80, 24)) as pilot:
+    async with run_app(make_app(world), size=(80, 24)) as pilot:
         browser = await opened(pilot, tmp_path)
         await browser.press("ctrl+a")
-        seen = text_of(app_of(pilot))
+        seen = screen_text(app_of(pilot))
         assert all(each.isprintable() for each in seen.replace("\n", ""))
         assert "\\x1b]2;PWNED" in seen
         await browser.press("enter")
@@ -184,12 +184,12 @@ async def test_a_folder_that_takes_long_holds_nothing_up(
 ) -> None:
     answer = threading.Event()
     monkeypatch.setattr(file_browser, "_rows", lambda *_: answer.wait(30) and [])
-    async with running(make_app(world), size=(80, 24)) as pilot:
+    async with run_app(make_app(world), size=(80, 24)) as pilot:
         browser = Opened(pilot, FileBrowser(folder))
         pilot.app.push_screen(browser.browser, browser.answers.append)
-        await until(pilot, lambda: "Loading" in text_of(app_of(pilot)))
+        await wait_until(pilot, lambda: "Loading" in screen_text(app_of(pilot)))
         await pilot.press("escape")
-        await until(pilot, lambda: browser.answers == [None])
+        await wait_until(pilot, lambda: browser.answers == [None])
         answer.set()
 
 
@@ -198,10 +198,10 @@ async def test_the_home_folder_is_written_as_people_type_it(
 ) -> None:
     monkeypatch.setenv("HOME", str(folder))
     app = make_app(world, start_screen="upload")
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         shown = await opened(pilot, folder / "apps")
         path = shown.browser.query_one("#path", Input)
         assert path.value == "~/apps/"
         path.value = "~/"
         await shown.press("p", "enter")
-        await until(pilot, lambda: "alpha.bin" in shown.names)
+        await wait_until(pilot, lambda: "alpha.bin" in shown.names)

@@ -24,7 +24,7 @@ from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
-from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import DEVELOPER, World, device
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x", "[bold red]signed[/b]", "a\x1b]2;PWNED\x07b", "gnp\u202eexe")
@@ -49,39 +49,39 @@ def upload_of(app: SealyardApp) -> UploadScreen:
 
 
 async def there(pilot: Pilot[None]) -> UploadScreen:
-    await until(pilot, lambda: isinstance(pilot.app.screen, UploadScreen))
+    await wait_until(pilot, lambda: isinstance(pilot.app.screen, UploadScreen))
     return upload_of(pilot.app)  # type: ignore[arg-type]
 
 
 async def handed_in(pilot: Pilot[None], place: UploadScreen) -> None:
-    await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
-    await settled(pilot)
+    await wait_until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
+    await wait_for_workers(pilot)
 
 
 async def add(pilot: Pilot[None], place: UploadScreen, *paths: Path) -> None:
     place.add_paths(paths)
-    await settled(pilot)
+    await wait_for_workers(pilot)
     await handed_in(pilot, place)
 
 
 async def paste(pilot: Pilot[None], text: str) -> None:
     pilot.app.post_message(events.Paste(text))
     await pilot.pause()
-    await settled(pilot)
+    await wait_for_workers(pilot)
 
 
 async def choose_device(pilot: Pilot[None]) -> None:
     await pilot.press("d")
     await pilot.pause()
     await pilot.press("1")
-    await settled(pilot)
+    await wait_for_workers(pilot)
 
 
 async def submit(pilot: Pilot[None]) -> None:
     await pilot.press("ctrl+s")
-    await until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
+    await wait_until(pilot, lambda: isinstance(pilot.app.screen, ConfirmDialog))
     await pilot.press("y")
-    await settled(pilot)
+    await wait_for_workers(pilot)
 
 
 def packages(world: World) -> list[PackageRequest]:
@@ -94,13 +94,13 @@ def discarded(world: World) -> list[str]:
 
 async def test_a_package_is_made_by_keys_alone(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await pilot.press("a")
         for name in ("bootloader.bin", "application.bin"):
             place.query_one(PathInput).value = str(firmware / name)
             await pilot.press("enter")
-            await settled(pilot)
+            await wait_for_workers(pilot)
         await pilot.press("escape")
         await handed_in(pilot, place)
         await choose_device(pilot)
@@ -108,18 +108,18 @@ async def test_a_package_is_made_by_keys_alone(world: World, firmware: Path) -> 
         (request,) = packages(world)
         assert [each.name for each in request.firmware] == ["bootloader.bin", "application.bin"]
         assert request.config == "gw"
-        await shows(pilot, "(o: open)")
+        await assert_visible(pilot, "(o: open)")
         assert place.form.entries == []
         await pilot.press("o")
-        await until(pilot, lambda: app.current_mode == "dashboard")
+        await wait_until(pilot, lambda: app.current_mode == "dashboard")
 
 
 async def test_digest_and_size_are_shown_when_they_are_known(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
-        seen = text_of(app)
+        seen = screen_text(app)
         assert hashlib.sha256((firmware / "bootloader.bin").read_bytes()).hexdigest() in seen
         assert "64.0 KiB" in seen
 
@@ -127,15 +127,15 @@ async def test_digest_and_size_are_shown_when_they_are_known(world: World, firmw
 async def test_progress_is_shown_while_a_file_is_handed_in(world: World, firmware: Path) -> None:
     world.hold["upload"] = asyncio.Event()
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         place.add_paths((firmware / "bootloader.bin",))
-        await until(pilot, lambda: "uploading: " in text_of(app))
-        await shows(pilot, "0 %")
-        assert "wait for bootloader.bin" in text_of(app)
+        await wait_until(pilot, lambda: "uploading: " in screen_text(app))
+        await assert_visible(pilot, "0 %")
+        assert "wait for bootloader.bin" in screen_text(app)
         world.hold["upload"].set()
         await handed_in(pilot, place)
-        assert "uploading: " not in text_of(app)
+        assert "uploading: " not in screen_text(app)
 
 
 @pytest.mark.parametrize(
@@ -151,39 +151,39 @@ async def test_what_is_wrong_with_a_file_is_told_beside_it_and_the_rest_is_kept(
 ) -> None:
     app = begun(world)
     spoil(firmware / "application.bin")
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
-        (line,) = [each for each in text_of(app).splitlines() if "firmware 2" in each]
+        (line,) = [each for each in screen_text(app).splitlines() if "firmware 2" in each]
         assert "✗" in line
         assert words in line
         assert place.form.entries[0].file is not None
         await pilot.press("ctrl+s")
         await pilot.pause()
-        await shows(pilot, "fix or remove application.bin")
+        await assert_visible(pilot, "fix or remove application.bin")
         assert packages(world) == []
 
 
 async def test_a_file_that_was_put_right_is_handed_in_again_by_key(world: World, firmware: Path) -> None:
     (firmware / "application.bin").write_bytes(b"")
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "application.bin")
         (firmware / "application.bin").write_bytes(b"whole")
         await pilot.press("u")
-        await settled(pilot)
-        await until(pilot, lambda: place.form.entries[0].file is not None)
+        await wait_for_workers(pilot)
+        await wait_until(pilot, lambda: place.form.entries[0].file is not None)
         assert place.form.entries[0].size == 5
 
 
 async def test_files_are_put_in_order_by_key_and_made_metadata(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, *(firmware / each for each in ("bootloader.bin", "application.bin", "release.json")))
         await pilot.press("G", "m", "g", "J")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert [(each.name, each.part) for each in place.form.entries] == [
             ("application.bin", FileRole.FIRMWARE),
             ("bootloader.bin", FileRole.FIRMWARE),
@@ -197,17 +197,17 @@ async def test_files_are_put_in_order_by_key_and_made_metadata(world: World, fir
 
 async def test_a_removed_file_is_given_back(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
         await pilot.press("g", "x")
-        await until(pilot, lambda: discarded(world) == ["bootloader.bin"])
+        await wait_until(pilot, lambda: discarded(world) == ["bootloader.bin"])
         assert [each.name for each in place.form.entries] == ["application.bin"]
 
 
 async def test_an_emptied_form_gives_all_back_and_asks_before(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
         await pilot.press("X")
@@ -218,13 +218,13 @@ async def test_an_emptied_form_gives_all_back_and_asks_before(world: World, firm
         await pilot.press("X")
         await pilot.pause()
         await pilot.press("y")
-        await until(pilot, lambda: len(discarded(world)) == 2)
+        await wait_until(pilot, lambda: len(discarded(world)) == 2)
         assert place.form.is_empty
 
 
 async def test_what_no_task_came_of_is_given_back_at_the_end(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
     assert discarded(world) == ["bootloader.bin"]
@@ -232,7 +232,7 @@ async def test_what_no_task_came_of_is_given_back_at_the_end(world: World, firmw
 
 async def test_a_made_task_keeps_its_files(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
         await choose_device(pilot)
@@ -244,13 +244,13 @@ async def test_a_made_task_keeps_its_files(world: World, firmware: Path) -> None
 async def test_a_lost_answer_makes_no_second_task_and_loses_nothing(world: World, firmware: Path) -> None:
     app = begun(world)
     world.fail["create_package"] = StorageError("The answer was lost.", "Try again.")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
         place.form.name = "gateway 1.6"
         await choose_device(pilot)
         await submit(pilot)
-        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
         await pilot.press("escape")
         assert [each.name for each in place.form.entries] == ["bootloader.bin"]
         del world.fail["create_package"]
@@ -262,7 +262,7 @@ async def test_a_lost_answer_makes_no_second_task_and_loses_nothing(world: World
 
 async def test_another_request_takes_another_token(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         for _ in range(2):
             await add(pilot, place, firmware / "bootloader.bin")
@@ -276,7 +276,7 @@ async def test_another_request_takes_another_token(world: World, firmware: Path)
 async def test_several_pasted_lines_and_quoted_paths_and_urls_add_all(world: World, firmware: Path) -> None:
     app = begun(world)
     one, two, three = (firmware / each for each in ("bootloader.bin", "application.bin", "release.json"))
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await paste(pilot, f"'{one}' '{two}'\n{three.as_uri()}\n")
         assert [each.path for each in place.form.entries] == [one, two, three]
@@ -284,11 +284,11 @@ async def test_several_pasted_lines_and_quoted_paths_and_urls_add_all(world: Wor
 
 async def test_a_path_that_is_not_there_says_so_and_stays_in_the_line(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await pilot.press("a", *"~/nothing", "enter")
-        await settled(pilot)
-        await shows(pilot, "not found")
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "not found")
         assert place.query_one(PathInput).value == "~/nothing"
         await pilot.press("escape")
         await paste(pilot, f"'{firmware / 'bootloader.bin'}' '/no/such thing'")
@@ -298,28 +298,28 @@ async def test_a_path_that_is_not_there_says_so_and_stays_in_the_line(world: Wor
 
 async def test_tab_completes_a_path_and_else_goes_on(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await pilot.press("a")
         line = place.query_one(PathInput)
         line.value = f"{firmware}/boo"
         line.cursor_position = len(line.value)
         await pilot.press("tab")
-        await settled(pilot)
-        await until(pilot, lambda: line.value == str(firmware / "bootloader.bin"))
+        await wait_for_workers(pilot)
+        await wait_until(pilot, lambda: line.value == str(firmware / "bootloader.bin"))
         await pilot.press("tab")
-        await until(pilot, lambda: app.focused is place.query_one("#files"))
+        await wait_until(pilot, lambda: app.focused is place.query_one("#files"))
 
 
 async def test_sha256sum_output_is_taken_apart(world: World, firmware: Path) -> None:
     app = begun(world)
     names = ("bootloader.bin", "application.bin")
     right = hashlib.sha256((firmware / names[0]).read_bytes()).hexdigest()
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await add(pilot, place, *(firmware / each for each in names))
         await paste(pilot, f"{right}  {names[0]}\n{'0' * 64} *{names[1]}\n")
-        seen = text_of(app)
+        seen = screen_text(app)
         assert "as expected" in seen
         assert "SHA-256 mismatch for " in seen
         await pilot.press("ctrl+s")
@@ -329,30 +329,30 @@ async def test_sha256sum_output_is_taken_apart(world: World, firmware: Path) -> 
 
 async def test_an_expected_digest_goes_along_and_another_content_is_told(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
         await pilot.press("e")
         await pilot.pause()
         app.screen.query_one(TextArea).text = "f" * 64
         await pilot.press("ctrl+s")
-        await settled(pilot)
-        await shows(pilot, "SHA-256 mismatch")
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "SHA-256 mismatch")
         await pilot.press("u")
-        await settled(pilot)
-        await until(pilot, lambda: place.form.entries[0].error is not None)
+        await wait_for_workers(pilot)
+        await wait_until(pilot, lambda: place.form.entries[0].error is not None)
 
 
 async def test_what_the_format_cannot_hold_is_told_at_once(world: World, firmware: Path) -> None:
     (firmware / "release.json").write_bytes(b"x" * 70_000)
     app = begun(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
         await add(pilot, place, firmware / "bootloader.bin", firmware / "release.json")
         await pilot.press("G", "m")
-        await settled(pilot)
-        await until(pilot, lambda: "65535" in text_of(app))
+        await wait_for_workers(pilot)
+        await wait_until(pilot, lambda: "65535" in screen_text(app))
         await pilot.press("ctrl+s")
         await pilot.pause()
         assert not isinstance(app.screen, ConfirmDialog)
@@ -362,42 +362,42 @@ async def test_zero_padding_is_warned_of_before_submitting(world: World, firmwar
     key = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD, uri="local:e", version=1)
     world.devices["gw"][-1] = device(encryption_keys=(key,))
     app = begun(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
         await add(pilot, place, firmware / "application.bin")
-        await until(pilot, lambda: "not a multiple of 16" in text_of(app))
+        await wait_until(pilot, lambda: "not a multiple of 16" in screen_text(app))
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        await shows(pilot, "not a multiple of 16")
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await assert_visible(pilot, "not a multiple of 16")
 
 
 async def test_nothing_typed_is_lost_by_places_escape_or_another_person(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
         await pilot.press("n", *"v16", "escape", "a", *"/h", "escape", "1")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         await pilot.press("2")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert place.query_one("#name", Input).value == "v16"
         await pilot.press("f2")
-        await until(pilot, lambda: app.state.identity != DEVELOPER and bool(app.state.roles))
-        await settled(pilot)
+        await wait_until(pilot, lambda: app.state.identity != DEVELOPER and bool(app.state.roles))
+        await wait_for_workers(pilot)
         assert place.query_one("#name", Input).value == ""
-        assert "bootloader.bin" not in text_of(app)
+        assert "bootloader.bin" not in screen_text(app)
         app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
-        await until(pilot, lambda: app.state.identity == DEVELOPER and bool(app.state.roles))
-        await settled(pilot)
+        await wait_until(pilot, lambda: app.state.identity == DEVELOPER and bool(app.state.roles))
+        await wait_for_workers(pilot)
         assert place.query_one("#name", Input).value == "v16"
         assert place.query_one("#line", Input).value == "/h"
-        await shows(pilot, "bootloader.bin")
+        await assert_visible(pilot, "bootloader.bin")
 
 
 async def test_own_letters_do_not_act_while_one_types(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
         await pilot.press("n", *"xdbwXq2")
@@ -409,12 +409,12 @@ async def test_own_letters_do_not_act_while_one_types(world: World, firmware: Pa
 async def test_only_configurations_that_one_may_use_are_offered(world: World) -> None:
     world.rights[DEVELOPER] = world.rights[DEVELOPER][:1]
     app = begun(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         assert place.form.device == "gw"
         await pilot.press("d")
         await pilot.pause()
-        seen = text_of(app)
+        seen = screen_text(app)
         for words in (
             "gateway v2",
             "AES256_CBC",
@@ -430,23 +430,23 @@ async def test_only_configurations_that_one_may_use_are_offered(world: World) ->
 
 async def test_who_may_use_no_configuration_is_told_so(world: World) -> None:
     app = begun(world, "auditor")
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         await there(pilot)
-        await shows(pilot, "No device configuration available")
+        await assert_visible(pilot, "No device configuration available")
 
 
 async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(world: World, firmware: Path) -> None:
     world.read_only = True
     app = begun(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         place.add_paths((firmware / "bootloader.bin",))
         await pilot.press("b", "w", "ctrl+s")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert app.screen is place
         assert place.form.entries == []
-        await shows(pilot, "workspace is read-only")
-        assert "Browse" not in text_of(app)
+        await assert_visible(pilot, "workspace is read-only")
+        assert "Browse" not in screen_text(app)
 
 
 @pytest.mark.parametrize("name", HOSTILE)
@@ -454,32 +454,32 @@ async def test_a_hostile_name_is_harmless_everywhere(world: World, tmp_path: Pat
     (tmp_path / name).parent.mkdir(exist_ok=True)
     (tmp_path / name).write_bytes(b"x")
     app = begun(world)
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
         await add(pilot, place, tmp_path / name)
         for key in ("e", "escape", "c", "ctrl+s"):
             await pilot.press(key)
-            await settled(pilot)
-            assert all(each.isprintable() for each in text_of(app).replace("\n", ""))
+            await wait_for_workers(pilot)
+            assert all(each.isprintable() for each in screen_text(app).replace("\n", ""))
         assert isinstance(app.screen, ConfirmDialog)
 
 
 async def test_encryption_takes_one_file(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
         await add(pilot, place, firmware / "bootloader.bin", firmware / "application.bin")
         await pilot.press("t")
         await pilot.pause()
         await pilot.press("2")
-        await settled(pilot)
-        await shows(pilot, "requires exactly one file")
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "requires exactly one file")
         await pilot.press("x")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         await submit(pilot)
-        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
         assert [method for method, _ in world.calls if method.startswith("create")] == ["create_encryption"]
 
 
@@ -490,15 +490,15 @@ async def test_what_a_digest_algorithm_signs_is_chosen(world: World, firmware: P
     digest = bytes(range(32))
     (firmware / "digest").write_bytes(digest)
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
         place.form.kind = TaskKind.SIGNING
         await add(pilot, place, firmware / "digest")
-        await shows(pilot, "sign the file's SHA-256")
+        await assert_visible(pilot, "sign the file's SHA-256")
         if not hashed:
             await pilot.press("i")
-            await settled(pilot)
+            await wait_for_workers(pilot)
         await submit(pilot)
         (request,) = [arguments[0] for method, arguments in world.calls if method == "create_signing"]
         assert request.message == (hashlib.sha256(digest).digest() if hashed else digest)
@@ -506,35 +506,35 @@ async def test_what_a_digest_algorithm_signs_is_chosen(world: World, firmware: P
 
 async def test_a_file_that_changed_since_is_told_before_submitting(world: World, firmware: Path) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await choose_device(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
         (firmware / "bootloader.bin").write_bytes(b"another")
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
-        await until(pilot, lambda: "changed on disk; the uploaded version" in " ".join(text_of(app).split()))
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await wait_until(pilot, lambda: "changed on disk; the uploaded version" in " ".join(screen_text(app).split()))
 
 
 async def test_quitting_asks_while_a_form_is_not_submitted(world: World, firmware: Path) -> None:
     del world.tasks["t-running"]
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
         await pilot.press("q")
         await pilot.pause()
         assert isinstance(app.screen, ConfirmDialog)
-        assert "Unsubmitted files in the upload form" in " ".join(text_of(app).split())
+        assert "Unsubmitted files in the upload form" in " ".join(screen_text(app).split())
         await pilot.press("n", "x", "q")
-        await until(pilot, lambda: app._exit)
+        await wait_until(pilot, lambda: app._exit)
 
 
 async def test_a_stormy_engine_leads_to_no_reading(world: World) -> None:
     app = begun(world)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
-        await until(pilot, lambda: world.listeners > 0)
+        await wait_until(pilot, lambda: world.listeners > 0)
         before = place.loaded_at
         reads: list[None] = []
 
@@ -544,7 +544,7 @@ async def test_a_stormy_engine_leads_to_no_reading(world: World) -> None:
         place.load = load  # type: ignore[method-assign]
         for number in range(200):
             world.put(msgspec.structs.replace(world.tasks["t-waiting"], id=f"t{number}"))
-        await until(pilot, lambda: len(world.tasks) > 200)
-        await settled(pilot)
+        await wait_until(pilot, lambda: len(world.tasks) > 200)
+        await wait_for_workers(pilot)
         assert reads == []
         assert before is not None

@@ -18,7 +18,7 @@ from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.watch_folder import WatchState
 from sealyard_tui.widgets.virtual_table import VirtualTable
-from tests.tui.stage import make_app, running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.tui_world import AUDITOR, DEVELOPER, World
 
 
@@ -50,15 +50,15 @@ def watching_app(
 async def there(pilot: Pilot[None]) -> UploadScreen:
     if pilot.app.current_mode != "upload":
         await pilot.press("2")
-        await settled(pilot)
+        await wait_for_workers(pilot)
     place = pilot.app.screen
     assert isinstance(place, UploadScreen)
     return place
 
 
 async def offered(pilot: Pilot[None], app: SealyardApp, count: int = 1) -> None:
-    await until(pilot, lambda: len(app.watch_folder.proposals) == count)
-    await settled(pilot)
+    await wait_until(pilot, lambda: len(app.watch_folder.proposals) == count)
+    await wait_for_workers(pilot)
 
 
 def packages(world: World) -> list[PackageRequest]:
@@ -67,38 +67,38 @@ def packages(world: World) -> list[PackageRequest]:
 
 async def test_what_is_watched_stands_in_the_title_line(world: World, drop: Path) -> None:
     app = watching_app(world, drop)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await there(pilot)
-        await until(pilot, lambda: "watching" in text_of(app))
-        await shows(pilot, "for gateway (propose)")
+        await wait_until(pilot, lambda: "watching" in screen_text(app))
+        await assert_visible(pilot, "for gateway (propose)")
 
 
 async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: World, drop: Path) -> None:
     app = watching_app(world, drop)
     calls: list[str] = []
     app.watch_folder._alert = calls.append
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await pilot.press("5")
         (drop / "[bold]fw.bin").write_bytes(b"firmware")
         await offered(pilot, app)
-        await until(pilot, lambda: "1 package is ready in the watch folder" in text_of(app))
+        await wait_until(pilot, lambda: "1 package is ready in the watch folder" in screen_text(app))
         assert len(calls) == 1
         await there(pilot)
-        await shows(pilot, "[bold]fw.bin")
-        await shows(pilot, "◇ proposed: 1")
+        await assert_visible(pilot, "[bold]fw.bin")
+        await assert_visible(pilot, "◇ proposed: 1")
 
 
 async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Path) -> None:
     app = watching_app(world, drop)
     (drop / "fw.bin").write_bytes(b"firmware")
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("s")
-        await until(pilot, lambda: "submitted: task" in text_of(app))
+        await wait_until(pilot, lambda: "submitted: task" in screen_text(app))
         await pilot.press("s")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         (request,) = packages(world)
         assert [each.name for each in request.firmware] == ["fw.bin"]
 
@@ -106,14 +106,14 @@ async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Pa
 async def test_a_dismissed_offer_goes_and_does_not_come_back_at_the_next_start(world: World, drop: Path) -> None:
     (drop / "fw.bin").write_bytes(b"firmware")
     app = watching_app(world, drop)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("x")
-        await until(pilot, lambda: not app.watch_folder.dropped)
+        await wait_until(pilot, lambda: not app.watch_folder.dropped)
     again = watching_app(world, drop)
-    async with running(again) as pilot:
+    async with run_app(again) as pilot:
         (drop / "other.bin").write_bytes(b"other")
         await offered(pilot, again)
         assert [each.name for each in again.watch_folder.proposals] == ["other.bin"]
@@ -125,18 +125,18 @@ async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task
     (drop / "release" / "metadata").mkdir(parents=True)
     (drop / "release" / "fw.bin").write_bytes(b"firmware")
     (drop / "release" / "metadata" / "notes.json").write_bytes(b"{}")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("f")
-        await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
-        await settled(pilot)
-        await shows(pilot, "in the form")
+        await wait_until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
+        await wait_for_workers(pilot)
+        await assert_visible(pilot, "in the form")
         await pilot.press("ctrl+s")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         await pilot.press("y")
-        await until(pilot, lambda: not app.watch_folder.dropped)
+        await wait_until(pilot, lambda: not app.watch_folder.dropped)
         (request,) = packages(world)
         assert request.name == "release"
         assert [each.name for each in request.firmware] == ["fw.bin"]
@@ -146,15 +146,15 @@ async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task
 async def test_an_offer_whose_file_changed_says_so_and_the_new_one_is_offered(world: World, drop: Path) -> None:
     app = watching_app(world, drop)
     (drop / "fw.bin").write_bytes(b"firmware")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await there(pilot)
         await offered(pilot, app)
         (old,) = app.watch_folder.proposals
         (drop / "fw.bin").write_bytes(b"longer firmware")
-        await until(pilot, lambda: app.watch_folder.proposals not in ([old], []))
+        await wait_until(pilot, lambda: app.watch_folder.proposals not in ([old], []))
         app.screen.query_one("#drops", VirtualTable).focus()
         await pilot.press("s")
-        await until(pilot, lambda: "submitted: task" in text_of(app))
+        await wait_until(pilot, lambda: "submitted: task" in screen_text(app))
         assert packages(world)[0].firmware[0].size == len(b"longer firmware")
 
 
@@ -162,30 +162,30 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
     (drop / "release" / "stray").mkdir(parents=True)
     (drop / "release" / "fw.bin").write_bytes(b"firmware")
     app = watching_app(world, drop)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
-        await until(pilot, lambda: "rejected" in text_of(app))
-        await shows(pilot, "Cannot create a package")
+        await wait_until(pilot, lambda: "rejected" in screen_text(app))
+        await assert_visible(pilot, "Cannot create a package")
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("enter")
-        await settled(pilot)
-        assert "It contains stray, which is a folder" in " ".join(text_of(app).split())
+        await wait_for_workers(pilot)
+        assert "It contains stray, which is a folder" in " ".join(screen_text(app).split())
 
 
 async def test_by_the_rule_submit_a_task_is_made_at_once(world: World, drop: Path) -> None:
     app = watching_app(world, drop, rule=DropAction.SUBMIT)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         (drop / "fw.bin").write_bytes(b"firmware")
-        await until(pilot, lambda: packages(world) != [])
+        await wait_until(pilot, lambda: packages(world) != [])
         await there(pilot)
-        await until(pilot, lambda: "submitted: task" in text_of(app))
+        await wait_until(pilot, lambda: "submitted: task" in screen_text(app))
 
 
 async def test_a_watch_that_fails_says_why_and_the_application_goes_on(world: World, drop: Path) -> None:
     app = watching_app(world, drop / "nowhere")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         place = await there(pilot)
-        await until(pilot, lambda: "watch folder failed" in text_of(app))
+        await wait_until(pilot, lambda: "watch folder failed" in screen_text(app))
         assert app.screen is place
 
 
@@ -195,42 +195,42 @@ async def test_a_watch_that_ends_by_a_fault_says_so(world: World, drop: Path, mo
 
     monkeypatch.setattr(FolderWatcher, "run", fault)
     app = watching_app(world, drop)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await there(pilot)
-        await until(pilot, lambda: "watch folder failed" in text_of(app))
+        await wait_until(pilot, lambda: "watch folder failed" in screen_text(app))
         assert app.watch_folder.state is WatchState.FAILED
 
 
 async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, drop: Path) -> None:
     app = make_app(world, start_screen="upload")
-    async with running(app, size=(80, 24)) as pilot:
+    async with run_app(app, size=(80, 24)) as pilot:
         await there(pilot)
-        await shows(pilot, "watch folder off")
+        await assert_visible(pilot, "watch folder off")
         await pilot.press("w")
         await pilot.pause()
         app.screen.query_one(PathInput).value = str(drop)
         app.screen.query_one("#device").focus()
         await pilot.press("enter")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         await pilot.press("1")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         await pilot.press("ctrl+s")
-        await until(pilot, lambda: app.watch_folder.state is WatchState.WATCHING)
+        await wait_until(pilot, lambda: app.watch_folder.state is WatchState.WATCHING)
     again = make_app(world, start_screen="upload")
-    async with running(again) as pilot:
-        await until(pilot, lambda: again.watch_folder.state is WatchState.WATCHING)
+    async with run_app(again) as pilot:
+        await wait_until(pilot, lambda: again.watch_folder.state is WatchState.WATCHING)
         assert again.watch_folder.settings.folder == str(drop)
         await there(pilot)
         await pilot.press("w")
         await pilot.pause()
         again.screen.query_one("#off").focus()
         await pilot.press("enter")
-        await until(pilot, lambda: again.watch_folder.state is WatchState.OFF)
+        await wait_until(pilot, lambda: again.watch_folder.state is WatchState.OFF)
 
 
 async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
     app = make_app(world, start_screen="upload")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await there(pilot)
         await pilot.press("w")
         await pilot.pause()
@@ -243,11 +243,11 @@ async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
 async def test_each_person_has_a_watch_of_their_own(world: World, drop: Path) -> None:
     app = watching_app(world, drop)
     (drop / "fw.bin").write_bytes(b"firmware")
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await there(pilot)
         await offered(pilot, app)
         app.switch_profile(next(each for each in app.session.profiles if each.identity == AUDITOR))
-        await until(pilot, lambda: "You do not have permission to use gateway" in text_of(app))
+        await wait_until(pilot, lambda: "You do not have permission to use gateway" in screen_text(app))
         assert app.watch_folder.dropped == []
         app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
         await offered(pilot, app)
@@ -257,6 +257,6 @@ async def test_each_person_has_a_watch_of_their_own(world: World, drop: Path) ->
 async def test_nothing_is_watched_where_it_can_only_be_read(world: World, drop: Path) -> None:
     world.read_only = True
     app = watching_app(world, drop)
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         await there(pilot)
         assert app.watch_folder.state is WatchState.OFF

@@ -21,7 +21,7 @@ from sealyard_tui.screens.welcome import app as welcome_app
 from sealyard_tui.screens.welcome import screen as welcome_screen
 from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice, StartChoice
-from tests.tui.form_hand import fill, row_of
+from tests.tui.form_helpers import field_row, fill_field
 
 WANTED = CreateWorkspaceChoice(
     folder=Path("/srv/yard"), name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
@@ -79,9 +79,9 @@ async def test_the_answers_are_what_was_typed(monkeypatch: pytest.MonkeyPatch, t
     async with running() as (app, pilot):
         await pilot.press("n")
         await sees(pilot, app, "OS keyring")
-        fill(app, "folder", str(tmp_path / "yard"))
-        fill(app, "name", "Yard 1")
-        fill(app, "who", "USER:dana")
+        fill_field(app, "folder", str(tmp_path / "yard"))
+        fill_field(app, "name", "Yard 1")
+        fill_field(app, "who", "USER:dana")
         await pilot.press("ctrl+s")
         await pilot.pause()
     assert app.return_value == CreateWorkspaceChoice(
@@ -93,7 +93,7 @@ async def test_without_a_keyring_none_is_offered() -> None:
     async with running() as (app, pilot):
         await pilot.press("n")
         await sees(pilot, app, "3 Master key")
-        control = row_of(app, "store").control
+        control = field_row(app, "store").control
         assert isinstance(control, ChoiceLine)
         assert [each for each, _ in control.choices] == [KeyStore.PASSPHRASE]
 
@@ -102,7 +102,7 @@ async def test_only_a_person_can_administer() -> None:
     async with running() as (app, pilot):
         await pilot.press("n")
         await sees(pilot, app, "2 User name")
-        fill(app, "who", "GROUP:owners")
+        fill_field(app, "who", "GROUP:owners")
         await pilot.press("ctrl+s")
         await sees(pilot, app, "GROUP:owners is not a user")
         assert app.return_value is None
@@ -120,7 +120,7 @@ async def test_esc_goes_back_one_level_and_keeps_what_was_typed() -> None:
     async with running() as (app, pilot):
         await pilot.press("n")
         await sees(pilot, app, "1 Folder")
-        fill(app, "name", "typed once")
+        fill_field(app, "name", "typed once")
         await pilot.pause()
         await pilot.press("escape")
         assert not isinstance(app.screen, FormDialog)

@@ -16,14 +16,14 @@ from sealyard.model.tasks import Task
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.approvals.screen import ApprovalsScreen
 from sealyard_tui.widgets.virtual_table import VirtualTable
-from tests.tui.stage import make_app, running, settled, until
+from tests.tui.pilot_helpers import make_app, run_app, wait_for_workers, wait_until
 from tests.tui.tui_world import NOW, OWNER, World, device, file, sha, task
 
 FIRST, SECOND, SENSOR = "t-waiting", "t-second", "t-sensor"
 OWN, LATE = "t-own", "t-late"
 
 
-def fill(world: World) -> None:
+def add_pending_tasks(world: World) -> None:
     """Three that wait for the owner, one of the owner's own, and one whose period is over."""
     world.tasks = {FIRST: world.tasks[FIRST]}
     sensor = world.devices["sensor"][0]
@@ -38,7 +38,7 @@ def fill(world: World) -> None:
         world.tasks[each.id] = each
 
 
-def earlier() -> Task:
+def previous_package() -> Task:
     """The package before :data:`FIRST`: another application, one file more, the version before."""
     application = msgspec.structs.replace(file("application.bin", 1_000_000), sha256=sha("earlier"))
     return task(
@@ -50,53 +50,53 @@ def earlier() -> Task:
 
 
 @asynccontextmanager
-async def queue(
+async def open_queue(
     world: World, who: str = "owner", size: tuple[int, int] = (120, 40), **settings: Any
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
     app = make_app(world, who, start_screen="approvals", **settings)
-    async with running(app, size=size) as pilot:
-        await until(pilot, lambda: place(app).loaded_at is not None)
-        await rested(app, pilot)
+    async with run_app(app, size=size) as pilot:
+        await wait_until(pilot, lambda: approvals_screen(app).loaded_at is not None)
+        await wait_for_review(app, pilot)
         yield app, pilot
 
 
-async def rested(app: SealyardApp, pilot: Pilot[None]) -> None:
+async def wait_for_review(app: SealyardApp, pilot: Pilot[None]) -> None:
     """Once the review is of the task under the cursor."""
-    await settled(pilot)
+    await wait_for_workers(pilot)
 
     def there() -> bool:
-        seen = place(app).review.review
-        return (seen.task.id if seen is not None else None) == place(app).table.cursor_key
+        seen = approvals_screen(app).review.review
+        return (seen.task.id if seen is not None else None) == approvals_screen(app).table.cursor_key
 
-    await until(pilot, there)
-    await settled(pilot)
+    await wait_until(pilot, there)
+    await wait_for_workers(pilot)
 
 
-async def press(app: SealyardApp, pilot: Pilot[None], *keys: str) -> None:
+async def press_keys(app: SealyardApp, pilot: Pilot[None], *keys: str) -> None:
     await pilot.press(*keys)
-    await rested(app, pilot)
+    await wait_for_review(app, pilot)
 
 
-async def type_in(pilot: Pilot[None], text: str) -> None:
+async def paste_text(pilot: Pilot[None], text: str) -> None:
     """As a terminal pastes it: one event, where keys would be many."""
-    await until(pilot, lambda: isinstance(pilot.app.focused, Input | TextArea))
+    await wait_until(pilot, lambda: isinstance(pilot.app.focused, Input | TextArea))
     pilot.app.post_message(events.Paste(text))
     await pilot.pause()
 
 
-def place(app: SealyardApp) -> ApprovalsScreen:
+def approvals_screen(app: SealyardApp) -> ApprovalsScreen:
     return next(each for each in app.screen_stack if isinstance(each, ApprovalsScreen))
 
 
-def table(app: SealyardApp) -> VirtualTable[Task]:
-    return place(app).table
+def approvals_table(app: SealyardApp) -> VirtualTable[Task]:
+    return approvals_screen(app).table
 
 
-def ids(app: SealyardApp) -> list[str]:
-    return [each.id for each in table(app).rows]
+def listed_ids(app: SealyardApp) -> list[str]:
+    return [each.id for each in approvals_table(app).rows]
 
 
 def review_text(app: SealyardApp) -> str:
     """All of the review, seen or scrolled away."""
-    sections = place(app).review.query(".section").results()
+    sections = approvals_screen(app).review.query(".section").results()
     return "\n".join(f"{each.border_title or ''}\n{each.render()}" for each in sections if each.display)

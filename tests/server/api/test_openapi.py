@@ -17,7 +17,7 @@ from tests.support.server_harness import ADMIN, create_test_workspace, run_serve
 
 pytestmark = pytest.mark.anyio
 
-CHECKED_IN = Path(__file__).parents[2] / "core" / "sealyard" / "server" / "openapi.json"
+CHECKED_IN = Path(__file__).parents[3] / "core" / "sealyard" / "server" / "openapi.json"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",

@@ -18,7 +18,7 @@ class BaseScreen(Screen[None]):
     """What the stylesheet calls a place."""
 
 
-class Stage(App[None]):
+class WidgetApp(App[None]):
     """Keeps what dialogs answered."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [SCREENS / "base.tcss", SCREENS.parent / "dialogs" / "base.tcss"]
@@ -46,5 +46,5 @@ class Stage(App[None]):
 HOSTILE = ["fw[/oops].bin", "[@click=app.quit]x[/]", "a\x1b]2;PWNED\x07b", "gnp\u202eexe", "[bold red]signed[/]"]
 
 
-def harmless(text: str) -> bool:
+def is_harmless(text: str) -> bool:
     return not any(char in text for char in "\x1b\x07\u202e")

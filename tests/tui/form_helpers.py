@@ -10,15 +10,15 @@ from textual.widgets import Input
 
 from sealyard_tui.dialogs.fields import ChoiceLine, FieldRow, MultiChoiceLine
 from sealyard_tui.dialogs.form import FormDialog
-from tests.tui.stage import settled, until
+from tests.tui.pilot_helpers import wait_for_workers, wait_until
 
 
-def row_of(app: App[Any], name: str) -> FieldRow:
+def field_row(app: App[Any], name: str) -> FieldRow:
     return next(each for each in app.screen.query(FieldRow) if each.field.name == name)
 
 
-def fill(app: App[Any], name: str, value: str) -> None:
-    control = row_of(app, name).control
+def fill_field(app: App[Any], name: str, value: str) -> None:
+    control = field_row(app, name).control
     if isinstance(control, Input):
         control.value = value
     else:
@@ -27,32 +27,32 @@ def fill(app: App[Any], name: str, value: str) -> None:
         control.pick((value,))
 
 
-def mark(app: App[Any], name: str, *values: str) -> None:
-    control = row_of(app, name).control
+def select_values(app: App[Any], name: str, *values: str) -> None:
+    control = field_row(app, name).control
     assert isinstance(control, MultiChoiceLine)
     control.pick(values)
 
 
-async def form_opens(pilot: Pilot[None], key: str) -> FormDialog:
+async def open_form(pilot: Pilot[None], key: str) -> FormDialog:
     """Presses the key and waits for the form behind it."""
     await pilot.press(key)
-    await until(pilot, lambda: isinstance(pilot.app.screen, FormDialog) and pilot.app.screen.is_mounted)
+    await wait_until(pilot, lambda: isinstance(pilot.app.screen, FormDialog) and pilot.app.screen.is_mounted)
     await pilot.pause()
     form = pilot.app.screen
     assert isinstance(form, FormDialog)
     return form
 
 
-async def hand_in(pilot: Pilot[None]) -> None:
+async def submit_form(pilot: Pilot[None]) -> None:
     await pilot.press("ctrl+s")
-    await settled(pilot)
+    await wait_for_workers(pilot)
 
 
-def write(app: App[Any], text: str) -> None:
+def type_text(app: App[Any], text: str) -> None:
     """Into the line that has the focus, after what is there."""
     assert isinstance(app.focused, Input)
     app.focused.value += text
 
 
-def asked(world_calls: list[tuple[str, tuple[Any, ...]]], method: str) -> list[tuple[Any, ...]]:
+def calls_of(world_calls: list[tuple[str, tuple[Any, ...]]], method: str) -> list[tuple[Any, ...]]:
     return [arguments for name, arguments in world_calls if name == method]

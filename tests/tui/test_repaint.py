@@ -7,7 +7,7 @@ from typing import Any
 import pytest
 from textual._compositor import Compositor
 
-from tests.tui.stage import make_app, running, until
+from tests.tui.pilot_helpers import make_app, run_app, wait_until
 from tests.tui.tui_world import World
 
 
@@ -20,7 +20,7 @@ async def test_what_is_held_back_is_drawn_once_it_may_be_painted(world: World, m
         drawn.append(self)
         return render(self, **options)
 
-    async with running(app) as pilot:
+    async with run_app(app) as pilot:
         monkeypatch.setattr(Compositor, "render_update", counted)
         with app.batch_update():
             app.screen.refresh(layout=True)
@@ -28,4 +28,4 @@ async def test_what_is_held_back_is_drawn_once_it_may_be_painted(world: World, m
             await pilot.pause()
             assert drawn == []
         app.screen.refresh()
-        await until(pilot, lambda: drawn)
+        await wait_until(pilot, lambda: drawn)

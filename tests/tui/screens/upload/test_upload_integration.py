@@ -24,7 +24,7 @@ from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.connections import ErrorCallback, StatusCallback
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.session.session import Session
-from tests.tui.stage import running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import assert_visible, run_app, screen_text, wait_for_workers, wait_until
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
 PASSPHRASE = "only for this test"
@@ -101,21 +101,21 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
     try:
         profile = Profile(name="dev", identity=DEVELOPER, workspace=str(workspace))
         app = SealyardApp(Session(OpenEngine(engine), profile, (profile,)), Settings(bell=False, start_screen="upload"))
-        async with running(app, size=(80, 24)) as pilot:
+        async with run_app(app, size=(80, 24)) as pilot:
             place = app.screen
             assert isinstance(place, UploadScreen)
             place.add_paths((files["boot.bin"], files["app.bin"], files["left-out.bin"], files["closed.bin"]))
             place.add_paths((files["notes.json"],), FileRole.METADATA)
-            await until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
-            await settled(pilot)
-            await shows(pilot, "is a directory")
+            await wait_until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
+            await wait_for_workers(pilot)
+            await assert_visible(pilot, "is a directory")
             await pilot.press("g", "j", "j", "x", "x")
-            await settled(pilot)
+            await wait_for_workers(pilot)
             assert place.form.device
             await pilot.press("ctrl+s")
-            await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+            await wait_until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
             await pilot.press("y")
-            await until(pilot, lambda: "Created task" in text_of(app))
+            await wait_until(pilot, lambda: "Created task" in screen_text(app))
         page = await engine.client(DEVELOPER).tasks(TaskFilter())
         (task,) = page.tasks
         assert task.status in (TaskStatus.CREATED, TaskStatus.WAITING)

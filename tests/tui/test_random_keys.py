@@ -10,7 +10,7 @@ import msgspec
 import pytest
 
 from sealyard.model.tasks import TaskStatus
-from tests.tui.stage import make_app, running
+from tests.tui.pilot_helpers import make_app, run_app
 from tests.tui.tui_world import World
 
 LETTERS = "123456jkhlgGnNxXAabcdefimoprstvwyuzERVDJLMPq"
@@ -37,7 +37,7 @@ async def test_no_keys_end_the_application_by_a_fault(
     app = make_app(world, ("developer", "owner", "auditor", "administrator")[seed])
     monkeypatch.setattr(app, "exit", _stays)
     pressed: list[str] = []
-    async with running(app, size=chosen.choice([(80, 24), (120, 40)])) as pilot:
+    async with run_app(app, size=chosen.choice([(80, 24), (120, 40)])) as pilot:
         for _ in range(PRESSED):
             pressed.append(chosen.choice(KEYS))
             await pilot.press(pressed[-1])

@@ -22,15 +22,15 @@ PROFILES = tuple(
     Profile(name=each.partition(":")[2], identity=each, workspace="/srv/yard")
     for each in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
 )
-LIMIT = 10.0
+TIMEOUT = 10.0
 
-LOOK_SECONDS = 0.005
+POLL_INTERVAL = 0.005
 """Between two looks at a condition."""
 
-MOMENT = 0.02
+IDLE_WINDOW = 0.02
 """Seconds within which what begins belongs to what was done: a paint, the rest of a held key."""
 
-MOMENT_LIMIT = 1.0
+IDLE_TIMEOUT = 1.0
 """Seconds after which one does not wait for the next moment any more."""
 
 
@@ -49,7 +49,7 @@ def make_app(
     return SealyardApp(session, chosen, now=lambda: world.now)
 
 
-def line_of(app: SealyardApp) -> WorldConnection:
+def connection_of(app: SealyardApp) -> WorldConnection:
     """To lose it and to find it again."""
     connection = app.session.connection
     assert isinstance(connection, WorldConnection)
@@ -57,64 +57,64 @@ def line_of(app: SealyardApp) -> WorldConnection:
 
 
 @asynccontextmanager
-async def running(app: SealyardApp, *, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
+async def run_app(app: SealyardApp, *, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
     """The application with its engine there and its first screen loaded."""
     async with app.run_test(size=size, notifications=True) as pilot:
         if app.session.connection.gate is None:  # type: ignore[attr-defined]
-            await until(pilot, lambda: bool(app.state.workspace))
-            await settled(pilot)
+            await wait_until(pilot, lambda: bool(app.state.workspace))
+            await wait_for_workers(pilot)
         yield pilot
 
 
-async def until(pilot: Pilot[None], condition: Callable[[], object], limit: float = LIMIT) -> None:
+async def wait_until(pilot: Pilot[None], condition: Callable[[], object], limit: float = TIMEOUT) -> None:
     """Waits for a condition, with a limit."""
     end = time.monotonic() + limit
     while not condition():
         assert time.monotonic() < end, "the condition did not come true"
-        await idle()
-        await asyncio.sleep(LOOK_SECONDS)
+        await wait_idle()
+        await asyncio.sleep(POLL_INTERVAL)
 
 
-async def idle(*_: float) -> None:
+async def wait_idle(*_: float) -> None:
     """Until nothing is left to run on this loop, and nothing begins within a moment.
 
     Textual's own ``wait_for_idle`` sleeps 20 ms or more each time to see whether the process uses the processor, and a
     busy machine misleads it.
     """
     loop: Any = asyncio.get_running_loop()
-    end = time.monotonic() + MOMENT_LIMIT
+    end = time.monotonic() + IDLE_TIMEOUT
     while time.monotonic() < end:
         await asyncio.sleep(0)
         if loop._ready:
             continue
         soon = min((each.when() for each in loop._scheduled if not each.cancelled()), default=math.inf)
-        if soon > loop.time() + MOMENT:
+        if soon > loop.time() + IDLE_WINDOW:
             return
         await asyncio.sleep(max(0.0, soon - loop.time()))
 
 
-async def settled(pilot: Pilot[None]) -> None:
+async def wait_for_workers(pilot: Pilot[None]) -> None:
     """Waits until nothing is being loaded or done."""
 
     def busy() -> bool:
         return any(not each.is_finished for each in pilot.app.workers)
 
     await pilot.pause()
-    await until(pilot, lambda: not busy())
+    await wait_until(pilot, lambda: not busy())
     await pilot.pause()
 
 
-async def shows(pilot: Pilot[None], *words: str) -> None:
+async def assert_visible(pilot: Pilot[None], *words: str) -> None:
     """Once each of the words is on the screen."""
     app: Any = pilot.app
-    end = time.monotonic() + LIMIT
-    while not all(each in text_of(app) for each in words):
-        assert time.monotonic() < end, f"{words} are not all in\n{text_of(app)}"
-        await idle()
-        await asyncio.sleep(LOOK_SECONDS)
+    end = time.monotonic() + TIMEOUT
+    while not all(each in screen_text(app) for each in words):
+        assert time.monotonic() < end, f"{words} are not all in\n{screen_text(app)}"
+        await wait_idle()
+        await asyncio.sleep(POLL_INTERVAL)
 
 
-def text_of(app: SealyardApp) -> str:
+def screen_text(app: SealyardApp) -> str:
     """What is on the screen, line by line, without colours."""
     return "\n".join(
         "".join(segment.text for segment in strip).rstrip() for strip in app.screen._compositor.render_strips()

@@ -42,7 +42,15 @@ from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.too_small import TooSmall
 from sealyard_tui.widgets.virtual_table import VirtualTable
-from tests.tui.stage import PROFILES, make_app, running, settled, shows, text_of, until
+from tests.tui.pilot_helpers import (
+    PROFILES,
+    assert_visible,
+    make_app,
+    run_app,
+    screen_text,
+    wait_for_workers,
+    wait_until,
+)
 from tests.tui.tui_world import ADMINISTRATOR, NOW, RIGHTS, World, WorldConnection, audit_entries, device, result, task
 
 LISTS = ("dashboard", "approvals", "audit", "devices", "access")
@@ -90,8 +98,8 @@ async def at(
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
     """The application with this place on top, and all of it read."""
     app = make_app(world, who, start_screen=place, **settings)
-    async with running(app, size=size) as pilot:
-        await settled(pilot)
+    async with run_app(app, size=size) as pilot:
+        await wait_for_workers(pilot)
         yield app, pilot
 
 
@@ -99,8 +107,8 @@ async def each_of(app: SealyardApp, pilot: Pilot[None], places: Iterable[str]) -
     """Goes to one place after the other, by its key."""
     for place in places:
         await pilot.press(SCREENS[place][0])
-        await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
-        await settled(pilot)
+        await wait_until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
+        await wait_for_workers(pilot)
         yield place
 
 
@@ -126,7 +134,7 @@ async def test_arrows_and_hjkl_g_G_ctrl_d_ctrl_u_home_end_move_in_every_list(  #
                 assert table.cursor == 0, (place, back)
             for end, home in (("G", "g"), ("end", "home")):
                 await pilot.press(end)
-                await until(pilot, lambda table=table: table.cursor == len(table) - 1)  # type: ignore[misc]
+                await wait_until(pilot, lambda table=table: table.cursor == len(table) - 1)  # type: ignore[misc]
                 await pilot.press(home)
                 assert table.cursor == 0, (place, home)
 
@@ -146,7 +154,7 @@ async def test_number_jumps_to_each_place(world: World) -> None:
     async with at(world, "audit") as (app, pilot):
         for place in (*SCREENS, *reversed(SCREENS)):
             await pilot.press(SCREENS[place][0])
-            await until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
+            await wait_until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
 
 
 # ---- narrowing
@@ -159,12 +167,12 @@ async def test_slash_filters_in_place_with_a_count_and_escape_clears_it_on_every
             before = len(table)
             screen = app.screen
             await pilot.press("slash", *"zzz")
-            await until(pilot, lambda table=table: len(table) == 0)  # type: ignore[misc]
-            await settled(pilot)
+            await wait_until(pilot, lambda table=table: len(table) == 0)  # type: ignore[misc]
+            await wait_for_workers(pilot)
             assert app.screen is screen, place
             assert re.search(r"\b0\b", str(screen.query_one(".count", Static).render())), f"{place}: no count"
             await pilot.press("escape")
-            await until(pilot, lambda table=table, before=before: len(table) == before)  # type: ignore[misc]
+            await wait_until(pilot, lambda table=table, before=before: len(table) == before)  # type: ignore[misc]
             assert app.focused is table, place
             assert not screen.query_one(FilterBar).has_class("-shown"), place
 
@@ -179,8 +187,8 @@ async def test_question_mark_says_what_four_eyes_means_and_who_holds_a_workspace
     world.held = WorkspaceLockedError("Another process has the workspace locked for writing.", "It is \x1b[31m pid 7.")
     async with at(world, "dashboard", size=(80, 24)) as (app, pilot):
         await pilot.press("question_mark")
-        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-        await shows(
+        await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await assert_visible(
             pilot,
             "Separation of duties: not enforced (embedded",
             "Read only: Another process has the workspace locked",
@@ -192,22 +200,22 @@ async def test_question_mark_explains_the_keys_of_the_place(world: World) -> Non
     async with at(world, "audit") as (app, pilot):
         async for place in each_of(app, pilot, SCREENS):
             await pilot.press("question_mark")
-            await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-            await until(pilot, lambda place=place: f"Help: {SCREENS[place][1]}" in text_of(app))  # type: ignore[misc]
+            await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
+            await wait_until(pilot, lambda place=place: f"Help: {SCREENS[place][1]}" in screen_text(app))  # type: ignore[misc]
             assert app.screen.query(".about"), f"{place}: what it is for"
             await pilot.press("escape")
-            await until(pilot, lambda: isinstance(app.screen, BaseScreen))
+            await wait_until(pilot, lambda: isinstance(app.screen, BaseScreen))
 
 
 @pytest.mark.parametrize("key", ["ctrl+p", "colon"])
 async def test_palette_reaches_everything(world: World, key: str) -> None:
     async with at(world, "devices") as (app, pilot):
         await pilot.press(key)
-        await until(pilot, lambda: isinstance(app.screen, CommandPalette))
+        await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
         await pilot.press(*"Approvals")
-        await until(pilot, lambda: "Approvals  3" in text_of(app))
+        await wait_until(pilot, lambda: "Approvals  3" in screen_text(app))
         await pilot.press("enter")
-        await until(pilot, lambda: app.current_mode == "approvals")
+        await wait_until(pilot, lambda: app.current_mode == "approvals")
 
 
 # ---- back and out
@@ -218,35 +226,35 @@ async def test_escape_backs_out_one_level_and_loses_no_typed_text(full: World) -
         table = table_of(app)
         everything = len(table)
         await pilot.press("slash", *"ing 1", "enter")
-        await until(pilot, lambda: 0 < len(table) < everything)
+        await wait_until(pilot, lambda: 0 < len(table) < everything)
         narrowed = len(table)
         await pilot.press("space", "x")
-        await until(pilot, lambda: app.screen.is_modal)
+        await wait_until(pilot, lambda: app.screen.is_modal)
         await pilot.press(*"half a thought", "escape")
-        await until(pilot, lambda: not app.screen.is_modal)
+        await wait_until(pilot, lambda: not app.screen.is_modal)
         assert table.marked_rows
         await pilot.press("x")
-        await until(pilot, lambda: app.screen.is_modal)
+        await wait_until(pilot, lambda: app.screen.is_modal)
         assert app.screen.query_one(TextArea).text == "half a thought"
         await pilot.press("escape")
-        await until(pilot, lambda: not app.screen.is_modal)
+        await wait_until(pilot, lambda: not app.screen.is_modal)
         await pilot.press("escape")
         assert not table.marked_rows
         assert len(table) == narrowed
         await pilot.press("escape")
-        await until(pilot, lambda: len(table) == everything)
+        await wait_until(pilot, lambda: len(table) == everything)
 
 
 async def test_q_quits_at_once_where_nothing_runs_and_asks_where_something_does(world: World) -> None:
     async with at(world, "audit") as (app, pilot):
         await pilot.press("q")
-        await until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
+        await wait_until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
         await pilot.press("escape")
-        await until(pilot, lambda: not app.screen.is_modal)
+        await wait_until(pilot, lambda: not app.screen.is_modal)
         world.put(task("t-running", TaskStatus.FAILED))
-        await until(pilot, lambda: not app.state.running)
+        await wait_until(pilot, lambda: not app.state.running)
         await pilot.press("q")
-        await until(pilot, lambda: not app.is_running)
+        await wait_until(pilot, lambda: not app.is_running)
 
 
 @pytest.mark.parametrize(("key", "answer"), [("y", True), ("enter", True), ("n", False), ("escape", False)])
@@ -254,17 +262,17 @@ async def test_confirming_works_by_y_and_n_and_by_enter_and_escape(world: World,
     async with at(world, "audit") as (app, pilot):
         answers: list[bool | None] = []
         app.push_screen(ConfirmDialog("Sure", "Really?"), answers.append)
-        await until(pilot, lambda: app.screen.is_modal)
+        await wait_until(pilot, lambda: app.screen.is_modal)
         await pilot.press(key)
-        await until(pilot, lambda: answers == [answer])
+        await wait_until(pilot, lambda: answers == [answer])
 
 
 async def test_the_dangerous_one_wants_a_word_typed_and_enter_alone_does_nothing(world: World) -> None:
     async with at(world, "approvals") as (app, pilot):
         await pilot.press("A")
-        await until(pilot, lambda: app.screen.is_modal)
+        await wait_until(pilot, lambda: app.screen.is_modal)
         await pilot.press("enter", "enter")
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert [each for each in world.calls if each[0] == "decide"] == []
         assert app.screen.is_modal
 
@@ -275,12 +283,12 @@ async def test_the_dangerous_one_wants_a_word_typed_and_enter_alone_does_nothing
 async def test_keys_can_be_remapped_and_clashes_are_reported(world: World) -> None:
     async with at(world, "audit", keymap={"audit.verify": "f9", "audit.export": "f9", "audit.no": "z"}) as (app, pilot):
         await pilot.press("exclamation_mark")
-        await until(pilot, lambda: isinstance(app.screen, TextDialog))
-        seen = text_of(app)
+        await wait_until(pilot, lambda: isinstance(app.screen, TextDialog))
+        seen = screen_text(app)
         assert "f9" in seen
         assert "audit.no" in seen
         await pilot.press("escape", "f9")
-        await until(pilot, lambda: "Verify the audit log" in text_of(app))
+        await wait_until(pilot, lambda: "Verify the audit log" in screen_text(app))
 
 
 # ---- who, where, and what may be done
@@ -290,7 +298,7 @@ async def test_keys_can_be_remapped_and_clashes_are_reported(world: World) -> No
 async def test_identity_is_always_visible(world: World, size: tuple[int, int]) -> None:
     async with at(world, "audit", size=size) as (app, pilot):
         async for place in each_of(app, pilot, SCREENS):
-            line = text_of(app).splitlines()[1]
+            line = screen_text(app).splitlines()[1]
             for words in ("administrator", "demo DEMO", "ready", "not enforced"):
                 assert words in line, (place, words)
 
@@ -311,7 +319,7 @@ async def test_read_only_hides_what_would_change_something(world: World) -> None
     world.read_only = True
     async with at(world, "upload") as (app, pilot):
         async for place in each_of(app, pilot, CHANGES):
-            await shows(pilot, "read only")
+            await assert_visible(pilot, "read only")
             assert actions(app) & set(CHANGES[place]) == set(), place
 
 
@@ -353,9 +361,9 @@ async def test_focus_is_visible(full: World, theme: str) -> None:
             table = table_of(app)
             focused = cursor_styles(app, table)
             app.screen.set_focus(None)
-            await settled(pilot)
+            await wait_for_workers(pilot)
             assert cursor_styles(app, table) != focused, place
-            await shows(pilot, "▶")
+            await assert_visible(pilot, "▶")
 
 
 def emitted(app: SealyardApp) -> str:
@@ -375,8 +383,8 @@ async def test_no_color_emits_no_colour_at_all(world: World, monkeypatch: pytest
         async for place in each_of(app, pilot, SCREENS):
             assert COLOUR.findall(emitted(app)) == [], place
         await pilot.press("question_mark")
-        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
-        await settled(pilot)
+        await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await wait_for_workers(pilot)
         assert COLOUR.findall(emitted(app)) == [], "a dialog"
 
 
@@ -385,7 +393,7 @@ async def test_without_colour_the_row_one_is_on_is_reversed(world: World, monkey
     async with at(world, "audit") as (app, pilot):
         assert all(each.reverse for each in cursor_styles(app, table_of(app)))
         app.screen.set_focus(None)
-        await settled(pilot)
+        await wait_for_workers(pilot)
         assert not any(each.reverse for each in cursor_styles(app, table_of(app)))
 
 
@@ -407,8 +415,8 @@ async def test_copy_works_with_one_key(world: World) -> None:
         async for place in each_of(app, pilot, COPIES):
             app._clipboard = ""
             await pilot.press(COPIES[place])
-            await until(pilot, lambda: app.clipboard)
-            await until(pilot, lambda: "copied" in text_of(app).lower())
+            await wait_until(pilot, lambda: app.clipboard)
+            await wait_until(pilot, lambda: "copied" in screen_text(app).lower())
 
 
 async def test_mouse_can_be_turned_off_while_running(world: World) -> None:
@@ -431,9 +439,9 @@ async def test_editor_opens_for_what_is_longer_than_a_line(
     monkeypatch.setattr(SealyardApp, "suspend", _no_terminal)
     async with at(world, "approvals") as (app, pilot):
         await pilot.press("x")
-        await until(pilot, lambda: app.screen.is_modal)
+        await wait_until(pilot, lambda: app.screen.is_modal)
         await pilot.press(*"some", "ctrl+e")
-        await until(pilot, lambda: app.screen.query_one(TextArea).text == "some and more")
+        await wait_until(pilot, lambda: app.screen.query_one(TextArea).text == "some and more")
 
 
 async def test_pager_opens_for_a_record(world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -441,7 +449,7 @@ async def test_pager_opens_for_a_record(world: World, tmp_path: Path, monkeypatc
     monkeypatch.setattr(SealyardApp, "suspend", _no_terminal)
     async with at(world, "audit") as (app, pilot):
         await pilot.press("J", "e")
-        await until(pilot, (tmp_path / "text.json").exists)
+        await wait_until(pilot, (tmp_path / "text.json").exists)
         assert '"seq": 59' in (tmp_path / "text.json").read_text()
         assert isinstance(app.screen, TextDialog)
 
@@ -458,18 +466,18 @@ async def test_marks_and_ranges_with_bulk_action_and_count(full: World) -> None:
         table = table_of(app)
         await pilot.press("space", "j", "j", "v")
         assert len(table.marked_rows) == 4
-        await shows(pilot, "4 marked")
+        await assert_visible(pilot, "4 marked")
         await pilot.press("x")
-        await until(pilot, lambda: app.screen.is_modal)
+        await wait_until(pilot, lambda: app.screen.is_modal)
         await pilot.press(*"all wrong", "ctrl+s")
-        await until(pilot, lambda: sum(each[0] == "decide" for each in full.calls) == 4)
+        await wait_until(pilot, lambda: sum(each[0] == "decide" for each in full.calls) == 4)
 
 
 async def test_an_approval_may_carry_a_comment(world: World) -> None:
     async with at(world, "approvals") as (app, pilot):
         await pilot.press("A")
-        await until(pilot, lambda: app.screen.is_modal)
-        await until(pilot, lambda: "comment" in text_of(app).lower())
+        await wait_until(pilot, lambda: app.screen.is_modal)
+        await wait_until(pilot, lambda: "comment" in screen_text(app).lower())
 
 
 # ---- freshness and news
@@ -479,18 +487,18 @@ async def test_refresh_key_and_age_of_what_is_seen(world: World) -> None:
     async with at(world, "upload", refresh_interval=0.2) as (app, pilot):
         for place in ("dashboard", "approvals"):
             await pilot.press(SCREENS[place][0])
-            await until(pilot, lambda: "updated 0 s ago" in text_of(app))
+            await wait_until(pilot, lambda: "updated 0 s ago" in screen_text(app))
             world.now += timedelta(seconds=7)
-            await until(pilot, lambda: "updated 7 s ago" in text_of(app))
+            await wait_until(pilot, lambda: "updated 7 s ago" in screen_text(app))
             await pilot.press("r")
-            await until(pilot, lambda: "updated 0 s ago" in text_of(app))
+            await wait_until(pilot, lambda: "updated 0 s ago" in screen_text(app))
 
 
 async def test_what_ends_in_the_background_is_told_on_any_place(world: World) -> None:
     async with at(world, "access", "developer") as (app, pilot):
-        await until(pilot, lambda: world.listeners > 0)
+        await wait_until(pilot, lambda: world.listeners > 0)
         world.put(task("t-waiting", TaskStatus.FAILED, name="gateway 9.9"))
-        await until(pilot, lambda: "gateway 9.9 ✗ failed" in text_of(app))
+        await wait_until(pilot, lambda: "gateway 9.9 ✗ failed" in screen_text(app))
 
 
 READS = {"dashboard": "tasks", "approvals": "tasks", "audit": "audit", "devices": "devices", "access": "access"}
@@ -502,15 +510,15 @@ async def test_errors_are_shown_in_a_dialog_and_the_application_survives(world: 
         async for place in each_of(app, pilot, READS):
             world.fail[READS[place]] = StorageError("The disk fails.", "Look at it.")
             await pilot.press("r")
-            await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
-            await until(pilot, lambda: "The disk fails." in text_of(app) and "Look at it." in text_of(app))
+            await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+            await wait_until(pilot, lambda: "The disk fails." in screen_text(app) and "Look at it." in screen_text(app))
             await pilot.press("c")
             assert "code: storage" in app.clipboard, place
             del world.fail[READS[place]]
             await pilot.press("escape")
-            await until(pilot, lambda: isinstance(app.screen, BaseScreen))
+            await wait_until(pilot, lambda: isinstance(app.screen, BaseScreen))
             await pilot.press("r")
-            await settled(pilot)
+            await wait_for_workers(pilot)
             assert isinstance(app.screen, BaseScreen), place
 
 
@@ -519,10 +527,10 @@ async def test_a_fault_of_ours_ends_nothing_either(world: World) -> None:
         world.fail["audit"] = ZeroDivisionError("oops")  # type: ignore[assignment]
         world.entries = audit_entries(61)
         await pilot.press("r")
-        await until(pilot, lambda: isinstance(app.screen, ErrorDialog))
-        await until(pilot, lambda: "ZeroDivisionError" in text_of(app))
+        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await wait_until(pilot, lambda: "ZeroDivisionError" in screen_text(app))
         await pilot.press("escape")
-        await until(pilot, lambda: isinstance(app.screen, BaseScreen))
+        await wait_until(pilot, lambda: isinstance(app.screen, BaseScreen))
 
 
 # ---- what stays
@@ -536,13 +544,13 @@ async def test_view_sort_and_filter_are_remembered(world: World, tmp_path: Path)
         return SealyardApp(session, settings, now=lambda: world.now, preferences=preferences)
 
     seen: dict[str, int] = {}
-    async with running(app := remembering()) as pilot:
+    async with run_app(app := remembering()) as pilot:
         async for place in each_of(app, pilot, LISTS):
             await pilot.press("slash", *"gat", "enter")
-            await until(pilot, lambda place=place: app.appearance.screen_state(place).filter == "gat")  # type: ignore[misc]
-            await settled(pilot)
+            await wait_until(pilot, lambda place=place: app.appearance.screen_state(place).filter == "gat")  # type: ignore[misc]
+            await wait_for_workers(pilot)
             seen[place] = len(table_of(app))
-    async with running(app := remembering()) as pilot:
+    async with run_app(app := remembering()) as pilot:
         assert app.current_mode == LISTS[-1]
         async for place in each_of(app, pilot, LISTS):
             assert app.screen.query_one(FilterBar).query_one(Input).value == "gat", place
@@ -559,7 +567,7 @@ async def test_80x24_shows_all(full: World) -> None:
             assert app.screen.max_scroll_y == 0, place
             outside = [each for each in app.screen.children if each.display and not screen.contains_region(each.region)]
             assert outside == [], place
-            lines = text_of(app).splitlines()
+            lines = screen_text(app).splitlines()
             assert "1 Dashboard" in lines[0], place
             assert "6 Access" in lines[0], place
             assert "q Quit" in lines[-1], f"{place}: the keys that are shown do not fit"
@@ -569,24 +577,24 @@ async def test_smaller_than_60x18_degrades_with_a_clear_notice_and_comes_back_as
     async with at(full, "audit", size=(80, 24)) as (app, pilot):
         async for place in each_of(app, pilot, SCREENS):
             focused = app.focused
-            before = text_of(app).splitlines()
+            before = screen_text(app).splitlines()
             for columns, lines in ((59, 24), (80, 17), (30, 8)):
                 await pilot.resize_terminal(columns, lines)
-                await until(pilot, lambda: app.screen.query_one(TooSmall).display)
-                await settled(pilot)
-                seen = " ".join(text_of(app).split())
+                await wait_until(pilot, lambda: app.screen.query_one(TooSmall).display)
+                await wait_for_workers(pilot)
+                seen = " ".join(screen_text(app).split())
                 assert (
                     "Terminal too small Sealyard needs 60 columns and 18 lines; "
                     f"this terminal has {columns} and {lines}" in seen
                 )
             await pilot.resize_terminal(60, 18)
-            await until(pilot, lambda: not app.screen.query_one(TooSmall).display)
-            await settled(pilot)
-            assert "too small" not in text_of(app)
+            await wait_until(pilot, lambda: not app.screen.query_one(TooSmall).display)
+            await wait_for_workers(pilot)
+            assert "too small" not in screen_text(app)
             await pilot.resize_terminal(80, 24)
-            await settled(pilot)
+            await wait_for_workers(pilot)
             assert app.focused is focused, place
-            assert text_of(app).splitlines()[:2] == before[:2], place
+            assert screen_text(app).splitlines()[:2] == before[:2], place
 
 
 # ---- speed and the terminal
@@ -604,7 +612,7 @@ async def test_a_big_list_draws_what_is_seen_and_no_more(world: World) -> None:
         await app.screen.mount(table, before="#entries")
         table.replace(range(100_000))
         table.focus()
-        await settled(pilot)
+        await wait_for_workers(pilot)
         drawn.clear()
         await pilot.press("j")
         await pilot.pause()
@@ -625,8 +633,8 @@ async def test_nothing_moves_by_itself_and_ctrl_z_suspends(world: World) -> None
 async def test_the_first_paint_does_not_wait_for_the_engine(world: World) -> None:
     gate = asyncio.Event()
     app = make_app(world, gate=gate)
-    async with running(app) as pilot:
-        await until(pilot, lambda: "Dashboard" in text_of(app))
+    async with run_app(app) as pilot:
+        await wait_until(pilot, lambda: "Dashboard" in screen_text(app))
         await pilot.press("question_mark")
-        await until(pilot, lambda: isinstance(app.screen, HelpScreen))
+        await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
         gate.set()
