@@ -80,7 +80,7 @@ def test_global_options_are_taken_before_and_after_the_command(house: CliWorkspa
 def test_an_error_is_the_one_value(house: CliWorkspace, code: str, arguments: tuple[str, ...]) -> None:
     ran: CliResult = house.run("developer", *arguments, "--json")
     assert ran.code != 0
-    assert set(ran.value["error"]) == {"code", "message", "hint"}
+    assert set(ran.value["error"]) == {"code", "message", "hint", "hintCode", "hintArgs"}
     assert ran.value["error"]["code"] == code
 
 
