@@ -8,6 +8,7 @@ import pytest
 
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ConflictError, OneTimePasswordError, PermissionDeniedError
+from sealyard.model.hints import HintCode
 from sealyard.model.tasks import DecisionOrigin, TaskStatus, Verdict
 from tests.support.engine_harness import ADMIN, OWNER, SECOND, EngineHarness
 from tests.support.otp import approve, enroll
@@ -59,7 +60,7 @@ async def test_without_a_right_one_the_task_stays_as_it_is(strict: EngineHarness
 async def test_who_has_not_enrolled_is_told_how_to(strict: EngineHarness) -> None:
     with pytest.raises(OneTimePasswordError, match="not enrolled") as refused:
         await approve(strict, await strict.package(), OWNER, "123456")
-    assert "sealyard otp enroll" in refused.value.hint
+    assert refused.value.structured_hint.code == HintCode.ENROLL_OTP
 
 
 async def test_a_rejection_wants_none_not_even_of_a_machine(strict: EngineHarness) -> None:

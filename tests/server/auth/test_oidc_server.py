@@ -114,7 +114,8 @@ async def test_a_person_whose_name_changed_is_told_what_to_do_until_it_is_done(a
     assert (await acme.asked("workspace")).status_code == 200
     refused = await acme.asked("workspace", preferred_username="Anna")
     assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
-    assert "sealyard subject unlink USER:anna" in refused.json()["hint"]
+    assert (refused.json()["hintCode"], refused.json()["hintArgs"]) == ("unlink-account", {"subject": "USER:anna"})
+    assert "DELETE /api/v1/acl/subjects/USER:anna/account" in refused.json()["apiHint"]
     await acme.admin.unlink_subject("USER:anna")
     assert (await acme.asked("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
     assert (await acme.asked("workspace")).status_code == 403
