@@ -14,6 +14,7 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import ScreenState
+from sealyard_tui.session.hints import action_keys, app_hint
 from sealyard_tui.terminal.mouse import is_mouse_enabled, set_mouse_enabled
 
 COMPACT = "-compact"
@@ -58,8 +59,9 @@ class Appearance:
 
     def ignored_settings_text(self) -> str:
         """Return each ignored setting with the reason and a hint. May hold foreign text."""
-        reports = (f"✗ {each.message}\n→ {each.hint}".removesuffix("\n→ ") for each in self._preferences.ignored)
-        return "\n\n".join(reports)
+        keys = action_keys(self._app)
+        reports = ((each.message, app_hint(each, keys)) for each in self._preferences.ignored)
+        return "\n\n".join(f"✗ {message}\n→ {hint}".removesuffix("\n→ ") for message, hint in reports)
 
     # ---- changes at run time
 

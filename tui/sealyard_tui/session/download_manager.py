@@ -23,7 +23,7 @@ from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.access import subject_kind
 from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.session.messages import DownloadUpdate
 from sealyard_tui.session.state import SessionState
 
@@ -212,7 +212,9 @@ class DownloadManager:
             # The status bar shows it.
             return
         again = f" Retrying in {event.retry_in:g} s." if event.retry_in is not None else ""
-        self._app.notify(escape_text(error_text(event.error) + again), severity="warning", markup=False)
+        self._app.notify(
+            escape_text(error_text(event.error, action_keys(self._app)) + again), severity="warning", markup=False
+        )
 
     def _on_finished(self, result: DownloadResult) -> None:
         disconnected = result.error is not None and result.error.code == ServerUnreachableError.code
