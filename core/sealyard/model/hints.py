@@ -68,7 +68,7 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.CONFIRM: "Confirm it.",
     HintCode.CREATE_SERVER_SETTINGS: "Create one from the example settings.",
     HintCode.CREATE_TOKEN: "It is unknown, revoked or expired. Create a new one, or ask an administrator for one.",
-    HintCode.CREATE_WORKSPACE: "Create a workspace, or choose another one.",
+    HintCode.CREATE_WORKSPACE: "Create a new workspace, or choose another one.",
     HintCode.ENABLE_TLS: "Set a certificate and its key, or state that a reverse proxy terminates TLS.",
     HintCode.ENROLL_OTP: "Enroll an authenticator first.",
     HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",

@@ -224,7 +224,7 @@ def test_an_expired_result_is_refused_until_it_is_renewed(yard: ClientHarness) -
         await owner.decide(task.id, Verdict.APPROVED)
         await dev.wait(task.id, within=60)
         people.clock.added = timedelta(days=2)
-        with pytest.raises(ResultExpiredError, match="renew"):
+        with pytest.raises(ResultExpiredError, match="Renew the link"):
             _ = [each async for each in dev.download(task.id)]
         renewed = await dev.renew(task.id)
         assert renewed.result is not None
