@@ -37,6 +37,7 @@ from sealyard.server.api.wire import API
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.caller import Caller
 from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.json_bodies import ApiRequest
 from sealyard.server.http.problems import handle_error, handle_http_exception, handle_unexpected
 from sealyard.server.observability.health import HealthController
 
@@ -113,6 +114,7 @@ def build_app(
             Exception: handle_unexpected,
         },
         openapi_config=openapi.CONFIG,
+        request_class=ApiRequest,
         request_max_body_size=MAX_JSON_BYTES,
         state=State(
             {"tenants": tenants, "authenticator": authenticator, "public_url": public_url.rstrip("/")}, deep_copy=False
