@@ -37,6 +37,7 @@ from sealyard.server.api.wire import API
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.caller import Caller
 from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.head import HeadMiddleware
 from sealyard.server.http.json_bodies import ApiRequest
 from sealyard.server.http.problems import handle_error, handle_http_exception, handle_unexpected
 from sealyard.server.observability.health import HealthController
@@ -100,7 +101,7 @@ def build_app(
         middleware=[AuthenticationMiddleware()],
         dependencies={"caller": Provide(get_caller, sync_to_thread=False)},
     )
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             api,
             Router(API, route_handlers=[LinkController]),
@@ -121,3 +122,5 @@ def build_app(
         ),
         logging_config=None,
     )
+    app.asgi_handler = HeadMiddleware(app.asgi_handler)
+    return app

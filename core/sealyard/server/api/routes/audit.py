@@ -17,6 +17,7 @@ from sealyard.model.errors import NotFoundError, UsageError
 from sealyard.server.api.pagination import Cursor, Size, paginated_response
 from sealyard.server.api.wire import CheckpointBody
 from sealyard.server.auth.caller import CallerDependency
+from sealyard.server.http.head import empty_body, is_head
 
 ApiRequest = Request[Any, Any, Any]
 
@@ -97,7 +98,9 @@ class AuditController(Controller):
         return entries[0]
 
     @get("/export", summary="Export all entries, oldest first", media_type="text/plain")
-    async def export(self, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl") -> Stream:
+    async def export(
+        self, request: ApiRequest, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl"
+    ) -> Stream:
         lines = caller.client.export_audit(kind)
         first_line = await anext(lines, "")
 
@@ -108,6 +111,9 @@ class AuditController(Controller):
                 async for line in lines:
                     yield line
 
+        if is_head(request):
+            await lines.aclose()
+            return Stream(empty_body(), media_type=f"{MEDIA_TYPES[kind]}; charset=utf-8")
         return Stream(all_lines(), media_type=f"{MEDIA_TYPES[kind]}; charset=utf-8")
 
     @post("/verification", status_code=200, summary="Verify the audit log")

@@ -16,6 +16,7 @@ from sealyard.server.api.ranges import RangeHeaders, file_response
 from sealyard.server.api.wire import DecisionBody, ReasonBody, TaskResponse, task_response
 from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
+from sealyard.server.http.head import is_head
 
 
 class TaskController(Controller):
@@ -114,6 +115,7 @@ class TaskController(Controller):
     )
     async def download(
         self,
+        request: Request[Any, Any, Any],
         caller: CallerDependency,
         task_id: FromPath[str],
         range_: Annotated[str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST")] = None,
@@ -126,6 +128,7 @@ class TaskController(Controller):
             RangeHeaders(range_, if_range, if_none_match),
             lambda offset: caller.client.download(task.id, offset=offset),
             lambda offset: caller.client.report_transferred(task.id, offset=offset),
+            head_only=is_head(request),
         )
 
     @post("/{task_id:str}/receipt", status_code=204, summary="Confirm that a result was downloaded and verified")
