@@ -122,6 +122,7 @@ TABLE: list[tuple[str, str, Any, Answers]] = [
     ("PUT", "/policy", {}, admin_only(200)),
     # ---- the audit log
     ("GET", "/auditlog", None, everybody(403, admin=200, auditor=200)),
+    ("GET", "/acl/auditlog", None, everybody(403, admin=200, auditor=200)),
     ("GET", "/auditlog/0", None, everybody(403, admin=200, auditor=200)),
     ("GET", "/auditlog/deviceconfigs/x", None, everybody(403, admin=200, auditor=200)),
     ("GET", "/auditlog/resources/TASK", None, everybody(403, admin=200, auditor=200)),

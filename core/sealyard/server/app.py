@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from sealyard.model.errors import SealyardError
 from sealyard.server.api import openapi
 from sealyard.server.api.routes.access import AccessController, PolicyController
-from sealyard.server.api.routes.audit import AuditController
+from sealyard.server.api.routes.audit import AuditController, AuditListController
 from sealyard.server.api.routes.create_tasks import (
     EncryptionTaskController,
     PackagingTaskController,
@@ -57,6 +57,7 @@ ROUTE_HANDLERS = (
     KeyController,
     AccessController,
     PolicyController,
+    AuditListController,
     AuditController,
     TokenController,
     OtpController,

@@ -1,4 +1,4 @@
-"""JSON request bodies: unknown members are rejected, null counts as absent, a byte order mark is skipped."""
+"""JSON request bodies: reject unknown members, treat null as absent, and ignore the case of enumerations."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def decode_json(content: bytes) -> Any:
 
 
 def normalize_body(body: Any, body_type: Any) -> Any:
-    """Return ``body`` without members that are null and optional in ``body_type``.
+    """Return ``body`` without optional members that are null, and with enumerations in the case of ``body_type``.
 
     Many clients serialize unset members as null. Raises :class:`UsageError` if an object has an unknown member:
     ignoring a misspelled one could weaken a restriction that it was meant to set.
@@ -60,6 +60,8 @@ def _normalize(value: Any, expected: inspect.Type, path: str) -> Any:
     if isinstance(expected, inspect.UnionType):
         candidates = [member for member in expected.types if _accepts_container(member, value)]
         return _normalize(value, candidates[0], path) if len(candidates) == 1 else value
+    if isinstance(value, str) and isinstance(expected, inspect.EnumType):
+        return _normalize_enum(value, expected)
     if isinstance(value, dict) and isinstance(expected, inspect.StructType):
         return _normalize_object(value, expected, path)
     if isinstance(value, dict) and isinstance(expected, inspect.DictType):
@@ -73,6 +75,11 @@ def _accepts_container(expected: inspect.Type, value: Any) -> bool:
     if isinstance(value, dict):
         return isinstance(expected, inspect.StructType | inspect.DictType)
     return isinstance(value, list) and isinstance(expected, inspect.VarTupleType | inspect.ListType)
+
+
+def _normalize_enum(value: str, expected: inspect.EnumType) -> str:
+    names = {str(member.value).casefold(): str(member.value) for member in expected.cls}
+    return names.get(value.casefold(), value)
 
 
 def _normalize_object(value: dict[str, Any], expected: inspect.StructType, path: str) -> dict[str, Any]:
