@@ -273,7 +273,7 @@ def test_sighup_without_certificate_keeps_server_running(workspace: CliWorkspace
 
 
 def test_terminal_hangup_stops_server_cleanly(workspace: CliWorkspace) -> None:
-    """Needs SIGHUP not to be ignored in the child, also under `nohup`: see `default_child_signals`."""
+    """Requires that the child does not ignore SIGHUP, even under `nohup`: see `default_child_signals`."""
     arguments = command(*workspace.as_user("admin", "serve", *ANY_PORT))
     pid, terminal = pty.fork()
     if not pid:
@@ -291,7 +291,7 @@ def test_terminal_hangup_stops_server_cleanly(workspace: CliWorkspace) -> None:
 
 
 def wait_for_output(terminal: int, text: bytes) -> None:
-    """Read from the terminal until the process has printed ``words``."""
+    """Read from the terminal until the process has printed ``text``."""
     output, deadline = b"", time.monotonic() + LIMIT
     while text not in output:
         assert time.monotonic() < deadline, output
