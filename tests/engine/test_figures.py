@@ -11,27 +11,27 @@ from tests.support.engine_harness import EngineHarness
 pytestmark = pytest.mark.anyio
 
 
-async def test_an_empty_workspace_has_nothing_of_anything(empty: EngineHarness) -> None:
-    figures = await collect_stats(empty.engine.store, empty.engine.scheduler, empty.engine.bus)
+async def test_an_empty_workspace_has_nothing_of_anything(empty_harness: EngineHarness) -> None:
+    figures = await collect_stats(empty_harness.engine.store, empty_harness.engine.scheduler, empty_harness.engine.bus)
     assert dict(figures.tasks) == dict.fromkeys(TaskStatus, 0)
     assert (figures.queued, figures.workers, figures.pending_deliveries, figures.dead_letters) == (0, 0, 0, 0)
 
 
-async def test_tasks_are_counted_by_their_status(house: EngineHarness) -> None:
+async def test_tasks_are_counted_by_their_status(harness: EngineHarness) -> None:
     for _ in range(3):
-        await house.package()
-    await house.cancel(await house.package())
-    await house.done_package()
-    figures = await collect_stats(house.engine.store, house.engine.scheduler, house.engine.bus)
+        await harness.package()
+    await harness.cancel(await harness.package())
+    await harness.done_package()
+    figures = await collect_stats(harness.engine.store, harness.engine.scheduler, harness.engine.bus)
     counted = {status: count for status, count in figures.tasks.items() if count}
     assert counted == {TaskStatus.WAITING: 3, TaskStatus.CANCELLED: 1, TaskStatus.DONE: 1}
 
 
-async def test_what_waits_for_a_worker_is_counted(house: EngineHarness) -> None:
-    house.bus.small_slots = 1
+async def test_what_waits_for_a_worker_is_counted(harness: EngineHarness) -> None:
+    harness.bus.small_slots = 1
     for _ in range(3):
-        await house.approved_package()
-    await house.wait_until(lambda: house.bus.jobs)
-    figures = await collect_stats(house.engine.store, house.engine.scheduler, house.engine.bus)
+        await harness.approved_package()
+    await harness.wait_until(lambda: harness.bus.jobs)
+    figures = await collect_stats(harness.engine.store, harness.engine.scheduler, harness.engine.bus)
     assert figures.queued == 2
     assert (figures.tasks[TaskStatus.RUNNING], figures.tasks[TaskStatus.SCHEDULED]) == (1, 2)

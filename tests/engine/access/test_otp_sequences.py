@@ -64,31 +64,31 @@ class Promises:
 @given(events=EVENTS)
 @example(events=[("wait", 90), ("wrong", 4), ("shown", 0), ("wrong", 4), ("wait", 90), ("shown", 0)])
 @example(events=[("wait", 90), ("wrong", 5), ("wait", 899), ("shown", 0), ("wait", 1), ("shown", 0)])
-async def test_the_promises_hold_for_any_sequence(house: EngineHarness, events: list[tuple[str, int]]) -> None:
+async def test_the_promises_hold_for_any_sequence(harness: EngineHarness, events: list[tuple[str, int]]) -> None:
     who = f"USER:person{next(NUMBERS)}"
-    await house.add_subject(who)
-    app = await start_enrollment(house, who)
-    await confirm_enrollment(house, who, app.code(house.clock.now()))
-    promises = Promises(app, app.step(house.clock.now()))
+    await harness.add_subject(who)
+    app = await start_enrollment(harness, who)
+    await confirm_enrollment(harness, who, app.code(harness.clock.now()))
+    promises = Promises(app, app.step(harness.clock.now()))
     for event, number in events:
         match event:
             case "wait":
-                house.clock.advance(seconds=number)
+                harness.clock.advance(seconds=number)
             case "restart":
-                await house.reopen(work=False)
+                await harness.reopen(work=False)
             case "shown":
-                await give(house, who, app.code(house.clock.now(), steps_off=number), promises)
+                await give(harness, who, app.code(harness.clock.now(), steps_off=number), promises)
             case "wrong":
                 for _ in range(number):
-                    await give(house, who, app.invalid_code(house.clock.now()), promises)
+                    await give(harness, who, app.invalid_code(harness.clock.now()), promises)
             case "again" if number < len(promises.given):
-                await give(house, who, promises.given[-1 - number], promises)
+                await give(harness, who, promises.given[-1 - number], promises)
 
 
-async def give(house: EngineHarness, who: str, password: str, promises: Promises) -> None:
+async def give(harness: EngineHarness, who: str, password: str, promises: Promises) -> None:
     try:
-        await use_code(house, who, password)
+        await use_code(harness, who, password)
         taken = True
     except OneTimePasswordError:
         taken = False
-    promises.hold(password, house.clock.now(), taken)
+    promises.hold(password, harness.clock.now(), taken)

@@ -23,34 +23,34 @@ DEVS, OWNERS = "GROUP:devs", "GROUP:owners"
 
 
 @pytest.fixture
-async def grouped(house: EngineHarness) -> EngineHarness:
+async def grouped(harness: EngineHarness) -> EngineHarness:
     """With two groups: devs may use every device configuration, owners may approve for every one."""
     for each in (DEVS, OWNERS):
-        await house.add_subject(each)
-    await house.add_rule(DEVS, "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
-    await house.add_rule(OWNERS, "RESOURCE_TYPE:DEVICE_CONFIG", Action.APPROVE)
-    return house
+        await harness.add_subject(each)
+    await harness.add_rule(DEVS, "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+    await harness.add_rule(OWNERS, "RESOURCE_TYPE:DEVICE_CONFIG", Action.APPROVE)
+    return harness
 
 
-async def arrive(house: EngineHarness, subject: str, *roles: str, sub: str = "", issuer: str = HERE) -> None:
+async def arrive(harness: EngineHarness, subject: str, *roles: str, sub: str = "", issuer: str = HERE) -> None:
     account = IssuerAccount(issuer=issuer, sub=sub or f"account of {subject}")
-    await house.engine.role_sync.sign_in(subject, roles, account)
+    await harness.engine.role_sync.sign_in(subject, roles, account)
 
 
-async def refusals(house: EngineHarness) -> list[AuditEntry]:
-    return await house.audit_entries(AuditAction.REFUSED)
+async def refusals(harness: EngineHarness) -> list[AuditEntry]:
+    return await harness.audit_entries(AuditAction.REFUSED)
 
 
-def subjects(house: EngineHarness) -> dict[str, Subject]:
-    return {each.id: each for each in house.engine.access.access(ADMIN).subjects}
+def subjects(harness: EngineHarness) -> dict[str, Subject]:
+    return {each.id: each for each in harness.engine.access.access(ADMIN).subjects}
 
 
-def memberships(house: EngineHarness, member: str) -> list[Membership]:
-    return [each for each in house.engine.access.access(ADMIN).memberships if each.member == member]
+def memberships(harness: EngineHarness, member: str) -> list[Membership]:
+    return [each for each in harness.engine.access.access(ADMIN).memberships if each.member == member]
 
 
-def groups(house: EngineHarness, member: str) -> list[str]:
-    return [each.group for each in memberships(house, member)]
+def groups(harness: EngineHarness, member: str) -> list[str]:
+    return [each.group for each in memberships(harness, member)]
 
 
 @pytest.mark.parametrize("subject", [ANNA, ROBOT])
@@ -111,9 +111,9 @@ async def test_a_role_adds_nothing_to_a_membership_set_by_hand(grouped: EngineHa
     assert [each.created_by for each in memberships(grouped, DEV)] == [ADMIN]
 
 
-async def test_someone_known_may_come_without_roles(house: EngineHarness) -> None:
-    await arrive(house, DEV)
-    await house.package(DEV)
+async def test_someone_known_may_come_without_roles(harness: EngineHarness) -> None:
+    await arrive(harness, DEV)
+    await harness.package(DEV)
 
 
 async def test_nothing_is_written_where_nothing_changes(grouped: EngineHarness) -> None:

@@ -17,71 +17,71 @@ from tests.support.uploads import CONTENT, ID, chunks, remaining_files, stored_i
 pytestmark = pytest.mark.anyio
 
 
-async def package(house: EngineHarness, *ids: str, token: str | None = None) -> Task:
-    files = house.engine.uploads.resolve(DEV, ids)
+async def package(harness: EngineHarness, *ids: str, token: str | None = None) -> Task:
+    files = harness.engine.uploads.resolve(DEV, ids)
     request = PackageRequest(config="gateway", firmware=files, client_token=token)
-    task = await house.execute(DEV, house.engine.creation.create_package(DEV, request))
-    await house.engine.uploads.claim(DEV, ids)
+    task = await harness.execute(DEV, harness.engine.creation.create_package(DEV, request))
+    await harness.engine.uploads.claim(DEV, ids)
     return task
 
 
-async def test_an_upload_that_is_not_complete_makes_no_task(house: EngineHarness) -> None:
-    await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
-    await house.engine.uploads.write(DEV, ID, 0, chunks([CONTENT[:7]]))
+async def test_an_upload_that_is_not_complete_makes_no_task(harness: EngineHarness) -> None:
+    await harness.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
+    await harness.engine.uploads.write(DEV, ID, 0, chunks([CONTENT[:7]]))
     with pytest.raises(ConflictError, match="7 of 65,536"):
-        house.engine.uploads.resolve(DEV, [ID])
+        harness.engine.uploads.resolve(DEV, [ID])
 
 
-async def test_the_same_ids_and_token_give_the_same_task_also_after_it_ended(house: EngineHarness) -> None:
-    await upload(house)
-    task = await package(house, ID, token="once")
-    assert (await package(house, ID, token="once")).id == task.id
-    await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == []
-    assert (await package(house, ID, token="once")).id == task.id
-    await house.reopen()
-    assert (await package(house, ID, token="once")).id == task.id
+async def test_the_same_ids_and_token_give_the_same_task_also_after_it_ended(harness: EngineHarness) -> None:
+    await upload(harness)
+    task = await package(harness, ID, token="once")
+    assert (await package(harness, ID, token="once")).id == task.id
+    await harness.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == []
+    assert (await package(harness, ID, token="once")).id == task.id
+    await harness.reopen()
+    assert (await package(harness, ID, token="once")).id == task.id
 
 
-async def test_content_of_a_task_that_ended_makes_no_other_task(house: EngineHarness) -> None:
-    await upload(house)
-    task = await package(house, ID)
-    another = await package(house, ID)
-    await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == [sha256(CONTENT)]
-    await house.decide(another, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == []
+async def test_content_of_a_task_that_ended_makes_no_other_task(harness: EngineHarness) -> None:
+    await upload(harness)
+    task = await package(harness, ID)
+    another = await package(harness, ID)
+    await harness.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == [sha256(CONTENT)]
+    await harness.decide(another, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == []
     with pytest.raises(InvalidInputError, match="no longer stored"):
-        await package(house, ID)
+        await package(harness, ID)
 
 
-async def test_a_task_that_ends_leaves_the_same_content_of_others_alone(house: EngineHarness) -> None:
-    await upload(house, by=OWNER)
-    await upload(house)
+async def test_a_task_that_ends_leaves_the_same_content_of_others_alone(harness: EngineHarness) -> None:
+    await upload(harness, by=OWNER)
+    await upload(harness)
     for _ in range(2):
-        task = await package(house, ID)
-        await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == [sha256(CONTENT)]
-    await house.engine.uploads.delete(OWNER, ID)
-    assert stored_inputs(house) == []
+        task = await package(harness, ID)
+        await harness.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == [sha256(CONTENT)]
+    await harness.engine.uploads.delete(OWNER, ID)
+    assert stored_inputs(harness) == []
 
 
-async def test_a_task_keeps_its_content_where_the_upload_is_dropped(house: EngineHarness) -> None:
-    await upload(house)
-    task = await package(house, ID)
-    await house.engine.uploads.delete(DEV, ID)
-    assert stored_inputs(house) == [sha256(CONTENT)]
-    await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == []
+async def test_a_task_keeps_its_content_where_the_upload_is_dropped(harness: EngineHarness) -> None:
+    await upload(harness)
+    task = await package(harness, ID)
+    await harness.engine.uploads.delete(DEV, ID)
+    assert stored_inputs(harness) == [sha256(CONTENT)]
+    await harness.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == []
 
 
-async def test_uploads_survive_a_restart_complete_or_not(house: EngineHarness) -> None:
-    await upload(house)
-    await house.engine.uploads.create(DEV, "another-upload-of-mine", "half", len(CONTENT))
-    await house.engine.uploads.write(DEV, "another-upload-of-mine", 0, chunks([CONTENT[::-1][:1000]]))
-    await house.engine.uploads.create(DEV, "not-begun-to-be-sent", "none", 5)
-    before = [house.engine.uploads.get(DEV, each) for each in (ID, "another-upload-of-mine", "not-begun-to-be-sent")]
-    killed = await house.copy_as_if_killed()
+async def test_uploads_survive_a_restart_complete_or_not(harness: EngineHarness) -> None:
+    await upload(harness)
+    await harness.engine.uploads.create(DEV, "another-upload-of-mine", "half", len(CONTENT))
+    await harness.engine.uploads.write(DEV, "another-upload-of-mine", 0, chunks([CONTENT[::-1][:1000]]))
+    await harness.engine.uploads.create(DEV, "not-begun-to-be-sent", "none", 5)
+    before = [harness.engine.uploads.get(DEV, each) for each in (ID, "another-upload-of-mine", "not-begun-to-be-sent")]
+    killed = await harness.copy_as_if_killed()
     await killed.open()
     uploads = killed.engine.uploads
     assert [uploads.get(DEV, each.id) for each in before] == before
@@ -93,10 +93,10 @@ async def test_uploads_survive_a_restart_complete_or_not(house: EngineHarness) -
     await killed.close()
 
 
-async def test_claimed_content_does_not_come_back_with_a_restart(house: EngineHarness) -> None:
-    await upload(house)
-    task = await package(house, ID)
-    killed = await house.copy_as_if_killed()
+async def test_claimed_content_does_not_come_back_with_a_restart(harness: EngineHarness) -> None:
+    await upload(harness)
+    task = await package(harness, ID)
+    killed = await harness.copy_as_if_killed()
     await killed.open()
     assert stored_inputs(killed) == [sha256(CONTENT)]
     await killed.decide(task, OWNER, Verdict.REJECTED, "no")
@@ -104,25 +104,25 @@ async def test_claimed_content_does_not_come_back_with_a_restart(house: EngineHa
     await killed.close()
 
 
-async def test_uploads_go_after_a_day_whatever_became_of_them(house: EngineHarness) -> None:
-    uploads = house.engine.uploads
-    await upload(house)
+async def test_uploads_go_after_a_day_whatever_became_of_them(harness: EngineHarness) -> None:
+    uploads = harness.engine.uploads
+    await upload(harness)
     await uploads.create(DEV, "another-upload-of-mine", "half", 10)
-    await upload(house, b"claimed", upload_id="claimed-by-a-task")
-    await package(house, "claimed-by-a-task")
-    house.clock.advance(hours=23)
-    await upload(house, b"younger", upload_id="a-younger-upload")
-    await house.advance_clock(hours=1, seconds=1)
-    await house.wait_until(lambda: len(remaining_files(house)) == 1)
-    assert stored_inputs(house) == sorted([sha256(b"claimed"), sha256(b"younger")])
+    await upload(harness, b"claimed", upload_id="claimed-by-a-task")
+    await package(harness, "claimed-by-a-task")
+    harness.clock.advance(hours=23)
+    await upload(harness, b"younger", upload_id="a-younger-upload")
+    await harness.advance_clock(hours=1, seconds=1)
+    await harness.wait_until(lambda: len(remaining_files(harness)) == 1)
+    assert stored_inputs(harness) == sorted([sha256(b"claimed"), sha256(b"younger")])
     assert uploads.get(DEV, "a-younger-upload").complete
     with pytest.raises(NotFoundError):
         uploads.get(DEV, ID)
 
 
-async def test_uploads_that_are_too_old_are_not_taken_up_by_the_next_engine(house: EngineHarness) -> None:
-    await upload(house)
-    killed = await house.copy_as_if_killed()
+async def test_uploads_that_are_too_old_are_not_taken_up_by_the_next_engine(harness: EngineHarness) -> None:
+    await upload(harness)
+    killed = await harness.copy_as_if_killed()
     killed.clock.advance(hours=24, seconds=1)
     await killed.open()
     assert (stored_inputs(killed), remaining_files(killed)) == ([], [])
@@ -130,10 +130,10 @@ async def test_uploads_that_are_too_old_are_not_taken_up_by_the_next_engine(hous
 
 
 async def test_a_closing_engine_makes_durable_what_came_and_takes_no_more(
-    house: EngineHarness, monkeypatch: pytest.MonkeyPatch
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(pouring, "BATCH_BYTES", 1)
-    uploads = house.engine.uploads
+    uploads = harness.engine.uploads
     await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
     go_on = asyncio.Event()
 
@@ -143,11 +143,11 @@ async def test_a_closing_engine_makes_durable_what_came_and_takes_no_more(
         yield CONTENT[1000:]
 
     receiving = asyncio.create_task(uploads.write(DEV, ID, 0, slow()))
-    await house.wait_until(lambda: uploads.get(DEV, ID).offset == 1000)
-    await house.reopen()
+    await harness.wait_until(lambda: uploads.get(DEV, ID).offset == 1000)
+    await harness.reopen()
     go_on.set()
     with pytest.raises(ConflictError):
         await receiving
-    again = house.engine.uploads
+    again = harness.engine.uploads
     assert again.get(DEV, ID).offset == 1000
     assert (await again.write(DEV, ID, 1000, chunks([CONTENT[1000:]]))).sha256 == sha256(CONTENT)

@@ -37,11 +37,11 @@ async def listening(
     return events, first
 
 
-async def test_events_come_in_the_order_of_their_cursors(house: EngineHarness) -> None:
-    before = house.engine.events.cursor
-    events, first = await listening(house.engine.events, before)
-    task = await house.package()
-    await house.approve(task)
+async def test_events_come_in_the_order_of_their_cursors(harness: EngineHarness) -> None:
+    before = harness.engine.events.cursor
+    events, first = await listening(harness.engine.events, before)
+    task = await harness.package()
+    await harness.approve(task)
     seen = [await first, *await take(events, 4)]
     assert [each.cursor for each in seen] == list(range(before + 1, before + 6))
     assert [(each.task_id, each.status) for each in seen if isinstance(each, TaskChanged)] == [
@@ -49,40 +49,40 @@ async def test_events_come_in_the_order_of_their_cursors(house: EngineHarness) -
     ]
 
 
-async def test_an_event_is_told_when_it_is_durable_and_not_before(house: EngineHarness, disk: FailingDisk) -> None:
-    _, first = await listening(house.engine.events, None)
+async def test_an_event_is_told_when_it_is_durable_and_not_before(harness: EngineHarness, disk: FailingDisk) -> None:
+    _, first = await listening(harness.engine.events, None)
     disk.block()
-    asking = asyncio.create_task(house.package())
-    await house.wait_until(lambda: house.engine.store.count("tasks") == 1)
+    asking = asyncio.create_task(harness.package())
+    await harness.wait_until(lambda: harness.engine.store.count("tasks") == 1)
     assert not first.done()
     disk.unblock()
     await asking
     assert (await first).status == "CREATED"  # type: ignore[union-attr]
 
 
-async def test_who_was_away_catches_up(house: EngineHarness) -> None:
-    cursor = house.engine.events.cursor
-    await house.package()
-    seen = await take(listen(house.engine.events, cursor), 2)
+async def test_who_was_away_catches_up(harness: EngineHarness) -> None:
+    cursor = harness.engine.events.cursor
+    await harness.package()
+    seen = await take(listen(harness.engine.events, cursor), 2)
     assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
 
 
-async def test_who_was_away_over_a_restart_catches_up(house: EngineHarness) -> None:
-    cursor = house.engine.events.cursor
-    task = await house.package()
-    after = house.engine.events.cursor
-    await house.reopen()
-    assert house.engine.events.cursor == after
-    seen = await take(listen(house.engine.events, cursor), 2)
+async def test_who_was_away_over_a_restart_catches_up(harness: EngineHarness) -> None:
+    cursor = harness.engine.events.cursor
+    task = await harness.package()
+    after = harness.engine.events.cursor
+    await harness.reopen()
+    assert harness.engine.events.cursor == after
+    seen = await take(listen(harness.engine.events, cursor), 2)
     assert {each.task_id for each in seen} == {task.id}  # type: ignore[union-attr]
-    await house.approve(task)
-    assert [each.cursor for each in await take(listen(house.engine.events, after), 2)] == [after + 1, after + 2]
+    await harness.approve(task)
+    assert [each.cursor for each in await take(listen(harness.engine.events, after), 2)] == [after + 1, after + 2]
 
 
 async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
-    house: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reader = await open_reader(house.paths, clock=house.clock)
+    reader = await open_reader(harness.paths, clock=harness.clock)
     try:
         refresh, failing = reader.store.refresh, iter([StorageError("The disk is away."), StoreCorruptedError("Torn.")])
         recovered = asyncio.Event()
@@ -99,7 +99,7 @@ async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
         reader.tail()
         async with asyncio.timeout(WAIT_SECONDS):
             await recovered.wait()
-            task = await house.package()
+            task = await harness.package()
             assert getattr(await first, "task_id", "") == task.id
         await events.aclose()  # type: ignore[attr-defined]
         assert ["The disk is away." in each.getMessage() for each in caplog.records] == [True]
@@ -108,27 +108,27 @@ async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
 
 
 async def test_a_fault_that_ends_the_following_is_logged(
-    house: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     def fault() -> bool:
         raise ZeroDivisionError
 
-    reader = await open_reader(house.paths, clock=house.clock)
+    reader = await open_reader(harness.paths, clock=harness.clock)
     try:
         monkeypatch.setattr(reader.store, "refresh", fault)
         reader.tail()
-        await house.wait_until(lambda: "a background task of the engine stopped unexpectedly" in caplog.text)
+        await harness.wait_until(lambda: "a background task of the engine stopped unexpectedly" in caplog.text)
     finally:
         await reader.close()
 
 
-async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: EngineHarness, disk: FailingDisk) -> None:
-    cursor = house.engine.events.cursor
+async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(harness: EngineHarness, disk: FailingDisk) -> None:
+    cursor = harness.engine.events.cursor
     disk.fail(2)
     with pytest.raises(StorageError):
-        await house.package()
-    await house.package()
-    seen = await take(listen(house.engine.events, cursor), 2)
+        await harness.package()
+    await harness.package()
+    seen = await take(listen(harness.engine.events, cursor), 2)
     assert not [each for each in seen if isinstance(each, EventsMissed)]
     assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
 
@@ -202,18 +202,18 @@ async def test_progress_repeats_the_cursor_and_is_not_kept() -> None:
     await events.aclose()  # type: ignore[attr-defined]
 
 
-async def test_listeners_come_to_an_end_when_the_engine_closes(house: EngineHarness) -> None:
-    _, waiting = await listening(house.engine.events, None)
-    await house.close()
+async def test_listeners_come_to_an_end_when_the_engine_closes(harness: EngineHarness) -> None:
+    _, waiting = await listening(harness.engine.events, None)
+    await harness.close()
     with pytest.raises(StopAsyncIteration):
         await waiting
 
 
-async def test_one_slow_listener_does_not_keep_the_others(house: EngineHarness) -> None:
-    slow, first_of_slow = await listening(house.engine.events, None)
-    quick, first = await listening(house.engine.events, None)
-    task = await house.package(DEV)
+async def test_one_slow_listener_does_not_keep_the_others(harness: EngineHarness) -> None:
+    slow, first_of_slow = await listening(harness.engine.events, None)
+    quick, first = await listening(harness.engine.events, None)
+    task = await harness.package(DEV)
     assert (await first).cursor < (await anext(quick)).cursor
-    await house.approve(task, OWNER)
+    await harness.approve(task, OWNER)
     assert (await first_of_slow).task_id == task.id  # type: ignore[union-attr]
     await slow.aclose()  # type: ignore[attr-defined]

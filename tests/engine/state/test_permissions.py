@@ -103,14 +103,14 @@ def test_holders_are_of_the_kinds_asked_for() -> None:
 # ---- in the engine
 
 
-async def test_the_table_of_roles_and_acts_holds(house: EngineHarness) -> None:
-    waiting = await house.package()
-    file = await house.upload(b"other")
+async def test_the_table_of_roles_and_acts_holds(harness: EngineHarness) -> None:
+    waiting = await harness.package()
+    file = await harness.upload(b"other")
 
     async def allowed(subject: str, act: str) -> bool:
-        engine = house.engine
+        engine = harness.engine
         acts: dict[str, Callable[[], Awaitable[object]]] = {
-            "package": lambda: house.package(subject, firmware=(file,)),
+            "package": lambda: harness.package(subject, firmware=(file,)),
             "decide": lambda: engine.decisions.decide(subject, waiting.id, Verdict.REJECTED, "no", "wrong digest"),
             "subject": lambda: engine.access.add_subject(subject, "USER:dev", ""),
             "member": lambda: engine.access.add_member(subject, "GROUP:none", DEV),
@@ -118,11 +118,11 @@ async def test_the_table_of_roles_and_acts_holds(house: EngineHarness) -> None:
             "drop rule": lambda: engine.access.remove_rule(subject, "none", confirmed=True),
             "policy": lambda: engine.access.set_policy(subject, engine.access.policy()),
             "rotate": lambda: engine.devices.rotate_key(subject, "local:none"),
-            "export": lambda: engine.devices.export_key(subject, GATEWAY, house.paths.root / "k", confirmed=False),
+            "export": lambda: engine.devices.export_key(subject, GATEWAY, harness.paths.root / "k", confirmed=False),
             "audit": lambda: engine.audit.verify(subject, None, None),
         }
         try:
-            await house.execute(subject, acts[act]())
+            await harness.execute(subject, acts[act]())
         except PermissionDeniedError:
             return False
         except Exception:  # whatever else is wrong with it, it was not the right that was lacking
@@ -140,178 +140,178 @@ async def test_the_table_of_roles_and_acts_holds(house: EngineHarness) -> None:
             assert await allowed(subject, act) is (act in acts), (subject, act)
 
 
-async def test_an_unknown_subject_is_refused_whatever_it_asks(house: EngineHarness) -> None:
-    for asking in (house.engine.execute, house.engine.query):
+async def test_an_unknown_subject_is_refused_whatever_it_asks(harness: EngineHarness) -> None:
+    for asking in (harness.engine.execute, harness.engine.query):
         with pytest.raises(PermissionDeniedError, match="is unknown"):
-            await asking("USER:stranger", "TASK", house.engine.creation.create_package("USER:stranger", None))  # type: ignore[arg-type]
-    refused = [each for each in await house.audit_entries(AuditAction.REFUSED) if each.author == "USER:stranger"]
+            await asking("USER:stranger", "TASK", harness.engine.creation.create_package("USER:stranger", None))  # type: ignore[arg-type]
+    refused = [each for each in await harness.audit_entries(AuditAction.REFUSED) if each.author == "USER:stranger"]
     assert len(refused) == 2
 
 
-async def test_a_group_cannot_act_itself(house: EngineHarness) -> None:
-    await house.add_subject("GROUP:devs")
-    await house.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+async def test_a_group_cannot_act_itself(harness: EngineHarness) -> None:
+    await harness.add_subject("GROUP:devs")
+    await harness.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
     with pytest.raises(PermissionDeniedError):
-        await house.package("GROUP:devs")
+        await harness.package("GROUP:devs")
 
 
-async def test_a_refusal_leaves_an_audit_entry(house: EngineHarness) -> None:
+async def test_a_refusal_leaves_an_audit_entry(harness: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.package(OWNER)
-    entry = (await house.audit_entries(AuditAction.REFUSED))[-1]
+        await harness.package(OWNER)
+    entry = (await harness.audit_entries(AuditAction.REFUSED))[-1]
     assert (entry.author, entry.code, entry.resource) == (OWNER, "not-allowed", "TEST")
     assert "USE" in entry.message
 
 
-async def test_a_failure_leaves_an_audit_entry(house: EngineHarness) -> None:
+async def test_a_failure_leaves_an_audit_entry(harness: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
-        await house.package(config="nothing")
-    entry = (await house.audit_entries(AuditAction.FAILED))[-1]
+        await harness.package(config="nothing")
+    entry = (await harness.audit_entries(AuditAction.FAILED))[-1]
     assert (entry.author, entry.code) == (DEV, "not-found")
 
 
-async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: EngineHarness) -> None:
+async def test_looking_without_the_right_is_audited_and_a_miss_is_not(harness: EngineHarness) -> None:
     async def look() -> object:
-        return house.engine.access.access(DEV)
+        return harness.engine.access.access(DEV)
 
-    before = len(await house.audit_entries())
+    before = len(await harness.audit_entries())
     with pytest.raises(PermissionDeniedError):
-        await house.engine.query(DEV, "ACL", look())
-    assert (await house.audit_entries())[before:][0].change is AuditAction.REFUSED
+        await harness.engine.query(DEV, "ACL", look())
+    assert (await harness.audit_entries())[before:][0].change is AuditAction.REFUSED
 
     async def miss() -> object:
-        return house.engine.queries.get(DEV, "nothing")
+        return harness.engine.queries.get(DEV, "nothing")
 
     with pytest.raises(NotFoundError):
-        await house.engine.query(DEV, "TASK", miss())
-    assert len(await house.audit_entries()) == before + 1
+        await harness.engine.query(DEV, "TASK", miss())
+    assert len(await harness.audit_entries()) == before + 1
 
 
 @pytest.mark.parametrize("odd", ["\udcff", "\x1b[31m", "\u202e", "a" * 5000])
-async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: EngineHarness, odd: str) -> None:
+async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(harness: EngineHarness, odd: str) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.engine.execute(
+        await harness.engine.execute(
             f"USER:{odd}",
             f"DEVICE_CONFIG:{odd}",
-            house.engine.creation.create_package(DEV, None),  # type: ignore[arg-type]
+            harness.engine.creation.create_package(DEV, None),  # type: ignore[arg-type]
         )
-    entry = (await house.audit_entries(AuditAction.REFUSED))[-1]
+    entry = (await harness.audit_entries(AuditAction.REFUSED))[-1]
     assert entry.author.isprintable()
     assert entry.resource.isprintable()
 
 
-async def test_where_rights_cannot_be_read_the_answer_is_no(house: EngineHarness) -> None:
-    task = await house.package()
-    house.engine.store.submit(WriteBatch(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
-    house.engine.repository.invalidate()
-    assert not house.engine.permissions.is_allowed(ADMIN, Action.VIEW, resource_type_uri(ResourceType.ACL))
-    for act in (house.package, house.set_policy, lambda: house.approve(task), lambda: house.cancel(task)):
+async def test_where_rights_cannot_be_read_the_answer_is_no(harness: EngineHarness) -> None:
+    task = await harness.package()
+    harness.engine.store.submit(WriteBatch(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
+    harness.engine.repository.invalidate()
+    assert not harness.engine.permissions.is_allowed(ADMIN, Action.VIEW, resource_type_uri(ResourceType.ACL))
+    for act in (harness.package, harness.set_policy, lambda: harness.approve(task), lambda: harness.cancel(task)):
         with pytest.raises(PermissionDeniedError):
             await act()
 
 
-async def test_what_one_may_not_see_does_not_exist(house: EngineHarness) -> None:
-    task = await house.package()
-    await house.add_subject("USER:stranger")
+async def test_what_one_may_not_see_does_not_exist(harness: EngineHarness) -> None:
+    task = await harness.package()
+    await harness.add_subject("USER:stranger")
     with pytest.raises(NotFoundError):
-        house.engine.queries.get("USER:stranger", task.id)
+        harness.engine.queries.get("USER:stranger", task.id)
     with pytest.raises(NotFoundError):
-        house.engine.queries.get("USER:stranger", task.id[:4])
-    page = await house.engine.queries.list_tasks("USER:stranger", TaskFilter(), None, 100)
+        harness.engine.queries.get("USER:stranger", task.id[:4])
+    page = await harness.engine.queries.list_tasks("USER:stranger", TaskFilter(), None, 100)
     assert page.tasks == ()
     assert page.total in (None, 0)
 
 
-async def test_a_task_is_found_by_the_beginning_of_its_id(house: EngineHarness) -> None:
-    task = await house.package()
-    assert house.engine.queries.get(DEV, task.id[:5]).id == task.id
+async def test_a_task_is_found_by_the_beginning_of_its_id(harness: EngineHarness) -> None:
+    task = await harness.package()
+    assert harness.engine.queries.get(DEV, task.id[:5]).id == task.id
     with pytest.raises(NotFoundError):
-        house.engine.queries.get(DEV, task.id[:2])
+        harness.engine.queries.get(DEV, task.id[:2])
 
 
 # ---- groups and rules
 
 
-async def test_groups_cannot_be_inside_each_other(empty: EngineHarness) -> None:
+async def test_groups_cannot_be_inside_each_other(empty_harness: EngineHarness) -> None:
     for each in ("GROUP:a", "GROUP:b", "GROUP:c", "USER:x"):
-        await empty.add_subject(each)
-    await empty.add_member("GROUP:b", "GROUP:a")
-    await empty.add_member("GROUP:c", "GROUP:b")
+        await empty_harness.add_subject(each)
+    await empty_harness.add_member("GROUP:b", "GROUP:a")
+    await empty_harness.add_member("GROUP:c", "GROUP:b")
     for group, member in (("GROUP:a", "GROUP:c"), ("GROUP:a", "GROUP:b"), ("GROUP:a", "GROUP:a")):
         with pytest.raises(ConflictError):
-            await empty.add_member(group, member)
+            await empty_harness.add_member(group, member)
     with pytest.raises(UsageError):
-        await empty.add_member("USER:x", "GROUP:a")
+        await empty_harness.add_member("USER:x", "GROUP:a")
     with pytest.raises(ConflictError):
-        await empty.add_member("GROUP:b", "GROUP:a")
+        await empty_harness.add_member("GROUP:b", "GROUP:a")
     with pytest.raises(NotFoundError):
-        await empty.add_member("GROUP:b", "USER:unknown")
+        await empty_harness.add_member("GROUP:b", "USER:unknown")
 
 
-async def test_leaving_a_group_takes_its_rights_at_once(house: EngineHarness) -> None:
-    await house.add_subject("GROUP:devs")
-    await house.add_subject("USER:new")
-    await house.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
-    await house.add_member("GROUP:devs", "USER:new")
-    await house.package("USER:new")
-    administration = house.engine.access
-    await house.execute(ADMIN, administration.remove_member(ADMIN, "GROUP:devs", "new", confirmed=False))
+async def test_leaving_a_group_takes_its_rights_at_once(harness: EngineHarness) -> None:
+    await harness.add_subject("GROUP:devs")
+    await harness.add_subject("USER:new")
+    await harness.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+    await harness.add_member("GROUP:devs", "USER:new")
+    await harness.package("USER:new")
+    administration = harness.engine.access
+    await harness.execute(ADMIN, administration.remove_member(ADMIN, "GROUP:devs", "new", confirmed=False))
     with pytest.raises(NotFoundError):
-        await house.package("USER:new")
+        await harness.package("USER:new")
 
 
-async def test_the_initial_administrators_rules_stay(house: EngineHarness) -> None:
-    administration = house.engine.access
+async def test_the_initial_administrators_rules_stay(harness: EngineHarness) -> None:
+    administration = harness.engine.access
     permanent = [each for each in administration.access(ADMIN).rules if each.permanent]
     assert {each.subject for each in permanent} == {ADMIN}
     assert permanent
     for each in permanent:
         with pytest.raises(PermissionDeniedError):
-            await house.execute(ADMIN, administration.remove_rule(ADMIN, each.id, confirmed=True))
+            await harness.execute(ADMIN, administration.remove_rule(ADMIN, each.id, confirmed=True))
     assert [each for each in administration.access(ADMIN).rules if each.permanent] == permanent
 
 
-async def test_the_administrator_alone_neither_uses_nor_approves(house: EngineHarness) -> None:
+async def test_the_administrator_alone_neither_uses_nor_approves(harness: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.package(ADMIN)
-    task = await house.package()
+        await harness.package(ADMIN)
+    task = await harness.package()
     with pytest.raises(PermissionDeniedError):
-        await house.approve(task, ADMIN)
+        await harness.approve(task, ADMIN)
 
 
-async def test_a_rule_without_a_meaning_is_refused(empty: EngineHarness) -> None:
+async def test_a_rule_without_a_meaning_is_refused(empty_harness: EngineHarness) -> None:
     for kind, action in product(ResourceType, Action):
         if action not in ACTIONS_BY_RESOURCE_TYPE[kind]:
             with pytest.raises(UsageError, match="cannot be granted"):
-                await empty.add_rule(ADMIN, resource_type_uri(kind), action)
+                await empty_harness.add_rule(ADMIN, resource_type_uri(kind), action)
 
 
-async def test_rules_are_about_what_there_is(house: EngineHarness) -> None:
+async def test_rules_are_about_what_there_is(harness: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
-        await house.add_rule("USER:unknown", "RESOURCE_TYPE:ACL", Action.VIEW)
+        await harness.add_rule("USER:unknown", "RESOURCE_TYPE:ACL", Action.VIEW)
     with pytest.raises(NotFoundError):
-        await house.add_rule(DEV, "DEVICE_CONFIG:unknown", Action.USE)
+        await harness.add_rule(DEV, "DEVICE_CONFIG:unknown", Action.USE)
     with pytest.raises(UsageError):
-        await house.add_rule(DEV, "everything", Action.USE)
-    named = await house.add_rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.EXPORT)
-    assert named.resource == device_resource(house.engine.repository.device(GATEWAY).id)
+        await harness.add_rule(DEV, "everything", Action.USE)
+    named = await harness.add_rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.EXPORT)
+    assert named.resource == device_resource(harness.engine.repository.device(GATEWAY).id)
     with pytest.raises(ConflictError):
-        await house.add_rule(DEV, named.resource, Action.EXPORT)
+        await harness.add_rule(DEV, named.resource, Action.EXPORT)
 
 
-async def test_subjects_are_known_once_and_by_a_proper_name(house: EngineHarness) -> None:
+async def test_subjects_are_known_once_and_by_a_proper_name(harness: EngineHarness) -> None:
     with pytest.raises(ConflictError):
-        await house.add_subject("dev")
+        await harness.add_subject("dev")
     with pytest.raises(UsageError):
-        await house.add_subject("USER:a b")
+        await harness.add_subject("USER:a b")
 
 
-async def test_changes_of_access_are_audited(house: EngineHarness) -> None:
-    await house.add_subject("GROUP:devs")
-    await house.add_member("GROUP:devs", DEV)
-    made = await house.add_rule("GROUP:devs", "RESOURCE_TYPE:POLICY", Action.VIEW)
-    await house.execute(ADMIN, house.engine.access.remove_rule(ADMIN, made.id, confirmed=False))
-    messages = [(each.author, each.change, each.message) for each in (await house.audit_entries())[-4:]]
+async def test_changes_of_access_are_audited(harness: EngineHarness) -> None:
+    await harness.add_subject("GROUP:devs")
+    await harness.add_member("GROUP:devs", DEV)
+    made = await harness.add_rule("GROUP:devs", "RESOURCE_TYPE:POLICY", Action.VIEW)
+    await harness.execute(ADMIN, harness.engine.access.remove_rule(ADMIN, made.id, confirmed=False))
+    messages = [(each.author, each.change, each.message) for each in (await harness.audit_entries())[-4:]]
     assert messages == [
         (ADMIN, AuditAction.CREATED, "GROUP:devs added"),
         (ADMIN, AuditAction.CREATED, "USER:dev added to GROUP:devs"),
@@ -320,7 +320,7 @@ async def test_changes_of_access_are_audited(house: EngineHarness) -> None:
     ]
 
 
-async def test_periods_have_bounds(empty: EngineHarness) -> None:
+async def test_periods_have_bounds(empty_harness: EngineHarness) -> None:
     for period, seconds in product(["approval_timeout", "execution_timeout", "time_limit"], [0, -1, 3650 * 86400 + 1]):
         with pytest.raises(UsageError):
-            await empty.set_policy(**{period: seconds})
+            await empty_harness.set_policy(**{period: seconds})

@@ -19,18 +19,18 @@ OTHER = "other"
 
 
 @pytest.fixture
-async def busy(house: EngineHarness) -> EngineHarness:
+async def busy(harness: EngineHarness) -> EngineHarness:
     """Two configurations and tasks of two people in several states; dev sees `other` only by its own tasks there."""
-    other = await house.create_device(OTHER, use=(SECOND, DEV), approve=(OWNER, ADMIN))
-    await house.done_package()
-    await house.decide(await house.package(name="rejected"), OWNER, Verdict.REJECTED, "no")
-    await house.package(name="waits at the gate")
-    await house.package(SECOND, config=OTHER, name="waits elsewhere")
-    await house.package(DEV, config=OTHER, name="mine elsewhere")
-    await house.remove_rule(DEV, Action.USE)
-    await house.add_rule(DEV, device_resource((house.engine.repository.device(GATEWAY)).id), Action.USE)
-    assert not house.engine.permissions.is_allowed(DEV, Action.VIEW, device_resource(other.id))
-    return house
+    other = await harness.create_device(OTHER, use=(SECOND, DEV), approve=(OWNER, ADMIN))
+    await harness.done_package()
+    await harness.decide(await harness.package(name="rejected"), OWNER, Verdict.REJECTED, "no")
+    await harness.package(name="waits at the gate")
+    await harness.package(SECOND, config=OTHER, name="waits elsewhere")
+    await harness.package(DEV, config=OTHER, name="mine elsewhere")
+    await harness.remove_rule(DEV, Action.USE)
+    await harness.add_rule(DEV, device_resource((harness.engine.repository.device(GATEWAY)).id), Action.USE)
+    assert not harness.engine.permissions.is_allowed(DEV, Action.VIEW, device_resource(other.id))
+    return harness
 
 
 async def test_totals_are_what_walking_the_pages_finds(busy: EngineHarness) -> None:

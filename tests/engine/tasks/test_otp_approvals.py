@@ -16,10 +16,10 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def strict(house: EngineHarness) -> EngineHarness:
+async def strict(harness: EngineHarness) -> EngineHarness:
     """Its policy wants one for each approval."""
-    await house.set_policy(require_otp=True)
-    return house
+    await harness.set_policy(require_otp=True)
+    return harness
 
 
 async def test_an_approval_with_a_right_one_records_that_and_where_it_was_made(strict: EngineHarness) -> None:
@@ -36,11 +36,11 @@ async def test_an_approval_with_a_right_one_records_that_and_where_it_was_made(s
     assert password not in str(entry)
 
 
-async def test_where_the_policy_wants_none_none_is_checked(house: EngineHarness) -> None:
-    approved = await approve(house, await house.package(), OWNER, "000000", DecisionOrigin.MACHINE)
+async def test_where_the_policy_wants_none_none_is_checked(harness: EngineHarness) -> None:
+    approved = await approve(harness, await harness.package(), OWNER, "000000", DecisionOrigin.MACHINE)
     (decision,) = approved.approvals
     assert (decision.origin, decision.one_time_password) == (DecisionOrigin.MACHINE, False)
-    (entry,) = await house.audit_entries(AuditAction.APPROVED)
+    (entry,) = await harness.audit_entries(AuditAction.APPROVED)
     assert entry.new_value is not None
     assert (entry.new_value["origin"], entry.new_value["oneTimePassword"]) == ("machine", False)
 
@@ -105,23 +105,25 @@ async def test_a_wrong_password_tells_nothing_to_who_may_not_approve(strict: Eng
     assert not [each for each in await strict.audit_entries() if "one-time password that" in each.message]
 
 
-async def test_every_approval_of_a_quorum_wants_one(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    await empty.set_policy(require_otp=True)
-    owners, seconds = await enroll(empty, OWNER), await enroll(empty, SECOND)
-    task = await empty.package()
-    await approve(empty, task, OWNER, owners.code(empty.clock.now()))
+async def test_every_approval_of_a_quorum_wants_one(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    await empty_harness.set_policy(require_otp=True)
+    owners, seconds = await enroll(empty_harness, OWNER), await enroll(empty_harness, SECOND)
+    task = await empty_harness.package()
+    await approve(empty_harness, task, OWNER, owners.code(empty_harness.clock.now()))
     with pytest.raises(OneTimePasswordError):
-        await approve(empty, task, SECOND)
-    assert empty.task(task.id).status is TaskStatus.WAITING
-    done = await approve(empty, task, SECOND, seconds.code(empty.clock.now()))
+        await approve(empty_harness, task, SECOND)
+    assert empty_harness.task(task.id).status is TaskStatus.WAITING
+    done = await approve(empty_harness, task, SECOND, seconds.code(empty_harness.clock.now()))
     assert [each.one_time_password for each in done.approvals] == [True, True]
 
 
-async def test_approvals_given_before_the_policy_wanted_one_still_count(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    task = await empty.package()
-    await empty.approve(task, SECOND)
-    await empty.set_policy(require_otp=True)
-    app = await enroll(empty, OWNER)
-    assert (await approve(empty, task, OWNER, app.code(empty.clock.now()))).status is TaskStatus.SCHEDULED
+async def test_approvals_given_before_the_policy_wanted_one_still_count(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    task = await empty_harness.package()
+    await empty_harness.approve(task, SECOND)
+    await empty_harness.set_policy(require_otp=True)
+    app = await enroll(empty_harness, OWNER)
+    assert (
+        await approve(empty_harness, task, OWNER, app.code(empty_harness.clock.now()))
+    ).status is TaskStatus.SCHEDULED

@@ -19,16 +19,16 @@ PARTS = 4
 
 
 @pytest.fixture
-async def long(house: EngineHarness) -> EngineHarness:
+async def long(harness: EngineHarness) -> EngineHarness:
     """Some parts of equal tasks, named by their number; all matter of a search that finds none or few."""
-    model = await house.package()
+    model = await harness.package()
     tasks = [
         msgspec.structs.replace(model, id=f"many{number:04}", name=f"number {number:04}")
         for number in range(PARTS * BATCH)
     ]
     puts = tuple((TASKS.name, each.id, msgspec.to_builtins(each)) for each in tasks)
-    await asyncio.wrap_future(house.engine.store.submit(WriteBatch(puts=puts)))
-    return house
+    await asyncio.wrap_future(harness.engine.store.submit(WriteBatch(puts=puts)))
+    return harness
 
 
 async def test_others_have_their_turn_while_a_search_finds_nothing(long: EngineHarness) -> None:

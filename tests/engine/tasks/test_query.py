@@ -42,66 +42,66 @@ class CountingStore:
 
 
 @pytest.fixture
-async def store(house: EngineHarness) -> CountingStore:
+async def store(harness: EngineHarness) -> CountingStore:
     """With tasks ``many00zzzz`` to ``many39zzzz``."""
-    model = await house.package()
+    model = await harness.package()
     ids = [f"many{ALPHABET[number // 10]}{number % 10}zzzz" for number in range(MANY)]
-    await house.insert_tasks(*(msgspec.structs.replace(model, id=task_id) for task_id in ids))
-    house.engine.permissions.permissions_of(DEV)  # read from the store now, and known from then on
-    counting = CountingStore(house.engine.repository.store)
-    house.engine.repository.store = counting
+    await harness.insert_tasks(*(msgspec.structs.replace(model, id=task_id) for task_id in ids))
+    harness.engine.permissions.permissions_of(DEV)  # read from the store now, and known from then on
+    counting = CountingStore(harness.engine.repository.store)
+    harness.engine.repository.store = counting
     return counting
 
 
 @pytest.mark.parametrize("unknown", ["none", "zzzzzzzzzz", "many9", "MANY", "ma\x1b", "man%", "manyoozz", "many" * 9])
 async def test_what_is_no_beginning_of_an_id_costs_no_look_at_a_task(
-    house: EngineHarness, store: CountingStore, unknown: str
+    harness: EngineHarness, store: CountingStore, unknown: str
 ) -> None:
     with pytest.raises(NotFoundError):
-        house.engine.queries.get(DEV, unknown)
+        harness.engine.queries.get(DEV, unknown)
     assert store.handed == 0
 
 
 async def test_the_beginning_of_an_id_costs_a_look_at_the_tasks_that_begin_so(
-    house: EngineHarness, store: CountingStore
+    harness: EngineHarness, store: CountingStore
 ) -> None:
-    assert house.engine.queries.get(DEV, "many23").id == "many23zzzz"
+    assert harness.engine.queries.get(DEV, "many23").id == "many23zzzz"
     assert store.handed == 1
     with pytest.raises(UsageError, match="10 task IDs start with many1"):
-        house.engine.queries.get(DEV, "many1")
+        harness.engine.queries.get(DEV, "many1")
     assert store.handed == 11
 
 
-async def test_a_task_that_one_may_not_see_makes_no_beginning_ambiguous(house: EngineHarness) -> None:
-    seen = await house.package()
+async def test_a_task_that_one_may_not_see_makes_no_beginning_ambiguous(harness: EngineHarness) -> None:
+    seen = await harness.package()
     other = msgspec.structs.replace(
         seen, id=seen.id[:5] + "zzzzz", created_by=ADMIN, config_id="another", approval_digest=""
     )
-    await house.insert_tasks(other)
-    assert house.engine.queries.get(DEV, seen.id[:5]).id == seen.id
+    await harness.insert_tasks(other)
+    assert harness.engine.queries.get(DEV, seen.id[:5]).id == seen.id
 
 
-async def asked(house: EngineHarness, subject: str, config: str) -> str:
+async def asked(harness: EngineHarness, subject: str, config: str) -> str:
     """What a list of the configuration's tasks answers, with its name left out."""
     try:
-        page = await house.engine.queries.list_tasks(subject, TaskFilter(config=config), None, 10)
+        page = await harness.engine.queries.list_tasks(subject, TaskFilter(config=config), None, 10)
     except NotFoundError as error:
         return str(error).replace(config, "*")
     return str(len(page.tasks))
 
 
 async def test_a_list_of_a_configuration_that_is_hidden_is_refused_as_one_that_is_not_there(
-    house: EngineHarness,
+    harness: EngineHarness,
 ) -> None:
-    await house.package()
-    await house.add_subject("USER:stranger")
-    config_id = house.engine.repository.device(GATEWAY).id
-    hidden = {await asked(house, "USER:stranger", each) for each in (GATEWAY, config_id, "nothing")}
+    await harness.package()
+    await harness.add_subject("USER:stranger")
+    config_id = harness.engine.repository.device(GATEWAY).id
+    hidden = {await asked(harness, "USER:stranger", each) for each in (GATEWAY, config_id, "nothing")}
     assert len(hidden) == 1
     assert "Device configuration * not found." in hidden.pop()
 
 
-async def test_who_may_not_see_a_configuration_any_more_still_lists_the_own_tasks_of_it(house: EngineHarness) -> None:
-    await house.package()
-    await house.remove_rule(DEV, Action.USE)
-    assert await asked(house, DEV, GATEWAY) == "1"
+async def test_who_may_not_see_a_configuration_any_more_still_lists_the_own_tasks_of_it(harness: EngineHarness) -> None:
+    await harness.package()
+    await harness.remove_rule(DEV, Action.USE)
+    assert await asked(harness, DEV, GATEWAY) == "1"
