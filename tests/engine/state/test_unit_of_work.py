@@ -1,4 +1,4 @@
-"""A unit of work changes tasks only as they are stored when it is committed."""
+"""Tests of units of work: a commit fails if its tasks were changed since they were read."""
 
 from __future__ import annotations
 
@@ -20,32 +20,32 @@ S = TaskStatus
 WITHDRAWN = Withdrawn(by=DEV, reason="wrong file")
 
 
-async def test_commit_of_changed_task_raises_and_stores_nothing(harness: EngineHarness) -> None:
+async def test_commit_of_changed_task_stores_nothing(harness: EngineHarness) -> None:
     task = await harness.package()
-    stale = harness.engine.repository.begin()
-    stale.advance(task.id, Cancelled(by=DEV))
+    draft = harness.engine.repository.begin()
+    draft.advance(task.id, Cancelled(by=DEV))
     await harness.execute(DEV, harness.engine.decisions.withdraw(DEV, task.id, "wrong file"))
-    before = len(await harness.audit_entries(about=f"TASK:{task.id}"))
+    entry_count = len(await harness.audit_entries(about=f"TASK:{task.id}"))
     with pytest.raises(StaleTaskError):
-        await stale.commit()
+        await draft.commit()
     assert harness.task(task.id).reason_code == "withdrawn"
-    assert len(await harness.audit_entries(about=f"TASK:{task.id}")) == before
+    assert len(await harness.audit_entries(about=f"TASK:{task.id}")) == entry_count
 
 
-async def test_commit_of_task_that_was_rolled_back_raises(harness: EngineHarness, disk: FailingDisk) -> None:
-    """The change that the unit of work was computed from is not there any more."""
+async def test_commit_after_rollback_of_task_raises(harness: EngineHarness, disk: FailingDisk) -> None:
+    """The change that the unit of work is based on was rolled back."""
     task = await harness.package()
     disk.block()
     disk.fail()
     first = harness.engine.repository.begin()
     first.change_task(task.id, warning="look")
-    failing = asyncio.ensure_future(first.commit())
+    commit = asyncio.ensure_future(first.commit())
     await asyncio.sleep(0)
     second = harness.engine.repository.begin()
     second.advance(task.id, WITHDRAWN)
     disk.unblock()
     with pytest.raises(StorageError):
-        await failing
+        await commit
     with pytest.raises(StaleTaskError):
         await second.commit()
     assert harness.task(task.id) == task
@@ -53,20 +53,20 @@ async def test_commit_of_task_that_was_rolled_back_raises(harness: EngineHarness
 
 async def test_create_task_with_existing_id_raises(harness: EngineHarness) -> None:
     task = await harness.package()
-    again = harness.engine.repository.begin()
-    again.create_task(task)
+    draft = harness.engine.repository.begin()
+    draft.create_task(task)
     with pytest.raises(StaleTaskError):
-        await again.commit()
+        await draft.commit()
 
 
-async def test_key_use_for_task_that_does_not_run_is_not_stored(harness: EngineHarness) -> None:
+async def test_key_use_for_waiting_task_raises(harness: EngineHarness) -> None:
     task = await harness.package()
     draft = harness.engine.repository.begin()
     with pytest.raises(InvalidTransitionError):
         draft.record_key_use(task.id, IntentRecorded(fencing_token=0, sha256="cc" * 32))
 
 
-async def test_change_outside_the_life_cycle_is_not_stored(harness: EngineHarness) -> None:
+async def test_change_outside_life_cycle_is_rejected(harness: EngineHarness) -> None:
     task = await harness.package()
     draft = harness.engine.repository.begin()
     draft.change_task(task.id, status=S.APPROVED)
@@ -75,20 +75,20 @@ async def test_change_outside_the_life_cycle_is_not_stored(harness: EngineHarnes
     assert harness.task(task.id) == task
 
 
-async def test_put_of_a_task_is_refused(harness: EngineHarness) -> None:
+async def test_put_of_task_is_rejected(harness: EngineHarness) -> None:
     with pytest.raises(InvariantError):
         harness.engine.repository.begin().put(TASKS, "t1", await harness.package())
 
 
-async def test_cancel_of_finishing_task_raises_what_happened(harness: EngineHarness) -> None:
+async def test_cancel_of_finishing_task_raises(harness: EngineHarness) -> None:
     worker = await harness.wait_for_worker(await harness.approved_package())
     worker.request_signing()
     await harness.wait_until(lambda: worker.permitted)
-    cancelling = asyncio.ensure_future(harness.cancel(harness.task(worker.id)))
+    cancellation = asyncio.ensure_future(harness.cancel(harness.task(worker.id)))
     await harness.wait_until(lambda: worker.was_cancelled)
     worker.finish()
     with pytest.raises(InvalidTransitionError, match=r"Cannot cancel task .*: it is DONE"):
-        await cancelling
+        await cancellation
     assert (await harness.wait_until_final(worker.id)).status is S.DONE
     assert not await harness.audit_entries(AuditAction.CANCELLED)
 
@@ -106,7 +106,7 @@ async def test_second_cancel_of_running_task_raises(harness: EngineHarness) -> N
     assert entry.author == DEV
 
 
-async def test_decision_on_withdrawn_task_raises_what_happened(harness: EngineHarness) -> None:
+async def test_decision_on_withdrawn_task_raises(harness: EngineHarness) -> None:
     task = await harness.package()
     await harness.execute(DEV, harness.engine.decisions.withdraw(DEV, task.id, "wrong file"))
     with pytest.raises(InvalidTransitionError, match=r"Cannot decide on task .*: it is CANCELLED .*wrong file"):
