@@ -51,14 +51,14 @@ class Gates:
 
     async def wait(self, name: str) -> None:
         """Wait until the gate with this name is opened."""
-        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def open_gate() -> None:
-            if not opened.done():
-                opened.set_result(None)
+            if not future.done():
+                future.set_result(None)
 
         self.add(name, open_gate)
-        await opened
+        await future
 
 
 class PendingCommit(NamedTuple):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -75,10 +75,10 @@ class SteppedHarness(EngineHarness):
         """Cancel everything that runs, and open the next engine with the commits that became durable."""
         self.gates.closed.clear()
         self.executor.discard()
-        running = asyncio.all_tasks() - self._unrelated_tasks - {asyncio.current_task()}
-        for task in running:
+        tasks = asyncio.all_tasks() - self._unrelated_tasks - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._lock.release()
         self.store = self.store.reopen_after_crash(survivors)
         await self.open()
@@ -253,7 +253,7 @@ async def _revoke(scenario: Scenario) -> None:
     await scenario.harness.remove_rule(OWNER, Action.APPROVE)
 
 
-async def _lose_worker(scenario: Scenario) -> None:
+async def _crash_worker(scenario: Scenario) -> None:
     scenario.harness.bus.crash_worker(scenario.task_id)
 
 
@@ -275,105 +275,9 @@ OPERATIONS = [
     ),
     Operation("expire", _expire),
     Operation("revoke", _revoke),
-    Operation("lose worker", _lose_worker),
+    Operation("lose worker", _crash_worker),
     Operation("restart", _restart),
 ]
-
-
-# ---- start states
-
-
-async def start_created(scenario: Scenario) -> None:
-    """Create a task that is stored as CREATED; the commit that makes it WAITING is not submitted yet."""
-    harness = scenario.harness
-    file = await harness.upload(scenario.harness.clock.now().isoformat().encode())
-    harness.gates.automatic = False
-    await _start_creating(scenario, harness.package(firmware=(file,)))
-
-
-async def start_waiting(scenario: Scenario) -> None:
-    scenario.task_id = (await scenario.harness.package()).id
-
-
-async def start_waiting_signature(scenario: Scenario) -> None:
-    """Create a signing task, which is WAITING from its first commit on and has no result file."""
-    scenario.task_id = (await scenario.harness.signing()).id
-
-
-async def start_encryption(scenario: Scenario) -> None:
-    """Create an encryption task, which needs no approval and uses no signing key."""
-    harness = scenario.harness
-    file = await harness.upload(scenario.harness.clock.now().isoformat().encode())
-    harness.gates.automatic = False
-    await _start_creating(scenario, harness.encryption(file=file))
-
-
-async def start_scheduled(scenario: Scenario) -> None:
-    """Create an approved task for which no worker is started yet."""
-    await start_waiting(scenario)
-    await _approve_until(scenario, TaskStatus.SCHEDULED)
-
-
-async def start_running(scenario: Scenario) -> None:
-    """Create a task that a worker has, before it requests the signing permission."""
-    await start_waiting(scenario)
-    await _approve_until(scenario, TaskStatus.RUNNING)
-    await _open_gates_until(scenario, "worker asks")
-
-
-async def start_signing(scenario: Scenario) -> None:
-    """Create a task whose worker requested the signing permission; the intent is not durable yet."""
-    await start_running(scenario)
-    await _open_gate(scenario, "worker asks")
-
-
-async def _start_creating(scenario: Scenario, creation: Coroutine[None, None, Task]) -> None:
-    creation_task = asyncio.ensure_future(creation)
-    creation_task.add_done_callback(lambda future: future.cancelled() or future.exception())
-    await settle()
-    (task,) = scenario.harness.engine.repository.tasks({"status": TaskStatus.CREATED.value})
-    scenario.task_id = task.id
-
-
-async def _approve_until(scenario: Scenario, status: TaskStatus) -> None:
-    harness = scenario.harness
-    harness.gates.automatic = False
-    approval = asyncio.ensure_future(harness.approve(harness.task(scenario.task_id)))
-    while harness.task(scenario.task_id).status is not status or harness.store.pending:
-        await settle()
-        if harness.store.pending:
-            harness.store.sync()
-        elif harness.gates.closed:
-            harness.gates.closed.pop(0).open()
-        await settle()
-    await approval
-
-
-async def _open_gates_until(scenario: Scenario, name: str) -> None:
-    gates = scenario.harness.gates
-    await settle()
-    while not any(gate.name == name for gate in gates.closed):
-        gates.closed.pop(0).open()
-        await settle()
-
-
-async def _open_gate(scenario: Scenario, name: str) -> None:
-    gates = scenario.harness.gates
-    gate = next(gate for gate in gates.closed if gate.name == name)
-    gates.closed.remove(gate)
-    gate.open()
-    await settle()
-
-
-STARTS = {
-    "created": start_created,
-    "encryption": start_encryption,
-    "waiting": start_waiting,
-    "waiting-signature": start_waiting_signature,
-    "scheduled": start_scheduled,
-    "running": start_running,
-    "signing": start_signing,
-}
 
 
 @asynccontextmanager

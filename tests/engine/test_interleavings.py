@@ -17,9 +17,9 @@ from sealyard.model.access import device_resource
 from sealyard.model.errors import ConflictError, NotFoundError, PermissionDeniedError, StorageError
 from sealyard.model.tasks import TaskStatus, Verdict
 from tests.engine.explorer import schedules
+from tests.engine.start_states import START_STATES
 from tests.engine.stepped_harness import (
     OPERATIONS,
-    STARTS,
     Operation,
     Scenario,
     cancel_unfinished_tasks,
@@ -42,7 +42,7 @@ PAIRS = list(combinations_with_replacement(OPERATIONS, 2))
 
 
 @pytest.mark.parametrize("failures", [0, 1], ids=["durable", "one-failure"])
-@pytest.mark.parametrize("start", STARTS)
+@pytest.mark.parametrize("start", START_STATES)
 @pytest.mark.parametrize(
     "operations", PAIRS, ids=lambda operations: "+".join(operation.name.replace(" ", "-") for operation in operations)
 )
@@ -54,7 +54,7 @@ async def test_concurrent_operations_keep_life_cycle(
         async for schedule in schedules(LIMIT, SEED):
             scenario = Scenario(harness, schedule, failures=failures)
             try:
-                await scenario.run(STARTS[start], operations)
+                await scenario.run(START_STATES[start], operations)
                 check_outcomes(scenario)
             except BaseException:
                 sys.stdout.write(f"schedule {schedule}: {scenario.steps} {scenario.outcomes}\n")

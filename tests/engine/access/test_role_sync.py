@@ -130,8 +130,8 @@ async def test_sign_in_reflects_manual_group_changes(group_harness: EngineHarnes
     await sign_in(group_harness, ANNA, "devs", "late")
     await sign_in(group_harness, ANNA, "devs", "late")
     await group_harness.add_subject("GROUP:late")
-    removing = group_harness.engine.access.remove_member(ADMIN, DEVS, ANNA, confirmed=True)
-    await group_harness.execute(ADMIN, removing)
+    removal = group_harness.engine.access.remove_member(ADMIN, DEVS, ANNA, confirmed=True)
+    await group_harness.execute(ADMIN, removal)
     await sign_in(group_harness, ANNA, "devs", "late")
     assert groups(group_harness, ANNA) == [DEVS, "GROUP:late"]
 
@@ -157,13 +157,13 @@ async def test_role_changes_are_audited_and_published(group_harness: EngineHarne
     assert group_harness.engine.events.cursor == cursor + 3
 
 
-@pytest.mark.parametrize(("first", "then"), [(ANNA, "USER:Anna"), (ANNA, "USER:a.berg"), (ANNA, DEV), (ROBOT, ANNA)])
-async def test_account_with_changed_name_is_rejected(group_harness: EngineHarness, first: str, then: str) -> None:
+@pytest.mark.parametrize(("first", "second"), [(ANNA, "USER:Anna"), (ANNA, "USER:a.berg"), (ANNA, DEV), (ROBOT, ANNA)])
+async def test_account_with_changed_name_is_rejected(group_harness: EngineHarness, first: str, second: str) -> None:
     await sign_in(group_harness, first, "owners", sub="a1")
-    with pytest.raises(PermissionDeniedError, match=f"account of {first} now has the name {then}") as exc_info:
-        await sign_in(group_harness, then, "owners", sub="a1")
+    with pytest.raises(PermissionDeniedError, match=f"account of {first} now has the name {second}") as exc_info:
+        await sign_in(group_harness, second, "owners", sub="a1")
     assert f"sealyard subject unlink {first}" in exc_info.value.hint
-    assert groups(group_harness, then) == []
+    assert groups(group_harness, second) == []
     entry = (await refusals(group_harness))[-1]
     assert (entry.author, entry.resource, entry.message) == (first, f"SUBJECT:{first}", str(exc_info.value))
     await sign_in(group_harness, first, "owners", sub="a1")

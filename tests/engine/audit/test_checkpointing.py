@@ -123,7 +123,7 @@ async def test_changed_audit_key_prevents_opening(harness: EngineHarness) -> Non
     await harness.close()
 
 
-# ---- commits that fail
+# ---- failed commits
 
 
 async def test_failed_commit_restores_memory_state(harness: EngineHarness, disk: FailingDisk) -> None:

@@ -120,11 +120,11 @@ async def test_update_keeps_previous_versions(harness: EngineHarness) -> None:
     first = harness.engine.devices.get(OWNER, GATEWAY)
     await update_gateway(harness, link_ttl_seconds=60)
     await update_gateway(harness, description="third")
-    newest = harness.engine.devices.get(OWNER, GATEWAY)
-    assert (newest.version, newest.link_ttl_seconds, newest.description) == (3, 60, "third")
+    current = harness.engine.devices.get(OWNER, GATEWAY)
+    assert (current.version, current.link_ttl_seconds, current.description) == (3, 60, "third")
     assert harness.engine.devices.get(OWNER, GATEWAY, 1) == first
     assert harness.engine.devices.get(OWNER, GATEWAY, 2).description == ""
-    assert harness.engine.repository.get(DEVICE_VERSIONS, version_id(first.id, 3)) == newest
+    assert harness.engine.repository.get(DEVICE_VERSIONS, version_id(first.id, 3)) == current
     with pytest.raises(NotFoundError, match="from 1 to 3"):
         harness.engine.devices.get(OWNER, GATEWAY, 4)
     assert (
