@@ -67,7 +67,7 @@ async def _measured() -> list[Row]:
             await owner.close()
             assert await server.stop() == 0
         finally:
-            server.end()
+            server.close()
     return found_rows
 
 
