@@ -22,7 +22,7 @@ SIZE = 64 << 20
 
 
 def start_receiver(workspace: Path, max_bytes: int) -> subprocess.Popen[str]:
-    """Start a process that uploads the file and pauses after ``most`` bytes."""
+    """Start a process that uploads the file and pauses after ``max_bytes`` bytes."""
     arguments = [str(workspace), PASSPHRASE, str(SIZE), str(max_bytes)]
     script = Path(__file__).with_name("upload_process.py")
     return subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True)
