@@ -115,7 +115,7 @@ def test_approved_package_is_downloaded_and_verified(demo: TmuxTerminal, tmp_pat
     notes.write_text('{"version": "2.0.0", "notes": "fixes the watchdog"}')
     task = create_package(demo, bootloader, application, notes, metadata=1)
 
-    # The requester cannot approve the own task, and the screen shows that in advance.
+    # The requester cannot approve their own task; the screen shows that in advance.
     demo.press("3")
     demo.press("m")
     demo.wait_for("You cannot decide on your own task")

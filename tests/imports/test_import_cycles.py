@@ -39,7 +39,7 @@ def import_graph(names: dict[str, Path]) -> dict[str, set[str]]:
     for name, path in names.items():
         targets = list(iter_imports(path))
         submodules = {target for target in targets if target in names and target != name}
-        # `from package import module` needs the module, not what the package holds besides.
+        # `from package import module` depends on the module, not on other names in the package.
         graph[name] = {
             target for target in submodules if not any(other.startswith(f"{target}.") for other in submodules)
         }

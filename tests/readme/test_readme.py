@@ -33,7 +33,7 @@ START_SERVER = "sealyard serve "
 TOUR_TIMEOUT = 240.0
 START_TIMEOUT = 120.0
 EXIT_TIMEOUT = 30.0
-"""How long a shell or a server may take to end on a busy machine."""
+"""How long a shell or a server may take to exit on a busy machine."""
 
 
 def find_blocks(marker: str) -> list[str]:
@@ -87,7 +87,7 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
     require("curl")
     runner = Shell(tmp_path)
     yield runner
-    # Twice: a process may have been started between the listing and the kill.
+    # Kill twice, because a process may start between listing and killing.
     for _ in range(2):
         kill_all(runner.processes())
 

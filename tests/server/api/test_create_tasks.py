@@ -80,7 +80,7 @@ async def test_idempotency_key_with_other_form_conflicts(
     assert len((await http.get("/api/v1/task")).json()) == 1
 
 
-async def test_idempotency_key_is_shared_across_kinds(harness: ServerHarness, http: httpx.AsyncClient) -> None:
+async def test_idempotency_key_applies_per_subject(harness: ServerHarness, http: httpx.AsyncClient) -> None:
     first = await post_signing_task(http, IDEMPOTENT)
     assert (await post_signing_task(http, IDEMPOTENT)).json()["id"] == first.json()["id"]
     assert (

@@ -73,7 +73,7 @@ async def test_generated_requests_conform_to_document(tmp_path: Path) -> None:
 
 
 def _run_schemathesis(base: str, token: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run it in ``folder``, where it writes its directory `.schemathesis`."""
+    """Run Schemathesis in ``folder``, where it writes its `.schemathesis` directory."""
     return subprocess.run(
         [
             *(Path(sys.executable).parent / "schemathesis", "run", f"{base}/openapi.json"),

@@ -48,7 +48,7 @@ def test_suffix_range_selects_last_bytes(last: int, size: int) -> None:
 
 
 @given(st.text(max_size=40))
-def test_random_range_header_is_handled(text: str) -> None:
+def test_random_range_header_gives_range_or_error(text: str) -> None:
     try:
         bounds = range_headers(text).bounds(100, ETAG)
     except RangeError:
@@ -111,7 +111,7 @@ async def test_download_is_recorded_after_last_byte() -> None:
 
 
 async def test_read_error_is_raised_before_response() -> None:
-    for error in (ResultExpiredError("over"), ConflictError("not yet")):
+    for error in (ResultExpiredError("expired"), ConflictError("not yet")):
         reader = ResultReader(error)
         with pytest.raises(type(error)):
             await file_response(done_task(), range_headers(None), reader.read, reader.record)
@@ -131,4 +131,4 @@ async def test_matching_etag_returns_not_modified() -> None:
     assert await read_body(unchanged) == b""
     assert reader.recorded == []
     with pytest.raises(ResultExpiredError):
-        await file_response(done_task(), etag_headers, ResultReader(ResultExpiredError("over")).read, reader.record)
+        await file_response(done_task(), etag_headers, ResultReader(ResultExpiredError("expired")).read, reader.record)

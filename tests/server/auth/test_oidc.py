@@ -110,7 +110,7 @@ async def test_access_token_types_are_accepted(issuer: OidcIssuer, verifier: Oid
     assert (await verifier.verify(issuer.token(header={"typ": typ}))).subject == "USER:anna"
 
 
-async def test_audience_list_with_own_is_accepted(issuer: OidcIssuer, verifier: OidcVerifier) -> None:
+async def test_audience_list_containing_own_is_accepted(issuer: OidcIssuer, verifier: OidcVerifier) -> None:
     assert await verifier.verify(issuer.token(aud=["other", AUDIENCE]))
 
 

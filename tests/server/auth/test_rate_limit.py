@@ -78,7 +78,7 @@ def test_rejected_request_does_not_delay_refill() -> None:
     assert count_accepted(limiter, "anna", 10) == 1
 
 
-def test_full_limiter_evicts_least_recent_bucket(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_limiter_keeps_active_caller(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(rate_limit, "MAX_BUCKETS", 3)
     limiter = TokenBucketLimiter(60, ManualClock())
     count_accepted(limiter, "anna", 100)

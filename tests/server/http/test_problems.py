@@ -37,7 +37,7 @@ def test_every_error_code_has_a_status() -> None:
 
 
 def test_only_expired_result_is_renewable() -> None:
-    expired, gone = to_problem(ResultExpiredError("over")), to_problem(ResultGoneError("gone"))
+    expired, gone = to_problem(ResultExpiredError("expired")), to_problem(ResultGoneError("gone"))
     assert (expired.status, expired.renewable) == (410, True)
     assert (gone.status, gone.renewable) == (410, False)
     assert expired.type != gone.type

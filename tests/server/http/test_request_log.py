@@ -167,11 +167,11 @@ async def test_request_id_is_unique_and_returned() -> None:
     assert current_request.get() == ""
 
 
-@pytest.mark.parametrize(("given", "kept"), [("proxy-7.a_B", True), ("", False), ("a b", False), ("x" * 65, False)])
-async def test_valid_proxy_request_id_is_kept(given: str, kept: bool) -> None:
+@pytest.mark.parametrize(("header", "is_kept"), [("proxy-7.a_B", True), ("", False), ("a b", False), ("x" * 65, False)])
+async def test_valid_proxy_request_id_is_kept(header: str, is_kept: bool) -> None:
     async with run_logged_server() as server:
-        response = await server.http.get("/id", headers={"X-Request-Id": given})
-    assert (response.headers["x-request-id"] == given) is kept
+        response = await server.http.get("/id", headers={"X-Request-Id": header})
+    assert (response.headers["x-request-id"] == header) is is_kept
 
 
 async def test_exception_before_response_is_recorded_and_raised() -> None:

@@ -183,7 +183,7 @@ async def test_redirect_is_not_followed(harness: EngineHarness, receiver: Receiv
         assert "redirect" in dead_letter.error
 
 
-async def test_response_gone_dead_letters_without_retry(harness: EngineHarness, receiver: Receiver) -> None:
+async def test_gone_response_creates_dead_letter_immediately(harness: EngineHarness, receiver: Receiver) -> None:
     issued = await add_webhook(harness, receiver.url(), WAITING)
     receiver.replies.append(Reply(410))
     async with run_sender(harness):
