@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import importlib.util
 import os
 import shutil
 from typing import NoReturn
@@ -20,3 +21,9 @@ def skip_missing(reason: str) -> NoReturn:
     if os.environ.get("SEALYARD_REQUIRE_INTEROP") == "1":
         pytest.fail(reason)
     pytest.skip(reason)
+
+
+def require_module(name: str) -> None:
+    """Skip the test because a Python module is missing, or fail it if SEALYARD_REQUIRE_INTEROP=1."""
+    if importlib.util.find_spec(name) is None:
+        skip_missing(f"{name} is not installed: pip install -e '.[interop]'")
