@@ -1,4 +1,4 @@
-"""A bus without workers: the test plays the worker, step by step."""
+"""A fake job bus without workers. The test acts as the worker, step by step."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SMALL_SLOTS = 4
 
 
 class FakeBus:
-    """See :class:`sealyard.jobs.bus.JobBus`: four places for small jobs and one for a large one."""
+    """A :class:`sealyard.jobs.bus.JobBus` with four slots for small jobs and one for a large one."""
 
-    def __init__(self, shelf: InMemoryKeys, clock: Clock) -> None:
+    def __init__(self, keys: InMemoryKeys, clock: Clock) -> None:
         self.start_error: SealyardError | None = None
-        """What keeps workers from starting."""
+        """Raised when a worker is started."""
         self.send_error: SealyardError | None = None
         """What keeps a job from being handed over."""
         self.small_slots = SMALL_SLOTS
@@ -45,8 +45,8 @@ class FakeBus:
         self.stops: list[str] = []
         self.asked: list[KeyCommand] = []
         self.gate: asyncio.Event | None = None
-        """Questions wait for it, where there is one."""
-        self._shelf = shelf
+        """Key requests wait for this event if it is set."""
+        self._keys = keys
         self._clock = clock
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
 
@@ -84,14 +84,14 @@ class FakeBus:
         if task_id in self.jobs:
             self.stops.append(task_id)
 
-    async def request(self, question: KeyCommand) -> KeyResponse:
-        self.asked.append(question)
+    async def request(self, command: KeyCommand) -> KeyResponse:
+        self.asked.append(command)
         if self.start_error is not None:
             raise self.start_error
-        answer = self._shelf.respond(question)
+        response = self._keys.respond(command)
         if self.gate is not None:
             await self.gate.wait()
-        return answer
+        return response
 
     async def reports(self) -> AsyncIterator[Report]:
         while True:
@@ -108,7 +108,7 @@ class FakeBus:
 
 
 class FakeWorker:
-    """Speaks for the worker that has one job."""
+    """Sends the reports of a worker that runs one job."""
 
     def __init__(self, bus: FakeBus, job: Job, artifacts: ArtifactStore, clock: Clock) -> None:
         self.job = job
@@ -140,15 +140,15 @@ class FakeWorker:
         self._bus.report(SegmentEncrypted(task_id=self.id, fencing_token=self.fence, segment=segment))
         return segment
 
-    def request_signing(self, about: bytes = b"the header") -> None:
-        sha256 = hashlib.sha256(about).hexdigest()
+    def request_signing(self, content: bytes = b"the header") -> None:
+        sha256 = hashlib.sha256(content).hexdigest()
         header = self.header if self.job.task.format else None
         self._bus.report(
             SigningPermissionRequested(task_id=self.id, fencing_token=self.fence, sha256=sha256, header=header)
         )
 
     def finish(self, content: bytes = b"a container") -> None:
-        """Leaves ``content`` where a worker leaves its product."""
+        """Write ``content`` as the output of the job, and report the job as finished."""
         name = "container" if self.job.task.format else "encrypted"
         self.output_path(name).write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
@@ -171,5 +171,5 @@ class FakeWorker:
         self._bus.report(JobStopped(task_id=self.id, fencing_token=self.fence))
 
     def crash(self) -> None:
-        lost = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fence, at=self._clock.now())
-        self._bus.report(lost)
+        report = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fence, at=self._clock.now())
+        self._bus.report(report)
