@@ -52,8 +52,13 @@ def test_sequence_continues_after_restart(tmp_path: Path) -> None:
 
 def test_root_is_unchanged_after_restart(tmp_path: Path) -> None:
     log = make_log(tmp_path, (4, 7), uncheckpointed=3)
-    again = AuditLog.open(tmp_path)
-    assert (again.root, again.size, again.checkpointed_size, again.uncheckpointed_count) == (log.root, 10, 7, 3)
+    reopened = AuditLog.open(tmp_path)
+    assert (reopened.root, reopened.size, reopened.checkpointed_size, reopened.uncheckpointed_count) == (
+        log.root,
+        10,
+        7,
+        3,
+    )
 
 
 def test_append_is_idempotent(tmp_path: Path) -> None:
@@ -69,9 +74,9 @@ def test_append_after_crash_adds_missing_entries(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     committed = [draft(log) for _ in range(4)]
     log.append(committed[:1])
-    again = AuditLog.open(tmp_path)
-    again.append(committed)
-    assert (again.next_seq, again.head) == (4, log.head)
+    reopened = AuditLog.open(tmp_path)
+    reopened.append(committed)
+    assert (reopened.next_seq, reopened.head) == (4, log.head)
 
 
 def test_append_with_gap_is_rejected(tmp_path: Path) -> None:
@@ -130,12 +135,12 @@ def test_open_truncates_torn_last_line(tmp_path_factory: object, tail: bytes) ->
     folder = tmp_path_factory.mktemp("torn")  # type: ignore[attr-defined]
     make_log(folder, (3,), uncheckpointed=2)
     path = folder / "segment-000000.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole + tail)
+    content = path.read_bytes()
+    path.write_bytes(content + tail)
     assert AuditReader(folder).size == 5
-    assert path.read_bytes() == whole + tail
+    assert path.read_bytes() == content + tail
     log = AuditLog.open(folder)
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == content
     add(log, 1)
     assert verify_log(folder).size == 6
 
@@ -144,23 +149,23 @@ def test_append_restores_torn_entry(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     entries = add(log, 3)
     path = tmp_path / "segment-000000.jsonl"
-    whole = path.read_bytes()
-    begin = whole.rindex(b"\n", 0, -1) + 1
-    for length in range(begin, len(whole)):
-        path.write_bytes(whole[:length])
+    content = path.read_bytes()
+    begin = content.rindex(b"\n", 0, -1) + 1
+    for length in range(begin, len(content)):
+        path.write_bytes(content[:length])
         AuditLog.open(tmp_path).append(entries)
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == content
 
 
 def test_open_truncates_torn_checkpoint(tmp_path: Path) -> None:
     make_log(tmp_path, (2, 4))
     path = tmp_path / "checkpoints.txt"
-    whole = path.read_bytes()
-    begin = len(whole) // 2
-    for length in range(begin, len(whole)):
-        path.write_bytes(whole[:length])
+    content = path.read_bytes()
+    begin = len(content) // 2
+    for length in range(begin, len(content)):
+        path.write_bytes(content[:length])
         log = AuditLog.open(tmp_path)
-        assert (log.checkpointed_size, path.read_bytes()) == (2, whole[:begin])
+        assert (log.checkpointed_size, path.read_bytes()) == (2, content[:begin])
     add_checkpoint(log)
     assert verify_log(tmp_path).checkpoints_checked == 2
 
@@ -168,8 +173,8 @@ def test_open_truncates_torn_checkpoint(tmp_path: Path) -> None:
 def test_full_segment_starts_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "SEGMENT_ENTRIES", 4)
     log = make_log(tmp_path, (3, 9), uncheckpointed=3)
-    again = AuditLog.open(tmp_path)
-    add(again, 2)
+    reopened = AuditLog.open(tmp_path)
+    add(reopened, 2)
     lines = [len(path.read_bytes().splitlines()) for path in sorted(tmp_path.glob("segment-*"))]
     assert lines == [4, 4, 4, 2]
     assert (verify_log(tmp_path).size, log.checkpointed_size) == (14, 9)

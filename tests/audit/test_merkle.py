@@ -185,7 +185,7 @@ def test_consistency_proof_verifies_every_prefix(size: int, data: st.DataObject)
 def test_wrong_inclusion_proof_is_rejected(size: int, data: st.DataObject) -> None:
     leaves, index = make_leaves(size), data.draw(st.integers(0, size - 1))
     proof, root = inclusion_proof(leaves, index), merkle_root(leaves)
-    wrong = [
+    wrong_cases = [
         (leaves[index], index, size, [*proof, root], root),
         (leaves[index], index, size, proof, leaf_hash(b"another root")),
         (leaf_hash(b"another entry"), index, size, proof, root),
@@ -193,11 +193,11 @@ def test_wrong_inclusion_proof_is_rejected(size: int, data: st.DataObject) -> No
         (leaves[index], -1, size, proof, root),
     ]
     if proof:
-        wrong.append((leaves[index], index, size, proof[:-1], root))
-        wrong.append((leaves[index], index, size, proof[1:], root))
+        wrong_cases.append((leaves[index], index, size, proof[:-1], root))
+        wrong_cases.append((leaves[index], index, size, proof[1:], root))
     if size > 1:
-        wrong.append((leaves[index], (index + 1) % size, size, proof, root))
-    for case in wrong:
+        wrong_cases.append((leaves[index], (index + 1) % size, size, proof, root))
+    for case in wrong_cases:
         with pytest.raises(AuditVerificationError):
             verify_inclusion(*case)
 
@@ -208,7 +208,7 @@ def test_wrong_consistency_proof_is_rejected(size: int, data: st.DataObject) -> 
     leaves, old = make_leaves(size), data.draw(st.integers(1, size))
     proof = consistency_proof(leaves, old)
     old_root, root, other = merkle_root(leaves[:old]), merkle_root(leaves), leaf_hash(b"another root")
-    wrong = [
+    wrong_cases = [
         (old, old_root, size, root, [*proof, other]),
         (old, other, size, root, proof),
         (old, old_root, size, other, proof),
@@ -216,9 +216,9 @@ def test_wrong_consistency_proof_is_rejected(size: int, data: st.DataObject) -> 
         (0, old_root, size, root, proof),
     ]
     if proof:
-        wrong.append((old, old_root, size, root, proof[:-1]))
-        wrong.append((old, old_root, size, root, proof[1:]))
-    for case in wrong:
+        wrong_cases.append((old, old_root, size, root, proof[:-1]))
+        wrong_cases.append((old, old_root, size, root, proof[1:]))
+    for case in wrong_cases:
         with pytest.raises(AuditVerificationError):
             verify_consistency(*case)
 

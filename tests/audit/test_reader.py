@@ -90,9 +90,9 @@ def test_filter_returns_matching_entries(reader: AuditReader, match: AuditFilter
 def test_newest_page_reads_only_file_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(AuditLog.open(tmp_path), 3000)
     path = tmp_path / "segment-000000.jsonl"
-    whole = path.read_bytes()
-    half = whole.index(b"\n", len(whole) // 2)
-    path.write_bytes(b"x" * half + whole[half:])
+    content = path.read_bytes()
+    half = content.index(b"\n", len(content) // 2)
+    path.write_bytes(b"x" * half + content[half:])
     assert seqs(AuditReader(tmp_path), limit=100) == list(range(2999, 2899, -1))
 
 

@@ -136,11 +136,11 @@ def test_flipped_bit_in_entries_is_detected(tmp_path_factory: pytest.TempPathFac
     folder = tmp_path_factory.mktemp("flip")
     make_log(folder, (4, CHECKPOINTED))
     path = folder / SEGMENT
-    whole = bytearray(path.read_bytes())
-    position = data.draw(st.integers(0, len(whole) - 1))
-    whole[position] ^= 1 << data.draw(st.integers(0, 7))
-    seq = whole[:position].count(b"\n")
-    path.write_bytes(whole)
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 1))
+    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    seq = content[:position].count(b"\n")
+    path.write_bytes(content)
     reported = verify_and_get_seq(folder)
     assert reported is not None
     # The chain identifies every entry of a block except the last; the checkpoint only identifies the block.
@@ -153,10 +153,10 @@ def test_flipped_bit_in_checkpoints_is_detected(tmp_path_factory: pytest.TempPat
     folder = tmp_path_factory.mktemp("flip")
     external = make_log(folder, (4, CHECKPOINTED)).last_note()
     path = folder / NOTES
-    whole = bytearray(path.read_bytes())
-    position = data.draw(st.integers(0, len(whole) - 2))
-    whole[position] ^= 1 << data.draw(st.integers(0, 7))
-    path.write_bytes(whole)
+    content = bytearray(path.read_bytes())
+    position = data.draw(st.integers(0, len(content) - 2))
+    content[position] ^= 1 << data.draw(st.integers(0, 7))
+    path.write_bytes(content)
     with pytest.raises(AuditVerificationError):
         verify_log(folder, checkpoint=external)
 

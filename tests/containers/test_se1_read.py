@@ -147,8 +147,8 @@ def test_trailing_bytes_are_rejected(kind: KeyType) -> None:
     signing = next(name for name, spec in SIGNATURES.items() if kind in spec.key_kinds)
     data = pack([b"x"], signing=signing, kind=kind)
     verify(data, certificate(kind))
-    for more in (b"\0", b"x" * 10_000):
-        assert verify_error(data + more, certificate(kind)).part == "trailing bytes"
+    for suffix in (b"\0", b"x" * 10_000):
+        assert verify_error(data + suffix, certificate(kind)).part == "trailing bytes"
     assert verify_error(data[:-1], certificate(kind)).part == "signature"
 
 

@@ -59,8 +59,8 @@ def test_truncated_bundle_is_rejected(end: int) -> None:
 
 
 def test_trailing_bytes_are_rejected() -> None:
-    for more in (b"\0", bytes(512), b"x"):
-        assert not ustar.is_archive(BUNDLE + more)
+    for suffix in (b"\0", bytes(512), b"x"):
+        assert not ustar.is_archive(BUNDLE + suffix)
 
 
 def test_name_count_mismatch_is_rejected() -> None:

@@ -83,9 +83,9 @@ def test_digest_of_wrong_length_is_rejected(algorithm: SigningAlgorithm, length:
 def test_message_of_wrong_length_is_rejected() -> None:
     check_signing_input(SigningAlgorithm.ED25519, b"x")
     check_signing_input(SigningAlgorithm.ED25519, bytes(MESSAGE_LIMIT))
-    for wrong in (b"", bytes(MESSAGE_LIMIT + 1)):
+    for message in (b"", bytes(MESSAGE_LIMIT + 1)):
         with pytest.raises(InvalidInputError):
-            check_signing_input(SigningAlgorithm.ED25519, wrong)
+            check_signing_input(SigningAlgorithm.ED25519, message)
 
 
 def test_import_loads_no_cryptography() -> None:

@@ -65,11 +65,11 @@ def iv_for(algorithm: EncryptionAlgorithm) -> bytes:
 
 
 def run(stream: CipherStream, pieces: Iterable[bytes]) -> bytes:
-    whole = b""
+    output = b""
     for piece in pieces:
         out = memoryview(bytearray(len(piece) + 16))
-        whole += out[: stream.update_into(memoryview(piece), out)]
-    return whole + stream.finalize()
+        output += out[: stream.update_into(memoryview(piece), out)]
+    return output + stream.finalize()
 
 
 def split(data: bytes, cuts: list[int]) -> list[bytes]:

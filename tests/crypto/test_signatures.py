@@ -123,9 +123,9 @@ def test_prehashed_signature_equals_message_signature(algorithm: SigningAlgorith
 @pytest.mark.parametrize("algorithm", SigningAlgorithm)
 def test_digest_of_wrong_length_is_rejected(algorithm: SigningAlgorithm) -> None:
     key = private_key(SIGNATURES[algorithm].default_key_kind)
-    wrong = bytes(32 if SIGNATURES[algorithm].hash is HashName.SHA512 else 64)
+    digest = bytes(32 if SIGNATURES[algorithm].hash is HashName.SHA512 else 64)
     with pytest.raises(InvalidInputError):
-        sign(key, algorithm, wrong, prehashed=True)
+        sign(key, algorithm, digest, prehashed=True)
 
 
 @pytest.mark.parametrize(

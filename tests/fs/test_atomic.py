@@ -119,10 +119,10 @@ def test_discard_after_commit_keeps_the_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", fail)
 
 
 @pytest.mark.usefixtures("without_hard_links")

@@ -71,9 +71,9 @@ def test_passphrase_is_unicode_normalized(tmp_path: Path) -> None:
 
 
 def test_flipped_bit_is_reported_as_corruption(path: Path) -> None:
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises(KeyStoreCorruptedError, match=r"keyring\.json"):
             open_keyring(path).get_password("service", "user")
 

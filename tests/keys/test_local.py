@@ -69,11 +69,11 @@ def create_keys(folder: Path) -> LocalKeyProvider:
 
 def test_keys_are_readable_after_restart(tmp_path: Path) -> None:
     info = asyncio.run(create_keys(tmp_path / "keys").get_info("ed25519"))
-    again = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
-    assert asyncio.run(again.get_info("ed25519")) == info
+    reopened = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
+    assert asyncio.run(reopened.get_info("ed25519")) == info
     for kind in KINDS:
         for version in (1, 2):
-            asyncio.run(open_key(again, kind.lower(), kind, version))
+            asyncio.run(open_key(reopened, kind.lower(), kind, version))
 
 
 def test_export_returns_the_imported_key(keys: LocalKeyProvider, tmp_path: Path) -> None:
@@ -130,12 +130,12 @@ def test_unwritable_folder_raises_storage_error(tmp_path: Path) -> None:
 def test_flipped_bit_in_key_file_is_reported(tmp_path: Path, kind: KeyType) -> None:
     keys = create_keys(tmp_path / "keys")
     path = tmp_path / "keys" / kind.lower() / "v1.key"
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises(KeyStoreCorruptedError, match=rf"{kind.lower()}.*v1\.key"):
             asyncio.run(open_key(keys, kind.lower(), kind))
-    path.write_bytes(whole)
+    path.write_bytes(content)
     asyncio.run(open_key(keys, kind.lower(), kind))
 
 
@@ -144,9 +144,9 @@ def test_flipped_bit_in_key_info_is_detected(tmp_path: Path, kind: KeyType) -> N
     keys = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
     asyncio.run(keys.generate("generated-key", kind, PACKAGE, "name"))
     path = tmp_path / "keys" / "generated-key" / "key.json"
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises((KeyStoreCorruptedError, NotFoundError, InvalidKeyError)):
             asyncio.run(open_key(keys, "generated-key", kind))
 
@@ -227,9 +227,9 @@ def test_other_master_key_is_not_corruption(tmp_path: Path) -> None:
 def test_damaged_check_file_is_reported(tmp_path: Path) -> None:
     create_keys(tmp_path / "keys")
     path = tmp_path / "keys" / ".master-key-check.json"
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises(KeyStoreCorruptedError, match="master-key-check"):
             LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
     path.unlink()
@@ -369,9 +369,9 @@ def test_import_of_changed_file_never_crashes(
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
     path = write(folder / "key", private_key(KeyType.EC_P256), None)
-    whole = bytearray(path.read_bytes())
-    whole[int(position * len(whole))] = value
-    path.write_bytes(whole)
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] = value
+    path.write_bytes(content)
     with suppress(InvalidKeyError):
         asyncio.run(import_file(LocalKeyProvider(folder / "keys", MASTER_KEY), path, KeyType.EC_P256))
 

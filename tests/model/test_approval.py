@@ -43,7 +43,7 @@ PARTS: dict[str, dict[str, object]] = {
     "digest of an input": {"inputs": (file("0.bin"), file("1.bin", sha256=OTHER))},
     "order of inputs": {"inputs": TASK.inputs[::-1]},
     "one input less": {"inputs": TASK.inputs[:1]},
-    "an input twice": {"inputs": (*TASK.inputs, TASK.inputs[0])},
+    "an input repeated": {"inputs": (*TASK.inputs, TASK.inputs[0])},
     "name of metadata": {"metadata": (file("notes.txt"), file("other.txt"))},
     "size of metadata": {"metadata": (file("notes.txt"), file("version.txt", size=4))},
     "digest of metadata": {"metadata": (file("notes.txt"), file("version.txt", sha256=OTHER))},
@@ -84,10 +84,10 @@ def test_digests_of_all_changes_differ() -> None:
 
 
 def test_digest_is_unchanged_by_execution() -> None:
-    executing = replace_fields(
+    running_task = replace_fields(
         waiting(), {"status": TaskStatus.RUNNING, "updated_at": NOW, "fencing_token": 3, "worker": "w"}
     )
-    assert approval_digest(executing) == executing.approval_digest
+    assert approval_digest(running_task) == running_task.approval_digest
 
 
 def test_approval_of_other_contents_is_ignored() -> None:
@@ -120,15 +120,15 @@ def test_only_approvals_by_users_count() -> None:
 
 def test_quorum_counts_each_user_once() -> None:
     task = waiting(approvals=2)
-    twice = replace_fields(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:a"))})
-    assert not has_quorum(twice)
+    repeated = replace_fields(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:a"))})
+    assert not has_quorum(repeated)
     assert has_quorum(replace_fields(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:b"))}))
 
 
-people = st.frozensets(st.sampled_from(["USER:a", "USER:b", "USER:c", "USER:d", "CLIENT:ci"]))
+subject_sets = st.frozensets(st.sampled_from(["USER:a", "USER:b", "USER:c", "USER:d", "CLIENT:ci"]))
 
 
-@given(st.integers(1, 4), people, people)
+@given(st.integers(1, 4), subject_sets, subject_sets)
 def test_can_reach_quorum_for_every_requester(
     required: int, approvers: frozenset[str], requesters: frozenset[str]
 ) -> None:

@@ -239,9 +239,9 @@ def test_self_approval_counts_once() -> None:
 def test_second_decision_is_rejected() -> None:
     task = waiting(approvals=3)
     decided = apply_triggers(task, approval(task, "USER:owner"))
-    for again in (approval(decided, "USER:owner"), rejection(decided, "USER:owner")):
+    for trigger in (approval(decided, "USER:owner"), rejection(decided, "USER:owner")):
         with pytest.raises(ConflictError):
-            apply_triggers(decided, again)
+            apply_triggers(decided, trigger)
 
 
 def test_decision_with_other_digest_is_rejected() -> None:
@@ -317,8 +317,8 @@ def test_engine_restart_counts_no_lease_loss() -> None:
 
 def test_time_limit_spans_all_attempts() -> None:
     task = apply_triggers(running(), LeaseExpired(fencing_token=1))
-    again = apply_triggers(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
-    assert again.time_limit_at == LATER
+    retried = apply_triggers(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
+    assert retried.time_limit_at == LATER
 
 
 # ---- intents
@@ -327,9 +327,9 @@ def test_time_limit_spans_all_attempts() -> None:
 def test_second_intent_requires_same_digest() -> None:
     task = apply_triggers(running(), IntentRecorded(fencing_token=1, sha256="cc" * 32), LeaseExpired(fencing_token=1))
     task = apply_triggers(task, lease(task))
-    again = apply_triggers(task, IntentRecorded(fencing_token=2, sha256="cc" * 32))
-    assert again.intent is not None
-    assert again.intent.fencing_token == 2
+    retried = apply_triggers(task, IntentRecorded(fencing_token=2, sha256="cc" * 32))
+    assert retried.intent is not None
+    assert retried.intent.fencing_token == 2
     with pytest.raises(InvalidTransitionError, match="not sign twice"):
         apply_triggers(task, IntentRecorded(fencing_token=2, sha256="dd" * 32))
 

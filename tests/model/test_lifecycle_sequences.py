@@ -45,10 +45,10 @@ NEXT = {
 }
 """The transition table of design section 2."""
 
-PEOPLE = ["USER:dev", "USER:one", "USER:two", "USER:three", "CLIENT:ci", "GROUP:owners"]
+SUBJECTS = ["USER:dev", "USER:one", "USER:two", "USER:three", "CLIENT:ci", "GROUP:owners"]
 BYTES = ["cc" * 32, "dd" * 32]
 
-people = st.sampled_from(PEOPLE)
+subjects = st.sampled_from(SUBJECTS)
 token_age = st.integers(0, 1)
 
 
@@ -86,15 +86,15 @@ class TaskLifecycle(RuleBasedStateMachine):
     def submit(self) -> None:
         self.apply(SUBMITTED)
 
-    @rule(by=people)
+    @rule(by=subjects)
     def approve(self, by: str) -> None:
         self.apply(approval(self.task, by))
 
-    @rule(by=people)
+    @rule(by=subjects)
     def reject(self, by: str) -> None:
         self.apply(rejection(self.task, by))
 
-    @rule(by=people)
+    @rule(by=subjects)
     def approve_other_contents(self, by: str) -> None:
         other = approval(self.task, by).decision
         self.apply(DecisionMade(decision=type(other)(by=by, verdict=other.verdict, at=NOW, digest="00")))

@@ -48,9 +48,9 @@ def test_check_change_from_final_status_raises(status: TaskStatus) -> None:
 
 
 def test_check_change_with_overridden_withdrawal_raises() -> None:
-    stale = apply_triggers(approved(), SCHEDULED)
+    stale_task = apply_triggers(approved(), SCHEDULED)
     with pytest.raises(InvariantError, match="history"):
-        check_change(apply_triggers(approved(), Withdrawn(by="USER:dev", reason="wrong file")), stale)
+        check_change(apply_triggers(approved(), Withdrawn(by="USER:dev", reason="wrong file")), stale_task)
 
 
 CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
@@ -80,9 +80,9 @@ def test_check_change_with_broken_invariant_raises(name: str) -> None:
 def test_check_change_requires_created_first() -> None:
     check_change(None, package())
     check_change(None, waiting())
-    late = msgspec.structs.replace(waiting(), history=waiting().history[1:])
+    new_task = msgspec.structs.replace(waiting(), history=waiting().history[1:])
     with pytest.raises(InvariantError):
-        check_change(None, late)
+        check_change(None, new_task)
 
 
 def test_check_key_use_of_running_task_passes() -> None:

@@ -64,9 +64,9 @@ def test_compact_keeps_documents_and_unmoved_audit(folder: Path, open_store: Ope
     store.submit(WriteBatch(puts=(("tasks", "c", {}),))).result()
     store.compact(audit_moved_to=3)
     store.close()
-    again = open_store()
-    assert read_documents(again) == {"tasks": {"a": {"n": 2}, "c": {}}}
-    assert seqs(again) == []
+    reopened = open_store()
+    assert read_documents(reopened) == {"tasks": {"a": {"n": 2}, "c": {}}}
+    assert seqs(reopened) == []
 
 
 @pytest.mark.usefixtures("acknowledged")
@@ -75,9 +75,9 @@ def test_commit_during_compaction_is_kept(open_store: OpenStore) -> None:
     store.compact(audit_moved_to=2)
     store.submit(WriteBatch(puts=(("tasks", "after", {}),))).result()
     store.close()
-    again = open_store()
-    assert read_documents(again) == {"tasks": {"a": {"n": 2}, "meanwhile": {}, "after": {}}}
-    assert seqs(again) == [3, 9]
+    reopened = open_store()
+    assert read_documents(reopened) == {"tasks": {"a": {"n": 2}, "meanwhile": {}, "after": {}}}
+    assert seqs(reopened) == [3, 9]
 
 
 @pytest.mark.parametrize("step", STEPS)
@@ -91,13 +91,13 @@ def test_power_loss_at_any_step_keeps_data(
         store.compact(audit_moved_to=2)
     failing_disk.recover()
 
-    again = open_store()
-    stored = read_documents(again)
+    reopened = open_store()
+    stored = read_documents(reopened)
     assert stored["tasks"].pop("a") == {"n": 2}
     assert set(acknowledged) <= set(stored["tasks"]) <= {"meanwhile"}
-    assert 3 in seqs(again)
-    again.submit(WriteBatch(puts=(("tasks", "after", {}),))).result()
-    again.close()
+    assert 3 in seqs(reopened)
+    reopened.submit(WriteBatch(puts=(("tasks", "after", {}),))).result()
+    reopened.close()
     assert set(read_documents(open_store())["tasks"]) == {"a", *stored["tasks"], "after"}
 
 
@@ -116,11 +116,11 @@ def test_disk_error_at_any_step_keeps_data(
     store.submit(WriteBatch(puts=(("tasks", "after", {}),), audit=({"seq": 4},))).result()
     assert read_documents(store) == {"tasks": {"a": {"n": 2}, "after": {}}}
     store.close()
-    again = open_store()
-    assert read_documents(again) == {"tasks": {"a": {"n": 2}, "after": {}}}
-    assert seqs(again)[-2:] == [3, 4]
-    again.compact(audit_moved_to=4)
-    again.close()
+    reopened = open_store()
+    assert read_documents(reopened) == {"tasks": {"a": {"n": 2}, "after": {}}}
+    assert seqs(reopened)[-2:] == [3, 4]
+    reopened.compact(audit_moved_to=4)
+    reopened.close()
     assert len(list(folder.iterdir())) == 2
     assert read_documents(open_store()) == {"tasks": {"a": {"n": 2}, "after": {}}}
 

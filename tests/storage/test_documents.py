@@ -184,16 +184,16 @@ def test_page_json_continues_after_any_document(open_store: OpenStore, newest_fi
         page = store.page("tasks", filters={}, newest_first=newest_first, cursor=after, limit=limit)
         return [identity for identity, _ in page.documents]
 
-    whole = ids(None)
+    all_ids = ids(None)
     for limit in (3, 5, 9):
         page = store.page_json("tasks", filters={}, newest_first=newest_first, limit=limit)
-        assert [identity for _, identity in page.keys] == whole[:limit]
+        assert [identity for _, identity in page.keys] == all_ids[:limit]
         assert [msgspec.json.decode(each) for each in page.documents] == [
-            store.get("tasks", identity) for identity in whole[:limit]
+            store.get("tasks", identity) for identity in all_ids[:limit]
         ]
         for count in range(1, len(page.keys) + 1):
             cursor = page.cursor(count)
-            assert (ids(cursor) if cursor is not None else []) == whole[count:]
+            assert (ids(cursor) if cursor is not None else []) == all_ids[count:]
     assert store.page_json("nothing", filters={}, limit=3).cursor(0) is None
 
 
@@ -233,14 +233,14 @@ def test_reader_ignores_incomplete_frame(folder: Path, open_store: OpenStore) ->
     writer.submit(WriteBatch(puts=(task(2),))).result()
     writer.close()
     journal = folder / "journal-1.log"
-    whole = journal.read_bytes()
-    journal.write_bytes(whole[:-10])
+    content = journal.read_bytes()
+    journal.write_bytes(content[:-10])
     reader = open_store(write=False)
     assert reader.count("tasks") == 1
     assert reader.torn is None
     assert reader.refresh() is False
-    assert journal.read_bytes() == whole[:-10]
-    journal.write_bytes(whole)
+    assert journal.read_bytes() == content[:-10]
+    journal.write_bytes(content)
     assert reader.refresh() is True
     assert reader.count("tasks") == 2
 

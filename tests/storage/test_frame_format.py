@@ -68,8 +68,8 @@ def test_upper_case_checksum_is_invalid() -> None:
 
 def test_frame_inside_document_text_is_ignored() -> None:
     inner = encode_batches(2, []).decode()
-    torn = encode_frame({"seq": 1, "units": [{"puts": [["t", "a", {"text": inner}]]}]})[:-20]
-    assert read_frames(torn) == ([], 0)
+    torn_frame = encode_frame({"seq": 1, "units": [{"puts": [["t", "a", {"text": inner}]]}]})[:-20]
+    assert read_frames(torn_frame) == ([], 0)
 
 
 @given(st.binary(max_size=200))

@@ -56,15 +56,15 @@ def test_truncated_journal_reopens_as_prefix(
     folder = tmp_path_factory.mktemp("cut")
     states = commit_all(folder, commits)
     journal = folder / "journal-1.log"
-    whole = journal.read_bytes()
-    ends = [at + 1 for at, byte in enumerate(whole) if byte == ord("\n")]
-    cut = data.draw(st.integers(ends[0], len(whole)))
-    journal.write_bytes(whole[:cut])
+    journal_bytes = journal.read_bytes()
+    ends = [at + 1 for at, byte in enumerate(journal_bytes) if byte == ord("\n")]
+    cut = data.draw(st.integers(ends[0], len(journal_bytes)))
+    journal.write_bytes(journal_bytes[:cut])
     frame_count = sum(1 for end in ends if end <= cut)
 
     assert reopen(folder) == states[frame_count - 1]
     torn = b"".join(path.read_bytes() for path in folder.glob("torn-*.bin"))
-    assert journal.read_bytes() + torn == whole[:cut]
+    assert journal.read_bytes() + torn == journal_bytes[:cut]
     assert reopen(folder) == states[frame_count - 1]
 
 
@@ -76,11 +76,13 @@ def test_flipped_byte_in_journal_is_detected(
     folder = tmp_path_factory.mktemp("flip")
     states = commit_all(folder, commits)
     journal = folder / "journal-1.log"
-    whole = journal.read_bytes()
-    at = data.draw(st.integers(0, len(whole) - 1))
-    journal.write_bytes(whole[:at] + bytes([whole[at] ^ data.draw(st.integers(1, 255))]) + whole[at + 1 :])
+    journal_bytes = journal.read_bytes()
+    at = data.draw(st.integers(0, len(journal_bytes) - 1))
+    journal.write_bytes(
+        journal_bytes[:at] + bytes([journal_bytes[at] ^ data.draw(st.integers(1, 255))]) + journal_bytes[at + 1 :]
+    )
     before = read_files(folder)
-    last = whole[:-1].rfind(b"\n") + 1
+    last = journal_bytes[:-1].rfind(b"\n") + 1
 
     if at < last:
         with pytest.raises(StoreCorruptedError, match=r"journal-1\.log at byte \d+"):
@@ -97,9 +99,9 @@ def test_flipped_byte_in_snapshot_is_reported(folder: Path, open_store: OpenStor
     store.compact(0)
     store.close()
     snapshot = folder / "snapshot-2.log"
-    damaged = bytearray(snapshot.read_bytes())
-    damaged[at] ^= 1
-    snapshot.write_bytes(damaged)
+    snapshot_bytes = bytearray(snapshot.read_bytes())
+    snapshot_bytes[at] ^= 1
+    snapshot.write_bytes(snapshot_bytes)
     before = read_files(folder)
     with pytest.raises(StoreCorruptedError, match=r"snapshot-2\.log at byte"):
         open_store()
@@ -124,12 +126,12 @@ def test_torn_bytes_are_moved_to_file(folder: Path, open_store: OpenStore) -> No
     store.close()
     with (folder / "journal-1.log").open("ab") as file:
         file.write(b'12345678 {"seq":2,"uni')
-    again = open_store()
-    assert again.torn is not None
-    assert again.torn.parent == folder
-    assert again.torn.read_bytes() == b'12345678 {"seq":2,"uni'
-    again.submit(WriteBatch(puts=(("tasks", "b", {}),))).result()
-    again.close()
+    reopened = open_store()
+    assert reopened.torn is not None
+    assert reopened.torn.parent == folder
+    assert reopened.torn.read_bytes() == b'12345678 {"seq":2,"uni'
+    reopened.submit(WriteBatch(puts=(("tasks", "b", {}),))).result()
+    reopened.close()
     assert read_documents(open_store()) == {"tasks": {"a": {}, "b": {}}}
 
 

@@ -206,8 +206,8 @@ def test_string_ids_support_all_operations(folder: Path, core: TinyDocumentStore
     assert table.contains(doc_id="t-5")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="an explicit ID"):
         table.insert({"n": 9})
-    again = StringIdDatabase(TinyDocumentStore.open(folder, {}, write=False)).table("tasks")
-    assert again.all() == [{"n": 2}, {"n": 4}, {"n": 5}]
+    reopened = StringIdDatabase(TinyDocumentStore.open(folder, {}, write=False)).table("tasks")
+    assert reopened.all() == [{"n": 2}, {"n": 4}, {"n": 5}]
 
 
 def test_engine_and_tinydb_share_documents(core: TinyDocumentStore) -> None:

@@ -131,11 +131,11 @@ def test_kill_keeps_only_durable_bytes(harness: UploadHarness) -> None:
     with harness.folder.content(file.record).open("r+b") as torn:  # unsynced bytes can have any value
         torn.seek(1000)
         torn.write(os.urandom(5000))
-    again = harness.reopen()
-    assert again.bytes_received == 1000
+    reopened = harness.reopen()
+    assert reopened.bytes_received == 1000
     with pytest.raises(ConflictError, match="at byte 1000, not at 3000"):
-        again.begin(3000)
-    again.write(again.begin(1000), CONTENT[1000:])
+        reopened.begin(3000)
+    reopened.write(reopened.begin(1000), CONTENT[1000:])
     assert harness.read_input() == CONTENT
 
 
@@ -143,9 +143,9 @@ def test_kill_before_promotion_keeps_content(harness: UploadHarness) -> None:
     file = UploadFile(harness.folder, harness.create().record, lambda record, content: None)
     file.write(file.begin(0), CONTENT)
     assert list(harness.artifacts.stored_inputs()) == []
-    again = harness.reopen()
-    assert again.record.sha256 == SHA256
-    again.promote()
+    reopened = harness.reopen()
+    assert reopened.record.sha256 == SHA256
+    reopened.promote()
     assert harness.read_input() == CONTENT
 
 
@@ -230,10 +230,10 @@ def test_upload_without_size_is_not_resumable(harness: UploadHarness) -> None:
     assert UploadDir(harness.root / "uploads").records() == ()
     assert harness.list_files() == []
     file.drop()
-    again = harness.create(None)
-    turn = again.begin(0)
-    again.write(turn, CONTENT)
-    again.complete(turn)
+    file = harness.create(None)
+    turn = file.begin(0)
+    file.write(turn, CONTENT)
+    file.complete(turn)
     assert harness.read_input() == CONTENT
 
 
