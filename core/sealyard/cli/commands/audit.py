@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     list_parser.add_argument(
         "--since", metavar="TIME", type=timestamp, help="start, for example 2030-12-31T18:00+01:00"
     )
-    list_parser.add_argument("--until", metavar="TIME", type=timestamp, help='end (exclusive), same format as "since"')
+    list_parser.add_argument("--until", metavar="TIME", type=timestamp, help="end (exclusive), formatted like --since")
     list_parser.add_argument("--search", metavar="TEXT", default="", help="text anywhere in the entry")
     list_parser.add_argument(
         "--limit", metavar="N", type=int, default=100, help="maximum number of entries, up to 1000"
