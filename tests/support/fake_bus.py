@@ -43,7 +43,7 @@ class FakeBus:
         self.jobs: dict[str, Job] = {}
         self.permits: list[tuple[str, int]] = []
         self.stops: list[str] = []
-        self.asked: list[KeyCommand] = []
+        self.commands: list[KeyCommand] = []
         self.gate: asyncio.Event | None = None
         """Key requests wait for this event if it is set."""
         self._keys = keys
@@ -76,8 +76,8 @@ class FakeBus:
             raise self.send_error
         self.jobs[job.task.id] = job
 
-    async def permit_signing(self, task_id: str, fence: int) -> None:
-        self.permits.append((task_id, fence))
+    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
+        self.permits.append((task_id, fencing_token))
 
     async def stop(self, task_id: str) -> None:
         """Nothing comes of it until the test says what the worker does; a job that does not run is unknown."""
@@ -85,7 +85,7 @@ class FakeBus:
             self.stops.append(task_id)
 
     async def request(self, command: KeyCommand) -> KeyResponse:
-        self.asked.append(command)
+        self.commands.append(command)
         if self.start_error is not None:
             raise self.start_error
         response = self._keys.respond(command)
@@ -113,7 +113,7 @@ class FakeWorker:
     def __init__(self, bus: FakeBus, job: Job, artifacts: ArtifactStore, clock: Clock) -> None:
         self.job = job
         self.id = job.task.id
-        self.fence = job.task.fencing_token
+        self.fencing_token = job.task.fencing_token
         self.header = base64.b64encode(f"header of {self.id}".encode()).decode()
         self._bus = bus
         self._artifacts = artifacts
@@ -121,14 +121,14 @@ class FakeWorker:
 
     @property
     def permitted(self) -> bool:
-        return (self.id, self.fence) in self._bus.permits
+        return (self.id, self.fencing_token) in self._bus.permits
 
     @property
     def was_cancelled(self) -> bool:
         return self.id in self._bus.stops
 
     def send_heartbeat(self, done: int, total: int) -> None:
-        self._bus.report(Heartbeat(task_id=self.id, fencing_token=self.fence, done=done, total=total))
+        self._bus.report(Heartbeat(task_id=self.id, fencing_token=self.fencing_token, done=done, total=total))
 
     def encrypt_segment(self, index: int) -> RecordedSegment:
         segment = RecordedSegment(
@@ -137,14 +137,14 @@ class FakeWorker:
             sha256=hashlib.sha256(bytes([index])).hexdigest(),
             plaintext_sha256=self.job.task.inputs[index].sha256,
         )
-        self._bus.report(SegmentEncrypted(task_id=self.id, fencing_token=self.fence, segment=segment))
+        self._bus.report(SegmentEncrypted(task_id=self.id, fencing_token=self.fencing_token, segment=segment))
         return segment
 
     def request_signing(self, content: bytes = b"the header") -> None:
         sha256 = hashlib.sha256(content).hexdigest()
         header = self.header if self.job.task.format else None
         self._bus.report(
-            SigningPermissionRequested(task_id=self.id, fencing_token=self.fence, sha256=sha256, header=header)
+            SigningPermissionRequested(task_id=self.id, fencing_token=self.fencing_token, sha256=sha256, header=header)
         )
 
     def finish(self, content: bytes = b"a container") -> None:
@@ -152,24 +152,26 @@ class FakeWorker:
         name = "container" if self.job.task.format else "encrypted"
         self.output_path(name).write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
-        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, sha256=sha256, size=len(content)))
+        self._bus.report(
+            JobFinished(task_id=self.id, fencing_token=self.fencing_token, sha256=sha256, size=len(content))
+        )
 
     def output_path(self, name: str) -> Path:
         return self._artifacts.work_dir(self.id) / name
 
     def finish_without_a_file(self) -> None:
-        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, sha256="00" * 32, size=3))
+        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fencing_token, sha256="00" * 32, size=3))
 
     def finish_signature(self, signature: bytes = b"signed") -> None:
         text = base64.b64encode(signature).decode()
-        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, signature=text))
+        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fencing_token, signature=text))
 
     def fail(self, error: SealyardError) -> None:
-        self._bus.report(JobFailed(task_id=self.id, fencing_token=self.fence, error=error.to_info()))
+        self._bus.report(JobFailed(task_id=self.id, fencing_token=self.fencing_token, error=error.to_info()))
 
     def stop(self) -> None:
-        self._bus.report(JobStopped(task_id=self.id, fencing_token=self.fence))
+        self._bus.report(JobStopped(task_id=self.id, fencing_token=self.fencing_token))
 
     def crash(self) -> None:
-        report = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fence, at=self._clock.now())
+        report = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fencing_token, at=self._clock.now())
         self._bus.report(report)

@@ -71,7 +71,7 @@ class FakeClient:
         self.ending = False
         self.tokens: dict[str, PackageRequest] = {}
         self.created: list[Task] = []
-        self.given_back: list[InputFile] = []
+        self.discarded_uploads: list[InputFile] = []
         self.upload_error: SealyardError | None = None
         self.create_error: SealyardError | None = None
         self.task_error: SealyardError | None = None
@@ -208,7 +208,7 @@ class FakeClient:
         return InputFile(name=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
-        self.given_back.extend(files)
+        self.discarded_uploads.extend(files)
 
     async def create_package(self, request: PackageRequest) -> Task:
         if self.create_error is not None:

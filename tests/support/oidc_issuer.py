@@ -23,7 +23,7 @@ class OidcIssuer:
         self.url = f"http://127.0.0.1:{int(process.stdout.readline())}"
 
     @property
-    def asked(self) -> int:
+    def key_requests(self) -> int:
         """The number of requests for its keys."""
         return int(self._call("/key-requests"))
 

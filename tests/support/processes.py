@@ -14,7 +14,7 @@ from typing import AnyStr
 EXIT_TIMEOUT = 10.0
 
 
-def lives(pid: int) -> bool:
+def is_running(pid: int) -> bool:
     """Return whether the process is running. A zombie is not."""
     state = _state(pid)
     return state is not None and state[0] not in ("Z", "X")
@@ -29,10 +29,12 @@ def command_line(pid: int) -> str:
 
 
 def children_of(pid: int) -> set[int]:
-    return {each for each in _all_pids() if (state := _state(each)) is not None and state[1] == pid and lives(each)}
+    return {
+        each for each in _all_pids() if (state := _state(each)) is not None and state[1] == pid and is_running(each)
+    }
 
 
-def with_in_environment(mark: str) -> set[int]:
+def find_by_environment(mark: str) -> set[int]:
     """Return the running processes whose initial environment contains ``mark``."""
     pids = set()
     for pid in _all_pids():
@@ -40,18 +42,18 @@ def with_in_environment(mark: str) -> set[int]:
             environment = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             continue
-        if mark.encode() in environment and lives(pid):
+        if mark.encode() in environment and is_running(pid):
             pids.add(pid)
     return pids
 
 
-def still_there(pids: Iterable[int], within: float) -> set[int]:
+def wait_for_exit(pids: Iterable[int], within: float) -> set[int]:
     """Wait up to ``within`` seconds for the processes to end; return those that still run."""
-    running = {pid for pid in pids if lives(pid)}
+    running = {pid for pid in pids if is_running(pid)}
     deadline = time.monotonic() + within
     while running and time.monotonic() < deadline:
         time.sleep(0.01)
-        running = {pid for pid in running if lives(pid)}
+        running = {pid for pid in running if is_running(pid)}
     return running
 
 
@@ -61,7 +63,7 @@ def kill_all(pids: Iterable[int]) -> None:
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    still_there(pids, EXIT_TIMEOUT)
+    wait_for_exit(pids, EXIT_TIMEOUT)
 
 
 @contextmanager

@@ -47,7 +47,7 @@ class RawConnection:
                 return b""
 
 
-class Served:
+class ProtocolServer:
     """A running server. ``release`` lets ``/held`` respond; ``lost`` is set when a request body is incomplete."""
 
     def __init__(self) -> None:
@@ -57,17 +57,17 @@ class Served:
         self.listener: UvicornListener
         self._connections: list[RawConnection] = []
 
-    async def line(self, tls: ssl.SSLContext | None = None) -> RawConnection:
+    async def connect(self, tls: ssl.SSLContext | None = None) -> RawConnection:
         connection = RawConnection(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
         self._connections.append(connection)
         return connection
 
-    async def silence(self) -> None:
+    async def wait_for_header_timeout(self) -> None:
         """Wait until the server closes an idle connection, which takes one header timeout."""
-        connection = await self.line()
+        connection = await self.connect()
         assert await connection.read_all() == b""
 
-    async def heard(self, count: int) -> None:
+    async def wait_for_head_bytes(self, count: int) -> None:
         """Wait until the only connection has received ``count`` bytes of a request head."""
         async with asyncio.timeout(WITHIN):
             while [each._unparsed_bytes for each in self.connections()] != [count]:
@@ -82,8 +82,8 @@ class Served:
 
 
 @asynccontextmanager
-async def served(certificate: TlsCertificate | None = None) -> AsyncIterator[Served]:
-    server = Served()
+async def run_protocol_server(certificate: TlsCertificate | None = None) -> AsyncIterator[ProtocolServer]:
+    server = ProtocolServer()
     app = Litestar(_handlers(server), logging_config=None)
     server.listener = network_listener(app, certificate=certificate, proxies="")
     sock = bind("127.0.0.1", 0)
@@ -98,7 +98,7 @@ async def served(certificate: TlsCertificate | None = None) -> AsyncIterator[Ser
         await serve_task
 
 
-def _handlers(server: Served) -> list[Any]:
+def _handlers(server: ProtocolServer) -> list[Any]:
     @get("/")
     async def here() -> str:
         return "here"

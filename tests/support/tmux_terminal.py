@@ -13,7 +13,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.support.processes import command_line, kill_all, still_there
+from tests.support.processes import command_line, kill_all, wait_for_exit
 from tests.support.programs import require
 
 LIMIT = 40.0
@@ -133,7 +133,7 @@ def terminal(
         with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
             pids = descendants(tmux_terminal.shell_pid())
         subprocess.run([tmux, "-L", tmux_terminal._socket, "kill-server"], check=False, capture_output=True)
-        kill_all(still_there(pids, LIMIT))
+        kill_all(wait_for_exit(pids, LIMIT))
 
 
 def environment(home: Path, **variables: str) -> dict[str, str]:

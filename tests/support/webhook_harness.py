@@ -76,7 +76,7 @@ async def wait_for_attempts(harness: EngineHarness, webhook: IssuedWebhook, time
     return first_pending(harness, webhook)
 
 
-async def next_try(harness: EngineHarness, webhook: IssuedWebhook, times: int) -> None:
+async def advance_to_retry(harness: EngineHarness, webhook: IssuedWebhook, times: int) -> None:
     """Move the clock to the next attempt after ``times`` failed attempts."""
     message = await wait_for_attempts(harness, webhook, times)
     assert message.retry_at is not None
