@@ -121,6 +121,7 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("PUT", "/policy", {}, admin_only(200)),
     # ---- the audit log
     ("GET", "/auditlog", None, all_roles(403, admin=200, auditor=200)),
+    ("GET", "/acl/auditlog", None, all_roles(403, admin=200, auditor=200)),
     ("GET", "/auditlog/0", None, all_roles(403, admin=200, auditor=200)),
     ("GET", "/auditlog/deviceconfigs/x", None, all_roles(403, admin=200, auditor=200)),
     ("GET", "/auditlog/resources/TASK", None, all_roles(403, admin=200, auditor=200)),

@@ -225,3 +225,24 @@ async def test_large_form_uses_constant_memory(http: httpx.AsyncClient, folder: 
     assert response.status_code == 201, response.text
     assert response.json()["inputs"][0]["size"] == len(chunk) * count
     assert peak < 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "hint"),
+    [
+        ("encryptionTask", Field("file", b"x", "x.bin"), "Use inputFile."),
+        ("packagingTask", Field("file", b"x", "x.bin"), "Use inputFiles, metadataFile or metadataFiles."),
+        (
+            "encryptionTask",
+            Field("checksum", b"0"),
+            "Use deviceConfigId, name, contentType, sha256checksum or inputId.",
+        ),
+    ],
+)
+async def test_unexpected_form_field_names_expected_ones(
+    harness: ServerHarness, kind: str, field: Field, hint: str
+) -> None:
+    client = await harness.http_client(DEV)
+    content = build_form([Field("deviceConfigId", GATEWAY.encode()), field])
+    response = await client.post(f"/api/v1/{kind}", headers={"Content-Type": FORM_TYPE}, content=content)
+    assert (response.status_code, response.json()["hint"]) == (400, hint)

@@ -17,6 +17,7 @@ from sealyard.server.http.multipart import (
     MAX_BOUNDARY_LENGTH,
     MAX_HEADER_BYTES,
     MAX_PARTS,
+    MAX_PREAMBLE_BYTES,
     MAX_TEXT_BYTES,
     FilePart,
     iter_parts,
@@ -118,11 +119,48 @@ def test_invalid_content_type_is_rejected(content_type: str) -> None:
         parse(build_form([Field("name", b"a")]), content_type=content_type)
 
 
-def test_preamble_before_boundary_is_rejected() -> None:
-    body = b"preamble\r\n" + build_form([Field("name", b"a")])
+@pytest.mark.parametrize("preamble", [b"\r\n", b"preamble\r\n", b"\r\n\r\n", b"a --" + BOUNDARY.encode() + b"\r\n"])
+def test_preamble_is_ignored_in_any_chunks(preamble: bytes) -> None:
+    body = preamble + build_form([Field("name", b"a")])
     for cuts in ([], [3], list(range(len(body)))):
-        with pytest.raises(InvalidInputError, match="start with its boundary"):
+        assert parse(body, *cuts) == [Field("name", b"a")]
+
+
+@pytest.mark.parametrize("body", [b"", b"x" * 100, b"x" * 100_000, b"x--" + BOUNDARY.encode()])
+def test_body_without_boundary_is_rejected(body: bytes) -> None:
+    for cuts in ([], [3], list(range(0, len(body), 1000))):
+        with pytest.raises(InvalidInputError, match="boundary is missing"):
             parse(body, *cuts)
+
+
+def test_preamble_above_limit_is_rejected() -> None:
+    body = b"x" * MAX_PREAMBLE_BYTES + b"\r\n" + build_form([Field("name", b"a")])
+    for cuts in ([], list(range(0, len(body), 100))):
+        with pytest.raises(InvalidInputError, match="boundary is missing"):
+            parse(body, *cuts)
+
+
+@pytest.mark.parametrize(
+    ("parameters", "file_name"),
+    [
+        ("filename=\"=?utf-8?B?Z3LDtsOfZS5iaW4=?=\"; filename*=utf-8''gr%C3%B6%C3%9Fe.bin", "größe.bin"),
+        ('filename="=?utf-8?B?Z3LDtsOfZS5iaW4=?="', "größe.bin"),
+        ('filename="=?utf-8?Q?gr=C3=B6=C3=9Fe.bin?="', "größe.bin"),
+        ("filename=\"gr__e.bin\"; filename*=UTF-8''gr%C3%B6%C3%9Fe.bin", "größe.bin"),
+        ("filename*=UTF-8'de'gr%C3%B6%C3%9Fe.bin; filename=\"gr__e.bin\"", "größe.bin"),
+        ("filename*=UTF-8''gr%C3%B6%C3%9Fe.bin", "größe.bin"),
+        ("filename*=iso-8859-1''gr%F6%DFe.bin", "größe.bin"),
+        ("filename=\"a.bin\"; filename*=utf-8''%ff", "a.bin"),
+        ("filename=\"a.bin\"; filename*=nonsense''%61", "a.bin"),
+        ('filename="=?nonsense?B?AAAA?="', "=?nonsense?B?AAAA?="),
+        ('filename="=?utf-8?B?/w==?="', "=?utf-8?B?/w==?="),
+        ('filename="a=?utf-8?B?AAAA?="', "a=?utf-8?B?AAAA?="),
+    ],
+)
+def test_file_name_is_decoded_leniently(parameters: str, file_name: str) -> None:
+    head = f"--{BOUNDARY}\r\nContent-Disposition: form-data; name=inputFile; {parameters}\r\n\r\n"
+    body = head.encode() + f"x\r\n--{BOUNDARY}--\r\n".encode()
+    assert parse(body) == [Field("inputFile", b"x", file_name)]
 
 
 def test_size_limits_are_enforced() -> None:
