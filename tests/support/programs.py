@@ -1,4 +1,4 @@
-"""Finds the real programs that judge what this project makes."""
+"""Find the external programs that verify the output of Sealyard."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ import pytest
 
 
 def require(program: str) -> str:
-    """The path of ``program``; where it is missing the test is skipped, or fails if SEALYARD_REQUIRE_INTEROP=1."""
+    """Return the path of ``program``. Skips the test if it is missing, or fails it if SEALYARD_REQUIRE_INTEROP=1."""
     path = shutil.which(program)
     return path if path is not None else skip_missing(f"{program} is not installed")
 

@@ -44,13 +44,13 @@ async def test_entries_are_checkpointed_after_commit(harness: EngineHarness) -> 
 
 
 async def test_many_entries_share_one_checkpoint(harness: EngineHarness) -> None:
-    requests = [each for each in harness.bus.asked if isinstance(each, SignCheckpoint)]
+    requests = [each for each in harness.bus.commands if isinstance(each, SignCheckpoint)]
     draft = harness.engine.repository.begin()
     for _ in range(300):
         draft.audit(DEV, AuditAction.FAILED, "TEST", "one of many")
     await draft.commit()
     await harness.wait_until(lambda: harness.engine.audit.sizes()[1] >= 300)
-    assert len([each for each in harness.bus.asked if isinstance(each, SignCheckpoint)]) == len(requests) + 1
+    assert len([each for each in harness.bus.commands if isinstance(each, SignCheckpoint)]) == len(requests) + 1
 
 
 async def test_denied_call_is_audited_before_it_raises(harness: EngineHarness) -> None:
