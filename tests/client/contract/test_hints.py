@@ -91,16 +91,16 @@ async def export_key_without_confirmation(subjects: ContractSubjects) -> None:
     ],
     ids=lambda value: value.__name__ if callable(value) else "",
 )
-def test_hint_reaches_the_client_with_its_code(yard: ClientHarness, request_something: Request, hint: Hint) -> None:
+def test_hint_reaches_the_client_with_its_code(harness: ClientHarness, request_something: Request, hint: Hint) -> None:
     async def test(subjects: ContractSubjects) -> None:
         with pytest.raises(SealyardError) as caught:
             await request_something(subjects)
         assert caught.value.structured_hint == hint
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_decision_and_renewal_hints_name_the_task(yard: ClientHarness) -> None:
+def test_decision_and_renewal_hints_name_the_task(harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         task = await subjects.package()
         _, dev, owner = await subjects.all_clients()
@@ -119,4 +119,4 @@ def test_decision_and_renewal_hints_name_the_task(yard: ClientHarness) -> None:
             _ = [part async for part in dev.download(task.id)]
         assert caught.value.structured_hint == Hint.of(HintCode.RENEW_LINK, task_id=task.id)
 
-    yard.run(test)
+    harness.run(test)
