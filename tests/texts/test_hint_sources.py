@@ -9,27 +9,26 @@ from pathlib import Path
 
 import pytest
 
-from tests.texts.test_phrasings import ROOT, user_texts
+from tests.texts.test_phrasings import ROOT, iter_user_texts
 
 CORE = ROOT / "core" / "sealyard"
-FRONT_ENDS = {"cli"}
-FOLDERS = sorted(
-    path.name for path in CORE.iterdir() if path.is_dir() and path.name not in {*FRONT_ENDS, "__pycache__"}
-)
+FOLDERS = sorted({path.parent.name for path in CORE.glob("*/*.py")} - {"cli"})
 
 COMMAND_LINE = re.compile(r"\bsealyard [a-z]|(?<![\w-])--[a-z]")
 CONTEXTS = {"sealyard keyring 1", "sealyard approval v1"}
-"""Contexts of keys and signatures, which nobody reads."""
+"""Contexts of keys and signatures, which are not shown to users."""
 
 
-def texts_with_commands(folder: Path) -> list[str]:
+def find_texts_with_commands(folder: Path) -> list[str]:
     return [
-        f"{place}: {text!r}" for place, text in user_texts(folder) if COMMAND_LINE.search(text) and text not in CONTEXTS
+        f"{location}: {text!r}"
+        for location, text in iter_user_texts(folder)
+        if COMMAND_LINE.search(text) and text not in CONTEXTS
     ]
 
 
-def comparisons_with_hints(folder: Path) -> Iterator[str]:
-    """Yield the places where code compares or searches the text of a hint."""
+def iter_hint_comparisons(folder: Path) -> Iterator[str]:
+    """Yield the locations where code compares or searches the text of a hint."""
     for path in sorted(folder.rglob("*.py")):
         for node in ast.walk(ast.parse(path.read_text())):
             if isinstance(node, ast.Compare) and any(
@@ -46,12 +45,12 @@ def test_folders_are_those_of_the_core() -> None:
 
 @pytest.mark.parametrize("folder", FOLDERS)
 def test_core_names_no_commands(folder: str) -> None:
-    assert texts_with_commands(CORE / folder) == []
+    assert find_texts_with_commands(CORE / folder) == []
 
 
 @pytest.mark.parametrize("folder", [CORE, ROOT / "tui" / "sealyard_tui"], ids=["core", "application"])
 def test_code_does_not_match_the_texts_of_hints(folder: Path) -> None:
-    assert list(comparisons_with_hints(folder)) == []
+    assert list(iter_hint_comparisons(folder)) == []
 
 
 @pytest.mark.parametrize(
@@ -65,13 +64,13 @@ def test_code_does_not_match_the_texts_of_hints(folder: Path) -> None:
 def test_check_finds_a_command(source: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("tests.texts.test_phrasings.ROOT", tmp_path)
     (tmp_path / "module.py").write_text(source)
-    assert len(texts_with_commands(tmp_path)) == 1
+    assert len(find_texts_with_commands(tmp_path)) == 1
 
 
 def test_check_finds_a_comparison(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(f"{__name__}.ROOT", tmp_path)
     (tmp_path / "module.py").write_text('if "renew" in error.hint: pass')
-    assert list(comparisons_with_hints(tmp_path)) == ["module.py:1"]
+    assert list(iter_hint_comparisons(tmp_path)) == ["module.py:1"]
 
 
 @pytest.mark.parametrize("text", ["Set sealyard.toml.", "a -- b", "Stop the remaining sealyard.worker process."])
