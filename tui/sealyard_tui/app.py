@@ -128,7 +128,7 @@ class SealyardApp(BaseApp):
         Binding("P", "pick_profile", "Profile", show=False, id="app.profile"),
         Binding("f3", "toggle_mouse", "Mouse on/off", show=False, id="app.mouse"),
         Binding("f4", "toggle_compact", "Compact", show=False, id="app.compact"),
-        Binding("exclamation_mark", "show_ignored_settings", "Ignored settings", show=False, id="app.left_out"),
+        Binding("exclamation_mark", "show_ignored_settings", "Ignored settings", show=False, id="app.ignored_settings"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
         Binding("q", "quit_safely", "Quit", id="app.leave"),
         Binding("ctrl+q", "quit", "Quit without asking", show=False, priority=True, id="app.quit"),

@@ -24,7 +24,7 @@ from sealyard_tui.appearance.keymap import (
 BINDINGS = {
     "app.quit": ("ctrl+q", "q"),
     "app.help": ("question_mark",),
-    "place.back": ("escape",),
+    "screen.back": ("escape",),
     "table.up": ("up", "k"),
     "table.down": ("down", "j"),
     "dashboard.download": ("d",),
@@ -161,7 +161,7 @@ def test_whatever_is_wanted_quit_is_reachable_and_no_key_means_two_things(wanted
         place, _, name = action.partition(".")
         for other, others in now.items():
             meet = place == other.partition(".")[0] or (
-                place in {"app", "place", "table"} and not (place != "table" and other.startswith("dialog."))
+                place in {"app", "screen", "table"} and not (place != "table" and other.startswith("dialog."))
             )
             by_default = set(BINDINGS[action]) & set(BINDINGS[other])
             assert action == other or not meet or keys & others <= by_default

@@ -1,8 +1,8 @@
-"""Validation of the user's key map: invalid entries are reported and ignored, and the default keys stay in force.
+"""Validation of the user's key map: an invalid entry is reported and ignored, and its action keeps the default keys.
 
-Each binding has an id ``<scope>.<action>``, such as ``dashboard.download``. The scopes ``app``, ``place`` and ``table``
-are active on every screen, so their keys are taken there as well. Textual accepts unknown ids and impossible keys
-silently, and disables an action whose key is given to another one.
+Each binding has an id ``<scope>.<action>``, such as ``dashboard.download``. The scopes ``app``, ``screen`` and
+``table`` are active on every screen, so their keys conflict with those of all screens. Textual itself accepts unknown
+ids and impossible keys silently, and disables an action whose key is assigned to another action.
 """
 
 from __future__ import annotations
@@ -19,9 +19,9 @@ from sealyard.model.safe_text import escape_text
 
 QUIT = "app.quit"
 QUIT_KEY = "ctrl+q"
-GLOBAL_SCOPES = ("app", "place", "table")
+GLOBAL_SCOPES = ("app", "screen", "table")
 MODAL = ("dialog", "help")
-"""Scopes of dialogs: the keys of ``app`` and ``place`` do nothing there."""
+"""Scopes of dialogs: the keys of ``app`` and ``screen`` do nothing there."""
 
 NAVIGATION_ACTIONS = ("h", "j", "k", "l", "g", "G", "ctrl+d", "ctrl+u")
 GUARDED_ACTIONS = frozenset(

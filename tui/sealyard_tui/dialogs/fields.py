@@ -110,8 +110,8 @@ class ChoiceLine(PickerLine):
     """One of several choices; left and right change it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "step(-1)", "Previous", show=False, id="form.before"),
-        Binding("right", "step(1)", "Next", show=False, id="form.after"),
+        Binding("left", "step(-1)", "Previous", show=False, id="form.previous_choice"),
+        Binding("right", "step(1)", "Next", show=False, id="form.next_choice"),
     ]
 
     def __init__(self, choices: Choices, chosen: str) -> None:

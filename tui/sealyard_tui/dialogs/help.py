@@ -15,7 +15,7 @@ from sealyard_tui.appearance.active_bindings import ActiveAction
 from sealyard_tui.dialogs.base import BaseDialog
 
 GROUP_TITLES = {
-    "place": "On every screen",
+    "screen": "On every screen",
     "table": "In the list",
     "filter": "In the filter line",
     "dialog": "In this dialog",
