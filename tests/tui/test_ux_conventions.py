@@ -299,7 +299,7 @@ async def test_identity_is_always_visible(world: World, size: tuple[int, int]) -
     async with at(world, "audit", size=size) as (app, pilot):
         async for place in each_of(app, pilot, SCREENS):
             line = screen_text(app).splitlines()[1]
-            for words in ("administrator", "demo DEMO", "ready", "not enforced"):
+            for words in ("administrator", "demo DEMO", "ready", "no separation of duties"):
                 assert words in line, (place, words)
 
 

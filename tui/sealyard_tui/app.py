@@ -221,7 +221,7 @@ class SealyardApp(BaseApp):
                 demo=info.demo,
                 self_approval=policy.allow_self_approval,
                 one_time_password=policy.require_otp,
-                four_eyes=info.trust_note,
+                separation_of_duties_note=info.trust_note,
                 running=counts.by_status.get(TaskStatus.RUNNING, 0),
                 awaiting_my_approval=counts.awaiting_my_approval,
             )
@@ -289,7 +289,7 @@ class SealyardApp(BaseApp):
             identity=profile.identity,
             workspace=self.state.workspace,
             demo=self.state.demo,
-            four_eyes=self.state.four_eyes,
+            separation_of_duties_note=self.state.separation_of_duties_note,
             mode=self.state.mode,
             host=self.state.host,
         )

@@ -29,7 +29,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     self_approval: bool = False
     one_time_password: bool = False
     """Whether each approval requires a one-time password."""
-    four_eyes: str = ""
+    separation_of_duties_note: str = ""
+    """Why separation of duties is enforced or not, as the engine or the server describes it; foreign text."""
     read_only: bool = False
     read_only_reason: str = ""
     """Who has locked the workspace; empty if it is not locked, or if read-only access was requested."""
