@@ -14,7 +14,7 @@ from textual.screen import Screen
 
 from sealyard_tui.appearance.keymap import (
     GUARDED_ACTIONS,
-    NAVIGATION_ACTIONS,
+    NAVIGATION_KEYS,
     QUIT,
     QUIT_KEY,
     bindings_of,
@@ -100,7 +100,7 @@ def test_an_unknown_action_is_told_with_the_nearest() -> None:
 
 
 def test_a_grave_action_is_never_on_a_motion() -> None:
-    for motion in NAVIGATION_ACTIONS:
+    for motion in NAVIGATION_KEYS:
         assert "is a navigation key" in _told({"dashboard.withdraw": motion})
 
 
@@ -165,7 +165,7 @@ def test_whatever_is_wanted_quit_is_reachable_and_no_key_means_two_things(wanted
             )
             by_default = set(BINDINGS[action]) & set(BINDINGS[other])
             assert action == other or not meet or keys & others <= by_default
-        assert name not in GUARDED_ACTIONS or not keys & set(NAVIGATION_ACTIONS)
+        assert name not in GUARDED_ACTIONS or not keys & set(NAVIGATION_KEYS)
     for report in reports:
         assert report.message.isprintable()
 
