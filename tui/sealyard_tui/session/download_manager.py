@@ -172,8 +172,8 @@ class DownloadManager:
 
     # ---- downloads
 
-    async def download(self, task_id: str, name: str, *, force: bool = False) -> DownloadResult:
-        """Download a result now; ``force``: even if it was downloaded before.
+    async def download(self, task_id: str, name: str) -> DownloadResult:
+        """Download a result now.
 
         Does not raise: an error is part of the result, which is also posted as an event.
         """
@@ -186,7 +186,7 @@ class DownloadManager:
             self._post(DownloadProgress(task_id=task_id, name=name, bytes_done=done, bytes_total=total))
 
         try:
-            file = await worker.thread.call(worker.downloader.download(task_id, progress=report, force=force))
+            file = await worker.thread.call(worker.downloader.download(task_id, progress=report))
             result = DownloadResult(task_id=task_id, name=name, downloaded=file)
         except SealyardError as error:
             result = DownloadResult(task_id=task_id, name=name, error=error.to_info())
