@@ -44,55 +44,56 @@ from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
 
 
-def _dashboard() -> Screen[None]:
+# Screens and commands are imported when they are first used, so that they do not delay the first paint.
+def _create_dashboard() -> Screen[None]:
     from sealyard_tui.screens.dashboard.screen import DashboardScreen
 
     return DashboardScreen()
 
 
-def _upload() -> Screen[None]:
+def _create_upload() -> Screen[None]:
     from sealyard_tui.screens.upload.screen import UploadScreen
 
     return UploadScreen()
 
 
-def _approvals() -> Screen[None]:
+def _create_approvals() -> Screen[None]:
     from sealyard_tui.screens.approvals.screen import ApprovalsScreen
 
     return ApprovalsScreen()
 
 
-def _audit() -> Screen[None]:
+def _create_audit() -> Screen[None]:
     from sealyard_tui.screens.audit.screen import AuditScreen
 
     return AuditScreen()
 
 
-def _devices() -> Screen[None]:
+def _create_devices() -> Screen[None]:
     from sealyard_tui.screens.devices.screen import DevicesScreen
 
     return DevicesScreen()
 
 
-def _access() -> Screen[None]:
+def _create_access() -> Screen[None]:
     from sealyard_tui.screens.access.screen import AccessScreen
 
     return AccessScreen()
 
 
-def _binding_commands() -> type[Provider]:
+def _load_binding_commands() -> type[Provider]:
     from sealyard_tui.appearance.palette import BindingCommands
 
     return BindingCommands
 
 
-def _profile_commands() -> type[Provider]:
+def _load_profile_commands() -> type[Provider]:
     from sealyard_tui.appearance.palette import ProfileCommands
 
     return ProfileCommands
 
 
-def _task_commands() -> type[Provider]:
+def _load_task_commands() -> type[Provider]:
     from sealyard_tui.appearance.palette import TaskCommands
 
     return TaskCommands
@@ -104,15 +105,15 @@ class SealyardApp(BaseApp):
     TITLE = "Sealyard"
     CSS_PATH = ["app.tcss", "screens/base.tcss", "dialogs/base.tcss"]
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "dashboard": _dashboard,
-        "upload": _upload,
-        "approvals": _approvals,
-        "audit": _audit,
-        "devices": _devices,
-        "access": _access,
+        "dashboard": _create_dashboard,
+        "upload": _create_upload,
+        "approvals": _create_approvals,
+        "audit": _create_audit,
+        "devices": _create_devices,
+        "access": _create_access,
     }
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    COMMANDS = App.COMMANDS | {_binding_commands, _profile_commands, _task_commands}
+    COMMANDS = App.COMMANDS | {_load_binding_commands, _load_profile_commands, _load_task_commands}
     HELP = "Sealyard signs and encrypts firmware under dual control."
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -331,11 +332,10 @@ class SealyardApp(BaseApp):
             f"Downloads (will resume at the next start): {downloads}" if downloads else "",
             "Unsubmitted files in the upload form will be discarded." if self.has_unsaved_form else "",
         ]
-        if not any(warnings):
+        if question := "\n".join(filter(None, warnings)):
+            self.push_screen(ConfirmDialog("Quit?", question, yes="Quit", no="Stay"), self._on_quit_answer)
+        else:
             self.exit()
-            return
-        question = "\n".join(warning for warning in warnings if warning)
-        self.push_screen(ConfirmDialog("Quit?", question, yes="Quit", no="Stay"), self._on_quit_answer)
 
     def _on_quit_answer(self, confirmed: bool | None) -> None:
         if confirmed:
@@ -355,9 +355,8 @@ class SealyardApp(BaseApp):
 
     def action_toggle_mouse(self) -> None:
         enabled = self.appearance.toggle_mouse()
-        self.notify(
-            "Mouse input enabled." if enabled else "Mouse input disabled; the terminal handles the mouse.", markup=False
-        )
+        text = "Mouse input enabled." if enabled else "Mouse input disabled; the terminal handles the mouse."
+        self.notify(text, markup=False)
 
     def action_toggle_compact(self) -> None:
         self.appearance.toggle_compact()
@@ -383,8 +382,8 @@ class SealyardApp(BaseApp):
         """Yield the commands that have no key."""
         yield SystemCommand("Theme", "Choose a theme with live preview", self.search_themes)
         yield SystemCommand("Screenshot", "Save a screenshot (SVG)", self.deliver_screenshot)
-        textual_commands = super().get_system_commands(screen)
-        yield from (command for command in textual_commands if command.title in ("Maximize", "Minimize"))
+        commands = super().get_system_commands(screen)
+        yield from (command for command in commands if command.title in ("Maximize", "Minimize"))
 
 
 def keymap_classes() -> tuple[type[DOMNode], ...]:

@@ -55,7 +55,7 @@ class _Fields(VerticalScroll, inherit_bindings=False):
 
 
 class FormDialog(BaseDialog[bool]):
-    """Returns True after ``submit`` has succeeded. Esc closes it; a running ``submit`` is still completed."""
+    """A form. Returns True after ``submit`` has succeeded. Esc closes it, but does not cancel a running ``submit``."""
 
     CSS_PATH = "form.tcss"
 

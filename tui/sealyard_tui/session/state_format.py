@@ -76,7 +76,7 @@ def state_summary(state: SessionState) -> list[str]:
 
 def _separation_of_duties_summary(state: SessionState) -> str:
     reason = "self-approval trial" if state.self_approval else state.separation_of_duties_note
-    return f"Separation of duties: {_enforcement(state)} ({escape_text(reason)})."
+    return f"Separation of duties: {_enforcement_text(state)} ({escape_text(reason)})."
 
 
 def _connection_summary(connection: ConnectionStatus) -> str:
@@ -137,7 +137,9 @@ def _format_engine(state: SessionState, brevity: _Brevity) -> Content:
     text = (
         _connection_text(state, brevity) if state.engine is EngineState.RECONNECTING else _engine_text(state, brevity)
     )
-    return Content.assemble(Content.styled(f"{icon} {text}", style), " │ ", _separation_of_duties(state, brevity))
+    return Content.assemble(
+        Content.styled(f"{icon} {text}", style), " │ ", _format_separation_of_duties(state, brevity)
+    )
 
 
 def _engine_text(state: SessionState, brevity: _Brevity) -> str:
@@ -157,18 +159,18 @@ def _connection_text(state: SessionState, brevity: _Brevity) -> str:
     return f"{since} ({f'last response {last_answer}' if last_answer else 'no response yet'})"
 
 
-def _separation_of_duties(state: SessionState, brevity: _Brevity) -> Content:
+def _format_separation_of_duties(state: SessionState, brevity: _Brevity) -> Content:
     """Return whether separation of duties is enforced; the reason is in the tooltip and the help."""
     is_short = brevity >= _Brevity.SHORT_ENGINE
     if state.self_approval:
         trial = Content.styled("SELF-APPROVAL TRIAL", "$error bold")
         return trial if is_short else Content.assemble("no separation of duties: ", trial)
     if not is_short:
-        return Content(f"separation of duties: {_enforcement(state)}")
+        return Content(f"separation of duties: {_enforcement_text(state)}")
     return Content("separation of duties: on" if _is_enforced(state) else "no separation of duties")
 
 
-def _enforcement(state: SessionState) -> str:
+def _enforcement_text(state: SessionState) -> str:
     return "enforced" if _is_enforced(state) else "not enforced"
 
 
