@@ -38,9 +38,9 @@ def active_actions(screen: Screen[Any]) -> tuple[ActiveAction, ...]:
     for node, binding, enabled, tooltip in screen.active_bindings.values():
         if not binding.description or binding.system:
             continue
-        name = (binding.id or "", binding.action)
-        other_keys = actions[name].keys if name in actions else ()
-        actions[name] = ActiveAction(
+        identity = (binding.id or "", binding.action)
+        other_keys = actions[identity].keys if identity in actions else ()
+        actions[identity] = ActiveAction(
             id=binding.id or "",
             scope=(binding.id or "").partition(".")[0],
             description=binding.description,

@@ -88,48 +88,48 @@ class LocalConnection:
         self._folder = folder
         self._passphrase = passphrase
         self._group = group
-        self._reader: EngineHandle | None = None
-        self._shared: SharedWorkspace | None = None
+        self._read_only_engine: EngineHandle | None = None
+        self._workspace: SharedWorkspace | None = None
         self._engine: EngineHandle | None = None
         self._listen_future: asyncio.Future[None] | None = None
         self._clients = _HttpClients()
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
-        if self._reader is None and self._shared is None:
+        if self._read_only_engine is None and self._workspace is None:
             await self._open()
-        if self._reader is not None:
-            return self._reader.client(profile.identity)
+        if self._read_only_engine is not None:
+            return self._read_only_engine.client(profile.identity)
         if self._engine is not None:
             return self._engine.client(profile.identity)
         return self._clients.client(profile, lambda: self._attached_client(profile.identity), on_status)
 
     async def start_listening(self) -> None:
-        if self._engine is None or self._shared is None:
+        if self._engine is None or self._workspace is None:
             return
         if self._listen_future is None:
-            self._listen_future = asyncio.ensure_future(self._clients.thread.call(self._shared.start_listening()))
+            self._listen_future = asyncio.ensure_future(self._clients.thread.call(self._workspace.start_listening()))
         await asyncio.shield(self._listen_future)
 
     async def close(self) -> None:
-        if self._shared is not None:
-            await self._clients.thread.call(self._shared.close())
-        if self._reader is not None:
-            await self._reader.close()
+        if self._workspace is not None:
+            await self._clients.thread.call(self._workspace.close())
+        if self._read_only_engine is not None:
+            await self._read_only_engine.close()
         await self._clients.stop()
 
     async def _open(self) -> None:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing.workspace")
         if self.mode is not ConnectionMode.READ_ONLY:
             try:
-                await self._open_shared()
+                await self._open_workspace()
             except WorkspaceLockedError as error:
                 self.lock_error, self.mode = error, ConnectionMode.READ_ONLY
         if self.mode is ConnectionMode.READ_ONLY:
             from sealyard.client.engine_handle import EngineHandle
 
-            self._reader = await EngineHandle.open_read_only(self._folder)
+            self._read_only_engine = await EngineHandle.open_read_only(self._folder)
 
-    async def _open_shared(self) -> None:
+    async def _open_workspace(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
 
         workspace = SharedWorkspace(
@@ -142,12 +142,12 @@ class LocalConnection:
             on_trouble=self._on_error,
         )
         await self._clients.thread.call(workspace.open())
-        self._shared, self._engine = workspace, workspace.engine
+        self._workspace, self._engine = workspace, workspace.engine
         self.mode = ConnectionMode.OWNER if workspace.engine is not None else ConnectionMode.ATTACHED
 
     def _attached_client(self, identity: str) -> HttpClient:
-        assert self._shared is not None
-        return cast("HttpClient", self._shared.client(identity))
+        assert self._workspace is not None
+        return cast("HttpClient", self._workspace.client(identity))
 
     def _on_take_over(self) -> None:
         self.mode = ConnectionMode.OWNER

@@ -159,9 +159,9 @@ class DownloadManager:
             await self._stop_loop()
             self._start_loop(self._worker)
 
-    def _on_loop_done(self, loop: asyncio.Task[None]) -> None:
+    def _on_loop_done(self, task: asyncio.Task[None]) -> None:
         """Report a crash of the loop; otherwise users would wait for downloads that never start."""
-        if loop.cancelled() or (error := loop.exception()) is None:
+        if task.cancelled() or (error := task.exception()) is None:
             return
         log.critical("automatic downloads crashed", exc_info=error)
         internal_error = SealyardError(
