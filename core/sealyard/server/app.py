@@ -17,7 +17,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 from sealyard.model.errors import SealyardError
 from sealyard.server.api import openapi
 from sealyard.server.api.routes.access import AccessController, PolicyController
-from sealyard.server.api.routes.audit import AuditController
+from sealyard.server.api.routes.audit import AuditController, AuditListController
 from sealyard.server.api.routes.create_tasks import (
     EncryptionTaskController,
     PackagingTaskController,
@@ -37,6 +37,8 @@ from sealyard.server.api.wire import API
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.caller import Caller
 from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.head import HeadMiddleware
+from sealyard.server.http.json_bodies import ApiRequest
 from sealyard.server.http.problems import handle_error, handle_http_exception, handle_unexpected
 from sealyard.server.observability.health import HealthController
 
@@ -55,6 +57,7 @@ ROUTE_HANDLERS = (
     KeyController,
     AccessController,
     PolicyController,
+    AuditListController,
     AuditController,
     TokenController,
     OtpController,
@@ -99,7 +102,7 @@ def build_app(
         middleware=[AuthenticationMiddleware()],
         dependencies={"caller": Provide(get_caller, sync_to_thread=False)},
     )
-    return Litestar(
+    app = Litestar(
         route_handlers=[
             api,
             Router(API, route_handlers=[LinkController]),
@@ -113,9 +116,12 @@ def build_app(
             Exception: handle_unexpected,
         },
         openapi_config=openapi.CONFIG,
+        request_class=ApiRequest,
         request_max_body_size=MAX_JSON_BYTES,
         state=State(
             {"tenants": tenants, "authenticator": authenticator, "public_url": public_url.rstrip("/")}, deep_copy=False
         ),
         logging_config=None,
     )
+    app.asgi_handler = HeadMiddleware(app.asgi_handler)
+    return app
