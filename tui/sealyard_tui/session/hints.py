@@ -25,7 +25,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "audit.verify": "V",
     "dashboard.renew": "e",
     "upload.add": "a",
-    "upload.signs": "i",
+    "upload.signing_input": "i",
 }
 """The keys of the actions that hints name, unless the key map changes them."""
 
@@ -73,7 +73,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.SHOW_SIGNATURE: "Open the task under {key[app.dashboard]} Dashboard to read the signature.",
     HintCode.SHOW_TASK: "Check it later under {key[app.dashboard]} Dashboard.",
     HintCode.START_DEMO: "Start one with `sealyard demo` in a terminal.",
-    HintCode.SUBMIT_MESSAGE: "Press {key[upload.signs]} in the form to sign the file itself.",
+    HintCode.SUBMIT_MESSAGE: "Press {key[upload.signing_input]} in the form to sign the file itself.",
     HintCode.TRUST_CERTIFICATE: (
         "Check that it is the right server, then trust its CA certificate (`sealyard login --ca FILE`)."
     ),

@@ -16,6 +16,7 @@ from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.fs.hashing import file_sha256
 from sealyard.model.access import Action
+from sealyard.model.approval import valid_approvers
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ConflictError, IntegrityError, PermissionDeniedError, UsageError
 from sealyard.model.hints import Hint, HintCode
@@ -123,7 +124,7 @@ class TaskDecisions:
             reason or f"{verdict.value.lower()} by {subject}",
             {
                 "digest": decision.digest,
-                "approvals": len(decided_task.approvals),
+                "approvals": len(valid_approvers(decided_task, decided_task.approvals)),
                 "required": decided_task.approvals_required,
                 "origin": origin.value,
                 "oneTimePassword": requires_otp,

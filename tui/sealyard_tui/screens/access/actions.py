@@ -204,7 +204,7 @@ class AccessActions:
             return await change(False)
         except ConfirmationRequiredError as error:
             about = f"{escape_text(error.message)}\n\nPending tasks would be marked and stay pending."
-        dialog = TypedConfirmDialog("Too few approvers left", about, CONFIRM_BREAK, act="Continue")
+        dialog = TypedConfirmDialog("Too few approvers left", about, CONFIRM_BREAK, submit_label="Continue")
         typed = await self._screen.app.push_screen_wait(dialog)
         return await change(True) if typed else None
 
@@ -282,7 +282,7 @@ class AccessActions:
         )
         if trial and not policy.allow_self_approval:
             dialog = TypedConfirmDialog(
-                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, act="Enable"
+                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, submit_label="Enable"
             )
             typed = await self._screen.app.push_screen_wait(dialog)
             if not typed:

@@ -73,7 +73,7 @@ class ApproveDialog(TypedConfirmDialog):
         self, heading: str, tasks: Sequence[Task], about: Content, word: str, *, by: str, one_time: bool
     ) -> None:
         """``by`` is the approver, for whom drafts are kept. ``one_time``: a one-time password is required."""
-        super().__init__(heading, about, word, act="Approve")
+        super().__init__(heading, about, word, submit_label="Approve")
         self.one_time_password: str | None = None
         self._one_time = one_time
         self._tasks = {each.id: each for each in tasks}

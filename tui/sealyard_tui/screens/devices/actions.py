@@ -202,7 +202,7 @@ class DeviceActions:
 
     async def _confirm_by_typing(self, heading: str, about: str, word: str, act: str) -> bool:
         words = "\n".join(escape_text(line) for line in about.split("\n"))
-        typed = await self._screen.app.push_screen_wait(TypedConfirmDialog(heading, words, word, act=act))
+        typed = await self._screen.app.push_screen_wait(TypedConfirmDialog(heading, words, word, submit_label=act))
         return bool(typed)
 
     def _default_folder(self) -> Path:
