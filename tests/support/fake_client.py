@@ -23,6 +23,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.events import Event, TaskChanged
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.requests import PackageRequest, TaskFilter, TaskPage
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskKind, TaskStatus
 
@@ -165,7 +166,7 @@ class FakeClient:
         task = self.all[task_id]
         assert task.result is not None
         if task.result.state is ResultState.EXPIRED:
-            raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {task_id}")
+            raise ResultExpiredError("The link has expired.", Hint.of(HintCode.RENEW_LINK, task_id=task_id))
         if task.result.state is ResultState.GONE:
             raise ResultGoneError("The result was removed.", "Ask for it again.")
         data = self.bytes[task_id]

@@ -35,7 +35,7 @@ from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.dialogs.theme_picker import ThemePicker
 from sealyard_tui.messages import ShowScreen, ShowTask, SwitchProfile
 from sealyard_tui.screens.base import SCREENS, BaseScreen
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
@@ -180,7 +180,7 @@ class SealyardApp(BaseApp):
     @on(ConnectionChanged)
     async def _on_connection_changed(self, event: ConnectionChanged) -> None:
         previous = self.state
-        reason = error_text(event.error) if event.error is not None else ""
+        reason = error_text(event.error, action_keys(self)) if event.error is not None else ""
         self.set_state(previous.with_connection(event, reason))
         if previous.mode is ConnectionMode.ATTACHED and event.mode is ConnectionMode.OWNER:
             self.notify("The previous owner exited; this application now owns the workspace.", markup=False)

@@ -25,6 +25,7 @@ from sealyard.model.credentials import (
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import StorageError, WaitTimeoutError
 from sealyard.model.events import Event
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
@@ -144,7 +145,8 @@ class EmbeddedClient:
                 return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} did not finish within {within:g} seconds.", f"Check it later: sealyard show {task.id}"
+                f"Task {task.id} did not finish within {within:g} seconds.",
+                Hint.of(HintCode.SHOW_TASK, task_id=task.id),
             ) from None
 
     async def _wait_for(self, task: Task, or_waiting: bool) -> Task:

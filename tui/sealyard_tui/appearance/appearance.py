@@ -14,6 +14,7 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import ScreenState
+from sealyard_tui.session.hints import action_keys, app_hint
 from sealyard_tui.terminal.mouse import is_mouse_enabled, set_mouse_enabled
 
 COMPACT = "-compact"
@@ -58,8 +59,9 @@ class Appearance:
 
     def ignored_settings_text(self) -> str:
         """Return the reason and a hint for each ignored setting. May hold foreign text."""
-        errors = self._preferences.ignored
-        return "\n\n".join(f"✗ {error.message}\n→ {error.hint}".removesuffix("\n→ ") for error in errors)
+        keys = action_keys(self._app)
+        reports = ((error.message, app_hint(error, keys)) for error in self._preferences.ignored)
+        return "\n\n".join(f"✗ {message}\n→ {hint}".removesuffix("\n→ ") for message, hint in reports)
 
     # ---- changes at run time
 

@@ -29,7 +29,7 @@ from sealyard_tui.dialogs.fields import (
 )
 from sealyard_tui.dialogs.picker import FilterPickDialog
 from sealyard_tui.messages import ShowError
-from sealyard_tui.session.hints import app_hint
+from sealyard_tui.session.hints import action_keys, app_hint
 
 log = logging.getLogger(__name__)
 
@@ -263,7 +263,7 @@ class FormDialog(BaseDialog[bool]):
             self.app.post_message(ShowError(error))
             return
         self._stop_busy()
-        hint = app_hint(error)
+        hint = app_hint(error, action_keys(self.app))
         lines = [f"✗ {escape_multiline(error.message)}", *([f"→ {escape_multiline(hint)}"] if hint else [])]
         self._show_status("\n".join(lines), is_error=True)
 

@@ -23,7 +23,7 @@ from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.access import subject_kind
 from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.session.messages import DownloadUpdate
 from sealyard_tui.session.state import SessionState
 
@@ -215,7 +215,8 @@ class DownloadManager:
             # The status bar shows the lost connection.
             return
         retry_text = f" Retrying in {event.retry_in:g} s." if event.retry_in is not None else ""
-        self._app.notify(escape_text(error_text(event.error) + retry_text), severity="warning", markup=False)
+        text = error_text(event.error, action_keys(self._app)) + retry_text
+        self._app.notify(escape_text(text), severity="warning", markup=False)
 
     def _on_finished(self, result: DownloadResult) -> None:
         is_disconnected = result.error is not None and result.error.code == ServerUnreachableError.code

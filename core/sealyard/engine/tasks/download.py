@@ -20,6 +20,7 @@ from sealyard.model.errors import (
     ResultGoneError,
     UsageError,
 )
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.results import link_expiry, require_artifact, with_new_link
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
@@ -177,6 +178,6 @@ def _require_valid_link(task: Task) -> str:
         )
     if result.state is ResultState.EXPIRED or result.link is None:
         raise ResultExpiredError(
-            f"The download link of task {task.id} has expired.", f"Renew it: sealyard renew {task.id}"
+            f"The download link of task {task.id} has expired.", Hint.of(HintCode.RENEW_LINK, task_id=task.id)
         )
     return result.link

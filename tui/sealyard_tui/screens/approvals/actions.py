@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from sealyard.model.approval import valid_approvers
@@ -19,7 +19,7 @@ from sealyard_tui.screens.approvals.review_pane import ReviewPane
 from sealyard_tui.screens.approvals.row import blocked_reason
 from sealyard_tui.screens.approvals.task_list import PendingTaskList
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.session.hints import app_hint, error_text
+from sealyard_tui.session.hints import action_keys, app_hint, error_text
 
 OTP_SINGLE_ONLY = "One-time passwords can be used once; approve tasks individually."
 
@@ -159,7 +159,7 @@ class ApprovalActions:
                 )
                 done.append(decided)
             except ServerUnreachableError as error:
-                lost, failure = tasks[number:], error_text(error)
+                lost, failure = tasks[number:], error_text(error, action_keys(self._screen.app))
                 break
             except SealyardError as error:
                 refused.append((task, error))
@@ -169,23 +169,23 @@ class ApprovalActions:
         return DecisionBatchResult(done, lost, failure)
 
     def _report(self, verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> None:
+        app = self._screen.app
         if len(refused) == 1 and not done:
-            self._screen.app.show_error(_with_reload_hint(refused[0][1]))
+            app.show_error(_with_reload_hint(refused[0][1], action_keys(app)))
         elif refused:
-            self._screen.app.push_screen(
-                TextDialog("Some tasks could not be processed", _format_results(verdict, done, refused))
-            )
+            text = _format_results(verdict, done, refused, action_keys(app))
+            app.push_screen(TextDialog("Some tasks could not be processed", text))
         elif len(done) == 1:
             self._screen.flash(_format_result(verdict, done[0]))
         elif done:
             self._screen.flash(f"{len(done)} tasks {_PAST_TENSE[verdict]}; {_format_pending(done)}")
 
 
-def _with_reload_hint(error: SealyardError) -> SealyardError:
+def _with_reload_hint(error: SealyardError, keys: Mapping[str, str]) -> SealyardError:
     """Add to a conflict that the task was read again: it differs from the one that was reviewed."""
     if not isinstance(error, ConflictError):
         return error
-    hint = " ".join(part for part in (app_hint(error), "The list and the review were reloaded.") if part)
+    hint = " ".join(part for part in (app_hint(error, keys), "The list and the review were reloaded.") if part)
     return ConflictError(error.message, hint)
 
 
@@ -204,8 +204,10 @@ def _format_pending(done: Sequence[Task]) -> str:
     return f"{format_count(count, 'task')} still pending" if count else "no further approvals needed"
 
 
-def _format_results(verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> str:
+def _format_results(
+    verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]], keys: Mapping[str, str]
+) -> str:
     lines = [f"{len(done)} {_PAST_TENSE[verdict]}, {len(refused)} failed", ""]
-    lines += [f"✗ {task_title(task)}: {escape_text(error_text(error))}" for task, error in refused]
+    lines += [f"✗ {task_title(task)}: {escape_text(error_text(error, keys))}" for task, error in refused]
     lines += [f"✓ {_format_result(verdict, task)}" for task in done]
     return "\n".join(lines)

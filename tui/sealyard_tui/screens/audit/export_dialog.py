@@ -22,7 +22,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.screens.audit.atomic_text_file import AtomicTextFile
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.widgets.safe_input import SafeInput
 
 KINDS = {
@@ -137,7 +137,7 @@ class AuditExportDialog(ScreenDialog[None]):
         try:
             await self._write(await self.app.session.client(), replace=replace)
         except SealyardError as error:
-            self._show_error(error_text(error))
+            self._show_error(error_text(error, action_keys(self.app)))
         finally:
             self.remove_class("-running")
             self.refresh_bindings()

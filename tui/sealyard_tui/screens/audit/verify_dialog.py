@@ -20,7 +20,7 @@ from sealyard.model.errors import AuditVerificationError, SealyardError
 from sealyard.model.safe_text import escape_multiline, escape_text
 from sealyard_tui.formatting import format_fields
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import app_hint
+from sealyard_tui.session.hints import action_keys, app_hint
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 PROGRESS_INTERVAL = 0.1
@@ -161,7 +161,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
 
     def _failure(self, error: AuditVerificationError) -> Content:
         lines = [Content.styled(f"✗ {escape_multiline(error.message)}", "bold $error")]
-        if hint := app_hint(error):
+        if hint := app_hint(error, action_keys(self.app)):
             lines.append(Content(f"→ {escape_multiline(hint)}"))
         lines.append(Content(DO_NOT_TOUCH))
         if error.seq is not None:

@@ -22,7 +22,7 @@ from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.task_row import TaskRow
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -119,7 +119,9 @@ class TaskActions:
             self._report([failure for failure in failures if failure not in lost], len(rows), "withdrawn")
             if not lost:
                 return None
-            return self._withdrawal([row for row, _ in lost], typed=reason, failure=error_text(lost[0][1]))
+            return self._withdrawal(
+                [row for row, _ in lost], typed=reason, failure=error_text(lost[0][1], action_keys(self._screen.app))
+            )
 
         return Attempt(dialog, withdraw)
 
@@ -179,7 +181,7 @@ class TaskActions:
         try:
             await open_in_file_manager(folder)
         except SealyardError as error:
-            self._screen.flash(error_text(error), warning=True)
+            self._screen.flash(error_text(error, action_keys(self._screen.app)), warning=True)
         else:
             self._screen.flash(f"Opened {folder}")
 

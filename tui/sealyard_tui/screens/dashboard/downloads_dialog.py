@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from sealyard.model.formatting import format_size, format_size_exact, format_tim
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.formatting import format_fields, progress_bar
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import app_hint
+from sealyard_tui.session.hints import action_keys, app_hint
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -101,7 +101,9 @@ class DownloadsDialog(ScreenDialog[str | None]):
     @on(VirtualTable.RowHighlighted)
     def _show_about(self) -> None:
         row = self.table.cursor_row
-        self.query_one("#about Static", Static).update(_describe(row) if row is not None else Content(""))
+        self.query_one("#about Static", Static).update(
+            _describe(row, action_keys(self.app)) if row is not None else Content("")
+        )
         self.refresh_bindings()
 
     @on(VirtualTable.RowActivated)
@@ -184,7 +186,7 @@ def _state(row: DownloadRow) -> Content:
     return Content.styled("✗ download failed", "$error")
 
 
-def _describe(row: DownloadRow) -> Content:
+def _describe(row: DownloadRow, keys: Mapping[str, str]) -> Content:
     if isinstance(row.known, DownloadProgress):
         return Content(f"{format_size(row.known.bytes_done)} of {format_size(row.known.bytes_total)}")
     if row.downloaded is not None:
@@ -192,7 +194,7 @@ def _describe(row: DownloadRow) -> Content:
     error = row.error
     if error is None:
         return Content("")
-    hint = "" if row.expired or row.gone else app_hint(error)
+    hint = "" if row.expired or row.gone else app_hint(error, keys)
     lines = [Content.styled(f"✗ {escape_text(error.message)}", "$error"), Content(escape_text(hint))]
     if row.expired:
         lines.append(Content("→ Press e to renew the link and download the file."))

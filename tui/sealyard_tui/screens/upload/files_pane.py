@@ -18,6 +18,7 @@ from sealyard_tui.screens.upload.checksums import Checksum, find_checksum
 from sealyard_tui.screens.upload.dialogs import ExpectedChecksumDialog
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
 from sealyard_tui.screens.upload.format import entry_cells, entry_detail, format_totals
+from sealyard_tui.session.hints import action_keys
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
@@ -111,7 +112,7 @@ class FilesPane(Vertical):
 
     @on(VirtualTable.RowHighlighted)
     def _show_detail(self) -> None:
-        self.query_one("#detail", Static).update(entry_detail(self.table.cursor_row))
+        self.query_one("#detail", Static).update(entry_detail(self.table.cursor_row, action_keys(self.app)))
 
     @on(VirtualTable.RowActivated)
     def _chosen(self) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -43,12 +44,12 @@ def _without_name(message: str, name: str) -> str:
     return escape_text(message).removeprefix(f"{name} ").rstrip(".")
 
 
-def entry_detail(entry: FormFile | None) -> Content:
-    """Return two lines about the current file."""
+def entry_detail(entry: FormFile | None, keys: Mapping[str, str]) -> Content:
+    """Return two lines about the current file. ``keys`` are those that hints name."""
     if entry is None:
         return Content("")
     if (problem := entry.problem) is not None:
-        first = Content.styled(f"✗ {escape_text(error_text(problem))}", "$error")
+        first = Content.styled(f"✗ {escape_text(error_text(problem, keys))}", "$error")
     elif entry.file is not None:
         first = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
     else:
@@ -151,11 +152,11 @@ def _dropped_words(dropped: DropStatus, *, in_form: bool) -> Content:
     return Content.styled(f"✓ submitted: task {escape_text(event.task.id, 12)}", "$success")
 
 
-def dropped_reason(dropped: DropStatus) -> str:
-    """Return in full why an entry is not a proposal. It may hold foreign text."""
+def dropped_reason(dropped: DropStatus, keys: Mapping[str, str]) -> str:
+    """Return in full why an entry is not a proposal. It may hold foreign text. ``keys`` are those that hints name."""
     if isinstance(dropped.event, DropRejected | DropDeferred):
         error = dropped.event.error
-        return f"{error.message}\n{app_hint(error)}"
+        return f"{error.message}\n{app_hint(error, keys)}"
     return dropped.invalid_reason
 
 

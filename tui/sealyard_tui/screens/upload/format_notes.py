@@ -18,7 +18,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 
 
 class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
@@ -69,7 +69,7 @@ class FormatNotes(Static):
         if more := len(self.warnings[1:]):
             lines.append(Content.styled(f"! and {format_count(more, 'more warning')}", "$warning"))
         if self.refusal is not None:
-            words = f"✗ {error_text(self.refusal)}"
+            words = f"✗ {error_text(self.refusal, action_keys(self.app))}"
             lines = [Content.styled(escape_text(words), "$error")]
         self.update(Content("\n").join(lines))
         self.set_class(bool(lines), "-shown")

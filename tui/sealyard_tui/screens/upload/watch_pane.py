@@ -18,6 +18,7 @@ from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.messages import ShowTask
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.format import dropped_reason, proposal_cells
+from sealyard_tui.session.hints import action_keys
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -112,7 +113,7 @@ class WatchFolderPane(Vertical):
         elif isinstance(row.event, DropSubmitted):
             self.post_message(ShowTask(row.event.task.id))
         else:
-            self.app.push_screen(TextDialog(escape_text(row.name), dropped_reason(row)))
+            self.app.push_screen(TextDialog(escape_text(row.name), dropped_reason(row, action_keys(self.app))))
 
     def action_load_into_form(self) -> None:
         if (proposal := self._proposal) is not None and not self._in_form(proposal):
