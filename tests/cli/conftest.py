@@ -1,4 +1,4 @@
-"""A home of its own for every test, and workspaces copied from one that is made once."""
+"""Fixtures of the command line tests: an isolated home directory, and copies of a template workspace."""
 
 from __future__ import annotations
 
@@ -31,25 +31,25 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 @pytest.fixture(scope="session")
-def pattern(tmp_path_factory: pytest.TempPathFactory) -> CliWorkspace:
-    root = tmp_path_factory.mktemp("pattern")
+def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> CliWorkspace:
+    root = tmp_path_factory.mktemp("template")
     (root / "firmware.bin").write_bytes(FIRMWARE)
-    return asyncio.run(_made(root))
+    return asyncio.run(_create_template(root))
 
 
-async def _made(root: Path) -> CliWorkspace:
+async def _create_template(root: Path) -> CliWorkspace:
     folder = root / "workspace"
-    places = WorkspacePaths(folder)
+    paths = WorkspacePaths(folder)
     await create_workspace(
-        places,
+        paths,
         name="factory",
         administrator="USER:admin",
         key_store=KeyStore.PASSPHRASE,
         passphrase=PASSPHRASE,
         demo=True,
     )
-    people = tuple(Profile(name=name, identity=f"USER:{name}") for name in PEOPLE)
-    write_profiles(places.profiles, ProfileFile(profiles=people))
+    profiles = tuple(Profile(name=name, identity=f"USER:{name}") for name in PEOPLE)
+    write_profiles(paths.profiles, ProfileFile(profiles=profiles))
     engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE)
     try:
         admin = engine.client("USER:admin")
@@ -67,7 +67,7 @@ async def _made(root: Path) -> CliWorkspace:
         )
         developer, owner = engine.client("USER:developer"), engine.client("USER:owner")
         tasks = []
-        for name in ("made before", "waiting"):
+        for name in ("finished", "waiting"):
             file = await developer.upload(root / "firmware.bin")
             tasks.append(await developer.create_package(PackageRequest(config="gateway", firmware=(file,), name=name)))
         await owner.decide(tasks[0].id, Verdict.APPROVED)
@@ -78,10 +78,10 @@ async def _made(root: Path) -> CliWorkspace:
 
 
 @pytest.fixture
-def house(pattern: CliWorkspace, tmp_path: Path) -> CliWorkspace:
+def workspace(workspace_template: CliWorkspace, tmp_path: Path) -> CliWorkspace:
     folder = tmp_path / "workspace"
-    shutil.copytree(pattern.folder, folder)
-    return CliWorkspace(folder, done=pattern.done, waiting=pattern.waiting)
+    shutil.copytree(workspace_template.folder, folder)
+    return CliWorkspace(folder, done=workspace_template.done, waiting=workspace_template.waiting)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""Each exit code, by what brings it about."""
+"""Test each exit code with commands that cause it."""
 
 from __future__ import annotations
 
@@ -13,24 +13,24 @@ from sealyard.cli.parser import build_parser
 from tests.support.cli_runner import CliResult, CliWorkspace, run_process, sealyard, value_of, wait_until
 
 
-def test_0_and_nothing_on_standard_error_when_done(house: CliWorkspace) -> None:
-    assert house.run("developer", "tasks").code == 0
-    assert house.run("developer", "tasks").err == ""
+def test_success_exits_with_0(workspace: CliWorkspace) -> None:
+    assert workspace.run("developer", "tasks").code == 0
+    assert workspace.run("developer", "tasks").err == ""
 
 
-def test_1_when_a_container_does_not_verify(house: CliWorkspace, tmp_path: Path) -> None:
+def test_invalid_container_exits_with_1(workspace: CliWorkspace, tmp_path: Path) -> None:
     certificate, container = tmp_path / "c.pem", tmp_path / "container"
-    certificate.write_text(house.run("admin", "device", "certificates", "gateway").out)
-    container.write_bytes(next((house.folder / "artifacts").rglob("*" + house.done + "*")).read_bytes()[:-1])
-    ran = sealyard("verify", container, "--certificate", certificate, "--json")
-    assert (ran.code, ran.value["error"]["code"]) == (1, "container")
+    certificate.write_text(workspace.run("admin", "device", "certificates", "gateway").out)
+    container.write_bytes(next((workspace.folder / "artifacts").rglob("*" + workspace.done + "*")).read_bytes()[:-1])
+    result = sealyard("verify", container, "--certificate", certificate, "--json")
+    assert (result.code, result.value["error"]["code"]) == (1, "container")
 
 
-def test_1_when_the_approved_task_fails(house: CliWorkspace) -> None:
-    (house.folder / "keys" / "local").rename(house.folder / "keys" / "lost")
-    ran = house.run("owner", "approve", house.waiting, "--json")
-    assert (ran.code, ran.value["status"]) == (1, "FAILED")
-    assert ran.value["reason"] != ""
+def test_failed_task_exits_with_1(workspace: CliWorkspace) -> None:
+    (workspace.folder / "keys" / "local").rename(workspace.folder / "keys" / "lost")
+    result = workspace.run("owner", "approve", workspace.waiting, "--json")
+    assert (result.code, result.value["status"]) == (1, "FAILED")
+    assert result.value["reason"] != ""
 
 
 @pytest.mark.parametrize(
@@ -53,75 +53,73 @@ def test_1_when_the_approved_task_fails(house: CliWorkspace) -> None:
         ("profile", "add", "a b", "--identity", "anna"),
     ],
 )
-def test_2_for_what_makes_no_sense(house: CliWorkspace, arguments: tuple[str, ...]) -> None:
-    ran = house.run("admin", *arguments)
-    assert ran.code == 2, ran
-    assert ran.err.startswith("sealyard: ")
-    assert "Traceback" not in ran.err
+def test_invalid_arguments_exit_with_2(workspace: CliWorkspace, arguments: tuple[str, ...]) -> None:
+    result = workspace.run("admin", *arguments)
+    assert result.code == 2, result
+    assert result.err.startswith("sealyard: ")
+    assert "Traceback" not in result.err
 
 
-def test_3_for_what_is_not_allowed(house: CliWorkspace) -> None:
-    assert house.run("developer", "audit", "list").code == 3
-    assert house.run("auditor", "approve", house.waiting).code in (3, 4)
-    assert house.run("admin", "--profile", "owner", "key", "list").code == 3
+def test_missing_permission_exits_with_3(workspace: CliWorkspace) -> None:
+    assert workspace.run("developer", "audit", "list").code == 3
+    assert workspace.run("auditor", "approve", workspace.waiting).code in (3, 4)
+    assert workspace.run("admin", "--profile", "owner", "key", "list").code == 3
 
 
-def test_4_for_what_is_not_there(house: CliWorkspace, tmp_path: Path) -> None:
-    assert house.run("developer", "show", "nowhere").code == 4
-    assert house.run("developer", "device", "show", "nowhere").code == 4
-    assert house.run("nobody", "tasks").code == 4
+def test_unknown_object_exits_with_4(workspace: CliWorkspace, tmp_path: Path) -> None:
+    assert workspace.run("developer", "show", "nowhere").code == 4
+    assert workspace.run("developer", "device", "show", "nowhere").code == 4
+    assert workspace.run("nobody", "tasks").code == 4
     assert sealyard("--workspace", tmp_path / "nowhere", "tasks").code == 4
     assert sealyard("tasks").code == 4
     assert sealyard("profile", "use", "nowhere").code == 4
 
 
-def test_7_without_a_passphrase_and_with_a_wrong_one(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_wrong_or_missing_passphrase_exits_with_7(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "battery staple")
-    wrong = run_process(*house.as_user("admin", "subject", "add", "anna"))
-    assert (wrong.code, wrong.err.count("\n")) == (7, 2), wrong.err
+    result = run_process(*workspace.as_user("admin", "subject", "add", "anna"))
+    assert (result.code, result.err.count("\n")) == (7, 2), result.err
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    locked = house.run("admin", "subject", "add", "anna")
-    assert locked.code == 7
-    assert all(way in locked.err for way in ("SEALYARD_PASSPHRASE", "systemd credential", "terminal"))
-    assert sealyard("init", "--workspace", house.folder.parent / "new", "--key-store", "passphrase").code == 7
-    assert not (house.folder.parent / "new").exists()
+    result = workspace.run("admin", "subject", "add", "anna")
+    assert result.code == 7
+    assert all(source in result.err for source in ("SEALYARD_PASSPHRASE", "systemd credential", "terminal"))
+    assert sealyard("init", "--workspace", workspace.folder.parent / "new", "--key-store", "passphrase").code == 7
+    assert not (workspace.folder.parent / "new").exists()
 
 
-def test_8_when_the_link_has_expired_and_9_when_the_file_is_gone(
-    house: CliWorkspace, firmware: Path, tmp_path: Path
-) -> None:
-    house.value("admin", "device", "update", "gateway", "--link-ttl", "1s", "--retention", "8s")
-    task = house.value("developer", "encrypt", "--device", "gateway", firmware)["id"]
-    wait_until(lambda: house.value("developer", "show", task)["result"]["state"] == "EXPIRED")
-    expired = house.run("developer", "download", task, "--out", tmp_path / "down")
-    assert expired.code == 8
-    assert "renew" in expired.err
-    assert house.value("developer", "renew", task)["result"]["state"] == "AVAILABLE"
-    wait_until(lambda: house.value("developer", "show", task)["result"]["state"] == "GONE")
-    assert house.run("developer", "download", task, "--out", tmp_path / "down").code == 9
-    assert house.run("developer", "renew", task).code == 9
-    assert not any(task in each for each in house.files())
+def test_expired_result_exits_with_8_then_9(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
+    workspace.value("admin", "device", "update", "gateway", "--link-ttl", "1s", "--retention", "8s")
+    task = workspace.value("developer", "encrypt", "--device", "gateway", firmware)["id"]
+    wait_until(lambda: workspace.value("developer", "show", task)["result"]["state"] == "EXPIRED")
+    result = workspace.run("developer", "download", task, "--out", tmp_path / "down")
+    assert result.code == 8
+    assert "renew" in result.err
+    assert workspace.value("developer", "renew", task)["result"]["state"] == "AVAILABLE"
+    wait_until(lambda: workspace.value("developer", "show", task)["result"]["state"] == "GONE")
+    assert workspace.run("developer", "download", task, "--out", tmp_path / "down").code == 9
+    assert workspace.run("developer", "renew", task).code == 9
+    assert not any(task in each for each in workspace.files())
 
 
-def test_what_should_not_happen_gives_a_line_and_a_log_not_a_traceback(
-    house: CliWorkspace, home: Path, monkeypatch: pytest.MonkeyPatch
+def test_unexpected_error_is_logged_without_traceback(
+    workspace: CliWorkspace, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def fail(*_: object) -> None:
         raise ZeroDivisionError("secret detail")
 
     monkeypatch.setenv("XDG_STATE_HOME", str(home / "state"))
     monkeypatch.setattr("sealyard.cli.commands.tasks.format_tasks", fail)
-    ran: CliResult = house.run("developer", "tasks")
-    assert ran.code == 1
-    assert "Traceback" not in ran.err
-    assert "secret detail" not in ran.err
+    result: CliResult = workspace.run("developer", "tasks")
+    assert result.code == 1
+    assert "Traceback" not in result.err
+    assert "secret detail" not in result.err
     log = next(each for each in home.rglob("cli.log"))
-    assert str(log) in ran.err
+    assert str(log) in result.err
     assert "ZeroDivisionError" in log.read_text()
     assert log.stat().st_mode & 0o777 == 0o600
 
 
-def test_help_and_documentation_explain_every_exit_code() -> None:
+def test_help_and_readme_explain_exit_codes() -> None:
     document = (Path(__file__).parents[2] / "core/sealyard/cli/README.md").read_text()
     assert list(value_of("help", "exit-codes")) == [str(code.value) for code in ExitCode]
     for code, text in value_of("help", "exit-codes").items():
@@ -129,25 +127,28 @@ def test_help_and_documentation_explain_every_exit_code() -> None:
         assert f"| {code} | {text.replace('--yes', '`--yes`')} |" in document
 
 
-def test_every_command_and_option_has_a_help_text() -> None:
-    parsers = _parsers(build_parser())
+def test_every_option_has_help_text() -> None:
+    parsers = _collect_parsers(build_parser())
     assert len(parsers) > 40
     for parser in parsers:
         for action in parser._actions:
             assert action.help or isinstance(action.choices, dict), (parser.prog, action.option_strings or action.dest)
 
 
-def test_version_is_that_of_the_distribution() -> None:
-    ran = sealyard("--version")
-    assert (ran.code, ran.out) == (0, f"sealyard {version('sealyard')}\n")
+def test_version_matches_distribution() -> None:
+    result = sealyard("--version")
+    assert (result.code, result.out) == (0, f"sealyard {version('sealyard')}\n")
 
 
-def _parsers(parser: CommandParser) -> list[CommandParser]:
-    below = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
-    return [parser, *(each for choices in below for child in choices.values() for each in _parsers(child))]
+def _collect_parsers(parser: CommandParser) -> list[CommandParser]:
+    subcommands = [action.choices for action in parser._actions if isinstance(action.choices, dict)]
+    return [
+        parser,
+        *(each for choices in subcommands for child in choices.values() for each in _collect_parsers(child)),
+    ]
 
 
-def test_help_is_no_error() -> None:
+def test_help_exits_with_0() -> None:
     for arguments in (("--help",), ("device", "create", "--help")):
         assert sealyard(*arguments).code == 0
         assert "usage: sealyard" in sealyard(*arguments).out

@@ -1,4 +1,4 @@
-"""`--json`: one value on standard output, nothing else there, for every command."""
+"""Test `--json`: each command prints exactly one JSON value."""
 
 from __future__ import annotations
 
@@ -36,17 +36,20 @@ COMMANDS = [
 
 
 @pytest.mark.parametrize("arguments", COMMANDS, ids=" ".join)
-def test_a_command_prints_one_value_and_nothing_else(house: CliWorkspace, arguments: tuple[str, ...]) -> None:
-    profile, *words = arguments
-    ran = house.run(profile, *words, "--json")
-    assert ran.code == 0, ran
-    assert json.loads(ran.out) is not None
-    assert ran.out.isascii()
+def test_command_prints_one_json_value(workspace: CliWorkspace, arguments: tuple[str, ...]) -> None:
+    profile, *command = arguments
+    result = workspace.run(profile, *command, "--json")
+    assert result.code == 0, result
+    assert json.loads(result.out) is not None
+    assert result.out.isascii()
 
 
-def test_a_task_has_the_fields_that_programs_rely_on(house: CliWorkspace) -> None:
-    done, waiting = house.value("developer", "show", house.done), house.value("developer", "show", house.waiting)
-    listed = house.value("developer", "tasks")
+def test_task_contains_documented_fields(workspace: CliWorkspace) -> None:
+    done, waiting = (
+        workspace.value("developer", "show", workspace.done),
+        workspace.value("developer", "show", workspace.waiting),
+    )
+    listed = workspace.value("developer", "tasks")
     for value in (done, waiting, *listed):
         assert set(value) >= TASK_FIELDS
     assert set(done["result"]) >= {"state", "link", "expiresAt", "sha256", "size", "signature"}
@@ -54,17 +57,17 @@ def test_a_task_has_the_fields_that_programs_rely_on(house: CliWorkspace) -> Non
     assert done["kind"] == "packaging"
 
 
-@pytest.mark.parametrize("place", ["before", "between", "after"])
-def test_global_options_are_taken_before_and_after_the_command(house: CliWorkspace, place: str) -> None:
-    options = ("--workspace", house.folder, "--profile", "developer", "--json")
-    words: tuple[object, ...] = {
+@pytest.mark.parametrize("position", ["before", "between", "after"])
+def test_global_options_work_in_any_position(workspace: CliWorkspace, position: str) -> None:
+    options = ("--workspace", workspace.folder, "--profile", "developer", "--json")
+    arguments: tuple[object, ...] = {
         "before": (*options, "device", "list"),
         "between": ("device", *options, "list"),
         "after": ("device", "list", *options),
-    }[place]
-    ran = sealyard(*words)
-    assert ran.code == 0
-    assert [each["name"] for each in ran.value] == ["gateway"]
+    }[position]
+    result = sealyard(*arguments)
+    assert result.code == 0
+    assert [each["name"] for each in result.value] == ["gateway"]
 
 
 @pytest.mark.parametrize(
@@ -77,23 +80,23 @@ def test_global_options_are_taken_before_and_after_the_command(house: CliWorkspa
         ("input", ("encrypt", "--device", "gateway", "/nowhere/at/all")),
     ],
 )
-def test_an_error_is_the_one_value(house: CliWorkspace, code: str, arguments: tuple[str, ...]) -> None:
-    ran: CliResult = house.run("developer", *arguments, "--json")
-    assert ran.code != 0
-    assert set(ran.value["error"]) == {"code", "message", "hint"}
-    assert ran.value["error"]["code"] == code
+def test_error_is_one_json_value(workspace: CliWorkspace, code: str, arguments: tuple[str, ...]) -> None:
+    result: CliResult = workspace.run("developer", *arguments, "--json")
+    assert result.code != 0
+    assert set(result.value["error"]) == {"code", "message", "hint"}
+    assert result.value["error"]["code"] == code
 
 
-def test_of_several_downloads_each_has_its_own_outcome(house: CliWorkspace, tmp_path: Path) -> None:
-    ran = house.run("developer", "download", house.done, "nowhere", "--out", tmp_path / "down", "--json")
-    assert ran.code == 4
-    assert [each["downloaded"] is not None for each in ran.value] == [True, False]
-    assert ran.value[1]["error"]["code"] == "not-found"
+def test_downloads_report_individual_results(workspace: CliWorkspace, tmp_path: Path) -> None:
+    result = workspace.run("developer", "download", workspace.done, "nowhere", "--out", tmp_path / "down", "--json")
+    assert result.code == 4
+    assert [each["downloaded"] is not None for each in result.value] == [True, False]
+    assert result.value[1]["error"]["code"] == "not-found"
 
 
-def test_a_page_of_the_log_says_where_the_next_one_begins(house: CliWorkspace) -> None:
-    first = house.value("auditor", "audit", "list", "--limit", "3")
-    second = house.value("auditor", "audit", "list", "--limit", "3", "--before-seq", first["next"])
+def test_audit_page_returns_next_cursor(workspace: CliWorkspace) -> None:
+    first = workspace.value("auditor", "audit", "list", "--limit", "3")
+    second = workspace.value("auditor", "audit", "list", "--limit", "3", "--before-seq", first["next"])
     seqs = [each["seq"] for page in (first, second) for each in page["entries"]]
     assert seqs == sorted(seqs, reverse=True)
     assert len(set(seqs)) == 6

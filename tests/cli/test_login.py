@@ -1,4 +1,4 @@
-"""Logging in to a server, and out again, by the command line."""
+"""Test logging in to a server and out of it."""
 
 from __future__ import annotations
 
@@ -33,19 +33,19 @@ def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[ScriptedServer]:
     monkeypatch.setattr(file_keyring, "DEFAULT_COST", Argon2Params(iterations=1, lanes=1, memory_kib=8))
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     thread = LoopThread("scripted-server")
-    made = ScriptedServer(_handler)
-    asyncio.run(thread.call(made.start()))
-    yield made
+    scripted_server = ScriptedServer(_handler)
+    asyncio.run(thread.call(scripted_server.start()))
+    yield scripted_server
     thread.stop()
 
 
 @pytest.fixture
-def piped(monkeypatch: pytest.MonkeyPatch) -> None:
+def token_on_stdin(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO(f"{TOKEN}\n"))
 
 
-@pytest.mark.usefixtures("piped")
-def test_whoever_logged_in_works_on_the_server_from_then_on(server: ScriptedServer) -> None:
+@pytest.mark.usefixtures("token_on_stdin")
+def test_login_sets_default_profile(server: ScriptedServer) -> None:
     profile = value_of("login", server.url, "--tenant", "factory-7", "--name", "seal")
     assert (profile["identity"], profile["server"], profile["tenant"]) == (INFO.subject, server.url, "factory-7")
     assert value_of("tasks") == []
@@ -55,8 +55,8 @@ def test_whoever_logged_in_works_on_the_server_from_then_on(server: ScriptedServ
     assert server.url in sealyard("profile", "list").out
 
 
-@pytest.mark.usefixtures("piped")
-def test_logging_out_forgets_the_token_and_the_profile(server: ScriptedServer) -> None:
+@pytest.mark.usefixtures("token_on_stdin")
+def test_logout_removes_token_and_profile(server: ScriptedServer) -> None:
     assert value_of("login", server.url)["name"] == "127.0.0.1"
     value_of("logout")
     assert value_of("profile", "list") == []
@@ -64,69 +64,65 @@ def test_logging_out_forgets_the_token_and_the_profile(server: ScriptedServer) -
     assert sealyard("logout").code == 4
 
 
-def test_a_token_that_the_server_does_not_take_is_not_kept(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_rejected_token_is_not_saved(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("sy_wrong\n"))
-    ran = sealyard("login", server.url)
-    assert ran.code == 3
-    assert "not valid" in ran.err
+    result = sealyard("login", server.url)
+    assert result.code == 3
+    assert "not valid" in result.err
     assert value_of("profile", "list") == []
 
 
-@pytest.mark.parametrize("said", ["", "\n", "two words\n", "ünsinn\n", "a\x1bb\n"])
-def test_what_is_no_token_is_sent_nowhere(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, said: str) -> None:
-    monkeypatch.setattr("sys.stdin", io.StringIO(said))
-    ran = sealyard("login", server.url)
-    assert ran.code == 2
+@pytest.mark.parametrize("line", ["", "\n", "two words\n", "ünsinn\n", "a\x1bb\n"])
+def test_malformed_token_is_not_sent(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch, line: str) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO(line))
+    result = sealyard("login", server.url)
+    assert result.code == 2
     assert server.calls == []
 
 
-def test_plain_http_to_another_machine_is_refused_before_a_token_is_asked_for() -> None:
-    ran = sealyard("login", "http://seal.example")
-    assert ran.code == 2
-    assert "not encrypted" in ran.err
+def test_remote_plain_http_is_rejected_before_prompt() -> None:
+    result = sealyard("login", "http://seal.example")
+    assert result.code == 2
+    assert "not encrypted" in result.err
 
 
-def test_a_token_of_the_environment_needs_nothing_to_be_kept_in(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_environment_token_requires_no_passphrase(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_TOKEN", TOKEN)
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    ran = sealyard("login", server.url)
-    assert ran.code == 0, ran
-    assert "keep SEALYARD_TOKEN set" in ran.err
+    result = sealyard("login", server.url)
+    assert result.code == 0, result
+    assert "keep SEALYARD_TOKEN set" in result.err
     assert value_of("tasks") == []
     monkeypatch.delenv("SEALYARD_TOKEN")
     assert sealyard("tasks").code == 3
 
 
-@pytest.mark.usefixtures("piped")
-def test_no_token_is_printed_or_written_in_the_clear(server: ScriptedServer, home: Path) -> None:
-    ran = sealyard("login", server.url, "--json")
-    assert TOKEN not in ran.out + ran.err
+@pytest.mark.usefixtures("token_on_stdin")
+def test_login_never_exposes_token(server: ScriptedServer, home: Path) -> None:
+    result = sealyard("login", server.url, "--json")
+    assert TOKEN not in result.out + result.err
     assert not any(TOKEN.encode() in each.read_bytes() for each in home.rglob("*") if each.is_file())
 
 
-@pytest.mark.usefixtures("piped")
-def test_what_works_on_this_machine_only_says_so(server: ScriptedServer) -> None:
+@pytest.mark.usefixtures("token_on_stdin")
+def test_local_command_is_rejected_on_server(server: ScriptedServer) -> None:
     value_of("login", server.url)
-    ran = sealyard("run")
-    assert ran.code == 2
-    assert "Not available on a server" in ran.err
+    result = sealyard("run")
+    assert result.code == 2
+    assert "Not available on a server" in result.err
 
 
-def test_a_profile_of_a_workspace_leads_to_no_server(server: ScriptedServer, tmp_path: Path) -> None:
-    bait = Profile(name="bait", identity="USER:dev", server=server.url, tenant="factory", ca="/tmp/authority.pem")
-    write_profiles(tmp_path / "profiles.json", ProfileFile(profiles=(bait,)))
+def test_workspace_profile_ignores_server_fields(server: ScriptedServer, tmp_path: Path) -> None:
+    profile_with_server = Profile(
+        name="other", identity="USER:dev", server=server.url, tenant="factory", ca="/tmp/authority.pem"
+    )
+    write_profiles(tmp_path / "profiles.json", ProfileFile(profiles=(profile_with_server,)))
     (profile,) = workspace_profiles(tmp_path).profiles
     assert (profile.server, profile.tenant, profile.ca) == ("", "", "")
     assert profile.location == str(tmp_path)
 
 
-def test_a_server_that_does_not_answer_has_an_exit_code_of_its_own(
-    server: ScriptedServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_unreachable_server_exits_with_10(server: ScriptedServer, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_TOKEN", TOKEN)
     monkeypatch.setattr("sealyard.cli.commands.login.TIMEOUT", 0.1)
     assert sealyard("login", "http://127.0.0.1:1").code == 10

@@ -1,4 +1,4 @@
-"""Which workspace, and who one is there: what is said outright counts more than what is remembered."""
+"""Test how commands select the workspace and the profile."""
 
 from __future__ import annotations
 
@@ -9,64 +9,64 @@ import pytest
 from tests.support.cli_runner import CliWorkspace, sealyard, value_of
 
 
-def _who(*options: object) -> str:
-    """The identity that a command acts as, by what it may not do."""
-    ran = sealyard(*options, "acl", "list")
-    assert ran.code == 3, ran
-    return ran.err.split()[1]
+def _resolve_identity(*options: object) -> str:
+    """Return the identity that a command acts as, read from its permission error."""
+    result = sealyard(*options, "acl", "list")
+    assert result.code == 3, result
+    return result.err.split()[1]
 
 
 @pytest.fixture
-def mine(house: CliWorkspace) -> CliWorkspace:
+def profiles(workspace: CliWorkspace) -> CliWorkspace:
     for name in ("developer", "owner"):
-        value_of("--workspace", house.folder, "profile", "add", f"my-{name}", "--identity", f"USER:{name}")
-    return house
+        value_of("--workspace", workspace.folder, "profile", "add", f"my-{name}", "--identity", f"USER:{name}")
+    return workspace
 
 
-def test_the_first_profile_is_the_current_one(mine: CliWorkspace) -> None:
-    assert _who() == "USER:developer"
+def test_first_profile_becomes_default(profiles: CliWorkspace) -> None:
+    assert _resolve_identity() == "USER:developer"
     assert [each["name"] for each in value_of("profile", "list") if each["current"]] == ["my-developer"]
 
 
-def test_another_can_be_used_from_now_on_or_once(mine: CliWorkspace) -> None:
-    assert _who("--profile", "my-owner") == "USER:owner"
-    assert _who() == "USER:developer"
+def test_default_profile_can_be_changed_or_overridden(profiles: CliWorkspace) -> None:
+    assert _resolve_identity("--profile", "my-owner") == "USER:owner"
+    assert _resolve_identity() == "USER:developer"
     value_of("profile", "use", "my-owner")
-    assert _who() == "USER:owner"
+    assert _resolve_identity() == "USER:owner"
 
 
-def test_the_environment_names_workspace_and_profile(mine: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_environment_selects_workspace_and_profile(profiles: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_PROFILE", "my-owner")
-    assert _who() == "USER:owner"
-    assert _who("--profile", "my-developer") == "USER:developer"
-    monkeypatch.setenv("SEALYARD_WORKSPACE", str(mine.folder))
+    assert _resolve_identity() == "USER:owner"
+    assert _resolve_identity("--profile", "my-developer") == "USER:developer"
+    monkeypatch.setenv("SEALYARD_WORKSPACE", str(profiles.folder))
     monkeypatch.setenv("SEALYARD_PROFILE", "auditor")
-    assert _who() == "USER:auditor"
+    assert _resolve_identity() == "USER:auditor"
 
 
-def test_a_workspace_brings_profiles_of_its_own(house: CliWorkspace) -> None:
-    assert _who("--workspace", house.folder, "--profile", "owner") == "USER:owner"
-    value_of("--workspace", house.folder, "profile", "use", "developer")
-    assert _who("--workspace", house.folder) == "USER:developer"
+def test_workspace_provides_own_profiles(workspace: CliWorkspace) -> None:
+    assert _resolve_identity("--workspace", workspace.folder, "--profile", "owner") == "USER:owner"
+    value_of("--workspace", workspace.folder, "profile", "use", "developer")
+    assert _resolve_identity("--workspace", workspace.folder) == "USER:developer"
 
 
-def test_a_profile_of_another_workspace_is_not_taken_for_this_one(mine: CliWorkspace, pattern: CliWorkspace) -> None:
-    ran = sealyard("--workspace", pattern.folder, "--profile", "my-owner", "tasks")
-    assert ran.code == 2
-    assert str(mine.folder) in ran.err
+def test_profile_of_other_workspace_is_rejected(profiles: CliWorkspace, workspace_template: CliWorkspace) -> None:
+    result = sealyard("--workspace", workspace_template.folder, "--profile", "my-owner", "tasks")
+    assert result.code == 2
+    assert str(profiles.folder) in result.err
 
 
-def test_nobody_is_guessed_where_several_could_be_meant(mine: CliWorkspace, pattern: CliWorkspace) -> None:
+def test_ambiguous_profile_is_rejected(profiles: CliWorkspace, workspace_template: CliWorkspace) -> None:
     for name in ("a", "b"):
-        value_of("--workspace", pattern.folder, "profile", "add", name, "--identity", "USER:owner")
-    ran = sealyard("--workspace", pattern.folder, "tasks")
-    assert ran.code == 2
-    assert "a, b" in ran.err
+        value_of("--workspace", workspace_template.folder, "profile", "add", name, "--identity", "USER:owner")
+    result = sealyard("--workspace", workspace_template.folder, "tasks")
+    assert result.code == 2
+    assert "a, b" in result.err
     value_of("profile", "use", "b")
-    assert _who("--workspace", pattern.folder) == "USER:owner"
+    assert _resolve_identity("--workspace", workspace_template.folder) == "USER:owner"
 
 
-def test_init_makes_a_profile_of_the_administrator_and_the_next_one_takes_another_name(home: Path) -> None:
+def test_init_creates_unique_profile_name(home: Path) -> None:
     first = value_of("init", "--name", "Fab 4", "--key-store", "passphrase", "--admin", "anna")
     assert first["profile"] == "Fab-4"
     assert first["location"] == str(home / "data" / "sealyard" / "workspace")
@@ -80,9 +80,9 @@ def test_init_makes_a_profile_of_the_administrator_and_the_next_one_takes_anothe
     assert (home / "config" / "sealyard" / "profiles.json").stat().st_mode & 0o777 == 0o600
 
 
-def test_a_profile_names_the_download_folder(house: CliWorkspace, tmp_path: Path) -> None:
+def test_profile_sets_download_folder(workspace: CliWorkspace, tmp_path: Path) -> None:
     folder = tmp_path / "results"
-    adding = ("--workspace", house.folder, "profile", "add", "dev", "--identity", "USER:developer")
-    value_of(*adding, "--downloads", folder)
+    arguments = ("--workspace", workspace.folder, "profile", "add", "dev", "--identity", "USER:developer")
+    value_of(*arguments, "--downloads", folder)
     value_of("download", "--all")
-    assert [house.done in each.name for each in folder.iterdir()] == [True]
+    assert [workspace.done in each.name for each in folder.iterdir()] == [True]

@@ -1,4 +1,4 @@
-"""Looking at a workspace must be quick: what is heavy is not loaded for it."""
+"""Test that a command only imports the modules that it needs."""
 
 from __future__ import annotations
 
@@ -9,42 +9,44 @@ import pytest
 
 from tests.support.cli_runner import LIMIT, CliWorkspace
 
-HEAVY = ("textual", "cryptography", "keyring", "httpx", "watchfiles", "sealyard_tui")
+HEAVY_MODULES = ("textual", "cryptography", "keyring", "httpx", "watchfiles", "sealyard_tui")
 
-LOADED = f"import sys; print([each for each in {HEAVY!r} if each in sys.modules])"
-
-
-def _loaded_after(code: str) -> str:
-    script = [sys.executable, "-c", f"{code}\n{LOADED}"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=LIMIT, check=True)
-    return done.stdout.splitlines()[-1]
+PRINT_MODULES = f"import sys; print([each for each in {HEAVY_MODULES!r} if each in sys.modules])"
 
 
-def test_the_command_line_alone_loads_nothing_heavy() -> None:
-    assert _loaded_after("import sealyard.cli.main, sealyard.cli.parser") == "[]"
+def _list_heavy_modules(code: str) -> str:
+    script = [sys.executable, "-c", f"{code}\n{PRINT_MODULES}"]
+    process = subprocess.run(script, capture_output=True, text=True, timeout=LIMIT, check=True)
+    return process.stdout.splitlines()[-1]
+
+
+def test_parser_imports_no_heavy_modules() -> None:
+    assert _list_heavy_modules("import sealyard.cli.main, sealyard.cli.parser") == "[]"
 
 
 @pytest.mark.parametrize(
-    ("profile", "words"),
+    ("profile", "command"),
     [("developer", ["tasks"]), ("developer", ["device", "list"]), ("owner", ["show"]), ("auditor", ["audit", "list"])],
 )
-def test_looking_loads_nothing_heavy(house: CliWorkspace, profile: str, words: list[str]) -> None:
-    arguments = [str(each) for each in house.as_user(profile, *words)]
-    if words == ["show"]:
-        arguments.append(house.waiting)
+def test_read_command_imports_no_heavy_modules(workspace: CliWorkspace, profile: str, command: list[str]) -> None:
+    arguments = [str(each) for each in workspace.as_user(profile, *command)]
+    if command == ["show"]:
+        arguments.append(workspace.waiting)
     code = f"from sealyard.cli.main import main; assert main({arguments!r}) == 0"
-    assert _loaded_after(code) == "[]"
+    assert _list_heavy_modules(code) == "[]"
 
 
-def test_asking_for_work_loads_no_application_and_no_crypto_here(house: CliWorkspace) -> None:
-    arguments = [str(each) for each in house.as_user("owner", "approve", house.waiting)]
+def test_approve_command_imports_no_heavy_modules(workspace: CliWorkspace) -> None:
+    arguments = [str(each) for each in workspace.as_user("owner", "approve", workspace.waiting)]
     code = f"from sealyard.cli.main import main; assert main({arguments!r}) == 0"
-    assert _loaded_after(code) == "[]"
+    assert _list_heavy_modules(code) == "[]"
 
 
-def test_without_a_command_no_command_is_loaded() -> None:
+def test_missing_command_imports_no_command_module() -> None:
     code = "from sealyard.cli.main import main; assert main([]) == 2"
-    look = "print([each for each in sys.modules if each in ('sealyard.cli.parser', 'sealyard.cli.commands.tasks')])"
-    script = [sys.executable, "-c", f"import sys; {code}; {look}"]
-    done = subprocess.run(script, capture_output=True, text=True, timeout=LIMIT, check=True)
-    assert done.stdout == "[]\n"
+    print_modules = (
+        "print([each for each in sys.modules if each in ('sealyard.cli.parser', 'sealyard.cli.commands.tasks')])"
+    )
+    script = [sys.executable, "-c", f"import sys; {code}; {print_modules}"]
+    process = subprocess.run(script, capture_output=True, text=True, timeout=LIMIT, check=True)
+    assert process.stdout == "[]\n"

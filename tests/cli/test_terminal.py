@@ -1,4 +1,4 @@
-"""At a terminal a person is asked and sees progress; on a pipe neither happens."""
+"""Test prompts and progress at a terminal, and that there are none on a pipe."""
 
 from __future__ import annotations
 
@@ -16,77 +16,77 @@ from tests.support.cli_runner import LIMIT, PASSPHRASE, CliWorkspace, command, r
 from tests.support.processes import killed_at_exit
 
 
-class Seen(NamedTuple):
+class TerminalResult(NamedTuple):
     code: int
     out: str
     screen: str
 
 
-def at_terminal(*arguments: object, typed: tuple[str, ...] = ()) -> Seen:
-    """Standard input and error are a terminal; each of ``typed`` answers one prompt, a text that ends in ": "."""
-    ours, theirs = pty.openpty()
+def run_at_terminal(*arguments: object, answers: tuple[str, ...] = ()) -> TerminalResult:
+    """Run with a terminal as standard input and error. Each of ``answers`` is typed at one prompt, after ": "."""
+    terminal, child_terminal = pty.openpty()
     process = subprocess.Popen(
-        command(*arguments), stdin=theirs, stdout=subprocess.PIPE, stderr=theirs, start_new_session=True
+        command(*arguments), stdin=child_terminal, stdout=subprocess.PIPE, stderr=child_terminal, start_new_session=True
     )
-    os.close(theirs)
-    screen, answers, limit = b"", list(typed), time.monotonic() + LIMIT
+    os.close(child_terminal)
+    screen, pending, limit = b"", list(answers), time.monotonic() + LIMIT
     with killed_at_exit(process):
         while time.monotonic() < limit:
-            if not select.select([ours], [], [], 0.1)[0]:
+            if not select.select([terminal], [], [], 0.1)[0]:
                 continue
             try:
-                screen += os.read(ours, 65536)
-            except OSError:  # the last one at the terminal has left
+                screen += os.read(terminal, 65536)
+            except OSError:  # The process has closed the terminal.
                 break
-            if answers and screen.endswith(b": "):
-                os.write(ours, answers.pop(0).encode() + b"\n")
+            if pending and screen.endswith(b": "):
+                os.write(terminal, pending.pop(0).encode() + b"\n")
         out = process.communicate(timeout=LIMIT)[0]
-    os.close(ours)
-    return Seen(process.returncode, out.decode(), screen.decode())
+    os.close(terminal)
+    return TerminalResult(process.returncode, out.decode(), screen.decode())
 
 
-def test_the_passphrase_is_asked_for_and_not_shown(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_passphrase_prompt_is_not_echoed(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    seen = at_terminal(*house.as_user("admin", "subject", "add", "anna"), typed=(PASSPHRASE,))
-    assert (seen.code, seen.out) == (0, "Added USER:anna. Grant permissions with `sealyard acl add`.\n")
-    assert "Passphrase" in seen.screen
-    assert PASSPHRASE not in seen.screen
+    result = run_at_terminal(*workspace.as_user("admin", "subject", "add", "anna"), answers=(PASSPHRASE,))
+    assert (result.code, result.out) == (0, "Added USER:anna. Grant permissions with `sealyard acl add`.\n")
+    assert "Passphrase" in result.screen
+    assert PASSPHRASE not in result.screen
 
 
-def test_an_empty_answer_is_no_passphrase(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_empty_passphrase_is_rejected(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    assert at_terminal(*house.as_user("admin", "subject", "add", "anna"), typed=("",)).code == 7
+    assert run_at_terminal(*workspace.as_user("admin", "subject", "add", "anna"), answers=("",)).code == 7
 
 
-def test_a_new_passphrase_is_asked_for_twice(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_new_passphrase_is_confirmed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
     init = ("init", "--workspace", tmp_path / "new", "--key-store", "passphrase")
-    assert at_terminal(*init, typed=("one", "other")).code == 2
+    assert run_at_terminal(*init, answers=("one", "other")).code == 2
     assert not (tmp_path / "new").exists()
-    assert at_terminal(*init, typed=("same", "same")).code == 0
+    assert run_at_terminal(*init, answers=("same", "same")).code == 0
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "same")
     assert run_process("subject", "add", "anna").code == 0
 
 
-def test_looking_asks_nothing(house: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_command_prompts_for_nothing(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE")
-    assert at_terminal(*house.as_user("developer", "tasks")).screen == ""
+    assert run_at_terminal(*workspace.as_user("developer", "tasks")).screen == ""
 
 
-def test_long_work_shows_progress_on_a_terminal_and_nothing_on_a_pipe(house: CliWorkspace, tmp_path: Path) -> None:
+def test_progress_is_shown_only_at_terminal(workspace: CliWorkspace, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(bytes(20_000_000))
-    encrypting = house.as_user("developer", "encrypt", "--device", "gateway", large)
-    seen = at_terminal(*encrypting)
-    assert seen.code == 0
-    assert "large.bin: 19.1 MiB of 19.1 MiB" in seen.screen
-    assert "MiB/s" in seen.screen
-    assert seen.screen.endswith("\r\x1b[K"), "the line is gone when the work is done"
-    assert run_process(*encrypting).err == ""
+    arguments = workspace.as_user("developer", "encrypt", "--device", "gateway", large)
+    result = run_at_terminal(*arguments)
+    assert result.code == 0
+    assert "large.bin: 19.1 MiB of 19.1 MiB" in result.screen
+    assert "MiB/s" in result.screen
+    assert result.screen.endswith("\r\x1b[K"), "the progress line is cleared at the end"
+    assert run_process(*arguments).err == ""
 
 
-def test_the_check_of_the_audit_log_shows_how_far_it_is(house: CliWorkspace) -> None:
-    seen = at_terminal(*house.as_user("auditor", "audit", "verify"))
-    assert seen.code == 0
-    assert " entries" in seen.screen
-    assert "verified" in seen.screen
+def test_audit_verify_shows_progress(workspace: CliWorkspace) -> None:
+    result = run_at_terminal(*workspace.as_user("auditor", "audit", "verify"))
+    assert result.code == 0
+    assert " entries" in result.screen
+    assert "verified" in result.screen

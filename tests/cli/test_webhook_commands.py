@@ -1,4 +1,4 @@
-"""Webhooks by the command line."""
+"""Test `sealyard webhook`."""
 
 from __future__ import annotations
 
@@ -11,49 +11,49 @@ from tests.support.cli_runner import PASSPHRASE, CliWorkspace
 URL = "https://hooks.example.org/sealyard"
 
 
-def test_a_webhook_is_added_listed_and_removed_and_its_secret_shown_once(house: CliWorkspace) -> None:
-    made = house.value("admin", "webhook", "add", URL, "--event", "task.done", "--event", "task.failed")
-    assert made["secret"].startswith("whsec_")
-    assert made["webhook"]["events"] == ["task.done", "task.failed"]
-    (listed,) = house.value("admin", "webhook", "list")
+def test_webhook_is_added_listed_and_removed(workspace: CliWorkspace) -> None:
+    created = workspace.value("admin", "webhook", "add", URL, "--event", "task.done", "--event", "task.failed")
+    assert created["secret"].startswith("whsec_")
+    assert created["webhook"]["events"] == ["task.done", "task.failed"]
+    (listed,) = workspace.value("admin", "webhook", "list")
     assert (listed["id"], listed["url"], listed["pendingCount"], listed["deadLetters"]) == (
-        made["webhook"]["id"],
+        created["webhook"]["id"],
         URL,
         0,
         0,
     )
-    shown = house.run("admin", "webhook", "list")
-    assert URL in shown.out
-    assert made["secret"] not in shown.out
-    assert house.value("admin", "webhook", "remove", listed["id"]) == {"removed": listed["id"]}
-    assert house.value("admin", "webhook", "list") == []
+    result = workspace.run("admin", "webhook", "list")
+    assert URL in result.out
+    assert created["secret"] not in result.out
+    assert workspace.value("admin", "webhook", "remove", listed["id"]) == {"removed": listed["id"]}
+    assert workspace.value("admin", "webhook", "list") == []
 
 
-def test_for_people_the_secret_stands_on_a_line_of_its_own(house: CliWorkspace) -> None:
-    ran = house.run("admin", "webhook", "add", URL)
-    assert ran.code == 0
-    (secret,) = [line for line in ran.out.splitlines() if line.startswith("whsec_")]
+def test_secret_is_printed_on_own_line(workspace: CliWorkspace) -> None:
+    result = workspace.run("admin", "webhook", "add", URL)
+    assert result.code == 0
+    (secret,) = [line for line in result.out.splitlines() if line.startswith("whsec_")]
     assert len(secret) == len("whsec_") + 44
 
 
-def test_what_was_given_up_is_listed_and_taken_up_again(house: CliWorkspace, firmware: Path) -> None:
-    hook = house.value("admin", "webhook", "add", URL)["webhook"]["id"]
-    task = house.package(firmware)
-    (waiting,) = house.value("admin", "webhook", "list")
+def test_dead_letter_is_listed_and_redelivered(workspace: CliWorkspace, firmware: Path) -> None:
+    webhook_id = workspace.value("admin", "webhook", "add", URL)["webhook"]["id"]
+    task = workspace.package(firmware)
+    (waiting,) = workspace.value("admin", "webhook", "list")
     assert waiting["pendingCount"] == 1
-    asyncio.run(_give_up(house.folder, hook))
-    for arguments in (("dead-letters",), ("dead-letters", hook)):
-        (letter,) = house.value("admin", "webhook", *arguments)
+    asyncio.run(_create_dead_letter(workspace.folder, webhook_id))
+    for arguments in (("dead-letters",), ("dead-letters", webhook_id)):
+        (letter,) = workspace.value("admin", "webhook", *arguments)
         assert (letter["taskId"], letter["event"], letter["error"]) == (task["id"], "task.waiting", "It answered 410.")
-    shown = house.run("admin", "webhook", "dead-letters").out
-    assert letter["id"] in shown
-    assert "410" in shown
-    assert house.run("admin", "webhook", "redeliver", letter["id"]).code == 0
-    assert house.value("admin", "webhook", "dead-letters") == []
-    assert house.value("admin", "webhook", "list")[0]["pendingCount"] == 1
+    output = workspace.run("admin", "webhook", "dead-letters").out
+    assert letter["id"] in output
+    assert "410" in output
+    assert workspace.run("admin", "webhook", "redeliver", letter["id"]).code == 0
+    assert workspace.value("admin", "webhook", "dead-letters") == []
+    assert workspace.value("admin", "webhook", "list")[0]["pendingCount"] == 1
 
 
-async def _give_up(folder: Path, webhook_id: str) -> None:
+async def _create_dead_letter(folder: Path, webhook_id: str) -> None:
     engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
         outbox = engine.engine.webhook_outbox
@@ -64,10 +64,10 @@ async def _give_up(folder: Path, webhook_id: str) -> None:
         await engine.close()
 
 
-def test_refusals_have_their_exit_codes(house: CliWorkspace) -> None:
-    assert house.run("developer", "webhook", "add", URL).code == 3
-    assert house.run("developer", "webhook", "list").code == 3
-    assert house.run("admin", "webhook", "add", "file:///etc/passwd").code == 2
-    assert house.run("admin", "webhook", "add", URL, "--event", "task.lost").code == 2
-    assert house.run("admin", "webhook", "remove", "nothing").code == 4
-    assert house.run("admin", "webhook", "redeliver", "nothing").code == 4
+def test_errors_have_exit_codes(workspace: CliWorkspace) -> None:
+    assert workspace.run("developer", "webhook", "add", URL).code == 3
+    assert workspace.run("developer", "webhook", "list").code == 3
+    assert workspace.run("admin", "webhook", "add", "file:///etc/passwd").code == 2
+    assert workspace.run("admin", "webhook", "add", URL, "--event", "task.lost").code == 2
+    assert workspace.run("admin", "webhook", "remove", "nothing").code == 4
+    assert workspace.run("admin", "webhook", "redeliver", "nothing").code == 4

@@ -1,4 +1,4 @@
-"""One workspace, reached in both ways: with the engine in this process, and over HTTP from a real server."""
+"""Fixtures of the client tests: one workspace, used in this process and through a real server."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from tests.support.client_kinds import CLIENT_KINDS, ClientHarness, ClientKind, 
 
 
 @pytest.fixture(scope="session")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("contract") / "workspace"
     asyncio.run(create_test_workspace(folder))
     return folder
 
 
 @pytest.fixture(params=CLIENT_KINDS)
-def yard(request: pytest.FixtureRequest, founded: Path, tmp_path: Path) -> ClientHarness:
-    way: ClientKind = request.param
-    return ClientHarness(way, founded, tmp_path)
+def harness(request: pytest.FixtureRequest, workspace_template: Path, tmp_path: Path) -> ClientHarness:
+    kind: ClientKind = request.param
+    return ClientHarness(kind, workspace_template, tmp_path)

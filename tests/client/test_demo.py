@@ -1,4 +1,4 @@
-"""The demo: everybody is there, and tasks in all the states that are worth seeing."""
+"""Test the demo workspace: its subjects, and its tasks in all states."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
 LIMIT = 30.0
 
 
-def test_a_thrown_away_folder_leaves_nothing_unless_it_is_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_temporary_dir_is_removed_unless_kept(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(tempfile, "tempdir", str(tmp_path))
     with contextlib.suppress(ZeroDivisionError), temporary_dir() as root:
         (root / "file").write_text("")
@@ -43,32 +43,32 @@ def test_a_thrown_away_folder_leaves_nothing_unless_it_is_kept(tmp_path: Path, m
     assert list(tmp_path.iterdir()) == [root]
 
 
-def test_the_passphrase_of_a_demo_is_not_shown(tmp_path: Path) -> None:
-    place = DemoWorkspace(folder=tmp_path, passphrase="canary", downloads=tmp_path)
-    assert "canary" not in repr(place)
+def test_demo_repr_hides_passphrase(tmp_path: Path) -> None:
+    workspace = DemoWorkspace(folder=tmp_path, passphrase="canary", downloads=tmp_path)
+    assert "canary" not in repr(workspace)
 
 
-def test_a_demo_has_its_people_and_tasks_in_all_states(tmp_path: Path) -> None:
-    asyncio.run(asyncio.wait_for(_looked_at(tmp_path), 2 * LIMIT))
+def test_demo_contains_tasks_in_all_states(tmp_path: Path) -> None:
+    asyncio.run(asyncio.wait_for(_check_demo(tmp_path), 2 * LIMIT))
 
 
-async def _looked_at(root: Path) -> None:
-    place = await create_demo(root)
-    engine = await EngineHandle.open(place.folder, purpose="test", passphrase=place.passphrase)
+async def _check_demo(root: Path) -> None:
+    workspace = await create_demo(root)
+    engine = await EngineHandle.open(workspace.folder, purpose="test", passphrase=workspace.passphrase)
     try:
         await populate(engine)
-        roles = {each: roles_for((await engine.client(each).workspace()).rights) for each in _people()}
+        roles = {each: roles_for((await engine.client(each).workspace()).rights) for each in _list_subjects()}
         tasks = (await engine.client(DEVELOPER).tasks(TaskFilter())).tasks
-        counts = await _settled(engine.client(DEVELOPER))
+        counts = await _wait_for_expiry(engine.client(DEVELOPER))
         waiting = (await engine.client(OWNER).tasks(TaskFilter(awaiting_my_approval=True))).tasks
-        seen = await engine.client(OWNER).review(waiting[0].id)
+        review = await engine.client(OWNER).review(waiting[0].id)
         entries = (await engine.client(AUDITOR).audit(AuditFilter())).entries
     finally:
         await engine.close()
 
-    people = {each.identity: each for each in profiles_of(place.folder)}
-    assert set(people) == set(_people())
-    assert {each.downloads for each in people.values()} == {str(root / "downloads")}
+    profiles = {each.identity: each for each in profiles_of(workspace.folder)}
+    assert set(profiles) == set(_list_subjects())
+    assert {each.downloads for each in profiles.values()} == {str(root / "downloads")}
     assert roles == {
         ADMINISTRATOR: (Role.ADMINISTRATOR,),
         AUDITOR: (Role.AUDITOR,),
@@ -90,12 +90,12 @@ async def _looked_at(root: Path) -> None:
     assert all(each.reason for each in tasks if each.status in (TaskStatus.FAILED, TaskStatus.CANCELLED))
     assert counts.awaiting_my_approval == 0
     assert [each.created_by for each in waiting] == [DEVELOPER, DEVELOPER]
-    assert "version" in str(seen.metadata[0][1])
+    assert "version" in str(review.metadata[0][1])
     assert len(entries) > 20
 
 
-async def _settled(client: Client) -> TaskCounts:
-    """Once the time of the two short-lived results is over."""
+async def _wait_for_expiry(client: Client) -> TaskCounts:
+    """Return the counts after the two short-lived results have expired."""
     limit = time.monotonic() + LIMIT
     while (counts := await client.counts()).results.get(ResultState.AVAILABLE, 0) != 3 or (
         ResultState.GONE not in counts.results
@@ -105,5 +105,5 @@ async def _settled(client: Client) -> TaskCounts:
     return counts
 
 
-def _people() -> tuple[str, ...]:
+def _list_subjects() -> tuple[str, ...]:
     return (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)

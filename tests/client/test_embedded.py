@@ -1,4 +1,4 @@
-"""The client of an engine in this process."""
+"""Test the client of an engine in this process."""
 
 from __future__ import annotations
 
@@ -37,11 +37,11 @@ async def open_engine(folder: Path) -> AsyncIterator[EngineHandle]:
 
 
 @pytest.fixture(scope="module")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """With people, and the configuration `door` whose approvers are a group."""
-    folder = tmp_path_factory.mktemp("founded") / "workspace"
+def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Create a workspace with subjects, and the device configuration `door` that a group approves."""
+    folder = tmp_path_factory.mktemp("template") / "workspace"
 
-    async def found() -> None:
+    async def create() -> None:
         await create_workspace(
             WorkspacePaths(folder),
             name="factory",
@@ -64,16 +64,16 @@ def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
                 )
             )
 
-    asyncio.run(found())
+    asyncio.run(create())
     return folder
 
 
 @pytest.fixture
-def workspace(founded: Path, tmp_path: Path) -> Path:
-    return Path(shutil.copytree(founded, tmp_path / "workspace"))
+def workspace(workspace_template: Path, tmp_path: Path) -> Path:
+    return Path(shutil.copytree(workspace_template, tmp_path / "workspace"))
 
 
-def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Path) -> None:
+def test_permissions_include_group_membership(workspace: Path) -> None:
     async def main() -> None:
         async with open_engine(workspace) as engine:
             admin = engine.client(ADMIN)
@@ -90,7 +90,7 @@ def test_a_person_is_told_the_rights_they_have_through_groups_too(workspace: Pat
     asyncio.run(main())
 
 
-def test_closing_a_client_keeps_the_engine_open_for_the_others(workspace: Path) -> None:
+def test_closed_client_keeps_engine_open(workspace: Path) -> None:
     async def main() -> None:
         async with open_engine(workspace) as engine:
             await engine.client(DEVELOPER).close()
@@ -101,13 +101,13 @@ def test_closing_a_client_keeps_the_engine_open_for_the_others(workspace: Path) 
     asyncio.run(main())
 
 
-def test_events_cross_over_together_and_come_one_by_one(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    hops = 0
+def test_events_are_transferred_in_batches(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    calls = 0
     call = LoopThread.call
 
-    async def counted(self: LoopThread, work: Coroutine[Any, Any, Any]) -> Any:
-        nonlocal hops
-        hops += 1
+    async def count_call(self: LoopThread, work: Coroutine[Any, Any, Any]) -> Any:
+        nonlocal calls
+        calls += 1
         return await call(self, work)
 
     async def main() -> None:
@@ -116,45 +116,43 @@ def test_events_cross_over_together_and_come_one_by_one(workspace: Path, monkeyp
             before = 0
             for number in range(20):
                 await admin.add_subject(f"USER:person{number}")
-            monkeypatch.setattr(LoopThread, "call", counted)
+            monkeypatch.setattr(LoopThread, "call", count_call)
             events = admin.events(before)
             cursors = [(await anext(events)).cursor for _ in range(20)]
             await events.aclose()
         assert cursors == list(range(1, 21))
-        assert hops < 10
+        assert calls < 10
 
     asyncio.run(asyncio.wait_for(main(), 30))
 
 
-def test_an_opening_that_is_given_up_holds_the_workspace_while_it_writes_and_then_lets_it_go(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    """However often it is cancelled: who opens next would write beside it, or find it held for ever."""
-    begun, go_on = threading.Event(), threading.Event()
-    take_stock = Recovery._load_unfinished
+def test_cancelled_open_releases_lock_after_writing(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """The lock must be held until the thread has stopped writing, and must be released then."""
+    started, release = threading.Event(), threading.Event()
+    load_unfinished = Recovery._load_unfinished
 
-    def slow(self: Recovery) -> list[Task]:
-        begun.set()
-        assert go_on.wait(30)
+    def load_slowly(self: Recovery) -> list[Task]:
+        started.set()
+        assert release.wait(30)
         assert WorkspaceLock.holder(workspace / "lock") is not None
-        return take_stock(self)
+        return load_unfinished(self)
 
     async def main() -> None:
-        monkeypatch.setattr(Recovery, "_load_unfinished", slow)
+        monkeypatch.setattr(Recovery, "_load_unfinished", load_slowly)
         opening = asyncio.create_task(EngineHandle.open(workspace, purpose="test", passphrase=PASSPHRASE))
-        await asyncio.to_thread(begun.wait, 30)
+        await asyncio.to_thread(started.wait, 30)
         for _ in range(3):
             opening.cancel()
             await asyncio.sleep(0)
             await asyncio.sleep(0)
         assert not opening.done()
         assert WorkspaceLock.holder(workspace / "lock") is not None
-        go_on.set()
+        release.set()
         with pytest.raises(asyncio.CancelledError):
             await opening
         assert WorkspaceLock.holder(workspace / "lock") is None
-        monkeypatch.setattr(Recovery, "_load_unfinished", take_stock)
-        async with open_engine(workspace) as again:
-            assert (await again.client(ADMIN).workspace()).name == "factory"
+        monkeypatch.setattr(Recovery, "_load_unfinished", load_unfinished)
+        async with open_engine(workspace) as engine:
+            assert (await engine.client(ADMIN).workspace()).name == "factory"
 
     asyncio.run(main())

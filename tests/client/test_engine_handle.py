@@ -1,4 +1,4 @@
-"""A client on a thread of its own answers whoever asks from another loop."""
+"""Test calls to a client that runs on the loop of another thread."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ from sealyard.model.errors import NotFoundError
 LIMIT = 10.0
 
 
-class Double:
-    """Answers with the thread that it is asked on."""
+class FakeTaskClient:
+    """Returns the name of the thread that runs the call."""
 
     def __init__(self) -> None:
         self.cancelled = threading.Event()
-        self.begun = threading.Event()
+        self.started = threading.Event()
 
     async def task(self, task_id: str) -> Any:
         if task_id == "none":
@@ -29,7 +29,7 @@ class Double:
         return threading.current_thread().name
 
     async def counts(self) -> Any:
-        self.begun.set()
+        self.started.set()
         try:
             await asyncio.Event().wait()
         finally:
@@ -41,7 +41,7 @@ class Double:
 
 
 class ThreadName:
-    """An awaitable that is no coroutine."""
+    """An awaitable that is not a coroutine."""
 
     def __await__(self) -> Generator[Any, None, str]:
         yield from asyncio.sleep(0).__await__()
@@ -50,37 +50,37 @@ class ThreadName:
 
 @pytest.fixture
 def thread() -> Iterator[LoopThread]:
-    made = LoopThread("the other one")
-    yield made
-    made.stop()
+    loop_thread = LoopThread("client-thread")
+    yield loop_thread
+    loop_thread.stop()
 
 
-def test_each_call_is_done_over_there_and_answered_here(thread: LoopThread) -> None:
-    async def asked() -> Any:
-        client = proxy_to_thread(cast(Client, Double()), thread)
-        found = [await client.task("t"), [each async for each in client.download("t", offset=1)]]
+def test_proxy_runs_calls_on_loop_thread(thread: LoopThread) -> None:
+    async def call_client() -> Any:
+        client = proxy_to_thread(cast(Client, FakeTaskClient()), thread)
+        results = [await client.task("t"), [each async for each in client.download("t", offset=1)]]
         with pytest.raises(NotFoundError):
             await client.task("none")
-        return found
+        return results
 
-    assert asyncio.run(asked()) == ["the other one", [(1, "the other one"), (2, "the other one")]]
+    assert asyncio.run(call_client()) == ["client-thread", [(1, "client-thread"), (2, "client-thread")]]
 
 
-def test_who_does_not_wait_any_more_ends_the_call_over_there(thread: LoopThread) -> None:
-    double = Double()
+def test_cancelled_call_is_cancelled_on_thread(thread: LoopThread) -> None:
+    client = FakeTaskClient()
 
-    async def asked() -> None:
-        waiting = asyncio.create_task(proxy_to_thread(cast(Client, double), thread).counts())
-        assert await asyncio.to_thread(double.begun.wait, LIMIT)
+    async def call_client() -> None:
+        waiting = asyncio.create_task(proxy_to_thread(cast(Client, client), thread).counts())
+        assert await asyncio.to_thread(client.started.wait, LIMIT)
         waiting.cancel()
         await asyncio.gather(waiting, return_exceptions=True)
 
-    asyncio.run(asked())
-    assert double.cancelled.wait(LIMIT)
+    asyncio.run(call_client())
+    assert client.cancelled.wait(LIMIT)
 
 
-def test_loop_thread_runs_awaitables_that_are_no_coroutines(thread: LoopThread) -> None:
+def test_loop_thread_runs_plain_awaitables(thread: LoopThread) -> None:
     async def call() -> str:
         return await thread.call(ThreadName())
 
-    assert asyncio.run(asyncio.wait_for(call(), LIMIT)) == "the other one"
+    assert asyncio.run(asyncio.wait_for(call(), LIMIT)) == "client-thread"

@@ -1,4 +1,4 @@
-"""The log holds no secret, stays small, and is for its own user only."""
+"""Test the log: redaction of secrets, size limit and file permissions."""
 
 from __future__ import annotations
 
@@ -50,20 +50,20 @@ def path(tmp_path: Path) -> Iterator[Path]:
 
 
 @pytest.fixture(autouse=True)
-def _own_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
+def _isolate_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program_log, "_SECRETS", set())
 
 
-def test_who_has_to_say_where_the_log_is_can_ask(path: Path) -> None:
+def test_current_log_file_returns_path(path: Path) -> None:
     assert current_log_file() == path
 
 
 @pytest.mark.parametrize("text", SECRETS)
-def test_what_looks_like_a_secret_is_kept_out(text: str) -> None:
-    shown = redact(text)
-    assert "canary" not in shown
-    assert REDACTED in shown
-    assert redact(shown) == shown
+def test_secret_pattern_is_redacted(text: str) -> None:
+    redacted = redact(text)
+    assert "canary" not in redacted
+    assert REDACTED in redacted
+    assert redact(redacted) == redacted
 
 
 @pytest.mark.parametrize(
@@ -75,27 +75,27 @@ def test_what_looks_like_a_secret_is_kept_out(text: str) -> None:
         "sealyard:12ab/cd34?expires=1767322",
     ],
 )
-def test_ordinary_text_stays_as_it_is(text: str) -> None:
+def test_ordinary_text_is_not_redacted(text: str) -> None:
     assert redact(text) == text
 
 
 @pytest.mark.parametrize("secret", ["correct horse", "quo\"te's \\ back", "größe\n1", "line\u2028end"])
-def test_a_known_passphrase_is_kept_out_however_it_is_written(secret: str) -> None:
+def test_registered_secret_is_redacted_when_quoted(secret: str) -> None:
     register_secret(secret)
-    for written in (secret, repr(secret), ascii(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
-        assert redact(f"unlocking with {written}, then on") in (
+    for quoted in (secret, repr(secret), ascii(secret), json.dumps(secret), json.dumps(secret, ensure_ascii=False)):
+        assert redact(f"unlocking with {quoted}, then on") in (
             f"unlocking with {REDACTED}, then on",
             f"unlocking with '{REDACTED}', then on",
             f'unlocking with "{REDACTED}", then on',
         )
 
 
-def test_a_secret_too_short_to_hide_does_not_give_itself_away() -> None:
+def test_short_secret_is_not_redacted() -> None:
     register_secret("e")
     assert redact("seen") == "seen"
 
 
-def test_message_arguments_and_traceback_are_all_seen_to(path: Path) -> None:
+def test_arguments_and_traceback_are_redacted(path: Path) -> None:
     register_secret("correct horse")
     log = logging.getLogger("sealyard.test")
     log.info("with correct horse")
@@ -112,7 +112,7 @@ def test_message_arguments_and_traceback_are_all_seen_to(path: Path) -> None:
     assert "canary" not in text
 
 
-def test_the_log_is_for_its_own_user_and_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_log_files_are_private_and_bounded(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(program_log, "MAX_BYTES", 1000)
     log_to_file(path)
     for number in range(100):
@@ -125,25 +125,23 @@ def test_the_log_is_for_its_own_user_and_bounded(path: Path, monkeypatch: pytest
     assert "line 99" in path.read_text()
 
 
-def _to_file_alone(path: Path, message: str, *args: object) -> None:
-    """Past the handlers of the test runner."""
+def _write_record(path: Path, message: str, *args: object) -> None:
+    """Pass the record to the handler of the file only, not to those of the test runner."""
     (handler,) = (each for each in logging.getLogger().handlers if getattr(each, "baseFilename", "") == str(path))
     handler.handle(logging.makeLogRecord({"msg": message, "args": args}))
 
 
-def test_a_record_that_cannot_be_written_does_not_write_on_the_terminal(
-    path: Path, capfd: pytest.CaptureFixture[str]
-) -> None:
-    _to_file_alone(path, "%d", "no number")
+def test_unformattable_record_prints_nothing(path: Path, capfd: pytest.CaptureFixture[str]) -> None:
+    _write_record(path, "%d", "no number")
     assert "no number" not in capfd.readouterr().err
 
 
-def test_text_that_is_no_unicode_is_logged_as_escapes(path: Path) -> None:
-    _to_file_alone(path, "name %s", "\udcff.bin")
+def test_invalid_unicode_is_logged_escaped(path: Path) -> None:
+    _write_record(path, "name %s", "\udcff.bin")
     assert "\\udcff.bin" in path.read_text()
 
 
-def test_a_log_that_cannot_be_made_is_our_error(tmp_path: Path) -> None:
+def test_uncreatable_log_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_text("")
     with pytest.raises(StorageError):
         log_to_file(tmp_path / "file" / "program.log")

@@ -1,4 +1,4 @@
-"""What a front end can say of files before they are handed in is what the engine would say."""
+"""Test the checks of files and messages before they are uploaded."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundE
 GIBIBYTE = 1 << 30
 
 
-def configuration(encryption: EncryptionAlgorithm = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD) -> DeviceConfig:
+def build_config(encryption: EncryptionAlgorithm = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD) -> DeviceConfig:
     return DeviceConfig(
         id="gw",
         version=1,
@@ -31,36 +31,36 @@ def configuration(encryption: EncryptionAlgorithm = EncryptionAlgorithm.AES256_C
     )
 
 
-def test_what_fits_brings_no_warning() -> None:
-    assert check_package(configuration(), (("a.bin", 1 << 20),), (("m.json", 100),)) == ()
+def test_valid_package_has_no_warnings() -> None:
+    assert check_package(build_config(), (("a.bin", 1 << 20),), (("m.json", 100),)) == ()
 
 
 @pytest.mark.parametrize(
-    ("firmware", "metadata", "words"),
+    ("firmware", "metadata", "expected"),
     [
         ((("a.bin", 1),) * 256, (), "at most 255 firmware files"),
         ((("a.bin", 4 * GIBIBYTE - 1),), (), "with padding and IV"),
         ((("a.bin", 1),), (("m.json", 65_536),), "65535"),
     ],
 )
-def test_what_the_format_cannot_hold_is_refused(
-    firmware: tuple[tuple[str, int], ...], metadata: tuple[tuple[str, int], ...], words: str
+def test_package_beyond_format_limit_is_rejected(
+    firmware: tuple[tuple[str, int], ...], metadata: tuple[tuple[str, int], ...], expected: str
 ) -> None:
-    with pytest.raises(FormatLimitError, match=words):
-        check_package(configuration(), firmware, metadata)
+    with pytest.raises(FormatLimitError, match=expected):
+        check_package(build_config(), firmware, metadata)
 
 
-def test_zero_padding_of_a_file_that_is_no_multiple_of_16_is_warned_of() -> None:
-    (warning,) = check_package(configuration(EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD), (("a.bin", 17),))
+def test_zero_padding_unaligned_file_returns_warning() -> None:
+    (warning,) = check_package(build_config(EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD), (("a.bin", 17),))
     assert "not a multiple of 16" in warning
 
 
-def test_an_unknown_format_is_an_error_of_the_family() -> None:
+def test_unknown_format_raises_not_found() -> None:
     with pytest.raises(NotFoundError):
-        check_package(msgspec.structs.replace(configuration(), format="zip"), (("a.bin", 1),))
+        check_package(msgspec.structs.replace(build_config(), format="zip"), (("a.bin", 1),))
 
 
-def test_only_the_digest_algorithms_sign_digests_and_only_of_32_bytes() -> None:
+def test_digest_signing_requires_32_bytes() -> None:
     assert {each for each in SigningAlgorithm if signs_digest(each)} == {
         SigningAlgorithm.SHA256_RSA_3072_PSS,
         SigningAlgorithm.SHA256_RSA_4096_PSS,
@@ -70,7 +70,7 @@ def test_only_the_digest_algorithms_sign_digests_and_only_of_32_bytes() -> None:
         check_message(SigningAlgorithm.SHA256_RSA_3072_PSS, 31)
 
 
-def test_a_message_of_more_than_a_mebibyte_is_refused() -> None:
+def test_message_above_size_limit_is_rejected() -> None:
     check_message(SigningAlgorithm.ED25519, 1 << 20)
     with pytest.raises(InvalidInputError, match="at most"):
         check_message(SigningAlgorithm.ED25519, (1 << 20) + 1)

@@ -1,4 +1,4 @@
-"""The real engine and worker: what is swapped on disk between approval and run is not signed, and the task says so."""
+"""Test that the real engine and worker do not sign an input file that was replaced after the approval."""
 
 from __future__ import annotations
 
@@ -22,10 +22,10 @@ FIRMWARE = bytes(range(256)) * 4096
 METADATA = b'{"version": "1.0.0"}'
 MESSAGE = b"release manifest" * 1000
 
-Make = Callable[[EngineHandle, Path], Coroutine[None, None, Task]]
+CreateTask = Callable[[EngineHandle, Path], Coroutine[None, None, Task]]
 
 
-async def package(engine: EngineHandle, folder: Path) -> Task:
+async def create_package(engine: EngineHandle, folder: Path) -> Task:
     developer = engine.client(DEVELOPER)
     (folder / "firmware.bin").write_bytes(FIRMWARE)
     (folder / "version.json").write_bytes(METADATA)
@@ -37,29 +37,33 @@ async def package(engine: EngineHandle, folder: Path) -> Task:
     return await developer.create_package(request)
 
 
-async def signing(engine: EngineHandle, _folder: Path) -> Task:
+async def create_signing(engine: EngineHandle, _folder: Path) -> Task:
     return await engine.client(DEVELOPER).create_signing(
         SigningRequest(config=DEVICE, message=MESSAGE, file_name="manifest.bin")
     )
 
 
 @pytest.mark.parametrize(
-    ("make", "content", "name"),
-    [(package, FIRMWARE, "firmware.bin"), (package, METADATA, "version.json"), (signing, MESSAGE, "manifest.bin")],
+    ("create_task", "content", "name"),
+    [
+        (create_package, FIRMWARE, "firmware.bin"),
+        (create_package, METADATA, "version.json"),
+        (create_signing, MESSAGE, "manifest.bin"),
+    ],
     ids=["firmware", "metadata", "stored message"],
 )
 @pytest.mark.parametrize("size", [0, 1], ids=["equal size", "longer"])
-def test_input_swapped_after_approval_fails_the_task(
-    tmp_path: Path, make: Make, content: bytes, name: str, size: int
+def test_input_replaced_after_approval_fails_task(
+    tmp_path: Path, create_task: CreateTask, content: bytes, name: str, size: int
 ) -> None:
-    asyncio.run(swap_after_approval(tmp_path, make, content, name, size))
+    asyncio.run(replace_after_approval(tmp_path, create_task, content, name, size))
 
 
-async def swap_after_approval(tmp_path: Path, make: Make, content: bytes, name: str, size: int) -> None:
+async def replace_after_approval(tmp_path: Path, create_task: CreateTask, content: bytes, name: str, size: int) -> None:
     workspace = tmp_path / "workspace"
     await create_workspace_with_device(workspace)
     async with open_engine(workspace, work=False) as engine:
-        task = await make(engine, tmp_path)
+        task = await create_task(engine, tmp_path)
         await engine.client(OWNER).decide(task.id, Verdict.APPROVED)
     unapproved = content[:-1] + b"!" + b"!" * size
     (stored,) = (file for file in (*task.inputs, *task.metadata) if file.name == name)

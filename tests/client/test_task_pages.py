@@ -1,4 +1,4 @@
-"""Task lists that are read page by page."""
+"""Test the paging of task lists."""
 
 from __future__ import annotations
 

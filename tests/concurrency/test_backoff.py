@@ -1,4 +1,4 @@
-"""Delays between attempts: their growth, their jitter, and the total timeout."""
+"""Test the delays between attempts: growth, jitter and total timeout."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class AttemptError(Exception):
 
 
 @given(seconds, st.floats(1.0, 100.0), st.floats(1.5, 4.0), st.integers(1, 50))
-def test_exponential_delays_grow_to_the_maximum_and_stay_there(
-    first: float, ratio: float, factor: float, failures: int
-) -> None:
+def test_exponential_delays_grow_to_maximum(first: float, ratio: float, factor: float, failures: int) -> None:
     delays = RetryDelays.exponential(first, first * ratio, factor=factor)
     assert delays.seconds[0] == first
     assert delays.seconds[-1] == max(first, first * ratio)
@@ -49,9 +47,7 @@ def test_exponential_delays_grow_to_the_maximum_and_stay_there(
 
 
 @given(st.lists(seconds, min_size=1, max_size=8), st.floats(0.1, 1.0), st.floats(1.0, 2.0), seeds, st.integers(1, 20))
-def test_jitter_keeps_each_delay_within_its_bounds(
-    table: list[float], low: float, high: float, seed: int, failures: int
-) -> None:
+def test_jitter_stays_within_bounds(table: list[float], low: float, high: float, seed: int, failures: int) -> None:
     delays = RetryDelays(tuple(table), jitter=(low, high))
     plain = table[min(failures, len(table)) - 1]
     delay = delays.delay_after(failures, Random(seed))
@@ -60,7 +56,7 @@ def test_jitter_keeps_each_delay_within_its_bounds(
 
 
 @given(seconds, st.floats(0.0, 10.0), seeds)
-def test_wait_raises_before_the_timeout_would_expire(timeout: float, at_least: float, seed: int) -> None:
+def test_wait_beyond_timeout_raises_last_error(timeout: float, at_least: float, seed: int) -> None:
     clock = RecordingClock()
     delays = RetryDelays.exponential(0.1, 5.0, jitter=(0.5, 1.0))
     backoff = Backoff(delays, clock, timeout=timeout, random=Random(seed))
@@ -76,7 +72,7 @@ def test_wait_raises_before_the_timeout_would_expire(timeout: float, at_least: f
     assert all(slept >= at_least + 0.05 * (1 - 1e-9) for slept in clock.slept)
 
 
-def test_without_a_timeout_wait_never_raises() -> None:
+def test_wait_without_timeout_never_raises() -> None:
     clock = RecordingClock()
     backoff = Backoff(RetryDelays((1.0, 60.0)), clock)
 
@@ -88,7 +84,7 @@ def test_without_a_timeout_wait_never_raises() -> None:
     assert clock.slept == [1.0, *[60.0] * 999]
 
 
-def test_reset_restores_the_first_delay_and_the_whole_timeout() -> None:
+def test_reset_restores_first_delay_and_timeout() -> None:
     clock = RecordingClock()
     backoff = Backoff(RetryDelays((1.0, 2.0, 4.0)), clock, timeout=4.0)
 

@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import pytest
+from syrupy.assertion import SnapshotAssertion
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 
@@ -29,8 +30,8 @@ from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.widgets.key_hints import KeyHintBar
 from tests.tui import approvals_helpers
-from tests.tui.picture_frame import same_picture
 from tests.tui.pilot_helpers import connection_of, make_app, run_app, screen_text, wait_for_workers, wait_until
+from tests.tui.screenshots import ScreenshotExtension, render_screenshot
 from tests.tui.tui_world import NOW, World, WorldConnection, sha
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
@@ -72,6 +73,11 @@ def same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator
     yield
     monkeypatch.undo()
     time.tzset()
+
+
+@pytest.fixture
+def screenshot(snapshot: SnapshotAssertion) -> SnapshotAssertion:
+    return snapshot.use_extension(ScreenshotExtension)
 
 
 @pytest.fixture
@@ -163,7 +169,9 @@ async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
 
 
 @pytest.mark.parametrize("place", SCREENS)
-async def test_each_place_looks_as_it_was_approved(world: World, place: str, firmware: Path, tmp_path: Path) -> None:
+async def test_each_place_looks_as_it_was_approved(
+    world: World, place: str, firmware: Path, screenshot: SnapshotAssertion
+) -> None:
     async with shown(world, place, firmware) as (app, pilot):
         for size in SIZES:
             await resized(app, pilot, size)
@@ -171,29 +179,29 @@ async def test_each_place_looks_as_it_was_approved(world: World, place: str, fir
                 app.theme = theme
                 await wait_for_workers(pilot)
                 await sees(pilot, *SEEN[place])
-                await same_picture(pilot, f"{place}-{size}-{name}", tmp_path)
+                assert await render_screenshot(pilot) == screenshot(name=f"{place}-{size}-{name}")
 
 
 @pytest.mark.parametrize("place", SCREENS)
 async def test_each_place_looks_as_it_was_approved_without_colour(
-    world: World, place: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, place: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
     async with shown(world, place, firmware) as (app, pilot):
         for size in SIZES:
             await resized(app, pilot, size)
             await sees(pilot, *SEEN[place])
-            await same_picture(pilot, f"{place}-{size}-no-color", tmp_path)
+            assert await render_screenshot(pilot) == screenshot(name=f"{place}-{size}-no-color")
 
 
 @pytest.mark.parametrize("place", EMPTY)
-async def test_an_empty_place_says_what_to_do_next(world: World, place: str, tmp_path: Path) -> None:
+async def test_an_empty_place_says_what_to_do_next(world: World, place: str, screenshot: SnapshotAssertion) -> None:
     world.tasks.clear()
     app = make_app(world, WHO[place], start_screen=place)
     async with run_app(app, size=(80, 24)) as pilot:
         await sees(pilot, EMPTY[place])
         seconds_go_by(app)
-        await same_picture(pilot, f"{place}-empty", tmp_path)
+        assert await render_screenshot(pilot) == screenshot(name=f"{place}-empty")
 
 
 @pytest.mark.parametrize("who", ["developer", "owner", "auditor", "administrator"])
@@ -308,7 +316,7 @@ def _is_laid_out(review: ReviewPane) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("dialog", DIALOGS)
 async def test_each_dialog_looks_as_it_was_approved(
-    world: World, dialog: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    world: World, dialog: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(firmware)
     place, opened = DIALOGS[dialog]
@@ -320,7 +328,7 @@ async def test_each_dialog_looks_as_it_was_approved(
                 review = app.screen_stack[-2].query_one(ReviewPane)
                 # Below the dialog it is laid out later than the dialog itself.
                 await wait_until(pilot, _is_laid_out(review))
-            await same_picture(pilot, f"dialog-{dialog}-{size}", tmp_path)
+            assert await render_screenshot(pilot) == screenshot(name=f"dialog-{dialog}-{size}")
 
 
 # ---- the line
@@ -341,35 +349,37 @@ LINES: dict[str, tuple[ConnectionMode, str]] = {
 
 
 @pytest.mark.parametrize("line", LINES)
-async def test_a_line_looks_as_it_was_approved_there_and_lost(world: World, line: str, tmp_path: Path) -> None:
+async def test_a_line_looks_as_it_was_approved_there_and_lost(
+    world: World, line: str, screenshot: SnapshotAssertion
+) -> None:
     app = make_app(world, connection=_line(world, *LINES[line]))
     async with run_app(app, size=(80, 24)) as pilot:
         for size in SIZES:
             await resized(app, pilot, size)
             seconds_go_by(app)
             await sees(pilot, "● ready", "gateway 1.4.3")
-            await same_picture(pilot, f"line-{line}-{size}-there", tmp_path)
+            assert await render_screenshot(pilot) == screenshot(name=f"line-{line}-{size}-there")
             connection_of(app).lose()
             await sees(pilot, "reconnecting since 09:00:00")
             seconds_go_by(app)
             await sees(pilot, "as of 09:00:00")
-            await same_picture(pilot, f"line-{line}-{size}-lost", tmp_path)
+            assert await render_screenshot(pilot) == screenshot(name=f"line-{line}-{size}-lost")
             connection_of(app).find()
             await sees(pilot, "● ready")
 
 
-async def test_too_small_a_window_says_so(world: World, tmp_path: Path) -> None:
+async def test_too_small_a_window_says_so(world: World, screenshot: SnapshotAssertion) -> None:
     async with run_app(make_app(world), size=(58, 16)) as pilot:
         await sees(pilot, "Terminal too small", "58 and 16")
-        await same_picture(pilot, "too-small", tmp_path)
+        assert await render_screenshot(pilot) == screenshot(name="too-small")
 
 
 @pytest.mark.parametrize("size", SIZES)
 async def test_the_first_start_looks_as_it_was_approved(
-    size: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    size: str, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.PASSPHRASE)
     app = WelcomeApp(Preferences(Settings()))
     async with app.run_test(size=SIZES[size]) as pilot:
         await wait_until(pilot, lambda: "Create a workspace" in screen_text(app))  # type: ignore[arg-type]
-        await same_picture(pilot, f"welcome-{size}", tmp_path)
+        assert await render_screenshot(pilot) == screenshot(name=f"welcome-{size}")

@@ -31,7 +31,7 @@ def add_app_options(parser: argparse.ArgumentParser) -> None:
     options = parser.add_argument_group("application options")
     no_default = argparse.SUPPRESS
     options.add_argument("--read-only", action="store_true", default=no_default, help="disable all modifying actions")
-    options.add_argument("--no-mouse", action="store_true", default=no_default, help="leave the mouse to the terminal")
+    options.add_argument("--no-mouse", action="store_true", default=no_default, help="do not use the mouse")
     options.add_argument(
         "--start-screen",
         metavar="SCREEN",

@@ -47,7 +47,7 @@ from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookR
 
 T = TypeVar("T")
 
-EMBEDDED_TRUST_NOTE = "embedded: dual control is not enforced; anyone with this account controls the workspace"
+EMBEDDED_TRUST_NOTE = "embedded: anyone with this account can act as any user"
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 

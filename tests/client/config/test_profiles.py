@@ -1,4 +1,4 @@
-"""Which profiles lead to a workspace."""
+"""Test reading, selecting and writing profiles."""
 
 from __future__ import annotations
 
@@ -14,25 +14,25 @@ from sealyard.model.workspace import WorkspacePaths
 
 
 @pytest.fixture(autouse=True)
-def _own_configuration(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def _isolate_config(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
 
 
-def test_all_that_lead_to_a_workspace_are_found_its_own_ones_first(tmp_path: Path) -> None:
-    place, other = tmp_path / "place", tmp_path / "other"
-    add_profile(WorkspacePaths(place).profiles, Profile(name="owner", identity="USER:owner"))
-    add_profile(user_profiles_path(), Profile(name="at-work", identity="USER:anna", workspace=str(place)))
-    add_profile(user_profiles_path(), Profile(name="elsewhere", identity="USER:anna", workspace=str(other)))
-    found = profiles_of(place)
-    assert [each.name for each in found] == ["owner", "at-work"]
-    assert {each.workspace for each in found} == {str(place)}
+def test_profiles_of_lists_workspace_profiles_first(tmp_path: Path) -> None:
+    workspace, other = tmp_path / "workspace", tmp_path / "other"
+    add_profile(WorkspacePaths(workspace).profiles, Profile(name="owner", identity="USER:owner"))
+    add_profile(user_profiles_path(), Profile(name="at-work", identity="USER:anna", workspace=str(workspace)))
+    add_profile(user_profiles_path(), Profile(name="other", identity="USER:anna", workspace=str(other)))
+    profiles = profiles_of(workspace)
+    assert [each.name for each in profiles] == ["owner", "at-work"]
+    assert {each.workspace for each in profiles} == {str(workspace)}
 
 
-def test_a_folder_without_profiles_has_none(tmp_path: Path) -> None:
+def test_profiles_of_empty_folder_is_empty(tmp_path: Path) -> None:
     assert profiles_of(tmp_path) == ()
 
 
-def test_a_person_who_never_chose_has_chosen_nothing(tmp_path: Path) -> None:
+def test_has_selection_requires_variable_or_profile(tmp_path: Path) -> None:
     assert not has_selection({})
     assert has_selection({"SEALYARD_WORKSPACE": str(tmp_path)})
     assert has_selection({"SEALYARD_PROFILE": "olga"})
@@ -43,7 +43,7 @@ def test_a_person_who_never_chose_has_chosen_nothing(tmp_path: Path) -> None:
 @pytest.mark.parametrize("operation", ["write_all", "sync", "rename"])
 def test_failed_write_keeps_the_old_profiles(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
     path = tmp_path / "sealyard" / "profiles.json"
-    add_profile(path, Profile(name="yard", identity="USER:anna", workspace="/yard"))
+    add_profile(path, Profile(name="plant", identity="USER:anna", workspace="/plant"))
     before = path.read_bytes()
 
     def fail(*_: object) -> None:
@@ -51,7 +51,7 @@ def test_failed_write_keeps_the_old_profiles(tmp_path: Path, monkeypatch: pytest
 
     monkeypatch.setattr(atomic, operation, fail)
     with pytest.raises(StorageError, match="No space left on device"):
-        add_profile(path, Profile(name="other", identity="USER:ben", workspace="/yard"))
+        add_profile(path, Profile(name="other", identity="USER:ben", workspace="/plant"))
     assert [(file.name, file.read_bytes()) for file in path.parent.iterdir()] == [("profiles.json", before)]
 
 
@@ -69,5 +69,5 @@ def test_profiles_are_synced_to_disk(tmp_path: Path, monkeypatch: pytest.MonkeyP
 
     monkeypatch.setattr(atomic, "sync", record_sync)
     monkeypatch.setattr(atomic, "sync_folder", record_sync_folder)
-    add_profile(tmp_path / "profiles.json", Profile(name="yard", identity="USER:anna", workspace="/yard"))
+    add_profile(tmp_path / "profiles.json", Profile(name="plant", identity="USER:anna", workspace="/plant"))
     assert synced == ["file", "folder"]

@@ -1,4 +1,4 @@
-"""Addresses of servers, and where the tokens for them are kept on this machine."""
+"""Test server addresses, and the storage of server tokens."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ PASSPHRASE = {"SEALYARD_PASSPHRASE": "correct horse"}
 
 
 @pytest.mark.parametrize(
-    ("written", "meant"),
+    ("url", "expected"),
     [
         ("seal.example", "https://seal.example"),
         ("seal.example:8443", "https://seal.example:8443"),
@@ -36,12 +36,12 @@ PASSPHRASE = {"SEALYARD_PASSPHRASE": "correct horse"}
         ("http://[::1]:8750", "http://[::1]:8750"),
     ],
 )
-def test_an_address_is_taken_as_it_is_meant(written: str, meant: str) -> None:
-    assert parse_server_url(written) == meant
+def test_server_url_is_normalized(url: str, expected: str) -> None:
+    assert parse_server_url(url) == expected
 
 
 @pytest.mark.parametrize(
-    "written",
+    "url",
     [
         "http://seal.example",
         "http://10.0.0.1:8750",
@@ -51,28 +51,28 @@ def test_an_address_is_taken_as_it_is_meant(written: str, meant: str) -> None:
         "http://127.0.0.1@seal.example",
     ],
 )
-def test_no_token_goes_to_another_machine_in_the_clear(written: str) -> None:
+def test_remote_plain_http_is_rejected(url: str) -> None:
     with pytest.raises(UsageError):
-        parse_server_url(written)
-    profile = Profile(name="a", identity="USER:dev", server=written)
+        parse_server_url(url)
+    profile = Profile(name="a", identity="USER:dev", server=url)
     with pytest.raises(UsageError):
         connect_to_server(profile, TOKEN)
 
 
 @pytest.mark.parametrize(
-    "written",
+    "url",
     ["", "https://", "ftp://seal.example", "https://anna:pw@seal.example", "https://a?b", "https://a#b", "https://a:x"],
 )
-def test_what_is_no_address_is_refused(written: str) -> None:
+def test_invalid_server_url_is_rejected(url: str) -> None:
     with pytest.raises(UsageError, match="Invalid server address"):
-        parse_server_url(written)
+        parse_server_url(url)
 
 
 # ---- tokens
 
 
 class MemoryKeyring(KeyringBackend):
-    """Stands for the keyring of an operating system."""
+    """Test double of the keyring of an operating system."""
 
     priority = 1
 
@@ -105,55 +105,55 @@ def os_keyring(monkeypatch: pytest.MonkeyPatch) -> Iterator[MemoryKeyring]:
     keyring.set_keyring(before)
 
 
-def _profile(**more: str) -> Profile:
+def _build_profile(**more: str) -> Profile:
     return Profile(**{"name": "seal", "identity": "USER:dev", "server": "https://seal.example", **more})
 
 
-def test_the_os_keyring_keeps_a_token_where_there_is_one(os_keyring: MemoryKeyring) -> None:
-    save_token(_profile(), TOKEN, {}, None)
-    assert load_token(_profile(), {}, None) == TOKEN
+def test_os_keyring_stores_token(os_keyring: MemoryKeyring) -> None:
+    save_token(_build_profile(), TOKEN, {}, None)
+    assert load_token(_build_profile(), {}, None) == TOKEN
     assert not tokens_file().exists()
-    delete_token(_profile(), {}, None)
-    delete_token(_profile(), {}, None)
+    delete_token(_build_profile(), {}, None)
+    delete_token(_build_profile(), {}, None)
     assert os_keyring.passwords == {}
 
 
-def test_else_a_file_keeps_it_that_only_the_passphrase_opens() -> None:
-    save_token(_profile(), TOKEN, PASSPHRASE, None)
-    assert load_token(_profile(), PASSPHRASE, None) == TOKEN
+def test_token_file_requires_passphrase() -> None:
+    save_token(_build_profile(), TOKEN, PASSPHRASE, None)
+    assert load_token(_build_profile(), PASSPHRASE, None) == TOKEN
     assert TOKEN.encode() not in tokens_file().read_bytes()
     assert tokens_file().stat().st_mode & 0o777 == 0o600
     with pytest.raises(KeyStoreLockedError, match="Wrong passphrase"):
-        load_token(_profile(), {"SEALYARD_PASSPHRASE": "another"}, None)
+        load_token(_build_profile(), {"SEALYARD_PASSPHRASE": "another"}, None)
     with pytest.raises(KeyStoreLockedError, match="requires its passphrase"):
-        load_token(_profile(), {}, None)
-    assert load_token(_profile(), {}, lambda: "correct horse") == TOKEN
-    delete_token(_profile(), PASSPHRASE, None)
+        load_token(_build_profile(), {}, None)
+    assert load_token(_build_profile(), {}, lambda: "correct horse") == TOKEN
+    delete_token(_build_profile(), PASSPHRASE, None)
     with pytest.raises(AuthenticationError, match=r"seal\.example"):
-        load_token(_profile(), PASSPHRASE, None)
+        load_token(_build_profile(), PASSPHRASE, None)
 
 
-def test_without_a_keyring_and_a_passphrase_nothing_is_written() -> None:
+def test_save_token_without_passphrase_writes_nothing() -> None:
     with pytest.raises(KeyStoreLockedError):
-        save_token(_profile(), TOKEN, {}, None)
+        save_token(_build_profile(), TOKEN, {}, None)
     assert not tokens_file().exists()
 
 
-def test_the_environments_token_wins_always(os_keyring: MemoryKeyring) -> None:
-    save_token(_profile(), TOKEN, {}, None)
-    assert load_token(_profile(), {"SEALYARD_TOKEN": "sy_another_one"}, None) == "sy_another_one"
+def test_environment_token_takes_precedence(os_keyring: MemoryKeyring) -> None:
+    save_token(_build_profile(), TOKEN, {}, None)
+    assert load_token(_build_profile(), {"SEALYARD_TOKEN": "sy_another_one"}, None) == "sy_another_one"
 
 
 @pytest.mark.parametrize(
     "other", [{"server": "https://other.example"}, {"tenant": "factory-7"}, {"identity": "USER:owner"}]
 )
-def test_a_token_is_kept_for_one_server_tenant_and_person(os_keyring: MemoryKeyring, other: dict[str, str]) -> None:
-    save_token(_profile(), TOKEN, {}, None)
-    assert load_token(_profile(name="renamed"), {}, None) == TOKEN
+def test_token_is_bound_to_server_and_identity(os_keyring: MemoryKeyring, other: dict[str, str]) -> None:
+    save_token(_build_profile(), TOKEN, {}, None)
+    assert load_token(_build_profile(name="renamed"), {}, None) == TOKEN
     with pytest.raises(AuthenticationError):
-        load_token(_profile(**other), {}, None)
+        load_token(_build_profile(**other), {}, None)
 
 
-def test_a_token_that_was_used_is_kept_out_of_the_log() -> None:
-    load_token(_profile(), {"SEALYARD_TOKEN": TOKEN}, None)
+def test_loaded_token_is_redacted_in_log() -> None:
+    load_token(_build_profile(), {"SEALYARD_TOKEN": TOKEN}, None)
     assert TOKEN not in log.redact(f"a call with {TOKEN} failed")

@@ -1,4 +1,4 @@
-"""Settings: strict, told in words, overridden by the environment; bad input is our error, never a traceback."""
+"""Test settings: strict parsing, error messages, and overrides by the environment."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ T = TypeVar("T")
 SOURCE = "/etc/settings.toml"
 
 
-def _read(text: str) -> Settings:
+def _parse(text: str) -> Settings:
     return convert(tomllib.loads(text), Settings, SOURCE)
 
 
-def _refused(text: str) -> UsageError:
+def _parse_error(text: str) -> UsageError:
     with pytest.raises(UsageError) as caught:
-        _read(text)
+        _parse(text)
     return caught.value
 
 
-def _outcome(act: Callable[[], T]) -> T | UsageError:
+def _run_or_catch(action: Callable[[], T]) -> T | UsageError:
     try:
-        return act()
+        return action()
     except UsageError as error:
         return error
 
 
-def test_the_example_has_every_key_and_reads_as_the_defaults() -> None:
+def test_example_contains_all_keys_and_defaults() -> None:
     text = example_file()
-    assert _read(text) == Settings()
+    assert _parse(text) == Settings()
     assert all(f"\n{key.rpartition('.')[2]} = " in text or f"\n[{key}]\n" in text for key in setting_keys())
 
 
@@ -84,17 +84,17 @@ def test_every_key_can_be_set() -> None:
         [keymap]
         "app.help" = "f1,?"
     """
-    found = _read(text)
-    assert all(value_at(found, key) != value_at(Settings(), key) for key in setting_keys())
-    assert found.watch == WatchFolderSettings(
+    result = _parse(text)
+    assert all(value_at(result, key) != value_at(Settings(), key) for key in setting_keys())
+    assert result.watch == WatchFolderSettings(
         folder="/drop", device="gateway", on_drop=DropAction.SUBMIT, force_polling=True
     )
-    assert found.keymap == {"app.help": "f1,?"}
-    assert found.refresh_interval == 5.0
+    assert result.keymap == {"app.help": "f1,?"}
+    assert result.refresh_interval == 5.0
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "expected"),
     [
         ("readOnly = true", "write read_only"),
         ("read-only = true", "write read_only"),
@@ -122,10 +122,10 @@ def test_every_key_can_be_set() -> None:
         ("keymap = []", "invalid keymap: expected a table of single-line strings, got a list"),
     ],
 )
-def test_what_is_wrong_is_told_with_file_key_and_what_was_expected(text: str, said: str) -> None:
-    error = _refused(text)
+def test_invalid_setting_error_names_file_and_key(text: str, expected: str) -> None:
+    error = _parse_error(text)
     assert error.message.startswith(f"{SOURCE}: ")
-    assert said in str(error)
+    assert expected in str(error)
     assert error.hint
 
 
@@ -139,13 +139,13 @@ keys = st.sampled_from([key.partition(".")[0] for key in setting_keys()]) | st.t
 
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(keys, values, max_size=4))
-def test_any_table_reads_as_settings_or_as_an_error_that_is_harmless(table: dict[str, Any]) -> None:
-    found = _outcome(lambda: convert(table, Settings, SOURCE))
-    if isinstance(found, UsageError):
-        assert str(found) == escape_text(str(found))
-        assert len(str(found)) < 500
+def test_any_table_parses_or_is_rejected(table: dict[str, Any]) -> None:
+    result = _run_or_catch(lambda: convert(table, Settings, SOURCE))
+    if isinstance(result, UsageError):
+        assert str(result) == escape_text(str(result))
+        assert len(str(result)) < 500
     else:
-        assert msgspec.convert(msgspec.to_builtins(found), Settings) == found
+        assert msgspec.convert(msgspec.to_builtins(result), Settings) == result
 
 
 @pytest.fixture
@@ -159,17 +159,17 @@ def file(tmp_path: Path) -> Path:
 @example(b"a=" + b"[" * 5000)
 @example(b"a = " + b"9" * 5000)
 @example(b"a = 2020-13-45")
-def test_any_bytes_are_settings_or_our_error(file: Path, data: bytes) -> None:
+def test_any_bytes_parse_or_are_rejected(file: Path, data: bytes) -> None:
     file.write_bytes(data)
-    found = _outcome(lambda: load_settings(file, {}))
-    assert isinstance(found, Settings) or str(file) in found.message
+    result = _run_or_catch(lambda: load_settings(file, {}))
+    assert isinstance(result, Settings) or str(file) in result.message
 
 
-def test_without_a_file_the_defaults_hold(file: Path) -> None:
+def test_missing_file_returns_defaults(file: Path) -> None:
     assert load_settings(file, {}) == Settings()
 
 
-def test_a_file_that_is_named_must_be_there(file: Path) -> None:
+def test_file_named_by_variable_must_exist(file: Path) -> None:
     environ = {"SEALYARD_CONFIG": str(file)}
     assert settings_path(environ) == file
     with pytest.raises(UsageError, match="not found"):
@@ -178,7 +178,7 @@ def test_a_file_that_is_named_must_be_there(file: Path) -> None:
         load_settings(file.parent, environ)
 
 
-def test_the_file_is_in_the_configuration_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_default_file_is_in_config_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path))
     assert settings_path({}) == tmp_path / "sealyard" / "settings.toml"
 
@@ -199,22 +199,20 @@ def test_the_file_is_in_the_configuration_folder(tmp_path: Path, monkeypatch: py
         ("NO_COLOR", "anything", "theme", NO_COLOR_THEME),
     ],
 )
-def test_the_environment_counts_more_than_the_file(
-    file: Path, variable: str, text: str, key: str, value: object
-) -> None:
+def test_environment_overrides_file(file: Path, variable: str, text: str, key: str, value: object) -> None:
     file.write_text("theme = 'gruvbox'\nstart_filter = 'x'\nanimations = 'full'\n")
-    found = effective_settings(file, {variable: text})
-    assert value_at(found.settings, key) == value
-    assert found.origins[key] == variable
-    others = {each: origin for each, origin in found.origins.items() if each != key}
+    result = effective_settings(file, {variable: text})
+    assert value_at(result.settings, key) == value
+    assert result.origins[key] == variable
+    others = {each: origin for each, origin in result.origins.items() if each != key}
     assert {each for each, origin in others.items() if origin == "file"} == {"theme", "start_filter", "animations"} - {
         key
     }
     assert set(others.values()) <= {"file", "default"}
 
 
-def test_our_own_variable_counts_more_than_textuals_but_nothing_more_than_no_color(file: Path) -> None:
-    found = load_settings(
+def test_environment_variables_follow_precedence(file: Path) -> None:
+    result = load_settings(
         file,
         {
             "SEALYARD_ANIMATIONS": "none",
@@ -223,10 +221,10 @@ def test_our_own_variable_counts_more_than_textuals_but_nothing_more_than_no_col
             "NO_COLOR": "1",
         },
     )
-    assert (found.animations, found.theme) == ("none", NO_COLOR_THEME)
+    assert (result.animations, result.theme) == ("none", NO_COLOR_THEME)
 
 
-def test_variables_of_others_that_make_no_sense_are_left_alone(file: Path) -> None:
+def test_invalid_foreign_variables_are_ignored(file: Path) -> None:
     assert load_settings(file, {"TEXTUAL_ANIMATIONS": "wild", "NO_COLOR": "", "SEALYARD_KEYMAP": "x"}) == Settings()
 
 
@@ -242,7 +240,7 @@ def test_variables_of_others_that_make_no_sense_are_left_alone(file: Path) -> No
         ("SEALYARD_DOWNLOAD_DIR", "/tmp/\udcff", "a single-line string"),
     ],
 )
-def test_a_variable_that_makes_no_sense_is_named(file: Path, variable: str, text: str, expected: str) -> None:
+def test_invalid_variable_is_reported(file: Path, variable: str, text: str, expected: str) -> None:
     with pytest.raises(UsageError) as caught:
         load_settings(file, {variable: text})
     assert caught.value.message.startswith(f"Invalid {variable}: expected ")
@@ -250,7 +248,7 @@ def test_a_variable_that_makes_no_sense_is_named(file: Path, variable: str, text
     assert caught.value.message.isprintable()
 
 
-def test_the_schema_knows_every_key_and_no_other() -> None:
+def test_schema_contains_exactly_all_keys() -> None:
     schema: Any = settings_schema()
     definitions = schema["$defs"]
     top = definitions["Settings"]
@@ -260,7 +258,7 @@ def test_the_schema_knows_every_key_and_no_other() -> None:
     assert json.loads(json.dumps(schema)) == schema
 
 
-def test_the_editor_is_the_settings_then_visual_then_editor() -> None:
+def test_editor_setting_precedes_environment() -> None:
     environ = {"VISUAL": "code --wait", "EDITOR": "vi"}
     assert editor_command(Settings(editor="'my editor' -n"), environ) == ("my editor", "-n")
     assert editor_command(Settings(), environ) == ("code", "--wait")
@@ -268,12 +266,12 @@ def test_the_editor_is_the_settings_then_visual_then_editor() -> None:
 
 
 @pytest.mark.parametrize("text", ["", " ", "'vi"])
-def test_no_editor_or_half_a_command_is_told(text: str) -> None:
+def test_missing_or_invalid_editor_is_rejected(text: str) -> None:
     with pytest.raises(UsageError, match=r"\$EDITOR"):
         editor_command(Settings(), {"EDITOR": text})
 
 
 @given(st.text(string.printable, max_size=30))
-def test_an_editor_is_words_or_our_error(text: str) -> None:
-    found = _outcome(lambda: editor_command(Settings(editor=text), {}))
-    assert found.hint if isinstance(found, UsageError) else len(found) > 0
+def test_any_editor_parses_or_is_rejected(text: str) -> None:
+    result = _run_or_catch(lambda: editor_command(Settings(editor=text), {}))
+    assert result.hint if isinstance(result, UsageError) else len(result) > 0

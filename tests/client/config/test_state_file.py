@@ -1,4 +1,4 @@
-"""A state file is replaced as a whole, by one process at a time."""
+"""Test state files: atomic replacement, locking and damage."""
 
 from __future__ import annotations
 

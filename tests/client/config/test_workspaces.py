@@ -1,4 +1,4 @@
-"""Before there is a client: finding, unlocking and founding a workspace."""
+"""Test finding, unlocking and creating a workspace."""
 
 from __future__ import annotations
 
@@ -25,36 +25,36 @@ PASSPHRASE = "a passphrase for this test alone"
 @pytest.fixture
 def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
-    place = tmp_path / "yard"
+    path = tmp_path / "workspace"
     asyncio.run(
         create_workspace(
-            place, name="Yard 1", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+            path, name="Plant 1", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
         )
     )
-    return place
+    return path
 
 
-def test_a_founded_workspace_is_the_one_worked_with_from_then_on(folder: Path) -> None:
-    assert load_workspace_metadata(folder).name == "Yard 1"
+def test_created_workspace_becomes_default(folder: Path) -> None:
+    assert load_workspace_metadata(folder).name == "Plant 1"
     profile = resolve(None, None, {})
-    assert (profile.name, profile.identity, profile.workspace) == ("Yard-1", "USER:olga", str(folder))
-    assert read_profiles(user_profiles_path()).current == "Yard-1"
+    assert (profile.name, profile.identity, profile.workspace) == ("Plant-1", "USER:olga", str(folder))
+    assert read_profiles(user_profiles_path()).current == "Plant-1"
 
 
-def test_its_passphrase_is_asked_for_and_kept_out_of_the_log(folder: Path) -> None:
+def test_passphrase_is_prompted_and_redacted(folder: Path) -> None:
     assert passphrase_for(folder, {}, lambda: PASSPHRASE) == PASSPHRASE
     assert PASSPHRASE not in redact(f"tried {PASSPHRASE}")
     with pytest.raises(KeyStoreLockedError):
         passphrase_for(folder, {}, None)
 
 
-def test_the_os_keyring_needs_no_passphrase(folder: Path) -> None:
+def test_os_keyring_requires_no_passphrase(folder: Path) -> None:
     path = folder / "workspace.json"
     path.write_text(path.read_text().replace('"passphrase"', '"os-keyring"'))
     assert passphrase_for(folder, {}, None) is None
 
 
-def test_a_folder_without_a_workspace_is_our_error(tmp_path: Path) -> None:
+def test_folder_without_workspace_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(WorkspaceError):
         load_workspace_metadata(tmp_path)
     with pytest.raises(WorkspaceError):
@@ -62,16 +62,16 @@ def test_a_folder_without_a_workspace_is_our_error(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("account", ["DOMAIN\\jörg müller", "_daemon", "+++", "öäü", "a" * 100])
-def test_any_account_name_becomes_a_subject(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
+def test_any_account_name_is_valid_subject(monkeypatch: pytest.MonkeyPatch, account: str) -> None:
     monkeypatch.setattr("getpass.getuser", lambda: account)
     assert parse_subject(current_user_name())
 
 
-def test_a_workspace_cannot_be_made_beneath_a_file(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_workspace_below_file_is_rejected(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
     (tmp_path / "file").touch()
-    for place in (tmp_path / "file", tmp_path / "file" / "yard"):
+    for path in (tmp_path / "file", tmp_path / "file" / "workspace"):
         with pytest.raises(StorageError, match="Cannot create"):
             asyncio.run(
-                create_workspace(place, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x")
+                create_workspace(path, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x")
             )

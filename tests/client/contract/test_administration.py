@@ -1,4 +1,4 @@
-"""Configurations, keys, people, the log, tokens and webhooks are the same to a client in both ways."""
+"""Test administration with both clients: in this process and over HTTP."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
 
 
-def test_a_client_learns_where_it_is_and_as_whom(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        infos = [await each.workspace() for each in await people.all_clients()]
+def test_workspace_info_names_subject_and_roles(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        infos = [await each.workspace() for each in await subjects.all_clients()]
         assert [each.subject for each in infos] == [ADMIN, DEV, OWNER]
         assert {each.name for each in infos} == {"factory"}
         assert [roles_for(each.rights) for each in infos] == [
@@ -42,12 +42,12 @@ def test_a_client_learns_where_it_is_and_as_whom(yard: ClientHarness) -> None:
             (Role.PRODUCT_OWNER,),
         ]
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_a_configuration_is_made_changed_and_looked_at(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        admin, dev, _ = await people.all_clients()
+def test_device_is_created_updated_and_read(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
         request = DeviceRequest(
             name="door",
             encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
@@ -59,15 +59,20 @@ def test_a_configuration_is_made_changed_and_looked_at(yard: ClientHarness) -> N
             retention_seconds=120,
             purpose=KeyPurpose.PACKAGE,
         )
-        made = await admin.create_device(request)
-        assert (made.version, made.description, made.link_ttl_seconds, made.retention_seconds) == (1, "a door", 60, 120)
-        assert made.encryption.uri == "local:door-encryption"
+        created = await admin.create_device(request)
+        assert (created.version, created.description, created.link_ttl_seconds, created.retention_seconds) == (
+            1,
+            "a door",
+            60,
+            120,
+        )
+        assert created.encryption.uri == "local:door-encryption"
         with pytest.raises(ConflictError):
             await admin.create_device(request)
-        changed = await admin.update_device(DeviceUpdate(config="door", description="", approvals_required=1))
-        assert (changed.version, changed.description, changed.link_ttl_seconds) == (2, "", 60)
-        assert await dev.device("door") == changed
-        assert await dev.device(made.id, 1) == made
+        updated = await admin.update_device(DeviceUpdate(config="door", description="", approvals_required=1))
+        assert (updated.version, updated.description, updated.link_ttl_seconds) == (2, "", 60)
+        assert await dev.device("door") == updated
+        assert await dev.device(created.id, 1) == created
         assert {each.name for each in await dev.devices()} == {GATEWAY, "door"}
         ((name, pem),) = await dev.device_certificates("door")
         assert (name, "BEGIN CERTIFICATE" in pem) == ("local:door-signing v1", True)
@@ -78,12 +83,12 @@ def test_a_configuration_is_made_changed_and_looked_at(yard: ClientHarness) -> N
         with pytest.raises(UsageError):
             await admin.create_device(msgspec.structs.replace(request, name="other", approvals_required=0))
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_keys_are_imported_rotated_and_exported(yard: ClientHarness, tmp_path: Path) -> None:
-    async def test(people: ContractSubjects) -> None:
-        admin, dev, _ = await people.all_clients()
+def test_keys_are_imported_rotated_and_exported(harness: ClientHarness, tmp_path: Path) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
         raw, exported = tmp_path / "raw", tmp_path / "exported"
         raw.write_bytes(bytes(range(32)))
         key = await admin.import_key(KeyImport(uri="local:bought", path=str(raw), kind=KeyType.AES_256))
@@ -116,12 +121,12 @@ def test_keys_are_imported_rotated_and_exported(yard: ClientHarness, tmp_path: P
         with pytest.raises(InvalidKeyError, match="Cannot read the file"):
             await admin.import_key(KeyImport(uri="local:o", path=str(tmp_path / "no"), kind=KeyType.ED25519))
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_people_groups_rules_and_the_policy(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        admin, dev, _ = await people.all_clients()
+def test_subjects_rules_and_policy_are_editable(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
         added = await admin.add_subject("GROUP:owners", "Owners of products")
         assert (added.id, added.display_name) == ("GROUP:owners", "Owners of products")
         member = await admin.add_member("GROUP:owners", OWNER)
@@ -133,8 +138,8 @@ def test_people_groups_rules_and_the_policy(yard: ClientHarness) -> None:
         assert rule in (await admin.access()).rules
         await admin.remove_rule(rule.id)
         assert rule not in (await admin.access()).rules
-        approving = [each for each in (await admin.access()).rules if each.action is Action.APPROVE]
-        first, second = [each for each in approving if each.subject in (ADMIN, OWNER)][:2]
+        approve_rules = [each for each in (await admin.access()).rules if each.action is Action.APPROVE]
+        first, second = [each for each in approve_rules if each.subject in (ADMIN, OWNER)][:2]
         await admin.remove_rule(first.id)
         with pytest.raises(ConfirmationRequiredError):
             await admin.remove_rule(second.id)
@@ -148,13 +153,13 @@ def test_people_groups_rules_and_the_policy(yard: ClientHarness) -> None:
         assert await admin.set_policy(policy) == policy
         assert await dev.policy() == policy
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_the_log_is_paged_filtered_verified_and_exported(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        admin = await people.client_for(ADMIN)
-        auditor = await people.client_for(AUDITOR)
+def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin = await subjects.client_for(ADMIN)
+        auditor = await subjects.client_for(AUDITOR)
         for number in range(5):
             await admin.add_subject(f"USER:extra-{number}")
         first = await auditor.audit(AuditFilter(), limit=3)
@@ -167,114 +172,114 @@ def test_the_log_is_paged_filtered_verified_and_exported(yard: ClientHarness) ->
         since = first.entries[0].timestamp
         assert (await auditor.audit(AuditFilter(since=since))).entries[0] == first.entries[0]
         assert (await auditor.audit(AuditFilter(), below=0)).entries == ()
-        told: list[tuple[int, int]] = []
-        report = await auditor.verify_audit(progress=lambda done, total: told.append((done, total)))
+        reports: list[tuple[int, int]] = []
+        report = await auditor.verify_audit(progress=lambda done, total: reports.append((done, total)))
         assert report.size > sequence[0]
-        assert told[-1][0] == told[-1][1]
+        assert reports[-1][0] == reports[-1][1]
         text = "".join([each async for each in auditor.export_audit("jsonl")])
         assert [json.loads(line)["seq"] for line in text.splitlines()][: sequence[0]] == list(range(sequence[0]))
         assert "".join([each async for each in auditor.export_audit("csv")]).startswith('"seq"')
         with pytest.raises(UsageError):
             _ = [each async for each in auditor.export_audit("pdf")]
         with pytest.raises(PermissionDeniedError):
-            await (await people.client_for(DEV)).verify_audit()
+            await (await subjects.client_for(DEV)).verify_audit()
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_an_account_of_an_issuer_is_let_go_of(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        admin, dev, _ = await people.all_clients()
+def test_unlink_removes_issuer_account(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
         account = IssuerAccount(issuer="https://issuer.example", sub="a1")
-        await people.engine.sign_in(OWNER, (), account)
+        await subjects.engine.sign_in(OWNER, (), account)
         with pytest.raises(PermissionDeniedError):
             await dev.unlink_subject(OWNER)
         await admin.unlink_subject(OWNER)
         with pytest.raises(NotFoundError):
             await admin.unlink_subject(OWNER)
-        await people.engine.sign_in(AUDITOR, (), account)
+        await subjects.engine.sign_in(AUDITOR, (), account)
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_tokens_are_given_listed_and_revoked(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        admin, dev, _ = await people.all_clients()
+def test_tokens_are_created_listed_and_revoked(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
         issued = await dev.create_token(TokenRequest(name="laptop", seconds=3600))
         assert issued.token.subject == DEV
         assert issued.secret.startswith("sy_")
         assert issued.token in await dev.tokens()
         await admin.revoke_token(issued.token.id)
-        ended = next(each for each in await dev.tokens() if each.id == issued.token.id)
-        assert ended.revoked_at is not None
+        revoked = next(each for each in await dev.tokens() if each.id == issued.token.id)
+        assert revoked.revoked_at is not None
         with pytest.raises(PermissionDeniedError):
             await dev.create_token(TokenRequest(name="another's", subject=OWNER))
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_an_authenticator_is_enrolled_and_forgotten(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        admin, _, owner = await people.all_clients()
+def test_authenticator_is_enrolled_and_reset(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, _, owner = await subjects.all_clients()
         assert not (await owner.one_time_password()).enrolled
-        enrolment = await owner.enroll_otp()
-        assert enrolment.uri.startswith("otpauth://totp/")
-        await owner.confirm_one_time_password(_password_now(enrolment.secret, people))
+        enrollment = await owner.enroll_otp()
+        assert enrollment.uri.startswith("otpauth://totp/")
+        await owner.confirm_one_time_password(_current_code(enrollment.secret, subjects))
         assert (await owner.one_time_password()).enrolled
         await admin.reset_one_time_password(OWNER)
         assert not (await owner.one_time_password()).enrolled
 
-    yard.run(test)
+    harness.run(test)
 
 
-def _password_now(secret: str, people: ContractSubjects) -> str:
-    """RFC 6238 with the usual 30 seconds, 6 digits and SHA-1."""
+def _current_code(secret: str, subjects: ContractSubjects) -> str:
+    """Return the current code as in RFC 6238, with 30 seconds, 6 digits and SHA-1."""
     padded = secret + "=" * (-len(secret) % 8)
-    counter = int(people.clock.now().timestamp()) // 30
+    counter = int(subjects.clock.now().timestamp()) // 30
     mac = hmac.digest(base64.b32decode(padded), struct.pack(">Q", counter), "sha1")
     start = mac[-1] & 15
     return f"{(struct.unpack('>I', mac[start : start + 4])[0] & 0x7FFFFFFF) % 1_000_000:06d}"
 
 
-def test_webhooks_are_made_and_removed(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        admin, dev, _ = await people.all_clients()
+def test_webhooks_are_added_and_removed(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
         request = WebhookRequest(url="https://192.0.2.7/hook", events=(WebhookEvent.TASK_DONE,))
-        made = await admin.add_webhook(request)
-        assert made.secret.startswith("whsec_")
+        created = await admin.add_webhook(request)
+        assert created.secret.startswith("whsec_")
         assert [(each.id, each.url, each.events) for each in await admin.webhooks()] == [
-            (made.webhook.id, request.url, request.events)
+            (created.webhook.id, request.url, request.events)
         ]
-        assert await admin.dead_letters(made.webhook.id) == ()
+        assert await admin.dead_letters(created.webhook.id) == ()
         with pytest.raises(NotFoundError):
             await admin.redeliver("no-such-letter")
         with pytest.raises(PermissionDeniedError):
             await dev.add_webhook(request)
-        await admin.remove_webhook(made.webhook.id)
+        await admin.remove_webhook(created.webhook.id)
         assert await admin.webhooks() == ()
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_a_client_may_be_called_from_any_event_loop(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        dev = await people.client_for(DEV)
+def test_client_works_from_any_event_loop(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        dev = await subjects.client_for(DEV)
 
-        def elsewhere() -> str:
-            async def ask() -> str:
+        def run_in_new_loop() -> str:
+            async def load_subject() -> str:
                 return (await dev.workspace()).subject
 
-            return asyncio.run(ask())
+            return asyncio.run(load_subject())
 
-        assert await asyncio.to_thread(elsewhere) == DEV
+        assert await asyncio.to_thread(run_in_new_loop) == DEV
         assert (await dev.workspace()).subject == DEV
 
-    yard.run(test)
+    harness.run(test)
 
 
-def test_what_four_eyes_means_is_said_for_each_way(yard: ClientHarness) -> None:
-    async def test(people: ContractSubjects) -> None:
-        words = (await (await people.client_for(DEV)).workspace()).trust_note
-        assert words.startswith("on a server" if yard.way is ClientKind.SERVER else "embedded")
+def test_trust_note_depends_on_client_kind(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        note = (await (await subjects.client_for(DEV)).workspace()).trust_note
+        assert note.startswith("on a server" if harness.way is ClientKind.SERVER else "embedded")
 
-    yard.run(test)
+    harness.run(test)

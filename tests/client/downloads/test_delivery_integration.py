@@ -1,4 +1,4 @@
-"""From a dropped file to a checked container, over the real engine in this process."""
+"""Test the path from a dropped file to a verified container, with a real engine in this process."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ DAY = timedelta(days=1)
 
 
 class MovableClock(SystemClock):
-    """The system's clock, and any time later."""
+    """A system clock with an adjustable offset."""
 
-    later = timedelta()
+    offset = timedelta()
 
     def now(self) -> datetime:
-        return super().now() + self.later
+        return super().now() + self.offset
 
 
 @pytest.fixture
@@ -41,17 +41,17 @@ def workspace(tmp_path: Path) -> Path:
     return folder
 
 
-async def encrypted(client: EmbeddedClient, source: Path) -> Task:
+async def create_encryption(client: EmbeddedClient, source: Path) -> Task:
     file = await client.upload(source)
     task = await client.create_encryption(EncryptionRequest(config="door", file=file))
     return await client.wait(task.id)
 
 
-def downloads_of(client: EmbeddedClient, root: Path) -> Downloader:
+def create_downloader(client: EmbeddedClient, root: Path) -> Downloader:
     return Downloader(client, root / "down", DownloadHistory(root / "downloads.json"))
 
 
-def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: Path, tmp_path: Path) -> None:
+def test_dropped_file_becomes_verified_container(workspace: Path, tmp_path: Path) -> None:
     drop = tmp_path / "drop"
     drop.mkdir()
     (drop / "firmware.bin").write_bytes(FIRMWARE)
@@ -59,25 +59,25 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
     async def main() -> None:
         async with open_engine(workspace) as engine:
             developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
-            dropped: asyncio.Queue[WatchEvent] = asyncio.Queue()
-            arrived: asyncio.Queue[DownloadEvent] = asyncio.Queue()
+            watch_events: asyncio.Queue[WatchEvent] = asyncio.Queue()
+            download_events: asyncio.Queue[DownloadEvent] = asyncio.Queue()
             watch = FolderWatcher(
                 developer,
                 drop,
                 "door",
-                dropped.put_nowait,
+                watch_events.put_nowait,
                 state=tmp_path / "watch.json",
                 rule=DropAction.SUBMIT,
                 settle=0.05,
             )
             running = [
                 asyncio.create_task(watch.run()),
-                asyncio.create_task(downloads_of(developer, tmp_path).run(arrived.put_nowait)),
+                asyncio.create_task(create_downloader(developer, tmp_path).run(download_events.put_nowait)),
             ]
-            submitted = await dropped.get()
+            submitted = await watch_events.get()
             assert isinstance(submitted, DropSubmitted)
             await owner.decide(submitted.task.id, Verdict.APPROVED)
-            while not isinstance(event := await arrived.get(), DownloadResult):
+            while not isinstance(event := await download_events.get(), DownloadResult):
                 pass
             assert event.downloaded is not None
             assert event.downloaded.checked is VerifiedBy.SIGNATURE
@@ -88,14 +88,12 @@ def test_a_dropped_file_comes_down_as_a_verified_container_by_itself(workspace: 
             page = await engine.client(ADMIN).audit(AuditFilter(change=AuditAction.DOWNLOADED))
             assert [entry.author for entry in page.entries] == [DEVELOPER]
         async with open_engine(workspace) as engine:
-            assert await downloads_of(engine.client(DEVELOPER), tmp_path).download_pending() == ()
+            assert await create_downloader(engine.client(DEVELOPER), tmp_path).download_pending() == ()
 
     asyncio.run(asyncio.wait_for(main(), 60))
 
 
-def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_goes(
-    workspace: Path, tmp_path: Path
-) -> None:
+def test_result_is_resumed_renewed_and_removed(workspace: Path, tmp_path: Path) -> None:
     clock = MovableClock()
     source = tmp_path / "firmware.bin"
     source.write_bytes(FIRMWARE)
@@ -103,22 +101,22 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
     async def main() -> None:
         async with open_engine(workspace, clock) as engine:
             developer = engine.client(DEVELOPER)
-            made = [await encrypted(developer, source) for _ in range(2)]
+            tasks = [await create_encryption(developer, source) for _ in range(2)]
         async with open_engine(workspace, clock) as engine:
             developer = engine.client(DEVELOPER)
-            downloads = downloads_of(developer, tmp_path)
+            downloads = create_downloader(developer, tmp_path)
             first, second = await downloads.pending_tasks()
-            assert [first.id, second.id] == [task.id for task in made]
+            assert [first.id, second.id] == [task.id for task in tasks]
             whole = b"".join([chunk async for chunk in developer.download(first.id)])
             (tmp_path / "down").mkdir()
             assert first.result is not None
             part = tmp_path / "down" / f"{first.result.file_name}.{first.id}.part"
             part.write_bytes(whole[:100_000])
-            found = await downloads.download(first.id)
-            assert Path(found.path).read_bytes() == whole
-            assert found.checked is VerifiedBy.DIGEST
+            downloaded = await downloads.download(first.id)
+            assert Path(downloaded.path).read_bytes() == whole
+            assert downloaded.checked is VerifiedBy.DIGEST
 
-            clock.later = 2 * DAY
+            clock.offset = 2 * DAY
             (expired,) = await downloads.download_pending()
             assert expired.error is not None
             assert (expired.error.code, "renew" in expired.error.hint) == ("result-expired", True)
@@ -127,7 +125,7 @@ def test_what_finished_while_nothing_ran_comes_down_later_resumes_expires_and_go
             (renewed,) = await downloads.download_pending()
             assert renewed.downloaded is not None
 
-            clock.later = 40 * DAY
+            clock.offset = 40 * DAY
             Path(renewed.downloaded.path).unlink()
             with pytest.raises(ResultGoneError):
                 await downloads.download(second.id)

@@ -1,4 +1,4 @@
-"""Downloads: whole, checked, once, and taken up again after every kind of interruption."""
+"""Test downloads: verification, resumption, concurrency and automatic runs."""
 
 from __future__ import annotations
 
@@ -71,106 +71,104 @@ def downloads(client: FakeClient, folder: Path, tmp_path: Path, clock: FakeClock
     return Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"), clock=clock)
 
 
-def signed_container(key: ed25519.Ed25519PrivateKey) -> bytes:
-    shape = PackageLayout(
+def build_signed_container(key: ed25519.Ed25519PrivateKey) -> bytes:
+    layout = PackageLayout(
         encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
         signing=SigningAlgorithm.ED25519,
         signing_key_kind=KeyType.ED25519,
         firmware=(("fw.bin", 5),),
         metadata=(),
     )
-    packing, target = SE1Format(lambda: NOW), io.BytesIO()
-    cipher = AesCipher(shape.encryption, b"k" * 32)
-    segment = packing.encrypt_segment(shape, 0, io.BytesIO(b"12345"), target, cipher, lambda _: None)
-    header = packing.header(shape, [segment], [])
-    packing.write_signature(shape, target, header, sign(key, shape.signing, header, prehashed=False))
+    container_format, target = SE1Format(lambda: NOW), io.BytesIO()
+    cipher = AesCipher(layout.encryption, b"k" * 32)
+    segment = container_format.encrypt_segment(layout, 0, io.BytesIO(b"12345"), target, cipher, lambda _: None)
+    header = container_format.header(layout, [segment], [])
+    container_format.write_signature(layout, target, header, sign(key, layout.signing, header, prehashed=False))
     return target.getvalue()
 
 
-def tidy_away(folder: Path) -> bool:
-    """Whether there was a part of a package to be tidied away."""
+def remove_parts(folder: Path) -> bool:
+    """Remove the partial files of a package. Returns whether there were any."""
     parts = list(folder.glob("package.se1.*.part"))
     for part in parts:
         part.unlink()
     return bool(parts)
 
 
-def names(folder: Path) -> list[str]:
+def list_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-# ---- one
+# ---- single download
 
 
-def test_a_result_lies_in_the_folder_for_its_owner_alone_and_the_engine_is_told(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_download_is_private_and_reported(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
-    found = asyncio.run(downloads.download(task.id))
-    assert Path(found.path).read_bytes() == DATA
-    assert (found.task_id, found.size, found.sha256) == (task.id, len(DATA), hashlib.sha256(DATA).hexdigest())
-    assert (found.checked, found.at) == (VerifiedBy.DIGEST, START)
-    assert names(folder) == ["firmware.enc"]
-    assert Path(found.path).stat().st_mode & 0o777 == 0o600
+    downloaded = asyncio.run(downloads.download(task.id))
+    assert Path(downloaded.path).read_bytes() == DATA
+    assert (downloaded.task_id, downloaded.size, downloaded.sha256) == (
+        task.id,
+        len(DATA),
+        hashlib.sha256(DATA).hexdigest(),
+    )
+    assert (downloaded.checked, downloaded.at) == (VerifiedBy.DIGEST, START)
+    assert list_names(folder) == ["firmware.enc"]
+    assert Path(downloaded.path).stat().st_mode & 0o777 == 0o600
     assert client.confirmed == [task.id]
 
 
-def test_progress_ends_with_the_whole_size(client: FakeClient, downloads: Downloader) -> None:
-    told: list[tuple[int, int]] = []
+def test_progress_ends_with_total_size(client: FakeClient, downloads: Downloader) -> None:
+    reports: list[tuple[int, int]] = []
     task = client.add(DATA)
-    asyncio.run(downloads.download(task.id, progress=lambda now, total: told.append((now, total))))
-    assert told[-1] == (len(DATA), len(DATA))
-    assert told == sorted(set(told))
+    asyncio.run(downloads.download(task.id, progress=lambda now, total: reports.append((now, total))))
+    assert reports[-1] == (len(DATA), len(DATA))
+    assert reports == sorted(set(reports))
 
 
-def test_a_container_is_checked_by_its_signature(client: FakeClient, downloads: Downloader) -> None:
+def test_container_is_verified_by_signature(client: FakeClient, downloads: Downloader) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     client.pem = create_self_signed(key, "own", NOW).decode()
-    task = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
+    task = client.add(build_signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
     assert asyncio.run(downloads.download(task.id)).checked is VerifiedBy.SIGNATURE
 
 
-def test_a_container_signed_with_another_key_is_removed(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
-    data = signed_container(ed25519.Ed25519PrivateKey.generate())
+def test_container_with_wrong_signature_is_removed(client: FakeClient, downloads: Downloader, folder: Path) -> None:
+    data = build_signed_container(ed25519.Ed25519PrivateKey.generate())
     client.pem = create_self_signed(ed25519.Ed25519PrivateKey.generate(), "own", NOW).decode()
     task = client.add(data, name="package.se1", kind=TaskKind.PACKAGING)
     with pytest.raises(ContainerError):
         asyncio.run(downloads.download(task.id))
-    assert names(folder) == []
+    assert list_names(folder) == []
     assert client.confirmed == []
 
 
-def test_a_container_that_is_tidied_away_while_it_comes_is_an_error_of_the_folder(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_removed_partial_file_raises_storage_error(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     client.pem = create_self_signed(key, "own", NOW).decode()
-    task = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
-    client.on_chunk = lambda: tidy_away(folder)
+    task = client.add(build_signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
+    client.on_chunk = lambda: remove_parts(folder)
     with pytest.raises(StorageError, match="down"):
         asyncio.run(downloads.download(task.id))
     assert client.confirmed == []
 
 
-def test_a_broken_transfer_goes_on_where_it_ended(client: FakeClient, downloads: Downloader, folder: Path) -> None:
+def test_interrupted_download_resumes(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.break_after = 3 * CHUNK
     with pytest.raises(SealyardError, match="connection broke"):
         asyncio.run(downloads.download(task.id))
     part = folder / f"firmware.enc.{task.id}.part"
-    assert names(folder) == [part.name]
+    assert list_names(folder) == [part.name]
     assert part.read_bytes() == DATA[: 3 * CHUNK]
     assert part.stat().st_mode & 0o777 == 0o600
     client.break_after = None
-    found = asyncio.run(downloads.download(task.id))
+    downloaded = asyncio.run(downloads.download(task.id))
     assert client.offsets == [(task.id, 0), (task.id, 3 * CHUNK)]
-    assert Path(found.path).read_bytes() == DATA
-    assert names(folder) == ["firmware.enc"]
+    assert Path(downloaded.path).read_bytes() == DATA
+    assert list_names(folder) == ["firmware.enc"]
 
 
-def test_a_transfer_that_ends_early_is_said_and_kept(client: FakeClient, downloads: Downloader, folder: Path) -> None:
+def test_truncated_download_resumes(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = DATA[:1500]
     with pytest.raises(DownloadError, match="stopped after 1,500 of"):
@@ -180,18 +178,16 @@ def test_a_transfer_that_ends_early_is_said_and_kept(client: FakeClient, downloa
     assert client.offsets[-1] == (task.id, 1500)
 
 
-def test_a_wrong_digest_is_said_and_nothing_is_left(client: FakeClient, downloads: Downloader, folder: Path) -> None:
+def test_digest_mismatch_removes_file(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = b"x" + DATA[1:]
     with pytest.raises(DownloadError, match="SHA-256"):
         asyncio.run(downloads.download(task.id))
-    assert names(folder) == []
+    assert list_names(folder) == []
     assert client.confirmed == []
 
 
-def test_a_damaged_part_is_found_out_and_the_next_try_begins_anew(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_damaged_partial_file_restarts_download(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     folder.mkdir()
     (folder / f"firmware.enc.{task.id}.part").write_bytes(b"zeros of a power cut")
@@ -200,20 +196,18 @@ def test_a_damaged_part_is_found_out_and_the_next_try_begins_anew(
     assert Path(asyncio.run(downloads.download(task.id)).path).read_bytes() == DATA
 
 
-def test_an_engine_that_sends_more_than_it_said_does_not_fill_the_disk(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_oversized_transfer_is_stopped(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = DATA * 100
-    sent: list[None] = []
-    client.on_chunk = lambda: sent.append(None)
+    chunks: list[None] = []
+    client.on_chunk = lambda: chunks.append(None)
     with pytest.raises(DownloadError):
         asyncio.run(downloads.download(task.id))
-    assert len(sent) <= len(DATA) // CHUNK + 1
-    assert names(folder) == []
+    assert len(chunks) <= len(DATA) // CHUNK + 1
+    assert list_names(folder) == []
 
 
-def test_a_part_longer_than_the_result_is_begun_anew(client: FakeClient, downloads: Downloader, folder: Path) -> None:
+def test_oversized_partial_file_restarts_download(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     folder.mkdir()
     (folder / f"firmware.enc.{task.id}.part").write_bytes(DATA + b"more")
@@ -221,27 +215,23 @@ def test_a_part_longer_than_the_result_is_begun_anew(client: FakeClient, downloa
     assert client.offsets == [(task.id, 0)]
 
 
-def test_another_file_of_that_name_is_never_overwritten(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_existing_file_is_never_overwritten(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     folder.mkdir()
     (folder / "firmware.enc").write_bytes(b"precious")
     (folder / "firmware (2).enc").symlink_to("nowhere")
-    found = asyncio.run(downloads.download(client.add(DATA).id))
-    assert Path(found.path).name == "firmware (3).enc"
+    downloaded = asyncio.run(downloads.download(client.add(DATA).id))
+    assert Path(downloaded.path).name == "firmware (3).enc"
     assert (folder / "firmware.enc").read_bytes() == b"precious"
 
 
-def test_a_file_that_comes_up_in_the_last_moment_is_never_overwritten(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_file_created_during_download_is_kept(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     client.on_chunk = lambda: (folder / "firmware.enc").write_bytes(b"precious")
-    found = asyncio.run(downloads.download(client.add(DATA).id))
-    assert Path(found.path).name == "firmware (2).enc"
+    downloaded = asyncio.run(downloads.download(client.add(DATA).id))
+    assert Path(downloaded.path).name == "firmware (2).enc"
     assert (folder / "firmware.enc").read_bytes() == b"precious"
 
 
-def test_without_hard_links_nothing_is_overwritten_either(
+def test_existing_file_is_kept_without_hard_links(
     client: FakeClient, downloads: Downloader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     def refuse(*_: object) -> None:
@@ -250,22 +240,20 @@ def test_without_hard_links_nothing_is_overwritten_either(
     monkeypatch.setattr(os, "link", refuse)
     folder.mkdir()
     (folder / "firmware.enc").write_bytes(b"precious")
-    found = asyncio.run(downloads.download(client.add(DATA).id))
-    assert names(folder) == ["firmware (2).enc", "firmware.enc"]
-    assert Path(found.path).read_bytes() == DATA
+    downloaded = asyncio.run(downloads.download(client.add(DATA).id))
+    assert list_names(folder) == ["firmware (2).enc", "firmware.enc"]
+    assert Path(downloaded.path).read_bytes() == DATA
 
 
-def test_the_same_content_under_that_name_is_taken_as_done(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_identical_file_is_not_downloaded_again(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     folder.mkdir()
     (folder / "firmware.enc").write_bytes(DATA)
     assert asyncio.run(downloads.download(task.id)).path == str(folder / "firmware.enc")
-    assert (client.offsets, client.confirmed, names(folder)) == ([], [task.id], ["firmware.enc"])
+    assert (client.offsets, client.confirmed, list_names(folder)) == ([], [task.id], ["firmware.enc"])
 
 
-def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeClient, downloads: Downloader) -> None:
+def test_repeated_download_transfers_only_when_forced(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     first = asyncio.run(downloads.download(task.id))
     assert asyncio.run(downloads.download(task.id)) == first
@@ -274,7 +262,7 @@ def test_a_second_fetch_transfers_and_tells_nothing_unless_asked(client: FakeCli
     assert (len(client.offsets), len(client.confirmed)) == (2, 2)
 
 
-def test_download_reads_the_history_off_the_event_loop(
+def test_history_is_read_off_event_loop(
     client: FakeClient, downloads: Downloader, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = client.add(DATA)
@@ -291,7 +279,7 @@ def test_download_reads_the_history_off_the_event_loop(
     assert threading.get_ident() not in readers
 
 
-def test_a_downloaded_file_that_was_changed_comes_again_beside_it(client: FakeClient, downloads: Downloader) -> None:
+def test_modified_file_is_kept_and_downloaded_again(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     first = Path(asyncio.run(downloads.download(task.id)).path)
     first.write_bytes(b"changed")
@@ -299,38 +287,36 @@ def test_a_downloaded_file_that_was_changed_comes_again_beside_it(client: FakeCl
     assert first.read_bytes() == b"changed"
 
 
-def test_an_expired_link_is_said_with_what_to_do_and_leaves_nothing(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_expired_link_error_suggests_renewal(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
     client.expire(task.id)
     with pytest.raises(ResultExpiredError) as caught:
         asyncio.run(downloads.download(task.id))
     assert "renew" in caught.value.hint
-    assert names(folder) == []
+    assert list_names(folder) == []
 
 
-def test_a_removed_artifact_is_said(client: FakeClient, downloads: Downloader) -> None:
+def test_removed_artifact_raises_result_gone(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     client.set_result(task.id, state=ResultState.GONE)
     with pytest.raises(ResultGoneError):
         asyncio.run(downloads.download(task.id))
 
 
-def test_what_has_no_file_is_said(client: FakeClient, downloads: Downloader) -> None:
+def test_task_without_file_raises_conflict(client: FakeClient, downloads: Downloader) -> None:
     with pytest.raises(ConflictError, match="RUNNING"):
         asyncio.run(downloads.download(client.add(DATA, status=TaskStatus.RUNNING).id))
     with pytest.raises(ConflictError, match="Signing tasks have no file"):
         asyncio.run(downloads.download(client.add(DATA, kind=TaskKind.SIGNING).id))
 
 
-def test_a_hostile_file_name_stays_in_the_folder(client: FakeClient, downloads: Downloader, folder: Path) -> None:
-    found = asyncio.run(downloads.download(client.add(DATA, name="../../.bashrc\x1b[2J").id))
-    assert Path(found.path).parent == folder
-    assert names(folder) == ["_.._.bashrc_[2J"]
+def test_hostile_file_name_stays_in_folder(client: FakeClient, downloads: Downloader, folder: Path) -> None:
+    downloaded = asyncio.run(downloads.download(client.add(DATA, name="../../.bashrc\x1b[2J").id))
+    assert Path(downloaded.path).parent == folder
+    assert list_names(folder) == ["_.._.bashrc_[2J"]
 
 
-def test_a_link_in_place_of_the_part_is_not_followed(
+def test_symlink_as_partial_file_is_rejected(
     client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path
 ) -> None:
     task = client.add(DATA)
@@ -343,17 +329,17 @@ def test_a_link_in_place_of_the_part_is_not_followed(
     assert victim.read_bytes() == b"precious"
 
 
-def test_a_full_disk_is_said_and_what_came_is_kept(
+def test_full_disk_keeps_partial_file(
     client: FakeClient, downloads: Downloader, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     task = client.add(DATA)
-    whole = atomic.write_all
+    write_all = atomic.write_all
 
-    def full(fd: int, data: bytes) -> None:
-        whole(fd, data[:10])
+    def write_part(fd: int, data: bytes) -> None:
+        write_all(fd, data[:10])
         raise OSError(errno.ENOSPC, "No space left on device")
 
-    monkeypatch.setattr(atomic, "write_all", full)
+    monkeypatch.setattr(atomic, "write_all", write_part)
     with pytest.raises(StorageError, match="Not enough disk space"):
         asyncio.run(downloads.download(task.id))
     monkeypatch.undo()
@@ -361,41 +347,41 @@ def test_a_full_disk_is_said_and_what_came_is_kept(
     assert client.offsets[-1] == (task.id, 10)
 
 
-def test_a_folder_that_cannot_be_made_is_said(client: FakeClient, tmp_path: Path) -> None:
+def test_uncreatable_folder_raises_storage_error(client: FakeClient, tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     downloads = Downloader(client.as_client, tmp_path / "file" / "down", DownloadHistory(tmp_path / "state.json"))
     with pytest.raises(StorageError, match="Cannot write"):
         asyncio.run(downloads.download(client.add(DATA).id))
 
 
-def test_a_folder_whose_name_is_no_unicode_is_refused(client: FakeClient, tmp_path: Path) -> None:
+def test_non_unicode_folder_is_rejected(client: FakeClient, tmp_path: Path) -> None:
     with pytest.raises(UsageError):
         Downloader(client.as_client, tmp_path / os.fsdecode(b"\xff"), DownloadHistory(tmp_path / "state.json"))
 
 
-# ---- side by side
+# ---- concurrent downloads
 
 
-def test_two_fetches_of_one_task_share_one_transfer(client: FakeClient, downloads: Downloader) -> None:
+def test_concurrent_downloads_share_one_transfer(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
-    ends: list[int] = []
+    sizes: list[int] = []
 
-    async def both() -> None:
+    async def download_twice() -> None:
         first, second = await asyncio.gather(
-            downloads.download(task.id, progress=lambda now, _: ends.append(now)),
-            downloads.download(task.id[:8], progress=lambda now, _: ends.append(now)),
+            downloads.download(task.id, progress=lambda now, _: sizes.append(now)),
+            downloads.download(task.id[:8], progress=lambda now, _: sizes.append(now)),
         )
         assert first == second
 
-    asyncio.run(both())
+    asyncio.run(download_twice())
     assert (len(client.offsets), client.confirmed) == (1, [task.id])
-    assert ends.count(len(DATA)) == 2
+    assert sizes.count(len(DATA)) == 2
 
 
-def test_one_of_two_may_leave_without_ending_the_transfer(client: FakeClient, downloads: Downloader) -> None:
+def test_cancelled_caller_keeps_shared_transfer(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
 
-    async def both() -> None:
+    async def download_twice() -> None:
         reached = asyncio.Event()
         client.on_chunk = reached.set
         first = asyncio.create_task(downloads.download(task.id))
@@ -405,37 +391,35 @@ def test_one_of_two_may_leave_without_ending_the_transfer(client: FakeClient, do
         assert Path((await second).path).read_bytes() == DATA
         assert first.cancelled()
 
-    asyncio.run(both())
+    asyncio.run(download_twice())
     assert len(client.offsets) == 1
 
 
-def test_a_cancelled_fetch_lets_go_of_the_part_and_the_next_takes_it_up(
-    client: FakeClient, downloads: Downloader, clock: FakeClock
-) -> None:
+def test_cancelled_download_releases_partial_file(client: FakeClient, downloads: Downloader, clock: FakeClock) -> None:
     task = client.add(DATA)
 
-    async def cancelled() -> None:
-        chunks = 0
+    async def cancel_and_resume() -> None:
+        chunk_count = 0
 
         def count() -> None:
-            nonlocal chunks
-            chunks += 1
-            if chunks == 4:
-                fetching.cancel()
+            nonlocal chunk_count
+            chunk_count += 1
+            if chunk_count == 4:
+                call.cancel()
 
         client.on_chunk = count
-        fetching = asyncio.create_task(downloads.download(task.id))
+        call = asyncio.create_task(downloads.download(task.id))
         with pytest.raises(asyncio.CancelledError):
-            await fetching
+            await call
         client.on_chunk = lambda: None
         assert Path((await downloads.download(task.id)).path).read_bytes() == DATA
 
-    asyncio.run(cancelled())
+    asyncio.run(cancel_and_resume())
     assert client.offsets[1][1] > 0
     assert clock.slept == []
 
 
-def test_another_process_that_holds_the_part_is_waited_for(
+def test_download_waits_for_other_process(
     client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path, clock: FakeClock
 ) -> None:
     task = client.add(DATA)
@@ -459,69 +443,67 @@ os.unlink({str(part)!r})
         assert other.stdout
         assert other.stdout.readline() == "held\n"
 
-        async def wait_for_it() -> None:
-            fetching = asyncio.create_task(downloads.download(task.id))
+        async def wait_for_part() -> None:
+            call = asyncio.create_task(downloads.download(task.id))
             while len(clock.slept) < 3:
                 await asyncio.sleep(0)
-            assert not fetching.done()
+            assert not call.done()
             stdin.write("\n")
             stdin.flush()
-            assert Path((await fetching).path) == folder / "firmware.enc"
+            assert Path((await call).path) == folder / "firmware.enc"
 
-        asyncio.run(wait_for_it())
+        asyncio.run(wait_for_part())
     assert client.offsets == []
-    assert names(folder) == ["firmware.enc"]
+    assert list_names(folder) == ["firmware.enc"]
 
 
-# ---- all
+# ---- pending downloads
 
 
-def test_pending_are_my_done_files_oldest_first_over_all_pages(client: FakeClient, downloads: Downloader) -> None:
-    mine = [client.add(DATA, name=f"{number}.bin").id for number in range(5)]
+def test_pending_tasks_are_own_finished_files(client: FakeClient, downloads: Downloader) -> None:
+    own = [client.add(DATA, name=f"{number}.bin").id for number in range(5)]
     client.add(DATA, by=OTHER)
     client.add(DATA, kind=TaskKind.SIGNING)
     client.add(DATA, status=TaskStatus.RUNNING)
-    assert [task.id for task in asyncio.run(downloads.pending_tasks())] == mine
+    assert [task.id for task in asyncio.run(downloads.pending_tasks())] == own
 
 
-def test_what_was_fetched_is_not_pending_for_a_later_start(
+def test_downloaded_task_is_not_pending_after_restart(
     client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path
 ) -> None:
     client.add(DATA)
     assert len(asyncio.run(downloads.download_pending())) == 1
-    later = Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"))
-    assert asyncio.run(later.download_pending()) == ()
+    restarted = Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"))
+    assert asyncio.run(restarted.download_pending()) == ()
     assert len(client.offsets) == 1
 
 
-def test_what_fails_keeps_none_from_the_others_and_is_tried_again(client: FakeClient, downloads: Downloader) -> None:
+def test_failed_download_does_not_block_others(client: FakeClient, downloads: Downloader) -> None:
     bad, good = client.add(DATA, name="a"), client.add(DATA, name="b")
     client.bytes[bad.id] = b"x" * len(DATA)
-    outcomes = asyncio.run(downloads.download_pending())
-    assert [(each.task_id, each.error and each.error.code) for each in outcomes] == [
+    results = asyncio.run(downloads.download_pending())
+    assert [(each.task_id, each.error and each.error.code) for each in results] == [
         (bad.id, "download"),
         (good.id, None),
     ]
     assert [task.id for task in asyncio.run(downloads.pending_tasks())] == [bad.id]
 
 
-def test_an_expired_or_gone_one_is_told_once_and_fetched_after_a_renewal(
-    client: FakeClient, downloads: Downloader
-) -> None:
+def test_expired_result_is_reported_once(client: FakeClient, downloads: Downloader) -> None:
     old, lost = client.add(DATA, name="old"), client.add(DATA, name="lost")
     client.expire(old.id)
     client.set_result(lost.id, state=ResultState.GONE, link=None)
     pending = asyncio.run(downloads.pending_tasks())
     assert [each.result and each.result.state for each in pending] == [ResultState.EXPIRED, ResultState.GONE]
-    outcomes = asyncio.run(downloads.download_pending())
-    assert [each.error and each.error.code for each in outcomes] == ["result-expired", "result-gone"]
+    results = asyncio.run(downloads.download_pending())
+    assert [each.error and each.error.code for each in results] == ["result-expired", "result-gone"]
     assert asyncio.run(downloads.download_pending()) == ()
     client.renew_link(old.id)
     (renewed,) = asyncio.run(downloads.download_pending())
     assert renewed.downloaded is not None
 
 
-def test_an_expired_one_that_is_gone_later_is_told_once_more(client: FakeClient, downloads: Downloader) -> None:
+def test_removal_after_expiry_is_reported_again(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     client.expire(task.id)
     asyncio.run(downloads.download_pending())
@@ -530,26 +512,26 @@ def test_an_expired_one_that_is_gone_later_is_told_once_more(client: FakeClient,
     assert asyncio.run(downloads.download_pending()) == ()
 
 
-# ---- marks
+# ---- history
 
 
-def test_a_damaged_state_is_set_aside_and_said_and_nothing_comes_twice(
+def test_damaged_history_repeats_no_download(
     client: FakeClient, downloads: Downloader, folder: Path, tmp_path: Path
 ) -> None:
     client.add(DATA)
     asyncio.run(downloads.download_pending())
     state = tmp_path / "state.json"
     state.write_bytes(b'{"downloaded": 7')
-    marks = DownloadHistory(state)
-    assert "damaged" in marks.warning
+    history = DownloadHistory(state)
+    assert "damaged" in history.warning
     assert (tmp_path / "state.json.damaged").read_bytes() == b'{"downloaded": 7'
-    (outcome,) = asyncio.run(Downloader(client.as_client, folder, marks).download_pending())
-    assert outcome.downloaded is not None
-    assert (len(client.offsets), names(folder)) == (1, ["firmware.enc"])
+    (result,) = asyncio.run(Downloader(client.as_client, folder, history).download_pending())
+    assert result.downloaded is not None
+    assert (len(client.offsets), list_names(folder)) == (1, ["firmware.enc"])
     assert DownloadHistory(state).warning == ""
 
 
-def test_two_processes_lose_no_marks_of_each_other(client: FakeClient, folder: Path, tmp_path: Path) -> None:
+def test_concurrent_histories_keep_all_entries(client: FakeClient, folder: Path, tmp_path: Path) -> None:
     one, two = client.add(DATA, name="one"), client.add(DATA, name="two")
     first = Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"))
     second = Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"))
@@ -558,14 +540,14 @@ def test_two_processes_lose_no_marks_of_each_other(client: FakeClient, folder: P
     assert asyncio.run(first.pending_tasks()) == asyncio.run(second.pending_tasks()) == ()
 
 
-def test_marks_are_private_and_no_temporary_is_left(client: FakeClient, downloads: Downloader, tmp_path: Path) -> None:
+def test_history_file_is_private(client: FakeClient, downloads: Downloader, tmp_path: Path) -> None:
     client.add(DATA)
     asyncio.run(downloads.download_pending())
     assert (tmp_path / "state.json").stat().st_mode & 0o777 == 0o600
-    assert [name for name in names(tmp_path) if name.endswith(".tmp")] == []
+    assert [name for name in list_names(tmp_path) if name.endswith(".tmp")] == []
 
 
-def test_each_workspace_and_subject_has_its_own_state(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_history_path_depends_on_workspace_and_subject(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path))
     files = {
         default_history_path("w1", ME),
@@ -577,16 +559,18 @@ def test_each_workspace_and_subject_has_its_own_state(monkeypatch: pytest.Monkey
     assert {path.parent for path in files} == {tmp_path / "sealyard" / "downloads"}
 
 
-# ---- by itself
+# ---- automatic downloads
 
 
-def run_for(downloads: Downloader, client: FakeClient, *streams: Stream) -> list[DownloadResult | DownloadsInterrupted]:
-    """Runs until the last stream was heard and all attempts have come to an end."""
-    seen: list[DownloadEvent] = []
+def run_until_idle(
+    downloads: Downloader, client: FakeClient, *streams: Stream
+) -> list[DownloadResult | DownloadsInterrupted]:
+    """Run until the last stream has been read and all attempts have ended. Returns the results."""
+    events: list[DownloadEvent] = []
     client.streams = list(streams)
 
     async def run() -> None:
-        running = asyncio.create_task(downloads.run(seen.append))
+        running = asyncio.create_task(downloads.run(events.append))
         await client.waiting.wait()
         while any("_until_settled" in repr(each.get_coro()) for each in asyncio.all_tasks()):
             await asyncio.sleep(0)
@@ -595,114 +579,102 @@ def run_for(downloads: Downloader, client: FakeClient, *streams: Stream) -> list
             await running
 
     asyncio.run(asyncio.wait_for(run(), 30))
-    return [each for each in seen if isinstance(each, DownloadResult | DownloadsInterrupted)]
+    return [each for each in events if isinstance(each, DownloadResult | DownloadsInterrupted)]
 
 
-def outcomes_of(downloads: Downloader, client: FakeClient, *streams: Stream) -> list[DownloadResult]:
-    """As :func:`run_for`, where no connection breaks."""
-    told = run_for(downloads, client, *streams)
-    outcomes = [each for each in told if isinstance(each, DownloadResult)]
-    assert outcomes == told
-    return outcomes
+def collect_results(downloads: Downloader, client: FakeClient, *streams: Stream) -> list[DownloadResult]:
+    """Like :func:`run_until_idle`, for streams that do not break."""
+    events = run_until_idle(downloads, client, *streams)
+    results = [each for each in events if isinstance(each, DownloadResult)]
+    assert results == events
+    return results
 
 
-def test_a_task_that_finished_while_nothing_ran_comes_down_at_the_start(
-    client: FakeClient, downloads: Downloader
-) -> None:
+def test_run_downloads_earlier_results(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
-    (outcome,) = outcomes_of(downloads, client)
-    assert (outcome.task_id, outcome.error) == (task.id, None)
+    (result,) = collect_results(downloads, client)
+    assert (result.task_id, result.error) == (task.id, None)
     assert client.cursors == [0]
 
 
-def test_a_task_that_becomes_done_comes_down_once(client: FakeClient, downloads: Downloader) -> None:
+def test_run_downloads_finished_task_once(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA, status=TaskStatus.RUNNING)
-    theirs = client.add(DATA, by=OTHER)
+    foreign = client.add(DATA, by=OTHER)
 
     class Finishing(Stream):
-        """The task is DONE when its event comes, not before."""
+        """Finishes the task when its event is sent, not before."""
 
         def __iter__(self) -> Iterator[Event | Exception]:
             client.add(DATA, task_id=task.id)
             return super().__iter__()
 
-    (outcome,) = outcomes_of(
+    (result,) = collect_results(
         downloads,
         client,
-        Finishing([finished_task(task, 5), finished_task(theirs, 6), finished_task(task, 7), EventsMissed(cursor=8)]),
+        Finishing([finished_task(task, 5), finished_task(foreign, 6), finished_task(task, 7), EventsMissed(cursor=8)]),
     )
-    assert outcome.task_id == task.id
+    assert result.task_id == task.id
     assert client.confirmed == [task.id]
 
 
-def test_a_gap_is_made_up_for(client: FakeClient, downloads: Downloader) -> None:
+def test_run_recovers_missed_events(client: FakeClient, downloads: Downloader) -> None:
     class Missing(Stream):
         def __iter__(self) -> Iterator[Event | Exception]:
             client.add(DATA)
             return super().__iter__()
 
-    (outcome,) = outcomes_of(downloads, client, Missing([EventsMissed(cursor=9)]))
-    assert outcome.downloaded is not None
+    (result,) = collect_results(downloads, client, Missing([EventsMissed(cursor=9)]))
+    assert result.downloaded is not None
 
 
-def test_a_broken_connection_is_made_again_from_the_cursor_ever_more_slowly(
-    client: FakeClient, downloads: Downloader, clock: FakeClock
-) -> None:
-    theirs = client.add(DATA, by=OTHER)
+def test_run_reconnects_with_growing_delays(client: FakeClient, downloads: Downloader, clock: FakeClock) -> None:
+    foreign = client.add(DATA, by=OTHER)
     broken: Stream = [SealyardError("The connection broke.")]
-    told = run_for(downloads, client, [finished_task(theirs, 41), *broken], *[broken] * 8)
-    assert [each.retry_in for each in told] == clock.slept
+    events = run_until_idle(downloads, client, [finished_task(foreign, 41), *broken], *[broken] * 8)
+    assert [each.retry_in for each in events] == clock.slept
     assert tuple(clock.slept[:6]) == RECONNECT_DELAYS.seconds
     assert set(clock.slept[6:]) == {RECONNECT_DELAYS.seconds[-1]}
     assert client.cursors == [0] + [41] * 9
 
 
-def test_a_connection_that_held_for_a_while_is_made_again_quickly(
-    client: FakeClient, downloads: Downloader, clock: FakeClock
-) -> None:
+def test_working_connection_resets_reconnect_delay(client: FakeClient, downloads: Downloader, clock: FakeClock) -> None:
     broken = SealyardError("The connection broke.")
-    run_for(downloads, client, [broken], [broken], [EventsMissed(cursor=1), broken])
+    run_until_idle(downloads, client, [broken], [broken], [EventsMissed(cursor=1), broken])
     assert tuple(clock.slept) == (*RECONNECT_DELAYS.seconds[:2], RECONNECT_DELAYS.seconds[0])
 
 
-def test_a_failing_download_is_tried_again_ever_later_then_rests(
-    client: FakeClient, downloads: Downloader, clock: FakeClock
-) -> None:
+def test_run_retries_failed_download_with_backoff(client: FakeClient, downloads: Downloader, clock: FakeClock) -> None:
     task = client.add(DATA)
     client.bytes[task.id] = b"x" * len(DATA)
-    outcomes = run_for(downloads, client)
-    assert [each.retry_in for each in outcomes] == [*RETRY_DELAYS.seconds, None]
+    results = run_until_idle(downloads, client)
+    assert [each.retry_in for each in results] == [*RETRY_DELAYS.seconds, None]
     assert tuple(clock.slept) == RETRY_DELAYS.seconds
 
 
-def test_a_container_that_is_tidied_away_while_it_comes_begins_anew_and_the_others_come_down(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_run_restarts_removed_partial_file(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     key = ed25519.Ed25519PrivateKey.generate()
     client.pem = create_self_signed(key, "own", NOW).decode()
-    package = client.add(signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
+    package = client.add(build_signed_container(key), name="package.se1", kind=TaskKind.PACKAGING)
     other = client.add(DATA, status=TaskStatus.RUNNING)
 
-    def tidy_once() -> None:
-        if tidy_away(folder):
+    def remove_once() -> None:
+        if remove_parts(folder):
             client.on_chunk = lambda: None
 
     class Finishing(Stream):
-        """The other one is DONE after the package was tidied away."""
+        """Finishes the other task after the partial file was removed."""
 
         def __iter__(self) -> Iterator[Event | Exception]:
             client.add(DATA, task_id=other.id)
             return super().__iter__()
 
-    client.on_chunk = tidy_once
-    outcomes = outcomes_of(downloads, client, Finishing([finished_task(other, 1)]))
-    assert [each.retry_in for each in outcomes if each.error is not None] == [RETRY_DELAYS.seconds[0]]
-    assert {each.task_id for each in outcomes if each.downloaded is not None} == {package.id, other.id}
+    client.on_chunk = remove_once
+    results = collect_results(downloads, client, Finishing([finished_task(other, 1)]))
+    assert [each.retry_in for each in results if each.error is not None] == [RETRY_DELAYS.seconds[0]]
+    assert {each.task_id for each in results if each.downloaded is not None} == {package.id, other.id}
 
 
-def test_an_expired_one_is_told_once_and_comes_down_after_its_renewal(
-    client: FakeClient, downloads: Downloader
-) -> None:
+def test_run_downloads_renewed_result(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     client.expire(task.id)
 
@@ -711,30 +683,28 @@ def test_an_expired_one_is_told_once_and_comes_down_after_its_renewal(
             client.renew_link(task.id)
             return super().__iter__()
 
-    first = run_for(downloads, client, [finished_task(task, 1), EventsMissed(cursor=2)])
+    first = run_until_idle(downloads, client, [finished_task(task, 1), EventsMissed(cursor=2)])
     assert [each.error and each.error.code for each in first] == ["result-expired"]
     client.waiting = asyncio.Event()
-    (second,) = outcomes_of(downloads, client, Renewing([finished_task(task, 3)]))
+    (second,) = collect_results(downloads, client, Renewing([finished_task(task, 3)]))
     assert second.downloaded is not None
 
 
-def test_run_ends_when_the_engine_ends_its_events(client: FakeClient, downloads: Downloader) -> None:
+def test_run_ends_with_event_stream(client: FakeClient, downloads: Downloader) -> None:
     client.streams, client.ending = [[EventsMissed(cursor=1)]], True
     asyncio.run(asyncio.wait_for(downloads.run(lambda _: None), 30))
 
 
-def test_cancelling_run_in_the_middle_of_a_download_leaves_a_part_to_go_on_with(
-    client: FakeClient, downloads: Downloader, folder: Path
-) -> None:
+def test_cancelled_run_keeps_partial_file(client: FakeClient, downloads: Downloader, folder: Path) -> None:
     task = client.add(DATA)
 
-    async def cancelled() -> None:
+    async def cancel_run() -> None:
         running = asyncio.create_task(downloads.run(lambda _: None))
         client.on_chunk = running.cancel
         with pytest.raises(asyncio.CancelledError):
             await running
 
-    asyncio.run(asyncio.wait_for(cancelled(), 30))
-    assert [name for name in names(folder) if not name.endswith(".part")] == []
+    asyncio.run(asyncio.wait_for(cancel_run(), 30))
+    assert [name for name in list_names(folder) if not name.endswith(".part")] == []
     client.on_chunk = lambda: None
     assert Path(asyncio.run(downloads.download(task.id)).path).read_bytes() == DATA

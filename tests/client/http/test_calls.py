@@ -1,4 +1,4 @@
-"""What becomes of a call when answers are lost, lines break, and a server says no, or later."""
+"""Test calls to a server: retries, lost responses, errors and lists."""
 
 from __future__ import annotations
 
@@ -32,32 +32,32 @@ RULE = AclRule(
 )
 
 
-def test_a_lost_answer_ends_as_done_with_one_task() -> None:
-    made: dict[str, Task] = {}
+def test_lost_response_creates_one_task() -> None:
+    tasks: dict[str, Task] = {}
 
     async def handler(exchange: Exchange) -> None:
         await exchange.body()
         token = exchange.headers["idempotency-key"]
-        first = token not in made
-        found = made.setdefault(token, task(f"t{len(made)}"))
+        first = token not in tasks
+        created = tasks.setdefault(token, task(f"t{len(tasks)}"))
         if first:
             exchange.cut()
         else:
-            await exchange.answer(found, 201)
+            await exchange.answer(created, 201)
 
     async def run() -> None:
         async with serving(handler) as (server, client):
             assert (await client.create_signing(SigningRequest(config="gateway", message=b"m"))).id == "t0"
             assert server.calls == ["POST /signingTask"] * 2
             await client.create_signing(SigningRequest(config="gateway", message=b"m"))
-            assert len(made) == 2
+            assert len(tasks) == 2
             await client.create_signing(SigningRequest(config="gateway", message=b"m", client_token="mine"))
-            assert list(made)[2] == "mine"
+            assert list(tasks)[2] == "mine"
 
     asyncio.run(run())
 
 
-def test_a_read_is_asked_again_until_it_is_answered() -> None:
+def test_read_is_retried_until_answered() -> None:
     async def handler(exchange: Exchange) -> None:
         if len(server.calls) < 4:
             exchange.cut()
@@ -77,7 +77,7 @@ def test_a_read_is_asked_again_until_it_is_answered() -> None:
     asyncio.run(run())
 
 
-def test_a_change_that_may_have_been_done_is_not_repeated_and_that_is_said() -> None:
+def test_possibly_applied_change_is_not_retried() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.body()
         exchange.cut()
@@ -93,7 +93,7 @@ def test_a_change_that_may_have_been_done_is_not_repeated_and_that_is_said() -> 
     asyncio.run(run())
 
 
-def test_a_change_that_certainly_did_not_reach_the_server_is_repeated() -> None:
+def test_unsent_change_is_retried() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.answer(RULE, 201)
 
@@ -114,7 +114,7 @@ def test_a_change_that_certainly_did_not_reach_the_server_is_repeated() -> None:
         asyncio.run(run())
 
 
-def test_patience_ends() -> None:
+def test_retries_end_at_timeout() -> None:
     async def run() -> None:
         clock = FakeClock()
         client = client_of("http://127.0.0.1:1", clock=clock, retry_timeout=20.0)
@@ -126,16 +126,16 @@ def test_patience_ends() -> None:
     asyncio.run(run())
 
 
-@pytest.mark.parametrize("said", ["7", format_datetime(START.replace(second=7), usegmt=True)])
+@pytest.mark.parametrize("retry_after", ["7", format_datetime(START.replace(second=7), usegmt=True)])
 @pytest.mark.parametrize(("status", "code"), [(429, "too-many-requests"), (503, "workspace-held")])
-def test_a_429_and_a_503_wait_as_long_as_they_say_even_for_a_change(said: str, status: int, code: str) -> None:
+def test_retry_after_delays_next_attempt(retry_after: str, status: int, code: str) -> None:
     clock = FakeClock()
 
     async def handler(exchange: Exchange) -> None:
         if clock.slept:
             await exchange.answer(RULE, 201)
         else:
-            await exchange.refuse(status, code, headers={"Retry-After": said})
+            await exchange.refuse(status, code, headers={"Retry-After": retry_after})
 
     async def run() -> None:
         async with serving(handler, clock=clock) as (server, client):
@@ -146,7 +146,7 @@ def test_a_429_and_a_503_wait_as_long_as_they_say_even_for_a_change(said: str, s
     asyncio.run(run())
 
 
-def test_a_429_that_asks_for_more_than_patience_is_told_with_how_long() -> None:
+def test_retry_after_beyond_timeout_raises() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.refuse(429, "too-many-requests", headers={"Retry-After": "3600"})
 
@@ -170,9 +170,7 @@ def test_a_429_that_asks_for_more_than_patience_is_told_with_how_long() -> None:
         (500, "from-a-later-version", SealyardError),
     ],
 )
-def test_a_refusal_is_the_familys_error_and_is_not_asked_again(
-    status: int, code: str, kind: type[SealyardError]
-) -> None:
+def test_error_response_raises_without_retry(status: int, code: str, kind: type[SealyardError]) -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.refuse(status, code, "It is \x1b[31mred.")
 
@@ -188,7 +186,7 @@ def test_a_refusal_is_the_familys_error_and_is_not_asked_again(
 
 
 @pytest.mark.parametrize("status", [200, 302, 404])
-def test_what_is_no_server_of_ours_is_told_so_at_once(status: int) -> None:
+def test_incompatible_server_is_rejected_without_retry(status: int) -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.answer(b"<html>Welcome</html>", status, {"Location": "http://elsewhere.example/"})
 
@@ -201,7 +199,7 @@ def test_what_is_no_server_of_ours_is_told_so_at_once(status: int) -> None:
     asyncio.run(run())
 
 
-def test_a_gateway_without_its_server_is_asked_again() -> None:
+def test_bad_gateway_is_retried() -> None:
     async def handler(exchange: Exchange) -> None:
         if len(server.calls) == 1:
             await exchange.answer(b"<html>Bad Gateway</html>", 502)
@@ -220,13 +218,13 @@ def test_a_gateway_without_its_server_is_asked_again() -> None:
 # ---- decisions
 
 
-class Desk:
-    """One task that is decided upon; ``losing`` answers to decisions are lost, before or after they are recorded."""
+class DecisionServer:
+    """Serves one task. The first ``lost_responses`` decisions get no response, and are only stored if ``recording``."""
 
-    def __init__(self, *, losing: int, recording: bool) -> None:
+    def __init__(self, *, lost_responses: int, recording: bool) -> None:
         self.task = task()
         self.decided = 0
-        self.losing = losing
+        self.lost_responses = lost_responses
         self.recording = recording
 
     async def __call__(self, exchange: Exchange) -> None:
@@ -239,8 +237,8 @@ class Desk:
 
     async def _decide(self, exchange: Exchange) -> None:
         await exchange.body()
-        self.losing -= 1
-        if self.losing >= 0 and not self.recording:
+        self.lost_responses -= 1
+        if self.lost_responses >= 0 and not self.recording:
             exchange.cut()
             return
         if self.task.approvals:
@@ -249,40 +247,40 @@ class Desk:
         self.decided += 1
         decision = Decision(by=ME, verdict=Verdict.APPROVED, at=datetime.now(UTC), digest="d1")
         self.task = task(status=TaskStatus.SCHEDULED, approvals=(decision,))
-        if self.losing >= 0:
+        if self.lost_responses >= 0:
             exchange.cut()
         else:
             await exchange.answer(self.task, 202)
 
 
 @pytest.mark.parametrize("recording", [True, False])
-def test_a_decision_whose_answer_is_lost_is_made_exactly_once(recording: bool) -> None:
-    desk = Desk(losing=1, recording=recording)
+def test_decision_with_lost_response_counts_once(recording: bool) -> None:
+    decision_server = DecisionServer(lost_responses=1, recording=recording)
 
     async def run() -> None:
-        async with serving(desk) as (server, client):
+        async with serving(decision_server) as (server, client):
             decided = await client.decide("t1", Verdict.APPROVED, digest="d1")
             assert decided.status is TaskStatus.SCHEDULED
-            assert desk.decided == 1
+            assert decision_server.decided == 1
             assert server.calls.count("POST /task/t1/approval") == (1 if recording else 2)
 
     asyncio.run(run())
 
 
-def test_a_decision_that_somebody_else_prevented_is_refused_though_an_answer_was_lost() -> None:
-    desk = Desk(losing=1, recording=False)
+def test_conflicting_decision_is_rejected_after_retry() -> None:
+    decision_server = DecisionServer(lost_responses=1, recording=False)
     other = Decision(by="USER:other", verdict=Verdict.APPROVED, at=datetime.now(UTC), digest="d1")
-    desk.task = task(approvals=(other,))
+    decision_server.task = task(approvals=(other,))
 
     async def run() -> None:
-        async with serving(desk) as (_, client):
+        async with serving(decision_server) as (_, client):
             with pytest.raises(ConflictError):
                 await client.decide("t1", Verdict.APPROVED, digest="d1")
 
     asyncio.run(run())
 
 
-def test_a_cancellation_whose_answer_is_lost_is_looked_up() -> None:
+def test_cancellation_with_lost_response_is_verified() -> None:
     cancelled = False
 
     async def handler(exchange: Exchange) -> None:
@@ -303,10 +301,10 @@ def test_a_cancellation_whose_answer_is_lost_is_looked_up() -> None:
     asyncio.run(run())
 
 
-# ---- lists, names, and the state of the line
+# ---- lists, names and the connection status
 
 
-def test_a_page_brings_its_cursor_and_its_total_and_asks_for_what_was_asked() -> None:
+def test_task_page_has_cursor_and_total() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.answer([task("a"), task("b")], headers={"X-SE-CURSOR": "next one", "X-SE-TOTAL": "7"})
 
@@ -327,7 +325,7 @@ def test_a_page_brings_its_cursor_and_its_total_and_asks_for_what_was_asked() ->
 
 
 @pytest.mark.parametrize("name", ["", ".", "..", "a/b", "a?b", "ä b", "%2e"])
-def test_no_name_leads_to_another_call(name: str) -> None:
+def test_task_id_cannot_change_path(name: str) -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.refuse(404, "not-found")
 
@@ -340,7 +338,7 @@ def test_no_name_leads_to_another_call(name: str) -> None:
     asyncio.run(run())
 
 
-def test_the_state_of_the_line_is_told_when_it_changes() -> None:
+def test_connection_status_change_is_reported() -> None:
     async def handler(exchange: Exchange) -> None:
         if len(server.calls) in (2, 3):
             exchange.cut()
@@ -352,18 +350,18 @@ def test_the_state_of_the_line_is_told_when_it_changes() -> None:
     async def run() -> None:
         await server.start()
         client = client_of(server.url)
-        seen: list[bool] = []
-        client.monitor.on_change = lambda link: seen.append(link.is_connected)
+        statuses: list[bool] = []
+        client.monitor.on_change = lambda link: statuses.append(link.is_connected)
         await client.workspace()
         await client.workspace()
         await client.workspace()
-        assert seen == [True, False, True]
+        assert statuses == [True, False, True]
         assert client.monitor.status.last_answer_at is not None
 
     asyncio.run(run())
 
 
-def test_a_client_serves_one_event_loop_after_the_other() -> None:
+def test_client_works_in_successive_event_loops() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.answer(INFO)
 

@@ -1,4 +1,4 @@
-"""How a server is reached: TLS, Unix sockets, what is said of who asks, and what never is."""
+"""Test how a server is reached: credentials, timeouts, Unix sockets and TLS."""
 
 from __future__ import annotations
 
@@ -32,88 +32,88 @@ from tests.support.fake_client import FakeClock
 from tests.support.scripted_server import INFO, QUICK, TOKEN, Exchange, ScriptedServer, client_of, serving
 
 
-async def told(exchange: Exchange) -> None:
+async def send_info(exchange: Exchange) -> None:
     await exchange.answer(INFO)
 
 
-# ---- who asks
+# ---- credentials
 
 
-def test_token_and_tenant_go_with_every_call_and_a_subject_only_to_a_socket(tmp_path: Path) -> None:
+def test_credentials_depend_on_endpoint(tmp_path: Path) -> None:
     async def run() -> None:
-        async with serving(told, tenant="factory-7", subject="USER:dev") as (server, client):
+        async with serving(send_info, tenant="factory-7", subject="USER:dev") as (server, client):
             await client.workspace()
-            said = server.exchanges[0].headers
-            assert (said["authorization"], said["x-se-tenant"]) == (f"Bearer {TOKEN}", "factory-7")
-            assert "x-se-subject" not in said
+            headers = server.exchanges[0].headers
+            assert (headers["authorization"], headers["x-se-tenant"]) == (f"Bearer {TOKEN}", "factory-7")
+            assert "x-se-subject" not in headers
 
-        local = ScriptedServer(told)
+        local = ScriptedServer(send_info)
         await local.start_at(tmp_path / "s")
         client = client_of("", socket=str(tmp_path / "s"), subject="USER:dev", token="")
         await client.workspace()
-        said = local.exchanges[0].headers
-        assert said["x-se-subject"] == "USER:dev"
-        assert "authorization" not in said
+        headers = local.exchanges[0].headers
+        assert headers["x-se-subject"] == "USER:dev"
+        assert "authorization" not in headers
 
     asyncio.run(run())
 
 
-def test_no_token_appears_in_errors_logs_or_what_is_printed_of_values(caplog: pytest.LogCaptureFixture) -> None:
+def test_token_is_never_exposed(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.DEBUG)
-    seen: list[str] = []
+    outputs: list[str] = []
 
-    async def refusing(exchange: Exchange) -> None:
+    async def refuse(exchange: Exchange) -> None:
         await exchange.refuse(401, "unauthenticated", "The token is not valid here.")
 
-    async def cutting(exchange: Exchange) -> None:
+    async def cut(exchange: Exchange) -> None:
         exchange.cut()
 
-    async def garbling(exchange: Exchange) -> None:
+    async def garble(exchange: Exchange) -> None:
         await exchange.send(b"no HTTP\r\n\r\n")
 
     async def run() -> None:
-        for handler in (told, refusing, cutting, garbling):
+        for handler in (send_info, refuse, cut, garble):
             async with serving(handler, retry_timeout=1.0) as (_, client):
                 try:
                     await client.workspace()
                 except SealyardError as error:
-                    seen.append("".join(traceback.format_exception(error)))
-                    seen.append(repr(error.to_info()))
-                seen.append(repr(client._connection.endpoint))
+                    outputs.append("".join(traceback.format_exception(error)))
+                    outputs.append(repr(error.to_info()))
+                outputs.append(repr(client._connection.endpoint))
         with pytest.raises(ServerUnreachableError) as caught:
             await client_of("http://127.0.0.1:1", retry_timeout=1.0).workspace()
-        seen.append("".join(traceback.format_exception(caught.value)))
+        outputs.append("".join(traceback.format_exception(caught.value)))
 
     asyncio.run(run())
-    assert len(seen) == 11
-    # httpcore tells of headers at the level DEBUG, which no log of this program is written at.
-    said = [each.getMessage() for each in caplog.records if each.levelno > logging.DEBUG]
-    assert not any(TOKEN in each for each in (*seen, *said))
+    assert len(outputs) == 11
+    # httpcore logs headers at the level DEBUG, which no log of the application has.
+    messages = [each.getMessage() for each in caplog.records if each.levelno > logging.DEBUG]
+    assert not any(TOKEN in each for each in (*outputs, *messages))
 
 
-def test_what_a_call_carries_is_not_shown_where_it_is_printed() -> None:
+def test_request_repr_hides_contents() -> None:
     call = Request(method="POST", path="/key", headers={"X": "hidden"}, content=b"hidden")
     assert "hidden" not in repr(call)
 
 
-def test_a_redirect_takes_the_token_nowhere() -> None:
+def test_redirect_does_not_receive_token() -> None:
     async def run() -> None:
-        async with serving(told) as (elsewhere, _):
+        async with serving(send_info) as (other_server, _):
 
             async def handler(exchange: Exchange) -> None:
-                await exchange.answer(b"", 307, {"Location": f"{elsewhere.url}/api/v1/workspace"})
+                await exchange.answer(b"", 307, {"Location": f"{other_server.url}/api/v1/workspace"})
 
             async with serving(handler) as (_, client):
                 with pytest.raises(ServerUnreachableError):
                     await client.workspace()
-            assert elsewhere.calls == []
+            assert other_server.calls == []
 
     asyncio.run(run())
 
 
-def test_a_proxy_of_the_environment_never_sees_what_is_not_encrypted(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_plain_http_ignores_environment_proxy(monkeypatch: pytest.MonkeyPatch) -> None:
     async def run() -> None:
-        async with serving(told) as (proxy, _), serving(told) as (server, client):
+        async with serving(send_info) as (proxy, _), serving(send_info) as (server, client):
             monkeypatch.setenv("HTTP_PROXY", proxy.url)
             monkeypatch.setenv("ALL_PROXY", proxy.url)
             await client.workspace()
@@ -122,13 +122,13 @@ def test_a_proxy_of_the_environment_never_sees_what_is_not_encrypted(monkeypatch
     asyncio.run(run())
 
 
-# ---- time
+# ---- timeouts
 
 
-@pytest.mark.parametrize("begun", [False, True])
-def test_a_server_that_falls_silent_is_given_up_on(begun: bool) -> None:
+@pytest.mark.parametrize("response_started", [False, True])
+def test_silent_server_times_out(response_started: bool) -> None:
     async def handler(exchange: Exchange) -> None:
-        if begun:
+        if response_started:
             await exchange.begin(headers={"Content-Length": "100"})
         await asyncio.sleep(3600)
 
@@ -143,7 +143,7 @@ def test_a_server_that_falls_silent_is_given_up_on(begun: bool) -> None:
     asyncio.run(run())
 
 
-def test_more_calls_at_once_than_connections_wait_for_each_other() -> None:
+def test_exhausted_connection_pool_raises_busy() -> None:
     gate = asyncio.Event()
 
     async def handler(exchange: Exchange) -> None:
@@ -164,18 +164,18 @@ def test_more_calls_at_once_than_connections_wait_for_each_other() -> None:
     asyncio.run(run())
 
 
-# ---- a Unix socket that somebody else takes over
+# ---- recovery of the Unix socket
 
 
-def test_where_nobody_listens_at_the_socket_any_more_it_is_recovered_and_the_call_goes_on(tmp_path: Path) -> None:
+def test_stale_socket_is_recovered(tmp_path: Path) -> None:
     path = tmp_path / "s"
-    recovered: list[int] = []
+    recoveries: list[int] = []
 
     async def run() -> None:
-        server = ScriptedServer(told)
+        server = ScriptedServer(send_info)
 
         async def recover() -> None:
-            recovered.append(1)
+            recoveries.append(1)
             path.unlink(missing_ok=True)
             await server.start_at(path)
 
@@ -184,17 +184,17 @@ def test_where_nobody_listens_at_the_socket_any_more_it_is_recovered_and_the_cal
         assert await client.workspace() == INFO
         server.stop()
         assert await client.workspace() == INFO
-        assert len(recovered) == 2
+        assert len(recoveries) == 2
 
     asyncio.run(run())
 
 
-def test_what_keeps_the_socket_from_being_recovered_is_told_when_patience_ends(tmp_path: Path) -> None:
-    tried: list[int] = []
+def test_recovery_error_is_raised_after_timeout(tmp_path: Path) -> None:
+    attempts: list[int] = []
 
     async def recover() -> None:
-        tried.append(1)
-        raise WorkspaceLockedError("Somebody else holds it.")
+        attempts.append(1)
+        raise WorkspaceLockedError("Another process holds it.")
 
     async def run() -> None:
         connection = Connection(Endpoint(socket=str(tmp_path / "s"), subject="USER:dev"), QUICK)
@@ -202,14 +202,14 @@ def test_what_keeps_the_socket_from_being_recovered_is_told_when_patience_ends(t
             await HttpClient(connection, FakeClock(), recover=recover).workspace()
 
     asyncio.run(run())
-    assert len(tried) > 5
+    assert len(attempts) > 5
 
 
-def test_who_cannot_recover_the_socket_goes_on_where_another_does(tmp_path: Path) -> None:
+def test_call_succeeds_despite_failed_recovery(tmp_path: Path) -> None:
     path = tmp_path / "s"
 
     async def run() -> None:
-        server = ScriptedServer(told)
+        server = ScriptedServer(send_info)
 
         async def recover() -> None:
             await server.start_at(path)
@@ -225,12 +225,12 @@ def test_who_cannot_recover_the_socket_goes_on_where_another_does(tmp_path: Path
 # ---- TLS
 
 
-def _certificate(folder: Path) -> Path:
-    """Key and certificate of 127.0.0.1, signed by itself."""
+def _create_certificate(folder: Path) -> Path:
+    """Write the key and the self-signed certificate of 127.0.0.1."""
     key = generate_private_key(SECP256R1())
     name = x509.Name([x509.NameAttribute(NameOID.COMMON_NAME, "here")])
     now = datetime.now(UTC)
-    made = (
+    certificate = (
         x509.CertificateBuilder()
         .subject_name(name)
         .issuer_name(name)
@@ -244,17 +244,17 @@ def _certificate(folder: Path) -> Path:
     )
     path = folder / "server.pem"
     secret = key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption())
-    path.write_bytes(secret + made.public_bytes(Encoding.PEM))
+    path.write_bytes(secret + certificate.public_bytes(Encoding.PEM))
     return path
 
 
-def _over_tls(folder: Path, work: Callable[[ScriptedServer, Path, str], Awaitable[None]]) -> None:
-    pem = _certificate(folder)
+def _run_over_tls(folder: Path, work: Callable[[ScriptedServer, Path, str], Awaitable[None]]) -> None:
+    pem = _create_certificate(folder)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pem)
 
     async def run() -> None:
-        server = ScriptedServer(told)
+        server = ScriptedServer(send_info)
         await server.start(tls=tls)
         await work(server, pem, f"https://127.0.0.1:{server.port}")
         server.stop()
@@ -262,7 +262,7 @@ def _over_tls(folder: Path, work: Callable[[ScriptedServer, Path, str], Awaitabl
     asyncio.run(run())
 
 
-def test_a_certificate_that_nobody_vouches_for_is_not_trusted_and_not_tried_again(tmp_path: Path) -> None:
+def test_untrusted_certificate_is_not_retried(tmp_path: Path) -> None:
     async def work(server: ScriptedServer, _: Path, url: str) -> None:
         clock = FakeClock()
         with pytest.raises(ServerUnreachableError, match="not trusted") as caught:
@@ -272,17 +272,17 @@ def test_a_certificate_that_nobody_vouches_for_is_not_trusted_and_not_tried_agai
         assert clock.slept == []
         assert server.calls == []
 
-    _over_tls(tmp_path, work)
+    _run_over_tls(tmp_path, work)
 
 
-def test_a_named_authority_is_trusted(tmp_path: Path) -> None:
+def test_configured_authority_is_trusted(tmp_path: Path) -> None:
     async def work(_: ScriptedServer, pem: Path, url: str) -> None:
         assert await client_of(url, ca=str(pem)).workspace() == INFO
 
-    _over_tls(tmp_path, work)
+    _run_over_tls(tmp_path, work)
 
 
-def test_a_file_without_certificates_is_told(tmp_path: Path) -> None:
+def test_invalid_authority_file_is_rejected(tmp_path: Path) -> None:
     (tmp_path / "none.pem").write_text("nothing")
 
     async def run() -> None:

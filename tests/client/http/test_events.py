@@ -1,4 +1,4 @@
-"""Events from a server: none is missed and none comes twice, however often the line breaks."""
+"""Test the events of a server: none is lost or repeated when the connection breaks."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.scripted_server import Exchange, ScriptedServer, client_of, s
 NOW = datetime(2026, 3, 1, tzinfo=UTC)
 
 
-def _changed(cursor: int, task_id: str = "t1", status: TaskStatus = TaskStatus.RUNNING) -> TaskChanged:
+def _build_change(cursor: int, task_id: str = "t1", status: TaskStatus = TaskStatus.RUNNING) -> TaskChanged:
     return TaskChanged(
         cursor=cursor,
         at=NOW,
@@ -33,36 +33,36 @@ def _changed(cursor: int, task_id: str = "t1", status: TaskStatus = TaskStatus.R
     )
 
 
-class Journal:
-    """Tells durable events from a cursor on, as many as ``lines`` says for each connection, then cuts it."""
+class EventServer:
+    """Sends durable events after a cursor. ``limits``: the events to send on each connection before it is cut."""
 
-    def __init__(self, *lines: int, begins: int = 0) -> None:
+    def __init__(self, *limits: int, first_cursor: int = 0) -> None:
         self.events: list[Event] = []
-        self.begins = begins
-        self.lines = list(lines)
-        self.asked: list[str | None] = []
+        self.first_cursor = first_cursor
+        self.limits = list(limits)
+        self.requested: list[str | None] = []
 
     async def __call__(self, exchange: Exchange) -> None:
-        asked = exchange.query.get("after")
-        self.asked.append(asked)
-        after = self.begins if asked is None else int(asked)
+        requested = exchange.query.get("after")
+        self.requested.append(requested)
+        after = self.first_cursor if requested is None else int(requested)
         await exchange.begin(headers={"Content-Type": "text/event-stream"})
         await exchange.send(f"id: {after}\nevent: Cursor\ndata: {{}}\n\n: beat\n\n".encode())
-        most = self.lines.pop(0) if self.lines else None
-        for event in [each for each in self.events if each.cursor > after][:most]:
-            await exchange.send(_written(event))
-        if most is not None:
+        limit = self.limits.pop(0) if self.limits else None
+        for event in [each for each in self.events if each.cursor > after][:limit]:
+            await exchange.send(_encode_event(event))
+        if limit is not None:
             exchange.cut()
             return
         await asyncio.sleep(3600)
 
 
-def _written(event: Event) -> bytes:
+def _encode_event(event: Event) -> bytes:
     durable = "" if isinstance(event, TaskProgressed) else f"id: {event.cursor}\n"
     return f"{durable}event: {type(event).__name__}\ndata: {msgspec.json.encode(event).decode()}\n\n".encode()
 
 
-async def _take(client: HttpClient, count: int, after: int | None = None) -> list[Event]:
+async def _take_events(client: HttpClient, count: int, after: int | None = None) -> list[Event]:
     events = client.events(after)
     try:
         async with asyncio.timeout(20):
@@ -78,65 +78,65 @@ def _run(work: Callable[[], Awaitable[None]]) -> None:
     asyncio.run(run())
 
 
-def test_events_miss_nothing_and_repeat_nothing_over_reconnects() -> None:
-    journal = Journal(1, 0, 3, 0, 0, 2)
-    journal.events = [_changed(each) for each in range(1, 11)]
+def test_reconnects_neither_lose_nor_repeat_events() -> None:
+    event_server = EventServer(1, 0, 3, 0, 0, 2)
+    event_server.events = [_build_change(each) for each in range(1, 11)]
 
     async def work() -> None:
-        async with serving(journal) as (_, client):
-            assert await _take(client, 10, after=0) == journal.events
-            assert journal.asked == ["0", "1", "1", "4", "4", "4", "6"]
+        async with serving(event_server) as (_, client):
+            assert await _take_events(client, 10, after=0) == event_server.events
+            assert event_server.requested == ["0", "1", "1", "4", "4", "4", "6"]
 
     _run(work)
 
 
-def test_from_now_on_means_from_the_first_connection_on() -> None:
-    journal = Journal(0, 0, begins=5)
+def test_events_start_at_first_connection() -> None:
+    event_server = EventServer(0, 0, first_cursor=5)
 
     class LateClock(FakeClock):
         async def sleep(self, seconds: float) -> None:
-            """What happens between two connections."""
-            journal.events.append(_changed(6 + len(self.slept)))
-            journal.begins = 7
+            """Add an event between two connections."""
+            event_server.events.append(_build_change(6 + len(self.slept)))
+            event_server.first_cursor = 7
             await super().sleep(seconds)
 
     async def work() -> None:
-        async with serving(journal, clock=LateClock()) as (_, client):
-            assert [each.cursor for each in await _take(client, 2)] == [6, 7]
-            assert journal.asked == [None, "5", "5"]
+        async with serving(event_server, clock=LateClock()) as (_, client):
+            assert [each.cursor for each in await _take_events(client, 2)] == [6, 7]
+            assert event_server.requested == [None, "5", "5"]
 
     _run(work)
 
 
-def test_progress_is_told_and_moves_no_cursor() -> None:
+def test_progress_event_keeps_cursor() -> None:
     progress = TaskProgressed(cursor=3, task_id="t1", bytes_done=1, bytes_total=2)
-    journal = Journal(1)
-    journal.events = [progress, _changed(4)]
+    event_server = EventServer(1)
+    event_server.events = [progress, _build_change(4)]
 
     async def work() -> None:
-        async with serving(journal) as (_, client):
-            assert await _take(client, 3, after=0) == [progress, progress, _changed(4)]
-            assert journal.asked == ["0", "0"]
+        async with serving(event_server) as (_, client):
+            assert await _take_events(client, 3, after=0) == [progress, progress, _build_change(4)]
+            assert event_server.requested == ["0", "0"]
 
     _run(work)
 
 
-def test_a_gap_is_told_and_the_events_go_on_behind_it() -> None:
-    journal = Journal(1)
-    journal.events = [EventsMissed(cursor=90), _changed(91)]
+def test_missed_events_are_reported() -> None:
+    event_server = EventServer(1)
+    event_server.events = [EventsMissed(cursor=90), _build_change(91)]
 
     async def work() -> None:
-        async with serving(journal) as (_, client):
-            assert await _take(client, 2, after=1) == journal.events
-            assert journal.asked == ["1", "90"]
+        async with serving(event_server) as (_, client):
+            assert await _take_events(client, 2, after=1) == event_server.events
+            assert event_server.requested == ["1", "90"]
 
     _run(work)
 
 
-def test_events_outlast_a_server_that_is_away_longer_than_patience() -> None:
-    journal = Journal()
-    journal.events = [_changed(1)]
-    server = ScriptedServer(journal)
+def test_events_survive_outage_beyond_retry_timeout() -> None:
+    event_server = EventServer()
+    event_server.events = [_build_change(1)]
+    server = ScriptedServer(event_server)
 
     class RestartingClock(FakeClock):
         async def sleep(self, seconds: float) -> None:
@@ -146,76 +146,76 @@ def test_events_outlast_a_server_that_is_away_longer_than_patience() -> None:
 
     async def work() -> None:
         client = client_of(f"http://127.0.0.1:{port.number}", clock=RestartingClock(), retry_timeout=60.0)
-        assert await _take(client, 1, after=0) == [_changed(1)]
+        assert await _take_events(client, 1, after=0) == [_build_change(1)]
         assert client.monitor.status.is_connected
 
     with ReservedPort() as port:
         _run(work)
 
 
-def test_events_end_for_whoever_may_no_longer_ask() -> None:
+def test_authentication_error_ends_events() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.refuse(401, "unauthenticated")
 
     async def work() -> None:
         async with serving(handler) as (server, client):
             with pytest.raises(AuthenticationError):
-                await _take(client, 1)
+                await _take_events(client, 1)
             assert len(server.calls) == 1
 
     _run(work)
 
 
-class Factory:
-    """One task that moves on each time its events are listened to; nothing is told of what was before."""
+class TaskServer:
+    """Serves one task. Its status advances on each event connection that has a cursor."""
 
     def __init__(self, *statuses: TaskStatus) -> None:
         self.statuses = list(statuses)
         self.cursor = 0
-        self.listened = 0
+        self.connections = 0
 
     async def __call__(self, exchange: Exchange) -> None:
         if exchange.path != "/events":
             await exchange.answer(task(status=self.statuses[0]))
             return
-        self.listened += 1
+        self.connections += 1
         after = int(exchange.query.get("after", self.cursor))
         await exchange.begin(headers={"Content-Type": "text/event-stream"})
         await exchange.send(f"id: {after}\nevent: Cursor\ndata: {{}}\n\n".encode())
         if "after" not in exchange.query:
             await asyncio.sleep(3600)
-        await exchange.send(_written(_changed(self.cursor + 1, "another")))
+        await exchange.send(_encode_event(_build_change(self.cursor + 1, "another")))
         if len(self.statuses) > 1:
             self.cursor += 2
             del self.statuses[0]
-            await exchange.send(_written(_changed(self.cursor, status=self.statuses[0])))
+            await exchange.send(_encode_event(_build_change(self.cursor, status=self.statuses[0])))
         exchange.cut()
 
 
-def test_waiting_holds_nothing_but_a_cursor_and_ends_with_the_task() -> None:
-    factory = Factory(TaskStatus.WAITING, TaskStatus.SCHEDULED, TaskStatus.RUNNING, TaskStatus.DONE)
+def test_wait_ends_with_task() -> None:
+    task_server = TaskServer(TaskStatus.WAITING, TaskStatus.SCHEDULED, TaskStatus.RUNNING, TaskStatus.DONE)
 
     async def work() -> None:
-        async with serving(factory) as (_, client):
+        async with serving(task_server) as (_, client):
             assert (await client.wait("t1", within=20)).status is TaskStatus.DONE
-            assert factory.listened == 4
+            assert task_server.connections == 4
 
     _run(work)
 
 
-def test_a_task_that_waits_for_people_is_settled() -> None:
-    factory = Factory(TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.DONE)
+def test_wait_returns_task_awaiting_approval() -> None:
+    task_server = TaskServer(TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.DONE)
 
     async def work() -> None:
-        async with serving(factory) as (_, client):
+        async with serving(task_server) as (_, client):
             assert (await client.wait("t1", within=20, or_waiting=True)).status is TaskStatus.WAITING
 
     _run(work)
 
 
-def test_waiting_ends_when_its_time_is_over() -> None:
+def test_wait_raises_after_timeout() -> None:
     async def work() -> None:
-        async with serving(Factory(TaskStatus.WAITING)) as (_, client):
+        async with serving(TaskServer(TaskStatus.WAITING)) as (_, client):
             with pytest.raises(WaitTimeoutError):
                 await client.wait("t1", within=0.3)
 

@@ -1,4 +1,4 @@
-"""A file on its way: read by a thread that never outlives who waits for it."""
+"""Test the reader of uploads: a cancelled upload waits for the thread that reads the file."""
 
 from __future__ import annotations
 
@@ -12,50 +12,48 @@ from sealyard.client.http.hashing_reader import HashingFileReader
 from sealyard.fs.source_file import SourceFile
 
 LIMIT = 30.0
-TURNS = 20
-"""Of the loop: more than a cancellation needs to go all its ways."""
+LOOP_ITERATIONS = 20
+"""More iterations of the event loop than a cancellation needs to propagate."""
 
 
-def test_a_cancelled_reading_is_closed_only_when_no_thread_reads_any_more(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_cancelled_read_closes_file_after_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     path = tmp_path / "firmware.bin"
     path.write_bytes(b"firmware")
-    begun, may_end = threading.Event(), threading.Event()
-    happened: list[str] = []
+    started, release = threading.Event(), threading.Event()
+    calls: list[str] = []
     read_into, close = SourceFile.read_into, SourceFile.close
 
-    def slow_read_into(self: SourceFile, buffer: memoryview) -> int:
-        begun.set()
-        may_end.wait(LIMIT)
+    def read_slowly(self: SourceFile, buffer: memoryview) -> int:
+        started.set()
+        release.wait(LIMIT)
         length = read_into(self, buffer)
-        happened.append("read")
+        calls.append("read")
         return length
 
-    def noted_close(self: SourceFile) -> None:
-        happened.append("closed")
+    def record_close(self: SourceFile) -> None:
+        calls.append("closed")
         close(self)
 
     async def upload() -> None:
-        reading = HashingFileReader(path, None, None)
+        reader = HashingFileReader(path, None, None)
         try:
-            async for _ in reading.chunks(0):
+            async for _ in reader.chunks(0):
                 pass
         finally:
-            reading.close()
+            reader.close()
 
     async def main() -> None:
-        uploading = asyncio.create_task(upload())
-        await asyncio.to_thread(begun.wait, LIMIT)
+        call = asyncio.create_task(upload())
+        await asyncio.to_thread(started.wait, LIMIT)
         for _ in range(2):
-            uploading.cancel()
-            for _ in range(TURNS):
+            call.cancel()
+            for _ in range(LOOP_ITERATIONS):
                 await asyncio.sleep(0)
-        may_end.set()
+        release.set()
         with pytest.raises(asyncio.CancelledError):
-            await uploading
+            await call
 
-    monkeypatch.setattr(SourceFile, "read_into", slow_read_into)
-    monkeypatch.setattr(SourceFile, "close", noted_close)
+    monkeypatch.setattr(SourceFile, "read_into", read_slowly)
+    monkeypatch.setattr(SourceFile, "close", record_close)
     asyncio.run(asyncio.wait_for(main(), LIMIT))
-    assert happened == ["read", "closed"]
+    assert calls == ["read", "closed"]

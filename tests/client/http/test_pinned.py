@@ -1,4 +1,4 @@
-"""A POST to an address that was checked: nothing asks for the name again, follows a redirect or waits for ever."""
+"""Test POST requests to a pinned address: no name lookup, no redirects, limited time."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sealyard.model.errors import ServerUnreachableError
 
 pytestmark = pytest.mark.anyio
 
-HERE = "127.0.0.1"
+LOOPBACK = "127.0.0.1"
 BODY = b'{"a":1}'
 
 
@@ -31,19 +31,19 @@ def anyio_backend() -> str:
 
 
 class Listener:
-    """Keeps the heads of requests and the names that TLS was asked for; answers with ``answer``, if it does."""
+    """Records the heads of requests and the server names of TLS. Responds with ``answer``, endlessly if ``drip``."""
 
     def __init__(self, answer: bytes = b"HTTP/1.1 204 Word\r\n\r\n", *, drip: bool = False) -> None:
         self.answer = answer
         self.heads: list[str] = []
         self.names: list[str | None] = []
-        self.ended = asyncio.Event()
+        self.closed = asyncio.Event()
         self.port = 0
         self._drip = drip
 
     @asynccontextmanager
-    async def listening(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
-        server = await asyncio.start_server(self._serve, HERE, 0, ssl=tls)
+    async def listen(self, tls: ssl.SSLContext | None = None) -> AsyncIterator[Listener]:
+        server = await asyncio.start_server(self._serve, LOOPBACK, 0, ssl=tls)
         self.port = server.sockets[0].getsockname()[1]
         try:
             yield self
@@ -62,12 +62,12 @@ class Listener:
         except (ConnectionError, asyncio.IncompleteReadError):
             pass
         finally:
-            self.ended.set()
+            self.closed.set()
             writer.close()
 
 
-class Certified:
-    """A certificate for one name, and a client's trust in it."""
+class ServerCertificate:
+    """A certificate for one name, with TLS contexts of a server that has it and a client that trusts it."""
 
     def __init__(self, folder: Path, name: x509.GeneralName) -> None:
         key = generate_private_key(SECP256R1())
@@ -86,17 +86,17 @@ class Certified:
             .sign(key, hashes.SHA256())
         )
         pem = certificate.public_bytes(Encoding.PEM)
-        path = folder / "certified.pem"
+        path = folder / "certificate.pem"
         path.write_bytes(pem + key.private_bytes(Encoding.PEM, PrivateFormat.PKCS8, NoEncryption()))
         self.server = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
         self.server.load_cert_chain(path)
         self.trust = ssl.create_default_context(cadata=pem.decode())
 
 
-async def test_the_name_is_said_and_the_address_is_where_it_goes() -> None:
-    async with Listener().listening() as listener:
+async def test_post_sends_host_name_to_address() -> None:
+    async with Listener().listen() as listener:
         url = f"http://nowhere.invalid:{listener.port}/a/b?c=d"
-        answer = await post_pinned(url, HERE, {"webhook-id": "1"}, BODY)
+        answer = await post_pinned(url, LOOPBACK, {"webhook-id": "1"}, BODY)
     assert answer.status == 204
     head = listener.heads[0].lower().split("\r\n")
     assert head[0] == "post /a/b?c=d http/1.1"
@@ -105,76 +105,78 @@ async def test_the_name_is_said_and_the_address_is_where_it_goes() -> None:
     assert sum(each.startswith("host:") for each in head) == 1
 
 
-async def test_tls_asks_for_the_name_and_believes_only_its_certificate(tmp_path: Path) -> None:
-    certified = Certified(tmp_path, x509.DNSName("hooks.example.org"))
+async def test_tls_verifies_host_name(tmp_path: Path) -> None:
+    certificate = ServerCertificate(tmp_path, x509.DNSName("hooks.example.org"))
     listener = Listener()
-    certified.server.sni_callback = lambda _socket, name, _context: listener.names.append(name)
-    async with listener.listening(certified.server):
-        right = f"https://hooks.example.org:{listener.port}/"
-        assert (await post_pinned(right, HERE, {}, BODY, trust=certified.trust)).status == 204
+    certificate.server.sni_callback = lambda _socket, name, _context: listener.names.append(name)
+    async with listener.listen(certificate.server):
+        url = f"https://hooks.example.org:{listener.port}/"
+        assert (await post_pinned(url, LOOPBACK, {}, BODY, trust=certificate.trust)).status == 204
         assert listener.names == ["hooks.example.org"]
-        for wrong in ("other.example.org", HERE):
+        for name in ("other.example.org", LOOPBACK):
             with pytest.raises(ServerUnreachableError, match="not valid for"):
-                await post_pinned(f"https://{wrong}:{listener.port}/", HERE, {}, BODY, trust=certified.trust)
+                await post_pinned(f"https://{name}:{listener.port}/", LOOPBACK, {}, BODY, trust=certificate.trust)
         with pytest.raises(ServerUnreachableError, match=r"(?i)self.signed"):
-            await post_pinned(right, HERE, {}, BODY)
+            await post_pinned(url, LOOPBACK, {}, BODY)
     assert len(listener.heads) == 1
 
 
-async def test_an_address_can_be_certified_too(tmp_path: Path) -> None:
-    certified = Certified(tmp_path, x509.IPAddress(ipaddress.ip_address(HERE)))
-    async with Listener().listening(certified.server) as listener:
-        answer = await post_pinned(f"https://{HERE}:{listener.port}/", HERE, {}, BODY, trust=certified.trust)
+async def test_tls_accepts_certificate_of_address(tmp_path: Path) -> None:
+    certificate = ServerCertificate(tmp_path, x509.IPAddress(ipaddress.ip_address(LOOPBACK)))
+    async with Listener().listen(certificate.server) as listener:
+        answer = await post_pinned(f"https://{LOOPBACK}:{listener.port}/", LOOPBACK, {}, BODY, trust=certificate.trust)
     assert answer.status == 204
 
 
-async def test_a_redirect_is_an_answer_like_any_other() -> None:
-    async with Listener().listening() as inner:
-        moved = f"HTTP/1.1 307 Word\r\nLocation: http://{HERE}:{inner.port}/\r\nContent-Length: 0\r\n\r\n".encode()
-        async with Listener(moved).listening() as listener:
-            answer = await post_pinned(f"http://{HERE}:{listener.port}/", HERE, {}, BODY)
+async def test_redirect_is_not_followed() -> None:
+    async with Listener().listen() as target:
+        redirect = (
+            f"HTTP/1.1 307 Word\r\nLocation: http://{LOOPBACK}:{target.port}/\r\nContent-Length: 0\r\n\r\n".encode()
+        )
+        async with Listener(redirect).listen() as listener:
+            answer = await post_pinned(f"http://{LOOPBACK}:{listener.port}/", LOOPBACK, {}, BODY)
     assert answer.status == 307
-    assert inner.heads == []
+    assert target.heads == []
 
 
-async def test_proxies_of_the_environment_are_not_used(monkeypatch: pytest.MonkeyPatch) -> None:
-    async with Listener().listening() as proxy, Listener().listening() as listener:
+async def test_environment_proxies_are_ignored(monkeypatch: pytest.MonkeyPatch) -> None:
+    async with Listener().listen() as proxy, Listener().listen() as listener:
         for name in ("HTTP_PROXY", "http_proxy", "ALL_PROXY", "all_proxy"):
-            monkeypatch.setenv(name, f"http://{HERE}:{proxy.port}")
-        await post_pinned(f"http://nowhere.invalid:{listener.port}/", HERE, {}, BODY)
+            monkeypatch.setenv(name, f"http://{LOOPBACK}:{proxy.port}")
+        await post_pinned(f"http://nowhere.invalid:{listener.port}/", LOOPBACK, {}, BODY)
     assert (len(proxy.heads), len(listener.heads)) == (0, 1)
 
 
-async def test_of_a_long_answer_only_the_beginning_is_read() -> None:
-    async with Listener(b"HTTP/1.1 500 Word\r\nRetry-After: 7\r\n\r\n", drip=True).listening() as listener:
+async def test_long_response_is_truncated() -> None:
+    async with Listener(b"HTTP/1.1 500 Word\r\nRetry-After: 7\r\n\r\n", drip=True).listen() as listener:
         listener.answer += b"y" * 10 * MAX_RESPONSE_BYTES
-        answer = await post_pinned(f"http://{HERE}:{listener.port}/", HERE, {}, BODY)
+        answer = await post_pinned(f"http://{LOOPBACK}:{listener.port}/", LOOPBACK, {}, BODY)
         assert (answer.status, answer.retry_after, answer.body) == (500, "7", b"y" * MAX_RESPONSE_BYTES)
-        await asyncio.wait_for(listener.ended.wait(), 10)
+        await asyncio.wait_for(listener.closed.wait(), 10)
 
 
 @pytest.mark.parametrize(
     "answer", [b"HTTP/1.1 200 Word\r\nX: ", b"HTTP/1.1 200 Word\r\n\r\n"], ids=["in its head", "in its body"]
 )
-async def test_who_answers_drop_by_drop_does_not_hold_up_for_ever(answer: bytes) -> None:
-    async with Listener(answer, drip=True).listening() as listener:
+async def test_slow_response_times_out(answer: bytes) -> None:
+    async with Listener(answer, drip=True).listen() as listener:
         with pytest.raises(ServerUnreachableError, match="in time"):
             await post_pinned(
-                f"http://{HERE}:{listener.port}/", HERE, {}, BODY, connect_seconds=0.1, answer_seconds=0.1
+                f"http://{LOOPBACK}:{listener.port}/", LOOPBACK, {}, BODY, connect_seconds=0.1, answer_seconds=0.1
             )
 
 
 @pytest.mark.parametrize("answer", [b"", b"SSH-2.0-OpenSSH\r\n", b"HTTP/1.1 abc\r\n\r\n"])
-async def test_what_is_no_answer_is_told_without_the_url(answer: bytes) -> None:
-    async with Listener(answer).listening() as listener:
-        with pytest.raises(ServerUnreachableError) as lost:
-            await post_pinned(f"http://{HERE}:{listener.port}/path-that-is-a-secret", HERE, {}, BODY)
-    assert "path" not in str(lost.value)
+async def test_malformed_response_error_hides_url(answer: bytes) -> None:
+    async with Listener(answer).listen() as listener:
+        with pytest.raises(ServerUnreachableError) as caught:
+            await post_pinned(f"http://{LOOPBACK}:{listener.port}/path-that-is-a-secret", LOOPBACK, {}, BODY)
+    assert "path" not in str(caught.value)
 
 
-async def test_nobody_there_is_told_without_the_url() -> None:
-    async with Listener().listening() as listener:
+async def test_connection_error_hides_url() -> None:
+    async with Listener().listen() as listener:
         port = listener.port
-    with pytest.raises(ServerUnreachableError) as lost:
-        await post_pinned(f"http://{HERE}:{port}/path-that-is-a-secret", HERE, {}, BODY)
-    assert "path" not in str(lost.value)
+    with pytest.raises(ServerUnreachableError) as caught:
+        await post_pinned(f"http://{LOOPBACK}:{port}/path-that-is-a-secret", LOOPBACK, {}, BODY)
+    assert "path" not in str(caught.value)

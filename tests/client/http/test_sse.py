@@ -1,4 +1,4 @@
-"""The parser of server-sent events against the rules of the HTML standard."""
+"""Test the parser of server-sent events against the rules of the HTML standard."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from hypothesis import strategies as st
 from sealyard.client.http.sse import Comment, EventParser, ServerSentEvent
 
 NAMES = st.text(st.characters(codec="utf-8", exclude_characters="\r\n\0"), max_size=8)
-ENDS = st.sampled_from(["\n", "\r", "\r\n"])
+LINE_ENDINGS = st.sampled_from(["\n", "\r", "\r\n"])
 
 
-def _parsed(data: bytes, size: int = 1 << 20) -> list[ServerSentEvent | Comment]:
-    """In pieces of ``size`` bytes."""
+def _parse(data: bytes, size: int = 1 << 20) -> list[ServerSentEvent | Comment]:
+    """Parse ``data`` in pieces of ``size`` bytes."""
     parser = EventParser()
     pieces = [data[start : start + size] for start in range(0, len(data), size)]
     return [each for piece in pieces for each in parser.feed(piece)]
@@ -24,56 +24,56 @@ def _parsed(data: bytes, size: int = 1 << 20) -> list[ServerSentEvent | Comment]
     st.integers(1, 9),
     st.booleans(),
 )
-def test_what_was_written_is_read_wherever_it_is_cut(
-    events: list[tuple[str, list[str], str]], data: st.DataObject, size: int, mark: bool
+def test_events_parse_with_any_chunk_size(
+    events: list[tuple[str, list[str], str]], data: st.DataObject, size: int, has_bom: bool
 ) -> None:
-    text = "\ufeff" if mark else ""
+    text = "\ufeff" if has_bom else ""
     for name, lines, number in events:
         fields = [f"event: {name}", *(f"data: {line}" for line in lines), f"id: {number}", ": beat", "unknown: x", ""]
-        end = data.draw(ENDS)
-        text += "".join(each + end for each in fields)
-    found = _parsed(text.encode(), size)
-    assert [each for each in found if isinstance(each, ServerSentEvent)] == [
+        line_ending = data.draw(LINE_ENDINGS)
+        text += "".join(each + line_ending for each in fields)
+    parsed = _parse(text.encode(), size)
+    assert [each for each in parsed if isinstance(each, ServerSentEvent)] == [
         ServerSentEvent(event=name or "message", data="\n".join(lines), id=number) for name, lines, number in events
     ]
-    assert [each for each in found if isinstance(each, Comment)] == [Comment(text="beat")] * len(events)
+    assert [each for each in parsed if isinstance(each, Comment)] == [Comment(text="beat")] * len(events)
 
 
 @given(st.binary(max_size=200), st.integers(1, 9))
-def test_cuts_never_make_a_difference(data: bytes, size: int) -> None:
-    assert _parsed(data, size) == _parsed(data)
+def test_arbitrary_bytes_parse_independent_of_chunks(data: bytes, size: int) -> None:
+    assert _parse(data, size) == _parse(data)
 
 
 @given(st.lists(st.sampled_from([b"\r", b"\n", b"data", b":", b" ", b"id", b"x", b"event", b"\0"]), max_size=40))
-def test_byte_by_byte_is_as_all_at_once(parts: list[bytes]) -> None:
+def test_single_bytes_parse_like_whole_stream(parts: list[bytes]) -> None:
     data = b"".join(parts)
-    assert _parsed(data, 1) == _parsed(data)
+    assert _parse(data, 1) == _parse(data)
 
 
-def test_the_examples_of_the_standard() -> None:
-    assert _parsed(b"data: YHOO\ndata: +2\ndata: 10\n\n") == [
+def test_examples_of_standard_are_parsed() -> None:
+    assert _parse(b"data: YHOO\ndata: +2\ndata: 10\n\n") == [
         ServerSentEvent(event="message", data="YHOO\n+2\n10", id="")
     ]
-    assert _parsed(b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n") == [
+    assert _parse(b": test stream\n\ndata: first event\nid: 1\n\ndata:second event\nid\n\ndata:  third event\n") == [
         Comment(text="test stream"),
         ServerSentEvent(event="message", data="first event", id="1"),
         ServerSentEvent(event="message", data="second event", id=""),
     ]
-    assert _parsed(b"data\n\ndata\ndata\n\ndata:") == [
+    assert _parse(b"data\n\ndata\ndata\n\ndata:") == [
         ServerSentEvent(event="message", data="", id=""),
         ServerSentEvent(event="message", data="\n", id=""),
     ]
-    assert _parsed(b"data:test\n\ndata: test\n\n") == [ServerSentEvent(event="message", data="test", id="")] * 2
+    assert _parse(b"data:test\n\ndata: test\n\n") == [ServerSentEvent(event="message", data="test", id="")] * 2
 
 
-def test_an_id_holds_for_those_behind_it_and_one_with_a_nul_is_none() -> None:
-    found = _parsed(b"id: 7\n\ndata: a\n\nid: 8\0\ndata: b\n\n")
-    assert [each.id for each in found if isinstance(each, ServerSentEvent)] == ["7", "7"]
+def test_id_persists_and_nul_is_ignored() -> None:
+    parsed = _parse(b"id: 7\n\ndata: a\n\nid: 8\0\ndata: b\n\n")
+    assert [each.id for each in parsed if isinstance(each, ServerSentEvent)] == ["7", "7"]
 
 
-def test_an_event_that_its_stream_does_not_end_is_left_out() -> None:
-    assert _parsed(b"data: whole\r\n\r\ndata: half\r\n") == [ServerSentEvent(event="message", data="whole", id="")]
+def test_unterminated_event_is_dropped() -> None:
+    assert _parse(b"data: whole\r\n\r\ndata: half\r\n") == [ServerSentEvent(event="message", data="whole", id="")]
 
 
-def test_an_event_is_told_as_soon_as_its_last_byte_is_there() -> None:
-    assert len(_parsed(b"data: a\r\r")) == 1
+def test_event_is_returned_at_last_byte() -> None:
+    assert len(_parse(b"data: a\r\r")) == 1

@@ -1,4 +1,4 @@
-"""Files on their way to a server and results on their way from it, over lines that break."""
+"""Test uploads and downloads over connections that break."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ CONTENT = os.urandom(3_000_001)
 SHA256 = hashlib.sha256(CONTENT).hexdigest()
 
 
-class Shelf:
-    """Takes uploads. ``cuts``: after how many bytes of a PUT the line breaks, one for each; -1: the answer is lost."""
+class UploadServer:
+    """Accepts uploads. ``cuts``: the bytes after which each PUT is cut; -1 loses only the response."""
 
     def __init__(self, *cuts: int) -> None:
         self.cuts = list(cuts)
@@ -57,8 +57,8 @@ class Shelf:
 
     async def _put(self, upload_id: str, exchange: Exchange) -> None:
         offset = int(exchange.headers["upload-offset"])
-        there = self.files.setdefault(upload_id, b"")
-        if offset != len(there):
+        stored = self.files.setdefault(upload_id, b"")
+        if offset != len(stored):
             await exchange.refuse(409, "conflict", "Another offset.")
             return
         self.offsets.append(offset)
@@ -66,7 +66,7 @@ class Shelf:
         cut = self.cuts.pop(0) if self.cuts else None
         body = await exchange.body(cut if cut is not None and cut >= 0 else None)
         self.received += len(body)
-        self.files[upload_id] = there + body
+        self.files[upload_id] = stored + body
         if cut is None:
             await exchange.answer(self._state(upload_id, exchange), 201)
         else:
@@ -93,48 +93,48 @@ def path(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("cuts", [(), (1_000_000,), (0, 1, 2_500_000, 7)])
-def test_a_cut_upload_resumes_not_restarts(path: Path, cuts: tuple[int, ...]) -> None:
-    shelf = Shelf(*cuts)
-    told: list[tuple[int, int]] = []
+def test_interrupted_upload_resumes(path: Path, cuts: tuple[int, ...]) -> None:
+    upload_server = UploadServer(*cuts)
+    reports: list[tuple[int, int]] = []
 
     async def run() -> None:
-        async with serving(shelf) as (_, client):
-            file = await client.upload(path, progress=lambda done, total: told.append((done, total)))
+        async with serving(upload_server) as (_, client):
+            file = await client.upload(path, progress=lambda done, total: reports.append((done, total)))
             assert file == InputFile(name="firmware ä.bin", size=len(CONTENT), sha256=SHA256)
-            assert list(shelf.files.values()) == [CONTENT]
-            assert shelf.received == len(CONTENT)
-            assert len(shelf.offsets) == len(cuts) + 1
-            assert shelf.names[0] == "firmware ä.bin"
-            assert told[-1] == (len(CONTENT), len(CONTENT))
+            assert list(upload_server.files.values()) == [CONTENT]
+            assert upload_server.received == len(CONTENT)
+            assert len(upload_server.offsets) == len(cuts) + 1
+            assert upload_server.names[0] == "firmware ä.bin"
+            assert reports[-1] == (len(CONTENT), len(CONTENT))
 
     asyncio.run(run())
 
 
-def test_an_upload_whose_last_answer_is_lost_is_not_sent_again(path: Path) -> None:
-    shelf = Shelf(-1)
+def test_lost_response_does_not_repeat_upload(path: Path) -> None:
+    upload_server = UploadServer(-1)
 
     async def run() -> None:
-        async with serving(shelf) as (_, client):
+        async with serving(upload_server) as (_, client):
             assert (await client.upload(path)).sha256 == SHA256
-            assert shelf.offsets == [0]
+            assert upload_server.offsets == [0]
 
     asyncio.run(run())
 
 
-def test_a_task_is_asked_for_with_the_uploads_in_their_order(path: Path, tmp_path: Path) -> None:
-    shelf = Shelf()
+def test_task_uses_uploads_in_order(path: Path, tmp_path: Path) -> None:
+    upload_server = UploadServer()
     other = tmp_path / "other.bin"
     other.write_bytes(CONTENT[::-1])
 
     async def run() -> None:
-        async with serving(shelf) as (server, client):
+        async with serving(upload_server) as (server, client):
             first, second, metadata = [await client.upload(each) for each in (other, path, path)]
-            ids = list(shelf.files)
+            ids = list(upload_server.files)
             await client.create_package(PackageRequest(config="g", firmware=(second, first), metadata=(metadata,)))
-            assert shelf.created[0]["inputIds"] == [ids[1], ids[0]]
-            assert shelf.created[0]["metadataIds"] == [ids[2]]
+            assert upload_server.created[0]["inputIds"] == [ids[1], ids[0]]
+            assert upload_server.created[0]["metadataIds"] == [ids[2]]
             await client.discard_uploads((second,))
-            assert list(shelf.files) == [ids[0], ids[2]]
+            assert list(upload_server.files) == [ids[0], ids[2]]
             server.calls.clear()
             with pytest.raises(InvalidInputError, match="not uploaded in this session"):
                 await client.create_encryption(
@@ -145,54 +145,54 @@ def test_a_task_is_asked_for_with_the_uploads_in_their_order(path: Path, tmp_pat
     asyncio.run(run())
 
 
-def test_what_is_wrong_with_a_file_here_is_told_before_anything_is_sent(tmp_path: Path) -> None:
+def test_invalid_file_is_rejected_before_upload(tmp_path: Path) -> None:
     (tmp_path / "empty").touch()
     os.mkfifo(tmp_path / "pipe")
 
     async def run() -> None:
-        async with serving(Shelf()) as (server, client):
-            for name, words in (
+        async with serving(UploadServer()) as (server, client):
+            for name, expected in (
                 ("missing", "not found"),
                 ("empty", "is empty"),
                 ("", "directory"),
                 ("pipe", "regular"),
             ):
-                with pytest.raises(InvalidInputError, match=words):
+                with pytest.raises(InvalidInputError, match=expected):
                     await client.upload(tmp_path / name)
             assert server.calls == []
 
     asyncio.run(run())
 
 
-def test_a_file_that_changes_while_it_is_read_is_no_input(path: Path) -> None:
-    shelf = Shelf()
+def test_file_changed_during_upload_is_rejected(path: Path) -> None:
+    upload_server = UploadServer()
 
     def change(_done: int, _total: int) -> None:
         os.utime(path, ns=(0, 0))
 
     async def run() -> None:
-        async with serving(shelf) as (_, client):
+        async with serving(upload_server) as (_, client):
             with pytest.raises(InvalidInputError, match="changed while it was read"):
                 await client.upload(path, progress=change)
-            assert not any(len(each) == len(CONTENT) for each in shelf.files.values())
+            assert not any(len(each) == len(CONTENT) for each in upload_server.files.values())
 
     asyncio.run(run())
 
 
-def test_a_file_that_is_not_the_expected_one_does_not_arrive(path: Path) -> None:
-    shelf = Shelf()
+def test_upload_digest_mismatch_is_rejected(path: Path) -> None:
+    upload_server = UploadServer()
 
     async def run() -> None:
-        async with serving(shelf) as (_, client):
+        async with serving(upload_server) as (_, client):
             with pytest.raises(InvalidInputError, match="SHA-256 mismatch"):
                 await client.upload(path, expected_sha256="00" * 32)
-            assert not any(len(each) == len(CONTENT) for each in shelf.files.values())
+            assert not any(len(each) == len(CONTENT) for each in upload_server.files.values())
             assert (await client.upload(path, expected_sha256=SHA256.upper())).sha256 == SHA256
 
     asyncio.run(run())
 
 
-def test_a_refusal_is_heard_though_it_comes_in_the_middle_of_the_file(path: Path) -> None:
+def test_error_response_stops_upload(path: Path) -> None:
     async def handler(exchange: Exchange) -> None:
         if exchange.method == "PUT":
             await exchange.refuse(413, "too-large")
@@ -210,24 +210,24 @@ def test_a_refusal_is_heard_though_it_comes_in_the_middle_of_the_file(path: Path
     asyncio.run(run())
 
 
-def test_progress_is_told_ten_times_a_second_at_most(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    told: list[int] = []
+def test_upload_progress_is_rate_limited(path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    reports: list[int] = []
     monkeypatch.setattr("sealyard.client.progress.time.monotonic", lambda: 1000.0)
 
     async def run() -> None:
-        async with serving(Shelf()) as (_, client):
-            await client.upload(path, progress=lambda done, _: told.append(done))
+        async with serving(UploadServer()) as (_, client):
+            await client.upload(path, progress=lambda done, _: reports.append(done))
 
     asyncio.run(run())
-    assert len(told) == 2
-    assert told[-1] == len(CONTENT)
+    assert len(reports) == 2
+    assert reports[-1] == len(CONTENT)
 
 
 # ---- downloads
 
 
-class Counter:
-    """Gives a result. ``cuts``: after how many bytes the line breaks, one for each request."""
+class DownloadServer:
+    """Serves a result. ``cuts``: the bytes after which each request is cut."""
 
     def __init__(self, *cuts: int, content: bytes = CONTENT) -> None:
         self.cuts = list(cuts)
@@ -243,13 +243,17 @@ class Counter:
             result = Result(state=ResultState.AVAILABLE, sha256=self.etag.strip('"'), size=len(self.content))
             await exchange.answer(task(status=TaskStatus.DONE, result=result))
             return
-        said, if_range = exchange.headers.get("range", ""), exchange.headers.get("if-range", "")
-        self.ranges.append((said, if_range))
-        first = int(said.removeprefix("bytes=").removesuffix("-")) if said and if_range in ("", self.etag) else 0
+        requested_range, if_range = exchange.headers.get("range", ""), exchange.headers.get("if-range", "")
+        self.ranges.append((requested_range, if_range))
+        first = (
+            int(requested_range.removeprefix("bytes=").removesuffix("-"))
+            if requested_range and if_range in ("", self.etag)
+            else 0
+        )
         rest = self.content[first:]
-        more = {"Content-Range": f"bytes {first}-{len(self.content) - 1}/{len(self.content)}"} if first else {}
+        extra = {"Content-Range": f"bytes {first}-{len(self.content) - 1}/{len(self.content)}"} if first else {}
         await exchange.begin(
-            206 if first else 200, headers={"Content-Length": str(len(rest)), "ETag": self.etag, **more}
+            206 if first else 200, headers={"Content-Length": str(len(rest)), "ETag": self.etag, **extra}
         )
         if not self.cuts:
             await exchange.send(rest)
@@ -258,78 +262,80 @@ class Counter:
         exchange.cut()
 
 
-async def _whole(chunks: Any) -> bytes:
+async def _read_all(chunks: Any) -> bytes:
     return b"".join([each async for each in chunks])
 
 
 @pytest.mark.parametrize("offset", [0, 1_234_567])
-def test_a_cut_download_resumes_and_is_byte_equal(offset: int) -> None:
-    counter = Counter(700_000, 0, 700_001)
+def test_interrupted_download_resumes(offset: int) -> None:
+    download_server = DownloadServer(700_000, 0, 700_001)
 
     async def run() -> None:
-        async with serving(counter) as (_, client):
-            assert await _whole(client.download("t1", offset=offset)) == CONTENT[offset:]
-            assert len(counter.ranges) == 4
-            assert all(if_range == counter.etag for said, if_range in counter.ranges if said)
-            starts = [int(said[6:-1] or 0) for said, _ in counter.ranges if said]
+        async with serving(download_server) as (_, client):
+            assert await _read_all(client.download("t1", offset=offset)) == CONTENT[offset:]
+            assert len(download_server.ranges) == 4
+            assert all(
+                if_range == download_server.etag for range_header, if_range in download_server.ranges if range_header
+            )
+            starts = [int(range_header[6:-1] or 0) for range_header, _ in download_server.ranges if range_header]
             assert starts == sorted(starts)
             assert starts[-1] > 1_000_000
 
     asyncio.run(run())
 
 
-def test_a_download_from_the_end_on_is_empty() -> None:
-    counter = Counter()
+def test_download_from_end_is_empty() -> None:
+    download_server = DownloadServer()
 
     async def run() -> None:
-        async with serving(counter) as (_, client):
-            assert await _whole(client.download("t1", offset=len(CONTENT))) == b""
-            assert counter.ranges == []
+        async with serving(download_server) as (_, client):
+            assert await _read_all(client.download("t1", offset=len(CONTENT))) == b""
+            assert download_server.ranges == []
             with pytest.raises(UsageError):
-                await _whole(client.download("t1", offset=-1))
+                await _read_all(client.download("t1", offset=-1))
 
     asyncio.run(run())
 
 
-def test_a_result_that_becomes_another_one_meanwhile_is_never_mixed() -> None:
-    counter = Counter(1_000_000)
+def test_result_changed_during_download_raises() -> None:
+    download_server = DownloadServer(1_000_000)
 
     class ChangingClock(FakeClock):
         async def sleep(self, seconds: float) -> None:
-            counter.content = CONTENT[::-1]
+            download_server.content = CONTENT[::-1]
             await super().sleep(seconds)
 
     async def run() -> None:
-        async with serving(counter, clock=ChangingClock()) as (_, client):
+        async with serving(download_server, clock=ChangingClock()) as (_, client):
             with pytest.raises(DownloadError, match="changed during the download"):
-                await _whole(client.download("t1"))
+                await _read_all(client.download("t1"))
 
     asyncio.run(run())
 
 
-def test_an_expired_result_is_told_at_once() -> None:
+def test_expired_result_is_not_retried() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.refuse(410, "result-expired")
 
     async def run() -> None:
         async with serving(handler) as (server, client):
             with pytest.raises(ResultExpiredError):
-                await _whole(client.download("t1"))
+                await _read_all(client.download("t1"))
             assert len(server.calls) == 1
 
     asyncio.run(run())
 
 
-def test_a_line_that_never_holds_ends_the_download() -> None:
+def test_repeated_interruption_ends_download() -> None:
     async def run() -> None:
-        async with serving(Counter(*[0] * 1000)) as (_, client):
+        async with serving(DownloadServer(*[0] * 1000)) as (_, client):
             with pytest.raises(ServerUnreachableError):
-                await _whole(client.download("t1"))
+                await _read_all(client.download("t1"))
 
     asyncio.run(run())
 
 
-def test_an_export_that_breaks_off_is_told_not_begun_anew() -> None:
+def test_interrupted_export_is_not_restarted() -> None:
     async def handler(exchange: Exchange) -> None:
         await exchange.begin(headers={"Content-Length": "100"})
         await exchange.send('{"name":"ä'.encode()[:-1])
@@ -338,13 +344,13 @@ def test_an_export_that_breaks_off_is_told_not_begun_anew() -> None:
     async def run() -> None:
         async with serving(handler) as (server, client):
             with pytest.raises(ServerUnreachableError):
-                await _text(client.export_audit("jsonl"))
+                await _read_text(client.export_audit("jsonl"))
             assert len(server.calls) == 1
 
     asyncio.run(run())
 
 
-def test_an_export_is_cut_nowhere_inside_a_character() -> None:
+def test_export_keeps_multibyte_characters_intact() -> None:
     text = "ä→🙂\n" * 1000
 
     async def handler(exchange: Exchange) -> None:
@@ -355,19 +361,19 @@ def test_an_export_is_cut_nowhere_inside_a_character() -> None:
 
     async def run() -> None:
         async with serving(handler) as (_, client):
-            assert await _text(client.export_audit("jsonl")) == text
+            assert await _read_text(client.export_audit("jsonl")) == text
 
     asyncio.run(run())
 
 
-async def _text(pieces: Any) -> str:
+async def _read_text(pieces: Any) -> str:
     return "".join([each async for each in pieces])
 
 
 # ---- keys
 
 
-def test_an_exported_key_is_a_new_file_for_its_owner_alone(tmp_path: Path) -> None:
+def test_exported_key_is_new_private_file(tmp_path: Path) -> None:
     allowed = True
 
     async def handler(exchange: Exchange) -> None:
@@ -395,9 +401,9 @@ def test_an_exported_key_is_a_new_file_for_its_owner_alone(tmp_path: Path) -> No
     asyncio.run(run())
 
 
-def test_a_key_file_that_is_not_there_is_refused_here(tmp_path: Path) -> None:
+def test_missing_key_file_sends_no_request(tmp_path: Path) -> None:
     async def run() -> None:
-        async with serving(Shelf()) as (server, client):
+        async with serving(UploadServer()) as (server, client):
             request = KeyImport(uri="local:a", path=str(tmp_path / "missing"), kind=KeyType.AES_256)
             with pytest.raises(InvalidKeyError, match="Cannot read the file"):
                 await client.import_key(request)

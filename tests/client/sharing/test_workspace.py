@@ -1,4 +1,4 @@
-"""One workspace, several processes: one holds it, the others reach it, and when it goes another one does."""
+"""Test one workspace shared by several processes: locking, connecting and failover."""
 
 from __future__ import annotations
 
@@ -49,26 +49,28 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture
-def folder(founded: Path, tmp_path: Path) -> Path:
-    return copied(founded, tmp_path / "workspace")
+def folder(workspace_template: Path, tmp_path: Path) -> Path:
+    return copy_workspace(workspace_template, tmp_path / "workspace")
 
 
-def copied(founded: Path, target: Path) -> Path:
-    shutil.copytree(founded, target)
+def copy_workspace(workspace_template: Path, target: Path) -> Path:
+    shutil.copytree(workspace_template, target)
     target.chmod(0o700)
     return target
 
 
-def told() -> str:
+def provide_passphrase() -> str:
     return PASSPHRASE
 
 
-def never() -> str:
-    raise AssertionError("a passphrase was asked for in vain")
+def fail_on_prompt() -> str:
+    raise AssertionError("the passphrase was requested without need")
 
 
 @asynccontextmanager
-async def share(folder: Path, unlock: Callable[[], str | None] = told, **more: Any) -> AsyncIterator[SharedWorkspace]:
+async def open_shared(
+    folder: Path, unlock: Callable[[], str | None] = provide_passphrase, **more: Any
+) -> AsyncIterator[SharedWorkspace]:
     shared = SharedWorkspace(folder, unlock, purpose="test", **more)
     try:
         await shared.open(within=LIMIT)
@@ -77,285 +79,275 @@ async def share(folder: Path, unlock: Callable[[], str | None] = told, **more: A
         await shared.close()
 
 
-async def until(true: Callable[[], Awaitable[bool]]) -> None:
+async def wait_until(condition: Callable[[], Awaitable[bool]]) -> None:
     async with asyncio.timeout(LIMIT):
-        while not await true():
+        while not await condition():
             await asyncio.sleep(0.02)
 
 
-def looks(place: Path) -> tuple[int, ...]:
-    """Without when it was read last."""
-    found = place.lstat()
-    return found.st_mode, found.st_ino, found.st_size, found.st_mtime_ns, found.st_ctime_ns
+def read_status(path: Path) -> tuple[int, ...]:
+    """Return the file status without the access time."""
+    status = path.lstat()
+    return status.st_mode, status.st_ino, status.st_size, status.st_mtime_ns, status.st_ctime_ns
 
 
-def modes(folder: Path) -> tuple[int, int]:
+def read_modes(folder: Path) -> tuple[int, int]:
     return stat.S_IMODE(folder.stat().st_mode), stat.S_IMODE((folder / SOCKET).lstat().st_mode)
 
 
-# ---- who comes first, and who comes later
+# ---- holding and connecting
 
 
-async def test_the_first_holds_the_workspace_and_listens_for_its_own_user_alone(folder: Path) -> None:
-    async with share(folder) as first:
+async def test_first_process_holds_and_listens(folder: Path) -> None:
+    async with open_shared(folder) as first:
         assert first.engine is not None
         assert not first.is_attached
-        assert modes(folder) == (0o700, 0o600)
+        assert read_modes(folder) == (0o700, 0o600)
         assert isinstance(first.client(DEV), EmbeddedClient)
     assert not (folder / SOCKET).exists()
     assert WorkspaceLock.holder(folder / "lock") is None
 
 
-async def test_the_second_attaches_and_needs_no_passphrase(folder: Path) -> None:
-    async with share(folder) as first, share(folder, never) as second:
+async def test_second_process_connects_without_passphrase(folder: Path) -> None:
+    async with open_shared(folder) as first, open_shared(folder, fail_on_prompt) as second:
         assert second.engine is None
         assert second.is_attached
-        here, there = first.client(OWNER), second.client(DEV)
-        assert isinstance(there, HttpClient)
-        assert (await there.workspace()).subject == DEV
-        assert (await there.workspace()).id == (await here.workspace()).id
+        local, remote = first.client(OWNER), second.client(DEV)
+        assert isinstance(remote, HttpClient)
+        assert (await remote.workspace()).subject == DEV
+        assert (await remote.workspace()).id == (await local.workspace()).id
         await first.client(ADMIN).add_subject("USER:anna")
         assert "USER:anna" in {each.id for each in (await second.client(ADMIN).access()).subjects}
 
 
-async def test_who_lets_nobody_in_is_waited_for_and_then_named_and_no_passphrase_is_asked_in_vain(folder: Path) -> None:
-    async with share(folder, listen=False):
+async def test_holder_without_socket_is_reported(folder: Path) -> None:
+    async with open_shared(folder, listen=False):
         assert not (folder / SOCKET).exists()
         with pytest.raises(WorkspaceLockedError, match=f"process {os.getpid()} .*test"):
-            await SharedWorkspace(folder, never, purpose="another").open(within=0.2)
+            await SharedWorkspace(folder, fail_on_prompt, purpose="another").open(within=0.2)
 
 
-async def test_a_short_holder_is_waited_for(folder: Path) -> None:
+async def test_open_waits_for_short_lock(folder: Path) -> None:
     lock = WorkspaceLock.acquire(folder / "lock", "a short command")
-    waiting = SharedWorkspace(folder, told, purpose="another")
-    joining = asyncio.create_task(waiting.open(within=LIMIT))
+    shared = SharedWorkspace(folder, provide_passphrase, purpose="another")
+    call = asyncio.create_task(shared.open(within=LIMIT))
     await asyncio.sleep(0)
     lock.release()
-    await joining
-    assert waiting.engine is not None
-    await waiting.close()
+    await call
+    assert shared.engine is not None
+    await shared.close()
 
 
-async def test_who_lets_others_in_later_is_attached_to_from_then_on(folder: Path) -> None:
-    async with share(folder, listen=False) as first:
+async def test_late_listening_allows_connections(folder: Path) -> None:
+    async with open_shared(folder, listen=False) as first:
         await first.start_listening()
         await first.start_listening()
-        async with share(folder, never) as second:
+        async with open_shared(folder, fail_on_prompt) as second:
             assert (await second.client(DEV).workspace()).subject == DEV
 
 
-# ---- what may lie where the socket should be
+# ---- files at the path of the socket
 
 
 @pytest.mark.parametrize("name", ["short", "x" * 120])
-async def test_what_a_killed_holder_left_is_no_obstacle_however_long_the_path(
-    founded: Path, tmp_path: Path, name: str
-) -> None:
-    folder = copied(founded, tmp_path / name)
-    with socket.socket(socket.AF_UNIX) as left:
-        left.bind(socket_path(folder))
+async def test_stale_socket_is_replaced(workspace_template: Path, tmp_path: Path, name: str) -> None:
+    folder = copy_workspace(workspace_template, tmp_path / name)
+    with socket.socket(socket.AF_UNIX) as stale:
+        stale.bind(socket_path(folder))
     assert not await is_responsive(folder)
-    async with share(folder), share(folder, never) as second:
+    async with open_shared(folder), open_shared(folder, fail_on_prompt) as second:
         assert (await second.client(DEV).workspace()).subject == DEV
 
 
 @pytest.mark.parametrize("kind", ["file", "folder", "dangling", "linked"])
-async def test_what_is_no_socket_stays_and_the_workspace_works_without_listening(
-    folder: Path, tmp_path: Path, kind: str
-) -> None:
-    place, other = folder / SOCKET, tmp_path / "other"
+async def test_foreign_file_at_socket_is_kept(folder: Path, tmp_path: Path, kind: str) -> None:
+    path, other = folder / SOCKET, tmp_path / "other"
     match kind:
         case "file":
-            place.write_text("mine")
+            path.write_text("mine")
         case "folder":
-            place.mkdir()
+            path.mkdir()
         case "dangling":
-            place.symlink_to(other)
+            path.symlink_to(other)
         case _:
             other.write_text("mine")
-            place.symlink_to(other)
-    before = looks(place)
-    trouble: list[SealyardError] = []
-    async with share(folder, on_trouble=trouble.append) as alone:
-        assert [type(each) for each in trouble] == [StorageError]
-        assert "Cannot create the socket" in str(trouble[0])
-        await alone.client(ADMIN).add_subject("USER:anna")
-    assert looks(place) == before
+            path.symlink_to(other)
+    before = read_status(path)
+    errors: list[SealyardError] = []
+    async with open_shared(folder, on_trouble=errors.append) as shared:
+        assert [type(each) for each in errors] == [StorageError]
+        assert "Cannot create the socket" in str(errors[0])
+        await shared.client(ADMIN).add_subject("USER:anna")
+    assert read_status(path) == before
 
 
-async def test_where_the_file_system_has_no_sockets_it_is_said_and_the_workspace_works(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_missing_socket_support_is_reported(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     class NoSockets(socket.socket):
         def bind(self, address: Any) -> None:
             raise PermissionError(1, "Operation not permitted")
 
     monkeypatch.setattr(socket, "socket", NoSockets)
-    trouble: list[SealyardError] = []
-    async with share(folder, on_trouble=trouble.append) as alone:
-        assert "file system supports sockets" in trouble[0].hint
-        await alone.client(ADMIN).add_subject("USER:anna")
+    errors: list[SealyardError] = []
+    async with open_shared(folder, on_trouble=errors.append) as shared:
+        assert "file system supports sockets" in errors[0].hint
+        await shared.client(ADMIN).add_subject("USER:anna")
         with pytest.raises(WorkspaceLockedError):
-            await SharedWorkspace(folder, never, purpose="another").open(within=0.0)
+            await SharedWorkspace(folder, fail_on_prompt, purpose="another").open(within=0.0)
 
 
-# ---- taking over
+# ---- takeover
 
 
-async def test_when_the_holder_leaves_another_takes_over_and_no_event_is_missed(folder: Path) -> None:
-    taken: list[bool] = []
-    first = SharedWorkspace(folder, told, purpose="test")
+async def test_takeover_after_close_loses_no_event(folder: Path) -> None:
+    takeovers: list[bool] = []
+    first = SharedWorkspace(folder, provide_passphrase, purpose="test")
     await first.open()
-    async with share(folder, on_take_over=lambda: taken.append(True)) as second:
+    async with open_shared(folder, on_take_over=lambda: takeovers.append(True)) as second:
         client = second.client(ADMIN)
         cursors: list[int] = []
-        listening = asyncio.create_task(_collect(client, cursors))
+        listener = asyncio.create_task(_collect_cursors(client, cursors))
         await client.add_subject("USER:before")
         await first.close()
         await client.add_subject("USER:after")
-        # The first change that the new holder makes is asked for through its own socket.
-        assert taken == [True]
+        # The new holder receives its first change through its own socket.
+        assert takeovers == [True]
         assert second.engine is not None
-        assert modes(folder) == (0o700, 0o600)
+        assert read_modes(folder) == (0o700, 0o600)
         newest = await second.engine.client(ADMIN).cursor()
-        await until(lambda: _true(bool(cursors) and cursors[-1] == newest))
-        listening.cancel()
+        await wait_until(lambda: _as_awaitable(bool(cursors) and cursors[-1] == newest))
+        listener.cancel()
         assert cursors == list(range(1, newest + 1))
-        people = {each.id for each in (await client.access()).subjects}
-        assert {"USER:before", "USER:after"} <= people
+        subjects = {each.id for each in (await client.access()).subjects}
+        assert {"USER:before", "USER:after"} <= subjects
 
 
-async def test_a_call_that_is_given_up_while_it_takes_over_leaves_the_taking_over_to_go_on(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    first = SharedWorkspace(folder, told, purpose="test")
+async def test_cancelled_call_does_not_stop_takeover(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    first = SharedWorkspace(folder, provide_passphrase, purpose="test")
     await first.open()
     opening = asyncio.Event()
-    opened = EngineHandle.open
+    open_engine = EngineHandle.open
 
-    async def slow(*arguments: Any, **more: Any) -> EngineHandle:
+    async def open_slowly(*arguments: Any, **more: Any) -> EngineHandle:
         opening.set()
-        return await opened(*arguments, **more)
+        return await open_engine(*arguments, **more)
 
-    async with share(folder) as second:
+    async with open_shared(folder) as second:
         client = second.client(ADMIN)
         await client.workspace()
         await first.close()
-        monkeypatch.setattr(EngineHandle, "open", slow)
-        asking = asyncio.create_task(client.workspace())
+        monkeypatch.setattr(EngineHandle, "open", open_slowly)
+        call = asyncio.create_task(client.workspace())
         await opening.wait()
-        asking.cancel()
-        await until(lambda: _true(second.engine is not None))
+        call.cancel()
+        await wait_until(lambda: _as_awaitable(second.engine is not None))
         assert (await client.workspace()).subject == ADMIN
     assert WorkspaceLock.holder(folder / "lock") is None
 
 
-async def test_of_five_that_lose_their_holder_exactly_one_takes_over_and_all_hear_everything(folder: Path) -> None:
+async def test_one_of_several_processes_takes_over(folder: Path) -> None:
     with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
         await holder.wait_for_line("holds")
         with start_sharing_processes(folder, DEV, DEV, OWNER, OWNER, ADMIN, passphrase=PASSPHRASE) as others:
             for each in others:
                 await each.wait_for_line("attached")
             client = connect_to_holder(folder, DEV)
-            first = await _package(client, folder.parent)
+            first = await _create_package(client, folder.parent)
             holder.kill()
-            second = await _package(connect_to_holder(folder, DEV), folder.parent)
-            newest = f"event {await _cursor(folder)}"
+            second = await _create_package(connect_to_holder(folder, DEV), folder.parent)
+            newest = f"event {await _load_cursor(folder)}"
             for each in others:
                 await each.wait_for_line(newest)
             assert sum("took over" in each.lines for each in others) == 1
             assert sum(each.lines.count("trouble") for each in others) == 0
             for each in others:
                 assert each.cursors == list(range(1, each.cursors[-1] + 1))
-            # They leave one after the other: each time one of those who stay takes over.
+            # The processes quit one after the other: each time one of the others takes over.
             for each in others[:-1]:
                 each.quit()
             last = others[-1]
             await last.wait_for_line("took over")
-            found = await connect_to_holder(folder, DEV).tasks(TaskFilter())
-            assert {each.id for each in found.tasks} == {first.id, second.id}
+            page = await connect_to_holder(folder, DEV).tasks(TaskFilter())
+            assert {each.id for each in page.tasks} == {first.id, second.id}
 
 
-async def test_what_a_killed_holder_was_doing_is_done_and_signed_once(folder: Path, tmp_path: Path) -> None:
+async def test_task_of_killed_holder_signs_once(folder: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(MIB) * 160)
     with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
         await holder.wait_for_line("holds")
-        async with share(folder) as second:
+        async with open_shared(folder) as second:
             dev, owner = second.client(DEV), second.client(OWNER)
             file = await dev.upload(large)
-            made = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file, file)))
-            await owner.decide(made.id, Verdict.APPROVED, digest=made.approval_digest)
+            task = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file, file)))
+            await owner.decide(task.id, Verdict.APPROVED, digest=task.approval_digest)
             async with asyncio.timeout(LIMIT):
-                await _running(dev.events(0), made.id)
+                await _wait_until_running(dev.events(0), task.id)
             holder.kill()
-            done = await dev.wait(made.id, within=LIMIT)
+            done = await dev.wait(task.id, within=LIMIT)
             assert (done.status, done.reason) == (TaskStatus.DONE, "")
             assert second.engine is not None
             await _require_signed_once(second.client(ADMIN), done)
 
 
-async def test_an_upload_under_way_goes_on_where_it_broke(folder: Path, tmp_path: Path) -> None:
+async def test_upload_resumes_after_takeover(folder: Path, tmp_path: Path) -> None:
     large = tmp_path / "large.bin"
     large.write_bytes(os.urandom(MIB) * 128)
-    told_bytes: list[int] = []
+    progress_bytes: list[int] = []
     with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
         await holder.wait_for_line("holds")
-        async with share(folder) as second:
+        async with open_shared(folder) as second:
             dev = second.client(DEV)
 
             def progress(done: int, total: int) -> None:
-                told_bytes.append(done)
+                progress_bytes.append(done)
                 if done > 3 * total // 4 and holder.process.poll() is None:
                     holder.kill()
-                    told_bytes.clear()
+                    progress_bytes.clear()
 
             file = await dev.upload(large, progress=progress)
             assert second.engine is not None
-            assert min(told_bytes) > large.stat().st_size // 8
-            made = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
-            assert (await dev.wait(made.id, within=LIMIT)).status is TaskStatus.DONE
+            assert min(progress_bytes) > large.stat().st_size // 8
+            task = await dev.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
+            assert (await dev.wait(task.id, within=LIMIT)).status is TaskStatus.DONE
 
 
-async def test_who_cannot_take_over_says_why_and_another_does(folder: Path) -> None:
+async def test_failed_takeover_is_left_to_another(folder: Path) -> None:
     with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
         await holder.wait_for_line("holds")
         with start_sharing_processes(folder, DEV, passphrase="a wrong one") as (locked_out,):
             await locked_out.wait_for_line("attached")
             holder.kill()
             await locked_out.wait_for_line("trouble key-store-locked")
-            async with share(folder) as good:
-                await good.client(ADMIN).add_subject("USER:anna")
-                await locked_out.wait_for_line(f"event {await _cursor(folder)}")
+            async with open_shared(folder) as successor:
+                await successor.client(ADMIN).add_subject("USER:anna")
+                await locked_out.wait_for_line(f"event {await _load_cursor(folder)}")
                 assert locked_out.lines.count("trouble key-store-locked") == 1
                 assert "took over" not in locked_out.lines
                 locked_out.quit()
 
 
-async def test_nothing_is_held_by_who_closes_while_taking_over(folder: Path) -> None:
-    first = SharedWorkspace(folder, told, purpose="test")
+async def test_close_during_takeover_releases_lock(folder: Path) -> None:
+    first = SharedWorkspace(folder, provide_passphrase, purpose="test")
     await first.open()
-    second = SharedWorkspace(folder, told, purpose="test")
+    second = SharedWorkspace(folder, provide_passphrase, purpose="test")
     await second.open()
     client = second.client(DEV)
-    listening = asyncio.create_task(_collect(client, []))
+    listener = asyncio.create_task(_collect_cursors(client, []))
     await client.workspace()
     await first.close()
-    await until(lambda: _true(second._open_lock.locked() or second.engine is not None))
+    await wait_until(lambda: _as_awaitable(second._open_lock.locked() or second.engine is not None))
     await second.close()
-    listening.cancel()
-    await asyncio.gather(listening, return_exceptions=True)
+    listener.cancel()
+    await asyncio.gather(listener, return_exceptions=True)
     assert WorkspaceLock.holder(folder / "lock") is None
     with pytest.raises(ServerUnreachableError, match="closed"):
         await second.open()
 
 
-# ---- a holder that hangs
+# ---- hanging holder
 
 
-async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hanging_holder_is_reported_until_resumed(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(local_socket, "RESPONSE_TIMEOUT", 0.3)
     with start_sharing_processes(folder, ADMIN, passphrase=PASSPHRASE) as (holder,):
         await holder.wait_for_line("holds")
@@ -368,16 +360,16 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
         await patient.workspace()
         holder.process.send_signal(signal.SIGSTOP)
         try:
-            # Sent is not stopped yet.
-            await until(lambda: _true(_is_stopped(holder.process.pid)))
+            # The signal does not stop the process at once.
+            await wait_until(lambda: _as_awaitable(_is_stopped(holder.process.pid)))
             with pytest.raises(WorkspaceLockedError, match=rf"process {holder.process.pid} "):
-                await SharedWorkspace(folder, never, purpose="another").open(within=0.0)
+                await SharedWorkspace(folder, fail_on_prompt, purpose="another").open(within=0.0)
             with pytest.raises(ServerUnreachableError, match=r"in time.*hangs"):
                 await hasty.workspace()
-            asking = asyncio.create_task(patient.counts())
+            call = asyncio.create_task(patient.counts())
         finally:
             holder.process.send_signal(signal.SIGCONT)
-        assert (await asking).mine == 0
+        assert (await call).mine == 0
         holder.quit()
 
 
@@ -385,22 +377,22 @@ async def test_a_holder_that_hangs_is_named_and_goes_on_when_it_wakes(
 
 
 def _is_stopped(pid: int) -> bool:
-    """All of its threads (proc(5))."""
+    """Return whether all threads of the process are stopped (proc(5))."""
     states = [each.read_text().rpartition(")")[2].split()[0] for each in Path(f"/proc/{pid}/task").glob("*/stat")]
     return set(states) == {"T"}
 
 
-async def _true(value: bool) -> bool:
+async def _as_awaitable(value: bool) -> bool:
     return value
 
 
-async def _collect(client: Client, cursors: list[int]) -> None:
+async def _collect_cursors(client: Client, cursors: list[int]) -> None:
     async for event in client.events(0):
         cursors += [] if isinstance(event, TaskProgressed) else [event.cursor]
 
 
-async def _cursor(folder: Path) -> int:
-    """Of the newest event."""
+async def _load_cursor(folder: Path) -> int:
+    """Return the cursor of the newest event."""
     reader = await EngineHandle.open_read_only(folder)
     try:
         return await reader.client(DEV).cursor()
@@ -408,15 +400,15 @@ async def _cursor(folder: Path) -> int:
         await reader.close()
 
 
-async def _package(client: HttpClient, place: Path) -> Task:
-    path = place / "firmware.bin"
+async def _create_package(client: HttpClient, folder: Path) -> Task:
+    path = folder / "firmware.bin"
     path.write_bytes(b"firmware")
-    made = await client.create_package(PackageRequest(config=GATEWAY, firmware=(await client.upload(path),)))
+    task = await client.create_package(PackageRequest(config=GATEWAY, firmware=(await client.upload(path),)))
     await client.close()
-    return made
+    return task
 
 
-async def _running(events: AsyncIterator[Any], task_id: str) -> None:
+async def _wait_until_running(events: AsyncIterator[Any], task_id: str) -> None:
     async for event in events:
         if isinstance(event, TaskChanged) and event.task_id == task_id and event.status is TaskStatus.RUNNING:
             return

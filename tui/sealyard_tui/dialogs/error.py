@@ -17,7 +17,7 @@ from sealyard_tui.session.hints import app_hint
 
 
 class ErrorDialog(BaseDialog[None]):
-    """The message, the hint, and details that can be copied."""
+    """Shows message, hint and details of an error, which can be copied."""
 
     heading = "Error"
 

@@ -54,10 +54,10 @@ class BaseScreen(BatchedScreen[None]):
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (32, "-tall")]
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r,f5", "reload", "Refresh", id="place.refresh", tooltip="Reload all data", show=False),
-        Binding("slash", "filter", "Filter", id="place.filter", tooltip="Filter the list"),
+        Binding("r,f5", "reload", "Refresh", id="screen.refresh", tooltip="Reload all data", show=False),
+        Binding("slash", "filter", "Filter", id="screen.filter", tooltip="Filter the list"),
         Binding(
-            "escape", "back", "Back", id="place.back", show=False, tooltip="Clear marks and filter, close the detail"
+            "escape", "back", "Back", id="screen.back", show=False, tooltip="Clear marks and filter, close the detail"
         ),
     ]
 

@@ -11,7 +11,7 @@ from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
 from sealyard.fs.private import create_private_file
-from sealyard.model.audit import AuditAction, AuditFilter, AuditReport
+from sealyard.model.audit import AuditAction, AuditFilter, AuditReport, parse_audit_resource_type
 from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.safe_text import escape_text
@@ -27,7 +27,7 @@ def add_commands(commands: Commands) -> None:
     list_parser.add_argument(
         "--since", metavar="TIME", type=timestamp, help="start, for example 2030-12-31T18:00+01:00"
     )
-    list_parser.add_argument("--until", metavar="TIME", type=timestamp, help='end (exclusive), same format as "since"')
+    list_parser.add_argument("--until", metavar="TIME", type=timestamp, help="end (exclusive), formatted like --since")
     list_parser.add_argument("--search", metavar="TEXT", default="", help="text anywhere in the entry")
     list_parser.add_argument(
         "--limit", metavar="N", type=int, default=100, help="maximum number of entries, up to 1000"
@@ -49,7 +49,7 @@ def add_commands(commands: Commands) -> None:
 async def _list(ctx: Context) -> int:
     args = ctx.args
     filters = AuditFilter(
-        resource_type=args.type,
+        resource_type=parse_audit_resource_type(args.type) if args.type else "",
         resource=args.resource,
         author=args.author,
         change=args.change,

@@ -5,7 +5,7 @@ from __future__ import annotations
 from sealyard.cli.arguments import Commands, add_command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import DESCRIPTIONS, ExitCode
-from sealyard.cli.output import format_table
+from sealyard.cli.output import format_fields
 
 
 def add_commands(commands: Commands) -> None:
@@ -15,5 +15,5 @@ def add_commands(commands: Commands) -> None:
 
 def _help(ctx: Context) -> int:
     codes = {str(int(code)): text for code, text in DESCRIPTIONS.items()}
-    ctx.out.result(codes, format_table(("CODE", "MEANING"), codes.items(), ""))
+    ctx.out.result(codes, format_fields(codes.items()))
     return ExitCode.OK

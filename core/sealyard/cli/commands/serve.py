@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 def add_commands(commands: Commands) -> None:
-    serve_parser = add_command(commands, "serve", _serve, "Provide workspaces to other machines, until interrupted")
+    serve_parser = add_command(commands, "serve", _serve, "Serve workspaces over HTTP, until interrupted")
     serve_parser.add_argument(
         "--config", metavar="FILE", type=Path, help="settings file (TOML); see `sealyard config example --server`"
     )

@@ -88,8 +88,13 @@ class ResultDelivery:
                 yield chunk
 
     async def record_download(self, subject: str, task_id: str) -> None:
-        """Audit that a client downloaded the whole result and verified it."""
-        await self._audit_download(subject, self._queries.get(subject, task_id), "downloaded completely and verified")
+        """Audit that a client reports a complete and verified download.
+
+        Only the client knows this; :meth:`record_transfer` records what was sent.
+        """
+        await self._audit_download(
+            subject, self._queries.get(subject, task_id), f"{subject} reports a complete and verified download"
+        )
 
     async def record_transfer(self, subject: str, task_id: str, offset: int) -> None:
         """Audit that the result was sent completely, from ``offset`` on.

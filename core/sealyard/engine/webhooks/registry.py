@@ -55,7 +55,6 @@ class WebhookRegistry:
             created_by=subject,
             created_at=self._repository.clock.now(),
             events=tuple(dict.fromkeys(request.events)),
-            delivered=self._repository.events.cursor,
         )
         secret = secrets.token_bytes(SECRET_BYTES)
         unit_of_work = self._repository.begin()

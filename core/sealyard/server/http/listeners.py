@@ -16,7 +16,7 @@ from litestar.types import ASGIApp, Receive, Scope, Send
 
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard.server.http.bodies import CloseUnreadBodyMiddleware
+from sealyard.server.http.bodies import BodyMiddleware
 from sealyard.server.http.connection_limit import ConnectionLimitedSocket, connection_limit
 from sealyard.server.http.peer import PEER_SCOPE_KEY, Peer
 from sealyard.server.http.protocol import HEAD_TIMEOUT, LimitedHttpProtocol
@@ -129,7 +129,7 @@ def _build_config(app: ASGIApp, **overrides: object) -> uvicorn.Config:
         **overrides,
     }
     return uvicorn.Config(
-        CloseUnreadBodyMiddleware(app),
+        BodyMiddleware(app),
         lifespan="off",
         ws="none",
         log_config=None,

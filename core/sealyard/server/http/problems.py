@@ -35,6 +35,7 @@ STATUS: dict[str, int] = {
     "one-time-password": 403,
     "not-found": 404,
     "method": 405,
+    "request-timeout": 408,
     "conflict": 409,
     "stale-task": 409,
     "transition": 409,

@@ -80,7 +80,7 @@ class ApproveDialog(TypedConfirmDialog):
         requires_otp: bool,
     ) -> None:
         """``confirm_text`` must be typed to confirm. ``requires_otp``: a one-time password is required."""
-        super().__init__(heading, about, confirm_text, act="Approve")
+        super().__init__(heading, about, confirm_text, submit_label="Approve")
         self.one_time_password: str | None = None
         self._requires_otp = requires_otp
         self._tasks = {each.id: each for each in tasks}

@@ -77,7 +77,12 @@ class DashboardScreen(BaseScreen):
             "s", "pick_status", "Status", id="dashboard.status", show=False, tooltip="Filter by status or result state"
         ),
         Binding(
-            "m", "mine", "My tasks", id="dashboard.mine", show=False, tooltip="Show only your own tasks, or all tasks"
+            "m",
+            "mine",
+            "My tasks",
+            id="dashboard.only_mine",
+            show=False,
+            tooltip="Show only your own tasks, or all tasks",
         ),
         Binding("o", "pick_order", "Order", id="dashboard.order", show=False, tooltip="Change the sort order"),
         Binding("f", "folder", "Open folder", id="dashboard.folder", show=False, tooltip="Open the folder of the file"),

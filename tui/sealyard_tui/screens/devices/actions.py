@@ -205,7 +205,7 @@ class DeviceActions:
     async def _confirm_by_typing(self, heading: str, about: str, confirm_text: str, confirm_label: str) -> bool:
         message = "\n".join(escape_text(line) for line in about.split("\n"))
         is_confirmed = await self._screen.app.push_screen_wait(
-            TypedConfirmDialog(heading, message, confirm_text, act=confirm_label)
+            TypedConfirmDialog(heading, message, confirm_text, submit_label=confirm_label)
         )
         return bool(is_confirmed)
 

@@ -66,7 +66,7 @@ class UploadScreen(BaseScreen):
             "signing_input",
             "What is signed",
             show=False,
-            id="upload.signs",
+            id="upload.signing_input",
             tooltip="Choose whether the file is hashed or contains the digest",
         ),
         Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Enter a name for the task"),
@@ -74,7 +74,7 @@ class UploadScreen(BaseScreen):
         Binding(
             "X", "clear", "Clear form", show=False, id="upload.clear", tooltip="Clear the form and discard its files"
         ),
-        Binding("o", "show_task", "Open task", id="upload.show_made", tooltip="Open the task that was just created"),
+        Binding("o", "show_task", "Open task", id="upload.show_task", tooltip="Open the task that was just created"),
         Binding("down", "field(1)", show=False, id="upload.next_field"),
         Binding("up", "field(-1)", show=False, id="upload.previous_field"),
     ]
