@@ -232,7 +232,7 @@ def test_a_workspace_that_cannot_be_made_goes_back_to_the_questions(
     asked = welcomes(monkeypatch, wrong, None)
     assert front.welcome(Settings()) == 0
     assert asked[0].error is None
-    assert asked[1].previous == wrong
+    assert asked[1].previous_choice == wrong
     assert isinstance(asked[1].error, StorageError)
 
 
