@@ -103,7 +103,7 @@ def test_invalid_message_ends_the_worker(worker: WorkerProcess) -> None:
     assert worker.process.stdin is not None
     worker.process.stdin.write(b'{"type":"Sign","everything":true}\n')
     worker.process.stdin.flush()
-    worker.process.wait(EXIT_TIMEOUT)
+    assert worker.process.wait(EXIT_TIMEOUT) == 0
 
 
 def test_worker_ignores_sigint(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:

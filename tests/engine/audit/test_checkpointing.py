@@ -11,7 +11,14 @@ from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
-from sealyard.model.errors import InvalidInputError, PermissionDeniedError, StorageError, UsageError, WorkerError
+from sealyard.model.errors import (
+    InvalidInputError,
+    PermissionDeniedError,
+    SealyardError,
+    StorageError,
+    UsageError,
+    WorkerError,
+)
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.worker_messages import SignCheckpoint
 from tests.support.engine_harness import ADMIN, DEV, EngineHarness
@@ -118,7 +125,7 @@ async def test_changed_audit_key_prevents_opening(harness: EngineHarness) -> Non
     await harness.close()
     key = next(harness.paths.audit.glob("*.pem"))
     key.write_bytes(key.read_bytes().replace(b"A", b"B"))
-    with pytest.raises(Exception, match="audit"):
+    with pytest.raises(SealyardError, match="audit"):
         await harness.open()
     await harness.close()
 
