@@ -1,4 +1,4 @@
-"""Scenes for the approval queue: a world with tasks that wait, and the application at that place."""
+"""Scenes for the approval queue: a workspace with tasks that wait, and the application at that place."""
 
 from __future__ import annotations
 
@@ -17,16 +17,17 @@ from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.approvals.screen import ApprovalsScreen
 from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.pilot_helpers import make_app, run_app, wait_for_workers, wait_until
-from tests.tui.tui_world import NOW, OWNER, World, device, file, sha, task
+from tests.tui.task_factories import device, file, sha, task
+from tests.tui.workspace import NOW, OWNER, TuiWorkspace
 
 FIRST, SECOND, SENSOR = "t-waiting", "t-second", "t-sensor"
 OWN, LATE = "t-own", "t-late"
 
 
-def add_pending_tasks(world: World) -> None:
+def add_pending_tasks(workspace: TuiWorkspace) -> None:
     """Three that wait for the owner, one of the owner's own, and one whose period is over."""
-    world.tasks = {FIRST: world.tasks[FIRST]}
-    sensor = world.devices["sensor"][0]
+    workspace.tasks = {FIRST: workspace.tasks[FIRST]}
+    sensor = workspace.devices["sensor"][0]
     for each in (
         task(SECOND, name="gateway 1.5.1", created_at=NOW - timedelta(hours=1)),
         task(
@@ -35,7 +36,7 @@ def add_pending_tasks(world: World) -> None:
         task(OWN, name="by the owner", created_by=OWNER, created_at=NOW - timedelta(hours=3)),
         task(LATE, name="too late", created_at=NOW - timedelta(hours=4), approval_expires_at=NOW),
     ):
-        world.tasks[each.id] = each
+        workspace.tasks[each.id] = each
 
 
 def previous_package() -> Task:
@@ -51,9 +52,9 @@ def previous_package() -> Task:
 
 @asynccontextmanager
 async def open_queue(
-    world: World, who: str = "owner", size: tuple[int, int] = (120, 40), **settings: Any
+    workspace: TuiWorkspace, who: str = "owner", size: tuple[int, int] = (120, 40), **settings: Any
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
-    app = make_app(world, who, start_screen="approvals", **settings)
+    app = make_app(workspace, who, start_screen="approvals", **settings)
     async with run_app(app, size=size) as pilot:
         await wait_until(pilot, lambda: approvals_screen(app).loaded_at is not None)
         await wait_for_review(app, pilot)

@@ -29,9 +29,11 @@ from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.widgets.key_hints import KeyHintBar
 from tests.tui import approvals_helpers
+from tests.tui.connection import FakeConnection
 from tests.tui.picture_frame import same_picture
 from tests.tui.pilot_helpers import connection_of, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import NOW, World, WorldConnection, sha
+from tests.tui.task_factories import sha
+from tests.tui.workspace import NOW, TuiWorkspace
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 THEMES = {"dark": "sealyard-dark", "light": "sealyard-light"}
@@ -129,13 +131,13 @@ async def filled(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
 
 @asynccontextmanager
 async def shown(
-    world: World, place: str, firmware: Path, theme: str = "sealyard-dark"
+    workspace: TuiWorkspace, place: str, firmware: Path, theme: str = "sealyard-dark"
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
     """A place with all of it read, at 80x24."""
     if place == "approvals":
-        approvals_helpers.add_pending_tasks(world)
-        world.previous["t-waiting"] = approvals_helpers.previous_package()
-    app = make_app(world, WHO[place], start_screen=place, theme=theme)
+        approvals_helpers.add_pending_tasks(workspace)
+        workspace.previous["t-waiting"] = approvals_helpers.previous_package()
+    app = make_app(workspace, WHO[place], start_screen=place, theme=theme)
     async with run_app(app, size=(80, 24)) as pilot:
         if place == "upload":
             await filled(app, pilot, firmware)
@@ -163,8 +165,10 @@ async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
 
 
 @pytest.mark.parametrize("place", SCREENS)
-async def test_each_place_looks_as_it_was_approved(world: World, place: str, firmware: Path, tmp_path: Path) -> None:
-    async with shown(world, place, firmware) as (app, pilot):
+async def test_each_place_looks_as_it_was_approved(
+    workspace: TuiWorkspace, place: str, firmware: Path, tmp_path: Path
+) -> None:
+    async with shown(workspace, place, firmware) as (app, pilot):
         for size in SIZES:
             await resized(app, pilot, size)
             for name, theme in THEMES.items():
@@ -176,10 +180,10 @@ async def test_each_place_looks_as_it_was_approved(world: World, place: str, fir
 
 @pytest.mark.parametrize("place", SCREENS)
 async def test_each_place_looks_as_it_was_approved_without_colour(
-    world: World, place: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, place: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    async with shown(world, place, firmware) as (app, pilot):
+    async with shown(workspace, place, firmware) as (app, pilot):
         for size in SIZES:
             await resized(app, pilot, size)
             await sees(pilot, *SEEN[place])
@@ -187,9 +191,9 @@ async def test_each_place_looks_as_it_was_approved_without_colour(
 
 
 @pytest.mark.parametrize("place", EMPTY)
-async def test_an_empty_place_says_what_to_do_next(world: World, place: str, tmp_path: Path) -> None:
-    world.tasks.clear()
-    app = make_app(world, WHO[place], start_screen=place)
+async def test_an_empty_place_says_what_to_do_next(workspace: TuiWorkspace, place: str, tmp_path: Path) -> None:
+    workspace.tasks.clear()
+    app = make_app(workspace, WHO[place], start_screen=place)
     async with run_app(app, size=(80, 24)) as pilot:
         await sees(pilot, EMPTY[place])
         seconds_go_by(app)
@@ -197,8 +201,8 @@ async def test_an_empty_place_says_what_to_do_next(world: World, place: str, tmp
 
 
 @pytest.mark.parametrize("who", ["developer", "owner", "auditor", "administrator"])
-async def test_at_80_columns_no_key_in_the_footer_is_clipped(world: World, who: str) -> None:
-    app = make_app(world, who)
+async def test_at_80_columns_no_key_in_the_footer_is_clipped(workspace: TuiWorkspace, who: str) -> None:
+    app = make_app(workspace, who)
     async with run_app(app, size=(80, 24)) as pilot:
         for place, (key, _) in SCREENS.items():
             await pilot.press(key)
@@ -308,11 +312,11 @@ def _is_laid_out(review: ReviewPane) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("dialog", DIALOGS)
 async def test_each_dialog_looks_as_it_was_approved(
-    world: World, dialog: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, dialog: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(firmware)
     place, opened = DIALOGS[dialog]
-    async with shown(world, place, firmware) as (app, pilot):
+    async with shown(workspace, place, firmware) as (app, pilot):
         await opened(app, pilot)
         for size in SIZES:
             await resized(app, pilot, size)
@@ -326,12 +330,12 @@ async def test_each_dialog_looks_as_it_was_approved(
 # ---- the line
 
 
-def _line(world: World, way: ConnectionMode, host: str = "") -> WorldConnection:
+def _line(workspace: TuiWorkspace, way: ConnectionMode, host: str = "") -> FakeConnection:
     """Of a workspace that is no demo: a server's four eyes are another matter."""
-    world.demo = False
+    workspace.demo = False
     if way is ConnectionMode.SERVER:
-        world.four_eyes = "on a server: people are authenticated, nobody approves what they asked for"
-    return WorldConnection(world, way=way, host=host)
+        workspace.four_eyes = "on a server: people are authenticated, nobody approves what they asked for"
+    return FakeConnection(workspace, way=way, host=host)
 
 
 LINES: dict[str, tuple[ConnectionMode, str]] = {
@@ -341,8 +345,10 @@ LINES: dict[str, tuple[ConnectionMode, str]] = {
 
 
 @pytest.mark.parametrize("line", LINES)
-async def test_a_line_looks_as_it_was_approved_there_and_lost(world: World, line: str, tmp_path: Path) -> None:
-    app = make_app(world, connection=_line(world, *LINES[line]))
+async def test_a_line_looks_as_it_was_approved_there_and_lost(
+    workspace: TuiWorkspace, line: str, tmp_path: Path
+) -> None:
+    app = make_app(workspace, connection=_line(workspace, *LINES[line]))
     async with run_app(app, size=(80, 24)) as pilot:
         for size in SIZES:
             await resized(app, pilot, size)
@@ -354,12 +360,12 @@ async def test_a_line_looks_as_it_was_approved_there_and_lost(world: World, line
             seconds_go_by(app)
             await sees(pilot, "as of 09:00:00")
             await same_picture(pilot, f"line-{line}-{size}-lost", tmp_path)
-            connection_of(app).find()
+            connection_of(app).restore()
             await sees(pilot, "● ready")
 
 
-async def test_too_small_a_window_says_so(world: World, tmp_path: Path) -> None:
-    async with run_app(make_app(world), size=(58, 16)) as pilot:
+async def test_too_small_a_window_says_so(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    async with run_app(make_app(workspace), size=(58, 16)) as pilot:
         await sees(pilot, "Terminal too small", "58 and 16")
         await same_picture(pilot, "too-small", tmp_path)
 

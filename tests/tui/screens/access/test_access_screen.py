@@ -18,15 +18,16 @@ from sealyard_tui.screens.access.screen import AccessScreen, SectionTab
 from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.form_helpers import calls_of, field_row, fill_field, open_form, select_values, submit_form, type_text
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, NOW, OWNER, World, WorldClient, device
+from tests.tui.task_factories import device
+from tests.tui.workspace import ADMINISTRATOR, AUDITOR, DEVELOPER, NOW, OWNER, TuiWorkspace
 
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 RULE = f"r-{OWNER}-DEVICE_CONFIG:gw-APPROVE"
 BREAKS = ConfirmationRequiredError("This would leave too few approvers for gateway.", "Confirm it.")
 
 
-def the_app(world: World, who: str = "administrator") -> SealyardApp:
-    return make_app(world, who, start_screen="access")
+def the_app(workspace: TuiWorkspace, who: str = "administrator") -> SealyardApp:
+    return make_app(workspace, who, start_screen="access")
 
 
 def go_to(app: SealyardApp, key: str) -> None:
@@ -35,8 +36,8 @@ def go_to(app: SealyardApp, key: str) -> None:
     app.screen.refresh_bindings()
 
 
-async def test_people_groups_members_and_rules_are_told_apart_by_word_and_sign(world: World) -> None:
-    app = the_app(world)
+async def test_people_groups_members_and_rules_are_told_apart_by_word_and_sign(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)):
         seen = screen_text(app)
         for words in (
@@ -52,8 +53,8 @@ async def test_people_groups_members_and_rules_are_told_apart_by_word_and_sign(w
             assert words in seen, words
 
 
-async def test_sections_are_a_key_away_and_say_how_much_is_in_them(world: World) -> None:
-    app = the_app(world)
+async def test_sections_are_a_key_away_and_say_how_much_is_in_them(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("right")
         await assert_visible(pilot, "[users & clients 4]")
@@ -65,15 +66,15 @@ async def test_sections_are_a_key_away_and_say_how_much_is_in_them(world: World)
         await assert_visible(pilot, "[groups 2]", "1 member")
 
 
-async def test_a_click_on_a_section_goes_there(world: World) -> None:
-    app = the_app(world)
+async def test_a_click_on_a_section_goes_there(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.click(list(app.screen.query(SectionTab))[3])
         await assert_visible(pilot, "[rules 20]")
 
 
-async def test_one_search_goes_over_all_of_it(world: World) -> None:
-    app = the_app(world)
+async def test_one_search_goes_over_all_of_it(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("slash")
         await wait_until(pilot, lambda: isinstance(app.focused, Input))
@@ -84,9 +85,9 @@ async def test_one_search_goes_over_all_of_it(world: World) -> None:
         await assert_visible(pilot, "USER:auditor")
 
 
-async def test_who_may_not_see_the_list_sees_their_own_rights(world: World) -> None:
-    world.fail["access"] = PermissionDeniedError("not for you")
-    app = the_app(world, "developer")
+async def test_who_may_not_see_the_list_sees_their_own_rights(workspace: TuiWorkspace) -> None:
+    workspace.faults.fail["access"] = PermissionDeniedError("not for you")
+    app = the_app(workspace, "developer")
     async with run_app(app, size=(80, 24)) as pilot:
         await assert_visible(pilot, "[my permissions 2]", "✓ right   you", "USE      gateway")
         await pilot.press("n", "plus", "m", "x")
@@ -97,17 +98,17 @@ async def test_who_may_not_see_the_list_sees_their_own_rights(world: World) -> N
         assert "not for you" not in screen_text(app)
 
 
-async def test_enter_says_all_about_somebody_rights_through_groups_too(world: World) -> None:
-    world.rules.append(world._rule("GROUP:owners", "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW))
-    app = the_app(world)
+async def test_enter_says_all_about_somebody_rights_through_groups_too(workspace: TuiWorkspace) -> None:
+    workspace.rules.append(workspace._rule("GROUP:owners", "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW))
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, OWNER)
         await pilot.press("enter")
         await assert_visible(pilot, "Olga Owner", "APPROVE gateway", "VIEW the audit log  through GROUP:owners")
 
 
-async def test_somebody_is_added_after_the_name_is_seen_to_be_one(world: World) -> None:
-    app = the_app(world)
+async def test_somebody_is_added_after_the_name_is_seen_to_be_one(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "n")
         fill_field(app, "subject", "no good!")
@@ -116,13 +117,13 @@ async def test_somebody_is_added_after_the_name_is_seen_to_be_one(world: World) 
         fill_field(app, "subject", "anna")
         fill_field(app, "display", "Anna A.")
         await submit_form(pilot)
-        assert calls_of(world.calls, "add_subject") == [("USER:anna", "Anna A.")]
+        assert calls_of(workspace.faults.calls, "add_subject") == [("USER:anna", "Anna A.")]
         await assert_visible(pilot, "▶ ○ person  USER:anna", "Added USER:anna")
 
 
-async def test_a_name_that_is_taken_is_told_and_what_was_typed_stays(world: World) -> None:
-    world.fail["add_subject"] = ConflictError("USER:anna already exists.")
-    app = the_app(world)
+async def test_a_name_that_is_taken_is_told_and_what_was_typed_stays(workspace: TuiWorkspace) -> None:
+    workspace.faults.fail["add_subject"] = ConflictError("USER:anna already exists.")
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "n")
         type_text(app, "anna")
@@ -134,8 +135,8 @@ async def test_a_name_that_is_taken_is_told_and_what_was_typed_stays(world: Worl
 
 
 @pytest.mark.parametrize("kind", [ResourceType.DEVICE_CONFIG, ResourceType.AUDIT_LOG, ResourceType.KEY])
-async def test_only_actions_that_mean_something_are_offered(world: World, kind: ResourceType) -> None:
-    app = the_app(world)
+async def test_only_actions_that_mean_something_are_offered(workspace: TuiWorkspace, kind: ResourceType) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "plus")
         fill_field(app, "resource", f"RESOURCE_TYPE:{kind}")
@@ -145,8 +146,8 @@ async def test_only_actions_that_mean_something_are_offered(world: World, kind: 
         assert {each for each, _ in actions.choices} == ACTIONS_BY_RESOURCE_TYPE[kind]
 
 
-async def test_a_rule_is_said_in_words_before_it_is_added(world: World) -> None:
-    app = the_app(world)
+async def test_a_rule_is_said_in_words_before_it_is_added(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, AUDITOR)
         await open_form(pilot, "plus")
@@ -154,40 +155,40 @@ async def test_a_rule_is_said_in_words_before_it_is_added(world: World) -> None:
         fill_field(app, "action", Action.USE)
         await assert_visible(pilot, "USER:auditor may USE sensor")
         await submit_form(pilot)
-        assert calls_of(world.calls, "add_rule") == [(AUDITOR, "DEVICE_CONFIG:sensor", Action.USE, False)]
+        assert calls_of(workspace.faults.calls, "add_rule") == [(AUDITOR, "DEVICE_CONFIG:sensor", Action.USE, False)]
         await assert_visible(pilot, "▶ → rule    USER:auditor")
 
 
-async def test_a_member_is_put_into_the_group_under_the_cursor(world: World) -> None:
-    app = the_app(world)
+async def test_a_member_is_put_into_the_group_under_the_cursor(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, "GROUP:owners")
         await open_form(pilot, "m")
         fill_field(app, "member", AUDITOR)
         await submit_form(pilot)
-        assert calls_of(world.calls, "add_member") == [("GROUP:owners", AUDITOR, False)]
+        assert calls_of(workspace.faults.calls, "add_member") == [("GROUP:owners", AUDITOR, False)]
         await assert_visible(pilot, "▶ └ member  USER:auditor")
 
 
-async def test_what_will_be_lost_is_named_before_a_member_is_taken_out(world: World) -> None:
-    app = the_app(world)
+async def test_what_will_be_lost_is_named_before_a_member_is_taken_out(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, f"m-GROUP:owners-{OWNER}")
         await pilot.press("x")
         await assert_visible(pilot, "USER:owner will be removed from GROUP:owners and lose all")
         await pilot.press("n")
         await wait_for_workers(pilot)
-        assert not world.calls
+        assert not workspace.faults.calls
         await pilot.press("x")
         await assert_visible(pilot, "removed from GROUP:owners")
         await pilot.press("y")
         await wait_for_workers(pilot)
-        assert calls_of(world.calls, "remove_member") == [("GROUP:owners", OWNER, False)]
+        assert calls_of(workspace.faults.calls, "remove_member") == [("GROUP:owners", OWNER, False)]
         await assert_visible(pilot, "0 members")
 
 
-async def test_a_change_that_breaks_a_quorum_asks_again_with_the_engines_words(world: World) -> None:
-    app = the_app(world)
+async def test_a_change_that_breaks_a_quorum_asks_again_with_the_engines_words(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, RULE)
         await pilot.press("x")
@@ -195,16 +196,16 @@ async def test_a_change_that_breaks_a_quorum_asks_again_with_the_engines_words(w
         await pilot.press("y")
         await assert_visible(pilot, "Then nobody could approve for gateway.", "Type no approvals to confirm")
         await pilot.press("enter")
-        assert any(each.id == RULE for each in world.rules)
+        assert any(each.id == RULE for each in workspace.rules)
         type_text(app, "no approvals")
         await pilot.press("enter")
         await wait_for_workers(pilot)
-        assert [each[1] for each in calls_of(world.calls, "remove_rule")] == [False, True]
-        assert not any(each.id == RULE for each in world.rules)
+        assert [each[1] for each in calls_of(workspace.faults.calls, "remove_rule")] == [False, True]
+        assert not any(each.id == RULE for each in workspace.rules)
 
 
-async def test_going_back_from_the_second_question_changes_nothing(world: World) -> None:
-    app = the_app(world)
+async def test_going_back_from_the_second_question_changes_nothing(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, RULE)
         await pilot.press("x")
@@ -213,12 +214,12 @@ async def test_going_back_from_the_second_question_changes_nothing(world: World)
         await assert_visible(pilot, "Type no approvals to confirm")
         await pilot.press("escape")
         await wait_for_workers(pilot)
-        assert any(each.id == RULE for each in world.rules)
+        assert any(each.id == RULE for each in workspace.rules)
         assert app.screen.id == "access"
 
 
 async def test_a_new_rule_that_breaks_a_quorum_is_confirmed_by_typing(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     add = WorldClient.add_rule
 
@@ -228,7 +229,7 @@ async def test_a_new_rule_that_breaks_a_quorum_is_confirmed_by_typing(
         return await add(self, *rule, confirmed=confirmed)
 
     monkeypatch.setattr(WorldClient, "add_rule", weighed)
-    app = the_app(world)
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         form = await open_form(pilot, "plus")
         await pilot.press("ctrl+s")
@@ -241,20 +242,20 @@ async def test_a_new_rule_that_breaks_a_quorum_is_confirmed_by_typing(
         type_text(app, "no approvals")
         await pilot.press("enter")
         await wait_for_workers(pilot)
-        assert [each[3] for each in calls_of(world.calls, "add_rule")] == [True]
+        assert [each[3] for each in calls_of(workspace.faults.calls, "add_rule")] == [True]
 
 
-async def test_a_rule_that_stays_says_why(world: World) -> None:
-    app = the_app(world)
+async def test_a_rule_that_stays_says_why(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
-        go_to(app, next(each.id for each in world.rules if each.permanent))
+        go_to(app, next(each.id for each in workspace.rules if each.permanent))
         await pilot.press("x")
         await assert_visible(pilot, "This rule cannot be removed.", "initial administrator")
-        assert not world.calls
+        assert not workspace.faults.calls
 
 
-async def test_people_cannot_be_removed_and_the_key_is_grey(world: World) -> None:
-    app = the_app(world)
+async def test_people_cannot_be_removed_and_the_key_is_grey(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, OWNER)
         await pilot.press("x")
@@ -263,9 +264,9 @@ async def test_people_cannot_be_removed_and_the_key_is_grey(world: World) -> Non
         assert app.screen.check_action("remove", ()) is None
 
 
-async def test_read_only_hides_all_that_changes_something(world: World) -> None:
-    world.read_only = True
-    app = the_app(world)
+async def test_read_only_hides_all_that_changes_something(workspace: TuiWorkspace) -> None:
+    workspace.read_only = True
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         assert "n Add" not in screen_text(app)
         await pilot.press("n", "plus", "m", "x")
@@ -275,8 +276,8 @@ async def test_read_only_hides_all_that_changes_something(world: World) -> None:
         await assert_visible(pilot, "approval period      7d", "UPDATE permission on the policy")
 
 
-async def test_who_may_not_change_the_policy_reads_it(world: World) -> None:
-    app = the_app(world, "developer")
+async def test_who_may_not_change_the_policy_reads_it(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace, "developer")
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("p")
         await assert_visible(
@@ -284,36 +285,37 @@ async def test_who_may_not_change_the_policy_reads_it(world: World) -> None:
         )
 
 
-async def test_the_policy_is_changed_where_it_was_changed(world: World) -> None:
-    app = the_app(world)
+async def test_the_policy_is_changed_where_it_was_changed(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "p")
         fill_field(app, "approval_timeout", "2d")
         select_values(app, "kinds", TaskKind.PACKAGING)
         await submit_form(pilot)
-        assert world.policy == Policy(requires_approval=(TaskKind.PACKAGING,), approval_timeout=2 * 86400)
+        assert workspace.policy == Policy(requires_approval=(TaskKind.PACKAGING,), approval_timeout=2 * 86400)
 
 
-async def test_one_time_passwords_are_wanted_by_a_switch_which_warns_where_too_few_have_enrolled(world: World) -> None:
-    world.warnings = ("Approvals for gateway cannot be completed yet.",)
-    app = the_app(world)
+async def test_one_time_passwords_are_wanted_by_a_switch_which_warns_where_too_few_have_enrolled(
+    workspace: TuiWorkspace,
+) -> None:
+    workspace.warnings = ("Approvals for gateway cannot be completed yet.",)
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "p")
         fill_field(app, "one_time", "on")
         await submit_form(pilot)
-        assert world.policy == Policy(require_otp=True)
+        assert workspace.policy == Policy(require_otp=True)
         await assert_visible(pilot, "Approvals for gateway cannot be", "completed yet")
         app.clear_notifications()
         await open_form(pilot, "p")
         await submit_form(pilot)
-        assert world.policy == Policy(require_otp=True)
+        assert workspace.policy == Policy(require_otp=True)
         assert "Approvals for gateway" not in screen_text(app)
 
 
-async def test_the_self_approval_trial_is_typed_and_then_said_on_top(world: World) -> None:
-    app = the_app(world)
+async def test_the_self_approval_trial_is_typed_and_then_said_on_top(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
-        await wait_until(pilot, lambda: world.listeners > 0)
         form = await open_form(pilot, "p")
         fill_field(app, "trial", "on")
         await assert_visible(pilot, "without a second")
@@ -322,30 +324,30 @@ async def test_the_self_approval_trial_is_typed_and_then_said_on_top(world: Worl
         await pilot.press("escape")
         await wait_until(pilot, lambda: app.screen is form)
         await wait_for_workers(pilot)
-        assert not world.policy.allow_self_approval
+        assert not workspace.policy.allow_self_approval
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "Type self-approval to confirm")
         type_text(app, "self-approval")
         await pilot.press("enter")
         await wait_for_workers(pilot)
-        assert world.policy.allow_self_approval
+        assert workspace.policy.allow_self_approval
         await assert_visible(pilot, "SELF-APPROVAL TRIAL")
 
 
-async def test_outside_of_a_demo_there_is_no_trial(world: World) -> None:
-    world.demo = False
-    app = the_app(world)
+async def test_outside_of_a_demo_there_is_no_trial(workspace: TuiWorkspace) -> None:
+    workspace.demo = False
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "p")
         assert "Self-approval" not in screen_text(app)
 
 
-async def test_foreign_names_are_shown_harmless(world: World) -> None:
-    world.subjects.insert(
+async def test_foreign_names_are_shown_harmless(workspace: TuiWorkspace) -> None:
+    workspace.subjects.insert(
         0, Subject(id="USER:h", created_by=ADMINISTRATOR, created_at=NOW - timedelta(days=1), display_name=HOSTILE)
     )
-    world.devices["gw"].append(device(version=3, name=HOSTILE))
-    app = the_app(world)
+    workspace.devices["gw"].append(device(version=3, name=HOSTILE))
+    app = the_app(workspace)
     async with run_app(app) as pilot:
         await assert_visible(pilot, "fw[/oops] [@click=app.quit]x[/] ")
         go_to(app, "USER:h")
@@ -358,10 +360,9 @@ async def test_foreign_names_are_shown_harmless(world: World) -> None:
         assert "\u202e" not in screen_text(app)
 
 
-async def test_a_change_elsewhere_is_seen(world: World) -> None:
-    app = the_app(world)
+async def test_a_change_elsewhere_is_seen(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
-        await wait_until(pilot, lambda: world.listeners > 0)
-        world.rules.append(world._rule(DEVELOPER, "RESOURCE_TYPE:KEY", Action.VIEW))
-        world.changed("ACL:1")
+        workspace.rules.append(workspace._rule(DEVELOPER, "RESOURCE_TYPE:KEY", Action.VIEW))
+        workspace.changed("ACL:1")
         await assert_visible(pilot, "rules 21")

@@ -11,7 +11,8 @@ from sealyard.model.errors import UsageError
 from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
 from sealyard_tui.screens.dashboard.filter_syntax import TaskQuery, get_field, parse_filter, set_fields
 from sealyard_tui.screens.dashboard.task_row import from_task
-from tests.tui.tui_world import DEVELOPER, OWNER, file, result, task, usual_tasks
+from tests.tui.task_factories import file, result, task
+from tests.tui.workspace import DEVELOPER, OWNER
 
 DEVICES = {"gateway": "gw", "sensor": "sensor"}
 

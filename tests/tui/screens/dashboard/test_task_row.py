@@ -19,7 +19,8 @@ from sealyard_tui.screens.dashboard.task_row import (
     insert_position,
     sort_rows,
 )
-from tests.tui.tui_world import DEVELOPER, NOW, OWNER, file, result, task, usual_tasks
+from tests.tui.task_factories import file, result, task
+from tests.tui.workspace import DEVELOPER, NOW, OWNER
 
 rows = st.builds(
     lambda task_id, minutes, **fields: from_task(task(task_id, created_at=NOW - timedelta(minutes=minutes), **fields)),
