@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+from collections import Counter
 from collections.abc import AsyncGenerator, Callable, Coroutine
 from contextlib import aclosing
 from typing import Any, cast
@@ -10,11 +11,13 @@ from typing import Any, cast
 from sealyard.client.protocol import Client
 from sealyard.model.errors import SealyardError
 
-QUERIES = frozenset(
-    "access audit certificate close counts cursor dead_letters device device_certificates devices download events"
-    " export_audit keys one_time_password own_device_rules own_subjects policy review task tasks tokens verify_audit"
-    " wait webhooks workspace".split()
-)
+# fmt: off
+QUERIES = frozenset({
+    "access", "audit", "certificate", "close", "counts", "cursor", "dead_letters", "device", "device_certificates",
+    "devices", "download", "events", "export_audit", "keys", "one_time_password", "own_device_rules", "own_subjects",
+    "policy", "review", "task", "tasks", "tokens", "verify_audit", "wait", "webhooks", "workspace",
+})
+# fmt: on
 """Methods that change nothing; all other calls are recorded."""
 
 STREAMS = frozenset({"download", "events", "export_audit"})
@@ -29,6 +32,8 @@ class Faults:
     def __init__(self) -> None:
         self.calls: list[Call] = []
         """The calls that change something: the method, and its positional and then its keyword arguments."""
+        self.counts: Counter[str] = Counter()
+        """How often each method was called, whether it changes something or not."""
         self.fail: dict[str, SealyardError] = {}
         """Raise this error instead of calling the method."""
         self.hold: dict[str, asyncio.Event] = {}
@@ -44,6 +49,7 @@ class Faults:
 
     async def before_call(self, method: str, arguments: tuple[Any, ...]) -> None:
         """Record the call, wait if it is held, and raise the error that it is to fail with."""
+        self.counts[method] += 1
         if method not in QUERIES:
             self.calls.append((method, arguments))
         if method in self.hold:

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import gc
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -13,8 +15,10 @@ import textual.pilot
 
 from sealyard.model.tasks import Task
 from sealyard_tui.dialogs.reason import ReasonDialog
+from tests.support.failing_disk import FailingDisk
+from tests.tui.approvals_helpers import add_pending_tasks
 from tests.tui.pilot_helpers import IDLE_WINDOW, wait_idle
-from tests.tui.workspace import TuiWorkspace, WorkspaceTemplate
+from tests.tui.workspace import NOW, TuiWorkspace, WorkspaceTemplate
 
 # Each application creates thousands of objects; with Python's default thresholds, garbage collection takes a fifth of
 # the time of these tests.
@@ -84,12 +88,9 @@ async def workspace(
     template: WorkspaceTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[TuiWorkspace]:
     """A workspace with a task in each state that users meet."""
-    workspace = template.copy("usual", tmp_path / "workspace")
-    workspace.ids.install(monkeypatch)
-    await workspace.open()
-    await workspace.start_running_task()
-    yield workspace
-    await workspace.close()
+    async with open_copy(template.copy("usual", tmp_path / "workspace"), monkeypatch) as workspace:
+        await workspace.start_running_task()
+        yield workspace
 
 
 @pytest.fixture
@@ -97,8 +98,33 @@ async def empty_workspace(
     template: WorkspaceTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> AsyncIterator[TuiWorkspace]:
     """A workspace with users and device configurations, but without tasks."""
-    workspace = template.copy("empty", tmp_path / "workspace")
+    async with open_copy(template.copy("empty", tmp_path / "empty-workspace"), monkeypatch) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+async def pending_workspace(
+    template: WorkspaceTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: FailingDisk
+) -> AsyncIterator[TuiWorkspace]:
+    """A workspace with tasks that wait for approval; see :func:`add_pending_tasks`."""
+    copy = template.copy("empty", tmp_path / "pending-workspace", NOW - timedelta(days=7))
+    async with open_copy(copy, monkeypatch) as workspace:
+        await add_pending_tasks(workspace, disk)
+        yield workspace
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingDisk]:
+    disk = FailingDisk(monkeypatch)
+    yield disk
+    disk.unblock()
+
+
+@asynccontextmanager
+async def open_copy(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TuiWorkspace]:
+    """Open a workspace with repeatable ids, and without checkpoints that depend on the time that a test takes."""
     workspace.ids.install(monkeypatch)
+    monkeypatch.setattr("sealyard.engine.audit.checkpointing.CHECKPOINT_INTERVAL", 3600.0)
     await workspace.open()
     yield workspace
     await workspace.close()

@@ -58,7 +58,7 @@ async def test_many_events_arrive_as_few_messages(workspace: TuiWorkspace) -> No
     heard: list[EngineUpdate] = []
     async with run_app(app) as pilot:
         app.engine_updates.subscribe(app.screen, heard.append)
-        await workspace.add_copies(500)
+        await workspace.add_tasks(500)
         await wait_until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)
         assert len(heard) <= 5
 

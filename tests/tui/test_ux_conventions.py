@@ -82,7 +82,7 @@ async def workspace(workspace: TuiWorkspace) -> TuiWorkspace:
 @pytest.fixture
 async def full(workspace: TuiWorkspace) -> TuiWorkspace:
     """A workspace in which every list is longer than the screen."""
-    await workspace.add_copies(MANY)
+    await workspace.add_tasks(MANY)
     for number in range(MANY):
         await workspace.add_subject(f"USER:p{number}")
         await workspace.create_device(
@@ -462,9 +462,10 @@ async def test_pager_opens_for_a_record(
     monkeypatch.setenv("PAGER", f"cp -t {tmp_path}")
     monkeypatch.setattr(SealyardApp, "suspend", _no_terminal)
     async with at(workspace, "audit") as (app, pilot):
+        newest = table_of(app).rows[0].seq
         await pilot.press("J", "e")
         await wait_until(pilot, (tmp_path / "text.json").exists)
-        assert f'"seq": {table_of(app).rows[0].seq}' in (tmp_path / "text.json").read_text()
+        assert f'"seq": {newest}' in (tmp_path / "text.json").read_text()
         assert isinstance(app.screen, TextDialog)
 
 

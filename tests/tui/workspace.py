@@ -7,6 +7,7 @@ import shutil
 from collections import deque
 from collections.abc import Mapping
 from datetime import UTC, datetime, timedelta
+from itertools import cycle
 from pathlib import Path
 
 import msgspec
@@ -15,13 +16,17 @@ import pytest
 from sealyard.client.embedded import EMBEDDED_TRUST_NOTE, EmbeddedClient
 from sealyard.client.protocol import Client
 from sealyard.engine.engine import Engine
-from sealyard.model.access import Action, ResourceType, resource_type_uri
+from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, version_id
+from sealyard.model.access import SYSTEM_SUBJECT, Action, ResourceType, resource_type_uri
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAlgorithm
 from sealyard.model.approval import approval_digest
-from sealyard.model.errors import WorkerError
+from sealyard.model.audit import AuditAction
+from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.errors import PermissionDeniedError, WorkerError
 from sealyard.model.lifecycle import MAX_LEASE_LOSSES
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, PackageRequest
 from sealyard.model.tasks import InputFile, ResultState, Task, TaskStatus, Verdict
+from sealyard.model.workspace import WorkspacePaths
 from tests.support.clock import FakeClock
 from tests.support.current_loop import CurrentLoop
 from tests.support.engine_harness import EngineHarness
@@ -38,7 +43,20 @@ SMALL_FIRMWARE = {"application.bin": b"\x03" * 512}
 RUNNING_BYTES = 42 * 300 * 1024 * 1024 * 5 // 3
 """Size of the running task as its worker reports it: at 40 %, 42 seconds remain at the initially assumed rate."""
 
+SHOWN_FOLDER = Path("/srv/yard")
+"""The folder that the application shows, the same in every run."""
+
 _ID_USERS = ("access.administration", "access.tokens", "devices.configs", "tasks.create", "webhooks.registry")
+
+
+_AUDIT_ENTRIES = (
+    (DEVELOPER, AuditAction.CREATED, "package requested"),
+    (OWNER, AuditAction.APPROVED, "approved by USER:owner"),
+    (SYSTEM_SUBJECT, AuditAction.STATUS_CHANGED, "status changed to SCHEDULED"),
+    (SYSTEM_SUBJECT, AuditAction.KEY_USED, "signing key used"),
+    (DEVELOPER, AuditAction.DOWNLOADED, "gateway-release.se-1"),
+    (DEVELOPER, AuditAction.REFUSED, "You cannot decide on your own task."),
+)
 
 
 class FakeIds:
@@ -75,12 +93,18 @@ class TuiWorkspace(EngineHarness):
     async def open(self, *, work: bool = True) -> Engine:
         self._loop = CurrentLoop()
         engine = await super().open(work=work)
+        engine.paths = WorkspacePaths(SHOWN_FOLDER)
         self.bus.confirms_stops = True
         return engine
 
     @property
     def now(self) -> datetime:
         return self.clock.now()
+
+    @property
+    def has_listeners(self) -> bool:
+        """Whether a session receives events; progress is not repeated for later listeners."""
+        return bool(self.engine.events._listeners)
 
     @property
     def tasks(self) -> dict[str, Task]:
@@ -125,22 +149,50 @@ class TuiWorkspace(EngineHarness):
         task = await self.execute(by, self.engine.creation.create_package(by, request))
         return self.task(task.id)
 
-    async def add_copies(self, count: int, prefix: str = "m", *, like: str = "t-waiting") -> None:
-        """Store copies of a task in one commit: many tasks, without a request for each.
+    async def add_tasks(self, count: int) -> None:
+        """Add many waiting tasks in few commits: request the first one, then store copies of it.
 
-        The copies are called ``m00000``, ``m00001``, …; each is a second older than the one before.
+        The tasks are called ``m00000``, ``m00001``, …; each is a second older than the one before.
         """
-        original = self.task(like)
+        original = await self.add_task("m00000", name="copy 00000")
         unit_of_work = self.engine.repository.begin()
-        for number in range(count):
+        for number in range(1, count):
             copy = msgspec.structs.replace(
                 original,
-                id=f"{prefix}{number:05}",
+                id=f"m{number:05}",
                 name=f"copy {number:05}",
                 created_at=self.now - timedelta(seconds=number),
             )
             unit_of_work.create_task(msgspec.structs.replace(copy, approval_digest=approval_digest(copy)))
         await unit_of_work.commit()
+
+    async def store_device(self, device: DeviceConfig) -> None:
+        """Store a version of a configuration as it is, as another version of Sealyard could have stored it."""
+        unit_of_work = self.engine.repository.begin()
+        unit_of_work.put(DEVICES, device.id, device)
+        unit_of_work.put(DEVICE_VERSIONS, version_id(device.id, device.version), device)
+        await unit_of_work.commit()
+
+    def rule_id(self, subject: str, resource: str, action: Action) -> str:
+        rules = self.engine.access.access(ADMINISTRATOR).rules
+        return next(
+            rule.id for rule in rules if (rule.subject, rule.resource, rule.action) == (subject, resource, action)
+        )
+
+    async def add_audit_entries(self, count: int, notify: int = 0) -> None:
+        """Add ``count`` audit entries in one commit, six for each of several tasks, with ``notify`` events."""
+        unit_of_work = self.engine.repository.begin()
+        for number, (author, change, message) in zip(range(count), cycle(_AUDIT_ENTRIES), strict=False):
+            code = PermissionDeniedError.code if change is AuditAction.REFUSED else ""
+            unit_of_work.audit(author, change, f"TASK:audited-{number // len(_AUDIT_ENTRIES)}", message, None, code)
+        for _ in range(notify):
+            unit_of_work.notify("KEY:local:x")
+        await unit_of_work.commit()
+
+    async def checkpoint_audit(self) -> None:
+        """Cover all audit entries with a checkpoint; otherwise this happens when the engine closes."""
+        assert self.engine._checkpoint_loop is not None
+        await self.engine._checkpoint_loop.checkpoint()
 
     async def reject(self, task: Task, reason: str = "wrong bootloader", by: str = OWNER) -> Task:
         return await self.decide(task, by, Verdict.REJECTED, reason)
@@ -209,10 +261,10 @@ class WorkspaceTemplate:
         await _add_usual_tasks(usual)
         await usual.close()
 
-    def copy(self, name: str, root: Path) -> TuiWorkspace:
+    def copy(self, name: str, root: Path, now: datetime = NOW) -> TuiWorkspace:
         """Return a copy of the template ``name`` in the folder ``root``, not yet opened."""
         shutil.copytree(self._root / name, root)
-        clock = FakeClock(NOW)
+        clock = FakeClock(now)
         return TuiWorkspace(root, FakeIds("n"), self._workspace.shelf.copy(clock), clock)
 
 

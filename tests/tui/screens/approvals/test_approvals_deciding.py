@@ -4,40 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 from textual.widgets import Button, Input, TextArea
 
+from sealyard.model.access import Action
 from sealyard.model.errors import ConflictError
-from sealyard.model.tasks import TaskStatus, Verdict
+from sealyard.model.tasks import Verdict
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
+from tests.support.failing_disk import FailingDisk
 from tests.tui.approvals_helpers import (
     FIRST,
     OWN,
     SECOND,
+    SECOND_APPROVER,
     SENSOR,
-    add_pending_tasks,
     approvals_screen,
     approvals_table,
+    break_quorum,
+    expire_on_failing_disk,
     listed_ids,
     open_queue,
     paste_text,
     press_keys,
+    review_text,
     wait_for_review,
 )
 from tests.tui.pilot_helpers import assert_visible, screen_text, wait_for_workers, wait_until
-from tests.tui.task_factories import task
-from tests.tui.workspace import NOW, TuiWorkspace
+from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, TuiWorkspace
 
-pytestmark = pytest.mark.usefixtures("filled", "no_drafts")
-
-
-@pytest.fixture
-def filled(workspace: TuiWorkspace) -> None:
-    add_pending_tasks(workspace)
+pytestmark = pytest.mark.usefixtures("no_drafts")
 
 
 @pytest.fixture
@@ -48,7 +45,8 @@ def no_drafts() -> Iterator[None]:
 
 
 def decisions(workspace: TuiWorkspace) -> list[tuple[object, ...]]:
-    return [arguments for name, arguments in workspace.faults.calls if name == "decide"]
+    """Return the task id, verdict, reason and digest of each decision that was requested."""
+    return [arguments[:4] for arguments in workspace.faults.calls_of("decide")]
 
 
 # ---- approving
@@ -133,30 +131,31 @@ async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(work
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
-        other = msgspec.structs.replace(workspace.tasks[FIRST], approval_digest="f" * 64)
-        workspace.tasks[FIRST] = other
+        # The digest of a stored task never changes: this is the engine's answer to a review that was tampered with.
+        changed = ConflictError("The task changed since you reviewed it.", "Review the task again, then decide.")
+        workspace.faults.fail["decide"] = changed
+        workspace.faults.counts.clear()
         await pilot.press("enter")
         await wait_until(pilot, lambda: "changed since you reviewed it" in screen_text(app))
         assert "The list and the review" in screen_text(app)
         await pilot.press("escape")
         await wait_for_review(app, pilot)
-        seen = approvals_screen(app).review.review
-        assert seen is not None
-        assert seen.task.approval_digest == "f" * 64
+        assert workspace.faults.counts["review"] > 0
+        assert workspace.faults.counts["tasks"] > 0
 
 
 async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(workspace: TuiWorkspace) -> None:
-    """The dialog is open while the task becomes another: what counts is what the dialog showed."""
-    seen_digest = workspace.tasks[FIRST].approval_digest
+    """The task changes while the dialog is open: the decision is for the digest that the dialog showed."""
+    shown_digest = workspace.tasks[FIRST].approval_digest
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        workspace.put(msgspec.structs.replace(workspace.tasks[FIRST], approval_digest="e" * 64))
-        await wait_for_workers(pilot)
+        await break_quorum(workspace)
+        await wait_until(pilot, lambda: workspace.task(FIRST).warning in review_text(app))
         await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: "changed since you reviewed it" in screen_text(app))
-        assert decisions(workspace)[0][3] == seen_digest
+        await wait_until(pilot, lambda: bool(decisions(workspace)))
+        assert decisions(workspace)[0][3] == shown_digest
 
 
 # ---- rejecting
@@ -255,10 +254,10 @@ async def test_of_several_each_outcome_is_told(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("space", "space", "A")
         await paste_text(pilot, "approve 2")
-        workspace.tasks[SECOND] = msgspec.structs.replace(workspace.tasks[SECOND], status=TaskStatus.CANCELLED)
+        await workspace.client(DEVELOPER).withdraw(SECOND, "a mistake")
         await pilot.press("enter")
         await wait_until(pilot, lambda: "1 approved, 1 failed" in screen_text(app))
-        assert "✗ gateway 1.5.1: The task is CANCELLED, not waiting for approval." in screen_text(app)
+        assert f"✗ gateway 1.5.1: Cannot decide on task {SECOND}: it is CANCELLED" in screen_text(app)
         await assert_visible(pilot, "✓ gateway 1.5.0 approved")
 
 
@@ -283,8 +282,7 @@ async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(workspace: TuiW
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
-        client = await app.session.client()
-        await client.withdraw(FIRST, "a mistake")
+        await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
         await wait_until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in screen_text(app))
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
@@ -294,12 +292,14 @@ async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(workspace: TuiW
         assert FIRST not in listed_ids(app)
 
 
-async def test_a_period_that_ends_while_the_dialog_is_open_is_told(workspace: TuiWorkspace) -> None:
-    workspace.put(task("t-ending", name="nearly", created_at=NOW, approval_expires_at=NOW + timedelta(seconds=5)))
-    async with open_queue(workspace) as (app, pilot):
+async def test_a_period_that_ends_while_the_dialog_is_open_is_told(
+    empty_workspace: TuiWorkspace, disk: FailingDisk
+) -> None:
+    await empty_workspace.add_task(name="nearly")
+    async with open_queue(empty_workspace) as (app, pilot):
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        workspace.now = NOW + timedelta(minutes=1)
+        await expire_on_failing_disk(empty_workspace, disk, days=7)
         await wait_until(pilot, lambda: "nearly is no longer pending" in screen_text(app))
 
 
@@ -309,11 +309,11 @@ async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_th
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("x")
         await paste_text(pilot, "because")
-        workspace.put(msgspec.structs.replace(workspace.tasks[FIRST], status=TaskStatus.SCHEDULED))
+        await workspace.approve(workspace.task(FIRST), SECOND_APPROVER)
         await wait_until(pilot, lambda: "gateway 1.5.0 is now SCHEDULED" in screen_text(app))
         assert app.screen.query_one(TextArea).text == "because"
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: "not waiting for approval" in screen_text(app))
+        await wait_until(pilot, lambda: "it is SCHEDULED" in screen_text(app))
         await pilot.press("escape")
         await wait_for_review(app, pilot)
         assert listed_ids(app) == [SECOND, SENSOR]
@@ -323,7 +323,7 @@ async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(works
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("space", "space", "A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        workspace.put(msgspec.structs.replace(workspace.tasks[FIRST], status=TaskStatus.CANCELLED))
+        await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
         await wait_until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in screen_text(app))
         await paste_text(pilot, "approve 2")
         await pilot.press("enter")
@@ -332,14 +332,8 @@ async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(works
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
 async def test_the_dialogs_fit_with_their_buttons(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
-    many = tuple(
-        msgspec.structs.replace(each, name=f"{number}-{each.name}")
-        for number in range(9)
-        for each in workspace.tasks[FIRST].inputs
-    )
-    workspace.put(
-        task("t-many", name="a name that is so long that it must wrap or be cut " * 2, inputs=many, created_at=NOW)
-    )
+    firmware = {f"{number}-application.bin": b"firmware" for number in range(18)}
+    await workspace.add_task(name="a name that is so long that it must wrap or be cut " * 2, firmware=firmware)
     async with open_queue(workspace, size=size) as (app, pilot):
         for key, words in (("A", "Approve       Back"), ("x", "Submit (ctrl+s)    Back (esc)")):
             await pilot.press(key)
@@ -349,7 +343,7 @@ async def test_the_dialogs_fit_with_their_buttons(workspace: TuiWorkspace, size:
 
 
 async def test_what_one_person_typed_is_not_shown_to_another(workspace: TuiWorkspace) -> None:
-    workspace.rights["USER:administrator"] = workspace.rights["USER:owner"]
+    await workspace.add_rule(ADMINISTRATOR, "DEVICE_CONFIG:gateway", Action.APPROVE)
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("x")
         await paste_text(pilot, "between us")

@@ -2,19 +2,19 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import AsyncIterator
 
 import msgspec
 import pytest
 from textual.widgets import Button, Input
 
-from sealyard.model.policy import Policy
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog
+from tests.support.authenticator import Authenticator
+from tests.support.otp import enroll
 from tests.tui.approvals_helpers import (
     FIRST,
     SECOND,
-    add_pending_tasks,
     open_queue,
     paste_text,
     press_keys,
@@ -29,15 +29,16 @@ pytestmark = pytest.mark.usefixtures("strict")
 
 
 @pytest.fixture
-def strict(workspace: TuiWorkspace) -> Iterator[None]:
-    add_pending_tasks(workspace)
-    workspace.policy = Policy(require_otp=True)
+async def strict(workspace: TuiWorkspace) -> AsyncIterator[None]:
+    await workspace.set_policy(require_otp=True)
     yield
     ApproveDialog.comments.clear()
 
 
-def attempts(workspace: TuiWorkspace) -> int:
-    return sum(name == "decide" for name, _ in workspace.faults.calls)
+@pytest.fixture
+async def authenticator(workspace: TuiWorkspace) -> Authenticator:
+    """The owner's authenticator."""
+    return await enroll(workspace, OWNER)
 
 
 def approved(workspace: TuiWorkspace, task_id: str = FIRST) -> Task:
@@ -45,7 +46,9 @@ def approved(workspace: TuiWorkspace, task_id: str = FIRST) -> Task:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
-async def test_the_one_time_password_is_asked_for_and_handed_in(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
+async def test_the_one_time_password_is_asked_for_and_handed_in(
+    workspace: TuiWorkspace, authenticator: Authenticator, size: tuple[int, int]
+) -> None:
     async with open_queue(workspace, size=size) as (app, pilot):
         await pilot.press("A")
         await assert_visible(pilot, "One-time password", "Approve       Back")
@@ -54,13 +57,14 @@ async def test_the_one_time_password_is_asked_for_and_handed_in(workspace: TuiWo
         await assert_visible(pilot, "Enter a one-time password")
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("tab", "tab")
-        await paste_text(pilot, workspace.one_time_password)
+        await paste_text(pilot, authenticator.code(workspace.now))
         await pilot.press("enter")
         await wait_until(pilot, lambda: approved(workspace).status is TaskStatus.SCHEDULED)
         (made,) = approved(workspace).approvals
         assert (made.by, made.origin, made.one_time_password) == (OWNER, DecisionOrigin.TERMINAL, True)
 
 
+@pytest.mark.usefixtures("authenticator")
 async def test_a_wrong_one_is_told_and_the_comment_is_kept_but_no_password(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
@@ -85,7 +89,7 @@ async def test_several_at_once_are_refused_with_the_reason(workspace: TuiWorkspa
         await pilot.press("space", "space", "A")
         await assert_visible(pilot, "One-time passwords can be used once; approve tasks individually.")
         assert not isinstance(app.screen, ApproveDialog)
-        assert attempts(workspace) == 0
+        assert workspace.faults.calls_of("decide") == []
 
 
 async def test_several_are_still_rejected_at_once_and_without_one(workspace: TuiWorkspace) -> None:
@@ -100,7 +104,7 @@ async def test_several_are_still_rejected_at_once_and_without_one(workspace: Tui
 
 
 async def test_where_none_is_wanted_none_is_asked_for(workspace: TuiWorkspace) -> None:
-    workspace.policy = Policy()
+    await workspace.set_policy()
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
@@ -124,8 +128,11 @@ async def test_where_none_is_wanted_none_is_asked_for(workspace: TuiWorkspace) -
 async def test_the_review_says_how_a_decision_was_made(
     workspace: TuiWorkspace, origin: DecisionOrigin | None, one_time: bool, words: str
 ) -> None:
-    made = msgspec.structs.replace(decision(OWNER), origin=origin, one_time_password=one_time)
-    workspace.put(msgspec.structs.replace(workspace.tasks[FIRST], approvals=(made,), approvals_required=2))
+    made = decision(OWNER, origin=origin, one_time_password=one_time)
+    # Decisions without an origin are from versions of Sealyard that did not record it.
+    await workspace.insert_tasks(
+        msgspec.structs.replace(workspace.task(FIRST), approvals=(made,), approvals_required=2)
+    )
     async with open_queue(workspace, "administrator", size=(120, 40)) as (app, pilot):
         await press_keys(app, pilot, "m", "enter")
         await wait_until(pilot, lambda: words in " ".join(review_text(app).split()))

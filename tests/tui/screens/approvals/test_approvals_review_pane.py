@@ -2,40 +2,29 @@
 
 from __future__ import annotations
 
-import base64
-from datetime import timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
 
-from sealyard.model.tasks import InputFile, TaskKind
+from sealyard.model.requests import DeviceUpdate
 from tests.tui.approvals_helpers import (
     FIRST,
     LATE,
     SECOND,
+    SECOND_APPROVER,
     SENSOR,
-    add_pending_tasks,
     approvals_screen,
     approvals_table,
+    break_quorum,
     open_queue,
     paste_text,
     press_keys,
-    previous_package,
     review_text,
     wait_for_review,
 )
 from tests.tui.pilot_helpers import assert_visible, screen_text, wait_for_workers, wait_until
-from tests.tui.task_factories import decision, device, file, task
-from tests.tui.workspace import NOW, TuiWorkspace
-
-pytestmark = pytest.mark.usefixtures("filled")
-
-
-@pytest.fixture
-def filled(workspace: TuiWorkspace) -> None:
-    add_pending_tasks(workspace)
-    workspace.previous[FIRST] = previous_package()
+from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, FIRMWARE, METADATA, TuiWorkspace
 
 
 async def test_files_are_in_order_with_sizes_and_whole_digests(workspace: TuiWorkspace) -> None:
@@ -61,20 +50,22 @@ async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_to
             "0 of 1 (requester excluded)",
             workspace.tasks[FIRST].approval_digest,
             "You may decide on this task, until",
-            "(6d left)",
+            "(6d 23h left)",
             "No decisions yet.",
         ):
             assert words in seen, words
 
 
 async def test_warnings_attention_trial_and_a_newer_version_stand_first(workspace: TuiWorkspace) -> None:
-    workspace.devices["gw"].append(device(version=3))
-    workspace.put(msgspec.structs.replace(workspace.tasks[FIRST], warning="The quorum broke.", self_approved=True))
+    await workspace.client(ADMINISTRATOR).update_device(DeviceUpdate(config="gateway", description="renamed"))
+    await workspace.insert_tasks(
+        msgspec.structs.replace(workspace.task(FIRST), warning="The quorum broke.", self_approved=True)
+    )
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
         seen = screen_text(app)
         for words in (
-            "! CBC hides",
+            "! This cipher is not authenticated",
             "! The quorum broke.",
             "SELF-APPROVAL TRIAL",
             "! gateway has a newer version 3; this task uses version 2.",
@@ -83,25 +74,24 @@ async def test_warnings_attention_trial_and_a_newer_version_stand_first(workspac
 
 
 async def test_it_says_who_approved_already_and_why(workspace: TuiWorkspace) -> None:
-    approved = decision(by="USER:olaf", reason="tested on the bench")
-    half = task("t-half", approvals_required=2, created_at=NOW)
-    workspace.put(
-        msgspec.structs.replace(half, approvals=(msgspec.structs.replace(approved, digest=half.approval_digest),))
-    )
-    async with open_queue(workspace) as (app, _):
-        assert "✓ APPROVED by USER:olaf" in review_text(app)
+    await workspace.decide(workspace.task(SENSOR), SECOND_APPROVER, reason="tested on the bench")
+    async with open_queue(workspace) as (app, pilot):
+        await press_keys(app, pilot, "j", "j")
+        assert "✓ APPROVED by USER:second" in review_text(app)
         assert "tested on the bench" in review_text(app)
         assert "1 of 2 (requester" in review_text(app)
 
 
 async def test_what_changed_since_the_last_approved_package_is_told(workspace: TuiWorkspace) -> None:
+    await workspace.client(ADMINISTRATOR).update_device(DeviceUpdate(config="gateway", description="renamed"))
+    await workspace.add_task("t-new", name="gateway 1.6.0", firmware=FIRMWARE, metadata=METADATA)
     async with open_queue(workspace) as (app, _):
         seen = review_text(app)
-        before, now = previous_package().inputs[1], workspace.tasks[FIRST].inputs[1]
+        before, now = workspace.tasks["t-done"].inputs[1], workspace.tasks["t-new"].inputs[1]
         for words in (
             "compared with gateway 1.4.2",
-            "~ name: gateway 1.4.2 → gateway 1.5.0",
-            "~ configuration: gateway version 1 → gateway version 2",
+            "~ name: gateway 1.4.2 → gateway 1.6.0",
+            "~ configuration: gateway version 2 → gateway version 3",
             "= same    bootloader.bin",
             "~ changed application.bin  48,576 bytes more",
             f"was {before.sha256}",
@@ -112,19 +102,18 @@ async def test_what_changed_since_the_last_approved_package_is_told(workspace: T
 
 
 async def test_a_first_package_and_an_unchanged_one_are_said_to_be_so(workspace: TuiWorkspace) -> None:
-    workspace.previous[SECOND] = task("t-before", name="gateway 1.5.1")
+    workspace.bus.small_slots = 1
+    await workspace.complete(await workspace.add_task(name="gateway 1.6.0"))
+    await workspace.add_task("t-again", name="gateway 1.6.0")
     async with open_queue(workspace) as (app, pilot):
-        await press_keys(app, pilot, "j")
         assert "No changes" in review_text(app)
-        await press_keys(app, pilot, "j")
+        await press_keys(app, pilot, "j", "j", "j")
         assert "First package for this device configuration." in review_text(app)
 
 
 async def test_metadata_is_set_out_as_text_json_or_bytes(workspace: TuiWorkspace) -> None:
     contents = {"a.json": b'{"v":[1]}', "b.txt": b"plain [red]words[/]", "c.bin": b"\x00\x01\xff"}
-    workspace.metadata.update(contents)
-    files = tuple(file(name, len(content)) for name, content in contents.items())
-    workspace.put(task("t-new", metadata=files, created_at=NOW))
+    await workspace.add_task("t-new", metadata=contents)
     async with open_queue(workspace) as (app, _):
         seen = review_text(app)
         assert '│   "v": [' in seen
@@ -133,16 +122,13 @@ async def test_metadata_is_set_out_as_text_json_or_bytes(workspace: TuiWorkspace
 
 
 async def test_it_says_when_only_the_beginning_of_metadata_is_shown(workspace: TuiWorkspace) -> None:
-    workspace.metadata["big.txt"] = b"line\n" * 1000
-    workspace.put(task("t-new", metadata=(file("big.txt", 5000),), created_at=NOW))
+    await workspace.add_task("t-new", metadata={"big.txt": b"line\n" * 1000})
     async with open_queue(workspace) as (app, _):
         assert "! only the first 200 lines are shown, 800 follow; press e" in review_text(app)
 
 
 async def test_what_a_signing_task_signs_is_shown(workspace: TuiWorkspace) -> None:
-    content = base64.b64encode(b'{"release": 7}').decode()
-    signed = InputFile(name="manifest.json", size=14, sha256="0" * 64, inline=content)
-    workspace.put(task("t-sign", kind=TaskKind.SIGNING, inputs=(signed,), metadata=(), subtasks=(), created_at=NOW))
+    await workspace.signing(DEVELOPER, config="sensor", message=b'{"release": 7}', file_name="manifest.json")
     async with open_queue(workspace) as (app, _):
         assert '│   "release": 7' in review_text(app)
         assert "Only packages are compared." in review_text(app)
@@ -159,8 +145,8 @@ async def test_a_hindrance_is_told_in_the_engines_words(workspace: TuiWorkspace)
 
 async def test_the_time_left_goes_on_in_the_review(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
-        workspace.now = NOW + timedelta(days=5)
-        await wait_until(pilot, lambda: "(1d left)" in review_text(app))
+        workspace.clock.advance(days=5)
+        await wait_until(pilot, lambda: "(1d 23h left)" in review_text(app))
 
 
 async def test_the_review_scrolls_while_the_list_keeps_its_cursor(workspace: TuiWorkspace) -> None:
@@ -249,8 +235,8 @@ async def test_a_task_that_changes_is_shown_anew_without_losing_the_place(worksp
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "full_stop")
         at = approvals_screen(app).review.scroll_offset.y
-        workspace.put(msgspec.structs.replace(workspace.tasks[FIRST], warning="Rights changed."))
-        await wait_until(pilot, lambda: "Rights changed." in review_text(app))
+        await break_quorum(workspace)
+        await wait_until(pilot, lambda: workspace.task(FIRST).warning in review_text(app))
         await wait_for_workers(pilot)
         assert approvals_screen(app).review.scroll_offset.y == at
 
@@ -282,7 +268,7 @@ async def test_metadata_opens_in_the_pager(
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "e")
         assert paged == ['{\n  "version": "1.5.0",\n  "notes": "fixes the watchdog"\n}']
-        workspace.put(task("t-none", metadata=(), created_at=NOW))
+        await workspace.add_task("t-none")
         await wait_until(pilot, lambda: "t-none" in approvals_table(app))
         await press_keys(app, pilot, "k", "e")
         await assert_visible(pilot, "This task has no metadata.")

@@ -2,39 +2,30 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
-from typing import Any
-
 import msgspec
 import pytest
 
 from sealyard.model.access import Action
 from sealyard.model.errors import StorageError
-from sealyard.model.tasks import InputFile, TaskStatus, Verdict
+from sealyard.model.tasks import Verdict
+from tests.support.failing_disk import FailingDisk
 from tests.tui.approvals_helpers import (
     FIRST,
     LATE,
     OWN,
     SECOND,
     SENSOR,
-    add_pending_tasks,
     approvals_screen,
     approvals_table,
+    expire_on_failing_disk,
     listed_ids,
     open_queue,
     press_keys,
     wait_for_review,
 )
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import assert_visible, screen_text, wait_for_workers, wait_until
-from tests.tui.task_factories import task
-from tests.tui.workspace import DEVELOPER, NOW, OWNER, TuiWorkspace
-
-pytestmark = pytest.mark.usefixtures("filled")
-
-
-@pytest.fixture
-def filled(workspace: TuiWorkspace) -> None:
-    add_pending_tasks(workspace)
+from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, OWNER, TuiWorkspace
 
 
 async def test_what_waits_for_me_is_listed_with_all_that_a_row_says(workspace: TuiWorkspace) -> None:
@@ -72,9 +63,8 @@ async def test_one_who_decided_already_sees_that(workspace: TuiWorkspace) -> Non
         await assert_visible(pilot, "1/2")
 
 
-async def test_an_empty_queue_says_so_kindly_and_what_to_do(workspace: TuiWorkspace) -> None:
-    workspace.tasks.clear()
-    async with open_queue(workspace, size=(80, 24)) as (app, pilot):
+async def test_an_empty_queue_says_so_kindly_and_what_to_do(empty_workspace: TuiWorkspace) -> None:
+    async with open_queue(empty_workspace, size=(80, 24)) as (app, pilot):
         await wait_until(pilot, lambda: "Nothing to approve" in screen_text(app))
         await assert_visible(pilot, "Press m")
 
@@ -89,7 +79,7 @@ async def test_who_may_approve_nothing_is_told_why_the_queue_is_empty(workspace:
 async def test_a_new_task_comes_in_by_itself_and_the_cursor_stays(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "j")
-        workspace.put(task("t-new", name="brand new", created_at=NOW))
+        await workspace.add_task("t-new", name="brand new")
         await wait_until(pilot, lambda: "t-new" in approvals_table(app))
         assert listed_ids(app)[0] == "t-new"
         assert approvals_table(app).cursor_key == SECOND
@@ -97,8 +87,9 @@ async def test_a_new_task_comes_in_by_itself_and_the_cursor_stays(workspace: Tui
 
 async def test_a_task_that_is_not_for_me_does_not_come_in(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
-        workspace.put(task("t-mine", created_by=OWNER, created_at=NOW))
-        workspace.put(task("t-new", created_at=NOW))
+        await workspace.add_rule(OWNER, "DEVICE_CONFIG:gateway", Action.USE)
+        await workspace.add_task("t-mine", by=OWNER)
+        await workspace.add_task("t-new")
         await wait_until(pilot, lambda: "t-new" in approvals_table(app))
         await wait_for_workers(pilot)
         assert "t-mine" not in approvals_table(app)
@@ -106,56 +97,39 @@ async def test_a_task_that_is_not_for_me_does_not_come_in(workspace: TuiWorkspac
 
 async def test_what_is_decided_elsewhere_goes_and_is_told_where_one_looked_at_it(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
-        client = await app.session.client()
-        await client.withdraw(FIRST, "a mistake")
+        await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
         await wait_until(pilot, lambda: FIRST not in approvals_table(app))
         await assert_visible(pilot, "gateway 1.5.0 is now CANCELLED")
         await wait_for_review(app, pilot)
         assert approvals_table(app).cursor_key == SECOND
 
 
-async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancels(workspace: TuiWorkspace) -> None:
-    ending = task("t-ending", name="nearly over", created_at=NOW, approval_expires_at=NOW + timedelta(seconds=30))
-    workspace.tasks[ending.id] = ending
-    async with open_queue(workspace) as (app, pilot):
+async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancels(
+    empty_workspace: TuiWorkspace, disk: FailingDisk
+) -> None:
+    ending = await empty_workspace.add_task("t-ending", name="nearly over")
+    async with open_queue(empty_workspace) as (app, pilot):
         assert approvals_table(app).cursor_key == ending.id
-        workspace.now = NOW + timedelta(minutes=1)
+        await expire_on_failing_disk(empty_workspace, disk, days=7)
         await press_keys(app, pilot, "r")
         assert ending.id in approvals_table(app)
         await wait_until(pilot, lambda: "The approval period has expired" in screen_text(app))
         assert "✗ over" in next(line for line in screen_text(app).splitlines() if "nearly over  " in line)
-        cancelled = msgspec.structs.replace(ending, status=TaskStatus.CANCELLED)
-        workspace.put(cancelled)
+        empty_workspace.clock.advance(seconds=5)
         await wait_until(pilot, lambda: ending.id not in approvals_table(app))
 
 
 async def test_many_events_cause_few_reads(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealyard_tui.screens.approvals.task_list.RELOAD_INTERVAL", 0.3)
     async with open_queue(workspace) as (app, pilot):
-        reads = _count_reads(workspace, app)
-        for number in range(150):
-            workspace.put(task(f"t-{number:03}", created_at=NOW))
+        workspace.faults.counts.clear()
+        await workspace.add_tasks(150)
         await wait_until(pilot, lambda: len(approvals_table(app)) == 153)
-        assert len(reads) <= 6
-
-
-def _count_reads(workspace: TuiWorkspace, app: Any) -> list[str]:
-    reads: list[str] = []
-    original = app.session._client.result()._meet
-
-    async def counted(method: str, *arguments: Any, **more: Any) -> None:
-        if method in ("tasks", "task"):
-            reads.append(method)
-        await original(method, *arguments, **more)
-
-    app.session._client.result()._meet = counted
-    return reads
+        assert workspace.faults.counts["tasks"] + workspace.faults.counts["task"] <= 6
 
 
 async def test_a_long_queue_is_read_page_by_page(workspace: TuiWorkspace) -> None:
-    for number in range(1500):
-        made = task(f"t-{number:04}", created_at=NOW - timedelta(days=1, seconds=number))
-        workspace.tasks[made.id] = made
+    await workspace.add_tasks(1500)
     async with open_queue(workspace) as (app, pilot):
         assert len(approvals_table(app)) == 200
         assert "200+ to approve" in screen_text(app)
@@ -187,9 +161,7 @@ async def test_another_person_sees_nothing_of_what_the_one_before_saw(workspace:
 async def test_a_right_that_is_given_shows_at_once(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, "administrator") as (app, pilot):
         assert not listed_ids(app)
-        administrator = app.state.identity
-        workspace.rights[administrator] = (*workspace.rights[administrator], ("DEVICE_CONFIG:gw", Action.APPROVE))
-        workspace.changed("ACL")
+        await workspace.add_rule(ADMINISTRATOR, "DEVICE_CONFIG:gateway", Action.APPROVE)
         await wait_until(pilot, lambda: OWN in approvals_table(app))
         await wait_until(pilot, lambda: "A Approve" in screen_text(app))
 
@@ -209,15 +181,14 @@ HOSTILE = ["fw[/oops].bin", "[@click=app.quit]x[/]", "a\x1b]2;PWNED\x07b", "gnp\
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_hostile_names_are_shown_harmless(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
-    workspace.tasks.clear()
+async def test_hostile_names_are_shown_harmless(empty_workspace: TuiWorkspace, size: tuple[int, int]) -> None:
     for number, name in enumerate(HOSTILE):
-        inputs = (InputFile(name=name, size=1, sha256="0" * 64),)
-        made = task(f"t-{number}", name=name, inputs=inputs, metadata=inputs, warning=name)
-        workspace.tasks[made.id] = made
-        workspace.previous[made.id] = task("t-before", name=name, inputs=inputs)
-        workspace.metadata[name] = name.encode()
-    async with open_queue(workspace, size=size) as (app, pilot):
+        files = {"firmware": {name: b"firmware"}, "metadata": {f"{name}.txt": name.encode()}}
+        await empty_workspace.complete(await empty_workspace.add_task(name=name, **files))
+        waiting = await empty_workspace.add_task(f"t-{number}", name=name, **files)
+        # The engine's own warnings are harmless; another version's may not be.
+        await empty_workspace.insert_tasks(msgspec.structs.replace(waiting, warning=name))
+    async with open_queue(empty_workspace, size=size) as (app, pilot):
         for _ in HOSTILE:
             await press_keys(app, pilot, "enter")
             seen = screen_text(app)
@@ -230,8 +201,7 @@ async def test_hostile_names_are_shown_harmless(workspace: TuiWorkspace, size: t
 
 async def test_the_columns_stay_in_line_whatever_the_names(workspace: TuiWorkspace) -> None:
     for number, name in enumerate(HOSTILE):
-        made = task(f"t-{number}", name=name * 5, created_at=NOW)
-        workspace.tasks[made.id] = made
+        await workspace.add_task(f"t-{number}", name=name * 5)
     async with open_queue(workspace, size=(80, 24)) as (app, _):
         lines = [line for line in screen_text(app).splitlines() if "✓ approve" in line]
         assert len(lines) == 8
@@ -241,8 +211,7 @@ async def test_the_columns_stay_in_line_whatever_the_names(workspace: TuiWorkspa
 
 
 async def test_read_only_hides_what_decides(workspace: TuiWorkspace) -> None:
-    workspace.read_only = True
-    async with open_queue(workspace) as (app, pilot):
+    async with open_queue(workspace, connection=FakeConnection(workspace, read_only=True)) as (app, pilot):
         assert "A Approve" not in screen_text(app)
         assert "x Reject" not in screen_text(app)
         await pilot.press("A", "x")

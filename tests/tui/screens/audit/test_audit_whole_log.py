@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, TextArea
 
+from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditReport
 from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
@@ -21,8 +22,6 @@ from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.screens.audit.verify_dialog import AuditVerifyDialog
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
-
-NOTE = "sealyard/w1\n58\nAAAA\n\n— sealyard/w1 BBBB\n"
 
 
 @pytest.fixture(autouse=True)
@@ -40,30 +39,41 @@ def audit_app(workspace: TuiWorkspace, downloads: Path | None = None) -> Sealyar
 def asked_for(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """The checkpoints that the log was to be verified against."""
     notes: list[str | None] = []
-    verify = WorldClient.verify_audit
+    verify = EmbeddedClient.verify_audit
 
     async def heard(
-        self: WorldClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+        self: EmbeddedClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         notes.append(checkpoint)
         return await verify(self, checkpoint=checkpoint, progress=progress)
 
-    monkeypatch.setattr(WorldClient, "verify_audit", heard)
+    monkeypatch.setattr(EmbeddedClient, "verify_audit", heard)
     return notes
+
+
+def log_size(workspace: TuiWorkspace) -> int:
+    size, _ = workspace.engine.audit.sizes()
+    return size
+
+
+def newest_checkpoint(workspace: TuiWorkspace) -> str:
+    notes = (workspace.paths.audit / "checkpoints.txt").read_text()
+    return notes[notes.rindex("sealyard/w1\n") :]
 
 
 # ---- verifying
 
 
 async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(2)
     app = audit_app(workspace)
     async with run_app(app, size=(120, 50)) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "Audit log verified" in screen_text(app))
         seen = screen_text(app)
         for words in (
-            "58, 2 not checkpointed",
-            "3 checked",
+            f"{log_size(workspace)}, 2 not checkpointed",
+            " checked",
             "root",
             "audit key",
             "Not covered",
@@ -79,14 +89,15 @@ async def test_a_checkpoint_kept_elsewhere_is_taken_as_it_was_signed(
     workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     notes = asked_for(workspace, monkeypatch)
+    note = newest_checkpoint(workspace)
     app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
-        app.screen.query_one(TextArea).text = "\n  " + NOTE.replace("\n", "  \n") + "\n\n"
+        app.screen.query_one(TextArea).text = "\n  " + note.replace("\n", "  \n") + "\n\n"
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: "yours among them" in screen_text(app))
-        assert notes == [NOTE]
+        assert notes == [note]
 
 
 async def test_a_pasted_checkpoint_is_not_lost_by_escape(workspace: TuiWorkspace) -> None:
@@ -98,7 +109,7 @@ async def test_a_pasted_checkpoint_is_not_lost_by_escape(workspace: TuiWorkspace
 
 
 async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(workspace: TuiWorkspace) -> None:
-    workspace.entries = audit_entries(3000)
+    await workspace.add_audit_entries(3000)
     workspace.faults.fail["verify_audit"] = AuditVerificationError(
         "Entry 7 is not in canonical form (000.jsonl, line 8).", seq=7
     )
@@ -134,7 +145,7 @@ async def test_escape_ends_the_work_in_the_engines_thread(
     begun = threading.Event()
 
     async def endless(
-        _: WorldClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+        _: EmbeddedClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         assert progress is not None
 
@@ -149,7 +160,7 @@ async def test_escape_ends_the_work_in_the_engines_thread(
         await asyncio.to_thread(work)
         raise AssertionError
 
-    monkeypatch.setattr(WorldClient, "verify_audit", endless)
+    monkeypatch.setattr(EmbeddedClient, "verify_audit", endless)
     app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "enter")
@@ -184,9 +195,10 @@ async def test_the_log_is_written_whole_and_for_this_person_only(
             await pilot.press("shift+tab", "down", "enter")
         await wait_until(pilot, lambda: f".{kind}" in app.screen.query_one("#path", Input).value)
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app) or "✓ 59 entries" in screen_text(app))
+        await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
         written = tmp_path / f"sealyard-audit-{workspace.now.astimezone():%Y-%m-%d}.{kind}"
-        assert written.read_text().count("\n") == 60
+        header_lines = 1 if kind == "csv" else 0
+        assert written.read_text().count("\n") == log_size(workspace) + header_lines
         assert stat.S_IMODE(written.stat().st_mode) == 0o600
         assert list(tmp_path.glob(".*")) == []
         await pilot.press("y")
@@ -209,8 +221,8 @@ async def test_a_file_that_is_there_is_replaced_only_after_a_yes(workspace: TuiW
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: "Replace it?" in screen_text(app))
         await pilot.press("y")
-        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app))
-        assert path.read_text().count("\n") == 60
+        await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
+        assert path.read_text().count("\n") == log_size(workspace)
 
 
 async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(
@@ -230,18 +242,20 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
 ) -> None:
     gate = asyncio.Event()
 
-    async def slow(_: WorldClient, kind: str):  # type: ignore[no-untyped-def]
+    async def slow(_: EmbeddedClient, kind: str):  # type: ignore[no-untyped-def]
         yield "one\n"
         await gate.wait()
         yield "two\n"
 
-    monkeypatch.setattr(WorldClient, "export_audit", slow)
-    app = audit_app(workspace, tmp_path)
+    monkeypatch.setattr(EmbeddedClient, "export_audit", slow)
+    folder = tmp_path / "downloads"
+    folder.mkdir()
+    app = audit_app(workspace, folder)
     async with run_app(app) as pilot:
         await pilot.press("X", "ctrl+s")
-        await wait_until(pilot, lambda: "press Esc to cancel" in screen_text(app) and list(tmp_path.glob(".*.tmp")))
+        await wait_until(pilot, lambda: "press Esc to cancel" in screen_text(app) and list(folder.glob(".*.tmp")))
         await pilot.press("escape")
-        await wait_until(pilot, lambda: not list(tmp_path.iterdir()))
+        await wait_until(pilot, lambda: not list(folder.iterdir()))
         assert isinstance(app.screen, AuditExportDialog)
         await pilot.press("escape")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditScreen))
@@ -256,7 +270,7 @@ async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_me
         await wait_until(pilot, lambda: "cannot be written" in screen_text(app))
         app.screen.query_one("#path", Input).value = str(tmp_path / "log.jsonl")
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app))
+        await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
 
 
 def test_a_file_that_was_made_meanwhile_stays(tmp_path: Path) -> None:

@@ -2,10 +2,8 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -20,8 +18,9 @@ from sealyard_tui.appearance.ui_state import UiStateFile
 from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.dashboard.screen import DashboardScreen
 from sealyard_tui.screens.dashboard.task_detail import render_task
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.task_factories import APPROVED, decision, file, result, task
+from tests.tui.task_factories import decision, task
 from tests.tui.workspace import DEVELOPER, NOW, OWNER, TuiWorkspace
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x[/]", "\x1b]2;PWNED\x07.bin", "exe\u202egpj.bin")
@@ -101,7 +100,7 @@ async def test_status_progress_queue_and_results_are_said_by_word_and_sign(
             "0 of 1 approved",
             "▸ RUNNING",
             "40 % 42s",
-            "2 in queue",
+            "1 in queue",
             "↓ AVAILABLE 20h",
             "! EXPIRED",
             "∅ GONE",
@@ -127,32 +126,28 @@ async def test_counters_title_and_throughput_are_above_the_list(workspace: TuiWo
 
 
 def test_the_detail_says_how_a_decision_was_made() -> None:
-    made = msgspec.structs.replace(decision(OWNER), origin=DecisionOrigin.TERMINAL, one_time_password=True)
+    made = decision(OWNER, origin=DecisionOrigin.TERMINAL, one_time_password=True)
     words = f"approved by {OWNER} (at a terminal, with one-time password), "
     assert words in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW).plain
 
 
-async def test_a_trial_is_marked_on_its_row_and_in_its_detail(workspace: TuiWorkspace) -> None:
-    workspace.tasks["t-done"] = msgspec.structs.replace(
-        workspace.tasks["t-done"], self_approved=True, result=result(self_approved=True)
-    )
-    app = make_app(workspace)
+async def test_a_trial_is_marked_on_its_row_and_in_its_detail(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.set_policy(allow_self_approval=True)
+    await empty_workspace.complete(await empty_workspace.add_task("t-trial"))
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
-        await assert_visible(pilot, "↓ AVAILABLE 20h TRIAL")
-        await go_to(pilot, app, "t-done")
+        await assert_visible(pilot, "↓ AVAILABLE 1d TRIAL")
         await wait_until(pilot, lambda: "TRIAL: self-approved, do not release" in screen_text(app))
 
 
-async def test_with_no_tasks_it_says_what_to_do_next(workspace: TuiWorkspace) -> None:
-    workspace.tasks.clear()
-    app = make_app(workspace)
+async def test_with_no_tasks_it_says_what_to_do_next(empty_workspace: TuiWorkspace) -> None:
+    app = make_app(empty_workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await wait_until(pilot, lambda: "No tasks yet. Press n to create the first package." in screen_text(app))
 
 
-async def test_with_no_tasks_nobody_is_sent_to_a_key_they_do_not_have(workspace: TuiWorkspace) -> None:
-    workspace.tasks.clear()
-    app = make_app(workspace, "administrator")
+async def test_with_no_tasks_nobody_is_sent_to_a_key_they_do_not_have(empty_workspace: TuiWorkspace) -> None:
+    app = make_app(empty_workspace, "administrator")
     async with run_app(app, size=(80, 24)):
         assert "n asks for the first package" not in screen_text(app)
         assert "USE on a device configuration (5)" in screen_text(app)
@@ -170,12 +165,12 @@ async def test_at_80_columns_the_counters_are_whole_however_long_ago_it_was_read
         assert "gone" in counters
 
 
-async def test_names_of_strangers_are_shown_harmless(workspace: TuiWorkspace) -> None:
-    workspace.tasks = {
-        f"t{number}": task(f"t{number}", name=name, inputs=(file(name),), reason=name)
-        for number, name in enumerate(HOSTILE)
-    }
-    app = make_app(workspace)
+async def test_names_of_strangers_are_shown_harmless(empty_workspace: TuiWorkspace) -> None:
+    for number, name in enumerate(HOSTILE):
+        await empty_workspace.reject(
+            await empty_workspace.add_task(f"t{number}", name=name, firmware={name: b"firmware"}), name
+        )
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         for number in range(len(HOSTILE)):
             await go_to(pilot, app, f"t{number}")
@@ -193,10 +188,10 @@ async def test_names_of_strangers_are_shown_harmless(workspace: TuiWorkspace) ->
 async def test_a_new_task_appears_and_one_that_moves_is_renewed_in_its_row(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
-        workspace.put(task("t-new", name="fresh", created_at=NOW))
+        await workspace.add_task("t-new", name="fresh")
         await wait_until(pilot, lambda: ids(app)[0] == "t-new")
         assert place(app).table.cursor_key == "t-waiting", "the cursor stays on its row"
-        workspace.put(msgspec.structs.replace(workspace.tasks["t-new"], status=TaskStatus.SCHEDULED))
+        await workspace.approve(workspace.task("t-new"))
         await wait_until(pilot, lambda: place(app).table.row("t-new").status is TaskStatus.SCHEDULED)  # type: ignore[union-attr]
         await assert_visible(pilot, "10 tasks")
 
@@ -204,13 +199,13 @@ async def test_a_new_task_appears_and_one_that_moves_is_renewed_in_its_row(works
 async def test_progress_goes_into_the_row_without_a_read(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
-        await wait_until(pilot, lambda: workspace.listeners > 0 and "bootloader.bin" in screen_text(app))
+        await wait_until(pilot, lambda: workspace.has_listeners and "bootloader.bin" in screen_text(app))
         workspace.faults.fail["task"] = workspace.faults.fail["tasks"] = StorageError("not to be read")
-        workspace.progress("t-running", 400_000, 1_000_000, 40.0)
+        await workspace.report_progress("t-running", 500_000_000, 1_000_000_000)
         workspace.clock.advance(seconds=1)
         await wait_for_workers(pilot)
-        workspace.progress("t-running", 990_000, 1_000_000, 1.0)
-        await wait_until(pilot, lambda: "99 % 1s" in screen_text(app))
+        await workspace.report_progress("t-running", 990_000_000, 1_000_000_000)
+        await wait_until(pilot, lambda: "99 %" in screen_text(app))
         assert place(app)._throughput.rate > 0
 
 
@@ -218,12 +213,13 @@ async def test_a_flood_of_changes_is_read_by_page_and_ends_right(workspace: TuiW
     app = make_app(workspace)
     async with run_app(app) as pilot:
         for number in range(100):
-            workspace.put(task(f"f{number:03}", created_at=NOW + timedelta(seconds=number)))
+            workspace.clock.advance(seconds=1)
+            await workspace.add_task(f"f{number:03}")
         for number in range(100):
-            workspace.put(msgspec.structs.replace(workspace.tasks[f"f{number:03}"], status=TaskStatus.FAILED))
+            await workspace.reject(workspace.task(f"f{number:03}"))
         await wait_until(pilot, lambda: len(place(app).table) == 109)
         await wait_until(
-            pilot, lambda: all(row.status is TaskStatus.FAILED for row in place(app).table.rows if row.id[0] == "f")
+            pilot, lambda: all(row.status is TaskStatus.CANCELLED for row in place(app).table.rows if row.id[0] == "f")
         )
         assert ids(app)[:2] == ["f099", "f098"]
 
@@ -233,7 +229,7 @@ async def test_what_happened_while_another_place_was_seen_is_there_on_return(wor
     async with run_app(app) as pilot:
         await pilot.press("5")
         await wait_for_workers(pilot)
-        workspace.put(task("t-new", created_at=NOW))
+        await workspace.add_task("t-new")
         await wait_for_workers(pilot)
         await pilot.press("1")
         await wait_until(pilot, lambda: "t-new" in ids(app))
@@ -242,15 +238,9 @@ async def test_what_happened_while_another_place_was_seen_is_there_on_return(wor
 # ---- long lists
 
 
-def many(workspace: TuiWorkspace, count: int) -> None:
-    workspace.tasks = {
-        f"m{number:05}": task(f"m{number:05}", created_at=NOW - timedelta(seconds=number)) for number in range(count)
-    }
-
-
-async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(workspace: TuiWorkspace) -> None:
-    many(workspace, 2500)
-    app = make_app(workspace)
+async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(2500)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         table = place(app).table
         assert len(table) == 200
@@ -262,18 +252,18 @@ async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(works
         await assert_visible(pilot, "2,500 tasks")
 
 
-async def test_moving_down_reads_more_before_the_end_comes(workspace: TuiWorkspace) -> None:
-    many(workspace, 1000)
-    app = make_app(workspace)
+async def test_moving_down_reads_more_before_the_end_comes(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(1000)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         await go_to(pilot, app, "m00180")
         await wait_until(pilot, lambda: len(place(app).table) > 200)
         assert place(app).table.cursor_key == "m00180"
 
 
-async def test_a_task_on_no_page_that_was_read_can_be_shown(workspace: TuiWorkspace) -> None:
-    many(workspace, 1000)
-    app = make_app(workspace)
+async def test_a_task_on_no_page_that_was_read_can_be_shown(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(1000)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         app.show_task("m00900")
         await wait_until(pilot, lambda: place(app).table.cursor_key == "m00900")
@@ -343,15 +333,15 @@ async def test_news_keep_to_the_filter(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         await filter_by(pilot, app, "status:waiting")
-        workspace.put(task("t-other", TaskStatus.FAILED, created_at=NOW))
-        workspace.put(msgspec.structs.replace(workspace.tasks["t-waiting"], status=TaskStatus.CANCELLED))
-        workspace.put(task("t-next", created_at=NOW))
+        await workspace.fail("t-running")
+        await workspace.reject(workspace.task("t-waiting"))
+        await workspace.add_task("t-next")
         await wait_until(pilot, lambda: ids(app) == ["t-next"])
 
 
-async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(workspace: TuiWorkspace) -> None:
-    many(workspace, 2500)
-    app = make_app(workspace)
+async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(2500)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         await pilot.press("o", "2")
         await wait_until(pilot, lambda: ids(app)[0] == "m02499")
@@ -395,7 +385,7 @@ async def test_the_detail_follows_the_cursor_where_there_is_room(workspace: TuiW
         await wait_for_workers(pilot)
         place(app).pane.scroll_end(animate=False)
         await pilot.pause()
-        await assert_visible(pilot, "rejected by USER:owner")
+        await assert_visible(pilot, "Rejected by USER:owner: wrong bootloader")
 
 
 async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(workspace: TuiWorkspace) -> None:
@@ -493,9 +483,8 @@ async def test_of_a_file_that_is_gone_it_is_said_what_helps(workspace: TuiWorksp
 async def test_each_row_says_how_its_download_stands(
     workspace: TuiWorkspace, tmp_path: Path, size: tuple[int, int]
 ) -> None:
-    workspace.tasks["t-other"] = task(
-        "t-other", TaskStatus.DONE, approvals=APPROVED, result=result(), created_by=DEVELOPER
-    )
+    workspace.bus.small_slots = 3
+    await workspace.complete(await workspace.add_task("t-other"))
     app = make_app(workspace)
     async with run_app(app, size=size) as pilot:
         fake = with_downloads(app, tmp_path)
@@ -540,8 +529,7 @@ async def test_over_ssh_the_path_is_said_instead_of_opening_a_window(
 
 
 async def test_who_may_only_read_sees_no_key_that_changes_anything(workspace: TuiWorkspace) -> None:
-    workspace.read_only = True
-    app = make_app(workspace)
+    app = make_app(workspace, connection=FakeConnection(workspace, read_only=True))
     async with run_app(app) as pilot:
         await wait_until(pilot, lambda: "read only" in screen_text(app))
         for words in ("Withdraw", "Cancel", "Renew", "New"):
@@ -603,12 +591,14 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         await wait_until(pilot, lambda: place(app).pane.task_id == "t-gone")
 
 
-async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired(workspace: TuiWorkspace) -> None:
-    workspace.tasks = {"t-done": workspace.tasks["t-done"]}
-    app = make_app(workspace, refresh_interval=0.2)
+async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired(
+    empty_workspace: TuiWorkspace,
+) -> None:
+    await empty_workspace.complete(await empty_workspace.add_task())
+    app = make_app(empty_workspace, refresh_interval=0.2)
     async with run_app(app) as pilot:
         await assert_visible(pilot, "AVAILABLE")
-        workspace.clock.advance(hours=21)
+        empty_workspace.clock.advance(hours=24)
         await wait_until(pilot, lambda: f"! {ResultState.EXPIRED}" in screen_text(app))
 
 

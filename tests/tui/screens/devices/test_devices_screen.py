@@ -5,27 +5,30 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
-import msgspec
 from textual.pilot import Pilot
 from textual.widgets import Input
 
+from sealyard.engine.state.tables import DEVICES
 from sealyard.model.access import Action
-from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.errors import PermissionDeniedError, StorageError
-from sealyard.model.keys import KeyInfo, KeyVersion
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAlgorithm
+from sealyard.model.errors import StorageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard_tui.app import SealyardApp
+from tests.tui.connection import FakeConnection
 from tests.tui.form_helpers import calls_of, fill_field, open_form, select_values, submit_form, type_text
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.task_factories import device, sha
-from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, NOW, OWNER, TuiWorkspace
+from tests.tui.task_factories import device
+from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, OWNER, TuiWorkspace
 
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 
 
-def the_app(workspace: TuiWorkspace, who: str = "administrator", downloads: Path | None = None) -> SealyardApp:
-    app = make_app(workspace, who, start_screen="devices")
+def the_app(
+    workspace: TuiWorkspace, who: str = "administrator", downloads: Path | None = None, **settings: Any
+) -> SealyardApp:
+    app = make_app(workspace, who, start_screen="devices", **settings)
     app.download_manager.folder = downloads
     return app
 
@@ -51,7 +54,7 @@ async def test_a_wide_list_says_quorum_format_and_terms_beside_the_detail(worksp
         for words in ("APPROVALS", "FORMAT", "LINK", "KEPT", "local:gateway-signing version 1", "may approve"):
             assert words in seen
         assert f"may use         {DEVELOPER}" in seen
-        assert "CBC hides" in seen
+        assert "This cipher is not authenticated" in seen
 
 
 async def test_enter_opens_the_detail_and_esc_closes_it(workspace: TuiWorkspace) -> None:
@@ -75,14 +78,12 @@ async def test_older_versions_are_stepped_through_and_said_to_be_older(workspace
 
 
 async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(workspace: TuiWorkspace) -> None:
-    workspace.faults.fail["keys"] = workspace.faults.fail["access"] = PermissionDeniedError("not for you")
     app = the_app(workspace, "developer")
     async with run_app(app) as pilot:
         seen = screen_text(app)
         assert "local:gateway-signing version 1" in seen
         assert "your rights     USE" in seen
         assert "fingerprint" not in seen
-        assert "not for you" not in seen
         for key in ("n", "e", "E", "R"):
             await pilot.press(key)
         await wait_for_workers(pilot)
@@ -90,20 +91,11 @@ async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(w
         assert not workspace.faults.calls
 
 
-async def test_a_certificate_that_ends_soon_is_a_warning_in_words(workspace: TuiWorkspace, monkeypatch) -> None:  # type: ignore[no-untyped-def]
-    async def keys(self: WorldClient) -> tuple[KeyInfo, ...]:
-        version = KeyVersion(
-            version=1,
-            created_at=NOW,
-            origin="generated",
-            fingerprint=sha("k"),
-            certificate_expires_at=NOW + timedelta(days=3),
-        )
-        key = KeyInfo(uri="local:gateway-signing", kind=KeyType.EC_P256, purpose=KeyPurpose.BOTH, versions=(version,))
-        return (key,)
-
-    monkeypatch.setattr(WorldClient, "keys", keys)
-    app = the_app(workspace)
+async def test_a_certificate_that_ends_soon_is_a_warning_in_words(empty_workspace: TuiWorkspace) -> None:
+    (key,) = [key for key in empty_workspace.shelf.infos.values() if key.uri == "local:gateway-signing"]
+    assert key.current.certificate_expires_at is not None
+    empty_workspace.clock.move_to(key.current.certificate_expires_at - timedelta(days=3))
+    app = the_app(empty_workspace)
     async with run_app(app):
         seen = screen_text(app)
         assert "in 3d; rotate the key (R)" in seen
@@ -111,8 +103,7 @@ async def test_a_certificate_that_ends_soon_is_a_warning_in_words(workspace: Tui
 
 
 async def test_read_only_hides_all_that_changes_something(workspace: TuiWorkspace) -> None:
-    workspace.read_only = True
-    app = the_app(workspace)
+    app = the_app(workspace, connection=FakeConnection(workspace, read_only=True))
     async with run_app(app) as pilot:
         footer = screen_text(app).splitlines()[-1]
         assert "New" not in footer
@@ -191,7 +182,9 @@ async def test_making_keys_takes_time_and_the_screen_says_so(workspace: TuiWorks
 
 
 async def test_a_product_owner_without_the_list_of_people_writes_their_names(workspace: TuiWorkspace) -> None:
-    workspace.rights[OWNER] = (*workspace.rights[OWNER], ("RESOURCE_TYPE:DEVICE_CONFIG", Action.CREATE))
+    await workspace.add_rule(OWNER, "RESOURCE_TYPE:DEVICE_CONFIG", Action.CREATE)
+    await workspace.add_subject("USER:dana")
+    await workspace.add_subject("GROUP:devs")
     app = the_app(workspace, "owner")
     async with run_app(app) as pilot:
         await open_form(pilot, "n")
@@ -208,6 +201,7 @@ async def test_a_product_owner_without_the_list_of_people_writes_their_names(wor
 
 
 async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(workspace: TuiWorkspace) -> None:
+    await workspace.add_user("USER:second", Action.APPROVE)
     app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "e")
@@ -232,7 +226,9 @@ async def test_a_version_without_a_change_is_not_made(workspace: TuiWorkspace) -
 
 
 async def test_a_span_of_more_than_two_units_stays_as_it_was(workspace: TuiWorkspace) -> None:
-    workspace.devices["gw"][-1] = device(link_ttl_seconds=86400 + 3600 + 60)
+    await workspace.add_user("USER:second", Action.APPROVE)
+    span = DeviceUpdate(config="gw", link_ttl_seconds=86400 + 3600 + 60)
+    await workspace.execute(ADMINISTRATOR, workspace.engine.devices.update(ADMINISTRATOR, span))
     app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "e")
@@ -285,6 +281,7 @@ async def test_going_back_from_the_typed_confirmation_exports_nothing(workspace:
 async def test_a_refusal_of_the_export_is_told_and_the_application_lives(
     workspace: TuiWorkspace, tmp_path: Path
 ) -> None:
+    # The engine's answer if another program creates the file in the meantime.
     workspace.faults.fail["export_device_key"] = StorageError("There is such a file already.", "Choose another name.")
     app = the_app(workspace, "administrator", tmp_path)
     async with run_app(app, size=(80, 24)) as pilot:
@@ -297,7 +294,13 @@ async def test_a_refusal_of_the_export_is_told_and_the_application_lives(
 
 async def test_rotating_names_every_configuration_that_follows(workspace: TuiWorkspace) -> None:
     workspace.faults.hold["rotate_key"] = asyncio.Event()
-    workspace.devices["door"] = [msgspec.structs.replace(device("door", "door", 1), signing_keys=device().signing_keys)]
+    await workspace.create_device(
+        "door",
+        signing=SigningAlgorithm.ECC_NIST_P256,
+        signing_key="local:gateway-signing",
+        use=(DEVELOPER,),
+        approve=(OWNER,),
+    )
     app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("R")
@@ -314,7 +317,7 @@ async def test_rotating_names_every_configuration_that_follows(workspace: TuiWor
 
 
 async def test_foreign_text_is_shown_harmless(workspace: TuiWorkspace) -> None:
-    workspace.devices["gw"].append(device(version=3, name=HOSTILE, description=HOSTILE, warnings=(HOSTILE,)))
+    await workspace.store_device(device(version=3, name=HOSTILE, description=HOSTILE, warnings=(HOSTILE,)))
     app = the_app(workspace)
     async with run_app(app) as pilot:
         await assert_visible(pilot, "fw[/oops] [@click=app.quit]x[/] \\x1b]2;PWNED\\x07 \\u202e")
@@ -338,10 +341,13 @@ async def test_the_filter_narrows_by_name_algorithm_and_key(workspace: TuiWorksp
         await assert_visible(pilot, "gateway")
 
 
-async def test_an_empty_list_says_what_to_do_next(workspace: TuiWorkspace) -> None:
-    workspace.devices.clear()
+async def test_an_empty_list_says_what_to_do_next(empty_workspace: TuiWorkspace) -> None:
+    unit_of_work = empty_workspace.engine.repository.begin()
+    for config_id in ("gw", "sensor"):
+        unit_of_work.delete(DEVICES, config_id)
+    await unit_of_work.commit()
     for who, words in (("administrator", "Press n to create one"), ("developer", "Ask an administrator")):
-        app = the_app(workspace, who)
+        app = the_app(empty_workspace, who)
         async with run_app(app, size=(80, 24)) as pilot:
             await assert_visible(pilot, words)
 
@@ -350,8 +356,7 @@ async def test_a_change_elsewhere_is_seen_and_the_cursor_stays(workspace: TuiWor
     app = the_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("down")
-        workspace.devices["aaa"] = [device("aaa", "aaa", 1)]
-        workspace.changed("DEVICE_CONFIG:aaa")
+        await workspace.create_device("aaa", use=(DEVELOPER,), approve=(OWNER,))
         await assert_visible(pilot, "aaa", "sensor  version 1 of 1")
 
 
