@@ -18,7 +18,7 @@ from sealyard_tui.dialogs.reason import ReasonDialog
 from tests.support.failing_disk import FailingDisk
 from tests.tui.approvals_helpers import add_pending_tasks
 from tests.tui.pilot_helpers import IDLE_WINDOW, wait_idle
-from tests.tui.workspace import NOW, TuiWorkspace, WorkspaceTemplate
+from tests.tui.workspace import NOW, FakeIds, TuiWorkspace, WorkspaceTemplate
 
 # Each application creates thousands of objects; with Python's default thresholds, garbage collection takes a fifth of
 # the time of these tests.
@@ -84,33 +84,46 @@ def template(tmp_path_factory: pytest.TempPathFactory) -> WorkspaceTemplate:
 
 
 @pytest.fixture
-async def workspace(
-    template: WorkspaceTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> AsyncIterator[TuiWorkspace]:
+async def workspace(workspace_folder: Path, template: WorkspaceTemplate, ids: FakeIds) -> AsyncIterator[TuiWorkspace]:
     """A workspace with a task in each state that users meet."""
-    async with open_copy(template.copy("usual", tmp_path / "workspace"), monkeypatch) as workspace:
+    async with open_workspace(template.copy("usual", workspace_folder / "usual", ids)) as workspace:
         await workspace.start_running_task()
         yield workspace
 
 
 @pytest.fixture
 async def empty_workspace(
-    template: WorkspaceTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace_folder: Path, template: WorkspaceTemplate, ids: FakeIds
 ) -> AsyncIterator[TuiWorkspace]:
     """A workspace with users and device configurations, but without tasks."""
-    async with open_copy(template.copy("empty", tmp_path / "empty-workspace"), monkeypatch) as workspace:
+    async with open_workspace(template.copy("empty", workspace_folder / "empty", ids)) as workspace:
         yield workspace
 
 
 @pytest.fixture
 async def pending_workspace(
-    template: WorkspaceTemplate, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, disk: FailingDisk
+    workspace_folder: Path, template: WorkspaceTemplate, ids: FakeIds, disk: FailingDisk
 ) -> AsyncIterator[TuiWorkspace]:
     """A workspace with tasks that wait for approval; see :func:`add_pending_tasks`."""
-    copy = template.copy("empty", tmp_path / "pending-workspace", NOW - timedelta(days=7))
-    async with open_copy(copy, monkeypatch) as workspace:
+    copy = template.copy("empty", workspace_folder / "pending", ids, NOW - timedelta(days=7))
+    async with open_workspace(copy) as workspace:
         await add_pending_tasks(workspace, disk)
         yield workspace
+
+
+@pytest.fixture
+def workspace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for workspaces, outside ``tmp_path``, whose content some tests check."""
+    return tmp_path_factory.mktemp("workspaces")
+
+
+@pytest.fixture
+def ids(monkeypatch: pytest.MonkeyPatch) -> FakeIds:
+    """Repeatable ids; and no checkpoints that depend on the time that a test takes."""
+    monkeypatch.setattr("sealyard.engine.audit.checkpointing.CHECKPOINT_INTERVAL", 3600.0)
+    ids = FakeIds("n")
+    ids.install(monkeypatch)
+    return ids
 
 
 @pytest.fixture
@@ -121,10 +134,7 @@ def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingDisk]:
 
 
 @asynccontextmanager
-async def open_copy(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> AsyncIterator[TuiWorkspace]:
-    """Open a workspace with repeatable ids, and without checkpoints that depend on the time that a test takes."""
-    workspace.ids.install(monkeypatch)
-    monkeypatch.setattr("sealyard.engine.audit.checkpointing.CHECKPOINT_INTERVAL", 3600.0)
+async def open_workspace(workspace: TuiWorkspace) -> AsyncIterator[TuiWorkspace]:
     await workspace.open()
     yield workspace
     await workspace.close()
@@ -135,7 +145,7 @@ def usual_tasks(template: WorkspaceTemplate, tmp_path_factory: pytest.TempPathFa
     """The tasks of ``workspace``, newest first, for tests that need no engine."""
 
     async def load() -> list[Task]:
-        workspace = template.copy("usual", tmp_path_factory.mktemp("usual-tasks") / "workspace")
+        workspace = template.copy("usual", tmp_path_factory.mktemp("usual-tasks") / "workspace", FakeIds("u"))
         await workspace.open()
         await workspace.start_running_task()
         tasks = sorted(workspace.tasks.values(), key=lambda task: task.created_at, reverse=True)

@@ -59,7 +59,7 @@ def connection_of(app: SealyardApp) -> FakeConnection:
 async def run_app(app: SealyardApp, *, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
     """Run the application; it is connected, and its first screen loaded, unless the connection has a gate."""
     async with app.run_test(size=size, notifications=True) as pilot:
-        if connection_of(app).gate is None:
+        if getattr(app.session.connection, "gate", None) is None:
             await wait_until(pilot, lambda: bool(app.state.workspace))
             await wait_for_workers(pilot)
         yield pilot

@@ -173,12 +173,6 @@ class TuiWorkspace(EngineHarness):
         unit_of_work.put(DEVICE_VERSIONS, version_id(device.id, device.version), device)
         await unit_of_work.commit()
 
-    def rule_id(self, subject: str, resource: str, action: Action) -> str:
-        rules = self.engine.access.access(ADMINISTRATOR).rules
-        return next(
-            rule.id for rule in rules if (rule.subject, rule.resource, rule.action) == (subject, resource, action)
-        )
-
     async def add_audit_entries(self, count: int, notify: int = 0) -> None:
         """Add ``count`` audit entries in one commit, six for each of several tasks, with ``notify`` events."""
         unit_of_work = self.engine.repository.begin()
@@ -261,11 +255,11 @@ class WorkspaceTemplate:
         await _add_usual_tasks(usual)
         await usual.close()
 
-    def copy(self, name: str, root: Path, now: datetime = NOW) -> TuiWorkspace:
+    def copy(self, name: str, root: Path, ids: FakeIds, now: datetime = NOW) -> TuiWorkspace:
         """Return a copy of the template ``name`` in the folder ``root``, not yet opened."""
         shutil.copytree(self._root / name, root)
         clock = FakeClock(now)
-        return TuiWorkspace(root, FakeIds("n"), self._workspace.shelf.copy(clock), clock)
+        return TuiWorkspace(root, ids, self._workspace.shelf.copy(clock), clock)
 
 
 async def _add_users_and_devices(workspace: TuiWorkspace) -> None:

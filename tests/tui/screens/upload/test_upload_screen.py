@@ -6,15 +6,15 @@ import asyncio
 import hashlib
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
-import msgspec
 import pytest
 from textual import events
 from textual.pilot import Pilot
 from textual.widgets import Input, TextArea
 
-from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.device_configs import EncryptionKey, SigningKey
+from sealyard.model.access import Action
+from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAlgorithm
 from sealyard.model.errors import StorageError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskKind
@@ -24,9 +24,9 @@ from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.task_factories import device
-from tests.tui.workspace import DEVELOPER, TuiWorkspace
+from tests.tui.workspace import DEVELOPER, OWNER, TuiWorkspace
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x", "[bold red]signed[/b]", "a\x1b]2;PWNED\x07b", "gnp\u202eexe")
 
@@ -40,9 +40,9 @@ def firmware(tmp_path: Path) -> Path:
     return folder
 
 
-def begun(workspace: TuiWorkspace, who: str = "developer") -> SealyardApp:
-    """An application that begins here."""
-    return make_app(workspace, who, start_screen="upload")
+def begun(workspace: TuiWorkspace, who: str = "developer", **settings: Any) -> SealyardApp:
+    """Return an application that starts on the upload screen."""
+    return make_app(workspace, who, start_screen="upload", **settings)
 
 
 def upload_of(app: SealyardApp) -> UploadScreen:
@@ -86,11 +86,11 @@ async def submit(pilot: Pilot[None]) -> None:
 
 
 def packages(workspace: TuiWorkspace) -> list[PackageRequest]:
-    return [arguments[0] for method, arguments in workspace.faults.calls if method == "create_package"]
+    return [request for (request,) in workspace.faults.calls_of("create_package")]
 
 
 def discarded(workspace: TuiWorkspace) -> list[str]:
-    return [each.name for method, arguments in workspace.faults.calls if method == "discard" for each in arguments[0]]
+    return [file.name for (files,) in workspace.faults.calls_of("discard_uploads") for file in files]
 
 
 async def test_a_package_is_made_by_keys_alone(workspace: TuiWorkspace, firmware: Path) -> None:
@@ -143,8 +143,8 @@ async def test_progress_is_shown_while_a_file_is_handed_in(workspace: TuiWorkspa
     ("spoil", "words"),
     [
         (lambda path: path.write_bytes(b""), "is empty"),
-        (lambda path: (path.unlink(), path.mkdir()), "cannot be read"),
-        (lambda path: path.unlink(), "cannot be read"),
+        (lambda path: (path.unlink(), path.mkdir()), "is a directory"),
+        (lambda path: path.unlink(), "not found"),
     ],
 )
 async def test_what_is_wrong_with_a_file_is_told_beside_it_and_the_rest_is_kept(
@@ -362,8 +362,8 @@ async def test_what_the_format_cannot_hold_is_told_at_once(workspace: TuiWorkspa
 
 
 async def test_zero_padding_is_warned_of_before_submitting(workspace: TuiWorkspace, firmware: Path) -> None:
-    key = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD, uri="local:e", version=1)
-    workspace.devices["gw"][-1] = device(encryption_keys=(key,))
+    encryption = EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD
+    await workspace.create_device("bootloader", encryption=encryption, use=(DEVELOPER,), approve=(OWNER,))
     app = begun(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
@@ -412,7 +412,8 @@ async def test_own_letters_do_not_act_while_one_types(workspace: TuiWorkspace, f
 
 
 async def test_only_configurations_that_one_may_use_are_offered(workspace: TuiWorkspace) -> None:
-    workspace.rights[DEVELOPER] = workspace.rights[DEVELOPER][:1]
+    await workspace.remove_rule(DEVELOPER, Action.USE)
+    await workspace.add_rule(DEVELOPER, "DEVICE_CONFIG:gateway", Action.USE)
     app = begun(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
@@ -427,7 +428,7 @@ async def test_only_configurations_that_one_may_use_are_offered(workspace: TuiWo
             "se-1",
             "1 approval",
             "local:gateway-signing v1",
-            "! CBC hides",
+            "! This cipher is not authenticated",
         ):
             assert words in " ".join(seen.split())
         assert "sensor" not in seen
@@ -443,8 +444,7 @@ async def test_who_may_use_no_configuration_is_told_so(workspace: TuiWorkspace) 
 async def test_where_it_can_only_be_read_nothing_that_changes_is_offered(
     workspace: TuiWorkspace, firmware: Path
 ) -> None:
-    workspace.read_only = True
-    app = begun(workspace)
+    app = begun(workspace, connection=FakeConnection(workspace, read_only=True))
     async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
         place.add_paths((firmware / "bootloader.bin",))
@@ -486,14 +486,14 @@ async def test_encryption_takes_one_file(workspace: TuiWorkspace, firmware: Path
         await pilot.press("x")
         await wait_for_workers(pilot)
         await submit(pilot)
-        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await assert_visible(pilot, "(o: open)")
         assert [method for method, _ in workspace.faults.calls if method.startswith("create")] == ["create_encryption"]
 
 
 @pytest.mark.parametrize("hashed", [True, False])
 async def test_what_a_digest_algorithm_signs_is_chosen(workspace: TuiWorkspace, firmware: Path, hashed: bool) -> None:
-    key = SigningKey(algorithm=SigningAlgorithm.SHA256_RSA_3072_PSS, uri="local:s", version=1)
-    workspace.devices["gw"][-1] = device(signing_keys=(key,))
+    signing = SigningAlgorithm.SHA256_RSA_3072_PSS
+    await workspace.create_device("data", signing=signing, purpose=KeyPurpose.DATA, use=(DEVELOPER,), approve=(OWNER,))
     digest = bytes(range(32))
     (firmware / "digest").write_bytes(digest)
     app = begun(workspace)
@@ -507,7 +507,7 @@ async def test_what_a_digest_algorithm_signs_is_chosen(workspace: TuiWorkspace, 
             await pilot.press("i")
             await wait_for_workers(pilot)
         await submit(pilot)
-        (request,) = [arguments[0] for method, arguments in workspace.faults.calls if method == "create_signing"]
+        ((request,),) = workspace.faults.calls_of("create_signing")
         assert request.message == (hashlib.sha256(digest).digest() if hashed else digest)
 
 
@@ -523,9 +523,8 @@ async def test_a_file_that_changed_since_is_told_before_submitting(workspace: Tu
         await wait_until(pilot, lambda: "changed on disk; the uploaded version" in " ".join(screen_text(app).split()))
 
 
-async def test_quitting_asks_while_a_form_is_not_submitted(workspace: TuiWorkspace, firmware: Path) -> None:
-    del workspace.tasks["t-running"]
-    app = begun(workspace)
+async def test_quitting_asks_while_a_form_is_not_submitted(empty_workspace: TuiWorkspace, firmware: Path) -> None:
+    app = begun(empty_workspace)
     async with run_app(app) as pilot:
         place = await there(pilot)
         await add(pilot, place, firmware / "bootloader.bin")
@@ -548,8 +547,7 @@ async def test_a_stormy_engine_leads_to_no_reading(workspace: TuiWorkspace) -> N
             reads.append(None)
 
         place.load = load  # type: ignore[method-assign]
-        for number in range(200):
-            workspace.put(msgspec.structs.replace(workspace.tasks["t-waiting"], id=f"t{number}"))
+        await workspace.add_tasks(200)
         await wait_until(pilot, lambda: len(workspace.tasks) > 200)
         await wait_for_workers(pilot)
         assert reads == []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -18,8 +19,9 @@ from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.watch_folder import WatchState
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.workspace import AUDITOR, DEVELOPER, TuiWorkspace
+from tests.tui.workspace import DEVELOPER, OWNER, TuiWorkspace
 
 
 @pytest.fixture
@@ -41,10 +43,10 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watching_app(
-    workspace: TuiWorkspace, drop: Path, who: str = "developer", rule: DropAction = DropAction.PROPOSE
+    workspace: TuiWorkspace, drop: Path, rule: DropAction = DropAction.PROPOSE, **settings: Any
 ) -> SealyardApp:
     plan = WatchFolderSettings(folder=str(drop), device="gateway", on_drop=rule)
-    return make_app(workspace, who, watch=plan, start_screen="upload")
+    return make_app(workspace, watch=plan, start_screen="upload", **settings)
 
 
 async def there(pilot: Pilot[None]) -> UploadScreen:
@@ -62,7 +64,7 @@ async def offered(pilot: Pilot[None], app: SealyardApp, count: int = 1) -> None:
 
 
 def packages(workspace: TuiWorkspace) -> list[PackageRequest]:
-    return [arguments[0] for method, arguments in workspace.faults.calls if method == "create_package"]
+    return [request for (request,) in workspace.faults.calls_of("create_package")]
 
 
 async def test_what_is_watched_stands_in_the_title_line(workspace: TuiWorkspace, drop: Path) -> None:
@@ -254,7 +256,7 @@ async def test_each_person_has_a_watch_of_their_own(workspace: TuiWorkspace, dro
     async with run_app(app) as pilot:
         await there(pilot)
         await offered(pilot, app)
-        app.switch_profile(next(each for each in app.session.profiles if each.identity == AUDITOR))
+        app.switch_profile(next(each for each in app.session.profiles if each.identity == OWNER))
         await wait_until(pilot, lambda: "You do not have permission to use gateway" in screen_text(app))
         assert app.watch_folder.dropped == []
         app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
@@ -263,8 +265,7 @@ async def test_each_person_has_a_watch_of_their_own(workspace: TuiWorkspace, dro
 
 
 async def test_nothing_is_watched_where_it_can_only_be_read(workspace: TuiWorkspace, drop: Path) -> None:
-    workspace.read_only = True
-    app = watching_app(workspace, drop)
+    app = watching_app(workspace, drop, connection=FakeConnection(workspace, read_only=True))
     async with run_app(app) as pilot:
         await there(pilot)
         assert app.watch_folder.state is WatchState.OFF
