@@ -119,8 +119,9 @@ def workspace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ids(monkeypatch: pytest.MonkeyPatch) -> FakeIds:
-    """Repeatable ids; and no checkpoints that depend on the time that a test takes."""
+    """Repeatable ids; and neither checkpoints nor estimates that depend on the time that a test takes."""
     monkeypatch.setattr("sealyard.engine.audit.checkpointing.CHECKPOINT_INTERVAL", 3600.0)
+    monkeypatch.setattr("sealyard.engine.execution.progress.MIN_SAMPLE_SECONDS", 3600.0)
     ids = FakeIds("n")
     ids.install(monkeypatch)
     return ids

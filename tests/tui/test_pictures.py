@@ -8,13 +8,15 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
 
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.downloads.events import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
-from sealyard.model.errors import ResultExpiredError, StorageError
+from sealyard.model.errors import PermissionDeniedError, ResultExpiredError, StorageError
+from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.appearance.preferences import Preferences
@@ -33,7 +35,7 @@ from tests.tui.connection import FakeConnection
 from tests.tui.picture_frame import same_picture
 from tests.tui.pilot_helpers import connection_of, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.task_factories import sha
-from tests.tui.workspace import NOW, TuiWorkspace
+from tests.tui.workspace import DEVELOPER, NOW, TuiWorkspace
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 THEMES = {"dark": "sealyard-dark", "light": "sealyard-light"}
@@ -51,7 +53,7 @@ SEEN = {
     "dashboard": ("gateway 1.4.3", "40 %", "EXPIRED"),
     "upload": ("firmware 2", "as expected", "ready"),
     "approvals": ("gateway 1.5.0", "sensor 3.1", "3 to approve"),
-    "audit": ("KEY_USED", "You cannot decide"),
+    "audit": ("KEY_USED", "REFUSED"),
     "devices": ("ECC_NIST_P256", "sensor"),
     "access": ("USER:administrator", "GROUP:owners"),
 }
@@ -129,14 +131,23 @@ async def filled(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
 # ---- places
 
 
+Workspaces = dict[str, TuiWorkspace]
+
+
+@pytest.fixture
+def workspaces(workspace: TuiWorkspace, pending_workspace: TuiWorkspace) -> Workspaces:
+    """The workspace that the picture of each screen shows."""
+    return {name: pending_workspace if name == "approvals" else workspace for name in SCREENS}
+
+
 @asynccontextmanager
 async def shown(
-    workspace: TuiWorkspace, place: str, firmware: Path, theme: str = "sealyard-dark"
+    workspaces: Workspaces, place: str, firmware: Path, theme: str = "sealyard-dark"
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
-    """A place with all of it read, at 80x24."""
-    if place == "approvals":
-        approvals_helpers.add_pending_tasks(workspace)
-        workspace.previous["t-waiting"] = approvals_helpers.previous_package()
+    """Run the application on a screen that is completely loaded, at 80x24."""
+    workspace = workspaces[place]
+    if place == "audit":
+        await add_key_use_and_refusal(workspace)
     app = make_app(workspace, WHO[place], start_screen=place, theme=theme)
     async with run_app(app, size=(80, 24)) as pilot:
         if place == "upload":
@@ -146,6 +157,14 @@ async def shown(
         await sees(pilot, *SEEN[place])
         seconds_go_by(app)
         yield app, pilot
+
+
+async def add_key_use_and_refusal(workspace: TuiWorkspace) -> None:
+    """Let a task sign, and the developer try to approve a task, so that the audit log ends with both."""
+    await workspace.finish("t-running")
+    await workspace.wait_for_worker("t-queued")
+    with pytest.raises(PermissionDeniedError):
+        await workspace.client(DEVELOPER).decide("t-waiting", Verdict.APPROVED)
 
 
 def seconds_go_by(app: SealyardApp) -> None:
@@ -166,9 +185,9 @@ async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
 
 @pytest.mark.parametrize("place", SCREENS)
 async def test_each_place_looks_as_it_was_approved(
-    workspace: TuiWorkspace, place: str, firmware: Path, tmp_path: Path
+    workspaces: Workspaces, place: str, firmware: Path, tmp_path: Path
 ) -> None:
-    async with shown(workspace, place, firmware) as (app, pilot):
+    async with shown(workspaces, place, firmware) as (app, pilot):
         for size in SIZES:
             await resized(app, pilot, size)
             for name, theme in THEMES.items():
@@ -180,10 +199,10 @@ async def test_each_place_looks_as_it_was_approved(
 
 @pytest.mark.parametrize("place", SCREENS)
 async def test_each_place_looks_as_it_was_approved_without_colour(
-    workspace: TuiWorkspace, place: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspaces: Workspaces, place: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    async with shown(workspace, place, firmware) as (app, pilot):
+    async with shown(workspaces, place, firmware) as (app, pilot):
         for size in SIZES:
             await resized(app, pilot, size)
             await sees(pilot, *SEEN[place])
@@ -191,9 +210,8 @@ async def test_each_place_looks_as_it_was_approved_without_colour(
 
 
 @pytest.mark.parametrize("place", EMPTY)
-async def test_an_empty_place_says_what_to_do_next(workspace: TuiWorkspace, place: str, tmp_path: Path) -> None:
-    workspace.tasks.clear()
-    app = make_app(workspace, WHO[place], start_screen=place)
+async def test_an_empty_place_says_what_to_do_next(empty_workspace: TuiWorkspace, place: str, tmp_path: Path) -> None:
+    app = make_app(empty_workspace, WHO[place], start_screen=place)
     async with run_app(app, size=(80, 24)) as pilot:
         await sees(pilot, EMPTY[place])
         seconds_go_by(app)
@@ -312,11 +330,11 @@ def _is_laid_out(review: ReviewPane) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("dialog", DIALOGS)
 async def test_each_dialog_looks_as_it_was_approved(
-    workspace: TuiWorkspace, dialog: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspaces: Workspaces, dialog: str, firmware: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(firmware)
     place, opened = DIALOGS[dialog]
-    async with shown(workspace, place, firmware) as (app, pilot):
+    async with shown(workspaces, place, firmware) as (app, pilot):
         await opened(app, pilot)
         for size in SIZES:
             await resized(app, pilot, size)
@@ -330,12 +348,12 @@ async def test_each_dialog_looks_as_it_was_approved(
 # ---- the line
 
 
-def _line(workspace: TuiWorkspace, way: ConnectionMode, host: str = "") -> FakeConnection:
-    """Of a workspace that is no demo: a server's four eyes are another matter."""
-    workspace.demo = False
-    if way is ConnectionMode.SERVER:
-        workspace.four_eyes = "on a server: people are authenticated, nobody approves what they asked for"
-    return FakeConnection(workspace, way=way, host=host)
+def _line(workspace: TuiWorkspace, mode: ConnectionMode, host: str = "") -> FakeConnection:
+    """Return a connection to a workspace that is not a demo; on a server, dual control is enforced."""
+    workspace.engine.metadata = msgspec.structs.replace(workspace.engine.metadata, demo=False)
+    if mode is ConnectionMode.SERVER:
+        workspace.trust_note = "on a server: people are authenticated, nobody approves what they asked for"
+    return FakeConnection(workspace, mode=mode, host=host)
 
 
 LINES: dict[str, tuple[ConnectionMode, str]] = {

@@ -16,7 +16,7 @@ from sealyard_tui.dialogs.fields import ChoiceLine
 from sealyard_tui.screens.access.screen import AccessScreen, SectionTab
 from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.connection import FakeConnection
-from tests.tui.form_helpers import calls_of, field_row, fill_field, open_form, select_values, submit_form, type_text
+from tests.tui.form_helpers import field_row, fill_field, open_form, select_values, submit_form, type_text
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.task_factories import device
 from tests.tui.workspace import ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER, TuiWorkspace
@@ -122,7 +122,7 @@ async def test_somebody_is_added_after_the_name_is_seen_to_be_one(workspace: Tui
         fill_field(app, "subject", "anna")
         fill_field(app, "display", "Anna A.")
         await submit_form(pilot)
-        assert calls_of(workspace.faults.calls, "add_subject") == [("USER:anna", "Anna A.")]
+        assert workspace.faults.calls_of("add_subject") == [("USER:anna", "Anna A.")]
         await assert_visible(pilot, "▶ ○ person  USER:anna", "Added USER:anna")
 
 
@@ -160,7 +160,7 @@ async def test_a_rule_is_said_in_words_before_it_is_added(workspace: TuiWorkspac
         fill_field(app, "action", Action.USE)
         await assert_visible(pilot, "USER:auditor may USE sensor")
         await submit_form(pilot)
-        assert calls_of(workspace.faults.calls, "add_rule") == [(AUDITOR, "DEVICE_CONFIG:sensor", Action.USE, False)]
+        assert workspace.faults.calls_of("add_rule") == [(AUDITOR, "DEVICE_CONFIG:sensor", Action.USE, False)]
         await assert_visible(pilot, "▶ → rule    USER:auditor")
 
 
@@ -171,7 +171,7 @@ async def test_a_member_is_put_into_the_group_under_the_cursor(workspace: TuiWor
         await open_form(pilot, "m")
         fill_field(app, "member", AUDITOR)
         await submit_form(pilot)
-        assert calls_of(workspace.faults.calls, "add_member") == [("GROUP:owners", AUDITOR, False)]
+        assert workspace.faults.calls_of("add_member") == [("GROUP:owners", AUDITOR, False)]
         await assert_visible(pilot, "▶ └ member  USER:auditor")
 
 
@@ -189,7 +189,7 @@ async def test_what_will_be_lost_is_named_before_a_member_is_taken_out(workspace
         await assert_visible(pilot, "removed from GROUP:owners")
         await pilot.press("y")
         await wait_for_workers(pilot)
-        assert calls_of(workspace.faults.calls, "remove_member") == [("GROUP:owners", OWNER, False)]
+        assert workspace.faults.calls_of("remove_member") == [("GROUP:owners", OWNER, False)]
         await assert_visible(pilot, "0 members")
 
 
@@ -207,7 +207,7 @@ async def test_a_change_that_breaks_a_quorum_asks_again_with_the_engines_words(w
         type_text(app, "no approvals")
         await pilot.press("enter")
         await wait_for_workers(pilot)
-        assert [each[1] for each in calls_of(workspace.faults.calls, "remove_rule")] == [False, True]
+        assert [each[1] for each in workspace.faults.calls_of("remove_rule")] == [False, True]
         assert not any(rule.id == rule_id for rule in rules(workspace))
 
 

@@ -183,9 +183,9 @@ HOSTILE = ["fw[/oops].bin", "[@click=app.quit]x[/]", "a\x1b]2;PWNED\x07b", "gnp\
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
 async def test_hostile_names_are_shown_harmless(empty_workspace: TuiWorkspace, size: tuple[int, int]) -> None:
     for number, name in enumerate(HOSTILE):
-        files = {"firmware": {name: b"firmware"}, "metadata": {f"{name}.txt": name.encode()}}
-        await empty_workspace.complete(await empty_workspace.add_task(name=name, **files))
-        waiting = await empty_workspace.add_task(f"t-{number}", name=name, **files)
+        firmware, metadata = {name: b"firmware"}, {f"{name}.txt": name.encode()}
+        await empty_workspace.complete(await empty_workspace.add_task(name=name, firmware=firmware, metadata=metadata))
+        waiting = await empty_workspace.add_task(f"t-{number}", name=name, firmware=firmware, metadata=metadata)
         # The engine's own warnings are harmless; another version's may not be.
         await empty_workspace.insert_tasks(msgspec.structs.replace(waiting, warning=name))
     async with open_queue(empty_workspace, size=size) as (app, pilot):

@@ -323,6 +323,7 @@ def test_the_json_of_an_entry_reads_back_as_it_was() -> None:
         resource="TASK:t-new",
         message=f"{HOSTILE}\x7f\U000e0001\\x41",
         new_value=None,
+        code="",
         previous=GENESIS_HASH,
     )
     text = entry_json(entry)

@@ -18,7 +18,7 @@ from sealyard.model.errors import StorageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard_tui.app import SealyardApp
 from tests.tui.connection import FakeConnection
-from tests.tui.form_helpers import calls_of, fill_field, open_form, select_values, submit_form, type_text
+from tests.tui.form_helpers import fill_field, open_form, select_values, submit_form, type_text
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.task_factories import device
 from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, OWNER, TuiWorkspace
@@ -139,7 +139,7 @@ async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(workspa
         fill_field(app, "link", "12h")
         fill_field(app, "retention", "2w")
         await submit_form(pilot)
-        assert calls_of(workspace.faults.calls, "create_device") == [
+        assert workspace.faults.calls_of("create_device") == [
             (
                 DeviceRequest(
                     name="door-lock",
@@ -196,7 +196,7 @@ async def test_a_product_owner_without_the_list_of_people_writes_their_names(wor
         await assert_visible(pilot, "Invalid subject 'body!'")
         fill_field(app, "approve", "")
         await submit_form(pilot)
-        request = calls_of(workspace.faults.calls, "create_device")[0][0]
+        request = workspace.faults.calls_of("create_device")[0][0]
         assert isinstance(request, DeviceRequest)
         assert request.use == ("USER:dana", "GROUP:devs")
 
@@ -213,7 +213,7 @@ async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(worksp
         await assert_visible(pilot, "approvals: 1 → 2", "link time: 1d → 1h 30m")
         await submit_form(pilot)
         wanted = DeviceUpdate(config="gw", approvals_required=2, link_ttl_seconds=5400)
-        assert calls_of(workspace.faults.calls, "update_device") == [(wanted,)]
+        assert workspace.faults.calls_of("update_device") == [(wanted,)]
         await assert_visible(pilot, "Saved gateway version 3")
 
 
@@ -235,7 +235,7 @@ async def test_a_span_of_more_than_two_units_stays_as_it_was(workspace: TuiWorks
         await open_form(pilot, "e")
         fill_field(app, "approvals", "2")
         await submit_form(pilot)
-        assert calls_of(workspace.faults.calls, "update_device") == [(DeviceUpdate(config="gw", approvals_required=2),)]
+        assert workspace.faults.calls_of("update_device") == [(DeviceUpdate(config="gw", approvals_required=2),)]
 
 
 async def test_certificates_are_written_beside_what_is_there_and_told_where(
@@ -264,7 +264,7 @@ async def test_the_key_leaves_only_after_its_name_was_typed(workspace: TuiWorksp
         assert not workspace.faults.calls
         await typed(pilot, "way")
         path = tmp_path / "gateway-v1.key"
-        assert calls_of(workspace.faults.calls, "export_device_key") == [("gw", path, True)]
+        assert workspace.faults.calls_of("export_device_key") == [("gw", path, True)]
         assert path.exists()
         await assert_visible(pilot, "mode 0600")
 
@@ -314,7 +314,7 @@ async def test_rotating_names_every_configuration_that_follows(workspace: TuiWor
         await assert_visible(pilot, "▸ Creating the next version of local:gateway-signing…")
         workspace.faults.hold["rotate_key"].set()
         await wait_for_workers(pilot)
-        assert calls_of(workspace.faults.calls, "rotate_key") == [("local:gateway-signing",)]
+        assert workspace.faults.calls_of("rotate_key") == [("local:gateway-signing",)]
         assert "▸ Making" not in screen_text(app)
 
 
