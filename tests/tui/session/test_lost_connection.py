@@ -168,6 +168,8 @@ async def form_with(app: SealyardApp, pilot: Pilot[None], firmware: Path) -> Upl
     assert isinstance(place, UploadScreen)
     place.form.device = "gw"
     place.add_paths((firmware,))
+    # Uploads are not workers of the application; the form cannot be submitted before they end.
+    await wait_until(pilot, lambda: not any(entry.is_pending for entry in place.form.entries))
     await wait_for_workers(pilot)
     return place
 
