@@ -149,7 +149,7 @@ def usual_tasks(template: WorkspaceTemplate, tmp_path_factory: pytest.TempPathFa
         workspace = template.copy("usual", tmp_path_factory.mktemp("usual-tasks") / "workspace", FakeIds("u"))
         await workspace.open()
         await workspace.start_running_task()
-        tasks = sorted(workspace.tasks.values(), key=lambda task: task.created_at, reverse=True)
+        tasks = workspace.tasks()
         await workspace.close()
         return tasks
 

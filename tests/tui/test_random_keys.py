@@ -47,7 +47,7 @@ async def test_no_keys_end_the_application_by_a_fault(
 
 async def change_task(workspace: TuiWorkspace, chosen: random.Random) -> None:
     """Change a task as another user, a worker or the time would."""
-    task = workspace.tasks[chosen.choice(sorted(workspace.tasks))]
+    task = chosen.choice(workspace.tasks())
     match task.status:
         case TaskStatus.WAITING:
             await chosen.choice((workspace.approve, workspace.reject))(task)

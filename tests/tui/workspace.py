@@ -106,11 +106,9 @@ class TuiWorkspace(EngineHarness):
         """Whether a session receives events; progress is not repeated for later listeners."""
         return bool(self.engine.events._listeners)
 
-    @property
-    def tasks(self) -> dict[str, Task]:
-        """All tasks by id, with the current state of their results."""
-        queries = self.engine.queries
-        return {task.id: queries.refresh(task) for task in self.engine.repository.tasks({})}
+    def tasks(self) -> list[Task]:
+        """Return all tasks, newest first, with the progress of those that are running or queued."""
+        return [self.engine.queries.refresh(task) for task in self.engine.repository.tasks({})]
 
     def client(self, subject: str) -> Client:
         """Return a client for ``subject``; its calls are recorded, and fail as :attr:`faults` says."""

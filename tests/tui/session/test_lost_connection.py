@@ -104,7 +104,7 @@ async def test_an_approval_that_gets_no_answer_is_asked_for_again_with_all_that_
         await pilot.press("enter")
         await wait_until(pilot, lambda: not isinstance(app.screen, ApproveDialog))
         await wait_for_review(app, pilot)
-        assert [(each.by, each.reason) for each in workspace.tasks[first].approvals] == [
+        assert [(each.by, each.reason) for each in workspace.task(first).approvals] == [
             ("USER:owner", "tested on the bench")
         ]
     ApproveDialog.comments.clear()
@@ -185,7 +185,7 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
 ) -> None:
     async with run_app(app := make_app(workspace, start_screen="upload")) as pilot:
         place = await form_with(app, pilot, firmware)
-        before = len(workspace.tasks)
+        before = len(workspace.tasks())
         workspace.faults.lost_answers["create_package"] = LOST
         await submit(pilot)
         await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
@@ -195,7 +195,7 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
         await assert_visible(pilot, "Created task")
         first, second = [request for (request,) in workspace.faults.calls_of("create_package")]
         assert first.client_token == second.client_token
-        assert len(workspace.tasks) == before + 1
+        assert len(workspace.tasks()) == before + 1
 
 
 async def test_a_file_that_could_not_be_handed_in_is_handed_in_when_the_line_is_back(

@@ -57,7 +57,7 @@ async def test_approving_repeats_what_is_released_and_wants_the_device_typed(wor
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         seen = screen_text(app)
-        digest = workspace.tasks[FIRST].approval_digest
+        digest = workspace.task(FIRST).approval_digest
         for words in (
             "gateway 1.5.0",
             "gateway version 2",
@@ -146,7 +146,7 @@ async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(work
 
 async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(workspace: TuiWorkspace) -> None:
     """The task changes while the dialog is open: the decision is for the digest that the dialog showed."""
-    shown_digest = workspace.tasks[FIRST].approval_digest
+    shown_digest = workspace.task(FIRST).approval_digest
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
@@ -171,7 +171,7 @@ async def test_rejecting_wants_a_reason(workspace: TuiWorkspace) -> None:
         await paste_text(pilot, "wrong bootloader")
         await pilot.press("ctrl+s")
         await wait_for_review(app, pilot)
-        digest = workspace.tasks[FIRST].approval_digest
+        digest = workspace.task(FIRST).approval_digest
         assert decisions(workspace) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
         await assert_visible(pilot, "gateway 1.5.0 rejected")
 
@@ -221,7 +221,7 @@ async def test_several_are_approved_by_typing_how_many(workspace: TuiWorkspace) 
         await wait_until(pilot, lambda: "3 tasks approved; 1 task still pending" in screen_text(app))
         assert not approvals_table(app).marked_rows
         assert [each[3] for each in decisions(workspace)] == [
-            workspace.tasks[each].approval_digest for each in (FIRST, SECOND, SENSOR)
+            workspace.task(each).approval_digest for each in (FIRST, SECOND, SENSOR)
         ]
 
 

@@ -42,7 +42,7 @@ async def authenticator(workspace: TuiWorkspace) -> Authenticator:
 
 
 def approved(workspace: TuiWorkspace, task_id: str = FIRST) -> Task:
-    return workspace.tasks[task_id]
+    return workspace.task(task_id)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])

@@ -30,11 +30,11 @@ from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, FIRMWARE, METADATA, Tu
 async def test_files_are_in_order_with_sizes_and_whole_digests(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, _):
         seen = review_text(app)
-        first, second = workspace.tasks[FIRST].inputs
+        first, second = workspace.task(FIRST).inputs
         assert seen.index("1. bootloader.bin") < seen.index(first.sha256) < seen.index("2. application.bin")
         assert second.sha256 in seen
         assert "64.0 KiB (65,536 bytes)" in seen
-        assert workspace.tasks[FIRST].metadata[0].sha256 in seen
+        assert workspace.task(FIRST).metadata[0].sha256 in seen
 
 
 async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_told(workspace: TuiWorkspace) -> None:
@@ -48,7 +48,7 @@ async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_to
             "ECC_NIST_P256 with local:gateway-signing version 1",
             "se-1, link for 1d, kept for 30d",
             "0 of 1 (requester excluded)",
-            workspace.tasks[FIRST].approval_digest,
+            workspace.task(FIRST).approval_digest,
             "You may decide on this task, until",
             "(6d 23h left)",
             "No decisions yet.",
@@ -87,7 +87,7 @@ async def test_what_changed_since_the_last_approved_package_is_told(workspace: T
     await workspace.add_task("t-new", name="gateway 1.6.0", firmware=FIRMWARE, metadata=METADATA)
     async with open_queue(workspace) as (app, _):
         seen = review_text(app)
-        before, now = workspace.tasks["t-done"].inputs[1], workspace.tasks["t-new"].inputs[1]
+        before, now = workspace.task("t-done").inputs[1], workspace.task("t-new").inputs[1]
         for words in (
             "compared with gateway 1.4.2",
             "~ name: gateway 1.4.2 → gateway 1.6.0",
@@ -165,12 +165,12 @@ async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(wor
         review = approvals_screen(app).review
         assert review.virtual_size.height == review._lines
         await press_keys(app, pilot, "G", "k")
-        assert not review.was_read_to_end(workspace.tasks[SECOND])
+        assert not review.was_read_to_end(workspace.task(SECOND))
         for keys in (("n",), ("G", "k"), ("N",)):
             await press_keys(app, pilot, *keys)
-        assert review.was_read_to_end(workspace.tasks[SECOND])
-        assert review.was_read_to_end(workspace.tasks[FIRST])
-        assert not review.was_read_to_end(workspace.tasks[SENSOR])
+        assert review.was_read_to_end(workspace.task(SECOND))
+        assert review.was_read_to_end(workspace.task(FIRST))
+        assert not review.was_read_to_end(workspace.task(SENSOR))
 
 
 async def test_in_24_lines_enter_opens_the_review_alone_and_all_of_it_can_be_read(workspace: TuiWorkspace) -> None:
@@ -185,7 +185,7 @@ async def test_in_24_lines_enter_opens_the_review_alone_and_all_of_it_can_be_rea
             await press_keys(app, pilot, "space")
             assert approvals_screen(app).review.scroll_offset.y > before
             seen += screen_text(app)
-        for digest in (each.sha256 for each in (*workspace.tasks[FIRST].inputs, *workspace.tasks[FIRST].metadata)):
+        for digest in (each.sha256 for each in (*workspace.task(FIRST).inputs, *workspace.task(FIRST).metadata)):
             assert digest in seen
         await press_keys(app, pilot, "escape")
         assert approvals_table(app).has_focus
@@ -244,7 +244,7 @@ async def test_a_task_that_changes_is_shown_anew_without_losing_the_place(worksp
 async def test_digest_id_and_name_are_copied_by_key(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "y")
-        assert app.clipboard == workspace.tasks[FIRST].approval_digest
+        assert app.clipboard == workspace.task(FIRST).approval_digest
         await assert_visible(pilot, "Copied the approval digest.")
         await pilot.press("c")
         await wait_until(pilot, lambda: "SHA-256 of bootloader.bin" in screen_text(app))

@@ -138,7 +138,7 @@ async def test_a_long_queue_is_read_page_by_page(workspace: TuiWorkspace) -> Non
         await pilot.press("G")
         await wait_until(pilot, lambda: len(approvals_table(app)) == 1503)
         assert listed_ids(app) == sorted(
-            listed_ids(app), key=lambda each: workspace.tasks[each].created_at, reverse=True
+            listed_ids(app), key=lambda each: workspace.task(each).created_at, reverse=True
         )
 
 

@@ -512,7 +512,7 @@ async def test_what_there_is_of_a_task_can_be_copied(workspace: TuiWorkspace, mo
         await wait_until(pilot, lambda: "SHA-256" in screen_text(app))
         await pilot.press("3")
         await wait_for_workers(pilot)
-        assert copied == ["t-done", workspace.tasks["t-done"].result.sha256]  # type: ignore[union-attr]
+        assert copied == ["t-done", workspace.task("t-done").result.sha256]  # type: ignore[union-attr]
 
 
 async def test_over_ssh_the_path_is_said_instead_of_opening_a_window(

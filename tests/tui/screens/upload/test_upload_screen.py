@@ -548,7 +548,7 @@ async def test_a_stormy_engine_leads_to_no_reading(workspace: TuiWorkspace) -> N
 
         place.load = load  # type: ignore[method-assign]
         await workspace.add_tasks(200)
-        await wait_until(pilot, lambda: len(workspace.tasks) > 200)
+        await wait_until(pilot, lambda: len(workspace.tasks()) > 200)
         await wait_for_workers(pilot)
         assert reads == []
         assert before is not None
