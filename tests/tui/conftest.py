@@ -18,7 +18,7 @@ from sealyard_tui.dialogs.reason import ReasonDialog
 from tests.support.failing_disk import FailingDisk
 from tests.tui.approvals_helpers import add_pending_tasks
 from tests.tui.pilot_helpers import IDLE_WINDOW, wait_idle
-from tests.tui.workspace import NOW, FakeIds, TuiWorkspace, WorkspaceTemplate
+from tests.tui.workspace import NOW, FakeIds, TuiWorkspace, WorkspaceTemplate, make_repeatable
 
 # Each application creates thousands of objects; with Python's default thresholds, garbage collection takes a fifth of
 # the time of these tests.
@@ -119,11 +119,9 @@ def workspace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def ids(monkeypatch: pytest.MonkeyPatch) -> FakeIds:
-    """Repeatable ids; and neither checkpoints nor estimates that depend on the time that a test takes."""
-    monkeypatch.setattr("sealyard.engine.audit.checkpointing.CHECKPOINT_INTERVAL", 3600.0)
-    monkeypatch.setattr("sealyard.engine.execution.progress.MIN_SAMPLE_SECONDS", 3600.0)
+    """The ids of the test's workspaces."""
     ids = FakeIds("n")
-    ids.install(monkeypatch)
+    make_repeatable(ids, monkeypatch)
     return ids
 
 

@@ -1,4 +1,4 @@
-"""The workspace that the screens are tested on: a real engine with a fake clock, fake workers and repeatable ids."""
+"""Workspaces for tests of the application: a real engine with a fake clock, fake workers and repeatable ids."""
 
 from __future__ import annotations
 
@@ -16,6 +16,7 @@ import pytest
 from sealyard.client.embedded import EMBEDDED_TRUST_NOTE, EmbeddedClient
 from sealyard.client.protocol import Client
 from sealyard.engine.engine import Engine
+from sealyard.engine.execution.progress import INITIAL_RATE
 from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, version_id
 from sealyard.model.access import SYSTEM_SUBJECT, Action, ResourceType, resource_type_uri
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAlgorithm
@@ -40,8 +41,8 @@ FIRMWARE = {"bootloader.bin": b"\x01" * 65_536, "application.bin": b"\x02" * 1_0
 METADATA = {"release.json": RELEASE}
 SMALL_FIRMWARE = {"application.bin": b"\x03" * 512}
 
-RUNNING_BYTES = 42 * 300 * 1024 * 1024 * 5 // 3
-"""Size of the running task as its worker reports it: at 40 %, 42 seconds remain at the initially assumed rate."""
+RUNNING_BYTES = 70 * int(INITIAL_RATE)
+"""Size of the running task as its worker reports it: at 40 %, 42 seconds remain."""
 
 SHOWN_FOLDER = Path("/srv/yard")
 """The folder that the application shows, the same in every run."""
@@ -73,9 +74,13 @@ class FakeIds:
         self._count += 1
         return f"{self._prefix}{self._count:09}"
 
-    def install(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        for module in _ID_USERS:
-            monkeypatch.setattr(f"sealyard.engine.{module}.new_id", self)
+
+def make_repeatable(ids: FakeIds, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make engines use ``ids``, and neither checkpoints nor estimates that depend on the time that a test takes."""
+    for module in _ID_USERS:
+        monkeypatch.setattr(f"sealyard.engine.{module}.new_id", ids)
+    monkeypatch.setattr("sealyard.engine.audit.checkpointing.CHECKPOINT_INTERVAL", 3600.0)
+    monkeypatch.setattr("sealyard.engine.execution.progress.MIN_SAMPLE_SECONDS", 3600.0)
 
 
 class TuiWorkspace(EngineHarness):
@@ -237,7 +242,7 @@ class WorkspaceTemplate:
         self._workspace = TuiWorkspace(root / "empty", FakeIds("t"), clock=FakeClock(NOW - timedelta(days=50)))
 
     async def build(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self._workspace.ids.install(monkeypatch)
+        make_repeatable(self._workspace.ids, monkeypatch)
         await self._workspace.create(demo=True)
         await self._workspace.open()
         await _add_users_and_devices(self._workspace)

@@ -9,6 +9,7 @@ from textual.pilot import Pilot
 from textual.widgets import Input
 
 from sealyard.client.downloads.downloader import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
+from sealyard.engine.execution.progress import INITIAL_RATE
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
 from sealyard.model.tasks import DecisionOrigin, ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp
@@ -201,11 +202,12 @@ async def test_progress_goes_into_the_row_without_a_read(workspace: TuiWorkspace
     async with run_app(app) as pilot:
         await wait_until(pilot, lambda: workspace.has_listeners and "bootloader.bin" in screen_text(app))
         workspace.faults.fail["task"] = workspace.faults.fail["tasks"] = StorageError("not to be read")
-        await workspace.report_progress("t-running", 500_000_000, 1_000_000_000)
+        second = int(INITIAL_RATE)
+        await workspace.report_progress("t-running", 50 * second, 100 * second)
         workspace.clock.advance(seconds=1)
         await wait_for_workers(pilot)
-        await workspace.report_progress("t-running", 990_000_000, 1_000_000_000)
-        await wait_until(pilot, lambda: "99 %" in screen_text(app))
+        await workspace.report_progress("t-running", 99 * second, 100 * second)
+        await wait_until(pilot, lambda: "99 % 1s" in screen_text(app))
         assert place(app)._throughput.rate > 0
 
 
