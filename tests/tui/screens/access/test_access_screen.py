@@ -9,6 +9,7 @@ import pytest
 from textual.widgets import Input
 
 from sealyard.model.access import ACTIONS_BY_RESOURCE_TYPE, AclRule, Action, ResourceType
+from sealyard.model.audit import AuditAction
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
@@ -101,6 +102,7 @@ async def test_who_may_not_see_the_list_sees_their_own_rights(workspace: TuiWork
         assert app.screen.id == "access"
         await pilot.press("right")
         await assert_visible(pilot, "You do not have permission to view this list")
+        assert await workspace.audit_entries(AuditAction.REFUSED) == []
 
 
 async def test_enter_says_all_about_somebody_rights_through_groups_too(workspace: TuiWorkspace) -> None:

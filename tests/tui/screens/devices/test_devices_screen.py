@@ -14,6 +14,7 @@ from textual.widgets import Input
 from sealyard.engine.state.tables import DEVICES
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAlgorithm
+from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard_tui.app import SealyardApp
@@ -90,6 +91,7 @@ async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(w
         await wait_for_workers(pilot)
         assert app.screen.id == "devices"
         assert not workspace.faults.calls
+        assert await workspace.audit_entries(AuditAction.REFUSED) == []
 
 
 async def test_a_certificate_that_ends_soon_is_a_warning_in_words(empty_workspace: TuiWorkspace) -> None:
