@@ -86,6 +86,7 @@ class WatchRunner:
                 downloads=downloads,
                 downloaded=DownloadHistory(default_history_path(self._workspace_id, self._subject)),
                 rule=self._settings.on_drop,
+                settle=self._settings.settle,
                 force_polling=self._settings.force_polling,
             )
 
