@@ -46,12 +46,12 @@ class Served:
 
 
 @asynccontextmanager
-async def served(folder: Path, issuer: OidcIssuer, **more: Any) -> AsyncIterator[Served]:
-    oidc = OidcSettings(issuer=issuer.url, audience=AUDIENCE)
+async def served(folder: Path, issuer: OidcIssuer, *, issuer_url: str = "", **more: Any) -> AsyncIterator[Served]:
+    oidc = OidcSettings(issuer=issuer_url or issuer.url, audience=AUDIENCE)
     settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc, **more)
     service = await Server.open(settings, {"acme": await open_workspace(folder)})
     try:
-        async with httpx.AsyncClient(base_url=service.address) as calls:
+        async with httpx.AsyncClient(base_url=service.address, trust_env=False) as calls:
             yield Served(service, issuer, calls)
     finally:
         await service.stop()
@@ -132,3 +132,15 @@ async def test_an_administrator_who_comes_by_the_issuer_makes_tokens_for_others_
     await acme.admin.add_rule("GROUP:devs", "RESOURCE_TYPE:SUBJECT", Action.CREATE)
     assert (await acme.asked("token", {"name": "theirs", "subject": DEV})).status_code == 201
     assert (await acme.asked("token", {"name": "mine"})).status_code == 403
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks://127.0.0.1:1", "ftp://x", "http://127.0.0.1:99999"])
+async def test_issuer_behind_unusable_proxy_answers_503(
+    folder: Path, issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "fe80::/10,[::1]")
+    async with served(folder, issuer, issuer_url="https://issuer.example") as acme:
+        response = await acme.asked("deviceConfig", iss="https://issuer.example")
+    assert (response.status_code, response.json()["code"]) == (503, "connection")
+    assert "issuer is unreachable" in response.json()["detail"]
