@@ -120,6 +120,10 @@ def _prompt_for_token(server: str) -> str:
         return sys.stdin.readline(_MAX_TOKEN_LENGTH).strip()
     except UnicodeDecodeError:
         raise InvalidInputError("Invalid token: not text.", "Write only the token to standard input.") from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"Cannot read the token from standard input ({error.strerror}).", "Write the token to standard input."
+        ) from error
 
 
 def _logout(ctx: Context) -> int:
