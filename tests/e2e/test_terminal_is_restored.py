@@ -37,6 +37,16 @@ def test_a_signal_restores_the_terminal_and_the_exit_code_names_it(
     assert demo.modes == AS_IT_WAS
 
 
+def test_application_runs_in_unwritable_home(tmp_path: Path) -> None:
+    variables = dict.fromkeys(
+        ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"), "/dev/null"
+    )
+    with terminal([SEALYARD, "demo"], environment(tmp_path / "home", **variables)) as found:
+        found.wait_for("● ready", "demo-gateway")
+        found.quit()
+        assert found.exit_code() == 0
+
+
 def test_a_fault_restores_the_terminal_and_answers_1_without_secrets(tmp_path: Path) -> None:
     """A fault is put into the application from outside: a place that cannot be made."""
     broken = tmp_path / "broken"

@@ -92,8 +92,14 @@ def _report_crash() -> SealyardError:
     from platformdirs import user_log_path
 
     path = user_log_path("sealyard") / "cli.log"
-    with contextlib.suppress(OSError):
+    try:
         _append_to_log(path, redact(traceback.format_exc()))
+    except OSError as error:
+        return SealyardError(
+            "Internal error.",
+            f"Cannot write the details to {path} ({error.strerror}). Set XDG_STATE_HOME to a folder that you can write"
+            " to, and try again.",
+        )
     return SealyardError("Internal error.", f"Details: {path}")
 
 

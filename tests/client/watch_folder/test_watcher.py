@@ -401,6 +401,28 @@ def test_damaged_state_creates_no_second_task(
     assert len(client.created) == 1
 
 
+def test_unwritable_state_is_warned_and_creates_one_task(client: FakeClient, folder: Path, clock: FakeClock) -> None:
+    (folder.parent / "file").touch()
+    events: list[WatchEvent] = []
+    for _ in range(2):
+        watcher = FolderWatcher(
+            client.as_client,
+            folder,
+            "door",
+            events.append,
+            state=folder.parent / "file" / "watch.json",
+            rule=DropAction.SUBMIT,
+            clock=clock,
+        )
+        assert "XDG_STATE_HOME" in watcher.warning
+        (folder / "a.bin").write_bytes(b"x")
+        for _ in range(3):
+            asyncio.run(watcher.scan_once())
+            clock.advance(SETTLE)
+    assert [type(event) for event in events] == [DropSubmitted, DropSubmitted]
+    assert len(client.created) == 1
+
+
 def test_rejected_file_is_reported_once(client: FakeClient, folder: Path, watch: WatchHarness) -> None:
     (folder / "a.bin").write_bytes(b"x")
     client.create_error = FormatLimitError("Too large for se-1.", "Use se-2.")

@@ -27,6 +27,7 @@ from sealyard.model.errors import (
     PermissionDeniedError,
     SealyardError,
     ServerUnreachableError,
+    StorageError,
 )
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
@@ -208,9 +209,15 @@ class WatchFolderManager:
             self._dropped.clear()
 
     async def configure(self, settings: WatchFolderSettings) -> None:
-        """Watch as ``settings`` say from now on and at the next start; nothing if the folder is empty."""
+        """Watch as ``settings`` say from now on and at the next start; nothing if the folder is empty.
+
+        If the settings cannot be saved, they apply until the application exits.
+        """
         chosen = _Override(settings=settings, over=self._defaults)
-        await asyncio.to_thread(self._file().update, lambda _: chosen)
+        try:
+            await asyncio.to_thread(self._file().update, lambda _: chosen)
+        except StorageError as error:
+            self._app.notify(escape_text(str(error)), severity="warning", markup=False)
         self.settings = settings
         self._dropped.clear()
         await self._start()

@@ -48,6 +48,7 @@ async def _login(ctx: Context) -> int:
     profile = Profile(name="", identity="", server=parse_server_url(args.server), tenant=args.tenant, ca=ca)
     token = _read_token(profile.server)
     register_secret(token)
+    profiles.require_writable_profiles()
     info = await _verify_token(profile, token)
     profile = _with_name(msgspec.structs.replace(profile, identity=info.subject), args.name)
     _save_token(ctx, profile, token)

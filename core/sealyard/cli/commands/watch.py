@@ -64,6 +64,8 @@ async def _watch(ctx: Context) -> int:
             settle=ctx.args.settle,
             force_polling=ctx.args.polling,
         )
+        if watcher.warning:
+            ctx.out.warn(f"warning: {watcher.warning}")
         ctx.out.status(f"Watching {ctx.args.folder} for device {ctx.args.device} (press Ctrl-C to stop)")
         watch_task = asyncio.create_task(watcher.run())
         stop_wait = asyncio.create_task(stop.wait())

@@ -96,7 +96,7 @@ def read_profiles(path: Path) -> ProfileFile:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=ProfileFile)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # NotADirectoryError: HOME=/dev/null
         return ProfileFile()
     except (OSError, msgspec.MsgspecError) as error:
         raise WorkspaceError(
@@ -113,7 +113,19 @@ def write_profiles(path: Path, file: ProfileFile) -> None:
         make_private_dir(path.parent)
         write_atomic(path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
     except OSError as error:
-        raise StorageError(f"Cannot write {escape_text(str(path))}: {error.strerror}.") from error
+        raise StorageError(
+            f"Cannot write {escape_text(str(path))}: {error.strerror}.",
+            "Check its permissions, or set XDG_CONFIG_HOME to a folder that you can write to.",
+        ) from error
+
+
+def require_writable_profiles() -> None:
+    """Raise :class:`StorageError` if the user's profile file cannot be written.
+
+    Called before an operation that ends with a new profile, so that it does not fail halfway.
+    """
+    path = user_profiles_path()
+    write_profiles(path, read_profiles(path))
 
 
 def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sealyard.client.config.profiles import Profile, add_profile, read_profiles, user_profiles_path
+from sealyard.client.config.profiles import (
+    Profile,
+    add_profile,
+    read_profiles,
+    require_writable_profiles,
+    user_profiles_path,
+)
 from sealyard.client.log import register_secret
 from sealyard.engine.workspace import load_metadata
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.access import parse_subject
+from sealyard.model.errors import StorageError
+from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import KeyStore, WorkspaceMetadata, WorkspacePaths
 
 
@@ -60,6 +69,7 @@ async def create_workspace(
 
     path = folder.absolute()
     identity = parse_subject(administrator)
+    require_writable_profiles()
     if passphrase is not None:
         register_secret(passphrase)
     await create_workspace(
@@ -67,7 +77,13 @@ async def create_workspace(
     )
     profile_name = read_profiles(user_profiles_path()).free_name(name, lambda profile: profile.workspace == str(path))
     profile = Profile(name=profile_name, identity=identity, workspace=str(path))
-    add_profile(user_profiles_path(), profile, current=True)
+    try:
+        add_profile(user_profiles_path(), profile, current=True)
+    except StorageError as error:
+        command = f"sealyard profile add {profile_name} --workspace {shlex.quote(str(path))} --identity {identity}"
+        raise StorageError(
+            f"The workspace was created, but not its profile. {error.message}", f"Add it: {escape_text(command)}"
+        ) from error
     return profile
 
 

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import logging
 from datetime import datetime, timedelta
 from pathlib import Path
 
@@ -30,25 +31,14 @@ from sealyard.client.watch_folder.events import (
     WatchCallback,
     WatchEvent,
 )
-from sealyard.client.watch_folder.scan import (
-    DroppedEntry,
-    content_digest,
-    entry_digest,
-    find_open_file,
-    scan,
-)
+from sealyard.client.watch_folder.scan import DroppedEntry, content_digest, entry_digest, find_open_file, scan
 from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_cancellable
 from sealyard.fs.hashing import path_sha256
 from sealyard.model.base import FrozenStruct
 from sealyard.model.clock import Clock
-from sealyard.model.errors import (
-    ConflictError,
-    InvalidInputError,
-    SealyardError,
-    UsageError,
-)
+from sealyard.model.errors import ConflictError, InvalidInputError, SealyardError, StorageError, UsageError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
@@ -70,6 +60,9 @@ RESCAN_SECONDS = 30.0
 
 RETRY_DELAYS = RetryDelays.exponential(5.0, 300.0)
 """Delays before consecutive retries of an entry whose processing was deferred."""
+
+
+log = logging.getLogger(__name__)
 
 
 class _ProcessedEntry(FrozenStruct, frozen=True, kw_only=True):
@@ -131,6 +124,7 @@ class FolderWatcher:
         self._on_event = on_event
         self._state_file = StateFile(state, _WatchState())
         self._state = self._state_file.read()
+        self._save_warning = self._check_state_file()
         self._action = rule
         self._settle = settle
         self._force_polling = force_polling
@@ -142,8 +136,8 @@ class FolderWatcher:
 
     @property
     def warning(self) -> str:
-        """Message for the user with the new name of a damaged state file that was renamed; empty if none was."""
-        return self._state_file.warning
+        """Message for the user: the state file cannot be written, or was damaged and renamed; else empty."""
+        return self._save_warning or self._state_file.warning
 
     async def run(self) -> None:
         """Process existing and new entries until cancelled.
@@ -219,8 +213,7 @@ class FolderWatcher:
     async def dismiss(self, proposal: PackageProposal) -> None:
         """Dismiss a proposal. The entry is not proposed again until its files change.
 
-        Raises :class:`InvalidInputError` if the files have changed since the proposal or cannot be read, and
-        :class:`StorageError` if the state file cannot be written.
+        Raises :class:`InvalidInputError` if the files have changed since the proposal or cannot be read.
         """
         entry = await self._require_unchanged(proposal)
         await self._record_processed(proposal, await self._compute_digest(entry), None)
@@ -340,12 +333,25 @@ class FolderWatcher:
 
     async def _record_processed(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
         processed = _ProcessedEntry(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
-        self._state = await asyncio.to_thread(
-            self._state_file.update,
-            lambda state: _WatchState(
-                processed_entries={**state.processed_entries, f"{proposal.device}/{proposal.name}": processed}
-            ),
-        )
+
+        def add_processed(state: _WatchState) -> _WatchState:
+            key = f"{proposal.device}/{proposal.name}"
+            return _WatchState(processed_entries={**state.processed_entries, key: processed})
+
+        try:
+            self._state = await asyncio.to_thread(self._state_file.update, add_processed)
+        except StorageError as error:
+            # The entry is processed all the same; after a restart, its client token prevents a second task.
+            log.warning("cannot record %s as processed: %s", escape_text(proposal.name), error)
+            self._state = add_processed(self._state)
+
+    def _check_state_file(self) -> str:
+        """Return a warning if the state file cannot be written; empty if it can."""
+        try:
+            self._state_file.update(lambda state: state)
+        except StorageError as error:
+            return f"Dropped files are proposed again after a restart. {error}"
+        return ""
 
     async def _resolve_config(self) -> str:
         """Return the id of the device configuration, which is loaded on the first call.
