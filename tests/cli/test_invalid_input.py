@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import subprocess
 from collections.abc import Callable
@@ -160,3 +161,19 @@ def test_damaged_profiles_file_is_reported(workspace: CliWorkspace, home: Path) 
     result = workspace.run("nobody", "tasks")
     assert result.code == 1
     assert str(path) in result.err
+
+
+@pytest.mark.parametrize("spelling", ["{}", "sha256:{}", "SHA256:{}"])
+def test_expected_digest_may_have_prefix(workspace: CliWorkspace, firmware: Path, spelling: str) -> None:
+    digest = spelling.format(hashlib.sha256(firmware.read_bytes()).hexdigest())
+    for arguments in (("package", "--firmware", firmware), ("encrypt", firmware)):
+        result = workspace.run("developer", *arguments, "--device", "gateway", "--sha256", digest)
+        assert result.code == 0, result
+
+
+def test_digest_of_other_algorithm_is_named(workspace: CliWorkspace, firmware: Path) -> None:
+    digest = hashlib.sha1(firmware.read_bytes()).hexdigest()
+    result = workspace.run("developer", "encrypt", firmware, "--device", "gateway", "--sha256", digest)
+    assert result.code == 2
+    assert "it has the length of SHA-1" in result.err
+    assert "64 hexadecimal digits" in result.err
