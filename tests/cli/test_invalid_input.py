@@ -119,6 +119,25 @@ def test_full_disk_stores_no_partial_files(workspace: CliWorkspace, tmp_path: Pa
     assert workspace.run("developer", "encrypt", "--device", "gateway", large).code == 0
 
 
+def test_full_disk_leaves_no_partial_export(workspace: CliWorkspace, tmp_path: Path) -> None:
+    out = tmp_path / "audit.jsonl"
+
+    def limit_file_size() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    process = subprocess.run(
+        command(*workspace.as_user("auditor", "audit", "export", "--format", "jsonl", "--out", out)),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        preexec_fn=limit_file_size,
+    )
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"sealyard: Not enough disk space for writing {out}")
+    assert not out.exists()
+
+
 def test_damaged_key_store_is_not_replaced(workspace: CliWorkspace) -> None:
     keyring = workspace.folder / "keys" / "keyring.json"
     whole = keyring.read_bytes()

@@ -165,5 +165,5 @@ def storage_error(error: OSError, operation: str) -> StorageError:
     if is_out_of_space(error):
         return StorageError(f"Not enough disk space for {operation} ({reason}).", "Free some space and try again.")
     return StorageError(
-        f"Disk error while {operation} ({reason}).", "Check that the workspace's disk is mounted, writable and healthy."
+        f"Disk error while {operation} ({reason}).", "Check that the disk is mounted, writable and healthy."
     )

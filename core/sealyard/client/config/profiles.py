@@ -98,7 +98,12 @@ def read_profiles(path: Path) -> ProfileFile:
         return msgspec.json.decode(path.read_bytes(), type=ProfileFile)
     except (FileNotFoundError, NotADirectoryError):  # NotADirectoryError: HOME=/dev/null
         return ProfileFile()
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise WorkspaceError(
+            f"Cannot read {escape_text(str(path))}: {escape_text(error.strerror or '')}.",
+            "Check its permissions, or set XDG_CONFIG_HOME to a folder of your own.",
+        ) from error
+    except msgspec.MsgspecError as error:
         raise WorkspaceError(
             f"Cannot read {escape_text(str(path))}: {escape_text(str(error))}.", "Fix or remove the file."
         ) from error
