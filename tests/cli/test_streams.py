@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.client.sharing.socket import is_listening
 from tests.support.cli_runner import LIMIT, CliResult, CliWorkspace, command, wait_until
 
 CLOSED = {"stdin": "<&-", "stdout": ">&-", "stderr": "2>&-", "all streams": "<&- >&- 2>&-"}
@@ -70,6 +71,20 @@ def test_service_runs_with_closed_streams(workspace: CliWorkspace, tmp_path: Pat
         finally:
             process.kill()
     assert process.returncode == 0
+
+
+@FULL
+def test_service_runs_with_full_stdout(workspace: CliWorkspace) -> None:
+    with start_redirected(">/dev/full", *workspace.as_user("admin", "run")) as process:
+        try:
+            wait_until(lambda: is_listening(workspace.folder))
+            assert workspace.run("admin", "subject", "add", "anna").code == 0
+            process.send_signal(signal.SIGTERM)
+            _, err = process.communicate(timeout=LIMIT)
+        finally:
+            process.kill()
+    assert process.returncode == 1
+    assert "Cannot write to standard output" in err
 
 
 @FULL

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TextIO
 
 import msgspec
@@ -44,11 +45,15 @@ class Output:
             self._write(f"{escape_text(line)}\n")
 
     def status(self, text: str) -> None:
-        """Print the status of a long-running command, unless the output is JSON."""
+        """Print the status of a long-running command, unless the output is JSON.
+
+        Does not raise :class:`OutputError`: a full disk must not end a service.
+        """
         self.progress.clear()
         if not self.as_json:
-            self._write(f"{escape_text(text)}\n")
-            self.flush()
+            with suppress(OutputError):
+                self._write(f"{escape_text(text)}\n")
+                self.flush()
 
     def document(self, text: str) -> None:
         """Print a part of a document on standard output: escaped on a terminal, unchanged in a file or pipe."""
