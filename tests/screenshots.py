@@ -112,7 +112,7 @@ async def _on_server(place: DemoWorkspace, token: str, log: Path) -> dict[str, s
         await server.start()
         await stage.line_lost(server)
     finally:
-        server.end()
+        server.close()
         await connection.close()
     return stage.pictures
 

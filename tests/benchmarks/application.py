@@ -1,4 +1,4 @@
-"""What the application feels like: its start against a bare Textual one, keys at 100,000 tasks, its memory."""
+"""Measure the application: its start relative to a bare Textual one, key presses at 100,000 tasks, its memory."""
 
 from __future__ import annotations
 
@@ -25,17 +25,17 @@ from tests.benchmarks.workspaces import (
     DEVICE,
     OWNER,
     PASSPHRASE,
-    folder,
-    found,
-    opened,
+    create_bench_workspace,
+    open_engine,
     random_file,
+    temporary_dir,
 )
 
 SEALYARD = [str(Path(sys.executable).parent / "sealyard")]
 TRIES = 7
 KEYS = 400
-BETWEEN_KEYS = 0.02
-PACKAGE = 2 << 30
+KEY_INTERVAL = 0.02
+PACKAGE_SIZE = 2 << 30
 
 BARE = """
 from textual.app import App
@@ -48,26 +48,30 @@ Bare().run()
 
 
 def rows() -> list[Row]:
-    with folder() as root:
-        few, many = root / "few", root / "many"
-        for workspace in (few, many):
-            asyncio.run(found(workspace))
-            _name_people(workspace)
-        fill(many, MANY)
-        bare = statistics.median(_start([sys.executable, "-c", BARE], few, b"BARE") for _ in range(TRIES))
-        started = statistics.median(_start(SEALYARD, few, b"Dashboard") for _ in range(TRIES))
-        filled = statistics.median(_start(SEALYARD, many, b"Dashboard") for _ in range(3))
+    with temporary_dir() as root:
+        small, large = root / "few", root / "many"
+        for workspace in (small, large):
+            asyncio.run(create_bench_workspace(workspace))
+            _add_profiles(workspace)
+        fill(large, MANY)
+        bare = statistics.median(_measure_start([sys.executable, "-c", BARE], small, b"BARE") for _ in range(TRIES))
+        start = statistics.median(_measure_start(SEALYARD, small, b"Dashboard") for _ in range(TRIES))
+        start_at_many = statistics.median(_measure_start(SEALYARD, large, b"Dashboard") for _ in range(3))
         return [
-            Row("dashboard seen, against a bare Textual application", started / bare, "at most 1.5"),
-            Row("dashboard seen at 100,000 tasks, against a bare Textual application", filled / bare, "at most 1.5"),
-            *_keys(many, root),
-            *_audit(few, many),
+            Row("start to dashboard, relative to a bare Textual application", start / bare, "at most 1.5"),
+            Row(
+                "start to dashboard at 100,000 tasks, relative to a bare Textual application",
+                start_at_many / bare,
+                "at most 1.5",
+            ),
+            *_measure_keys(large, root),
+            *_measure_audit(small, large),
         ]
 
 
-def _name_people(workspace: Path) -> None:
+def _add_profiles(workspace: Path) -> None:
     for name, identity in (("developer", DEVELOPER), ("administrator", ADMINISTRATOR)):
-        adding = [
+        command = [
             *SEALYARD,
             "--workspace",
             str(workspace),
@@ -78,7 +82,7 @@ def _name_people(workspace: Path) -> None:
             identity,
             "--shared",
         ]
-        subprocess.run(adding, check=True, capture_output=True)
+        subprocess.run(command, check=True, capture_output=True)
 
 
 def _environ(workspace: Path, profile: str = "developer") -> dict[str, str]:
@@ -97,63 +101,63 @@ def _environ(workspace: Path, profile: str = "developer") -> dict[str, str]:
     }
 
 
-def _start(command: list[str], workspace: Path, words: bytes) -> float:
+def _measure_start(command: list[str], workspace: Path, text: bytes) -> float:
     with Terminal(command, _environ(workspace)) as terminal:
-        seconds = terminal.until(words)
-        terminal.end()
+        seconds = terminal.wait_for(text)
+        terminal.quit()
     return seconds
 
 
-def _keys(workspace: Path, root: Path) -> list[Row]:
-    """Keys from the first to the last byte, while a large package is being made beside it."""
-    asyncio.run(_waiting_package(workspace, random_file(root / "large.bin", PACKAGE)))
-    out = root / "keys.json"
-    command = [sys.executable, "-m", "tests.benchmarks.timed_application", str(out)]
+def _measure_keys(workspace: Path, root: Path) -> list[Row]:
+    """Measure key presses while large packages are being created."""
+    asyncio.run(_create_approved_packages(workspace, random_file(root / "large.bin", PACKAGE_SIZE)))
+    output = root / "keys.json"
+    command = [sys.executable, "-m", "tests.benchmarks.timed_application", str(output)]
     with Terminal(command, _environ(workspace)) as terminal:
-        terminal.until(b"RUNNING")
+        terminal.wait_for(b"RUNNING")
         for number in range(KEYS):
             terminal.press((b"j", b"j", b"j", b"\x1b[6~", b"k")[number % 5])
-            terminal.rest(BETWEEN_KEYS)
-        memory = _resident(terminal.process.pid)
-        terminal.end()
-    found: list[float] = sorted(json.loads(out.read_text()))
-    assert len(found) >= KEYS // 2, f"only {len(found)} of {KEYS} keys were seen to move the cursor"
+            terminal.drain(KEY_INTERVAL)
+        memory = _resident_memory(terminal.process.pid)
+        terminal.quit()
+    latencies: list[float] = sorted(json.loads(output.read_text()))
+    assert len(latencies) >= KEYS // 2, f"only {len(latencies)} of {KEYS} keys moved the cursor"
 
-    def share(part: float) -> float:
-        return found[min(len(found) - 1, int(part * len(found)))]
+    def percentile(fraction: float) -> float:
+        return latencies[min(len(latencies) - 1, int(fraction * len(latencies)))]
 
     return [
-        Row("key to paint at 100,000 tasks while a package runs, p50", share(0.5), "reported", "ms"),
-        Row("key to paint at 100,000 tasks while a package runs, p95", share(0.95), "reported", "ms"),
-        Row("key to paint at 100,000 tasks while a package runs, p99", share(0.99), "under 50", "ms"),
+        Row("key press to screen update at 100,000 tasks during a package, p50", percentile(0.5), "reported", "ms"),
+        Row("key press to screen update at 100,000 tasks during a package, p95", percentile(0.95), "reported", "ms"),
+        Row("key press to screen update at 100,000 tasks during a package, p99", percentile(0.99), "under 50", "ms"),
         Row("memory of the application with its engine at 100,000 tasks", memory, "reported", "MiB"),
     ]
 
 
-async def _waiting_package(workspace: Path, large: Path) -> None:
-    """Approved, and left for the application's own engine to work on."""
-    async with opened(workspace, work=False) as engine:
+async def _create_approved_packages(workspace: Path, file_path: Path) -> None:
+    """Create and approve packages without workers, so that the application's own engine runs them."""
+    async with open_engine(workspace, work=False) as engine:
         developer, owner = engine.client(DEVELOPER), engine.client(OWNER)
-        firmware = await developer.upload(large)
+        firmware = await developer.upload(file_path)
         for _ in range(4):
             task = await developer.create_package(PackageRequest(config=DEVICE, firmware=(firmware,)))
             await owner.decide(task.id, Verdict.APPROVED)
 
 
-def _resident(pid: int) -> float:
-    """MiB of the process itself, without its crypto workers."""
+def _resident_memory(pid: int) -> float:
+    """Return the resident memory of the process, without its crypto workers, in MiB."""
     status = Path(f"/proc/{pid}/status").read_text()
     return next(int(line.split()[1]) for line in status.splitlines() if line.startswith("VmRSS")) / 1024
 
 
-def _audit(few: Path, many: Path) -> list[Row]:
-    """From the key that opens the audit place until its newest entry is seen."""
-    asyncio.run(_add_entries(few, 20))
-    asyncio.run(_add_entries(many, MANY))
-    seconds = {each: statistics.median(_open_audit(each) for _ in range(3)) for each in (few, many)}
+def _measure_audit(small: Path, large: Path) -> list[Row]:
+    """Measure from the key that opens the audit screen until the newest entry is shown."""
+    asyncio.run(_add_entries(small, 20))
+    asyncio.run(_add_entries(large, MANY))
+    seconds = {each: statistics.median(_open_audit(each) for _ in range(3)) for each in (small, large)}
     return [
-        Row("opening the audit place at 100,000 entries against 100", seconds[many] / seconds[few], "reported"),
-        Row("opening the audit place at 100,000 entries", 1000 * seconds[many], "reported", "ms"),
+        Row("open the audit screen at 100,000 entries, relative to 100", seconds[large] / seconds[small], "reported"),
+        Row("open the audit screen at 100,000 entries", 1000 * seconds[large], "reported", "ms"),
     ]
 
 
@@ -176,11 +180,11 @@ async def _add_entries(workspace: Path, count: int) -> None:
 
 def _open_audit(workspace: Path) -> float:
     with Terminal(SEALYARD, _environ(workspace, "administrator")) as terminal:
-        terminal.until(b"ready")
-        terminal.rest(1.0)
-        begun = time.perf_counter()
+        terminal.wait_for(b"ready")
+        terminal.drain(1.0)
+        started_at = time.perf_counter()
         terminal.press(b"4")
-        terminal.until(b"entry-newest")
-        seconds = time.perf_counter() - begun
-        terminal.end()
+        terminal.wait_for(b"entry-newest")
+        seconds = time.perf_counter() - started_at
+        terminal.quit()
     return seconds

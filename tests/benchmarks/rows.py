@@ -1,4 +1,4 @@
-"""One measured figure: a ratio or a number, and the budget of the design it is held against."""
+"""One measured value, and the budget it is compared with."""
 
 from __future__ import annotations
 
@@ -6,10 +6,10 @@ from typing import NamedTuple
 
 
 class Row(NamedTuple):
-    what: str
+    label: str
     value: float
     budget: str
     unit: str = "×"
 
     def __str__(self) -> str:
-        return f"| {self.what} | {self.value:.3g} {self.unit} | {self.budget} |"
+        return f"| {self.label} | {self.value:.3g} {self.unit} | {self.budget} |"

@@ -1,4 +1,4 @@
-"""Measures the budgets of the design on this machine: `python -m tests.benchmarks.run [NAME …]`, all without names."""
+"""Run the benchmarks: `python -m tests.benchmarks.run [NAME …]`; without names, all of them."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ MEASUREMENTS = {
 
 
 def main(names: list[str]) -> int:
-    print("| what | measured | budget |\n|---|---|---|")
+    print("| measurement | result | budget |\n|---|---|---|")
     for name in names or list(MEASUREMENTS):
         for row in MEASUREMENTS[name]():
             print(row, flush=True)

@@ -1,4 +1,4 @@
-"""The server: calls a second, bytes up and down, a broken line, and how soon an event is seen."""
+"""Measure the server: requests per second, transfer rates, broken connections, and the latency of events."""
 
 from __future__ import annotations
 
@@ -30,50 +30,50 @@ from tests.benchmarks.workspaces import (
     DEVICE,
     OWNER,
     PASSPHRASE,
-    folder,
-    found,
-    opened,
+    create_bench_workspace,
+    open_engine,
     random_file,
+    temporary_dir,
 )
 from tests.crash.server_process import ServerProcess
 from tests.support.unreliable_proxy import UnreliableProxy
 
 CALLS = 400
-AT_ONCE = 8
-LARGE = 1 << 30
-ROUGH = 2 << 30
+MAX_PARALLEL = 8
+TRANSFER_SIZE = 1 << 30
+RESUMED_SIZE = 2 << 30
 CUTS = 12
-ROUGH_RATE = 200e6
-"""Bytes a second on the throttled line."""
+PROXY_RATE = 200e6
+"""Bytes per second through the proxy."""
 
 
 def rows() -> list[Row]:
     os.environ["SEALYARD_PASSPHRASE"] = PASSPHRASE
-    return asyncio.run(_measured())
+    return asyncio.run(_measure())
 
 
-async def _measured() -> list[Row]:
-    with folder() as root:
-        tokens = await _tokens(root / "workspace")
+async def _measure() -> list[Row]:
+    with temporary_dir() as root:
+        tokens = await _create_tokens(root / "workspace")
         server = ServerProcess(root / "workspace", root / "server.log", passphrase=PASSPHRASE)
         try:
             await server.start()
-            developer, owner = (_client(server.url, tokens[each]) for each in (DEVELOPER, OWNER))
-            found_rows = [*await _rates(developer), await _events(developer, owner)]
-            found_rows.append(await _screen(server.url, developer, tokens[OWNER]))
-            found_rows += await _bytes(developer, root)
-            found_rows += await _rough(server, tokens[DEVELOPER], root)
+            developer, owner = (_create_client(server.url, tokens[each]) for each in (DEVELOPER, OWNER))
+            result = [*await _measure_rates(developer), await _measure_event_latency(developer, owner)]
+            result.append(await _measure_screen_latency(server.url, developer, tokens[OWNER]))
+            result += await _measure_transfers(developer, root)
+            result += await _measure_resumed_transfers(server, tokens[DEVELOPER], root)
             await developer.close()
             await owner.close()
             assert await server.stop() == 0
         finally:
-            server.end()
-    return found_rows
+            server.close()
+    return result
 
 
-async def _tokens(workspace: Path) -> dict[str, str]:
-    await found(workspace)
-    async with opened(workspace, work=False) as engine:
+async def _create_tokens(workspace: Path) -> dict[str, str]:
+    await create_bench_workspace(workspace)
+    async with open_engine(workspace, work=False) as engine:
         client = engine.client(ADMINISTRATOR)
         return {
             each: (await client.create_token(TokenRequest(name="bench", subject=each))).secret
@@ -81,12 +81,12 @@ async def _tokens(workspace: Path) -> dict[str, str]:
         }
 
 
-def _client(url: str, token: str) -> HttpClient:
+def _create_client(url: str, token: str) -> HttpClient:
     return HttpClient(Connection(Endpoint(url=url, token=token)), SystemClock())
 
 
-async def _rates(client: HttpClient) -> list[Row]:
-    """Eight calls at once."""
+async def _measure_rates(client: HttpClient) -> list[Row]:
+    """Send eight requests in parallel."""
 
     async def create() -> None:
         await client.create_signing(SigningRequest(config=DEVICE, message=b"hello"))
@@ -95,68 +95,75 @@ async def _rates(client: HttpClient) -> list[Row]:
         await client.tasks(TaskFilter(), limit=50)
 
     return [
-        Row("signing tasks created a second over HTTP, durable, 8 at once", await _rate(create), "reported", "/s"),
-        Row("pages of 50 tasks a second over HTTP, 8 at once", await _rate(page), "reported", "/s"),
+        Row(
+            "signing tasks created durably per second over HTTP, 8 in parallel",
+            await _measure_rate(create),
+            "reported",
+            "/s",
+        ),
+        Row("pages of 50 tasks per second over HTTP, 8 in parallel", await _measure_rate(page), "reported", "/s"),
     ]
 
 
-async def _rate(call: Callable[[], Awaitable[None]]) -> float:
-    await call()
-    slots = asyncio.Semaphore(AT_ONCE)
+async def _measure_rate(request: Callable[[], Awaitable[None]]) -> float:
+    await request()
+    slots = asyncio.Semaphore(MAX_PARALLEL)
 
-    async def one() -> None:
+    async def send_one() -> None:
         async with slots:
-            await call()
+            await request()
 
-    began = time.monotonic()
-    await asyncio.gather(*(one() for _ in range(CALLS)))
-    return CALLS / (time.monotonic() - began)
+    started_at = time.monotonic()
+    await asyncio.gather(*(send_one() for _ in range(CALLS)))
+    return CALLS / (time.monotonic() - started_at)
 
 
-async def _events(developer: HttpClient, owner: HttpClient) -> Row:
-    """From the answer that a task is durable to its event at another client: negative where the event comes first."""
-    seen: dict[str, float] = {}
+async def _measure_event_latency(developer: HttpClient, owner: HttpClient) -> Row:
+    """Measure from the response for a task to its event at another client; negative if the event arrives first."""
+    received_at: dict[str, float] = {}
 
     async def listen() -> None:
         async for event in owner.events():
             if isinstance(event, TaskChanged):
-                seen.setdefault(event.task_id, time.monotonic())
+                received_at.setdefault(event.task_id, time.monotonic())
 
-    listening = asyncio.create_task(listen())
+    listen_task = asyncio.create_task(listen())
     await asyncio.sleep(0.5)
-    late = []
+    latencies = []
     for _ in range(100):
-        began = time.monotonic()
+        started_at = time.monotonic()
         task = await developer.create_signing(SigningRequest(config=DEVICE, message=b"hello"))
-        while task.id not in seen:
+        while task.id not in received_at:
             await asyncio.sleep(0.0005)
-        late.append(seen[task.id] - began)
-    listening.cancel()
-    return Row("from asking for a task to its event at another client, p50", 1000 * _p50(late), "reported", "ms")
+        latencies.append(received_at[task.id] - started_at)
+    listen_task.cancel()
+    return Row("creation of a task to its event at another client, p50", 1000 * _p50(latencies), "reported", "ms")
 
 
-async def _screen(url: str, developer: HttpClient, token: str) -> Row:
-    """To its row in the dashboard of an application on the server, which is headless here and was quiet before."""
+async def _measure_screen_latency(url: str, developer: HttpClient, token: str) -> Row:
+    """Measure until the task is shown on the dashboard of another user's application, which is idle before."""
     connection = ServerConnection(url, lambda _: token)
     profile = Profile(name="owner", identity=OWNER, server=url)
     app = SealyardApp(Session(connection, profile, (profile,)), Settings())
-    late = []
+    latencies = []
     async with app.run_test(size=(120, 40)) as pilot:
         for number in range(40):
-            # The cursor stays at its task: from the first row on, the next one is in sight.
+            # The cursor stays on its task; on the first row, the next new task is visible.
             await pilot.press("home")
             await pilot.pause(0.3)
             name = f"seen-{number:03d}"
-            began = time.monotonic()
+            started_at = time.monotonic()
             await developer.create_signing(SigningRequest(config=DEVICE, message=b"hello", name=name))
-            while name not in _shown(app):
+            while name not in _screen_text(app):
                 await asyncio.sleep(0.002)
-            late.append(time.monotonic() - began)
+            latencies.append(time.monotonic() - started_at)
     await connection.close()
-    return Row("from asking for a task to its row on another's screen, p50", 1000 * _p50(late[5:]), "reported", "ms")
+    return Row(
+        "creation of a task to its row on another user's screen, p50", 1000 * _p50(latencies[5:]), "reported", "ms"
+    )
 
 
-def _shown(app: SealyardApp) -> str:
+def _screen_text(app: SealyardApp) -> str:
     return "\n".join("".join(each.text for each in strip) for strip in app.screen._compositor.render_strips())
 
 
@@ -164,43 +171,47 @@ def _p50(values: list[float]) -> float:
     return statistics.median(values)
 
 
-async def _bytes(client: HttpClient, root: Path) -> list[Row]:
-    """1 GiB each way, against a bare copy with SHA-256 in the same run."""
-    source = random_file(root / "large.bin", LARGE)
-    bare = await asyncio.to_thread(_bare, source, root / "copy.bin")
-    began = time.monotonic()
+async def _measure_transfers(client: HttpClient, root: Path) -> list[Row]:
+    """Upload and download 1 GiB, relative to a bare copy with SHA-256 in the same run."""
+    source = random_file(root / "large.bin", TRANSFER_SIZE)
+    copy_seconds = await asyncio.to_thread(_measure_bare_copy, source, root / "copy.bin")
+    started_at = time.monotonic()
     file = await client.upload(source)
-    up = time.monotonic() - began
+    upload_seconds = time.monotonic() - started_at
     task = await client.create_encryption(EncryptionRequest(config=DEVICE, file=file))
-    ended = await client.wait(task.id)
-    assert ended.status is TaskStatus.DONE, ended.reason
-    began = time.monotonic()
-    await _fetch(client, task.id, root / "fetched.bin")
-    down = time.monotonic() - began
-    rate = LARGE / 1e6
+    finished = await client.wait(task.id)
+    assert finished.status is TaskStatus.DONE, finished.reason
+    started_at = time.monotonic()
+    await _download(client, task.id, root / "downloaded.bin")
+    download_seconds = time.monotonic() - started_at
+    rate = TRANSFER_SIZE / 1e6
     return [
-        Row("1 GiB up, of the time of a bare copy with SHA-256", up / bare, "reported"),
-        Row("1 GiB up", rate / up, "reported", "MB/s"),
-        Row("1 GiB down with SHA-256, of the time of a bare copy with SHA-256", down / bare, "reported"),
-        Row("1 GiB down", rate / down, "reported", "MB/s"),
+        Row("upload of 1 GiB, relative to a bare copy with SHA-256", upload_seconds / copy_seconds, "reported"),
+        Row("upload of 1 GiB", rate / upload_seconds, "reported", "MB/s"),
+        Row(
+            "download of 1 GiB with SHA-256, relative to a bare copy with SHA-256",
+            download_seconds / copy_seconds,
+            "reported",
+        ),
+        Row("download of 1 GiB", rate / download_seconds, "reported", "MB/s"),
     ]
 
 
-def _bare(source: Path, target: Path) -> float:
-    """As one would write it: read, hash, write, sync."""
+def _measure_bare_copy(source: Path, target: Path) -> float:
+    """Measure a plain copy loop: read, hash, write, sync."""
     os.sync()
-    began = time.monotonic()
+    started_at = time.monotonic()
     digest = hashlib.sha256()
-    with source.open("rb") as read, target.open("wb") as write:
-        while chunk := read.read(1 << 20):
+    with source.open("rb") as source_file, target.open("wb") as target_file:
+        while chunk := source_file.read(1 << 20):
             digest.update(chunk)
-            write.write(chunk)
-        write.flush()
-        os.fdatasync(write.fileno())
-    return time.monotonic() - began
+            target_file.write(chunk)
+        target_file.flush()
+        os.fdatasync(target_file.fileno())
+    return time.monotonic() - started_at
 
 
-async def _fetch(client: HttpClient, task_id: str, target: Path) -> str:
+async def _download(client: HttpClient, task_id: str, target: Path) -> str:
     digest = hashlib.sha256()
     with target.open("wb") as file:
         async for chunk in client.download(task_id):
@@ -211,35 +222,48 @@ async def _fetch(client: HttpClient, task_id: str, target: Path) -> str:
     return digest.hexdigest()
 
 
-async def _rough(server: ServerProcess, token: str, root: Path) -> list[Row]:
-    """2 GiB each way over a line of 200 MB/s that breaks twelve times in each direction."""
-    source = random_file(root / "rough.bin", ROUGH)
-    line = {"cuts": CUTS, "first": 32 << 20, "last": 160 << 20}
-    up = UnreliableProxy(server.port, **line, rate=ROUGH_RATE)
-    async with up.listening() as url:
-        client = _client(url, token)
+async def _measure_resumed_transfers(server: ServerProcess, token: str, root: Path) -> list[Row]:
+    """Upload and download 2 GiB through a proxy of 200 MB/s that breaks the connection twelve times each."""
+    source = random_file(root / "resumed.bin", RESUMED_SIZE)
+    proxy_options = {"cuts": CUTS, "first": 32 << 20, "last": 160 << 20}
+    upload_proxy = UnreliableProxy(server.port, **proxy_options, rate=PROXY_RATE)
+    async with upload_proxy.listening() as url:
+        client = _create_client(url, token)
         file = await client.upload(source)
         task = await client.create_encryption(EncryptionRequest(config=DEVICE, file=file))
         await client.close()
-    direct = _client(server.url, token)
-    ended = await direct.wait(task.id)
+    direct = _create_client(server.url, token)
+    finished = await direct.wait(task.id)
     await direct.close()
-    assert ended.result is not None, ended.reason
-    down = UnreliableProxy(server.port, **line, rate=ROUGH_RATE, seed=2)
-    async with down.listening() as url:
-        client = _client(url, token)
-        assert await _fetch(client, task.id, root / "rough.out") == ended.result.sha256
+    assert finished.result is not None, finished.reason
+    download_proxy = UnreliableProxy(server.port, **proxy_options, rate=PROXY_RATE, seed=2)
+    async with download_proxy.listening() as url:
+        client = _create_client(url, token)
+        assert await _download(client, task.id, root / "resumed.out") == finished.result.sha256
         await client.close()
-    assert up.broken == down.broken == CUTS
+    assert upload_proxy.broken == download_proxy.broken == CUTS
     return [
-        Row("2 GiB up over a line cut 12 times: bytes sent, of the file's", up.passed / ROUGH, "near 1"),
-        Row("2 GiB down over a line cut 12 times: bytes sent, of the result's", down.passed / ROUGH, "near 1"),
-        Row("peak memory of the server, 2 GiB up and down over a broken line", _peak(server), "at most 150", "MiB"),
+        Row(
+            "upload of 2 GiB with 12 connection losses, bytes sent relative to the file",
+            upload_proxy.passed / RESUMED_SIZE,
+            "near 1",
+        ),
+        Row(
+            "download of 2 GiB with 12 connection losses, bytes sent relative to the result",
+            download_proxy.passed / RESUMED_SIZE,
+            "near 1",
+        ),
+        Row(
+            "peak memory of the server, upload and download of 2 GiB with connection losses",
+            _peak_memory(server),
+            "at most 150",
+            "MiB",
+        ),
     ]
 
 
-def _peak(server: ServerProcess) -> float:
+def _peak_memory(server: ServerProcess) -> float:
     for line in Path(f"/proc/{server.pid}/status").read_text().splitlines():
         if line.startswith("VmHWM:"):
             return int(line.split()[1]) / MEBIBYTE
-    raise AssertionError("the kernel says no VmHWM")
+    raise AssertionError("VmHWM is missing")

@@ -1,6 +1,6 @@
-"""Time the application's keys and its writes to the terminal: run by `tests.benchmarks.application` on a terminal.
+"""Run the application and time its key presses; started by `tests.benchmarks.application` on a pseudo-terminal.
 
-Argument: the file the milliseconds go to, one for each key that moved a cursor, as JSON.
+Argument: the JSON file for the results, one number of milliseconds for each key that moved a cursor.
 """
 
 from __future__ import annotations
@@ -19,10 +19,10 @@ from sealyard.cli.main import main
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 
-class Timing:
-    """From the arrival of a key to the first write after the cursor it moved.
+class KeyTimer:
+    """Measures from a key press to the first write to the terminal after the key moved the cursor.
 
-    Other paintings (progress, ages) come in between; only those after the move count.
+    Writes before the move (progress, ages) are not counted.
     """
 
     def __init__(self) -> None:
@@ -30,35 +30,35 @@ class Timing:
         self._pressed: deque[float] = deque()
         self._moved: list[float] = []
 
-    def pressed(self) -> None:
-        """On the thread that reads the keys."""
+    def record_key(self) -> None:
+        """Record a key press; called on the thread that reads the keys."""
         self._pressed.append(time.perf_counter())
 
-    def moved(self) -> None:
+    def record_move(self) -> None:
         if self._pressed:
             self._moved.append(self._pressed.popleft())
 
-    def written(self) -> None:
+    def record_write(self) -> None:
         now = time.perf_counter()
         self.milliseconds += [1000 * (now - pressed) for pressed in self._moved]
         self._moved.clear()
 
 
-def instrument(timing: Timing) -> None:
+def instrument(timer: KeyTimer) -> None:
     write, process, watch = LinuxDriver.write, LinuxDriver.process_message, VirtualTable.watch_cursor
 
     def timed_write(self: LinuxDriver, data: str) -> None:
         write(self, data)
-        timing.written()
+        timer.record_write()
 
     def timed_process(self: LinuxDriver, message: Any) -> None:
         if isinstance(message, events.Key):
-            timing.pressed()
+            timer.record_key()
         process(self, message)
 
-    def timed_watch(self: VirtualTable[Any], before: int, now: int) -> None:
-        watch(self, before, now)
-        timing.moved()
+    def timed_watch(self: VirtualTable[Any], old_value: int, new_value: int) -> None:
+        watch(self, old_value, new_value)
+        timer.record_move()
 
     LinuxDriver.write = timed_write  # type: ignore[method-assign]
     LinuxDriver.process_message = timed_process  # type: ignore[method-assign]
@@ -66,8 +66,8 @@ def instrument(timing: Timing) -> None:
 
 
 if __name__ == "__main__":
-    keys = Timing()
-    instrument(keys)
-    code = main([])
-    Path(sys.argv[1]).write_text(json.dumps(keys.milliseconds))
-    sys.exit(code)
+    timer = KeyTimer()
+    instrument(timer)
+    exit_code = main([])
+    Path(sys.argv[1]).write_text(json.dumps(timer.milliseconds))
+    sys.exit(exit_code)

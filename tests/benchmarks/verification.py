@@ -1,8 +1,8 @@
-"""What verifying the inputs costs: a package with and without it, in turn, on the same file.
+"""Measure the cost of verifying inputs: packages of the same file with and without verification, alternating.
 
-Without it, as before: the plaintext is not hashed while it is encrypted, and the finished container is decrypted
-into a hash. With it: the plaintext is hashed while it is encrypted, and the segments are read back before the
-signature and compared with the input.
+Without verification, the plaintext is not hashed during encryption, and the finished container is decrypted and hashed.
+With verification, the plaintext is hashed during encryption, and the segments are read back before the signature and
+compared with the input.
 """
 
 from __future__ import annotations
@@ -28,14 +28,14 @@ from sealyard.model.tasks import InputFile
 from sealyard.worker.approved_inputs import ContentComparison
 from sealyard.worker.work_dir import background_fsync
 from tests.benchmarks.rows import Row
-from tests.benchmarks.workspaces import folder, random_file
+from tests.benchmarks.workspaces import random_file, temporary_dir
 
 ROUNDS = 5
 CIPHER = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32))
 
 
 class NoHash:
-    """Takes the place of the plaintext's hash."""
+    """Stands in for the hash of the plaintext."""
 
     def __enter__(self) -> Self:
         return self
@@ -47,14 +47,14 @@ class NoHash:
         return ""
 
 
-class Package:
+class PackageRun:
     def __init__(self, source: Path, target: Path) -> None:
         self.source = source
         self.target = target
         self.size = source.stat().st_size
         self.key = Ed25519PrivateKey.generate()
         self.certificate = create_self_signed(self.key, "bench", datetime.now(UTC))
-        self.shape = PackageLayout(
+        self.layout = PackageLayout(
             encryption=CIPHER.algorithm,
             signing=SigningAlgorithm.ED25519,
             signing_key_kind=KeyType.ED25519,
@@ -83,34 +83,38 @@ class Package:
     def _encrypt(self) -> bytes:
         with self.source.open("rb") as source, self.target.open("w+b") as target:
             with background_fsync(target):
-                segment = SE1Format().encrypt_segment(self.shape, 0, source, target, CIPHER, lambda _: None)
+                segment = SE1Format().encrypt_segment(self.layout, 0, source, target, CIPHER, lambda _: None)
             os.fsync(target.fileno())
-        return SE1Format().header(self.shape, [segment], ())
+        return SE1Format().header(self.layout, [segment], ())
 
     def _sign(self, header: bytes) -> None:
         with self.target.open("r+b") as file:
-            SE1Format().write_signature(self.shape, file, header, self.key.sign(header))
+            SE1Format().write_signature(self.layout, file, header, self.key.sign(header))
             os.fsync(file.fileno())
 
 
 def rows(size: int = 1 << 30) -> list[Row]:
-    """Median of the rounds; each round runs both, in turn first and second."""
-    with folder() as root:
-        package = Package(random_file(root / "firmware.bin", size), root / "container")
+    """Return the median of the rounds; each round runs both variants, in alternating order."""
+    with temporary_dir() as root:
+        run = PackageRun(random_file(root / "firmware.bin", size), root / "container")
         ratios = []
         for number in range(ROUNDS):
-            order = [package.without_verification, package.with_verification]
+            order = [run.without_verification, run.with_verification]
             if number % 2:
                 order.reverse()
-            seconds = {step.__name__: _seconds(step) for step in order}
+            seconds = {step.__name__: _measure(step) for step in order}
             ratios.append(seconds["with_verification"] / seconds["without_verification"])
     return [
-        Row("package of 1 GiB with its inputs verified, of the time without", statistics.median(ratios), "at most 1.05")
+        Row(
+            "package of 1 GiB with verified inputs, relative to no verification",
+            statistics.median(ratios),
+            "at most 1.05",
+        )
     ]
 
 
-def _seconds(step: Callable[[], None]) -> float:
+def _measure(step: Callable[[], None]) -> float:
     os.sync()
-    begun = time.perf_counter()
+    started_at = time.perf_counter()
     step()
-    return time.perf_counter() - begun
+    return time.perf_counter() - started_at

@@ -1,4 +1,4 @@
-"""Throw-away workspaces for measurements, and what they are filled with."""
+"""Temporary workspaces for benchmarks."""
 
 from __future__ import annotations
 
@@ -22,17 +22,17 @@ BLOCK = 1 << 20
 
 
 @contextmanager
-def folder() -> Iterator[Path]:
-    """A folder beside the repository's own temporary files, removed at the end (TMPDIR chooses the disk)."""
-    made = Path(tempfile.mkdtemp(prefix="sealyard-bench-"))
+def temporary_dir() -> Iterator[Path]:
+    """Create a temporary directory, deleted at the end; TMPDIR selects the disk."""
+    path = Path(tempfile.mkdtemp(prefix="sealyard-bench-"))
     try:
-        yield made
+        yield path
     finally:
-        shutil.rmtree(made, ignore_errors=True)
+        shutil.rmtree(path, ignore_errors=True)
 
 
-async def found(root: Path) -> None:
-    """A workspace with a developer, an owner and a device configuration (AES-256-CBC, Ed25519)."""
+async def create_bench_workspace(root: Path) -> None:
+    """Create a workspace with a developer, an owner and a device configuration (AES-256-CBC, Ed25519)."""
     await create_workspace(
         WorkspacePaths(root),
         name="bench",
@@ -40,7 +40,7 @@ async def found(root: Path) -> None:
         key_store=KeyStore.PASSPHRASE,
         passphrase=PASSPHRASE,
     )
-    async with opened(root) as engine:
+    async with open_engine(root) as engine:
         client = engine.client(ADMINISTRATOR)
         await client.add_subject(DEVELOPER)
         await client.add_subject(OWNER)
@@ -56,7 +56,7 @@ async def found(root: Path) -> None:
 
 
 @asynccontextmanager
-async def opened(root: Path, *, work: bool = True) -> AsyncIterator[EngineHandle]:
+async def open_engine(root: Path, *, work: bool = True) -> AsyncIterator[EngineHandle]:
     engine = await EngineHandle.open(root, purpose="bench", passphrase=PASSPHRASE, work=work)
     try:
         yield engine
@@ -65,7 +65,7 @@ async def opened(root: Path, *, work: bool = True) -> AsyncIterator[EngineHandle
 
 
 def random_file(path: Path, size: int) -> Path:
-    """``size`` bytes that do not compress."""
+    """Write ``size`` bytes that do not compress."""
     block = os.urandom(BLOCK)
     with path.open("wb") as file:
         for _ in range(size // BLOCK):

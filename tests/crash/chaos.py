@@ -1,4 +1,4 @@
-"""Tasks of all kinds given to an engine that is killed over and over, and so are its workers."""
+"""A chaos run: create tasks of all kinds on an engine while it and its workers are killed repeatedly."""
 
 from __future__ import annotations
 
@@ -11,42 +11,42 @@ from pathlib import Path
 from random import Random
 
 from tests.crash.engine_driver import EngineDriver, Line
-from tests.support.processes import lives
+from tests.support.processes import is_running
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = {4 * KIB: 4, 20 * KIB + 5: 4, 300 * KIB: 4, 2 * MIB: 3, 7 * MIB + 3: 2, 24 * MIB: 1, 40 * MIB: 1}
-"""Sizes of firmware files with their weights: kills are to meet long work and short."""
+"""Sizes of firmware files and their weights, so that kills interrupt both short and long work."""
 
-OPEN_AT_ONCE = 6
+MAX_OPEN_TASKS = 6
 MAX_LOSSES = 2
-"""A third lost worker fails a task, as promised; the storm spares a task that has lost two."""
+"""A third lost worker fails a task by design, so workers of a task that lost two are not killed."""
 
-KILLED_WHILE_OPENING = 0.15
-SETTLE_SECONDS = 30.0
-END_SECONDS = 180.0
-ENDED = ("DONE", "FAILED", "CANCELLED")
+OPENING_KILL_PROBABILITY = 0.15
+RELEASE_TIMEOUT = 30.0
+FINISH_TIMEOUT = 180.0
+FINAL_STATUSES = ("DONE", "FAILED", "CANCELLED")
 
-STOPPED = 0.3
-"""The part of tasks that somebody tries to stop."""
+STOP_PROBABILITY = 0.3
+"""Probability that a task is to be stopped."""
 
-STOPS = {"packaging": ("withdraw", "reject", "cancel"), "signing": ("withdraw", "reject", "cancel")}
-"""By kind of task; an encryption task can only be cancelled."""
+STOP_COMMANDS = {"packaging": ("withdraw", "reject", "cancel"), "signing": ("withdraw", "reject", "cancel")}
+"""Commands that stop a task, by its kind; an encryption task can only be cancelled."""
 
-STOP_AT = ("CREATED", "WAITING", "APPROVED", "SCHEDULED", "RUNNING")
+STOP_STATUSES = ("CREATED", "WAITING", "APPROVED", "SCHEDULED", "RUNNING")
 
 
 @dataclass(frozen=True)
 class ExpectedTask:
-    """What was asked for under one client token."""
+    """The request made under one client token."""
 
     kind: str
     files: tuple[Path, ...] = ()
     message: bytes = b""
     stop: str = ""
-    """``withdraw``, ``reject`` or ``cancel``: sent in a race with the approval, or with what follows it."""
+    """``withdraw``, ``reject`` or ``cancel``, sent concurrently with the approval or a later step; empty: none."""
 
     stop_at: str = ""
-    """The status of the task that the stop is sent at."""
+    """The status of the task at which the stop command is sent."""
 
 
 @dataclass
@@ -54,15 +54,15 @@ class ChaosRun:
     workspace: Path
     passphrase: str
     files: tuple[Path, ...]
-    """One of each size in ``SIZES``, in their order."""
+    """One file of each size in ``SIZES``, in the same order."""
     random: Random
-    wanted: dict[str, ExpectedTask] = field(default_factory=dict)
+    expected: dict[str, ExpectedTask] = field(default_factory=dict)
     accepted: dict[str, str] = field(default_factory=dict)
-    """Token to task id, once the engine has said so."""
+    """Task ID by token, once the engine has acknowledged the task."""
     stopped: dict[str, float] = field(default_factory=dict)
-    """Task id to the time (seconds since the epoch) at which its stop was seen to be acknowledged."""
-    open: set[str] = field(default_factory=set)
-    """Tokens of tasks not yet seen to have ended."""
+    """Time (seconds since the epoch) at which the acknowledgement of a stop arrived, by task ID."""
+    open_tokens: set[str] = field(default_factory=set)
+    """Tokens of tasks whose final status has not been received yet."""
     engine_kills: int = 0
     worker_kills: int = 0
     engine: EngineDriver | None = None
@@ -74,205 +74,207 @@ class ChaosRun:
 
     def run(self, kills: int) -> None:
         while self.kills < kills:
-            engine = self.engine or self._started()
-            self._top_up(engine)
-            victims = self.random.choice(("engine", "worker", "worker", "worker", "both"))
-            self._await_a_moment(engine)
-            if victims != "engine":
-                self._kill_worker(engine, settle=victims == "worker")
-            if victims != "worker":
+            engine = self.engine or self._start_engine()
+            self._create_missing_tasks(engine)
+            victim = self.random.choice(("engine", "worker", "worker", "worker", "both"))
+            self._wait_for_kill_moment(engine)
+            if victim != "engine":
+                self._kill_worker(engine, wait=victim == "worker")
+            if victim != "worker":
                 self._kill_engine(engine)
 
     def finish(self) -> None:
-        """Lets every task come to its end and closes the engine in peace, twice.
+        """Wait until all tasks are finished, then close the engine, reopen it and close it again.
 
-        Files handed in again for a task that was there already wait for another one until the next start, or a day.
+        Reopening deletes files uploaded again for a task that existed already; a running engine keeps them for a day.
         """
-        engine = self.engine or self._started()
-        deadline = time.monotonic() + END_SECONDS
-        while unended := engine.request("unended")["unended"]:
-            assert time.monotonic() < deadline, f"these do not end: {unended}"
-            self._listen(engine, 0.1)
+        engine = self.engine or self._start_engine()
+        deadline = time.monotonic() + FINISH_TIMEOUT
+        while unfinished := engine.request("unfinished")["unfinished"]:
+            assert time.monotonic() < deadline, f"unfinished tasks: {unfinished}"
+            self._handle_lines(engine, 0.1)
         self._close(engine)
-        last = self._begun()
-        last.wait_until_open()
-        self._close(last)
+        last_engine = self._open_engine()
+        last_engine.wait_until_open()
+        self._close(last_engine)
 
     def _close(self, engine: EngineDriver) -> None:
         for line in engine.close():
-            self._hear(engine, line)
+            self._handle_line(engine, line)
         self.engine = None
 
-    def end(self) -> None:
-        """Leaves no process behind, whatever happened."""
+    def kill_processes(self) -> None:
+        """Kill all engine processes that still run."""
         for each in (self.engine, self._next_engine):
             if each is not None:
                 each.kill_if_running()
 
-    # ---- giving work
+    # ---- creating tasks
 
-    def _started(self) -> EngineDriver:
-        while self.random.random() < KILLED_WHILE_OPENING:
-            engine = self._begun()
+    def _start_engine(self) -> EngineDriver:
+        while self.random.random() < OPENING_KILL_PROBABILITY:
+            engine = self._open_engine()
             time.sleep(self.random.uniform(0, 0.7))
             self._kill_engine(engine)
-        engine = self._begun()
+        engine = self._open_engine()
         engine.wait_until_open()
-        unended = engine.request("unended")["unended"]
-        # What was not acknowledged is asked for again under its token, as a person would.
-        for token in sorted(self.open - self.accepted.keys()):
+        unfinished = engine.request("unfinished")["unfinished"]
+        # Repeat unacknowledged requests under their tokens, as a client would.
+        for token in sorted(self.open_tokens - self.accepted.keys()):
             self._create(engine, token)
         for token, task_id in self.accepted.items():
-            if task_id not in unended:
-                self.open.discard(token)
-            elif unended[task_id]["status"] in ("CREATED", "WAITING"):
+            if task_id not in unfinished:
+                self.open_tokens.discard(token)
+            elif unfinished[task_id]["status"] in ("CREATED", "WAITING"):
                 engine.send("approve", task=task_id)
         return engine
 
-    def _begun(self) -> EngineDriver:
-        """An engine that opens the workspace; the one after it warms up already."""
+    def _open_engine(self) -> EngineDriver:
+        """Let an engine process open the workspace, and start the process of the next one."""
         self.engine = engine = self._next_engine or EngineDriver(self.workspace)
         self._next_engine = EngineDriver(self.workspace)
         engine.unlock(self.passphrase)
         return engine
 
-    def _top_up(self, engine: EngineDriver) -> None:
-        while len(self.open) < OPEN_AT_ONCE:
-            token = f"token-{len(self.wanted)}"
-            self.wanted[token] = self._something()
-            self.open.add(token)
+    def _create_missing_tasks(self, engine: EngineDriver) -> None:
+        while len(self.open_tokens) < MAX_OPEN_TASKS:
+            token = f"token-{len(self.expected)}"
+            self.expected[token] = self._random_request()
+            self.open_tokens.add(token)
             self._create(engine, token)
 
-    def _something(self) -> ExpectedTask:
-        wanted = self._some_task()
-        if self.random.random() >= STOPPED:
-            return wanted
-        stop = self.random.choice(STOPS.get(wanted.kind, ("cancel",)))
-        return replace(wanted, stop=stop, stop_at=self.random.choice(STOP_AT))
+    def _random_request(self) -> ExpectedTask:
+        expected = self._random_task()
+        if self.random.random() >= STOP_PROBABILITY:
+            return expected
+        stop = self.random.choice(STOP_COMMANDS.get(expected.kind, ("cancel",)))
+        return replace(expected, stop=stop, stop_at=self.random.choice(STOP_STATUSES))
 
-    def _some_task(self) -> ExpectedTask:
+    def _random_task(self) -> ExpectedTask:
         kind = self.random.choice(("packaging", "packaging", "packaging", "encryption", "signing"))
         match kind:
             case "packaging":
-                return ExpectedTask(kind, self._some_files(self.random.randint(1, 3)))
+                return ExpectedTask(kind, self._random_files(self.random.randint(1, 3)))
             case "encryption":
-                return ExpectedTask(kind, self._some_files(1))
+                return ExpectedTask(kind, self._random_files(1))
             case _:
                 return ExpectedTask(kind, message=self.random.randbytes(self.random.choice((40, 100_000))))
 
-    def _some_files(self, count: int) -> tuple[Path, ...]:
+    def _random_files(self, count: int) -> tuple[Path, ...]:
         return tuple(self.random.choices(self.files, list(SIZES.values()), k=count))
 
     def _create(self, engine: EngineDriver, token: str) -> None:
-        wanted = self.wanted[token]
-        files = [str(each) for each in wanted.files]
-        message = base64.b64encode(wanted.message).decode()
-        engine.send("create", token=token, kind=wanted.kind, files=files, message=message)
+        expected = self.expected[token]
+        files = [str(each) for each in expected.files]
+        message = base64.b64encode(expected.message).decode()
+        engine.send("create", token=token, kind=expected.kind, files=files, message=message)
 
-    # ---- listening
+    # ---- receiving lines
 
-    def _hear(self, engine: EngineDriver, line: Line) -> None:
+    def _handle_line(self, engine: EngineDriver, line: Line) -> None:
         assert "error" not in line, line
         if "token" in line:
             token, task_id = line["token"], line["task"]
-            assert self.accepted.setdefault(token, task_id) == task_id, "one token, two tasks"
-            wanted = self.wanted[token]
-            if wanted.kind != "encryption":
+            assert self.accepted.setdefault(token, task_id) == task_id, "two tasks for one token"
+            expected = self.expected[token]
+            if expected.kind != "encryption":
                 self._send(engine, "approve", task_id)
-            if wanted.stop and wanted.stop_at in ("CREATED", "WAITING"):
-                self._send(engine, wanted.stop, task_id)
+            if expected.stop and expected.stop_at in ("CREATED", "WAITING"):
+                self._send(engine, expected.stop, task_id)
         if line.get("stopped"):
             self.stopped.setdefault(line["task"], time.time())
         if line.get("status") in ("APPROVED", "SCHEDULED", "RUNNING"):
-            self._stop_at(engine, line["task"], line["status"])
-        if line.get("status") in ENDED:
-            self.open -= {token for token, task_id in self.accepted.items() if task_id == line["task"]}
+            self._send_stop(engine, line["task"], line["status"])
+        if line.get("status") in FINAL_STATUSES:
+            self.open_tokens -= {token for token, task_id in self.accepted.items() if task_id == line["task"]}
 
-    def _stop_at(self, engine: EngineDriver, task_id: str, status: str) -> None:
+    def _send_stop(self, engine: EngineDriver, task_id: str, status: str) -> None:
         for token, accepted in self.accepted.items():
-            wanted = self.wanted[token]
-            if accepted == task_id and wanted.stop and wanted.stop_at == status:
-                self._send(engine, wanted.stop, task_id)
+            expected = self.expected[token]
+            if accepted == task_id and expected.stop and expected.stop_at == status:
+                self._send(engine, expected.stop, task_id)
 
-    def _send(self, engine: EngineDriver, act: str, task_id: str) -> None:
+    def _send(self, engine: EngineDriver, command: str, task_id: str) -> None:
         try:
-            engine.send(act, task=task_id)
+            engine.send(command, task=task_id)
         except BrokenPipeError:
-            # The engine is dead; the next one is asked.
+            # The engine was killed; the next one receives the commands again.
             return
 
-    def _listen(self, engine: EngineDriver, seconds: float) -> None:
+    def _handle_lines(self, engine: EngineDriver, seconds: float) -> None:
         deadline = time.monotonic() + seconds
-        while (left := deadline - time.monotonic()) > 0:
-            line = engine.next_line(left)
+        while (remaining := deadline - time.monotonic()) > 0:
+            line = engine.next_line(remaining)
             if line is not None:
-                self._hear(engine, line)
+                self._handle_line(engine, line)
 
-    def _await_a_moment(self, engine: EngineDriver) -> None:
-        """Any time, a moment after some change of a task, or in the midst of a signature."""
+    def _wait_for_kill_moment(self, engine: EngineDriver) -> None:
+        """Wait a random time, for some task changes, or until a signature is in progress."""
         match self.random.choice(("time", "change", "change", "intent")):
             case "time":
-                self._listen(engine, self.random.uniform(0, 0.4))
+                self._handle_lines(engine, self.random.uniform(0, 0.4))
             case "change":
-                self._listen_for_changes(engine, self.random.randint(1, 12))
+                self._wait_for_changes(engine, self.random.randint(1, 12))
             case _:
-                self._listen_for_intent(engine)
+                self._wait_for_intent(engine)
         time.sleep(self.random.choice((0, 0, self.random.uniform(0, 0.02))))
 
-    def _listen_for_changes(self, engine: EngineDriver, count: int) -> None:
+    def _wait_for_changes(self, engine: EngineDriver, count: int) -> None:
         deadline = time.monotonic() + 2
-        while count and (left := deadline - time.monotonic()) > 0:
-            line = engine.next_line(left)
+        while count and (remaining := deadline - time.monotonic()) > 0:
+            line = engine.next_line(remaining)
             if line is not None:
-                self._hear(engine, line)
+                self._handle_line(engine, line)
                 count -= "status" in line
 
-    def _listen_for_intent(self, engine: EngineDriver) -> None:
+    def _wait_for_intent(self, engine: EngineDriver) -> None:
         intents = self.workspace / "worker" / "intents.jsonl"
-        size = _size(intents)
+        size = _file_size(intents)
         deadline = time.monotonic() + 1
-        while _size(intents) == size and time.monotonic() < deadline:
-            self._listen(engine, 0.001)
+        while _file_size(intents) == size and time.monotonic() < deadline:
+            self._handle_lines(engine, 0.001)
 
     # ---- killing
 
-    def _kill_worker(self, engine: EngineDriver, *, settle: bool) -> None:
-        pid = self._victim(engine)
+    def _kill_worker(self, engine: EngineDriver, *, wait: bool) -> None:
+        pid = self._choose_worker(engine)
         if pid is None:
             return
         os.kill(pid, signal.SIGKILL)
         self.worker_kills += 1
-        if settle:
-            self._settle(engine, pid)
+        if wait:
+            self._wait_until_released(engine, pid)
 
-    def _victim(self, engine: EngineDriver) -> int | None:
-        """A worker whose death fails no task, if there is one at this moment."""
-        lost_enough = [each for each in engine.request("unended")["unended"].values() if each["losses"] >= MAX_LOSSES]
-        if any(each["status"] != "RUNNING" for each in lost_enough):
+    def _choose_worker(self, engine: EngineDriver) -> int | None:
+        """Choose a worker whose loss fails no task; None if there is none at the moment."""
+        vulnerable = [
+            each for each in engine.request("unfinished")["unfinished"].values() if each["losses"] >= MAX_LOSSES
+        ]
+        if any(each["status"] != "RUNNING" for each in vulnerable):
             return None
-        spared = {each["worker"] for each in lost_enough}
-        return self._one_of([pid for pid in sorted(engine.workers) if f"worker-{pid}" not in spared])
+        spared = {each["worker"] for each in vulnerable}
+        return self._choose_running([pid for pid in sorted(engine.workers) if f"worker-{pid}" not in spared])
 
-    def _one_of(self, pids: list[int]) -> int | None:
-        living = [pid for pid in pids if lives(pid)]
-        return self.random.choice(living) if living else None
+    def _choose_running(self, pids: list[int]) -> int | None:
+        running = [pid for pid in pids if is_running(pid)]
+        return self.random.choice(running) if running else None
 
-    def _settle(self, engine: EngineDriver, pid: int) -> None:
-        """Until every task knows that it lost the worker: from then on losses are counted right."""
-        deadline = time.monotonic() + SETTLE_SECONDS
+    def _wait_until_released(self, engine: EngineDriver, pid: int) -> None:
+        """Wait until no task is assigned to the killed worker, so that its loss is counted for each of them."""
+        deadline = time.monotonic() + RELEASE_TIMEOUT
         while True:
-            unended = engine.request("unended")["unended"].values()
-            if not any(each["worker"] == f"worker-{pid}" for each in unended):
+            unfinished = engine.request("unfinished")["unfinished"].values()
+            if not any(each["worker"] == f"worker-{pid}" for each in unfinished):
                 return
-            assert time.monotonic() < deadline, f"worker {pid} is dead and still holds tasks"
-            self._listen(engine, 0.005)
+            assert time.monotonic() < deadline, f"killed worker {pid} still has tasks"
+            self._handle_lines(engine, 0.005)
 
     def _kill_engine(self, engine: EngineDriver) -> None:
         self.engine_kills += 1
         self.engine = None
         for line in engine.kill():
-            self._hear(engine, line)
+            self._handle_line(engine, line)
 
 
-def _size(path: Path) -> int:
+def _file_size(path: Path) -> int:
     return path.stat().st_size if path.exists() else 0

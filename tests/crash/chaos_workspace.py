@@ -1,4 +1,4 @@
-"""The workspace that a storm goes over: its people, its configuration, and the key that opens its containers."""
+"""The workspace of the crash tests: its subjects, its device configuration and the exported device key."""
 
 from __future__ import annotations
 
@@ -16,15 +16,15 @@ from tests.crash.server_process import PASSPHRASE
 ADMINISTRATOR = "USER:administrator"
 ENCRYPTION = EncryptionAlgorithm.AES256_CBC_PKCS7_PAD
 SIGNING = SigningAlgorithm.SHA256_ECDSA
-"""Every ECDSA signature is another one: a signature made again shows."""
+"""ECDSA signatures are randomized, so a repeated signature is detected."""
 
 
-async def create_test_workspace(places: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
-    """The bytes of the configuration's symmetric key, which also go to ``key``; a token of requester and approver."""
+async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes, dict[str, str]]:
+    """Create the workspace; return the device key, also written to ``key``, and tokens of requester and approver."""
     await create_workspace(
-        places, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        paths, name="storm", administrator=ADMINISTRATOR, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
     )
-    engine = await EngineHandle.open(places.root, purpose="crash test", passphrase=PASSPHRASE)
+    engine = await EngineHandle.open(paths.root, purpose="crash test", passphrase=PASSPHRASE)
     try:
         client = engine.client(ADMINISTRATOR)
         for subject in (REQUESTER, APPROVER, REVIEWER):

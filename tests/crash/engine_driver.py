@@ -1,4 +1,4 @@
-"""The test's end of an engine process: commands go in, answers and events come out, and it can be killed."""
+"""Control an engine process from a test: send commands, receive responses and events, and kill it."""
 
 from __future__ import annotations
 
@@ -13,21 +13,21 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import children_of, still_there
+from tests.support.processes import children_of, wait_for_exit
 
-MARK = "SEALYARD_CRASH_WORKSPACE"
-START_SECONDS = 60.0
-ANSWER_SECONDS = 60.0
-LEAVE_SECONDS = 5.0
-"""A worker is promised to leave within one second of its engine's death; on a busy machine it may take longer."""
+WORKSPACE_VARIABLE = "SEALYARD_CRASH_WORKSPACE"
+START_TIMEOUT = 60.0
+RESPONSE_TIMEOUT = 60.0
+EXIT_TIMEOUT = 5.0
+"""A worker exits within one second after its engine was killed; a busy machine may need longer."""
 
 Line = dict[str, Any]
 
 
 class EngineDriver:
-    """Runs ``engine_process.py``. Lines are taken in order with :meth:`next_line`; none is lost by a kill.
+    """Runs ``engine_process.py``. :meth:`next_line` returns its lines in order, :meth:`kill` the remaining ones.
 
-    The process is started at once and waits for :meth:`begin`: the next one can warm up while one still runs.
+    The process starts immediately and waits for :meth:`unlock`, so that the next one can start while one still runs.
     """
 
     def __init__(self, workspace: Path) -> None:
@@ -38,85 +38,85 @@ class EngineDriver:
             stdin=subprocess.PIPE,
             stdout=subprocess.PIPE,
             stderr=log,
-            env=os.environ | {MARK: str(workspace)},
+            env=os.environ | {WORKSPACE_VARIABLE: str(workspace)},
         )
         log.close()
         self._number = 0
         self._lines: queue.SimpleQueue[Line | None] = queue.SimpleQueue()
-        self._unread: list[Line] = []
+        self._pending: list[Line] = []
         self.workers: tuple[int, ...] = ()
-        threading.Thread(target=self._read, daemon=True).start()
+        threading.Thread(target=self._read_lines, daemon=True).start()
 
     def unlock(self, passphrase: str) -> None:
-        """Lets the engine open the workspace; :meth:`opened` waits for it."""
-        self._write({"workspace": str(self._workspace), "passphrase": passphrase})
+        """Let the engine open the workspace; :meth:`wait_until_open` waits for it."""
+        self._write_line({"workspace": str(self._workspace), "passphrase": passphrase})
 
     def wait_until_open(self) -> None:
-        """Returns when the engine has recovered and runs."""
-        first = self._take(START_SECONDS)
-        assert first is not None, f"the engine did not start again: {self._workspace.parent / 'engine.log'}"
+        """Wait until the engine has recovered and runs."""
+        ready_line = self._next_queued(START_TIMEOUT)
+        assert ready_line is not None, f"the engine did not start: {self._workspace.parent / 'engine.log'}"
 
     @property
     def pid(self) -> int:
         return self._process.pid
 
-    def send(self, do: str, **more: Any) -> int:
+    def send(self, command: str, **arguments: Any) -> int:
         self._number += 1
-        self._write({"do": do, "number": self._number} | more)
+        self._write_line({"command": command, "number": self._number} | arguments)
         return self._number
 
-    def request(self, do: str, **more: Any) -> Line:
-        """Sends and waits for the answer; other lines are kept for :meth:`next_line`."""
-        number = self.send(do, **more)
-        others: list[Line] = []
-        deadline = time.monotonic() + ANSWER_SECONDS
+    def request(self, command: str, **arguments: Any) -> Line:
+        """Send a command and wait for its response; other lines are kept for :meth:`next_line`."""
+        number = self.send(command, **arguments)
+        unrelated: list[Line] = []
+        deadline = time.monotonic() + RESPONSE_TIMEOUT
         while (line := self.next_line(deadline - time.monotonic())) is not None:
             if line.get("number") == number:
-                self._unread = others
+                self._pending = unrelated
                 return line
-            others.append(line)
-        raise AssertionError(f"no answer to {do!r}")
+            unrelated.append(line)
+        raise AssertionError(f"no response to {command!r}")
 
-    def next_line(self, within: float) -> Line | None:
-        """None when nothing came in time, or the process has ended."""
-        return self._unread.pop(0) if self._unread else self._take(within)
+    def next_line(self, timeout: float) -> Line | None:
+        """Return the next line; None after a timeout, or when the process has exited."""
+        return self._pending.pop(0) if self._pending else self._next_queued(timeout)
 
     def kill(self) -> list[Line]:
-        """Kills the engine, and only it: its workers must leave by themselves. What it had still said."""
+        """Kill the engine process only, and return its remaining lines. Its workers must exit by themselves."""
         workers = children_of(self.pid)
         self._process.send_signal(signal.SIGKILL)
-        left = still_there(workers, LEAVE_SECONDS)
-        assert not left, f"workers {left} outlived their engine"
-        return self._rest()
+        survivors = wait_for_exit(workers, EXIT_TIMEOUT)
+        assert not survivors, f"workers {survivors} still run after their engine was killed"
+        return self._read_remaining()
 
     def close(self) -> list[Line]:
         self.send("close")
-        rest = self._rest()
+        remaining = self._read_remaining()
         assert self._process.returncode == 0
-        return rest
+        return remaining
 
     def kill_if_running(self) -> None:
-        """Whatever happened, nothing stays behind."""
+        """Kill the process, if it still runs, and wait for it."""
         self._process.kill()
         self._process.wait()
 
-    def _rest(self) -> list[Line]:
+    def _read_remaining(self) -> list[Line]:
         self._process.wait()
-        rest = self._unread
-        while (line := self._take(ANSWER_SECONDS)) is not None:
-            rest.append(line)
-        return rest
+        remaining = self._pending
+        while (line := self._next_queued(RESPONSE_TIMEOUT)) is not None:
+            remaining.append(line)
+        return remaining
 
-    def _take(self, within: float) -> Line | None:
+    def _next_queued(self, timeout: float) -> Line | None:
         try:
-            line = self._lines.get(timeout=max(0.0, within))
+            line = self._lines.get(timeout=max(0.0, timeout))
         except queue.Empty:
             return None
         if line is not None:
             self.workers = tuple(line["workers"])
         return line
 
-    def _read(self) -> None:
+    def _read_lines(self) -> None:
         assert self._process.stdout is not None
         with self._process.stdout as lines:
             for text in lines:
@@ -125,7 +125,7 @@ class EngineDriver:
                     self._lines.put(json.loads(text))
         self._lines.put(None)
 
-    def _write(self, value: dict[str, Any]) -> None:
+    def _write_line(self, value: dict[str, Any]) -> None:
         assert self._process.stdin is not None
         self._process.stdin.write(json.dumps(value).encode() + b"\n")
         self._process.stdin.flush()

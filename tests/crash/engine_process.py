@@ -1,7 +1,7 @@
-"""An engine in a process of its own, to be killed: commands on standard input, what happens on standard output.
+"""An engine in its own process, to be killed: reads commands from standard input, writes responses and events.
 
-One JSON value a line. The first line in says where the workspace is; then come commands. Each line out is an
-answer (it names its command's ``number``) or an event, and carries the process ids of the workers that live.
+Each line is one JSON value. The first input line holds the workspace and its passphrase; commands follow. Each output
+line is a response, with the ``number`` of its command, or an event, and lists the process IDs of the running workers.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ from sealyard.model.tasks import Task, TaskStatus, Verdict
 REQUESTER = "USER:developer"
 APPROVER = "USER:owner"
 REVIEWER = "USER:reviewer"
-"""May approve too, and rejects what the approver may be approving at the same time."""
+"""A second approver, who rejects tasks while the other may be approving them."""
 
 CONFIG = "gateway"
 
@@ -46,31 +46,31 @@ class EngineProcess:
             "withdraw": partial(self._stop, lambda task: self._requester.withdraw(task, "wrong file")),
             "reject": partial(self._stop, lambda task: self._reviewer.decide(task, Verdict.REJECTED, "wrong file")),
             "cancel": partial(self._stop, self._requester.cancel),
-            "unended": self._unended,
+            "unfinished": self._list_unfinished,
             "close": self._close,
         }
 
     async def run(self, commands: asyncio.Queue[Command]) -> None:
         async with asyncio.TaskGroup() as group:
-            group.create_task(self._tell())
+            group.create_task(self._publish_events())
             while True:
-                group.create_task(self._do(await commands.get()))
+                group.create_task(self._run_command(await commands.get()))
 
-    def say(self, value: dict[str, Any]) -> None:
+    def write_line(self, value: dict[str, Any]) -> None:
         line = json.dumps(value | {"workers": self._engine.worker_pids}) + "\n"
         os.write(1, line.encode())
 
-    async def _tell(self) -> None:
+    async def _publish_events(self) -> None:
         async for event in self._client.events():
             if isinstance(event, TaskChanged):
-                self.say({"task": event.task_id, "status": event.status})
+                self.write_line({"task": event.task_id, "status": event.status})
 
-    async def _do(self, command: Command) -> None:
+    async def _run_command(self, command: Command) -> None:
         try:
-            answer = await self._commands[command["do"]](command)
+            response = await self._commands[command["command"]](command)
         except SealyardError as error:
-            answer = {"error": str(error)}
-        self.say(answer | {"number": command["number"]})
+            response = {"error": str(error)}
+        self.write_line(response | {"number": command["number"]})
 
     async def _create(self, command: Command) -> dict[str, Any]:
         token = command["token"]
@@ -96,7 +96,7 @@ class EngineProcess:
         return {"task": task.id, "status": task.status}
 
     async def _stop(self, stop: Callable[[str], Awaitable[Task]], command: Command) -> dict[str, Any]:
-        """Withdraw, reject or cancel a task; ``stopped`` says whether that was done."""
+        """Withdraw, reject or cancel a task; ``stopped`` reports whether the command succeeded."""
         try:
             task = await stop(command["task"])
         except ConflictError:
@@ -104,34 +104,34 @@ class EngineProcess:
             return {"task": task.id, "status": task.status, "stopped": False}
         return {"task": task.id, "status": task.status, "stopped": True}
 
-    async def _unended(self, command: Command) -> dict[str, Any]:
+    async def _list_unfinished(self, command: Command) -> dict[str, Any]:
         statuses = [each for each in TaskStatus if not each.is_final]
         pages = [await self._client.tasks(TaskFilter(status=each), limit=1000) for each in statuses]
-        return {"unended": {each.id: _seen(each) for page in pages for each in page.tasks}}
+        return {"unfinished": {each.id: _task_state(each) for page in pages for each in page.tasks}}
 
     async def _close(self, command: Command) -> dict[str, Any]:
         await self._engine.close()
         os._exit(0)
 
 
-def _seen(task: Task) -> dict[str, Any]:
+def _task_state(task: Task) -> dict[str, Any]:
     return {"status": task.status, "losses": task.lease_losses, "worker": task.worker}
 
 
-def _read(commands: asyncio.Queue[Command], loop: asyncio.AbstractEventLoop) -> None:
+def _read_commands(commands: asyncio.Queue[Command], loop: asyncio.AbstractEventLoop) -> None:
     for line in sys.stdin:
         loop.call_soon_threadsafe(commands.put_nowait, json.loads(line))
     os._exit(0)
 
 
 async def main() -> None:
-    place = json.loads(sys.stdin.readline())
-    engine = await EngineHandle.open(Path(place["workspace"]), purpose="crash test", passphrase=place["passphrase"])
+    options = json.loads(sys.stdin.readline())
+    engine = await EngineHandle.open(Path(options["workspace"]), purpose="crash test", passphrase=options["passphrase"])
     process = EngineProcess(engine)
-    process.say({"ready": True})
+    process.write_line({"ready": True})
     commands: asyncio.Queue[Command] = asyncio.Queue()
     loop = asyncio.get_running_loop()
-    threading.Thread(target=_read, args=(commands, loop), daemon=True).start()
+    threading.Thread(target=_read_commands, args=(commands, loop), daemon=True).start()
     await process.run(commands)
 
 

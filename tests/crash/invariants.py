@@ -1,4 +1,4 @@
-"""What must be true of a workspace after the storm, judged from outside the engine wherever that is possible."""
+"""Invariants of a workspace after a crash test, checked independently of the engine where possible."""
 
 from __future__ import annotations
 
@@ -28,44 +28,42 @@ RETRY_MESSAGE = "signing key used again for the same data, after the signature w
 
 
 class InvariantCheck:
-    """Over the tasks of one workspace, with its keys at hand."""
+    """Checks the tasks of one workspace with its keys."""
 
     def __init__(
-        self, places: WorkspacePaths, encryption: EncryptionAlgorithm, signing: SigningAlgorithm, device_key: bytes
+        self, paths: WorkspacePaths, encryption: EncryptionAlgorithm, signing: SigningAlgorithm, device_key: bytes
     ) -> None:
-        self._places = places
+        self._paths = paths
         self._cipher = AesCipher(encryption, device_key)
         self._signing = signing
-        self.made_again = 0
+        self.repeated_signatures = 0
 
     def check_accepted(
         self,
         tasks: dict[str, Task],
         accepted: dict[str, str],
-        wanted: dict[str, ExpectedTask],
+        expected_tasks: dict[str, ExpectedTask],
         stopped: dict[str, float],
     ) -> None:
-        """Nothing accepted is lost, nothing is there twice, and all of it was done or, where asked for, stopped.
+        """Check that each accepted task exists once, and is DONE or was stopped as requested.
 
-        ``stopped``: when the withdrawal, rejection or cancellation of a task was acknowledged.
+        ``stopped``: the time of the acknowledged withdrawal, rejection or cancellation, by task ID.
         """
         assert len(tasks) == len(set(accepted.values())) == len(accepted)
         for token, task_id in accepted.items():
             task = tasks[task_id]
             assert task.client_token == token
-            assert task.kind.value == wanted[token].kind
-            if task_id in stopped or (wanted[token].stop and task.status is TaskStatus.CANCELLED):
-                assert task.status is TaskStatus.CANCELLED, f"{task.id} was stopped, and is {task.status}"
+            assert task.kind.value == expected_tasks[token].kind
+            if task_id in stopped or (expected_tasks[token].stop and task.status is TaskStatus.CANCELLED):
+                assert task.status is TaskStatus.CANCELLED, f"{task.id} was stopped, but is {task.status}"
                 assert task.result is None
             else:
                 assert task.status is TaskStatus.DONE, f"{task.id} is {task.status}: {task.reason}"
 
     def check_signed_once(self, tasks: dict[str, Task], stopped: dict[str, float]) -> None:
-        """By the worker's own log: one input for each task, no use of a key that is not in the audit log, and none
-        after the task was stopped.
-        """
+        """Check the worker's intent log: one signed input per task, every use of the key audited, none after a stop."""
         inputs: dict[str, list[str]] = defaultdict(list)
-        for line in self._places.intents.read_bytes().splitlines():
+        for line in self._paths.intents.read_bytes().splitlines():
             intent = json.loads(line)
             inputs[intent["task"]].append(intent["sha256"])
             assert intent["at"] < stopped.get(intent["task"], intent["at"] + 1), f"{intent['task']} signed after a stop"
@@ -81,64 +79,64 @@ class InvariantCheck:
             first, *later = [message for _, message in uses[task_id]]
             assert first != RETRY_MESSAGE
             assert set(later) <= {RETRY_MESSAGE}
-            self.made_again += len(later)
+            self.repeated_signatures += len(later)
 
     async def check_results(
-        self, client: EmbeddedClient, tasks: dict[str, Task], wanted: dict[str, ExpectedTask]
+        self, client: EmbeddedClient, tasks: dict[str, Task], expected_tasks: dict[str, ExpectedTask]
     ) -> None:
-        """Each result, as a stranger with the certificate and the device's key would judge it."""
+        """Check each result with the certificate and the device key alone."""
         for task in tasks.values():
             if task.status is not TaskStatus.DONE:
                 continue
             assert task.client_token is not None
-            want = wanted[task.client_token]
+            expected = expected_tasks[task.client_token]
             match task.kind:
                 case TaskKind.PACKAGING:
-                    self._check_package(task, want, await client.certificate(task.id))
+                    self._check_package(task, expected, await client.certificate(task.id))
                 case TaskKind.ENCRYPTION:
-                    self._check_encrypted(task, want)
+                    self._check_encrypted(task, expected)
                 case TaskKind.SIGNING:
-                    self._check_signature(task, want, await client.certificate(task.id))
+                    self._check_signature(task, expected, await client.certificate(task.id))
 
-    def _check_package(self, task: Task, wanted: ExpectedTask, certificate: str) -> None:
-        """It verifies, its header is what the one intent was for, and a device gets the files back."""
+    def _check_package(self, task: Task, expected: ExpectedTask, certificate: str) -> None:
+        """Check the signature, the decrypted files, and that the digest of the header is that of the intent."""
         assert task.result is not None
         assert task.intent is not None
-        sizes = [each.stat().st_size for each in wanted.files]
-        with self._result(task).open("rb") as file:
-            found, digests = SE1Format().verify_digests(file, certificate.encode(), self._cipher, sizes)
+        sizes = [each.stat().st_size for each in expected.files]
+        with self._result_path(task).open("rb") as file:
+            report, digests = SE1Format().verify_digests(file, certificate.encode(), self._cipher, sizes)
             header = parse_header(file).raw
-        assert (found.sha256, found.size) == (task.result.sha256, task.result.size)
-        assert digests == tuple(sha256_of(each) for each in wanted.files)
+        assert (report.sha256, report.size) == (task.result.sha256, task.result.size)
+        assert digests == tuple(sha256_of(each) for each in expected.files)
         assert hashlib.sha256(header).hexdigest() == task.intent.sha256
 
-    def _check_encrypted(self, task: Task, wanted: ExpectedTask) -> None:
+    def _check_encrypted(self, task: Task, expected: ExpectedTask) -> None:
         assert task.result is not None
-        sealed, opened = hashlib.sha256(), hashlib.sha256()
-        length = self._result(task).stat().st_size
-        with self._result(task).open("rb") as file:
-            decrypt_segment(file, length, self._cipher, opened.update, [sealed.update], lambda _: None)
-        assert (sealed.hexdigest(), length) == (task.result.sha256, task.result.size)
-        assert opened.hexdigest() == sha256_of(wanted.files[0])
+        ciphertext_hash, plaintext_hash = hashlib.sha256(), hashlib.sha256()
+        length = self._result_path(task).stat().st_size
+        with self._result_path(task).open("rb") as file:
+            decrypt_segment(file, length, self._cipher, plaintext_hash.update, [ciphertext_hash.update], lambda _: None)
+        assert (ciphertext_hash.hexdigest(), length) == (task.result.sha256, task.result.size)
+        assert plaintext_hash.hexdigest() == sha256_of(expected.files[0])
 
-    def _check_signature(self, task: Task, wanted: ExpectedTask, certificate: str) -> None:
+    def _check_signature(self, task: Task, expected: ExpectedTask, certificate: str) -> None:
         assert task.result is not None
         assert task.result.signature is not None
         signature = base64.b64decode(task.result.signature)
         public_key = load_certificate(certificate.encode()).public_key
-        assert verify(public_key, self._signing, wanted.message, signature, prehashed=False)
+        assert verify(public_key, self._signing, expected.message, signature, prehashed=False)
 
     def check_trails(self, tasks: dict[str, Task]) -> None:
-        """Each task was created once and ended once, by the audit log, on a path of the life cycle."""
+        """Check by the audit log that each task was created and finished once, along valid transitions."""
         entries: dict[str, list[AuditEntry]] = defaultdict(list)
-        for entry in AuditReader(self._places.audit).all_entries():
+        for entry in AuditReader(self._paths.audit).all_entries():
             entries[entry.resource.removeprefix("TASK:")].append(entry)
         for task in tasks.values():
             require_path(task, entries[task.id])
             assert [entry.change for entry in entries[task.id]].count(AuditAction.CREATED) == 1
 
-    def check_nothing_left(self, tasks: dict[str, Task]) -> None:
-        artifacts = self._places.artifacts
+    def check_no_leftover_files(self, tasks: dict[str, Task]) -> None:
+        artifacts = self._paths.artifacts
         assert not list((artifacts / "work").iterdir())
         assert not [each for each in (artifacts / "inputs").rglob("*") if each.is_file()]
         assert not list((artifacts / "incoming").iterdir())
@@ -146,16 +144,16 @@ class InvariantCheck:
         assert {each.name for each in (artifacts / "results").iterdir()} == with_file
 
     def _key_uses(self) -> dict[str, list[tuple[str, str]]]:
-        """By task: digest and message of each audited use of the signing key."""
+        """Return digest and message of each audited use of the signing key, by task ID."""
         uses: dict[str, list[tuple[str, str]]] = defaultdict(list)
-        for entry in AuditReader(self._places.audit).all_entries():
+        for entry in AuditReader(self._paths.audit).all_entries():
             if entry.change is AuditAction.KEY_USED:
                 assert entry.new_value is not None
                 uses[entry.resource.removeprefix("TASK:")].append((entry.new_value["sha256"], entry.message))
         return uses
 
-    def _result(self, task: Task) -> Path:
-        return self._places.artifacts / "results" / task.id
+    def _result_path(self, task: Task) -> Path:
+        return self._paths.artifacts / "results" / task.id
 
 
 @cache

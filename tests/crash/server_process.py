@@ -1,4 +1,4 @@
-"""`sealyard serve` in a process of its own, to be killed and started again at the same address."""
+"""Run `sealyard serve` in its own process, which can be killed and restarted at the same address."""
 
 from __future__ import annotations
 
@@ -11,14 +11,14 @@ import sys
 from pathlib import Path
 
 from tests.support.ports import ReservedPort
-from tests.support.processes import kill_all, with_in_environment
+from tests.support.processes import find_by_environment, kill_all
 
 PASSPHRASE = "a passphrase for tests"
-LISTENS_WITHIN = 60.0
+START_TIMEOUT = 60.0
 
 
 class ServerProcess:
-    """Its log goes to ``log``, one run behind the other."""
+    """Each run appends its output to ``log``."""
 
     def __init__(self, workspace: Path, log: Path, *, passphrase: str = PASSPHRASE) -> None:
         self._port = ReservedPort()
@@ -35,11 +35,12 @@ class ServerProcess:
         return self._process.pid
 
     async def start(self) -> None:
-        """Answers on return."""
-        self.begin()
-        await self.answers()
+        """Start the server and wait until it listens."""
+        self.launch()
+        await self.wait_until_listening()
 
-    def begin(self) -> None:
+    def launch(self) -> None:
+        """Start the server without waiting for it."""
         environment = os.environ | {"SEALYARD_PASSPHRASE": self._passphrase, "SEALYARD_WORKSPACE": str(self._workspace)}
         command = [sys.executable, "-m", "sealyard.cli.main", "serve"]
         with self._log.open("ab") as log:
@@ -52,9 +53,9 @@ class ServerProcess:
                 start_new_session=True,
             )
 
-    async def answers(self) -> None:
-        async with asyncio.timeout(LISTENS_WITHIN):
-            while not self._listens():
+    async def wait_until_listening(self) -> None:
+        async with asyncio.timeout(START_TIMEOUT):
+            while not self._is_listening():
                 assert self._process is not None
                 assert self._process.poll() is None, self._log.read_text()[-3000:]
                 await asyncio.sleep(0.02)
@@ -65,19 +66,19 @@ class ServerProcess:
         self._process.wait()
 
     async def stop(self) -> int:
-        """In good order; its exit code."""
+        """Stop the server with SIGTERM; return its exit code."""
         assert self._process is not None
         self._process.send_signal(signal.SIGTERM)
         return await asyncio.to_thread(self._process.wait, 60)
 
-    def end(self) -> None:
+    def close(self) -> None:
         """Kill the server and its workers, if they still run, and release the port."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
-        kill_all(with_in_environment(f"SEALYARD_WORKSPACE={self._workspace}\0"))
+        kill_all(find_by_environment(f"SEALYARD_WORKSPACE={self._workspace}\0"))
         self._port.close()
 
-    def _listens(self) -> bool:
+    def _is_listening(self) -> bool:
         try:
             socket.create_connection(("127.0.0.1", self.port), timeout=1).close()
         except OSError:

@@ -1,7 +1,6 @@
-"""kill -9 of engines and workers at random moments: nothing accepted is lost, nothing is signed twice.
+"""Test that killing engines and workers at random moments loses no accepted task and signs no task twice.
 
-``SEALYARD_CRASH_KILLS`` and ``SEALYARD_CRASH_SEED`` say how many and in which order; the seed is printed when
-the test fails.
+``SEALYARD_CRASH_KILLS`` sets the number of kills, ``SEALYARD_CRASH_SEED`` the random seed, which the test prints.
 """
 
 from __future__ import annotations
@@ -23,10 +22,10 @@ from sealyard.model.tasks import Task
 from sealyard.model.workspace import WorkspacePaths
 from tests.crash.chaos import SIZES, ChaosRun
 from tests.crash.chaos_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, create_test_workspace
-from tests.crash.engine_driver import LEAVE_SECONDS, MARK
+from tests.crash.engine_driver import EXIT_TIMEOUT, WORKSPACE_VARIABLE
 from tests.crash.invariants import InvariantCheck
 from tests.crash.server_process import PASSPHRASE
-from tests.support.processes import kill_all, still_there, with_in_environment
+from tests.support.processes import find_by_environment, kill_all, wait_for_exit
 
 KILLS = int(os.environ.get("SEALYARD_CRASH_KILLS", "200"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
@@ -34,41 +33,43 @@ SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
 
 @pytest.mark.crash
 @pytest.mark.timeout(900)
-def test_kills_lose_no_accepted_task_and_sign_none_twice(tmp_path: Path) -> None:
-    places = WorkspacePaths(tmp_path / "workspace")
+def test_killed_engine_keeps_tasks_and_signs_once(tmp_path: Path) -> None:
+    paths = WorkspacePaths(tmp_path / "workspace")
     random = Random(SEED)
-    files = tuple(_file(tmp_path / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
-    device_key, _ = asyncio.run(create_test_workspace(places, tmp_path / "device.key"))
-    storm = ChaosRun(places.root, PASSPHRASE, files, random)
-    began = time.monotonic()
+    files = tuple(_write_file(tmp_path / f"firmware-{size}.bin", random.randbytes(size)) for size in SIZES)
+    device_key, _ = asyncio.run(create_test_workspace(paths, tmp_path / "device.key"))
+    chaos = ChaosRun(paths.root, PASSPHRASE, files, random)
+    started_at = time.monotonic()
     try:
-        storm.run(KILLS)
-        storm.finish()
+        chaos.run(KILLS)
+        chaos.finish()
     finally:
-        sys.stdout.write(f"SEALYARD_CRASH_SEED={SEED}: {_told(storm)} in {time.monotonic() - began:.0f} s\n")
-        storm.end()
-        left = still_there(with_in_environment(f"{MARK}={places.root}"), LEAVE_SECONDS)
-        kill_all(left)
-    verdict = InvariantCheck(places, ENCRYPTION, SIGNING, device_key)
-    asyncio.run(_judge(places, storm, verdict))
-    sys.stdout.write(f"{verdict.made_again} signatures were lost and made again\n")
-    assert storm.kills >= KILLS
-    assert storm.stopped, "no withdrawal, rejection or cancellation was acknowledged"
-    assert not left
+        sys.stdout.write(
+            f"SEALYARD_CRASH_SEED={SEED}: {_format_summary(chaos)} in {time.monotonic() - started_at:.0f} s\n"
+        )
+        chaos.kill_processes()
+        leftover = wait_for_exit(find_by_environment(f"{WORKSPACE_VARIABLE}={paths.root}"), EXIT_TIMEOUT)
+        kill_all(leftover)
+    check = InvariantCheck(paths, ENCRYPTION, SIGNING, device_key)
+    asyncio.run(_check_workspace(paths, chaos, check))
+    sys.stdout.write(f"{check.repeated_signatures} signatures were lost and repeated\n")
+    assert chaos.kills >= KILLS
+    assert chaos.stopped, "no withdrawal, rejection or cancellation was acknowledged"
+    assert not leftover
     shutil.rmtree(tmp_path)
 
 
-async def _judge(places: WorkspacePaths, storm: ChaosRun, verdict: InvariantCheck) -> None:
-    engine = await EngineHandle.open_read_only(places.root)
+async def _check_workspace(paths: WorkspacePaths, chaos: ChaosRun, check: InvariantCheck) -> None:
+    engine = await EngineHandle.open_read_only(paths.root)
     try:
         client = engine.client(ADMINISTRATOR)
         tasks = await _all_tasks(client)
         report = await client.verify_audit()
-        verdict.check_accepted(tasks, storm.accepted, storm.wanted, storm.stopped)
-        verdict.check_signed_once(tasks, storm.stopped)
-        verdict.check_trails(tasks)
-        verdict.check_nothing_left(tasks)
-        await verdict.check_results(client, tasks, storm.wanted)
+        check.check_accepted(tasks, chaos.accepted, chaos.expected, chaos.stopped)
+        check.check_signed_once(tasks, chaos.stopped)
+        check.check_trails(tasks)
+        check.check_no_leftover_files(tasks)
+        await check.check_results(client, tasks, chaos.expected)
         assert report.uncheckpointed_count == 0
     finally:
         await engine.close()
@@ -85,11 +86,11 @@ async def _all_tasks(client: EmbeddedClient) -> dict[str, Task]:
         after = page.next
 
 
-def _file(path: Path, content: bytes) -> Path:
+def _write_file(path: Path, content: bytes) -> Path:
     path.write_bytes(content)
     return path
 
 
-def _told(storm: ChaosRun) -> str:
-    kills = f"{storm.engine_kills} engines and {storm.worker_kills} workers killed"
-    return f"{kills} over {len(storm.accepted)} tasks, {len(storm.stopped)} stopped"
+def _format_summary(chaos: ChaosRun) -> str:
+    kills = f"{chaos.engine_kills} engines and {chaos.worker_kills} workers killed"
+    return f"{kills} over {len(chaos.accepted)} tasks, {len(chaos.stopped)} stopped"

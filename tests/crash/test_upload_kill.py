@@ -1,4 +1,4 @@
-"""kill -9 in the middle of receiving: the next engine goes on with all that was durable, and the file is right."""
+"""Test that an upload resumes from its durable bytes after the engine was killed."""
 
 from __future__ import annotations
 
@@ -21,25 +21,25 @@ PASSPHRASE = "only for this test"
 SIZE = 64 << 20
 
 
-def receiver(workspace: Path, most: int) -> subprocess.Popen[str]:
-    """``most``: how many bytes it hands in; there it waits."""
-    arguments = [str(workspace), PASSPHRASE, str(SIZE), str(most)]
+def start_receiver(workspace: Path, max_bytes: int) -> subprocess.Popen[str]:
+    """Start a process that uploads the file and pauses after ``max_bytes`` bytes."""
+    arguments = [str(workspace), PASSPHRASE, str(SIZE), str(max_bytes)]
     script = Path(__file__).with_name("upload_process.py")
     return subprocess.Popen([sys.executable, str(script), *arguments], stdout=subprocess.PIPE, text=True)
 
 
-def said(process: subprocess.Popen[str], what: str) -> str:
-    """The value of the next line of this kind."""
+def read_value(process: subprocess.Popen[str], line_name: str) -> str:
+    """Read lines up to the next one with this name; return its value."""
     assert process.stdout is not None
     for line in process.stdout:
-        word, _, value = line.strip().partition(" ")
-        if word == what:
+        key, _, value = line.strip().partition(" ")
+        if key == line_name:
             return value
-    raise AssertionError(f"the process ended without saying {what!r}")
+    raise AssertionError(f"the process exited without printing {line_name!r}")
 
 
-def rest(process: subprocess.Popen[str]) -> list[str]:
-    """What a killed process had still said; the last line may be cut short by the kill."""
+def read_remaining_lines(process: subprocess.Popen[str]) -> list[str]:
+    """Return the remaining lines of a killed process, without the last one, which may be incomplete."""
     assert process.stdout is not None
     lines = process.stdout.read().splitlines()
     process.wait()
@@ -47,7 +47,7 @@ def rest(process: subprocess.Popen[str]) -> list[str]:
 
 
 @pytest.mark.crash
-def test_a_killed_engine_goes_on_with_an_upload_from_what_was_durable(tmp_path: Path) -> None:
+def test_killed_engine_resumes_durable_upload(tmp_path: Path) -> None:
     workspace = tmp_path / "workspace"
     asyncio.run(
         create_workspace(
@@ -58,22 +58,24 @@ def test_a_killed_engine_goes_on_with_an_upload_from_what_was_durable(tmp_path: 
             passphrase=PASSPHRASE,
         )
     )
-    sent = 0
-    for further in (3 * SYNC, SYNC // 2, 4 * SYNC):
-        with killed_at_exit(receiver(workspace, further + SYNC)) as process:
-            at = int(said(process, "at"))
-            # One sync may still be under way while as many bytes again come in.
-            assert sent - 2 * SYNC - 3 * BATCH_BYTES <= at <= sent
-            while (sent := int(said(process, "sent"))) < at + further:
+    sent_bytes = 0
+    for distance in (3 * SYNC, SYNC // 2, 4 * SYNC):
+        with killed_at_exit(start_receiver(workspace, distance + SYNC)) as process:
+            offset = int(read_value(process, "offset"))
+            # One sync may still be running while as many bytes again arrive.
+            assert sent_bytes - 2 * SYNC - 3 * BATCH_BYTES <= offset <= sent_bytes
+            while (sent_bytes := int(read_value(process, "sent"))) < offset + distance:
                 continue
             process.send_signal(signal.SIGKILL)
-            # Two blocks more may have been handed in than it had time to say.
-            sent = max([sent, *(int(line.split()[1]) for line in rest(process))]) + 2 * BLOCK
+            # Up to two more blocks may have been sent than were reported.
+            sent_bytes = (
+                max([sent_bytes, *(int(line.split()[1]) for line in read_remaining_lines(process))]) + 2 * BLOCK
+            )
 
-    with killed_at_exit(receiver(workspace, 2 * SIZE)) as process:
-        whole = said(process, "whole")
+    with killed_at_exit(start_receiver(workspace, 2 * SIZE)) as process:
+        digest = read_value(process, "sha256")
         assert process.wait(60) == 0
     expected = hashlib.sha256(content(0, SIZE)).hexdigest()
-    assert whole == expected
+    assert digest == expected
     (stored,) = [each for each in WorkspacePaths(workspace).artifacts.joinpath("inputs").rglob("*") if each.is_file()]
     assert stored.name == hashlib.sha256(stored.read_bytes()).hexdigest() == expected

@@ -1,4 +1,4 @@
-"""However the application ends, the person has the terminal back as it was, and the exit code tells."""
+"""Test that every way of exiting restores the terminal and sets the exit code."""
 
 from __future__ import annotations
 
@@ -11,30 +11,30 @@ import pytest
 
 from tests.support.tmux_terminal import SEALYARD, TmuxTerminal, environment, terminal
 
-AS_IT_WAS = (False, False, True)
+RESTORED_MODES = (False, False, True)
 
 
 @pytest.fixture
 def demo(tmp_path: Path) -> Iterator[TmuxTerminal]:
-    with terminal([SEALYARD, "demo"], environment(tmp_path / "home")) as found:
-        found.wait_for("● ready", "demo-gateway")
-        yield found
+    with terminal([SEALYARD, "demo"], environment(tmp_path / "home")) as app:
+        app.wait_for("● ready", "demo-gateway")
+        yield app
 
 
-def test_quitting_restores_the_terminal_and_answers_0(demo: TmuxTerminal) -> None:
+def test_quit_restores_terminal_and_exits_0(demo: TmuxTerminal) -> None:
     assert demo.modes[0]
     demo.quit()
     assert demo.exit_code() == 0
-    assert demo.modes == AS_IT_WAS
+    assert demo.modes == RESTORED_MODES
 
 
-@pytest.mark.parametrize(("number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
-def test_a_signal_restores_the_terminal_and_the_exit_code_names_it(
-    demo: TmuxTerminal, number: signal.Signals, code: int
+@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+def test_signal_restores_terminal_and_sets_exit_code(
+    demo: TmuxTerminal, signal_number: signal.Signals, code: int
 ) -> None:
-    os.kill(demo.pid_of("sealyard demo"), number)
+    os.kill(demo.pid_of("sealyard demo"), signal_number)
     assert demo.exit_code() == code
-    assert demo.modes == AS_IT_WAS
+    assert demo.modes == RESTORED_MODES
 
 
 def test_application_runs_in_unwritable_home(tmp_path: Path) -> None:
@@ -47,8 +47,8 @@ def test_application_runs_in_unwritable_home(tmp_path: Path) -> None:
         assert found.exit_code() == 0
 
 
-def test_a_fault_restores_the_terminal_and_answers_1_without_secrets(tmp_path: Path) -> None:
-    """A fault is put into the application from outside: a place that cannot be made."""
+def test_crash_restores_terminal_without_showing_secrets(tmp_path: Path) -> None:
+    """Inject a fault into the application: the audit screen cannot be imported."""
     broken = tmp_path / "broken"
     broken.mkdir()
     (broken / "sitecustomize.py").write_text(
@@ -61,37 +61,39 @@ def test_a_fault_restores_the_terminal_and_answers_1_without_secrets(tmp_path: P
         "sys.meta_path.insert(0, Broken())\n"
     )
     environ = environment(tmp_path / "home", PYTHONPATH=str(broken))
-    with terminal([SEALYARD, "demo"], environ) as found:
-        found.wait_for("● ready", "demo-gateway")
-        found.press("4")
-        assert found.exit_code() == 1
-        assert found.modes == AS_IT_WAS
-        seen = found.screen()
-        assert "Sealyard crashed" in seen
-        assert "a-secret-that-must-not-be-seen" not in seen
+    with terminal([SEALYARD, "demo"], environ) as app:
+        app.wait_for("● ready", "demo-gateway")
+        app.press("4")
+        assert app.exit_code() == 1
+        assert app.modes == RESTORED_MODES
+        screen = app.screen()
+        assert "Sealyard crashed" in screen
+        assert "a-secret-that-must-not-be-seen" not in screen
 
 
-def test_a_suspended_application_gives_the_terminal_back_and_comes_again(tmp_path: Path) -> None:
-    """Under a shell with job control, as a person has it."""
+def test_suspended_application_resumes_on_fg(tmp_path: Path) -> None:
+    """Run the application under a shell with job control."""
     environ = environment(tmp_path / "home", PS1="prompt> ")
-    with terminal(["bash", "--norc", "--noprofile", "-i"], environ) as found:
-        found.wait_for("prompt>")
-        found.type(f"{SEALYARD} demo")
-        found.press("Enter")
-        found.wait_for("● ready", "demo-gateway")
-        found.press("C-z")
-        found.wait_for("prompt>", "Stopped")
-        assert not found.modes[0]
-        found.type("fg")
-        found.press("Enter")
-        found.wait_for("● ready", "demo-gateway")
-        found.quit("prompt>")
-        found.wait_until(lambda text: text.rstrip().endswith("prompt>"), "the prompt")
-        assert found.modes == AS_IT_WAS
+    with terminal(["bash", "--norc", "--noprofile", "-i"], environ) as app:
+        app.wait_for("prompt>")
+        app.type(f"{SEALYARD} demo")
+        app.press("Enter")
+        app.wait_for("● ready", "demo-gateway")
+        app.press("C-z")
+        app.wait_for("prompt>", "Stopped")
+        assert not app.modes[0]
+        app.type("fg")
+        app.press("Enter")
+        app.wait_for("● ready", "demo-gateway")
+        app.quit("prompt>")
+        app.wait_until(lambda text: text.rstrip().endswith("prompt>"), "the prompt")
+        assert app.modes == RESTORED_MODES
 
 
-def test_without_a_terminal_it_says_so_and_what_works(tmp_path: Path) -> None:
+def test_start_without_terminal_reports_error(tmp_path: Path) -> None:
     environ = environment(tmp_path / "home", SEALYARD_PASSPHRASE="p")
-    with terminal(["sh", "-c", f"{SEALYARD} </dev/null 2>&1 | cat"], environ) as found:
-        assert found.exit_code() == 0  # of cat
-        assert "Not a terminal" in found.screen()
+    status = tmp_path / "status"
+    with terminal(["sh", "-c", f"({SEALYARD} </dev/null 2>&1; echo $? >{status}) | cat"], environ) as app:
+        assert app.exit_code() == 0
+        assert "Not a terminal" in app.screen()
+    assert status.read_text() == "2\n"

@@ -1,4 +1,4 @@
-"""Workspaces for the tests of the engine, and a journal that fails or waits when told to."""
+"""Fixtures for the tests of the engine: workspaces in several states, and a journal that can fail or block."""
 
 from __future__ import annotations
 
@@ -16,40 +16,44 @@ def anyio_backend() -> str:
     return "asyncio"
 
 
-async def opened(root: Path, *, demo: bool) -> EngineHarness:
-    house = EngineHarness(root)
-    await house.create(demo=demo)
-    await house.open()
-    return house
+async def open_workspace(root: Path, *, demo: bool) -> EngineHarness:
+    harness = EngineHarness(root)
+    await harness.create(demo=demo)
+    await harness.open()
+    return harness
 
 
 @pytest.fixture
-async def empty(tmp_path: Path) -> AsyncIterator[EngineHarness]:
-    """A workspace with nobody but its administrator."""
-    house = await opened(tmp_path / "workspace", demo=False)
-    yield house
-    if house.is_open:
-        await house.close()
+async def empty_harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+    """Yield an open workspace whose only subject is its administrator."""
+    harness = await open_workspace(tmp_path / "workspace", demo=False)
+    yield harness
+    if harness.is_open:
+        await harness.close()
 
 
 @pytest.fixture
-async def house(empty: EngineHarness) -> EngineHarness:
-    """A workspace with people and the configuration gateway: dev asks, owner or second approves."""
-    await empty.add_default_subjects()
-    return empty
+async def harness(empty_harness: EngineHarness) -> EngineHarness:
+    """Return a workspace with the default subjects and the configuration gateway.
+
+    dev submits requests; owner or second approves them.
+    """
+    await empty_harness.add_default_subjects()
+    return empty_harness
 
 
 @pytest.fixture
-async def demo(tmp_path: Path) -> AsyncIterator[EngineHarness]:
-    house = await opened(tmp_path / "demo", demo=True)
-    await house.add_default_subjects()
-    yield house
-    if house.is_open:
-        await house.close()
+async def demo_harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
+    """Yield an open demo workspace with the default subjects and the configuration gateway."""
+    harness = await open_workspace(tmp_path / "demo", demo=True)
+    await harness.add_default_subjects()
+    yield harness
+    if harness.is_open:
+        await harness.close()
 
 
 @pytest.fixture
 def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingDisk]:
-    made = FailingDisk(monkeypatch)
-    yield made
-    made.unblock()
+    failing_disk = FailingDisk(monkeypatch)
+    yield failing_disk
+    failing_disk.unblock()

@@ -1,7 +1,7 @@
 """Systematic exploration of schedules: run a scenario once for every sequence of choices it can make.
 
-Stateless model checking by depth-first search, as in CHESS (Musuvathi et al., OSDI 2008): the scenario must make
-the same choices again when it is given the same answers.
+Stateless model checking by depth-first search, as in CHESS (Musuvathi et al., OSDI 2008). The scenario must be
+deterministic: with the same schedule, it makes the same choices.
 """
 
 from __future__ import annotations
@@ -12,12 +12,12 @@ from typing import NamedTuple
 
 
 class Choice(NamedTuple):
-    taken: int
+    option: int
     options: int
 
 
 class Schedule:
-    """Answers the choices of one run: first those of a prefix, then always the first option."""
+    """Decides the choices of one run: first as in the prefix, then always the first option."""
 
     def __init__(self, prefix: list[int]) -> None:
         self._prefix = prefix
@@ -25,26 +25,26 @@ class Schedule:
 
     def choose(self, options: int) -> int:
         position = len(self.choices)
-        taken = self._prefix[position] if position < len(self._prefix) else 0
-        assert taken < options, "the scenario does not repeat itself"
-        self.choices.append(Choice(taken, options))
-        return taken
+        option = self._prefix[position] if position < len(self._prefix) else 0
+        assert option < options, "the scenario is not deterministic"
+        self.choices.append(Choice(option, options))
+        return option
 
     def next_prefix(self) -> list[int] | None:
         """Return the prefix of the schedule after this one; None after the last."""
         choices = list(self.choices)
-        while choices and choices[-1].taken + 1 == choices[-1].options:
+        while choices and choices[-1].option + 1 == choices[-1].options:
             choices.pop()
         if not choices:
             return None
-        return [*(choice.taken for choice in choices[:-1]), choices[-1].taken + 1]
+        return [*(choice.option for choice in choices[:-1]), choices[-1].option + 1]
 
     def __str__(self) -> str:
-        return ",".join(str(choice.taken) for choice in self.choices)
+        return ",".join(str(choice.option) for choice in self.choices)
 
 
 class RandomSchedule(Schedule):
-    """Answers at random: for spaces that are too large to be walked through in full."""
+    """Chooses at random, for sets of schedules that are too large to explore completely."""
 
     def __init__(self, random: Random) -> None:
         super().__init__([])
@@ -56,9 +56,9 @@ class RandomSchedule(Schedule):
 
 
 async def schedules(limit: int, seed: int) -> AsyncIterator[Schedule]:
-    """Yield every schedule in turn. Beyond ``limit``, random ones follow instead, as many again.
+    """Yield every schedule in turn. If there are more than ``limit``, yield as many random ones after these.
 
-    The caller runs the scenario with each schedule before it asks for the next one.
+    The caller must run the scenario with each schedule before it requests the next one.
     """
     prefix: list[int] | None = []
     for _ in range(limit):

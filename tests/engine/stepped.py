@@ -1,8 +1,8 @@
-"""An engine whose waits end one at a time, in the order that a test chooses.
+"""Doubles of the store, the threads and the worker with which a test chooses the order of everything concurrent.
 
-The store, the threads and the worker are behind gates. A gate is something the engine waits for: a commit that
-becomes durable, a thread that finishes, a call of the bus that returns, a report of the worker. Between two gates
-the event loop runs until nothing is left to do, so the order of the gates decides everything that can differ.
+A gate is something the engine waits for: a commit that becomes durable, a thread that finishes, a call of the bus
+that returns, a report of the worker. Between two gates the event loop runs until it is idle, so the order of the
+gates determines the outcome.
 """
 
 from __future__ import annotations
@@ -28,7 +28,7 @@ from tests.support.fake_bus import FakeBus, FakeWorker
 from tests.support.in_memory_keys import InMemoryKeys
 
 GATED_MODULES = ("sealyard.engine.execution.results",)
-"""Whose work in threads is a gate; other threads finish at once."""
+"""Modules whose work in threads waits at a gate. Work of other modules runs immediately."""
 
 
 class Gate(NamedTuple):
@@ -37,7 +37,7 @@ class Gate(NamedTuple):
 
 
 class Gates:
-    """The gates that are closed now. While ``automatic``, they open by themselves."""
+    """The gates that are closed at the moment. While ``automatic`` is set, gates open immediately."""
 
     def __init__(self) -> None:
         self.automatic = True
@@ -51,17 +51,17 @@ class Gates:
 
     async def wait(self, name: str) -> None:
         """Wait until the gate with this name is opened."""
-        opened: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
 
         def open_gate() -> None:
-            if not opened.done():
-                opened.set_result(None)
+            if not future.done():
+                future.set_result(None)
 
         self.add(name, open_gate)
-        await opened
+        await future
 
 
-class Unsynced(NamedTuple):
+class PendingCommit(NamedTuple):
     record: EncodedBatch
     undo: list[Change]
     durable: Future[None]
@@ -75,44 +75,44 @@ class SteppedDocuments(TinyDocumentStore):
         self._memory = InMemoryTables(INDEXES, durable)
         self._gates = gates
         self.entries = entries
-        """All audit entries that ever became durable."""
-        self.unsynced: list[Unsynced] = []
+        """All audit entries that became durable."""
+        self.pending: list[PendingCommit] = []
 
     def submit(self, batch: WriteBatch) -> Future[None]:
         record = encode_batch(batch)
         with self._lock:
-            waiting = Unsynced(record, self._memory.apply(iter_changes(record)), Future())
-        self.unsynced.append(waiting)
+            commit = PendingCommit(record, self._memory.apply(iter_changes(record)), Future())
+        self.pending.append(commit)
         if self._gates.automatic:
             self.sync()
-        return waiting.durable
+        return commit.durable
 
     def sync(self) -> None:
-        """Make the oldest change that is not durable yet durable."""
-        synced = self.unsynced.pop(0)
-        self._add(synced.record)
-        synced.durable.set_result(None)
+        """Make the oldest pending commit durable."""
+        commit = self.pending.pop(0)
+        self._add(commit.record)
+        commit.durable.set_result(None)
 
     def fail(self) -> None:
-        """Take back all changes that are not durable yet, as a full disk does."""
-        failed, self.unsynced = self.unsynced, []
-        for waiting in reversed(failed):
-            self._memory.apply(waiting.undo)
-        for waiting in failed:
-            waiting.durable.set_exception(StorageError("The disk is full.", "Make room."))
+        """Roll back all pending commits, as on a full disk."""
+        commits, self.pending = self.pending, []
+        for commit in reversed(commits):
+            self._memory.apply(commit.undo)
+        for commit in commits:
+            commit.durable.set_exception(StorageError("The disk is full.", "Make room."))
 
-    def after_crash(self, survivors: int) -> Self:
-        """The store as the next engine finds it, if so many of the changes that are not durable yet survived."""
-        for waiting in self.unsynced[:survivors]:
-            self._add(waiting.record)
+    def reopen_after_crash(self, survivors: int) -> Self:
+        """Return the store of the next engine after a crash that the first ``survivors`` pending commits survived."""
+        for commit in self.pending[:survivors]:
+            self._add(commit.record)
         memory = self._memory.copy()
-        for waiting in reversed(self.unsynced[survivors:]):
-            memory.apply(waiting.undo)
+        for commit in reversed(self.pending[survivors:]):
+            memory.apply(commit.undo)
         store = type(self)(self._gates, memory.tables, self.entries)
         store._pending_records = PendingRecords(self._pending_records.audit, self._pending_records.events)
         return store
 
-    def forget_audit(self, moved_to: int) -> None:
+    def discard_audit(self, moved_to: int) -> None:
         self._pending_records.discard_audit(moved_to)
 
     def close(self) -> None:
@@ -124,36 +124,36 @@ class SteppedDocuments(TinyDocumentStore):
 
 
 class SteppedExecutor(ThreadPoolExecutor):
-    """Runs work on the calling thread: at once, or when its gate opens."""
+    """Runs work on the calling thread: immediately, or when its gate opens."""
 
     def __init__(self, gates: Gates) -> None:
         super().__init__(1)
         self._gates = gates
-        self._waiting: list[Future[Any]] = []
+        self._pending: list[Future[Any]] = []
 
     def discard(self) -> None:
-        """Drop the work whose gates are closed, as a crash does."""
-        for done in self._waiting:
-            done.cancel()
-        self._waiting.clear()
+        """Discard the work whose gates are closed, as a crash does."""
+        for future in self._pending:
+            future.cancel()
+        self._pending.clear()
 
     def submit(self, fn: Callable[..., Any], /, *args: Any, **kwargs: Any) -> Future[Any]:
-        done: Future[Any] = Future()
+        future: Future[Any] = Future()
 
         def run() -> None:
-            if not done.set_running_or_notify_cancel():
+            if not future.set_running_or_notify_cancel():
                 return
             try:
-                done.set_result(fn(*args, **kwargs))
+                future.set_result(fn(*args, **kwargs))
             except BaseException as error:
-                done.set_exception(error)
+                future.set_exception(error)
 
         if _module_of(args[0] if args else fn) in GATED_MODULES:
-            self._waiting.append(done)
+            self._pending.append(future)
             self._gates.add("thread", run)
         else:
             run()
-        return done
+        return future
 
 
 def _module_of(work: object) -> str:
@@ -163,17 +163,15 @@ def _module_of(work: object) -> str:
 class SteppedBus(FakeBus):
     """A bus whose calls return when their gate opens, and whose worker acts through gates.
 
-    ``signed`` is called when the worker uses a signing key: as soon as it has the permission and was not asked to
-    stop before.
+    ``on_signed`` is called when the worker uses a signing key: as soon as it has the permission, unless it received
+    a stop request before.
     """
 
     def __init__(self, gates: Gates, shelf: InMemoryKeys, clock: FakeClock, artifacts: ArtifactStore) -> None:
         super().__init__(shelf, clock)
         self._gates = gates
         self._artifacts = artifacts
-        self.signed: Callable[[Job], None] = lambda job: None
-        self.silent = False
-        """While set, the worker does nothing with its jobs."""
+        self.on_signed: Callable[[Job], None] = lambda job: None
 
     async def prepare(self, task_id: str) -> str:
         await self._gates.wait("worker starts")
@@ -182,30 +180,28 @@ class SteppedBus(FakeBus):
     async def run(self, job: Job) -> None:
         await self._gates.wait("job sent")
         await super().run(job)
-        if self.silent:
-            return
         if job.task.signing_key is None:
-            self._gates.add("worker finishes", lambda: self._finish(job))
+            self._gates.add("worker finishes", lambda: self._finish_job(job))
         else:
             self._gates.add("worker asks", lambda: self._ask_to_sign(job))
 
-    async def permit_signing(self, task_id: str, fence: int) -> None:
-        await super().permit_signing(task_id, fence)
+    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
+        await super().permit_signing(task_id, fencing_token)
         job = self.jobs.get(task_id)
-        if job is not None and job.task.fencing_token == fence and task_id not in self.stops:
-            self.signed(job)
-            self._gates.add("worker finishes", lambda: self._finish(job))
+        if job is not None and job.task.fencing_token == fencing_token and task_id not in self.stops:
+            self.on_signed(job)
+            self._gates.add("worker finishes", lambda: self._finish_job(job))
         await self._gates.wait("permission sent")
 
     async def stop(self, task_id: str) -> None:
         job = self.jobs.get(task_id)
         await super().stop(task_id)
         if job is not None:
-            self._gates.add("worker stops", lambda: self._leave(job))
+            self._gates.add("worker stops", lambda: self._stop_worker(job))
         await self._gates.wait("stop sent")
 
-    def lose(self, task_id: str) -> None:
-        """The worker dies, if it has the task."""
+    def crash_worker(self, task_id: str) -> None:
+        """Crash the worker that has the task, if there is one."""
         if task_id in self.jobs:
             self._worker(self.jobs[task_id]).crash()
 
@@ -219,7 +215,7 @@ class SteppedBus(FakeBus):
         if self._has(job):
             self._worker(job).request_signing(signed_input(job.task.id))
 
-    def _finish(self, job: Job) -> None:
+    def _finish_job(self, job: Job) -> None:
         if not self._has(job):
             return
         if job.task.format or job.task.signing_key is None:
@@ -227,7 +223,7 @@ class SteppedBus(FakeBus):
         else:
             self._worker(job).finish_signature()
 
-    def _leave(self, job: Job) -> None:
+    def _stop_worker(self, job: Job) -> None:
         if self._has(job):
             self._worker(job).stop()
 
@@ -237,7 +233,7 @@ def signed_input(task_id: str) -> bytes:
 
 
 async def settle() -> None:
-    """Return when the event loop has nothing left to do but timers."""
+    """Wait until the event loop has nothing to do except timers."""
     loop = asyncio.get_running_loop()
     while True:
         await asyncio.sleep(0)

@@ -1,9 +1,9 @@
-"""A workspace around a stepped engine, and the plays that acts on one task make with it."""
+"""A workspace with a stepped engine, and scenarios of concurrent operations on one task."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Awaitable, Callable, Coroutine, Sequence
+from collections.abc import AsyncIterator, Awaitable, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from functools import partial
 from pathlib import Path
@@ -29,21 +29,21 @@ from tests.support.clock import FakeClock
 from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness
 from tests.support.in_memory_keys import InMemoryKeys
 
-PERIOD_HOURS = 1
-"""Of approvals, of executions, and of a task's time limit."""
+TIMEOUT_HOURS = 1
+"""The approval timeout, the execution timeout and the time limit of tasks."""
 
-KEPT_SECONDS = 9 * 365 * 24 * 3600
-"""Results outlast all plays: what expires of an earlier task would be another step."""
+RETENTION_SECONDS = 9 * 365 * 24 * 3600
+"""Longer than all scenarios, because the expiry of an earlier result would be an additional step."""
 
 MAX_STEPS = 200
 
 
 class Step(NamedTuple):
     name: str
-    take: Callable[[], object]
+    run: Callable[[], object]
 
 
-class SteppedHouse(EngineHarness):
+class SteppedHarness(EngineHarness):
     """A workspace whose engine waits at gates."""
 
     bus: SteppedBus
@@ -54,7 +54,7 @@ class SteppedHouse(EngineHarness):
         self.gates = Gates()
         self.executor = SteppedExecutor(self.gates)
         self.store = SteppedDocuments(self.gates, {}, [])
-        self._others = asyncio.all_tasks()
+        self._unrelated_tasks = asyncio.all_tasks()
 
     async def open(self, *, work: bool = True) -> Engine:
         asyncio.get_running_loop().set_default_executor(self.executor)
@@ -62,7 +62,7 @@ class SteppedHouse(EngineHarness):
         self._lock = WorkspaceLock.acquire(self.paths.lock, "test")
         audit = AuditLog.open(self.paths.audit)
         migrate_pending_entries(self.store, audit)
-        self.store.forget_audit(audit.size - 1)
+        self.store.discard_audit(audit.size - 1)
         self.artifacts = FileArtifacts(self.paths.artifacts)
         self.bus = SteppedBus(self.gates, self.shelf, self.clock, self.artifacts)
         file = load_metadata(self.paths)
@@ -72,15 +72,15 @@ class SteppedHouse(EngineHarness):
         return self.engine
 
     async def crash(self, survivors: int) -> None:
-        """End the engine without any order, and open the next one over what became durable."""
+        """Cancel everything that runs, and open the next engine with the commits that became durable."""
         self.gates.closed.clear()
         self.executor.discard()
-        running = asyncio.all_tasks() - self._others - {asyncio.current_task()}
-        for task in running:
+        tasks = asyncio.all_tasks() - self._unrelated_tasks - {asyncio.current_task()}
+        for task in tasks:
             task.cancel()
-        await asyncio.gather(*running, return_exceptions=True)
+        await asyncio.gather(*tasks, return_exceptions=True)
         self._lock.release()
-        self.store = self.store.after_crash(survivors)
+        self.store = self.store.reopen_after_crash(survivors)
         await self.open()
 
     async def drain(self) -> None:
@@ -90,7 +90,7 @@ class SteppedHouse(EngineHarness):
             await settle()
             if self.gates.closed:
                 self.gates.closed.pop(0).open()
-            elif self.store.unsynced:
+            elif self.store.pending:
                 self.store.sync()
             elif self.clock.has_sleeper(60):
                 self.clock.advance(minutes=1)
@@ -98,17 +98,17 @@ class SteppedHouse(EngineHarness):
                 return
 
 
-class Act(NamedTuple):
-    """Something done to a task, by a person, by time, or by a failure."""
+class Operation(NamedTuple):
+    """An event that affects a task: a call of a user, the passing of time, or a failure."""
 
     name: str
-    do: Callable[[Play], Awaitable[object]]
+    do: Callable[[Scenario], Awaitable[object]]
 
 
 class Outcome(NamedTuple):
-    """How an act was answered; neither a task nor an error if a crash came before the answer."""
+    """The outcome of an operation. ``crashed`` is set if the engine crashed before it returned."""
 
-    act: str
+    operation: str
     error: SealyardError | None = None
     crashed: bool = False
 
@@ -117,276 +117,191 @@ class Outcome(NamedTuple):
         return self.error is None and not self.crashed
 
 
-class Play:
-    """Acts on one task, started and continued in the order of a schedule."""
+class Scenario:
+    """Operations on one task, started and continued in the order of a schedule."""
 
-    def __init__(self, house: SteppedHouse, schedule: Schedule, *, failures: int = 0) -> None:
-        self.house = house
+    def __init__(self, harness: SteppedHarness, schedule: Schedule, *, failures: int = 0) -> None:
+        self.harness = harness
         self.outcomes: list[Outcome] = []
         self.steps: list[str] = []
         self.task_id = ""
         self._schedule = schedule
         self._failures = failures
-        self._first_entry = len(house.store.entries)
+        self._first_entry = len(harness.store.entries)
 
-    async def run(self, start: Callable[[Play], Awaitable[object]], acts: Sequence[Act]) -> None:
-        """Bring a task to its start, then run ``acts`` and everything that follows."""
-        self.house.bus.signed = self._signed
+    async def run(self, start: Callable[[Scenario], Awaitable[object]], operations: Sequence[Operation]) -> None:
+        """Create a task in its start state, then run ``operations`` until nothing is left to do."""
+        self.harness.bus.on_signed = self._check_signing
         await start(self)
-        self.house.gates.automatic = False
-        waiting = list(acts)
+        self.harness.gates.automatic = False
+        pending = list(operations)
         while True:
             await settle()
-            steps = self._possible_steps(waiting)
+            steps = self._possible_steps(pending)
             if not steps:
                 break
             step = steps[self._schedule.choose(len(steps))]
             self.steps.append(step.name)
             assert len(self.steps) < MAX_STEPS, self.steps
-            taken = step.take()
-            if asyncio.iscoroutine(taken):
-                await taken
-        await self.house.drain()
+            result = step.run()
+            if asyncio.iscoroutine(result):
+                await result
+        await self.harness.drain()
 
     @property
     def task(self) -> Task:
-        return self.house.task(self.task_id)
+        return self.harness.task(self.task_id)
 
     @property
     def is_created(self) -> bool:
-        """Whether the task exists: its creation may be what the disk refused, or what a crash lost."""
-        return self.house.engine.repository.get(TASKS, self.task_id) is not None
+        """Whether the task exists. A failed commit or a crash may have undone its creation."""
+        return self.harness.engine.repository.get(TASKS, self.task_id) is not None
 
     def entries(self) -> list[AuditEntry]:
-        """The audit trail of the task."""
-        entries = (msgspec.json.decode(each, type=AuditEntry) for each in self.house.store.entries[self._first_entry :])
+        """Return the audit trail of the task."""
+        entries = (
+            msgspec.json.decode(each, type=AuditEntry) for each in self.harness.store.entries[self._first_entry :]
+        )
         return [entry for entry in entries if entry.resource == f"TASK:{self.task_id}"]
 
-    def acknowledged(self, act: str) -> bool:
-        return any(outcome.act == act and outcome.acknowledged for outcome in self.outcomes)
+    def acknowledged(self, operation: str) -> bool:
+        return any(outcome.operation == operation and outcome.acknowledged for outcome in self.outcomes)
 
-    def _possible_steps(self, waiting: list[Act]) -> list[Step]:
-        names = dict.fromkeys(act.name for act in waiting)
-        steps = [Step(name, partial(self._start, waiting, name)) for name in names]
-        steps += [Step(gate.name, partial(self._open, gate)) for gate in self.house.gates.closed]
-        if self.house.store.unsynced:
-            steps.append(Step("commit is durable", self.house.store.sync))
+    def _possible_steps(self, pending: list[Operation]) -> list[Step]:
+        names = dict.fromkeys(operation.name for operation in pending)
+        steps = [Step(name, partial(self._start, pending, name)) for name in names]
+        steps += [Step(gate.name, partial(self._open_gate, gate)) for gate in self.harness.gates.closed]
+        if self.harness.store.pending:
+            steps.append(Step("commit is durable", self.harness.store.sync))
             if self._failures:
-                steps.append(Step("commit fails", self._fail))
-        if not steps and self.house.clock.has_sleeper(60):
-            steps.append(Step("a minute passes", partial(self.house.clock.advance, minutes=1)))
+                steps.append(Step("commit fails", self._fail_commits))
+        if not steps and self.harness.clock.has_sleeper(60):
+            steps.append(Step("a minute passes", partial(self.harness.clock.advance, minutes=1)))
         return steps
 
-    def _start(self, waiting: list[Act], name: str) -> Any:
-        act = next(act for act in waiting if act.name == name)
-        waiting.remove(act)
-        if act.name == "restart":
+    def _start(self, pending: list[Operation], name: str) -> Any:
+        operation = next(operation for operation in pending if operation.name == name)
+        pending.remove(operation)
+        if operation.name == "restart":
             return self._restart()
-        performing = asyncio.ensure_future(self._perform(act))
-        performing.add_done_callback(lambda done: done.cancelled() or done.result())
+        operation_task = asyncio.ensure_future(self._perform(operation))
+        operation_task.add_done_callback(lambda future: future.cancelled() or future.result())
         return None
 
-    async def _perform(self, act: Act) -> None:
+    async def _perform(self, operation: Operation) -> None:
         try:
-            await act.do(self)
+            await operation.do(self)
         except SealyardError as error:
-            self.outcomes.append(Outcome(act.name, error))
+            self.outcomes.append(Outcome(operation.name, error))
         except asyncio.CancelledError:
-            self.outcomes.append(Outcome(act.name, crashed=True))
+            self.outcomes.append(Outcome(operation.name, crashed=True))
         else:
-            self.outcomes.append(Outcome(act.name))
+            self.outcomes.append(Outcome(operation.name))
 
     async def _restart(self) -> None:
-        survivors = self._schedule.choose(len(self.house.store.unsynced) + 1)
-        await self.house.crash(survivors)
-        self.house.bus.signed = self._signed
+        survivors = self._schedule.choose(len(self.harness.store.pending) + 1)
+        await self.harness.crash(survivors)
+        self.harness.bus.on_signed = self._check_signing
         await settle()
-        self.house.gates.automatic = False
+        self.harness.gates.automatic = False
 
-    def _open(self, gate: Any) -> None:
-        self.house.gates.closed.remove(gate)
+    def _open_gate(self, gate: Any) -> None:
+        self.harness.gates.closed.remove(gate)
         gate.open()
 
-    def _fail(self) -> None:
+    def _fail_commits(self) -> None:
         self._failures -= 1
-        self.house.store.fail()
+        self.harness.store.fail()
 
-    def _signed(self, job: Job) -> None:
-        """The key is used now: check that it may be."""
+    def _check_signing(self, job: Job) -> None:
+        """Check, when the key is used, that the task may be signed."""
         assert job.task.id == self.task_id
         task = self.task
         assert task.status is TaskStatus.RUNNING, f"signed while {task.status}"
         assert task.fencing_token == job.task.fencing_token, "signed under an old fencing token"
         assert task.intent is not None
         assert task.intent.fencing_token == task.fencing_token
-        ended_by = [act for act in ("withdraw", "reject", "cancel") if self.acknowledged(act)]
-        assert not ended_by, f"signed after an acknowledged {ended_by}"
+        final_operations = [operation for operation in ("withdraw", "reject", "cancel") if self.acknowledged(operation)]
+        assert not final_operations, f"signed after acknowledged {final_operations}"
         self.steps.append("SIGNED")
 
 
-# ---- acts
+# ---- operations
 
 
-def _by(subject: str, use_case: Callable[[Play], Awaitable[object]]) -> Callable[[Play], Awaitable[object]]:
-    async def do(play: Play) -> None:
-        await play.house.execute(subject, use_case(play))
+def _as_subject(
+    subject: str, use_case: Callable[[Scenario], Awaitable[object]]
+) -> Callable[[Scenario], Awaitable[object]]:
+    async def do(scenario: Scenario) -> None:
+        await scenario.harness.execute(subject, use_case(scenario))
 
     return do
 
 
-def _decide(verdict: Verdict) -> Callable[[Play], Awaitable[object]]:
-    def decide(play: Play) -> Awaitable[object]:
-        return play.house.engine.decisions.decide(OWNER, play.task_id, verdict, "for a reason", None)
+def _decide(verdict: Verdict) -> Callable[[Scenario], Awaitable[object]]:
+    def decide(scenario: Scenario) -> Awaitable[object]:
+        return scenario.harness.engine.decisions.decide(OWNER, scenario.task_id, verdict, "for a reason", None)
 
-    return _by(OWNER, decide)
-
-
-async def _expire(play: Play) -> None:
-    play.house.clock.advance(hours=PERIOD_HOURS, seconds=1)
+    return _as_subject(OWNER, decide)
 
 
-async def _revoke(play: Play) -> None:
-    await play.house.remove_rule(OWNER, Action.APPROVE)
+async def _expire(scenario: Scenario) -> None:
+    scenario.harness.clock.advance(hours=TIMEOUT_HOURS, seconds=1)
 
 
-async def _lose_worker(play: Play) -> None:
-    play.house.bus.lose(play.task_id)
+async def _revoke(scenario: Scenario) -> None:
+    await scenario.harness.remove_rule(OWNER, Action.APPROVE)
 
 
-async def _restart(play: Play) -> None:
-    raise AssertionError("made by the play itself")
+async def _crash_worker(scenario: Scenario) -> None:
+    scenario.harness.bus.crash_worker(scenario.task_id)
 
 
-ACTS = [
-    Act("approve", _decide(Verdict.APPROVED)),
-    Act("reject", _decide(Verdict.REJECTED)),
-    Act("withdraw", _by(DEV, lambda play: play.house.engine.decisions.withdraw(DEV, play.task_id, "for a reason"))),
-    Act("cancel", _by(DEV, lambda play: play.house.engine.decisions.cancel(DEV, play.task_id))),
-    Act("expire", _expire),
-    Act("revoke", _revoke),
-    Act("lose worker", _lose_worker),
-    Act("restart", _restart),
+async def _restart(scenario: Scenario) -> None:
+    raise AssertionError("performed by the scenario itself")
+
+
+OPERATIONS = [
+    Operation("approve", _decide(Verdict.APPROVED)),
+    Operation("reject", _decide(Verdict.REJECTED)),
+    Operation(
+        "withdraw",
+        _as_subject(
+            DEV, lambda scenario: scenario.harness.engine.decisions.withdraw(DEV, scenario.task_id, "for a reason")
+        ),
+    ),
+    Operation(
+        "cancel", _as_subject(DEV, lambda scenario: scenario.harness.engine.decisions.cancel(DEV, scenario.task_id))
+    ),
+    Operation("expire", _expire),
+    Operation("revoke", _revoke),
+    Operation("lose worker", _crash_worker),
+    Operation("restart", _restart),
 ]
 
 
-# ---- starts
-
-
-async def start_created(play: Play) -> None:
-    """CREATED is stored; the commit that makes the task WAITING has not been submitted yet."""
-    house = play.house
-    file = await house.upload(play.house.clock.now().isoformat().encode())
-    house.gates.automatic = False
-    await _start_creating(play, house.package(firmware=(file,)))
-
-
-async def start_waiting(play: Play) -> None:
-    play.task_id = (await play.house.package()).id
-
-
-async def start_waiting_signature(play: Play) -> None:
-    """A signing task: it is WAITING from its first commit on, and its result is not a file."""
-    play.task_id = (await play.house.signing()).id
-
-
-async def start_encryption(play: Play) -> None:
-    """An encryption task, which needs no approval and uses no signing key."""
-    house = play.house
-    file = await house.upload(play.house.clock.now().isoformat().encode())
-    house.gates.automatic = False
-    await _start_creating(play, house.encryption(file=file))
-
-
-async def start_scheduled(play: Play) -> None:
-    """Approved; a worker is about to be started for it."""
-    await start_waiting(play)
-    await _approve_until(play, TaskStatus.SCHEDULED)
-
-
-async def start_running(play: Play) -> None:
-    """A worker has the task, and has not asked to sign yet."""
-    await start_waiting(play)
-    await _approve_until(play, TaskStatus.RUNNING)
-    await _open_until(play, "worker asks")
-
-
-async def start_signing(play: Play) -> None:
-    """The worker has asked to sign; the intent is not durable yet."""
-    await start_running(play)
-    await _open(play, "worker asks")
-
-
-async def _start_creating(play: Play, creation: Coroutine[None, None, Task]) -> None:
-    creating = asyncio.ensure_future(creation)
-    creating.add_done_callback(lambda done: done.cancelled() or done.exception())
-    await settle()
-    (task,) = play.house.engine.repository.tasks({"status": TaskStatus.CREATED.value})
-    play.task_id = task.id
-
-
-async def _approve_until(play: Play, status: TaskStatus) -> None:
-    house = play.house
-    house.gates.automatic = False
-    approving = asyncio.ensure_future(house.approve(house.task(play.task_id)))
-    while house.task(play.task_id).status is not status or house.store.unsynced:
-        await settle()
-        if house.store.unsynced:
-            house.store.sync()
-        elif house.gates.closed:
-            house.gates.closed.pop(0).open()
-        await settle()
-    await approving
-
-
-async def _open_until(play: Play, name: str) -> None:
-    gates = play.house.gates
-    await settle()
-    while not any(gate.name == name for gate in gates.closed):
-        gates.closed.pop(0).open()
-        await settle()
-
-
-async def _open(play: Play, name: str) -> None:
-    gates = play.house.gates
-    gate = next(gate for gate in gates.closed if gate.name == name)
-    gates.closed.remove(gate)
-    gate.open()
-    await settle()
-
-
-STARTS = {
-    "created": start_created,
-    "encryption": start_encryption,
-    "waiting": start_waiting,
-    "waiting-signature": start_waiting_signature,
-    "scheduled": start_scheduled,
-    "running": start_running,
-    "signing": start_signing,
-}
-
-
 @asynccontextmanager
-async def stepped_house(root: Path) -> AsyncIterator[SteppedHouse]:
-    """A workspace with people and a configuration, and with the periods that the acts rely on."""
-    house = SteppedHouse(root)
-    await house.create()
-    await house.open()
-    await house.add_default_subjects(link_ttl_seconds=KEPT_SECONDS, retention_seconds=KEPT_SECONDS)
-    seconds = PERIOD_HOURS * 3600
-    await house.set_policy(approval_timeout=seconds, execution_timeout=seconds, time_limit=seconds)
-    yield house
-    await house.drain()
-    await house.close()
+async def open_stepped_harness(root: Path) -> AsyncIterator[SteppedHarness]:
+    """Open a workspace with subjects and a configuration, and with the timeouts that the operations rely on."""
+    harness = SteppedHarness(root)
+    await harness.create()
+    await harness.open()
+    await harness.add_default_subjects(link_ttl_seconds=RETENTION_SECONDS, retention_seconds=RETENTION_SECONDS)
+    seconds = TIMEOUT_HOURS * 3600
+    await harness.set_policy(approval_timeout=seconds, execution_timeout=seconds, time_limit=seconds)
+    yield harness
+    await harness.drain()
+    await harness.close()
 
 
-async def restore_permissions(house: SteppedHouse, resource: str) -> None:
-    """Give the approver the permission back that an act may have revoked."""
+async def restore_permissions(harness: SteppedHarness, resource: str) -> None:
+    """Restore the approver's permission, which an operation may have revoked."""
     with suppress(SealyardError):
-        await house.add_rule(OWNER, resource, Action.APPROVE)
+        await harness.add_rule(OWNER, resource, Action.APPROVE)
 
 
-async def end_all(house: SteppedHouse) -> None:
-    """Cancel what is still unfinished, so that the next play meets its own task only."""
+async def cancel_unfinished_tasks(harness: SteppedHarness) -> None:
+    """Cancel all unfinished tasks, so that the next scenario has only its own task."""
     for status in (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED, TaskStatus.SCHEDULED):
-        for task in list(house.engine.repository.tasks({"status": status.value})):
-            await house.execute(ADMIN, house.engine.decisions.cancel(DEV, task.id))
+        for task in list(harness.engine.repository.tasks({"status": status.value})):
+            await harness.execute(ADMIN, harness.engine.decisions.cancel(DEV, task.id))

@@ -1,7 +1,7 @@
-"""Every pair of acts that can meet on one task, with every order of their waits.
+"""Test every pair of concurrent operations on one task, in every order of the engine's waits.
 
-What was acknowledged holds, the audit trail is a path of the life cycle, and no key is used for a task whose
-withdrawal, rejection or cancellation was acknowledged before.
+Acknowledged operations stay in effect, the audit trail is a path of the life cycle, and no key is used for a task
+after its withdrawal, rejection or cancellation was acknowledged.
 """
 
 from __future__ import annotations
@@ -17,7 +17,15 @@ from sealyard.model.access import device_resource
 from sealyard.model.errors import ConflictError, NotFoundError, PermissionDeniedError, StorageError
 from sealyard.model.tasks import TaskStatus, Verdict
 from tests.engine.explorer import schedules
-from tests.engine.stepped_harness import ACTS, STARTS, Act, Play, end_all, restore_permissions, stepped_house
+from tests.engine.start_states import START_STATES
+from tests.engine.stepped_harness import (
+    OPERATIONS,
+    Operation,
+    Scenario,
+    cancel_unfinished_tasks,
+    open_stepped_harness,
+    restore_permissions,
+)
 from tests.support.audit_trail import require_path
 from tests.support.engine_harness import OWNER
 
@@ -25,49 +33,51 @@ pytestmark = pytest.mark.anyio
 
 FULL = os.environ.get("SEALYARD_FULL") == "1"
 LIMIT = 5000 if FULL else 25
-"""Schedules of one pair that are walked through in order; beyond, as many are drawn at random."""
+"""Schedules of one pair that are explored in order. If there are more, as many are chosen at random."""
 
 SEED = 20261129
 
 S = TaskStatus
-PAIRS = list(combinations_with_replacement(ACTS, 2))
+PAIRS = list(combinations_with_replacement(OPERATIONS, 2))
 
 
 @pytest.mark.parametrize("failures", [0, 1], ids=["durable", "one-failure"])
-@pytest.mark.parametrize("start", STARTS)
-@pytest.mark.parametrize("acts", PAIRS, ids=lambda acts: "+".join(act.name.replace(" ", "-") for act in acts))
-async def test_two_acts_in_any_order_keep_the_life_cycle(
-    tmp_path: Path, acts: tuple[Act, Act], start: str, failures: int
+@pytest.mark.parametrize("start", START_STATES)
+@pytest.mark.parametrize(
+    "operations", PAIRS, ids=lambda operations: "+".join(operation.name.replace(" ", "-") for operation in operations)
+)
+async def test_concurrent_operations_keep_life_cycle(
+    tmp_path: Path, operations: tuple[Operation, Operation], start: str, failures: int
 ) -> None:
-    async with stepped_house(tmp_path / "workspace") as house:
-        resource = device_resource(house.engine.repository.device("gateway").id)
+    async with open_stepped_harness(tmp_path / "workspace") as harness:
+        resource = device_resource(harness.engine.repository.device("gateway").id)
         async for schedule in schedules(LIMIT, SEED):
-            play = Play(house, schedule, failures=failures)
+            scenario = Scenario(harness, schedule, failures=failures)
             try:
-                await play.run(STARTS[start], acts)
-                judge(play)
+                await scenario.run(START_STATES[start], operations)
+                check_outcomes(scenario)
             except BaseException:
-                sys.stdout.write(f"schedule {schedule}: {play.steps} {play.outcomes}\n")
+                sys.stdout.write(f"schedule {schedule}: {scenario.steps} {scenario.outcomes}\n")
                 raise
-            await restore_permissions(house, resource)
-            await end_all(house)
+            await restore_permissions(harness, resource)
+            await cancel_unfinished_tasks(harness)
 
 
-def judge(play: Play) -> None:
-    if not play.is_created:
-        assert not play.entries()
-        assert not any(play.acknowledged(act) for act in ("approve", "reject", "withdraw", "cancel"))
+def check_outcomes(scenario: Scenario) -> None:
+    if not scenario.is_created:
+        assert not scenario.entries()
+        assert not any(scenario.acknowledged(operation) for operation in ("approve", "reject", "withdraw", "cancel"))
         return
-    task = play.task
-    for act in ("withdraw", "reject", "cancel"):
-        if play.acknowledged(act):
-            assert task.status is S.CANCELLED, f"{act} was acknowledged, and the task is {task.status}"
+    task = scenario.task
+    for operation in ("withdraw", "reject", "cancel"):
+        if scenario.acknowledged(operation):
+            assert task.status is S.CANCELLED, f"{operation} was acknowledged, but the task is {task.status}"
             assert task.result is None
-    if play.acknowledged("approve"):
+    if scenario.acknowledged("approve"):
         assert [decision.verdict for decision in task.approvals if decision.by == OWNER] == [Verdict.APPROVED]
-    revoked = any(outcome.act == "revoke" for outcome in play.outcomes)
+    revoked = any(outcome.operation == "revoke" for outcome in scenario.outcomes)
     possible = (ConflictError, StorageError, *((PermissionDeniedError, NotFoundError) if revoked else ()))
-    for outcome in play.outcomes:
+    for outcome in scenario.outcomes:
         assert outcome.error is None or isinstance(outcome.error, possible), outcome
-    assert task.status not in (S.CREATED, S.APPROVED, S.RUNNING), f"the task is left {task.status}"
-    require_path(task, play.entries())
+    assert task.status not in (S.CREATED, S.APPROVED, S.RUNNING), f"the task stays {task.status}"
+    require_path(task, scenario.entries())

@@ -1,4 +1,4 @@
-"""A workspace of another layout version is refused, and says what to do."""
+"""Tests of the workspace metadata: layout versions and failed writes."""
 
 from __future__ import annotations
 
@@ -44,9 +44,9 @@ def test_load_metadata_of_current_layout_succeeds(tmp_path: Path) -> None:
     ids=["older", "newer"],
 )
 def test_load_metadata_of_other_layout_raises(tmp_path: Path, layout: int, message: str) -> None:
-    with pytest.raises(WorkspaceError) as raised:
+    with pytest.raises(WorkspaceError) as exc_info:
         load_metadata(write_workspace(tmp_path / "workspace", layout))
-    raised.match(message)
+    exc_info.match(message)
 
 
 @pytest.mark.parametrize("operation", ["write_all", "sync", "rename"])

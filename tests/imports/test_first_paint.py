@@ -1,4 +1,4 @@
-"""What a person waits for before the dashboard is seen: nothing of it is loaded that comes after."""
+"""Test that the application loads only what the dashboard needs before its first paint."""
 
 from __future__ import annotations
 
@@ -10,28 +10,28 @@ from contextlib import suppress
 
 import pytest
 
-LIMIT = 60.0
+TIMEOUT = 60.0
 
-UNTIL_THE_FIRST_PAINT = """
+FIRST_PAINT_SCRIPT = """
 import os, sys
 from pathlib import Path
 from textual.drivers.linux_driver import LinuxDriver
 
 write = LinuxDriver.write
 
-def look(self, data):
+def write_modules(self, data):
     write(self, data)
     if "Dashboard" in data:
         Path(sys.argv[1]).write_text("\\n".join(sys.modules))
         os._exit(0)
 
-LinuxDriver.write = look
+LinuxDriver.write = write_modules
 from sealyard.cli.main import main
 sys.exit(main([]))
 """
 
-AFTER_IT = {
-    # the engine, and what it stands on
+DEFERRED_MODULES = {
+    # the engine and the packages it uses
     "sealyard.client.embedded",
     "sealyard.client.sharing.workspace",
     "sealyard.engine.engine",
@@ -47,12 +47,12 @@ AFTER_IT = {
     "litestar",
     "uvicorn",
     "watchfiles",
-    # what goes on beside the screens
+    # background services
     "sealyard.client.downloads.downloader",
     "sealyard.client.watch_folder.watcher",
-    # the commands
+    # commands
     "sealyard.cli.parser",
-    # the other places, and what only a dialog needs
+    # other screens, and modules used by dialogs only
     "sealyard_tui.screens.upload.screen",
     "sealyard_tui.screens.approvals.screen",
     "sealyard_tui.screens.audit.screen",
@@ -65,8 +65,8 @@ AFTER_IT = {
 
 
 @pytest.fixture(scope="module")
-def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
-    """All that the application has loaded when it first paints its dashboard, on a terminal of its own."""
+def loaded_modules(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
+    """The modules that the application has loaded when it first paints the dashboard, in a terminal."""
     home = tmp_path_factory.mktemp("home")
     environ = {
         "PATH": os.environ["PATH"],
@@ -76,36 +76,36 @@ def loaded(tmp_path_factory: pytest.TempPathFactory) -> set[str]:
         "TERM": "xterm-256color",
         "SEALYARD_PASSPHRASE": "correct horse battery",
     }
-    init = [sys.executable, "-m", "sealyard.cli.main", "--workspace", str(home / "yard"), "init", "--key-store"]
-    subprocess.run([*init, "passphrase"], env=environ, check=True, capture_output=True, timeout=LIMIT)
-    ours, theirs = pty.openpty()
-    found = home / "loaded"
-    painting = subprocess.Popen(
-        [sys.executable, "-c", UNTIL_THE_FIRST_PAINT, str(found)],
+    init = [sys.executable, "-m", "sealyard.cli.main", "--workspace", str(home / "workspace"), "init", "--key-store"]
+    subprocess.run([*init, "passphrase"], env=environ, check=True, capture_output=True, timeout=TIMEOUT)
+    parent_fd, child_fd = pty.openpty()
+    module_list = home / "loaded"
+    application = subprocess.Popen(
+        [sys.executable, "-c", FIRST_PAINT_SCRIPT, str(module_list)],
         env=environ,
-        stdin=theirs,
-        stdout=theirs,
-        stderr=theirs,
+        stdin=child_fd,
+        stdout=child_fd,
+        stderr=child_fd,
         start_new_session=True,
     )
-    os.close(theirs)
+    os.close(child_fd)
     try:
-        with suppress(OSError):  # the other side is closed
-            while os.read(ours, 65536):
+        with suppress(OSError):  # the application closed the terminal
+            while os.read(parent_fd, 65536):
                 pass
-        assert painting.wait(LIMIT) == 0
+        assert application.wait(TIMEOUT) == 0
     finally:
-        painting.kill()
-        os.close(ours)
-    return set(found.read_text().splitlines())
+        application.kill()
+        os.close(parent_fd)
+    return set(module_list.read_text().splitlines())
 
 
-def test_the_dashboard_is_seen_before_what_is_not_needed_for_it_is_loaded(loaded: set[str]) -> None:
-    assert "sealyard_tui.screens.dashboard.screen" in loaded
-    assert loaded & AFTER_IT == set()
+def test_first_paint_loads_no_deferred_modules(loaded_modules: set[str]) -> None:
+    assert "sealyard_tui.screens.dashboard.screen" in loaded_modules
+    assert loaded_modules & DEFERRED_MODULES == set()
 
 
-@pytest.mark.parametrize("module", sorted(AFTER_IT))
-def test_what_must_not_be_loaded_exists(module: str) -> None:
-    """Else a renamed one would never be missed."""
+@pytest.mark.parametrize("module", sorted(DEFERRED_MODULES))
+def test_deferred_module_exists(module: str) -> None:
+    """Detect renamed modules, which the test above would otherwise miss."""
     __import__(module)

@@ -1,4 +1,4 @@
-"""No module of core or TUI imports another in a circle, imports for type checking and in functions included."""
+"""Test that modules have no import cycles, including imports for type checking and inside functions."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ import sealyard
 import sealyard_tui
 
 
-def modules(package: ModuleType) -> dict[str, Path]:
+def find_modules(package: ModuleType) -> dict[str, Path]:
     assert package.__file__ is not None
     root = Path(package.__file__).parent
     names = {}
@@ -24,7 +24,7 @@ def modules(package: ModuleType) -> dict[str, Path]:
     return names
 
 
-def imports(path: Path) -> Iterator[str]:
+def iter_imports(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if isinstance(node, ast.Import):
             yield from (alias.name for alias in node.names)
@@ -37,19 +37,19 @@ def imports(path: Path) -> Iterator[str]:
 def import_graph(names: dict[str, Path]) -> dict[str, set[str]]:
     graph = {}
     for name, path in names.items():
-        found = list(imports(path))
-        submodules = {target for target in found if target in names and target != name}
-        # `from package import module` needs the module, not what the package holds besides.
+        targets = list(iter_imports(path))
+        submodules = {target for target in targets if target in names and target != name}
+        # `from package import module` depends on the module, not on other names in the package.
         graph[name] = {
             target for target in submodules if not any(other.startswith(f"{target}.") for other in submodules)
         }
     return graph
 
 
-@pytest.mark.parametrize(("package", "least"), [(sealyard, 200), (sealyard_tui, 90)])
-def test_modules_have_no_import_cycle(package: ModuleType, least: int) -> None:
-    names = modules(package)
-    assert len(names) > least
+@pytest.mark.parametrize(("package", "min_modules"), [(sealyard, 200), (sealyard_tui, 90)])
+def test_modules_have_no_import_cycle(package: ModuleType, min_modules: int) -> None:
+    names = find_modules(package)
+    assert len(names) > min_modules
     try:
         TopologicalSorter(import_graph(names)).prepare()
     except CycleError as error:

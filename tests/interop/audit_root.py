@@ -1,4 +1,4 @@
-"""Recomputes the root of an audit log with the standard library alone: python3 audit_root.py FOLDER SIZE."""
+"""Recompute the root of an audit log with the standard library alone: python3 audit_root.py FOLDER SIZE."""
 
 import base64
 import hashlib

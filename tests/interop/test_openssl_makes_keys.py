@@ -1,4 +1,4 @@
-"""Keys and certificates as openssl makes them are taken as they come."""
+"""Test the import of keys and certificates created by openssl."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ KEYS = [
 ]
 
 
-def run(*command: str) -> str:
-    done = subprocess.run(command, capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stdout
+def run_command(*command: str) -> str:
+    result = subprocess.run(command, capture_output=True, text=True, check=False)
+    assert result.returncode == 0, result.stderr
+    return result.stdout
 
 
 @pytest.fixture
@@ -38,14 +38,16 @@ def openssl() -> str:
     return require("openssl")
 
 
-def take(folder: Path, path: Path, kind: KeyType, password: str | None, certificate: Path | None = None) -> KeyInfo:
+def import_key(
+    folder: Path, path: Path, kind: KeyType, password: str | None, certificate: Path | None = None
+) -> KeyInfo:
     keys = LocalKeyProvider(folder / "keys", bytes(32))
-    return asyncio.run(keys.import_key("brought", path, kind, KeyPurpose.DATA, password, certificate))
+    return asyncio.run(keys.import_key("imported", path, kind, KeyPurpose.DATA, password, certificate))
 
 
 @pytest.mark.parametrize(("kind", "options", "algorithm"), KEYS)
 @pytest.mark.parametrize("password", [None, PASSWORD])
-def test_a_pem_key_of_openssl_signs_what_openssl_verifies(
+def test_imported_pem_key_signature_verifies_with_openssl(
     openssl: str,
     tmp_path: Path,
     kind: KeyType,
@@ -54,37 +56,41 @@ def test_a_pem_key_of_openssl_signs_what_openssl_verifies(
     password: str | None,
 ) -> None:
     encrypted = ("-aes256", "-pass", f"pass:{password}") if password else ()
-    run(openssl, "genpkey", *options, *encrypted, "-out", str(tmp_path / "key"))
-    info = take(tmp_path, tmp_path / "key", kind, password)
-    signer = asyncio.run(LocalKeyProvider(tmp_path / "keys", bytes(32)).signer("brought", 1, algorithm))
+    run_command(openssl, "genpkey", *options, *encrypted, "-out", str(tmp_path / "key"))
+    info = import_key(tmp_path, tmp_path / "key", kind, password)
+    signer = asyncio.run(LocalKeyProvider(tmp_path / "keys", bytes(32)).signer("imported", 1, algorithm))
     (tmp_path / "message").write_bytes(b"message")
     (tmp_path / "signature").write_bytes(asyncio.run(signer.sign(b"message")))
     (tmp_path / "public").write_text(info.current.public_key or "")
     digest = () if kind is KeyType.ED25519 else ("-digest", "sha256")
-    run(openssl, "pkeyutl", "-verify", "-pubin", "-inkey", str(tmp_path / "public"), "-rawin", *digest,
+    run_command(openssl, "pkeyutl", "-verify", "-pubin", "-inkey", str(tmp_path / "public"), "-rawin", *digest,
         "-in", str(tmp_path / "message"), "-sigfile", str(tmp_path / "signature"))  # fmt: skip
 
 
 @pytest.mark.parametrize(("kind", "options", "algorithm"), KEYS)
 @pytest.mark.parametrize("bundled", [True, False])
-def test_a_certificate_of_openssl_comes_with_its_key(
+def test_certificate_is_imported_with_its_key(
     openssl: str, tmp_path: Path, kind: KeyType, options: tuple[str, ...], algorithm: SigningAlgorithm, bundled: bool
 ) -> None:
     key, certificate, bundle = (str(tmp_path / name) for name in ("key", "crt", "p12"))
-    run(openssl, "genpkey", *options, "-out", key)
-    run(openssl, "req", "-x509", "-key", key, "-subj", "/CN=Someone", "-days", "30", "-out", certificate)
-    run(openssl, "pkcs12", "-export", "-inkey", key, "-in", certificate, "-out", bundle, "-passout", f"pass:{PASSWORD}")
+    run_command(openssl, "genpkey", *options, "-out", key)
+    run_command(openssl, "req", "-x509", "-key", key, "-subj", "/CN=Test", "-days", "30", "-out", certificate)
+    run_command(
+        openssl, "pkcs12", "-export", "-inkey", key, "-in", certificate, "-out", bundle, "-passout", f"pass:{PASSWORD}"
+    )
     if bundled:
-        info = take(tmp_path, Path(bundle), kind, PASSWORD)
+        info = import_key(tmp_path, Path(bundle), kind, PASSWORD)
     else:
-        info = take(tmp_path, Path(key), kind, None, Path(certificate))
+        info = import_key(tmp_path, Path(key), kind, None, Path(certificate))
     assert info.current.certificate == Path(certificate).read_text()
 
 
-def test_a_key_on_another_curve_is_refused(openssl: str, tmp_path: Path) -> None:
-    run(openssl, "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521", "-out", str(tmp_path / "other"))
+def test_key_on_unsupported_curve_is_rejected(openssl: str, tmp_path: Path) -> None:
+    run_command(
+        openssl, "genpkey", "-algorithm", "EC", "-pkeyopt", "ec_paramgen_curve:P-521", "-out", str(tmp_path / "other")
+    )
     with pytest.raises(InvalidKeyError):
-        take(tmp_path, tmp_path / "other", KeyType.EC_P256, None)
-    run(openssl, "genpkey", "-algorithm", "X25519", "-out", str(tmp_path / "x25519"))
+        import_key(tmp_path, tmp_path / "other", KeyType.EC_P256, None)
+    run_command(openssl, "genpkey", "-algorithm", "X25519", "-out", str(tmp_path / "x25519"))
     with pytest.raises(InvalidKeyError):
-        take(tmp_path, tmp_path / "x25519", KeyType.ED25519, None)
+        import_key(tmp_path, tmp_path / "x25519", KeyType.ED25519, None)

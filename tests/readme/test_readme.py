@@ -1,4 +1,4 @@
-"""Run the examples of the README and of the documents beside the code."""
+"""Run the examples of the README and of the documents next to the code."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import children_of, command_line, kill_all, still_there, with_in_environment
+from tests.support.processes import children_of, command_line, find_by_environment, kill_all, wait_for_exit
 from tests.support.programs import require
 
 ROOT = Path(__file__).parents[2]
@@ -30,25 +30,25 @@ DOCUMENTS = {name: (ROOT / name).read_text() for name in TOUR}
 AUDIT_DOCUMENT = DOCUMENTS["core/sealyard/audit/README.md"]
 MAX_README_LINES = 300
 START_SERVER = "sealyard serve "
-TOUR_SECONDS = 240.0
-START_SECONDS = 120.0
-LEAVE_SECONDS = 30.0
-"""How long a shell or a server may take to end on a busy machine."""
+TOUR_TIMEOUT = 240.0
+START_TIMEOUT = 120.0
+EXIT_TIMEOUT = 30.0
+"""How long a shell or a server may take to exit on a busy machine."""
 
 
-def blocks(marker: str) -> list[str]:
+def find_blocks(marker: str) -> list[str]:
     pattern = rf"<!-- {re.escape(marker)} -->\n```sh\n(.*?)\n```"
     return [block for text in DOCUMENTS.values() for block in re.findall(pattern, text, re.DOTALL)]
 
 
-def server_start() -> str:
+def server_start_script() -> str:
     """Return the tour's first block and the one that starts the server."""
-    setup, *others = blocks("tour")
+    setup, *others = find_blocks("tour")
     return "\n".join((setup, *(block for block in others if START_SERVER in block)))
 
 
 class Shell:
-    """Runs a script in a session of its own, in an empty directory, with an empty home."""
+    """Runs a script in its own session, in an empty directory, with an empty home."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = folder
@@ -78,24 +78,24 @@ class Shell:
 
     def processes(self) -> set[int]:
         """All running processes that the script started, also those in other sessions, such as crypto workers."""
-        return with_in_environment(f"HOME={self._home}\0")
+        return find_by_environment(f"HOME={self._home}\0")
 
 
 @pytest.fixture
 def shell(tmp_path: Path) -> Iterator[Shell]:
     require("openssl")
     require("curl")
-    made = Shell(tmp_path)
-    yield made
-    # Twice: a process may have been started between the listing and the kill.
+    runner = Shell(tmp_path)
+    yield runner
+    # Kill twice, because a process may start between listing and killing.
     for _ in range(2):
-        kill_all(made.processes())
+        kill_all(runner.processes())
 
 
 def test_every_shell_block_is_run() -> None:
     """CI runs the commands, ``tests/e2e`` starts the application, and this module runs the tour."""
-    marked = sum(len(blocks(marker)) for marker in ("tour", "command: run", "command: test", "application"))
-    assert marked == sum(text.count("```sh\n") for text in DOCUMENTS.values())
+    tested_blocks = sum(len(find_blocks(marker)) for marker in ("tour", "command: run", "command: test", "application"))
+    assert tested_blocks == sum(text.count("```sh\n") for text in DOCUMENTS.values())
 
 
 def test_every_document_with_shell_blocks_is_run() -> None:
@@ -119,62 +119,62 @@ def test_readme_is_short() -> None:
 
 
 def test_tour_runs_and_leaves_no_process(shell: Shell) -> None:
-    code = shell.start("\n".join(blocks("tour"))).wait(TOUR_SECONDS)
+    code = shell.start("\n".join(find_blocks("tour"))).wait(TOUR_TIMEOUT)
     assert code == 0, shell.output
     assert "Verified OK" in shell.output
     assert "segment1.enc: OK" in shell.output
-    assert still_there(shell.processes(), LEAVE_SECONDS) == set()
+    assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
 
 
-def test_tour_that_fails_stops_its_server(shell: Shell) -> None:
-    code = shell.start(f"{server_start()}\nfalse").wait(TOUR_SECONDS)
+def test_failed_tour_stops_its_server(shell: Shell) -> None:
+    code = shell.start(f"{server_start_script()}\nfalse").wait(TOUR_TIMEOUT)
     assert code == 1, shell.output
     assert "Stopped." in (shell.folder / "serve.out").read_text()
-    assert still_there(shell.processes(), LEAVE_SECONDS) == set()
+    assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
 
 
-@pytest.mark.parametrize("number", [signal.SIGHUP, signal.SIGTERM])
-def test_tour_whose_shell_is_signalled_stops_its_server(shell: Shell, number: signal.Signals) -> None:
+@pytest.mark.parametrize("signal_number", [signal.SIGHUP, signal.SIGTERM])
+def test_tour_with_signalled_shell_stops_server(shell: Shell, signal_number: signal.Signals) -> None:
     """Only the shell gets the signal, so that nothing but the trap stops the server."""
-    bash = shell.start(f"{server_start()}\ntouch started\nwhile :; do sleep 0.1; done")
+    bash = shell.start(f"{server_start_script()}\ntouch started\nwhile :; do sleep 0.1; done")
     wait_until((shell.folder / "started").exists, bash, shell)
-    bash.send_signal(number)
-    assert bash.wait(LEAVE_SECONDS) != 0, shell.output
-    assert still_there(shell.processes(), LEAVE_SECONDS) == set()
+    bash.send_signal(signal_number)
+    assert bash.wait(EXIT_TIMEOUT) != 0, shell.output
+    assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
     assert "Stopped." in (shell.folder / "serve.out").read_text()
 
 
-def test_tour_interrupted_at_the_terminal_stops_its_server(shell: Shell) -> None:
+def test_tour_interrupted_in_terminal_stops_server(shell: Shell) -> None:
     """Ctrl-C reaches the whole process group.
 
     bash ignores it if its foreground command exits normally at that moment. So the command runs when it is sent.
     """
-    bash = shell.start(f"{server_start()}\nsleep 600")
+    bash = shell.start(f"{server_start_script()}\nsleep 600")
     wait_until(lambda: "sleep 600" in {command_line(pid) for pid in children_of(bash.pid)}, bash, shell)
     os.killpg(bash.pid, signal.SIGINT)
-    assert bash.wait(LEAVE_SECONDS) != 0, shell.output
-    assert still_there(shell.processes(), LEAVE_SECONDS) == set()
+    assert bash.wait(EXIT_TIMEOUT) != 0, shell.output
+    assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
     assert "Stopped." in (shell.folder / "serve.out").read_text()
 
 
 def wait_until(is_reached: Callable[[], bool], bash: subprocess.Popen[bytes], shell: Shell) -> None:
-    deadline = time.monotonic() + START_SECONDS
+    deadline = time.monotonic() + START_TIMEOUT
     while not is_reached():
         assert bash.poll() is None, shell.output
         assert time.monotonic() < deadline, shell.output
         time.sleep(0.05)
 
 
-def test_tour_waits_for_the_status_of_the_task_itself(shell: Shell) -> None:
+def test_tour_waits_for_task_status(shell: Shell) -> None:
     """A subtask that is DONE does not end the wait, and a task that failed ends it with an error."""
-    (function,) = re.findall(r"^wait_until_done\(\) \{.*?^\}", "\n".join(blocks("tour")), re.DOTALL | re.MULTILINE)
-    (parser,) = re.findall(r"^get\(\) .*", "\n".join(blocks("tour")), re.MULTILINE)
+    (function,) = re.findall(r"^wait_until_done\(\) \{.*?^\}", "\n".join(find_blocks("tour")), re.DOTALL | re.MULTILINE)
+    (parser,) = re.findall(r"^get\(\) .*", "\n".join(find_blocks("tour")), re.MULTILINE)
     answers = shell.folder / "answers"
     subtasks = '"subtasks": [{"status":"DONE"}]'
-    for name, last in (("good", "DONE"), ("bad", "FAILED")):
+    for name, final_status in (("good", "DONE"), ("bad", "FAILED")):
         (answers / name).mkdir(parents=True)
-        for number, status in enumerate(("RUNNING", "RUNNING", last)):
-            (answers / name / f"{number}").write_text(f'{{{subtasks}, "status":"{status}"}}')
+        for index, status in enumerate(("RUNNING", "RUNNING", final_status)):
+            (answers / name / f"{index}").write_text(f'{{{subtasks}, "status":"{status}"}}')
     script = f"""
 dev=token
 as() {{ first=$(ls "answers/$2" | head -n 1); cat "answers/$2/$first"; rm "answers/$2/$first"; }}
@@ -185,11 +185,11 @@ test -z "$(ls answers/good)"
 wait_until_done bad && exit 9
 exit 3
 """
-    assert shell.start(script).wait(LEAVE_SECONDS) == 3, shell.output
+    assert shell.start(script).wait(EXIT_TIMEOUT) == 3, shell.output
     assert "task bad is FAILED" in shell.output
 
 
-def test_printed_audit_script_is_the_tested_one() -> None:
+def test_printed_audit_script_matches_tested_one() -> None:
     """The printed copy may differ in layout only."""
     script = (ROOT / "tests" / "interop" / "audit_root.py").read_text()
     for line in ("1 << ((len(hashes) - 1).bit_length() - 1)", 'b"\\x01" + root(hashes[:split]) + root(hashes[split:])'):

@@ -1,4 +1,4 @@
-"""A founded workspace, made once, and copies of it to serve."""
+"""Fixtures for the server tests: a test workspace, created once and copied for each test."""
 
 from __future__ import annotations
 
@@ -16,12 +16,12 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="session")
-def founded(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("founded") / "yard"
+def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template") / "workspace"
     asyncio.run(create_test_workspace(folder))
     return folder
 
 
 @pytest.fixture
-def folder(founded: Path, tmp_path: Path) -> Path:
-    return copy_workspace(founded, tmp_path / "yard")
+def folder(workspace_template: Path, tmp_path: Path) -> Path:
+    return copy_workspace(workspace_template, tmp_path / "workspace")

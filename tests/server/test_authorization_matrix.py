@@ -1,12 +1,12 @@
-"""Every call for every role: exactly what each may do, in one table. Nothing crosses from one tenant to another.
+"""Test the permissions of each role for each API call, and the isolation of tenants.
 
-A status stands for what is answered: 2xx done, 401 nobody who is known, 403 not allowed, 404 not there or not to be
-seen.
+The table holds the expected status: 2xx allowed, 401 not authenticated, 403 not allowed, 404 not found or hidden.
 """
 
 from __future__ import annotations
 
 import base64
+import re
 from collections.abc import AsyncIterator
 from pathlib import Path
 from typing import Any
@@ -39,74 +39,74 @@ pytestmark = pytest.mark.anyio
 ROLES = {"admin": ADMIN, "dev": DEV, "owner": OWNER, "auditor": AUDITOR, "ci": CI, "stranger": STRANGER}
 MESSAGE = base64.b64encode(b"hello").decode()
 
-Answers = dict[str, int]
+Statuses = dict[str, int]
 
 
-def everybody(status: int, **others: int) -> Answers:
-    return {**dict.fromkeys(ROLES, status), **others}
+def all_roles(status: int, **exceptions: int) -> Statuses:
+    return {**dict.fromkeys(ROLES, status), **exceptions}
 
 
-def seeing(status: int, **others: int) -> Answers:
-    """Those who may see the configuration get ``status``; to the others nothing is there."""
-    return {**everybody(status, auditor=404, stranger=404), **others}
+def viewers(status: int, **exceptions: int) -> Statuses:
+    """Expect ``status`` for roles that may view the configuration, and 404 for the others."""
+    return {**all_roles(status, auditor=404, stranger=404), **exceptions}
 
 
-def admin_only(status: int) -> Answers:
-    return everybody(403, admin=status)
+def admin_only(status: int) -> Statuses:
+    return all_roles(403, admin=status)
 
 
-TABLE: list[tuple[str, str, Any, Answers]] = [
-    # ---- the tasks: {waiting} asked for by dev, {done} by dev
-    ("GET", "/workspace", None, everybody(200)),
-    ("GET", "/task", None, everybody(200)),
-    ("GET", "/task?deviceConfigId=gateway", None, seeing(200)),
-    ("GET", "/task?deviceConfigId=unknown", None, everybody(404)),
-    ("GET", "/task/counts", None, everybody(200)),
-    ("GET", "/signingTask", None, everybody(200)),
-    ("GET", "/packagingTask", None, everybody(200)),
-    ("GET", "/encryptionTask", None, everybody(200)),
-    ("GET", "/signingTask/{waiting}", None, seeing(200)),
-    ("GET", "/task/{waiting}", None, seeing(200)),
-    ("GET", "/packagingTask/{waiting}", None, everybody(404)),
-    ("GET", "/task/{waiting}/review", None, seeing(200)),
-    ("GET", "/task/{waiting}/certificate", None, seeing(200)),
-    ("GET", "/task/{waiting}/download", None, seeing(409)),
-    ("GET", "/task/unknown/download", None, everybody(404)),
-    ("POST", "/task/{waiting}/receipt", None, seeing(409)),
-    ("POST", "/task/{waiting}/renewal", None, seeing(409)),
-    ("POST", "/signingTask/{waiting}/approval", {"decision": "APPROVED"}, seeing(403, owner=202)),
-    ("POST", "/signingTask/{waiting}/approval", {"decision": "REJECTED"}, seeing(403, owner=202)),
-    ("POST", "/task/{waiting}/withdrawal", {"reason": "wrong file"}, seeing(403, dev=200)),
-    ("POST", "/task/{waiting}/cancellation", None, seeing(403, dev=202, owner=202)),
+TABLE: list[tuple[str, str, Any, Statuses]] = [
+    # ---- tasks: {waiting} was created by dev
+    ("GET", "/workspace", None, all_roles(200)),
+    ("GET", "/task", None, all_roles(200)),
+    ("GET", "/task?deviceConfigId=gateway", None, viewers(200)),
+    ("GET", "/task?deviceConfigId=unknown", None, all_roles(404)),
+    ("GET", "/task/counts", None, all_roles(200)),
+    ("GET", "/signingTask", None, all_roles(200)),
+    ("GET", "/packagingTask", None, all_roles(200)),
+    ("GET", "/encryptionTask", None, all_roles(200)),
+    ("GET", "/signingTask/{waiting}", None, viewers(200)),
+    ("GET", "/task/{waiting}", None, viewers(200)),
+    ("GET", "/packagingTask/{waiting}", None, all_roles(404)),
+    ("GET", "/task/{waiting}/review", None, viewers(200)),
+    ("GET", "/task/{waiting}/certificate", None, viewers(200)),
+    ("GET", "/task/{waiting}/download", None, viewers(409)),
+    ("GET", "/task/unknown/download", None, all_roles(404)),
+    ("POST", "/task/{waiting}/receipt", None, viewers(409)),
+    ("POST", "/task/{waiting}/renewal", None, viewers(409)),
+    ("POST", "/signingTask/{waiting}/approval", {"decision": "APPROVED"}, viewers(403, owner=202)),
+    ("POST", "/signingTask/{waiting}/approval", {"decision": "REJECTED"}, viewers(403, owner=202)),
+    ("POST", "/task/{waiting}/withdrawal", {"reason": "wrong file"}, viewers(403, dev=200)),
+    ("POST", "/task/{waiting}/cancellation", None, viewers(403, dev=202, owner=202)),
     (
         "POST",
         "/signingTask",
         {"deviceConfigId": GATEWAY, "inputBase64": MESSAGE},
-        seeing(403, dev=201, ci=201),
+        viewers(403, dev=201, ci=201),
     ),
-    ("POST", "/packagingTask", {"deviceConfigId": GATEWAY, "inputIds": ["{upload}"]}, seeing(403, dev=201, ci=201)),
-    ("POST", "/encryptionTask", {"deviceConfigId": GATEWAY, "inputId": "{upload}"}, seeing(403, dev=201, ci=201)),
-    # ---- uploads are the subject's own
-    ("GET", "/upload/{upload}", None, everybody(200)),
-    ("GET", "/upload/{devs_upload}", None, everybody(404, dev=200)),
-    ("DELETE", "/upload/{devs_upload}", None, everybody(404, dev=204)),
+    ("POST", "/packagingTask", {"deviceConfigId": GATEWAY, "inputIds": ["{upload}"]}, viewers(403, dev=201, ci=201)),
+    ("POST", "/encryptionTask", {"deviceConfigId": GATEWAY, "inputId": "{upload}"}, viewers(403, dev=201, ci=201)),
+    # ---- uploads belong to their subject
+    ("GET", "/upload/{upload}", None, all_roles(200)),
+    ("GET", "/upload/{devs_upload}", None, all_roles(404, dev=200)),
+    ("DELETE", "/upload/{devs_upload}", None, all_roles(404, dev=204)),
     # ---- device configurations
-    ("GET", "/deviceConfig", None, everybody(200)),
-    ("GET", "/deviceConfig/gateway", None, seeing(200)),
-    ("GET", "/deviceConfig/unknown", None, everybody(404)),
-    ("GET", "/deviceConfig/gateway/certificates", None, seeing(200)),
-    ("PATCH", "/deviceConfig/gateway", {"description": "front door"}, seeing(403, admin=200)),
-    ("POST", "/deviceConfig/gateway/keyExport", {"confirmed": True}, seeing(403, admin=200)),
+    ("GET", "/deviceConfig", None, all_roles(200)),
+    ("GET", "/deviceConfig/gateway", None, viewers(200)),
+    ("GET", "/deviceConfig/unknown", None, all_roles(404)),
+    ("GET", "/deviceConfig/gateway/certificates", None, viewers(200)),
+    ("PATCH", "/deviceConfig/gateway", {"description": "front door"}, viewers(403, admin=200)),
+    ("POST", "/deviceConfig/gateway/keyExport", {"confirmed": True}, viewers(403, admin=200)),
     ("POST", "/deviceConfig", {"device": "new"}, admin_only(201)),
-    ("GET", "/algorithms", None, everybody(200)),
+    ("GET", "/algorithms", None, all_roles(200)),
     ("GET", "/key", None, admin_only(200)),
     ("POST", "/key", {"uri": "local:{fresh}", "kind": "AES_128", "content": "{key}"}, admin_only(201)),
     ("POST", "/key/rotation", {"uri": "local:gateway-signing"}, admin_only(200)),
     # ---- access control and policy
     ("GET", "/acl", None, admin_only(200)),
     ("GET", "/acl/all", None, admin_only(200)),
-    ("GET", "/acl/subjects", None, everybody(200)),
-    ("GET", "/acl/subjects/rules", None, everybody(200)),
+    ("GET", "/acl/subjects", None, all_roles(200)),
+    ("GET", "/acl/subjects/rules", None, all_roles(200)),
     ("POST", "/acl/subjects", {"subject": "USER:{fresh}"}, admin_only(201)),
     ("DELETE", "/acl/subjects/USER:second/account", None, admin_only(404)),
     ("POST", "/acl/groups", {"group": "{group}", "member": DEV}, admin_only(201)),
@@ -118,23 +118,24 @@ TABLE: list[tuple[str, str, Any, Answers]] = [
         admin_only(201),
     ),
     ("DELETE", "/acl/{rule}", None, admin_only(204)),
-    ("GET", "/policy", None, everybody(200)),
+    ("GET", "/policy", None, all_roles(200)),
     ("PUT", "/policy", {}, admin_only(200)),
     # ---- the audit log
-    ("GET", "/auditlog", None, everybody(403, admin=200, auditor=200)),
-    ("GET", "/auditlog/0", None, everybody(403, admin=200, auditor=200)),
-    ("GET", "/auditlog/deviceconfigs/x", None, everybody(403, admin=200, auditor=200)),
-    ("GET", "/auditlog/resources/TASK", None, everybody(403, admin=200, auditor=200)),
-    ("GET", "/auditlog/resources/TASK/x", None, everybody(403, admin=200, auditor=200)),
-    ("GET", "/auditlog/export", None, everybody(403, admin=200, auditor=200)),
-    ("POST", "/auditlog/verification", {}, everybody(403, admin=200, auditor=200)),
-    # ---- credentials: one's own; those of others for who adds people
-    ("GET", "/token", None, everybody(200)),
-    ("POST", "/token", {"name": "mine"}, everybody(201, ci=403)),
+    ("GET", "/auditlog", None, all_roles(403, admin=200, auditor=200)),
+    ("GET", "/acl/auditlog", None, all_roles(403, admin=200, auditor=200)),
+    ("GET", "/auditlog/0", None, all_roles(403, admin=200, auditor=200)),
+    ("GET", "/auditlog/deviceconfigs/x", None, all_roles(403, admin=200, auditor=200)),
+    ("GET", "/auditlog/resources/TASK", None, all_roles(403, admin=200, auditor=200)),
+    ("GET", "/auditlog/resources/TASK/x", None, all_roles(403, admin=200, auditor=200)),
+    ("GET", "/auditlog/export", None, all_roles(403, admin=200, auditor=200)),
+    ("POST", "/auditlog/verification", {}, all_roles(403, admin=200, auditor=200)),
+    # ---- credentials: own ones, and those of others for administrators
+    ("GET", "/token", None, all_roles(200)),
+    ("POST", "/token", {"name": "mine"}, all_roles(201, ci=403)),
     ("POST", "/token", {"name": "theirs", "subject": "USER:second"}, admin_only(201)),
-    ("DELETE", "/token/{token}", None, everybody(404, admin=204)),
-    ("GET", "/oneTimePassword", None, everybody(200)),
-    ("POST", "/oneTimePassword", {}, everybody(201, ci=403)),
+    ("DELETE", "/token/{token}", None, all_roles(404, admin=204)),
+    ("GET", "/oneTimePassword", None, all_roles(200)),
+    ("POST", "/oneTimePassword", {}, all_roles(201, ci=403)),
     ("DELETE", "/oneTimePassword/USER:second", None, admin_only(404)),
     # ---- webhooks
     ("GET", "/webhook", None, admin_only(200)),
@@ -145,29 +146,29 @@ TABLE: list[tuple[str, str, Any, Answers]] = [
 ]
 
 
-class Scene:
-    """What a row names, made afresh for each call that names it."""
+class MatrixContext:
+    """Creates the objects that the placeholders of a row name, new ones for each request."""
 
-    def __init__(self, yard: ServerHarness) -> None:
-        self.yard = yard
-        self._made = 0
-        self._calls: dict[str, httpx.AsyncClient] = {}
+    def __init__(self, harness: ServerHarness) -> None:
+        self.harness = harness
+        self._created = 0
+        self._clients: dict[str, httpx.AsyncClient] = {}
 
-    async def calls(self, subject: str) -> httpx.AsyncClient:
-        if subject not in self._calls:
-            self._calls[subject] = await self.yard.http_client(subject, "one")
-        return self._calls[subject]
+    async def http_client(self, subject: str) -> httpx.AsyncClient:
+        if subject not in self._clients:
+            self._clients[subject] = await self.harness.http_client(subject, "one")
+        return self._clients[subject]
 
-    def fresh(self) -> str:
-        self._made += 1
-        return f"fresh{self._made:04d}"
+    def new_name(self) -> str:
+        self._created += 1
+        return f"fresh{self._created:04d}"
 
-    async def name(self, what: str, subject: str) -> str:
-        engine = self.yard.engines["one"]
+    async def resolve(self, placeholder: str, subject: str) -> str:
+        engine = self.harness.engines["one"]
         admin = engine.client(ADMIN)
-        match what:
+        match placeholder:
             case "fresh":
-                return self.fresh()
+                return self.new_name()
             case "key":
                 return base64.b64encode(bytes(16)).decode()
             case "waiting":
@@ -177,46 +178,48 @@ class Scene:
             case "devs_upload":
                 return await self._upload(DEV)
             case "group" | "full_group":
-                group = f"GROUP:{self.fresh()}"
+                group = f"GROUP:{self.new_name()}"
                 await admin.add_subject(group)
-                if what == "full_group":
+                if placeholder == "full_group":
                     await admin.add_member(group, DEV)
                 return group
             case "rule":
-                group = await self.name("group", subject)
+                group = await self.resolve("group", subject)
                 return (await admin.add_rule(group, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)).id
             case "token":
                 return await self._token()
             case "hook":
                 return (await admin.add_webhook(WebhookRequest(url="https://example.org/hook"))).webhook.id
-        raise AssertionError(what)
+        raise AssertionError(placeholder)
 
     async def _upload(self, subject: str) -> str:
-        upload = f"{self.fresh()}-upload-0000"
-        answer = await (await self.calls(subject)).put(f"/api/v1/upload/{upload}?name=f.bin", content=b"firmware")
-        assert answer.is_success, answer.text
+        upload = f"{self.new_name()}-upload-0000"
+        response = await (await self.http_client(subject)).put(
+            f"/api/v1/upload/{upload}?name=f.bin", content=b"firmware"
+        )
+        assert response.is_success, response.text
         return upload
 
     async def _token(self) -> str:
-        admin = self.yard.engines["one"].client(ADMIN)
+        admin = self.harness.engines["one"].client(ADMIN)
         return (await admin.create_token(TokenRequest(name="second", subject="USER:second"))).token.id
 
-    async def filled(self, value: Any, subject: str) -> Any:
+    async def substitute(self, value: Any, subject: str) -> Any:
         if isinstance(value, dict):
             if value == {"device": "new"}:
-                return self._device()
-            return {name: await self.filled(each, subject) for name, each in value.items()}
+                return self._device_request()
+            return {name: await self.substitute(each, subject) for name, each in value.items()}
         if isinstance(value, list):
-            return [await self.filled(each, subject) for each in value]
+            return [await self.substitute(each, subject) for each in value]
         while isinstance(value, str) and "{" in value:
-            before, _, rest = value.partition("{")
-            what, _, after = rest.partition("}")
-            value = f"{before}{await self.name(what, subject)}{after}"
+            prefix, _, remainder = value.partition("{")
+            placeholder, _, suffix = remainder.partition("}")
+            value = f"{prefix}{await self.resolve(placeholder, subject)}{suffix}"
         return value
 
-    def _device(self) -> dict[str, Any]:
+    def _device_request(self) -> dict[str, Any]:
         return {
-            "name": self.fresh(),
+            "name": self.new_name(),
             "acl": {"USE": [DEV], "APPROVE": [OWNER]},
             "encryptionKeys": [{"algorithm": "AES128_CTR_NO_PAD"}],
             "signingKeys": [{"algorithm": "ED25519"}],
@@ -229,129 +232,136 @@ def anyio_backend() -> str:
 
 
 @pytest.fixture(scope="module")
-async def scene(founded: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[Scene]:
+async def context(workspace_template: Path, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[MatrixContext]:
     root = tmp_path_factory.mktemp("tenants")
-    one = copy_workspace(founded, root / "one")
+    one = copy_workspace(workspace_template, root / "one")
     await create_test_workspace(root / "two", "two")
-    async with run_server({"one": one, "two": root / "two"}) as yard:
-        yield Scene(yard)
+    async with run_server({"one": one, "two": root / "two"}) as harness:
+        yield MatrixContext(harness)
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]} {row[1]} {row[2] or ''}")
-async def test_each_role_may_do_exactly_this(scene: Scene, row: tuple[str, str, Any, Answers]) -> None:
+async def test_each_role_gets_expected_status(context: MatrixContext, row: tuple[str, str, Any, Statuses]) -> None:
     method, path, body, expected = row
-    answered = {}
+    statuses = {}
     for role, subject in ROLES.items():
-        calls = await scene.calls(subject)
-        url = f"/api/v1{await scene.filled(path, subject)}"
-        answer = await calls.request(method, url, json=await scene.filled(body, subject) if body is not None else None)
-        answered[role] = answer.status_code
-        assert not answer.is_server_error, answer.text
-    assert answered == expected
+        http = await context.http_client(subject)
+        url = f"/api/v1{await context.substitute(path, subject)}"
+        response = await http.request(
+            method, url, json=await context.substitute(body, subject) if body is not None else None
+        )
+        statuses[role] = response.status_code
+        assert not response.is_server_error, response.text
+    assert statuses == expected
 
 
 @pytest.mark.parametrize("row", TABLE, ids=lambda row: f"{row[0]} {row[1]} {row[2] or ''}")
-async def test_without_a_token_or_with_one_of_another_tenant_nothing_is_told(
-    scene: Scene, row: tuple[str, str, Any, Answers]
+async def test_missing_or_foreign_token_is_rejected(
+    context: MatrixContext, row: tuple[str, str, Any, Statuses]
 ) -> None:
     method, path, body, _ = row
-    url = f"/api/v1{await scene.filled(path, ADMIN)}"
-    sent = await scene.filled(body, ADMIN) if body is not None else None
-    others = await scene.yard.token(ADMIN, "two")
-    wrong = (
+    url = f"/api/v1{await context.substitute(path, ADMIN)}"
+    content = await context.substitute(body, ADMIN) if body is not None else None
+    foreign = await context.harness.token(ADMIN, "two")
+    invalid = (
         {"X-SE-TENANT": "one"},
-        {"X-SE-TENANT": "one", "Authorization": f"Bearer {others}"},
-        {"X-SE-TENANT": "nowhere", "Authorization": f"Bearer {others}"},
+        {"X-SE-TENANT": "one", "Authorization": f"Bearer {foreign}"},
+        {"X-SE-TENANT": "nowhere", "Authorization": f"Bearer {foreign}"},
         {"X-SE-TENANT": "one", "Authorization": "Basic YTpi"},
         {"X-SE-TENANT": "one", "X-SE-SUBJECT": ADMIN},
     )
-    for headers in wrong:
-        answer = await scene.yard.anonymous_client(headers).request(method, url, json=sent)
-        assert answer.status_code == 401, (headers, answer.text)
+    for headers in invalid:
+        response = await context.harness.anonymous_client(headers).request(method, url, json=content)
+        assert response.status_code == 401, (headers, response.text)
 
 
-async def test_the_table_has_every_call_of_the_document(scene: Scene) -> None:
-    described = (await scene.yard.anonymous_client().get("/openapi.json")).json()["paths"]
-    calls = {
+async def test_table_covers_every_documented_call(context: MatrixContext) -> None:
+    paths = (await context.harness.anonymous_client().get("/openapi.json")).json()["paths"]
+    endpoints = {
         (verb.upper(), path.removeprefix("/api/v1"))
-        for path, item in described.items()
+        for path, item in paths.items()
         if path.startswith("/api/v1") and "/link/" not in path
         for verb in item
     }
-    covered = {(method, _pattern(path, calls)) for method, path, _, _ in TABLE}
-    apart = {("GET", "/events"), ("POST", "/oneTimePassword/confirmation")} | {
-        call for call in calls if call[1].startswith("/upload")
+    covered = {(method, _documented_path(path, endpoints)) for method, path, _, _ in TABLE}
+    tested_elsewhere = {("GET", "/events"), ("POST", "/oneTimePassword/confirmation")} | {
+        call for call in endpoints if call[1].startswith("/upload")
     }
-    same = {(verb, path) for verb, path in calls if path.split("/")[1] in ("packagingTask", "encryptionTask")}
-    same |= {(verb, path) for verb, path in calls if path.split("/")[1] in ("task", "signingTask")}
-    assert calls - covered - apart - same == set()
+    covered |= {(method, _any_kind(path)) for method, path in covered}
+    aliases = {(method, path) for method, path in endpoints if (method, _any_kind(path)) in covered}
+    assert endpoints - covered - tested_elsewhere - aliases == set()
 
 
-def _pattern(path: str, calls: set[tuple[str, str]]) -> str:
-    """The path of the document that a path of the table stands for."""
+def _any_kind(path: str) -> str:
+    """Return `path` with the kind of its task replaced by ``task``: all kinds share these handlers."""
+    return re.sub(r"^/\w+/{task_id}", "/task/{task_id}", path)
+
+
+def _documented_path(path: str, endpoints: set[tuple[str, str]]) -> str:
+    """Return the documented path that matches `path` of the table."""
     parts = path.split("?", maxsplit=1)[0].rstrip("/").split("/")
 
-    def fits(pattern: str) -> bool:
-        wanted = pattern.rstrip("/").split("/")
-        return len(wanted) == len(parts) and all(
-            each == own or each.startswith("{") for each, own in zip(wanted, parts, strict=True)
+    def matches(pattern: str) -> bool:
+        template = pattern.rstrip("/").split("/")
+        return len(template) == len(parts) and all(
+            each == segment or each.startswith("{") for each, segment in zip(template, parts, strict=True)
         )
 
-    exact = [each for _, each in calls if each.rstrip("/") == path.rstrip("/")]
-    return (exact or [each for _, each in calls if fits(each)] or [path])[0]
+    exact = [each for _, each in endpoints if each.rstrip("/") == path.rstrip("/")]
+    return (exact or [each for _, each in endpoints if matches(each)] or [path])[0]
 
 
-async def test_two_tenants_have_nothing_in_common(scene: Scene) -> None:
-    mine = await scene.name("waiting", DEV)
-    calls = await scene.yard.http_client(DEV, "two")
-    assert (await calls.get(f"/api/v1/task/{mine}")).status_code == 404
-    assert (await calls.get("/api/v1/task")).json() == []
-    assert mine not in (await (await scene.yard.http_client(ADMIN, "two")).get("/api/v1/auditlog")).text
+async def test_task_is_hidden_from_other_tenant(context: MatrixContext) -> None:
+    task_id = await context.resolve("waiting", DEV)
+    http = await context.harness.http_client(DEV, "two")
+    assert (await http.get(f"/api/v1/task/{task_id}")).status_code == 404
+    assert (await http.get("/api/v1/task")).json() == []
+    assert task_id not in (await (await context.harness.http_client(ADMIN, "two")).get("/api/v1/auditlog")).text
 
 
-async def test_a_machine_token_of_a_person_approves_as_a_machine(scene: Scene) -> None:
-    task = await scene.name("waiting", DEV)
-    calls = await scene.yard.http_client(OWNER, "one", machine=True)
+async def test_machine_token_approves_as_machine(context: MatrixContext) -> None:
+    task = await context.resolve("waiting", DEV)
+    http = await context.harness.http_client(OWNER, "one", machine=True)
     body = {"decision": "APPROVED", "origin": "terminal"}
-    answer = await calls.post(f"/api/v1/signingTask/{task}/approval", json=body)
-    assert answer.status_code == 202
-    assert [each["origin"] for each in answer.json()["approvals"]] == ["machine"]
+    response = await http.post(f"/api/v1/signingTask/{task}/approval", json=body)
+    assert response.status_code == 202
+    assert [each["origin"] for each in response.json()["approvals"]] == ["machine"]
 
 
-async def test_a_machine_token_makes_no_credentials_that_a_person_is_known_by(scene: Scene) -> None:
-    calls = await scene.yard.http_client(OWNER, "one", machine=True)
+async def test_machine_token_cannot_create_human_credentials(context: MatrixContext) -> None:
+    http = await context.harness.http_client(OWNER, "one", machine=True)
     for path, body in (
         ("/token", {"name": "a person's"}),
         ("/oneTimePassword", {}),
         ("/oneTimePassword/confirmation", {"password": "000000"}),
     ):
-        assert (await calls.post(f"/api/v1{path}", json=body)).status_code == 403
+        assert (await http.post(f"/api/v1{path}", json=body)).status_code == 403
 
 
-async def test_an_approved_signing_task_ends_with_its_outcome(scene: Scene) -> None:
-    task = await scene.name("waiting", DEV)
-    owner, dev = await scene.calls(OWNER), await scene.calls(DEV)
-    answer = await owner.post(f"/api/v1/signingTask/{task}/approval", json={"decision": "APPROVED"})
-    assert answer.status_code == 202
+async def test_approved_signing_task_returns_signature(context: MatrixContext) -> None:
+    task = await context.resolve("waiting", DEV)
+    owner, dev = await context.http_client(OWNER), await context.http_client(DEV)
+    response = await owner.post(f"/api/v1/signingTask/{task}/approval", json={"decision": "APPROVED"})
+    assert response.status_code == 202
 
-    async def done() -> dict[str, Any] | None:
-        found: dict[str, Any] = (await dev.get(f"/api/v1/signingTask/{task}")).json()
-        return found if found["status"] == TaskStatus.DONE else None
+    async def get_done() -> dict[str, Any] | None:
+        signing_task: dict[str, Any] = (await dev.get(f"/api/v1/signingTask/{task}")).json()
+        return signing_task if signing_task["status"] == TaskStatus.DONE else None
 
-    ended = await wait_until(done, "the signature")
-    assert ended["signingTaskId"] == task
-    assert len(base64.b64decode(ended["outcome"])) == 64
+    finished = await wait_until(get_done, "the signature")
+    assert finished["signingTaskId"] == task
+    assert len(base64.b64decode(finished["outcome"])) == 64
 
 
-async def test_an_unknown_tenant_and_a_wrong_token_are_refused_in_the_same_words(scene: Scene) -> None:
-    own = await scene.yard.token(ADMIN, "two")
-    refused = set()
+async def test_unknown_tenant_and_invalid_token_look_identical(context: MatrixContext) -> None:
+    foreign = await context.harness.token(ADMIN, "two")
+    rejections = set()
     for tenant in ("one", "nowhere"):
-        for bearer in (own, "sy_0000000000_" + 64 * "0", "nonsense"):
+        for bearer in (foreign, "sy_0000000000_" + 64 * "0", "nonsense"):
             headers = {"X-SE-TENANT": tenant, "Authorization": f"Bearer {bearer}"}
-            refused.add((await scene.yard.anonymous_client(headers).get("/api/v1/workspace")).text)
-    without = {
-        (await scene.yard.anonymous_client({"X-SE-TENANT": each}).get("/api/v1/workspace")).text
+            rejections.add((await context.harness.anonymous_client(headers).get("/api/v1/workspace")).text)
+    without_token = {
+        (await context.harness.anonymous_client({"X-SE-TENANT": each}).get("/api/v1/workspace")).text
         for each in ("one", "no")
     }
-    assert len(refused) == len(without) == 1
+    assert len(rejections) == len(without_token) == 1

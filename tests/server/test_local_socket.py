@@ -1,4 +1,4 @@
-"""The workspace's own socket: who may use it, and who one is there."""
+"""Tests of the workspace's Unix socket: access and the identity of callers."""
 
 from __future__ import annotations
 
@@ -25,23 +25,23 @@ from tests.support.server_harness import ADMIN, DEV, PASSPHRASE, copy_workspace,
 
 pytestmark = pytest.mark.anyio
 
-NOBODY = 65534
-GROUP, ANOTHER = "games", "news"
-as_root = pytest.mark.skipif(os.getuid() != 0, reason="only root can be somebody else")
+NOBODY_UID = 65534
+GROUP, OTHER_GROUP = "games", "news"
+requires_root = pytest.mark.skipif(os.getuid() != 0, reason="requires root to run as another user")
 
 
 @pytest.fixture
-def open_folder(founded: Path) -> Iterator[Path]:
-    """In a place that others may come to: how far they get is the workspace's own doing."""
-    with tempfile.TemporaryDirectory() as place:
-        Path(place).chmod(0o711)
-        folder = copy_workspace(founded, Path(place) / "yard")
+def shared_folder(workspace_template: Path) -> Iterator[Path]:
+    """A workspace in a directory that other users may enter, so that only its own permissions restrict access."""
+    with tempfile.TemporaryDirectory() as root:
+        Path(root).chmod(0o711)
+        folder = copy_workspace(workspace_template, Path(root) / "workspace")
         folder.chmod(0o700)
         yield folder
 
 
 @asynccontextmanager
-async def listening(folder: Path, group: str = "") -> AsyncIterator[EngineHandle]:
+async def run_socket_server(folder: Path, group: str = "") -> AsyncIterator[EngineHandle]:
     engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     server = LocalSocketServer(engine, os_group=group)
     try:
@@ -52,130 +52,134 @@ async def listening(folder: Path, group: str = "") -> AsyncIterator[EngineHandle
         await engine.close()
 
 
-class Answer(NamedTuple):
-    """``status`` 0: nobody could be asked."""
+class SocketResponse(NamedTuple):
+    """``status`` is 0 if the connection failed."""
 
     status: int
-    said: Any
+    body: Any
 
 
-async def asked(folder: Path, subject: str | None = None, *, path: str = "workspace", **who: Any) -> Answer:
-    """``who``: user and groups of the process that asks."""
-    named = ["-H", f"X-SE-SUBJECT: {subject}"] if subject else []
+async def send_request(
+    folder: Path, subject: str | None = None, *, path: str = "workspace", **process_options: Any
+) -> SocketResponse:
+    """Request `path` with curl. ``process_options``: user and groups of the process."""
+    header = ["-H", f"X-SE-SUBJECT: {subject}"] if subject else []
     url = f"http://localhost/api/v1/{path}"
-    ran = await run("curl", "-s", "-w", "%{http_code}", *named, "--unix-socket", folder / SOCKET, url, **who)
-    status = int(ran.stdout[-3:])
-    return Answer(status, msgspec.json.decode(ran.stdout[:-3]) if status else None)
+    result = await run_command(
+        "curl", "-s", "-w", "%{http_code}", *header, "--unix-socket", folder / SOCKET, url, **process_options
+    )
+    status = int(result.stdout[-3:])
+    return SocketResponse(status, msgspec.json.decode(result.stdout[:-3]) if status else None)
 
 
-async def run(*command: object, **who: Any) -> subprocess.CompletedProcess[bytes]:
-    words = [str(each) for each in command]
+async def run_command(*command: object, **process_options: Any) -> subprocess.CompletedProcess[bytes]:
+    arguments = [str(each) for each in command]
 
-    def ran() -> subprocess.CompletedProcess[bytes]:
-        return subprocess.run(words, capture_output=True, timeout=30, check=False, cwd="/", **who)
+    def run_process() -> subprocess.CompletedProcess[bytes]:
+        return subprocess.run(arguments, capture_output=True, timeout=30, check=False, cwd="/", **process_options)
 
-    return await asyncio.to_thread(ran)
+    return await asyncio.to_thread(run_process)
 
 
-def mode(path: Path) -> int:
+def file_mode(path: Path) -> int:
     return stat.S_IMODE(path.lstat().st_mode)
 
 
-# ---- who one is
+# ---- identity
 
 
-def test_the_user_of_the_process_is_whom_it_says() -> None:
+def test_own_user_may_select_subject() -> None:
     assert subject_for_uid("USER:anna", os.getuid()) == "USER:anna"
     assert subject_for_uid("CLIENT:ci", os.getuid()) == "CLIENT:ci"
 
 
-@pytest.mark.parametrize("named", [None, ""])
-def test_the_user_of_the_process_must_say_who_asks(named: str | None) -> None:
+@pytest.mark.parametrize("subject", [None, ""])
+def test_own_user_without_subject_is_rejected(subject: str | None) -> None:
     with pytest.raises(UsageError, match="No subject selected"):
-        subject_for_uid(named, os.getuid())
+        subject_for_uid(subject, os.getuid())
 
 
-def test_another_user_is_the_account_and_nobody_else() -> None:
+def test_other_user_gets_own_account_only() -> None:
     other = next(each for each in pwd.getpwall() if each.pw_uid != os.getuid())
-    own = f"USER:{other.pw_name}"
-    assert subject_for_uid(None, other.pw_uid) == own
-    assert subject_for_uid(own, other.pw_uid) == own
-    for pretended in ("USER:admin", f"CLIENT:{other.pw_name}", f"GROUP:{other.pw_name}"):
-        with pytest.raises(PermissionDeniedError, match=own):
-            subject_for_uid(pretended, other.pw_uid)
+    expected = f"USER:{other.pw_name}"
+    assert subject_for_uid(None, other.pw_uid) == expected
+    assert subject_for_uid(expected, other.pw_uid) == expected
+    for spoofed in ("USER:admin", f"CLIENT:{other.pw_name}", f"GROUP:{other.pw_name}"):
+        with pytest.raises(PermissionDeniedError, match=expected):
+            subject_for_uid(spoofed, other.pw_uid)
 
 
-def test_an_account_without_a_name_goes_by_its_number() -> None:
-    unknown = next(each for each in range(70_000, 80_000) if each not in {known.pw_uid for known in pwd.getpwall()})
-    assert account_name(unknown) == str(unknown)
-    assert subject_for_uid(None, unknown) == f"USER:{unknown}"
+def test_unnamed_account_is_identified_by_uid() -> None:
+    unknown_uid = next(each for each in range(70_000, 80_000) if each not in {known.pw_uid for known in pwd.getpwall()})
+    assert account_name(unknown_uid) == str(unknown_uid)
+    assert subject_for_uid(None, unknown_uid) == f"USER:{unknown_uid}"
 
 
-async def test_at_the_socket_the_own_user_is_believed_and_others_do_not_get_there(folder: Path) -> None:
-    async with listening(folder):
-        assert mode(folder / SOCKET) == 0o600
-        found = await asked(folder, DEV)
-        assert (found.status, found.said["subject"]) == (200, DEV)
-        assert (await asked(folder)).status == 400
-        assert (await asked(folder, "GROUP:owners")).status == 403
-        assert (await asked(folder, "USER:unknown")).status == 403
+async def test_own_user_may_use_socket(folder: Path) -> None:
+    async with run_socket_server(folder):
+        assert file_mode(folder / SOCKET) == 0o600
+        response = await send_request(folder, DEV)
+        assert (response.status, response.body["subject"]) == (200, DEV)
+        assert (await send_request(folder)).status == 400
+        assert (await send_request(folder, "GROUP:owners")).status == 403
+        assert (await send_request(folder, "USER:unknown")).status == 403
     assert not (folder / SOCKET).exists()
 
 
-@as_root
-async def test_without_a_group_nobody_else_reaches_the_socket(open_folder: Path) -> None:
-    async with listening(open_folder):
-        assert (mode(open_folder), mode(open_folder / SOCKET)) == (0o700, 0o600)
-        assert (await asked(open_folder, user=NOBODY, group=GROUP, extra_groups=[])).status == 0
+@requires_root
+async def test_socket_without_group_is_private(shared_folder: Path) -> None:
+    async with run_socket_server(shared_folder):
+        assert (file_mode(shared_folder), file_mode(shared_folder / SOCKET)) == (0o700, 0o600)
+        assert (await send_request(shared_folder, user=NOBODY_UID, group=GROUP, extra_groups=[])).status == 0
 
 
-@as_root
-async def test_a_member_of_the_group_is_the_own_account_and_reads_nothing_else(open_folder: Path) -> None:
-    member: dict[str, Any] = {"user": NOBODY, "group": ANOTHER, "extra_groups": [GROUP]}
-    async with listening(open_folder, GROUP) as engine:
-        assert (mode(open_folder), mode(open_folder / SOCKET)) == (0o710, 0o660)
-        stranger = await asked(open_folder, **member)
+@requires_root
+async def test_group_member_reaches_only_socket(shared_folder: Path) -> None:
+    member: dict[str, Any] = {"user": NOBODY_UID, "group": OTHER_GROUP, "extra_groups": [GROUP]}
+    async with run_socket_server(shared_folder, GROUP) as engine:
+        assert (file_mode(shared_folder), file_mode(shared_folder / SOCKET)) == (0o710, 0o660)
+        stranger = await send_request(shared_folder, **member)
         assert stranger.status == 403
-        assert "USER:nobody is unknown" in stranger.said["detail"]
+        assert "USER:nobody is unknown" in stranger.body["detail"]
 
         await engine.client(ADMIN).add_subject("USER:nobody")
-        found = await asked(open_folder, **member)
-        assert (found.status, found.said["subject"]) == (200, "USER:nobody")
-        pretended = await asked(open_folder, ADMIN, **member)
-        assert pretended.status == 403
-        assert "you are USER:nobody" in pretended.said["detail"]
+        response = await send_request(shared_folder, **member)
+        assert (response.status, response.body["subject"]) == (200, "USER:nobody")
+        spoofed = await send_request(shared_folder, ADMIN, **member)
+        assert spoofed.status == 403
+        assert "you are USER:nobody" in spoofed.body["detail"]
 
-        assert (await asked(open_folder, user=NOBODY, group=ANOTHER, extra_groups=[])).status == 0
-        assert (await run("ls", open_folder, **member)).returncode != 0
-        for each in open_folder.iterdir():
+        assert (await send_request(shared_folder, user=NOBODY_UID, group=OTHER_GROUP, extra_groups=[])).status == 0
+        assert (await run_command("ls", shared_folder, **member)).returncode != 0
+        for each in shared_folder.iterdir():
             if each.name != SOCKET:
-                looked = await run("ls" if each.is_dir() else "cat", each, **member)
-                assert looked.returncode != 0, each
+                read_attempt = await run_command("ls" if each.is_dir() else "cat", each, **member)
+                assert read_attempt.returncode != 0, each
 
 
-def test_a_group_that_is_not_there_is_refused(folder: Path) -> None:
+def test_unknown_group_is_rejected(folder: Path) -> None:
     with pytest.raises(UsageError, match="Unknown group no-such-group"):
         bind_socket(folder, "no-such-group")
     assert not (folder / SOCKET).exists()
 
 
-def test_a_group_of_which_one_is_no_member_is_refused(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    def refused(*_: Any) -> None:
+def test_group_without_membership_is_rejected(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def deny_chown(*_: Any) -> None:
         raise PermissionError(1, "Operation not permitted")
 
-    monkeypatch.setattr(os, "chown", refused)
-    before = mode(folder)
+    monkeypatch.setattr(os, "chown", deny_chown)
+    mode_before = file_mode(folder)
     with pytest.raises(UsageError, match=f"not a member of the group {GROUP}"):
         bind_socket(folder, GROUP)
     assert not (folder / SOCKET).exists()
-    assert mode(folder) == before
+    assert file_mode(folder) == mode_before
 
 
-# ---- the network is not the socket
+# ---- network requests
 
 
-async def test_what_comes_over_the_network_is_never_taken_for_the_socket(folder: Path) -> None:
-    pretended = {
+async def test_network_request_cannot_spoof_socket_identity(folder: Path) -> None:
+    spoofed = {
         "X-SE-SUBJECT": ADMIN,
         "X-Forwarded-For": "127.0.0.1",
         "X-Forwarded-Proto": "unix",
@@ -184,10 +188,10 @@ async def test_what_comes_over_the_network_is_never_taken_for_the_socket(folder:
         "sealyard.peer": str(os.getuid()),
         "X-Sealyard-Peer": str(os.getuid()),
     }
-    async with run_server({"yard": folder}, proxies="127.0.0.1") as yard:
-        refused = await yard.anonymous_client(pretended).get("/api/v1/workspace")
-        assert (refused.status_code, refused.json()["code"]) == (401, "unauthenticated")
-        token = {"Authorization": f"Bearer {await yard.token(DEV)}"}
-        found = await yard.anonymous_client({**pretended, **token}).get("/api/v1/workspace")
-        assert (found.status_code, found.json()["subject"]) == (200, DEV)
-        assert (await yard.anonymous_client({**pretended, **token}).get("/api/v1/key")).status_code == 403
+    async with run_server({"acme": folder}, proxies="127.0.0.1") as harness:
+        rejected = await harness.anonymous_client(spoofed).get("/api/v1/workspace")
+        assert (rejected.status_code, rejected.json()["code"]) == (401, "unauthenticated")
+        token = {"Authorization": f"Bearer {await harness.token(DEV)}"}
+        response = await harness.anonymous_client({**spoofed, **token}).get("/api/v1/workspace")
+        assert (response.status_code, response.json()["subject"]) == (200, DEV)
+        assert (await harness.anonymous_client({**spoofed, **token}).get("/api/v1/key")).status_code == 403

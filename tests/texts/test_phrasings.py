@@ -1,4 +1,4 @@
-"""Keep the worst phrasings out of the texts that users read. Docstrings and comments are not checked."""
+"""Test that user-facing texts avoid unidiomatic phrasings. Docstrings and comments are not checked."""
 
 from __future__ import annotations
 
@@ -17,31 +17,33 @@ PHRASES = re.compile(
 )
 
 
-def user_texts(folder: Path) -> Iterator[tuple[str, str]]:
-    """Yield the place and the text of every string literal that is not a docstring."""
+def iter_user_texts(folder: Path) -> Iterator[tuple[str, str]]:
+    """Yield the location and the text of every string literal that is not a docstring."""
     for path in sorted(folder.rglob("*.py")):
         tree = ast.parse(path.read_text())
-        documentation = {
+        docstrings = {
             id(node.value)
             for node in ast.walk(tree)
             if isinstance(node, ast.Expr) and isinstance(node.value, ast.Constant)
         }
         for node in ast.walk(tree):
-            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in documentation:
+            if isinstance(node, ast.Constant) and isinstance(node.value, str) and id(node) not in docstrings:
                 yield f"{path.relative_to(ROOT)}:{node.lineno}", node.value
 
 
 @pytest.mark.parametrize("folder", ["core/sealyard", "tui/sealyard_tui"])
 def test_texts_avoid_unidiomatic_phrasings(folder: str) -> None:
-    found = [f"{place}: {text!r}" for place, text in user_texts(ROOT / folder) if PHRASES.search(text)]
-    assert found == []
+    violations = [f"{location}: {text!r}" for location, text in iter_user_texts(ROOT / folder) if PHRASES.search(text)]
+    assert violations == []
 
 
 @pytest.mark.parametrize(
     "name",
     [
         "README.md",
-        *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/**/README.md") if ".venv" not in path.parts),
+        *sorted(
+            str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/README.md") if "node_modules" not in path.parts
+        ),
     ],
 )
 def test_documents_avoid_unidiomatic_phrasings(name: str) -> None:

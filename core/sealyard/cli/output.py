@@ -10,6 +10,7 @@ from typing import TextIO
 
 import msgspec
 
+from sealyard.cli.hints import format_hint
 from sealyard.cli.progress import ProgressLine
 from sealyard.cli.streams import redirect_to_null
 from sealyard.model.errors import SealyardError
@@ -69,8 +70,8 @@ class Output:
         """Print an error and its hint on standard error, and as the result if the output is JSON."""
         self.progress.clear()
         self._write_message(f"sealyard: {escape_text(error.message)}")
-        if error.hint:
-            self._write_message(f"  {escape_text(error.hint)}")
+        if hint := format_hint(error):
+            self._write_message(f"  {escape_text(hint)}")
         if self.as_json:
             try:
                 self.result({"error": error.to_info()}, ())

@@ -9,6 +9,8 @@ from typing import Annotated, Any
 import msgspec
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import UsageError
+from sealyard.model.safe_text import escape_text
 
 GENESIS_HASH = "0" * 64
 """The ``previous`` hash of the first entry."""
@@ -36,6 +38,33 @@ class AuditAction(StrEnum):
     REFUSED = "REFUSED"
     FAILED = "FAILED"
     CORRUPTED = "CORRUPTED"  # a stored file differs from the one that was approved or written
+
+
+class AuditResourceType(StrEnum):
+    """The type in the ``resource`` of an audit entry: the text before the first colon."""
+
+    TASK = "TASK"
+    INPUT = "INPUT"
+    DEVICE_CONFIG = "DEVICE_CONFIG"
+    KEY = "KEY"
+    ACL = "ACL"
+    SUBJECT = "SUBJECT"
+    POLICY = "POLICY"
+    TOKEN = "TOKEN"  # noqa: S105 - not a secret
+    WEBHOOK = "WEBHOOK"
+    AUDIT_LOG = "AUDIT_LOG"
+    WORKSPACE = "WORKSPACE"
+    RESOURCE_TYPE = "RESOURCE_TYPE"
+
+
+def parse_audit_resource_type(text: str) -> AuditResourceType:
+    """Parse a resource type, ignoring case. Raises :class:`UsageError` if it is unknown."""
+    try:
+        return AuditResourceType(text.upper())
+    except ValueError:
+        raise UsageError(
+            f"Unknown resource type {escape_text(text, 80)!r}.", f"Use {', '.join(AuditResourceType)}."
+        ) from None
 
 
 class AuditEntry(FrozenStruct, frozen=True, kw_only=True):

@@ -12,12 +12,11 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 
 from sealyard.model.errors import SealyardError
-from sealyard.server.api import openapi
 from sealyard.server.api.routes.access import AccessController, PolicyController
-from sealyard.server.api.routes.audit import AuditController
+from sealyard.server.api.routes.audit import AuditController, AuditListController
 from sealyard.server.api.routes.create_tasks import (
     EncryptionTaskController,
     PackagingTaskController,
@@ -37,6 +36,8 @@ from sealyard.server.api.wire import API
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.caller import Caller
 from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.head import HeadMiddleware
+from sealyard.server.http.json_bodies import ApiRequest
 from sealyard.server.http.problems import handle_error, handle_http_exception, handle_unexpected
 from sealyard.server.observability.health import HealthController
 
@@ -55,6 +56,7 @@ ROUTE_HANDLERS = (
     KeyController,
     AccessController,
     PolicyController,
+    AuditListController,
     AuditController,
     TokenController,
     OtpController,
@@ -81,6 +83,17 @@ def get_caller(request: Request[Any, Any, Any]) -> Caller:
     return caller
 
 
+def api_routes() -> list[ControllerRouterHandler]:
+    """Return the routes that the OpenAPI document describes."""
+    authenticated = Router(
+        API,
+        route_handlers=ROUTE_HANDLERS,
+        middleware=[AuthenticationMiddleware()],
+        dependencies={"caller": Provide(get_caller, sync_to_thread=False)},
+    )
+    return [authenticated, Router(API, route_handlers=[LinkController]), HealthController]
+
+
 def build_app(
     tenants: TenantRegistry,
     authenticator: Authenticator,
@@ -93,29 +106,21 @@ def build_app(
     ``public_url``: base URL in links to the API; if empty, the base URL of the current request is used.
     ``extra_handlers``: handlers of additional routes, which are not authenticated.
     """
-    api = Router(
-        API,
-        route_handlers=ROUTE_HANDLERS,
-        middleware=[AuthenticationMiddleware()],
-        dependencies={"caller": Provide(get_caller, sync_to_thread=False)},
-    )
-    return Litestar(
-        route_handlers=[
-            api,
-            Router(API, route_handlers=[LinkController]),
-            HealthController,
-            *HANDLERS,
-            *extra_handlers,
-        ],
+    app = Litestar(
+        route_handlers=[*api_routes(), *HANDLERS, *extra_handlers],
         exception_handlers={
             SealyardError: handle_error,
             HTTPException: handle_http_exception,
             Exception: handle_unexpected,
         },
-        openapi_config=openapi.CONFIG,
+        # The framework's own pages load scripts from other hosts.
+        openapi_config=None,
+        request_class=ApiRequest,
         request_max_body_size=MAX_JSON_BYTES,
         state=State(
             {"tenants": tenants, "authenticator": authenticator, "public_url": public_url.rstrip("/")}, deep_copy=False
         ),
         logging_config=None,
     )
+    app.asgi_handler = HeadMiddleware(app.asgi_handler)
+    return app

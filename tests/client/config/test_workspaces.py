@@ -19,6 +19,7 @@ from sealyard.client.log import redact
 from sealyard.engine import workspace
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import KeyStoreLockedError, StorageError, WorkspaceError
+from sealyard.model.hints import HintCode
 from sealyard.model.workspace import KeyStore
 
 PASSPHRASE = "a passphrase for this test alone"
@@ -102,7 +103,7 @@ def test_profile_that_cannot_be_added_is_reported(tmp_path: Path, monkeypatch: p
     monkeypatch.setattr(workspaces, "add_profile", fail)
     with pytest.raises(StorageError, match="The workspace was created, but not its profile") as caught:
         asyncio.run(create(tmp_path / "my workspace"))
-    assert f"profile add y --workspace '{tmp_path}/my workspace' --identity USER:olga" in caught.value.hint
+    assert caught.value.structured_hint.code == HintCode.ADD_PROFILE
     assert load_workspace_metadata(tmp_path / "my workspace").name == "y"
 
 

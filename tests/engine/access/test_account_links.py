@@ -1,4 +1,4 @@
-"""An account of the issuer is let go of by an administrator only, and nobody is two people because of it."""
+"""Tests of unlinking a subject from its account of an OIDC issuer."""
 
 from __future__ import annotations
 
@@ -12,109 +12,109 @@ from tests.support.engine_harness import ADMIN, DEV, OWNER, SECOND, EngineHarnes
 
 pytestmark = pytest.mark.anyio
 
-OLD, NEW = (
+OLD_ACCOUNT, NEW_ACCOUNT = (
     IssuerAccount(issuer="https://issuer.example", sub="a1"),
     IssuerAccount(issuer="https://issuer.example", sub="a2"),
 )
-RENAMED = "USER:d.berg"
+NEW_NAME = "USER:d.berg"
 
 
-async def arrive(house: EngineHarness, subject: str, account: IssuerAccount = OLD) -> None:
-    await house.engine.role_sync.sign_in(subject, (), account)
+async def sign_in(harness: EngineHarness, subject: str, account: IssuerAccount = OLD_ACCOUNT) -> None:
+    await harness.engine.role_sync.sign_in(subject, (), account)
 
 
-async def unbind(house: EngineHarness, bound: str = DEV, by: str = ADMIN) -> None:
-    await house.execute(by, house.engine.account_links.unlink(by, bound))
+async def unlink(harness: EngineHarness, subject: str = DEV, by: str = ADMIN) -> None:
+    await harness.execute(by, harness.engine.account_links.unlink(by, subject))
 
 
-async def test_once_it_is_let_go_of_the_account_has_its_new_name(house: EngineHarness) -> None:
-    await house.add_subject(RENAMED)
-    await arrive(house, DEV)
-    await unbind(house)
-    await arrive(house, RENAMED)
+async def test_unlinked_account_may_use_new_name(harness: EngineHarness) -> None:
+    await harness.add_subject(NEW_NAME)
+    await sign_in(harness, DEV)
+    await unlink(harness)
+    await sign_in(harness, NEW_NAME)
     with pytest.raises(PermissionDeniedError):
-        await arrive(house, DEV)
+        await sign_in(harness, DEV)
 
 
-async def test_once_it_is_let_go_of_the_name_has_its_new_account(house: EngineHarness) -> None:
-    await arrive(house, DEV)
-    await unbind(house)
-    await house.reopen()
-    await arrive(house, DEV, NEW)
+async def test_unlinked_subject_accepts_new_account(harness: EngineHarness) -> None:
+    await sign_in(harness, DEV)
+    await unlink(harness)
+    await harness.reopen()
+    await sign_in(harness, DEV, NEW_ACCOUNT)
     with pytest.raises(AuthenticationError):
-        await arrive(house, DEV)
+        await sign_in(harness, DEV)
 
 
-async def test_an_account_that_was_let_go_of_is_not_remembered_by_its_old_name(house: EngineHarness) -> None:
-    await house.add_subject(RENAMED)
+async def test_unlinked_account_is_not_cached(harness: EngineHarness) -> None:
+    await harness.add_subject(NEW_NAME)
     for _ in range(3):
-        await arrive(house, DEV)
-    await unbind(house)
-    await arrive(house, RENAMED)
+        await sign_in(harness, DEV)
+    await unlink(harness)
+    await sign_in(harness, NEW_NAME)
     with pytest.raises(PermissionDeniedError):
-        await arrive(house, DEV)
+        await sign_in(harness, DEV)
 
 
-async def test_the_tokens_of_the_name_end_with_it_and_no_others(house: EngineHarness) -> None:
-    await arrive(house, DEV)
+async def test_unlink_revokes_tokens_of_subject(harness: EngineHarness) -> None:
+    await sign_in(harness, DEV)
     issued = {
-        each: await house.execute(ADMIN, house.engine.tokens.create(ADMIN, TokenRequest(name="test", subject=each)))
+        each: await harness.execute(ADMIN, harness.engine.tokens.create(ADMIN, TokenRequest(name="test", subject=each)))
         for each in (DEV, OWNER)
     }
-    await unbind(house)
+    await unlink(harness)
     with pytest.raises(AuthenticationError):
-        house.engine.tokens.authenticate(issued[DEV].secret)
-    assert house.engine.tokens.authenticate(issued[OWNER].secret) == issued[OWNER].token
-    ended = (await house.audit_entries(about=f"TOKEN:{issued[DEV].token.id}"))[-1]
-    assert (ended.author, ended.change) == (ADMIN, AuditAction.DELETED)
+        harness.engine.tokens.authenticate(issued[DEV].secret)
+    assert harness.engine.tokens.authenticate(issued[OWNER].secret) == issued[OWNER].token
+    entry = (await harness.audit_entries(about=f"TOKEN:{issued[DEV].token.id}"))[-1]
+    assert (entry.author, entry.change) == (ADMIN, AuditAction.DELETED)
 
 
-async def test_a_name_is_kept_as_long_as_its_own_request_waits(house: EngineHarness) -> None:
-    await arrive(house, DEV)
-    waiting = await house.package(DEV)
-    with pytest.raises(ConflictError, match=waiting.id):
-        await unbind(house)
+async def test_unlink_with_waiting_task_conflicts(harness: EngineHarness) -> None:
+    await sign_in(harness, DEV)
+    waiting_task = await harness.package(DEV)
+    with pytest.raises(ConflictError, match=waiting_task.id):
+        await unlink(harness)
     with pytest.raises(PermissionDeniedError):
-        await arrive(house, RENAMED)
-    await house.cancel(waiting, OWNER)
-    await unbind(house)
+        await sign_in(harness, NEW_NAME)
+    await harness.cancel(waiting_task, OWNER)
+    await unlink(harness)
 
 
-async def test_a_name_is_kept_as_long_as_its_approval_is_one_of_several(house: EngineHarness) -> None:
-    await house.create_device("two", approvals_required=2, approve=(OWNER, SECOND, ADMIN))
-    await arrive(house, OWNER)
-    waiting = await house.approve(await house.package(config="two"), OWNER)
-    with pytest.raises(ConflictError, match=waiting.id):
-        await unbind(house, OWNER)
-    await house.approve(waiting, SECOND)
-    await unbind(house, OWNER)
+async def test_unlink_with_partial_approval_conflicts(harness: EngineHarness) -> None:
+    await harness.create_device("two", approvals_required=2, approve=(OWNER, SECOND, ADMIN))
+    await sign_in(harness, OWNER)
+    waiting_task = await harness.approve(await harness.package(config="two"), OWNER)
+    with pytest.raises(ConflictError, match=waiting_task.id):
+        await unlink(harness, OWNER)
+    await harness.approve(waiting_task, SECOND)
+    await unlink(harness, OWNER)
 
 
-async def test_what_others_wait_for_keeps_nobody(house: EngineHarness) -> None:
-    await arrive(house, OWNER)
-    await house.package(DEV)
-    await unbind(house, OWNER)
+async def test_waiting_task_of_other_allows_unlink(harness: EngineHarness) -> None:
+    await sign_in(harness, OWNER)
+    await harness.package(DEV)
+    await unlink(harness, OWNER)
 
 
-async def test_it_wants_the_right_to_add_subjects_and_is_audited(house: EngineHarness) -> None:
-    await arrive(house, DEV)
+async def test_unlink_requires_permission_and_is_audited(harness: EngineHarness) -> None:
+    await sign_in(harness, DEV)
     with pytest.raises(PermissionDeniedError):
-        await unbind(house, DEV, OWNER)
-    await unbind(house)
-    entry = (await house.audit_entries(about=f"SUBJECT:{DEV}"))[-1]
+        await unlink(harness, DEV, OWNER)
+    await unlink(harness)
+    entry = (await harness.audit_entries(about=f"SUBJECT:{DEV}"))[-1]
     assert (entry.author, entry.change) == (ADMIN, AuditAction.DELETED)
     assert entry.message == f"{DEV} unlinked from a1 of https://issuer.example"
 
 
-async def test_nobody_lets_go_of_their_own_account(house: EngineHarness) -> None:
-    await house.add_rule(DEV, "RESOURCE_TYPE:SUBJECT", Action.CREATE)
-    await arrive(house, DEV)
+async def test_unlink_of_own_account_is_rejected(harness: EngineHarness) -> None:
+    await harness.add_rule(DEV, "RESOURCE_TYPE:SUBJECT", Action.CREATE)
+    await sign_in(harness, DEV)
     with pytest.raises(PermissionDeniedError, match="your own account"):
-        await unbind(house, DEV, DEV)
+        await unlink(harness, DEV, DEV)
 
 
-async def test_where_nothing_is_bound_nothing_is_let_go_of(house: EngineHarness) -> None:
+async def test_unlink_without_link_raises_not_found(harness: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
-        await unbind(house)
+        await unlink(harness)
     with pytest.raises(UsageError):
-        await unbind(house, "USER:a b")
+        await unlink(harness, "USER:a b")

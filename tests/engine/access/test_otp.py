@@ -1,4 +1,4 @@
-"""One-time passwords: enrolling, each taken at most once, few tries, and a secret that is nowhere in plain text."""
+"""Tests of one-time passwords: enrollment, verification, lockout, reset, and encryption of the secret."""
 
 from __future__ import annotations
 
@@ -22,295 +22,298 @@ from tests.support.otp import confirm_enrollment, enroll, reset_authenticator, s
 pytestmark = pytest.mark.anyio
 
 
-def is_enrolled(house: EngineHarness, who: str = OWNER) -> bool:
-    return house.engine.otp.state(who).enrolled
+def is_enrolled(harness: EngineHarness, subject: str = OWNER) -> bool:
+    return harness.engine.otp.state(subject).enrolled
 
 
-async def refused(house: EngineHarness, password: str | None, words: str, who: str = OWNER) -> None:
-    with pytest.raises(OneTimePasswordError, match=words):
-        await use_code(house, who, password)
+async def expect_rejection(harness: EngineHarness, password: str | None, message: str, subject: str = OWNER) -> None:
+    with pytest.raises(OneTimePasswordError, match=message):
+        await use_code(harness, subject, password)
 
 
-# ---- enrolling
+# ---- enrollment
 
 
-async def test_an_enrolment_counts_once_a_first_password_confirms_it(house: EngineHarness) -> None:
-    app = await start_enrollment(house, OWNER)
-    assert not is_enrolled(house)
-    await refused(house, app.code(house.clock.now()), "not enrolled")
-    await confirm_enrollment(house, OWNER, app.code(house.clock.now()))
-    assert is_enrolled(house)
-    await house.reopen()
-    assert is_enrolled(house)
+async def test_enrollment_is_active_after_confirmation(harness: EngineHarness) -> None:
+    authenticator = await start_enrollment(harness, OWNER)
+    assert not is_enrolled(harness)
+    await expect_rejection(harness, authenticator.code(harness.clock.now()), "not enrolled")
+    await confirm_enrollment(harness, OWNER, authenticator.code(harness.clock.now()))
+    assert is_enrolled(harness)
+    await harness.reopen()
+    assert is_enrolled(harness)
 
 
-async def test_the_authenticator_shows_person_and_workspace(house: EngineHarness) -> None:
-    app = await start_enrollment(house, OWNER)
-    assert (app.label, app.issuer) == ("Sealyard:owner@test", "Sealyard")
+async def test_enrollment_uri_names_user_and_workspace(harness: EngineHarness) -> None:
+    authenticator = await start_enrollment(harness, OWNER)
+    assert (authenticator.label, authenticator.issuer) == ("Sealyard:owner@test", "Sealyard")
 
 
-async def test_an_enrolment_begun_anew_replaces_the_one_that_was_not_confirmed(house: EngineHarness) -> None:
-    first, second = await start_enrollment(house, OWNER), await start_enrollment(house, OWNER)
+async def test_second_enrollment_replaces_unconfirmed_one(harness: EngineHarness) -> None:
+    first, second = await start_enrollment(harness, OWNER), await start_enrollment(harness, OWNER)
     with pytest.raises(OneTimePasswordError, match="wrong"):
-        await confirm_enrollment(house, OWNER, first.code(house.clock.now()))
-    await confirm_enrollment(house, OWNER, second.code(house.clock.now()))
+        await confirm_enrollment(harness, OWNER, first.code(harness.clock.now()))
+    await confirm_enrollment(harness, OWNER, second.code(harness.clock.now()))
 
 
-async def test_there_is_nothing_to_confirm_before_an_enrolment_and_after_it(house: EngineHarness) -> None:
+async def test_confirmation_without_pending_enrollment_conflicts(harness: EngineHarness) -> None:
     with pytest.raises(ConflictError):
-        await confirm_enrollment(house, OWNER, "123456")
-    app = await enroll(house, OWNER)
+        await confirm_enrollment(harness, OWNER, "123456")
+    authenticator = await enroll(harness, OWNER)
     with pytest.raises(ConflictError):
-        await confirm_enrollment(house, OWNER, app.code(house.clock.now()))
+        await confirm_enrollment(harness, OWNER, authenticator.code(harness.clock.now()))
 
 
-async def test_another_authenticator_wants_a_password_of_the_one_before(house: EngineHarness) -> None:
-    old = await enroll(house, OWNER)
-    for wrong in (None, old.invalid_code(house.clock.now())):
+async def test_reenrollment_requires_current_password(harness: EngineHarness) -> None:
+    old_authenticator = await enroll(harness, OWNER)
+    for password in (None, old_authenticator.invalid_code(harness.clock.now())):
         with pytest.raises(OneTimePasswordError):
-            await start_enrollment(house, OWNER, wrong)
-    new = await start_enrollment(house, OWNER, old.code(house.clock.now()))
-    house.clock.advance(minutes=1)
-    await use_code(house, OWNER, old.code(house.clock.now()))
-    await confirm_enrollment(house, OWNER, new.code(house.clock.now()))
-    house.clock.advance(minutes=1)
-    await refused(house, old.code(house.clock.now()), "wrong")
-    await use_code(house, OWNER, new.code(house.clock.now()))
+            await start_enrollment(harness, OWNER, password)
+    new_authenticator = await start_enrollment(harness, OWNER, old_authenticator.code(harness.clock.now()))
+    harness.clock.advance(minutes=1)
+    await use_code(harness, OWNER, old_authenticator.code(harness.clock.now()))
+    await confirm_enrollment(harness, OWNER, new_authenticator.code(harness.clock.now()))
+    harness.clock.advance(minutes=1)
+    await expect_rejection(harness, old_authenticator.code(harness.clock.now()), "wrong")
+    await use_code(harness, OWNER, new_authenticator.code(harness.clock.now()))
 
 
-async def test_a_wrong_confirmation_makes_no_used_password_good_again(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
-    house.clock.advance(minutes=1)
-    used = app.code(house.clock.now())
-    await start_enrollment(house, OWNER, used)
+async def test_failed_confirmation_keeps_password_used(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
+    harness.clock.advance(minutes=1)
+    password = authenticator.code(harness.clock.now())
+    await start_enrollment(harness, OWNER, password)
     with pytest.raises(OneTimePasswordError):
-        await confirm_enrollment(house, OWNER, app.invalid_code(house.clock.now()))
-    await refused(house, used, "already used")
+        await confirm_enrollment(harness, OWNER, authenticator.invalid_code(harness.clock.now()))
+    await expect_rejection(harness, password, "already used")
 
 
-@pytest.mark.parametrize("who", [CLIENT, "CLIENT:other"])
-async def test_machine_clients_do_not_enrol(house: EngineHarness, who: str) -> None:
+@pytest.mark.parametrize("subject", [CLIENT, "CLIENT:other"])
+async def test_machine_client_cannot_enroll(harness: EngineHarness, subject: str) -> None:
     with pytest.raises(PermissionDeniedError):
-        await start_enrollment(house, who)
+        await start_enrollment(harness, subject)
 
 
-# ---- taking them
+# ---- verification
 
 
 @pytest.mark.parametrize("off", [-1, 0, 1])
-async def test_a_clock_that_is_off_by_one_step_is_taken(house: EngineHarness, off: int) -> None:
-    app = await enroll(house, OWNER)
-    await use_code(house, OWNER, app.code(house.clock.now(), steps_off=off))
+async def test_clock_drift_of_one_step_is_accepted(harness: EngineHarness, off: int) -> None:
+    authenticator = await enroll(harness, OWNER)
+    await use_code(harness, OWNER, authenticator.code(harness.clock.now(), steps_off=off))
 
 
 @pytest.mark.parametrize("off", [-2, 2])
-async def test_a_clock_that_is_off_by_more_is_not(house: EngineHarness, off: int) -> None:
-    app = await enroll(house, OWNER)
-    await refused(house, app.code(house.clock.now(), steps_off=off), "wrong")
+async def test_clock_drift_of_two_steps_is_rejected(harness: EngineHarness, off: int) -> None:
+    authenticator = await enroll(harness, OWNER)
+    await expect_rejection(harness, authenticator.code(harness.clock.now(), steps_off=off), "wrong")
 
 
-async def test_a_password_is_taken_with_a_space_in_the_middle(house: EngineHarness) -> None:
-    shown = (await enroll(house, OWNER)).code(house.clock.now())
-    await use_code(house, OWNER, f" {shown[:3]} {shown[3:]} ")
+async def test_password_with_spaces_is_accepted(harness: EngineHarness) -> None:
+    password = (await enroll(harness, OWNER)).code(harness.clock.now())
+    await use_code(harness, OWNER, f" {password[:3]} {password[3:]} ")
 
 
-@pytest.mark.parametrize("odd", [None, "", "12345", "1234567", "12345a", "１２３４５６", "٠١٢٣٤٥"])
-async def test_what_is_no_password_at_all_is_no_try(house: EngineHarness, odd: str | None) -> None:
-    app = await enroll(house, OWNER)
+@pytest.mark.parametrize("password", [None, "", "12345", "1234567", "12345a", "１２３４５６", "٠١٢٣٤٥"])
+async def test_malformed_password_is_not_an_attempt(harness: EngineHarness, password: str | None) -> None:
+    authenticator = await enroll(harness, OWNER)
     for _ in range(6):
-        await refused(house, odd, "six digits")
-    await use_code(house, OWNER, app.code(house.clock.now()))
+        await expect_rejection(harness, password, "six digits")
+    await use_code(harness, OWNER, authenticator.code(harness.clock.now()))
 
 
-async def test_the_password_of_the_confirmation_is_used(house: EngineHarness) -> None:
-    app = await start_enrollment(house, OWNER)
-    password = app.code(house.clock.now())
-    await confirm_enrollment(house, OWNER, password)
-    await refused(house, password, "already used")
+async def test_confirmation_password_is_consumed(harness: EngineHarness) -> None:
+    authenticator = await start_enrollment(harness, OWNER)
+    password = authenticator.code(harness.clock.now())
+    await confirm_enrollment(harness, OWNER, password)
+    await expect_rejection(harness, password, "already used")
 
 
-async def test_no_password_is_taken_twice_nor_an_older_one_also_after_a_restart(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
-    before, password = (app.code(house.clock.now(), steps_off=off) for off in (-1, 0))
-    await use_code(house, OWNER, password)
+async def test_used_and_older_passwords_are_rejected(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
+    older_password, password = (authenticator.code(harness.clock.now(), steps_off=off) for off in (-1, 0))
+    await use_code(harness, OWNER, password)
     for _ in range(2):
-        await refused(house, password, "already used")
-        await refused(house, before, "already used")
-        await house.reopen()
+        await expect_rejection(harness, password, "already used")
+        await expect_rejection(harness, older_password, "already used")
+        await harness.reopen()
 
 
-async def test_a_password_that_was_taken_is_used_when_the_engine_is_killed_next(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
-    password = app.code(house.clock.now())
-    await use_code(house, OWNER, password)
-    other = await house.copy_as_if_killed()
-    await other.open(work=False)
-    await refused(other, password, "already used")
-    await other.close()
+async def test_used_password_is_rejected_after_crash(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
+    password = authenticator.code(harness.clock.now())
+    await use_code(harness, OWNER, password)
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open(work=False)
+    await expect_rejection(crash_copy, password, "already used")
+    await crash_copy.close()
 
 
-async def test_passwords_are_the_persons_own(house: EngineHarness) -> None:
-    owners, seconds = await enroll(house, OWNER), await enroll(house, SECOND)
-    await refused(house, owners.code(house.clock.now()), "wrong", who=SECOND)
-    await use_code(house, SECOND, seconds.code(house.clock.now()))
+async def test_password_of_other_user_is_rejected(harness: EngineHarness) -> None:
+    owner_authenticator, second_authenticator = await enroll(harness, OWNER), await enroll(harness, SECOND)
+    await expect_rejection(harness, owner_authenticator.code(harness.clock.now()), "wrong", subject=SECOND)
+    await use_code(harness, SECOND, second_authenticator.code(harness.clock.now()))
 
 
-# ---- trying
+# ---- lockout
 
 
-async def test_five_wrong_ones_lock_for_a_quarter_of_an_hour_also_over_a_restart(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
+async def test_five_wrong_passwords_lock_for_15_minutes(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
     for _ in range(5):
-        await refused(house, app.invalid_code(house.clock.now()), "wrong")
-    locked = house.engine.otp.state(OWNER).locked_until
-    assert locked is not None
-    await house.reopen()
-    house.clock.advance(minutes=14, seconds=59)
-    await refused(house, app.code(house.clock.now()), "locked for 1s")
-    house.clock.move_to(locked)
-    assert house.engine.otp.state(OWNER).locked_until is None
-    await use_code(house, OWNER, app.code(house.clock.now()))
+        await expect_rejection(harness, authenticator.invalid_code(harness.clock.now()), "wrong")
+    locked_until = harness.engine.otp.state(OWNER).locked_until
+    assert locked_until is not None
+    await harness.reopen()
+    harness.clock.advance(minutes=14, seconds=59)
+    await expect_rejection(harness, authenticator.code(harness.clock.now()), "locked for 1s")
+    harness.clock.move_to(locked_until)
+    assert harness.engine.otp.state(OWNER).locked_until is None
+    await use_code(harness, OWNER, authenticator.code(harness.clock.now()))
 
 
-async def test_tries_while_it_is_locked_do_not_prolong_the_lock(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
+async def test_attempts_during_lock_do_not_extend_it(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
     for _ in range(20):
         with pytest.raises(OneTimePasswordError):
-            await use_code(house, OWNER, app.invalid_code(house.clock.now()))
-    house.clock.advance(minutes=15)
-    await use_code(house, OWNER, app.code(house.clock.now()))
+            await use_code(harness, OWNER, authenticator.invalid_code(harness.clock.now()))
+    harness.clock.advance(minutes=15)
+    await use_code(harness, OWNER, authenticator.code(harness.clock.now()))
 
 
-async def test_a_right_one_forgets_the_wrong_ones_before_it(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
+async def test_valid_password_resets_failed_attempts(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
     for _ in range(3):
         for _ in range(4):
-            await refused(house, app.invalid_code(house.clock.now()), "wrong")
-        await use_code(house, OWNER, app.code(house.clock.now()))
-        house.clock.advance(minutes=1)
+            await expect_rejection(harness, authenticator.invalid_code(harness.clock.now()), "wrong")
+        await use_code(harness, OWNER, authenticator.code(harness.clock.now()))
+        harness.clock.advance(minutes=1)
 
 
-async def test_confirming_and_enrolling_anew_count_as_tries_too(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
-    wrong = app.invalid_code(house.clock.now())
-    await start_enrollment(house, OWNER, app.code(house.clock.now()))
+async def test_failed_confirmation_and_reenrollment_count_as_attempts(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
+    wrong_password = authenticator.invalid_code(harness.clock.now())
+    await start_enrollment(harness, OWNER, authenticator.code(harness.clock.now()))
     for _ in range(3):
         with pytest.raises(OneTimePasswordError):
-            await confirm_enrollment(house, OWNER, wrong)
+            await confirm_enrollment(harness, OWNER, wrong_password)
     for _ in range(2):
         with pytest.raises(OneTimePasswordError):
-            await start_enrollment(house, OWNER, wrong)
-    await refused(house, app.code(house.clock.now(), steps_off=1), "locked")
+            await start_enrollment(harness, OWNER, wrong_password)
+    await expect_rejection(harness, authenticator.code(harness.clock.now(), steps_off=1), "locked")
 
 
-async def test_each_wrong_one_and_the_lock_are_audited_and_no_password_ever(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
-    wrong, right = app.invalid_code(house.clock.now()), app.code(house.clock.now())
+async def test_failed_attempts_are_audited_without_passwords(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
+    wrong_password, valid_password = (
+        authenticator.invalid_code(harness.clock.now()),
+        authenticator.code(harness.clock.now()),
+    )
     for _ in range(5):
-        await refused(house, wrong, "wrong")
-    house.clock.advance(minutes=15)
-    await use_code(house, OWNER, right := app.code(house.clock.now()))
-    entries = [each for each in await house.audit_entries(AuditAction.REFUSED) if each.resource == f"SUBJECT:{OWNER}"]
+        await expect_rejection(harness, wrong_password, "wrong")
+    harness.clock.advance(minutes=15)
+    await use_code(harness, OWNER, valid_password := authenticator.code(harness.clock.now()))
+    entries = [each for each in await harness.audit_entries(AuditAction.REFUSED) if each.resource == f"SUBJECT:{OWNER}"]
     assert [each.code for each in entries] == [OneTimePasswordError.code] * 5
     assert "4 of 5" in entries[3].message
     assert "locked until" in entries[4].message
-    text = "".join(str(each.message) + str(each.new_value) for each in await house.audit_entries())
-    assert wrong not in text
-    assert right not in text
+    text = "".join(str(each.message) + str(each.new_value) for each in await harness.audit_entries())
+    assert wrong_password not in text
+    assert valid_password not in text
 
 
-# ---- resetting
+# ---- reset
 
 
-async def test_who_may_add_subjects_resets_those_of_others(house: EngineHarness) -> None:
-    app = await enroll(house, OWNER)
+async def test_administrator_resets_authenticator_of_other(harness: EngineHarness) -> None:
+    authenticator = await enroll(harness, OWNER)
     for _ in range(5):
-        await refused(house, app.invalid_code(house.clock.now()), "wrong")
-    await reset_authenticator(house, ADMIN, OWNER)
-    assert not is_enrolled(house)
-    await refused(house, app.code(house.clock.now()), "not enrolled")
-    await enroll(house, OWNER)
-    assert (await house.audit_entries(AuditAction.DELETED))[-1].author == ADMIN
+        await expect_rejection(harness, authenticator.invalid_code(harness.clock.now()), "wrong")
+    await reset_authenticator(harness, ADMIN, OWNER)
+    assert not is_enrolled(harness)
+    await expect_rejection(harness, authenticator.code(harness.clock.now()), "not enrolled")
+    await enroll(harness, OWNER)
+    assert (await harness.audit_entries(AuditAction.DELETED))[-1].author == ADMIN
 
 
-async def test_nobody_resets_their_own_or_without_the_right(house: EngineHarness) -> None:
-    for who in (ADMIN, OWNER):
-        await enroll(house, who)
-    for by, whose in ((ADMIN, ADMIN), (ADMIN, "admin"), (OWNER, OWNER), (DEV, OWNER)):
+async def test_own_or_unauthorized_reset_is_rejected(harness: EngineHarness) -> None:
+    for subject in (ADMIN, OWNER):
+        await enroll(harness, subject)
+    for by, target in ((ADMIN, ADMIN), (ADMIN, "admin"), (OWNER, OWNER), (DEV, OWNER)):
         with pytest.raises(PermissionDeniedError):
-            await reset_authenticator(house, by, whose)
-    assert is_enrolled(house, ADMIN)
-    assert is_enrolled(house, OWNER)
+            await reset_authenticator(harness, by, target)
+    assert is_enrolled(harness, ADMIN)
+    assert is_enrolled(harness, OWNER)
 
 
-async def test_what_is_not_there_cannot_be_reset(house: EngineHarness) -> None:
+async def test_reset_without_enrollment_raises_not_found(harness: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
-        await reset_authenticator(house, ADMIN, OWNER)
+        await reset_authenticator(harness, ADMIN, OWNER)
 
 
 # ---- the secret
 
 
-async def test_the_secret_is_in_no_file_of_the_workspace_and_in_nothing_printed(house: EngineHarness) -> None:
-    enrolment = await house.execute(OWNER, house.engine.otp.enroll(OWNER, None))
-    await house.close()
-    secret = base64.b32decode(enrolment.secret)
-    forms = [secret, enrolment.secret.encode(), secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")]
-    for path in house.paths.root.rglob("*"):
+async def test_secret_is_never_stored_or_printed(harness: EngineHarness) -> None:
+    enrollment = await harness.execute(OWNER, harness.engine.otp.enroll(OWNER, None))
+    await harness.close()
+    secret = base64.b32decode(enrollment.secret)
+    forms = [secret, enrollment.secret.encode(), secret.hex().encode(), base64.b64encode(secret).rstrip(b"=")]
+    for path in harness.paths.root.rglob("*"):
         content = path.read_bytes() if path.is_file() else b""
         assert not any(form in content for form in forms), path
-    assert enrolment.secret not in repr(enrolment)
+    assert enrollment.secret not in repr(enrollment)
 
 
-async def test_the_key_is_for_its_owner_alone_and_made_once(house: EngineHarness) -> None:
-    assert not house.paths.secrets_key.exists()
-    await start_enrollment(house, OWNER)
-    key = house.paths.secrets_key
+async def test_secrets_key_is_private_and_created_once(harness: EngineHarness) -> None:
+    assert not harness.paths.secrets_key.exists()
+    await start_enrollment(harness, OWNER)
+    key = harness.paths.secrets_key
     assert key.stat().st_mode & 0o777 == 0o600
-    before = key.read_bytes()
-    assert len(before) == 32
-    await start_enrollment(house, SECOND)
-    assert key.read_bytes() == before
+    content = key.read_bytes()
+    assert len(content) == 32
+    await start_enrollment(harness, SECOND)
+    assert key.read_bytes() == content
 
 
-async def test_a_secret_that_was_moved_to_somebody_else_opens_nothing(house: EngineHarness) -> None:
-    """Who can write to the journal cannot give a person an authenticator they have themselves."""
-    app = await enroll(house, SECOND)
-    draft = house.engine.repository.begin()
-    stolen = house.engine.repository.get(ONE_TIME_PASSWORDS, SECOND)
-    assert stolen is not None
-    draft.put(ONE_TIME_PASSWORDS, OWNER, stolen)
+async def test_secret_copied_to_other_user_is_rejected(harness: EngineHarness) -> None:
+    """Write access to the journal is not enough to give a user the authenticator of an attacker."""
+    authenticator = await enroll(harness, SECOND)
+    draft = harness.engine.repository.begin()
+    copied_secret = harness.engine.repository.get(ONE_TIME_PASSWORDS, SECOND)
+    assert copied_secret is not None
+    draft.put(ONE_TIME_PASSWORDS, OWNER, copied_secret)
     await draft.commit()
     with pytest.raises(KeyStoreCorruptedError):
-        await use_code(house, OWNER, app.code(house.clock.now()))
+        await use_code(harness, OWNER, authenticator.code(harness.clock.now()))
 
 
 @pytest.mark.parametrize("content", [None, b"", b"x" * 32])
-async def test_without_its_key_no_password_is_taken(house: EngineHarness, content: bytes | None) -> None:
-    app = await enroll(house, OWNER)
+async def test_missing_or_wrong_key_raises_corrupted(harness: EngineHarness, content: bytes | None) -> None:
+    authenticator = await enroll(harness, OWNER)
     if content is None:
-        house.paths.secrets_key.unlink()
+        harness.paths.secrets_key.unlink()
     else:
-        house.paths.secrets_key.write_bytes(content)
+        harness.paths.secrets_key.write_bytes(content)
     with pytest.raises(KeyStoreCorruptedError, match=r"encrypted secrets|Cannot decrypt the secret of"):
-        await use_code(house, OWNER, app.code(house.clock.now()))
+        await use_code(harness, OWNER, authenticator.code(harness.clock.now()))
 
 
-# ---- what the administrator is told
+# ---- warnings
 
 
-async def test_who_sees_a_configuration_is_told_that_too_few_have_enrolled_for_it(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    warnings = empty.engine.otp.warnings
+async def test_too_few_enrolled_approvers_cause_warning(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    warnings = empty_harness.engine.otp.warnings
     assert warnings(ADMIN) == ()
-    await empty.set_policy(require_otp=True)
-    await enroll(empty, OWNER)
+    await empty_harness.set_policy(require_otp=True)
+    await enroll(empty_harness, OWNER)
     assert GATEWAY in warnings(ADMIN)[0]
     assert warnings(OWNER) == warnings(ADMIN)
-    await empty.add_subject("USER:stranger")
+    await empty_harness.add_subject("USER:stranger")
     assert warnings("USER:stranger") == ()
-    await enroll(empty, SECOND)
+    await enroll(empty_harness, SECOND)
     assert warnings(ADMIN) == ()
-    await empty.add_rule(SECOND, f"DEVICE_CONFIG:{GATEWAY}", Action.VIEW)
-    await reset_authenticator(empty, ADMIN, SECOND)
+    await empty_harness.add_rule(SECOND, f"DEVICE_CONFIG:{GATEWAY}", Action.VIEW)
+    await reset_authenticator(empty_harness, ADMIN, SECOND)
     assert len(warnings(SECOND)) == 1

@@ -1,4 +1,4 @@
-"""Whatever is given in whatever order: no step is taken twice, five tries are the most, and a right one is taken."""
+"""Tests of one-time passwords with random sequences of events, against a model."""
 
 from __future__ import annotations
 
@@ -16,8 +16,8 @@ from tests.support.otp import confirm_enrollment, start_enrollment, use_code
 
 pytestmark = pytest.mark.anyio
 
-MAX_TRIES = 5
-LOCK = timedelta(minutes=15)
+MAX_ATTEMPTS = 5
+LOCK_DURATION = timedelta(minutes=15)
 
 NUMBERS = count()
 
@@ -33,62 +33,64 @@ EVENTS = st.lists(
 )
 
 
-class Promises:
-    """What must hold, worked out beside the engine from what was given and what came of it."""
+class OtpModel:
+    """A model of the verification, which checks the outcome of every password that was entered."""
 
-    def __init__(self, app: Authenticator, confirmed: int) -> None:
-        self._app = app
-        self._last = confirmed
-        self._wrong = 0
+    def __init__(self, authenticator: Authenticator, confirmed: int) -> None:
+        self._authenticator = authenticator
+        self._last_step = confirmed
+        self._failures = 0
         self._locked_until: datetime | None = None
-        self.given: list[str] = []
+        self.passwords: list[str] = []
 
-    def hold(self, password: str, now: datetime, taken: bool) -> None:
-        self.given.append(password)
+    def check_outcome(self, password: str, now: datetime, accepted: bool) -> None:
+        self.passwords.append(password)
         if self._locked_until is not None and now < self._locked_until:
-            assert not taken, "nothing is taken while it is locked"
+            assert not accepted, "a password was accepted during the lock"
             return
-        current = self._app.step(now)
-        good = [step for step in range(current - 1, current + 2) if self._app.code_at_step(step) == password]
-        fresh = [step for step in good if step > self._last]
-        assert taken is bool(fresh), (good, self._last)
-        if fresh:
-            self._last, self._wrong = fresh[0], 0
+        current = self._authenticator.step(now)
+        valid_steps = [
+            step for step in range(current - 1, current + 2) if self._authenticator.code_at_step(step) == password
+        ]
+        unused_steps = [step for step in valid_steps if step > self._last_step]
+        assert accepted is bool(unused_steps), (valid_steps, self._last_step)
+        if unused_steps:
+            self._last_step, self._failures = unused_steps[0], 0
             return
-        self._wrong += 1
-        if self._wrong == MAX_TRIES:
-            self._wrong, self._locked_until = 0, now + LOCK
+        self._failures += 1
+        if self._failures == MAX_ATTEMPTS:
+            self._failures, self._locked_until = 0, now + LOCK_DURATION
 
 
 @settings(max_examples=150, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS)
 @example(events=[("wait", 90), ("wrong", 4), ("shown", 0), ("wrong", 4), ("wait", 90), ("shown", 0)])
 @example(events=[("wait", 90), ("wrong", 5), ("wait", 899), ("shown", 0), ("wait", 1), ("shown", 0)])
-async def test_the_promises_hold_for_any_sequence(house: EngineHarness, events: list[tuple[str, int]]) -> None:
-    who = f"USER:person{next(NUMBERS)}"
-    await house.add_subject(who)
-    app = await start_enrollment(house, who)
-    await confirm_enrollment(house, who, app.code(house.clock.now()))
-    promises = Promises(app, app.step(house.clock.now()))
+async def test_random_event_sequence_matches_model(harness: EngineHarness, events: list[tuple[str, int]]) -> None:
+    subject = f"USER:person{next(NUMBERS)}"
+    await harness.add_subject(subject)
+    authenticator = await start_enrollment(harness, subject)
+    await confirm_enrollment(harness, subject, authenticator.code(harness.clock.now()))
+    model = OtpModel(authenticator, authenticator.step(harness.clock.now()))
     for event, number in events:
         match event:
             case "wait":
-                house.clock.advance(seconds=number)
+                harness.clock.advance(seconds=number)
             case "restart":
-                await house.reopen(work=False)
+                await harness.reopen(work=False)
             case "shown":
-                await give(house, who, app.code(house.clock.now(), steps_off=number), promises)
+                await enter_password(harness, subject, authenticator.code(harness.clock.now(), steps_off=number), model)
             case "wrong":
                 for _ in range(number):
-                    await give(house, who, app.invalid_code(house.clock.now()), promises)
-            case "again" if number < len(promises.given):
-                await give(house, who, promises.given[-1 - number], promises)
+                    await enter_password(harness, subject, authenticator.invalid_code(harness.clock.now()), model)
+            case "again" if number < len(model.passwords):
+                await enter_password(harness, subject, model.passwords[-1 - number], model)
 
 
-async def give(house: EngineHarness, who: str, password: str, promises: Promises) -> None:
+async def enter_password(harness: EngineHarness, subject: str, password: str, model: OtpModel) -> None:
     try:
-        await use_code(house, who, password)
-        taken = True
+        await use_code(harness, subject, password)
+        accepted = True
     except OneTimePasswordError:
-        taken = False
-    promises.hold(password, house.clock.now(), taken)
+        accepted = False
+    model.check_outcome(password, harness.clock.now(), accepted)

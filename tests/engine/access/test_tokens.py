@@ -1,4 +1,4 @@
-"""Access tokens: who may have them made, what they open, and that nothing of them can be read afterwards."""
+"""Tests of access tokens: creation, authentication, expiry, revocation, and protection of the secret."""
 
 from __future__ import annotations
 
@@ -19,198 +19,220 @@ DAY = 24 * 3600
 
 
 async def issue(
-    house: EngineHarness, by: str = DEV, shown: PresentedToken | None = None, **request: Any
+    harness: EngineHarness, by: str = DEV, presented_token: PresentedToken | None = None, **request: Any
 ) -> IssuedToken:
-    wanted = TokenRequest(**{"name": "laptop", **request})
-    return await house.execute(by, house.engine.tokens.create(by, wanted, shown))
+    token_request = TokenRequest(**{"name": "laptop", **request})
+    return await harness.execute(by, harness.engine.tokens.create(by, token_request, presented_token))
 
 
-def ending(house: EngineHarness, seconds: int, *, by_issuer: bool = False) -> PresentedToken:
-    return PresentedToken(expires_at=house.clock.now() + timedelta(seconds=seconds), external=by_issuer)
+def create_presented_token(harness: EngineHarness, seconds: int, *, by_issuer: bool = False) -> PresentedToken:
+    return PresentedToken(expires_at=harness.clock.now() + timedelta(seconds=seconds), external=by_issuer)
 
 
-async def revoke(house: EngineHarness, by: str, token: AccessToken) -> None:
-    await house.execute(by, house.engine.tokens.revoke(by, token.id))
+async def revoke(harness: EngineHarness, by: str, token: AccessToken) -> None:
+    await harness.execute(by, harness.engine.tokens.revoke(by, token.id))
 
 
-def opens(house: EngineHarness, secret: str) -> AccessToken:
-    return house.engine.tokens.authenticate(secret)
+def authenticate(harness: EngineHarness, secret: str) -> AccessToken:
+    return harness.engine.tokens.authenticate(secret)
 
 
-async def test_a_token_says_who_one_is(house: EngineHarness) -> None:
-    issued = await issue(house)
-    token = opens(house, issued.secret)
+async def test_token_authenticates_its_subject(harness: EngineHarness) -> None:
+    issued = await issue(harness)
+    token = authenticate(harness, issued.secret)
     assert token == issued.token
     assert (token.subject, token.created_by, token.is_machine) == (DEV, DEV, False)
-    await house.reopen()
-    assert opens(house, issued.secret) == token
+    await harness.reopen()
+    assert authenticate(harness, issued.secret) == token
 
 
-async def test_of_two_tokens_each_opens_its_own(house: EngineHarness) -> None:
-    first, second = await issue(house, DEV), await issue(house, OWNER)
-    assert opens(house, first.secret).subject == DEV
-    assert opens(house, second.secret).subject == OWNER
-    swapped = f"sy_{first.token.id}_{second.secret.rpartition('_')[2]}"
+async def test_token_with_other_secret_is_rejected(harness: EngineHarness) -> None:
+    first, second = await issue(harness, DEV), await issue(harness, OWNER)
+    assert authenticate(harness, first.secret).subject == DEV
+    assert authenticate(harness, second.secret).subject == OWNER
+    mixed_secret = f"sy_{first.token.id}_{second.secret.rpartition('_')[2]}"
     with pytest.raises(AuthenticationError):
-        opens(house, swapped)
+        authenticate(harness, mixed_secret)
 
 
-async def test_whatever_is_wrong_with_a_token_the_words_are_the_same(house: EngineHarness) -> None:
-    revoked, expired, good = await issue(house), await issue(house, seconds=60), await issue(house)
-    await revoke(house, DEV, revoked.token)
-    house.clock.advance(seconds=60)
-    other = good.secret[:-1] + ("0" if good.secret[-1] != "0" else "1")
-    unknown = "sy_0000000000_" + "0" * 64
-    wrong = (revoked.secret, expired.secret, other, unknown, "", "sy_", good.secret.upper(), good.secret + "é", "ä")
-    said = set()
-    for each in wrong:
-        with pytest.raises(AuthenticationError) as refused:
-            opens(house, each)
-        said.add(str(refused.value))
-    assert len(said) == 1
-    assert opens(house, good.secret) == good.token
+async def test_authentication_failures_have_identical_message(harness: EngineHarness) -> None:
+    revoked_token, expired_token, valid_token = (
+        await issue(harness),
+        await issue(harness, seconds=60),
+        await issue(harness),
+    )
+    await revoke(harness, DEV, revoked_token.token)
+    harness.clock.advance(seconds=60)
+    wrong_secret = valid_token.secret[:-1] + ("0" if valid_token.secret[-1] != "0" else "1")
+    unknown_secret = "sy_0000000000_" + "0" * 64
+    invalid_secrets = (
+        revoked_token.secret,
+        expired_token.secret,
+        wrong_secret,
+        unknown_secret,
+        "",
+        "sy_",
+        valid_token.secret.upper(),
+        valid_token.secret + "é",
+        "ä",
+    )
+    messages = set()
+    for each in invalid_secrets:
+        with pytest.raises(AuthenticationError) as exc_info:
+            authenticate(harness, each)
+        messages.add(str(exc_info.value))
+    assert len(messages) == 1
+    assert authenticate(harness, valid_token.secret) == valid_token.token
 
 
-async def test_a_token_ends_in_the_moment_that_was_said(house: EngineHarness) -> None:
-    issued = await issue(house, seconds=3600)
-    house.clock.move_to(issued.token.expires_at)
+async def test_token_expires_at_given_time(harness: EngineHarness) -> None:
+    issued = await issue(harness, seconds=3600)
+    harness.clock.move_to(issued.token.expires_at)
     with pytest.raises(AuthenticationError):
-        opens(house, issued.secret)
+        authenticate(harness, issued.secret)
 
 
-async def test_what_does_not_open_leaves_no_trace_in_the_store(house: EngineHarness) -> None:
-    expired = await issue(house, seconds=60)
-    house.clock.advance(seconds=60)
-    await house.wait_until_durable()
-    before = {each.name: each.read_bytes() for each in house.paths.store.iterdir()}
-    for secret in (expired.secret, "sy_0000000000_" + "0" * 64):
+async def test_failed_authentication_writes_nothing(harness: EngineHarness) -> None:
+    expired_token = await issue(harness, seconds=60)
+    harness.clock.advance(seconds=60)
+    await harness.wait_until_durable()
+    files = {each.name: each.read_bytes() for each in harness.paths.store.iterdir()}
+    for secret in (expired_token.secret, "sy_0000000000_" + "0" * 64):
         with pytest.raises(AuthenticationError):
-            opens(house, secret)
-    await house.engine.repository.flush()
-    assert {each.name: each.read_bytes() for each in house.paths.store.iterdir()} == before
+            authenticate(harness, secret)
+    await harness.engine.repository.flush()
+    assert {each.name: each.read_bytes() for each in harness.paths.store.iterdir()} == files
 
 
-async def test_a_revoked_token_stays_so_and_is_listed(house: EngineHarness) -> None:
-    issued = await issue(house)
-    await revoke(house, DEV, issued.token)
-    (listed,) = house.engine.tokens.list_tokens(DEV)
-    house.clock.advance(hours=1)
-    await revoke(house, DEV, issued.token)
-    assert listed.revoked_at is not None
-    assert house.engine.tokens.list_tokens(DEV) == (listed,)
-    await house.reopen()
+async def test_revoked_token_is_listed_and_stays_revoked(harness: EngineHarness) -> None:
+    issued = await issue(harness)
+    await revoke(harness, DEV, issued.token)
+    (token,) = harness.engine.tokens.list_tokens(DEV)
+    harness.clock.advance(hours=1)
+    await revoke(harness, DEV, issued.token)
+    assert token.revoked_at is not None
+    assert harness.engine.tokens.list_tokens(DEV) == (token,)
+    await harness.reopen()
     with pytest.raises(AuthenticationError):
-        opens(house, issued.secret)
+        authenticate(harness, issued.secret)
 
 
-async def test_nobody_makes_sees_or_revokes_tokens_of_others_without_the_right(house: EngineHarness) -> None:
-    issued = await issue(house, OWNER)
+async def test_tokens_of_others_require_permission(harness: EngineHarness) -> None:
+    issued = await issue(harness, OWNER)
     with pytest.raises(PermissionDeniedError):
-        await issue(house, DEV, subject=OWNER)
-    assert house.engine.tokens.list_tokens(DEV) == ()
-    with pytest.raises(NotFoundError) as hidden:
-        await revoke(house, DEV, issued.token)
-    with pytest.raises(NotFoundError) as missing:
-        await house.execute(DEV, house.engine.tokens.revoke(DEV, "0000000000"))
-    assert hidden.value.message.replace(issued.token.id, "") == missing.value.message.replace("0000000000", "")
-    assert opens(house, issued.secret) == issued.token
+        await issue(harness, DEV, subject=OWNER)
+    assert harness.engine.tokens.list_tokens(DEV) == ()
+    with pytest.raises(NotFoundError) as hidden_error:
+        await revoke(harness, DEV, issued.token)
+    with pytest.raises(NotFoundError) as missing_error:
+        await harness.execute(DEV, harness.engine.tokens.revoke(DEV, "0000000000"))
+    assert hidden_error.value.message.replace(issued.token.id, "") == missing_error.value.message.replace(
+        "0000000000", ""
+    )
+    assert authenticate(harness, issued.secret) == issued.token
 
 
-async def test_who_may_add_subjects_does_all_of_it_for_anybody(house: EngineHarness) -> None:
-    own, others = await issue(house, DEV), await issue(house, ADMIN, subject=OWNER, name="for the owner")
-    house.clock.advance(seconds=1)
-    newest = await issue(house, ADMIN)
-    assert others.token.created_by == ADMIN
-    assert opens(house, others.secret).subject == OWNER
-    seen = house.engine.tokens.list_tokens(ADMIN)
-    assert {each.id for each in seen} == {own.token.id, others.token.id, newest.token.id}
-    assert seen[0] == newest.token
-    await revoke(house, ADMIN, own.token)
+async def test_administrator_manages_tokens_of_others(harness: EngineHarness) -> None:
+    dev_token, owner_token = await issue(harness, DEV), await issue(harness, ADMIN, subject=OWNER, name="for the owner")
+    harness.clock.advance(seconds=1)
+    admin_token = await issue(harness, ADMIN)
+    assert owner_token.token.created_by == ADMIN
+    assert authenticate(harness, owner_token.secret).subject == OWNER
+    tokens = harness.engine.tokens.list_tokens(ADMIN)
+    assert {each.id for each in tokens} == {dev_token.token.id, owner_token.token.id, admin_token.token.id}
+    assert tokens[0] == admin_token.token
+    await revoke(harness, ADMIN, dev_token.token)
     with pytest.raises(AuthenticationError):
-        opens(house, own.secret)
+        authenticate(harness, dev_token.secret)
 
 
-async def test_a_machine_client_has_machine_tokens_only(house: EngineHarness) -> None:
-    assert (await issue(house, ADMIN, subject=CLIENT)).token.is_machine
-    assert (await issue(house, CLIENT)).token.is_machine
-    assert (await issue(house, DEV, is_machine=True)).token.is_machine
+async def test_machine_client_gets_machine_tokens(harness: EngineHarness) -> None:
+    assert (await issue(harness, ADMIN, subject=CLIENT)).token.is_machine
+    assert (await issue(harness, CLIENT)).token.is_machine
+    assert (await issue(harness, DEV, is_machine=True)).token.is_machine
 
 
 @pytest.mark.parametrize("subject", ["USER:stranger", "CLIENT:stranger"])
-async def test_somebody_unknown_gets_no_token(house: EngineHarness, subject: str) -> None:
+async def test_unknown_subject_gets_no_token(harness: EngineHarness, subject: str) -> None:
     with pytest.raises(NotFoundError):
-        await issue(house, ADMIN, subject=subject)
+        await issue(harness, ADMIN, subject=subject)
 
 
-@pytest.mark.parametrize("who", [DEV, ADMIN])
-@pytest.mark.parametrize("named", [False, True])
-async def test_who_comes_by_an_issuer_makes_no_token_for_themselves(
-    house: EngineHarness, who: str, named: bool
-) -> None:
+@pytest.mark.parametrize("subject", [DEV, ADMIN])
+@pytest.mark.parametrize("is_named", [False, True])
+async def test_issuer_token_cannot_create_own_token(harness: EngineHarness, subject: str, is_named: bool) -> None:
     with pytest.raises(PermissionDeniedError, match="administrator"):
-        await issue(house, who, ending(house, 300, by_issuer=True), seconds=60, subject=who if named else None)
-    assert house.engine.tokens.list_tokens(who) == ()
-    assert [each.author for each in await house.audit_entries(AuditAction.REFUSED)] == [who]
+        await issue(
+            harness,
+            subject,
+            create_presented_token(harness, 300, by_issuer=True),
+            seconds=60,
+            subject=subject if is_named else None,
+        )
+    assert harness.engine.tokens.list_tokens(subject) == ()
+    assert [each.author for each in await harness.audit_entries(AuditAction.REFUSED)] == [subject]
 
 
-async def test_an_administrator_who_comes_by_an_issuer_makes_tokens_for_others(house: EngineHarness) -> None:
-    shown = ending(house, 300, by_issuer=True)
-    issued = await issue(house, ADMIN, shown, subject=DEV, seconds=365 * DAY)
-    assert issued.token.expires_at == house.clock.now() + timedelta(days=365)
+async def test_administrator_issuer_token_creates_tokens_for_others(harness: EngineHarness) -> None:
+    presented_token = create_presented_token(harness, 300, by_issuer=True)
+    issued = await issue(harness, ADMIN, presented_token, subject=DEV, seconds=365 * DAY)
+    assert issued.token.expires_at == harness.clock.now() + timedelta(days=365)
 
 
-async def test_a_token_makes_none_for_its_own_subject_that_outlives_it(house: EngineHarness) -> None:
-    shown = ending(house, DAY)
-    with pytest.raises(PermissionDeniedError, match=f"{shown.expires_at:%Y-%m-%d %H:%M:%S} UTC"):
-        await issue(house, DEV, shown, seconds=DAY + 1)
-    assert house.engine.tokens.list_tokens(DEV) == ()
-    assert (await issue(house, DEV, shown, seconds=DAY)).token.expires_at == shown.expires_at
-    assert (await issue(house, DEV, shown, seconds=3600)).token.expires_at < shown.expires_at
+async def test_new_token_cannot_outlive_presented_token(harness: EngineHarness) -> None:
+    presented_token = create_presented_token(harness, DAY)
+    with pytest.raises(PermissionDeniedError, match=f"{presented_token.expires_at:%Y-%m-%d %H:%M:%S} UTC"):
+        await issue(harness, DEV, presented_token, seconds=DAY + 1)
+    assert harness.engine.tokens.list_tokens(DEV) == ()
+    assert (await issue(harness, DEV, presented_token, seconds=DAY)).token.expires_at == presented_token.expires_at
+    assert (await issue(harness, DEV, presented_token, seconds=3600)).token.expires_at < presented_token.expires_at
 
 
-async def test_where_no_time_is_asked_for_a_token_ends_with_the_one_it_was_made_by(house: EngineHarness) -> None:
-    short, long = ending(house, 30), ending(house, 365 * DAY)
-    assert (await issue(house, DEV, short)).token.expires_at == short.expires_at
-    assert (await issue(house, DEV, long)).token.expires_at == house.clock.now() + timedelta(days=90)
+async def test_default_expiry_is_limited_by_presented_token(harness: EngineHarness) -> None:
+    short_token, long_token = create_presented_token(harness, 30), create_presented_token(harness, 365 * DAY)
+    assert (await issue(harness, DEV, short_token)).token.expires_at == short_token.expires_at
+    assert (await issue(harness, DEV, long_token)).token.expires_at == harness.clock.now() + timedelta(days=90)
 
 
-async def test_who_may_add_subjects_or_asks_at_the_workspace_itself_is_not_bound_by_a_token(
-    house: EngineHarness,
+async def test_administrator_and_local_caller_have_no_limit(
+    harness: EngineHarness,
 ) -> None:
-    year = house.clock.now() + timedelta(days=365)
-    assert (await issue(house, ADMIN, ending(house, 60), seconds=365 * DAY)).token.expires_at == year
-    assert (await issue(house, DEV, seconds=365 * DAY)).token.expires_at == year
+    year = harness.clock.now() + timedelta(days=365)
+    assert (
+        await issue(harness, ADMIN, create_presented_token(harness, 60), seconds=365 * DAY)
+    ).token.expires_at == year
+    assert (await issue(harness, DEV, seconds=365 * DAY)).token.expires_at == year
 
 
-async def test_a_group_gets_no_token(house: EngineHarness) -> None:
-    await house.add_subject("GROUP:owners")
+async def test_group_gets_no_token(harness: EngineHarness) -> None:
+    await harness.add_subject("GROUP:owners")
     with pytest.raises(UsageError, match="Groups"):
-        await issue(house, ADMIN, subject="GROUP:owners")
+        await issue(harness, ADMIN, subject="GROUP:owners")
 
 
 @pytest.mark.parametrize("request_", [{"seconds": 59}, {"seconds": 365 * DAY + 1}, {"name": " "}, {"name": "x" * 81}])
-async def test_a_token_has_a_name_and_an_end_within_a_year(house: EngineHarness, request_: dict[str, Any]) -> None:
+async def test_invalid_name_or_lifetime_is_rejected(harness: EngineHarness, request_: dict[str, Any]) -> None:
     with pytest.raises(UsageError):
-        await issue(house, **request_)
-    assert house.engine.tokens.list_tokens(DEV) == ()
+        await issue(harness, **request_)
+    assert harness.engine.tokens.list_tokens(DEV) == ()
 
 
-async def test_making_and_revoking_are_audited_without_the_secret(house: EngineHarness) -> None:
-    issued = await issue(house, ADMIN, subject=DEV)
-    await revoke(house, DEV, issued.token)
-    made, ended = await house.audit_entries(about=f"TOKEN:{issued.token.id}")
-    assert (made.author, made.change) == (ADMIN, AuditAction.CREATED)
-    assert made.new_value is not None
-    assert made.new_value["subject"] == DEV
-    assert (ended.author, ended.change) == (DEV, AuditAction.DELETED)
+async def test_creation_and_revocation_are_audited(harness: EngineHarness) -> None:
+    issued = await issue(harness, ADMIN, subject=DEV)
+    await revoke(harness, DEV, issued.token)
+    creation, revocation = await harness.audit_entries(about=f"TOKEN:{issued.token.id}")
+    assert (creation.author, creation.change) == (ADMIN, AuditAction.CREATED)
+    assert creation.new_value is not None
+    assert creation.new_value["subject"] == DEV
+    assert (revocation.author, revocation.change) == (DEV, AuditAction.DELETED)
 
 
-async def test_the_secret_is_nowhere_on_the_disk_or_in_what_is_printed(house: EngineHarness) -> None:
-    issued = await issue(house)
+async def test_secret_is_never_stored_or_printed(harness: EngineHarness) -> None:
+    issued = await issue(harness)
     random = issued.secret.rpartition("_")[2]
     assert len(random) * 4 == 256
-    await house.close()
-    files = [each for each in house.paths.root.rglob("*") if each.is_file()]
+    await harness.close()
+    files = [each for each in harness.paths.root.rglob("*") if each.is_file()]
     assert any(issued.token.id.encode() in each.read_bytes() for each in files)
     assert not any(random.encode() in each.read_bytes() for each in files)
     assert random not in repr(issued)

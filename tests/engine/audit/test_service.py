@@ -1,4 +1,4 @@
-"""What a refusal leaves in the log is bounded, however long what was refused is."""
+"""Tests of the length limits of audit entries and error messages."""
 
 from __future__ import annotations
 
@@ -16,39 +16,39 @@ pytestmark = pytest.mark.anyio
 MEBIBYTE = 1024 * 1024
 
 
-class Unread(str):
-    """A text that must not be walked to its end."""
+class UniterableStr(str):
+    """A string that fails the test when it is iterated."""
 
     def __iter__(self) -> object:  # type: ignore[override]
-        raise AssertionError("the whole text was walked")
+        raise AssertionError("the whole text was iterated")
 
 
-async def test_however_long_what_was_refused_is_its_entry_is_short(house: EngineHarness) -> None:
+async def test_long_message_and_resource_are_truncated(harness: EngineHarness) -> None:
     error = InvalidInputError("\x1b" * MEBIBYTE)
-    await house.engine.audit.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
-    (entry,) = await house.audit_entries(AuditAction.FAILED)
+    await harness.engine.audit.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
+    (entry,) = await harness.audit_entries(AuditAction.FAILED)
     assert entry.resource.startswith("DEVICE_CONFIG:\\u202e")
     assert (len(entry.resource), len(entry.message)) == (MAX_RESOURCE_LENGTH, MAX_MESSAGE_LENGTH)
 
 
-async def test_only_the_beginning_of_what_was_refused_is_read(house: EngineHarness) -> None:
-    error = InvalidInputError(Unread("x" * MEBIBYTE))
-    await house.engine.audit.record_refusal(DEV, Unread("TASK:" + "x" * MEBIBYTE), error)
-    assert len(await house.audit_entries(AuditAction.FAILED)) == 1
+async def test_long_text_is_not_read_completely(harness: EngineHarness) -> None:
+    error = InvalidInputError(UniterableStr("x" * MEBIBYTE))
+    await harness.engine.audit.record_refusal(DEV, UniterableStr("TASK:" + "x" * MEBIBYTE), error)
+    assert len(await harness.audit_entries(AuditAction.FAILED)) == 1
 
 
-ASKED: dict[str, Callable[[EngineHarness, str], Awaitable[object]]] = {
-    "rule": lambda house, odd: house.engine.access.remove_rule(ADMIN, odd, confirmed=False),
-    "token": lambda house, odd: house.engine.tokens.revoke(ADMIN, odd),
-    "subject": lambda house, odd: house.engine.access.add_subject(ADMIN, odd, ""),
-    "configuration": lambda house, odd: house.package(config=odd),
-    "task": lambda house, odd: house.engine.delivery.renew(ADMIN, odd),
-    "key": lambda house, odd: house.engine.devices.rotate_key(ADMIN, odd),
+CALLS: dict[str, Callable[[EngineHarness, str], Awaitable[object]]] = {
+    "rule": lambda harness, name: harness.engine.access.remove_rule(ADMIN, name, confirmed=False),
+    "token": lambda harness, name: harness.engine.tokens.revoke(ADMIN, name),
+    "subject": lambda harness, name: harness.engine.access.add_subject(ADMIN, name, ""),
+    "configuration": lambda harness, name: harness.package(config=name),
+    "task": lambda harness, name: harness.engine.delivery.renew(ADMIN, name),
+    "key": lambda harness, name: harness.engine.devices.rotate_key(ADMIN, name),
 }
 
 
-@pytest.mark.parametrize("asked", ASKED)
-async def test_an_error_repeats_only_the_beginning_of_a_foreign_name(house: EngineHarness, asked: str) -> None:
-    with pytest.raises(SealyardError) as refused:
-        await ASKED[asked](house, "\x1b" * MEBIBYTE)
-    assert len(str(refused.value)) < 1000
+@pytest.mark.parametrize("call", CALLS)
+async def test_error_message_truncates_long_name(harness: EngineHarness, call: str) -> None:
+    with pytest.raises(SealyardError) as exc_info:
+        await CALLS[call](harness, "\x1b" * MEBIBYTE)
+    assert len(str(exc_info.value)) < 1000

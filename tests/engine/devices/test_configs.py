@@ -1,4 +1,4 @@
-"""Device configurations and keys: versions that never change, rotation, and keys that leave."""
+"""Tests of device configurations and keys: versions, rotation, key reuse, import and export."""
 
 from __future__ import annotations
 
@@ -32,20 +32,20 @@ pytestmark = pytest.mark.anyio
 ENCRYPTION, SIGNING = "local:gateway-encryption", "local:gateway-signing"
 
 
-async def rotate(house: EngineHarness, uri: str) -> None:
-    await house.execute(ADMIN, house.engine.devices.rotate_key(ADMIN, uri))
+async def rotate_key(harness: EngineHarness, uri: str) -> None:
+    await harness.execute(ADMIN, harness.engine.devices.rotate_key(ADMIN, uri))
 
 
-async def update(house: EngineHarness, **changes: object) -> None:
+async def update_gateway(harness: EngineHarness, **changes: object) -> None:
     request = DeviceUpdate(config=GATEWAY, **changes)  # type: ignore[arg-type]
-    await house.execute(ADMIN, house.engine.devices.update(ADMIN, request))
+    await harness.execute(ADMIN, harness.engine.devices.update(ADMIN, request))
 
 
-async def test_a_configuration_comes_with_its_keys_and_rules(house: EngineHarness) -> None:
-    device = house.engine.devices.get(OWNER, GATEWAY)
+async def test_create_adds_keys_and_rules(harness: EngineHarness) -> None:
+    device = harness.engine.devices.get(OWNER, GATEWAY)
     assert (device.version, device.encryption.uri, device.signing.uri) == (1, ENCRYPTION, SIGNING)
     assert (device.encryption.version, device.signing.version) == (1, 1)
-    rules = house.engine.access.access(ADMIN).rules
+    rules = harness.engine.access.access(ADMIN).rules
     assert {(each.subject, each.action) for each in rules if each.resource == device_resource(device.id)} == {
         (DEV, Action.USE),
         ("CLIENT:ci", Action.USE),
@@ -54,8 +54,8 @@ async def test_a_configuration_comes_with_its_keys_and_rules(house: EngineHarnes
     }
 
 
-async def test_caveats_of_algorithms_and_purposes_are_shown(house: EngineHarness) -> None:
-    device = await house.create_device(
+async def test_weak_algorithms_and_purposes_cause_warnings(harness: EngineHarness) -> None:
+    device = await harness.create_device(
         "old",
         encryption=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD,
         signing=SigningAlgorithm.ED25519,
@@ -65,31 +65,31 @@ async def test_caveats_of_algorithms_and_purposes_are_shown(house: EngineHarness
     assert "patterns" in text
     assert "tampering is detected only by the signature" in text
     assert "both packages and signing tasks" in text
-    single = await house.create_device("single", purpose=KeyPurpose.PACKAGE)
-    assert "alike" not in " ".join(single.warnings)
+    package_device = await harness.create_device("single", purpose=KeyPurpose.PACKAGE)
+    assert "both packages and signing tasks" not in " ".join(package_device.warnings)
 
 
 @pytest.mark.parametrize("name", ["", "Gateway", "a b", "../a", "-a", "a" * 49, "a\n", "\udcff"])
-async def test_a_name_that_is_none_is_refused(empty: EngineHarness, name: str) -> None:
+async def test_invalid_name_is_rejected(empty_harness: EngineHarness, name: str) -> None:
     with pytest.raises(UsageError):
-        await empty.create_device(name, use=(), approve=(ADMIN,))
+        await empty_harness.create_device(name, use=(), approve=(ADMIN,))
 
 
-async def test_a_name_is_taken_once(house: EngineHarness) -> None:
-    made = len([each for each in house.bus.asked if isinstance(each, GenerateKey)])
+async def test_duplicate_name_conflicts(harness: EngineHarness) -> None:
+    key_count = len([each for each in harness.bus.commands if isinstance(each, GenerateKey)])
     with pytest.raises(ConflictError, match="already"):
-        await house.create_device()
-    assert len([each for each in house.bus.asked if isinstance(each, GenerateKey)]) == made
+        await harness.create_device()
+    assert len([each for each in harness.bus.commands if isinstance(each, GenerateKey)]) == key_count
 
 
-async def test_a_name_asked_for_twice_at_once_is_given_once(house: EngineHarness) -> None:
-    house.bus.gate = asyncio.Event()
-    asking = asyncio.gather(house.create_device("twin"), house.create_device("twin"), return_exceptions=True)
-    await house.wait_until(lambda: {"local:twin-encryption", "local:twin-encryption-2"} <= set(house.shelf.infos))
-    house.bus.gate.set()
-    both = await asking
-    assert [type(each) for each in both if isinstance(each, BaseException)] == [ConflictError]
-    assert len([each for each in house.engine.repository.list_all(DEVICES) if each.name == "twin"]) == 1
+async def test_concurrent_creation_with_same_name_conflicts(harness: EngineHarness) -> None:
+    harness.bus.gate = asyncio.Event()
+    requests = asyncio.gather(harness.create_device("twin"), harness.create_device("twin"), return_exceptions=True)
+    await harness.wait_until(lambda: {"local:twin-encryption", "local:twin-encryption-2"} <= set(harness.shelf.infos))
+    harness.bus.gate.set()
+    outcomes = await requests
+    assert [type(each) for each in outcomes if isinstance(each, BaseException)] == [ConflictError]
+    assert len([each for each in harness.engine.repository.list_all(DEVICES) if each.name == "twin"]) == 1
 
 
 @pytest.mark.parametrize(
@@ -103,287 +103,294 @@ async def test_a_name_asked_for_twice_at_once_is_given_once(house: EngineHarness
         {"format": "zip"},
     ],
 )
-async def test_terms_have_bounds(house: EngineHarness, terms: dict[str, object]) -> None:
+async def test_out_of_range_terms_are_rejected(harness: EngineHarness, terms: dict[str, object]) -> None:
     with pytest.raises(SealyardError):
-        await house.create_device("other", **terms)
+        await harness.create_device("other", **terms)
     with pytest.raises(SealyardError):
-        await update(house, **terms)
-    assert house.engine.repository.device(GATEWAY).version == 1
+        await update_gateway(harness, **terms)
+    assert harness.engine.repository.device(GATEWAY).version == 1
 
 
-async def test_unknown_people_are_refused(house: EngineHarness) -> None:
+async def test_unknown_approver_raises_not_found(harness: EngineHarness) -> None:
     with pytest.raises(NotFoundError, match="USER:nobody"):
-        await house.create_device("other", approve=("USER:nobody",))
+        await harness.create_device("other", approve=("USER:nobody",))
 
 
-async def test_versions_are_counted_and_never_change(house: EngineHarness) -> None:
-    first = house.engine.devices.get(OWNER, GATEWAY)
-    await update(house, link_ttl_seconds=60)
-    await update(house, description="third")
-    newest = house.engine.devices.get(OWNER, GATEWAY)
-    assert (newest.version, newest.link_ttl_seconds, newest.description) == (3, 60, "third")
-    assert house.engine.devices.get(OWNER, GATEWAY, 1) == first
-    assert house.engine.devices.get(OWNER, GATEWAY, 2).description == ""
-    assert house.engine.repository.get(DEVICE_VERSIONS, version_id(first.id, 3)) == newest
+async def test_update_keeps_previous_versions(harness: EngineHarness) -> None:
+    first = harness.engine.devices.get(OWNER, GATEWAY)
+    await update_gateway(harness, link_ttl_seconds=60)
+    await update_gateway(harness, description="third")
+    current = harness.engine.devices.get(OWNER, GATEWAY)
+    assert (current.version, current.link_ttl_seconds, current.description) == (3, 60, "third")
+    assert harness.engine.devices.get(OWNER, GATEWAY, 1) == first
+    assert harness.engine.devices.get(OWNER, GATEWAY, 2).description == ""
+    assert harness.engine.repository.get(DEVICE_VERSIONS, version_id(first.id, 3)) == current
     with pytest.raises(NotFoundError, match="from 1 to 3"):
-        house.engine.devices.get(OWNER, GATEWAY, 4)
+        harness.engine.devices.get(OWNER, GATEWAY, 4)
     assert (
-        len([each for each in await house.audit_entries(AuditAction.UPDATED) if "DEVICE_CONFIG" in each.resource]) == 2
+        len([each for each in await harness.audit_entries(AuditAction.UPDATED) if "DEVICE_CONFIG" in each.resource])
+        == 2
     )
 
 
-async def test_rotation_gives_each_configuration_of_the_key_a_new_version(house: EngineHarness) -> None:
-    await house.create_device("shared", signing_key=SIGNING)
-    await house.create_device("other")
-    task = await house.package()
-    await rotate(house, SIGNING)
-    versions = {each.name: (each.version, each.signing.version) for each in house.engine.repository.list_all(DEVICES)}
+async def test_rotation_updates_every_configuration_of_key(harness: EngineHarness) -> None:
+    await harness.create_device("shared", signing_key=SIGNING)
+    await harness.create_device("other")
+    task = await harness.package()
+    await rotate_key(harness, SIGNING)
+    versions = {each.name: (each.version, each.signing.version) for each in harness.engine.repository.list_all(DEVICES)}
     assert versions == {GATEWAY: (2, 2), "shared": (2, 2), "other": (1, 1)}
-    assert house.engine.repository.device(GATEWAY).encryption.version == 1
-    assert house.task(task.id).signing_key.version == 1  # type: ignore[union-attr]
-    key = house.engine.repository.get(KEYS, SIGNING)
+    assert harness.engine.repository.device(GATEWAY).encryption.version == 1
+    assert harness.task(task.id).signing_key.version == 1  # type: ignore[union-attr]
+    key = harness.engine.repository.get(KEYS, SIGNING)
     assert key is not None
     assert [each.version for each in key.versions] == [1, 2]
 
 
-async def test_a_key_rotated_twice_at_once_keeps_every_version(house: EngineHarness) -> None:
-    house.bus.gate = asyncio.Event()
-    both = asyncio.gather(rotate(house, SIGNING), rotate(house, SIGNING))
-    await house.wait_until(lambda: house.shelf.infos[SIGNING].current.version == 3)
-    house.bus.gate.set()
-    await both
-    house.bus.gate = None
-    key = house.engine.repository.get(KEYS, SIGNING)
+async def test_concurrent_rotations_keep_every_version(harness: EngineHarness) -> None:
+    harness.bus.gate = asyncio.Event()
+    rotations = asyncio.gather(rotate_key(harness, SIGNING), rotate_key(harness, SIGNING))
+    await harness.wait_until(lambda: harness.shelf.infos[SIGNING].current.version == 3)
+    harness.bus.gate.set()
+    await rotations
+    harness.bus.gate = None
+    key = harness.engine.repository.get(KEYS, SIGNING)
     assert key is not None
     assert [each.version for each in key.versions] == [1, 2, 3]
-    assert house.engine.repository.device(GATEWAY).signing.version == 3
+    assert harness.engine.repository.device(GATEWAY).signing.version == 3
 
 
-async def test_rotating_wants_the_right(house: EngineHarness) -> None:
+async def test_rotation_requires_permission_and_known_key(harness: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.execute(DEV, house.engine.devices.rotate_key(DEV, SIGNING))
+        await harness.execute(DEV, harness.engine.devices.rotate_key(DEV, SIGNING))
     with pytest.raises(NotFoundError):
-        await rotate(house, "local:nothing")
+        await rotate_key(harness, "local:nothing")
     with pytest.raises(UsageError):
-        await rotate(house, "nothing")
+        await rotate_key(harness, "nothing")
 
 
-async def test_a_named_key_must_fit(house: EngineHarness) -> None:
+async def test_unsuitable_existing_key_is_rejected(harness: EngineHarness) -> None:
     with pytest.raises(InvalidKeyError):
-        await house.create_device("wrong", signing=SigningAlgorithm.RSA_3072, signing_key=SIGNING)
+        await harness.create_device("wrong", signing=SigningAlgorithm.RSA_3072, signing_key=SIGNING)
     with pytest.raises(InvalidKeyError):
-        await house.create_device(
+        await harness.create_device(
             "wrong", encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, encryption_key=ENCRYPTION
         )
     with pytest.raises(NotFoundError):
-        await house.create_device("wrong", signing_key="local:nothing")
+        await harness.create_device("wrong", signing_key="local:nothing")
 
 
-# ---- naming a key that is there
+# ---- reuse of existing keys
 
-MAKER = "USER:maker"
+CREATOR = "USER:creator"
 KEY_TYPE, DEVICE_TYPE = "RESOURCE_TYPE:KEY", "RESOURCE_TYPE:DEVICE_CONFIG"
 
 
 @pytest.fixture
-async def maker(house: EngineHarness) -> EngineHarness:
-    """With somebody who may make configurations and nothing else."""
-    await house.add_subject(MAKER)
-    await house.add_rule(MAKER, DEVICE_TYPE, Action.CREATE)
-    return house
+async def creator_harness(harness: EngineHarness) -> EngineHarness:
+    """Return a workspace with a user who may only create configurations."""
+    await harness.add_subject(CREATOR)
+    await harness.add_rule(CREATOR, DEVICE_TYPE, Action.CREATE)
+    return harness
 
 
-async def bring(house: EngineHarness, subject: str, uri: str) -> None:
+async def import_key(harness: EngineHarness, subject: str, uri: str) -> None:
     request = KeyImport(uri=uri, path="/tmp/key.pem", kind=KeyType.ED25519)
-    await house.execute(subject, house.engine.keys.import_key(subject, request))
+    await harness.execute(subject, harness.engine.keys.import_key(subject, request))
 
 
-async def make(house: EngineHarness, name: str = "mine", **keys: str) -> DeviceConfig:
-    """A configuration of the maker's own, with a quorum of its choice."""
+async def create_config(harness: EngineHarness, name: str = "mine", **keys: str) -> DeviceConfig:
+    """Create a configuration as CREATOR, who is also its approver."""
     request = DeviceRequest(
         name=name,
         encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
         signing=SigningAlgorithm.ED25519,
         use=(DEV,),
-        approve=(MAKER,),
+        approve=(CREATOR,),
         **keys,  # type: ignore[arg-type]
     )
-    return await house.execute(MAKER, house.engine.devices.create(MAKER, request))
+    return await harness.execute(CREATOR, harness.engine.devices.create(CREATOR, request))
 
 
-async def test_who_makes_configurations_does_not_come_by_the_keys_of_others(maker: EngineHarness) -> None:
-    before = set(maker.shelf.infos)
+async def test_reuse_of_key_requires_permission(creator_harness: EngineHarness) -> None:
+    uris = set(creator_harness.shelf.infos)
     for keys in ({"signing_key": SIGNING}, {"encryption_key": ENCRYPTION}):
         with pytest.raises(PermissionDeniedError, match="not have permission to use local:gateway-"):
-            await make(maker, **keys)
-    assert [each.author for each in await maker.audit_entries(AuditAction.REFUSED)] == [MAKER, MAKER]
-    assert set(maker.shelf.infos) == before, "no key is made for a configuration that is refused"
-    assert (await make(maker)).signing.uri == "local:mine-signing"
+            await create_config(creator_harness, **keys)
+    assert [each.author for each in await creator_harness.audit_entries(AuditAction.REFUSED)] == [CREATOR, CREATOR]
+    assert set(creator_harness.shelf.infos) == uris, "a key was created for the rejected configuration"
+    assert (await create_config(creator_harness)).signing.uri == "local:mine-signing"
 
 
-async def test_a_key_that_one_may_not_know_of_is_not_there(maker: EngineHarness) -> None:
-    await bring(maker, ADMIN, "local:theirs")
-    words = set()
+async def test_hidden_key_looks_like_missing_key(creator_harness: EngineHarness) -> None:
+    await import_key(creator_harness, ADMIN, "local:theirs")
+    messages = set()
     for uri in ("local:theirs", "local:nothing"):
-        with pytest.raises(NotFoundError) as refused:
-            await make(maker, signing_key=uri)
-        words.add(str(refused.value).replace(uri, "*"))
-    assert len(words) == 1
-    assert [each.message for each in await maker.audit_entries(AuditAction.REFUSED)] == ["Key local:theirs not found."]
+        with pytest.raises(NotFoundError) as exc_info:
+            await create_config(creator_harness, signing_key=uri)
+        messages.add(str(exc_info.value).replace(uri, "*"))
+    assert len(messages) == 1
+    assert [each.message for each in await creator_harness.audit_entries(AuditAction.REFUSED)] == [
+        "Key local:theirs not found."
+    ]
 
 
-async def test_who_updates_keys_may_name_each_of_them(maker: EngineHarness) -> None:
-    await maker.add_rule(MAKER, KEY_TYPE, Action.UPDATE)
-    assert (await make(maker, signing_key=SIGNING)).signing.uri == SIGNING
+async def test_key_update_permission_allows_reuse(creator_harness: EngineHarness) -> None:
+    await creator_harness.add_rule(CREATOR, KEY_TYPE, Action.UPDATE)
+    assert (await create_config(creator_harness, signing_key=SIGNING)).signing.uri == SIGNING
 
 
-async def test_who_updates_every_configuration_of_a_key_may_name_it(maker: EngineHarness) -> None:
-    shared = await maker.create_device("shared", signing_key=SIGNING)
-    await maker.add_rule(MAKER, device_resource(maker.engine.repository.device(GATEWAY).id), Action.UPDATE)
+async def test_update_permission_on_all_configurations_allows_reuse(creator_harness: EngineHarness) -> None:
+    shared_device = await creator_harness.create_device("shared", signing_key=SIGNING)
+    await creator_harness.add_rule(
+        CREATOR, device_resource(creator_harness.engine.repository.device(GATEWAY).id), Action.UPDATE
+    )
     with pytest.raises(PermissionDeniedError):
-        await make(maker, signing_key=SIGNING)
-    assert (await make(maker, "enc", encryption_key=ENCRYPTION)).encryption.uri == ENCRYPTION
-    await maker.add_rule(MAKER, device_resource(shared.id), Action.UPDATE)
-    assert (await make(maker, signing_key=SIGNING)).signing.uri == SIGNING
+        await create_config(creator_harness, signing_key=SIGNING)
+    assert (await create_config(creator_harness, "enc", encryption_key=ENCRYPTION)).encryption.uri == ENCRYPTION
+    await creator_harness.add_rule(CREATOR, device_resource(shared_device.id), Action.UPDATE)
+    assert (await create_config(creator_harness, signing_key=SIGNING)).signing.uri == SIGNING
 
 
-async def test_a_key_that_no_configuration_uses_is_named_by_who_brought_it(maker: EngineHarness) -> None:
-    await maker.add_rule(MAKER, KEY_TYPE, Action.CREATE)
-    await bring(maker, ADMIN, "local:theirs")
-    await bring(maker, MAKER, "local:own")
+async def test_importer_may_reuse_unused_key(creator_harness: EngineHarness) -> None:
+    await creator_harness.add_rule(CREATOR, KEY_TYPE, Action.CREATE)
+    await import_key(creator_harness, ADMIN, "local:theirs")
+    await import_key(creator_harness, CREATOR, "local:own")
     with pytest.raises(PermissionDeniedError):
-        await make(maker, signing_key="local:theirs")
-    assert (await make(maker, signing_key="local:own")).signing.uri == "local:own"
+        await create_config(creator_harness, signing_key="local:theirs")
+    assert (await create_config(creator_harness, signing_key="local:own")).signing.uri == "local:own"
 
 
-async def test_a_configuration_keeps_its_keys_whoever_updates_it(maker: EngineHarness) -> None:
-    device = maker.engine.repository.device(GATEWAY)
-    await maker.add_rule(MAKER, device_resource(device.id), Action.UPDATE)
+async def test_update_without_key_permission_keeps_keys(creator_harness: EngineHarness) -> None:
+    device = creator_harness.engine.repository.device(GATEWAY)
+    await creator_harness.add_rule(CREATOR, device_resource(device.id), Action.UPDATE)
     request = DeviceUpdate(config=GATEWAY, link_ttl_seconds=60)
-    fresh = await maker.execute(MAKER, maker.engine.devices.update(MAKER, request))
-    assert (fresh.version, fresh.key_uris) == (2, device.key_uris)
+    updated_device = await creator_harness.execute(CREATOR, creator_harness.engine.devices.update(CREATOR, request))
+    assert (updated_device.version, updated_device.key_uris) == (2, device.key_uris)
 
 
 # ---- keys
 
 
-async def test_an_imported_key_is_recorded_with_who_brought_it(house: EngineHarness) -> None:
+async def test_imported_key_records_importer(harness: EngineHarness) -> None:
     request = KeyImport(uri="local:brought", path="/tmp/key.pem", kind=KeyType.ED25519, password="secret words")
-    key = await house.execute(ADMIN, house.engine.keys.import_key(ADMIN, request))
+    key = await harness.execute(ADMIN, harness.engine.keys.import_key(ADMIN, request))
     assert (key.created_by, key.current.origin) == (ADMIN, "imported")
     with pytest.raises(ConflictError):
-        await house.execute(ADMIN, house.engine.keys.import_key(ADMIN, request))
+        await harness.execute(ADMIN, harness.engine.keys.import_key(ADMIN, request))
     with pytest.raises(PermissionDeniedError):
-        await house.execute(DEV, house.engine.keys.import_key(DEV, request))
-    assert "secret words" not in repr(await house.audit_entries())
-    assert "secret words" not in repr(list(house.engine.store.all("keys")))
+        await harness.execute(DEV, harness.engine.keys.import_key(DEV, request))
+    assert "secret words" not in repr(await harness.audit_entries())
+    assert "secret words" not in repr(list(harness.engine.store.all("keys")))
 
 
-async def test_a_key_left_by_something_unfinished_is_passed_over(house: EngineHarness) -> None:
-    house.shelf.respond(
+async def test_existing_key_name_is_skipped(harness: EngineHarness) -> None:
+    harness.shelf.respond(
         GenerateKey(uri="local:new-signing", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, subject="", created_by="")
     )
-    assert (await house.create_device("new")).signing.uri == "local:new-signing-2"
+    assert (await harness.create_device("new")).signing.uri == "local:new-signing-2"
 
 
-# ---- keys that leave
+# ---- key export
 
 
-async def export(house: EngineHarness, by: str, path: Path, *, confirmed: bool) -> None:
-    await house.execute(by, house.engine.devices.export_key(by, GATEWAY, path, confirmed=confirmed))
+async def export_key(harness: EngineHarness, by: str, path: Path, *, confirmed: bool) -> None:
+    await harness.execute(by, harness.engine.devices.export_key(by, GATEWAY, path, confirmed=confirmed))
 
 
-async def test_export_wants_the_right_and_a_confirmation(house: EngineHarness, tmp_path: Path) -> None:
+async def test_export_requires_permission_and_confirmation(harness: EngineHarness, tmp_path: Path) -> None:
     path = tmp_path / "key"
     for by in (DEV, OWNER):
         with pytest.raises(PermissionDeniedError):
-            await export(house, by, path, confirmed=True)
+            await export_key(harness, by, path, confirmed=True)
     with pytest.raises(ConfirmationRequiredError):
-        await export(house, ADMIN, path, confirmed=False)
+        await export_key(harness, ADMIN, path, confirmed=False)
     assert not path.exists()
-    assert await house.audit_entries(AuditAction.EXPORTED) == []
-    await export(house, ADMIN, path, confirmed=True)
-    assert path.read_bytes() == house.shelf.symmetric[ENCRYPTION, 1]
+    assert await harness.audit_entries(AuditAction.EXPORTED) == []
+    await export_key(harness, ADMIN, path, confirmed=True)
+    assert path.read_bytes() == harness.shelf.symmetric[ENCRYPTION, 1]
 
 
-async def test_an_export_is_audited_before_the_key_leaves(house: EngineHarness, tmp_path: Path) -> None:
-    ask = house.bus.request
-    seen: list[bool] = []
+async def test_export_audit_states_before_key_leaves(harness: EngineHarness, tmp_path: Path) -> None:
+    request = harness.bus.request
+    audit_states: list[bool] = []
 
-    async def looking(question: object) -> object:
-        if isinstance(question, ExportKey):
-            changes = [each["change"] for each in house.engine.store.pending_audit()]
-            seen.append("EXPORTED" in changes)
-        return await ask(question)  # type: ignore[arg-type]
+    async def record_audit_state(message: object) -> object:
+        if isinstance(message, ExportKey):
+            changes = [each["change"] for each in harness.engine.store.pending_audit()]
+            audit_states.append("EXPORTED" in changes)
+        return await request(message)  # type: ignore[arg-type]
 
-    house.bus.request = looking  # type: ignore[assignment, method-assign]
-    await export(house, ADMIN, tmp_path / "key", confirmed=True)
-    assert seen == [True]
-    entry = (await house.audit_entries(AuditAction.EXPORTED))[0]
-    assert (entry.author, entry.resource) == (ADMIN, device_resource(house.engine.repository.device(GATEWAY).id))
+    harness.bus.request = record_audit_state  # type: ignore[assignment, method-assign]
+    await export_key(harness, ADMIN, tmp_path / "key", confirmed=True)
+    assert audit_states == [True]
+    entry = (await harness.audit_entries(AuditAction.EXPORTED))[0]
+    assert (entry.author, entry.resource) == (ADMIN, device_resource(harness.engine.repository.device(GATEWAY).id))
     assert ENCRYPTION in entry.message
-    assert house.shelf.symmetric[ENCRYPTION, 1].hex() not in repr(entry)
+    assert harness.shelf.symmetric[ENCRYPTION, 1].hex() not in repr(entry)
 
 
-# ---- looking
+# ---- reading
 
 
-async def test_one_sees_the_configurations_one_has_to_do_with(house: EngineHarness) -> None:
-    await house.create_device("secret", use=(OWNER,), approve=("USER:second", ADMIN))
-    assert [each.name for each in house.engine.devices.list_configs(DEV)] == [GATEWAY]
-    assert [each.name for each in house.engine.devices.list_configs(ADMIN)] == [GATEWAY, "secret"]
+async def test_list_contains_only_visible_configurations(harness: EngineHarness) -> None:
+    await harness.create_device("secret", use=(OWNER,), approve=("USER:second", ADMIN))
+    assert [each.name for each in harness.engine.devices.list_configs(DEV)] == [GATEWAY]
+    assert [each.name for each in harness.engine.devices.list_configs(ADMIN)] == [GATEWAY, "secret"]
     with pytest.raises(NotFoundError):
-        house.engine.devices.get(DEV, "secret")
+        harness.engine.devices.get(DEV, "secret")
 
 
-async def test_certificates_are_those_of_the_keys_in_use(house: EngineHarness) -> None:
-    await rotate(house, SIGNING)
-    [(name, pem)] = house.engine.devices.certificates(DEV, GATEWAY)
+async def test_certificates_match_current_keys(harness: EngineHarness) -> None:
+    await rotate_key(harness, SIGNING)
+    [(name, pem)] = harness.engine.devices.certificates(DEV, GATEWAY)
     assert name == f"{SIGNING} v2"
-    assert pem == house.shelf.infos[SIGNING].current.certificate
+    assert pem == harness.shelf.infos[SIGNING].current.certificate
 
 
-async def test_a_certificate_that_ends_soon_is_told_of_until_its_key_is_rotated(house: EngineHarness) -> None:
-    ends = house.shelf.infos[SIGNING].current.certificate_expires_at
-    assert ends is not None
-    now = house.clock.now
-    warnings = house.engine.keys.warnings
+async def test_expiring_certificate_warns_until_rotation(harness: EngineHarness) -> None:
+    expiry = harness.shelf.infos[SIGNING].current.certificate_expires_at
+    assert expiry is not None
+    now = harness.clock.now
+    warnings = harness.engine.keys.warnings
     assert warnings(ADMIN, now()) == ()
-    assert warnings(ADMIN, ends - timedelta(days=30, microseconds=-1)) != ()
-    house.clock.move_to(ends - timedelta(days=30))
+    assert warnings(ADMIN, expiry - timedelta(days=30, microseconds=-1)) != ()
+    harness.clock.move_to(expiry - timedelta(days=30))
     assert len(warnings(ADMIN, now())) == 1
     assert SIGNING in warnings(ADMIN, now())[0]
-    await rotate(house, SIGNING)
+    await rotate_key(harness, SIGNING)
     assert warnings(ADMIN, now()) == ()
 
 
-async def test_that_a_certificate_ends_is_told_to_those_who_may_know_its_key(house: EngineHarness) -> None:
+async def test_certificate_warning_requires_view_permission(harness: EngineHarness) -> None:
     lister, stranger = "USER:lister", "USER:stranger"
     for each in (lister, stranger):
-        await house.add_subject(each)
-    await house.add_rule(lister, "RESOURCE_TYPE:KEY", Action.VIEW)
-    ends = house.shelf.infos[SIGNING].current.certificate_expires_at
-    assert ends is not None
-    told = {each: len(house.engine.keys.warnings(each, ends)) for each in (ADMIN, DEV, OWNER, lister, stranger)}
-    assert told == {ADMIN: 1, DEV: 1, OWNER: 1, lister: 1, stranger: 0}
+        await harness.add_subject(each)
+    await harness.add_rule(lister, "RESOURCE_TYPE:KEY", Action.VIEW)
+    expiry = harness.shelf.infos[SIGNING].current.certificate_expires_at
+    assert expiry is not None
+    warning_counts = {
+        each: len(harness.engine.keys.warnings(each, expiry)) for each in (ADMIN, DEV, OWNER, lister, stranger)
+    }
+    assert warning_counts == {ADMIN: 1, DEV: 1, OWNER: 1, lister: 1, stranger: 0}
 
 
-# ---- odd text
+# ---- invalid text
 
 
-async def test_text_that_is_no_unicode_is_refused_wherever_it_is_said(house: EngineHarness) -> None:
-    odd = "odd \udcff"
-    task = await house.package()
-    engine = house.engine
-    for act in (
-        lambda: house.decide(task, OWNER, Verdict.REJECTED, odd),
-        lambda: house.execute(DEV, engine.decisions.withdraw(DEV, task.id, odd)),
-        lambda: house.execute(ADMIN, engine.access.add_subject(ADMIN, "USER:new", odd)),
-        lambda: house.create_device("new", description=odd),
-        lambda: update(house, description=odd),
+async def test_invalid_unicode_is_rejected_everywhere(harness: EngineHarness) -> None:
+    text = "odd \udcff"
+    task = await harness.package()
+    engine = harness.engine
+    for call in (
+        lambda: harness.decide(task, OWNER, Verdict.REJECTED, text),
+        lambda: harness.execute(DEV, engine.decisions.withdraw(DEV, task.id, text)),
+        lambda: harness.execute(ADMIN, engine.access.add_subject(ADMIN, "USER:new", text)),
+        lambda: harness.create_device("new", description=text),
+        lambda: update_gateway(harness, description=text),
     ):
         with pytest.raises(SealyardError):
-            await act()
-    assert (await house.approve(task)).approvals[0].by == OWNER
-    entries = await house.audit_entries()
+            await call()
+    assert (await harness.approve(task)).approvals[0].by == OWNER
+    entries = await harness.audit_entries()
     assert [each.seq for each in entries] == list(range(len(entries)))

@@ -1,4 +1,4 @@
-"""Work in threads goes to its end, whoever waits for it."""
+"""Test that work in a thread completes although its caller is cancelled."""
 
 from __future__ import annotations
 
@@ -12,28 +12,28 @@ from sealyard.concurrency.threads import run_uncancellable
 LIMIT = 30.0
 
 
-def test_who_waits_for_a_thread_is_let_go_only_when_it_has_ended_however_often_they_are_cancelled() -> None:
-    begun, go_on = threading.Event(), threading.Event()
-    ended: list[bool] = []
+def test_run_uncancellable_waits_for_thread_despite_cancellation() -> None:
+    started, release = threading.Event(), threading.Event()
+    results: list[bool] = []
 
     def work() -> None:
-        begun.set()
-        ended.append(go_on.wait(LIMIT))
+        started.set()
+        results.append(release.wait(LIMIT))
 
     async def main() -> None:
-        waiting = asyncio.create_task(run_uncancellable(work))
-        await asyncio.to_thread(begun.wait, LIMIT)
+        call = asyncio.create_task(run_uncancellable(work))
+        await asyncio.to_thread(started.wait, LIMIT)
         for _ in range(3):
-            waiting.cancel()
+            call.cancel()
             await asyncio.sleep(0)
-        # As a loop's end does it: all tasks there are.
+        # Cancel all tasks, as asyncio.run does at its end.
         for each in asyncio.all_tasks() - {asyncio.current_task()}:
             each.cancel()
         await asyncio.sleep(0)
-        assert not waiting.done()
-        go_on.set()
+        assert not call.done()
+        release.set()
         with pytest.raises(asyncio.CancelledError):
-            await waiting
-        assert ended == [True]
+            await call
+        assert results == [True]
 
     asyncio.run(main())

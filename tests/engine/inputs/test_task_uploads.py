@@ -1,4 +1,4 @@
-"""Uploads and the tasks they are for, and what time does to both: content is kept as long as somebody needs it."""
+"""Tests of uploads that tasks use, and of their expiry: content is kept until no task or upload needs it."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from sealyard.engine.inputs import stream_writer as pouring
+from sealyard.engine.inputs import stream_writer
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import Task, Verdict
@@ -17,137 +17,139 @@ from tests.support.uploads import CONTENT, ID, chunks, remaining_files, stored_i
 pytestmark = pytest.mark.anyio
 
 
-async def package(house: EngineHarness, *ids: str, token: str | None = None) -> Task:
-    files = house.engine.uploads.resolve(DEV, ids)
+async def create_package(harness: EngineHarness, *ids: str, token: str | None = None) -> Task:
+    files = harness.engine.uploads.resolve(DEV, ids)
     request = PackageRequest(config="gateway", firmware=files, client_token=token)
-    task = await house.execute(DEV, house.engine.creation.create_package(DEV, request))
-    await house.engine.uploads.claim(DEV, ids)
+    task = await harness.execute(DEV, harness.engine.creation.create_package(DEV, request))
+    await harness.engine.uploads.claim(DEV, ids)
     return task
 
 
-async def test_an_upload_that_is_not_complete_makes_no_task(house: EngineHarness) -> None:
-    await house.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
-    await house.engine.uploads.write(DEV, ID, 0, chunks([CONTENT[:7]]))
+async def test_incomplete_upload_cannot_be_resolved(harness: EngineHarness) -> None:
+    await harness.engine.uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
+    await harness.engine.uploads.write(DEV, ID, 0, chunks([CONTENT[:7]]))
     with pytest.raises(ConflictError, match="7 of 65,536"):
-        house.engine.uploads.resolve(DEV, [ID])
+        harness.engine.uploads.resolve(DEV, [ID])
 
 
-async def test_the_same_ids_and_token_give_the_same_task_also_after_it_ended(house: EngineHarness) -> None:
-    await upload(house)
-    task = await package(house, ID, token="once")
-    assert (await package(house, ID, token="once")).id == task.id
-    await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == []
-    assert (await package(house, ID, token="once")).id == task.id
-    await house.reopen()
-    assert (await package(house, ID, token="once")).id == task.id
+async def test_client_token_returns_task_after_input_removal(harness: EngineHarness) -> None:
+    await upload(harness)
+    task = await create_package(harness, ID, token="once")
+    assert (await create_package(harness, ID, token="once")).id == task.id
+    await harness.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == []
+    assert (await create_package(harness, ID, token="once")).id == task.id
+    await harness.reopen()
+    assert (await create_package(harness, ID, token="once")).id == task.id
 
 
-async def test_content_of_a_task_that_ended_makes_no_other_task(house: EngineHarness) -> None:
-    await upload(house)
-    task = await package(house, ID)
-    another = await package(house, ID)
-    await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == [sha256(CONTENT)]
-    await house.decide(another, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == []
+async def test_removed_upload_content_is_rejected(harness: EngineHarness) -> None:
+    await upload(harness)
+    task = await create_package(harness, ID)
+    other_task = await create_package(harness, ID)
+    await harness.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == [sha256(CONTENT)]
+    await harness.decide(other_task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == []
     with pytest.raises(InvalidInputError, match="no longer stored"):
-        await package(house, ID)
+        await create_package(harness, ID)
 
 
-async def test_a_task_that_ends_leaves_the_same_content_of_others_alone(house: EngineHarness) -> None:
-    await upload(house, by=OWNER)
-    await upload(house)
+async def test_final_task_keeps_content_of_other_uploads(harness: EngineHarness) -> None:
+    await upload(harness, by=OWNER)
+    await upload(harness)
     for _ in range(2):
-        task = await package(house, ID)
-        await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == [sha256(CONTENT)]
-    await house.engine.uploads.delete(OWNER, ID)
-    assert stored_inputs(house) == []
+        task = await create_package(harness, ID)
+        await harness.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == [sha256(CONTENT)]
+    await harness.engine.uploads.delete(OWNER, ID)
+    assert stored_inputs(harness) == []
 
 
-async def test_a_task_keeps_its_content_where_the_upload_is_dropped(house: EngineHarness) -> None:
-    await upload(house)
-    task = await package(house, ID)
-    await house.engine.uploads.delete(DEV, ID)
-    assert stored_inputs(house) == [sha256(CONTENT)]
-    await house.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(house) == []
+async def test_deleted_upload_keeps_content_for_task(harness: EngineHarness) -> None:
+    await upload(harness)
+    task = await create_package(harness, ID)
+    await harness.engine.uploads.delete(DEV, ID)
+    assert stored_inputs(harness) == [sha256(CONTENT)]
+    await harness.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(harness) == []
 
 
-async def test_uploads_survive_a_restart_complete_or_not(house: EngineHarness) -> None:
-    await upload(house)
-    await house.engine.uploads.create(DEV, "another-upload-of-mine", "half", len(CONTENT))
-    await house.engine.uploads.write(DEV, "another-upload-of-mine", 0, chunks([CONTENT[::-1][:1000]]))
-    await house.engine.uploads.create(DEV, "not-begun-to-be-sent", "none", 5)
-    before = [house.engine.uploads.get(DEV, each) for each in (ID, "another-upload-of-mine", "not-begun-to-be-sent")]
-    killed = await house.copy_as_if_killed()
-    await killed.open()
-    uploads = killed.engine.uploads
-    assert [uploads.get(DEV, each.id) for each in before] == before
-    assert stored_inputs(killed) == [sha256(CONTENT)]
-    whole = await uploads.write(DEV, "another-upload-of-mine", 1000, chunks([CONTENT[::-1][1000:]]))
-    assert whole.sha256 == sha256(CONTENT[::-1])
-    task = await package(killed, ID, "another-upload-of-mine")
+async def test_uploads_survive_restart(harness: EngineHarness) -> None:
+    await upload(harness)
+    await harness.engine.uploads.create(DEV, "another-upload-of-mine", "half", len(CONTENT))
+    await harness.engine.uploads.write(DEV, "another-upload-of-mine", 0, chunks([CONTENT[::-1][:1000]]))
+    await harness.engine.uploads.create(DEV, "not-begun-to-be-sent", "none", 5)
+    statuses = [
+        harness.engine.uploads.get(DEV, each) for each in (ID, "another-upload-of-mine", "not-begun-to-be-sent")
+    ]
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    uploads = crash_copy.engine.uploads
+    assert [uploads.get(DEV, each.id) for each in statuses] == statuses
+    assert stored_inputs(crash_copy) == [sha256(CONTENT)]
+    status = await uploads.write(DEV, "another-upload-of-mine", 1000, chunks([CONTENT[::-1][1000:]]))
+    assert status.sha256 == sha256(CONTENT[::-1])
+    task = await create_package(crash_copy, ID, "another-upload-of-mine")
     assert [each.sha256 for each in task.inputs] == [sha256(CONTENT), sha256(CONTENT[::-1])]
-    await killed.close()
+    await crash_copy.close()
 
 
-async def test_claimed_content_does_not_come_back_with_a_restart(house: EngineHarness) -> None:
-    await upload(house)
-    task = await package(house, ID)
-    killed = await house.copy_as_if_killed()
-    await killed.open()
-    assert stored_inputs(killed) == [sha256(CONTENT)]
-    await killed.decide(task, OWNER, Verdict.REJECTED, "no")
-    assert stored_inputs(killed) == []
-    await killed.close()
+async def test_claimed_upload_stays_claimed_after_restart(harness: EngineHarness) -> None:
+    await upload(harness)
+    task = await create_package(harness, ID)
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    assert stored_inputs(crash_copy) == [sha256(CONTENT)]
+    await crash_copy.decide(task, OWNER, Verdict.REJECTED, "no")
+    assert stored_inputs(crash_copy) == []
+    await crash_copy.close()
 
 
-async def test_uploads_go_after_a_day_whatever_became_of_them(house: EngineHarness) -> None:
-    uploads = house.engine.uploads
-    await upload(house)
+async def test_uploads_expire_after_a_day(harness: EngineHarness) -> None:
+    uploads = harness.engine.uploads
+    await upload(harness)
     await uploads.create(DEV, "another-upload-of-mine", "half", 10)
-    await upload(house, b"claimed", upload_id="claimed-by-a-task")
-    await package(house, "claimed-by-a-task")
-    house.clock.advance(hours=23)
-    await upload(house, b"younger", upload_id="a-younger-upload")
-    await house.advance_clock(hours=1, seconds=1)
-    await house.wait_until(lambda: len(remaining_files(house)) == 1)
-    assert stored_inputs(house) == sorted([sha256(b"claimed"), sha256(b"younger")])
+    await upload(harness, b"claimed", upload_id="claimed-by-a-task")
+    await create_package(harness, "claimed-by-a-task")
+    harness.clock.advance(hours=23)
+    await upload(harness, b"younger", upload_id="a-younger-upload")
+    await harness.advance_clock(hours=1, seconds=1)
+    await harness.wait_until(lambda: len(remaining_files(harness)) == 1)
+    assert stored_inputs(harness) == sorted([sha256(b"claimed"), sha256(b"younger")])
     assert uploads.get(DEV, "a-younger-upload").complete
     with pytest.raises(NotFoundError):
         uploads.get(DEV, ID)
 
 
-async def test_uploads_that_are_too_old_are_not_taken_up_by_the_next_engine(house: EngineHarness) -> None:
-    await upload(house)
-    killed = await house.copy_as_if_killed()
-    killed.clock.advance(hours=24, seconds=1)
-    await killed.open()
-    assert (stored_inputs(killed), remaining_files(killed)) == ([], [])
-    await killed.close()
+async def test_expired_uploads_are_removed_at_start(harness: EngineHarness) -> None:
+    await upload(harness)
+    crash_copy = await harness.copy_as_if_killed()
+    crash_copy.clock.advance(hours=24, seconds=1)
+    await crash_copy.open()
+    assert (stored_inputs(crash_copy), remaining_files(crash_copy)) == ([], [])
+    await crash_copy.close()
 
 
-async def test_a_closing_engine_makes_durable_what_came_and_takes_no_more(
-    house: EngineHarness, monkeypatch: pytest.MonkeyPatch
+async def test_close_keeps_received_bytes_and_rejects_more(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(pouring, "BATCH_BYTES", 1)
-    uploads = house.engine.uploads
+    monkeypatch.setattr(stream_writer, "BATCH_BYTES", 1)
+    uploads = harness.engine.uploads
     await uploads.create(DEV, ID, "firmware.bin", len(CONTENT))
-    go_on = asyncio.Event()
+    release = asyncio.Event()
 
-    async def slow() -> AsyncIterator[bytes]:
+    async def stream_slowly() -> AsyncIterator[bytes]:
         yield CONTENT[:1000]
-        await go_on.wait()
+        await release.wait()
         yield CONTENT[1000:]
 
-    receiving = asyncio.create_task(uploads.write(DEV, ID, 0, slow()))
-    await house.wait_until(lambda: uploads.get(DEV, ID).offset == 1000)
-    await house.reopen()
-    go_on.set()
+    write = asyncio.create_task(uploads.write(DEV, ID, 0, stream_slowly()))
+    await harness.wait_until(lambda: uploads.get(DEV, ID).offset == 1000)
+    await harness.reopen()
+    release.set()
     with pytest.raises(ConflictError):
-        await receiving
-    again = house.engine.uploads
-    assert again.get(DEV, ID).offset == 1000
-    assert (await again.write(DEV, ID, 1000, chunks([CONTENT[1000:]]))).sha256 == sha256(CONTENT)
+        await write
+    reopened_uploads = harness.engine.uploads
+    assert reopened_uploads.get(DEV, ID).offset == 1000
+    assert (await reopened_uploads.write(DEV, ID, 1000, chunks([CONTENT[1000:]]))).sha256 == sha256(CONTENT)

@@ -1,4 +1,4 @@
-"""Events: in order, with a cursor, caught up with after an absence, and a gap where they cannot be."""
+"""Tests of the event stream: order, cursors, catching up after an absence, and gaps."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from tests.support.failing_disk import FailingDisk
 pytestmark = pytest.mark.anyio
 
 
-def event(cursor: int) -> DurableEvent:
+def make_event(cursor: int) -> DurableEvent:
     return WorkspaceChanged(cursor=cursor, at=START, resource="POLICY:workspace")
 
 
@@ -27,193 +27,194 @@ async def take(events: AsyncIterator[Event], count: int) -> list[Event]:
         return [await anext(events) for _ in range(count)]
 
 
-async def listening(
+async def start_listener(
     broadcaster: EventBroadcaster, after: int | None
 ) -> tuple[AsyncIterator[Event], asyncio.Future[Event]]:
-    """A listener that waits for its first event already."""
+    """Start a listener. Return its events and the future of the first one."""
     events = listen(broadcaster, after)
     first = asyncio.ensure_future(anext(events))
     await asyncio.sleep(0)
     return events, first
 
 
-async def test_events_come_in_the_order_of_their_cursors(house: EngineHarness) -> None:
-    before = house.engine.events.cursor
-    events, first = await listening(house.engine.events, before)
-    task = await house.package()
-    await house.approve(task)
-    seen = [await first, *await take(events, 4)]
-    assert [each.cursor for each in seen] == list(range(before + 1, before + 6))
-    assert [(each.task_id, each.status) for each in seen if isinstance(each, TaskChanged)] == [
+async def test_events_are_ordered_by_cursor(harness: EngineHarness) -> None:
+    before = harness.engine.events.cursor
+    events, first = await start_listener(harness.engine.events, before)
+    task = await harness.package()
+    await harness.approve(task)
+    received_events = [await first, *await take(events, 4)]
+    assert [each.cursor for each in received_events] == list(range(before + 1, before + 6))
+    assert [(each.task_id, each.status) for each in received_events if isinstance(each, TaskChanged)] == [
         (task.id, status) for status in ("CREATED", "WAITING", "APPROVED", "SCHEDULED", "RUNNING")
     ]
 
 
-async def test_an_event_is_told_when_it_is_durable_and_not_before(house: EngineHarness, disk: FailingDisk) -> None:
-    _, first = await listening(house.engine.events, None)
+async def test_event_is_published_after_commit(harness: EngineHarness, disk: FailingDisk) -> None:
+    _, first = await start_listener(harness.engine.events, None)
     disk.block()
-    asking = asyncio.create_task(house.package())
-    await house.wait_until(lambda: house.engine.store.count("tasks") == 1)
+    request = asyncio.create_task(harness.package())
+    await harness.wait_until(lambda: harness.engine.store.count("tasks") == 1)
     assert not first.done()
     disk.unblock()
-    await asking
+    await request
     assert (await first).status == "CREATED"  # type: ignore[union-attr]
 
 
-async def test_who_was_away_catches_up(house: EngineHarness) -> None:
-    cursor = house.engine.events.cursor
-    await house.package()
-    seen = await take(listen(house.engine.events, cursor), 2)
-    assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
+async def test_listener_catches_up_from_cursor(harness: EngineHarness) -> None:
+    cursor = harness.engine.events.cursor
+    await harness.package()
+    received_events = await take(listen(harness.engine.events, cursor), 2)
+    assert [each.cursor for each in received_events] == [cursor + 1, cursor + 2]
 
 
-async def test_who_was_away_over_a_restart_catches_up(house: EngineHarness) -> None:
-    cursor = house.engine.events.cursor
-    task = await house.package()
-    after = house.engine.events.cursor
-    await house.reopen()
-    assert house.engine.events.cursor == after
-    seen = await take(listen(house.engine.events, cursor), 2)
-    assert {each.task_id for each in seen} == {task.id}  # type: ignore[union-attr]
-    await house.approve(task)
-    assert [each.cursor for each in await take(listen(house.engine.events, after), 2)] == [after + 1, after + 2]
+async def test_listener_catches_up_after_restart(harness: EngineHarness) -> None:
+    cursor = harness.engine.events.cursor
+    task = await harness.package()
+    after = harness.engine.events.cursor
+    await harness.reopen()
+    assert harness.engine.events.cursor == after
+    received_events = await take(listen(harness.engine.events, cursor), 2)
+    assert {each.task_id for each in received_events} == {task.id}  # type: ignore[union-attr]
+    await harness.approve(task)
+    assert [each.cursor for each in await take(listen(harness.engine.events, after), 2)] == [after + 1, after + 2]
 
 
-async def test_who_only_reads_follows_on_when_the_store_can_be_read_again(
-    house: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_reader_resumes_after_store_error(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    reader = await open_reader(house.paths, clock=house.clock)
+    reader = await open_reader(harness.paths, clock=harness.clock)
     try:
-        refresh, failing = reader.store.refresh, iter([StorageError("The disk is away."), StoreCorruptedError("Torn.")])
+        refresh = reader.store.refresh
+        errors = iter([StorageError("The disk is missing."), StoreCorruptedError("Torn.")])
         recovered = asyncio.Event()
 
-        def troubled() -> bool:
-            if (error := next(failing, None)) is not None:
+        def fail_then_refresh() -> bool:
+            if (error := next(errors, None)) is not None:
                 raise error
             loop.call_soon_threadsafe(recovered.set)
             return refresh()
 
         loop = asyncio.get_running_loop()
-        monkeypatch.setattr(reader.store, "refresh", troubled)
-        events, first = await listening(reader.events, reader.events.cursor)
+        monkeypatch.setattr(reader.store, "refresh", fail_then_refresh)
+        events, first = await start_listener(reader.events, reader.events.cursor)
         reader.tail()
         async with asyncio.timeout(WAIT_SECONDS):
             await recovered.wait()
-            task = await house.package()
+            task = await harness.package()
             assert getattr(await first, "task_id", "") == task.id
         await events.aclose()  # type: ignore[attr-defined]
-        assert ["The disk is away." in each.getMessage() for each in caplog.records] == [True]
+        assert ["The disk is missing." in each.getMessage() for each in caplog.records] == [True]
     finally:
         await reader.close()
 
 
-async def test_a_fault_that_ends_the_following_is_logged(
-    house: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+async def test_unexpected_error_of_reader_is_logged(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
-    def fault() -> bool:
+    def fail() -> bool:
         raise ZeroDivisionError
 
-    reader = await open_reader(house.paths, clock=house.clock)
+    reader = await open_reader(harness.paths, clock=harness.clock)
     try:
-        monkeypatch.setattr(reader.store, "refresh", fault)
+        monkeypatch.setattr(reader.store, "refresh", fail)
         reader.tail()
-        await house.wait_until(lambda: "a background task of the engine stopped unexpectedly" in caplog.text)
+        await harness.wait_until(lambda: "a background task of the engine stopped unexpectedly" in caplog.text)
     finally:
         await reader.close()
 
 
-async def test_a_failed_commit_leaves_no_gap_for_those_who_catch_up(house: EngineHarness, disk: FailingDisk) -> None:
-    cursor = house.engine.events.cursor
+async def test_failed_commit_leaves_no_cursor_gap(harness: EngineHarness, disk: FailingDisk) -> None:
+    cursor = harness.engine.events.cursor
     disk.fail(2)
     with pytest.raises(StorageError):
-        await house.package()
-    await house.package()
-    seen = await take(listen(house.engine.events, cursor), 2)
-    assert not [each for each in seen if isinstance(each, EventsMissed)]
-    assert [each.cursor for each in seen] == [cursor + 1, cursor + 2]
+        await harness.package()
+    await harness.package()
+    received_events = await take(listen(harness.engine.events, cursor), 2)
+    assert not [each for each in received_events if isinstance(each, EventsMissed)]
+    assert [each.cursor for each in received_events] == [cursor + 1, cursor + 2]
 
 
-async def test_who_listens_from_now_on_hears_nothing_old() -> None:
-    broadcaster = EventBroadcaster([event(1), event(2)])
-    events, first = await listening(broadcaster, None)
-    broadcaster.publish_durable(event(3))
+async def test_listener_without_cursor_receives_new_events() -> None:
+    broadcaster = EventBroadcaster([make_event(1), make_event(2)])
+    events, first = await start_listener(broadcaster, None)
+    broadcaster.publish_durable(make_event(3))
     assert (await first).cursor == 3
     await events.aclose()  # type: ignore[attr-defined]
 
 
-async def test_who_is_too_slow_is_told_of_the_gap_and_goes_on() -> None:
-    broadcaster = EventBroadcaster([event(1)])
-    events, first = await listening(broadcaster, 1)
-    broadcaster.publish_durable(event(2))
-    assert await first == event(2)
+async def test_slow_listener_receives_gap_and_continues() -> None:
+    broadcaster = EventBroadcaster([make_event(1)])
+    events, first = await start_listener(broadcaster, 1)
+    broadcaster.publish_durable(make_event(2))
+    assert await first == make_event(2)
     for cursor in range(3, QUEUE_SIZE + 4):
-        broadcaster.publish_durable(event(cursor))
-    gap, following = await take(events, 2)
+        broadcaster.publish_durable(make_event(cursor))
+    gap, next_event = await take(events, 2)
     assert gap == EventsMissed(cursor=QUEUE_SIZE + 3)
-    assert following == event(QUEUE_SIZE + 3)
-    broadcaster.publish_durable(event(QUEUE_SIZE + 4))
-    assert await anext(events) == event(QUEUE_SIZE + 4)
+    assert next_event == make_event(QUEUE_SIZE + 3)
+    broadcaster.publish_durable(make_event(QUEUE_SIZE + 4))
+    assert await anext(events) == make_event(QUEUE_SIZE + 4)
 
 
-async def test_all_that_has_come_is_taken_at_once() -> None:
-    broadcaster = EventBroadcaster([event(1)])
+async def test_batch_contains_all_pending_events() -> None:
+    broadcaster = EventBroadcaster([make_event(1)])
     batches = broadcaster.batches(0)
-    assert await anext(batches) == (event(1),)
+    assert await anext(batches) == (make_event(1),)
     for cursor in (2, 3, 4):
-        broadcaster.publish_durable(event(cursor))
-    assert await anext(batches) == (event(2), event(3), event(4))
+        broadcaster.publish_durable(make_event(cursor))
+    assert await anext(batches) == (make_event(2), make_event(3), make_event(4))
     for cursor in range(5, 5 + 2 * QUEUE_SIZE):
-        broadcaster.publish_durable(event(cursor))
+        broadcaster.publish_durable(make_event(cursor))
     batch = await anext(batches)
     assert len(batch) <= QUEUE_SIZE + 1
     assert isinstance(batch[0], EventsMissed)
-    assert batch[-1] == event(4 + 2 * QUEUE_SIZE)
+    assert batch[-1] == make_event(4 + 2 * QUEUE_SIZE)
 
 
 @pytest.mark.parametrize(("after", "gap"), [(0, True), (8, True), (9, False), (10, False)])
-async def test_who_asks_for_what_is_no_longer_kept_is_told(after: int, gap: bool) -> None:
-    broadcaster = EventBroadcaster([event(cursor) for cursor in range(10, 20)])
-    events, first = await listening(broadcaster, after)
-    broadcaster.publish_durable(event(20))
-    assert (await first) == (EventsMissed(cursor=19) if gap else event(after + 1))
+async def test_cursor_before_history_receives_gap(after: int, gap: bool) -> None:
+    broadcaster = EventBroadcaster([make_event(cursor) for cursor in range(10, 20)])
+    events, first = await start_listener(broadcaster, after)
+    broadcaster.publish_durable(make_event(20))
+    assert (await first) == (EventsMissed(cursor=19) if gap else make_event(after + 1))
     await events.aclose()  # type: ignore[attr-defined]
 
 
-async def test_who_missed_more_than_may_wait_is_told_of_a_gap() -> None:
-    broadcaster = EventBroadcaster([event(cursor) for cursor in range(1, QUEUE_SIZE + 2)])
-    assert await anext(listen(broadcaster, 1)) == event(2)
+async def test_backlog_above_queue_size_receives_gap() -> None:
+    broadcaster = EventBroadcaster([make_event(cursor) for cursor in range(1, QUEUE_SIZE + 2)])
+    assert await anext(listen(broadcaster, 1)) == make_event(2)
     assert await anext(listen(broadcaster, 0)) == EventsMissed(cursor=QUEUE_SIZE + 1)
 
 
-def test_only_so_many_events_are_kept() -> None:
-    broadcaster = EventBroadcaster([event(cursor) for cursor in range(1, HISTORY_SIZE + 5)])
+def test_history_size_is_limited() -> None:
+    broadcaster = EventBroadcaster([make_event(cursor) for cursor in range(1, HISTORY_SIZE + 5)])
     assert broadcaster.cursor == HISTORY_SIZE + 4
     assert broadcaster._events_since(3) == [EventsMissed(cursor=HISTORY_SIZE + 4)]
 
 
-async def test_progress_repeats_the_cursor_and_is_not_kept() -> None:
-    broadcaster = EventBroadcaster([event(1)])
-    events, first = await listening(broadcaster, None)
+async def test_progress_event_is_not_kept() -> None:
+    broadcaster = EventBroadcaster([make_event(1)])
+    events, first = await start_listener(broadcaster, None)
     progress = TaskProgressed(cursor=1, task_id="t1", bytes_done=1, bytes_total=2)
     broadcaster.publish(progress)
     assert await first == progress
-    broadcaster.publish_durable(event(2))
-    assert await take(listen(broadcaster, 1), 1) == [event(2)]
+    broadcaster.publish_durable(make_event(2))
+    assert await take(listen(broadcaster, 1), 1) == [make_event(2)]
     await events.aclose()  # type: ignore[attr-defined]
 
 
-async def test_listeners_come_to_an_end_when_the_engine_closes(house: EngineHarness) -> None:
-    _, waiting = await listening(house.engine.events, None)
-    await house.close()
+async def test_close_ends_listeners(harness: EngineHarness) -> None:
+    _, first = await start_listener(harness.engine.events, None)
+    await harness.close()
     with pytest.raises(StopAsyncIteration):
-        await waiting
+        await first
 
 
-async def test_one_slow_listener_does_not_keep_the_others(house: EngineHarness) -> None:
-    slow, first_of_slow = await listening(house.engine.events, None)
-    quick, first = await listening(house.engine.events, None)
-    task = await house.package(DEV)
-    assert (await first).cursor < (await anext(quick)).cursor
-    await house.approve(task, OWNER)
-    assert (await first_of_slow).task_id == task.id  # type: ignore[union-attr]
-    await slow.aclose()  # type: ignore[attr-defined]
+async def test_slow_listener_does_not_delay_others(harness: EngineHarness) -> None:
+    slow_listener, first_slow_event = await start_listener(harness.engine.events, None)
+    fast_listener, first_fast_event = await start_listener(harness.engine.events, None)
+    task = await harness.package(DEV)
+    assert (await first_fast_event).cursor < (await anext(fast_listener)).cursor
+    await harness.approve(task, OWNER)
+    assert (await first_slow_event).task_id == task.id  # type: ignore[union-attr]
+    await slow_listener.aclose()  # type: ignore[attr-defined]

@@ -1,4 +1,4 @@
-"""Who may do what: the table of rights, through groups, and no wherever it cannot be told."""
+"""Tests of permissions: rules, groups, the permissions of each role, and changes of access."""
 
 from __future__ import annotations
 
@@ -23,7 +23,13 @@ from sealyard.model.access import (
     resource_type_uri,
 )
 from sealyard.model.audit import AuditAction
-from sealyard.model.errors import ConflictError, NotFoundError, PermissionDeniedError, UsageError
+from sealyard.model.errors import (
+    ConfirmationRequiredError,
+    ConflictError,
+    NotFoundError,
+    PermissionDeniedError,
+    UsageError,
+)
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Verdict
 from sealyard.storage.documents import WriteBatch
@@ -35,11 +41,11 @@ NOW = datetime(2026, 11, 23, tzinfo=UTC)
 A, G, H = "USER:a", "GROUP:g", "GROUP:h"
 
 
-def rule(subject: str, resource: str, action: Action) -> AclRule:
+def make_rule(subject: str, resource: str, action: Action) -> AclRule:
     return AclRule(id="r", subject=subject, resource=resource, action=action, created_by=A, created_at=NOW)
 
 
-def inside(member: str, group: str) -> Membership:
+def make_membership(member: str, group: str) -> Membership:
     return Membership(id="m", member=member, group=group, created_by=A, created_at=NOW)
 
 
@@ -47,271 +53,281 @@ RESOURCES = [device_resource("c1"), *map(resource_type_uri, ResourceType)]
 
 
 @pytest.mark.parametrize(("resource", "action"), [(each, action) for each in RESOURCES for action in Action], ids=str)
-def test_a_rule_gives_its_action_and_the_view_and_nothing_else(resource: str, action: Action) -> None:
-    access = EffectivePermissions([A], [], [rule(A, resource, action)])
-    given = {(where, what) for where, what in product(RESOURCES, Action) if access.is_allowed(A, what, where)}
+def test_rule_grants_only_its_action_and_view(resource: str, action: Action) -> None:
+    permissions = EffectivePermissions([A], [], [make_rule(A, resource, action)])
+    grants = {(target, each) for target, each in product(RESOURCES, Action) if permissions.is_allowed(A, each, target)}
     expected = {(resource, action), (resource, Action.VIEW)}
     if resource == resource_type_uri(ResourceType.DEVICE_CONFIG):
         expected |= {(device_resource("c1"), action), (device_resource("c1"), Action.VIEW)}
-    assert given == expected
+    assert grants == expected
 
 
-def test_a_rule_on_one_device_says_nothing_of_another_or_of_the_type() -> None:
-    access = EffectivePermissions([A], [], [rule(A, device_resource("c1"), Action.USE)])
-    assert not access.is_allowed(A, Action.USE, device_resource("c2"))
-    assert not access.is_allowed(A, Action.USE, resource_type_uri(ResourceType.DEVICE_CONFIG))
+def test_device_rule_does_not_apply_elsewhere() -> None:
+    permissions = EffectivePermissions([A], [], [make_rule(A, device_resource("c1"), Action.USE)])
+    assert not permissions.is_allowed(A, Action.USE, device_resource("c2"))
+    assert not permissions.is_allowed(A, Action.USE, resource_type_uri(ResourceType.DEVICE_CONFIG))
 
 
-def test_rights_come_through_nested_groups() -> None:
-    chain = [inside(A, "GROUP:0"), *(inside(f"GROUP:{n}", f"GROUP:{n + 1}") for n in range(20))]
-    access = EffectivePermissions([A, "USER:b"], chain, [rule("GROUP:20", device_resource("c1"), Action.APPROVE)])
-    assert access.is_allowed(A, Action.APPROVE, device_resource("c1"))
-    assert access.approvers("c1") == {A}
-    assert not access.is_allowed("USER:b", Action.APPROVE, device_resource("c1"))
+def test_nested_groups_grant_permissions() -> None:
+    chain = [make_membership(A, "GROUP:0"), *(make_membership(f"GROUP:{n}", f"GROUP:{n + 1}") for n in range(20))]
+    permissions = EffectivePermissions(
+        [A, "USER:b"], chain, [make_rule("GROUP:20", device_resource("c1"), Action.APPROVE)]
+    )
+    assert permissions.is_allowed(A, Action.APPROVE, device_resource("c1"))
+    assert permissions.approvers("c1") == {A}
+    assert not permissions.is_allowed("USER:b", Action.APPROVE, device_resource("c1"))
 
 
-def test_a_group_gives_to_its_members_and_takes_nothing_from_them() -> None:
-    access = EffectivePermissions([A, G], [inside(A, G)], [rule(A, device_resource("c1"), Action.USE)])
-    assert not access.is_allowed(G, Action.USE, device_resource("c1"))
+def test_group_gets_no_permissions_of_members() -> None:
+    permissions = EffectivePermissions(
+        [A, G], [make_membership(A, G)], [make_rule(A, device_resource("c1"), Action.USE)]
+    )
+    assert not permissions.is_allowed(G, Action.USE, device_resource("c1"))
 
 
-def test_who_is_not_a_subject_has_no_rights_even_where_a_rule_names_it() -> None:
-    access = EffectivePermissions([], [], [rule(A, device_resource("c1"), Action.USE)])
-    assert not access.contains(A)
-    assert not access.is_allowed(A, Action.VIEW, device_resource("c1"))
+def test_unknown_subject_with_rule_has_no_permissions() -> None:
+    permissions = EffectivePermissions([], [], [make_rule(A, device_resource("c1"), Action.USE)])
+    assert not permissions.contains(A)
+    assert not permissions.is_allowed(A, Action.VIEW, device_resource("c1"))
 
 
 @given(st.lists(st.tuples(st.sampled_from([A, G, H, "GROUP:i"]), st.sampled_from([G, H, "GROUP:i"]))))
-def test_even_groups_inside_each_other_are_walked_to_an_end(pairs: list[tuple[str, str]]) -> None:
-    access = EffectivePermissions([A], [inside(*pair) for pair in pairs], [rule(H, device_resource("c1"), Action.USE)])
-    reached = {A}
+def test_cyclic_groups_are_resolved(pairs: list[tuple[str, str]]) -> None:
+    permissions = EffectivePermissions(
+        [A], [make_membership(*pair) for pair in pairs], [make_rule(H, device_resource("c1"), Action.USE)]
+    )
+    principals = {A}
     for _ in pairs:
-        reached |= {group for member, group in pairs if member in reached}
-    assert access.principals_of(A) == reached
-    assert access.is_allowed(A, Action.USE, device_resource("c1")) is (H in reached)
+        principals |= {group for member, group in pairs if member in principals}
+    assert permissions.principals_of(A) == principals
+    assert permissions.is_allowed(A, Action.USE, device_resource("c1")) is (H in principals)
 
 
-def test_holders_are_of_the_kinds_asked_for() -> None:
-    who = [A, "CLIENT:ci", G]
-    rules = [rule(each, device_resource("c1"), action) for each in who for action in (Action.USE, Action.APPROVE)]
-    access = EffectivePermissions(who, [], rules)
-    assert access.approvers("c1") == {A}
-    assert access.requesters("c1") == {A, "CLIENT:ci"}
-    assert access.subjects_allowed(Action.USE, device_resource("c1"), [SubjectKind.GROUP]) == {G}
+def test_allowed_subjects_are_filtered_by_kind() -> None:
+    subjects = [A, "CLIENT:ci", G]
+    rules = [
+        make_rule(each, device_resource("c1"), action) for each in subjects for action in (Action.USE, Action.APPROVE)
+    ]
+    permissions = EffectivePermissions(subjects, [], rules)
+    assert permissions.approvers("c1") == {A}
+    assert permissions.requesters("c1") == {A, "CLIENT:ci"}
+    assert permissions.subjects_allowed(Action.USE, device_resource("c1"), [SubjectKind.GROUP]) == {G}
 
 
 # ---- in the engine
 
 
-async def test_the_table_of_roles_and_acts_holds(house: EngineHarness) -> None:
-    waiting = await house.package()
-    file = await house.upload(b"other")
+async def test_each_role_has_only_its_permissions(harness: EngineHarness) -> None:
+    waiting_task = await harness.package()
+    file = await harness.upload(b"other")
 
-    async def allowed(subject: str, act: str) -> bool:
-        engine = house.engine
-        acts: dict[str, Callable[[], Awaitable[object]]] = {
-            "package": lambda: house.package(subject, firmware=(file,)),
-            "decide": lambda: engine.decisions.decide(subject, waiting.id, Verdict.REJECTED, "no", "wrong digest"),
+    async def is_permitted(subject: str, call: str) -> bool:
+        engine = harness.engine
+        calls: dict[str, Callable[[], Awaitable[object]]] = {
+            "package": lambda: harness.package(subject, firmware=(file,)),
+            "decide": lambda: engine.decisions.decide(subject, waiting_task.id, Verdict.REJECTED, "no", "wrong digest"),
             "subject": lambda: engine.access.add_subject(subject, "USER:dev", ""),
             "member": lambda: engine.access.add_member(subject, "GROUP:none", DEV),
             "rule": lambda: engine.access.add_rule(subject, "USER:none", "RESOURCE_TYPE:ACL", Action.VIEW),
             "drop rule": lambda: engine.access.remove_rule(subject, "none", confirmed=True),
             "policy": lambda: engine.access.set_policy(subject, engine.access.policy()),
             "rotate": lambda: engine.devices.rotate_key(subject, "local:none"),
-            "export": lambda: engine.devices.export_key(subject, GATEWAY, house.paths.root / "k", confirmed=False),
+            "export": lambda: engine.devices.export_key(subject, GATEWAY, harness.paths.root / "k", confirmed=False),
             "audit": lambda: engine.audit.verify(subject, None, None),
         }
         try:
-            await house.execute(subject, acts[act]())
+            await harness.execute(subject, calls[call]())
         except PermissionDeniedError:
             return False
-        except Exception:  # whatever else is wrong with it, it was not the right that was lacking
+        except (ConfirmationRequiredError, ConflictError, NotFoundError):  # raised after the permission was checked
             return True
         return True
 
-    everything = {"subject", "member", "rule", "drop rule", "policy", "rotate", "export", "audit"}
-    may = {ADMIN: everything, DEV: {"package"}, CLIENT: {"package"}, OWNER: {"decide"}, SECOND: {"decide"}}
-    for subject, acts in may.items():
-        for act in sorted(everything | {"package", "decide"}):
-            if act == "decide" and subject in (DEV, CLIENT, ADMIN):
-                # What they may not see does not exist for them, or is theirs.
-                assert not await allowed(subject, act) or subject == ADMIN, (subject, act)
-                continue
-            assert await allowed(subject, act) is (act in acts), (subject, act)
+    administrator_calls = {"subject", "member", "rule", "drop rule", "policy", "rotate", "export", "audit"}
+    calls_by_subject = {
+        ADMIN: administrator_calls,
+        DEV: {"package"},
+        CLIENT: {"package"},
+        OWNER: {"decide"},
+        SECOND: {"decide"},
+    }
+    for subject, calls in calls_by_subject.items():
+        for call in sorted(administrator_calls | {"package", "decide"}):
+            assert await is_permitted(subject, call) is (call in calls), (subject, call)
 
 
-async def test_an_unknown_subject_is_refused_whatever_it_asks(house: EngineHarness) -> None:
-    for asking in (house.engine.execute, house.engine.query):
+async def test_unknown_subject_is_denied(harness: EngineHarness) -> None:
+    for run in (harness.engine.execute, harness.engine.query):
         with pytest.raises(PermissionDeniedError, match="is unknown"):
-            await asking("USER:stranger", "TASK", house.engine.creation.create_package("USER:stranger", None))  # type: ignore[arg-type]
-    refused = [each for each in await house.audit_entries(AuditAction.REFUSED) if each.author == "USER:stranger"]
-    assert len(refused) == 2
+            await run("USER:stranger", "TASK", harness.engine.creation.create_package("USER:stranger", None))  # type: ignore[arg-type]
+    entries = [each for each in await harness.audit_entries(AuditAction.REFUSED) if each.author == "USER:stranger"]
+    assert len(entries) == 2
 
 
-async def test_a_group_cannot_act_itself(house: EngineHarness) -> None:
-    await house.add_subject("GROUP:devs")
-    await house.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+async def test_group_cannot_create_task(harness: EngineHarness) -> None:
+    await harness.add_subject("GROUP:devs")
+    await harness.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
     with pytest.raises(PermissionDeniedError):
-        await house.package("GROUP:devs")
+        await harness.package("GROUP:devs")
 
 
-async def test_a_refusal_leaves_an_audit_entry(house: EngineHarness) -> None:
+async def test_denied_call_is_audited(harness: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.package(OWNER)
-    entry = (await house.audit_entries(AuditAction.REFUSED))[-1]
+        await harness.package(OWNER)
+    entry = (await harness.audit_entries(AuditAction.REFUSED))[-1]
     assert (entry.author, entry.code, entry.resource) == (OWNER, "not-allowed", "TEST")
     assert "USE" in entry.message
 
 
-async def test_a_failure_leaves_an_audit_entry(house: EngineHarness) -> None:
+async def test_failed_call_is_audited(harness: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
-        await house.package(config="nothing")
-    entry = (await house.audit_entries(AuditAction.FAILED))[-1]
+        await harness.package(config="nothing")
+    entry = (await harness.audit_entries(AuditAction.FAILED))[-1]
     assert (entry.author, entry.code) == (DEV, "not-found")
 
 
-async def test_looking_without_the_right_is_audited_and_a_miss_is_not(house: EngineHarness) -> None:
-    async def look() -> object:
-        return house.engine.access.access(DEV)
+async def test_only_denied_queries_are_audited(harness: EngineHarness) -> None:
+    async def read_access() -> object:
+        return harness.engine.access.access(DEV)
 
-    before = len(await house.audit_entries())
+    entry_count = len(await harness.audit_entries())
     with pytest.raises(PermissionDeniedError):
-        await house.engine.query(DEV, "ACL", look())
-    assert (await house.audit_entries())[before:][0].change is AuditAction.REFUSED
+        await harness.engine.query(DEV, "ACL", read_access())
+    assert (await harness.audit_entries())[entry_count:][0].change is AuditAction.REFUSED
 
-    async def miss() -> object:
-        return house.engine.queries.get(DEV, "nothing")
+    async def get_missing_task() -> object:
+        return harness.engine.queries.get(DEV, "nothing")
 
     with pytest.raises(NotFoundError):
-        await house.engine.query(DEV, "TASK", miss())
-    assert len(await house.audit_entries()) == before + 1
+        await harness.engine.query(DEV, "TASK", get_missing_task())
+    assert len(await harness.audit_entries()) == entry_count + 1
 
 
-@pytest.mark.parametrize("odd", ["\udcff", "\x1b[31m", "\u202e", "a" * 5000])
-async def test_a_refusal_of_odd_text_is_still_a_refusal_and_audited(house: EngineHarness, odd: str) -> None:
+@pytest.mark.parametrize("text", ["\udcff", "\x1b[31m", "\u202e", "a" * 5000])
+async def test_denied_call_with_unprintable_text_is_audited(harness: EngineHarness, text: str) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.engine.execute(
-            f"USER:{odd}",
-            f"DEVICE_CONFIG:{odd}",
-            house.engine.creation.create_package(DEV, None),  # type: ignore[arg-type]
+        await harness.engine.execute(
+            f"USER:{text}",
+            f"DEVICE_CONFIG:{text}",
+            harness.engine.creation.create_package(DEV, None),  # type: ignore[arg-type]
         )
-    entry = (await house.audit_entries(AuditAction.REFUSED))[-1]
+    entry = (await harness.audit_entries(AuditAction.REFUSED))[-1]
     assert entry.author.isprintable()
     assert entry.resource.isprintable()
 
 
-async def test_where_rights_cannot_be_read_the_answer_is_no(house: EngineHarness) -> None:
-    task = await house.package()
-    house.engine.store.submit(WriteBatch(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
-    house.engine.repository.invalidate()
-    assert not house.engine.permissions.is_allowed(ADMIN, Action.VIEW, resource_type_uri(ResourceType.ACL))
-    for act in (house.package, house.set_policy, lambda: house.approve(task), lambda: house.cancel(task)):
+async def test_unreadable_rules_deny_everything(harness: EngineHarness) -> None:
+    task = await harness.package()
+    harness.engine.store.submit(WriteBatch(puts=((RULES.name, "broken", {"not": "a rule"}),))).result()
+    harness.engine.repository.invalidate()
+    assert not harness.engine.permissions.is_allowed(ADMIN, Action.VIEW, resource_type_uri(ResourceType.ACL))
+    for call in (harness.package, harness.set_policy, lambda: harness.approve(task), lambda: harness.cancel(task)):
         with pytest.raises(PermissionDeniedError):
-            await act()
+            await call()
 
 
-async def test_what_one_may_not_see_does_not_exist(house: EngineHarness) -> None:
-    task = await house.package()
-    await house.add_subject("USER:stranger")
+async def test_hidden_task_raises_not_found(harness: EngineHarness) -> None:
+    task = await harness.package()
+    await harness.add_subject("USER:stranger")
     with pytest.raises(NotFoundError):
-        house.engine.queries.get("USER:stranger", task.id)
+        harness.engine.queries.get("USER:stranger", task.id)
     with pytest.raises(NotFoundError):
-        house.engine.queries.get("USER:stranger", task.id[:4])
-    page = await house.engine.queries.list_tasks("USER:stranger", TaskFilter(), None, 100)
+        harness.engine.queries.get("USER:stranger", task.id[:4])
+    page = await harness.engine.queries.list_tasks("USER:stranger", TaskFilter(), None, 100)
     assert page.tasks == ()
     assert page.total in (None, 0)
 
 
-async def test_a_task_is_found_by_the_beginning_of_its_id(house: EngineHarness) -> None:
-    task = await house.package()
-    assert house.engine.queries.get(DEV, task.id[:5]).id == task.id
+async def test_task_is_found_by_id_prefix(harness: EngineHarness) -> None:
+    task = await harness.package()
+    assert harness.engine.queries.get(DEV, task.id[:5]).id == task.id
     with pytest.raises(NotFoundError):
-        house.engine.queries.get(DEV, task.id[:2])
+        harness.engine.queries.get(DEV, task.id[:2])
 
 
 # ---- groups and rules
 
 
-async def test_groups_cannot_be_inside_each_other(empty: EngineHarness) -> None:
+async def test_cyclic_or_invalid_membership_is_rejected(empty_harness: EngineHarness) -> None:
     for each in ("GROUP:a", "GROUP:b", "GROUP:c", "USER:x"):
-        await empty.add_subject(each)
-    await empty.add_member("GROUP:b", "GROUP:a")
-    await empty.add_member("GROUP:c", "GROUP:b")
+        await empty_harness.add_subject(each)
+    await empty_harness.add_member("GROUP:b", "GROUP:a")
+    await empty_harness.add_member("GROUP:c", "GROUP:b")
     for group, member in (("GROUP:a", "GROUP:c"), ("GROUP:a", "GROUP:b"), ("GROUP:a", "GROUP:a")):
         with pytest.raises(ConflictError):
-            await empty.add_member(group, member)
+            await empty_harness.add_member(group, member)
     with pytest.raises(UsageError):
-        await empty.add_member("USER:x", "GROUP:a")
+        await empty_harness.add_member("USER:x", "GROUP:a")
     with pytest.raises(ConflictError):
-        await empty.add_member("GROUP:b", "GROUP:a")
+        await empty_harness.add_member("GROUP:b", "GROUP:a")
     with pytest.raises(NotFoundError):
-        await empty.add_member("GROUP:b", "USER:unknown")
+        await empty_harness.add_member("GROUP:b", "USER:unknown")
 
 
-async def test_leaving_a_group_takes_its_rights_at_once(house: EngineHarness) -> None:
-    await house.add_subject("GROUP:devs")
-    await house.add_subject("USER:new")
-    await house.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
-    await house.add_member("GROUP:devs", "USER:new")
-    await house.package("USER:new")
-    administration = house.engine.access
-    await house.execute(ADMIN, administration.remove_member(ADMIN, "GROUP:devs", "new", confirmed=False))
+async def test_leaving_group_revokes_permissions(harness: EngineHarness) -> None:
+    await harness.add_subject("GROUP:devs")
+    await harness.add_subject("USER:new")
+    await harness.add_rule("GROUP:devs", "RESOURCE_TYPE:DEVICE_CONFIG", Action.USE)
+    await harness.add_member("GROUP:devs", "USER:new")
+    await harness.package("USER:new")
+    access = harness.engine.access
+    await harness.execute(ADMIN, access.remove_member(ADMIN, "GROUP:devs", "new", confirmed=False))
     with pytest.raises(NotFoundError):
-        await house.package("USER:new")
+        await harness.package("USER:new")
 
 
-async def test_the_initial_administrators_rules_stay(house: EngineHarness) -> None:
-    administration = house.engine.access
-    permanent = [each for each in administration.access(ADMIN).rules if each.permanent]
-    assert {each.subject for each in permanent} == {ADMIN}
-    assert permanent
-    for each in permanent:
+async def test_permanent_rules_cannot_be_removed(harness: EngineHarness) -> None:
+    access = harness.engine.access
+    permanent_rules = [each for each in access.access(ADMIN).rules if each.permanent]
+    assert {each.subject for each in permanent_rules} == {ADMIN}
+    assert permanent_rules
+    for each in permanent_rules:
         with pytest.raises(PermissionDeniedError):
-            await house.execute(ADMIN, administration.remove_rule(ADMIN, each.id, confirmed=True))
-    assert [each for each in administration.access(ADMIN).rules if each.permanent] == permanent
+            await harness.execute(ADMIN, access.remove_rule(ADMIN, each.id, confirmed=True))
+    assert [each for each in access.access(ADMIN).rules if each.permanent] == permanent_rules
 
 
-async def test_the_administrator_alone_neither_uses_nor_approves(house: EngineHarness) -> None:
+async def test_administrator_cannot_use_or_approve(harness: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
-        await house.package(ADMIN)
-    task = await house.package()
+        await harness.package(ADMIN)
+    task = await harness.package()
     with pytest.raises(PermissionDeniedError):
-        await house.approve(task, ADMIN)
+        await harness.approve(task, ADMIN)
 
 
-async def test_a_rule_without_a_meaning_is_refused(empty: EngineHarness) -> None:
+async def test_rule_with_inapplicable_action_is_rejected(empty_harness: EngineHarness) -> None:
     for kind, action in product(ResourceType, Action):
         if action not in ACTIONS_BY_RESOURCE_TYPE[kind]:
             with pytest.raises(UsageError, match="cannot be granted"):
-                await empty.add_rule(ADMIN, resource_type_uri(kind), action)
+                await empty_harness.add_rule(ADMIN, resource_type_uri(kind), action)
 
 
-async def test_rules_are_about_what_there_is(house: EngineHarness) -> None:
+async def test_unknown_or_duplicate_rule_is_rejected(harness: EngineHarness) -> None:
     with pytest.raises(NotFoundError):
-        await house.add_rule("USER:unknown", "RESOURCE_TYPE:ACL", Action.VIEW)
+        await harness.add_rule("USER:unknown", "RESOURCE_TYPE:ACL", Action.VIEW)
     with pytest.raises(NotFoundError):
-        await house.add_rule(DEV, "DEVICE_CONFIG:unknown", Action.USE)
+        await harness.add_rule(DEV, "DEVICE_CONFIG:unknown", Action.USE)
     with pytest.raises(UsageError):
-        await house.add_rule(DEV, "everything", Action.USE)
-    named = await house.add_rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.EXPORT)
-    assert named.resource == device_resource(house.engine.repository.device(GATEWAY).id)
+        await harness.add_rule(DEV, "everything", Action.USE)
+    rule = await harness.add_rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.EXPORT)
+    assert rule.resource == device_resource(harness.engine.repository.device(GATEWAY).id)
     with pytest.raises(ConflictError):
-        await house.add_rule(DEV, named.resource, Action.EXPORT)
+        await harness.add_rule(DEV, rule.resource, Action.EXPORT)
 
 
-async def test_subjects_are_known_once_and_by_a_proper_name(house: EngineHarness) -> None:
+async def test_duplicate_or_invalid_subject_is_rejected(harness: EngineHarness) -> None:
     with pytest.raises(ConflictError):
-        await house.add_subject("dev")
+        await harness.add_subject("dev")
     with pytest.raises(UsageError):
-        await house.add_subject("USER:a b")
+        await harness.add_subject("USER:a b")
 
 
-async def test_changes_of_access_are_audited(house: EngineHarness) -> None:
-    await house.add_subject("GROUP:devs")
-    await house.add_member("GROUP:devs", DEV)
-    made = await house.add_rule("GROUP:devs", "RESOURCE_TYPE:POLICY", Action.VIEW)
-    await house.execute(ADMIN, house.engine.access.remove_rule(ADMIN, made.id, confirmed=False))
-    messages = [(each.author, each.change, each.message) for each in (await house.audit_entries())[-4:]]
+async def test_access_changes_are_audited(harness: EngineHarness) -> None:
+    await harness.add_subject("GROUP:devs")
+    await harness.add_member("GROUP:devs", DEV)
+    rule = await harness.add_rule("GROUP:devs", "RESOURCE_TYPE:POLICY", Action.VIEW)
+    await harness.execute(ADMIN, harness.engine.access.remove_rule(ADMIN, rule.id, confirmed=False))
+    messages = [(each.author, each.change, each.message) for each in (await harness.audit_entries())[-4:]]
     assert messages == [
         (ADMIN, AuditAction.CREATED, "GROUP:devs added"),
         (ADMIN, AuditAction.CREATED, "USER:dev added to GROUP:devs"),
@@ -320,7 +336,7 @@ async def test_changes_of_access_are_audited(house: EngineHarness) -> None:
     ]
 
 
-async def test_periods_have_bounds(empty: EngineHarness) -> None:
+async def test_policy_timeouts_are_bounded(empty_harness: EngineHarness) -> None:
     for period, seconds in product(["approval_timeout", "execution_timeout", "time_limit"], [0, -1, 3650 * 86400 + 1]):
         with pytest.raises(UsageError):
-            await empty.set_policy(**{period: seconds})
+            await empty_harness.set_policy(**{period: seconds})

@@ -1,4 +1,4 @@
-"""Four eyes: who counts, when a quorum is there, and what is lost when a right is."""
+"""Tests of dual control: approvers, quorum, review, and permissions revoked after an approval."""
 
 from __future__ import annotations
 
@@ -24,116 +24,118 @@ pytestmark = pytest.mark.anyio
 S = TaskStatus
 
 
-async def test_nobody_approves_what_they_asked_for(house: EngineHarness) -> None:
-    await house.add_rule(OWNER, f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
-    task = await house.package(OWNER)
+async def test_requester_cannot_decide_own_task(harness: EngineHarness) -> None:
+    await harness.add_rule(OWNER, f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
+    task = await harness.package(OWNER)
     for verdict in Verdict:
         with pytest.raises(PermissionDeniedError, match="your own task"):
-            await house.decide(task, OWNER, verdict, "because")
-    assert house.task(task.id).status is S.WAITING
-    assert (await house.audit_entries(AuditAction.REFUSED))[-1].author == OWNER
-    assert (await house.approve(task, SECOND)).status is S.SCHEDULED
+            await harness.decide(task, OWNER, verdict, "because")
+    assert harness.task(task.id).status is S.WAITING
+    assert (await harness.audit_entries(AuditAction.REFUSED))[-1].author == OWNER
+    assert (await harness.approve(task, SECOND)).status is S.SCHEDULED
 
 
-async def test_not_as_administrator_either(house: EngineHarness) -> None:
+async def test_administrator_cannot_approve_own_task(harness: EngineHarness) -> None:
     for action in (Action.USE, Action.APPROVE):
-        await house.add_rule(ADMIN, "RESOURCE_TYPE:DEVICE_CONFIG", action)
-    task = await house.package(ADMIN)
+        await harness.add_rule(ADMIN, "RESOURCE_TYPE:DEVICE_CONFIG", action)
+    task = await harness.package(ADMIN)
     with pytest.raises(PermissionDeniedError):
-        await house.approve(task, ADMIN)
+        await harness.approve(task, ADMIN)
 
 
-async def test_not_through_a_group_either(house: EngineHarness) -> None:
-    await house.add_subject("GROUP:owners")
-    await house.add_member("GROUP:owners", DEV)
-    await house.add_rule("GROUP:owners", f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
-    task = await house.package(DEV)
+async def test_group_member_cannot_approve_own_task(harness: EngineHarness) -> None:
+    await harness.add_subject("GROUP:owners")
+    await harness.add_member("GROUP:owners", DEV)
+    await harness.add_rule("GROUP:owners", f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
+    task = await harness.package(DEV)
     with pytest.raises(PermissionDeniedError):
-        await house.approve(task, DEV)
+        await harness.approve(task, DEV)
 
 
-async def test_not_as_a_machine_client_either(house: EngineHarness) -> None:
-    await house.add_rule(CLIENT, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
-    for asking in (CLIENT, DEV):
-        task = await house.package(asking)
+async def test_machine_client_cannot_approve(harness: EngineHarness) -> None:
+    await harness.add_rule(CLIENT, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
+    for requester in (CLIENT, DEV):
+        task = await harness.package(requester)
         with pytest.raises(PermissionDeniedError):
-            await house.approve(task, CLIENT)
-        assert house.task(task.id).status is S.WAITING
+            await harness.approve(task, CLIENT)
+        assert harness.task(task.id).status is S.WAITING
 
 
-async def test_m_of_n_persons(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    task = await empty.package()
-    assert (await empty.approve(task, OWNER)).status is S.WAITING
-    assert (await empty.approve(task, SECOND)).status is S.SCHEDULED
-    assert [each.by for each in empty.task(task.id).approvals] == [OWNER, SECOND]
+async def test_quorum_schedules_task(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    task = await empty_harness.package()
+    assert (await empty_harness.approve(task, OWNER)).status is S.WAITING
+    assert (await empty_harness.approve(task, SECOND)).status is S.SCHEDULED
+    assert [each.by for each in empty_harness.task(task.id).approvals] == [OWNER, SECOND]
 
 
-async def test_two_approvals_at_once_count_once_each(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    task = await empty.package()
-    both = await asyncio.gather(empty.approve(task, OWNER), empty.approve(task, SECOND))
-    assert [each.status for each in both] == [S.WAITING, S.SCHEDULED]
-    assert len(empty.task(task.id).approvals) == 2
+async def test_concurrent_approvals_count_once_each(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    task = await empty_harness.package()
+    tasks = await asyncio.gather(empty_harness.approve(task, OWNER), empty_harness.approve(task, SECOND))
+    assert [each.status for each in tasks] == [S.WAITING, S.SCHEDULED]
+    assert len(empty_harness.task(task.id).approvals) == 2
 
 
-async def test_the_same_person_twice_at_once_counts_once(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    task = await empty.package()
-    both = await asyncio.gather(empty.approve(task, OWNER), empty.approve(task, OWNER), return_exceptions=True)
-    assert [type(each) for each in both if isinstance(each, BaseException)] == [ConflictError]
-    assert len(empty.task(task.id).approvals) == 1
-    assert empty.task(task.id).status is S.WAITING
+async def test_concurrent_approvals_by_same_user_count_once(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    task = await empty_harness.package()
+    outcomes = await asyncio.gather(
+        empty_harness.approve(task, OWNER), empty_harness.approve(task, OWNER), return_exceptions=True
+    )
+    assert [type(each) for each in outcomes if isinstance(each, BaseException)] == [ConflictError]
+    assert len(empty_harness.task(task.id).approvals) == 1
+    assert empty_harness.task(task.id).status is S.WAITING
 
 
-async def test_the_same_person_is_refused_the_second_time(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    task = await empty.package()
-    await empty.approve(task, OWNER)
+async def test_second_approval_by_same_user_conflicts(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    task = await empty_harness.package()
+    await empty_harness.approve(task, OWNER)
     with pytest.raises(ConflictError, match="already"):
-        await empty.approve(task, OWNER)
+        await empty_harness.approve(task, OWNER)
 
 
-async def test_a_rejection_needs_a_reason_and_cancels(house: EngineHarness) -> None:
-    task = await house.package()
+async def test_rejection_with_reason_cancels_task(harness: EngineHarness) -> None:
+    task = await harness.package()
     for empty_reason in ("", "  \n"):
         with pytest.raises(UsageError):
-            await house.decide(task, OWNER, Verdict.REJECTED, empty_reason)
+            await harness.decide(task, OWNER, Verdict.REJECTED, empty_reason)
     with pytest.raises(UsageError):
-        await house.decide(task, OWNER, Verdict.REJECTED, "x" * 2001)
-    rejected = await house.decide(task, OWNER, Verdict.REJECTED, "wrong branch")
-    assert (rejected.status, rejected.reason_code) == (S.CANCELLED, "rejected")
-    entry = (await house.audit_entries(AuditAction.REJECTED))[-1]
+        await harness.decide(task, OWNER, Verdict.REJECTED, "x" * 2001)
+    final_task = await harness.decide(task, OWNER, Verdict.REJECTED, "wrong branch")
+    assert (final_task.status, final_task.reason_code) == (S.CANCELLED, "rejected")
+    entry = (await harness.audit_entries(AuditAction.REJECTED))[-1]
     assert (entry.author, entry.message) == (OWNER, "wrong branch")
     with pytest.raises(InvalidTransitionError):
-        await house.approve(task, SECOND)
+        await harness.approve(task, SECOND)
 
 
-async def test_withdrawing_is_for_the_requester_and_needs_a_reason(house: EngineHarness) -> None:
-    task = await house.package()
-    decisions = house.engine.decisions
+async def test_withdrawal_requires_requester_and_reason(harness: EngineHarness) -> None:
+    task = await harness.package()
+    decisions = harness.engine.decisions
     with pytest.raises(PermissionDeniedError):
-        await house.execute(OWNER, decisions.withdraw(OWNER, task.id, "mine now"))
+        await harness.execute(OWNER, decisions.withdraw(OWNER, task.id, "mine now"))
     with pytest.raises(UsageError):
-        await house.execute(DEV, decisions.withdraw(DEV, task.id, ""))
-    withdrawn = await house.execute(DEV, decisions.withdraw(DEV, task.id, "wrong file"))
-    assert (withdrawn.status, withdrawn.reason_code) == (S.CANCELLED, "withdrawn")
-    assert (await house.audit_entries(AuditAction.WITHDRAWN))[-1].message == "wrong file"
+        await harness.execute(DEV, decisions.withdraw(DEV, task.id, ""))
+    final_task = await harness.execute(DEV, decisions.withdraw(DEV, task.id, "wrong file"))
+    assert (final_task.status, final_task.reason_code) == (S.CANCELLED, "withdrawn")
+    assert (await harness.audit_entries(AuditAction.WITHDRAWN))[-1].message == "wrong file"
 
 
-async def test_a_decision_is_about_what_was_looked_at(house: EngineHarness) -> None:
-    task = await house.package()
-    deciding = house.engine.decisions.decide(OWNER, task.id, Verdict.APPROVED, "", "00" * 32)
+async def test_decision_with_other_digest_conflicts(harness: EngineHarness) -> None:
+    task = await harness.package()
+    decision = harness.engine.decisions.decide(OWNER, task.id, Verdict.APPROVED, "", "00" * 32)
     with pytest.raises(ConflictError):
-        await house.execute(OWNER, deciding)
-    await house.execute(
-        OWNER, house.engine.decisions.decide(OWNER, task.id, Verdict.APPROVED, "", task.approval_digest)
+        await harness.execute(OWNER, decision)
+    await harness.execute(
+        OWNER, harness.engine.decisions.decide(OWNER, task.id, Verdict.APPROVED, "", task.approval_digest)
     )
 
 
-async def test_an_approval_is_audited_with_what_it_is_bound_to(house: EngineHarness) -> None:
-    task = await house.approved_package()
-    entry = (await house.audit_entries(AuditAction.APPROVED))[-1]
+async def test_approval_audit_entry_contains_digest(harness: EngineHarness) -> None:
+    task = await harness.approved_package()
+    entry = (await harness.audit_entries(AuditAction.APPROVED))[-1]
     assert (entry.author, entry.resource) == (OWNER, f"TASK:{task.id}")
     assert entry.new_value == {
         "digest": task.approval_digest,
@@ -155,203 +157,207 @@ async def test_an_approval_is_audited_with_what_it_is_bound_to(house: EngineHarn
         ((), (OWNER,), 2),
     ],
 )
-async def test_a_configuration_that_nobody_could_approve_for_is_refused(
-    house: EngineHarness, use: tuple[str, ...], approve: tuple[str, ...], required: int
+async def test_configuration_without_quorum_is_rejected(
+    harness: EngineHarness, use: tuple[str, ...], approve: tuple[str, ...], required: int
 ) -> None:
-    asked = len(house.bus.asked)
+    request_count = len(harness.bus.commands)
     with pytest.raises(UsageError, match="too few approvers"):
-        await house.create_device("other", use=use, approve=approve, approvals_required=required)
-    assert len(house.bus.asked) == asked  # no key was made for it
+        await harness.create_device("other", use=use, approve=approve, approvals_required=required)
+    assert len(harness.bus.commands) == request_count  # no key was created for it
 
 
-async def test_a_new_version_that_nobody_could_approve_for_is_refused(house: EngineHarness) -> None:
+async def test_update_without_quorum_is_rejected(harness: EngineHarness) -> None:
     with pytest.raises(UsageError, match="too few approvers"):
-        await house.execute(
-            ADMIN, house.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, approvals_required=3))
+        await harness.execute(
+            ADMIN, harness.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, approvals_required=3))
         )
 
 
-async def test_breaking_a_quorum_needs_confirmation_and_marks_what_waits(house: EngineHarness) -> None:
-    task = await house.package()
-    await house.remove_rule(SECOND, Action.APPROVE, confirmed=False)
-    assert house.task(task.id).warning == ""
+async def test_breaking_quorum_requires_confirmation(harness: EngineHarness) -> None:
+    task = await harness.package()
+    await harness.remove_rule(SECOND, Action.APPROVE, confirmed=False)
+    assert harness.task(task.id).warning == ""
     with pytest.raises(ConfirmationRequiredError, match=GATEWAY):
-        await house.remove_rule(OWNER, Action.APPROVE, confirmed=False)
-    assert house.task(task.id).warning == ""
-    await house.remove_rule(OWNER, Action.APPROVE, confirmed=True)
-    assert house.task(task.id).warning
-    assert house.task(task.id).status is S.WAITING
+        await harness.remove_rule(OWNER, Action.APPROVE, confirmed=False)
+    assert harness.task(task.id).warning == ""
+    await harness.remove_rule(OWNER, Action.APPROVE, confirmed=True)
+    assert harness.task(task.id).warning
+    assert harness.task(task.id).status is S.WAITING
 
 
-async def test_breaking_a_quorum_through_a_group_needs_confirmation_too(empty: EngineHarness) -> None:
-    await empty.add_subject("GROUP:owners")
+async def test_breaking_quorum_through_group_requires_confirmation(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_subject("GROUP:owners")
     for each in (DEV, OWNER):
-        await empty.add_subject(each)
-    await empty.add_member("GROUP:owners", OWNER)
-    await empty.create_device(use=(DEV,), approve=("GROUP:owners",))
-    task = await empty.package()
-    removing = empty.engine.access.remove_member
+        await empty_harness.add_subject(each)
+    await empty_harness.add_member("GROUP:owners", OWNER)
+    await empty_harness.create_device(use=(DEV,), approve=("GROUP:owners",))
+    task = await empty_harness.package()
+    remove_member = empty_harness.engine.access.remove_member
     with pytest.raises(ConfirmationRequiredError):
-        await empty.execute(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=False))
-    await empty.execute(ADMIN, removing(ADMIN, "GROUP:owners", OWNER, confirmed=True))
-    assert empty.task(task.id).warning
+        await empty_harness.execute(ADMIN, remove_member(ADMIN, "GROUP:owners", OWNER, confirmed=False))
+    await empty_harness.execute(ADMIN, remove_member(ADMIN, "GROUP:owners", OWNER, confirmed=True))
+    assert empty_harness.task(task.id).warning
 
 
-async def test_making_the_only_approver_a_requester_needs_confirmation_too(empty: EngineHarness) -> None:
+async def test_use_rule_for_only_approver_requires_confirmation(empty_harness: EngineHarness) -> None:
     for each in (DEV, OWNER):
-        await empty.add_subject(each)
-    device = await empty.create_device(use=(DEV,), approve=(OWNER,))
-    task = await empty.package()
-    adding = empty.engine.access.add_rule
+        await empty_harness.add_subject(each)
+    device = await empty_harness.create_device(use=(DEV,), approve=(OWNER,))
+    task = await empty_harness.package()
+    add_rule = empty_harness.engine.access.add_rule
     with pytest.raises(ConfirmationRequiredError):
-        await empty.execute(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE))
-    assert not empty.task(task.id).warning
-    await empty.execute(ADMIN, adding(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE, confirmed=True))
-    assert empty.task(task.id).warning
-    await empty.remove_rule(OWNER, Action.USE)
-    assert not empty.task(task.id).warning
+        await empty_harness.execute(ADMIN, add_rule(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE))
+    assert not empty_harness.task(task.id).warning
+    await empty_harness.execute(ADMIN, add_rule(ADMIN, OWNER, f"DEVICE_CONFIG:{device.id}", Action.USE, confirmed=True))
+    assert empty_harness.task(task.id).warning
+    await empty_harness.remove_rule(OWNER, Action.USE)
+    assert not empty_harness.task(task.id).warning
 
 
-async def test_a_member_who_makes_the_only_approver_a_requester_needs_confirmation(empty: EngineHarness) -> None:
+async def test_group_membership_of_only_approver_requires_confirmation(
+    empty_harness: EngineHarness,
+) -> None:
     for each in (DEV, OWNER, "GROUP:developers"):
-        await empty.add_subject(each)
-    await empty.create_device(use=("GROUP:developers",), approve=(OWNER,))
-    adding = empty.engine.access.add_member
+        await empty_harness.add_subject(each)
+    await empty_harness.create_device(use=("GROUP:developers",), approve=(OWNER,))
+    add_member = empty_harness.engine.access.add_member
     with pytest.raises(ConfirmationRequiredError):
-        await empty.execute(ADMIN, adding(ADMIN, "GROUP:developers", OWNER))
-    await empty.execute(ADMIN, adding(ADMIN, "GROUP:developers", OWNER, confirmed=True))
+        await empty_harness.execute(ADMIN, add_member(ADMIN, "GROUP:developers", OWNER))
+    await empty_harness.execute(ADMIN, add_member(ADMIN, "GROUP:developers", OWNER, confirmed=True))
 
 
-# ---- rights lost after the approval
+# ---- permissions revoked after the approval
 
 
-async def test_an_approvers_lost_right_cancels_before_a_worker_has_the_task(house: EngineHarness) -> None:
-    await house.reopen(work=False)
-    task = await house.approved_package()
-    await house.remove_rule(OWNER, Action.APPROVE)
-    await house.reopen()
-    over = await house.wait_until_final(task)
-    assert (over.status, over.reason_code) == (S.CANCELLED, "right-lost")
-    assert task.id not in house.bus.jobs
-    assert house.bus.places == {}
+async def test_revoked_approver_cancels_scheduled_task(harness: EngineHarness) -> None:
+    await harness.reopen(work=False)
+    task = await harness.approved_package()
+    await harness.remove_rule(OWNER, Action.APPROVE)
+    await harness.reopen()
+    final_task = await harness.wait_until_final(task)
+    assert (final_task.status, final_task.reason_code) == (S.CANCELLED, "right-lost")
+    assert task.id not in harness.bus.jobs
+    assert harness.bus.places == {}
 
 
-async def test_an_approvers_lost_right_stops_the_use_of_the_key(house: EngineHarness) -> None:
-    worker = await house.wait_for_worker(await house.approved_package())
-    await house.remove_rule(OWNER, Action.APPROVE)
+async def test_revoked_approver_prevents_signing(harness: EngineHarness) -> None:
+    worker = await harness.wait_for_worker(await harness.approved_package())
+    await harness.remove_rule(OWNER, Action.APPROVE)
     worker.request_signing()
-    await house.wait_until(lambda: worker.was_cancelled)
+    await harness.wait_until(lambda: worker.was_cancelled)
     assert not worker.permitted
     worker.stop()
-    over = await house.wait_until_final(worker.id)
-    assert (over.status, over.reason_code, over.intent) == (S.CANCELLED, "right-lost", None)
-    assert await house.audit_entries(AuditAction.KEY_USED) == []
+    final_task = await harness.wait_until_final(worker.id)
+    assert (final_task.status, final_task.reason_code, final_task.intent) == (S.CANCELLED, "right-lost", None)
+    assert await harness.audit_entries(AuditAction.KEY_USED) == []
 
 
-async def test_a_requesters_lost_right_stops_the_use_of_the_key(house: EngineHarness) -> None:
-    worker = await house.wait_for_worker(await house.approved_package())
-    await house.remove_rule(DEV, Action.USE)
+async def test_revoked_requester_prevents_signing(harness: EngineHarness) -> None:
+    worker = await harness.wait_for_worker(await harness.approved_package())
+    await harness.remove_rule(DEV, Action.USE)
     worker.request_signing()
-    await house.wait_until(lambda: worker.was_cancelled)
+    await harness.wait_until(lambda: worker.was_cancelled)
     worker.stop()
-    assert (await house.wait_until_final(worker.id)).reason_code == "right-lost"
+    assert (await harness.wait_until_final(worker.id)).reason_code == "right-lost"
 
 
-async def test_a_requesters_lost_right_stops_an_encryption_before_it_begins(house: EngineHarness) -> None:
-    await house.reopen(work=False)
-    task = await house.encryption()
-    await house.remove_rule(DEV, Action.USE)
-    await house.reopen()
-    assert (await house.wait_until_final(task)).reason_code == "right-lost"
+async def test_revoked_requester_cancels_scheduled_encryption(harness: EngineHarness) -> None:
+    await harness.reopen(work=False)
+    task = await harness.encryption()
+    await harness.remove_rule(DEV, Action.USE)
+    await harness.reopen()
+    assert (await harness.wait_until_final(task)).reason_code == "right-lost"
 
 
-async def test_a_worker_killed_while_it_was_to_stop_does_not_bring_the_task_back(house: EngineHarness) -> None:
-    worker = await house.wait_for_worker(await house.approved_package())
-    await house.remove_rule(OWNER, Action.APPROVE)
+async def test_worker_crash_after_revocation_cancels_task(harness: EngineHarness) -> None:
+    worker = await harness.wait_for_worker(await harness.approved_package())
+    await harness.remove_rule(OWNER, Action.APPROVE)
     worker.request_signing()
-    await house.wait_until(lambda: worker.was_cancelled)
+    await harness.wait_until(lambda: worker.was_cancelled)
     worker.crash()
-    assert (await house.wait_until_final(worker.id)).reason_code == "right-lost"
+    assert (await harness.wait_until_final(worker.id)).reason_code == "right-lost"
 
 
-# ---- what an approver sees
+# ---- review
 
 
-async def test_an_approver_sees_that_there_is_a_newer_version(house: EngineHarness) -> None:
-    task = await house.package()
-    assert house.engine.decisions.review(OWNER, task.id).newer_version is None
-    await house.execute(ADMIN, house.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, description="new")))
-    seen = house.engine.decisions.review(OWNER, task.id)
-    assert seen.newer_version == 2
-    assert seen.configuration.version == task.config_version == 1
-    assert seen.configuration.description == ""
+async def test_review_reports_newer_configuration_version(harness: EngineHarness) -> None:
+    task = await harness.package()
+    assert harness.engine.decisions.review(OWNER, task.id).newer_version is None
+    await harness.execute(ADMIN, harness.engine.devices.update(ADMIN, DeviceUpdate(config=GATEWAY, description="new")))
+    review = harness.engine.decisions.review(OWNER, task.id)
+    assert review.newer_version == 2
+    assert review.configuration.version == task.config_version == 1
+    assert review.configuration.description == ""
 
 
-async def test_an_approver_gets_metadata_as_it_is(house: EngineHarness) -> None:
-    notes = await house.upload(b"\x1b[31mred\xff\nline 2", "notes.txt")
-    task = await house.package(metadata=(notes,))
-    assert house.engine.decisions.review(OWNER, task.id).metadata == (("notes.txt", b"\x1b[31mred\xff\nline 2"),)
+async def test_review_returns_raw_metadata(harness: EngineHarness) -> None:
+    notes = await harness.upload(b"\x1b[31mred\xff\nline 2", "notes.txt")
+    task = await harness.package(metadata=(notes,))
+    assert harness.engine.decisions.review(OWNER, task.id).metadata == (("notes.txt", b"\x1b[31mred\xff\nline 2"),)
 
 
-async def test_an_approver_sees_the_last_package_of_the_configuration(house: EngineHarness) -> None:
-    first = await house.done_package()
-    await house.advance_clock(hours=1)
-    task = await house.package()
-    previous = house.engine.decisions.review(OWNER, task.id).previous
+async def test_review_includes_previous_package(harness: EngineHarness) -> None:
+    first = await harness.done_package()
+    await harness.advance_clock(hours=1)
+    task = await harness.package()
+    previous = harness.engine.decisions.review(OWNER, task.id).previous
     assert previous is not None
     assert previous.id == first.id
-    assert house.engine.decisions.review(OWNER, first.id).previous is None
+    assert harness.engine.decisions.review(OWNER, first.id).previous is None
 
 
 @pytest.mark.parametrize(
-    ("subject", "words"),
+    ("subject", "message"),
     [(OWNER, ""), (DEV, "your own task"), (ADMIN, "not have permission to approve"), (CLIENT, "Only users")],
 )
-async def test_the_hindrance_says_why_one_cannot_decide(house: EngineHarness, subject: str, words: str) -> None:
-    task = await house.package()
-    hindrance = house.engine.queries.blocked_reason(subject, task)
-    assert words in hindrance
-    assert bool(hindrance) is bool(words)
-    waiting = await house.engine.queries.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 10)
-    assert [each.id for each in waiting.tasks] == ([] if words else [task.id])
+async def test_blocked_reason_explains_missing_permission(harness: EngineHarness, subject: str, message: str) -> None:
+    task = await harness.package()
+    blocked_reason = harness.engine.queries.blocked_reason(subject, task)
+    assert message in blocked_reason
+    assert bool(blocked_reason) is bool(message)
+    page = await harness.engine.queries.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 10)
+    assert [each.id for each in page.tasks] == ([] if message else [task.id])
 
 
-async def test_the_queue_of_an_approver_holds_nothing_that_is_over(house: EngineHarness) -> None:
-    await house.package()
-    done = TaskFilter(awaiting_my_approval=True, status=TaskStatus.DONE)
-    assert (await house.engine.queries.list_tasks(OWNER, done, None, 10)).tasks == ()
+async def test_approval_queue_excludes_done_filter(harness: EngineHarness) -> None:
+    await harness.package()
+    done_filter = TaskFilter(awaiting_my_approval=True, status=TaskStatus.DONE)
+    assert (await harness.engine.queries.list_tasks(OWNER, done_filter, None, 10)).tasks == ()
 
 
-# ---- the trial switch
+# ---- self-approval
 
 
-async def test_self_approval_can_be_tried_in_a_demo_workspace_only(house: EngineHarness) -> None:
+async def test_self_approval_requires_demo_workspace(harness: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError, match="demo"):
-        await house.set_policy(allow_self_approval=True)
+        await harness.set_policy(allow_self_approval=True)
 
 
-async def test_self_approval_marks_the_result(demo: EngineHarness) -> None:
-    before = await demo.package()
-    await demo.add_rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
-    await demo.set_policy(allow_self_approval=True)
+async def test_self_approval_is_marked_in_result(demo_harness: EngineHarness) -> None:
+    earlier_task = await demo_harness.package()
+    await demo_harness.add_rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.APPROVE)
+    await demo_harness.set_policy(allow_self_approval=True)
     with pytest.raises(PermissionDeniedError):
-        await demo.approve(before, DEV)  # it was asked for under the old policy
-    task = await demo.package()
-    await demo.approve(task, DEV)
-    worker = await demo.wait_for_worker(task)
+        await demo_harness.approve(earlier_task, DEV)  # it was created under the old policy
+    task = await demo_harness.package()
+    await demo_harness.approve(task, DEV)
+    worker = await demo_harness.wait_for_worker(task)
     worker.request_signing()
-    await demo.wait_until(lambda: worker.permitted)
+    await demo_harness.wait_until(lambda: worker.permitted)
     worker.finish()
-    over = await demo.wait_until_final(task)
-    assert over.self_approved
-    assert over.result is not None
-    assert over.result.self_approved
+    final_task = await demo_harness.wait_until_final(task)
+    assert final_task.self_approved
+    assert final_task.result is not None
+    assert final_task.result.self_approved
 
 
-async def test_no_key_is_used_before_the_quorum(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    task = await empty.package()
-    await empty.approve(task, OWNER)
-    await empty.wait_until_durable()
-    assert task.id not in empty.bus.places
-    assert {each.status for each in empty.task(task.id).subtasks if each.kind is TaskKind.ENCRYPTION} == {S.CREATED}
+async def test_incomplete_quorum_starts_no_worker(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    task = await empty_harness.package()
+    await empty_harness.approve(task, OWNER)
+    await empty_harness.wait_until_durable()
+    assert task.id not in empty_harness.bus.places
+    assert {each.status for each in empty_harness.task(task.id).subtasks if each.kind is TaskKind.ENCRYPTION} == {
+        S.CREATED
+    }

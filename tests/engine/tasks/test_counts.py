@@ -1,4 +1,4 @@
-"""How many tasks there are for whom: the counts and totals are what one would count in the lists."""
+"""Tests of task counts and totals: they match the task lists of the same subject."""
 
 from __future__ import annotations
 
@@ -19,21 +19,24 @@ OTHER = "other"
 
 
 @pytest.fixture
-async def busy(house: EngineHarness) -> EngineHarness:
-    """Two configurations and tasks of two people in several states; dev sees `other` only by its own tasks there."""
-    other = await house.create_device(OTHER, use=(SECOND, DEV), approve=(OWNER, ADMIN))
-    await house.done_package()
-    await house.decide(await house.package(name="rejected"), OWNER, Verdict.REJECTED, "no")
-    await house.package(name="waits at the gate")
-    await house.package(SECOND, config=OTHER, name="waits elsewhere")
-    await house.package(DEV, config=OTHER, name="mine elsewhere")
-    await house.remove_rule(DEV, Action.USE)
-    await house.add_rule(DEV, device_resource((house.engine.repository.device(GATEWAY)).id), Action.USE)
-    assert not house.engine.permissions.is_allowed(DEV, Action.VIEW, device_resource(other.id))
-    return house
+async def busy_harness(harness: EngineHarness) -> EngineHarness:
+    """Return a workspace with two configurations, and tasks of two users in several states.
+
+    dev may view `other` only through its own tasks.
+    """
+    other = await harness.create_device(OTHER, use=(SECOND, DEV), approve=(OWNER, ADMIN))
+    await harness.done_package()
+    await harness.decide(await harness.package(name="rejected"), OWNER, Verdict.REJECTED, "no")
+    await harness.package(name="waits at the gate")
+    await harness.package(SECOND, config=OTHER, name="waits elsewhere")
+    await harness.package(DEV, config=OTHER, name="mine elsewhere")
+    await harness.remove_rule(DEV, Action.USE)
+    await harness.add_rule(DEV, device_resource((harness.engine.repository.device(GATEWAY)).id), Action.USE)
+    assert not harness.engine.permissions.is_allowed(DEV, Action.VIEW, device_resource(other.id))
+    return harness
 
 
-async def test_totals_are_what_walking_the_pages_finds(busy: EngineHarness) -> None:
+async def test_list_total_matches_number_of_tasks(busy_harness: EngineHarness) -> None:
     filters = [
         TaskFilter(status=status, config=config, created_by=creator, kind=kind, result_state=state)
         for status, config, creator, kind, state in product(
@@ -45,23 +48,23 @@ async def test_totals_are_what_walking_the_pages_finds(busy: EngineHarness) -> N
         )
     ]
     for subject, each in product((ADMIN, DEV, OWNER, SECOND), filters):
-        found, after = 0, None
+        listed_count, after = 0, None
         while True:
-            page = await busy.engine.queries.list_tasks(subject, each, after, 2)
+            page = await busy_harness.engine.queries.list_tasks(subject, each, after, 2)
             assert all(each.matches(task) for task in page.tasks)
-            found += len(page.tasks)
+            listed_count += len(page.tasks)
             after = page.next
             if after is None:
                 break
-        assert page.total == found, (subject, each)
+        assert page.total == listed_count, (subject, each)
 
 
-async def test_counts_are_what_the_lists_hold(busy: EngineHarness) -> None:
+async def test_counts_match_task_lists(busy_harness: EngineHarness) -> None:
     for subject in (ADMIN, DEV, OWNER, SECOND):
-        counts = busy.engine.queries.counts(subject)
-        tasks = (await busy.engine.queries.list_tasks(subject, TaskFilter(), None, 100)).tasks
+        counts = busy_harness.engine.queries.counts(subject)
+        tasks = (await busy_harness.engine.queries.list_tasks(subject, TaskFilter(), None, 100)).tasks
         waiting = (
-            await busy.engine.queries.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 100)
+            await busy_harness.engine.queries.list_tasks(subject, TaskFilter(awaiting_my_approval=True), None, 100)
         ).tasks
         assert counts.total == len(tasks)
         assert counts.by_status == {
@@ -72,32 +75,34 @@ async def test_counts_are_what_the_lists_hold(busy: EngineHarness) -> None:
         assert counts.awaiting_my_approval == len(waiting)
 
 
-async def test_approvers_are_counted_what_they_may_still_decide_on(busy: EngineHarness) -> None:
-    counted = {each: busy.engine.queries.counts(each).awaiting_my_approval for each in (ADMIN, DEV, OWNER, SECOND)}
-    assert counted == {ADMIN: 2, DEV: 0, OWNER: 3, SECOND: 1}
+async def test_awaiting_approval_is_counted_per_subject(busy_harness: EngineHarness) -> None:
+    counts = {
+        each: busy_harness.engine.queries.counts(each).awaiting_my_approval for each in (ADMIN, DEV, OWNER, SECOND)
+    }
+    assert counts == {ADMIN: 2, DEV: 0, OWNER: 3, SECOND: 1}
 
 
-def all_are(busy: EngineHarness, state: ResultState) -> Callable[[], bool]:
-    return lambda: busy.engine.queries.counts(OWNER).results == {state: 1}
+def has_only_results(busy_harness: EngineHarness, state: ResultState) -> Callable[[], bool]:
+    return lambda: busy_harness.engine.queries.counts(OWNER).results == {state: 1}
 
 
-async def test_a_result_is_counted_and_found_by_the_state_it_is_in_now(busy: EngineHarness) -> None:
-    for passed, state in (
+async def test_result_state_filter_follows_expiry(busy_harness: EngineHarness) -> None:
+    for duration, state in (
         ({}, ResultState.AVAILABLE),
         ({"days": 2}, ResultState.EXPIRED),
         ({"days": 40}, ResultState.GONE),
     ):
-        await busy.advance_clock(**passed)
-        await busy.wait_until(all_are(busy, state))
+        await busy_harness.advance_clock(**duration)
+        await busy_harness.wait_until(has_only_results(busy_harness, state))
         for each in ResultState:
-            page = await busy.engine.queries.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)
+            page = await busy_harness.engine.queries.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)
             assert (len(page.tasks), page.total) == ((1, 1) if each is state else (0, 0))
 
 
-async def test_who_only_reads_finds_results_that_ended_since_an_engine_ran(busy: EngineHarness) -> None:
-    await busy.close()
-    busy.clock.advance(days=2)
-    reader = await open_reader(busy.paths, clock=busy.clock)
+async def test_reader_lists_results_expired_while_closed(busy_harness: EngineHarness) -> None:
+    await busy_harness.close()
+    busy_harness.clock.advance(days=2)
+    reader = await open_reader(busy_harness.paths, clock=busy_harness.clock)
     try:
         for each in ResultState:
             page = await reader.queries.list_tasks(OWNER, TaskFilter(result_state=each), None, 10)

@@ -1,4 +1,4 @@
-"""Handing results out: while the link lives, renewed while the artifact is kept, said when it is over."""
+"""Tests of result downloads: signed links, expiry, renewal and retention."""
 
 from __future__ import annotations
 
@@ -31,155 +31,152 @@ HOUR = 3600
 
 
 @pytest.fixture
-async def done(empty: EngineHarness) -> Task:
-    """A package whose link lives an hour and whose artifact is kept for a day."""
-    await empty.add_default_subjects(link_ttl_seconds=HOUR, retention_seconds=24 * HOUR)
-    return await empty.done_package(CONTENT)
+async def done_task(empty_harness: EngineHarness) -> Task:
+    """Return a package task whose link expires after an hour and whose artifact is kept for a day."""
+    await empty_harness.add_default_subjects(link_ttl_seconds=HOUR, retention_seconds=24 * HOUR)
+    return await empty_harness.done_package(CONTENT)
 
 
-async def download(house: EngineHarness, task: Task, offset: int = 0, by: str = DEV) -> bytes:
-    return b"".join([chunk async for chunk in house.engine.delivery.download(by, task.id, offset)])
+async def download(harness: EngineHarness, task: Task, offset: int = 0, by: str = DEV) -> bytes:
+    return b"".join([chunk async for chunk in harness.engine.delivery.download(by, task.id, offset)])
 
 
-def state(house: EngineHarness, task: Task) -> ResultState:
-    result = house.task(task.id).result
+def result_state(harness: EngineHarness, task: Task) -> ResultState:
+    result = harness.task(task.id).result
     assert result is not None
     return result.state
 
 
-async def aged(house: EngineHarness, task: Task, wanted: ResultState) -> None:
-    await house.wait_until(lambda: state(house, task) is wanted)
-    await house.wait_until_durable()
+async def wait_for_result_state(harness: EngineHarness, task: Task, wanted: ResultState) -> None:
+    await harness.wait_until(lambda: result_state(harness, task) is wanted)
+    await harness.wait_until_durable()
 
 
-async def test_the_times_count_from_done(empty: EngineHarness, done: Task) -> None:
-    assert done.result is not None
-    assert done.result.expires_at == START + timedelta(hours=1)
-    assert done.result.retained_until == START + timedelta(days=1)
+async def test_expiry_and_retention_start_when_done(empty_harness: EngineHarness, done_task: Task) -> None:
+    assert done_task.result is not None
+    assert done_task.result.expires_at == START + timedelta(hours=1)
+    assert done_task.result.retained_until == START + timedelta(days=1)
 
 
 @pytest.mark.parametrize("offset", [0, 1, 10_000, len(CONTENT) - 1, len(CONTENT), len(CONTENT) + 1])
-async def test_a_download_goes_on_from_any_offset(empty: EngineHarness, done: Task, offset: int) -> None:
-    assert await download(empty, done, offset) == CONTENT[offset:]
+async def test_download_resumes_from_any_offset(empty_harness: EngineHarness, done_task: Task, offset: int) -> None:
+    assert await download(empty_harness, done_task, offset) == CONTENT[offset:]
 
 
-async def test_an_offset_before_the_beginning_is_refused(empty: EngineHarness, done: Task) -> None:
+async def test_negative_offset_is_rejected(empty_harness: EngineHarness, done_task: Task) -> None:
     with pytest.raises(UsageError):
-        await download(empty, done, -1)
+        await download(empty_harness, done_task, -1)
 
 
-async def test_whoever_may_see_the_task_may_have_its_result(empty: EngineHarness, done: Task) -> None:
-    assert await download(empty, done, by=OWNER) == CONTENT
-    await empty.add_subject("USER:stranger")
-    for asking in ("USER:stranger", "USER:unknown"):
+async def test_download_requires_view_permission(empty_harness: EngineHarness, done_task: Task) -> None:
+    assert await download(empty_harness, done_task, by=OWNER) == CONTENT
+    await empty_harness.add_subject("USER:stranger")
+    for subject in ("USER:stranger", "USER:unknown"):
         with pytest.raises(NotFoundError):
-            await download(empty, done, by=asking)
+            await download(empty_harness, done_task, by=subject)
 
 
-async def test_the_link_is_good_to_its_very_end(empty: EngineHarness, done: Task) -> None:
-    await empty.advance_clock(seconds=HOUR - 1, microseconds=999_999)
-    assert await download(empty, done) == CONTENT
-    assert empty.engine.queries.get(DEV, done.id).result.state is ResultState.AVAILABLE  # type: ignore[union-attr]
-    await empty.advance_clock(microseconds=1)
-    with pytest.raises(ResultExpiredError, match="expired") as caught:
-        await download(empty, done)
-    assert done.id in caught.value.hint
-    assert empty.engine.queries.get(DEV, done.id).result.state is ResultState.EXPIRED  # type: ignore[union-attr]
+async def test_download_after_link_expiry_is_rejected(empty_harness: EngineHarness, done_task: Task) -> None:
+    await empty_harness.advance_clock(seconds=HOUR - 1, microseconds=999_999)
+    assert await download(empty_harness, done_task) == CONTENT
+    assert empty_harness.engine.queries.get(DEV, done_task.id).result.state is ResultState.AVAILABLE  # type: ignore[union-attr]
+    await empty_harness.advance_clock(microseconds=1)
+    with pytest.raises(ResultExpiredError, match="expired") as exc_info:
+        await download(empty_harness, done_task)
+    assert done_task.id in exc_info.value.hint
+    assert empty_harness.engine.queries.get(DEV, done_task.id).result.state is ResultState.EXPIRED  # type: ignore[union-attr]
 
 
-async def test_expired_and_gone_are_recorded_and_audited_and_the_artifact_removed(
-    empty: EngineHarness, done: Task
-) -> None:
-    path = empty.artifacts.result_path(done.id)
-    await empty.advance_clock(hours=1)
-    await aged(empty, done, ResultState.EXPIRED)
+async def test_expiry_and_removal_are_audited(empty_harness: EngineHarness, done_task: Task) -> None:
+    path = empty_harness.artifacts.result_path(done_task.id)
+    await empty_harness.advance_clock(hours=1)
+    await wait_for_result_state(empty_harness, done_task, ResultState.EXPIRED)
     assert path.is_file()
-    await empty.advance_clock(hours=22, minutes=59, seconds=59)
-    await empty.wait_until_durable()
+    await empty_harness.advance_clock(hours=22, minutes=59, seconds=59)
+    await empty_harness.wait_until_durable()
     assert path.is_file()
-    await empty.advance_clock(seconds=1)
-    await aged(empty, done, ResultState.GONE)
+    await empty_harness.advance_clock(seconds=1)
+    await wait_for_result_state(empty_harness, done_task, ResultState.GONE)
     assert not path.exists()
-    changes = [each.change for each in await empty.audit_entries(about=f"TASK:{done.id}")]
+    changes = [each.change for each in await empty_harness.audit_entries(about=f"TASK:{done_task.id}")]
     assert changes[-2:] == [AuditAction.EXPIRED, AuditAction.REMOVED]
     with pytest.raises(ResultGoneError, match="removed"):
-        await download(empty, done)
+        await download(empty_harness, done_task)
 
 
-async def test_a_result_is_renewed_while_it_is_kept_and_never_beyond(empty: EngineHarness, done: Task) -> None:
-    await empty.advance_clock(hours=2)
-    await aged(empty, done, ResultState.EXPIRED)
-    renewed = await empty.execute(DEV, empty.engine.delivery.renew(DEV, done.id))
-    assert renewed.result is not None
-    assert renewed.result.expires_at == START + timedelta(hours=3)
-    assert await download(empty, done) == CONTENT
-    await empty.advance_clock(hours=21, minutes=30)
-    renewed = await empty.execute(DEV, empty.engine.delivery.renew(DEV, done.id))
-    assert renewed.result is not None
-    assert renewed.result.expires_at == renewed.result.retained_until == START + timedelta(days=1)
-    assert renewed.result.retained_until is not None
-    end = renewed.result.retained_until + timedelta(milliseconds=500)  # links count whole seconds
-    assert f"?expires={end.timestamp():.0f}&" in (renewed.result.link or "")
-    assert len(await empty.audit_entries(AuditAction.RENEWED)) == 2
-    await empty.advance_clock(minutes=30)
+async def test_renewal_is_limited_by_retention(empty_harness: EngineHarness, done_task: Task) -> None:
+    await empty_harness.advance_clock(hours=2)
+    await wait_for_result_state(empty_harness, done_task, ResultState.EXPIRED)
+    task = await empty_harness.execute(DEV, empty_harness.engine.delivery.renew(DEV, done_task.id))
+    assert task.result is not None
+    assert task.result.expires_at == START + timedelta(hours=3)
+    assert await download(empty_harness, done_task) == CONTENT
+    await empty_harness.advance_clock(hours=21, minutes=30)
+    task = await empty_harness.execute(DEV, empty_harness.engine.delivery.renew(DEV, done_task.id))
+    assert task.result is not None
+    assert task.result.expires_at == task.result.retained_until == START + timedelta(days=1)
+    assert task.result.retained_until is not None
+    expiry = task.result.retained_until + timedelta(milliseconds=500)  # links count whole seconds
+    assert f"?expires={expiry.timestamp():.0f}&" in (task.result.link or "")
+    assert len(await empty_harness.audit_entries(AuditAction.RENEWED)) == 2
+    await empty_harness.advance_clock(minutes=30)
     with pytest.raises(ResultGoneError):
-        await empty.execute(DEV, empty.engine.delivery.renew(DEV, done.id))
-    await aged(empty, done, ResultState.GONE)
-    assert not empty.artifacts.has_result(done.id)
+        await empty_harness.execute(DEV, empty_harness.engine.delivery.renew(DEV, done_task.id))
+    await wait_for_result_state(empty_harness, done_task, ResultState.GONE)
+    assert not empty_harness.artifacts.has_result(done_task.id)
 
 
-async def test_a_renewed_result_expires_again(empty: EngineHarness, done: Task) -> None:
-    await empty.advance_clock(hours=1)
-    await aged(empty, done, ResultState.EXPIRED)
-    await empty.execute(DEV, empty.engine.delivery.renew(DEV, done.id))
-    await aged(empty, done, ResultState.AVAILABLE)
-    await empty.advance_clock(hours=1)
-    await aged(empty, done, ResultState.EXPIRED)
-    assert len(await empty.audit_entries(AuditAction.EXPIRED)) == 2
+async def test_renewed_result_expires_again(empty_harness: EngineHarness, done_task: Task) -> None:
+    await empty_harness.advance_clock(hours=1)
+    await wait_for_result_state(empty_harness, done_task, ResultState.EXPIRED)
+    await empty_harness.execute(DEV, empty_harness.engine.delivery.renew(DEV, done_task.id))
+    await wait_for_result_state(empty_harness, done_task, ResultState.AVAILABLE)
+    await empty_harness.advance_clock(hours=1)
+    await wait_for_result_state(empty_harness, done_task, ResultState.EXPIRED)
+    assert len(await empty_harness.audit_entries(AuditAction.EXPIRED)) == 2
 
 
-async def test_a_download_is_audited_when_it_was_whole(empty: EngineHarness, done: Task) -> None:
-    await download(empty, done)
-    assert await empty.audit_entries(AuditAction.DOWNLOADED) == []
-    await empty.execute(DEV, empty.engine.delivery.record_download(DEV, done.id))
-    entry = (await empty.audit_entries(AuditAction.DOWNLOADED))[0]
+async def test_only_completed_download_is_audited(empty_harness: EngineHarness, done_task: Task) -> None:
+    await download(empty_harness, done_task)
+    assert await empty_harness.audit_entries(AuditAction.DOWNLOADED) == []
+    await empty_harness.execute(DEV, empty_harness.engine.delivery.record_download(DEV, done_task.id))
+    entry = (await empty_harness.audit_entries(AuditAction.DOWNLOADED))[0]
     assert (entry.author, entry.new_value) == (DEV, {"sha256": sha256(CONTENT), "size": len(CONTENT)})
+    assert entry.message == f"{DEV} reports a complete and verified download"
 
 
-async def test_what_has_no_artifact_says_so(empty: EngineHarness, done: Task) -> None:
-    unfinished = await empty.package()
-    signing = await empty.approve(await empty.signing())
-    worker = await empty.wait_for_worker(signing)
+async def test_task_without_artifact_raises_conflict(empty_harness: EngineHarness, done_task: Task) -> None:
+    waiting_task = await empty_harness.package()
+    signing_task = await empty_harness.approve(await empty_harness.signing())
+    worker = await empty_harness.wait_for_worker(signing_task)
     worker.request_signing()
-    await empty.wait_until(lambda: worker.permitted)
+    await empty_harness.wait_until(lambda: worker.permitted)
     worker.finish_signature()
-    signed = await empty.wait_until_final(signing)
-    for task in (unfinished, signed):
-        for act in (
-            download(empty, task),
-            empty.execute(DEV, empty.engine.delivery.renew(DEV, task.id)),
-            empty.execute(DEV, empty.engine.delivery.record_download(DEV, task.id)),
+    signed_task = await empty_harness.wait_until_final(signing_task)
+    for task in (waiting_task, signed_task):
+        for call in (
+            download(empty_harness, task),
+            empty_harness.execute(DEV, empty_harness.engine.delivery.renew(DEV, task.id)),
+            empty_harness.execute(DEV, empty_harness.engine.delivery.record_download(DEV, task.id)),
         ):
             with pytest.raises(ConflictError):
-                await act
+                await call
 
 
-async def test_an_artifact_that_was_removed_by_hand_is_gone(empty: EngineHarness, done: Task) -> None:
-    empty.artifacts.remove_result(done.id)
+async def test_missing_artifact_raises_gone(empty_harness: EngineHarness, done_task: Task) -> None:
+    empty_harness.artifacts.remove_result(done_task.id)
     with pytest.raises(ResultGoneError):
-        await download(empty, done)
+        await download(empty_harness, done_task)
 
 
-async def test_the_certificate_is_that_of_the_key_version_the_task_signed_with(
-    empty: EngineHarness, done: Task
-) -> None:
-    first = empty.shelf.infos["local:gateway-signing"].current.certificate
-    await empty.execute(ADMIN, empty.engine.devices.rotate_key(ADMIN, "local:gateway-signing"))
-    assert empty.engine.delivery.certificate(DEV, done.id) == first
-    newer = await empty.package()
-    assert empty.engine.delivery.certificate(DEV, newer.id) not in (None, first)
+async def test_certificate_matches_key_version_of_task(empty_harness: EngineHarness, done_task: Task) -> None:
+    first = empty_harness.shelf.infos["local:gateway-signing"].current.certificate
+    await empty_harness.execute(ADMIN, empty_harness.engine.devices.rotate_key(ADMIN, "local:gateway-signing"))
+    assert empty_harness.engine.delivery.certificate(DEV, done_task.id) == first
+    newer_task = await empty_harness.package()
+    assert empty_harness.engine.delivery.certificate(DEV, newer_task.id) not in (None, first)
     with pytest.raises(NotFoundError):
-        empty.engine.delivery.certificate(DEV, (await empty.encryption()).id)
+        empty_harness.engine.delivery.certificate(DEV, (await empty_harness.encryption()).id)
 
 
 # ---- links
@@ -187,35 +184,35 @@ async def test_the_certificate_is_that_of_the_key_version_the_task_signed_with(
 KEY = b"k" * 32
 
 
-def test_a_link_leads_to_its_task_until_it_ends() -> None:
+def test_link_is_valid_until_expiry() -> None:
     links = DownloadLinks("w1", KEY)
-    end = START + timedelta(hours=1)
-    link = links.sign("t1", end)
-    assert links.verify(link, end - timedelta(microseconds=1)) == "t1"
+    expiry = START + timedelta(hours=1)
+    link = links.sign("t1", expiry)
+    assert links.verify(link, expiry - timedelta(microseconds=1)) == "t1"
     with pytest.raises(ResultExpiredError):
-        links.verify(link, end + timedelta(seconds=1))
+        links.verify(link, expiry + timedelta(seconds=1))
 
 
-@pytest.mark.parametrize("left", [b"", b"k" * 31, None])
-def test_a_key_that_a_crash_left_in_pieces_signs_nothing(tmp_path: Path, left: bytes | None) -> None:
-    """Under an empty key everybody could make links."""
+@pytest.mark.parametrize("content", [b"", b"k" * 31, None])
+def test_truncated_link_key_is_replaced(tmp_path: Path, content: bytes | None) -> None:
+    """With an empty key, anyone could create valid links."""
     key_file = tmp_path / "links"
-    if left is not None:
-        key_file.write_bytes(left)
+    if content is not None:
+        key_file.write_bytes(content)
     links = DownloadLinks.open("w1", key_file)
     assert len(key_file.read_bytes()) == 32
     assert stat.S_IMODE(key_file.stat().st_mode) == 0o600
     with pytest.raises(PermissionDeniedError):
-        links.verify(DownloadLinks("w1", left or b"").sign("t1", START), START - timedelta(hours=1))
-    again = DownloadLinks.open("w1", key_file)
-    assert again.verify(links.sign("t1", START), START - timedelta(hours=1)) == "t1"
+        links.verify(DownloadLinks("w1", content or b"").sign("t1", START), START - timedelta(hours=1))
+    reopened_links = DownloadLinks.open("w1", key_file)
+    assert reopened_links.verify(links.sign("t1", START), START - timedelta(hours=1)) == "t1"
 
 
-def test_a_forged_link_is_refused() -> None:
+def test_forged_link_is_rejected() -> None:
     links = DownloadLinks("w1", KEY)
     link = links.sign("t1", START)
     number = link.partition("expires=")[2].partition("&")[0]
-    forged = [
+    forged_links = [
         link.replace("t1", "t2"),
         link.replace("w1", "w2"),
         link.replace(number, str(int(number) + 9999)),
@@ -228,26 +225,28 @@ def test_a_forged_link_is_refused() -> None:
         DownloadLinks("w1", b"x" * 32).sign("t1", START),
         DownloadLinks("w2", KEY).sign("t1", START),
     ]
-    for each in forged:
+    for each in forged_links:
         with pytest.raises(SealyardError):
             links.verify(each, START - timedelta(hours=1))
 
 
-async def test_the_link_of_another_task_opens_nothing(empty: EngineHarness, done: Task) -> None:
-    other = await empty.done_package(b"other")
-    assert done.result is not None
-    assert other.result is not None
-    swapped = msgspec.structs.replace(done, result=msgspec.structs.replace(done.result, link=other.result.link))
-    await empty.insert_tasks(swapped)
+async def test_link_of_other_task_is_rejected(empty_harness: EngineHarness, done_task: Task) -> None:
+    other_task = await empty_harness.done_package(b"other")
+    assert done_task.result is not None
+    assert other_task.result is not None
+    forged_task = msgspec.structs.replace(
+        done_task, result=msgspec.structs.replace(done_task.result, link=other_task.result.link)
+    )
+    await empty_harness.insert_tasks(forged_task)
     with pytest.raises(PermissionDeniedError):
-        await download(empty, done)
+        await download(empty_harness, done_task)
 
 
-async def test_links_outlive_the_engine_and_their_key_is_private(empty: EngineHarness, done: Task) -> None:
-    assert empty.paths.link_key.stat().st_mode & 0o777 == 0o600
-    await empty.reopen()
-    assert await download(empty, done) == CONTENT
-    assert empty.task(done.id).status is TaskStatus.DONE
+async def test_links_remain_valid_after_restart(empty_harness: EngineHarness, done_task: Task) -> None:
+    assert empty_harness.paths.link_key.stat().st_mode & 0o777 == 0o600
+    await empty_harness.reopen()
+    assert await download(empty_harness, done_task) == CONTENT
+    assert empty_harness.task(done_task.id).status is TaskStatus.DONE
     with pytest.raises(NotFoundError):
-        await download(empty, done, by="CLIENT:" + "none")
-    assert await download(empty, done, by=CLIENT) == CONTENT
+        await download(empty_harness, done_task, by="CLIENT:" + "none")
+    assert await download(empty_harness, done_task, by=CLIENT) == CONTENT

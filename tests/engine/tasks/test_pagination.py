@@ -1,4 +1,4 @@
-"""A search through many tasks holds nobody up, and ends with whoever asked."""
+"""Tests of text search over more tasks than one batch."""
 
 from __future__ import annotations
 
@@ -15,63 +15,65 @@ from tests.support.engine_harness import DEV, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
-PARTS = 4
+BATCH_COUNT = 4
 
 
 @pytest.fixture
-async def long(house: EngineHarness) -> EngineHarness:
-    """Some parts of equal tasks, named by their number; all matter of a search that finds none or few."""
-    model = await house.package()
+async def large_harness(harness: EngineHarness) -> EngineHarness:
+    """Return a workspace with several batches of tasks, named by their number."""
+    template = await harness.package()
     tasks = [
-        msgspec.structs.replace(model, id=f"many{number:04}", name=f"number {number:04}")
-        for number in range(PARTS * BATCH)
+        msgspec.structs.replace(template, id=f"many{number:04}", name=f"number {number:04}")
+        for number in range(BATCH_COUNT * BATCH)
     ]
     puts = tuple((TASKS.name, each.id, msgspec.to_builtins(each)) for each in tasks)
-    await asyncio.wrap_future(house.engine.store.submit(WriteBatch(puts=puts)))
-    return house
+    await asyncio.wrap_future(harness.engine.store.submit(WriteBatch(puts=puts)))
+    return harness
 
 
-async def test_others_have_their_turn_while_a_search_finds_nothing(long: EngineHarness) -> None:
-    searching = asyncio.create_task(long.engine.queries.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
+async def test_search_yields_to_event_loop(large_harness: EngineHarness) -> None:
+    search = asyncio.create_task(large_harness.engine.queries.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
     turns = 0
-    while not searching.done():
+    while not search.done():
         turns += 1
         await asyncio.sleep(0)
-    assert searching.result().tasks == ()
-    assert turns > PARTS
+    assert search.result().tasks == ()
+    assert turns > BATCH_COUNT
 
 
-async def test_a_search_ends_when_nobody_waits_for_it(long: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    parts = 0
-    read = long.engine.store.page_json
+async def test_cancelled_search_stops_reading(large_harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    batch_count = 0
+    page_json = large_harness.engine.store.page_json
 
-    def counted(*arguments: object, **options: object) -> object:
-        nonlocal parts
-        parts += 1
-        return read(*arguments, **options)  # type: ignore[arg-type]
+    def count_batch(*arguments: object, **options: object) -> object:
+        nonlocal batch_count
+        batch_count += 1
+        return page_json(*arguments, **options)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(long.engine.store, "page_json", counted)
-    searching = asyncio.create_task(long.engine.queries.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
-    while not parts:
+    monkeypatch.setattr(large_harness.engine.store, "page_json", count_batch)
+    search = asyncio.create_task(large_harness.engine.queries.list_tasks(DEV, TaskFilter(text="nowhere"), None, 10))
+    while not batch_count:
         await asyncio.sleep(0)
-    searching.cancel()
-    await asyncio.gather(searching, return_exceptions=True)
-    assert searching.cancelled()
-    assert parts < PARTS
+    search.cancel()
+    await asyncio.gather(search, return_exceptions=True)
+    assert search.cancelled()
+    assert batch_count < BATCH_COUNT
 
 
 @pytest.mark.parametrize("limit", [1, 3, 7, 1000])
 @pytest.mark.parametrize("text", ["9", "NUMBER 01", "number"])
-async def test_pages_of_a_search_hold_each_match_once_and_in_order(long: EngineHarness, text: str, limit: int) -> None:
-    if limit * 100 < PARTS * BATCH and text == "number":
+async def test_search_pages_contain_matches_in_order(large_harness: EngineHarness, text: str, limit: int) -> None:
+    if limit * 100 < BATCH_COUNT * BATCH and text == "number":
         limit = 100
-    found: list[str] = []
+    names: list[str] = []
     after: str | None = None
     while True:
-        page = await long.engine.queries.list_tasks(DEV, TaskFilter(text=text, oldest_first=True), after, limit)
+        page = await large_harness.engine.queries.list_tasks(
+            DEV, TaskFilter(text=text, oldest_first=True), after, limit
+        )
         assert len(page.tasks) == limit or page.next is None
-        found += [each.name for each in page.tasks]
+        names += [each.name for each in page.tasks]
         if (after := page.next) is None:
             break
-    numbers = (f"number {number:04}" for number in range(PARTS * BATCH))
-    assert [each for each in found if each.startswith("number")] == [each for each in numbers if text.lower() in each]
+    all_names = (f"number {number:04}" for number in range(BATCH_COUNT * BATCH))
+    assert [each for each in names if each.startswith("number")] == [each for each in all_names if text.lower() in each]

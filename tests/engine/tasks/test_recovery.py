@@ -1,4 +1,4 @@
-"""An engine that closed or was killed: the next one finds every task where the last one left it."""
+"""Tests of recovery: an engine resumes the tasks of a predecessor that was closed or killed."""
 
 from __future__ import annotations
 
@@ -21,186 +21,186 @@ pytestmark = pytest.mark.anyio
 S = TaskStatus
 
 
-async def finish(house: EngineHarness, task: Task) -> Task:
-    worker = await house.wait_for_worker(task)
+async def finish_task(harness: EngineHarness, task: Task) -> Task:
+    worker = await harness.wait_for_worker(task)
     if worker.job.task.signing_key is not None:
         worker.request_signing()
-        await house.wait_until(lambda: worker.permitted)
+        await harness.wait_until(lambda: worker.permitted)
     worker.finish()
-    return await house.wait_until_final(task)
+    return await harness.wait_until_final(task)
 
 
-async def test_a_task_left_created_moves_on(house: EngineHarness) -> None:
-    task = await house.package()
-    created = msgspec.structs.replace(task, status=S.CREATED, history=task.history[:1], approval_expires_at=None)
-    await house.insert_tasks(created)
-    killed = await house.copy_as_if_killed()
-    await killed.open()
-    assert killed.task(task.id).status is S.WAITING
-    await killed.close()
+async def test_created_task_becomes_waiting(harness: EngineHarness) -> None:
+    task = await harness.package()
+    created_task = msgspec.structs.replace(task, status=S.CREATED, history=task.history[:1], approval_expires_at=None)
+    await harness.insert_tasks(created_task)
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    assert crash_copy.task(task.id).status is S.WAITING
+    await crash_copy.close()
 
 
-async def test_a_task_left_approved_is_scheduled(house: EngineHarness) -> None:
-    await house.reopen(work=False)
-    task = await house.package()
-    decision = Decision(by=OWNER, verdict=Verdict.APPROVED, at=house.clock.now(), digest=task.approval_digest)
-    await house.insert_tasks(advance(task, DecisionMade(decision=decision), house.clock.now()))
-    killed = await house.copy_as_if_killed()
-    await killed.open()
-    assert (await finish(killed, task)).status is S.DONE
-    await killed.close()
+async def test_approved_task_is_scheduled(harness: EngineHarness) -> None:
+    await harness.reopen(work=False)
+    task = await harness.package()
+    decision = Decision(by=OWNER, verdict=Verdict.APPROVED, at=harness.clock.now(), digest=task.approval_digest)
+    await harness.insert_tasks(advance(task, DecisionMade(decision=decision), harness.clock.now()))
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    assert (await finish_task(crash_copy, task)).status is S.DONE
+    await crash_copy.close()
 
 
-async def test_a_waiting_task_waits_on(house: EngineHarness) -> None:
-    task = await house.package()
-    killed = await house.copy_as_if_killed()
-    await killed.open()
-    assert killed.task(task.id) == task
-    assert (await killed.approve(task)).status is S.SCHEDULED
-    assert (await finish(killed, task)).status is S.DONE
-    await killed.close()
+async def test_waiting_task_stays_waiting(harness: EngineHarness) -> None:
+    task = await harness.package()
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    assert crash_copy.task(task.id) == task
+    assert (await crash_copy.approve(task)).status is S.SCHEDULED
+    assert (await finish_task(crash_copy, task)).status is S.DONE
+    await crash_copy.close()
 
 
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "closed"])
-async def test_a_scheduled_task_is_taken_up(house: EngineHarness, kill: bool) -> None:
-    house.bus.small_slots = 0
-    task = await house.approved_package()
-    await house.wait_until_durable()
+async def test_scheduled_task_is_executed(harness: EngineHarness, kill: bool) -> None:
+    harness.bus.small_slots = 0
+    task = await harness.approved_package()
+    await harness.wait_until_durable()
     if kill:
-        house = await house.copy_as_if_killed()
-        await house.open()
+        harness = await harness.copy_as_if_killed()
+        await harness.open()
     else:
-        await house.reopen()
-    assert (await finish(house, task)).status is S.DONE
-    await house.close()
+        await harness.reopen()
+    assert (await finish_task(harness, task)).status is S.DONE
+    await harness.close()
 
 
 @pytest.mark.parametrize("kill", [True, False], ids=["killed", "closed"])
-async def test_a_running_task_is_run_again_with_what_was_recorded(house: EngineHarness, kill: bool) -> None:
-    worker = await house.wait_for_worker(await house.approved_package(files=2))
+async def test_running_task_resumes_from_checkpoint(harness: EngineHarness, kill: bool) -> None:
+    worker = await harness.wait_for_worker(await harness.approved_package(files=2))
     segment = worker.encrypt_segment(0)
     worker.request_signing(b"header")
-    await house.wait_until(lambda: worker.permitted)
-    before = house.task(worker.id)
-    await house.advance_clock(hours=1)
+    await harness.wait_until(lambda: worker.permitted)
+    old_task = harness.task(worker.id)
+    await harness.advance_clock(hours=1)
     if kill:
-        house = await house.copy_as_if_killed()
-        await house.open()
+        harness = await harness.copy_as_if_killed()
+        await harness.open()
     else:
-        await house.reopen()
-    again = await house.wait_for_worker(worker.id)
-    assert (again.fence, again.job.task.lease_losses) == (2, 0)
-    assert again.job.checkpoint.segments == (segment,)
-    assert again.job.checkpoint.header == worker.header
-    assert again.job.task.intent == before.intent
-    assert before.time_limit_at is not None
-    assert again.job.task.time_limit_at == before.time_limit_at + timedelta(hours=1)
-    again.request_signing(b"header")
-    await house.wait_until(lambda: again.permitted)
-    again.finish()
-    assert (await house.wait_until_final(worker.id)).status is S.DONE
-    await house.close()
+        await harness.reopen()
+    second_worker = await harness.wait_for_worker(worker.id)
+    assert (second_worker.fencing_token, second_worker.job.task.lease_losses) == (2, 0)
+    assert second_worker.job.checkpoint.segments == (segment,)
+    assert second_worker.job.checkpoint.header == worker.header
+    assert second_worker.job.task.intent == old_task.intent
+    assert old_task.time_limit_at is not None
+    assert second_worker.job.task.time_limit_at == old_task.time_limit_at + timedelta(hours=1)
+    second_worker.request_signing(b"header")
+    await harness.wait_until(lambda: second_worker.permitted)
+    second_worker.finish()
+    assert (await harness.wait_until_final(worker.id)).status is S.DONE
+    await harness.close()
 
 
-async def test_an_engine_killed_again_and_again_never_counts_it_against_the_task(house: EngineHarness) -> None:
-    task = await house.encryption()
+async def test_restarts_do_not_count_as_lease_losses(harness: EngineHarness) -> None:
+    task = await harness.encryption()
     for fence in range(1, 6):
-        assert (await house.wait_for_worker(task)).fence == fence
-        await house.reopen()
-    assert house.task(task.id).lease_losses == 0
+        assert (await harness.wait_for_worker(task)).fencing_token == fence
+        await harness.reopen()
+    assert harness.task(task.id).lease_losses == 0
 
 
-async def test_a_result_that_was_published_and_not_recorded_is_taken_back(house: EngineHarness) -> None:
-    worker = await house.wait_for_worker(await house.approved_package())
+async def test_unrecorded_result_returns_to_work_dir(harness: EngineHarness) -> None:
+    worker = await harness.wait_for_worker(await harness.approved_package())
     worker.output_path("container").write_bytes(b"a container")
-    house.artifacts.publish_result(worker.id, worker.output_path("container"))
-    killed = await house.copy_as_if_killed()
-    await killed.open()
-    again = await killed.wait_for_worker(worker.id)
-    assert again.output_path("container").read_bytes() == b"a container"
-    assert not killed.artifacts.has_result(worker.id)
-    again.request_signing()
-    await killed.wait_until(lambda: again.permitted)
-    again.finish()
-    assert (await killed.wait_until_final(worker.id)).status is S.DONE
-    await killed.close()
+    harness.artifacts.publish_result(worker.id, worker.output_path("container"))
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    second_worker = await crash_copy.wait_for_worker(worker.id)
+    assert second_worker.output_path("container").read_bytes() == b"a container"
+    assert not crash_copy.artifacts.has_result(worker.id)
+    second_worker.request_signing()
+    await crash_copy.wait_until(lambda: second_worker.permitted)
+    second_worker.finish()
+    assert (await crash_copy.wait_until_final(worker.id)).status is S.DONE
+    await crash_copy.close()
 
 
-async def test_a_result_that_was_recorded_stays(house: EngineHarness) -> None:
-    done = await house.done_package(b"a container")
-    killed = await house.copy_as_if_killed()
-    await killed.open()
-    assert killed.task(done.id) == done
-    assert killed.artifacts.result_path(done.id).read_bytes() == b"a container"
-    await killed.close()
+async def test_recorded_result_is_kept(harness: EngineHarness) -> None:
+    done_task = await harness.done_package(b"a container")
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    assert crash_copy.task(done_task.id) == done_task
+    assert crash_copy.artifacts.result_path(done_task.id).read_bytes() == b"a container"
+    await crash_copy.close()
 
 
-async def test_inputs_of_ended_tasks_and_unclaimed_uploads_are_dropped(house: EngineHarness) -> None:
-    ended, waiting = await house.upload(b"ended"), await house.upload(b"waiting")
-    over = await house.package(firmware=(ended,))
-    await house.decide(over, OWNER, Verdict.REJECTED, "no")
-    await house.package(firmware=(waiting,))
-    house.artifacts.ingest_bytes(b"ended")  # as if it had not been dropped in time
-    await house.upload(b"never claimed")
-    killed = await house.copy_as_if_killed()
-    await killed.open()
-    assert list(killed.artifacts.stored_inputs()) == [sha256(b"waiting")]
-    await killed.close()
+async def test_unneeded_inputs_are_removed(harness: EngineHarness) -> None:
+    rejected_input, waiting_input = await harness.upload(b"ended"), await harness.upload(b"waiting")
+    final_task = await harness.package(firmware=(rejected_input,))
+    await harness.decide(final_task, OWNER, Verdict.REJECTED, "no")
+    await harness.package(firmware=(waiting_input,))
+    harness.artifacts.ingest_bytes(b"ended")  # as if its removal had failed
+    await harness.upload(b"never claimed")
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    assert list(crash_copy.artifacts.stored_inputs()) == [sha256(b"waiting")]
+    await crash_copy.close()
 
 
-async def test_what_belongs_to_no_unfinished_task_is_cleared_away(house: EngineHarness) -> None:
-    worker = await house.wait_for_worker(await house.approved_package())
-    done = await house.done_package()
-    for task_id in (worker.id, done.id, "stranger"):
-        (house.artifacts.work_dir(task_id) / "container").write_bytes(b"left")
-    killed = await house.copy_as_if_killed()
-    (killed.paths.artifacts / "incoming" / "half").write_bytes(b"half")
-    await killed.open()
-    assert killed.artifacts.tasks_with_work_dir() == (worker.id,)
-    assert not (killed.paths.artifacts / "incoming" / "half").exists()
-    await killed.close()
+async def test_orphaned_work_files_are_removed(harness: EngineHarness) -> None:
+    worker = await harness.wait_for_worker(await harness.approved_package())
+    done_task = await harness.done_package()
+    for task_id in (worker.id, done_task.id, "stranger"):
+        (harness.artifacts.work_dir(task_id) / "container").write_bytes(b"left")
+    crash_copy = await harness.copy_as_if_killed()
+    (crash_copy.paths.artifacts / "incoming" / "half").write_bytes(b"half")
+    await crash_copy.open()
+    assert crash_copy.artifacts.tasks_with_work_dir() == (worker.id,)
+    assert not (crash_copy.paths.artifacts / "incoming" / "half").exists()
+    await crash_copy.close()
 
 
-async def test_a_lost_right_is_noticed_at_the_next_start(house: EngineHarness) -> None:
-    worker = await house.wait_for_worker(await house.approved_package())
-    killed = await house.copy_as_if_killed()
-    await killed.open(work=False)
-    for each in killed.engine.access.access(ADMIN).rules:
+async def test_revoked_permission_cancels_running_task(harness: EngineHarness) -> None:
+    worker = await harness.wait_for_worker(await harness.approved_package())
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open(work=False)
+    for each in crash_copy.engine.access.access(ADMIN).rules:
         if each.subject == DEV:
-            await killed.execute(ADMIN, killed.engine.access.remove_rule(ADMIN, each.id, confirmed=True))
-    await killed.reopen()
-    over = await killed.wait_until_final(worker.id)
-    assert (over.status, over.reason_code) == (S.CANCELLED, "right-lost")
-    assert killed.engine.repository.get(CHECKPOINTS, worker.id) is None
-    await killed.close()
+            await crash_copy.execute(ADMIN, crash_copy.engine.access.remove_rule(ADMIN, each.id, confirmed=True))
+    await crash_copy.reopen()
+    final_task = await crash_copy.wait_until_final(worker.id)
+    assert (final_task.status, final_task.reason_code) == (S.CANCELLED, "right-lost")
+    assert crash_copy.engine.repository.get(CHECKPOINTS, worker.id) is None
+    await crash_copy.close()
 
 
-async def test_periods_run_while_no_engine_does(house: EngineHarness) -> None:
-    waiting = await house.package()
-    done = await house.done_package()
-    killed = await house.copy_as_if_killed()
-    killed.clock.advance(days=30)
-    await killed.open()
-    assert (await killed.wait_until_final(waiting)).reason_code == "approval-period"
-    await killed.wait_until(lambda: not killed.artifacts.has_result(done.id))
-    await killed.wait_until(lambda: killed.task(done.id).result.state is ResultState.GONE)  # type: ignore[union-attr]
-    await killed.close()
+async def test_deadlines_expire_while_closed(harness: EngineHarness) -> None:
+    waiting_task = await harness.package()
+    done_task = await harness.done_package()
+    crash_copy = await harness.copy_as_if_killed()
+    crash_copy.clock.advance(days=30)
+    await crash_copy.open()
+    assert (await crash_copy.wait_until_final(waiting_task)).reason_code == "approval-period"
+    await crash_copy.wait_until(lambda: not crash_copy.artifacts.has_result(done_task.id))
+    await crash_copy.wait_until(lambda: crash_copy.task(done_task.id).result.state is ResultState.GONE)  # type: ignore[union-attr]
+    await crash_copy.close()
 
 
-async def test_a_second_engine_is_told_who_holds_the_workspace(house: EngineHarness) -> None:
+async def test_locked_workspace_error_names_lock_holder(harness: EngineHarness) -> None:
     with pytest.raises(WorkspaceLockedError, match="test"):
-        WorkspaceLock.acquire(house.paths.lock, "another")
-    await house.close()
-    WorkspaceLock.acquire(house.paths.lock, "another").release()
+        WorkspaceLock.acquire(harness.paths.lock, "another")
+    await harness.close()
+    WorkspaceLock.acquire(harness.paths.lock, "another").release()
 
 
-async def test_without_work_nothing_is_given_to_a_worker(house: EngineHarness) -> None:
-    await house.reopen(work=False)
-    task = await house.approved_package()
-    await house.wait_until_durable()
-    assert house.task(task.id).status is S.SCHEDULED
-    assert house.bus.places == {}
-    assert [each.change for each in await house.audit_entries(about=f"TASK:{task.id}")] == [
+async def test_open_without_work_starts_no_worker(harness: EngineHarness) -> None:
+    await harness.reopen(work=False)
+    task = await harness.approved_package()
+    await harness.wait_until_durable()
+    assert harness.task(task.id).status is S.SCHEDULED
+    assert harness.bus.places == {}
+    assert [each.change for each in await harness.audit_entries(about=f"TASK:{task.id}")] == [
         AuditAction.CREATED,
         AuditAction.STATUS_CHANGED,
         AuditAction.APPROVED,

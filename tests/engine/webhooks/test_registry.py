@@ -1,4 +1,4 @@
-"""Webhooks: who may have them, what is kept for each, and that nothing is lost while one is there."""
+"""Tests of webhooks: queued messages, secrets, permissions, delivery and dead letters."""
 
 from __future__ import annotations
 
@@ -26,157 +26,158 @@ pytestmark = pytest.mark.anyio
 URL = "https://hooks.example.org/T0/path-that-is-a-secret"
 
 
-async def added(house: EngineHarness, *events: WebhookEvent, url: str = URL, by: str = ADMIN) -> IssuedWebhook:
+async def add_webhook(harness: EngineHarness, *events: WebhookEvent, url: str = URL, by: str = ADMIN) -> IssuedWebhook:
     request = WebhookRequest(url=url, events=events)
-    return await house.execute(by, house.engine.webhooks.add(by, request))
+    return await harness.execute(by, harness.engine.webhooks.add(by, request))
 
 
-def kept(house: EngineHarness, hook: IssuedWebhook) -> list[OutboxMessage]:
-    return house.engine.webhook_outbox.pending(hook.webhook.id)
+def pending_messages(harness: EngineHarness, issued: IssuedWebhook) -> list[OutboxMessage]:
+    return harness.engine.webhook_outbox.pending(issued.webhook.id)
 
 
-def told(house: EngineHarness, hook: IssuedWebhook) -> list[WebhookEvent | None]:
-    return [each.change.notification for each in kept(house, hook)]
+def pending_events(harness: EngineHarness, issued: IssuedWebhook) -> list[WebhookEvent | None]:
+    return [each.change.notification for each in pending_messages(harness, issued)]
 
 
-async def first(house: EngineHarness, hook: IssuedWebhook) -> OutboxMessage:
-    due = await house.engine.webhook_outbox.next_delivery(hook.webhook.id)
-    assert due is not None
-    return due.message
+async def next_message(harness: EngineHarness, issued: IssuedWebhook) -> OutboxMessage:
+    delivery = await harness.engine.webhook_outbox.next_delivery(issued.webhook.id)
+    assert delivery is not None
+    return delivery.message
 
 
-# ---- having one
+# ---- queued messages
 
 
-async def test_a_webhook_is_told_of_all_that_happens_to_a_task_in_order(house: EngineHarness) -> None:
-    hook = await added(house)
-    task = await house.done_package()
+async def test_task_events_are_queued_in_order(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    task = await harness.done_package()
     events = [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED, WebhookEvent.TASK_DONE]
-    assert told(house, hook) == events
-    assert {each.change.task_id for each in kept(house, hook)} == {task.id}
-    cursors = [each.change.cursor for each in kept(house, hook)]
+    assert pending_events(harness, issued) == events
+    assert {each.change.task_id for each in pending_messages(harness, issued)} == {task.id}
+    cursors = [each.change.cursor for each in pending_messages(harness, issued)]
     assert cursors == sorted(cursors)
-    await house.advance_clock(hours=24 * 365)
-    await house.wait_until(lambda: told(house, hook) == [*events, WebhookEvent.RESULT_GONE])
+    await harness.advance_clock(hours=24 * 365)
+    await harness.wait_until(lambda: pending_events(harness, issued) == [*events, WebhookEvent.RESULT_GONE])
 
 
-async def test_an_approval_says_whose_it_was_and_whether_it_was_the_last(empty: EngineHarness) -> None:
-    await empty.add_default_subjects(approvals=2)
-    hook = await added(empty, WebhookEvent.TASK_APPROVED)
-    task = await empty.package()
-    await empty.approve(task, OWNER)
-    await empty.approve(task, SECOND)
-    one, two = (each.change for each in kept(empty, hook))
-    assert one.decision is not None
-    assert two.decision is not None
-    assert (one.decision.by, one.status) == (OWNER, TaskStatus.WAITING)
-    assert (two.decision.by, two.status) == (SECOND, TaskStatus.APPROVED)
+async def test_approval_messages_contain_approver_and_status(empty_harness: EngineHarness) -> None:
+    await empty_harness.add_default_subjects(approvals=2)
+    issued = await add_webhook(empty_harness, WebhookEvent.TASK_APPROVED)
+    task = await empty_harness.package()
+    await empty_harness.approve(task, OWNER)
+    await empty_harness.approve(task, SECOND)
+    first_change, second_change = (each.change for each in pending_messages(empty_harness, issued))
+    assert first_change.decision is not None
+    assert second_change.decision is not None
+    assert (first_change.decision.by, first_change.status) == (OWNER, TaskStatus.WAITING)
+    assert (second_change.decision.by, second_change.status) == (SECOND, TaskStatus.APPROVED)
 
 
-async def test_only_the_events_that_were_asked_for_are_kept(house: EngineHarness) -> None:
-    rejections, ends = await added(house, WebhookEvent.TASK_REJECTED), await added(house, WebhookEvent.TASK_CANCELLED)
-    await house.decide(await house.package(), OWNER, Verdict.REJECTED, "no")
-    await house.cancel(await house.package())
-    assert told(house, rejections) == [WebhookEvent.TASK_REJECTED]
-    assert told(house, ends) == [WebhookEvent.TASK_CANCELLED]
+async def test_only_subscribed_events_are_queued(harness: EngineHarness) -> None:
+    rejection_webhook, cancellation_webhook = (
+        await add_webhook(harness, WebhookEvent.TASK_REJECTED),
+        await add_webhook(harness, WebhookEvent.TASK_CANCELLED),
+    )
+    await harness.decide(await harness.package(), OWNER, Verdict.REJECTED, "no")
+    await harness.cancel(await harness.package())
+    assert pending_events(harness, rejection_webhook) == [WebhookEvent.TASK_REJECTED]
+    assert pending_events(harness, cancellation_webhook) == [WebhookEvent.TASK_CANCELLED]
 
 
-async def test_without_a_webhook_nothing_is_written(house: EngineHarness) -> None:
-    await house.done_package()
-    assert house.engine.store.count(OUTBOX.name) == 0
-    assert not house.paths.secrets_key.exists()
+async def test_workspace_without_webhooks_writes_nothing(harness: EngineHarness) -> None:
+    await harness.done_package()
+    assert harness.engine.store.count(OUTBOX.name) == 0
+    assert not harness.paths.secrets_key.exists()
 
 
-async def test_a_webhook_is_told_of_nothing_from_before_it_was_there(house: EngineHarness) -> None:
-    await house.package()
-    hook = await added(house)
-    assert kept(house, hook) == []
-    assert hook.webhook.delivered == house.engine.events.cursor - 1
+async def test_new_webhook_gets_no_earlier_events(harness: EngineHarness) -> None:
+    await harness.package()
+    issued = await add_webhook(harness)
+    assert pending_messages(harness, issued) == []
+    assert issued.webhook.delivered_count == 0
 
 
-async def test_more_is_kept_than_the_events_of_those_who_catch_up(
-    house: EngineHarness, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_outbox_exceeds_event_history(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealyard.storage.pending_log.MAX_EVENTS", 3)
-    hook = await added(house, WebhookEvent.TASK_WAITING)
-    tasks = [await house.package() for _ in range(6)]
-    await house.reopen()
-    assert len(house.engine.store.recent_events()) == 3
-    assert [each.change.task_id for each in kept(house, hook)] == [each.id for each in tasks]
+    issued = await add_webhook(harness, WebhookEvent.TASK_WAITING)
+    tasks = [await harness.package() for _ in range(6)]
+    await harness.reopen()
+    assert len(harness.engine.store.recent_events()) == 3
+    assert [each.change.task_id for each in pending_messages(harness, issued)] == [each.id for each in tasks]
 
 
-async def test_what_waits_outlives_a_compaction_and_a_kill(house: EngineHarness) -> None:
-    hook = await added(house)
-    task = await house.package()
-    house.engine.store.compact(-1)
-    await house.approve(task)
-    other = await house.copy_as_if_killed()
-    await other.open()
-    assert told(other, hook) == [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED]
-    assert (await first(other, hook)).change.task_id == task.id
-    await other.close()
+async def test_messages_survive_compaction_and_crash(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    task = await harness.package()
+    harness.engine.store.compact(-1)
+    await harness.approve(task)
+    crash_copy = await harness.copy_as_if_killed()
+    await crash_copy.open()
+    assert pending_events(crash_copy, issued) == [WebhookEvent.TASK_WAITING, WebhookEvent.TASK_APPROVED]
+    assert (await next_message(crash_copy, issued)).change.task_id == task.id
+    await crash_copy.close()
 
 
-async def test_what_the_disk_refused_was_never_told(house: EngineHarness, disk: FailingDisk) -> None:
-    hook = await added(house, WebhookEvent.TASK_CANCELLED)
-    task = await house.package()
+async def test_failed_commit_queues_no_message(harness: EngineHarness, disk: FailingDisk) -> None:
+    issued = await add_webhook(harness, WebhookEvent.TASK_CANCELLED)
+    task = await harness.package()
     disk.fail()
     with pytest.raises(StorageError):
-        await house.engine.decisions.cancel(DEV, task.id)
-    assert kept(house, hook) == []
+        await harness.engine.decisions.cancel(DEV, task.id)
+    assert pending_messages(harness, issued) == []
 
 
-async def test_what_is_not_on_the_disk_yet_is_not_due(house: EngineHarness, disk: FailingDisk) -> None:
-    hook = await added(house, WebhookEvent.TASK_CANCELLED)
-    task = await house.package()
-    waiting = house.engine.webhook_outbox.next_delivery(hook.webhook.id)
+async def test_message_is_due_after_commit(harness: EngineHarness, disk: FailingDisk) -> None:
+    issued = await add_webhook(harness, WebhookEvent.TASK_CANCELLED)
+    task = await harness.package()
+    next_delivery = harness.engine.webhook_outbox.next_delivery(issued.webhook.id)
     disk.block()
-    due = asyncio.ensure_future(waiting)
-    cancelling = asyncio.ensure_future(house.cancel(task))
-    await house.wait_until(lambda: kept(house, hook))
-    house.engine.webhook_outbox.notify()
+    delivery_task = asyncio.ensure_future(next_delivery)
+    cancellation = asyncio.ensure_future(harness.cancel(task))
+    await harness.wait_until(lambda: pending_messages(harness, issued))
+    harness.engine.webhook_outbox.notify()
     for _ in range(10):
         await asyncio.sleep(0)
-    assert not due.done()
+    assert not delivery_task.done()
     disk.unblock()
-    await cancelling
-    found = await due
-    assert found is not None
-    assert found.message.change.task_id == task.id
+    await cancellation
+    delivery = await delivery_task
+    assert delivery is not None
+    assert delivery.message.change.task_id == task.id
 
 
 # ---- secrets
 
 
-async def test_the_secret_is_shown_once_and_kept_sealed(house: EngineHarness) -> None:
-    hook = await added(house)
-    assert hook.secret.startswith("whsec_")
-    raw = base64.b64decode(hook.secret.removeprefix("whsec_"), validate=True)
-    assert len(raw) == 32
-    stored = house.engine.repository.get(WEBHOOKS, hook.webhook.id)
-    assert stored is not None
-    assert SecretBox(house.paths.secrets_key).decrypt(stored.secret, secret_context(hook.webhook.id)) == raw
-    due_secrets = repr(hook) + repr(house.engine.webhooks.list_webhooks(ADMIN))
-    assert hook.secret not in due_secrets
-    await house.close()
-    files = [each.read_bytes() for each in house.paths.root.rglob("*") if each.is_file()]
-    assert not any(hook.secret.removeprefix("whsec_").encode() in each or raw in each for each in files)
+async def test_secret_is_stored_encrypted(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    assert issued.secret.startswith("whsec_")
+    secret = base64.b64decode(issued.secret.removeprefix("whsec_"), validate=True)
+    assert len(secret) == 32
+    webhook = harness.engine.repository.get(WEBHOOKS, issued.webhook.id)
+    assert webhook is not None
+    assert SecretBox(harness.paths.secrets_key).decrypt(webhook.secret, secret_context(issued.webhook.id)) == secret
+    text = repr(issued) + repr(harness.engine.webhooks.list_webhooks(ADMIN))
+    assert issued.secret not in text
+    await harness.close()
+    files = [each.read_bytes() for each in harness.paths.root.rglob("*") if each.is_file()]
+    assert not any(issued.secret.removeprefix("whsec_").encode() in each or secret in each for each in files)
 
 
-async def test_what_is_due_does_not_print_its_secret(house: EngineHarness) -> None:
-    hook = await added(house)
-    await house.package()
-    due = await house.engine.webhook_outbox.next_delivery(hook.webhook.id)
-    assert due is not None
-    assert base64.b64encode(due.secret).decode() == hook.secret.removeprefix("whsec_")
-    assert repr(due.secret) not in repr(due)
-    assert URL not in repr(due)
+async def test_repr_of_delivery_hides_secret(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    await harness.package()
+    delivery = await harness.engine.webhook_outbox.next_delivery(issued.webhook.id)
+    assert delivery is not None
+    assert base64.b64encode(delivery.secret).decode() == issued.secret.removeprefix("whsec_")
+    assert repr(delivery.secret) not in repr(delivery)
+    assert URL not in repr(delivery)
 
 
-async def test_the_log_knows_who_added_and_removed_it_and_neither_secret_nor_path(house: EngineHarness) -> None:
-    hook = await added(house, WebhookEvent.TASK_DONE)
-    await house.execute(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
-    entries = await house.audit_entries(about=f"WEBHOOK:{hook.webhook.id}")
+async def test_audit_entries_omit_secret_and_path(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness, WebhookEvent.TASK_DONE)
+    await harness.execute(ADMIN, harness.engine.webhooks.remove(ADMIN, issued.webhook.id))
+    entries = await harness.audit_entries(about=f"WEBHOOK:{issued.webhook.id}")
     assert [(each.author, each.change) for each in entries] == [
         (ADMIN, AuditAction.CREATED),
         (ADMIN, AuditAction.DELETED),
@@ -184,130 +185,130 @@ async def test_the_log_knows_who_added_and_removed_it_and_neither_secret_nor_pat
     assert entries[0].new_value == {"origin": "https://hooks.example.org", "events": ["task.done"]}
     text = json.dumps([str(each) for each in entries])
     assert "path-that-is-a-secret" not in text
-    assert hook.secret not in text
+    assert issued.secret not in text
 
 
-# ---- rights and refusals
+# ---- permissions and rejections
 
 
-async def test_only_who_may_update_the_policy_has_to_do_with_webhooks(house: EngineHarness) -> None:
-    hook = await added(house)
-    webhooks = house.engine.webhooks
-    for look in (lambda: webhooks.list_webhooks(DEV), lambda: webhooks.dead_letters(DEV, hook.webhook.id)):
+async def test_webhooks_require_policy_update_permission(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    webhooks = harness.engine.webhooks
+    for read in (lambda: webhooks.list_webhooks(DEV), lambda: webhooks.dead_letters(DEV, issued.webhook.id)):
         with pytest.raises(PermissionDeniedError):
-            look()
-    for change in (webhooks.remove(DEV, hook.webhook.id), webhooks.redeliver(DEV, "x")):
+            read()
+    for call in (webhooks.remove(DEV, issued.webhook.id), webhooks.redeliver(DEV, "x")):
         with pytest.raises(PermissionDeniedError):
-            await house.execute(DEV, change)
+            await harness.execute(DEV, call)
     with pytest.raises(PermissionDeniedError):
-        await added(house, by=DEV)
-    await house.add_rule(DEV, "RESOURCE_TYPE:POLICY", Action.UPDATE)
-    house.clock.advance(seconds=1)
-    await added(house, by=DEV)
+        await add_webhook(harness, by=DEV)
+    await harness.add_rule(DEV, "RESOURCE_TYPE:POLICY", Action.UPDATE)
+    harness.clock.advance(seconds=1)
+    await add_webhook(harness, by=DEV)
     assert [each.created_by for each in webhooks.list_webhooks(ADMIN)] == [ADMIN, DEV]
 
 
-async def test_what_is_not_there_is_not_found(house: EngineHarness) -> None:
-    webhooks = house.engine.webhooks
-    for change in (webhooks.remove(ADMIN, "nothing"), webhooks.redeliver(ADMIN, "nothing")):
+async def test_unknown_id_raises_not_found(harness: EngineHarness) -> None:
+    webhooks = harness.engine.webhooks
+    for call in (webhooks.remove(ADMIN, "nothing"), webhooks.redeliver(ADMIN, "nothing")):
         with pytest.raises(NotFoundError):
-            await house.execute(ADMIN, change)
+            await harness.execute(ADMIN, call)
     with pytest.raises(NotFoundError):
         webhooks.dead_letters(ADMIN, "nothing")
 
 
 @pytest.mark.parametrize("url", ["http://", "https://user:word@example.org/", "file:///etc/passwd"])
-async def test_what_is_no_url_for_a_webhook_makes_none(house: EngineHarness, url: str) -> None:
+async def test_invalid_url_is_rejected(harness: EngineHarness, url: str) -> None:
     with pytest.raises(UsageError):
-        await added(house, url=url)
-    assert house.engine.webhooks.list_webhooks(ADMIN) == ()
+        await add_webhook(harness, url=url)
+    assert harness.engine.webhooks.list_webhooks(ADMIN) == ()
 
 
-# ---- telling
+# ---- delivery
 
 
-async def test_what_was_delivered_is_gone_and_the_cursor_stands_there(house: EngineHarness) -> None:
-    hook = await added(house)
-    await house.package()
-    notice = await first(house, hook)
-    await house.engine.webhook_outbox.mark_delivered(notice)
-    assert kept(house, hook) == []
-    (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
-    assert (seen.delivered, seen.last_error, seen.pending_count) == (notice.change.cursor, "", 0)
+async def test_delivered_message_is_removed(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    await harness.package()
+    message = await next_message(harness, issued)
+    await harness.engine.webhook_outbox.mark_delivered(message)
+    assert pending_messages(harness, issued) == []
+    (status,) = harness.engine.webhooks.list_webhooks(ADMIN)
+    assert (status.delivered_count, status.last_error, status.pending_count) == (1, "", 0)
 
 
-async def test_a_failed_try_is_due_again_at_its_time_also_after_a_restart(house: EngineHarness) -> None:
-    hook = await added(house)
-    await house.package()
-    notice = await first(house, hook)
-    await house.engine.webhook_outbox.mark_failed(notice, "It answered 500.", 30.0)
-    (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
-    assert (seen.last_error, seen.pending_count) == ("It answered 500.", 1)
-    await house.reopen()
-    (again,) = kept(house, hook)
-    assert (again.id, again.attempts, again.retry_at) == (notice.id, 1, START + timedelta(seconds=30))
-    house.clock.advance(seconds=31)
-    assert await first(house, hook) == again
+async def test_failed_delivery_is_retried_after_restart(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    await harness.package()
+    message = await next_message(harness, issued)
+    await harness.engine.webhook_outbox.mark_failed(message, "It answered 500.", 30.0)
+    (status,) = harness.engine.webhooks.list_webhooks(ADMIN)
+    assert (status.last_error, status.pending_count) == ("It answered 500.", 1)
+    await harness.reopen()
+    (retry,) = pending_messages(harness, issued)
+    assert (retry.id, retry.attempts, retry.retry_at) == (message.id, 1, START + timedelta(seconds=30))
+    harness.clock.advance(seconds=31)
+    assert await next_message(harness, issued) == retry
 
 
-async def test_what_is_given_up_is_a_dead_letter_and_the_next_is_due(house: EngineHarness) -> None:
-    hook = await added(house)
-    task = await house.package()
-    await house.approve(task)
-    outbox = house.engine.webhook_outbox
-    notice = await first(house, hook)
-    await outbox.mark_failed(notice, "no", 0.0)
-    await outbox.move_to_dead_letters(await first(house, hook), "It answered 410.")
-    (letter,) = house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id)
+async def test_undeliverable_message_becomes_dead_letter(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    task = await harness.package()
+    await harness.approve(task)
+    outbox = harness.engine.webhook_outbox
+    message = await next_message(harness, issued)
+    await outbox.mark_failed(message, "no", 0.0)
+    await outbox.move_to_dead_letters(await next_message(harness, issued), "It answered 410.")
+    (letter,) = harness.engine.webhooks.dead_letters(ADMIN, issued.webhook.id)
     assert (letter.event, letter.task_id, letter.attempts) == (WebhookEvent.TASK_WAITING, task.id, 2)
-    assert (letter.error, letter.cursor, letter.failed_at) == ("It answered 410.", notice.change.cursor, START)
-    (seen,) = house.engine.webhooks.list_webhooks(ADMIN)
-    assert (seen.pending_count, seen.dead_letters, seen.last_error) == (1, 1, "It answered 410.")
-    assert (await first(house, hook)).change.notification is WebhookEvent.TASK_APPROVED
-    (entry,) = await house.audit_entries(AuditAction.FAILED, f"WEBHOOK:{hook.webhook.id}")
+    assert (letter.error, letter.cursor, letter.failed_at) == ("It answered 410.", message.change.cursor, START)
+    (status,) = harness.engine.webhooks.list_webhooks(ADMIN)
+    assert (status.pending_count, status.dead_letters, status.last_error) == (1, 1, "It answered 410.")
+    assert (await next_message(harness, issued)).change.notification is WebhookEvent.TASK_APPROVED
+    (entry,) = await harness.audit_entries(AuditAction.FAILED, f"WEBHOOK:{issued.webhook.id}")
     assert letter.task_id in entry.message
 
 
-async def test_a_dead_letter_that_is_taken_up_is_the_same_message_again(house: EngineHarness) -> None:
-    hook = await added(house)
-    await house.package()
-    notice = await first(house, hook)
-    await house.engine.webhook_outbox.move_to_dead_letters(notice, "no")
-    await house.execute(ADMIN, house.engine.webhooks.redeliver(ADMIN, notice.id))
-    assert house.engine.webhooks.dead_letters(ADMIN, hook.webhook.id) == ()
-    assert await first(house, hook) == notice
-    (entry,) = await house.audit_entries(AuditAction.RENEWED, f"WEBHOOK:{hook.webhook.id}")
+async def test_redelivery_queues_same_message(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    await harness.package()
+    message = await next_message(harness, issued)
+    await harness.engine.webhook_outbox.move_to_dead_letters(message, "no")
+    await harness.execute(ADMIN, harness.engine.webhooks.redeliver(ADMIN, message.id))
+    assert harness.engine.webhooks.dead_letters(ADMIN, issued.webhook.id) == ()
+    assert await next_message(harness, issued) == message
+    (entry,) = await harness.audit_entries(AuditAction.RENEWED, f"WEBHOOK:{issued.webhook.id}")
     assert entry.author == ADMIN
 
 
-async def test_an_old_letter_does_not_take_the_cursor_back(house: EngineHarness) -> None:
-    hook = await added(house)
-    task = await house.package()
-    await house.approve(task)
-    outbox = house.engine.webhook_outbox
-    old = await first(house, hook)
-    await outbox.move_to_dead_letters(old, "no")
-    new = await first(house, hook)
-    await outbox.mark_delivered(new)
-    await house.execute(ADMIN, house.engine.webhooks.redeliver(ADMIN, old.id))
-    await outbox.mark_delivered(await first(house, hook))
-    assert house.engine.webhooks.list_webhooks(ADMIN)[0].delivered == new.change.cursor
+async def test_redelivery_counts_as_delivery(harness: EngineHarness) -> None:
+    issued = await add_webhook(harness)
+    task = await harness.package()
+    await harness.approve(task)
+    outbox = harness.engine.webhook_outbox
+    old_message = await next_message(harness, issued)
+    await outbox.move_to_dead_letters(old_message, "no")
+    new_message = await next_message(harness, issued)
+    await outbox.mark_delivered(new_message)
+    await harness.execute(ADMIN, harness.engine.webhooks.redeliver(ADMIN, old_message.id))
+    await outbox.mark_delivered(await next_message(harness, issued))
+    assert harness.engine.webhooks.list_webhooks(ADMIN)[0].delivered_count == 2
 
 
-async def test_a_removed_webhook_leaves_nothing_behind(house: EngineHarness) -> None:
-    hook, other = await added(house), await added(house)
-    task = await house.package()
-    await house.approve(task)
-    await house.engine.webhook_outbox.move_to_dead_letters(await first(house, hook), "no")
-    under_way = await first(house, hook)
-    await house.execute(ADMIN, house.engine.webhooks.remove(ADMIN, hook.webhook.id))
-    for late in (
-        house.engine.webhook_outbox.mark_delivered(under_way),
-        house.engine.webhook_outbox.mark_failed(under_way, "no", 1.0),
-        house.engine.webhook_outbox.move_to_dead_letters(under_way, "no"),
+async def test_removed_webhook_leaves_no_messages(harness: EngineHarness) -> None:
+    issued, other_issued = await add_webhook(harness), await add_webhook(harness)
+    task = await harness.package()
+    await harness.approve(task)
+    await harness.engine.webhook_outbox.move_to_dead_letters(await next_message(harness, issued), "no")
+    current_message = await next_message(harness, issued)
+    await harness.execute(ADMIN, harness.engine.webhooks.remove(ADMIN, issued.webhook.id))
+    for call in (
+        harness.engine.webhook_outbox.mark_delivered(current_message),
+        harness.engine.webhook_outbox.mark_failed(current_message, "no", 1.0),
+        harness.engine.webhook_outbox.move_to_dead_letters(current_message, "no"),
     ):
-        await late
-    assert await house.engine.webhook_outbox.next_delivery(hook.webhook.id) is None
-    assert house.engine.webhook_outbox.counts(hook.webhook.id) == (0, 0)
-    assert [each.id for each in house.engine.webhooks.list_webhooks(ADMIN)] == [other.webhook.id]
-    assert len(kept(house, other)) == 2
+        await call
+    assert await harness.engine.webhook_outbox.next_delivery(issued.webhook.id) is None
+    assert harness.engine.webhook_outbox.counts(issued.webhook.id) == (0, 0)
+    assert [each.id for each in harness.engine.webhooks.list_webhooks(ADMIN)] == [other_issued.webhook.id]
+    assert len(pending_messages(harness, other_issued)) == 2

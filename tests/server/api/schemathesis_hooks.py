@@ -1,4 +1,4 @@
-"""What Schemathesis must be told: the bytes of an upload are bytes, whatever tus calls them."""
+"""Schemathesis configuration: serialize tus chunks as raw bytes."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Events through a real server: from a cursor on, for whom they are, and for as long as one is somebody."""
+"""Tests of the event stream: cursors, visibility, keepalives and token revocation."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ import pytest
 from httpx_sse import aconnect_sse
 
 from sealyard.client.http.sse import Comment, ServerSentEvent, parse_events
-from sealyard.engine.state import events as broadcasting
+from sealyard.engine.state import events as engine_events
 from sealyard.model.errors import AuthenticationError
 from sealyard.model.events import TaskProgressed, WorkspaceChanged
 from sealyard.server.api.routes import events as routes
@@ -28,175 +28,185 @@ pytestmark = pytest.mark.anyio
 
 
 @pytest.fixture
-async def yard(folder: Path) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}) as yard:
-        yield yard
+async def harness(folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": folder}) as harness:
+        yield harness
 
 
-class Listening:
-    """``begins``: the cursor that the stream said it begins from."""
+class EventStream:
+    """The event stream of one response. ``start`` is the cursor that the server sent first."""
 
-    def __init__(self, answer: httpx.Response) -> None:
-        self.answer = answer
-        self._items = parse_events(answer.aiter_raw())
-        self.begins = 0
+    def __init__(self, response: httpx.Response) -> None:
+        self.response = response
+        self._items = parse_events(response.aiter_raw())
+        self.start = 0
 
-    async def begin(self) -> None:
+    async def read_cursor(self) -> None:
         first = await self.next()
         assert isinstance(first, ServerSentEvent)
         assert (first.event, msgspec.json.decode(first.data)) == ("Cursor", {"cursor": int(first.id)})
-        self.begins = int(first.id)
+        self.start = int(first.id)
 
     async def next(self) -> ServerSentEvent | Comment:
         async with asyncio.timeout(DONE_WITHIN):
             return await anext(self._items)
 
-    async def event(self) -> tuple[str, str, Any]:
-        """Name, id and data of the next."""
+    async def next_event(self) -> tuple[str, str, Any]:
+        """Return name, ID and data of the next event, skipping comments."""
         while not isinstance(item := await self.next(), ServerSentEvent):
             pass
         return item.event, item.id, msgspec.json.decode(item.data)
 
-    async def rest(self) -> list[ServerSentEvent | Comment]:
+    async def read_all(self) -> list[ServerSentEvent | Comment]:
         async with asyncio.timeout(DONE_WITHIN):
             return [each async for each in self._items]
 
 
 @asynccontextmanager
-async def listening(calls: httpx.AsyncClient, **how: Any) -> AsyncIterator[Listening]:
-    async with calls.stream("GET", "/api/v1/events", **how) as answer:
-        assert answer.status_code == 200, await answer.aread()
-        heard = Listening(answer)
-        await heard.begin()
-        yield heard
+async def open_stream(http: httpx.AsyncClient, **options: Any) -> AsyncIterator[EventStream]:
+    async with http.stream("GET", "/api/v1/events", **options) as response:
+        assert response.status_code == 200, await response.aread()
+        stream = EventStream(response)
+        await stream.read_cursor()
+        yield stream
 
 
-async def asked(calls: httpx.AsyncClient) -> str:
-    """A signing task: it waits for approval."""
+async def create_signing_task(http: httpx.AsyncClient) -> str:
+    """Create a signing task, which waits for approval; return its ID."""
     body = {"deviceConfigId": GATEWAY, "inputBase64": base64.b64encode(b"hello").decode()}
-    answer = await calls.post("/api/v1/signingTask", json=body)
-    return str(answer.json()["id"])
+    response = await http.post("/api/v1/signingTask", json=body)
+    return str(response.json()["id"])
 
 
-async def test_events_come_as_they_happen_each_with_its_cursor(yard: ServerHarness) -> None:
-    dev, owner = await yard.http_client(DEV), await yard.http_client(OWNER)
-    async with listening(owner) as heard:
-        assert heard.answer.headers["Content-Type"].startswith("text/event-stream")
-        assert heard.answer.headers["Cache-Control"] == "no-store"
-        task_id = await asked(dev)
-        name, cursor, data = await heard.event()
-        assert (name, int(cursor)) == ("TaskChanged", heard.begins + 1)
-        assert (data["type"], data["taskId"], data["cursor"]) == ("TaskChanged", task_id, heard.begins + 1)
+async def test_stream_sends_events_with_cursor(harness: ServerHarness) -> None:
+    dev, owner = await harness.http_client(DEV), await harness.http_client(OWNER)
+    async with open_stream(owner) as stream:
+        assert stream.response.headers["Content-Type"].startswith("text/event-stream")
+        assert stream.response.headers["Cache-Control"] == "no-store"
+        task_id = await create_signing_task(dev)
+        name, cursor, data = await stream.next_event()
+        assert (name, int(cursor)) == ("TaskChanged", stream.start + 1)
+        assert (data["type"], data["taskId"], data["cursor"]) == ("TaskChanged", task_id, stream.start + 1)
 
 
-async def test_whoever_was_away_goes_on_behind_the_last_event(yard: ServerHarness) -> None:
-    dev = await yard.http_client(DEV)
-    async with listening(dev) as heard:
-        begins = heard.begins
-    ids = [await asked(dev) for _ in range(3)]
-    whole: list[tuple[str, str, Any]] = []
-    async with listening(dev, params={"after": begins}) as heard:
-        while not whole or whole[-1][2].get("taskId") != ids[-1]:
-            whole.append(await heard.event())
-    assert [int(each[1]) for each in whole] == list(range(begins + 1, begins + 1 + len(whole)))
-    for position in range(1, len(whole)):
-        async with listening(dev, headers={"Last-Event-ID": whole[position - 1][1]}) as heard:
-            assert heard.begins == int(whole[position - 1][1])
-            assert await heard.event() == whole[position]
+async def test_stream_resumes_after_last_event_id(harness: ServerHarness) -> None:
+    dev = await harness.http_client(DEV)
+    async with open_stream(dev) as stream:
+        start = stream.start
+    ids = [await create_signing_task(dev) for _ in range(3)]
+    received: list[tuple[str, str, Any]] = []
+    async with open_stream(dev, params={"after": start}) as stream:
+        while not received or received[-1][2].get("taskId") != ids[-1]:
+            received.append(await stream.next_event())
+    assert [int(each[1]) for each in received] == list(range(start + 1, start + 1 + len(received)))
+    for position in range(1, len(received)):
+        async with open_stream(dev, headers={"Last-Event-ID": received[position - 1][1]}) as stream:
+            assert stream.start == int(received[position - 1][1])
+            assert await stream.next_event() == received[position]
 
 
-@pytest.mark.parametrize("nonsense", ["", "x", "-1", "٣", "1e3"])
-async def test_a_last_event_id_that_is_none_means_from_now_on(yard: ServerHarness, nonsense: str) -> None:
-    dev = await yard.http_client(DEV)
-    await asked(dev)
-    headers = {"Last-Event-ID": nonsense.encode()}
-    async with listening(dev, headers=headers) as heard:
-        assert heard.begins == await yard.engine.client(ADMIN).cursor()
+async def test_empty_last_event_id_starts_at_end(harness: ServerHarness) -> None:
+    dev = await harness.http_client(DEV)
+    await create_signing_task(dev)
+    async with open_stream(dev, headers={"Last-Event-ID": ""}) as stream:
+        assert stream.start == await harness.engine.client(ADMIN).cursor()
 
 
-async def test_nobody_hears_of_what_is_not_for_them(yard: ServerHarness) -> None:
-    dev, stranger = await yard.http_client(DEV), await yard.http_client(STRANGER)
-    async with listening(stranger) as heard, listening(dev) as own:
-        task_id = await asked(dev)
-        await yard.engine.client(ADMIN).add_subject("USER:somebody")
-        assert (await own.event())[2]["taskId"] == task_id
-        name, _, data = await heard.event()
+@pytest.mark.parametrize("event_id", ["x", "-1", "٣", "1e3", "9" * 30])
+async def test_invalid_last_event_id_is_rejected(harness: ServerHarness, event_id: str) -> None:
+    dev = await harness.http_client(DEV)
+    response = await dev.get("/api/v1/events", headers=[(b"Last-Event-ID", event_id.encode())])
+    assert (response.status_code, response.json()["detail"]) == (400, "Invalid Last-Event-ID.")
+
+
+async def test_hidden_task_publishes_no_event(harness: ServerHarness) -> None:
+    dev, stranger = await harness.http_client(DEV), await harness.http_client(STRANGER)
+    async with open_stream(stranger) as stream, open_stream(dev) as own_stream:
+        task_id = await create_signing_task(dev)
+        await harness.engine.client(ADMIN).add_subject("USER:new")
+        assert (await own_stream.next_event())[2]["taskId"] == task_id
+        name, _, data = await stream.next_event()
         assert name == "WorkspaceChanged"
         assert task_id not in str(data)
 
 
-async def test_whoever_missed_too_much_is_told_of_a_gap(yard: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(broadcasting, "QUEUE_SIZE", 2)
-    dev = await yard.http_client(DEV)
+async def test_too_many_missed_events_report_gap(harness: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(engine_events, "QUEUE_SIZE", 2)
+    dev = await harness.http_client(DEV)
     for _ in range(3):
-        await asked(dev)
-    newest = await yard.engine.client(ADMIN).cursor()
-    async with listening(dev, params={"after": 0}) as heard:
-        assert await heard.event() == ("EventsMissed", str(newest), {"type": "EventsMissed", "cursor": newest})
-        await asked(dev)
-        assert (await heard.event())[1] == str(newest + 1)
+        await create_signing_task(dev)
+    newest = await harness.engine.client(ADMIN).cursor()
+    async with open_stream(dev, params={"after": 0}) as stream:
+        assert await stream.next_event() == ("EventsMissed", str(newest), {"type": "EventsMissed", "cursor": newest})
+        await create_signing_task(dev)
+        assert (await stream.next_event())[1] == str(newest + 1)
 
 
-def test_progress_has_no_id_to_go_on_behind() -> None:
+def test_progress_event_has_no_id() -> None:
     progress = TaskProgressed(cursor=7, task_id="a", bytes_done=1, bytes_total=2, eta_seconds=None)
     assert format_sse(progress).startswith("event: TaskProgressed\ndata: {")
     assert format_sse(progress).endswith("}\n\n")
 
 
-async def test_while_all_is_quiet_there_is_a_beat(yard: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_stream_sends_keepalives(harness: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.05)
-    async with listening(await yard.http_client(DEV)) as heard:
-        assert [await heard.next() for _ in range(3)] == [Comment(text="keepalive")] * 3
+    async with open_stream(await harness.http_client(DEV)) as stream:
+        assert [await stream.next() for _ in range(3)] == [Comment(text="keepalive")] * 3
 
 
-async def test_the_stream_ends_when_the_token_is_revoked(yard: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_idle_stream_ends_after_token_revocation(harness: ServerHarness, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.1)
-    calls, admin = await yard.http_client(DEV), yard.engine.client(ADMIN)
-    async with listening(calls) as heard:
-        for token in await yard.engine.client(DEV).tokens():
+    http, admin = await harness.http_client(DEV), harness.engine.client(ADMIN)
+    async with open_stream(http) as stream:
+        for token in await harness.engine.client(DEV).tokens():
             await admin.revoke_token(token.id)
-        await heard.rest()
-    assert (await calls.get("/api/v1/events")).status_code == 401
+        await stream.read_all()
+    assert (await http.get("/api/v1/events")).status_code == 401
 
 
-async def test_a_stream_that_is_never_quiet_ends_then_too(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_busy_stream_ends_after_token_revocation(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(routes, "KEEPALIVE_SECONDS", 0.1)
 
-    class Busy:
+    class BusyClient:
         async def events(self, after: int) -> AsyncIterator[WorkspaceChanged]:
             while True:
                 after += 1
                 yield WorkspaceChanged(cursor=after, at=datetime.now(UTC), resource="ACL")
                 await asyncio.sleep(0)
 
-    async def revoked() -> None:
-        raise AuthenticationError("The token is not valid here.")
+    async def reject_token() -> None:
+        raise AuthenticationError("The token was revoked.")
 
-    nothing = cast(Any, None)
+    unused = cast(Any, None)
     caller = Caller(
-        tenant="", engine_handle=nothing, subject=DEV, client=cast(Any, Busy()), max_body_bytes=0, revalidate=revoked
+        tenant="",
+        engine_handle=unused,
+        subject=DEV,
+        client=cast(Any, BusyClient()),
+        max_body_bytes=0,
+        revalidate=reject_token,
     )
     async with asyncio.timeout(DONE_WITHIN):
-        told = [each async for each in routes.stream_events(caller, 0)]
-    assert len(told) > 2
+        events = [each async for each in routes.stream_events(caller, 0)]
+    assert len(events) > 2
 
 
-async def test_a_cursor_that_is_none_is_refused(yard: ServerHarness) -> None:
-    dev = await yard.http_client(DEV)
-    for nonsense in ("-1", "x", str(2**60)):
-        assert (await dev.get("/api/v1/events", params={"after": nonsense})).status_code == 400
-    assert (await yard.anonymous_client().get("/api/v1/events")).status_code == 401
+async def test_invalid_cursor_is_rejected(harness: ServerHarness) -> None:
+    dev = await harness.http_client(DEV)
+    for cursor in ("-1", "x", str(2**60)):
+        assert (await dev.get("/api/v1/events", params={"after": cursor})).status_code == 400
+    assert (await harness.anonymous_client().get("/api/v1/events")).status_code == 401
 
 
-async def test_httpx_sse_reads_the_events(yard: ServerHarness) -> None:
-    dev = await yard.http_client(DEV)
-    async with listening(dev) as heard:
-        begins = heard.begins
-    task_id = await asked(dev)
+async def test_httpx_sse_parses_stream(harness: ServerHarness) -> None:
+    dev = await harness.http_client(DEV)
+    async with open_stream(dev) as stream:
+        start = stream.start
+    task_id = await create_signing_task(dev)
     async with (
         asyncio.timeout(DONE_WITHIN),
-        aconnect_sse(dev, "GET", "/api/v1/events", headers={"Last-Event-ID": str(begins)}) as source,
+        aconnect_sse(dev, "GET", "/api/v1/events", headers={"Last-Event-ID": str(start)}) as source,
     ):
         event = await anext(item async for item in source.aiter_sse() if item.event == "TaskChanged")
-    assert event.id == str(begins + 1)
+    assert event.id == str(start + 1)
     assert event.json()["taskId"] == task_id

@@ -1,4 +1,4 @@
-"""The OpenAPI document: made from the code, checked in, true to what is answered, shown without help from outside."""
+"""Tests of the OpenAPI document and its HTML page, and of the server's conformance to the document."""
 
 from __future__ import annotations
 
@@ -8,16 +8,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from sealyard.server.api.routes import docs as documents
+from sealyard.server.api.docs_page import example_of
 from tests.support.server_harness import ADMIN, create_test_workspace, run_server
+from tests.support.update_openapi import DOCUMENT, encode_document
 
 pytestmark = pytest.mark.anyio
 
-CHECKED_IN = Path(__file__).parents[3] / "core" / "sealyard" / "server" / "openapi.json"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -29,57 +30,101 @@ CHECKS = (
 EXAMPLES = 5
 
 
-async def test_the_checked_in_document_is_the_one_that_the_server_tells(folder: Path) -> None:
-    """Remake it: `python -m tests.support.update_openapi`."""
-    async with run_server({"yard": folder}) as yard:
-        told = (await yard.anonymous_client().get("/openapi.json")).content
-    assert msgspec.json.format(told, indent=1) + b"\n" == CHECKED_IN.read_bytes()
-    assert msgspec.json.decode(told)["openapi"].startswith("3.1")
+def test_stored_document_is_up_to_date() -> None:
+    """Update it with `python -m tests.support.update_openapi`."""
+    assert encode_document() == DOCUMENT.read_bytes()
 
 
-def test_every_reference_of_the_checked_in_document_resolves() -> None:
-    text = CHECKED_IN.read_text()
+async def test_server_delivers_stored_document(folder: Path) -> None:
+    async with run_server({"acme": folder}) as harness:
+        response = await harness.anonymous_client().get("/openapi.json")
+    assert response.json() == msgspec.json.decode(DOCUMENT.read_bytes())
+    assert response.json()["openapi"].startswith("3.1")
+
+
+def test_stored_document_references_resolve() -> None:
+    text = DOCUMENT.read_text()
     names = set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', text))
     assert names <= set(msgspec.json.decode(text)["components"]["schemas"])
     assert "ProblemDetails" in names
 
 
-async def test_the_page_shows_every_call_and_loads_nothing(folder: Path) -> None:
-    async with run_server({"yard": folder}) as yard:
-        page = await yard.anonymous_client().get("/docs")
-        described = (await yard.anonymous_client().get("/openapi.json")).json()
-    assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert not re.search(r"<(script|link|img|iframe)|https?://|@import|url\(", page.text)
-    for path in described["paths"]:
-        assert path in page.text
+async def test_page_has_a_form_for_each_operation(folder: Path) -> None:
+    async with run_server({"acme": folder}) as harness:
+        page = (await harness.anonymous_client().get("/docs")).text
+    for path, operations in msgspec.json.decode(DOCUMENT.read_bytes())["paths"].items():
+        for method, operation in operations.items():
+            assert f"<form data-method={method.upper()} data-path='{path}'" in page
+            for parameter in operation.get("parameters", ()):
+                assert f"name='{parameter['name']}'" in page or parameter["name"] == "X-SE-TENANT"
 
 
-async def test_what_strangers_may_ask_for_as_often_as_they_like_is_made_once(
-    folder: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    async with run_server({"yard": folder}) as yard:
-        first = [(await yard.anonymous_client().get(path)).content for path in ("/docs", "/openapi.json")]
-        monkeypatch.delattr(documents, "build_document")
-        assert [(await yard.anonymous_client().get(path)).content for path in ("/docs", "/openapi.json")] == first
+async def test_page_loads_nothing_from_other_hosts(folder: Path) -> None:
+    async with run_server({"acme": folder}) as harness:
+        client = harness.anonymous_client()
+        page = await client.get("/docs")
+        sources = re.findall(r"(?:src|href)=[\"']?([^\s>\"']+)", page.text)
+        assert sources == ["docs/docs.css", "docs/docs.js", "openapi.json"]
+        for source in sources:
+            assert (await client.get(f"/{source}")).status_code == 200
+        script, style = [(await client.get(f"/docs/{name}")).text for name in ("docs.js", "docs.css")]
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'" in policy
+    assert not re.search(r"https?://|@import|url\(|eval\(|innerHTML", page.text + script + style)
+
+
+@pytest.mark.parametrize(
+    "path", ["/schema", "/schema/", "/schema/openapi.json", "/schema/swagger", "/docs/x", "/docs/"]
+)
+async def test_other_documentation_paths_are_not_found(folder: Path, path: str) -> None:
+    async with run_server({"acme": folder}) as harness:
+        response = await harness.anonymous_client().get(path)
+    assert response.status_code == (200 if path == "/docs/" else 404)
+    assert "cdn." not in response.text
+
+
+@pytest.mark.parametrize(
+    ("schema", "example"),
+    [
+        ({"$ref": "#/components/schemas/Body"}, {"name": "", "count": 1, "keys": [{"kind": "RSA"}]}),
+        ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, False),
+        ({"$ref": "#/components/schemas/Tree"}, None),
+    ],
+)
+def test_example_has_required_members(schema: dict[str, Any], example: object) -> None:
+    schemas = {
+        "Body": {
+            "type": "object",
+            "required": ["name", "count", "keys"],
+            "properties": {
+                "name": {"type": "string"},
+                "count": {"type": "integer", "minimum": 1},
+                "keys": {"type": "array", "items": {"$ref": "#/components/schemas/Key"}},
+                "optional": {"type": "string"},
+            },
+        },
+        "Key": {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": ["RSA", "EC"]}}},
+        "Tree": {"oneOf": [{"$ref": "#/components/schemas/Tree"}]},
+    }
+    assert example_of(schema, schemas) == example
 
 
 @pytest.mark.timeout(300)
-async def test_whatever_is_sent_is_answered_as_the_document_says_and_never_with_a_fault_of_ours(tmp_path: Path) -> None:
-    """Schemathesis makes the calls. Its own token stays, and the endless stream of events has tests of its own."""
-    await create_test_workspace(tmp_path / "yard")
-    async with run_server({"yard": tmp_path / "yard"}) as yard:
-        token = await yard.token(ADMIN)
-        ran = await asyncio.to_thread(lambda: _schemathesis(yard.base, token, tmp_path))
-    assert ran.returncode == 0, ran.stdout[ran.stdout.find("= FAILURES") :][:6000]
+async def test_generated_requests_conform_to_document(tmp_path: Path) -> None:
+    """Send requests generated by Schemathesis; revoking its own token and the endless event stream are excluded."""
+    await create_test_workspace(tmp_path / "workspace")
+    async with run_server({"acme": tmp_path / "workspace"}) as harness:
+        token = await harness.token(ADMIN)
+        result = await asyncio.to_thread(lambda: _run_schemathesis(harness.base, token, tmp_path))
+    assert result.returncode == 0, result.stdout[result.stdout.find("= FAILURES") :][:6000]
 
 
-def _schemathesis(base: str, token: str, folder: Path) -> subprocess.CompletedProcess[str]:
-    """Run it in ``folder``, where it writes its directory `.schemathesis`."""
+def _run_schemathesis(base: str, token: str, folder: Path) -> subprocess.CompletedProcess[str]:
+    """Run Schemathesis in ``folder``, where it writes its `.schemathesis` directory."""
     return subprocess.run(
         [
             *(Path(sys.executable).parent / "schemathesis", "run", f"{base}/openapi.json"),
-            *("--header", f"Authorization: Bearer {token}", "--header", "X-SE-TENANT: yard"),
+            *("--header", f"Authorization: Bearer {token}", "--header", "X-SE-TENANT: acme"),
             *("--exclude-path", "/api/v1/events", "--exclude-path", "/api/v1/token/{token_id}"),
             *("--checks", ",".join(CHECKS), "--max-examples", str(EXAMPLES), "--no-color"),
             *("--request-timeout", "20", "--phases", "coverage,fuzzing,stateful", "--seed", "20261123"),

@@ -1,4 +1,4 @@
-"""Ranges of a result: exactly what RFC 9110 asks for, whatever a client writes."""
+"""Tests of range requests (RFC 9110) for results."""
 
 from __future__ import annotations
 
@@ -21,58 +21,58 @@ ETAG = '"abc"'
 CONTENT = bytes(range(256)) * 8
 
 
-def wanted(text: str | None, if_range: str | None = None) -> RangeHeaders:
+def range_headers(text: str | None, if_range: str | None = None) -> RangeHeaders:
     return RangeHeaders(text, if_range, None)
 
 
 @given(first=st.integers(0, 3000), last=st.integers(0, 3000), size=st.integers(1, 2500))
-def test_a_range_is_the_bytes_it_names(first: int, last: int, size: int) -> None:
+def test_range_selects_requested_bytes(first: int, last: int, size: int) -> None:
     whole = CONTENT[:size]
     size = len(whole)
-    asked = wanted(f"bytes={first}-{last}")
+    headers = range_headers(f"bytes={first}-{last}")
     expected = whole[first : last + 1]
     if not expected:
         with pytest.raises(RangeError):
-            asked.bounds(size, ETAG)
+            headers.bounds(size, ETAG)
         return
-    bounds = asked.bounds(size, ETAG)
+    bounds = headers.bounds(size, ETAG)
     assert bounds is not None
     assert whole[slice(*bounds)] == expected
 
 
 @given(last=st.integers(1, 4000), size=st.integers(1, 2048))
-def test_the_last_bytes_can_be_asked_for(last: int, size: int) -> None:
-    bounds = wanted(f"bytes=-{last}").bounds(size, ETAG)
+def test_suffix_range_selects_last_bytes(last: int, size: int) -> None:
+    bounds = range_headers(f"bytes=-{last}").bounds(size, ETAG)
     assert bounds is not None
     assert CONTENT[:size][slice(*bounds)] == CONTENT[:size][-last:]
 
 
 @given(st.text(max_size=40))
-def test_whatever_is_written_there_gives_the_whole_a_part_or_our_refusal(text: str) -> None:
+def test_random_range_header_gives_range_or_error(text: str) -> None:
     try:
-        bounds = wanted(text).bounds(100, ETAG)
+        bounds = range_headers(text).bounds(100, ETAG)
     except RangeError:
         return
     assert bounds is None or 0 <= bounds[0] < bounds[1] <= 100
 
 
-def test_a_range_of_another_version_is_answered_with_the_whole() -> None:
-    assert wanted("bytes=5-", '"other"').bounds(100, ETAG) is None
-    assert wanted("bytes=5-", ETAG).bounds(100, ETAG) == (5, 100)
+def test_if_range_mismatch_selects_whole_file() -> None:
+    assert range_headers("bytes=5-", '"other"').bounds(100, ETAG) is None
+    assert range_headers("bytes=5-", ETAG).bounds(100, ETAG) == (5, 100)
 
 
-def test_several_ranges_and_other_units_are_answered_with_the_whole() -> None:
-    assert wanted("bytes=0-1,4-5").bounds(100, ETAG) is None
-    assert wanted("lines=0-1").bounds(100, ETAG) is None
-    assert wanted("bytes=-").bounds(100, ETAG) is None
+def test_unsupported_range_selects_whole_file() -> None:
+    assert range_headers("bytes=0-1,4-5").bounds(100, ETAG) is None
+    assert range_headers("lines=0-1").bounds(100, ETAG) is None
+    assert range_headers("bytes=-").bounds(100, ETAG) is None
 
 
-# ---- answers
+# ---- responses
 
 
-class Reading:
+class ResultReader:
     def __init__(self, error: Exception | None = None) -> None:
-        self.sent: list[int] = []
+        self.recorded: list[int] = []
         self._error = error
 
     async def read(self, offset: int) -> AsyncGenerator[bytes, None]:
@@ -81,8 +81,8 @@ class Reading:
         for begin in range(offset, len(CONTENT), 100):
             yield CONTENT[begin : begin + 100]
 
-    async def note(self, offset: int) -> None:
-        self.sent.append(offset)
+    async def record(self, offset: int) -> None:
+        self.recorded.append(offset)
 
 
 def done_task() -> Task:
@@ -96,39 +96,39 @@ def done_task() -> Task:
     return msgspec.structs.replace(package(), result=result)
 
 
-async def body(stream: object) -> bytes:
+async def read_body(stream: object) -> bytes:
     return b"".join([each async for each in stream.iterator])  # type: ignore[attr-defined]
 
 
-async def test_that_the_last_byte_has_gone_is_said_once_and_not_before_and_from_where_on() -> None:
-    reading = Reading()
-    part = await file_response(done_task(), wanted("bytes=0-9"), reading.read, reading.note)
-    assert await body(part) == CONTENT[:10]
-    assert reading.sent == []
-    end = await file_response(done_task(), wanted("bytes=10-"), reading.read, reading.note)
-    assert await body(end) == CONTENT[10:]
-    assert reading.sent == [10]
+async def test_download_is_recorded_after_last_byte() -> None:
+    reader = ResultReader()
+    part = await file_response(done_task(), range_headers("bytes=0-9"), reader.read, reader.record)
+    assert await read_body(part) == CONTENT[:10]
+    assert reader.recorded == []
+    rest = await file_response(done_task(), range_headers("bytes=10-"), reader.read, reader.record)
+    assert await read_body(rest) == CONTENT[10:]
+    assert reader.recorded == [10]
 
 
-async def test_what_keeps_a_result_back_is_raised_before_anything_is_answered() -> None:
-    for error in (ResultExpiredError("over"), ConflictError("not yet")):
-        reading = Reading(error)
+async def test_read_error_is_raised_before_response() -> None:
+    for error in (ResultExpiredError("expired"), ConflictError("not yet")):
+        reader = ResultReader(error)
         with pytest.raises(type(error)):
-            await file_response(done_task(), wanted(None), reading.read, reading.note)
+            await file_response(done_task(), range_headers(None), reader.read, reader.record)
 
 
-async def test_a_file_name_cannot_write_headers() -> None:
-    reading = Reading()
-    stream = await file_response(done_task(), wanted(None), reading.read, reading.note)
+async def test_file_name_is_escaped_in_header() -> None:
+    reader = ResultReader()
+    stream = await file_response(done_task(), range_headers(None), reader.read, reader.record)
     assert stream.headers["Content-Disposition"] == 'attachment; filename="pack___age.se-1"'
 
 
-async def test_who_has_the_result_already_is_told_so_but_not_of_a_link_that_has_ended() -> None:
-    have = RangeHeaders(None, None, ETAG)
-    reading = Reading()
-    unchanged = await file_response(done_task(), have, reading.read, reading.note)
+async def test_matching_etag_returns_not_modified() -> None:
+    etag_headers = RangeHeaders(None, None, ETAG)
+    reader = ResultReader()
+    unchanged = await file_response(done_task(), etag_headers, reader.read, reader.record)
     assert unchanged.status_code == 304
-    assert await body(unchanged) == b""
-    assert reading.sent == []
+    assert await read_body(unchanged) == b""
+    assert reader.recorded == []
     with pytest.raises(ResultExpiredError):
-        await file_response(done_task(), have, Reading(ResultExpiredError("over")).read, reading.note)
+        await file_response(done_task(), etag_headers, ResultReader(ResultExpiredError("expired")).read, reader.record)

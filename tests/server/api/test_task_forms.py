@@ -1,4 +1,4 @@
-"""Asking for tasks by a form that brings its files, on a real server: order, checksums, ids, and nothing left over."""
+"""Tests of task creation by multipart form: file order, checksums, uploads and cleanup."""
 
 from __future__ import annotations
 
@@ -21,30 +21,30 @@ pytestmark = pytest.mark.anyio
 PACKAGES = "/api/v1/packagingTask"
 ENCRYPTIONS = "/api/v1/encryptionTask"
 ID = "an-upload-of-mine"
-LARGEST = 64 << 20
+MAX_UPLOAD_BYTES = 64 << 20
 CONFIG = Field("deviceConfigId", GATEWAY.encode())
 
 
 @pytest.fixture
-async def yard(folder: Path) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}, largest_upload=LARGEST) as yard:
-        yield yard
+async def harness(folder: Path) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": folder}, largest_upload=MAX_UPLOAD_BYTES) as harness:
+        yield harness
 
 
 @pytest.fixture
-async def calls(yard: ServerHarness) -> httpx.AsyncClient:
-    return await yard.http_client(DEV)
+async def http(harness: ServerHarness) -> httpx.AsyncClient:
+    return await harness.http_client(DEV)
 
 
-async def asked(calls: httpx.AsyncClient, path: str, *fields: Field, **headers: str) -> httpx.Response:
-    return await calls.post(path, headers={"Content-Type": FORM_TYPE, **headers}, content=build_form(fields))
+async def post_form(http: httpx.AsyncClient, path: str, *fields: Field, **headers: str) -> httpx.Response:
+    return await http.post(path, headers={"Content-Type": FORM_TYPE, **headers}, content=build_form(fields))
 
 
-def file(name: str, content: bytes, file_name: str = "firmware.bin") -> Field:
+def file_field(name: str, content: bytes, file_name: str = "firmware.bin") -> Field:
     return Field(name, content, file_name)
 
 
-def text(name: str, value: str) -> Field:
+def text_field(name: str, value: str) -> Field:
     return Field(name, value.encode())
 
 
@@ -52,161 +52,165 @@ def sha256(content: bytes) -> str:
     return hashlib.sha256(content).hexdigest()
 
 
-def stored(folder: Path) -> set[str]:
+def list_inputs(folder: Path) -> set[str]:
     return {each.name for each in (folder / "artifacts" / "inputs").rglob("*") if each.is_file()}
 
 
-def left(folder: Path) -> list[Path]:
+def list_uploads(folder: Path) -> list[Path]:
     return list((folder / "artifacts" / "uploads").iterdir())
 
 
-def named(files: list[dict[str, Any]]) -> list[tuple[str, str]]:
+def names_and_digests(files: list[dict[str, Any]]) -> list[tuple[str, str]]:
     return [(each["name"], each["sha256"]) for each in files]
 
 
-async def test_files_and_ids_are_packed_in_the_order_in_which_they_appear(
-    calls: httpx.AsyncClient, folder: Path
-) -> None:
-    await calls.put(f"/api/v1/upload/{ID}", params={"name": "second.bin"}, content=b"second")
-    answer = await asked(
-        calls,
+async def test_files_and_uploads_keep_form_order(http: httpx.AsyncClient, folder: Path) -> None:
+    await http.put(f"/api/v1/upload/{ID}", params={"name": "second.bin"}, content=b"second")
+    response = await post_form(
+        http,
         PACKAGES,
-        file("inputFiles", b"first", "first.bin"),
-        text("inputIds", ID),
-        file("metadataFile", b"{}", "a.json"),
-        text("name", "both"),
-        file("inputFiles", b"third", "third.bin"),
-        text("contentType", "firmware"),
-        file("metadataFiles", b"[]", "b.json"),
+        file_field("inputFiles", b"first", "first.bin"),
+        text_field("inputIds", ID),
+        file_field("metadataFile", b"{}", "a.json"),
+        text_field("name", "both"),
+        file_field("inputFiles", b"third", "third.bin"),
+        text_field("contentType", "firmware"),
+        file_field("metadataFiles", b"[]", "b.json"),
         CONFIG,
     )
-    assert answer.status_code == 201, answer.text
-    task = answer.json()
+    assert response.status_code == 201, response.text
+    task = response.json()
     assert task["id"] == task["packagingTaskId"]
     assert (task["name"], task["contentType"]) == ("both", "firmware")
     contents = {"first.bin": b"first", "second.bin": b"second", "third.bin": b"third"}
-    assert named(task["inputs"]) == [(name, sha256(content)) for name, content in contents.items()]
-    assert named(task["metadata"]) == [("a.json", sha256(b"{}")), ("b.json", sha256(b"[]"))]
-    assert len(left(folder)) == 1  # what is remembered of the upload that came before
+    assert names_and_digests(task["inputs"]) == [(name, sha256(content)) for name, content in contents.items()]
+    assert names_and_digests(task["metadata"]) == [("a.json", sha256(b"{}")), ("b.json", sha256(b"[]"))]
+    assert len(list_uploads(folder)) == 1  # the record of the earlier upload
 
 
-async def test_a_file_is_encrypted(calls: httpx.AsyncClient) -> None:
-    answer = await asked(
-        calls, ENCRYPTIONS, CONFIG, file("inputFile", b"secret"), text("sha256checksum", sha256(b"secret").upper())
+async def test_encryption_form_creates_task(http: httpx.AsyncClient) -> None:
+    response = await post_form(
+        http,
+        ENCRYPTIONS,
+        CONFIG,
+        file_field("inputFile", b"secret"),
+        text_field("sha256checksum", sha256(b"secret").upper()),
     )
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["encryptionTaskId"] == answer.json()["id"]
+    assert response.status_code == 201, response.text
+    assert response.json()["encryptionTaskId"] == response.json()["id"]
 
 
-async def test_checksums_are_of_the_files_in_their_order_wherever_they_stand(calls: httpx.AsyncClient) -> None:
-    files = [file("inputFiles", b"first"), file("inputFiles", b"second")]
-    checksums = [text("sha256checksum", sha256(each.content)) for each in files]
+async def test_checksums_match_files_by_order(http: httpx.AsyncClient) -> None:
+    files = [file_field("inputFiles", b"first"), file_field("inputFiles", b"second")]
+    checksums = [text_field("sha256checksum", sha256(each.content)) for each in files]
     for fields in ([*checksums, *files], [*files, *checksums]):
-        assert (await asked(calls, PACKAGES, CONFIG, *fields)).status_code == 201
-    swapped = await asked(calls, PACKAGES, CONFIG, *files, *reversed(checksums))
+        assert (await post_form(http, PACKAGES, CONFIG, *fields)).status_code == 201
+    swapped = await post_form(http, PACKAGES, CONFIG, *files, *reversed(checksums))
     assert (swapped.status_code, swapped.json()["code"]) == (400, "input")
 
 
-FIRMWARE = file("inputFiles", b"firmware")
+FIRMWARE = file_field("inputFiles", b"firmware")
 
 
 @pytest.mark.parametrize(
-    ("fields", "status", "words"),
+    ("fields", "status", "message"),
     [
-        ([CONFIG, FIRMWARE, text("sha256checksum", "0" * 64)], 400, "SHA-256 mismatch for"),
+        ([CONFIG, FIRMWARE, text_field("sha256checksum", "0" * 64)], 400, "SHA-256 mismatch for"),
         (
-            [CONFIG, FIRMWARE, FIRMWARE, text("sha256checksum", sha256(b"firmware"))],
+            [CONFIG, FIRMWARE, FIRMWARE, text_field("sha256checksum", sha256(b"firmware"))],
             400,
             "checksums (1) and files (2) differ",
         ),
-        ([CONFIG, FIRMWARE, file("inputFiles", b"")], 400, "empty"),
-        ([CONFIG, FIRMWARE, file("inputFile", b"x")], 400, "Unexpected file field inputFile"),
-        ([CONFIG, FIRMWARE, text("inputFiles", "x")], 400, "Unexpected text field inputFiles"),
+        ([CONFIG, FIRMWARE, file_field("inputFiles", b"")], 400, "empty"),
+        ([CONFIG, FIRMWARE, file_field("inputFile", b"x")], 400, "Unexpected file field inputFile"),
+        ([CONFIG, FIRMWARE, text_field("inputFiles", "x")], 400, "Unexpected text field inputFiles"),
         ([CONFIG, FIRMWARE, CONFIG], 400, "Repeated form field deviceConfigId"),
-        ([CONFIG, FIRMWARE, text("inputIds", "not-there-at-all-00")], 404, "Upload not-there-at-all-00 not found"),
+        (
+            [CONFIG, FIRMWARE, text_field("inputIds", "not-there-at-all-00")],
+            404,
+            "Upload not-there-at-all-00 not found",
+        ),
         ([FIRMWARE], 400, "Missing form field deviceConfigId"),
-        ([FIRMWARE, text("deviceConfigId", "not-there")], 404, ""),
+        ([FIRMWARE, text_field("deviceConfigId", "not-there")], 404, ""),
         ([CONFIG], 400, "at least one firmware file"),
-        ([CONFIG, FIRMWARE, text("name", "n" * 201)], 400, "200 characters"),
+        ([CONFIG, FIRMWARE, text_field("name", "n" * 201)], 400, "200 characters"),
     ],
 )
-async def test_a_form_that_is_refused_leaves_nothing_behind(
-    calls: httpx.AsyncClient, folder: Path, fields: list[Field], status: int, words: str
+async def test_rejected_form_leaves_no_files(
+    http: httpx.AsyncClient, folder: Path, fields: list[Field], status: int, message: str
 ) -> None:
-    answer = await asked(calls, PACKAGES, *fields)
-    assert (answer.status_code, words in answer.json()["detail"]) == (status, True), answer.text
-    assert (stored(folder), left(folder)) == (set(), [])
+    response = await post_form(http, PACKAGES, *fields)
+    assert (response.status_code, message in response.json()["detail"]) == (status, True), response.text
+    assert (list_inputs(folder), list_uploads(folder)) == (set(), [])
 
 
-async def test_an_encryption_takes_exactly_one_file(calls: httpx.AsyncClient, folder: Path) -> None:
-    for fields in ([], [file("inputFile", b"a"), file("inputFile", b"b")]):
-        answer = await asked(calls, ENCRYPTIONS, CONFIG, *fields)
-        assert (answer.status_code, answer.json()["code"]) == (400, "input")
-    assert stored(folder) == set()
+async def test_encryption_requires_exactly_one_file(http: httpx.AsyncClient, folder: Path) -> None:
+    for fields in ([], [file_field("inputFile", b"a"), file_field("inputFile", b"b")]):
+        response = await post_form(http, ENCRYPTIONS, CONFIG, *fields)
+        assert (response.status_code, response.json()["code"]) == (400, "input")
+    assert list_inputs(folder) == set()
 
 
-async def test_who_may_not_use_the_configuration_leaves_nothing_behind(yard: ServerHarness, folder: Path) -> None:
+async def test_unauthorized_form_leaves_no_files(harness: ServerHarness, folder: Path) -> None:
     for subject in (OWNER, STRANGER):
-        answer = await asked(await yard.http_client(subject), PACKAGES, CONFIG, FIRMWARE)
-        assert answer.status_code in (403, 404)
-    assert (stored(folder), left(folder)) == (set(), [])
+        response = await post_form(await harness.http_client(subject), PACKAGES, CONFIG, FIRMWARE)
+        assert response.status_code in (403, 404)
+    assert (list_inputs(folder), list_uploads(folder)) == (set(), [])
 
 
-async def test_a_form_that_breaks_off_leaves_nothing_behind(
-    yard: ServerHarness, calls: httpx.AsyncClient, folder: Path
-) -> None:
-    whole = build_form([CONFIG, FIRMWARE, file("inputFiles", bytes(3_000_000))])
-    answer = await calls.post(PACKAGES, headers={"Content-Type": FORM_TYPE}, content=whole[:-2_000_000])
-    assert (answer.status_code, answer.json()["code"]) == (400, "input")
-    assert (stored(folder), left(folder)) == (set(), [])
+async def test_truncated_form_leaves_no_files(harness: ServerHarness, http: httpx.AsyncClient, folder: Path) -> None:
+    whole = build_form([CONFIG, FIRMWARE, file_field("inputFiles", bytes(3_000_000))])
+    response = await http.post(PACKAGES, headers={"Content-Type": FORM_TYPE}, content=whole[:-2_000_000])
+    assert (response.status_code, response.json()["code"]) == (400, "input")
+    assert (list_inputs(folder), list_uploads(folder)) == (set(), [])
 
 
-async def test_another_subjects_upload_makes_no_task(yard: ServerHarness, calls: httpx.AsyncClient) -> None:
-    await (await yard.http_client(OWNER)).put(f"/api/v1/upload/{ID}", content=b"theirs")
-    answer = await asked(calls, PACKAGES, CONFIG, text("inputIds", ID))
-    assert answer.status_code == 404
+async def test_upload_of_other_subject_is_not_found(harness: ServerHarness, http: httpx.AsyncClient) -> None:
+    await (await harness.http_client(OWNER)).put(f"/api/v1/upload/{ID}", content=b"theirs")
+    response = await post_form(http, PACKAGES, CONFIG, text_field("inputIds", ID))
+    assert response.status_code == 404
 
 
-async def test_a_wrong_checksum_is_in_the_audit_log(yard: ServerHarness, calls: httpx.AsyncClient) -> None:
-    await asked(calls, PACKAGES, CONFIG, FIRMWARE, text("sha256checksum", "0" * 64))
-    page = await yard.engine.client(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
+async def test_checksum_mismatch_is_audited(harness: ServerHarness, http: httpx.AsyncClient) -> None:
+    await post_form(http, PACKAGES, CONFIG, FIRMWARE, text_field("sha256checksum", "0" * 64))
+    page = await harness.engine.client(ADMIN).audit(AuditFilter(author=DEV, resource="INPUT"))
     assert ["SHA-256 mismatch" in each.message for each in page.entries] == [True]
 
 
-async def test_the_same_form_and_key_give_the_same_task(
-    yard: ServerHarness, calls: httpx.AsyncClient, folder: Path
+async def test_same_idempotency_key_returns_same_task(
+    harness: ServerHarness, http: httpx.AsyncClient, folder: Path
 ) -> None:
     key = {"Idempotency-Key": "once"}
-    first = await asked(calls, PACKAGES, CONFIG, FIRMWARE, **key)
-    again = await asked(calls, PACKAGES, CONFIG, FIRMWARE, **key)
-    assert (first.status_code, again.status_code) == (201, 201)
-    assert first.json()["id"] == again.json()["id"]
-    assert stored(folder) == {sha256(b"firmware")}
-    await yard.engine.client(OWNER).decide(first.json()["id"], Verdict.REJECTED, "no")
-    assert (await asked(calls, PACKAGES, CONFIG, FIRMWARE, **key)).json()["id"] == first.json()["id"]
-    assert (stored(folder), left(folder)) == (set(), [])
+    first = await post_form(http, PACKAGES, CONFIG, FIRMWARE, **key)
+    second = await post_form(http, PACKAGES, CONFIG, FIRMWARE, **key)
+    assert (first.status_code, second.status_code) == (201, 201)
+    assert first.json()["id"] == second.json()["id"]
+    assert list_inputs(folder) == {sha256(b"firmware")}
+    await harness.engine.client(OWNER).decide(first.json()["id"], Verdict.REJECTED, "no")
+    assert (await post_form(http, PACKAGES, CONFIG, FIRMWARE, **key)).json()["id"] == first.json()["id"]
+    assert (list_inputs(folder), list_uploads(folder)) == (set(), [])
 
 
-async def test_the_same_ids_and_key_give_the_same_task_also_after_it_ended(
-    yard: ServerHarness, calls: httpx.AsyncClient, folder: Path
+async def test_idempotency_key_outlives_finished_task(
+    harness: ServerHarness, http: httpx.AsyncClient, folder: Path
 ) -> None:
-    await calls.put(f"/api/v1/upload/{ID}", content=b"firmware")
+    await http.put(f"/api/v1/upload/{ID}", content=b"firmware")
     body, key = {"deviceConfigId": GATEWAY, "inputIds": [ID]}, {"Idempotency-Key": "once"}
-    first = await calls.post(PACKAGES, json=body, headers=key)
-    assert (await calls.post(PACKAGES, json=body, headers=key)).json()["id"] == first.json()["id"]
-    await yard.engine.client(OWNER).decide(first.json()["id"], Verdict.REJECTED, "no")
-    assert stored(folder) == set()
-    assert (await calls.post(PACKAGES, json=body, headers=key)).json()["id"] == first.json()["id"]
-    refused = await calls.post(PACKAGES, json=body)
+    first = await http.post(PACKAGES, json=body, headers=key)
+    assert (await http.post(PACKAGES, json=body, headers=key)).json()["id"] == first.json()["id"]
+    await harness.engine.client(OWNER).decide(first.json()["id"], Verdict.REJECTED, "no")
+    assert list_inputs(folder) == set()
+    assert (await http.post(PACKAGES, json=body, headers=key)).json()["id"] == first.json()["id"]
+    refused = await http.post(PACKAGES, json=body)
     assert (refused.status_code, refused.json()["code"]) == (400, "input")
     assert "no longer stored" in refused.json()["detail"]
 
 
-async def test_memory_does_not_grow_with_the_files_of_a_form(calls: httpx.AsyncClient, folder: Path) -> None:
+async def test_large_form_uses_constant_memory(http: httpx.AsyncClient, folder: Path) -> None:
     chunk, count = bytes(1 << 16), 900
-    head, _, tail = build_form([CONFIG, file("inputFiles", b"CONTENT")]).partition(b"CONTENT")
+    head, _, tail = build_form([CONFIG, file_field("inputFiles", b"CONTENT")]).partition(b"CONTENT")
 
-    async def large() -> AsyncIterator[bytes]:
+    async def iter_body() -> AsyncIterator[bytes]:
         yield head
         for _ in range(count):
             yield chunk
@@ -214,10 +218,31 @@ async def test_memory_does_not_grow_with_the_files_of_a_form(calls: httpx.AsyncC
 
     tracemalloc.start()
     try:
-        answer = await calls.post(PACKAGES, headers={"Content-Type": FORM_TYPE}, content=large())
+        response = await http.post(PACKAGES, headers={"Content-Type": FORM_TYPE}, content=iter_body())
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
-    assert answer.status_code == 201, answer.text
-    assert answer.json()["inputs"][0]["size"] == len(chunk) * count
+    assert response.status_code == 201, response.text
+    assert response.json()["inputs"][0]["size"] == len(chunk) * count
     assert peak < 16 << 20
+
+
+@pytest.mark.parametrize(
+    ("kind", "field", "hint"),
+    [
+        ("encryptionTask", Field("file", b"x", "x.bin"), "Use inputFile."),
+        ("packagingTask", Field("file", b"x", "x.bin"), "Use inputFiles, metadataFile or metadataFiles."),
+        (
+            "encryptionTask",
+            Field("checksum", b"0"),
+            "Use deviceConfigId, name, contentType, sha256checksum or inputId.",
+        ),
+    ],
+)
+async def test_unexpected_form_field_names_expected_ones(
+    harness: ServerHarness, kind: str, field: Field, hint: str
+) -> None:
+    client = await harness.http_client(DEV)
+    content = build_form([Field("deviceConfigId", GATEWAY.encode()), field])
+    response = await client.post(f"/api/v1/{kind}", headers={"Content-Type": FORM_TYPE}, content=content)
+    assert (response.status_code, response.json()["hint"]) == (400, hint)

@@ -1,4 +1,4 @@
-"""Uploads and downloads over a line that breaks again and again: whole, and resumed instead of begun anew."""
+"""Test that uploads and downloads resume over a connection that breaks repeatedly."""
 
 from __future__ import annotations
 
@@ -23,32 +23,32 @@ SIZE = 48 * MIB
 CUTS = 6
 
 
-async def test_what_goes_up_and_down_a_broken_line_is_byte_equal_and_was_resumed(folder: Path, tmp_path: Path) -> None:
+async def test_transfers_resume_after_connection_loss(folder: Path, tmp_path: Path) -> None:
     content = random.Random(7).randbytes(SIZE)
     path = tmp_path / "firmware.bin"
     path.write_bytes(content)
-    async with run_server({"yard": folder}) as yard:
-        port = int(yard.base.rpartition(":")[2])
-        up = UnreliableProxy(port, cuts=CUTS, first=2 * MIB, last=8 * MIB)
-        down = UnreliableProxy(port, cuts=CUTS, first=2 * MIB, last=8 * MIB, seed=2)
-        token = await yard.token(DEV)
-        async with up.listening() as url:
+    async with run_server({"acme": folder}) as harness:
+        port = int(harness.base.rpartition(":")[2])
+        upload_proxy = UnreliableProxy(port, cuts=CUTS, first=2 * MIB, last=8 * MIB)
+        download_proxy = UnreliableProxy(port, cuts=CUTS, first=2 * MIB, last=8 * MIB, seed=2)
+        token = await harness.token(DEV)
+        async with upload_proxy.listening() as url:
             client = HttpClient(Connection(Endpoint(url=url, token=token)), SystemClock())
             file = await client.upload(path)
             task = await client.create_encryption(EncryptionRequest(config=GATEWAY, file=file))
             await client.close()
         assert file.sha256 == hashlib.sha256(content).hexdigest()
-        assert up.broken == CUTS
-        assert up.passed < SIZE + CUTS * 4 * MIB
-        ended = await yard.engine.client(ADMIN).wait(task.id, within=60)
-        assert ended.status is TaskStatus.DONE
-        assert ended.result is not None
-        async with down.listening() as url:
+        assert upload_proxy.broken == CUTS
+        assert upload_proxy.passed < SIZE + CUTS * 4 * MIB
+        finished = await harness.engine.client(ADMIN).wait(task.id, within=60)
+        assert finished.status is TaskStatus.DONE
+        assert finished.result is not None
+        async with download_proxy.listening() as url:
             client = HttpClient(Connection(Endpoint(url=url, token=token)), SystemClock())
             digest = hashlib.sha256()
             async for chunk in client.download(task.id):
                 digest.update(chunk)
             await client.close()
-        assert digest.hexdigest() == ended.result.sha256
-        assert down.broken == CUTS
-        assert down.passed < SIZE + CUTS * 4 * MIB
+        assert digest.hexdigest() == finished.result.sha256
+        assert download_proxy.broken == CUTS
+        assert download_proxy.passed < SIZE + CUTS * 4 * MIB

@@ -1,4 +1,4 @@
-"""People come with their issuer's tokens to a real server, and may do there what their roles let them."""
+"""Test OIDC sign-in against a running server: authentication, roles and token creation."""
 
 from __future__ import annotations
 
@@ -28,52 +28,54 @@ def issuer() -> Iterator[OidcIssuer]:
         yield issuer
 
 
-class Served:
-    """The only tenant of a service that believes the issuer."""
+class TenantClient:
+    """The only tenant of a server that trusts the issuer."""
 
-    def __init__(self, service: Server, issuer: OidcIssuer, calls: httpx.AsyncClient) -> None:
-        ((_, host),) = service.tenants
+    def __init__(self, server: Server, issuer: OidcIssuer, http: httpx.AsyncClient) -> None:
+        ((_, host),) = server.tenants
         self.admin: EmbeddedClient = host.client(ADMIN)
         self._issuer = issuer
-        self._calls = calls
+        self._http = http
 
-    async def asked(self, path: str, body: Any = None, *, tenant: str | None = None, **claims: Any) -> httpx.Response:
+    async def request(self, path: str, body: Any = None, *, tenant: str | None = None, **claims: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._issuer.token(**claims)}"}
         if tenant is not None:
             headers["X-SE-TENANT"] = tenant
         method = "GET" if body is None else "POST"
-        return await self._calls.request(method, f"/api/v1/{path}", headers=headers, json=body)
+        return await self._http.request(method, f"/api/v1/{path}", headers=headers, json=body)
 
 
 @asynccontextmanager
-async def served(folder: Path, issuer: OidcIssuer, *, issuer_url: str = "", **more: Any) -> AsyncIterator[Served]:
+async def run_tenant(
+    folder: Path, issuer: OidcIssuer, *, issuer_url: str = "", **settings: Any
+) -> AsyncIterator[TenantClient]:
     oidc = OidcSettings(issuer=issuer_url or issuer.url, audience=AUDIENCE)
-    settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc, **more)
-    service = await Server.open(settings, {"acme": await open_workspace(folder)})
+    server_settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc, **settings)
+    server = await Server.open(server_settings, {"acme": await open_workspace(folder)})
     try:
-        async with httpx.AsyncClient(base_url=service.address, trust_env=False) as calls:
-            yield Served(service, issuer, calls)
+        async with httpx.AsyncClient(base_url=server.address, trust_env=False) as http:
+            yield TenantClient(server, issuer, http)
     finally:
-        await service.stop()
+        await server.stop()
 
 
 @pytest.fixture
-async def acme(folder: Path, issuer: OidcIssuer) -> AsyncIterator[Served]:
-    """With a group devs, that may use the gateway."""
-    async with served(folder, issuer) as acme:
+async def acme(folder: Path, issuer: OidcIssuer) -> AsyncIterator[TenantClient]:
+    """The tenant, with a group `devs` that may use the gateway."""
+    async with run_tenant(folder, issuer) as acme:
         await acme.admin.add_subject("GROUP:devs")
         await acme.admin.add_rule("GROUP:devs", f"DEVICE_CONFIG:{GATEWAY}", Action.USE)
         yield acme
 
 
-async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme: Served, issuer: OidcIssuer) -> None:
-    known = await acme.asked("deviceConfig", roles=["devs"])
-    without = await acme.asked("deviceConfig", roles=[])
-    elsewhere = await acme.asked("deviceConfig", aud="elsewhere")
+async def test_issuer_token_roles_determine_access(acme: TenantClient, issuer: OidcIssuer) -> None:
+    with_role = await acme.request("deviceConfig", roles=["devs"])
+    without_role = await acme.request("deviceConfig", roles=[])
+    wrong_audience = await acme.request("deviceConfig", aud="elsewhere")
     audit = await acme.admin.audit(AuditFilter(author=OIDC_AUTHOR))
-    assert (known.status_code, [each["name"] for each in known.json()]) == (200, [GATEWAY])
-    assert (without.status_code, without.json()) == (200, [])
-    assert (elsewhere.status_code, elsewhere.json()["code"]) == (401, "unauthenticated")
+    assert (with_role.status_code, [each["name"] for each in with_role.json()]) == (200, [GATEWAY])
+    assert (without_role.status_code, without_role.json()) == (200, [])
+    assert (wrong_audience.status_code, wrong_audience.json()["code"]) == (401, "unauthenticated")
     assert [each.message for each in audit.entries] == [
         "USER:anna removed from GROUP:devs",
         "USER:anna added to GROUP:devs",
@@ -82,18 +84,18 @@ async def test_a_token_of_the_issuer_opens_what_its_roles_open_and_no_more(acme:
     ]
 
 
-async def test_whether_a_tenant_is_there_is_learned_by_nobody_whom_it_does_not_know(acme: Served) -> None:
-    await acme.asked("workspace")
+async def test_unknown_tenant_and_stranger_get_same_response(acme: TenantClient) -> None:
+    await acme.request("workspace")
     strangers = ({"sub": "b1", "preferred_username": "berta", "roles": ["other"]}, {"sub": "b1"})
-    said = {
-        (answer.status_code, answer.text)
+    responses = {
+        (response.status_code, response.text)
         for claims in strangers
         for tenant in ("acme", "nowhere")
         for _ in range(2)
-        if (answer := await acme.asked("workspace", tenant=tenant, **claims))
+        if (response := await acme.request("workspace", tenant=tenant, **claims))
     }
-    assert {status for status, _ in said} == {401}
-    assert len(said) == 1
+    assert {status for status, _ in responses} == {401}
+    assert len(responses) == 1
     refused = await acme.admin.audit(AuditFilter(change=AuditAction.REFUSED))
     assert [(each.author, each.resource) for each in refused.entries] == [
         (OIDC_AUTHOR, "SUBJECT:USER:anna"),
@@ -101,37 +103,40 @@ async def test_whether_a_tenant_is_there_is_learned_by_nobody_whom_it_does_not_k
     ]
 
 
-async def test_how_often_one_may_ask_tells_of_no_tenant(folder: Path, issuer: OidcIssuer) -> None:
-    async with served(folder, issuer, requests_per_minute=1) as acme:
+async def test_rate_limit_does_not_reveal_tenants(folder: Path, issuer: OidcIssuer) -> None:
+    async with run_tenant(folder, issuer, requests_per_minute=1) as acme:
         statuses = {
-            tenant: [(await acme.asked("workspace", tenant=tenant, sub=f"for {tenant}")).status_code for _ in range(2)]
+            tenant: [
+                (await acme.request("workspace", tenant=tenant, sub=f"for {tenant}")).status_code for _ in range(2)
+            ]
             for tenant in ("acme", "nowhere")
         }
     assert statuses == {"acme": [401, 429], "nowhere": [401, 429]}
 
 
-async def test_a_person_whose_name_changed_is_told_what_to_do_until_it_is_done(acme: Served) -> None:
-    assert (await acme.asked("workspace")).status_code == 200
-    refused = await acme.asked("workspace", preferred_username="Anna")
+async def test_renamed_account_is_rejected_until_unlinked(acme: TenantClient) -> None:
+    assert (await acme.request("workspace")).status_code == 200
+    refused = await acme.request("workspace", preferred_username="Anna")
     assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
-    assert "sealyard subject unlink USER:anna" in refused.json()["hint"]
+    assert (refused.json()["hintCode"], refused.json()["hintArgs"]) == ("unlink-account", {"subject": "USER:anna"})
+    assert "DELETE /api/v1/acl/subjects/USER:anna/account" in refused.json()["apiHint"]
     await acme.admin.unlink_subject("USER:anna")
-    assert (await acme.asked("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
-    assert (await acme.asked("workspace")).status_code == 403
+    assert (await acme.request("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
+    assert (await acme.request("workspace")).status_code == 403
 
 
-async def test_who_comes_by_the_issuer_gets_no_token_that_outlives_its_word(acme: Served) -> None:
+async def test_issuer_account_cannot_create_own_token(acme: TenantClient) -> None:
     for body in ({"name": "mine"}, {"name": "mine", "seconds": 60}, {"name": "mine", "subject": "USER:anna"}):
-        refused = await acme.asked("token", body)
+        refused = await acme.request("token", body)
         assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
         assert "administrator" in refused.json()["hint"]
     assert await acme.admin.tokens() == ()
 
 
-async def test_an_administrator_who_comes_by_the_issuer_makes_tokens_for_others_only(acme: Served) -> None:
+async def test_issuer_administrator_creates_tokens_for_others_only(acme: TenantClient) -> None:
     await acme.admin.add_rule("GROUP:devs", "RESOURCE_TYPE:SUBJECT", Action.CREATE)
-    assert (await acme.asked("token", {"name": "theirs", "subject": DEV})).status_code == 201
-    assert (await acme.asked("token", {"name": "mine"})).status_code == 403
+    assert (await acme.request("token", {"name": "theirs", "subject": DEV})).status_code == 201
+    assert (await acme.request("token", {"name": "mine"})).status_code == 403
 
 
 @pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks://127.0.0.1:1", "ftp://x", "http://127.0.0.1:99999"])
@@ -140,7 +145,7 @@ async def test_issuer_behind_unusable_proxy_answers_503(
 ) -> None:
     monkeypatch.setenv("HTTPS_PROXY", proxy)
     monkeypatch.setenv("NO_PROXY", "fe80::/10,[::1]")
-    async with served(folder, issuer, issuer_url="https://issuer.example") as acme:
-        response = await acme.asked("deviceConfig", iss="https://issuer.example")
+    async with run_tenant(folder, issuer, issuer_url="https://issuer.example") as acme:
+        response = await acme.request("deviceConfig", iss="https://issuer.example")
     assert (response.status_code, response.json()["code"]) == (503, "connection")
     assert "issuer is unreachable" in response.json()["detail"]

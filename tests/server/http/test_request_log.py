@@ -1,4 +1,4 @@
-"""Each request is measured once it is over, and whoever asks for nonsense does not make us keep count of it."""
+"""Tests of the request log middleware: request records and request IDs."""
 
 from __future__ import annotations
 
@@ -31,13 +31,13 @@ ANNA = Caller(
 
 
 @get("/things/{thing_id:str}")
-async def thing(request: Request[Any, Any, Any], thing_id: FromPath[str]) -> str:
+async def get_thing(request: Request[Any, Any, Any], thing_id: FromPath[str]) -> str:
     request.scope["state"]["caller"] = ANNA
     return thing_id
 
 
 @post("/things", status_code=202)
-async def put(request: Request[Any, Any, Any]) -> str:
+async def count_bytes(request: Request[Any, Any, Any]) -> str:
     size = 0
     async for chunk in request.stream():
         size += len(chunk)
@@ -45,7 +45,7 @@ async def put(request: Request[Any, Any, Any]) -> str:
 
 
 @get("/parts")
-async def parts() -> Stream:
+async def stream_parts() -> Stream:
     async def pieces() -> AsyncIterator[bytes]:
         for _ in range(5):
             yield b"x" * 1000
@@ -54,146 +54,146 @@ async def parts() -> Stream:
 
 
 @get("/fault")
-async def fault() -> str:
+async def raise_fault() -> str:
     raise RuntimeError("a fault")
 
 
 @get("/id")
-async def own_id() -> str:
+async def get_id() -> str:
     await asyncio.sleep(0)
     return current_request.get()
 
 
-HANDLERS = [thing, put, parts, fault, own_id]
+HANDLERS = [get_thing, count_bytes, stream_parts, raise_fault, get_id]
 
 
-class Watched:
-    def __init__(self, base: str, seen: list[RequestRecord]) -> None:
-        self.calls = httpx.AsyncClient(base_url=base)
-        self.seen = seen
+class LoggedServer:
+    def __init__(self, base: str, records: list[RequestRecord]) -> None:
+        self.http = httpx.AsyncClient(base_url=base)
+        self.records = records
 
     async def last(self, count: int = 1) -> RequestRecord:
-        """Told when the answer is out, which may be a moment after it came in."""
+        """Wait for the latest of `count` records; a record may be added shortly after the response arrives."""
         async with asyncio.timeout(10):
-            while len(self.seen) < count:
+            while len(self.records) < count:
                 await asyncio.sleep(0.001)
-        assert len(self.seen) == count
-        return self.seen[-1]
+        assert len(self.records) == count
+        return self.records[-1]
 
 
 @asynccontextmanager
-async def watched() -> AsyncIterator[Watched]:
-    seen: list[RequestRecord] = []
-    app = RequestLogMiddleware(Litestar(HANDLERS, logging_config=None), seen.append)
+async def run_logged_server() -> AsyncIterator[LoggedServer]:
+    records: list[RequestRecord] = []
+    app = RequestLogMiddleware(Litestar(HANDLERS, logging_config=None), records.append)
     listener = network_listener(app, certificate=None, proxies="")
     sock = bind("127.0.0.1", 0)
-    running = asyncio.create_task(listener.serve([sock]))
-    found = Watched(f"http://127.0.0.1:{sock.getsockname()[1]}", seen)
+    serve_task = asyncio.create_task(listener.serve([sock]))
+    server = LoggedServer(f"http://127.0.0.1:{sock.getsockname()[1]}", records)
     try:
-        yield found
+        yield server
     finally:
-        await found.calls.aclose()
+        await server.http.aclose()
         listener.stop()
-        await running
+        await serve_task
 
 
-async def test_a_request_is_told_by_its_template_and_without_its_query() -> None:
-    async with watched() as server:
-        await server.calls.get("/things/secret-thing?signature=canary")
-        told = await server.last()
-    assert (told.method, told.template, told.path, told.status) == (
+async def test_record_has_template_without_query() -> None:
+    async with run_logged_server() as server:
+        await server.http.get("/things/secret-thing?signature=canary")
+        record = await server.last()
+    assert (record.method, record.template, record.path, record.status) == (
         "GET",
         "/things/{thing_id}",
         "/things/secret-thing",
         200,
     )
-    assert "canary" not in repr(told)
-    assert 0 < told.time_to_first_byte <= told.seconds
+    assert "canary" not in repr(record)
+    assert 0 < record.time_to_first_byte <= record.seconds
 
 
-async def test_who_asked_is_told_where_it_is_known() -> None:
-    async with watched() as server:
-        await server.calls.get("/things/1")
+async def test_record_has_tenant_and_subject_when_authenticated() -> None:
+    async with run_logged_server() as server:
+        await server.http.get("/things/1")
         first = await server.last()
-        await server.calls.get("/parts")
+        await server.http.get("/parts")
         second = await server.last(2)
     assert (first.tenant, first.subject) == ("acme", "USER:anna")
     assert (second.tenant, second.subject) == ("", "")
 
 
-async def test_bytes_are_counted_both_ways() -> None:
-    async with watched() as server:
-        answer = await server.calls.post("/things", content=b"y" * 300_000)
-        came = await server.last()
-        await server.calls.get("/parts")
-        went = await server.last(2)
-    assert (answer.status_code, answer.text) == (202, "300000")
-    assert (came.status, came.received, came.sent) == (202, 300_000, 6)
-    assert (went.received, went.sent) == (0, 5000)
+async def test_received_and_sent_bytes_are_counted() -> None:
+    async with run_logged_server() as server:
+        response = await server.http.post("/things", content=b"y" * 300_000)
+        upload_record = await server.last()
+        await server.http.get("/parts")
+        download_record = await server.last(2)
+    assert (response.status_code, response.text) == (202, "300000")
+    assert (upload_record.status, upload_record.received, upload_record.sent) == (202, 300_000, 6)
+    assert (download_record.received, download_record.sent) == (0, 5000)
 
 
 @pytest.mark.parametrize("path", ["/nothing", "/things/1/more", "/%0a%1b[31m", "/" + "x" * 3000])
-async def test_paths_that_lead_nowhere_have_one_template_and_are_harmless(path: str) -> None:
-    async with watched() as server:
-        await server.calls.get(path)
-        told = await server.last()
-    assert (told.template, told.status) == (UNMATCHED_PATH, 404)
-    assert told.path.isprintable()
-    assert len(told.path) <= 300
+async def test_unmatched_paths_share_template_and_are_escaped(path: str) -> None:
+    async with run_logged_server() as server:
+        await server.http.get(path)
+        record = await server.last()
+    assert (record.template, record.status) == (UNMATCHED_PATH, 404)
+    assert record.path.isprintable()
+    assert len(record.path) <= 300
 
 
-async def test_methods_that_mean_nothing_here_have_one_name() -> None:
-    async with watched() as server:
-        await server.calls.request("PROPFIND", "/things/1")
-        told = await server.last()
-    assert (told.method, told.status) == ("OTHER", 405)
+async def test_unknown_method_is_recorded_as_other() -> None:
+    async with run_logged_server() as server:
+        await server.http.request("PROPFIND", "/things/1")
+        record = await server.last()
+    assert (record.method, record.status) == ("OTHER", 405)
 
 
-async def test_a_fault_is_told_as_one(caplog: pytest.LogCaptureFixture) -> None:
+async def test_unhandled_exception_is_recorded_as_500(caplog: pytest.LogCaptureFixture) -> None:
     caplog.set_level(logging.CRITICAL)
-    async with watched() as server:
-        assert (await server.calls.get("/fault")).status_code == 500
+    async with run_logged_server() as server:
+        assert (await server.http.get("/fault")).status_code == 500
         assert (await server.last()).status == 500
 
 
-async def test_a_request_has_an_id_that_the_answer_and_the_handler_know() -> None:
-    async with watched() as server:
-        answers = await asyncio.gather(*(server.calls.get("/id") for _ in range(20)))
+async def test_request_id_is_unique_and_returned() -> None:
+    async with run_logged_server() as server:
+        responses = await asyncio.gather(*(server.http.get("/id") for _ in range(20)))
         await server.last(20)
-    named = [each.headers["x-request-id"] for each in answers]
-    assert [each.text for each in answers] == named
-    assert len(set(named)) == 20
-    assert sorted(named) == sorted(each.id for each in server.seen)
+    request_ids = [each.headers["x-request-id"] for each in responses]
+    assert [each.text for each in responses] == request_ids
+    assert len(set(request_ids)) == 20
+    assert sorted(request_ids) == sorted(each.id for each in server.records)
     assert current_request.get() == ""
 
 
-@pytest.mark.parametrize(("given", "kept"), [("proxy-7.a_B", True), ("", False), ("a b", False), ("x" * 65, False)])
-async def test_an_id_of_a_proxy_in_front_is_kept_where_it_is_one(given: str, kept: bool) -> None:
-    async with watched() as server:
-        answer = await server.calls.get("/id", headers={"X-Request-Id": given})
-    assert (answer.headers["x-request-id"] == given) is kept
+@pytest.mark.parametrize(("header", "is_kept"), [("proxy-7.a_B", True), ("", False), ("a b", False), ("x" * 65, False)])
+async def test_valid_proxy_request_id_is_kept(header: str, is_kept: bool) -> None:
+    async with run_logged_server() as server:
+        response = await server.http.get("/id", headers={"X-Request-Id": header})
+    assert (response.headers["x-request-id"] == header) is is_kept
 
 
-async def test_what_breaks_before_any_answer_is_told_and_goes_on_breaking() -> None:
-    seen: list[RequestRecord] = []
+async def test_exception_before_response_is_recorded_and_raised() -> None:
+    records: list[RequestRecord] = []
 
     async def broken(*_: object) -> None:
         raise RuntimeError("broken")
 
     scope: Any = {"type": "http", "method": "GET", "path": "/", "headers": []}
     with pytest.raises(RuntimeError, match="broken"):
-        await RequestLogMiddleware(cast(Any, broken), seen.append)(scope, cast(Any, None), cast(Any, None))
-    assert seen[0].status == 0
+        await RequestLogMiddleware(cast(Any, broken), records.append)(scope, cast(Any, None), cast(Any, None))
+    assert records[0].status == 0
 
 
-async def test_what_is_no_http_passes_by() -> None:
-    passed: list[object] = []
+async def test_non_http_scope_is_passed_through() -> None:
+    scopes: list[object] = []
 
     async def app(scope: object, *_: object) -> None:
-        passed.append(scope)
+        scopes.append(scope)
 
-    seen: list[RequestRecord] = []
+    records: list[RequestRecord] = []
     scope: Any = {"type": "lifespan"}
-    await RequestLogMiddleware(cast(Any, app), seen.append)(scope, cast(Any, None), cast(Any, None))
-    assert passed == [scope]
-    assert not seen
+    await RequestLogMiddleware(cast(Any, app), records.append)(scope, cast(Any, None), cast(Any, None))
+    assert scopes == [scope]
+    assert not records

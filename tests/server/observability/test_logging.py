@@ -1,4 +1,4 @@
-"""Each line of the log is one JSON object, and no secret is in it, wherever it came from."""
+"""Tests of the server log: JSON lines, request fields, levels and redaction of secrets."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sealyard.client.log import REDACTED, register_secret
 from sealyard.server.http.request_log import RequestRecord, current_request
 from sealyard.server.observability.logging import JsonFormatter, configure_logging, log_request
 
-EXCHANGE = RequestRecord(
+RECORD = RequestRecord(
     id="r1",
     method="GET",
     template="/api/v1/task/{task_id}",
@@ -43,33 +43,33 @@ SECRETS = [
     "-----BEGIN PRIVATE KEY-----\ncanary\n-----END PRIVATE KEY-----",
 ]
 
-Written = Callable[[], list[dict[str, Any]]]
+ReadLines = Callable[[], list[dict[str, Any]]]
 
 
 @pytest.fixture
-def lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[Written]:
-    """What is logged, as it is read from standard error."""
+def log_lines(monkeypatch: pytest.MonkeyPatch) -> Iterator[ReadLines]:
+    """Configure JSON logging; return a function that parses the lines written to standard error."""
     monkeypatch.setattr(program_log, "_SECRETS", set())
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     root = logging.getLogger()
-    before, level = list(root.handlers), root.level
+    handlers, level = list(root.handlers), root.level
     configure_logging("json")
     yield lambda: [json.loads(each) for each in stream.getvalue().splitlines()]
-    root.handlers[:] = before
+    root.handlers[:] = handlers
     root.setLevel(level)
 
 
-def test_a_line_says_when_how_bad_who_and_what(lines: Written) -> None:
+def test_line_has_standard_fields(log_lines: ReadLines) -> None:
     logging.getLogger("sealyard.test").warning("task %s is %s", "ab12", "DONE")
-    (line,) = lines()
+    (line,) = log_lines()
     assert line.pop("time").endswith("+00:00")
     assert line == {"level": "WARNING", "logger": "sealyard.test", "message": "task ab12 is DONE"}
 
 
-def test_a_request_has_its_fields(lines: Written) -> None:
-    log_request(EXCHANGE)
-    (line,) = lines()
+def test_request_line_has_request_fields(log_lines: ReadLines) -> None:
+    log_request(RECORD)
+    (line,) = log_lines()
     assert {name: line[name] for name in line if name not in ("time", "logger")} == {
         "level": "INFO",
         "message": "GET /api/v1/task/ab12 200",
@@ -85,34 +85,32 @@ def test_a_request_has_its_fields(lines: Written) -> None:
     }
 
 
-def test_what_is_logged_during_a_request_names_it(lines: Written) -> None:
-    named = current_request.set("r7")
+def test_line_during_request_has_request_id(log_lines: ReadLines) -> None:
+    token = current_request.set("r7")
     logging.getLogger("sealyard.test").info("during")
-    current_request.reset(named)
+    current_request.reset(token)
     logging.getLogger("sealyard.test").info("after")
-    during, after = lines()
+    during, after = log_lines()
     assert during["id"] == "r7"
     assert "id" not in after
 
 
 @pytest.mark.parametrize(("status", "level"), [(500, "ERROR"), (0, "ERROR"), (503, "WARNING"), (404, "INFO")])
-def test_what_the_server_failed_at_is_an_error_and_what_is_so_for_the_moment_a_warning(
-    lines: Written, status: int, level: str
-) -> None:
-    log_request(msgspec.structs.replace(EXCHANGE, status=status))
-    assert lines()[0]["level"] == level
+def test_request_status_determines_log_level(log_lines: ReadLines, status: int, level: str) -> None:
+    log_request(msgspec.structs.replace(RECORD, status=status))
+    assert log_lines()[0]["level"] == level
 
 
 @pytest.mark.parametrize("path", ["/healthz", "/readyz", "/metrics"])
-def test_being_watched_is_worth_a_line_only_where_something_is_wrong(lines: Written, path: str) -> None:
-    log_request(msgspec.structs.replace(EXCHANGE, path=path))
-    assert not lines()
-    log_request(msgspec.structs.replace(EXCHANGE, path=path, status=503))
-    assert lines()[0]["path"] == path
+def test_successful_monitoring_requests_are_not_logged(log_lines: ReadLines, path: str) -> None:
+    log_request(msgspec.structs.replace(RECORD, path=path))
+    assert not log_lines()
+    log_request(msgspec.structs.replace(RECORD, path=path, status=503))
+    assert log_lines()[0]["path"] == path
 
 
 @pytest.mark.parametrize("secret", SECRETS)
-def test_no_secret_is_in_message_argument_trace_or_field(lines: Written, secret: str) -> None:
+def test_secrets_are_redacted_everywhere_in_line(log_lines: ReadLines, secret: str) -> None:
     log = logging.getLogger("sealyard.test")
     log.info("with " + secret)
     log.info("with %s and %r", secret, secret)
@@ -120,21 +118,21 @@ def test_no_secret_is_in_message_argument_trace_or_field(lines: Written, secret:
         raise ValueError(secret)
     except ValueError:
         log.exception("failed")
-    log_request(msgspec.structs.replace(EXCHANGE, path=secret, subject=secret))
-    told = lines()
-    assert len(told) == 4
-    assert "canary" not in json.dumps(told)
-    assert all(REDACTED in each["message"] for each in told)
+    log_request(msgspec.structs.replace(RECORD, path=secret, subject=secret))
+    entries = log_lines()
+    assert len(entries) == 4
+    assert "canary" not in json.dumps(entries)
+    assert all(REDACTED in each["message"] for each in entries)
 
 
-def test_a_known_passphrase_is_kept_out(lines: Written) -> None:
+def test_registered_secret_is_redacted(log_lines: ReadLines) -> None:
     register_secret('quo"te\\ größe')
     logging.getLogger("sealyard.test").info('unlocking with quo"te\\ größe now')
-    assert lines()[0]["message"] == f"unlocking with {REDACTED} now"
+    assert log_lines()[0]["message"] == f"unlocking with {REDACTED} now"
 
 
 @given(st.text())
-def test_whatever_is_logged_stays_one_line_of_ascii(text: str) -> None:
+def test_any_text_gives_one_ascii_line(text: str) -> None:
     record = logging.makeLogRecord({"msg": "%s", "args": (text,), "name": text})
     line = JsonFormatter().format(record)
     assert line.isascii()
@@ -142,13 +140,13 @@ def test_whatever_is_logged_stays_one_line_of_ascii(text: str) -> None:
     assert isinstance(json.loads(line), dict)
 
 
-def test_text_that_is_no_unicode_is_logged() -> None:
-    # Past the handlers of the test runner, which cannot take it.
+def test_surrogate_characters_are_escaped() -> None:
+    # Calls the formatter directly: pytest's own log handler cannot encode surrogates.
     line = JsonFormatter().format(logging.makeLogRecord({"msg": "name %s", "args": ("\udcff.bin",)}))
     assert "name \\udcff.bin" in line
 
 
-def test_for_a_terminal_it_is_text_without_secrets(monkeypatch: pytest.MonkeyPatch, lines: Written) -> None:
+def test_text_format_redacts_secrets(monkeypatch: pytest.MonkeyPatch, log_lines: ReadLines) -> None:
     stream = io.StringIO()
     monkeypatch.setattr(sys, "stderr", stream)
     configure_logging("text")

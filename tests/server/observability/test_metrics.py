@@ -1,4 +1,4 @@
-"""What the server counts is what happened, by tenant, and nothing else can grow it."""
+"""Tests of the Prometheus metrics: request counters, workspace statistics and access from proxies."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
 from tests.support.server_harness import ADMIN, DEV, open_workspace
 
-EXCHANGE = RequestRecord(
+RECORD = RequestRecord(
     id="r1",
     method="GET",
     template="/api/v1/task/{task_id}",
@@ -32,141 +32,144 @@ EXCHANGE = RequestRecord(
     tenant="acme",
     subject="USER:anna",
 )
-FIGURES = WorkspaceStats(
+STATS = WorkspaceStats(
     tasks={**dict.fromkeys(TaskStatus, 0), TaskStatus.WAITING: 7},
     queued=3,
     workers=2,
     pending_deliveries=5,
     dead_letters=1,
 )
-NONE_OF_ANY = WorkspaceStats(
+EMPTY_STATS = WorkspaceStats(
     tasks=dict.fromkeys(TaskStatus, 0), queued=0, workers=0, pending_deliveries=0, dead_letters=0
 )
 
 Samples = dict[tuple[str, frozenset[tuple[str, str]]], float]
 
 
-def samples(text: bytes | str) -> Samples:
-    read = text if isinstance(text, str) else text.decode()
+def parse_samples(text: bytes | str) -> Samples:
+    content = text if isinstance(text, str) else text.decode()
     return {
         (sample.name, frozenset(sample.labels.items())): sample.value
-        for family in text_string_to_metric_families(read)
+        for family in text_string_to_metric_families(content)
         for sample in family.samples
     }
 
 
-def value(found: Samples, name: str, **labels: str) -> float:
-    return found[f"sealyard_{name}", frozenset(labels.items())]
+def sample_value(samples: Samples, name: str, **labels: str) -> float:
+    return samples[f"sealyard_{name}", frozenset(labels.items())]
 
 
-def test_requests_are_counted_by_template_status_and_tenant() -> None:
+def test_requests_are_counted_by_path_status_tenant() -> None:
     metrics = Metrics()
     for status in (200, 200, 404):
-        metrics.observe(msgspec.structs.replace(EXCHANGE, status=status))
-    metrics.observe(msgspec.structs.replace(EXCHANGE, tenant="umbrella"))
-    found = samples(metrics.text({}))
-    where = {"method": "GET", "path": EXCHANGE.template}
-    assert value(found, "requests_total", status="200", tenant="acme", **where) == 2
-    assert value(found, "requests_total", status="404", tenant="acme", **where) == 1
-    assert value(found, "requests_total", status="200", tenant="umbrella", **where) == 1
+        metrics.observe(msgspec.structs.replace(RECORD, status=status))
+    metrics.observe(msgspec.structs.replace(RECORD, tenant="umbrella"))
+    samples = parse_samples(metrics.text({}))
+    request_labels = {"method": "GET", "path": RECORD.template}
+    assert sample_value(samples, "requests_total", status="200", tenant="acme", **request_labels) == 2
+    assert sample_value(samples, "requests_total", status="404", tenant="acme", **request_labels) == 1
+    assert sample_value(samples, "requests_total", status="200", tenant="umbrella", **request_labels) == 1
 
 
-def test_time_is_measured_until_the_answer_begins() -> None:
+def test_request_seconds_measure_time_to_first_byte() -> None:
     metrics = Metrics()
-    metrics.observe(EXCHANGE)
-    found = samples(metrics.text({}))
-    where = {"method": "GET", "path": EXCHANGE.template, "tenant": "acme"}
-    assert value(found, "request_seconds_sum", **where) == EXCHANGE.time_to_first_byte
-    assert value(found, "request_seconds_bucket", le="0.01", **where) == 0
-    assert value(found, "request_seconds_bucket", le="0.025", **where) == 1
+    metrics.observe(RECORD)
+    samples = parse_samples(metrics.text({}))
+    request_labels = {"method": "GET", "path": RECORD.template, "tenant": "acme"}
+    assert sample_value(samples, "request_seconds_sum", **request_labels) == RECORD.time_to_first_byte
+    assert sample_value(samples, "request_seconds_bucket", le="0.01", **request_labels) == 0
+    assert sample_value(samples, "request_seconds_bucket", le="0.025", **request_labels) == 1
 
 
-def test_bytes_are_summed_both_ways() -> None:
+def test_received_and_sent_bytes_are_summed() -> None:
     metrics = Metrics()
     for _ in range(3):
-        metrics.observe(EXCHANGE)
-    found = samples(metrics.text({}))
-    assert value(found, "received_bytes_total", path=EXCHANGE.template, tenant="acme") == 300
-    assert value(found, "sent_bytes_total", path=EXCHANGE.template, tenant="acme") == 6000
+        metrics.observe(RECORD)
+    samples = parse_samples(metrics.text({}))
+    assert sample_value(samples, "received_bytes_total", path=RECORD.template, tenant="acme") == 300
+    assert sample_value(samples, "sent_bytes_total", path=RECORD.template, tenant="acme") == 6000
 
 
-def test_neither_paths_nor_ids_nor_people_become_labels() -> None:
+def test_labels_contain_no_ids_or_subjects() -> None:
     metrics = Metrics()
     for number in range(50):
         path, subject = f"/api/v1/task/{number}", f"USER:{number}"
-        metrics.observe(msgspec.structs.replace(EXCHANGE, path=path, subject=subject, id=str(number)))
+        metrics.observe(msgspec.structs.replace(RECORD, path=path, subject=subject, id=str(number)))
     text = metrics.text({}).decode()
     assert "USER:" not in text
     assert text.count("sealyard_requests_total{") == 1
 
 
-def test_the_engines_figures_are_shown_by_tenant() -> None:
-    found = samples(Metrics().text({"acme": FIGURES, "umbrella": None}))
-    assert value(found, "tasks", status="WAITING", tenant="acme") == 7
-    assert value(found, "tasks", status="DONE", tenant="acme") == 0
-    assert value(found, "queue_length", tenant="acme") == 3
-    assert value(found, "workers", tenant="acme") == 2
-    assert value(found, "webhook_messages", state="waiting", tenant="acme") == 5
-    assert value(found, "webhook_messages", state="dead", tenant="acme") == 1
-    assert (value(found, "engine_up", tenant="acme"), value(found, "engine_up", tenant="umbrella")) == (1, 0)
-    assert ("sealyard_workers", frozenset({("tenant", "umbrella")})) not in found
+def test_workspace_stats_are_labelled_by_tenant() -> None:
+    samples = parse_samples(Metrics().text({"acme": STATS, "umbrella": None}))
+    assert sample_value(samples, "tasks", status="WAITING", tenant="acme") == 7
+    assert sample_value(samples, "tasks", status="DONE", tenant="acme") == 0
+    assert sample_value(samples, "queue_length", tenant="acme") == 3
+    assert sample_value(samples, "workers", tenant="acme") == 2
+    assert sample_value(samples, "webhook_messages", state="waiting", tenant="acme") == 5
+    assert sample_value(samples, "webhook_messages", state="dead", tenant="acme") == 1
+    assert (
+        sample_value(samples, "engine_up", tenant="acme"),
+        sample_value(samples, "engine_up", tenant="umbrella"),
+    ) == (1, 0)
+    assert ("sealyard_workers", frozenset({("tenant", "umbrella")})) not in samples
 
 
-def test_figures_follow_the_engine() -> None:
+def test_workspace_stats_replace_earlier_values() -> None:
     metrics = Metrics()
-    metrics.text({"acme": FIGURES})
-    found = samples(metrics.text({"acme": NONE_OF_ANY}))
-    assert value(found, "tasks", status="WAITING", tenant="acme") == 0
+    metrics.text({"acme": STATS})
+    samples = parse_samples(metrics.text({"acme": EMPTY_STATS}))
+    assert sample_value(samples, "tasks", status="WAITING", tenant="acme") == 0
 
 
-def test_an_engine_that_is_gone_shows_no_figures_of_yesterday() -> None:
+def test_unavailable_engine_drops_stale_stats() -> None:
     metrics = Metrics()
-    metrics.text({"acme": FIGURES})
-    found = samples(metrics.text({"acme": None}))
-    assert {name for name, labels in found if ("tenant", "acme") in labels} == {"sealyard_engine_up"}
+    metrics.text({"acme": STATS})
+    samples = parse_samples(metrics.text({"acme": None}))
+    assert {name for name, labels in samples if ("tenant", "acme") in labels} == {"sealyard_engine_up"}
 
 
-def test_the_version_is_told() -> None:
-    (info,) = [labels for name, labels in samples(Metrics().text({})) if name == "sealyard_build_info"]
+def test_build_info_has_version() -> None:
+    (info,) = [labels for name, labels in parse_samples(Metrics().text({})) if name == "sealyard_build_info"]
     assert dict(info)["version"]
 
 
-def test_two_servers_in_a_process_do_not_count_into_each_other() -> None:
+def test_metrics_of_two_servers_are_separate() -> None:
     first, second = Metrics(), Metrics()
-    first.observe(EXCHANGE)
+    first.observe(RECORD)
     assert b"requests_total{" in first.text({})
     assert b"requests_total{" not in second.text({})
     assert not [each for each in REGISTRY.collect() if each.name.startswith("sealyard")]
 
 
 @pytest.mark.anyio
-async def test_a_real_server_shows_what_was_asked_of_it(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_running_server_exposes_request_and_engine_metrics(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     import httpx
 
-    service = await Server.open(ServerSettings(listen="127.0.0.1:0"), {"acme": await open_workspace(folder)})
+    server = await Server.open(ServerSettings(listen="127.0.0.1:0"), {"acme": await open_workspace(folder)})
     try:
-        (host,) = (host for _, host in service.tenants)
+        (host,) = (host for _, host in server.tenants)
         token = await host.client(ADMIN).create_token(TokenRequest(name="test", subject=DEV))
-        async with httpx.AsyncClient(base_url=service.address) as calls:
-            calls.headers["Authorization"] = f"Bearer {token.secret}"
+        async with httpx.AsyncClient(base_url=server.address) as http:
+            http.headers["Authorization"] = f"Bearer {token.secret}"
             for _ in range(3):
-                assert (await calls.get("/api/v1/task")).status_code == 200
-            assert (await calls.get("/api/v1/task/none")).status_code == 404
-            calls.headers["Authorization"] = "Bearer wrong"
-            assert (await calls.get("/api/v1/task")).status_code == 401
-            answer = await calls.get("/metrics")
+                assert (await http.get("/api/v1/task")).status_code == 200
+            assert (await http.get("/api/v1/task/none")).status_code == 404
+            http.headers["Authorization"] = "Bearer wrong"
+            assert (await http.get("/api/v1/task")).status_code == 401
+            response = await http.get("/metrics")
             monkeypatch.setattr(metrics_module, "TIMEOUT", 0.0)
-            late = await calls.get("/metrics")
+            timed_out = await http.get("/metrics")
     finally:
-        await service.stop()
-    assert answer.headers["content-type"].startswith("text/plain; version=0.0.4")
-    found = samples(answer.text)
-    assert value(found, "requests_total", method="GET", path="/api/v1/task", status="200", tenant="acme") == 3
-    assert value(found, "requests_total", method="GET", path="/api/v1/task", status="401", tenant="") == 1
-    assert value(found, "tasks", status="DONE", tenant="acme") == 0
-    assert value(found, "engine_up", tenant="acme") == 1
-    assert value(samples(late.text), "engine_up", tenant="acme") == 0
-    assert token.secret not in answer.text
+        await server.stop()
+    assert response.headers["content-type"].startswith("text/plain; version=0.0.4")
+    samples = parse_samples(response.text)
+    assert sample_value(samples, "requests_total", method="GET", path="/api/v1/task", status="200", tenant="acme") == 3
+    assert sample_value(samples, "requests_total", method="GET", path="/api/v1/task", status="401", tenant="") == 1
+    assert sample_value(samples, "tasks", status="DONE", tenant="acme") == 0
+    assert sample_value(samples, "engine_up", tenant="acme") == 1
+    assert sample_value(parse_samples(timed_out.text), "engine_up", tenant="acme") == 0
+    assert token.secret not in response.text
 
 
 PROXIED = {
@@ -179,16 +182,14 @@ PROXIED = {
 
 
 @pytest.mark.anyio
-@pytest.mark.parametrize("anywhere", [False, True])
-async def test_what_a_proxy_on_this_machine_passes_on_is_not_from_this_machine(anywhere: bool) -> None:
+@pytest.mark.parametrize("is_public", [False, True])
+async def test_metrics_via_proxy_are_hidden_unless_public(is_public: bool) -> None:
     import httpx
     from litestar import Litestar
 
-    app = Litestar([metrics_handler(Metrics(), (), public=anywhere)], openapi_config=None, logging_config=None)
+    app = Litestar([metrics_handler(Metrics(), (), public=is_public)], openapi_config=None, logging_config=None)
     transport = httpx.ASGITransport(app, client=("127.0.0.1", 4711))  # type: ignore[arg-type]
-    async with httpx.AsyncClient(transport=transport, base_url="http://here") as calls:
-        own = (await calls.get("/metrics")).status_code
-        passed_on = {
-            (await calls.get("/metrics", headers={name: value})).status_code for name, value in PROXIED.items()
-        }
-    assert (own, passed_on) == (200, {200 if anywhere else 404})
+    async with httpx.AsyncClient(transport=transport, base_url="http://test") as http:
+        direct = (await http.get("/metrics")).status_code
+        proxied = {(await http.get("/metrics", headers={name: header})).status_code for name, header in PROXIED.items()}
+    assert (direct, proxied) == (200, {200 if is_public else 404})

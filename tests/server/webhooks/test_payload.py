@@ -1,4 +1,4 @@
-"""What a webhook is sent."""
+"""Tests of webhook payloads and their signatures."""
 
 from __future__ import annotations
 
@@ -15,31 +15,31 @@ from sealyard.model.webhooks import WebhookEvent
 from sealyard.server.webhooks.payload import encode_payload, signed_headers
 from tests.support.webhook_receiver import Received, signature_is_valid
 
-AT = datetime(2026, 11, 23, 8, 0, 0, 500_000, tzinfo=UTC)
+NOW = datetime(2026, 11, 23, 8, 0, 0, 500_000, tzinfo=UTC)
 SECRET = bytes(range(32))
-TEXT = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
+SECRET_TEXT = "whsec_AAECAwQFBgcICQoLDA0ODxAREhMUFRYXGBkaGxwdHh8="
 
 APPROVED = TaskChanged(
     cursor=17,
-    at=AT,
+    at=NOW,
     task_id="t1",
     kind=TaskKind.PACKAGING,
     status=TaskStatus.WAITING,
     name="naïve \u202e name",
     config_id="c1",
     created_by="USER:dev",
-    decision=Decision(by="USER:owner", verdict=Verdict.APPROVED, at=AT, digest="aa" * 32, reason="looked at it"),
+    decision=Decision(by="USER:owner", verdict=Verdict.APPROVED, at=NOW, digest="aa" * 32, reason="reviewed"),
     notification=WebhookEvent.TASK_APPROVED,
 )
 
 
-def due() -> PendingDelivery:
+def create_pending_delivery() -> PendingDelivery:
     return PendingDelivery(
         message=OutboxMessage(id="h1-000017", webhook_id="h1", change=APPROVED), url="https://x.example/", secret=SECRET
     )
 
 
-def test_the_body_says_what_happened_to_which_task_of_which_workspace() -> None:
+def test_payload_names_event_workspace_task() -> None:
     value = json.loads(encode_payload("w1", APPROVED))
     assert value["type"] == "task.approved"
     assert value["timestamp"] == "2026-11-23T08:00:00.500000Z"
@@ -48,37 +48,38 @@ def test_the_body_says_what_happened_to_which_task_of_which_workspace() -> None:
     assert (data["decision"]["by"], data["quorumReached"]) == ("USER:owner", False)
 
 
-def test_the_last_approval_that_was_needed_says_so_and_other_events_say_nothing_of_it() -> None:
+def test_only_final_approval_sets_quorum_reached() -> None:
     last = msgspec.structs.replace(APPROVED, status=TaskStatus.APPROVED)
     assert json.loads(encode_payload("w1", last))["data"]["quorumReached"] is True
     done = msgspec.structs.replace(APPROVED, status=TaskStatus.DONE, decision=None, notification=WebhookEvent.TASK_DONE)
     assert json.loads(encode_payload("w1", done))["data"]["quorumReached"] is None
 
 
-def test_the_signature_is_that_of_the_specification() -> None:
+def test_signature_covers_id_timestamp_body() -> None:
     body = encode_payload("w1", APPROVED)
-    headers = signed_headers("w1", due(), body, AT)
+    headers = signed_headers("w1", create_pending_delivery(), body, NOW)
     assert headers["webhook-id"] == "w1-h1-000017"
-    assert headers["webhook-timestamp"] == str(int(AT.timestamp()))
-    assert signature_is_valid(Received("/", headers, body), TEXT)
+    assert headers["webhook-timestamp"] == str(int(NOW.timestamp()))
+    assert signature_is_valid(Received("/", headers, body), SECRET_TEXT)
     for changed in (
         Received("/", headers, body + b" "),
         Received("/", {**headers, "webhook-id": "w1-h1-000018"}, body),
         Received("/", {**headers, "webhook-timestamp": "1"}, body),
     ):
-        assert not signature_is_valid(changed, TEXT)
+        assert not signature_is_valid(changed, SECRET_TEXT)
     assert not signature_is_valid(Received("/", headers, body), "whsec_" + "B" * 43 + "=")
 
 
-def test_a_known_message_has_a_known_signature() -> None:
-    """Reckoned with openssl: `openssl dgst -sha256 -mac HMAC -macopt hexkey:0001… -binary | base64`."""
-    headers = signed_headers("w1", due(), b'{"a":1}', datetime(2026, 1, 1, tzinfo=UTC))
+def test_signature_matches_openssl_reference() -> None:
+    """Computed with `openssl dgst -sha256 -mac HMAC -macopt hexkey:0001… -binary | base64`."""
+    headers = signed_headers("w1", create_pending_delivery(), b'{"a":1}', datetime(2026, 1, 1, tzinfo=UTC))
     assert headers["webhook-signature"] == "v1,oeCcRDkmfaLLxQgIfdTBVWIOKp6m04lBMMaFyMI9a5M="
 
 
-def test_another_try_has_the_same_id_and_body_and_another_timestamp() -> None:
+def test_retry_changes_only_timestamp() -> None:
     first, second = (
-        signed_headers("w1", due(), encode_payload("w1", APPROVED), AT + timedelta(hours=each)) for each in (0, 1)
+        signed_headers("w1", create_pending_delivery(), encode_payload("w1", APPROVED), NOW + timedelta(hours=each))
+        for each in (0, 1)
     )
     assert first["webhook-id"] == second["webhook-id"]
     assert first["webhook-timestamp"] != second["webhook-timestamp"]

@@ -1,4 +1,4 @@
-"""When what did not arrive is sent again, and when it is given up."""
+"""Tests of the retry policy of webhook deliveries."""
 
 from __future__ import annotations
 
@@ -23,19 +23,19 @@ from sealyard.server.webhooks.retry_policy import (
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 
 
-def answer(status: int, retry_after: str = "", body: bytes = b"") -> PinnedResponse:
+def create_response(status: int, retry_after: str = "", body: bytes = b"") -> PinnedResponse:
     return PinnedResponse(status=status, retry_after=retry_after, body=body)
 
 
-def failed(status: int, retry_after: str = "", body: bytes = b"") -> DeliveryFailure:
-    failure = classify_response(answer(status, retry_after, body), NOW)
+def create_failure(status: int, retry_after: str = "", body: bytes = b"") -> DeliveryFailure:
+    failure = classify_response(create_response(status, retry_after, body), NOW)
     assert failure is not None
     return failure
 
 
 @pytest.mark.parametrize("status", [200, 201, 202, 204, 299])
-def test_two_hundred_and_something_is_taken(status: int) -> None:
-    assert classify_response(answer(status), NOW) is None
+def test_success_status_is_no_failure(status: int) -> None:
+    assert classify_response(create_response(status), NOW) is None
 
 
 @pytest.mark.parametrize(
@@ -46,23 +46,23 @@ def test_two_hundred_and_something_is_taken(status: int) -> None:
         (ONE_TRY, (410,)),
     ],
 )
-def test_each_refusal_is_worth_its_number_of_tries(tries: int, statuses: tuple[int, ...]) -> None:
-    assert {failed(each).tries for each in statuses} == {tries}
+def test_status_determines_number_of_tries(tries: int, statuses: tuple[int, ...]) -> None:
+    assert {create_failure(each).tries for each in statuses} == {tries}
 
 
-@pytest.mark.parametrize("tried", range(1, len(DELAYS.seconds) + 1))
-def test_each_wait_is_longer_than_the_last_and_not_the_same_for_all(tried: int) -> None:
-    waits = {next_delay(failed(500), tried) for _ in range(50)}
-    assert len(waits) > 1
-    delay = DELAYS.seconds[tried - 1]
-    assert all(each is not None and 0.8 * delay <= each <= 1.2 * delay for each in waits)
+@pytest.mark.parametrize("attempts", range(1, len(DELAYS.seconds) + 1))
+def test_delay_has_jitter_around_schedule(attempts: int) -> None:
+    delays = {next_delay(create_failure(500), attempts) for _ in range(50)}
+    assert len(delays) > 1
+    delay = DELAYS.seconds[attempts - 1]
+    assert all(each is not None and 0.8 * delay <= each <= 1.2 * delay for each in delays)
 
 
-def test_after_the_last_try_it_is_given_up() -> None:
-    assert next_delay(failed(500), MAX_TRIES) is None
-    assert next_delay(failed(404), FEW_TRIES - 1) is not None
-    assert next_delay(failed(404), FEW_TRIES) is None
-    assert next_delay(failed(410), 1) is None
+def test_delay_after_last_try_is_none() -> None:
+    assert next_delay(create_failure(500), MAX_TRIES) is None
+    assert next_delay(create_failure(404), FEW_TRIES - 1) is not None
+    assert next_delay(create_failure(404), FEW_TRIES) is None
+    assert next_delay(create_failure(410), 1) is None
 
 
 @pytest.mark.parametrize(
@@ -76,18 +76,18 @@ def test_after_the_last_try_it_is_given_up() -> None:
         *((each, 0.0) for each in ("", "-5", "soon", "1.5", "²", "Mon, 23 Nov 2026 08:10:00 -0000", "1 Jan 99999")),
     ],
 )
-def test_the_time_that_was_asked_for_is_read(text: str, seconds: float) -> None:
-    assert failed(503, text).wait == seconds
+def test_retry_after_header_is_parsed(text: str, seconds: float) -> None:
+    assert create_failure(503, text).wait == seconds
 
 
-def test_who_asks_for_more_time_gets_it_and_who_asks_for_less_does_not() -> None:
-    assert next_delay(failed(429, "300"), 1) == 300.0
-    assert (next_delay(failed(429, "1"), 3) or 0.0) >= 0.8 * DELAYS.seconds[2]
+def test_retry_after_only_extends_delay() -> None:
+    assert next_delay(create_failure(429, "300"), 1) == 300.0
+    assert (next_delay(create_failure(429, "1"), 3) or 0.0) >= 0.8 * DELAYS.seconds[2]
 
 
 @given(st.text(), st.binary(max_size=4096), st.integers(300, 599))
-def test_whatever_is_answered_becomes_one_short_harmless_line(text: str, body: bytes, status: int) -> None:
-    error = failed(status, text, body).error
+def test_error_is_short_and_printable(text: str, body: bytes, status: int) -> None:
+    error = create_failure(status, text, body).error
     assert error.isprintable()
     assert len(error) < 260
     assert str(status) in error

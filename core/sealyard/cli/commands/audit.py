@@ -14,7 +14,7 @@ from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
 from sealyard.fs.atomic import remove_quietly, storage_error
 from sealyard.fs.private import create_private_file
-from sealyard.model.audit import AuditAction, AuditFilter, AuditReport
+from sealyard.model.audit import AuditAction, AuditFilter, AuditReport, parse_audit_resource_type
 from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.safe_text import escape_text
@@ -52,7 +52,7 @@ def add_commands(commands: Commands) -> None:
 async def _list(ctx: Context) -> int:
     args = ctx.args
     filters = AuditFilter(
-        resource_type=args.type,
+        resource_type=parse_audit_resource_type(args.type) if args.type else "",
         resource=args.resource,
         author=args.author,
         change=args.change,

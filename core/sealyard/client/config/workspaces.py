@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import re
-import shlex
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
@@ -19,7 +18,7 @@ from sealyard.engine.workspace import load_metadata
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import StorageError
-from sealyard.model.safe_text import escape_text
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.workspace import KeyStore, WorkspaceMetadata, WorkspacePaths
 
 
@@ -80,9 +79,9 @@ async def create_workspace(
     try:
         add_profile(user_profiles_path(), profile, current=True)
     except StorageError as error:
-        command = f"sealyard profile add {profile_name} --workspace {shlex.quote(str(path))} --identity {identity}"
         raise StorageError(
-            f"The workspace was created, but not its profile. {error.message}", f"Add it: {escape_text(command)}"
+            f"The workspace was created, but not its profile {profile_name}. {error.message}",
+            Hint.of(HintCode.ADD_PROFILE),
         ) from error
     return profile
 

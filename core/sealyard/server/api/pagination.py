@@ -12,9 +12,17 @@ from sealyard.server.api.wire import next_page_url
 
 T = TypeVar("T")
 
-MAX_PAGE_SIZE = 1000
+MAX_PAGE_SIZE = 10_000
+"""Maximum number of items in a response. Calls that are documented to return all items return this many by default."""
+
+CLIENT_PAGE_SIZE = 1000
+"""Maximum number of items that the engine returns in one call."""
 
 Size = Annotated[int, QueryParameter(ge=1, le=MAX_PAGE_SIZE, description="maximum number of items")]
+OptionalSize = Annotated[
+    int | None,
+    QueryParameter(ge=1, le=MAX_PAGE_SIZE, description="maximum number of items; by default 10,000, for /task 100"),
+]
 Cursor = Annotated[str | None, QueryParameter(description="X-SE-CURSOR of the previous page")]
 
 

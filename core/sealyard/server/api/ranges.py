@@ -12,6 +12,7 @@ from litestar.response import Stream
 
 from sealyard.model.errors import ConflictError, SealyardError
 from sealyard.model.tasks import Result, Task
+from sealyard.server.http.head import empty_body
 
 _RANGE_PATTERN = re.compile(r"bytes=(\d{0,18})-(\d{0,18})")
 
@@ -55,12 +56,14 @@ async def file_response(
     request_headers: RangeHeaders,
     read: Callable[[int], AsyncGenerator[bytes, None]],
     on_sent: Callable[[int], Awaitable[None]],
+    *,
+    head_only: bool = False,
 ) -> Stream:
     """Return a response with the result of a task, or the requested range of it.
 
     ``read``: returns the bytes of the result from an offset. ``on_sent``: awaited after the last byte of the result was
     sent, with the offset at which this response started. Raises the error of ``read`` if the first chunk cannot be
-    read.
+    read. ``head_only``: send only the headers.
     """
     result = task.result
     if result is None or result.size is None or result.sha256 is None:
@@ -68,7 +71,8 @@ async def file_response(
         return Stream(await _read_first_chunk(read(0)), media_type=OCTET_STREAM)
     etag = f'"{result.sha256}"'
     headers = _result_headers(result, etag)
-    bounds = request_headers.bounds(result.size, etag)
+    # RFC 9110, section 14.2: HEAD ignores Range.
+    bounds = None if head_only else request_headers.bounds(result.size, etag)
     start, end = bounds or (0, result.size)
     source = read(start)
     chunks = await _read_first_chunk(source)
@@ -76,9 +80,12 @@ async def file_response(
         # Answer 304 only after reading the first chunk, which raises an error if the link has expired: clients that
         # already have the result must receive this error, too.
         await source.aclose()
-        return Stream(_empty_body(), status_code=304, headers=headers)
-    body = _call_at_end(_take_bytes(chunks, end - start), partial(on_sent, start) if end == result.size else None)
+        return Stream(empty_body(), status_code=304, headers=headers)
     headers["Content-Length"] = str(end - start)
+    if head_only:
+        await source.aclose()
+        return Stream(empty_body(), headers=headers, media_type=OCTET_STREAM)
+    body = _call_at_end(_take_bytes(chunks, end - start), partial(on_sent, start) if end == result.size else None)
     if bounds is not None:
         headers["Content-Range"] = f"bytes {start}-{end - 1}/{result.size}"
     return Stream(body, status_code=206 if bounds is not None else 200, headers=headers, media_type=OCTET_STREAM)
@@ -130,8 +137,3 @@ async def _call_at_end(
             yield chunk
     if on_end is not None:
         await on_end()
-
-
-async def _empty_body() -> AsyncGenerator[bytes, None]:
-    return
-    yield b""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -170,5 +170,12 @@ class _Form:
         name = escape_text(part.name, 80)
         if part.name in self.texts:
             return InvalidInputError(f"Repeated form field {name}.", "Send it once.")
-        kind = "text" if isinstance(part, TextPart) else "file"
-        return InvalidInputError(f"Unexpected {kind} field {name} in the form.", "See /docs for the API reference.")
+        if isinstance(part, TextPart):
+            expected = (*SINGLE_VALUE_FIELDS, CHECKSUM_FIELD, *self._fields.firmware_ids, *self._fields.metadata_ids)
+            return InvalidInputError(f"Unexpected text field {name} in the form.", _expected_fields(expected))
+        expected = (*self._fields.firmware, *self._fields.metadata)
+        return InvalidInputError(f"Unexpected file field {name} in the form.", _expected_fields(expected))
+
+
+def _expected_fields(names: Sequence[str]) -> str:
+    return f"Use {', '.join(names[:-1])} or {names[-1]}." if len(names) > 1 else f"Use {names[0]}."

@@ -13,6 +13,8 @@ from msgspec import UNSET, UnsetType
 
 from sealyard.model.access import Action, SubjectKind, parse_subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.approval import has_quorum
+from sealyard.model.audit import AuditEntry
 from sealyard.model.base import FrozenStruct, LongText, SecretStruct, ShortText
 from sealyard.model.device_configs import (
     DEFAULT_FORMAT,
@@ -22,7 +24,7 @@ from sealyard.model.device_configs import (
 )
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
-from sealyard.model.tasks import DecisionOrigin, Task, Verdict
+from sealyard.model.tasks import DecisionOrigin, Subtask, Task, TaskKind, Verdict
 
 API = "/api/v1"
 
@@ -34,8 +36,10 @@ class TaskResponse(Task, frozen=True, kw_only=True):
     """A task, with additional members for compatibility with the Sign & Encrypt API.
 
     The task's id is repeated as packagingTaskId, encryptionTaskId or signingTaskId, depending on its kind, and configId
-    is repeated as deviceConfigId. ``outcome``: signature in Base64, for a signing task that is DONE. ``download_url``:
-    link to the result; downloading requires no token until the link expires.
+    is repeated as deviceConfigId. A step of a packaging task has the id of that task as packagingTaskId. ``outcome``:
+    signature in Base64, for a signing task that is DONE. ``decision``: REJECTED if an approver rejected the task,
+    APPROVED if it has all required approvals. ``download_url``: link to the result; downloading requires no token until
+    the link expires.
     """
 
     device_config_id: str
@@ -43,7 +47,14 @@ class TaskResponse(Task, frozen=True, kw_only=True):
     encryption_task_id: str | UnsetType = UNSET
     signing_task_id: str | UnsetType = UNSET
     outcome: str | UnsetType = UNSET
+    decision: Verdict | UnsetType = UNSET
     download_url: str | UnsetType = UNSET
+
+
+class AuditEntryResponse(AuditEntry, frozen=True, kw_only=True):
+    """An audit entry. For compatibility with the Sign & Encrypt API, its ``seq`` is repeated as id."""
+
+    id: str
 
 
 class DeviceResponse(DeviceConfig, frozen=True, kw_only=True):
@@ -128,7 +139,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     """A decision on a task.
 
     ``digest``: the approval digest that the approver reviewed. ``origin``: whether the decision was made by a person at
-    a terminal or by a machine client.
+    a terminal or by a machine client; if omitted, a one-time password stands for a person.
     """
 
     REPR_FIELDS = ("decision",)
@@ -136,8 +147,14 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     decision: Verdict
     reason: LongText = ""
     digest: ShortText | None = None
-    origin: DecisionOrigin = DecisionOrigin.MACHINE
+    origin: DecisionOrigin | None = None
     one_time_password: ShortText | None = None
+
+    @property
+    def effective_origin(self) -> DecisionOrigin:
+        if self.origin is not None:
+            return self.origin
+        return DecisionOrigin.TERMINAL if self.one_time_password else DecisionOrigin.MACHINE
 
     @property
     def reason_text(self) -> str:
@@ -264,9 +281,48 @@ def task_response(task: Task, base_url: str) -> TaskResponse:
     return TaskResponse(
         **{**_field_values(task), f"{task.kind}_task_id": task.id},
         device_config_id=task.config_id,
+        decision=_decision(task),
         outcome=result.signature if result is not None and result.signature is not None else UNSET,
         download_url=link_url(result.link, base_url) if result is not None and result.link is not None else UNSET,
     )
+
+
+def subtask_response(parent: Task, subtask: Subtask, base_url: str) -> TaskResponse:
+    """Return the response body of a step of a packaging task, whose inputs and keys are those of ``parent``."""
+    step_number = int(subtask.id.rpartition(".")[2])
+    is_encryption = subtask.kind is TaskKind.ENCRYPTION
+    step = msgspec.structs.replace(
+        parent,
+        id=subtask.id,
+        kind=subtask.kind,
+        status=subtask.status,
+        name=subtask.name,
+        inputs=parent.inputs[step_number - 1 : step_number] if is_encryption else (),
+        metadata=(),
+        encryption_key=parent.encryption_key if is_encryption else None,
+        signing_key=None if is_encryption else parent.signing_key,
+        approvals=(),
+        approvals_required=0,
+        approval_digest="",
+        approval_expires_at=None,
+        client_token=None,
+        subtasks=(),
+        intent=None,
+        result=None,
+        history=(),
+        live=None,
+    )
+    return msgspec.structs.replace(task_response(step, base_url), packaging_task_id=parent.id)
+
+
+def _decision(task: Task) -> Verdict | UnsetType:
+    if any(decision.verdict is Verdict.REJECTED for decision in task.approvals):
+        return Verdict.REJECTED
+    return Verdict.APPROVED if task.approvals_required and has_quorum(task) else UNSET
+
+
+def audit_entry_response(entry: AuditEntry) -> AuditEntryResponse:
+    return AuditEntryResponse(**_field_values(entry), id=str(entry.seq))
 
 
 def device_response(device: DeviceConfig) -> DeviceResponse:

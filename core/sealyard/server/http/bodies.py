@@ -1,10 +1,11 @@
-"""Request bodies: as byte streams with a size limit, and a middleware for bodies that a route does not read."""
+"""Request bodies: size limit, time limit, and bodies that a route does not read."""
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
 import math
+import time
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -13,7 +14,13 @@ from litestar.enums import ScopeType
 from litestar.exceptions import InternalServerException
 from litestar.types import ASGIApp, Message, Receive, ReceiveMessage, Scope, Send
 
-from sealyard.model.errors import ServerUnreachableError, TooLargeError
+from sealyard.model.errors import ServerUnreachableError, TooLargeError, UsageError
+
+
+class BodyTimeoutError(UsageError):
+    """The client sends the body of its request too slowly."""
+
+    code = "request-timeout"
 
 
 def limited_body(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[bytes]:
@@ -47,6 +54,12 @@ async def _read_chunks(request: Request[Any, Any, Any], limit: int) -> AsyncIter
         raise ServerUnreachableError("Request body incomplete.", "Resume the upload.") from error
 
 
+BODY_TIMEOUT = 20.0
+"""Seconds for which the server waits for a request body, in addition to the time at MIN_BODY_RATE."""
+
+MIN_BODY_RATE = 500
+"""Bytes per second that extend BODY_TIMEOUT, as in Apache's mod_reqtimeout."""
+
 DRAIN_LIMIT = 1 << 20
 """Maximum number of unread bytes of a body that are read and discarded to keep the connection open."""
 
@@ -54,8 +67,8 @@ LINGER_TIMEOUT = 10.0
 """Seconds for which a body is read after the response. Many clients read a response only after sending the body."""
 
 
-class CloseUnreadBodyMiddleware:
-    """Middleware that closes the connection after the response if a large part of the request body was not read.
+class BodyMiddleware:
+    """Middleware that limits the time for a request body, and closes the connection if a large part was not read.
 
     Otherwise uvicorn would read the rest of the body before the next request: many GiB of a rejected file, or a body
     without end.
@@ -77,16 +90,35 @@ class _BodyTracker:
         self._receive = receive
         self._send = send
         self._is_closing = False
+        self._is_timed_out = False
+        self._remaining_seconds = BODY_TIMEOUT
 
     async def receive(self) -> ReceiveMessage:
-        message = await self._receive()
+        message = await (self._receive_in_time() if self._unread_bytes else self._receive())
         if message["type"] == "http.request":
             self._unread_bytes = self._unread_bytes - len(message["body"]) if message["more_body"] else 0
         return message
 
+    async def _receive_in_time(self) -> ReceiveMessage:
+        """Receive a part of the body. Time in which the server does not read is not counted.
+
+        Raises :class:`BodyTimeoutError` if the client sends too slowly.
+        """
+        start = time.monotonic()
+        try:
+            async with asyncio.timeout(self._remaining_seconds):
+                message = await self._receive()
+        except TimeoutError:
+            self._is_timed_out = True
+            raise BodyTimeoutError("Request body too slow.", "Send it faster, or upload the file in parts.") from None
+        self._remaining_seconds -= time.monotonic() - start
+        if message["type"] == "http.request":
+            self._remaining_seconds += len(message["body"]) / MIN_BODY_RATE
+        return message
+
     async def send(self, message: Message) -> None:
-        if message["type"] == "http.response.start" and self._unread_bytes > DRAIN_LIMIT:
-            self._is_closing = True
+        if message["type"] == "http.response.start" and (self._is_timed_out or self._unread_bytes > DRAIN_LIMIT):
+            self._is_closing = not self._is_timed_out
             message["headers"] = [*message["headers"], (b"connection", b"close")]
         if self._is_closing and message["type"] == "http.response.body" and not message["more_body"]:
             await self._send({**message, "more_body": True})

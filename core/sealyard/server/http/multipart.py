@@ -2,8 +2,13 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import AsyncGenerator, AsyncIterator
+from contextlib import suppress
 from dataclasses import dataclass
+from email.errors import HeaderParseError
+from email.header import decode_header, make_header
+from urllib.parse import unquote
 
 from multipart import (  # type: ignore[import-untyped]
     MultipartError,
@@ -24,10 +29,15 @@ MAX_HEADER_BYTES = 2048
 MAX_HEADERS = 4
 """Maximum number of headers of a part."""
 
+MAX_PREAMBLE_BYTES = 4 << 10
+
 MAX_BOUNDARY_LENGTH = 70
 """Maximum length of the boundary in characters (RFC 2046, section 5.1.1)."""
 
 HINT = "Send a form like browsers and `curl -F` do."
+
+_EXTENDED_FILE_NAME = re.compile(r";\s*filename\*\s*=\s*(?P<charset>[\w-]+)'[^']*'(?P<value>[^;\s\"]+)", re.IGNORECASE)
+_ENCODED_WORDS = re.compile(r"=\?[\w-]+\?[bBqQ]\?[^?]*\?=(\s+=\?[\w-]+\?[bBqQ]\?[^?]*\?=)*")
 
 ParserEvents = AsyncGenerator[MultipartSegment | bytes | None, None]
 """Events of the parser. For each part: its head, its content in chunks, and None at its end."""
@@ -65,13 +75,37 @@ async def iter_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIter
         assert isinstance(head, MultipartSegment)
         if not head.name:
             raise InvalidInputError("Missing name of a form part.", HINT)
-        if head.filename is None:
+        file_name = _file_name(head)
+        if file_name is None:
             yield TextPart(head.name, await _read_text(head.name, events))
             continue
-        file = FilePart(head.name, head.filename, _read_content(events))
+        file = FilePart(head.name, file_name, _read_content(events))
         yield file
         async for _ in file.content:  # discard what the caller did not read
             pass
+
+
+def _file_name(head: MultipartSegment) -> str | None:
+    """Return the name of a file; None for a text field.
+
+    ``filename*`` takes precedence over ``filename`` (RFC 6266, section 4.3). RFC 7578 does not allow it in forms, but
+    .NET sends it, and an encoded word (RFC 2047) as ``filename``.
+    """
+    match = _EXTENDED_FILE_NAME.search(head.header("Content-Disposition", ""))
+    if match is not None:
+        with suppress(LookupError, UnicodeDecodeError):
+            return unquote(match["value"], encoding=match["charset"], errors="strict")
+    if head.filename is None:
+        return None
+    name: str = head.filename
+    return _decode_words(name) if _ENCODED_WORDS.fullmatch(name) else name
+
+
+def _decode_words(text: str) -> str:
+    try:
+        return str(make_header(decode_header(text)))
+    except (LookupError, UnicodeDecodeError, HeaderParseError, ValueError):
+        return text
 
 
 async def _read_content(events: ParserEvents) -> AsyncIterator[bytes]:
@@ -102,7 +136,7 @@ async def _parse_events(boundary: str, body: AsyncIterator[bytes]) -> ParserEven
         boundary, max_header_size=MAX_HEADER_BYTES, max_header_count=MAX_HEADERS, max_segment_count=MAX_PARTS
     )
     try:
-        async for chunk in _require_boundary(boundary, body):
+        async for chunk in _skip_preamble(boundary, body):
             for event in parser.parse(chunk):
                 yield event
         parser.close()
@@ -110,24 +144,34 @@ async def _parse_events(boundary: str, body: AsyncIterator[bytes]) -> ParserEven
         raise _parse_error(error) from error
 
 
-async def _require_boundary(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the chunks of a body that starts with its boundary.
+async def _skip_preamble(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
+    """Yield the body from its first boundary on. A preamble is ignored (RFC 2046, section 5.1.1).
 
-    Raises :class:`InvalidInputError` if there is a preamble before the boundary. No known client sends one, and the
-    parser's result would depend on how the preamble is split into chunks.
+    It is skipped here, because the parser's result would depend on how it is split into chunks. Raises
+    :class:`InvalidInputError` if the first MAX_PREAMBLE_BYTES contain no boundary.
     """
     delimiter = f"--{boundary}".encode()
     start = b""
     async for chunk in body:
         start += chunk
-        if len(start) >= len(delimiter):
+        position = _find_line(delimiter, start)
+        if position is not None or len(start) > MAX_PREAMBLE_BYTES:
             break
-    if not start.startswith(delimiter):
-        raise InvalidInputError("Invalid form: it does not start with its boundary.", HINT)
-    yield start
+    position = _find_line(delimiter, start)
+    if position is None or position > MAX_PREAMBLE_BYTES:
+        raise InvalidInputError("Invalid form: its boundary is missing.", HINT)
+    yield start[position:]
     async for chunk in body:
         if chunk:
             yield chunk
+
+
+def _find_line(line_start: bytes, content: bytes) -> int | None:
+    """Return the position of the first line that starts with ``line_start``."""
+    if content.startswith(line_start):
+        return 0
+    position = content.find(b"\r\n" + line_start)
+    return position + 2 if position >= 0 else None
 
 
 def _parse_boundary(content_type: str) -> str:

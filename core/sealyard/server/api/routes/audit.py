@@ -12,21 +12,22 @@ from litestar.params import FromPath, FromQuery, JSONBody, QueryParameter
 from litestar.response import Stream
 
 from sealyard.model.access import device_resource
-from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter, AuditReport
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter, AuditReport, parse_audit_resource_type
 from sealyard.model.errors import NotFoundError, UsageError
-from sealyard.server.api.pagination import Cursor, Size, paginated_response
-from sealyard.server.api.wire import CheckpointBody
+from sealyard.server.api.pagination import CLIENT_PAGE_SIZE, Cursor, Size, paginated_response
+from sealyard.server.api.wire import AuditEntryResponse, CheckpointBody, audit_entry_response
 from sealyard.server.auth.caller import CallerDependency
+from sealyard.server.http.head import empty_body, is_head
 
 ApiRequest = Request[Any, Any, Any]
 
 MEDIA_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv"}
 
 
-class AuditController(Controller):
-    """The audit log. Entries are listed newest first and never deleted."""
+class AuditListController(Controller):
+    """The list of all audit entries, at the path that the Sign & Encrypt API documents for it."""
 
-    path = "/auditlog"
+    path = "/acl/auditlog"
     tags = ["audit log"]
 
     @get("/", summary="List entries, newest first")
@@ -43,9 +44,9 @@ class AuditController(Controller):
         since: FromQuery[datetime | None] = None,
         until: FromQuery[datetime | None] = None,
         text: FromQuery[str] = "",
-    ) -> Response[list[AuditEntry]]:
+    ) -> Response[list[AuditEntryResponse]]:
         filters = AuditFilter(
-            resource_type=resource_type,
+            resource_type=parse_audit_resource_type(resource_type) if resource_type else "",
             resource=resource,
             author=author,
             change=change,
@@ -55,6 +56,12 @@ class AuditController(Controller):
         )
         return await _list_page(request, caller, filters, size, cursor)
 
+
+class AuditController(AuditListController):
+    """The audit log. Entries are listed newest first and never deleted."""
+
+    path = "/auditlog"
+
     @get("/deviceconfigs/{config_id:str}", summary="List entries of a device configuration")
     async def of_device(
         self,
@@ -63,7 +70,7 @@ class AuditController(Controller):
         config_id: FromPath[str],
         size: Size = 100,
         cursor: Cursor = None,
-    ) -> Response[list[AuditEntry]]:
+    ) -> Response[list[AuditEntryResponse]]:
         return await _list_page(request, caller, AuditFilter(resource=device_resource(config_id)), size, cursor)
 
     @get("/resources/{resource_type:str}", summary="List entries of a resource type")
@@ -74,8 +81,9 @@ class AuditController(Controller):
         resource_type: FromPath[str],
         size: Size = 100,
         cursor: Cursor = None,
-    ) -> Response[list[AuditEntry]]:
-        return await _list_page(request, caller, AuditFilter(resource_type=resource_type), size, cursor)
+    ) -> Response[list[AuditEntryResponse]]:
+        filters = AuditFilter(resource_type=parse_audit_resource_type(resource_type))
+        return await _list_page(request, caller, filters, size, cursor)
 
     @get("/resources/{resource_type:str}/{resource_id:str}", summary="List entries of a resource")
     async def of_resource(
@@ -86,18 +94,21 @@ class AuditController(Controller):
         resource_id: FromPath[str],
         size: Size = 100,
         cursor: Cursor = None,
-    ) -> Response[list[AuditEntry]]:
-        return await _list_page(request, caller, AuditFilter(resource=f"{resource_type}:{resource_id}"), size, cursor)
+    ) -> Response[list[AuditEntryResponse]]:
+        filters = AuditFilter(resource=f"{parse_audit_resource_type(resource_type)}:{resource_id}")
+        return await _list_page(request, caller, filters, size, cursor)
 
     @get("/{seq:int}", summary="Return an entry by number")
-    async def entry(self, caller: CallerDependency, seq: FromPath[int]) -> AuditEntry:
+    async def entry(self, caller: CallerDependency, seq: FromPath[int]) -> AuditEntryResponse:
         entries = (await caller.client.audit(AuditFilter(), below=_parse_seq(seq) + 1, limit=1)).entries
         if not entries or entries[0].seq != seq:
             raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
-        return entries[0]
+        return audit_entry_response(entries[0])
 
     @get("/export", summary="Export all entries, oldest first", media_type="text/plain")
-    async def export(self, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl") -> Stream:
+    async def export(
+        self, request: ApiRequest, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl"
+    ) -> Stream:
         lines = caller.client.export_audit(kind)
         first_line = await anext(lines, "")
 
@@ -108,7 +119,10 @@ class AuditController(Controller):
                 async for line in lines:
                     yield line
 
-        return Stream(all_lines(), media_type=f"{MEDIA_TYPES[kind]}; charset=utf-8")
+        if is_head(request):
+            await lines.aclose()
+            return Stream(empty_body(), media_type=MEDIA_TYPES[kind])
+        return Stream(all_lines(), media_type=MEDIA_TYPES[kind])
 
     @post("/verification", status_code=200, summary="Verify the audit log")
     async def verify(self, caller: CallerDependency, data: JSONBody[CheckpointBody]) -> AuditReport:
@@ -117,10 +131,17 @@ class AuditController(Controller):
 
 async def _list_page(
     request: ApiRequest, caller: CallerDependency, filters: AuditFilter, size: int, cursor: str | None
-) -> Response[list[AuditEntry]]:
+) -> Response[list[AuditEntryResponse]]:
     below = _parse_seq(cursor) if cursor is not None else None
-    page = await caller.client.audit(filters, below=below, limit=size)
-    return paginated_response(request, page.entries, str(page.next) if page.next is not None else None)
+    entries: list[AuditEntry] = []
+    while True:
+        page = await caller.client.audit(filters, below=below, limit=min(size - len(entries), CLIENT_PAGE_SIZE))
+        entries += page.entries
+        below = page.next
+        if below is None or len(entries) >= size:
+            break
+    next_cursor = str(below) if below is not None else None
+    return paginated_response(request, [audit_entry_response(entry) for entry in entries], next_cursor)
 
 
 def _parse_seq(text: str | int) -> int:

@@ -24,6 +24,7 @@ from sealyard.server.api.task_forms import parse_encryption_form, parse_package_
 from sealyard.server.api.wire import EncryptionBody, PackageBody, SigningBody, TaskResponse, task_response
 from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
+from sealyard.server.http.json_bodies import HINT, decode_json, normalize_body
 from sealyard.server.http.problems import MediaTypeError
 
 B = TypeVar("B", bound=FrozenStruct)
@@ -157,11 +158,11 @@ async def _parse_json(request: ApiRequest, body_type: type[B]) -> B:
     """
     if _media_type(request) != "application/json":
         raise MediaTypeError("Unsupported media type.", "Send multipart/form-data or application/json.")
+    body = normalize_body(decode_json(await _read_json(request)), body_type)
     try:
-        return msgspec.json.decode(await _read_json(request), type=body_type)
-    except (msgspec.MsgspecError, UnicodeDecodeError) as error:
-        reason = escape_text(str(error), 200)
-        raise UsageError(f"Invalid request: {reason}.", "See /docs for the API reference.") from error
+        return msgspec.convert(body, body_type)
+    except msgspec.ValidationError as error:
+        raise UsageError(f"Invalid request: {escape_text(str(error), 200)}.", HINT) from error
 
 
 async def _read_json(request: ApiRequest) -> bytes:

@@ -4,19 +4,22 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncGenerator
-from typing import Annotated
+from typing import Annotated, Any
 
 import msgspec
-from litestar import Controller, get
+from litestar import Controller, Request, get
 from litestar.params import HeaderParameter, QueryParameter
 from litestar.response import Stream
 
-from sealyard.model.errors import SealyardError
+from sealyard.model.errors import SealyardError, UsageError
 from sealyard.model.events import Event, TaskProgressed
 from sealyard.server.auth.caller import Caller, CallerDependency
+from sealyard.server.http.head import empty_body, is_head
 
 KEEPALIVE_SECONDS = 10.0
 """Interval of keep-alive comments. Clients consider a connection lost if they receive nothing for much longer."""
+
+MAX_CURSOR = 2**53
 
 _encode_json = msgspec.json.Encoder().encode
 
@@ -30,18 +33,19 @@ class EventController(Controller):
     @get("/", summary="Stream events", media_type="text/event-stream")
     async def events(
         self,
+        request: Request[Any, Any, Any],
         caller: CallerDependency,
         after: Annotated[
-            int | None, QueryParameter(ge=0, le=2**53, description="cursor of the last known event")
+            int | None, QueryParameter(ge=0, le=MAX_CURSOR, description="cursor of the last known event")
         ] = None,
         last_event_id: Annotated[
             str | None, HeaderParameter(name="Last-Event-ID", description="same as `after`")
         ] = None,
     ) -> Stream:
-        if after is None and last_event_id is not None and last_event_id.isascii() and last_event_id.isdigit():
-            after = int(last_event_id[:16])
+        if after is None and last_event_id:
+            after = _parse_event_id(last_event_id)
         return Stream(
-            stream_events(caller, after),
+            empty_body() if is_head(request) else stream_events(caller, after),
             media_type="text/event-stream",
             headers={"Cache-Control": "no-store", "X-Accel-Buffering": "no"},
         )
@@ -74,6 +78,13 @@ async def stream_events(caller: Caller, after_cursor: int | None) -> AsyncGenera
         next_event.cancel()
         await asyncio.gather(next_event, return_exceptions=True)
         await events.aclose()
+
+
+def _parse_event_id(text: str) -> int:
+    cursor = int(text[:20]) if text.isascii() and text.isdigit() else -1
+    if not 0 <= cursor <= MAX_CURSOR:
+        raise UsageError("Invalid Last-Event-ID.", "Use the id of the last event that you received, or omit it.")
+    return cursor
 
 
 def _loop_time() -> float:

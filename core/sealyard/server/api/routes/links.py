@@ -12,6 +12,7 @@ from sealyard.server.api.ranges import RangeHeaders, file_response
 from sealyard.server.api.wire import link_from_url
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.tenants import TenantRegistry
+from sealyard.server.http.head import is_head
 
 
 class LinkController(Controller):
@@ -46,4 +47,5 @@ class LinkController(Controller):
             RangeHeaders(range_, if_range, if_none_match),
             lambda offset: engine_handle.download_link(link, offset),
             lambda offset: engine_handle.record_link_transfer(link, offset),
+            head_only=is_head(request),
         )

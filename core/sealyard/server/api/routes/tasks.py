@@ -11,24 +11,26 @@ from litestar.response import Stream
 from sealyard.engine.state.not_found import task_not_found
 from sealyard.model.requests import ApprovalReview, TaskCounts, TaskFilter
 from sealyard.model.tasks import DecisionOrigin, ResultState, Task, TaskKind, TaskStatus
-from sealyard.server.api.pagination import Cursor, Size, paginated_response
+from sealyard.server.api.pagination import CLIENT_PAGE_SIZE, MAX_PAGE_SIZE, Cursor, OptionalSize, paginated_response
 from sealyard.server.api.ranges import RangeHeaders, file_response
-from sealyard.server.api.wire import DecisionBody, ReasonBody, TaskResponse, task_response
+from sealyard.server.api.wire import DecisionBody, ReasonBody, TaskResponse, subtask_response, task_response
 from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
+from sealyard.server.http.head import is_head
 
 
 class TaskController(Controller):
     """Operations on existing tasks. ``kind``: the only kind of task that they accept; None for all kinds."""
 
     kind: ClassVar[TaskKind | None] = None
+    default_page_size: ClassVar[int] = MAX_PAGE_SIZE
 
     @get("/", summary="List tasks, newest first")
     async def tasks(
         self,
         request: Request[Any, Any, Any],
         caller: CallerDependency,
-        size: Size = 100,
+        size: OptionalSize = None,
         cursor: Cursor = None,
         status: FromQuery[TaskStatus | None] = None,
         kind: FromQuery[TaskKind | None] = None,
@@ -49,14 +51,23 @@ class TaskController(Controller):
             awaiting_my_approval=awaiting_my_approval,
             oldest_first=oldest_first,
         )
-        page = await caller.client.tasks(filters, after=cursor, limit=size)
-        tasks = [task_response(task, public_base_url(request)) for task in page.tasks]
-        return paginated_response(request, tasks, page.next, page.total)
+        base_url = public_base_url(request)
+        size = self.default_page_size if size is None else size
+        tasks: list[TaskResponse] = []
+        while True:
+            page = await caller.client.tasks(filters, after=cursor, limit=min(size - len(tasks), CLIENT_PAGE_SIZE))
+            tasks += [task_response(task, base_url) for task in page.tasks]
+            cursor = page.next
+            if cursor is None or len(tasks) >= size:
+                return paginated_response(request, tasks, cursor, page.total)
 
-    @get("/{task_id:str}", summary="Return a task")
+    @get("/{task_id:str}", summary="Return a task, or a step of a packaging task")
     async def task(
         self, request: Request[Any, Any, Any], caller: CallerDependency, task_id: FromPath[str]
     ) -> TaskResponse:
+        parent_id, dot, _ = task_id.rpartition(".")
+        if dot:
+            return await self._get_subtask(caller, parent_id, task_id, public_base_url(request))
         return task_response(await self._get_task(caller, task_id), public_base_url(request))
 
     @get("/{task_id:str}/review", summary="Return everything an approver must review")
@@ -77,7 +88,7 @@ class TaskController(Controller):
             data.decision,
             data.reason_text,
             digest=data.digest,
-            origin=DecisionOrigin.MACHINE if caller.is_machine else data.origin,
+            origin=DecisionOrigin.MACHINE if caller.is_machine else data.effective_origin,
             one_time_password=data.one_time_password,
         )
         return task_response(decided_task, public_base_url(request))
@@ -114,6 +125,7 @@ class TaskController(Controller):
     )
     async def download(
         self,
+        request: Request[Any, Any, Any],
         caller: CallerDependency,
         task_id: FromPath[str],
         range_: Annotated[str | None, HeaderParameter(name="Range", description="bytes=FIRST-LAST")] = None,
@@ -126,9 +138,10 @@ class TaskController(Controller):
             RangeHeaders(range_, if_range, if_none_match),
             lambda offset: caller.client.download(task.id, offset=offset),
             lambda offset: caller.client.report_transferred(task.id, offset=offset),
+            head_only=is_head(request),
         )
 
-    @post("/{task_id:str}/receipt", status_code=204, summary="Confirm that a result was downloaded and verified")
+    @post("/{task_id:str}/receipt", status_code=204, summary="Report that you downloaded and verified a result")
     async def confirm_download(self, caller: CallerDependency, task_id: FromPath[str]) -> None:
         await caller.client.report_downloaded((await self._get_task(caller, task_id)).id)
 
@@ -147,12 +160,20 @@ class TaskController(Controller):
             raise task_not_found(task_id)
         return task
 
+    async def _get_subtask(self, caller: Caller, parent_id: str, subtask_id: str, base_url: str) -> TaskResponse:
+        parent = await caller.client.task(parent_id)
+        for subtask in parent.subtasks:
+            if subtask.id == subtask_id and self.kind in (None, subtask.kind):
+                return subtask_response(parent, subtask, base_url)
+        raise task_not_found(subtask_id)
+
 
 class AllTasksController(TaskController):
     """Tasks of all kinds. The Sign & Encrypt API does not have this path."""
 
     path = "/task"
     tags = ["tasks"]
+    default_page_size: ClassVar[int] = 100
 
     @get("/counts", summary="Count the tasks you may see")
     async def counts(self, caller: CallerDependency) -> TaskCounts:
