@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import resource
 import subprocess
 from collections.abc import Callable
@@ -118,6 +119,25 @@ def test_full_disk_stores_no_partial_files(workspace: CliWorkspace, tmp_path: Pa
     assert workspace.run("developer", "encrypt", "--device", "gateway", large).code == 0
 
 
+def test_full_disk_leaves_no_partial_export(workspace: CliWorkspace, tmp_path: Path) -> None:
+    out = tmp_path / "audit.jsonl"
+
+    def limit_file_size() -> None:
+        resource.setrlimit(resource.RLIMIT_FSIZE, (1000, 1000))
+
+    process = subprocess.run(
+        command(*workspace.as_user("auditor", "audit", "export", "--format", "jsonl", "--out", out)),
+        capture_output=True,
+        text=True,
+        timeout=LIMIT,
+        check=False,
+        preexec_fn=limit_file_size,
+    )
+    assert process.returncode == 1
+    assert process.stderr.startswith(f"sealyard: Not enough disk space for writing {out}")
+    assert not out.exists()
+
+
 def test_damaged_key_store_is_not_replaced(workspace: CliWorkspace) -> None:
     keyring = workspace.folder / "keys" / "keyring.json"
     whole = keyring.read_bytes()
@@ -160,3 +180,19 @@ def test_damaged_profiles_file_is_reported(workspace: CliWorkspace, home: Path) 
     result = workspace.run("nobody", "tasks")
     assert result.code == 1
     assert str(path) in result.err
+
+
+@pytest.mark.parametrize("spelling", ["{}", "sha256:{}", "SHA256:{}"])
+def test_expected_digest_may_have_prefix(workspace: CliWorkspace, firmware: Path, spelling: str) -> None:
+    digest = spelling.format(hashlib.sha256(firmware.read_bytes()).hexdigest())
+    for arguments in (("package", "--firmware", firmware), ("encrypt", firmware)):
+        result = workspace.run("developer", *arguments, "--device", "gateway", "--sha256", digest)
+        assert result.code == 0, result
+
+
+def test_digest_of_other_algorithm_is_named(workspace: CliWorkspace, firmware: Path) -> None:
+    digest = hashlib.sha1(firmware.read_bytes()).hexdigest()
+    result = workspace.run("developer", "encrypt", firmware, "--device", "gateway", "--sha256", digest)
+    assert result.code == 2
+    assert "it has the length of SHA-1" in result.err
+    assert "64 hexadecimal digits" in result.err

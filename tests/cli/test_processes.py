@@ -6,7 +6,10 @@ import json
 import os
 import signal
 import subprocess
+import sys
 from pathlib import Path
+
+import pytest
 
 from sealyard.client.sharing.socket import is_listening
 from sealyard.fs.workspace_lock import WorkspaceLock
@@ -146,6 +149,29 @@ def test_watch_submits_dropped_file(workspace: CliWorkspace, firmware: Path, tmp
     assert process.returncode == 0
     (task,) = workspace.value("developer", "tasks", "--search", "dropped.bin")
     assert (task["id"], task["status"]) == (line.split()[3].rstrip(","), "WAITING")
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports files open for writing")
+def test_watch_waits_for_open_file(workspace: CliWorkspace, tmp_path: Path) -> None:
+    drop = tmp_path / "drop"
+    drop.mkdir()
+    watch = workspace.as_user(
+        "developer", "watch", drop, "--device", "gateway", "--submit", "--settle", "0.1", "--polling"
+    )
+    with (drop / "stalled.bin").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        with start_process(*watch) as process:
+            assert process.stdout is not None
+            line = next(line for line in process.stdout if line.startswith("stalled.bin: "))
+            assert "has stalled.bin open for writing" in line
+            file.write(b" and whole")
+            file.close()
+            assert next(process.stdout).startswith("stalled.bin: created task ")
+            process.send_signal(signal.SIGINT)
+            process.communicate(timeout=LIMIT)
+    (task,) = workspace.value("developer", "tasks", "--search", "stalled.bin")
+    assert [file["size"] for file in task["inputs"]] == [14]
 
 
 def test_watch_missing_folder_is_reported(workspace: CliWorkspace, tmp_path: Path) -> None:

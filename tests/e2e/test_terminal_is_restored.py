@@ -37,6 +37,16 @@ def test_signal_restores_terminal_and_sets_exit_code(
     assert demo.modes == RESTORED_MODES
 
 
+def test_application_runs_in_unwritable_home(tmp_path: Path) -> None:
+    variables = dict.fromkeys(
+        ("HOME", "XDG_CONFIG_HOME", "XDG_DATA_HOME", "XDG_STATE_HOME", "XDG_CACHE_HOME"), "/dev/null"
+    )
+    with terminal([SEALYARD, "demo"], environment(tmp_path / "home", **variables)) as found:
+        found.wait_for("● ready", "demo-gateway")
+        found.quit()
+        assert found.exit_code() == 0
+
+
 def test_crash_restores_terminal_without_showing_secrets(tmp_path: Path) -> None:
     """Inject a fault into the application: the audit screen cannot be imported."""
     broken = tmp_path / "broken"

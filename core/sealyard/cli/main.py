@@ -16,7 +16,8 @@ from sealyard.cli.app_launcher import build_application_parser, reject_app_optio
 from sealyard.cli.arguments import require_text
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
-from sealyard.cli.output import Output, escape_unencodable
+from sealyard.cli.output import Output, OutputError, escape_unencodable
+from sealyard.cli.streams import open_missing_streams, redirect_to_null
 from sealyard.client.log import redact
 from sealyard.model.errors import SealyardError, UsageError
 
@@ -24,16 +25,22 @@ from sealyard.model.errors import SealyardError, UsageError
 def main(arguments: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code, see :mod:`sealyard.cli.exit_codes`."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
+    open_missing_streams()
     logging.getLogger().addHandler(logging.NullHandler())
     escape_unencodable(sys.stdout)
     escape_unencodable(sys.stderr)
     out = Output(as_json="--json" in arguments)
+    code: int = ExitCode.FAILED
     try:
         code = _run(arguments, out)
-        sys.stdout.flush()
+        out.flush()
     except BrokenPipeError:
-        _detach_stdout()
+        redirect_to_null(sys.stdout)
         return ExitCode.PIPE_CLOSED
+    except OutputError as error:
+        redirect_to_null(sys.stdout)
+        out.error(error)
+        return code or ExitCode.FAILED
     return code
 
 
@@ -49,11 +56,11 @@ def _run(arguments: Sequence[str], out: Output) -> int:
     except KeyboardInterrupt:
         out.error(_InterruptedError("Interrupted.", "Submitted tasks are kept; unfinished ones resume later."))
         return ExitCode.INTERRUPTED
+    except (BrokenPipeError, OutputError):
+        raise
     except SealyardError as error:
         out.error(error)
         return exit_code_for_error(error)
-    except BrokenPipeError:
-        raise
     except Exception:
         out.error(_report_crash())
         return ExitCode.FAILED
@@ -85,8 +92,14 @@ def _report_crash() -> SealyardError:
     from platformdirs import user_log_path
 
     path = user_log_path("sealyard") / "cli.log"
-    with contextlib.suppress(OSError):
+    try:
         _append_to_log(path, redact(traceback.format_exc()))
+    except OSError as error:
+        return SealyardError(
+            "Internal error.",
+            f"Cannot write the details to {path} ({error.strerror}). Set XDG_STATE_HOME to a folder that you can write"
+            " to, and try again.",
+        )
     return SealyardError("Internal error.", f"Details: {path}")
 
 
@@ -95,11 +108,6 @@ def _append_to_log(path: Path, text: str) -> None:
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace") as file:
         file.write(text + "\n")
-
-
-def _detach_stdout() -> None:
-    """Redirect standard output, whose reader has exited, so that the interpreter does not report an error at exit."""
-    os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
 
 
 if __name__ == "__main__":

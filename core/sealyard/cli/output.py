@@ -5,20 +5,30 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
+from contextlib import suppress
 from typing import TextIO
 
 import msgspec
 
 from sealyard.cli.hints import format_hint
 from sealyard.cli.progress import ProgressLine
+from sealyard.cli.streams import redirect_to_null
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline, escape_text
+
+
+class OutputError(SealyardError):
+    """Standard output cannot be written, for example because the disk is full."""
+
+    code = "output"
 
 
 class Output:
     """Prints results and messages. With ``as_json``, standard output contains exactly one JSON value.
 
-    Untrusted text is escaped, so that it cannot control the terminal.
+    Untrusted text is escaped, so that it cannot control the terminal. Methods that write to standard output raise
+    ``BrokenPipeError`` if its reader has exited, and :class:`OutputError` if it cannot be written for another reason.
+    Messages that cannot be written to standard error are lost.
     """
 
     def __init__(self, *, as_json: bool) -> None:
@@ -30,35 +40,72 @@ class Output:
         self.progress.clear()
         if self.as_json:
             # ASCII only, so that file names cannot control a terminal.
-            print(json.dumps(msgspec.to_builtins(value), indent=2))
+            self._write(f"{json.dumps(msgspec.to_builtins(value), indent=2)}\n")
             return
         for line in lines:
-            print(escape_text(line))
+            self._write(f"{escape_text(line)}\n")
 
     def status(self, text: str) -> None:
-        """Print the status of a long-running command, unless the output is JSON."""
+        """Print the status of a long-running command, unless the output is JSON.
+
+        Does not raise :class:`OutputError`: a full disk must not end a service.
+        """
         self.progress.clear()
         if not self.as_json:
-            print(escape_text(text), flush=True)
+            with suppress(OutputError):
+                self._write(f"{escape_text(text)}\n")
+                self.flush()
 
     def document(self, text: str) -> None:
         """Print a part of a document on standard output: escaped on a terminal, unchanged in a file or pipe."""
         self.progress.clear()
-        sys.stdout.write(escape_multiline(text) if sys.stdout.isatty() else text)
+        self._write(escape_multiline(text) if sys.stdout.isatty() else text)
 
     def warn(self, text: str) -> None:
         """Print a message on standard error."""
         self.progress.clear()
-        print(escape_text(text), file=sys.stderr, flush=True)
+        self._write_message(escape_text(text))
 
     def error(self, error: SealyardError) -> None:
         """Print an error and its hint on standard error, and as the result if the output is JSON."""
         self.progress.clear()
-        print(f"sealyard: {escape_text(error.message)}", file=sys.stderr)
+        self._write_message(f"sealyard: {escape_text(error.message)}")
         if hint := format_hint(error):
-            print(f"  {escape_text(hint)}", file=sys.stderr)
+            self._write_message(f"  {escape_text(hint)}")
         if self.as_json:
-            self.result({"error": error.to_info()}, ())
+            try:
+                self.result({"error": error.to_info()}, ())
+                self.flush()
+            except OutputError:  # the error is already on standard error
+                redirect_to_null(sys.stdout)
+
+    def flush(self) -> None:
+        """Write buffered results to standard output."""
+        try:
+            sys.stdout.flush()
+        except OSError as error:
+            raise _output_error(error) from error
+
+    def _write(self, text: str) -> None:
+        try:
+            sys.stdout.write(text)
+        except OSError as error:
+            raise _output_error(error) from error
+
+    def _write_message(self, text: str) -> None:
+        try:
+            print(text, file=sys.stderr, flush=True)
+        except OSError:
+            redirect_to_null(sys.stderr)
+
+
+def _output_error(error: OSError) -> Exception:
+    if isinstance(error, BrokenPipeError):
+        return error
+    return OutputError(
+        f"Cannot write to standard output ({error.strerror}).",
+        "The command may have taken effect. Check the task or object before you repeat it.",
+    )
 
 
 def escape_unencodable(stream: TextIO) -> None:

@@ -8,7 +8,7 @@ import shutil
 
 from sealyard.concurrency.clock import SystemClock
 from sealyard.engine.engine import open_engine
-from sealyard.engine.workspace import create_layout
+from sealyard.engine.workspace import create_layout, require_empty
 from sealyard.model.access import parse_subject
 from sealyard.model.audit import AuditAction
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
@@ -38,8 +38,9 @@ async def create_workspace(
         administrator=parse_subject(administrator),
         created_at=SystemClock().now(),
     )
-    create_layout(paths, metadata)
+    require_empty(paths)
     try:
+        create_layout(paths, metadata)
         await _initialize(paths, metadata, passphrase)
     except BaseException:
         await asyncio.to_thread(shutil.rmtree, paths.root, ignore_errors=True)

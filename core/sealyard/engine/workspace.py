@@ -42,29 +42,39 @@ def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
 def create_layout(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
     """Create the directories of a workspace (mode 0700), and then its metadata file.
 
-    The metadata file is written last, because it is what makes the directory a workspace. Raises
-    :class:`WorkspaceError` if there is a workspace already or the directory is not empty, and :class:`StorageError` if
-    a directory or the file cannot be created.
+    The metadata file is written last, because it is what makes the directory a workspace. Raises :class:`StorageError`
+    if a directory or the file cannot be created.
     """
     try:
-        _require_empty(paths)
         for directory in (paths.root, paths.store, paths.audit, paths.artifacts, paths.keys):
             directory.mkdir(parents=True, exist_ok=True, mode=0o700)
         paths.root.chmod(0o700)
     except OSError as error:
-        raise StorageError(
-            f"Cannot create {escape_text(str(error.filename))}: {error.strerror}.", "Choose another folder."
-        ) from error
+        raise _creation_error(error) from error
     save_metadata(paths, metadata)
 
 
-def _require_empty(paths: WorkspacePaths) -> None:
-    """Raise :class:`WorkspaceError` if the directory is not empty, and ``OSError`` if it cannot be read."""
-    if paths.file.exists():
+def _creation_error(error: OSError) -> StorageError:
+    return StorageError(
+        f"Cannot create {escape_text(str(error.filename))}: {error.strerror}.", "Choose another folder."
+    )
+
+
+def require_empty(paths: WorkspacePaths) -> None:
+    """Raise :class:`WorkspaceError` if the directory of a new workspace is not empty.
+
+    Raises :class:`StorageError` if it cannot be read.
+    """
+    try:
+        has_workspace = paths.file.exists()
+        has_entries = paths.root.exists() and any(paths.root.iterdir())
+    except OSError as error:
+        raise _creation_error(error) from error
+    if has_workspace:
         raise WorkspaceError(
             f"{escape_text(str(paths.root))} already contains a workspace.", "Use it, or choose another folder."
         )
-    if paths.root.exists() and any(paths.root.iterdir()):
+    if has_entries:
         raise WorkspaceError(f"{escape_text(str(paths.root))} is not empty.", "Choose an empty or new folder.")
 
 

@@ -151,14 +151,19 @@ def remove_quietly(path: Path) -> None:
         path.unlink()
 
 
+def is_out_of_space(error: OSError) -> bool:
+    """Return whether ``error`` means that the disk or the user's quota is full."""
+    return error.errno in _NO_SPACE_ERRNOS
+
+
 def storage_error(error: OSError, operation: str) -> StorageError:
     """Return a :class:`StorageError` for ``error``.
 
     ``operation`` is a noun phrase that describes what failed ("writing the change", "opening the store").
     """
     reason = escape_text(error.strerror or str(error))
-    if error.errno in _NO_SPACE_ERRNOS:
+    if is_out_of_space(error):
         return StorageError(f"Not enough disk space for {operation} ({reason}).", "Free some space and try again.")
     return StorageError(
-        f"Disk error while {operation} ({reason}).", "Check that the workspace's disk is mounted, writable and healthy."
+        f"Disk error while {operation} ({reason}).", "Check that the disk is mounted, writable and healthy."
     )

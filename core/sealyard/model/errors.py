@@ -130,6 +130,7 @@ class DeliveryCertainty(StrEnum):
     NOT_SENT = "not sent"  # no server listens at the address: not processed
     BUSY = "busy"  # the request was still waiting for a free connection: not processed
     UNTRUSTED = "untrusted"  # the server could not be authenticated, a retry will not help: not processed
+    NOT_POSSIBLE = "not possible"  # the settings allow no connection, a retry will not help: not processed
     UNKNOWN = "unknown"  # the request may have been processed
 
 
@@ -146,6 +147,11 @@ class ServerUnreachableError(SealyardError):
     ) -> None:
         super().__init__(message, hint)
         self.reach = reach
+
+    @property
+    def is_permanent(self) -> bool:
+        """Whether a retry is useless."""
+        return self.reach in (DeliveryCertainty.UNTRUSTED, DeliveryCertainty.NOT_POSSIBLE)
 
 
 class InvalidTransitionError(ConflictError):

@@ -59,3 +59,19 @@ def test_damaged_state_is_kept_aside_and_reset(tmp_path: Path) -> None:
     assert state.read() == Counter()
     assert "counter.json.damaged" in state.warning
     assert (tmp_path / "counter.json.damaged").read_bytes() == b"{"
+
+
+def test_unwritable_folder_is_reported_with_path(tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    state = StateFile(tmp_path / "file" / "counter.json", Counter())
+    assert state.read() == Counter()
+    with pytest.raises(StorageError, match=r"Cannot write .*counter\.json \(Not a directory\)") as caught:
+        state.update(increment)
+    assert "XDG_STATE_HOME" in caught.value.hint
+    assert "workspace" not in caught.value.message
+
+
+def test_unreadable_file_is_reported_with_path(tmp_path: Path) -> None:
+    (tmp_path / "counter.json").mkdir()
+    with pytest.raises(StorageError, match=r"Cannot read .*counter\.json"):
+        StateFile(tmp_path / "counter.json", Counter()).read()

@@ -7,6 +7,7 @@ from pathlib import Path
 
 import pytest
 
+from sealyard.client.config import workspaces
 from sealyard.client.config.profiles import read_profiles, resolve, user_profiles_path
 from sealyard.client.config.workspaces import (
     create_workspace,
@@ -15,8 +16,10 @@ from sealyard.client.config.workspaces import (
     passphrase_for,
 )
 from sealyard.client.log import redact
+from sealyard.engine import workspace
 from sealyard.model.access import parse_subject
 from sealyard.model.errors import KeyStoreLockedError, StorageError, WorkspaceError
+from sealyard.model.hints import HintCode
 from sealyard.model.workspace import KeyStore
 
 PASSPHRASE = "a passphrase for this test alone"
@@ -75,3 +78,43 @@ def test_workspace_below_file_is_rejected(tmp_path: Path, monkeypatch: pytest.Mo
             asyncio.run(
                 create_workspace(path, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x")
             )
+
+
+async def create(path: Path) -> None:
+    await create_workspace(path, name="y", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase="x")
+
+
+def test_unwritable_profiles_leave_no_workspace(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "file").touch()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "file"))
+    with pytest.raises(StorageError, match=r"Cannot write .*profiles\.json") as caught:
+        asyncio.run(create(tmp_path / "workspace"))
+    assert "XDG_CONFIG_HOME" in caught.value.hint
+    assert not (tmp_path / "workspace").exists()
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    asyncio.run(create(tmp_path / "workspace"))
+
+
+def test_profile_that_cannot_be_added_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StorageError("Cannot write it.")
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setattr(workspaces, "add_profile", fail)
+    with pytest.raises(StorageError, match="The workspace was created, but not its profile") as caught:
+        asyncio.run(create(tmp_path / "my workspace"))
+    assert caught.value.structured_hint.code == HintCode.ADD_PROFILE
+    assert load_workspace_metadata(tmp_path / "my workspace").name == "y"
+
+
+def test_failed_creation_leaves_no_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object, **__: object) -> None:
+        raise StorageError("The disk is full.")
+
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    with monkeypatch.context() as patch:
+        patch.setattr(workspace, "save_metadata", fail)
+        with pytest.raises(StorageError, match="The disk is full"):
+            asyncio.run(create(tmp_path / "workspace"))
+    assert not (tmp_path / "workspace").exists()
+    asyncio.run(create(tmp_path / "workspace"))

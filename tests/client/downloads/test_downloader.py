@@ -532,6 +532,40 @@ def test_damaged_history_repeats_no_download(
     assert DownloadHistory(state).warning == ""
 
 
+def test_unwritable_history_does_not_fail_downloads(
+    client: FakeClient, folder: Path, tmp_path: Path, clock: FakeClock
+) -> None:
+    state = tmp_path / "state"
+    state.touch()
+    history = DownloadHistory(state / "history.json")
+    downloads = Downloader(client.as_client, folder, history, clock=clock)
+    first, lost = client.add(DATA, name="first"), client.add(DATA, name="lost")
+    client.expire(lost.id)
+    results = {each.task_id: each for each in asyncio.run(downloads.download_pending())}
+    downloaded = results[first.id].downloaded
+    assert downloaded is not None
+    assert "XDG_STATE_HOME" in downloaded.warnings[-1]
+    assert [error.code for each in results.values() if (error := each.error)] == ["result-expired"]
+    assert asyncio.run(downloads.download_pending()) == ()
+
+    state.unlink()
+    second = client.add(DATA, name="second")
+    (result,) = asyncio.run(downloads.download_pending())
+    assert result.downloaded is not None
+    assert result.downloaded.warnings == ()
+    reloaded = DownloadHistory(state / "history.json")
+    assert all(reloaded.get(task.id) is not None for task in (first, second))
+
+
+def test_unreadable_history_does_not_fail_downloads(client: FakeClient, folder: Path, tmp_path: Path) -> None:
+    (tmp_path / "history.json").mkdir()
+    history = DownloadHistory(tmp_path / "history.json")
+    assert "Cannot read" in history.warning
+    task = client.add(DATA)
+    downloaded = asyncio.run(Downloader(client.as_client, folder, history).download(task.id))
+    assert Path(downloaded.path).read_bytes() == DATA
+
+
 def test_concurrent_histories_keep_all_entries(client: FakeClient, folder: Path, tmp_path: Path) -> None:
     one, two = client.add(DATA, name="one"), client.add(DATA, name="two")
     first = Downloader(client.as_client, folder, DownloadHistory(tmp_path / "state.json"))

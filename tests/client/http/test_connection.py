@@ -249,7 +249,7 @@ def _create_certificate(folder: Path) -> Path:
     return path
 
 
-def _run_over_tls(folder: Path, work: Callable[[ScriptedServer, Path, str], Awaitable[None]]) -> None:
+def run_over_tls(folder: Path, work: Callable[[ScriptedServer, Path, str], Awaitable[None]]) -> None:
     pem = _create_certificate(folder)
     tls = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
     tls.load_cert_chain(pem)
@@ -273,14 +273,14 @@ def test_untrusted_certificate_is_not_retried(tmp_path: Path) -> None:
         assert clock.slept == []
         assert server.calls == []
 
-    _run_over_tls(tmp_path, work)
+    run_over_tls(tmp_path, work)
 
 
 def test_configured_authority_is_trusted(tmp_path: Path) -> None:
     async def work(_: ScriptedServer, pem: Path, url: str) -> None:
         assert await client_of(url, ca=str(pem)).workspace() == INFO
 
-    _run_over_tls(tmp_path, work)
+    run_over_tls(tmp_path, work)
 
 
 def test_invalid_authority_file_is_rejected(tmp_path: Path) -> None:

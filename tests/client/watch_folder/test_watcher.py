@@ -6,6 +6,7 @@ import asyncio
 import errno
 import hashlib
 import os
+import sys
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
 from typing import Any
@@ -16,7 +17,9 @@ import watchfiles
 from sealyard.client.config.settings import DropAction
 from sealyard.client.downloads.events import DownloadedFile, VerifiedBy
 from sealyard.client.downloads.history import DownloadHistory
+from sealyard.client.watch_folder import changes
 from sealyard.client.watch_folder.watcher import (
+    RESCAN_SECONDS,
     DropDeferred,
     DropRejected,
     DropSubmitted,
@@ -28,6 +31,8 @@ from sealyard.model.errors import FormatLimitError, InvalidInputError, NotFoundE
 from tests.support.fake_client import FakeClient, FakeClock
 
 SETTLE = 2.0
+
+linux_only = pytest.mark.skipif(sys.platform != "linux", reason="only Linux reports files open for writing")
 
 
 @pytest.fixture
@@ -123,18 +128,27 @@ def test_each_existing_file_becomes_package(client: FakeClient, folder: Path, wa
 def test_sub_folder_becomes_one_package(client: FakeClient, folder: Path, watch: WatchHarness) -> None:
     release = folder / "release 7"
     (release / "metadata").mkdir(parents=True)
-    for name in ("b.bin", "a.bin", "c.json"):
+    for name in ("b.bin", "a.bin", "c.json", "poetry.lock"):
         (release / name).write_bytes(name.encode())
     (release / "metadata" / "notes.txt").write_bytes(b"notes")
-    (release / ".DS_Store").write_bytes(b"rubbish")
+    for name in (".DS_Store", "Thumbs.db", "desktop.ini", "~$notes.docx", "#a.bin#", "a.bin~"):
+        (release / name).write_bytes(b"rubbish")
+    (release / "metadata" / "Thumbs.db").write_bytes(b"rubbish")
     watch.settle()
     (task,) = client.created
     assert task.name == "release 7"
-    assert [each.name for each in task.inputs] == ["a.bin", "b.bin", "c.json"]
+    assert [each.name for each in task.inputs] == ["a.bin", "b.bin", "c.json", "poetry.lock"]
     assert [each.name for each in task.metadata] == ["notes.txt"]
 
 
-@pytest.mark.parametrize("name", [".hidden", "x.part", "x.tmp", "x.bin~", "X.CRDOWNLOAD"])
+@pytest.mark.parametrize(
+    "name",
+    [
+        *(".hidden", "x.bin~", "#release.json#", "~$notes.docx", "Thumbs.db", "desktop.ini"),
+        *("x.part", "x.tmp", "X.CRDOWNLOAD", "x.filepart", "x.aria2", "x.opdownload", "x.!qB", "x.!ut", "x.uploading"),
+        *("x.rsync-partial", "x_.gstmp", "x.lock"),
+    ],
+)
 def test_hidden_and_temporary_files_are_ignored(
     client: FakeClient, folder: Path, watch: WatchHarness, name: str
 ) -> None:
@@ -142,6 +156,23 @@ def test_hidden_and_temporary_files_are_ignored(
     watch.settle()
     assert (client.created, watch.events) == ([], [])
     assert watch.scan() is None
+
+
+@pytest.mark.parametrize("name", ["#", "#1.bin", "4913", "fw.20261129", "fw.firmware", "thumbs.db.bin", "part", "lock"])
+def test_names_similar_to_temporary_ones_become_packages(
+    client: FakeClient, folder: Path, watch: WatchHarness, name: str
+) -> None:
+    (folder / name).write_bytes(b"x")
+    watch.settle()
+    assert [task.name for task in client.created] == [name]
+
+
+@pytest.mark.parametrize("name", ["$RECYCLE.BIN", "System Volume Information", "lost+found", "__MACOSX", "@eaDir"])
+def test_system_folders_are_ignored(client: FakeClient, folder: Path, watch: WatchHarness, name: str) -> None:
+    (folder / name).mkdir()
+    (folder / name / "x.bin").write_bytes(b"x")
+    watch.settle()
+    assert (client.created, watch.events) == ([], [])
 
 
 def test_links_and_pipes_are_ignored(client: FakeClient, folder: Path, watch: WatchHarness) -> None:
@@ -220,6 +251,43 @@ def test_growing_file_waits_until_settled(
     clock.advance(SETTLE)
     assert watch.scan() is None
     assert client.created[0].inputs[0].size == 4
+
+
+@linux_only
+def test_file_open_for_writing_waits_until_closed(client: FakeClient, folder: Path, watch: WatchHarness) -> None:
+    with (folder / "fw.bin").open("wb") as file:
+        file.write(b"half")
+        file.flush()
+        watch.settle()
+        watch.clock.advance(10 * SETTLE)
+        assert watch.scan() == SETTLE
+        (deferral,) = watch.events
+        assert isinstance(deferral, DropDeferred)
+        assert "fw.bin open for writing" in deferral.error.message
+        file.write(b" and whole")
+    watch.settle()
+    assert [(task.name, task.inputs[0].size) for task in client.created] == [("fw.bin", 14)]
+
+
+@linux_only
+def test_open_metadata_file_defers_sub_folder(client: FakeClient, folder: Path, watch: WatchHarness) -> None:
+    (folder / "release" / "metadata").mkdir(parents=True)
+    (folder / "release" / "a.bin").write_bytes(b"a")
+    with (folder / "release" / "metadata" / "notes.txt").open("wb") as file:
+        file.write(b"notes")
+        file.flush()
+        watch.settle()
+        assert client.created == []
+    watch.clock.advance(SETTLE)
+    watch.scan()
+    assert [task.name for task in client.created] == ["release"]
+
+
+def test_file_open_for_reading_is_submitted(client: FakeClient, folder: Path, watch: WatchHarness) -> None:
+    (folder / "fw.bin").write_bytes(b"x")
+    with (folder / "fw.bin").open("rb"):
+        watch.settle()
+    assert [task.name for task in client.created] == ["fw.bin"]
 
 
 def test_file_changed_during_upload_waits_again(client: FakeClient, folder: Path, watch: WatchHarness) -> None:
@@ -330,6 +398,28 @@ def test_damaged_state_creates_no_second_task(
     restarted = start_watch(DropAction.SUBMIT)
     assert "damaged" in restarted.watcher.warning
     restarted.settle()
+    assert len(client.created) == 1
+
+
+def test_unwritable_state_is_warned_and_creates_one_task(client: FakeClient, folder: Path, clock: FakeClock) -> None:
+    (folder.parent / "file").touch()
+    events: list[WatchEvent] = []
+    for _ in range(2):
+        watcher = FolderWatcher(
+            client.as_client,
+            folder,
+            "door",
+            events.append,
+            state=folder.parent / "file" / "watch.json",
+            rule=DropAction.SUBMIT,
+            clock=clock,
+        )
+        assert "XDG_STATE_HOME" in watcher.warning
+        (folder / "a.bin").write_bytes(b"x")
+        for _ in range(3):
+            asyncio.run(watcher.scan_once())
+            clock.advance(SETTLE)
+    assert [type(event) for event in events] == [DropSubmitted, DropSubmitted]
     assert len(client.created) == 1
 
 
@@ -459,45 +549,78 @@ def test_file_dropped_during_run_becomes_package(client: FakeClient, folder: Pat
     asyncio.run(asyncio.wait_for(run(), 60))
 
 
-@pytest.mark.parametrize(
-    "error", [PermissionError(errno.EACCES, "closed"), ExceptionGroup("wrapped", [RuntimeError("closed")])]
-)
-def test_watch_permission_error_falls_back_to_polling(
-    client: FakeClient, folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, error: Exception
+WATCH_ERRORS = [
+    PermissionError(errno.EACCES, "closed"),
+    OSError(errno.EMFILE, "no inotify instances left"),
+    ExceptionGroup("wrapped", [OSError(errno.ENOSPC, "no watches left")]),
+    ExceptionGroup("wrapped", [RuntimeError("closed")]),
+]
+
+
+@pytest.mark.parametrize("error", WATCH_ERRORS)
+def test_watch_error_falls_back_to_polling(
+    client: FakeClient,
+    folder: Path,
+    clock: FakeClock,
+    monkeypatch: pytest.MonkeyPatch,
+    caplog: pytest.LogCaptureFixture,
+    error: Exception,
 ) -> None:
-    (folder / "release" / "closed").mkdir(parents=True)
-    deny_access(folder / "release" / "closed", monkeypatch)
-
     async def awatch(*_: object, **__: object) -> AsyncIterator[None]:
-        yield None
         raise error
-
-    monkeypatch.setattr(watchfiles, "awatch", awatch)
-
-    async def run() -> None:
-        watch = WatchHarness(client, folder, clock, DropAction.SUBMIT)
-        call = asyncio.create_task(watch.watcher.run())
-        while not watch.events:
-            await asyncio.sleep(0)
-        (folder / "a.bin").write_bytes(b"x")
-        while not client.created:
-            await asyncio.sleep(0)
-        call.cancel()
-        with pytest.raises(asyncio.CancelledError):
-            await call
-
-    asyncio.run(asyncio.wait_for(run(), 60))
-    assert [task.name for task in client.created] == ["a.bin"]
-
-
-def test_other_watch_error_is_reported(folder: Path, watch: WatchHarness, monkeypatch: pytest.MonkeyPatch) -> None:
-    async def awatch(*_: object, **__: object) -> AsyncIterator[None]:
         yield None
-        raise ExceptionGroup("wrapped", [OSError(errno.ENOSPC, "no watches left")])
 
     monkeypatch.setattr(watchfiles, "awatch", awatch)
-    with pytest.raises(InvalidInputError, match="no watches left"):
-        asyncio.run(asyncio.wait_for(watch.watcher.run(), 60))
+    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock), 60))
+    (record,) = caplog.records
+    assert "polling instead" in record.getMessage()
+
+
+@pytest.mark.parametrize("is_network", [False, True])
+def test_polling_starts_no_watch(
+    client: FakeClient, folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch, is_network: bool
+) -> None:
+    monkeypatch.setattr(watchfiles, "awatch", None)
+    monkeypatch.setattr(changes, "is_on_network", lambda _: is_network)
+    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock, force_polling=not is_network), 60))
+
+
+def test_folder_without_change_events_is_rescanned(
+    client: FakeClient, folder: Path, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    async def awatch(*_: object, **__: object) -> AsyncIterator[None]:
+        await asyncio.Event().wait()
+        yield None
+
+    monkeypatch.setattr(watchfiles, "awatch", awatch)
+    asyncio.run(asyncio.wait_for(drop_file_during_run(client, folder, clock), 60))
+    assert RESCAN_SECONDS in clock.slept
+
+
+async def drop_file_during_run(
+    client: FakeClient, folder: Path, clock: FakeClock, *, force_polling: bool = False
+) -> None:
+    """Start a watcher, wait for its first scan, drop a file, and wait for its package."""
+    watcher = FolderWatcher(
+        client.as_client,
+        folder,
+        "door",
+        lambda _: None,
+        state=folder.parent / "watch.json",
+        rule=DropAction.SUBMIT,
+        force_polling=force_polling,
+        clock=clock,
+    )
+    call = asyncio.create_task(watcher.run())
+    while not clock.slept:
+        await asyncio.sleep(0)
+    (folder / "a.bin").write_bytes(b"x")
+    while not client.created:
+        await asyncio.sleep(0)
+    call.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await call
+    assert [task.name for task in client.created] == ["a.bin"]
 
 
 def test_missing_folder_is_rejected(client: FakeClient, folder: Path, watch: WatchHarness) -> None:

@@ -104,7 +104,7 @@ async def test_malformed_document_raises_authentication_error(document: Any) -> 
     good = {"issuer": ISSUER, "jwks_uri": "https://issuer.example/keys"}
     discovery = f"{ISSUER}/.well-known/openid-configuration"
     for documents in ({discovery: document}, {discovery: good, "https://issuer.example/keys": document}):
-        with pytest.raises(AuthenticationError, match="unreachable"):
+        with pytest.raises(ServerUnreachableError, match="unreachable"):
             await create_cache(documents).key("k")
 
 
@@ -112,7 +112,7 @@ async def test_malformed_document_raises_authentication_error(document: Any) -> 
 async def test_insecure_jwks_uri_is_rejected(jwks_uri: str) -> None:
     discovery = {"issuer": ISSUER, "jwks_uri": jwks_uri}
     keys = {"keys": [public_jwk(ECKey.generate_key("P-256"))]}
-    with pytest.raises(AuthenticationError, match="unreachable"):
+    with pytest.raises(ServerUnreachableError, match="unreachable"):
         await create_cache({f"{ISSUER}/.well-known/openid-configuration": discovery, jwks_uri: keys}).key("k")
 
 

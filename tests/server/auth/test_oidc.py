@@ -70,7 +70,7 @@ def create_verifier(issuer: OidcIssuer, clock: ShiftedClock | None = None, **ove
 
 async def rejection_message(verifier: OidcVerifier, token: str) -> str:
     """Return the error message of the rejected token, and check that it does not disclose the token."""
-    with pytest.raises(AuthenticationError) as error:
+    with pytest.raises((AuthenticationError, ServerUnreachableError)) as error:
         await verifier.verify(token)
     message = str(error.value)
     assert message.isprintable()
@@ -403,7 +403,7 @@ def test_random_header_raises_authentication_error(header: dict[str, Any]) -> No
 
 
 async def _check_rejected(verifier: OidcVerifier, token: str) -> None:
-    with pytest.raises(AuthenticationError):
+    with pytest.raises((AuthenticationError, ServerUnreachableError)):
         await verifier.verify(token)
 
 

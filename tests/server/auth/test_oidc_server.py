@@ -46,12 +46,14 @@ class TenantClient:
 
 
 @asynccontextmanager
-async def run_tenant(folder: Path, issuer: OidcIssuer, **settings: Any) -> AsyncIterator[TenantClient]:
-    oidc = OidcSettings(issuer=issuer.url, audience=AUDIENCE)
+async def run_tenant(
+    folder: Path, issuer: OidcIssuer, *, issuer_url: str = "", **settings: Any
+) -> AsyncIterator[TenantClient]:
+    oidc = OidcSettings(issuer=issuer_url or issuer.url, audience=AUDIENCE)
     server_settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc, **settings)
     server = await Server.open(server_settings, {"acme": await open_workspace(folder)})
     try:
-        async with httpx.AsyncClient(base_url=server.address) as http:
+        async with httpx.AsyncClient(base_url=server.address, trust_env=False) as http:
             yield TenantClient(server, issuer, http)
     finally:
         await server.stop()
@@ -135,3 +137,15 @@ async def test_issuer_administrator_creates_tokens_for_others_only(acme: TenantC
     await acme.admin.add_rule("GROUP:devs", "RESOURCE_TYPE:SUBJECT", Action.CREATE)
     assert (await acme.request("token", {"name": "theirs", "subject": DEV})).status_code == 201
     assert (await acme.request("token", {"name": "mine"})).status_code == 403
+
+
+@pytest.mark.parametrize("proxy", ["http://127.0.0.1:1", "socks://127.0.0.1:1", "ftp://x", "http://127.0.0.1:99999"])
+async def test_issuer_behind_unusable_proxy_answers_503(
+    folder: Path, issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    monkeypatch.setenv("NO_PROXY", "fe80::/10,[::1]")
+    async with run_tenant(folder, issuer, issuer_url="https://issuer.example") as acme:
+        response = await acme.request("deviceConfig", iss="https://issuer.example")
+    assert (response.status_code, response.json()["code"]) == (503, "connection")
+    assert "issuer is unreachable" in response.json()["detail"]

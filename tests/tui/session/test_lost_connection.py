@@ -256,8 +256,11 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(workspace: TuiWorksp
         await assert_visible(pilot, "● ready", "gateway 1.4.3")
 
 
-async def test_a_server_that_is_not_trusted_is_not_waited_for(workspace: TuiWorkspace) -> None:
-    workspace.faults.fail["workspace"] = ServerUnreachableError("It is not trusted.", reach=DeliveryCertainty.UNTRUSTED)
+@pytest.mark.parametrize("reach", [DeliveryCertainty.UNTRUSTED, DeliveryCertainty.NOT_POSSIBLE])
+async def test_a_server_that_is_not_trusted_is_not_waited_for(
+    workspace: TuiWorkspace, reach: DeliveryCertainty
+) -> None:
+    workspace.faults.fail["workspace"] = ServerUnreachableError("It is not trusted.", reach=reach)
     app = make_app(workspace)
     async with app.run_test() as pilot:
         await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))

@@ -14,7 +14,7 @@ from textual.message import Message
 from sealyard.client.config.profiles import Profile
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
-from sealyard.model.errors import DeliveryCertainty, SealyardError, ServerUnreachableError
+from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.requests import WorkspaceInfo
 from sealyard_tui.session.connections import WorkspaceConnection
@@ -109,7 +109,7 @@ class Session:
             try:
                 return await client.workspace(), await client.cursor()
             except ServerUnreachableError as error:
-                if error.reach is DeliveryCertainty.UNTRUSTED:
+                if error.is_permanent:
                     raise
                 if not is_reported:
                     self._post_state(post, error)

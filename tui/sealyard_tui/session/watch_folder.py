@@ -27,6 +27,7 @@ from sealyard.model.errors import (
     PermissionDeniedError,
     SealyardError,
     ServerUnreachableError,
+    StorageError,
 )
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task
@@ -85,6 +86,7 @@ class WatchRunner:
                 downloads=downloads,
                 downloaded=DownloadHistory(default_history_path(self._workspace_id, self._subject)),
                 rule=self._settings.on_drop,
+                settle=self._settings.settle,
                 force_polling=self._settings.force_polling,
             )
 
@@ -206,9 +208,15 @@ class WatchFolderManager:
             self._dropped.clear()
 
     async def configure(self, settings: WatchFolderSettings) -> None:
-        """Apply ``settings`` now and at the next start; an empty folder disables watching."""
+        """Apply ``settings`` now and at the next start; an empty folder disables watching.
+
+        If the settings cannot be saved, they apply until the application exits.
+        """
         override = _Override(settings=settings, replaces=self._defaults)
-        await asyncio.to_thread(self._override_file().update, lambda _: override)
+        try:
+            await asyncio.to_thread(self._override_file().update, lambda _: override)
+        except StorageError as error:
+            self._app.notify(escape_text(str(error)), severity="warning", markup=False)
         self.settings = settings
         self._dropped.clear()
         await self._restart_runner()

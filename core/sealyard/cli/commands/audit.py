@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+from collections.abc import Iterator
 from pathlib import Path
 from typing import TextIO
 
@@ -10,6 +12,7 @@ from sealyard.cli.arguments import Commands, add_command, add_command_group, cho
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
+from sealyard.fs.atomic import remove_quietly, storage_error
 from sealyard.fs.private import create_private_file
 from sealyard.model.audit import AuditAction, AuditFilter, AuditReport, parse_audit_resource_type
 from sealyard.model.errors import InvalidInputError, UsageError
@@ -113,8 +116,15 @@ async def _export(ctx: Context) -> int:
     return ExitCode.OK
 
 
-def _create_file(path: Path) -> TextIO:
-    return os.fdopen(create_private_file(path), "w", encoding="utf-8", newline="")
+@contextlib.contextmanager
+def _create_file(path: Path) -> Iterator[TextIO]:
+    """Create a file to write to. If it cannot be written, remove it and raise :class:`StorageError`."""
+    try:
+        with os.fdopen(create_private_file(path), "w", encoding="utf-8", newline="") as file:
+            yield file
+    except OSError as error:
+        remove_quietly(path)
+        raise storage_error(error, f"writing {escape_text(str(path))}") from error
 
 
 def _read_checkpoint(path: Path) -> str:

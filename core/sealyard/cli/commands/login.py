@@ -48,6 +48,7 @@ async def _login(ctx: Context) -> int:
     profile = Profile(name="", identity="", server=parse_server_url(args.server), tenant=args.tenant, ca=ca)
     token = _read_token(profile.server)
     register_secret(token)
+    profiles.require_writable_profiles()
     info = await _verify_token(profile, token)
     profile = _with_name(msgspec.structs.replace(profile, identity=info.subject), args.name)
     _save_token(ctx, profile, token)
@@ -120,6 +121,10 @@ def _prompt_for_token(server: str) -> str:
         return sys.stdin.readline(_MAX_TOKEN_LENGTH).strip()
     except UnicodeDecodeError:
         raise InvalidInputError("Invalid token: not text.", "Write only the token to standard input.") from None
+    except OSError as error:
+        raise InvalidInputError(
+            f"Cannot read the token from standard input ({error.strerror}).", "Write the token to standard input."
+        ) from error
 
 
 def _logout(ctx: Context) -> int:

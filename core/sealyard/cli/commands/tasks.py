@@ -17,6 +17,7 @@ from sealyard.cli.context import Context
 from sealyard.cli.downloads import download
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.task_format import format_review, format_tasks, printable
+from sealyard.model.digests import parse_sha256
 from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.formatting import format_count
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
@@ -27,6 +28,7 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 MAX_MESSAGE_BYTES = 1024 * 1024
+SHA256_BYTES = 32
 
 
 def add_commands(commands: Commands) -> None:
@@ -42,8 +44,9 @@ def add_commands(commands: Commands) -> None:
         metavar="DIGEST",
         nargs="+",
         action="extend",
+        type=parse_sha256,
         default=[],
-        help="expected SHA-256 of each firmware file, in the same order",
+        help="expected SHA-256 of each firmware file (hex, or sha256:hex), in the same order",
     )
     _add_task_options(package_parser)
     package_parser.add_argument("--wait", action="store_true", help="wait until the task ends")
@@ -54,7 +57,9 @@ def add_commands(commands: Commands) -> None:
 
     encrypt_parser = add_command(commands, "encrypt", _encrypt, "Encrypt a file (needs no approval by default)")
     encrypt_parser.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
-    encrypt_parser.add_argument("--sha256", metavar="DIGEST", help="expected SHA-256 of the file")
+    encrypt_parser.add_argument(
+        "--sha256", metavar="DIGEST", type=parse_sha256, help="expected SHA-256 of the file (hex, or sha256:hex)"
+    )
     _add_task_options(encrypt_parser)
     encrypt_parser.add_argument("--no-wait", action="store_true", help="do not wait for the task to run")
     encrypt_parser.add_argument("--out", metavar="DIR", type=Path, help="download the encrypted file to this folder")
@@ -204,11 +209,15 @@ def _read_message(path: Path) -> bytes:
 
 def _decode_digest(text: str) -> bytes:
     try:
-        return base64.b64decode(text, validate=True)
+        digest = base64.b64decode(text, validate=True)
     except (binascii.Error, ValueError):
+        digest = b""
+    if len(digest) != SHA256_BYTES:
         raise UsageError(
-            "Invalid Base64 in --digest-base64.", "Encode the 32 bytes of a SHA-256 digest in Base64."
-        ) from None
+            "--digest-base64 is not a SHA-256 digest.",
+            "Encode its 32 bytes in Base64, for example: openssl dgst -sha256 -binary FILE | base64",
+        )
+    return digest
 
 
 # ---- displaying tasks

@@ -6,10 +6,11 @@ import shlex
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from sealyard.cli.arguments import Commands, add_command
+from sealyard.cli.arguments import Commands, add_command, seconds
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.hints import format_error
+from sealyard.client.config.settings import DEFAULT_SETTLE_SECONDS
 
 if TYPE_CHECKING:
     from sealyard.client.watch_folder.watcher import WatchEvent
@@ -22,6 +23,16 @@ def add_commands(commands: Commands) -> None:
     parser.add_argument("folder", metavar="DIR", type=Path, help="the folder to watch")
     parser.add_argument("--device", metavar="NAME", required=True, help="device configuration of the packages")
     parser.add_argument("--submit", action="store_true", help="create the packages, instead of proposing commands")
+    parser.add_argument(
+        "--settle",
+        metavar="TIME",
+        type=seconds,
+        default=DEFAULT_SETTLE_SECONDS,
+        help="time without a change after which a file counts as complete (seconds, or 5m); by default 2",
+    )
+    parser.add_argument(
+        "--polling", action="store_true", help="scan the folder every 2 s, if the system reports no changes in it"
+    )
 
 
 async def _watch(ctx: Context) -> int:
@@ -51,7 +62,11 @@ async def _watch(ctx: Context) -> int:
             downloads=ctx.downloads,
             downloaded=DownloadHistory(default_history_path(info.id, info.subject)),
             rule=DropAction.SUBMIT if ctx.args.submit else DropAction.PROPOSE,
+            settle=ctx.args.settle,
+            force_polling=ctx.args.polling,
         )
+        if watcher.warning:
+            ctx.out.warn(f"warning: {watcher.warning}")
         ctx.out.status(f"Watching {ctx.args.folder} for device {ctx.args.device} (press Ctrl-C to stop)")
         watch_task = asyncio.create_task(watcher.run())
         stop_wait = asyncio.create_task(stop.wait())

@@ -97,9 +97,14 @@ def read_profiles(path: Path) -> ProfileFile:
     """
     try:
         return msgspec.json.decode(path.read_bytes(), type=ProfileFile)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):  # NotADirectoryError: HOME=/dev/null
         return ProfileFile()
-    except (OSError, msgspec.MsgspecError) as error:
+    except OSError as error:
+        raise WorkspaceError(
+            f"Cannot read {escape_text(str(path))}: {escape_text(error.strerror or '')}.",
+            "Check its permissions, or set XDG_CONFIG_HOME to a folder of your own.",
+        ) from error
+    except msgspec.MsgspecError as error:
         raise WorkspaceError(
             f"Cannot read {escape_text(str(path))}: {escape_text(str(error))}.", "Fix or remove the file."
         ) from error
@@ -114,7 +119,19 @@ def write_profiles(path: Path, file: ProfileFile) -> None:
         make_private_dir(path.parent)
         write_atomic(path, msgspec.json.format(msgspec.json.encode(file), indent=2) + b"\n")
     except OSError as error:
-        raise StorageError(f"Cannot write {escape_text(str(path))}: {error.strerror}.") from error
+        raise StorageError(
+            f"Cannot write {escape_text(str(path))}: {error.strerror}.",
+            "Check its permissions, or set XDG_CONFIG_HOME to a folder that you can write to.",
+        ) from error
+
+
+def require_writable_profiles() -> None:
+    """Raise :class:`StorageError` if the user's profile file cannot be written.
+
+    Called before an operation that ends with a new profile, so that it does not fail halfway.
+    """
+    path = user_profiles_path()
+    write_profiles(path, read_profiles(path))
 
 
 def add_profile(path: Path, profile: Profile, *, current: bool = False) -> None:

@@ -27,6 +27,10 @@ Animations = Literal["none", "basic", "full"]
 StartScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
 
 
+DEFAULT_SETTLE_SECONDS = 2.0
+"""Default of ``watch.settle``."""
+
+
 class DropAction(StrEnum):
     """What to do with a dropped entry that is ready."""
 
@@ -42,9 +46,12 @@ class WatchFolderSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknow
     on_drop: Annotated[
         DropAction, Meta(description="propose: ask before creating a package. submit: create it immediately.")
     ] = DropAction.PROPOSE
-    force_polling: Annotated[bool, Meta(description="Poll the folder; for network folders without change events.")] = (
-        False
-    )
+    settle: Annotated[
+        float, Meta(ge=0.1, le=3600, description="Seconds without a change after which a file counts as complete.")
+    ] = DEFAULT_SETTLE_SECONDS
+    force_polling: Annotated[
+        bool, Meta(description="Scan the folder every 2 s; needed if the system reports no changes in it.")
+    ] = False
 
 
 class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):

@@ -112,7 +112,7 @@ def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
         import tomllib  # imported here because most users have no settings file and need not wait for the import
 
         return tomllib.loads(text)
-    except FileNotFoundError:
+    except (FileNotFoundError, NotADirectoryError):
         if must_exist:
             raise UsageError(
                 f"Settings file {_format_path(path)} not found.", f"Create it, or unset {CONFIG_VARIABLE}."

@@ -13,6 +13,8 @@ from sealyard.fs import atomic
 from sealyard.fs.locks import lock_file
 from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
+from sealyard.model.errors import StorageError
+from sealyard.model.safe_text import escape_text
 
 T = TypeVar("T", bound=FrozenStruct)
 
@@ -47,12 +49,12 @@ class StateFile(Generic[T]):
         """
         try:
             return self._load()
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):  # NotADirectoryError: HOME=/dev/null
             return self._empty_value
         except msgspec.DecodeError:
             return self.update(lambda value: value)
         except OSError as error:
-            raise atomic.storage_error(error, f"reading {self.path}") from error
+            raise self._error(error, "read") from error
 
     def update(self, transform: Callable[[T], T]) -> T:
         """Replace the stored value by ``transform(value)`` and return the new value.
@@ -67,8 +69,16 @@ class StateFile(Generic[T]):
                 new_value = transform(self._load_or_reset())
                 atomic.write_atomic(self.path, msgspec.json.encode(new_value))
         except OSError as error:
-            raise atomic.storage_error(error, f"writing {self.path}") from error
+            raise self._error(error, "write") from error
         return new_value
+
+    def _error(self, error: OSError, action: str) -> StorageError:
+        if atomic.is_out_of_space(error):
+            return atomic.storage_error(error, f"writing {self.path}")
+        return StorageError(
+            f"Cannot {action} {escape_text(str(self.path))} ({escape_text(error.strerror or '')}).",
+            "Check its permissions, or set XDG_STATE_HOME to a folder that you can write to.",
+        )
 
     def _load(self) -> T:
         return msgspec.json.decode(self.path.read_bytes(), type=type(self._empty_value))

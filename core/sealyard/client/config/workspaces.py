@@ -6,11 +6,19 @@ import re
 from collections.abc import Callable, Mapping
 from pathlib import Path
 
-from sealyard.client.config.profiles import Profile, add_profile, read_profiles, user_profiles_path
+from sealyard.client.config.profiles import (
+    Profile,
+    add_profile,
+    read_profiles,
+    require_writable_profiles,
+    user_profiles_path,
+)
 from sealyard.client.log import register_secret
 from sealyard.engine.workspace import load_metadata
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.access import parse_subject
+from sealyard.model.errors import StorageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.workspace import KeyStore, WorkspaceMetadata, WorkspacePaths
 
 
@@ -60,6 +68,7 @@ async def create_workspace(
 
     path = folder.absolute()
     identity = parse_subject(administrator)
+    require_writable_profiles()
     if passphrase is not None:
         register_secret(passphrase)
     await create_workspace(
@@ -67,7 +76,13 @@ async def create_workspace(
     )
     profile_name = read_profiles(user_profiles_path()).free_name(name, lambda profile: profile.workspace == str(path))
     profile = Profile(name=profile_name, identity=identity, workspace=str(path))
-    add_profile(user_profiles_path(), profile, current=True)
+    try:
+        add_profile(user_profiles_path(), profile, current=True)
+    except StorageError as error:
+        raise StorageError(
+            f"The workspace was created, but not its profile {profile_name}. {error.message}",
+            Hint.of(HintCode.ADD_PROFILE),
+        ) from error
     return profile
 
 

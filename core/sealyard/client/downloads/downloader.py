@@ -5,7 +5,10 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
+
+import msgspec
 
 from sealyard.client.downloads.coalesce import CoalescedCalls
 from sealyard.client.downloads.events import (
@@ -39,6 +42,7 @@ from sealyard.model.errors import (
     ResultExpiredError,
     ResultGoneError,
     SealyardError,
+    StorageError,
 )
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import TaskFilter
@@ -172,7 +176,8 @@ class Downloader:
         except (ResultExpiredError, ResultGoneError) as error:
             state = ResultState.GONE if isinstance(error, ResultGoneError) else ResultState.EXPIRED
             expires_at = task.result.expires_at if task.result is not None else None
-            await asyncio.to_thread(self._history.mark_reported, task.id, state, expires_at)
+            with suppress(StorageError):  # the loss is reported again after a restart
+                await asyncio.to_thread(self._history.mark_reported, task.id, state, expires_at)
             raise
 
     # ---- one download
@@ -205,10 +210,18 @@ class Downloader:
                 at=self._clock.now(),
                 warnings=warnings,
             )
-            await asyncio.to_thread(self._history.mark_downloaded, downloaded)
-            return downloaded
+            return await self._record(downloaded)
         finally:
             part.close()
+
+    async def _record(self, downloaded: DownloadedFile) -> DownloadedFile:
+        """Record a download. If the history cannot be written, the download is complete all the same: add a warning."""
+        try:
+            await asyncio.to_thread(self._history.mark_downloaded, downloaded)
+        except StorageError as error:
+            warning = f"Later downloads do not know of this one. {error}"
+            return msgspec.structs.replace(downloaded, warnings=(*downloaded.warnings, warning))
+        return downloaded
 
     async def _acquire_part(self, path: Path) -> PartialFile:
         while (part := PartialFile.acquire(path)) is None:

@@ -7,6 +7,7 @@ from http import HTTPStatus
 
 import httpx
 
+from sealyard.client.http.proxies import find_proxy
 from sealyard.client.http.transport import default_ssl_context, describe_cause
 from sealyard.model.errors import ServerUnreachableError
 from sealyard.model.safe_text import escape_text
@@ -38,10 +39,12 @@ async def fetch_document(url: str, *, within: float = 5.0, max_bytes: int = 1024
 
 
 def _create_document_client(url: str) -> httpx.AsyncClient:
-    # Use proxies from the environment for TLS only: they could read unencrypted requests.
-    use_proxy = url.startswith("https:")
+    # Use proxies for TLS only: they could read unencrypted requests.
+    proxy = find_proxy(url) if url.startswith("https:") else None
     headers = {"Accept-Encoding": "identity"}
-    return httpx.AsyncClient(verify=default_ssl_context(), trust_env=use_proxy, headers=headers, follow_redirects=False)
+    return httpx.AsyncClient(
+        verify=default_ssl_context(), proxy=proxy, trust_env=False, headers=headers, follow_redirects=False
+    )
 
 
 async def _read_limited(response: httpx.Response, max_bytes: int) -> bytes | None:

@@ -143,7 +143,7 @@ class RequestSender:
         if isinstance(error, RetryLaterError):
             await backoff.wait(error.error, error.seconds)
             return
-        if error.reach is DeliveryCertainty.UNTRUSTED:
+        if error.is_permanent:
             raise error
         await backoff.wait(backoff.blocking_error or error)
         if error.reach is DeliveryCertainty.NOT_SENT and self._recover is not None:

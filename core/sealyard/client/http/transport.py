@@ -14,6 +14,7 @@ from weakref import WeakKeyDictionary
 
 import httpx
 
+from sealyard.client.http.proxies import find_proxy
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import DeliveryCertainty, InvalidInputError, ServerUnreachableError
 from sealyard.model.hints import Hint, HintCode
@@ -178,9 +179,10 @@ class Connection:
 
     def _create_client(self) -> httpx.AsyncClient:
         endpoint, ssl_context = self.endpoint, _create_ssl_context(self.endpoint)
+        base_url = f"{'http://localhost' if endpoint.socket else endpoint.url}{API}"
         pool_limits = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
         return httpx.AsyncClient(
-            base_url=f"{'http://localhost' if endpoint.socket else endpoint.url}{API}",
+            base_url=base_url,
             headers=endpoint.headers,
             verify=ssl_context,
             limits=pool_limits,
@@ -189,8 +191,9 @@ class Connection:
                 if endpoint.socket
                 else None
             ),
-            # Use proxies from the environment for TLS only: they could read unencrypted requests, including the token.
-            trust_env=endpoint.url.startswith("https:"),
+            # Use proxies for TLS only: they could read unencrypted requests, including the token.
+            proxy=find_proxy(base_url) if base_url.startswith("https:") else None,
+            trust_env=False,
         )
 
 
@@ -227,6 +230,12 @@ def _unreachable_error(error: Exception, endpoint: Endpoint) -> ServerUnreachabl
             f"The certificate of {endpoint.name} is not trusted ({escape_text(_find_tls_failure(error))}).",
             Hint.of(HintCode.TRUST_CERTIFICATE),
             reach=DeliveryCertainty.UNTRUSTED,
+        )
+    if isinstance(error, httpx.InvalidURL):
+        return ServerUnreachableError(
+            f"Cannot send the request to {endpoint.name}{describe_cause(error)}.",
+            "Check the address of the server and the arguments.",
+            reach=DeliveryCertainty.NOT_POSSIBLE,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):
         return ServerUnreachableError(

@@ -4,30 +4,32 @@
 - A subfolder is one package: its files, sorted by name, are the firmware files, and those in its folder ``metadata``
   the metadata files. Any other folder, symbolic link or special file in it is a problem that is reported to the user.
 - An entry that cannot be read is also reported as a problem. It does not prevent other entries from becoming packages.
-- Hidden files are ignored. Directly in the watch folder, symbolic links, special files and entries with a temporary
-  name (:data:`TEMPORARY_SUFFIXES`) are ignored as well.
-- An empty file, or a subfolder that contains an empty or temporary file, is still being written and not ready.
+- Hidden files and other litter (:func:`~sealyard.client.watch_folder.names.is_litter`) are ignored. Directly in the
+  watch folder, symbolic links, special files, lock files and files with the name of a partial one are ignored as well.
+- An empty file, or a subfolder that contains an empty or partial file, is still being written and not ready.
 
-Entries that have not changed for the settling time count as complete. Open file handles are not checked, because no
-operating system can report them cheaply.
+Entries that have not changed for the settling time, and of which no file is open for writing, count as complete. See
+:func:`~sealyard.fs.leases.is_open_for_writing` for the limits of that check.
 """
 
 from __future__ import annotations
 
 import hashlib
 import os
+from contextlib import suppress
 from pathlib import Path
 
 import msgspec
 
+from sealyard.client.watch_folder.names import is_litter, is_lock, is_partial
 from sealyard.concurrency.threads import CheckCancelled
 from sealyard.fs.hashing import path_sha256
+from sealyard.fs.leases import is_open_for_writing
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.safe_text import escape_text
 
 METADATA_DIR = "metadata"
-TEMPORARY_SUFFIXES = ("~", ".part", ".partial", ".tmp", ".temp", ".crdownload", ".download", ".swp")
 
 
 class DroppedEntry(FrozenStruct, frozen=True, kw_only=True):
@@ -61,12 +63,13 @@ def scan(folder: Path) -> tuple[DroppedEntry, ...]:
     return tuple(dropped_entry for entry in dir_entries if (dropped_entry := _read_entry(entry)) is not None)
 
 
-def has_unreadable_dirs(folder: Path, check_cancelled: CheckCancelled) -> bool:
-    """Return whether ``folder`` or any folder below it cannot be read."""
-    errors: list[OSError] = []
-    for _ in os.walk(folder, onerror=errors.append):
-        check_cancelled(0)
-    return any(not isinstance(error, FileNotFoundError) for error in errors)
+def find_open_file(entry: DroppedEntry) -> str:
+    """Return the name of a file of the entry that a program has open for writing; empty if there is none."""
+    for path in map(Path, (*entry.firmware, *entry.metadata)):
+        with suppress(OSError):  # a file that cannot be read is reported when its content is read
+            if is_open_for_writing(path):
+                return path.name
+    return ""
 
 
 def content_digest(drop_name: str, firmware: tuple[tuple[str, str], ...], metadata: tuple[tuple[str, str], ...]) -> str:
@@ -91,7 +94,7 @@ def entry_digest(entry: DroppedEntry, check_cancelled: CheckCancelled) -> str:
 
 def _read_entry(entry: os.DirEntry[str]) -> DroppedEntry | None:
     """Return the dropped entry for ``entry``, or None if it is to be ignored or was just removed."""
-    if _is_temporary(entry.name):
+    if is_partial(entry.name) or is_lock(entry.name):
         return None
     try:
         if entry.is_symlink():
@@ -144,7 +147,7 @@ def _read_folder_entry(entry: os.DirEntry[str]) -> DroppedEntry:
     problem = _describe_invalid_name([entry, *files]) or next(
         (text for file in files if (text := _describe_not_a_file(file))), ""
     )
-    is_complete = all(not _is_temporary(file.name) and file.stat(follow_symlinks=False).st_size > 0 for file in files)
+    is_complete = all(not is_partial(file.name) and file.stat(follow_symlinks=False).st_size > 0 for file in files)
     return DroppedEntry(
         name=_to_unicode(entry.name),
         path=_to_unicode(entry.path),
@@ -157,13 +160,9 @@ def _read_folder_entry(entry: os.DirEntry[str]) -> DroppedEntry:
 
 
 def _list_dir(folder: Path) -> list[os.DirEntry[str]]:
-    """Return the entries of ``folder`` that are not hidden, sorted by name."""
+    """Return the entries of ``folder`` that are not litter, sorted by name."""
     with os.scandir(folder) as entries:
-        return sorted((entry for entry in entries if not entry.name.startswith(".")), key=lambda entry: entry.name)
-
-
-def _is_temporary(name: str) -> bool:
-    return name.lower().endswith(TEMPORARY_SUFFIXES)
+        return sorted((entry for entry in entries if not is_litter(entry.name)), key=lambda entry: entry.name)
 
 
 def _describe_not_a_file(entry: os.DirEntry[str]) -> str:

@@ -10,19 +10,18 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Coroutine
+import logging
 from datetime import datetime, timedelta
 from pathlib import Path
-from typing import Any
 
 import msgspec
 
-from sealyard.client.config.settings import DropAction
+from sealyard.client.config.settings import DEFAULT_SETTLE_SECONDS, DropAction
 from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.client.downloads.files import resolve_dir
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.protocol import Client
-from sealyard.client.watch_folder.changes import watch_changes
+from sealyard.client.watch_folder.changes import wait_for_change, watch_changes
 from sealyard.client.watch_folder.events import (
     PERMANENT_ERRORS,
     DropDeferred,
@@ -32,23 +31,14 @@ from sealyard.client.watch_folder.events import (
     WatchCallback,
     WatchEvent,
 )
-from sealyard.client.watch_folder.scan import (
-    DroppedEntry,
-    content_digest,
-    entry_digest,
-    scan,
-)
+from sealyard.client.watch_folder.scan import DroppedEntry, content_digest, entry_digest, find_open_file, scan
 from sealyard.concurrency.backoff import RetryDelays
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_cancellable
 from sealyard.fs.hashing import path_sha256
 from sealyard.model.base import FrozenStruct
 from sealyard.model.clock import Clock
-from sealyard.model.errors import (
-    InvalidInputError,
-    SealyardError,
-    UsageError,
-)
+from sealyard.model.errors import ConflictError, InvalidInputError, SealyardError, StorageError, UsageError
 from sealyard.model.requests import PackageRequest
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
@@ -65,8 +55,14 @@ __all__ = [
     "watch_state_file",
 ]
 
+RESCAN_SECONDS = 30.0
+"""Seconds after which the folder is scanned even without a change event, for file systems that report no changes."""
+
 RETRY_DELAYS = RetryDelays.exponential(5.0, 300.0)
 """Delays before consecutive retries of an entry whose processing was deferred."""
+
+
+log = logging.getLogger(__name__)
 
 
 class _ProcessedEntry(FrozenStruct, frozen=True, kw_only=True):
@@ -105,7 +101,7 @@ class FolderWatcher:
         downloads: Path | None = None,
         downloaded: DownloadHistory | None = None,
         rule: DropAction = DropAction.PROPOSE,
-        settle: float = 2.0,
+        settle: float = DEFAULT_SETTLE_SECONDS,
         force_polling: bool = False,
         clock: Clock | None = None,
     ) -> None:
@@ -113,8 +109,8 @@ class FolderWatcher:
 
         ``state`` is usually :func:`watch_state_file`, ``rule`` the action for an entry that is ready, and ``settle``
         the number of seconds that an entry must remain unchanged before it is processed. ``force_polling`` is for
-        network folders, where the system does not report changes. ``downloads`` is the folder for results; files that
-        are recorded as results in ``downloaded`` are ignored.
+        folders of which the system does not report changes; most network folders are detected. ``downloads`` is the
+        folder for results; files that are recorded as results in ``downloaded`` are ignored.
 
         Raises :class:`UsageError` if the folder's name is not valid Unicode or results would be downloaded into it, and
         :class:`StorageError` if the state file cannot be read.
@@ -128,6 +124,7 @@ class FolderWatcher:
         self._on_event = on_event
         self._state_file = StateFile(state, _WatchState())
         self._state = self._state_file.read()
+        self._save_warning = self._check_state_file()
         self._action = rule
         self._settle = settle
         self._force_polling = force_polling
@@ -135,11 +132,12 @@ class FolderWatcher:
         self._config_id = ""
         self._waiting_entries: dict[str, _WaitingEntry] = {}
         self._handled_fingerprints: dict[str, str] = {}
+        self._open_names: set[str] = set()
 
     @property
     def warning(self) -> str:
-        """Message for the user with the new name of a damaged state file that was renamed; empty if none was."""
-        return self._state_file.warning
+        """Message for the user: the state file cannot be written, or was damaged and renamed; else empty."""
+        return self._save_warning or self._state_file.warning
 
     async def run(self) -> None:
         """Process existing and new entries until cancelled.
@@ -155,8 +153,9 @@ class FolderWatcher:
         try:
             while True:
                 change_event.clear()
-                wait_seconds = await self.scan_once()
-                await self._wait_for_change(change_event.wait(), wait_seconds, watch_task)
+                due_in = await self.scan_once()
+                wait_seconds = RESCAN_SECONDS if due_in is None else min(due_in, RESCAN_SECONDS)
+                await wait_for_change(change_event, wait_seconds, watch_task, self._clock)
         finally:
             watch_task.cancel()
             await asyncio.gather(watch_task, return_exceptions=True)
@@ -174,6 +173,7 @@ class FolderWatcher:
         self._handled_fingerprints = {
             name: fingerprint for name, fingerprint in self._handled_fingerprints.items() if name in names
         }
+        self._open_names &= names
         for entry in entries:
             await self._process(entry)
         if not self._waiting_entries:
@@ -213,8 +213,7 @@ class FolderWatcher:
     async def dismiss(self, proposal: PackageProposal) -> None:
         """Dismiss a proposal. The entry is not proposed again until its files change.
 
-        Raises :class:`InvalidInputError` if the files have changed since the proposal or cannot be read, and
-        :class:`StorageError` if the state file cannot be written.
+        Raises :class:`InvalidInputError` if the files have changed since the proposal or cannot be read.
         """
         entry = await self._require_unchanged(proposal)
         await self._record_processed(proposal, await self._compute_digest(entry), None)
@@ -233,8 +232,26 @@ class FolderWatcher:
         waiting_entry = self._waiting_entries.get(entry.name)
         if waiting_entry is None or waiting_entry.fingerprint != entry.fingerprint:
             self._schedule(entry, self._settle)
-        elif self._clock.now() >= waiting_entry.due:
+        elif self._clock.now() >= waiting_entry.due and not await self._defer_while_open(entry):
             await self._propose_or_submit(entry, processed_entry, waiting_entry)
+
+    async def _defer_while_open(self, entry: DroppedEntry) -> bool:
+        """Defer ``entry`` if a program has one of its files open for writing, and return whether that is the case.
+
+        Reported only once, until no file of the entry is open.
+        """
+        open_file = await run_cancellable(lambda _: find_open_file(entry))
+        if not open_file:
+            self._open_names.discard(entry.name)
+            return False
+        self._schedule(entry, self._settle)
+        if entry.name not in self._open_names:
+            self._open_names.add(entry.name)
+            error = ConflictError(
+                f"A program has {escape_text(open_file)} open for writing.", "Wait until the file is complete."
+            )
+            self._on_event(DropDeferred(name=entry.name, path=entry.path, error=error.to_info(), retry_in=self._settle))
+        return True
 
     async def _propose_or_submit(
         self, entry: DroppedEntry, processed_entry: _ProcessedEntry | None, waiting_entry: _WaitingEntry
@@ -316,12 +333,25 @@ class FolderWatcher:
 
     async def _record_processed(self, proposal: PackageProposal, digest: str, task_id: str | None) -> None:
         processed = _ProcessedEntry(fingerprint=proposal.fingerprint, digest=digest, task_id=task_id)
-        self._state = await asyncio.to_thread(
-            self._state_file.update,
-            lambda state: _WatchState(
-                processed_entries={**state.processed_entries, f"{proposal.device}/{proposal.name}": processed}
-            ),
-        )
+
+        def add_processed(state: _WatchState) -> _WatchState:
+            key = f"{proposal.device}/{proposal.name}"
+            return _WatchState(processed_entries={**state.processed_entries, key: processed})
+
+        try:
+            self._state = await asyncio.to_thread(self._state_file.update, add_processed)
+        except StorageError as error:
+            # The entry is processed all the same; after a restart, its client token prevents a second task.
+            log.warning("cannot record %s as processed: %s", escape_text(proposal.name), error)
+            self._state = add_processed(self._state)
+
+    def _check_state_file(self) -> str:
+        """Return a warning if the state file cannot be written; empty if it can."""
+        try:
+            self._state_file.update(lambda state: state)
+        except StorageError as error:
+            return f"Dropped files are proposed again after a restart. {error}"
+        return ""
 
     async def _resolve_config(self) -> str:
         """Return the id of the device configuration, which is loaded on the first call.
@@ -335,24 +365,6 @@ class FolderWatcher:
     def _compute_client_token(self, proposal: PackageProposal, digest: str) -> str:
         parts = ("watch", str(self._folder), proposal.device, digest)
         return hashlib.sha256(msgspec.json.encode(parts)).hexdigest()
-
-    # ---- wait for changes
-
-    async def _wait_for_change(
-        self, next_change: Coroutine[Any, Any, Any], wait_seconds: float | None, watch_task: asyncio.Task[None]
-    ) -> None:
-        """Wait up to ``wait_seconds`` for a change. Raises the exception of ``watch_task`` if that task has failed."""
-        tasks: set[asyncio.Task[Any]] = {asyncio.create_task(next_change)}
-        if wait_seconds is not None:
-            tasks.add(asyncio.create_task(self._clock.sleep(wait_seconds)))
-        try:
-            await asyncio.wait({*tasks, watch_task}, return_when=asyncio.FIRST_COMPLETED)
-        finally:
-            for task in tasks:
-                task.cancel()
-            await asyncio.gather(*tasks, return_exceptions=True)
-        if watch_task.done():
-            watch_task.result()
 
 
 def watch_state_file(workspace_id: str, subject: str, folder: Path) -> Path:

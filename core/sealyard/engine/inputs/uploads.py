@@ -14,6 +14,7 @@ from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.inputs.store import UNCLAIMED_TTL, InputStore, check_name_length, to_utf8_name
 from sealyard.engine.inputs.stream_writer import write_stream
 from sealyard.model.clock import Clock
+from sealyard.model.digests import parse_sha256
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, UsageError
 from sealyard.model.requests import UploadStatus
 from sealyard.model.safe_text import escape_text
@@ -23,7 +24,6 @@ from sealyard.storage.upload_dir import UploadDir, UploadRecord
 from sealyard.storage.upload_file import UploadFile
 
 _ID = re.compile(r"[A-Za-z0-9_-]{16,64}")
-_SHA256 = re.compile(r"[0-9a-fA-F]{64}")
 
 log = logging.getLogger(__name__)
 
@@ -167,10 +167,7 @@ class UploadService:
             raise UsageError(
                 f"Invalid upload ID {escape_text(upload_id, 80)}.", "Use 16 to 64 characters of A-Z a-z 0-9 _ -."
             )
-        if expected_sha256 is not None and not _SHA256.fullmatch(expected_sha256):
-            raise UsageError(
-                f"Invalid SHA-256 {escape_text(expected_sha256, 80)}; use 64 lowercase hexadecimal digits."
-            )
+        expected_digest = parse_sha256(expected_sha256) if expected_sha256 is not None else None
         if size is not None and size <= 0:
             raise InvalidInputError("The upload is empty.", "Choose a file with content.")
         base_name = to_utf8_name(name.replace("\\", "/").rpartition("/")[2]) or upload_id
@@ -180,7 +177,7 @@ class UploadService:
             owner=subject,
             name=base_name,
             size=size,
-            expected_sha256=expected_sha256.lower() if expected_sha256 is not None else None,
+            expected_sha256=expected_digest,
             created_at=self._clock.now(),
         )
 

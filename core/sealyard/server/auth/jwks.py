@@ -81,7 +81,7 @@ class JwksCache:
         """Return the key with this id, fetching the keys if it is not cached.
 
         Cached keys stay usable while the issuer is unreachable. Raises :class:`AuthenticationError` if the issuer
-        publishes no such key or is unreachable.
+        publishes no such key, and :class:`ServerUnreachableError` if the issuer is unreachable.
         """
         if kid not in self._keys:
             await self._refresh()
@@ -93,7 +93,7 @@ class JwksCache:
             raise AuthenticationError(
                 "Unknown signing key: the issuer does not publish the token's key.", "Get a new token."
             )
-        raise AuthenticationError("Cannot verify the token: its issuer is unreachable.", "Try again later.")
+        raise ServerUnreachableError("Cannot verify the token: its issuer is unreachable.", "Try again later.")
 
     async def _refresh(self) -> None:
         refresh_task = self._start_refresh()

@@ -90,7 +90,8 @@ class OidcVerifier:
     async def verify(self, token: str) -> OidcClaims:
         """Verify a token and return its claims.
 
-        Raises :class:`AuthenticationError` if the token is invalid. The message never contains the token.
+        Raises :class:`AuthenticationError` if the token is invalid, and :class:`ServerUnreachableError` if the issuer
+        is unreachable. The message never contains the token.
         """
         parsed_token = self._parse_token(token)
         key = await self._keys.key(parsed_token.headers()["kid"])

@@ -19,6 +19,8 @@ ONE, TWO = "a1" * 32, "b2" * 32
         (f"SHA2-256(fw.bin)= {ONE}", "fw.bin"),
         (f"\\{ONE}  a\\nb\\\\c", "a\nb\\c"),
         (ONE, ""),
+        (f"sha256:{ONE}", ""),
+        (f"SHA256:{ONE.upper()}  fw.bin", "fw.bin"),
     ],
 )
 def test_each_kind_of_line_is_understood(line: str, name: str) -> None:

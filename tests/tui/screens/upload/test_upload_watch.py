@@ -238,6 +238,19 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(workspace: TuiW
         await wait_until(pilot, lambda: again.watch_folder.state is WatchState.OFF)
 
 
+async def test_watch_settings_apply_if_they_cannot_be_saved(
+    world: World, drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(world, start_screen="upload")
+    async with run_app(app) as pilot:
+        await there(pilot)
+        (tmp_path / "file").touch()
+        monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "file"))
+        await app.watch_folder.configure(WatchFolderSettings(folder=str(drop), device="gateway"))
+        assert app.watch_folder.state is WatchState.WATCHING
+        await wait_until(pilot, lambda: "XDG_STATE_HOME" in screen_text(app))
+
+
 async def test_what_was_typed_for_it_is_kept_by_escape(workspace: TuiWorkspace) -> None:
     app = make_app(workspace, start_screen="upload")
     async with run_app(app) as pilot:

@@ -6,8 +6,9 @@ import re
 from pathlib import PurePosixPath
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.digests import SHA256_PATTERN, parse_sha256
 
-_DIGEST = r"(?P<digest>[0-9a-fA-F]{64})"
+_DIGEST = rf"(?P<digest>{SHA256_PATTERN})"
 _GNU = re.compile(rf"(?P<escaped>\\?){_DIGEST} [ *](?P<name>.+)")
 _BSD = re.compile(rf"SHA2?-?256 ?\((?P<name>.+)\) ?= ?{_DIGEST}")
 _BARE = re.compile(_DIGEST)
@@ -54,4 +55,4 @@ def _parse_line(line: str) -> Checksum | None:
     name = groups.get("name") or ""
     if groups.get("escaped"):
         name = re.sub(r"\\[\\nr]", lambda each: _ESCAPES[each[0]], name)
-    return Checksum(name=name.removeprefix("./"), sha256=groups["digest"].lower())
+    return Checksum(name=name.removeprefix("./"), sha256=parse_sha256(groups["digest"]))
