@@ -127,6 +127,19 @@ class ServerUnreachableError(SealyardError):
         self.reach = reach
 
 
+class IssuerUnreachableError(ServerUnreachableError):
+    """The server cannot verify the token now, because it cannot fetch the keys of the token's issuer.
+
+    The token may be valid, and the request was not processed. ``retry_after``: seconds until it can be repeated.
+    """
+
+    code = "issuer-unreachable"
+
+    def __init__(self, message: str, hint: str = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message, hint, reach=DeliveryCertainty.NOT_SENT)
+        self.retry_after = retry_after
+
+
 class InvalidTransitionError(ConflictError):
     """The task does not accept the trigger: its status, fencing token or recorded intent does not allow it."""
 

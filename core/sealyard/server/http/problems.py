@@ -13,6 +13,7 @@ from msgspec import UNSET, Meta, UnsetType
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import (
     AuthenticationError,
+    IssuerUnreachableError,
     NotFoundError,
     ResultExpiredError,
     ResultGoneError,
@@ -53,6 +54,7 @@ STATUS: dict[str, int] = {
     "too-many-requests": 429,
     "head-too-large": 431,
     "connection": 503,
+    "issuer-unreachable": 503,
     "key-store-locked": 503,
     "storage": 503,
     "worker": 503,
@@ -70,7 +72,8 @@ class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     """A problem document (RFC 9457) with the error's ``code`` and ``hint``.
 
     ``renewable``: whether a new link to the result can be requested; only set if a link has expired or a result was
-    removed. ``retry_after``: seconds until the request can be repeated; only set for too many requests.
+    removed. ``retry_after``: seconds until the request can be repeated; only set for too many requests
+    and unreachable issuers.
     """
 
     type: Annotated[str, Meta(description="urn:sealyard:problem:<code>; stable")]
@@ -113,12 +116,12 @@ def to_problem(error: SealyardError) -> ProblemDetails:
         renewable=isinstance(error, ResultExpiredError)
         if isinstance(error, ResultExpiredError | ResultGoneError)
         else UNSET,
-        retry_after=error.retry_after if isinstance(error, TooManyRequestsError) else UNSET,
+        retry_after=error.retry_after if isinstance(error, TooManyRequestsError | IssuerUnreachableError) else UNSET,
     )
 
 
 def headers_of(error: SealyardError) -> dict[str, str]:
-    if isinstance(error, TooManyRequestsError):
+    if isinstance(error, TooManyRequestsError | IssuerUnreachableError):
         return {"Retry-After": str(max(1, round(error.retry_after)))}
     if isinstance(error, AuthenticationError):
         return {"WWW-Authenticate": 'Bearer realm="sealyard"'}
