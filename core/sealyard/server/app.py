@@ -29,6 +29,7 @@ from sealyard.server.api.routes.docs import HANDLERS
 from sealyard.server.api.routes.events import EventController
 from sealyard.server.api.routes.keys import KeyController
 from sealyard.server.api.routes.links import LinkController
+from sealyard.server.api.routes.protected_resource import protected_resource
 from sealyard.server.api.routes.tasks import AllTasksController
 from sealyard.server.api.routes.uploads import UploadController
 from sealyard.server.api.routes.webhooks import DeadLetterController, WebhookController
@@ -110,6 +111,7 @@ def build_app(
             api,
             Router(API, route_handlers=[LinkController]),
             HealthController,
+            protected_resource,
             *HANDLERS,
             *extra_handlers,
         ],

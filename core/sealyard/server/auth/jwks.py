@@ -7,15 +7,14 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 
+from sealyard.client.config.servers import is_secure_url
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError, UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard.server.http.listeners import is_loopback
 
 T = TypeVar("T")
 
@@ -164,16 +163,6 @@ class JwksCache:
             return msgspec.json.decode(await self._fetch(url), type=document_type)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ServerUnreachableError(f"Invalid response from {escape_text(url)}.") from error
-
-
-def is_secure_url(url: str) -> bool:
-    """Return whether a URL uses https, or http to this machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 def _import_keys(jwks: Iterable[dict[str, Any]]) -> dict[str, Key]:

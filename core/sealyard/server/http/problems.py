@@ -23,7 +23,9 @@ from sealyard.model.errors import (
     TooManyRequestsError,
     UsageError,
 )
+from sealyard.model.login import METADATA_PATH
 from sealyard.model.safe_text import escape_text
+from sealyard.server.http.base_url import public_base_url
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:sealyard:problem:"
@@ -128,9 +130,12 @@ def headers_of(error: SealyardError) -> dict[str, str]:
     return {}
 
 
-def handle_error(_: Request[Any, Any, Any], error: SealyardError) -> Response[ProblemDetails]:
+def handle_error(request: Request[Any, Any, Any], error: SealyardError) -> Response[ProblemDetails]:
     problem = to_problem(error)
-    return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers_of(error))
+    headers = headers_of(error)
+    if "WWW-Authenticate" in headers:
+        headers["WWW-Authenticate"] += f', resource_metadata="{public_base_url(request)}{METADATA_PATH}"'
+    return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDetails]:
