@@ -29,6 +29,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
+    from sealyard.client.http.transport import TokenSource
     from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice
     from sealyard_tui.session.connections import WorkspaceConnection
 
@@ -182,14 +183,14 @@ def open_server(profile: Profile, settings: Settings) -> int:
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` as :func:`open_workspace`
     does.
     """
-    from sealyard.client.config.server_tokens import load_token
+    from sealyard.client.oauth.session import load_token_source
 
     def once(prompt: Prompt) -> int:
         # Loaded before Textual starts: a token may be encrypted. Those of other profiles use the same passphrase.
-        tokens = {profile: load_token(profile, os.environ, prompt)}
+        tokens = {profile: load_token_source(profile, os.environ, prompt)}
 
-        def token_of(asked: Profile) -> str:
-            return tokens.get(asked) or load_token(asked, os.environ, lambda: prompt.answer)
+        def token_of(asked: Profile) -> str | TokenSource:
+            return tokens.get(asked) or load_token_source(asked, os.environ, lambda: prompt.answer)
 
         return run_at_server(profile, token_of, settings)
 
@@ -222,7 +223,7 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
     return run_app(connection, profile, profiles_of(folder), settings, log)
 
 
-def run_at_server(profile: Profile, token_of: Callable[[Profile], str], settings: Settings) -> int:
+def run_at_server(profile: Profile, token_of: Callable[[Profile], str | TokenSource], settings: Settings) -> int:
     from platformdirs import user_state_path
 
     from sealyard_tui.session.connections import ServerConnection

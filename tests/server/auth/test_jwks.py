@@ -11,7 +11,7 @@ import pytest
 from joserfc.jwk import ECKey, OctKey, OKPKey, RSAKey
 
 from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError
-from sealyard.server.auth.jwks import MAX_KEYS, JwksCache, is_secure_url
+from sealyard.server.auth.jwks import MAX_KEYS, JwksCache
 
 pytestmark = pytest.mark.anyio
 
@@ -114,8 +114,3 @@ async def test_insecure_jwks_uri_is_rejected(jwks_uri: str) -> None:
     keys = {"keys": [public_jwk(ECKey.generate_key("P-256"))]}
     with pytest.raises(IssuerUnreachableError, match="unreachable"):
         await create_cache({f"{ISSUER}/.well-known/openid-configuration": discovery, jwks_uri: keys}).key("k")
-
-
-@pytest.mark.parametrize("url", ["http://[", "http://", "https://", "http://10.0.0.1", "http://localhost.example"])
-def test_insecure_url_is_not_secure(url: str) -> None:
-    assert not is_secure_url(url)
