@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import asyncio
+import io
+import re
+import shlex
 import subprocess
 import threading
 from collections.abc import Callable, Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import NamedTuple
 
 import httpx
 import msgspec
 import pytest
 
+from sealyard import cli as sealyard_cli
 from sealyard.cli.commands import login
 from sealyard.client.config.profiles import Profile, read_profiles, user_profiles_path
 from sealyard.client.config.server_tokens import LoginTokens, load_token, save_token
@@ -21,16 +26,18 @@ from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
+from sealyard.model.credentials import TokenRequest
 from sealyard.model.login import METADATA_PATH
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
 from tests.support.cli_runner import LIMIT, PASSPHRASE, command, environment, sealyard, value_of
 from tests.support.node import Node
 from tests.support.oidc_provider import AUDIENCE, OidcProvider, run_oidc_provider
-from tests.support.server_harness import ADMIN, create_test_workspace, open_workspace
+from tests.support.server_harness import ADMIN, DEV, create_test_workspace, open_workspace
 
 pytestmark = pytest.mark.interop
 
+CLI_README = Path(sealyard_cli.__file__).with_name("README.md")
 ENVIRON = {"SEALYARD_PASSPHRASE": PASSPHRASE}
 
 
@@ -47,23 +54,37 @@ def provider(node: Node) -> Iterator[OidcProvider]:
         yield provider
 
 
+class RunningServer(NamedTuple):
+    """``token``: an access token of the server itself, for DEV."""
+
+    url: str
+    token: str
+
+
 @pytest.fixture(scope="module")
-def server_url(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
-    """URL of a server that trusts the issuer, whose group `devs` is known to it."""
+def server(provider: OidcProvider, tmp_path_factory: pytest.TempPathFactory) -> Iterator[RunningServer]:
+    """A server that trusts the issuer, and knows its role `devs`."""
     thread = LoopThread("server")
     folder = tmp_path_factory.mktemp("served") / "workspace"
     asyncio.run(create_test_workspace(folder))
-    server = asyncio.run(thread.call(_open_server(folder, provider)))
-    yield server.address
+    server, token = asyncio.run(thread.call(_open_server(folder, provider)))
+    yield RunningServer(server.address, token)
     asyncio.run(thread.call(server.stop()))
     thread.stop()
 
 
-async def _open_server(folder: Path, provider: OidcProvider) -> Server:
+async def _open_server(folder: Path, provider: OidcProvider) -> tuple[Server, str]:
     engine = await open_workspace(folder)
-    await engine.client(ADMIN).add_subject("GROUP:devs")
+    admin = engine.client(ADMIN)
+    await admin.add_subject("GROUP:devs")
+    token = (await admin.create_token(TokenRequest(name="test", subject=DEV))).secret
     settings = ServerSettings(listen="127.0.0.1:0", oidc=provider.settings, shutdown_timeout_seconds=0)
-    return await Server.open(settings, {"acme": engine})
+    return await Server.open(settings, {"acme": engine}), token
+
+
+@pytest.fixture
+def server_url(server: RunningServer) -> str:
+    return server.url
 
 
 @pytest.fixture(autouse=True)
@@ -205,3 +226,26 @@ def test_server_publishes_how_to_log_in(provider: OidcProvider, server_url: str)
     assert method["parameters"] == {"resource": AUDIENCE}
     refused = httpx.get(f"{server_url}/api/v1/workspace")
     assert f'resource_metadata="{server_url}{METADATA_PATH}"' in refused.headers["WWW-Authenticate"]
+
+
+def test_documented_logins_work(
+    provider: OidcProvider,
+    server: RunningServer,
+    browser: Callable[[Callable[[str], object]], None],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Run the commands in the README of the command line."""
+    block = re.search(r"<!-- login -->\n```sh\n(.*?)```", CLI_README.read_text(), re.DOTALL)
+    assert block is not None
+    browser(lambda url: provider.log_in(url, "anna"))
+    for line in block[1].splitlines():
+        command_line, _, redirected_file = line.partition("#")[0].partition("<")
+        assert redirected_file.strip() in ("", "token.txt")
+        monkeypatch.setattr("sys.stdin", io.StringIO(server.token if redirected_file else ""))
+        program, *arguments = shlex.split(
+            command_line.replace("$url", server.url).replace("$issuer", provider.url), comments=True
+        )
+        assert program == "sealyard"
+        result = sealyard(*arguments)
+        assert result.code == 0, (line, result)
+    assert [profile["identity"] for profile in value_of("profile", "list")] == ["USER:anna", DEV]

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+import sealyard.server
 from sealyard.model.errors import AuthenticationError, UsageError
 from sealyard.server.auth.issuers import IssuerRegistry
-from sealyard.server.settings import OidcSettings
+from sealyard.server.settings import OidcSettings, load_server_settings
 from tests.server.auth.test_oidc import build_token
 from tests.support.oidc_issuer import AUDIENCE, OidcIssuer, run_issuer
 
 pytestmark = pytest.mark.anyio
+
+SERVER_README = Path(sealyard.server.__file__).with_name("README.md")
 
 
 @pytest.fixture(scope="module")
@@ -113,3 +118,14 @@ def test_contradictory_settings_are_rejected(first: dict[str, str], second: dict
     ]
     with pytest.raises(UsageError, match=message):
         IssuerRegistry(settings, ["acme"])
+
+
+def test_documented_settings_are_valid(tmp_path: Path) -> None:
+    block = re.search(r"<!-- issuers -->\n```toml\n(.*?)```", SERVER_README.read_text(), re.DOTALL)
+    assert block is not None
+    path = tmp_path / "server.toml"
+    path.write_text(block[1])
+    settings = load_server_settings(path)
+    registry = IssuerRegistry(settings.issuers, settings.tenants)
+    assert [issuer.subject_prefix for issuer in registry.settings] == ["", "partner."]
+    assert registry.settings[0].groups == {"firmware-developers": "devs", "firmware-owners": "owners"}
