@@ -20,8 +20,9 @@ import pytest
 from sealyard import cli as sealyard_cli
 from sealyard.cli.commands import login
 from sealyard.client.config.profiles import Profile, read_profiles, user_profiles_path
-from sealyard.client.config.server_tokens import LoginTokens, load_token, save_token
+from sealyard.client.config.server_tokens import LoginTokens, load_stored_token, load_token, save_token
 from sealyard.client.oauth import device_login
+from sealyard.client.oauth.issuer import IssuerClient, OAuthError
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.keys import file_keyring
@@ -210,11 +211,25 @@ def test_revoked_login_asks_to_log_in_again(provider: OidcProvider, server_url: 
 
 
 @pytest.mark.usefixtures("logged_in")
-def test_logout_removes_tokens() -> None:
-    profile, _ = stored_tokens()
-    value_of("logout")
+def test_logout_revokes_and_removes_tokens(provider: OidcProvider) -> None:
+    profile, tokens = stored_tokens()
+    assert sealyard("logout").err == ""
     assert value_of("profile", "list") == []
-    assert sealyard("--profile", profile.name, "tasks").code == 4
+    assert load_stored_token(profile, ENVIRON, None) is None
+    form = {"grant_type": "refresh_token", "refresh_token": tokens.refresh_token}
+    with pytest.raises(OAuthError, match="invalid_grant"):
+        IssuerClient(provider.method).request_tokens(form, datetime.now(UTC))
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_logout_without_issuer_removes_tokens_with_warning() -> None:
+    profile, tokens = stored_tokens()
+    unreachable = msgspec.structs.replace(tokens.method, issuer="http://127.0.0.1:1")
+    save_token(profile, msgspec.structs.replace(tokens, method=unreachable), ENVIRON, None)
+    result = sealyard("logout")
+    assert result.code == 0
+    assert "not ended at http://127.0.0.1:1" in result.err
+    assert load_stored_token(profile, ENVIRON, None) is None
 
 
 def test_server_publishes_how_to_log_in(provider: OidcProvider, server_url: str) -> None:

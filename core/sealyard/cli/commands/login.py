@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 import os
 import sys
 from pathlib import Path
@@ -16,11 +17,17 @@ from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.client.config import profiles, server_tokens
 from sealyard.client.config.profiles import Profile
-from sealyard.client.config.server_tokens import LoginTokens, StoredToken
+from sealyard.client.config.server_tokens import LoginTokens, PassphrasePrompt, StoredToken
 from sealyard.client.config.servers import parse_server_url
 from sealyard.client.log import register_secret
 from sealyard.concurrency.clock import SystemClock
-from sealyard.model.errors import InvalidInputError, KeyStoreLockedError, NotFoundError, UsageError
+from sealyard.model.errors import (
+    InvalidInputError,
+    KeyStoreLockedError,
+    NotFoundError,
+    ServerUnreachableError,
+    UsageError,
+)
 from sealyard.model.login import LoginMethod
 from sealyard.model.requests import WorkspaceInfo
 from sealyard.model.safe_text import escape_text
@@ -192,7 +199,7 @@ def _prompt_for_token(server: str) -> str:
         raise InvalidInputError("Invalid token: not text.", "Write only the token to standard input.") from None
 
 
-def _logout(ctx: Context) -> int:
+async def _logout(ctx: Context) -> int:
     file = profiles.read_profiles(profiles.user_profiles_path())
     name = ctx.args.name or getattr(ctx.args, "profile", None) or file.current
     profile = file.get(name)
@@ -200,7 +207,24 @@ def _logout(ctx: Context) -> int:
         raise NotFoundError(
             f"Server profile {escape_text(name)!r} not found.", "List profiles with `sealyard profile list`."
         )
-    server_tokens.delete_token(profile, os.environ, ask_passphrase if is_interactive() else None)
+    prompt = functools.cache(ask_passphrase) if is_interactive() else None
+    await _revoke_login(ctx, profile, prompt)
+    server_tokens.delete_token(profile, os.environ, prompt)
     profiles.write_profiles(profiles.user_profiles_path(), file.without(profile))
     ctx.out.result(profile, (f"Logged out from {profile.location}; deleted profile {profile.name}.",))
     return ExitCode.OK
+
+
+async def _revoke_login(ctx: Context, profile: Profile, prompt: PassphrasePrompt) -> None:
+    """End the stored login at its issuer. If this fails, only print a warning: the tokens are deleted anyway."""
+    import asyncio
+
+    from sealyard.client.oauth.issuer import IssuerClient, OAuthError
+
+    token = server_tokens.load_stored_token(profile, os.environ, prompt)
+    if not isinstance(token, LoginTokens) or not token.refresh_token:
+        return
+    try:
+        await asyncio.to_thread(IssuerClient(token.method, profile.ca).revoke, token.refresh_token)
+    except (OAuthError, ServerUnreachableError) as error:
+        ctx.out.warn(f"The login was not ended at {token.method.issuer}: {error}")

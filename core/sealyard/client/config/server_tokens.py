@@ -65,6 +65,15 @@ def load_token(profile: Profile, environ: Mapping[str, str], prompt: PassphraseP
     return _decode_token(token)
 
 
+def load_stored_token(profile: Profile, environ: Mapping[str, str], prompt: PassphrasePrompt) -> StoredToken | None:
+    """Return the stored token of ``profile``, whatever the environment contains, or None.
+
+    Raises :class:`KeyStoreLockedError` if the stored tokens cannot be read.
+    """
+    stored = _load_stored_token(_keyring_user(profile), environ, prompt)
+    return _decode_token(stored) if stored else None
+
+
 def save_token(profile: Profile, token: StoredToken, environ: Mapping[str, str], prompt: PassphrasePrompt) -> None:
     """Store ``token`` as the token of ``profile``, replacing an earlier one.
 
@@ -85,13 +94,11 @@ def update_token(
     ``update`` receives the stored token, which no other process can change meanwhile. Nothing is written if it returns
     the same token. Raises :class:`KeyStoreLockedError` if the token cannot be read or stored.
     """
-    keyring_user = _keyring_user(profile)
     with _lock_tokens():
-        stored = _load_stored_token(keyring_user, environ, prompt)
-        stored_token = _decode_token(stored) if stored else None
+        stored_token = load_stored_token(profile, environ, prompt)
         token = update(stored_token)
         if token != stored_token:
-            _write_token(keyring_user, token, environ, prompt)
+            _write_token(_keyring_user(profile), token, environ, prompt)
         return token
 
 

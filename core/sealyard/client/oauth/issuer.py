@@ -41,6 +41,7 @@ class IssuerMetadata(msgspec.Struct, frozen=True):
     token_endpoint: str
     authorization_endpoint: str = ""
     device_authorization_endpoint: str = ""
+    revocation_endpoint: str = ""
     authorization_response_iss_parameter_supported: bool = False
 
 
@@ -102,14 +103,16 @@ class IssuerClient:
 
     def post(self, url: str, form: Mapping[str, str], response_type: type[T]) -> T:
         """Send a form with the client's id and parameters. Raises :class:`OAuthError` if the issuer rejects it."""
-        data = {**self.method.parameters, "client_id": self.method.client_id, **form}
-        response = _send("POST", url, self._ca, data)
-        if response.status_code == HTTPStatus.OK:
-            return _decode(response, response_type)
-        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
-            raise ServerUnreachableError(f"{escape_text(url)} returned status {response.status_code}.", "Try again.")
-        error = _decode(response, _ErrorResponse)
-        raise OAuthError(error.error, error.error_description)
+        return _decode(self._post(url, form), response_type)
+
+    def revoke(self, refresh_token: str) -> None:
+        """Revoke a refresh token (RFC 7009), and with it the login, if the issuer supports this.
+
+        Raises :class:`OAuthError` if the issuer rejects the request.
+        """
+        endpoint = self.discover().revocation_endpoint
+        if endpoint:
+            self._post(endpoint, {"token": refresh_token, "token_type_hint": "refresh_token"})
 
     def request_tokens(self, form: Mapping[str, str], now: datetime) -> LoginTokens:
         """Exchange a grant for tokens. Raises :class:`OAuthError` if the issuer rejects the grant."""
@@ -128,6 +131,16 @@ class IssuerClient:
             method=self.method,
         )
 
+    def _post(self, url: str, form: Mapping[str, str]) -> httpx.Response:
+        data = {**self.method.parameters, "client_id": self.method.client_id, **form}
+        response = _send("POST", url, self._ca, data)
+        if response.status_code == HTTPStatus.OK:
+            return response
+        if response.status_code >= HTTPStatus.INTERNAL_SERVER_ERROR:
+            raise ServerUnreachableError(f"{escape_text(url)} returned status {response.status_code}.", "Try again.")
+        error = _decode(response, _ErrorResponse)
+        raise OAuthError(error.error, error.error_description)
+
     def _check(self, metadata: IssuerMetadata) -> None:
         if metadata.issuer != self.method.issuer:
             raise ServerUnreachableError(
@@ -138,6 +151,7 @@ class IssuerClient:
             metadata.token_endpoint,
             metadata.authorization_endpoint,
             metadata.device_authorization_endpoint,
+            metadata.revocation_endpoint,
         )
         for url in filter(None, endpoints):
             if not is_secure_url(url):
