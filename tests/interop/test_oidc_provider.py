@@ -206,7 +206,8 @@ def test_revoked_login_asks_to_log_in_again(provider: OidcProvider, server_url: 
     provider.revoke(tokens.refresh_token)
     result = sealyard("tasks")
     assert result.code == 3
-    assert f"Log in again: sealyard login {server_url}" in result.err
+    assert "Log in again." in result.err
+    assert f"sealyard login {server_url}" in result.err
     assert tokens.refresh_token not in result.err
 
 

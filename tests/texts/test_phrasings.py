@@ -42,9 +42,7 @@ def test_texts_avoid_unidiomatic_phrasings(folder: str) -> None:
     [
         "README.md",
         *sorted(
-            str(path.relative_to(ROOT))
-            for path in ROOT.glob("*/**/README.md")
-            if {".venv", "node_modules"}.isdisjoint(path.parts)
+            str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/README.md") if "node_modules" not in path.parts
         ),
     ],
 )

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 LogFormat = Literal["json", "text"]
@@ -52,9 +53,9 @@ class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
         str, Meta(description="Tenants that accept the issuer's tokens, separated by spaces. If empty, all do.")
     ] = ""
     login_client_id: Annotated[
-        str, Meta(description="Public client for sealyard login. If empty, people log in with tokens they paste.")
+        str, Meta(description="Public client with which people log in. If empty, they need tokens of the server.")
     ] = ""
-    login_scopes: Annotated[str, Meta(description="Scopes that sealyard login requests, separated by spaces.")] = (
+    login_scopes: Annotated[str, Meta(description="Scopes that logins request, separated by spaces.")] = (
         "openid offline_access"
     )
     login_parameters: Annotated[
@@ -141,7 +142,7 @@ def load_server_settings(path: Path) -> ServerSettings:
     if not path.exists():
         raise UsageError(
             f"Settings file {escape_text(str(path))} not found.",
-            "Create one with `sealyard config example --server`.",
+            Hint.of(HintCode.CREATE_SERVER_SETTINGS),
         )
     table = read_toml(path)
     issuers = table.get("oidc")

@@ -131,7 +131,7 @@ async def test_login_that_is_not_completed_times_out(monkeypatch: pytest.MonkeyP
 async def test_issuer_without_authorization_endpoint_raises_usage_error() -> None:
     issuer = ScriptedIssuer()
     issuer.metadata = msgspec.structs.replace(issuer.metadata, authorization_endpoint="")
-    with pytest.raises(UsageError, match="--device"):
+    with pytest.raises(UsageError, match="does not support"):
         await log_in_with_browser(issuer, print, SystemClock())
     assert issuer.metadata.issuer == ISSUER
 

@@ -20,6 +20,7 @@ from sealyard.client.oauth.session import RETRY_SECONDS, LoginSession, load_toke
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError
+from sealyard.model.hints import HintCode
 from tests.support.clock import FakeClock
 from tests.support.scripted_issuer import ScriptedIssuer, login_tokens
 
@@ -133,8 +134,9 @@ async def test_valid_token_is_used_while_refresh_fails(
 async def test_revoked_login_says_log_in_again(open_session: OpenSession, clock: FakeClock) -> None:
     login, _ = open_session(OAuthError("invalid_grant", "refresh-1 was revoked"))
     clock.advance(seconds=400)
-    with pytest.raises(AuthenticationError, match="Log in again: sealyard login https://seal") as error:
+    with pytest.raises(AuthenticationError, match="Log in again") as error:
         await login.access_token()
+    assert error.value.structured_hint.code == HintCode.LOG_IN
     assert "refresh-1" not in str(error.value)
 
 

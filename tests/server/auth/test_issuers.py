@@ -92,7 +92,7 @@ async def test_token_without_trusted_issuer_is_rejected_without_fetch(
     first.configure(begin=True)
     with pytest.raises(AuthenticationError):
         await registry.verify(build_token({"alg": "RS256", "kid": "rsa-1"}, claims))
-    assert first.asked == 0
+    assert first.key_requests == 0
 
 
 @pytest.mark.parametrize("token", ["", "a", "a.b", "a.b.c", "a.b.c.d", "..", "a.é.c", "a." + "W" * 20_000 + ".c"])

@@ -17,6 +17,7 @@ from sealyard.fs.private import make_private_dir
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.base import SecretStruct
 from sealyard.model.errors import AuthenticationError, StorageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.login import LoginMethod
 from sealyard.model.safe_text import escape_text
 
@@ -60,7 +61,7 @@ def load_token(profile: Profile, environ: Mapping[str, str], prompt: PassphraseP
     if not token:
         raise AuthenticationError(
             f"No token stored for {escape_text(profile.location)} on this machine.",
-            f"Log in with `sealyard login {escape_text(profile.server)}`, or set {TOKEN_VARIABLE}.",
+            Hint.of(HintCode.LOG_IN, server=escape_text(profile.server)),
         )
     return _decode_token(token)
 
@@ -144,7 +145,7 @@ def _decode_token(stored: str) -> StoredToken:
     try:
         tokens = msgspec.json.decode(stored, type=LoginTokens)
     except msgspec.MsgspecError:
-        raise AuthenticationError("The stored login cannot be read.", "Log in again: `sealyard login`.") from None
+        raise AuthenticationError("The stored login cannot be read.", "Log in again.") from None
     register_secret(tokens.access_token)
     register_secret(tokens.refresh_token)
     return tokens

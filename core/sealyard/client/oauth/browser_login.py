@@ -51,7 +51,8 @@ async def log_in_with_browser(issuer: IssuerClient, show: Callable[[str], None],
     metadata = await asyncio.to_thread(issuer.discover)
     if not metadata.authorization_endpoint:
         raise UsageError(
-            f"{escape_text(metadata.issuer)} does not support logins in a browser.", "Log in with --device or --token."
+            f"{escape_text(metadata.issuer)} does not support logins in a browser.",
+            "Log in with a code, or with a token.",
         )
     state, verifier = secrets.token_urlsafe(32), secrets.token_urlsafe(64)
     register_secret(verifier)

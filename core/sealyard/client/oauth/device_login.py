@@ -57,7 +57,7 @@ def _request_code(issuer: IssuerClient) -> DeviceCode:
     if not endpoint:
         raise UsageError(
             f"{escape_text(issuer.method.issuer)} does not support logins by code.",
-            "Log in with --browser, or with --token.",
+            "Log in in a browser on this machine, or with a token.",
         )
     code = issuer.post(endpoint, {"scope": issuer.method.scopes}, DeviceCode)
     register_secret(code.device_code)

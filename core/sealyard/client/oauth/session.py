@@ -11,7 +11,6 @@ import msgspec
 
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.server_tokens import (
-    TOKEN_VARIABLE,
     LoginTokens,
     PassphrasePrompt,
     StoredToken,
@@ -24,6 +23,7 @@ from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.model.clock import Clock
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 RETRY_SECONDS = 5.0
@@ -107,5 +107,5 @@ class LoginSession:
 
     def _session_ended(self, message: str) -> AuthenticationError:
         return AuthenticationError(
-            message, f"Log in again: sealyard login {escape_text(self._profile.server)}, or set {TOKEN_VARIABLE}."
+            f"{message} Log in again.", Hint.of(HintCode.LOG_IN, server=escape_text(self._profile.server))
         )

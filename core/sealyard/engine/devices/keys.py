@@ -21,6 +21,7 @@ from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import ConfirmationRequiredError, ConflictError, NotFoundError, WorkerError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo, expiring_versions, parse_key_uri
 from sealyard.model.requests import KeyImport
 from sealyard.model.worker_messages import ExportKey, GenerateKey, ImportKey, RotateKey
@@ -154,7 +155,7 @@ class KeyRegistry:
         if not confirmed:
             raise ConfirmationRequiredError(
                 f"Anyone with {key.uri} version {key.version} can decrypt every package of {device.name} made with it.",
-                "Confirm the export (--yes).",
+                Hint.of(HintCode.CONFIRM),
             )
         unit_of_work = self._repository.begin()
         unit_of_work.audit(
@@ -184,4 +185,4 @@ class KeyRegistry:
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:
-    return NotFoundError(f"Key {uri} not found.", "List keys with `sealyard key list`.", hidden=hidden)
+    return NotFoundError(f"Key {uri} not found.", Hint.of(HintCode.LIST_KEYS), hidden=hidden)

@@ -25,6 +25,7 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, SealyardError, UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.lifecycle import advance
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
@@ -165,7 +166,7 @@ class TaskCreation:
     def _build_package_layout(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
         """Return the package data that the container format checks: algorithms, and names and sizes of the files."""
         if not request.firmware:
-            raise InvalidInputError("A package needs at least one firmware file.", "Add one (--firmware).")
+            raise InvalidInputError("A package needs at least one firmware file.", Hint.of(HintCode.ADD_FIRMWARE))
         return PackageLayout(
             encryption=device.encryption.algorithm,
             signing=device.signing.algorithm,
@@ -183,7 +184,7 @@ class TaskCreation:
         algorithm = device.signing.algorithm
         takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
         if request.is_digest and not takes_digest:
-            raise UsageError(f"{algorithm} signs a message, not a digest.", "Submit the file itself (--file).")
+            raise UsageError(f"{algorithm} signs a message, not a digest.", Hint.of(HintCode.SUBMIT_MESSAGE))
         check_signing_input(algorithm, request.message)
         key = self._repository.get(KEYS, device.signing.uri)
         purpose = key.purpose if key is not None else KeyPurpose.PACKAGE
@@ -191,7 +192,7 @@ class TaskCreation:
             raise InvalidKeyError(
                 f"The signing key of {device.name} is for {_describe_purpose(purpose)}; this task needs a key for data"
                 + (" only, because approvers cannot see what a digest stands for." if takes_digest else "."),
-                "Use a configuration created with --purpose data.",
+                Hint.of(HintCode.USE_DATA_KEY),
             )
         if not takes_digest:
             reject_container_start(request.message)
@@ -231,9 +232,7 @@ class TaskCreation:
         now = self._repository.clock.now()
         policy = self._repository.policy()
         if len(name) > MAX_NAME_LENGTH:
-            raise UsageError(
-                f"A task name can have at most {MAX_NAME_LENGTH} characters.", "Choose a shorter name (--name)."
-            )
+            raise UsageError(f"A task name can have at most {MAX_NAME_LENGTH} characters.", "Choose a shorter name.")
         if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
             raise UsageError(
                 f"A content type can have at most {MAX_CONTENT_TYPE_LENGTH} characters.", "Shorten the content type."

@@ -11,7 +11,12 @@ from sealyard.server.auth.issuers import IssuerRegistry
 from sealyard.server.http.base_url import public_base_url
 
 
-@get(METADATA_PATH, tags=["server"], summary="List the issuers whose tokens the server accepts (RFC 9728)")
+@get(
+    METADATA_PATH,
+    tags=["server"],
+    operation_id="ProtectedResource",
+    summary="List the issuers whose tokens the server accepts (RFC 9728)",
+)
 async def protected_resource(request: Request[Any, Any, Any]) -> ProtectedResource:
     issuers: IssuerRegistry = request.app.state.issuers
     base_url = public_base_url(request)
