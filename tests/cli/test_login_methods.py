@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import io
+import ssl
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -16,6 +18,7 @@ from sealyard.keys.file_keyring import Argon2Params
 from sealyard.model.login import METADATA_PATH
 from tests.support.cli_runner import sealyard, value_of
 from tests.support.scripted_server import INFO, Exchange, ScriptedServer
+from tests.support.tls_certificates import create_cert_pair
 
 TOKEN = "sy_0123abcd_a-canary-among-tokens"
 ONE, TWO = "https://one.example", "https://two.example/realm"
@@ -122,3 +125,19 @@ def test_unreachable_issuer_exits_with_10(server: LoginServer) -> None:
     result = sealyard("login", server.url, "--device")
     assert result.code == 10
     assert "127.0.0.1:1" in result.err
+
+
+@pytest.mark.usefixtures("terminal")
+def test_untrusted_certificate_names_ca_option(tmp_path: Path) -> None:
+    certificate, key = create_cert_pair(tmp_path, "server")
+    context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)
+    context.load_cert_chain(certificate, key)
+    thread = LoopThread("tls-server")
+    try:
+        server = ScriptedServer(lambda exchange: exchange.refuse(404, "not-found"))
+        asyncio.run(thread.call(server.start(tls=context)))
+        result = sealyard("login", f"https://127.0.0.1:{server.port}")
+    finally:
+        thread.stop()
+    assert result.code == 10
+    assert "--ca" in result.err

@@ -186,6 +186,26 @@ def test_retry_interval_allows_recovery_within_five_seconds() -> None:
 # ---- several issuers
 
 
+async def test_two_issuers_sign_in_different_subjects(folder: Path, issuer: OidcIssuer) -> None:
+    issuer.configure(begin=True)
+    with run_issuer() as partner:
+        oidc = (
+            OidcSettings(issuer=issuer.url, audience=AUDIENCE),
+            OidcSettings(issuer=partner.url, audience=AUDIENCE, subject_prefix="partner."),
+        )
+        async with run_tenant(folder, issuer, oidc) as acme:
+            await acme.admin.add_subject("GROUP:devs")
+            own = await acme.request("workspace")
+            headers = {"Authorization": f"Bearer {partner.token()}"}
+            other = await acme.http.get("/api/v1/workspace", headers=headers)
+            stolen = await acme.request("workspace", preferred_username="partner.anna", sub="b1")
+            forged = await acme.http.get(
+                "/api/v1/workspace", headers={"Authorization": f"Bearer {partner.token(iss=issuer.url)}"}
+            )
+    assert (own.json()["subject"], other.json()["subject"]) == ("USER:anna", "USER:partner.anna")
+    assert (stolen.status_code, forged.status_code) == (401, 401)
+
+
 async def test_issuer_is_limited_to_its_tenants(folder: Path, issuer: OidcIssuer, tmp_path: Path) -> None:
     issuer.configure(begin=True)
     other = tmp_path / "other"

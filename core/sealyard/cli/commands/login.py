@@ -116,6 +116,8 @@ async def _log_in_through_issuer(ctx: Context, profile: Profile, method: LoginMe
 
     args, issuer = ctx.args, IssuerClient(method, profile.ca)
     ctx.out.warn(f"Logging in to {profile.location} through {method.issuer}.")
+    if os.environ.get(server_tokens.TOKEN_VARIABLE):
+        ctx.out.warn(f"{server_tokens.TOKEN_VARIABLE} is set, and takes precedence over this login.")
     if args.browser or (not args.device and can_open_browser(os.environ)):
         return await log_in_with_browser(issuer, lambda url: _open_browser(ctx, url), SystemClock())
     return await log_in_with_device(issuer, lambda code: _show_code(ctx, code), SystemClock())

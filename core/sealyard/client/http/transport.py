@@ -175,7 +175,7 @@ class Connection:
             ) as response:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _unreachable_error(error, self.endpoint) from error
+            raise unreachable_error(error, self.endpoint) from error
 
     def _get_client(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
@@ -242,7 +242,7 @@ def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
         ) from error
 
 
-def _unreachable_error(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
+def unreachable_error(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
     """Convert an httpx error. The result's ``reach`` states whether the server may have received the request."""
     if isinstance(error, httpx.ConnectError) and _find_tls_failure(error):
         return ServerUnreachableError(

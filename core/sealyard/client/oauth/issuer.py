@@ -12,7 +12,7 @@ import msgspec
 
 from sealyard.client.config.server_tokens import LoginTokens
 from sealyard.client.config.servers import is_secure_url
-from sealyard.client.http.transport import create_ssl_context, describe_cause
+from sealyard.client.http.transport import Endpoint, create_ssl_context, unreachable_error
 from sealyard.client.log import register_secret
 from sealyard.model.base import SecretStruct
 from sealyard.model.errors import AuthenticationError, ServerUnreachableError
@@ -182,9 +182,7 @@ def _send(method: str, url: str, ca: str, data: Mapping[str, str] | None = None)
         ) as client:
             return _read_limited(client, method, url, data)
     except (httpx.HTTPError, httpx.InvalidURL) as error:
-        raise ServerUnreachableError(
-            f"Cannot reach {escape_text(url)}{describe_cause(error)}.", "Check the connection, and try again."
-        ) from error
+        raise unreachable_error(error, Endpoint(url=url)) from error
 
 
 def _read_limited(client: httpx.Client, method: str, url: str, data: Mapping[str, str] | None) -> httpx.Response:
