@@ -149,7 +149,7 @@ class ServerUnreachableError(SealyardError):
 
 
 class IssuerUnreachableError(ServerUnreachableError):
-    """The server cannot verify the token now, because it cannot fetch the keys of the token's issuer.
+    """The issuer of a token is unreachable, so that the token cannot be verified or refreshed now.
 
     The token may be valid, and the request was not processed. ``retry_after``: seconds until it can be repeated.
     """

@@ -19,7 +19,7 @@ from sealyard.client.oauth.issuer import OAuthError
 from sealyard.client.oauth.session import RETRY_SECONDS, LoginSession, load_token_source
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
-from sealyard.model.errors import AuthenticationError, ServerUnreachableError
+from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError
 from sealyard.model.hints import HintCode
 from tests.support.clock import FakeClock
 from tests.support.scripted_issuer import ScriptedIssuer, login_tokens
@@ -127,7 +127,7 @@ async def test_valid_token_is_used_while_refresh_fails(
     assert await login.access_token() == "access-1"
     assert len(issuer.forms) == 2
     clock.advance(seconds=60)
-    with pytest.raises((AuthenticationError, ServerUnreachableError)):
+    with pytest.raises((AuthenticationError, IssuerUnreachableError)):
         await login.access_token()
 
 

@@ -22,7 +22,7 @@ from sealyard.client.oauth.issuer import IssuerClient, OAuthError
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
 from sealyard.model.clock import Clock
-from sealyard.model.errors import AuthenticationError, ServerUnreachableError
+from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
@@ -64,7 +64,7 @@ class LoginSession:
     async def access_token(self) -> str:
         """Return a valid access token.
 
-        Raises :class:`AuthenticationError` if the user must log in again, :class:`ServerUnreachableError` if the token
+        Raises :class:`AuthenticationError` if the user must log in again, :class:`IssuerUnreachableError` if the token
         has expired and the issuer is unreachable, and :class:`KeyStoreLockedError` if the new tokens cannot be stored.
         """
         if not self._is_fresh(self._tokens):
@@ -78,7 +78,7 @@ class LoginSession:
                 return
             try:
                 self._tokens = update_token(self._profile, self._environ, self._prompt, self._refresh_stored)
-            except (AuthenticationError, ServerUnreachableError):
+            except (AuthenticationError, IssuerUnreachableError):
                 now = self._clock.now()
                 if now >= self._tokens.expires_at:
                     raise
@@ -99,6 +99,8 @@ class LoginSession:
         except OAuthError as error:
             issuer = escape_text(stored_token.method.issuer)
             raise self._session_ended(f"{issuer} has ended the login ({escape_text(error.code, 60)}).") from None
+        except ServerUnreachableError as error:
+            raise IssuerUnreachableError(error.message, error.structured_hint) from error
         # An issuer that does not rotate refresh tokens sends no new one.
         return msgspec.structs.replace(tokens, refresh_token=tokens.refresh_token or stored_token.refresh_token)
 
