@@ -23,6 +23,7 @@ from sealyard.client.config.profiles import Profile, read_profiles, user_profile
 from sealyard.client.config.server_tokens import LoginTokens, load_stored_token, load_token, save_token
 from sealyard.client.oauth import device_login
 from sealyard.client.oauth.issuer import IssuerClient, OAuthError
+from sealyard.client.oauth.session import load_token_source
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.keys import file_keyring
@@ -31,6 +32,7 @@ from sealyard.model.credentials import TokenRequest
 from sealyard.model.login import METADATA_PATH
 from sealyard.server.server import Server
 from sealyard.server.settings import ServerSettings
+from sealyard_tui.session.connections import ServerConnection
 from tests.support.cli_runner import LIMIT, PASSPHRASE, command, environment, sealyard, value_of
 from tests.support.node import Node
 from tests.support.oidc_provider import AUDIENCE, OidcProvider, run_oidc_provider
@@ -198,6 +200,24 @@ def test_processes_refresh_one_at_a_time() -> None:
     assert results == [("", 0)] * 3
     expire_access_token()
     assert value_of("tasks") == []
+
+
+@pytest.mark.usefixtures("logged_in")
+def test_connection_of_application_refreshes_token() -> None:
+    expire_access_token()
+    profile, _ = stored_tokens()
+
+    async def fetch_subject() -> str:
+        connection = ServerConnection(
+            profile.server, lambda user_profile: load_token_source(user_profile, ENVIRON, None)
+        )
+        try:
+            client = await connection.connect(profile, lambda _: None)
+            return (await client.workspace()).subject
+        finally:
+            await connection.close()
+
+    assert asyncio.run(fetch_subject()) == "USER:anna"
 
 
 @pytest.mark.usefixtures("logged_in")
