@@ -10,6 +10,7 @@ from pathlib import Path
 import msgspec
 import pytest
 
+from sealyard.client.config import server_tokens
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.server_tokens import LoginTokens, delete_token, load_token, save_token
 from sealyard.client.http.transport import TokenSource
@@ -19,7 +20,7 @@ from sealyard.client.oauth.issuer import OAuthError
 from sealyard.client.oauth.session import RETRY_SECONDS, LoginSession, load_token_source
 from sealyard.keys import file_keyring
 from sealyard.keys.file_keyring import Argon2Params
-from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError
+from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError, StorageError
 from sealyard.model.hints import HintCode
 from tests.support.clock import FakeClock
 from tests.support.scripted_issuer import ScriptedIssuer, login_tokens
@@ -83,6 +84,22 @@ async def test_refresh_token_is_kept_if_not_rotated(open_session: OpenSession, c
     clock.advance(seconds=240)
     assert await login.access_token() == "access-2"
     assert stored().refresh_token == "refresh-1"
+
+
+async def test_refreshed_token_is_used_even_if_it_cannot_be_stored(
+    open_session: OpenSession, clock: FakeClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    login, issuer = open_session(login_tokens(clock.now() + timedelta(seconds=240), name="2"))
+    clock.advance(seconds=240)
+
+    def fail(*_: object) -> None:
+        raise StorageError("Disk full.")
+
+    monkeypatch.setattr(server_tokens, "_write_token", fail)
+    with pytest.raises(StorageError):
+        await login.access_token()
+    assert await login.access_token() == "access-2"
+    assert len(issuer.forms) == 1
 
 
 async def test_concurrent_callers_share_one_refresh(open_session: OpenSession, clock: FakeClock) -> None:

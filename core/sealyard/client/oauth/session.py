@@ -101,8 +101,11 @@ class LoginSession:
             raise self._session_ended(f"{issuer} has ended the login ({escape_text(error.code, 60)}).") from None
         except ServerUnreachableError as error:
             raise IssuerUnreachableError(error.message, error.structured_hint) from error
-        # An issuer that does not rotate refresh tokens sends no new one.
-        return msgspec.structs.replace(tokens, refresh_token=tokens.refresh_token or stored_token.refresh_token)
+        # An issuer that does not rotate refresh tokens sends no new one. The new tokens are used even if they cannot be
+        # stored, because the issuer may have invalidated the old ones.
+        refresh_token = tokens.refresh_token or stored_token.refresh_token
+        self._tokens = msgspec.structs.replace(tokens, refresh_token=refresh_token)
+        return self._tokens
 
     def _is_fresh(self, tokens: LoginTokens) -> bool:
         return self._clock.now() < tokens.refresh_at

@@ -79,9 +79,8 @@ class Authenticator:
 
         Raises :class:`AuthenticationError` if the token is missing or invalid or the tenant is unknown (with the same
         message, so that tenants cannot be enumerated), :class:`IssuerUnreachableError` if the token cannot be verified
-        now, :class:`TooManyRequestsError` if the rate limit is exceeded,
-        :class:`PermissionDeniedError` if the caller may not act as the subject, and :class:`UsageError` if the request
-        must name its tenant or subject.
+        now, :class:`TooManyRequestsError` if the rate limit is exceeded, :class:`PermissionDeniedError` if the caller
+        may not act as the subject, and :class:`UsageError` if the request must name its tenant or subject.
         """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         tenant = headers.get("x-se-tenant")
