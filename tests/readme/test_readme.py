@@ -41,6 +41,12 @@ def find_blocks(marker: str) -> list[str]:
     return [block for text in DOCUMENTS.values() for block in re.findall(pattern, text, re.DOTALL)]
 
 
+def find_documents() -> list[Path]:
+    """Return the documents next to the code and the tests, without those of npm packages."""
+    documents = (path for folder in ("core", "tui", "tests") for path in (ROOT / folder).rglob("*.md"))
+    return [path for path in documents if "node_modules" not in path.parts]
+
+
 def server_start_script() -> str:
     """Return the tour's first block and the one that starts the server."""
     setup, *others = find_blocks("tour")
@@ -93,23 +99,19 @@ def shell(tmp_path: Path) -> Iterator[Shell]:
 
 
 def test_every_shell_block_is_run() -> None:
-    """CI runs the commands, ``tests/e2e`` starts the application, and this module runs the tour."""
-    tested_blocks = sum(len(find_blocks(marker)) for marker in ("tour", "command: run", "command: test", "application"))
+    """CI runs the commands, ``tests/e2e`` starts the application, ``tests/interop`` logs in; the tour is run below."""
+    markers = ("tour", "command: run", "command: test", "application", "login")
+    tested_blocks = sum(len(find_blocks(marker)) for marker in markers)
     assert tested_blocks == sum(text.count("```sh\n") for text in DOCUMENTS.values())
 
 
 def test_every_document_with_shell_blocks_is_run() -> None:
-    documents = (path for folder in ("core", "tui", "tests") for path in (ROOT / folder).rglob("*.md"))
-    with_commands = {str(path.relative_to(ROOT)) for path in documents if "```sh\n" in path.read_text()}
+    with_commands = {str(path.relative_to(ROOT)) for path in find_documents() if "```sh\n" in path.read_text()}
     assert with_commands == set(TOUR) - {"README.md"}
 
 
 def test_links_between_documents_resolve() -> None:
-    documents = [
-        ROOT / "README.md",
-        *(path for folder in ("core", "tui", "tests") for path in (ROOT / folder).rglob("*.md")),
-    ]
-    for document in documents:
+    for document in (ROOT / "README.md", *find_documents()):
         for target in re.findall(r"\]\(([^)#:]+)\)", document.read_text()):
             assert (document.parent / target).exists(), f"{document}: {target}"
 

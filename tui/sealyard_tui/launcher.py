@@ -29,6 +29,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageErr
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
+    from sealyard.client.http.transport import TokenSource
     from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice
     from sealyard_tui.session.connections import WorkspaceConnection
 
@@ -183,17 +184,17 @@ def open_server(profile: Profile, settings: Settings) -> int:
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` as :func:`open_workspace`
     does.
     """
-    from sealyard.client.config.server_tokens import load_token
+    from sealyard.client.oauth.session import load_token_source
 
     def launch(ask_passphrase: PassphrasePrompt) -> int:
         # Loaded before Textual starts: decrypting a token may require a passphrase, which the tokens of other
         # profiles share.
-        first_token = load_token(profile, os.environ, ask_passphrase)
+        first_token = load_token_source(profile, os.environ, ask_passphrase)
 
-        def token_of(user_profile: Profile) -> str:
+        def token_of(user_profile: Profile) -> str | TokenSource:
             if user_profile == profile:
                 return first_token
-            return load_token(user_profile, os.environ, lambda: ask_passphrase.answer)
+            return load_token_source(user_profile, os.environ, lambda: ask_passphrase.answer)
 
         return run_at_server(profile, token_of, settings)
 
@@ -226,7 +227,7 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
     return run_app(connection, profile, profiles_of(folder), settings, log)
 
 
-def run_at_server(profile: Profile, token_of: Callable[[Profile], str], settings: Settings) -> int:
+def run_at_server(profile: Profile, token_of: Callable[[Profile], str | TokenSource], settings: Settings) -> int:
     from platformdirs import user_state_path
 
     from sealyard_tui.session.connections import ServerConnection

@@ -133,10 +133,10 @@ class Context:
             await self._await_with_progress(client.wait(task_id, or_waiting=True), client, task_id)
 
     def _connect_to_server(self) -> Client:
-        from sealyard.client.config.server_tokens import load_token
         from sealyard.client.http.connect import connect_to_server
+        from sealyard.client.oauth.session import load_token_source
 
-        token = load_token(self.profile, os.environ, ask_passphrase if is_interactive() else None)
+        token = load_token_source(self.profile, os.environ, ask_passphrase if is_interactive() else None)
         return connect_to_server(self.profile, token)
 
     async def _open_local_reader(self, stack: contextlib.AsyncExitStack) -> Client:

@@ -7,6 +7,7 @@ from enum import IntEnum
 from sealyard.model.errors import (
     AuthenticationError,
     ConfirmationRequiredError,
+    IssuerUnreachableError,
     KeyStoreLockedError,
     NotFoundError,
     OneTimePasswordError,
@@ -68,6 +69,7 @@ _CODES: dict[type[SealyardError], ExitCode] = {
     ResultExpiredError: ExitCode.RESULT_EXPIRED,
     ResultGoneError: ExitCode.RESULT_GONE,
     ServerUnreachableError: ExitCode.SERVER_UNREACHABLE,
+    IssuerUnreachableError: ExitCode.SERVER_UNREACHABLE,
 }
 
 

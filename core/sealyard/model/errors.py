@@ -154,6 +154,19 @@ class ServerUnreachableError(SealyardError):
         return self.reach in (DeliveryCertainty.UNTRUSTED, DeliveryCertainty.NOT_POSSIBLE)
 
 
+class IssuerUnreachableError(ServerUnreachableError):
+    """The issuer of a token is unreachable, so that the token cannot be verified or refreshed now.
+
+    The token may be valid, and the request was not processed. ``retry_after``: seconds until it can be repeated.
+    """
+
+    code = "issuer-unreachable"
+
+    def __init__(self, message: str, hint: str | Hint = "", *, retry_after: float = 1.0) -> None:
+        super().__init__(message, hint, reach=DeliveryCertainty.NOT_SENT)
+        self.retry_after = retry_after
+
+
 class InvalidTransitionError(ConflictError):
     """The task does not accept the trigger: its status, fencing token or recorded intent does not allow it."""
 

@@ -28,6 +28,7 @@ from sealyard.server.api.routes.docs import HANDLERS
 from sealyard.server.api.routes.events import EventController
 from sealyard.server.api.routes.keys import KeyController
 from sealyard.server.api.routes.links import LinkController
+from sealyard.server.api.routes.protected_resource import protected_resource
 from sealyard.server.api.routes.tasks import AllTasksController
 from sealyard.server.api.routes.uploads import UploadController
 from sealyard.server.api.routes.webhooks import DeadLetterController, WebhookController
@@ -35,6 +36,7 @@ from sealyard.server.api.routes.workspace import WorkspaceController
 from sealyard.server.api.wire import API
 from sealyard.server.auth.authentication import Authenticator
 from sealyard.server.auth.caller import Caller
+from sealyard.server.auth.issuers import IssuerRegistry
 from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.head import HeadMiddleware
 from sealyard.server.http.json_bodies import ApiRequest
@@ -91,20 +93,22 @@ def api_routes() -> list[ControllerRouterHandler]:
         middleware=[AuthenticationMiddleware()],
         dependencies={"caller": Provide(get_caller, sync_to_thread=False)},
     )
-    return [authenticated, Router(API, route_handlers=[LinkController]), HealthController]
+    return [authenticated, Router(API, route_handlers=[LinkController]), HealthController, protected_resource]
 
 
 def build_app(
     tenants: TenantRegistry,
     authenticator: Authenticator,
+    issuers: IssuerRegistry | None = None,
     *,
     public_url: str = "",
     extra_handlers: Sequence[HTTPRouteHandler] = (),
 ) -> Litestar:
     """Build the application.
 
-    ``public_url``: base URL in links to the API; if empty, the base URL of the current request is used.
-    ``extra_handlers``: handlers of additional routes, which are not authenticated.
+    ``issuers``: OpenID Connect issuers whose tokens ``authenticator`` accepts. ``public_url``: base URL in links to the
+    API; if empty, the base URL of the current request is used. ``extra_handlers``: handlers of additional routes, which
+    are not authenticated.
     """
     app = Litestar(
         route_handlers=[*api_routes(), *HANDLERS, *extra_handlers],
@@ -118,7 +122,13 @@ def build_app(
         request_class=ApiRequest,
         request_max_body_size=MAX_JSON_BYTES,
         state=State(
-            {"tenants": tenants, "authenticator": authenticator, "public_url": public_url.rstrip("/")}, deep_copy=False
+            {
+                "tenants": tenants,
+                "authenticator": authenticator,
+                "issuers": issuers or IssuerRegistry(()),
+                "public_url": public_url.rstrip("/"),
+            },
+            deep_copy=False,
         ),
         logging_config=None,
     )

@@ -12,7 +12,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.errors import SealyardError, StorageError
 from sealyard.server.app import build_app
 from sealyard.server.auth.authentication import Authenticator
-from sealyard.server.auth.oidc import OidcVerifier
+from sealyard.server.auth.issuers import IssuerRegistry
 from sealyard.server.auth.rate_limit import TokenBucketLimiter
 from sealyard.server.auth.tenants import TenantRegistry
 from sealyard.server.http.listeners import (
@@ -126,12 +126,16 @@ class Server:
 
     async def _listen(self, host: str, port: int) -> None:
         settings = self._settings
-        verify = OidcVerifier(settings.oidc).verify if settings.oidc.issuer else None
+        issuers = IssuerRegistry(settings.issuers, self._engines)
         limiter = TokenBucketLimiter(settings.requests_per_minute)
-        authenticator = Authenticator(self.tenants, limiter, verify, settings.max_upload_bytes)
+        authenticator = Authenticator(
+            self.tenants, limiter, issuers.verify if settings.issuers else None, settings.max_upload_bytes
+        )
         metrics = Metrics()
         scrape = metrics_handler(metrics, self.tenants, public=settings.public_metrics)
-        routes = build_app(self.tenants, authenticator, public_url=settings.public_url, extra_handlers=[scrape])
+        routes = build_app(
+            self.tenants, authenticator, issuers, public_url=settings.public_url, extra_handlers=[scrape]
+        )
         app = RequestLogMiddleware(routes, metrics.observe, log_request)
         if settings.tls_certificate or settings.tls_key:
             self._certificate = TlsCertificate(settings.tls_certificate, settings.tls_key)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import Annotated, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 from msgspec import Meta
@@ -17,7 +17,7 @@ LogFormat = Literal["json", "text"]
 
 
 class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """An OpenID Connect issuer of access tokens. If ``issuer`` is empty, only Sealyard's own tokens are accepted."""
+    """An OpenID Connect issuer of access tokens. If ``issuer`` is empty, its tokens are not accepted."""
 
     issuer: Annotated[
         str, Meta(description="Issuer URL, as in the tokens' iss; its discovery document is found below this URL.")
@@ -45,6 +45,22 @@ class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
     groups: Annotated[
         dict[str, str],
         Meta(description='Groups by role: "fw-owners" = "owners". If set, other roles are ignored.'),
+    ] = msgspec.field(default_factory=dict)
+    subject_prefix: Annotated[
+        str, Meta(description="Prefix of the subjects' names. Each of several issuers needs a different one.")
+    ] = ""
+    tenants: Annotated[
+        str, Meta(description="Tenants that accept the issuer's tokens, separated by spaces. If empty, all do.")
+    ] = ""
+    login_client_id: Annotated[
+        str, Meta(description="Public client with which people log in. If empty, they need tokens of the server.")
+    ] = ""
+    login_scopes: Annotated[str, Meta(description="Scopes that logins request, separated by spaces.")] = (
+        "openid offline_access"
+    )
+    login_parameters: Annotated[
+        dict[str, str],
+        Meta(description='More parameters of login requests, for example resource = "https://seal.example".'),
     ] = msgspec.field(default_factory=dict)
 
 
@@ -95,7 +111,16 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
         dict[str, str],
         Meta(description='Workspaces by tenant: "acme" = "/srv/acme". If empty, the selected workspace is served.'),
     ] = msgspec.field(default_factory=dict)
-    oidc: Annotated[OidcSettings, Meta(description="OpenID Connect issuer of access tokens.")] = OidcSettings()
+    oidc: Annotated[
+        OidcSettings | tuple[OidcSettings, ...],
+        Meta(description="OpenID Connect issuer of access tokens. Several: one table [[oidc]] for each."),
+    ] = OidcSettings()
+
+    @property
+    def issuers(self) -> tuple[OidcSettings, ...]:
+        """The configured OpenID Connect issuers."""
+        issuers = (self.oidc,) if isinstance(self.oidc, OidcSettings) else self.oidc
+        return tuple(issuer for issuer in issuers if issuer.issuer)
 
     @property
     def max_upload_bytes(self) -> int:
@@ -119,4 +144,19 @@ def load_server_settings(path: Path) -> ServerSettings:
             f"Settings file {escape_text(str(path))} not found.",
             Hint.of(HintCode.CREATE_SERVER_SETTINGS),
         )
-    return convert(read_toml(path), ServerSettings, str(path))
+    table = read_toml(path)
+    issuers = table.get("oidc")
+    if not isinstance(issuers, list):
+        return convert(table, ServerSettings, str(path))
+    del table["oidc"]
+    settings = convert(table, ServerSettings, str(path))
+    oidc = tuple(_load_issuer(issuer, f"{path}: oidc {number}") for number, issuer in enumerate(issuers, 1))
+    return msgspec.structs.replace(settings, oidc=oidc)
+
+
+def _load_issuer(table: Any, source: str) -> OidcSettings:
+    from sealyard.client.config.settings_loader import convert
+
+    if not isinstance(table, dict):
+        raise UsageError(f"{escape_text(source)}: not a table.", "Start each issuer with [[oidc]].")
+    return convert(table, OidcSettings, source)

@@ -12,7 +12,7 @@ from keyring.backend import KeyringBackend
 from sealyard.client import log
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.server_tokens import delete_token, load_token, save_token, tokens_file
-from sealyard.client.config.servers import parse_server_url
+from sealyard.client.config.servers import is_secure_url, parse_server_url
 from sealyard.client.http.connect import connect_to_server
 from sealyard.keys import file_keyring
 from sealyard.keys import master_key as master
@@ -157,3 +157,8 @@ def test_token_is_bound_to_server_and_identity(os_keyring: MemoryKeyring, other:
 def test_loaded_token_is_redacted_in_log() -> None:
     load_token(_build_profile(), {"SEALYARD_TOKEN": TOKEN}, None)
     assert TOKEN not in log.redact(f"a call with {TOKEN} failed")
+
+
+@pytest.mark.parametrize("url", ["http://[", "http://", "https://", "http://10.0.0.1", "http://localhost.example"])
+def test_insecure_url_is_not_secure(url: str) -> None:
+    assert not is_secure_url(url)

@@ -127,7 +127,9 @@ def test_retries_end_at_timeout() -> None:
 
 
 @pytest.mark.parametrize("retry_after", ["7", format_datetime(START.replace(second=7), usegmt=True)])
-@pytest.mark.parametrize(("status", "code"), [(429, "too-many-requests"), (503, "workspace-held")])
+@pytest.mark.parametrize(
+    ("status", "code"), [(429, "too-many-requests"), (503, "workspace-held"), (503, "issuer-unreachable")]
+)
 def test_retry_after_delays_next_attempt(retry_after: str, status: int, code: str) -> None:
     clock = FakeClock()
 

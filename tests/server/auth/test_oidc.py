@@ -19,8 +19,15 @@ from joserfc.jwk import RSAKey
 
 from sealyard.client.http.documents import fetch_document
 from sealyard.model.credentials import IssuerAccount
-from sealyard.model.errors import AuthenticationError, ServerUnreachableError, UsageError
-from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL
+from sealyard.model.errors import (
+    AuthenticationError,
+    IssuerUnreachableError,
+    SealyardError,
+    ServerUnreachableError,
+    UsageError,
+)
+from sealyard.server.auth import jwks
+from sealyard.server.auth.jwks import MAX_AGE, MIN_REFRESH_INTERVAL, PROBE_INTERVAL, RETRY_INTERVAL
 from sealyard.server.auth.oidc import MAX_TOKEN_LENGTH, OidcClaims, OidcVerifier
 from sealyard.server.settings import OidcSettings
 from tests.support.oidc_issuer import AUDIENCE, OidcIssuer, run_issuer
@@ -68,9 +75,11 @@ def create_verifier(issuer: OidcIssuer, clock: ShiftedClock | None = None, **ove
     return OidcVerifier(oidc_settings, fetch_document, clock or ShiftedClock())
 
 
-async def rejection_message(verifier: OidcVerifier, token: str) -> str:
+async def rejection_message(
+    verifier: OidcVerifier, token: str, error_type: type[SealyardError] = AuthenticationError
+) -> str:
     """Return the error message of the rejected token, and check that it does not disclose the token."""
-    with pytest.raises((AuthenticationError, ServerUnreachableError)) as error:
+    with pytest.raises(error_type) as error:
         await verifier.verify(token)
     message = str(error.value)
     assert message.isprintable()
@@ -376,7 +385,7 @@ async def test_deeply_nested_token_is_rejected(issuer: OidcIssuer, verifier: Oid
 
 @settings(max_examples=300, suppress_health_check=[HealthCheck.function_scoped_fixture], deadline=None)
 @given(st.one_of(st.text(max_size=200), st.lists(st.binary(max_size=60), max_size=4)))
-def test_random_token_raises_authentication_error(garbage: str | list[bytes]) -> None:
+def test_random_token_is_rejected(garbage: str | list[bytes]) -> None:
     async def fetch(url: str) -> bytes:
         raise ServerUnreachableError("Connection refused.")
 
@@ -392,7 +401,7 @@ def test_random_token_raises_authentication_error(garbage: str | list[bytes]) ->
         st.one_of(st.none(), st.booleans(), st.integers(), st.text(max_size=9), st.lists(st.text(max_size=3))),
     )
 )
-def test_random_header_raises_authentication_error(header: dict[str, Any]) -> None:
+def test_random_header_is_rejected(header: dict[str, Any]) -> None:
     async def fetch(url: str) -> bytes:
         raise ServerUnreachableError("Connection refused.")
 
@@ -403,7 +412,7 @@ def test_random_header_raises_authentication_error(header: dict[str, Any]) -> No
 
 
 async def _check_rejected(verifier: OidcVerifier, token: str) -> None:
-    with pytest.raises((AuthenticationError, ServerUnreachableError)):
+    with pytest.raises((AuthenticationError, IssuerUnreachableError)):
         await verifier.verify(token)
 
 
@@ -452,17 +461,77 @@ async def test_unreachable_issuer_keeps_cached_keys(clock: ShiftedClock) -> None
     for later in (MIN_REFRESH_INTERVAL, MAX_AGE, 2 * MAX_AGE):
         clock.offset = later + timedelta(seconds=1)
         assert await verifier.verify(known)
-        assert "unreachable" in await rejection_message(verifier, stranger)
+        assert "unreachable" in await rejection_message(verifier, stranger, IssuerUnreachableError)
 
 
 async def test_recovered_issuer_is_fetched_again(
     issuer: OidcIssuer, verifier: OidcVerifier, clock: ShiftedClock
 ) -> None:
     issuer.configure(status=500)
-    assert "unreachable" in await rejection_message(verifier, issuer.token())
+    token = issuer.token()
+    assert "unreachable" in await rejection_message(verifier, token, IssuerUnreachableError)
     issuer.configure(status=200)
+    assert "unreachable" in await rejection_message(verifier, token, IssuerUnreachableError)
+    clock.offset = RETRY_INTERVAL + timedelta(milliseconds=1)
+    assert await verifier.verify(token)
+
+
+async def test_new_key_while_issuer_fails_makes_issuer_unreachable(
+    issuer: OidcIssuer, verifier: OidcVerifier, clock: ShiftedClock
+) -> None:
+    old = issuer.token()
+    await verifier.verify(old)
+    issuer.configure(rotate=True, status=503)
     clock.offset = MIN_REFRESH_INTERVAL + timedelta(seconds=1)
+    new = issuer.token()
+    assert "unreachable" in await rejection_message(verifier, new, IssuerUnreachableError)
+    assert await verifier.verify(old)
+    issuer.configure(status=200)
+    clock.offset += RETRY_INTERVAL + timedelta(milliseconds=1)
+    assert await verifier.verify(new)
+    assert "Unknown signing key" in await rejection_message(verifier, old)
+
+
+async def test_issuer_that_hangs_is_unreachable_and_recovers(
+    issuer: OidcIssuer, clock: ShiftedClock, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "FETCH_TIMEOUT", 0.05)
+    hangs = True
+
+    async def fetch(url: str) -> bytes:
+        if hangs:
+            await asyncio.Event().wait()
+        return await fetch_document(url)
+
+    verifier = OidcVerifier(OidcSettings(issuer=issuer.url, audience=AUDIENCE), fetch, clock)
+    await rejection_message(verifier, issuer.token(), IssuerUnreachableError)
+    monkeypatch.undo()
+    hangs = False
+    clock.offset = RETRY_INTERVAL + timedelta(milliseconds=1)
     assert await verifier.verify(issuer.token())
+
+
+@pytest.mark.parametrize("proxy", ["gopher://proxy.example:70", "socks5://127.0.0.1:9", "http://[", "http://a b"])
+async def test_invalid_proxy_makes_issuer_unreachable(proxy: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("HTTPS_PROXY", proxy)
+    oidc_settings = OidcSettings(issuer="https://issuer.example", audience=AUDIENCE)
+    token = build_token({"alg": "RS256", "kid": "a"}, {"iss": "https://issuer.example"})
+    verifier = OidcVerifier(oidc_settings, fetch_document, ShiftedClock())
+    assert "unreachable" in await rejection_message(verifier, token, IssuerUnreachableError)
+    assert not await verifier.is_reachable()
+
+
+async def test_reachability_is_probed_with_a_minimum_interval(
+    issuer: OidcIssuer, verifier: OidcVerifier, clock: ShiftedClock
+) -> None:
+    assert [await verifier.is_reachable() for _ in range(3)] == [True] * 3
+    assert issuer.key_requests == 1
+    issuer.configure(status=500)
+    clock.offset = PROBE_INTERVAL + timedelta(seconds=1)
+    assert not await verifier.is_reachable()
+    issuer.configure(status=200)
+    clock.offset += RETRY_INTERVAL + timedelta(milliseconds=1)
+    assert await verifier.is_reachable()
 
 
 async def test_withdrawn_key_is_rejected_after_refresh(
@@ -489,7 +558,7 @@ async def _verification_error(verifier: OidcVerifier, token: str) -> Authenticat
 
 async def test_discovery_of_other_issuer_is_rejected(issuer: OidcIssuer, verifier: OidcVerifier) -> None:
     issuer.configure(named="https://elsewhere.example")
-    await rejection_message(verifier, issuer.token())
+    await rejection_message(verifier, issuer.token(), IssuerUnreachableError)
     assert issuer.key_requests == 0
 
 
@@ -497,6 +566,17 @@ async def test_configured_jwks_uri_bypasses_discovery(issuer: OidcIssuer) -> Non
     issuer.configure(named="https://elsewhere.example")
     verifier = create_verifier(issuer, jwks_uri=f"{issuer.url}/keys")
     assert await verifier.verify(issuer.token())
+
+
+# ---- subjects and tenants
+
+
+async def test_subject_prefix_applies_to_people_and_machines(issuer: OidcIssuer) -> None:
+    verifier = create_verifier(issuer, subject_prefix="corp.", tenants="acme brix")
+    claims = await verifier.verify(issuer.token())
+    assert (claims.subject, sorted(claims.tenants)) == ("USER:corp.anna", ["acme", "brix"])
+    assert (await verifier.verify(issuer.token(azp="ci", sub="ci"))).subject == "CLIENT:corp.ci"
+    assert "subject name" in await rejection_message(verifier, issuer.token(preferred_username="x" * 60))
 
 
 # ---- settings

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import shutil
 from collections.abc import AsyncIterator, Iterator
 from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
@@ -14,8 +16,10 @@ from sealyard.client.embedded import EmbeddedClient
 from sealyard.engine.access.role_sync import OIDC_AUTHOR
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditFilter
+from sealyard.model.errors import UsageError
+from sealyard.server.auth import jwks
 from sealyard.server.server import Server
-from sealyard.server.settings import OidcSettings, ServerSettings
+from sealyard.server.settings import OidcSettings, ServerSettings, load_server_settings
 from tests.support.oidc_issuer import AUDIENCE, OidcIssuer, run_issuer
 from tests.support.server_harness import ADMIN, DEV, GATEWAY, open_workspace
 
@@ -34,22 +38,27 @@ class TenantClient:
     def __init__(self, server: Server, issuer: OidcIssuer, http: httpx.AsyncClient) -> None:
         ((_, host),) = server.tenants
         self.admin: EmbeddedClient = host.client(ADMIN)
+        self.http = http
         self._issuer = issuer
-        self._http = http
 
     async def request(self, path: str, body: Any = None, *, tenant: str | None = None, **claims: Any) -> httpx.Response:
         headers = {"Authorization": f"Bearer {self._issuer.token(**claims)}"}
         if tenant is not None:
             headers["X-SE-TENANT"] = tenant
         method = "GET" if body is None else "POST"
-        return await self._http.request(method, f"/api/v1/{path}", headers=headers, json=body)
+        return await self.http.request(method, f"/api/v1/{path}", headers=headers, json=body)
 
 
 @asynccontextmanager
 async def run_tenant(
-    folder: Path, issuer: OidcIssuer, *, issuer_url: str = "", **settings: Any
+    folder: Path,
+    issuer: OidcIssuer,
+    oidc: OidcSettings | tuple[OidcSettings, ...] | None = None,
+    *,
+    issuer_url: str = "",
+    **settings: Any,
 ) -> AsyncIterator[TenantClient]:
-    oidc = OidcSettings(issuer=issuer_url or issuer.url, audience=AUDIENCE)
+    oidc = oidc or OidcSettings(issuer=issuer_url or issuer.url, audience=AUDIENCE)
     server_settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc, **settings)
     server = await Server.open(server_settings, {"acme": await open_workspace(folder)})
     try:
@@ -147,5 +156,126 @@ async def test_issuer_behind_unusable_proxy_answers_503(
     monkeypatch.setenv("NO_PROXY", "fe80::/10,[::1]")
     async with run_tenant(folder, issuer, issuer_url="https://issuer.example") as acme:
         response = await acme.request("deviceConfig", iss="https://issuer.example")
-    assert (response.status_code, response.json()["code"]) == (503, "connection")
+    assert (response.status_code, response.json()["code"]) == (503, "issuer-unreachable")
     assert "issuer is unreachable" in response.json()["detail"]
+
+
+# ---- unreachable issuers
+
+
+async def test_server_started_before_issuer_answers_503_and_recovers(
+    folder: Path, issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "RETRY_INTERVAL", timedelta(0))
+    issuer.configure(begin=True, status=500)
+    async with run_tenant(folder, issuer) as acme:
+        await acme.admin.add_subject("GROUP:devs")
+        for _ in range(2):
+            unavailable = await acme.request("workspace")
+            assert (unavailable.status_code, unavailable.json()["code"]) == (503, "issuer-unreachable")
+            assert unavailable.headers["Retry-After"] == "2"
+            assert unavailable.json()["retryAfter"] == 2
+            assert "WWW-Authenticate" not in unavailable.headers
+        issuer.configure(status=200)
+        assert (await acme.request("workspace")).status_code == 200
+
+
+async def test_unreachable_issuer_makes_server_unready(
+    folder: Path, issuer: OidcIssuer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(jwks, "RETRY_INTERVAL", timedelta(0))
+    issuer.configure(begin=True, status=500)
+    async with run_tenant(folder, issuer) as acme:
+        response = await acme.http.get("/readyz")
+        assert response.status_code == 503
+        assert {"name": "oidc-issuer", "passed": 0, "failed": 1} in response.json()["checks"]
+        assert issuer.url not in response.text
+        issuer.configure(status=200)
+        response = await acme.http.get("/readyz")
+        assert response.status_code == 200
+        assert {"name": "oidc-issuer", "passed": 1, "failed": 0} in response.json()["checks"]
+
+
+def test_retry_interval_allows_recovery_within_five_seconds() -> None:
+    assert jwks.RETRY_INTERVAL + timedelta(seconds=jwks.FETCH_TIMEOUT) <= timedelta(seconds=5)
+
+
+# ---- several issuers
+
+
+async def test_two_issuers_sign_in_different_subjects(folder: Path, issuer: OidcIssuer) -> None:
+    issuer.configure(begin=True)
+    with run_issuer() as partner:
+        oidc = (
+            OidcSettings(issuer=issuer.url, audience=AUDIENCE),
+            OidcSettings(issuer=partner.url, audience=AUDIENCE, subject_prefix="partner."),
+        )
+        async with run_tenant(folder, issuer, oidc) as acme:
+            await acme.admin.add_subject("GROUP:devs")
+            own = await acme.request("workspace")
+            headers = {"Authorization": f"Bearer {partner.token()}"}
+            other = await acme.http.get("/api/v1/workspace", headers=headers)
+            stolen = await acme.request("workspace", preferred_username="partner.anna", sub="b1")
+            forged = await acme.http.get(
+                "/api/v1/workspace", headers={"Authorization": f"Bearer {partner.token(iss=issuer.url)}"}
+            )
+    assert (own.json()["subject"], other.json()["subject"]) == ("USER:anna", "USER:partner.anna")
+    assert (stolen.status_code, forged.status_code) == (401, 401)
+
+
+async def test_issuer_is_limited_to_its_tenants(folder: Path, issuer: OidcIssuer, tmp_path: Path) -> None:
+    issuer.configure(begin=True)
+    other = tmp_path / "other"
+    shutil.copytree(folder, other)
+    oidc = (OidcSettings(issuer=issuer.url, audience=AUDIENCE, tenants="brix"),)
+    server_settings = ServerSettings(listen="127.0.0.1:0", oidc=oidc)
+    engines = {"acme": await open_workspace(folder), "brix": await open_workspace(other)}
+    server = await Server.open(server_settings, engines)
+    try:
+        for engine in engines.values():
+            await engine.client(ADMIN).add_subject("GROUP:devs")
+        async with httpx.AsyncClient(base_url=server.address) as http:
+            headers = {"Authorization": f"Bearer {issuer.token()}"}
+            responses = {
+                tenant: await http.get("/api/v1/workspace", headers={**headers, "X-SE-TENANT": tenant})
+                for tenant in ("acme", "brix", "nowhere")
+            }
+        assert {tenant: response.status_code for tenant, response in responses.items()} == {
+            "acme": 401,
+            "brix": 200,
+            "nowhere": 401,
+        }
+        assert responses["acme"].text == responses["nowhere"].text
+    finally:
+        await server.stop()
+
+
+def test_settings_file_accepts_one_or_several_issuers(tmp_path: Path) -> None:
+    path = tmp_path / "server.toml"
+    path.write_text("[oidc]\nissuer = 'https://one.example'\naudience = 'seal'\n")
+    assert [each.issuer for each in load_server_settings(path).issuers] == ["https://one.example"]
+    path.write_text(
+        "listen = '127.0.0.1:0'\n[[oidc]]\nissuer = 'https://one.example'\n[oidc.groups]\nfw = 'owners'\n"
+        "[[oidc]]\nissuer = 'https://two.example'\nsubject_prefix = 'two.'\n"
+    )
+    settings = load_server_settings(path)
+    assert settings.listen == "127.0.0.1:0"
+    assert [(each.issuer, each.groups) for each in settings.issuers] == [
+        ("https://one.example", {"fw": "owners"}),
+        ("https://two.example", {}),
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("[[oidc]]\nissuer = 'https://one.example'\n[[oidc]]\nisuer = 'x'", "oidc 2: unknown key 'isuer'"),
+        ("oidc = ['https://one.example']", "oidc 1: not a table"),
+        ("[[oidc]]\ngroups = 'x'", "oidc 1: invalid groups"),
+    ],
+)
+def test_invalid_issuer_table_names_its_number(tmp_path: Path, text: str, message: str) -> None:
+    path = tmp_path / "server.toml"
+    path.write_text(text)
+    with pytest.raises(UsageError, match=message):
+        load_server_settings(path)

@@ -22,6 +22,7 @@ from sealyard_tui.session.messages import ConnectionMode
 if TYPE_CHECKING:
     from sealyard.client.engine_handle import EngineHandle
     from sealyard.client.http.client import HttpClient
+    from sealyard.client.http.transport import TokenSource
     from sealyard.client.sharing.workspace import SharedWorkspace
 
 StatusCallback = Callable[[ConnectionStatus], None]
@@ -162,7 +163,7 @@ class ServerConnection:
     mode = ConnectionMode.SERVER
     lock_error = None
 
-    def __init__(self, url: str, token_of: Callable[[Profile], str], *, read_only: bool = False) -> None:
+    def __init__(self, url: str, token_of: Callable[[Profile], str | TokenSource], *, read_only: bool = False) -> None:
         """``token_of`` may block, and raises :class:`AuthenticationError` if there is no token."""
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only

@@ -2,15 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import ExitStack, contextmanager
+from datetime import datetime
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, ClassVar
+
+import msgspec
 
 from sealyard.client.config.profiles import Profile
 from sealyard.client.log import register_secret
+from sealyard.fs.locks import lock_file
+from sealyard.fs.private import make_private_dir
 from sealyard.keys.passphrase import find_passphrase
-from sealyard.model.errors import AuthenticationError
+from sealyard.model.base import SecretStruct
+from sealyard.model.errors import AuthenticationError, StorageError
 from sealyard.model.hints import Hint, HintCode
+from sealyard.model.login import LoginMethod
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
@@ -23,7 +31,27 @@ PassphrasePrompt = Callable[[], str] | None
 """Prompts the user for the passphrase of the encrypted token file; None if no user is at a terminal."""
 
 
-def load_token(profile: Profile, environ: Mapping[str, str], prompt: PassphrasePrompt) -> str:
+class LoginTokens(SecretStruct, frozen=True, kw_only=True):
+    """The tokens of a login through an issuer.
+
+    ``refresh_token``: empty if the issuer issued none. ``refresh_at``: time at which the access token is refreshed,
+    before it expires at ``expires_at``. ``method``: the client to which the tokens were issued.
+    """
+
+    REPR_FIELDS: ClassVar[tuple[str, ...]] = ("method", "expires_at")
+
+    access_token: str
+    refresh_token: str
+    refresh_at: datetime
+    expires_at: datetime
+    method: LoginMethod
+
+
+StoredToken = str | LoginTokens
+"""An access token of the server itself, or the tokens of a login through an issuer."""
+
+
+def load_token(profile: Profile, environ: Mapping[str, str], prompt: PassphrasePrompt) -> StoredToken:
     """Return the token from the environment, or else the stored token of ``profile``.
 
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
@@ -35,22 +63,44 @@ def load_token(profile: Profile, environ: Mapping[str, str], prompt: PassphraseP
             f"No token stored for {escape_text(profile.location)} on this machine.",
             Hint.of(HintCode.LOG_IN, server=escape_text(profile.server)),
         )
-    register_secret(token)
-    return token
+    return _decode_token(token)
 
 
-def save_token(profile: Profile, token: str, environ: Mapping[str, str], prompt: PassphrasePrompt) -> None:
+def load_stored_token(profile: Profile, environ: Mapping[str, str], prompt: PassphrasePrompt) -> StoredToken | None:
+    """Return the stored token of ``profile``, whatever the environment contains, or None.
+
+    Raises :class:`KeyStoreLockedError` if the stored tokens cannot be read.
+    """
+    stored = _load_stored_token(_keyring_user(profile), environ, prompt)
+    return _decode_token(stored) if stored else None
+
+
+def save_token(profile: Profile, token: StoredToken, environ: Mapping[str, str], prompt: PassphrasePrompt) -> None:
     """Store ``token`` as the token of ``profile``, replacing an earlier one.
 
     Raises :class:`KeyStoreLockedError` if the token cannot be stored.
     """
-    from sealyard.keys.master_key import call_os_keyring, os_keyring_available
+    with _lock_tokens():
+        _write_token(_keyring_user(profile), token, environ, prompt)
 
-    keyring_user = _keyring_user(profile)
-    if os_keyring_available():
-        call_os_keyring(lambda keyring: keyring.set_password(KEYRING_SERVICE, keyring_user, token))
-    else:
-        _open_token_file(environ, prompt).set_password(KEYRING_SERVICE, keyring_user, token)
+
+def update_token(
+    profile: Profile,
+    environ: Mapping[str, str],
+    prompt: PassphrasePrompt,
+    update: Callable[[StoredToken | None], LoginTokens],
+) -> LoginTokens:
+    """Replace the stored token of ``profile`` by the result of ``update``, and return the result.
+
+    ``update`` receives the stored token, which no other process can change meanwhile. Nothing is written if it returns
+    the same token. Raises :class:`KeyStoreLockedError` if the token cannot be read or stored.
+    """
+    with _lock_tokens():
+        stored_token = load_stored_token(profile, environ, prompt)
+        token = update(stored_token)
+        if token != stored_token:
+            _write_token(_keyring_user(profile), token, environ, prompt)
+        return token
 
 
 def delete_token(profile: Profile, environ: Mapping[str, str], prompt: PassphrasePrompt) -> None:
@@ -61,16 +111,54 @@ def delete_token(profile: Profile, environ: Mapping[str, str], prompt: Passphras
     from sealyard.keys.master_key import call_os_keyring, os_keyring_available
 
     keyring_user = _keyring_user(profile)
-    if os_keyring_available():
-        call_os_keyring(lambda keyring: _delete_password(keyring, keyring_user))
-    if tokens_file().exists():
-        _delete_password(_open_token_file(environ, prompt), keyring_user)
+    with _lock_tokens():
+        if os_keyring_available():
+            call_os_keyring(lambda keyring: _delete_password(keyring, keyring_user))
+        if tokens_file().exists():
+            _delete_password(_open_token_file(environ, prompt), keyring_user)
 
 
 def tokens_file() -> Path:
     from platformdirs import user_config_path
 
     return user_config_path("sealyard") / "tokens.json"
+
+
+@contextmanager
+def _lock_tokens() -> Iterator[None]:
+    """Keep other threads and processes from changing tokens. Raises :class:`StorageError` if this is impossible."""
+    path = tokens_file().with_suffix(".lock")
+    with ExitStack() as stack:
+        try:
+            make_private_dir(path.parent)
+            stack.enter_context(lock_file(path))
+        except OSError as error:
+            raise StorageError(f"Cannot lock {escape_text(str(path))}: {error.strerror}.") from error
+        yield
+
+
+def _decode_token(stored: str) -> StoredToken:
+    """Decode a stored token. The tokens of a login are stored as a JSON object, which no other token can be."""
+    if not stored.startswith("{"):
+        register_secret(stored)
+        return stored
+    try:
+        tokens = msgspec.json.decode(stored, type=LoginTokens)
+    except msgspec.MsgspecError:
+        raise AuthenticationError("The stored login cannot be read.", "Log in again.") from None
+    register_secret(tokens.access_token)
+    register_secret(tokens.refresh_token)
+    return tokens
+
+
+def _write_token(keyring_user: str, token: StoredToken, environ: Mapping[str, str], prompt: PassphrasePrompt) -> None:
+    from sealyard.keys.master_key import call_os_keyring, os_keyring_available
+
+    text = token if isinstance(token, str) else msgspec.json.encode(token).decode()
+    if os_keyring_available():
+        call_os_keyring(lambda keyring: keyring.set_password(KEYRING_SERVICE, keyring_user, text))
+    else:
+        _open_token_file(environ, prompt).set_password(KEYRING_SERVICE, keyring_user, text)
 
 
 def _load_stored_token(keyring_user: str, environ: Mapping[str, str], prompt: PassphrasePrompt) -> str | None:

@@ -43,6 +43,16 @@ def _split_base_url(url: str) -> SplitResult | None:
         return None
 
 
+def is_secure_url(url: str) -> bool:
+    """Return whether a URL uses https, or http to this machine."""
+    try:
+        parts = urlsplit(url)
+        host = parts.hostname or ""
+    except ValueError:
+        return False
+    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and _is_loopback(host)))
+
+
 def _is_loopback(host: str) -> bool:
     try:
         return host == "localhost" or ip_address(host).is_loopback

@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import logging
 import ssl
-from collections.abc import AsyncIterable, AsyncIterator, Mapping
+from collections.abc import AsyncGenerator, AsyncIterable, AsyncIterator, Awaitable, Callable, Mapping
 from functools import cache
 from pathlib import Path
 from typing import ClassVar
@@ -29,6 +29,10 @@ Shorter than the keep-alive timeout of servers, so that no server closes a conne
 
 # httpx logs every request at INFO, which would fill the log file of this program.
 logging.getLogger("httpx").setLevel(logging.WARNING)
+
+
+TokenSource = Callable[[], Awaitable[str]]
+"""Returns the access token to send, refreshed if necessary."""
 
 
 class Timeouts(FrozenStruct, frozen=True, kw_only=True):
@@ -125,8 +129,12 @@ class Connection:
     Requests raise :class:`ServerUnreachableError` if there is no response. Responses with any status are returned.
     """
 
-    def __init__(self, endpoint: Endpoint, timeouts: Timeouts | None = None) -> None:
+    def __init__(
+        self, endpoint: Endpoint, timeouts: Timeouts | None = None, token_source: TokenSource | None = None
+    ) -> None:
+        """Create a pool without connections. ``token_source`` replaces the token of ``endpoint``."""
         self.endpoint = endpoint
+        self._auth = _BearerAuth(token_source) if token_source is not None else None
         self._timeouts = timeouts or Timeouts()
         # httpx connections only work on the event loop on which they were created.
         self._clients: WeakKeyDictionary[asyncio.AbstractEventLoop, httpx.AsyncClient] = WeakKeyDictionary()
@@ -168,7 +176,7 @@ class Connection:
             ) as response:
                 yield response
         except (httpx.HTTPError, httpx.InvalidURL, httpx.StreamError) as error:
-            raise _unreachable_error(error, self.endpoint) from error
+            raise unreachable_error(error, self.endpoint) from error
 
     def _get_client(self) -> httpx.AsyncClient:
         loop = asyncio.get_running_loop()
@@ -178,12 +186,14 @@ class Connection:
         return client
 
     def _create_client(self) -> httpx.AsyncClient:
-        endpoint, ssl_context = self.endpoint, _create_ssl_context(self.endpoint)
+        endpoint = self.endpoint
+        ssl_context = create_ssl_context("" if endpoint.socket else endpoint.url, endpoint.ca)
         base_url = f"{'http://localhost' if endpoint.socket else endpoint.url}{API}"
         pool_limits = httpx.Limits(max_connections=self._timeouts.connections, keepalive_expiry=KEEPALIVE_SECONDS)
         return httpx.AsyncClient(
             base_url=base_url,
             headers=endpoint.headers,
+            auth=self._auth,
             verify=ssl_context,
             limits=pool_limits,
             transport=(
@@ -197,16 +207,28 @@ class Connection:
         )
 
 
-def _create_ssl_context(endpoint: Endpoint) -> ssl.SSLContext:
-    """Return an SSL context that trusts the system's certificate authorities and those of the endpoint.
+class _BearerAuth(httpx.Auth):
+    """Adds the current access token to each request."""
 
-    Without TLS, the context has no authorities, because loading them is slow.
+    def __init__(self, token_source: TokenSource) -> None:
+        self._token_source = token_source
+
+    async def async_auth_flow(self, request: httpx.Request) -> AsyncGenerator[httpx.Request, httpx.Response]:
+        request.headers["Authorization"] = f"Bearer {await self._token_source()}"
+        yield request
+
+
+def create_ssl_context(url: str, ca: str) -> ssl.SSLContext:
+    """Return an SSL context that trusts the system's certificate authorities and those in the file ``ca``.
+
+    Without TLS, the context has no authorities, because loading them is slow. Raises :class:`InvalidInputError` if the
+    file cannot be read or has no certificates.
     """
-    if endpoint.socket or not endpoint.url.startswith("https:"):
+    if not url.startswith("https:"):
         return ssl.SSLContext(ssl.PROTOCOL_TLS_CLIENT)
     context = ssl.create_default_context()
-    if endpoint.ca:
-        _load_authorities(context, Path(endpoint.ca))
+    if ca:
+        _load_authorities(context, Path(ca))
     return context
 
 
@@ -223,7 +245,7 @@ def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
         ) from error
 
 
-def _unreachable_error(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
+def unreachable_error(error: Exception, endpoint: Endpoint) -> ServerUnreachableError:
     """Convert an httpx error. The result's ``reach`` states whether the server may have received the request."""
     if isinstance(error, httpx.ConnectError) and _find_tls_failure(error):
         return ServerUnreachableError(

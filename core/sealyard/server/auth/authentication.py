@@ -25,12 +25,12 @@ SERVER_TRUST_NOTE = "on a server: people are authenticated; requesters cannot ap
 TOKEN_PREFIX = "sy_"  # noqa: S105
 """Prefix of access tokens that Sealyard itself issues.
 
-If an OpenID Connect issuer is configured, tokens without this prefix are verified as tokens of the issuer.
+If an OpenID Connect issuer is configured, tokens without this prefix are verified as tokens of an issuer.
 """
 
 
 class TokenClaims(Protocol):
-    """The claims of an access token that the OpenID Connect issuer issued."""
+    """The claims of an access token of an OpenID Connect issuer. ``tenants``: those that accept it; empty for all."""
 
     @property
     def subject(self) -> str: ...
@@ -42,10 +42,15 @@ class TokenClaims(Protocol):
     def roles(self) -> tuple[str, ...]: ...
     @property
     def expires_at(self) -> datetime: ...
+    @property
+    def tenants(self) -> frozenset[str]: ...
 
 
 VerifyToken = Callable[[str], Awaitable[TokenClaims]]
-"""Verifies an access token of the OpenID Connect issuer. Raises :class:`AuthenticationError` if it is invalid."""
+"""Verifies an access token of an OpenID Connect issuer.
+
+Raises :class:`AuthenticationError` if it is invalid, and :class:`IssuerUnreachableError` if it cannot be verified now.
+"""
 
 
 class Authenticator:
@@ -61,7 +66,7 @@ class Authenticator:
         """Create an authenticator for the callers of ``tenants``.
 
         ``limiter``: rate limit for requests with a token or a download link; None for no limit. ``verify``: verifies
-        tokens of the OpenID Connect issuer; None if no issuer is configured. ``max_body_bytes``: maximum size of an
+        tokens of the OpenID Connect issuers; None if no issuer is configured. ``max_body_bytes``: maximum size of an
         upload.
         """
         self._tenants = tenants
@@ -73,9 +78,9 @@ class Authenticator:
         """Return the caller of a request.
 
         Raises :class:`AuthenticationError` if the token is missing or invalid or the tenant is unknown (with the same
-        message, so that tenants cannot be enumerated), :class:`TooManyRequestsError` if the rate limit is exceeded,
-        :class:`PermissionDeniedError` if the caller may not act as the subject, and :class:`UsageError` if the request
-        must name its tenant or subject.
+        message, so that tenants cannot be enumerated), :class:`IssuerUnreachableError` if the token cannot be verified
+        now, :class:`TooManyRequestsError` if the rate limit is exceeded, :class:`PermissionDeniedError` if the caller
+        may not act as the subject, and :class:`UsageError` if the request must name its tenant or subject.
         """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         tenant = headers.get("x-se-tenant")
@@ -119,6 +124,8 @@ class Authenticator:
         # Count the request before looking up the tenant, so that requests for unknown tenants are limited too.
         self._rate_limit(claims.account.issuer, claims.account.sub)
         tenant, engine_handle = self._tenants.find(tenant_name)
+        if claims.tenants and tenant not in claims.tenants:
+            raise invalid_token()
         await engine_handle.sign_in(claims.subject, claims.roles, claims.account)
 
         async def revalidate() -> None:

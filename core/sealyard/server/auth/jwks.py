@@ -7,23 +7,34 @@ import logging
 from collections.abc import Awaitable, Callable, Iterable
 from datetime import UTC, datetime, timedelta
 from typing import Any, TypeVar
-from urllib.parse import urlsplit
 
 import msgspec
 from joserfc.jwk import ECKey, JWKRegistry, Key, OKPKey, RSAKey
 
+from sealyard.client.config.servers import is_secure_url
 from sealyard.model.clock import Clock
-from sealyard.model.errors import AuthenticationError, SealyardError, ServerUnreachableError, UsageError
+from sealyard.model.errors import AuthenticationError, IssuerUnreachableError, ServerUnreachableError, UsageError
 from sealyard.model.safe_text import escape_text
-from sealyard.server.http.listeners import is_loopback
 
 T = TypeVar("T")
 
 Fetch = Callable[[str], Awaitable[bytes]]
 """Fetches a URL with GET. Raises :class:`ServerUnreachableError` if there is no successful response."""
 
-MIN_REFRESH_INTERVAL = timedelta(seconds=30)
+MIN_REFRESH_INTERVAL = timedelta(seconds=5)
 """Minimum time between two fetches. It limits fetches that unauthenticated clients trigger by naming unknown keys."""
+
+RETRY_INTERVAL = timedelta(seconds=1)
+"""Minimum time between two fetches after a failed one, so that requests succeed soon after the issuer's return."""
+
+PROBE_INTERVAL = timedelta(seconds=30)
+"""Minimum time between two successful fetches that readiness checks trigger."""
+
+FETCH_TIMEOUT = 4.0
+"""Maximum duration of a fetch, in seconds. A fetch that hangs delays the next one, which may succeed."""
+
+RETRY_AFTER_SECONDS = 2.0
+"""Time after which clients repeat a request that failed because the issuer is unreachable, in seconds."""
 
 MAX_AGE = timedelta(hours=1)
 """Age at which the keys are fetched again, so that a withdrawn key does not stay valid forever."""
@@ -81,7 +92,7 @@ class JwksCache:
         """Return the key with this id, fetching the keys if it is not cached.
 
         Cached keys stay usable while the issuer is unreachable. Raises :class:`AuthenticationError` if the issuer
-        publishes no such key, and :class:`ServerUnreachableError` if the issuer is unreachable.
+        publishes no such key, and :class:`IssuerUnreachableError` if this is unknown because the last fetch failed.
         """
         if kid not in self._keys:
             await self._refresh()
@@ -93,7 +104,15 @@ class JwksCache:
             raise AuthenticationError(
                 "Unknown signing key: the issuer does not publish the token's key.", "Get a new token."
             )
-        raise ServerUnreachableError("Cannot verify the token: its issuer is unreachable.", "Try again later.")
+        raise IssuerUnreachableError(
+            "Cannot verify the token: its issuer is unreachable.", "Try again later.", retry_after=RETRY_AFTER_SECONDS
+        )
+
+    async def is_reachable(self) -> bool:
+        """Return whether the last fetch succeeded. Fetches the keys first unless they were fetched recently."""
+        if not self._is_reachable or self._clock.now() >= self._fetched_at + PROBE_INTERVAL:
+            await self._refresh()
+        return self._is_reachable
 
     async def _refresh(self) -> None:
         refresh_task = self._start_refresh()
@@ -104,12 +123,12 @@ class JwksCache:
     def _start_refresh(self) -> asyncio.Task[None] | None:
         """Return the running fetch, or start one.
 
-        Return None if the last fetch started less than MIN_REFRESH_INTERVAL ago.
+        Return None if the last fetch started too recently, see MIN_REFRESH_INTERVAL and RETRY_INTERVAL.
         """
         now = self._clock.now()
         if self._refresh_task is not None and not self._refresh_task.done():
             return self._refresh_task
-        if now - self._refreshed_at < MIN_REFRESH_INTERVAL:
+        if now - self._refreshed_at < (MIN_REFRESH_INTERVAL if self._is_reachable else RETRY_INTERVAL):
             return None
         self._refreshed_at = now
         self._refresh_task = asyncio.create_task(self._fetch_keys())
@@ -117,12 +136,13 @@ class JwksCache:
 
     async def _fetch_keys(self) -> None:
         try:
-            keys = _import_keys(
-                (await self._fetch_json(self._jwks_uri or await self._discover_jwks_uri(), _KeySet)).keys
-            )
-        except SealyardError as error:
+            async with asyncio.timeout(FETCH_TIMEOUT):
+                jwks_uri = self._jwks_uri or await self._discover_jwks_uri()
+                keys = _import_keys((await self._fetch_json(jwks_uri, _KeySet)).keys)
+        except Exception as error:
+            # Not only a SealyardError: httpx raises several others for invalid proxy settings.
             self._is_reachable = False
-            log.warning("cannot fetch the keys of issuer %s: %s", self._issuer, error)
+            log.warning("cannot fetch the keys of issuer %s: %s", self._issuer, str(error) or type(error).__name__)
             return
         self._keys, self._fetched_at, self._is_reachable = keys, self._clock.now(), True
         log.info("fetched the keys of issuer %s: %d usable", self._issuer, len(keys))
@@ -143,16 +163,6 @@ class JwksCache:
             return msgspec.json.decode(await self._fetch(url), type=document_type)
         except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
             raise ServerUnreachableError(f"Invalid response from {escape_text(url)}.") from error
-
-
-def is_secure_url(url: str) -> bool:
-    """Return whether a URL uses https, or http to this machine."""
-    try:
-        parts = urlsplit(url)
-        host = parts.hostname or ""
-    except ValueError:
-        return False
-    return bool(host) and (parts.scheme == "https" or (parts.scheme == "http" and is_loopback(host)))
 
 
 def _import_keys(jwks: Iterable[dict[str, Any]]) -> dict[str, Key]:

@@ -60,6 +60,7 @@ class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
 
     ``subject`` is derived from the current name, which the issuer can change; ``account`` identifies the caller
     permanently. ``roles``: names of groups. ``is_machine``: the token was issued to a machine client, not a person.
+    ``tenants``: the tenants that accept the token; empty if all do.
     """
 
     subject: str
@@ -67,6 +68,7 @@ class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
     roles: tuple[str, ...]
     is_machine: bool
     expires_at: datetime
+    tenants: frozenset[str] = frozenset()
 
 
 class OidcVerifier:
@@ -83,15 +85,20 @@ class OidcVerifier:
         if not settings.audience:
             raise UsageError("Missing setting oidc.audience.", "Set it to the audience that tokens must name.")
         self._settings = settings
+        self._tenants = frozenset(settings.tenants.split())
         self._clock = clock or SystemClock()
         self._keys = JwksCache(settings.issuer, settings.jwks_uri, fetch, self._clock)
         self._registry = _StrictJwsRegistry(algorithms=allowed_algorithms, strict_check_header=False)
 
+    async def is_reachable(self) -> bool:
+        """Return whether the keys of the issuer can be fetched."""
+        return await self._keys.is_reachable()
+
     async def verify(self, token: str) -> OidcClaims:
         """Verify a token and return its claims.
 
-        Raises :class:`AuthenticationError` if the token is invalid, and :class:`ServerUnreachableError` if the issuer
-        is unreachable. The message never contains the token.
+        Raises :class:`AuthenticationError` if the token is invalid, and :class:`IssuerUnreachableError` if its
+        signature cannot be verified now. The message never contains the token.
         """
         parsed_token = self._parse_token(token)
         key = await self._keys.key(parsed_token.headers()["kid"])
@@ -106,7 +113,7 @@ class OidcVerifier:
     def _parse_token(self, token: str) -> jws.CompactSignature:
         """Parse a token and check its header. The caller must then verify the signature and the claims."""
         if len(token) > MAX_TOKEN_LENGTH:
-            raise _malformed_token()
+            raise malformed_token()
         try:
             parsed_token = jws.extract_compact(token.encode("ascii"), None, self._registry)
             header = parsed_token.headers()
@@ -115,10 +122,10 @@ class OidcVerifier:
         except UnsupportedAlgorithmError:
             raise AuthenticationError("Signature algorithm of the token not allowed.") from None
         except Exception:  # joserfc raises undocumented exceptions
-            raise _malformed_token() from None
+            raise malformed_token() from None
         # No critical extension is supported (RFC 7515, section 4.1.11); without a key id no key can be selected.
         if "crit" in header or "b64" in header or "kid" not in header:
-            raise _malformed_token()
+            raise malformed_token()
         if header.get("typ", "JWT").lower() not in TOKEN_TYPES:
             raise _not_an_access_token()
         return parsed_token
@@ -127,15 +134,16 @@ class OidcVerifier:
         self._check_claims(claims)
         client = self._client_name(claims)
         if client is not None:
-            subject = _create_subject(SubjectKind.CLIENT, client)
+            subject = self._create_subject(SubjectKind.CLIENT, client)
         else:
-            subject = _create_subject(SubjectKind.USER, self._user_name(claims))
+            subject = self._create_subject(SubjectKind.USER, self._user_name(claims))
         return OidcClaims(
             subject=subject,
             account=self._parse_account(claims),
             roles=self._parse_roles(claims),
             is_machine=client is not None,
             expires_at=_parse_time(claims["exp"]),
+            tenants=self._tenants,
         )
 
     def _check_claims(self, claims: dict[str, Any]) -> None:
@@ -195,6 +203,20 @@ class OidcVerifier:
             "Request a token with this claim from the issuer.",
         )
 
+    def _create_subject(self, kind: SubjectKind, name: str) -> str:
+        """Return the subject with this name at the issuer.
+
+        Raises :class:`AuthenticationError` if the name is invalid. It is not normalized, because two people could then
+        get the same subject.
+        """
+        try:
+            return parse_subject(f"{kind}:{self._settings.subject_prefix}{name}")
+        except UsageError:
+            raise AuthenticationError(
+                f"Invalid subject name {escape_text(name, 80)!r}.",
+                "Use up to 64 letters, digits and . _ @ + - characters.",
+            ) from None
+
     def _parse_account(self, claims: dict[str, Any]) -> IssuerAccount:
         sub = claims.get("sub")
         if isinstance(sub, str) and 0 < len(sub) <= MAX_SUB_LENGTH and sub.isascii() and sub.isprintable():
@@ -229,7 +251,7 @@ def _parse_payload(parsed_token: jws.CompactSignature) -> dict[str, Any]:
     try:
         return msgspec.json.decode(parsed_token.payload, type=dict[str, Any])
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError):
-        raise _malformed_token() from None
+        raise malformed_token() from None
 
 
 def _is_client_credentials(client: str, claims: dict[str, Any]) -> bool:
@@ -241,25 +263,11 @@ def _is_client_credentials(client: str, claims: dict[str, Any]) -> bool:
     return is_own_sub or claims.get("preferred_username") == f"{SERVICE_ACCOUNT_PREFIX}{client.lower()}"
 
 
-def _create_subject(kind: SubjectKind, name: str) -> str:
-    """Return the subject with this name.
-
-    Raises :class:`AuthenticationError` if the name is invalid. It is not normalized, because two people could then get
-    the same subject.
-    """
-    try:
-        return parse_subject(f"{kind}:{name}")
-    except UsageError:
-        raise AuthenticationError(
-            f"Invalid subject name {escape_text(name, 80)!r}.", "Use up to 64 letters, digits and . _ @ + - characters."
-        ) from None
-
-
 def _parse_time(seconds: float) -> datetime:
     try:
         return datetime.fromtimestamp(seconds, UTC)
     except (OverflowError, ValueError, OSError):
-        raise _malformed_token() from None
+        raise malformed_token() from None
 
 
 def _find_claim(claims: dict[str, Any], path: str) -> Any:
@@ -272,7 +280,7 @@ def _find_claim(claims: dict[str, Any], path: str) -> Any:
     return value
 
 
-def _malformed_token() -> AuthenticationError:
+def malformed_token() -> AuthenticationError:
     return AuthenticationError("Malformed token.", "Send a Sealyard token, or an access token of the issuer.")
 
 

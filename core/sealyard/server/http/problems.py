@@ -14,6 +14,7 @@ from msgspec import UNSET, Meta, UnsetType
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import (
     AuthenticationError,
+    IssuerUnreachableError,
     NotFoundError,
     ResultExpiredError,
     ResultGoneError,
@@ -23,7 +24,9 @@ from sealyard.model.errors import (
     TooManyRequestsError,
     UsageError,
 )
+from sealyard.model.login import METADATA_PATH
 from sealyard.model.safe_text import escape_text
+from sealyard.server.http.base_url import public_base_url
 from sealyard.server.http.hints import format_api_hint
 
 PROBLEM_JSON = "application/problem+json"
@@ -55,6 +58,7 @@ STATUS: dict[str, int] = {
     "too-many-requests": 429,
     "head-too-large": 431,
     "connection": 503,
+    "issuer-unreachable": 503,
     "key-store-locked": 503,
     "storage": 503,
     "worker": 503,
@@ -74,7 +78,8 @@ class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     ``hint_code``, ``hint_args``: identify the hint, so that a client can word it for itself. ``api_hint``: how a client
     of this API can follow the hint. All three are empty if the hint has no code.
     ``renewable``: whether a new link to the result can be requested; only set if a link has expired or a result was
-    removed. ``retry_after``: seconds until the request can be repeated; only set for too many requests.
+    removed. ``retry_after``: seconds until the request can be repeated; only set for too many requests
+    and unreachable issuers.
     """
 
     type: Annotated[str, Meta(description="urn:sealyard:problem:<code>; stable")]
@@ -123,21 +128,24 @@ def to_problem(error: SealyardError) -> ProblemDetails:
         renewable=isinstance(error, ResultExpiredError)
         if isinstance(error, ResultExpiredError | ResultGoneError)
         else UNSET,
-        retry_after=error.retry_after if isinstance(error, TooManyRequestsError) else UNSET,
+        retry_after=error.retry_after if isinstance(error, TooManyRequestsError | IssuerUnreachableError) else UNSET,
     )
 
 
 def headers_of(error: SealyardError) -> dict[str, str]:
-    if isinstance(error, TooManyRequestsError):
+    if isinstance(error, TooManyRequestsError | IssuerUnreachableError):
         return {"Retry-After": str(max(1, round(error.retry_after)))}
     if isinstance(error, AuthenticationError):
         return {"WWW-Authenticate": 'Bearer realm="sealyard"'}
     return {}
 
 
-def handle_error(_: Request[Any, Any, Any], error: SealyardError) -> Response[ProblemDetails]:
+def handle_error(request: Request[Any, Any, Any], error: SealyardError) -> Response[ProblemDetails]:
     problem = to_problem(error)
-    return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers_of(error))
+    headers = headers_of(error)
+    if "WWW-Authenticate" in headers:
+        headers["WWW-Authenticate"] += f', resource_metadata="{public_base_url(request)}{METADATA_PATH}"'
+    return Response(problem, status_code=problem.status, media_type=PROBLEM_JSON, headers=headers)
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDetails]:

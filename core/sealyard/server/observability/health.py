@@ -6,6 +6,7 @@ import asyncio
 import logging
 from collections import Counter
 from collections.abc import Iterable
+from itertools import chain
 from typing import Any
 
 from litestar import Controller, Request, Response, get
@@ -14,6 +15,7 @@ from litestar.openapi.datastructures import ResponseSpec
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.model.base import FrozenStruct
 from sealyard.model.health import HealthCheck
+from sealyard.server.auth.issuers import IssuerRegistry
 
 TIMEOUT = 15.0
 """Seconds to wait for the checks of an engine; a busy engine needs less to report that one of its checks timed out."""
@@ -39,7 +41,7 @@ class ReadinessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class HealthController(Controller):
-    """Liveness and readiness of the server. The tenants are read from the application's state."""
+    """Liveness and readiness of the server. Tenants and issuers are read from the application's state."""
 
     tags = ("server",)
 
@@ -49,19 +51,19 @@ class HealthController(Controller):
 
     @get(
         "/readyz",
-        summary="Check that stores accept writes, workers respond, and every key in use can sign",
+        summary="Check that stores accept writes, workers respond, keys in use can sign, and issuers are reachable",
         responses={503: ResponseSpec(ReadinessResponse, description="not ready: a check failed")},
     )
     async def ready(self, request: Request[Any, Any, Any]) -> Response[ReadinessResponse]:
-        readiness = await check_readiness(engine_handle for _, engine_handle in request.app.state.tenants)
+        state = request.app.state
+        readiness = await check_readiness((engine_handle for _, engine_handle in state.tenants), state.issuers)
         return Response(readiness, status_code=200 if readiness.ready else 503)
 
 
-async def check_readiness(engine_handles: Iterable[EngineHandle]) -> ReadinessResponse:
-    """Run the health checks of all engines concurrently, and count the passed and failed ones by name."""
-    checks = [
-        check for engine_checks in await asyncio.gather(*map(_run_checks, engine_handles)) for check in engine_checks
-    ]
+async def check_readiness(engine_handles: Iterable[EngineHandle], issuers: IssuerRegistry) -> ReadinessResponse:
+    """Run all health checks concurrently, and count the passed and failed ones by name."""
+    *engine_checks, issuer_checks = await asyncio.gather(*map(_run_checks, engine_handles), _check_issuers(issuers))
+    checks = list(chain(*engine_checks, issuer_checks))
     passed_counts = Counter(check.name for check in checks if check.passed)
     failed_counts = Counter(check.name for check in checks if not check.passed)
     names = dict.fromkeys(check.name for check in checks)
@@ -69,6 +71,10 @@ async def check_readiness(engine_handles: Iterable[EngineHandle]) -> ReadinessRe
         ready=not failed_counts,
         checks=tuple(CheckSummary(name=name, passed=passed_counts[name], failed=failed_counts[name]) for name in names),
     )
+
+
+async def _check_issuers(issuers: IssuerRegistry) -> tuple[HealthCheck, ...]:
+    return tuple(HealthCheck(name="oidc-issuer", passed=passed) for passed in await issuers.check_reachable())
 
 
 async def _run_checks(engine_handle: EngineHandle) -> tuple[HealthCheck, ...]:

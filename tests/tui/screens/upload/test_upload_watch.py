@@ -239,9 +239,9 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(workspace: TuiW
 
 
 async def test_watch_settings_apply_if_they_cannot_be_saved(
-    world: World, drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, drop: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    app = make_app(world, start_screen="upload")
+    app = make_app(workspace, start_screen="upload")
     async with run_app(app) as pilot:
         await there(pilot)
         (tmp_path / "file").touch()
