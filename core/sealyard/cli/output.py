@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import sys
 from collections.abc import Iterable, Iterator, Sequence
-from contextlib import suppress
+from contextlib import contextmanager, suppress
 from typing import TextIO
 
 import msgspec
@@ -81,16 +81,12 @@ class Output:
 
     def flush(self) -> None:
         """Write buffered results to standard output."""
-        try:
+        with _raise_output_errors():
             sys.stdout.flush()
-        except OSError as error:
-            raise _output_error(error) from error
 
     def _write(self, text: str) -> None:
-        try:
+        with _raise_output_errors():
             sys.stdout.write(text)
-        except OSError as error:
-            raise _output_error(error) from error
 
     def _write_message(self, text: str) -> None:
         try:
@@ -99,13 +95,18 @@ class Output:
             redirect_to_null(sys.stderr)
 
 
-def _output_error(error: OSError) -> Exception:
-    if isinstance(error, BrokenPipeError):
-        return error
-    return OutputError(
-        f"Cannot write to standard output ({error.strerror}).",
-        "The command may have taken effect. Check the task or object before you repeat it.",
-    )
+@contextmanager
+def _raise_output_errors() -> Iterator[None]:
+    """Raise :class:`OutputError` for an error of standard output, except for ``BrokenPipeError``."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputError(
+            f"Cannot write to standard output ({error.strerror}).",
+            "The command may have taken effect. Check the task or object before you repeat it.",
+        ) from error
 
 
 def escape_unencodable(stream: TextIO) -> None:

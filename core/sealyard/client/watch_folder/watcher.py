@@ -61,7 +61,6 @@ RESCAN_SECONDS = 30.0
 RETRY_DELAYS = RetryDelays.exponential(5.0, 300.0)
 """Delays before consecutive retries of an entry whose processing was deferred."""
 
-
 log = logging.getLogger(__name__)
 
 
