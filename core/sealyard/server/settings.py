@@ -159,4 +159,7 @@ def _load_issuer(table: Any, source: str) -> OidcSettings:
 
     if not isinstance(table, dict):
         raise UsageError(f"{escape_text(source)}: not a table.", "Start each issuer with [[oidc]].")
-    return convert(table, OidcSettings, source)
+    settings = convert(table, OidcSettings, source)
+    if not settings.issuer:
+        raise UsageError(f"{escape_text(source)}: missing key issuer.", "Add issuer: its URL, as in the tokens' iss.")
+    return settings

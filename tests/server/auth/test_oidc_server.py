@@ -272,6 +272,7 @@ def test_settings_file_accepts_one_or_several_issuers(tmp_path: Path) -> None:
         ("[[oidc]]\nissuer = 'https://one.example'\n[[oidc]]\nisuer = 'x'", "oidc 2: unknown key 'isuer'"),
         ("oidc = ['https://one.example']", "oidc 1: not a table"),
         ("[[oidc]]\ngroups = 'x'", "oidc 1: invalid groups"),
+        ("[[oidc]]\naudience = 'x'", "oidc 1: missing key issuer"),
     ],
 )
 def test_invalid_issuer_table_names_its_number(tmp_path: Path, text: str, message: str) -> None:
