@@ -27,7 +27,7 @@ from sealyard.model.credentials import (
     OtpStatus,
     TokenRequest,
 )
-from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
+from sealyard.model.device_configs import DeviceCertificate, DeviceConfig, EncryptionKey, KeyRole, SigningKey
 from sealyard.model.errors import (
     ConfirmationRequiredError,
     ConflictError,
@@ -647,11 +647,23 @@ class WorldClient:
         self.world.changed(f"DEVICE_CONFIG:{made.id}")
         return made
 
-    async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
-        await self._meet("device_certificates", config)
-        return ((f"{config}-signing.pem", await self.certificate("")),)
+    async def device_certificates(self, config: str, version: int | None = None) -> tuple[DeviceCertificate, ...]:
+        await self._meet("device_certificates", config, version)
+        key = (await self.device(config, version)).signing
+        return (
+            DeviceCertificate(
+                kind=KeyRole.SIGNING,
+                name=key.name,
+                uri=key.uri,
+                version=key.version,
+                algorithm=key.algorithm,
+                certificate=await self.certificate(""),
+            ),
+        )
 
-    async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
+    async def export_device_key(
+        self, config: str, path: Path, *, encryption_key: str | None = None, confirmed: bool = False
+    ) -> Path:
         await self._meet("export_device_key", config, path, confirmed, changes=True)
         if not confirmed:
             raise ConfirmationRequiredError("The key leaves the key store.")

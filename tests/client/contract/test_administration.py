@@ -26,7 +26,7 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.policy import Policy
-from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, KeyImport, SigningKeyRequest
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
 
@@ -50,8 +50,8 @@ def test_device_is_created_updated_and_read(harness: ClientHarness) -> None:
         admin, dev, _ = await subjects.all_clients()
         request = DeviceRequest(
             name="door",
-            encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
-            signing=SigningAlgorithm.ECC_NIST_P256,
+            encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD),),
+            signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ECC_NIST_P256),),
             use=("dev",),
             approve=(OWNER,),
             description="a door",
@@ -74,8 +74,9 @@ def test_device_is_created_updated_and_read(harness: ClientHarness) -> None:
         assert await dev.device("door") == updated
         assert await dev.device(created.id, 1) == created
         assert {each.name for each in await dev.devices()} == {GATEWAY, "door"}
-        ((name, pem),) = await dev.device_certificates("door")
-        assert (name, "BEGIN CERTIFICATE" in pem) == ("local:door-signing v1", True)
+        (certificate,) = await dev.device_certificates("door")
+        assert certificate.label == "local:door-signing v1"
+        assert "BEGIN CERTIFICATE" in certificate.certificate
         with pytest.raises(NotFoundError):
             await dev.device("window")
         with pytest.raises(PermissionDeniedError):
@@ -97,11 +98,12 @@ def test_keys_are_imported_rotated_and_exported(harness: ClientHarness, tmp_path
         await admin.create_device(
             DeviceRequest(
                 name="bought",
-                encryption=EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD,
-                signing=SigningAlgorithm.ED25519,
+                encryption_keys=(
+                    EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD, uri="local:bought"),
+                ),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                 use=(DEV,),
                 approve=(OWNER,),
-                encryption_key="local:bought",
             )
         )
         with pytest.raises(ConfirmationRequiredError):

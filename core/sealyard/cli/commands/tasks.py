@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from sealyard.cli.arguments import Commands, add_command, add_task_id, choice, seconds
 from sealyard.cli.commands.wait import report_result, wait_and_report
@@ -55,6 +56,9 @@ def add_commands(commands: Commands) -> None:
     encrypt_parser = add_command(commands, "encrypt", _encrypt, "Encrypt a file (needs no approval by default)")
     encrypt_parser.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
     encrypt_parser.add_argument("--sha256", metavar="DIGEST", help="expected SHA-256 of the file")
+    encrypt_parser.add_argument(
+        "--encryption-key", metavar="NAME", help="key of the device configuration; by default its first one"
+    )
     _add_task_options(encrypt_parser)
     encrypt_parser.add_argument("--no-wait", action="store_true", help="do not wait for the task to run")
     encrypt_parser.add_argument("--out", metavar="DIR", type=Path, help="download the encrypted file to this folder")
@@ -151,6 +155,7 @@ async def _encrypt(ctx: Context) -> int:
             request = EncryptionRequest(
                 config=args.device,
                 file=files[0],
+                encryption_key=args.encryption_key or UNSET,
                 name=args.name,
                 content_type=args.content_type,
                 client_token=args.client_token,

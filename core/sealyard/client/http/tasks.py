@@ -62,6 +62,7 @@ class TaskCalls(UploadCalls):
         body = {
             "deviceConfigId": request.config,
             "inputId": self.upload_ids((request.file,))[0],
+            "encryptionKey": request.encryption_key or None,
             "name": request.name,
             "contentType": request.content_type,
         }

@@ -14,7 +14,7 @@ from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import PermissionDeniedError, StorageError
 from sealyard.model.keys import KeyInfo, KeyVersion
-from sealyard.model.requests import DeviceRequest, DeviceUpdate
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard_tui.app import SealyardApp
 from tests.tui.form_helpers import calls_of, fill_field, open_form, select_values, submit_form, type_text
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
@@ -151,8 +151,8 @@ async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(world: 
                 DeviceRequest(
                     name="door-lock",
                     description="in the door",
-                    encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                    signing=SigningAlgorithm.ED25519,
+                    encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                    signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                     purpose=KeyPurpose.PACKAGE,
                     use=(DEVELOPER,),
                     approve=(OWNER, ADMINISTRATOR),

@@ -175,7 +175,10 @@ def _configuration_section(task: Task) -> Pairs:
 
 
 def _key_words(key: EncryptionKey | SigningKey | None) -> str:
-    return escape_text(f"{key.algorithm} with {key.uri} v{key.version}") if key is not None else ""
+    if key is None:
+        return ""
+    name = f" ({key.name})" if key.name else ""
+    return escape_text(f"{key.algorithm} with {key.uri} v{key.version}{name}")
 
 
 def _history(task: Task) -> Content:

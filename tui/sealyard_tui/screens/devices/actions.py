@@ -123,9 +123,10 @@ class DeviceActions:
 
     async def _write_certificates(self, device: DeviceConfig, answers: Answers) -> bool:
         folder = resolve_path(answers.texts["folder"], Path.cwd())
-        found = await (await self._screen.client()).device_certificates(device.id)
+        found = await (await self._screen.client()).device_certificates(device.id, device.version)
         written = [
-            await asyncio.to_thread(write_unique, folder, certificate_name(name), pem.encode()) for name, pem in found
+            await asyncio.to_thread(write_unique, folder, certificate_name(each.label), each.certificate.encode())
+            for each in found
         ]
         text = "\n".join(f"✓ {escape_text(str(each))}" for each in written)
         self._screen.notify(text, title="Certificates", timeout=NOTICE_SECONDS, markup=False)

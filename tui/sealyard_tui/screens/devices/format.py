@@ -30,7 +30,7 @@ class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
 
 
 def keys_of(device: DeviceConfig) -> tuple[EncryptionKey | SigningKey, ...]:
-    return (*device.encryption_keys, *device.signing_keys)
+    return device.keys
 
 
 def format_heading(device: DeviceConfig, newest: int) -> Content:
@@ -55,9 +55,11 @@ def format_detail(device: DeviceConfig, newest: int, context: DeviceContext, now
         ("", " "),
     ]
     for index, encryption in enumerate(device.encryption_keys):
-        parts += _key_parts("encryption", encryption, context, now, unused=index > 0, newest=device.version == newest)
+        label = "encryption (if named)" if index else "encryption"
+        parts += _key_parts("encryption", label, encryption, context, now, newest=device.version == newest)
     for index, signing in enumerate(device.signing_keys):
-        parts += _key_parts("signing", signing, context, now, unused=index > 0, newest=device.version == newest)
+        label = "signing (not used)" if index else "signing"
+        parts += _key_parts("signing", label, signing, context, now, newest=device.version == newest)
     parts += [("", " "), *_people(device, context.access), ("your rights", _own_permissions(device, context))]
     if device.warnings:
         parts.append(("", " "))
@@ -72,13 +74,13 @@ def _approvals(device: DeviceConfig) -> str:
 
 
 def _key_parts(
-    what: str, key: EncryptionKey | SigningKey, context: DeviceContext, now: datetime, *, unused: bool, newest: bool
+    what: str, label: str, key: EncryptionKey | SigningKey, context: DeviceContext, now: datetime, *, newest: bool
 ) -> list[Part]:
     info = context.key(key.uri)
     version = info.version(key.version) if info is not None else None
-    label = f"{what} (not used)" if unused else what
     parts: list[Part] = [
         (label, Content.styled(key.algorithm, "bold")),
+        ("name", safe_content(key.name)),
         (f"{what} key", _key_line(key, info, newest=newest)),
         ("", safe_content(key.description)),
     ]
