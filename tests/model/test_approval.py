@@ -78,6 +78,12 @@ def test_the_digest_changes_with_each_of_its_parts(part: str) -> None:
     assert approval_digest(changed(TASK, PARTS[part])) != TASK.approval_digest
 
 
+def test_names_and_descriptions_of_keys_do_not_change_the_digest() -> None:
+    assert TASK.encryption_key is not None
+    named_key = msgspec.structs.replace(TASK.encryption_key, name="content", description="for new devices")
+    assert approval_digest(msgspec.structs.replace(TASK, encryption_key=named_key)) == TASK.approval_digest
+
+
 def test_no_two_of_the_changes_have_the_same_digest() -> None:
     digests = {approval_digest(changed(TASK, each)) for each in PARTS.values()}
     assert len(digests) == len(PARTS)

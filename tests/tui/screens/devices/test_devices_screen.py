@@ -241,14 +241,14 @@ async def test_a_span_of_more_than_two_units_stays_as_it_was(world: World) -> No
 
 
 async def test_certificates_are_written_beside_what_is_there_and_told_where(world: World, tmp_path: Path) -> None:
-    (tmp_path / "gw-signing.pem").write_text("somebody else's")
+    (tmp_path / "gateway-signing-v1.pem").write_text("somebody else's")
     app = the_app(world, "developer", tmp_path)
     async with run_app(app) as pilot:
         await open_form(pilot, "d")
         await submit_form(pilot)
-        await assert_visible(pilot, "gw-signing (2).pem")
-    assert (tmp_path / "gw-signing.pem").read_text() == "somebody else's"
-    assert "BEGIN CERTIFICATE" in (tmp_path / "gw-signing (2).pem").read_text()
+        await assert_visible(pilot, "gateway-signing-v1 (2).pem")
+    assert (tmp_path / "gateway-signing-v1.pem").read_text() == "somebody else's"
+    assert "BEGIN CERTIFICATE" in (tmp_path / "gateway-signing-v1 (2).pem").read_text()
 
 
 async def test_the_key_leaves_only_after_its_name_was_typed(world: World, tmp_path: Path) -> None:
