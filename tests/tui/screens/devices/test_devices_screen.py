@@ -12,6 +12,7 @@ from textual.widgets import Input
 
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
+from sealyard.model.device_configs import EncryptionKey
 from sealyard.model.errors import PermissionDeniedError, StorageError
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
@@ -238,6 +239,22 @@ async def test_a_span_of_more_than_two_units_stays_as_it_was(world: World) -> No
         fill_field(app, "approvals", "2")
         await submit_form(pilot)
         assert calls_of(world.calls, "update_device") == [(DeviceUpdate(config="gw", approvals_required=2),)]
+
+
+async def test_detail_shows_all_keys_with_their_names(world: World) -> None:
+    first_key, second_key = (
+        EncryptionKey(algorithm=algorithm, uri=f"local:{name}", version=1, name=name, description=f"for {name} doors")
+        for algorithm, name in (
+            (EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, "new"),
+            (EncryptionAlgorithm.AES128_CTR_NO_PAD, "old"),
+        )
+    )
+    world.devices["gw"][-1] = device(encryption_keys=(first_key, second_key))
+    app = the_app(world)
+    async with run_app(app, size=(160, 60)):
+        text = screen_text(app)
+        for words in ("local:new version 1", "for new doors", "encryption (if named)", "local:old", "for old doors"):
+            assert words in text
 
 
 async def test_certificates_are_written_beside_what_is_there_and_told_where(world: World, tmp_path: Path) -> None:
