@@ -12,7 +12,7 @@ from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.engine import Engine
-from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.access import AccessList, AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.credentials import (
     AccessToken,
@@ -209,7 +209,7 @@ class EmbeddedClient:
         resource = f"DEVICE_CONFIG:{request.config}"
         return await self._execute(resource, self._engine.devices.update(self._subject, request))
 
-    async def device_access(self, config_ids: Iterable[str]) -> dict[str, dict[Action, tuple[str, ...]]]:
+    async def device_access(self, config_ids: Iterable[str]) -> dict[str, AccessList]:
         """Return who may view, use and approve each of the configurations that the subject may view."""
         return await self._query(
             "DEVICE_CONFIG", lambda: self._engine.devices.access_lists(self._subject, tuple(config_ids))

@@ -21,19 +21,22 @@ from sealyard.engine.state.permissions import EffectivePermissions, Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, MEMBERSHIPS, RULES, SUBJECTS, version_id
 from sealyard.engine.state.unit_of_work import UnitOfWork
-from sealyard.model.access import AclRule, Action, ResourceType, device_resource, parse_subject, resource_type_uri
+from sealyard.model.access import (
+    ACCESS_LIST_ACTIONS,
+    AccessList,
+    AclRule,
+    Action,
+    ResourceType,
+    device_resource,
+    parse_subject,
+    resource_type_uri,
+)
 from sealyard.model.approval import can_reach_quorum
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig, EncryptionKey, KeyRole, SigningKey
 from sealyard.model.errors import ConflictError, NotFoundError, UsageError
 from sealyard.model.keys import KEY_NAME, KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
-
-AccessList = dict[Action, tuple[str, ...]]
-"""Subjects by the action that they may perform on a configuration."""
-
-CONFIG_ACTIONS = (Action.VIEW, Action.USE, Action.APPROVE)
-"""The actions of access lists, which are also those that can be allowed when a configuration is created."""
 
 MAX_PERIOD = timedelta(days=3650)
 """Longest link lifetime and retention period of a configuration."""
@@ -75,7 +78,7 @@ class DeviceConfigs:
         return {
             config_id: {
                 action: tuple(subjects[device_resource(config_id), action] | subjects[type_resource, action])
-                for action in CONFIG_ACTIONS
+                for action in ACCESS_LIST_ACTIONS
             }
             for config_id in config_ids
             if self._permissions.is_allowed(subject, Action.VIEW, device_resource(config_id))

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-
 import msgspec
 
-from sealyard.model.access import Action
+from sealyard.model.access import ACCESS_LIST_ACTIONS, AccessList, Action
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.base import FrozenStruct, LongText, ShortText
 from sealyard.model.device_configs import (
@@ -20,9 +18,6 @@ from sealyard.model.device_configs import (
 from sealyard.model.errors import UsageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.server.api.wire_access import SubjectReference, SubjectResponse, subject_response, subjects_of
-
-ACL_ACTIONS = (Action.VIEW, Action.USE, Action.APPROVE)
-"""The actions that can be allowed when a configuration is created."""
 
 
 class KeyReference(FrozenStruct, frozen=True, kw_only=True):
@@ -131,7 +126,7 @@ def device_request(body: DeviceBody) -> DeviceRequest:
 
     Raises :class:`UsageError` if ``acl`` contains actions other than VIEW, USE and APPROVE.
     """
-    if set(body.acl) - set(ACL_ACTIONS):
+    if set(body.acl) - set(ACCESS_LIST_ACTIONS):
         raise UsageError("Invalid action in acl: use VIEW, USE and APPROVE.", "Add other rules with POST /api/v1/acl.")
     return DeviceRequest(
         name=body.name,
@@ -159,7 +154,7 @@ def device_request(body: DeviceBody) -> DeviceRequest:
     )
 
 
-def device_response(device: DeviceConfig, access: Mapping[Action, tuple[str, ...]]) -> DeviceResponse:
+def device_response(device: DeviceConfig, access: AccessList) -> DeviceResponse:
     """Return the response body of a configuration. ``access``: the subjects that may perform each action on it."""
     fields = {
         **msgspec.structs.asdict(device),
