@@ -1,4 +1,4 @@
-"""What all tests share."""
+"""Configuration and fixtures of all tests."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from tests.support.child_signals import default_child_signals
 
 @pytest.hookimpl(tryfirst=True)
 def pytest_xdist_auto_num_workers() -> int:
-    """`-n auto`: twice the processors, for many tests wait for programs, terminals and screens more than they work."""
+    """Use two workers per processor for `-n auto`, because many tests wait for other processes."""
     return 2 * (os.cpu_count() or 1)
 
 
 @pytest.fixture(scope="session", autouse=True)
 def default_signals() -> Iterator[None]:
-    """Tests send SIGHUP, SIGINT and SIGTERM to child processes, and expect that these do not ignore them."""
+    """Reset ignored signals, because tests send SIGHUP, SIGINT and SIGTERM to child processes."""
     with default_child_signals():
         yield

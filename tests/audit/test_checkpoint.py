@@ -1,4 +1,4 @@
-"""Checkpoints as signed notes."""
+"""Tests of checkpoints as signed notes."""
 
 from __future__ import annotations
 
@@ -26,18 +26,18 @@ NOTE = format_note(CHECKPOINT, public_pem(), KEY.sign(checkpoint_body(CHECKPOINT
 PETER_NEUMANN = "PeterNeumann+c74f20a3+ARpc2QcUPDhMQegwxbzhKqiBfsVkmqq/LDE4izWy10TW"
 
 
-def pem_of_raw(raw: bytes) -> bytes:
+def encode_pem(raw: bytes) -> bytes:
     key = load_der_public_key(bytes.fromhex("302a300506032b6570032100") + raw)
     return key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
 
 
-def test_key_ids_are_those_of_the_reference_implementation() -> None:
+def test_key_id_matches_reference_implementation() -> None:
     name, identity, key = PETER_NEUMANN.split("+", 2)
-    assert key_id(name, pem_of_raw(base64.b64decode(key)[1:])).hex() == identity
+    assert key_id(name, encode_pem(base64.b64decode(key)[1:])).hex() == identity
 
 
-def test_a_real_checkpoint_of_the_specification_is_read() -> None:
-    # Source: C2SP tlog-checkpoint, the example in its introduction.
+def test_specification_example_is_parsed() -> None:
+    # Source: C2SP tlog-checkpoint, example in the introduction.
     note = (
         "example.com/behind-the-sofa\n20852163\nCsUYapGGPo4dkMgIAUqom/Xajj7h2fB2MPA3j2jxq2I=\n\n"
         "— example.com/behind-the-sofa "
@@ -50,39 +50,39 @@ def test_a_real_checkpoint_of_the_specification_is_read() -> None:
     ]
 
 
-def test_a_checkpoint_comes_back_from_its_note() -> None:
+def test_note_round_trip_returns_checkpoint() -> None:
     assert verify_note(NOTE, public_pem()) == CHECKPOINT
 
 
-def test_a_note_is_five_lines_with_the_signature_in_the_last() -> None:
+def test_note_has_five_lines() -> None:
     origin, size, root, gap, signature = NOTE.removesuffix("\n").split("\n")
     assert (origin, size, gap) == (ORIGIN, "7", "")
     assert base64.b64decode(root).hex() == CHECKPOINT.root
     assert signature.startswith(f"— {ORIGIN} ")
 
 
-def test_the_fingerprint_is_the_hash_of_the_der_key() -> None:
+def test_fingerprint_is_sha256_of_der_key() -> None:
     der = KEY.public_key().public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)
     assert key_fingerprint(public_pem()) == sha256(der).hexdigest()
 
 
-def test_signatures_of_witnesses_are_passed_over() -> None:
+def test_witness_signatures_are_ignored() -> None:
     witness = base64.b64encode(b"1234" + bytes(64)).decode()
     assert verify_note(NOTE + f"— witness.example {witness}\n", public_pem()) == CHECKPOINT
 
 
-def test_a_note_by_another_key_is_refused() -> None:
+def test_note_of_another_key_is_rejected() -> None:
     other = public_pem(Ed25519PrivateKey.from_private_bytes(bytes(32)))
     with pytest.raises(AuditVerificationError, match="not signed by the audit key"):
         verify_note(NOTE, other)
 
 
-def test_no_note_is_made_of_a_wrong_signature() -> None:
+def test_format_note_with_wrong_signature_raises() -> None:
     with pytest.raises(AuditVerificationError, match="signature"):
         format_note(CHECKPOINT, public_pem(), bytes(64))
 
 
-def test_only_an_ed25519_key_is_an_audit_key() -> None:
+def test_audit_key_must_be_ed25519() -> None:
     other = generate_private_key(SECP256R1()).public_key()
     with pytest.raises(AuditVerificationError, match="Ed25519"):
         verify_note(NOTE, other.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo))
@@ -106,14 +106,14 @@ def test_only_an_ed25519_key_is_an_audit_key() -> None:
         NOTE + NOTE,
     ],
 )
-def test_what_is_no_checkpoint_is_refused(note: str) -> None:
+def test_malformed_note_is_rejected(note: str) -> None:
     with pytest.raises(AuditVerificationError):
         verify_note(note, public_pem())
 
 
 @settings(deadline=None)
 @given(st.integers(0, len(NOTE) - 1), st.characters(max_codepoint=0x2FF))
-def test_changing_any_character_is_found(position: int, character: str) -> None:
+def test_changed_character_is_detected(position: int, character: str) -> None:
     changed = NOTE[:position] + character + NOTE[position + 1 :]
     if changed == NOTE:
         return
@@ -123,6 +123,6 @@ def test_changing_any_character_is_found(position: int, character: str) -> None:
 
 @settings(deadline=None)
 @given(st.text() | st.builds("{}\n{}\n{}\n\n— {} {}\n".format, *[st.text(max_size=50)] * 5))
-def test_any_text_gives_a_checkpoint_or_our_error(text: str) -> None:
+def test_arbitrary_text_is_parsed_or_rejected(text: str) -> None:
     with suppress(AuditVerificationError):
         assert parse_note(text)[1]

@@ -1,4 +1,4 @@
-"""A log whose writer is killed at any moment."""
+"""Test of an audit log whose writer is killed at random moments."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ KILLS = 8
 
 
 @pytest.mark.crash
-def test_a_killed_writer_loses_nothing_it_said_was_stored(tmp_path: Path) -> None:
+def test_killed_writer_keeps_acknowledged_entries(tmp_path: Path) -> None:
     stored = 0
     for _ in range(KILLS):
         command = [sys.executable, "-W", "ignore", "-m", "tests.support.audit_writer_process", str(tmp_path)]

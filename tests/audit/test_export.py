@@ -1,4 +1,4 @@
-"""The log as JSON lines and as a table."""
+"""Tests of the export as JSON lines and as CSV."""
 
 from __future__ import annotations
 
@@ -19,23 +19,23 @@ from tests.support.factories.audit import add, draft, make_log
 encodable = st.text(st.characters(exclude_categories=["Cs"]))
 
 
-def rows(log: AuditReader) -> list[list[str]]:
+def parse_csv(log: AuditReader) -> list[list[str]]:
     return list(csv.reader(io.StringIO("".join(export_csv(log.all_entries())), newline="")))
 
 
-def test_json_lines_are_the_stored_bytes(tmp_path: Path) -> None:
-    log = make_log(tmp_path, (3,), unsealed=2)
+def test_jsonl_equals_the_stored_bytes(tmp_path: Path) -> None:
+    log = make_log(tmp_path, (3,), uncheckpointed=2)
     stored = (tmp_path / "segment-000000.jsonl").read_bytes()
     assert "".join(export_jsonl(log.all_entries())).encode() == stored
 
 
-def test_a_filter_narrows_an_export(tmp_path: Path) -> None:
+def test_export_with_filter_yields_matches(tmp_path: Path) -> None:
     log = make_log(tmp_path, (6,))
     assert len(list(export_jsonl(log.all_entries(AuditFilter(author="USER:anna"))))) == 2
 
 
-def test_a_table_has_a_heading_and_a_row_for_each_entry(tmp_path: Path) -> None:
-    heading, first, *others = rows(make_log(tmp_path, (3,)))
+def test_csv_has_heading_and_entry_rows(tmp_path: Path) -> None:
+    heading, first, *others = parse_csv(make_log(tmp_path, (3,)))
     assert heading == ["seq", "timestamp", "author", "change", "resource", "message", "newValue", "code", "previous"]
     assert first[:6] == [
         "0",
@@ -49,15 +49,15 @@ def test_a_table_has_a_heading_and_a_row_for_each_entry(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("start", ["=", "+", "-", "@", " =", "\t=", "＝", "＠"])
-def test_no_field_of_a_table_is_a_formula(tmp_path: Path, start: str) -> None:
+def test_csv_formula_is_escaped(tmp_path: Path, start: str) -> None:
     log = AuditLog.open(tmp_path)
     log.append([draft(log, f'{start}HYPERLINK("http://example.com")')])
-    assert rows(log)[1][5][0] in "'\\"
+    assert parse_csv(log)[1][5][0] in "'\\"
 
 
 @settings(deadline=None)
 @given(message=encodable)
-def test_any_text_stays_in_its_field_and_prints(tmp_path_factory: pytest.TempPathFactory, message: str) -> None:
+def test_csv_text_stays_in_its_field(tmp_path_factory: pytest.TempPathFactory, message: str) -> None:
     log = AuditLog.open(tmp_path_factory.mktemp("csv"))
     entry = draft(log, message or "x")
     (line,) = [*export_csv([entry])][1:]
@@ -66,7 +66,7 @@ def test_any_text_stays_in_its_field_and_prints(tmp_path_factory: pytest.TempPat
     assert len(row) == 9
 
 
-def test_an_export_of_many_entries_is_made_one_by_one(tmp_path: Path) -> None:
+def test_export_is_lazy(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     add(log, 3)
     lines = export_jsonl(log.all_entries())

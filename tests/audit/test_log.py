@@ -1,4 +1,4 @@
-"""Writing the log: drafting, storing, sealing, and coming back after a crash."""
+"""Tests of the audit log: preparing and appending entries, checkpoints, and recovery after a crash."""
 
 from __future__ import annotations
 
@@ -24,24 +24,24 @@ from sealyard.model.errors import AuditVerificationError, InvalidInputError, Sto
 from tests.support.factories.audit import ORIGIN, START, add, add_checkpoint, draft, make_log, public_pem
 
 
-def test_an_empty_log_begins_at_entry_0_with_no_entry_before(tmp_path: Path) -> None:
+def test_empty_log_starts_at_entry_0(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path / "audit")
     assert (log.size, log.next_seq, log.checkpointed_size, log.last_note()) == (0, 0, 0, None)
     assert draft(log).previous == GENESIS_HASH
 
 
-def test_drafting_writes_nothing(tmp_path: Path) -> None:
+def test_prepare_writes_nothing(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     draft(log)
     assert (log.next_seq, log.size, list(tmp_path.iterdir())) == (1, 0, [])
 
 
-def test_stored_entries_come_back_as_they_were_drafted(tmp_path: Path) -> None:
+def test_reader_returns_prepared_entries(tmp_path: Path) -> None:
     entries = add(AuditLog.open(tmp_path), 5)
     assert list(AuditReader(tmp_path).all_entries()) == entries
 
 
-def test_the_sequence_goes_on_over_a_restart(tmp_path: Path) -> None:
+def test_sequence_continues_after_restart(tmp_path: Path) -> None:
     first = add(AuditLog.open(tmp_path), 3)
     log = AuditLog.open(tmp_path)
     second = add(log, 2)
@@ -50,13 +50,18 @@ def test_the_sequence_goes_on_over_a_restart(tmp_path: Path) -> None:
     assert verify_log(tmp_path).size == 5
 
 
-def test_the_root_is_the_same_after_a_restart(tmp_path: Path) -> None:
-    log = make_log(tmp_path, (4, 7), unsealed=3)
-    again = AuditLog.open(tmp_path)
-    assert (again.root, again.size, again.checkpointed_size, again.uncheckpointed_count) == (log.root, 10, 7, 3)
+def test_root_is_unchanged_after_restart(tmp_path: Path) -> None:
+    log = make_log(tmp_path, (4, 7), uncheckpointed=3)
+    reopened = AuditLog.open(tmp_path)
+    assert (reopened.root, reopened.size, reopened.checkpointed_size, reopened.uncheckpointed_count) == (
+        log.root,
+        10,
+        7,
+        3,
+    )
 
 
-def test_storing_twice_stores_once(tmp_path: Path) -> None:
+def test_append_is_idempotent(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     entries = [draft(log) for _ in range(4)]
     log.append(entries[:2])
@@ -65,16 +70,16 @@ def test_storing_twice_stores_once(tmp_path: Path) -> None:
     assert list(log.all_entries()) == entries
 
 
-def test_entries_of_a_journal_are_taken_over_after_a_crash(tmp_path: Path) -> None:
+def test_append_after_crash_adds_missing_entries(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     committed = [draft(log) for _ in range(4)]
     log.append(committed[:1])
-    again = AuditLog.open(tmp_path)
-    again.append(committed)
-    assert (again.next_seq, again.head) == (4, log.head)
+    reopened = AuditLog.open(tmp_path)
+    reopened.append(committed)
+    assert (reopened.next_seq, reopened.head) == (4, log.head)
 
 
-def test_a_gap_is_refused(tmp_path: Path) -> None:
+def test_append_with_gap_is_rejected(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     entries = [draft(log) for _ in range(3)]
     with pytest.raises(AuditVerificationError, match="does not follow"):
@@ -82,7 +87,7 @@ def test_a_gap_is_refused(tmp_path: Path) -> None:
     assert log.size == 0
 
 
-def test_an_entry_of_another_history_is_refused(tmp_path: Path) -> None:
+def test_append_of_foreign_entry_is_rejected(tmp_path: Path) -> None:
     log, other = AuditLog.open(tmp_path / "one"), AuditLog.open(tmp_path / "two")
     add(log, 1)
     add(other, 1, "something else")
@@ -90,7 +95,7 @@ def test_an_entry_of_another_history_is_refused(tmp_path: Path) -> None:
         log.append([draft(other)])
 
 
-def test_a_unit_of_work_that_failed_leaves_no_trace(tmp_path: Path) -> None:
+def test_rollback_discards_prepared_entries(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     add(log, 2)
     head = log.head
@@ -101,7 +106,7 @@ def test_a_unit_of_work_that_failed_leaves_no_trace(tmp_path: Path) -> None:
     assert [entry.seq for entry in log.all_entries()] == [0, 1, 2]
 
 
-def test_stored_entries_cannot_be_taken_back(tmp_path: Path) -> None:
+def test_rollback_of_appended_entries_is_rejected(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     head = log.head
     add(log, 1)
@@ -109,14 +114,14 @@ def test_stored_entries_cannot_be_taken_back(tmp_path: Path) -> None:
         log.rollback(head)
 
 
-def test_what_cannot_be_written_moves_nothing(tmp_path: Path) -> None:
+def test_invalid_entry_keeps_next_seq(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     with pytest.raises(InvalidInputError):
         draft(log, "\udc80")
     assert log.next_seq == 0
 
 
-def test_times_are_kept_in_utc(tmp_path: Path) -> None:
+def test_timestamps_are_stored_in_utc(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     local = datetime(2026, 11, 23, 10, 0, tzinfo=timezone(timedelta(hours=2)))
     entry = log.prepare(timestamp=local, author="A:a", change=AuditAction.CREATED, resource="R:r", message="")
@@ -126,58 +131,56 @@ def test_times_are_kept_in_utc(tmp_path: Path) -> None:
 
 @settings(deadline=None)
 @given(st.binary(min_size=1, max_size=300).filter(lambda tail: b"\n" not in tail))
-def test_a_torn_last_line_is_cut_when_the_log_is_opened_for_writing(tmp_path_factory: object, tail: bytes) -> None:
+def test_open_truncates_torn_last_line(tmp_path_factory: object, tail: bytes) -> None:
     folder = tmp_path_factory.mktemp("torn")  # type: ignore[attr-defined]
-    make_log(folder, (3,), unsealed=2)
+    make_log(folder, (3,), uncheckpointed=2)
     path = folder / "segment-000000.jsonl"
-    whole = path.read_bytes()
-    path.write_bytes(whole + tail)
+    content = path.read_bytes()
+    path.write_bytes(content + tail)
     assert AuditReader(folder).size == 5
-    assert path.read_bytes() == whole + tail
+    assert path.read_bytes() == content + tail
     log = AuditLog.open(folder)
-    assert path.read_bytes() == whole
+    assert path.read_bytes() == content
     add(log, 1)
     assert verify_log(folder).size == 6
 
 
-def test_an_entry_torn_anywhere_is_written_again_from_the_journal(tmp_path: Path) -> None:
+def test_append_restores_torn_entry(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     entries = add(log, 3)
     path = tmp_path / "segment-000000.jsonl"
-    whole = path.read_bytes()
-    begin = whole.rindex(b"\n", 0, -1) + 1
-    for length in range(begin, len(whole)):
-        path.write_bytes(whole[:length])
+    content = path.read_bytes()
+    begin = content.rindex(b"\n", 0, -1) + 1
+    for length in range(begin, len(content)):
+        path.write_bytes(content[:length])
         AuditLog.open(tmp_path).append(entries)
-        assert path.read_bytes() == whole
+        assert path.read_bytes() == content
 
 
-def test_a_torn_checkpoint_is_cut(tmp_path: Path) -> None:
+def test_open_truncates_torn_checkpoint(tmp_path: Path) -> None:
     make_log(tmp_path, (2, 4))
     path = tmp_path / "checkpoints.txt"
-    whole = path.read_bytes()
-    begin = len(whole) // 2
-    for length in range(begin, len(whole)):
-        path.write_bytes(whole[:length])
+    content = path.read_bytes()
+    begin = len(content) // 2
+    for length in range(begin, len(content)):
+        path.write_bytes(content[:length])
         log = AuditLog.open(tmp_path)
-        assert (log.checkpointed_size, path.read_bytes()) == (2, whole[:begin])
+        assert (log.checkpointed_size, path.read_bytes()) == (2, content[:begin])
     add_checkpoint(log)
     assert verify_log(tmp_path).checkpoints_checked == 2
 
 
-def test_a_new_segment_begins_when_one_is_full(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_full_segment_starts_new_one(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "SEGMENT_ENTRIES", 4)
-    log = make_log(tmp_path, (3, 9), unsealed=3)
-    again = AuditLog.open(tmp_path)
-    add(again, 2)
+    log = make_log(tmp_path, (3, 9), uncheckpointed=3)
+    reopened = AuditLog.open(tmp_path)
+    add(reopened, 2)
     lines = [len(path.read_bytes().splitlines()) for path in sorted(tmp_path.glob("segment-*"))]
     assert lines == [4, 4, 4, 2]
     assert (verify_log(tmp_path).size, log.checkpointed_size) == (14, 9)
 
 
-def test_a_crash_before_the_first_line_of_a_segment_leaves_a_log_that_goes_on(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_torn_first_line_of_segment_is_replaced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(log_module, "SEGMENT_ENTRIES", 4)
     make_log(tmp_path, (4,))
     (tmp_path / "segment-000001.jsonl").write_bytes(b'{"half')
@@ -186,7 +189,7 @@ def test_a_crash_before_the_first_line_of_a_segment_leaves_a_log_that_goes_on(
     assert verify_log(tmp_path).size == 6
 
 
-def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_append_on_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = AuditLog.open(tmp_path)
     add(log, 1)
     path = tmp_path / "segment-000000.jsonl"
@@ -207,14 +210,14 @@ def test_a_full_disk_leaves_the_log_as_it_was(tmp_path: Path, monkeypatch: pytes
     assert verify_log(tmp_path).size == 2
 
 
-def test_a_second_writer_is_noticed(tmp_path: Path) -> None:
+def test_second_writer_is_rejected(tmp_path: Path) -> None:
     log, other = AuditLog.open(tmp_path), AuditLog.open(tmp_path)
     add(log, 1)
     with pytest.raises(AuditVerificationError, match="another program"):
         add(other, 1)
 
 
-def test_a_log_that_is_not_the_sealed_one_is_not_opened_for_writing(tmp_path: Path) -> None:
+def test_open_changed_log_is_rejected(tmp_path: Path) -> None:
     make_log(tmp_path, (4,))
     path = tmp_path / "segment-000000.jsonl"
     path.write_bytes(path.read_bytes().replace(b"number 2", b"number 7"))
@@ -222,14 +225,14 @@ def test_a_log_that_is_not_the_sealed_one_is_not_opened_for_writing(tmp_path: Pa
         AuditLog.open(tmp_path)
 
 
-def test_a_log_whose_end_was_cut_is_not_opened_for_writing(tmp_path: Path) -> None:
+def test_open_truncated_log_is_rejected(tmp_path: Path) -> None:
     make_log(tmp_path, (4,))
     (tmp_path / "segment-000000.jsonl").unlink()
     with pytest.raises(AuditVerificationError, match="does not match its last checkpoint"):
         AuditLog.open(tmp_path)
 
 
-def test_a_checkpoint_may_come_when_the_log_has_grown(tmp_path: Path) -> None:
+def test_checkpoint_of_grown_log_is_accepted(tmp_path: Path) -> None:
     log = make_log(tmp_path, (2,))
     checkpoint = log.checkpoint(ORIGIN)
     add(log, 3)
@@ -238,14 +241,14 @@ def test_a_checkpoint_may_come_when_the_log_has_grown(tmp_path: Path) -> None:
     assert verify_log(tmp_path).checkpointed_size == 5
 
 
-def test_only_a_checkpoint_that_was_asked_for_is_kept(tmp_path: Path) -> None:
+def test_append_unrequested_checkpoint_is_rejected(tmp_path: Path) -> None:
     note = add_checkpoint(make_log(tmp_path / "one", (3,)))
-    other = make_log(tmp_path / "two", (2,), unsealed=1)
+    other = make_log(tmp_path / "two", (2,), uncheckpointed=1)
     with pytest.raises(AuditVerificationError, match="was requested"):
         other.append_checkpoint(note)
 
 
-def test_the_log_takes_one_audit_key(tmp_path: Path) -> None:
+def test_second_audit_key_is_rejected(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     log.pin_key(public_pem())
     log.pin_key(public_pem())
@@ -253,7 +256,7 @@ def test_the_log_takes_one_audit_key(tmp_path: Path) -> None:
         log.pin_key(public_pem(Ed25519PrivateKey.from_private_bytes(bytes(32))))
 
 
-def test_failed_write_pins_no_partial_audit_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_failed_write_pins_no_audit_key(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     log = AuditLog.open(tmp_path)
 
     def fail(*_: object) -> None:
@@ -267,19 +270,19 @@ def test_failed_write_pins_no_partial_audit_key(tmp_path: Path, monkeypatch: pyt
     log.pin_key(public_pem())
 
 
-def test_files_are_the_owners_alone(tmp_path: Path) -> None:
+def test_log_files_are_private(tmp_path: Path) -> None:
     folder = tmp_path / "audit"
     make_log(folder, (1,))
     assert folder.stat().st_mode & 0o777 == 0o700
     assert {path.stat().st_mode & 0o777 for path in folder.iterdir()} == {0o600}
 
 
-def test_no_method_deletes_or_changes(tmp_path: Path) -> None:
+def test_log_offers_no_modifying_methods(tmp_path: Path) -> None:
     names = [name for name in dir(AuditLog) if not name.startswith("_")]
     assert not [name for name in names if any(word in name for word in ("delete", "remove", "update", "truncate"))]
 
 
-def test_entries_may_lie_in_any_order_of_time(tmp_path: Path) -> None:
+def test_entries_keep_append_order(tmp_path: Path) -> None:
     log = AuditLog.open(tmp_path)
     log.append([draft(log, minutes=9), draft(log, minutes=3)])
     assert [entry.timestamp - START for entry in log.all_entries()] == [timedelta(minutes=9), timedelta(minutes=3)]

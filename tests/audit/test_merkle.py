@@ -1,4 +1,4 @@
-"""The Merkle tree against published vectors and its own definition."""
+"""Tests of the Merkle tree against published vectors and the definition in RFC 6962."""
 
 from __future__ import annotations
 
@@ -114,12 +114,12 @@ LEAVES = [leaf_hash(each) for each in INPUTS]
 sizes = st.integers(1, 70)
 
 
-def leaves_of(count: int) -> list[bytes]:
+def make_leaves(count: int) -> list[bytes]:
     return [leaf_hash(str(number).encode()) for number in range(count)]
 
 
-def defined_root(leaves: list[bytes]) -> bytes:
-    """MTH as RFC 6962 writes it, by recursion."""
+def recursive_root(leaves: list[bytes]) -> bytes:
+    """Compute the Merkle tree hash by the recursive definition of RFC 6962."""
     if not leaves:
         return sha256(b"").digest()
     if len(leaves) == 1:
@@ -127,65 +127,65 @@ def defined_root(leaves: list[bytes]) -> bytes:
     split = 1
     while split * 2 < len(leaves):
         split *= 2
-    return node_hash(defined_root(leaves[:split]), defined_root(leaves[split:]))
+    return node_hash(recursive_root(leaves[:split]), recursive_root(leaves[split:]))
 
 
 @pytest.mark.parametrize("size", range(9))
-def test_roots_are_those_of_the_reference(size: int) -> None:
+def test_root_matches_reference(size: int) -> None:
     assert merkle_root(LEAVES[:size]).hex() == ROOTS[size]
 
 
 @pytest.mark.parametrize(("index", "size", "proof"), INCLUSION)
-def test_inclusion_proofs_are_those_of_the_reference(index: int, size: int, proof: list[str]) -> None:
+def test_inclusion_proof_matches_reference(index: int, size: int, proof: list[str]) -> None:
     assert [each.hex() for each in inclusion_proof(LEAVES[:size], index)] == proof
     verify_inclusion(LEAVES[index], index, size, [bytes.fromhex(each) for each in proof], merkle_root(LEAVES[:size]))
 
 
 @pytest.mark.parametrize(("old", "size", "proof"), CONSISTENCY)
-def test_consistency_proofs_are_those_of_the_reference(old: int, size: int, proof: list[str]) -> None:
+def test_consistency_proof_matches_reference(old: int, size: int, proof: list[str]) -> None:
     assert [each.hex() for each in consistency_proof(LEAVES[:size], old)] == proof
     hashes = [bytes.fromhex(each) for each in proof]
     verify_consistency(old, bytes.fromhex(ROOTS[old]), size, bytes.fromhex(ROOTS[size]), hashes)
 
 
-def test_an_empty_tree_has_the_hash_of_nothing() -> None:
+def test_empty_tree_root_is_empty_hash() -> None:
     assert Frontier().root() == EMPTY_ROOT == bytes.fromhex(ROOTS[0])
 
 
-def test_an_inner_node_cannot_stand_for_a_leaf() -> None:
+def test_leaf_and_node_hashes_differ() -> None:
     assert leaf_hash(LEAVES[0] + LEAVES[1]) != node_hash(LEAVES[0], LEAVES[1])
 
 
 @settings(deadline=None)
 @given(sizes)
-def test_a_growing_tree_has_the_root_of_the_definition_at_every_size(size: int) -> None:
-    leaves = leaves_of(size)
+def test_frontier_root_matches_recursive_definition(size: int) -> None:
+    leaves = make_leaves(size)
     tree = Frontier()
     for count, leaf in enumerate(leaves, start=1):
         tree.append(leaf)
-        assert (tree.size, tree.root()) == (count, defined_root(leaves[:count]))
+        assert (tree.size, tree.root()) == (count, recursive_root(leaves[:count]))
 
 
 @settings(deadline=None)
 @given(sizes, st.data())
-def test_every_entry_can_be_shown_to_be_in_the_log(size: int, data: st.DataObject) -> None:
-    leaves, index = leaves_of(size), data.draw(st.integers(0, size - 1))
+def test_inclusion_proof_verifies_every_leaf(size: int, data: st.DataObject) -> None:
+    leaves, index = make_leaves(size), data.draw(st.integers(0, size - 1))
     verify_inclusion(leaves[index], index, size, inclusion_proof(leaves, index), merkle_root(leaves))
 
 
 @settings(deadline=None)
 @given(sizes, st.data())
-def test_a_log_is_a_prefix_of_what_it_grows_to(size: int, data: st.DataObject) -> None:
-    leaves, old = leaves_of(size), data.draw(st.integers(1, size))
+def test_consistency_proof_verifies_every_prefix(size: int, data: st.DataObject) -> None:
+    leaves, old = make_leaves(size), data.draw(st.integers(1, size))
     verify_consistency(old, merkle_root(leaves[:old]), size, merkle_root(leaves), consistency_proof(leaves, old))
 
 
 @settings(deadline=None)
 @given(sizes, st.data())
-def test_a_wrong_inclusion_proof_is_refused(size: int, data: st.DataObject) -> None:
-    leaves, index = leaves_of(size), data.draw(st.integers(0, size - 1))
+def test_wrong_inclusion_proof_is_rejected(size: int, data: st.DataObject) -> None:
+    leaves, index = make_leaves(size), data.draw(st.integers(0, size - 1))
     proof, root = inclusion_proof(leaves, index), merkle_root(leaves)
-    wrong = [
+    wrong_cases = [
         (leaves[index], index, size, [*proof, root], root),
         (leaves[index], index, size, proof, leaf_hash(b"another root")),
         (leaf_hash(b"another entry"), index, size, proof, root),
@@ -193,22 +193,22 @@ def test_a_wrong_inclusion_proof_is_refused(size: int, data: st.DataObject) -> N
         (leaves[index], -1, size, proof, root),
     ]
     if proof:
-        wrong.append((leaves[index], index, size, proof[:-1], root))
-        wrong.append((leaves[index], index, size, proof[1:], root))
+        wrong_cases.append((leaves[index], index, size, proof[:-1], root))
+        wrong_cases.append((leaves[index], index, size, proof[1:], root))
     if size > 1:
-        wrong.append((leaves[index], (index + 1) % size, size, proof, root))
-    for case in wrong:
+        wrong_cases.append((leaves[index], (index + 1) % size, size, proof, root))
+    for case in wrong_cases:
         with pytest.raises(AuditVerificationError):
             verify_inclusion(*case)
 
 
 @settings(deadline=None)
 @given(sizes, st.data())
-def test_a_wrong_consistency_proof_is_refused(size: int, data: st.DataObject) -> None:
-    leaves, old = leaves_of(size), data.draw(st.integers(1, size))
+def test_wrong_consistency_proof_is_rejected(size: int, data: st.DataObject) -> None:
+    leaves, old = make_leaves(size), data.draw(st.integers(1, size))
     proof = consistency_proof(leaves, old)
     old_root, root, other = merkle_root(leaves[:old]), merkle_root(leaves), leaf_hash(b"another root")
-    wrong = [
+    wrong_cases = [
         (old, old_root, size, root, [*proof, other]),
         (old, other, size, root, proof),
         (old, old_root, size, other, proof),
@@ -216,15 +216,15 @@ def test_a_wrong_consistency_proof_is_refused(size: int, data: st.DataObject) ->
         (0, old_root, size, root, proof),
     ]
     if proof:
-        wrong.append((old, old_root, size, root, proof[:-1]))
-        wrong.append((old, old_root, size, root, proof[1:]))
-    for case in wrong:
+        wrong_cases.append((old, old_root, size, root, proof[:-1]))
+        wrong_cases.append((old, old_root, size, root, proof[1:]))
+    for case in wrong_cases:
         with pytest.raises(AuditVerificationError):
             verify_consistency(*case)
 
 
 @pytest.mark.parametrize("size", [0, 9])
-def test_no_proof_is_made_for_what_is_not_in_the_log(size: int) -> None:
+def test_proof_outside_the_tree_raises(size: int) -> None:
     with pytest.raises(AuditVerificationError):
         consistency_proof(LEAVES, size)
     with pytest.raises(AuditVerificationError):

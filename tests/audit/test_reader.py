@@ -1,4 +1,4 @@
-"""Pages and filters over the log."""
+"""Tests of the audit reader: pages, filters and damaged files."""
 
 from __future__ import annotations
 
@@ -25,19 +25,19 @@ def reader(tmp_path_factory: pytest.TempPathFactory) -> AuditReader:
     folder = tmp_path_factory.mktemp("reader")
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(log_module, "SEGMENT_ENTRIES", 16)
-        make_log(folder, (10, 30), unsealed=COUNT - 30)
+        make_log(folder, (10, 30), uncheckpointed=COUNT - 30)
     return AuditReader(folder)
 
 
-def seqs(reader: AuditReader, **wishes: object) -> list[int]:
-    return [entry.seq for entry in reader.entries(**wishes)]  # type: ignore[arg-type]
+def seqs(reader: AuditReader, **options: object) -> list[int]:
+    return [entry.seq for entry in reader.entries(**options)]  # type: ignore[arg-type]
 
 
-def test_sizes_are_read_from_the_end(reader: AuditReader) -> None:
+def test_sizes_include_uncheckpointed_entries(reader: AuditReader) -> None:
     assert (reader.size, reader.checkpointed_size, reader.uncheckpointed_count) == (COUNT, 30, 10)
 
 
-def test_an_empty_log_has_empty_pages(tmp_path: Path) -> None:
+def test_empty_log_has_no_entries(tmp_path: Path) -> None:
     empty = AuditReader(tmp_path)
     assert (empty.size, empty.checkpointed_size, empty.entries(), empty.last_checkpoint()) == (0, 0, [], None)
 
@@ -49,25 +49,25 @@ def test_an_empty_log_has_empty_pages(tmp_path: Path) -> None:
     newest_first=st.booleans(),
     block=st.sampled_from([1, 7, 100, 1 << 16]),
 )
-def test_a_page_is_the_part_of_the_log_it_names(
+def test_page_matches_its_range(
     reader: AuditReader, after: int | None, limit: int, newest_first: bool, block: int
 ) -> None:
-    everything = range(COUNT - 1, -1, -1) if newest_first else range(COUNT)
-    wanted = [seq for seq in everything if after is None or (seq < after if newest_first else seq > after)]
+    all_seqs = range(COUNT - 1, -1, -1) if newest_first else range(COUNT)
+    expected = [seq for seq in all_seqs if after is None or (seq < after if newest_first else seq > after)]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(files, "_BLOCK", block)
-        assert seqs(reader, newest_first=newest_first, after_seq=after, limit=limit) == wanted[:limit]
+        assert seqs(reader, newest_first=newest_first, after_seq=after, limit=limit) == expected[:limit]
 
 
-def test_pages_one_after_another_are_the_whole_log(reader: AuditReader) -> None:
-    found: list[int] = []
-    while page := seqs(reader, after_seq=found[-1] if found else None, limit=7):
-        found += page
-    assert found == list(range(COUNT - 1, -1, -1))
+def test_pages_cover_the_whole_log(reader: AuditReader) -> None:
+    entries: list[int] = []
+    while page := seqs(reader, after_seq=entries[-1] if entries else None, limit=7):
+        entries += page
+    assert entries == list(range(COUNT - 1, -1, -1))
 
 
 @pytest.mark.parametrize(
-    ("match", "wanted"),
+    ("match", "expected"),
     [
         (AuditFilter(resource_type="DEVICE_CONFIG"), [seq for seq in range(COUNT) if seq % 4 == 0]),
         (AuditFilter(resource="TASK:0005"), [5]),
@@ -81,22 +81,22 @@ def test_pages_one_after_another_are_the_whole_log(reader: AuditReader) -> None:
         (AuditFilter(text="nowhere"), []),
     ],
 )
-def test_a_filter_shows_what_matches(reader: AuditReader, match: AuditFilter, wanted: list[int]) -> None:
-    assert seqs(reader, filters=match, newest_first=False) == wanted
-    assert seqs(reader, filters=match) == wanted[::-1]
-    assert [entry.seq for entry in reader.all_entries(match)] == wanted
+def test_filter_returns_matching_entries(reader: AuditReader, match: AuditFilter, expected: list[int]) -> None:
+    assert seqs(reader, filters=match, newest_first=False) == expected
+    assert seqs(reader, filters=match) == expected[::-1]
+    assert [entry.seq for entry in reader.all_entries(match)] == expected
 
 
-def test_the_newest_page_reads_the_end_of_the_file_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_newest_page_reads_only_file_end(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     add(AuditLog.open(tmp_path), 3000)
     path = tmp_path / "segment-000000.jsonl"
-    whole = path.read_bytes()
-    half = whole.index(b"\n", len(whole) // 2)
-    path.write_bytes(b"x" * half + whole[half:])
+    content = path.read_bytes()
+    half = content.index(b"\n", len(content) // 2)
+    path.write_bytes(b"x" * half + content[half:])
     assert seqs(AuditReader(tmp_path), limit=100) == list(range(2999, 2899, -1))
 
 
-def test_a_reader_sees_what_is_written_after_it_was_made(tmp_path: Path) -> None:
+def test_reader_follows_the_log(tmp_path: Path) -> None:
     log, reader = AuditLog.open(tmp_path), AuditReader(tmp_path)
     add(log, 2)
     assert reader.size == 2
@@ -104,14 +104,14 @@ def test_a_reader_sees_what_is_written_after_it_was_made(tmp_path: Path) -> None
     assert seqs(reader) == [2, 1, 0]
 
 
-def test_a_line_that_is_no_entry_is_named(tmp_path: Path) -> None:
+def test_invalid_line_reports_its_file(tmp_path: Path) -> None:
     make_log(tmp_path, (3,))
     (tmp_path / "segment-000000.jsonl").write_bytes(b"[]\n")
     with pytest.raises(AuditVerificationError, match=r"segment-000000\.jsonl"):
         AuditReader(tmp_path).entries()
 
 
-def test_a_missing_segment_is_named(tmp_path: Path) -> None:
+def test_missing_segment_reports_its_file(tmp_path: Path) -> None:
     make_log(tmp_path, (3,))
     (tmp_path / "segment-000000.jsonl").rename(tmp_path / "segment-000001.jsonl")
     with pytest.raises(AuditVerificationError, match=r"segment-000000\.jsonl of the audit log is missing"):

@@ -56,8 +56,8 @@ def instrument(timer: KeyTimer) -> None:
             timer.record_key()
         process(self, message)
 
-    def timed_watch(self: VirtualTable[Any], before: int, now: int) -> None:
-        watch(self, before, now)
+    def timed_watch(self: VirtualTable[Any], old_value: int, new_value: int) -> None:
+        watch(self, old_value, new_value)
         timer.record_move()
 
     LinuxDriver.write = timed_write  # type: ignore[method-assign]

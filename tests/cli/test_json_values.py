@@ -83,7 +83,7 @@ def test_global_options_work_in_any_position(workspace: CliWorkspace, position: 
 def test_error_is_one_json_value(workspace: CliWorkspace, code: str, arguments: tuple[str, ...]) -> None:
     result: CliResult = workspace.run("developer", *arguments, "--json")
     assert result.code != 0
-    assert set(result.value["error"]) == {"code", "message", "hint"}
+    assert set(result.value["error"]) == {"code", "message", "hint", "hintCode", "hintArgs"}
     assert result.value["error"]["code"] == code
 
 

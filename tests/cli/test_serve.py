@@ -23,7 +23,7 @@ from sealyard.client.config.settings_loader import read_toml
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.server.settings import ServerSettings, load_server_settings
 from tests.support.cli_runner import LIMIT, PASSPHRASE, CliResult, CliWorkspace, command, run_process, wait_until
-from tests.support.processes import kill_all, lives
+from tests.support.processes import is_running, kill_all
 
 ANY_PORT = ("--listen", "127.0.0.1:0")
 
@@ -281,7 +281,7 @@ def test_terminal_hangup_stops_server_cleanly(workspace: CliWorkspace) -> None:
     try:
         wait_for_output(terminal, b"(press Ctrl-C to stop)")
         os.close(terminal)
-        wait_until(lambda: not lives(pid))
+        wait_until(lambda: not is_running(pid))
     finally:
         kill_all([pid])
         _, status = os.waitpid(pid, 0)

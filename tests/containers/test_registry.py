@@ -1,4 +1,4 @@
-"""Formats are found by name, through entry points."""
+"""Tests of the registry of container formats."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from sealyard.containers.se1.format import SE1Format
 from sealyard.model.errors import NotFoundError
 
 
-def test_se_1_is_found_by_name() -> None:
+def test_get_format_returns_se1() -> None:
     assert isinstance(get_format("se-1"), SE1Format)
     assert "se-1" in [each.name for each in all_formats()]
 
 
-def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
+def test_unknown_format_error_names_known_formats() -> None:
     with pytest.raises(NotFoundError, match="se-1"):
         get_format("se-9\x1b")
 
@@ -25,11 +25,11 @@ def test_an_unknown_name_is_answered_with_the_known_ones() -> None:
 @pytest.mark.parametrize(
     ("data", "name"), [(b"Bosch_SE", "se-1"), (b"Bosch_SE\x01\x00", "se-1"), (b"Bosch_S", None), (b"", None)]
 )
-def test_a_message_that_begins_like_a_container_is_known(data: bytes, name: str | None) -> None:
+def test_sniff_format_recognizes_magic_bytes(data: bytes, name: str | None) -> None:
     assert sniff_format(data) == name
 
 
-def test_checking_a_package_loads_no_cryptography() -> None:
+def test_get_format_loads_no_cryptography() -> None:
     code = (
         "import sys; from sealyard.containers.registry import get_format;"
         "get_format('se-1'); sys.exit('cryptography' in sys.modules)"

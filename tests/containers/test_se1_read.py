@@ -1,4 +1,4 @@
-"""se-1 is read strictly: what was packed comes back, and everything else is refused by the name of its part."""
+"""Tests of reading se-1: packed containers verify, and all others are rejected with the affected part."""
 
 from __future__ import annotations
 
@@ -27,24 +27,24 @@ from tests.support.factories.containers import (
     ZeroPaddingAsPkcs7,
     certificate,
     cipher_for,
+    make_layout,
     now,
     pack,
     private_key,
-    shape_of,
-    signature_over,
+    sign_header,
 )
 
-PACKING = SE1Format(now)
-OWN = certificate(KeyType.ED25519)
+FORMAT = SE1Format(now)
+CERTIFICATE = certificate(KeyType.ED25519)
 SMALL = pack([b"first firmware", b"second"], [("m", b"meta")])
 HEADER = 16 + 36 * 2 + 4
 
 
-def verify(data: bytes, cert: bytes = OWN, *, progress: Progress | None = None) -> Verification:
-    return PACKING.verify(io.BytesIO(data), cert, progress=progress)
+def verify(data: bytes, cert: bytes = CERTIFICATE, *, progress: Progress | None = None) -> Verification:
+    return FORMAT.verify(io.BytesIO(data), cert, progress=progress)
 
 
-def refusal(data: bytes, cert: bytes = OWN) -> ContainerError:
+def verify_error(data: bytes, cert: bytes = CERTIFICATE) -> ContainerError:
     with pytest.raises(ContainerError) as caught:
         verify(data, cert)
     assert caught.value.message
@@ -52,11 +52,11 @@ def refusal(data: bytes, cert: bytes = OWN) -> ContainerError:
     return caught.value
 
 
-def with_field(place: int, layout: str, value: int) -> bytes:
-    """``SMALL`` with another number in its header and signed again, so that only the number is wrong."""
+def replace_field(offset: int, layout: str, value: int) -> bytes:
+    """Return ``SMALL`` with another number in its header, signed again so that only the number is wrong."""
     changed = bytearray(SMALL)
-    struct.pack_into(layout, changed, place, value)
-    changed[-64:] = signature_over(shape_of([b"x"]), bytes(changed[:HEADER]))
+    struct.pack_into(layout, changed, offset, value)
+    changed[-64:] = sign_header(make_layout([b"x"]), bytes(changed[:HEADER]))
     return bytes(changed)
 
 
@@ -64,70 +64,74 @@ def with_field(place: int, layout: str, value: int) -> bytes:
 @pytest.mark.parametrize(
     ("signing", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
 )
-def test_all_algorithms_come_back(
+def test_all_algorithms_round_trip(
     encryption: EncryptionAlgorithm, signing: SigningAlgorithm, kind: KeyType, tmp_path: Path
 ) -> None:
     firmware = [bytes([size]) * size for size in (1, 15, 16, 17)]
     source = io.BytesIO(pack(firmware, [("m", b"meta")], encryption, signing, kind))
     cipher, cert = cipher_for(encryption), certificate(kind)
-    found, digests = PACKING.verify_digests(source, cert, cipher, [len(each) for each in firmware])
-    assert found == PACKING.verify(source, cert)
-    assert PACKING.encryption_of(source) is found.encryption is encryption
+    verification, digests = FORMAT.verify_digests(source, cert, cipher, [len(each) for each in firmware])
+    assert verification == FORMAT.verify(source, cert)
+    assert FORMAT.encryption_of(source) is verification.encryption is encryption
     same_bytes = (SIGNATURES[signing].number, SIGNATURES[signing].scheme, SIGNATURES[signing].hash)
-    judged = SIGNATURES[found.signing]
-    assert (judged.number, judged.scheme, judged.hash) == same_bytes
+    signing_spec = SIGNATURES[verification.signing]
+    assert (signing_spec.number, signing_spec.scheme, signing_spec.hash) == same_bytes
     assert list(digests) == [hashlib.sha256(each).hexdigest() for each in firmware]
 
-    opened = PACKING.extract(source, cert, cipher, tmp_path)
-    assert [path.name for path in opened] == [*(f"segment-{index}.bin" for index in range(4)), "metadata.bin"]
-    padded = CIPHERS[encryption].padding is Padding.ZERO
-    for path, data in zip(opened, firmware, strict=False):
-        assert path.read_bytes() == data + (bytes(-len(data) % 16) if padded else b"")
-    assert opened[-1].read_bytes() == b"meta"
-    assert bool(found.warnings) is padded
+    paths = FORMAT.extract(source, cert, cipher, tmp_path)
+    assert [path.name for path in paths] == [*(f"segment-{index}.bin" for index in range(4)), "metadata.bin"]
+    is_padded = CIPHERS[encryption].padding is Padding.ZERO
+    for path, data in zip(paths, firmware, strict=False):
+        assert path.read_bytes() == data + (bytes(-len(data) % 16) if is_padded else b"")
+    assert paths[-1].read_bytes() == b"meta"
+    assert bool(verification.warnings) is is_padded
 
 
 @pytest.mark.parametrize("size", [CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK + 7])
-def test_sizes_around_a_piece_come_back(size: int) -> None:
+def test_sizes_around_chunk_size_round_trip(size: int) -> None:
     data = b"0123456789abcdef" * (size // 16 + 1)
     source = io.BytesIO(pack([data[:size], b"x"]))
-    _, digests = PACKING.verify_digests(source, OWN, cipher_for(CBC), [size, 1])
+    _, digests = FORMAT.verify_digests(source, CERTIFICATE, cipher_for(CBC), [size, 1])
     assert digests[0] == hashlib.sha256(data[:size]).hexdigest()
 
 
-def test_verifying_tells_what_there_is() -> None:
-    told: list[int] = []
-    found = verify(SMALL, progress=told.append)
-    assert (found.format, found.encryption, found.signing) == ("se-1", CBC, SigningAlgorithm.ED25519)
-    assert [segment.length for segment in found.segments] == [32, 32]
-    assert (found.size, found.sha256) == (len(SMALL), hashlib.sha256(SMALL).hexdigest())
-    assert (found.metadata_length, found.certificate_subject, found.warnings) == (4, "own", ())
-    assert found.certificate_not_after > NOW > found.certificate_not_before
-    assert sum(told) == 64
+def test_verification_describes_the_container() -> None:
+    steps: list[int] = []
+    verification = verify(SMALL, progress=steps.append)
+    assert (verification.format, verification.encryption, verification.signing) == (
+        "se-1",
+        CBC,
+        SigningAlgorithm.ED25519,
+    )
+    assert [segment.length for segment in verification.segments] == [32, 32]
+    assert (verification.size, verification.sha256) == (len(SMALL), hashlib.sha256(SMALL).hexdigest())
+    assert (verification.metadata_length, verification.certificate_subject, verification.warnings) == (4, "own", ())
+    assert verification.certificate_not_after > NOW > verification.certificate_not_before
+    assert sum(steps) == 64
 
 
-def expected_part(place: int) -> set[str]:
-    """Where a changed byte may be noticed: lengths move everything that follows."""
-    if place >= len(SMALL) - 64:
+def expected_part(offset: int) -> set[str]:
+    """Return the parts that can be reported for a changed byte; a changed length moves all following parts."""
+    if offset >= len(SMALL) - 64:
         return {"signature"}
-    if place >= HEADER:
-        return {f"segment {(place - HEADER) // 32}"}
-    moving = {"header", "metadata", "segment", "signature", "certificate", "trailing bytes"}
-    return moving if place < 24 else {"signature"}
+    if offset >= HEADER:
+        return {f"segment {(offset - HEADER) // 32}"}
+    movable = {"header", "metadata", "segment", "signature", "certificate", "trailing bytes"}
+    return movable if offset < 24 else {"signature"}
 
 
-def test_every_flipped_bit_is_refused_by_the_name_of_its_part() -> None:
-    for place in range(len(SMALL)):
+def test_flipped_bit_is_reported_with_part() -> None:
+    for offset in range(len(SMALL)):
         for bit in range(8):
             changed = bytearray(SMALL)
-            changed[place] ^= 1 << bit
-            part = refusal(bytes(changed)).part
-            assert {part, part.split()[0]} & expected_part(place)
+            changed[offset] ^= 1 << bit
+            part = verify_error(bytes(changed)).part
+            assert {part, part.split()[0]} & expected_part(offset)
 
 
-def test_a_truncation_at_any_length_is_refused() -> None:
+def test_truncated_container_is_rejected() -> None:
     for length in range(len(SMALL)):
-        part = refusal(SMALL[:length]).part
+        part = verify_error(SMALL[:length]).part
         if length >= HEADER + 64:
             assert part == "signature"
         elif length >= HEADER:
@@ -139,17 +143,17 @@ def test_a_truncation_at_any_length_is_refused() -> None:
 
 
 @pytest.mark.parametrize("kind", [kind for kind in KeyType if not kind.symmetric])
-def test_trailing_bytes_are_refused(kind: KeyType) -> None:
+def test_trailing_bytes_are_rejected(kind: KeyType) -> None:
     signing = next(name for name, spec in SIGNATURES.items() if kind in spec.key_kinds)
     data = pack([b"x"], signing=signing, kind=kind)
     verify(data, certificate(kind))
-    for more in (b"\0", b"x" * 10_000):
-        assert refusal(data + more, certificate(kind)).part == "trailing bytes"
-    assert refusal(data[:-1], certificate(kind)).part == "signature"
+    for suffix in (b"\0", b"x" * 10_000):
+        assert verify_error(data + suffix, certificate(kind)).part == "trailing bytes"
+    assert verify_error(data[:-1], certificate(kind)).part == "signature"
 
 
 @pytest.mark.parametrize(
-    ("place", "layout", "value", "part"),
+    ("offset", "layout", "value", "part"),
     [
         (8, "B", 0, "header"),  # pv
         (8, "B", 2, "header"),
@@ -163,13 +167,13 @@ def test_trailing_bytes_are_refused(kind: KeyType) -> None:
         (20, "<I", 64, "signature"),
     ],
 )
-def test_a_signed_header_with_a_wrong_number_is_still_refused(place: int, layout: str, value: int, part: str) -> None:
-    assert refusal(with_field(place, layout, value)).part == part
+def test_signed_header_with_wrong_number_is_rejected(offset: int, layout: str, value: int, part: str) -> None:
+    assert verify_error(replace_field(offset, layout, value)).part == part
 
 
 @given(st.binary(max_size=400))
-def test_any_bytes_give_our_error(data: bytes) -> None:
-    assert refusal(data).part == "header"
+def test_arbitrary_bytes_are_rejected(data: bytes) -> None:
+    assert verify_error(data).part == "header"
 
 
 @given(
@@ -177,12 +181,12 @@ def test_any_bytes_give_our_error(data: bytes) -> None:
     numbers=st.tuples(st.integers(0, 7), st.integers(0, 8), st.integers(0, 40)),
     rest=st.binary(max_size=300),
 )
-def test_any_bytes_behind_a_likely_beginning_give_our_error(
+def test_arbitrary_bytes_after_header_are_rejected(
     lengths: list[int], numbers: tuple[int, int, int], rest: bytes
 ) -> None:
     cipher_number, signature_number, metadata_length = numbers
     fixed = struct.pack("<8sBHHHB", b"Bosch_SE", 1, metadata_length, cipher_number, signature_number, len(lengths))
-    refusal(fixed + struct.pack(f"<{len(lengths)}I", *lengths) + rest)
+    verify_error(fixed + struct.pack(f"<{len(lengths)}I", *lengths) + rest)
 
 
 PACKED = {
@@ -192,82 +196,82 @@ PACKED = {
 
 
 @given(st.binary(max_size=300))
-def test_any_bytes_as_signature_give_our_error(signature: bytes) -> None:
+def test_arbitrary_signature_is_rejected(signature: bytes) -> None:
     for kind in (KeyType.EC_P256, KeyType.RSA_2048):
         unsigned = PACKED[kind][: 52 + 32]
-        assert refusal(unsigned + signature, certificate(kind)).part in {"signature", "trailing bytes"}
+        assert verify_error(unsigned + signature, certificate(kind)).part in {"signature", "trailing bytes"}
 
 
-def test_a_foreign_key_is_refused() -> None:
+def test_foreign_key_is_rejected() -> None:
     foreign = certificate(KeyType.ED25519, "foreign")
-    assert refusal(SMALL, foreign).part == "signature"
+    assert verify_error(SMALL, foreign).part == "signature"
 
 
-def test_a_certificate_of_another_kind_is_refused() -> None:
+def test_certificate_of_another_key_type_is_rejected() -> None:
     for kind in (KeyType.EC_P256, KeyType.RSA_2048, KeyType.RSA_3072):
-        assert refusal(SMALL, certificate(kind)).part == "certificate"
+        assert verify_error(SMALL, certificate(kind)).part == "certificate"
 
 
-def test_pkcs1_of_both_sizes_is_told_apart_by_the_certificate() -> None:
+def test_pkcs1_key_size_follows_the_certificate() -> None:
     for kind, signing in (
         (KeyType.RSA_2048, SigningAlgorithm.SHA256_PKCS_V15_2048),
         (KeyType.RSA_3072, SigningAlgorithm.SHA256_PKCS_V15_3072),
     ):
         data = pack([b"x"], signing=signing, kind=kind)
         assert verify(data, certificate(kind)).signing is signing
-        assert refusal(data, certificate(KeyType.RSA_4096)).part == "certificate"
+        assert verify_error(data, certificate(KeyType.RSA_4096)).part == "certificate"
 
 
-def test_what_is_no_certificate_is_refused_as_one() -> None:
+def test_invalid_certificate_is_rejected() -> None:
     for junk in (b"", b"junk", b"-----BEGIN CERTIFICATE-----\nAAAA\n-----END CERTIFICATE-----\n"):
-        assert refusal(SMALL, junk).part == "certificate"
+        assert verify_error(SMALL, junk).part == "certificate"
 
 
 @pytest.mark.parametrize("years", [-3, 30])
-def test_validity_is_a_warning_and_strictly_an_error(years: int) -> None:
-    packing = SE1Format(lambda: NOW + timedelta(days=365 * years))
-    (warning,) = packing.verify(io.BytesIO(SMALL), OWN).warnings
+def test_expired_certificate_is_rejected_if_strict(years: int) -> None:
+    container_format = SE1Format(lambda: NOW + timedelta(days=365 * years))
+    (warning,) = container_format.verify(io.BytesIO(SMALL), CERTIFICATE).warnings
     assert "valid" in warning
     with pytest.raises(ContainerError) as caught:
-        packing.verify(io.BytesIO(SMALL), OWN, strict=True)
+        container_format.verify(io.BytesIO(SMALL), CERTIFICATE, strict=True)
     assert caught.value.part == "certificate"
-    assert PACKING.verify(io.BytesIO(SMALL), OWN, strict=True).warnings == ()
+    assert FORMAT.verify(io.BytesIO(SMALL), CERTIFICATE, strict=True).warnings == ()
 
 
-def test_a_renewed_certificate_of_the_same_key_verifies() -> None:
+def test_renewed_certificate_verifies() -> None:
     renewed = create_self_signed(private_key(KeyType.ED25519), "renewed", NOW + timedelta(days=1))
     assert verify(SMALL, renewed).certificate_subject == "renewed"
 
 
-def test_the_key_of_another_algorithm_is_refused_before_anything_is_decrypted(tmp_path: Path) -> None:
+def test_cipher_of_another_algorithm_is_rejected(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError):
-        PACKING.verify_digests(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), [14, 6])
+        FORMAT.verify_digests(io.BytesIO(SMALL), CERTIFICATE, cipher_for(ZERO_PADDED), [14, 6])
     with pytest.raises(InvalidKeyError):
-        PACKING.extract(io.BytesIO(SMALL), OWN, cipher_for(ZERO_PADDED), tmp_path)
+        FORMAT.extract(io.BytesIO(SMALL), CERTIFICATE, cipher_for(ZERO_PADDED), tmp_path)
 
 
-def test_a_wrong_padding_is_refused_by_the_name_of_its_segment() -> None:
+def test_wrong_padding_is_reported_with_segment() -> None:
     badly_padded = io.BytesIO(pack([b"x" * 17], cipher=ZeroPaddingAsPkcs7()))
     with pytest.raises(ContainerError, match="padding") as caught:
-        PACKING.verify_digests(badly_padded, OWN, cipher_for(CBC), [17])
+        FORMAT.verify_digests(badly_padded, CERTIFICATE, cipher_for(CBC), [17])
     assert caught.value.part == "segment 0"
 
 
-def test_a_wrong_content_key_never_gives_the_right_digest() -> None:
+def test_wrong_content_key_yields_other_digest() -> None:
     source = io.BytesIO(pack([b"firmware"], encryption=ZERO_PADDED))
-    _, digests = PACKING.verify_digests(source, OWN, AesCipher(ZERO_PADDED, b"w" * 32), [8])
+    _, digests = FORMAT.verify_digests(source, CERTIFICATE, AesCipher(ZERO_PADDED, b"w" * 32), [8])
     assert digests != (hashlib.sha256(b"firmware").hexdigest(),)
 
 
-def test_a_changed_segment_is_not_taken_for_a_wrong_key() -> None:
+def test_changed_segment_is_reported_as_such() -> None:
     changed = bytearray(SMALL)
     changed[HEADER + 32] ^= 1
     with pytest.raises(ContainerError, match="does not match its signed hash") as caught:
-        PACKING.verify_digests(io.BytesIO(bytes(changed)), OWN, cipher_for(CBC), [14, 6])
+        FORMAT.verify_digests(io.BytesIO(bytes(changed)), CERTIFICATE, cipher_for(CBC), [14, 6])
     assert caught.value.part == "segment 1"
 
 
 @pytest.mark.parametrize("sizes", [[], [14], [14, 6, 1], [15, 6], [14, 7]])
-def test_digests_of_other_sizes_are_refused(sizes: list[int]) -> None:
+def test_digests_of_wrong_sizes_are_rejected(sizes: list[int]) -> None:
     with pytest.raises(ContainerError):
-        PACKING.verify_digests(io.BytesIO(SMALL), OWN, cipher_for(CBC), sizes)
+        FORMAT.verify_digests(io.BytesIO(SMALL), CERTIFICATE, cipher_for(CBC), sizes)

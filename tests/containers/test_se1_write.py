@@ -1,4 +1,4 @@
-"""se-1 is written byte by byte as documented, in steps that may be taken again."""
+"""Tests of writing se-1: the documented bytes, repeatable steps, and the limits of the format."""
 
 from __future__ import annotations
 
@@ -15,6 +15,7 @@ import pytest
 from sealyard.containers import ustar
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.se1.format import SE1Format
+from sealyard.crypto.pipeline import no_progress
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
 from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
 from sealyard.model.worker_messages import EncryptedSegment
@@ -23,18 +24,17 @@ from tests.support.factories.containers import (
     ZERO_PADDED,
     certificate,
     cipher_for,
-    nothing,
+    make_layout,
     now,
     pack,
-    shape_of,
-    signature_over,
+    sign_header,
 )
 
-PACKING = SE1Format(now)
+FORMAT = SE1Format(now)
 GIB = 1024**3
 
 
-def huge(*sizes: int, encryption: EncryptionAlgorithm = CBC, metadata: Sequence[int] = ()) -> PackageLayout:
+def layout_of_sizes(*sizes: int, encryption: EncryptionAlgorithm = CBC, metadata: Sequence[int] = ()) -> PackageLayout:
     return PackageLayout(
         encryption=encryption,
         signing=SigningAlgorithm.ED25519,
@@ -44,7 +44,7 @@ def huge(*sizes: int, encryption: EncryptionAlgorithm = CBC, metadata: Sequence[
     )
 
 
-def test_the_bytes_are_those_of_the_documentation() -> None:
+def test_container_bytes_match_documentation() -> None:
     container = pack([b"one", b"twenty bytes of two!"], [("m.json", b"{}")], EncryptionAlgorithm.AES128_CTR_NO_PAD)
     header_length = 16 + 36 * 2 + 2
     segments = container[header_length : header_length + 19], container[header_length + 19 : header_length + 55]
@@ -80,11 +80,11 @@ def test_the_bytes_are_those_of_the_documentation() -> None:
         (SigningAlgorithm.ED25519, KeyType.ED25519, 7),
     ],
 )
-def test_the_signature_number_is_that_of_the_design(signing: SigningAlgorithm, kind: KeyType, number: int) -> None:
+def test_signature_number_matches_algorithm(signing: SigningAlgorithm, kind: KeyType, number: int) -> None:
     assert struct.unpack_from("<H", pack([b"x"], signing=signing, kind=kind), 13) == (number,)
 
 
-def test_several_metadata_files_become_a_bundle() -> None:
+def test_several_metadata_files_are_bundled() -> None:
     metadata = [("../b", b"2"), ("a", b"1")]
     container = pack([b"x"], metadata)
     bundle = ustar.pack(metadata)
@@ -92,62 +92,66 @@ def test_several_metadata_files_become_a_bundle() -> None:
     assert container[52 : 52 + len(bundle)] == bundle
 
 
-def test_segments_sealed_at_once_by_several_files_lie_in_their_places(tmp_path: Path) -> None:
+def test_segments_can_be_encrypted_concurrently(tmp_path: Path) -> None:
     firmware = [bytes([number]) * (100_000 + number) for number in range(5)]
-    shape, path = shape_of(firmware), tmp_path / "container"
+    layout, path = make_layout(firmware), tmp_path / "container"
     path.touch()
 
-    def seal(index: int) -> EncryptedSegment:
+    def encrypt(index: int) -> EncryptedSegment:
         with path.open("r+b") as target:
-            return PACKING.encrypt_segment(shape, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), nothing)
+            return FORMAT.encrypt_segment(
+                layout, index, io.BytesIO(firmware[index]), target, cipher_for(CBC), no_progress
+            )
 
     with ThreadPoolExecutor() as threads:
-        segments = list(threads.map(seal, reversed(range(5))))[::-1]
+        segments = list(threads.map(encrypt, reversed(range(5))))[::-1]
     with path.open("r+b") as target:
-        header = PACKING.header(shape, segments, [])
-        PACKING.write_signature(shape, target, header, signature_over(shape, header))
-        _, digests = PACKING.verify_digests(
+        header = FORMAT.header(layout, segments, [])
+        FORMAT.write_signature(layout, target, header, sign_header(layout, header))
+        _, digests = FORMAT.verify_digests(
             target, certificate(KeyType.ED25519), cipher_for(CBC), [len(each) for each in firmware]
         )
     assert list(digests) == [hashlib.sha256(each).hexdigest() for each in firmware]
 
 
-def test_a_rerun_keeps_a_segment_only_if_the_file_still_holds_it() -> None:
-    shape, target = shape_of([b"one" * 99, b"two"]), io.BytesIO()
-    told: list[int] = []
+def test_segment_matches_only_unchanged_bytes() -> None:
+    layout, target = make_layout([b"one" * 99, b"two"]), io.BytesIO()
+    steps: list[int] = []
     first, second = (
-        PACKING.encrypt_segment(shape, index, io.BytesIO(data), target, cipher_for(CBC), nothing)
+        FORMAT.encrypt_segment(layout, index, io.BytesIO(data), target, cipher_for(CBC), no_progress)
         for index, data in enumerate([b"one" * 99, b"two"])
     )
-    assert PACKING.segment_matches(shape, first, target, told.append)
-    assert sum(told) == first.length
-    assert PACKING.segment_matches(shape, second, target, nothing)
-    assert not PACKING.segment_matches(shape, msgspec.structs.replace(first, length=first.length + 1), target, nothing)
+    assert FORMAT.segment_matches(layout, first, target, steps.append)
+    assert sum(steps) == first.length
+    assert FORMAT.segment_matches(layout, second, target, no_progress)
+    assert not FORMAT.segment_matches(
+        layout, msgspec.structs.replace(first, length=first.length + 1), target, no_progress
+    )
 
     target.seek(-1, 2)
     target.truncate()
-    assert PACKING.segment_matches(shape, first, target, nothing)
-    assert not PACKING.segment_matches(shape, second, target, nothing)
+    assert FORMAT.segment_matches(layout, first, target, no_progress)
+    assert not FORMAT.segment_matches(layout, second, target, no_progress)
 
     target.seek(-second.length, 2)
     target.write(b"!")
-    assert not PACKING.segment_matches(shape, first, target, nothing)
+    assert not FORMAT.segment_matches(layout, first, target, no_progress)
 
 
-def test_finishing_cuts_what_an_earlier_try_left_behind() -> None:
+def test_write_signature_truncates_longer_file() -> None:
     data = b"firmware"
-    shape, target = shape_of([data]), io.BytesIO(bytes(5000))
-    segment = PACKING.encrypt_segment(shape, 0, io.BytesIO(data), target, cipher_for(CBC), nothing)
-    header = PACKING.header(shape, [segment], [])
-    PACKING.write_signature(shape, target, header, signature_over(shape, header))
+    layout, target = make_layout([data]), io.BytesIO(bytes(5000))
+    segment = FORMAT.encrypt_segment(layout, 0, io.BytesIO(data), target, cipher_for(CBC), no_progress)
+    header = FORMAT.header(layout, [segment], [])
+    FORMAT.write_signature(layout, target, header, sign_header(layout, header))
     assert len(target.getvalue()) == len(header) + segment.length + 64
-    assert PACKING.verify(target, certificate(KeyType.ED25519)).size == len(target.getvalue())
+    assert FORMAT.verify(target, certificate(KeyType.ED25519)).size == len(target.getvalue())
 
 
-def test_a_header_wants_the_segments_and_metadata_of_its_shape() -> None:
-    shape = shape_of([b"one"], [("m", b"12")])
-    segment = PACKING.encrypt_segment(shape, 0, io.BytesIO(b"one"), io.BytesIO(), cipher_for(CBC), nothing)
-    assert PACKING.header(shape, [segment], [("m", b"12")])
+def test_header_of_another_layout_is_rejected() -> None:
+    layout = make_layout([b"one"], [("m", b"12")])
+    segment = FORMAT.encrypt_segment(layout, 0, io.BytesIO(b"one"), io.BytesIO(), cipher_for(CBC), no_progress)
+    assert FORMAT.header(layout, [segment], [("m", b"12")])
     for segments, metadata in (
         ([], [("m", b"12")]),
         ([msgspec.structs.replace(segment, index=1)], [("m", b"12")]),
@@ -157,46 +161,48 @@ def test_a_header_wants_the_segments_and_metadata_of_its_shape() -> None:
         ([segment], []),
     ):
         with pytest.raises(InvalidInputError):
-            PACKING.header(shape, segments, metadata)
+            FORMAT.header(layout, segments, metadata)
 
 
-def test_the_key_must_be_for_the_algorithm_of_the_shape() -> None:
+def test_cipher_of_another_algorithm_is_rejected() -> None:
     with pytest.raises(InvalidKeyError):
-        PACKING.encrypt_segment(shape_of([b"x"]), 0, io.BytesIO(b"x"), io.BytesIO(), cipher_for(ZERO_PADDED), nothing)
+        FORMAT.encrypt_segment(
+            make_layout([b"x"]), 0, io.BytesIO(b"x"), io.BytesIO(), cipher_for(ZERO_PADDED), no_progress
+        )
 
 
-def test_what_fits_is_taken_and_what_does_not_is_refused_with_a_word_about_se_2() -> None:
-    PACKING.check(huge(*[1] * 255))
-    PACKING.check(huge(4 * GIB - 33, metadata=[65_535]))
-    PACKING.check(huge(4 * GIB - 17, encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD))
-    PACKING.check(huge(4 * GIB - 16, encryption=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD))
-    bundled = 120 * 512  # beside it: names, their two headers, the other file with its own, and the end
-    PACKING.check(huge(1, metadata=[1, bundled]))
-    for shape in (
-        huge(*[1] * 256),
-        huge(4 * GIB - 32),
-        huge(4 * GIB - 16, encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD),
-        huge(4 * GIB - 15, encryption=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD),
-        huge(1, metadata=[65_536]),
-        huge(1, metadata=[1, bundled + 1]),
+def test_layout_above_format_limit_is_rejected() -> None:
+    FORMAT.check(layout_of_sizes(*[1] * 255))
+    FORMAT.check(layout_of_sizes(4 * GIB - 33, metadata=[65_535]))
+    FORMAT.check(layout_of_sizes(4 * GIB - 17, encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD))
+    FORMAT.check(layout_of_sizes(4 * GIB - 16, encryption=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD))
+    bundled = 120 * 512  # the rest: names.json, two headers for it, the other file with its header, and the end blocks
+    FORMAT.check(layout_of_sizes(1, metadata=[1, bundled]))
+    for layout in (
+        layout_of_sizes(*[1] * 256),
+        layout_of_sizes(4 * GIB - 32),
+        layout_of_sizes(4 * GIB - 16, encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD),
+        layout_of_sizes(4 * GIB - 15, encryption=EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD),
+        layout_of_sizes(1, metadata=[65_536]),
+        layout_of_sizes(1, metadata=[1, bundled + 1]),
     ):
         with pytest.raises(FormatLimitError, match="limit of the se-1 format"):
-            PACKING.check(shape)
+            FORMAT.check(layout)
 
 
-def test_empty_things_are_refused() -> None:
-    for shape in (huge(), huge(0), huge(1, 0), huge(1, metadata=[0])):
+def test_empty_layout_or_file_is_rejected() -> None:
+    for layout in (layout_of_sizes(), layout_of_sizes(0), layout_of_sizes(1, 0), layout_of_sizes(1, metadata=[0])):
         with pytest.raises(FormatLimitError):
-            PACKING.check(shape)
+            FORMAT.check(layout)
 
 
-def test_a_signing_key_of_another_kind_is_refused() -> None:
+def test_signing_key_of_another_type_is_rejected() -> None:
     with pytest.raises(InvalidKeyError):
-        PACKING.check(msgspec.structs.replace(huge(1), signing_key_kind=KeyType.EC_P256))
+        FORMAT.check(msgspec.structs.replace(layout_of_sizes(1), signing_key_kind=KeyType.EC_P256))
 
 
-def test_zero_padding_is_warned_about_where_it_changes_a_file() -> None:
-    assert PACKING.check(huge(15, 16)) == ()
-    (warning,) = PACKING.check(huge(15, 16, encryption=ZERO_PADDED))
+def test_zero_padding_of_odd_size_warns() -> None:
+    assert FORMAT.check(layout_of_sizes(15, 16)) == ()
+    (warning,) = FORMAT.check(layout_of_sizes(15, 16, encryption=ZERO_PADDED))
     assert "fw-0" in warning
     assert "1 zero byte," in warning

@@ -1,4 +1,4 @@
-"""What a signing task must not sign, for its signature would pass for something else."""
+"""Tests of the messages that a signing task rejects because their signature could be misused."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sealyard.model.errors import InvalidKeyError
 
 
 @pytest.mark.parametrize("message", [SE1Format.magic, SE1Format.magic + b"more", PREFIX, PREFIX + b"more"])
-def test_what_begins_like_a_container_or_a_probe_is_refused(message: bytes) -> None:
+def test_container_or_probe_start_is_rejected(message: bytes) -> None:
     with pytest.raises(InvalidKeyError, match="starts like"):
         reject_container_start(message)
 
 
 @pytest.mark.parametrize("message", [b"", b"ordinary", PREFIX[:-1], b" " + PREFIX, b"x" + SE1Format.magic])
-def test_all_else_may_be_signed(message: bytes) -> None:
+def test_other_messages_are_accepted(message: bytes) -> None:
     reject_container_start(message)

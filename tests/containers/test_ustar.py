@@ -1,4 +1,4 @@
-"""Bundles of metadata: the same bytes for the same files, read by any tar, and strictly by us."""
+"""Tests of metadata bundles: reproducible, readable by any tar, and parsed strictly."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ BUNDLE = ustar.pack([("a.json", b"{}"), ("b", b"")])
 
 
 @given(FILES)
-def test_packed_is_unpacked_and_has_the_size_foretold(files: list[tuple[str, bytes]]) -> None:
+def test_pack_round_trips_with_predicted_size(files: list[tuple[str, bytes]]) -> None:
     packed = ustar.pack(files)
     assert ustar.unpack(packed) == tuple(files)
     assert ustar.is_archive(packed)
@@ -27,7 +27,7 @@ def test_packed_is_unpacked_and_has_the_size_foretold(files: list[tuple[str, byt
 
 
 @given(FILES)
-def test_the_standard_library_reads_it(files: list[tuple[str, bytes]]) -> None:
+def test_tarfile_reads_the_bundle(files: list[tuple[str, bytes]]) -> None:
     with tarfile.open(fileobj=io.BytesIO(ustar.pack(files)), mode="r:") as tar:
         members = tar.getmembers()
         contents = [file.read() for file in map(tar.extractfile, members) if file is not None]
@@ -35,40 +35,40 @@ def test_the_standard_library_reads_it(files: list[tuple[str, bytes]]) -> None:
     assert json.loads(contents[0]) == [name for name, _ in files]
     assert contents[1:] == [content for _, content in files]
     for member in members:
-        found = (member.mode, member.uid, member.gid, member.mtime, member.uname, member.gname, member.isreg())
-        assert found == (0o644, 0, 0, 0, "", "", True)
+        attributes = (member.mode, member.uid, member.gid, member.mtime, member.uname, member.gname, member.isreg())
+        assert attributes == (0o644, 0, 0, 0, "", "", True)
 
 
 @given(st.binary(max_size=2048))
-def test_foreign_bytes_are_no_bundle(data: bytes) -> None:
+def test_arbitrary_bytes_are_no_bundle(data: bytes) -> None:
     assert not ustar.is_archive(data)
 
 
-def test_every_flipped_byte_is_noticed_or_is_content() -> None:
-    for place in range(len(BUNDLE)):
-        changed = BUNDLE[:place] + bytes([BUNDLE[place] ^ 1]) + BUNDLE[place + 1 :]
+def test_flipped_byte_changes_or_breaks_bundle() -> None:
+    for offset in range(len(BUNDLE)):
+        changed = BUNDLE[:offset] + bytes([BUNDLE[offset] ^ 1]) + BUNDLE[offset + 1 :]
         if ustar.is_archive(changed):
             assert ustar.unpack(changed) != ustar.unpack(BUNDLE)
 
 
 @pytest.mark.parametrize("end", range(0, len(BUNDLE), 100))
-def test_a_cut_bundle_is_refused(end: int) -> None:
+def test_truncated_bundle_is_rejected(end: int) -> None:
     with pytest.raises(ContainerError) as caught:
         ustar.unpack(BUNDLE[:end])
     assert caught.value.part == "metadata"
 
 
-def test_bytes_behind_the_end_are_refused() -> None:
-    for more in (b"\0", bytes(512), b"x"):
-        assert not ustar.is_archive(BUNDLE + more)
+def test_trailing_bytes_are_rejected() -> None:
+    for suffix in (b"\0", bytes(512), b"x"):
+        assert not ustar.is_archive(BUNDLE + suffix)
 
 
-def test_more_names_than_files_are_refused() -> None:
+def test_name_count_mismatch_is_rejected() -> None:
     names = b'["a.json","b"]'
     assert not ustar.is_archive(BUNDLE.replace(names, b'["a.json"]    '))
     assert not ustar.is_archive(BUNDLE.replace(names, b'["a.jso","b" ]'))
 
 
-def test_a_name_that_is_no_text_is_refused() -> None:
+def test_undecodable_name_is_rejected() -> None:
     with pytest.raises(InvalidInputError):
         ustar.pack([("\udc80", b"")])

@@ -11,7 +11,7 @@ from pathlib import Path
 from random import Random
 
 from tests.crash.engine_driver import EngineDriver, Line
-from tests.support.processes import lives
+from tests.support.processes import is_running
 
 KIB, MIB = 1024, 1024 * 1024
 SIZES = {4 * KIB: 4, 20 * KIB + 5: 4, 300 * KIB: 4, 2 * MIB: 3, 7 * MIB + 3: 2, 24 * MIB: 1, 40 * MIB: 1}
@@ -256,7 +256,7 @@ class ChaosRun:
         return self._choose_running([pid for pid in sorted(engine.workers) if f"worker-{pid}" not in spared])
 
     def _choose_running(self, pids: list[int]) -> int | None:
-        running = [pid for pid in pids if lives(pid)]
+        running = [pid for pid in pids if is_running(pid)]
         return self.random.choice(running) if running else None
 
     def _wait_until_released(self, engine: EngineDriver, pid: int) -> None:

@@ -13,7 +13,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-from tests.support.processes import children_of, still_there
+from tests.support.processes import children_of, wait_for_exit
 
 WORKSPACE_VARIABLE = "SEALYARD_CRASH_WORKSPACE"
 START_TIMEOUT = 60.0
@@ -85,7 +85,7 @@ class EngineDriver:
         """Kill the engine process only, and return its remaining lines. Its workers must exit by themselves."""
         workers = children_of(self.pid)
         self._process.send_signal(signal.SIGKILL)
-        survivors = still_there(workers, EXIT_TIMEOUT)
+        survivors = wait_for_exit(workers, EXIT_TIMEOUT)
         assert not survivors, f"workers {survivors} still run after their engine was killed"
         return self._read_remaining()
 

@@ -11,7 +11,7 @@ import sys
 from pathlib import Path
 
 from tests.support.ports import ReservedPort
-from tests.support.processes import kill_all, with_in_environment
+from tests.support.processes import find_by_environment, kill_all
 
 PASSPHRASE = "a passphrase for tests"
 START_TIMEOUT = 60.0
@@ -75,7 +75,7 @@ class ServerProcess:
         """Kill the server and its workers, if they still run, and release the port."""
         if self._process is not None and self._process.poll() is None:
             self.kill()
-        kill_all(with_in_environment(f"SEALYARD_WORKSPACE={self._workspace}\0"))
+        kill_all(find_by_environment(f"SEALYARD_WORKSPACE={self._workspace}\0"))
         self._port.close()
 
     def _is_listening(self) -> bool:

@@ -25,7 +25,7 @@ from tests.crash.chaos_workspace import ADMINISTRATOR, ENCRYPTION, SIGNING, crea
 from tests.crash.engine_driver import EXIT_TIMEOUT, WORKSPACE_VARIABLE
 from tests.crash.invariants import InvariantCheck
 from tests.crash.server_process import PASSPHRASE
-from tests.support.processes import kill_all, still_there, with_in_environment
+from tests.support.processes import find_by_environment, kill_all, wait_for_exit
 
 KILLS = int(os.environ.get("SEALYARD_CRASH_KILLS", "200"))
 SEED = int(os.environ.get("SEALYARD_CRASH_SEED", "20261123"))
@@ -48,7 +48,7 @@ def test_killed_engine_keeps_tasks_and_signs_once(tmp_path: Path) -> None:
             f"SEALYARD_CRASH_SEED={SEED}: {_format_summary(chaos)} in {time.monotonic() - started_at:.0f} s\n"
         )
         chaos.kill_processes()
-        leftover = still_there(with_in_environment(f"{WORKSPACE_VARIABLE}={paths.root}"), EXIT_TIMEOUT)
+        leftover = wait_for_exit(find_by_environment(f"{WORKSPACE_VARIABLE}={paths.root}"), EXIT_TIMEOUT)
         kill_all(leftover)
     check = InvariantCheck(paths, ENCRYPTION, SIGNING, device_key)
     asyncio.run(_check_workspace(paths, chaos, check))

@@ -1,4 +1,4 @@
-"""The catalogue is complete, says what the design says, and costs nothing to import."""
+"""Tests of the algorithm registry."""
 
 from __future__ import annotations
 
@@ -25,30 +25,30 @@ from sealyard.model.errors import InvalidInputError
 DIGEST_ALGORITHMS = (SigningAlgorithm.SHA256_RSA_3072_PSS, SigningAlgorithm.SHA256_RSA_4096_PSS)
 
 
-def test_every_algorithm_has_its_entry() -> None:
+def test_every_algorithm_has_a_spec() -> None:
     assert set(CIPHERS) == set(EncryptionAlgorithm)
     assert set(SIGNATURES) == set(SigningAlgorithm)
 
 
-def test_numbers_of_ciphers_are_those_of_the_container_format() -> None:
+def test_cipher_numbers_match_container_format() -> None:
     assert [CIPHERS[algorithm].number for algorithm in EncryptionAlgorithm] == [0, 1, 2, 3, 4, 5]
 
 
-def test_number_and_key_kind_name_one_way_to_sign() -> None:
-    ways: dict[tuple[int, KeyType], set[tuple[SignatureScheme, HashName | None]]] = {}
+def test_number_and_key_type_identify_scheme() -> None:
+    schemes: dict[tuple[int, KeyType], set[tuple[SignatureScheme, HashName | None]]] = {}
     for spec in SIGNATURES.values():
         for kind in spec.key_kinds:
-            ways.setdefault((spec.number, kind), set()).add((spec.scheme, spec.hash))
-    assert all(len(way) == 1 for way in ways.values())
-    assert {number for number, _ in ways} == set(range(8))
+            schemes.setdefault((spec.number, kind), set()).add((spec.scheme, spec.hash))
+    assert all(len(values) == 1 for values in schemes.values())
+    assert {number for number, _ in schemes} == set(range(8))
 
 
-def test_only_the_two_digest_algorithms_take_a_digest() -> None:
-    taking = {name for name, spec in SIGNATURES.items() if spec.input is SigningInput.SHA256_DIGEST}
-    assert taking == set(DIGEST_ALGORITHMS)
+def test_only_digest_algorithms_sign_a_digest() -> None:
+    digest_algorithms = {name for name, spec in SIGNATURES.items() if spec.input is SigningInput.SHA256_DIGEST}
+    assert digest_algorithms == set(DIGEST_ALGORITHMS)
 
 
-def test_pss_with_a_free_key_size_wants_3072_bits_or_more() -> None:
+def test_generic_pss_requires_3072_bits() -> None:
     for name in (SigningAlgorithm.SHA256_PSS, SigningAlgorithm.SHA512_PSS):
         assert SIGNATURES[name].key_kinds == (KeyType.RSA_3072, KeyType.RSA_4096)
         assert SIGNATURES[name].default_key_kind is KeyType.RSA_3072
@@ -62,32 +62,32 @@ def test_pss_with_a_free_key_size_wants_3072_bits_or_more() -> None:
         (EncryptionAlgorithm.AES128_CTR_NO_PAD, {1: 1, 15: 15, 16: 16, 17: 17}),
     ],
 )
-def test_encrypted_length_follows_the_padding(algorithm: EncryptionAlgorithm, sizes: dict[int, int]) -> None:
+def test_encrypted_length_depends_on_padding(algorithm: EncryptionAlgorithm, sizes: dict[int, int]) -> None:
     assert {size: encrypted_length(algorithm, size) for size in sizes} == sizes
 
 
 @pytest.mark.parametrize("algorithm", SigningAlgorithm)
-def test_a_container_header_is_signed_as_message_or_as_its_digest(algorithm: SigningAlgorithm) -> None:
+def test_signing_input_is_message_or_digest(algorithm: SigningAlgorithm) -> None:
     expected = hashlib.sha256(b"header").digest() if algorithm in DIGEST_ALGORITHMS else b"header"
     assert signing_input(algorithm, b"header") == expected
 
 
 @pytest.mark.parametrize("algorithm", DIGEST_ALGORITHMS)
 @pytest.mark.parametrize("length", [0, 31, 33, 64])
-def test_a_digest_has_exactly_32_bytes(algorithm: SigningAlgorithm, length: int) -> None:
+def test_digest_of_wrong_length_is_rejected(algorithm: SigningAlgorithm, length: int) -> None:
     check_signing_input(algorithm, bytes(32))
     with pytest.raises(InvalidInputError):
         check_signing_input(algorithm, bytes(length))
 
 
-def test_a_message_has_one_byte_to_one_mebibyte() -> None:
+def test_message_of_wrong_length_is_rejected() -> None:
     check_signing_input(SigningAlgorithm.ED25519, b"x")
     check_signing_input(SigningAlgorithm.ED25519, bytes(MESSAGE_LIMIT))
-    for wrong in (b"", bytes(MESSAGE_LIMIT + 1)):
+    for message in (b"", bytes(MESSAGE_LIMIT + 1)):
         with pytest.raises(InvalidInputError):
-            check_signing_input(SigningAlgorithm.ED25519, wrong)
+            check_signing_input(SigningAlgorithm.ED25519, message)
 
 
-def test_importing_the_catalogue_loads_no_cryptography() -> None:
+def test_import_loads_no_cryptography() -> None:
     code = "import sys, sealyard.crypto.algorithms; sys.exit('cryptography' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code], check=False).returncode == 0

@@ -1,4 +1,4 @@
-"""Certificates are read in both encodings; ours say who and how long."""
+"""Tests of loading certificates and of creating self-signed ones."""
 
 from __future__ import annotations
 
@@ -32,34 +32,34 @@ EC_KEY = ec.generate_private_key(ec.SECP256R1())
         (ed25519.Ed25519PrivateKey.generate(), KeyType.ED25519),
     ],
 )
-def test_a_self_signed_certificate_says_who_and_how_long(key: PrivateKey, kind: KeyType) -> None:
+def test_self_signed_has_subject_and_validity(key: PrivateKey, kind: KeyType) -> None:
     pem = create_self_signed(key, "Gateway ß", NOW)
-    found = load_certificate(pem)
-    assert (found.kind, found.subject, found.public_key) == (kind, "Gateway ß", key.public_key())
-    assert found.not_before < NOW
-    assert timedelta(days=20 * 365) < found.not_after - NOW < timedelta(days=20 * 366)
+    certificate = load_certificate(pem)
+    assert (certificate.kind, certificate.subject, certificate.public_key) == (kind, "Gateway ß", key.public_key())
+    assert certificate.not_before < NOW
+    assert timedelta(days=20 * 365) < certificate.not_after - NOW < timedelta(days=20 * 366)
     x509.load_pem_x509_certificate(pem).verify_directly_issued_by(x509.load_pem_x509_certificate(pem))
-    assert load_certificate(found.der) == found
+    assert load_certificate(certificate.der) == certificate
 
 
-def test_the_years_are_the_callers() -> None:
-    found = load_certificate(create_self_signed(EC_KEY, "x", NOW, years=4))
-    assert found.not_after == NOW + timedelta(days=4 * 365 + 1)
+def test_self_signed_is_valid_for_years() -> None:
+    certificate = load_certificate(create_self_signed(EC_KEY, "x", NOW, years=4))
+    assert certificate.not_after == NOW + timedelta(days=4 * 365 + 1)
 
 
 @pytest.mark.parametrize("name", ["", "x" * 65])
-def test_a_common_name_has_1_to_64_characters(name: str) -> None:
+def test_common_name_of_wrong_length_is_rejected(name: str) -> None:
     with pytest.raises(InvalidKeyError):
         create_self_signed(EC_KEY, name, NOW)
 
 
-def test_of_several_certificates_the_first_counts() -> None:
+def test_load_uses_first_of_several_certificates() -> None:
     first, second = (create_self_signed(EC_KEY, name, NOW) for name in ("first", "second"))
     assert load_certificate(first + second).subject == "first"
 
 
-def test_without_a_common_name_the_whole_name_is_the_subject() -> None:
-    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Yard")])
+def test_subject_without_common_name_is_full_name() -> None:
+    name = x509.Name([x509.NameAttribute(NameOID.ORGANIZATION_NAME, "Acme")])
     builder = x509.CertificateBuilder(
         issuer_name=name,
         subject_name=name,
@@ -68,16 +68,16 @@ def test_without_a_common_name_the_whole_name_is_the_subject() -> None:
         not_valid_before=NOW,
         not_valid_after=NOW,
     )
-    assert load_certificate(builder.sign(EC_KEY, hashes.SHA256()).public_bytes(Encoding.DER)).subject == "O=Yard"
+    assert load_certificate(builder.sign(EC_KEY, hashes.SHA256()).public_bytes(Encoding.DER)).subject == "O=Acme"
 
 
-def test_a_key_outside_the_catalogue_is_refused() -> None:
+def test_unsupported_key_type_is_rejected() -> None:
     key = ec.generate_private_key(ec.SECP384R1())
     with pytest.raises(InvalidKeyError):
         create_self_signed(key, "x", NOW)
 
 
-def test_a_bare_public_key_is_no_certificate() -> None:
+def test_bare_public_key_is_rejected() -> None:
     pem = EC_KEY.public_key().public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo)
     with pytest.raises(InvalidKeyError):
         load_certificate(pem)
@@ -87,15 +87,15 @@ DER = load_certificate(create_self_signed(EC_KEY, "x", NOW)).der
 
 
 @given(st.one_of(st.binary(), st.tuples(st.integers(0, len(DER) - 1), st.integers(1, 255))))
-def test_any_bytes_give_a_certificate_or_our_error(data: bytes | tuple[int, int]) -> None:
+def test_arbitrary_bytes_load_or_are_rejected(data: bytes | tuple[int, int]) -> None:
     if isinstance(data, tuple):
-        place, flip = data
-        data = DER[:place] + bytes([DER[place] ^ flip]) + DER[place + 1 :]
+        offset, flip = data
+        data = DER[:offset] + bytes([DER[offset] ^ flip]) + DER[offset + 1 :]
     with suppress(InvalidKeyError):
         load_certificate(data)
 
 
-def test_the_fingerprint_is_the_sha256_of_the_public_key_info() -> None:
+def test_fingerprint_is_sha256_of_public_key() -> None:
     # RFC 8410, section 10.1: this key's SubjectPublicKeyInfo
     spki = bytes.fromhex("302a300506032b6570032100 19bf44096984cdfe8541bac167dc3b96c85086aa30b6b6cb0c5c38ad703166e1")
     key = ed25519.Ed25519PublicKey.from_public_bytes(spki[12:])

@@ -1,4 +1,4 @@
-"""Ciphers against the known answers of NIST SP 800-38A, and what holds for any bytes."""
+"""Tests of the ciphers: known answers of NIST SP 800-38A, and properties for arbitrary bytes."""
 
 from __future__ import annotations
 
@@ -65,39 +65,39 @@ def iv_for(algorithm: EncryptionAlgorithm) -> bytes:
 
 
 def run(stream: CipherStream, pieces: Iterable[bytes]) -> bytes:
-    whole = b""
+    output = b""
     for piece in pieces:
         out = memoryview(bytearray(len(piece) + 16))
-        whole += out[: stream.update_into(memoryview(piece), out)]
-    return whole + stream.finalize()
+        output += out[: stream.update_into(memoryview(piece), out)]
+    return output + stream.finalize()
 
 
-def cut(data: bytes, places: list[int]) -> list[bytes]:
-    marks = [0, *sorted(place % (len(data) + 1) for place in places), len(data)]
+def split(data: bytes, cuts: list[int]) -> list[bytes]:
+    marks = [0, *sorted(cut % (len(data) + 1) for cut in cuts), len(data)]
     return [data[start:end] for start, end in pairwise(marks)]
 
 
 @pytest.mark.parametrize(("algorithm", "iv", "ciphertext"), KNOWN_ANSWERS)
-def test_known_answers_of_sp_800_38a(algorithm: EncryptionAlgorithm, iv: bytes, ciphertext: str) -> None:
+def test_known_answers_of_sp_800_38a_match(algorithm: EncryptionAlgorithm, iv: bytes, ciphertext: str) -> None:
     expected = bytes.fromhex(ciphertext)
-    found = run(cipher_for(algorithm).encryptor(iv), [PLAINTEXT])
-    assert found[: len(expected)] == expected
-    assert len(found) == encrypted_length(algorithm, len(PLAINTEXT))
-    assert run(cipher_for(algorithm).decryptor(iv), [found]) == PLAINTEXT
+    ciphertext_bytes = run(cipher_for(algorithm).encryptor(iv), [PLAINTEXT])
+    assert ciphertext_bytes[: len(expected)] == expected
+    assert len(ciphertext_bytes) == encrypted_length(algorithm, len(PLAINTEXT))
+    assert run(cipher_for(algorithm).decryptor(iv), [ciphertext_bytes]) == PLAINTEXT
 
 
 @given(
     algorithm=st.sampled_from(EncryptionAlgorithm),
     data=st.binary(max_size=100),
-    places=st.lists(st.integers(0, 120), max_size=8),
+    cuts=st.lists(st.integers(0, 120), max_size=8),
 )
-def test_any_bytes_in_any_pieces_come_back(algorithm: EncryptionAlgorithm, data: bytes, places: list[int]) -> None:
+def test_arbitrary_chunks_round_trip(algorithm: EncryptionAlgorithm, data: bytes, cuts: list[int]) -> None:
     cipher, iv = cipher_for(algorithm), iv_for(algorithm)
-    sealed = run(cipher.encryptor(iv), cut(data, places))
-    assert len(sealed) == encrypted_length(algorithm, len(data))
-    opened = run(cipher.decryptor(iv), cut(sealed, places))
-    kept_padding = bytes(-len(data) % 16) if CIPHERS[algorithm].padding is Padding.ZERO else b""
-    assert opened == data + kept_padding
+    encrypted = run(cipher.encryptor(iv), split(data, cuts))
+    assert len(encrypted) == encrypted_length(algorithm, len(data))
+    decrypted = run(cipher.decryptor(iv), split(encrypted, cuts))
+    padding = bytes(-len(data) % 16) if CIPHERS[algorithm].padding is Padding.ZERO else b""
+    assert decrypted == data + padding
 
 
 @given(
@@ -105,29 +105,29 @@ def test_any_bytes_in_any_pieces_come_back(algorithm: EncryptionAlgorithm, data:
         lambda block: not 1 <= block[-1] <= 16 or block[-block[-1] :] != bytes([block[-1]]) * block[-1]
     )
 )
-def test_every_wrong_padding_is_refused(block: bytes) -> None:
+def test_wrong_padding_is_rejected(block: bytes) -> None:
     key, iv = KEYS[32], CBC_IV
-    sealed = run(AesCipher(EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD, key).encryptor(iv), [block])
+    encrypted = run(AesCipher(EncryptionAlgorithm.AES256_CBC_ZERO_BYTE_PAD, key).encryptor(iv), [block])
     decryptor = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, key).decryptor(iv)
     with pytest.raises(ContainerError):
-        run(decryptor, [sealed])
+        run(decryptor, [encrypted])
 
 
 @pytest.mark.parametrize("algorithm", [each for each in EncryptionAlgorithm if CIPHERS[each].block_multiple > 1])
 @pytest.mark.parametrize("length", [1, 15, 17, 33])
-def test_a_broken_last_block_is_refused(algorithm: EncryptionAlgorithm, length: int) -> None:
+def test_incomplete_last_block_is_rejected(algorithm: EncryptionAlgorithm, length: int) -> None:
     with pytest.raises(ContainerError):
         run(cipher_for(algorithm).decryptor(iv_for(algorithm)), [bytes(length)])
 
 
-def test_pkcs7_never_decrypts_nothing() -> None:
+def test_pkcs7_of_no_bytes_is_rejected() -> None:
     with pytest.raises(ContainerError):
         run(cipher_for(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD).decryptor(CBC_IV), [])
 
 
 @pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
 @pytest.mark.parametrize("length", [0, 15, 16, 24, 31, 32, 33])
-def test_only_the_right_key_length_is_taken(algorithm: EncryptionAlgorithm, length: int) -> None:
+def test_wrong_key_length_is_rejected(algorithm: EncryptionAlgorithm, length: int) -> None:
     if length == SYMMETRIC_KEY_LENGTHS[CIPHERS[algorithm].key_kind]:
         assert AesCipher(algorithm, bytes(length)).algorithm is algorithm
         return
@@ -137,7 +137,7 @@ def test_only_the_right_key_length_is_taken(algorithm: EncryptionAlgorithm, leng
 
 @pytest.mark.parametrize("algorithm", EncryptionAlgorithm)
 @pytest.mark.parametrize("length", [0, 8, 15, 16, 17])
-def test_only_the_right_iv_length_is_taken(algorithm: EncryptionAlgorithm, length: int) -> None:
+def test_wrong_iv_length_is_rejected(algorithm: EncryptionAlgorithm, length: int) -> None:
     cipher = cipher_for(algorithm)
     if length == CIPHERS[algorithm].iv_length:
         cipher.encryptor(bytes(length))
@@ -147,7 +147,7 @@ def test_only_the_right_iv_length_is_taken(algorithm: EncryptionAlgorithm, lengt
             direction(bytes(length))
 
 
-def test_the_key_is_not_shown() -> None:
-    shown = repr(AesCipher(EncryptionAlgorithm.AES128_CTR_NO_PAD, b"0123456789abcdef"))
-    assert "0123" not in shown
-    assert "AES128_CTR_NO_PAD" in shown
+def test_repr_hides_the_key() -> None:
+    text = repr(AesCipher(EncryptionAlgorithm.AES128_CTR_NO_PAD, b"0123456789abcdef"))
+    assert "0123" not in text
+    assert "AES128_CTR_NO_PAD" in text

@@ -1,4 +1,4 @@
-"""The pipeline keeps order, ends on every exception, and leaves no thread behind."""
+"""Tests of the pipeline: order, exceptions and the end of its threads."""
 
 from __future__ import annotations
 
@@ -21,61 +21,61 @@ class StoppedError(Exception):
     pass
 
 
-def pump_threads() -> list[str]:
+def list_pump_threads() -> list[str]:
     return [thread.name for thread in threading.enumerate() if thread.name.startswith("pump")]
 
 
-def filler(pieces: Iterable[bytes]) -> Callable[[memoryview], int]:
-    left = iter(pieces)
+def make_fill(pieces: Iterable[bytes]) -> Callable[[memoryview], int]:
+    remaining = iter(pieces)
 
     def fill(buffer: memoryview) -> int:
-        piece = next(left, b"")
+        piece = next(remaining, b"")
         buffer[: len(piece)] = piece
         return len(piece)
 
     return fill
 
 
-def test_every_drain_sees_all_pieces_in_order() -> None:
+def test_drains_receive_all_pieces_in_order() -> None:
     pieces = [bytes([number]) * (number % 7 + 1) for number in range(1, 200)]
-    seen = [bytearray(), bytearray(), bytearray()]
-    pump(filler(pieces), [each.extend for each in seen], 8)
-    assert [bytes(each) for each in seen] == [b"".join(pieces)] * 3
-    assert pump_threads() == []
+    received = [bytearray(), bytearray(), bytearray()]
+    pump(make_fill(pieces), [each.extend for each in received], 8)
+    assert [bytes(each) for each in received] == [b"".join(pieces)] * 3
+    assert list_pump_threads() == []
 
 
-def test_drains_work_while_the_next_piece_is_filled() -> None:
+def test_drains_run_while_next_piece_fills() -> None:
     filled_again = threading.Event()
-    waited: list[bool] = []
-    fill = filler([b"1", b"2"])
+    results: list[bool] = []
+    fill = make_fill([b"1", b"2"])
 
-    def announcing(buffer: memoryview) -> int:
-        if waited_for_second.is_set():
+    def fill_and_announce(buffer: memoryview) -> int:
+        if filled_once.is_set():
             filled_again.set()
-        waited_for_second.set()
+        filled_once.set()
         return fill(buffer)
 
-    waited_for_second = threading.Event()
-    pump(announcing, [lambda _: waited.append(filled_again.wait(10))], 1)
-    assert waited == [True, True]
+    filled_once = threading.Event()
+    pump(fill_and_announce, [lambda _: results.append(filled_again.wait(10))], 1)
+    assert results == [True, True]
 
 
 @pytest.mark.parametrize("failing", [0, 1, 2, 3, 9])
-def test_an_exception_of_a_drain_is_raised_and_ends_the_threads(failing: int) -> None:
-    seen: list[bytes] = []
+def test_drain_exception_ends_the_threads(failing: int) -> None:
+    received: list[bytes] = []
 
     def drain(piece: memoryview) -> None:
-        seen.append(bytes(piece))
-        if len(seen) == failing + 1:
+        received.append(bytes(piece))
+        if len(received) == failing + 1:
             raise StoppedError
 
     with pytest.raises(StoppedError):
-        pump(filler([bytes([number]) for number in range(10)]), [drain], 1)
-    assert pump_threads() == []
+        pump(make_fill([bytes([number]) for number in range(10)]), [drain], 1)
+    assert list_pump_threads() == []
 
 
 @pytest.mark.parametrize("failing", [0, 1, 9])
-def test_an_exception_of_the_filling_is_raised_and_ends_the_threads(failing: int) -> None:
+def test_fill_exception_ends_the_threads(failing: int) -> None:
     def stop(_: int) -> None:
         pieces.append(1)
         if len(pieces) > failing:
@@ -85,11 +85,11 @@ def test_an_exception_of_the_filling_is_raised_and_ends_the_threads(failing: int
     reader = ExactReader(io.BytesIO(bytes(10)), 10, stop)
     with pytest.raises(StoppedError):
         pump(reader.read_into, [lambda _: None], 1)
-    assert pump_threads() == []
+    assert list_pump_threads() == []
 
 
-class Dripping(io.RawIOBase):
-    """Gives one byte at a time, as a pipe may."""
+class OneByteReader(io.RawIOBase):
+    """Returns one byte per read, as a pipe can."""
 
     def __init__(self, data: bytes) -> None:
         self.data = data
@@ -103,38 +103,38 @@ class Dripping(io.RawIOBase):
         return len(piece)
 
 
-def test_short_reads_are_filled_up() -> None:
-    told: list[int] = []
+def test_short_reads_are_repeated() -> None:
+    steps: list[int] = []
     buffer = memoryview(bytearray(8))
-    reader = ExactReader(cast("BinaryIO", Dripping(b"0123456789ab")), 10, told.append)
+    reader = ExactReader(cast("BinaryIO", OneByteReader(b"0123456789ab")), 10, steps.append)
     assert [reader.read_into(buffer), reader.read_into(buffer), reader.read_into(buffer)] == [8, 2, 0]
     assert bytes(buffer[:2]) == b"89"
-    assert told == [8, 2]
+    assert steps == [8, 2]
 
 
-def test_a_source_that_ends_early_is_refused() -> None:
+def test_source_ending_early_is_rejected() -> None:
     with pytest.raises(InvalidInputError, match="3 bytes early"):
         ExactReader(io.BytesIO(b"12345"), 8, lambda _: None).read_into(memoryview(bytearray(16)))
 
 
-class Slow(io.RawIOBase):
-    """Takes two bytes at a time."""
+class TwoByteWriter(io.RawIOBase):
+    """Accepts two bytes per write."""
 
     def __init__(self) -> None:
-        self.taken = bytearray()
+        self.written = bytearray()
 
     def write(self, data: ReadableBuffer) -> int:
-        taken = memoryview(data)[:2]
-        self.taken += taken
-        return len(taken)
+        written = memoryview(data)[:2]
+        self.written += written
+        return len(written)
 
 
-def test_short_writes_are_carried_on() -> None:
-    target = Slow()
+def test_short_writes_are_repeated() -> None:
+    target = TwoByteWriter()
     write_to_stream(cast("BinaryIO", target), memoryview(b"12345"))
-    assert target.taken == b"12345"
+    assert target.written == b"12345"
 
 
-def test_a_full_disk_is_said_plainly() -> None:
+def test_full_disk_raises_storage_error() -> None:
     with Path("/dev/full").open("wb", buffering=0) as full, pytest.raises(StorageError, match="No space left"):
         write_to_stream(full, memoryview(b"x"))

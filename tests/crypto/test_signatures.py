@@ -1,4 +1,4 @@
-"""Signatures against published vectors, and what is refused.
+"""Tests of signatures: published vectors, and rejected keys and inputs.
 
 ``wycheproof_signatures.json`` is a selection from Project Wycheproof (Apache-2.0); it names commit and files.
 """
@@ -69,21 +69,21 @@ def private_key(kind: KeyType) -> PrivateKey:
 
 
 @pytest.mark.parametrize(("algorithm", "spki", "case"), WYCHEPROOF_CASES)
-def test_wycheproof_judges_alike(algorithm: SigningAlgorithm, spki: str, case: dict[str, Any]) -> None:
+def test_wycheproof_vectors_match(algorithm: SigningAlgorithm, spki: str, case: dict[str, Any]) -> None:
     key = load_der_public_key(bytes.fromhex(spki))
     message, signature = bytes.fromhex(case["message"]), bytes.fromhex(case["signature"])
     assert verify(key, algorithm, message, signature, prehashed=False) is case["valid"]
 
 
 @pytest.mark.parametrize(("secret", "message", "signature"), RFC_8032)
-def test_ed25519_signs_as_rfc_8032(secret: str, message: str, signature: str) -> None:
+def test_ed25519_matches_rfc_8032(secret: str, message: str, signature: str) -> None:
     key = ed25519.Ed25519PrivateKey.from_private_bytes(bytes.fromhex(secret))
     signed = bytes.fromhex(message)
     assert sign(key, SigningAlgorithm.ED25519, signed, prehashed=False).hex() == signature
     assert verify(key.public_key(), SigningAlgorithm.ED25519, signed, bytes.fromhex(signature), prehashed=False)
 
 
-def test_ecdsa_verifies_rfc_6979() -> None:
+def test_ecdsa_verifies_rfc_6979_vector() -> None:
     # RFC 6979, appendix A.2.5, with SHA-256 and the message "sample"
     key = ec.derive_private_key(
         0xC9AFA9D845BA75166B5C215767B1D6934E50C3DB36E89B127B8A622B120F6721, ec.SECP256R1()
@@ -99,7 +99,7 @@ def test_ecdsa_verifies_rfc_6979() -> None:
 @pytest.mark.parametrize(
     ("algorithm", "kind"), [(name, kind) for name, spec in SIGNATURES.items() for kind in spec.key_kinds]
 )
-def test_signed_is_verified_and_nothing_else_is(algorithm: SigningAlgorithm, kind: KeyType) -> None:
+def test_verify_rejects_changed_data_or_signature(algorithm: SigningAlgorithm, kind: KeyType) -> None:
     key = private_key(kind)
     signature = sign(key, algorithm, b"firmware", prehashed=False)
     public = key.public_key()
@@ -110,7 +110,7 @@ def test_signed_is_verified_and_nothing_else_is(algorithm: SigningAlgorithm, kin
 
 
 @pytest.mark.parametrize("algorithm", [name for name, spec in SIGNATURES.items() if spec.hash])
-def test_a_signature_over_the_digest_is_one_over_the_message(algorithm: SigningAlgorithm) -> None:
+def test_prehashed_signature_equals_message_signature(algorithm: SigningAlgorithm) -> None:
     spec = SIGNATURES[algorithm]
     assert spec.hash is not None
     key = private_key(spec.default_key_kind)
@@ -121,11 +121,11 @@ def test_a_signature_over_the_digest_is_one_over_the_message(algorithm: SigningA
 
 
 @pytest.mark.parametrize("algorithm", SigningAlgorithm)
-def test_a_digest_of_another_length_is_refused(algorithm: SigningAlgorithm) -> None:
+def test_digest_of_wrong_length_is_rejected(algorithm: SigningAlgorithm) -> None:
     key = private_key(SIGNATURES[algorithm].default_key_kind)
-    wrong = bytes(32 if SIGNATURES[algorithm].hash is HashName.SHA512 else 64)
+    digest = bytes(32 if SIGNATURES[algorithm].hash is HashName.SHA512 else 64)
     with pytest.raises(InvalidInputError):
-        sign(key, algorithm, wrong, prehashed=True)
+        sign(key, algorithm, digest, prehashed=True)
 
 
 @pytest.mark.parametrize(
@@ -137,7 +137,7 @@ def test_a_digest_of_another_length_is_refused(algorithm: SigningAlgorithm) -> N
         if not kind.symmetric and kind not in spec.key_kinds
     ],
 )
-def test_a_key_of_another_kind_is_refused(algorithm: SigningAlgorithm, kind: KeyType) -> None:
+def test_key_of_another_type_is_rejected(algorithm: SigningAlgorithm, kind: KeyType) -> None:
     key = private_key(kind)
     with pytest.raises(InvalidKeyError):
         sign(key, algorithm, b"x", prehashed=False)
@@ -155,12 +155,12 @@ def test_a_key_of_another_kind_is_refused(algorithm: SigningAlgorithm, kind: Key
         lambda: dsa.generate_private_key(1024),
     ],
 )
-def test_kinds_outside_the_catalogue_are_refused(make: Callable[[], PrivateKeyTypes]) -> None:
+def test_unsupported_key_type_is_rejected(make: Callable[[], PrivateKeyTypes]) -> None:
     with pytest.raises(InvalidKeyError):
         key_type_of(make().public_key())
 
 
-def test_a_pss_salt_of_another_length_is_refused() -> None:
+def test_pss_salt_of_wrong_length_is_rejected() -> None:
     key = private_key(KeyType.RSA_3072)
     assert isinstance(key, rsa.RSAPrivateKey)
     for salt, accepted in ((0, False), (20, False), (31, False), (32, True), (64, False)):
@@ -169,7 +169,7 @@ def test_a_pss_salt_of_another_length_is_refused() -> None:
         assert verify(key.public_key(), SigningAlgorithm.RSA_3072, b"x", signature, prehashed=False) is accepted
 
 
-def test_ecdsa_has_one_encoding() -> None:
+def test_ecdsa_accepts_only_der_encoding() -> None:
     key = private_key(KeyType.EC_P256)
     signature = sign(key, SigningAlgorithm.SHA256_ECDSA, b"x", prehashed=False)
     r, s = decode_dss_signature(signature)
@@ -179,10 +179,10 @@ def test_ecdsa_has_one_encoding() -> None:
         assert not verify(key.public_key(), SigningAlgorithm.SHA256_ECDSA, b"x", other, prehashed=False)
 
 
-def test_no_algorithm_takes_the_signature_of_another() -> None:
+def test_signature_of_another_algorithm_is_rejected() -> None:
     algorithms = (SigningAlgorithm.SHA256_PKCS_V15_3072, SigningAlgorithm.SHA256_PSS, SigningAlgorithm.SHA512_PSS)
     key = private_key(KeyType.RSA_3072)
-    for made in algorithms:
-        signature = sign(key, made, b"x", prehashed=False)
-        for judged in algorithms:
-            assert verify(key.public_key(), judged, b"x", signature, prehashed=False) is (made is judged)
+    for signing in algorithms:
+        signature = sign(key, signing, b"x", prehashed=False)
+        for verifying in algorithms:
+            assert verify(key.public_key(), verifying, b"x", signature, prehashed=False) is (signing is verifying)

@@ -1,4 +1,4 @@
-"""One-time passwords against the vectors of RFC 6238, and how far a clock may be off."""
+"""Tests of one-time passwords: the vectors of RFC 6238, and the accepted clock deviation."""
 
 from __future__ import annotations
 
@@ -23,37 +23,37 @@ VECTORS = {
 }
 
 
-def at(seconds: int) -> datetime:
+def moment(seconds: int) -> datetime:
     return datetime(1970, 1, 1, tzinfo=UTC) + timedelta(seconds=seconds)
 
 
 @pytest.mark.parametrize(("seconds", "password"), VECTORS.items())
-def test_the_vectors_of_rfc_6238_are_matched_in_their_step(seconds: int, password: str) -> None:
-    assert list(totp.matching_steps(SECRET, password[-6:], at(seconds))) == [seconds // 30]
+def test_rfc_6238_vector_matches_its_step(seconds: int, password: str) -> None:
+    assert list(totp.matching_steps(SECRET, password[-6:], moment(seconds))) == [seconds // 30]
 
 
-def test_the_password_of_another_secret_is_not_matched() -> None:
-    assert list(totp.matching_steps(b"x" * 20, "287082", at(59))) == []
+def test_password_of_another_secret_is_rejected() -> None:
+    assert list(totp.matching_steps(b"x" * 20, "287082", moment(59))) == []
 
 
 @given(st.binary(min_size=20, max_size=20), st.integers(3, 2**32), st.integers(-3, 3))
-def test_a_clock_may_be_off_by_one_step_each_way(secret: bytes, step: int, off: int) -> None:
+def test_clock_deviation_of_one_step_is_accepted(secret: bytes, step: int, deviation: int) -> None:
     app = Authenticator(totp.provisioning_uri(secret, "anna", "Sealyard"))
-    password = app.code_at_step(step + off)
-    near = {app.code_at_step(step + each) for each in (-1, 0, 1)}
-    found = list(totp.matching_steps(secret, password, at(step * 30 + 29)))
-    assert bool(found) is (password in near)
-    assert (step + off in found) is (abs(off) <= 1)
+    password = app.code_at_step(step + deviation)
+    accepted = {app.code_at_step(step + each) for each in (-1, 0, 1)}
+    steps = list(totp.matching_steps(secret, password, moment(step * 30 + 29)))
+    assert bool(steps) is (password in accepted)
+    assert (step + deviation in steps) is (abs(deviation) <= 1)
 
 
-def test_secrets_are_of_the_length_that_rfc_4226_recommends_and_never_the_same() -> None:
-    made = {totp.new_secret() for _ in range(10)}
-    assert len(made) == 10
-    assert {len(each) for each in made} == {20}
+def test_secrets_are_unique_and_20_bytes() -> None:
+    secrets = {totp.new_secret() for _ in range(10)}
+    assert len(secrets) == 10
+    assert {len(each) for each in secrets} == {20}
 
 
-def test_what_is_typed_by_hand_is_what_the_qr_code_holds() -> None:
+def test_provisioning_uri_contains_the_secret() -> None:
     secret = totp.new_secret()
     app = Authenticator(totp.provisioning_uri(secret, "anna@gießerei", "Sealyard"))
     assert (app.secret, app.label, app.issuer) == (secret, "Sealyard:anna@gießerei", "Sealyard")
-    assert totp.base32(secret).rstrip("=") == totp.base32(secret), "nothing that people would not type"
+    assert totp.base32(secret).rstrip("=") == totp.base32(secret), "padding that users do not type"

@@ -82,6 +82,8 @@ def test_suspended_application_resumes_on_fg(tmp_path: Path) -> None:
 
 def test_start_without_terminal_reports_error(tmp_path: Path) -> None:
     environ = environment(tmp_path / "home", SEALYARD_PASSPHRASE="p")
-    with terminal(["sh", "-c", f"{SEALYARD} </dev/null 2>&1 | cat"], environ) as app:
-        assert app.exit_code() == 0  # the exit code of cat
+    status = tmp_path / "status"
+    with terminal(["sh", "-c", f"({SEALYARD} </dev/null 2>&1; echo $? >{status}) | cat"], environ) as app:
+        assert app.exit_code() == 0
         assert "Not a terminal" in app.screen()
+    assert status.read_text() == "2\n"

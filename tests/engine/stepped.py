@@ -185,10 +185,10 @@ class SteppedBus(FakeBus):
         else:
             self._gates.add("worker asks", lambda: self._ask_to_sign(job))
 
-    async def permit_signing(self, task_id: str, fence: int) -> None:
-        await super().permit_signing(task_id, fence)
+    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
+        await super().permit_signing(task_id, fencing_token)
         job = self.jobs.get(task_id)
-        if job is not None and job.task.fencing_token == fence and task_id not in self.stops:
+        if job is not None and job.task.fencing_token == fencing_token and task_id not in self.stops:
             self.on_signed(job)
             self._gates.add("worker finishes", lambda: self._finish_job(job))
         await self._gates.wait("permission sent")

@@ -25,7 +25,7 @@ def check_results(health: Health) -> list[tuple[str, bool]]:
 
 def probed_keys(harness: EngineHarness) -> list[tuple[str, int]]:
     """Return the URIs and versions of the keys that the workers were requested to probe."""
-    probes = [each for each in harness.bus.asked if isinstance(each, ProbeSigningKey | ProbeEncryptionKey)]
+    probes = [each for each in harness.bus.commands if isinstance(each, ProbeSigningKey | ProbeEncryptionKey)]
     return [(each.key.uri, each.key.version) for each in probes]
 
 
@@ -97,16 +97,16 @@ async def test_each_current_key_is_probed_once(
 
 async def test_signing_probe_contains_recorded_certificate(harness: EngineHarness) -> None:
     await harness.engine.health.health()
-    (probe,) = [each for each in harness.bus.asked if isinstance(each, ProbeSigningKey)]
+    (probe,) = [each for each in harness.bus.commands if isinstance(each, ProbeSigningKey)]
     assert probe.certificate == harness.shelf.infos[probe.key.uri].current.certificate
 
 
 async def test_healthy_result_is_cached_one_minute(harness: EngineHarness) -> None:
     first_result = await harness.engine.health.health()
-    request_count = len(harness.bus.asked)
+    request_count = len(harness.bus.commands)
     harness.clock.advance(seconds=59.9)
     assert await harness.engine.health.health() is first_result
-    assert len(harness.bus.asked) == request_count
+    assert len(harness.bus.commands) == request_count
     harness.clock.advance(seconds=0.1)
     assert await harness.engine.health.health() is not first_result
 
@@ -122,17 +122,17 @@ async def test_failed_result_is_cached_five_seconds(harness: EngineHarness) -> N
 
 
 async def test_concurrent_requests_share_one_check(harness: EngineHarness) -> None:
-    harness.bus.asked.clear()
+    harness.bus.commands.clear()
     results = await asyncio.gather(*(harness.engine.health.health() for _ in range(20)))
     assert all(each is results[0] for each in results)
-    assert len([each for each in harness.bus.asked if isinstance(each, AuditPublicKey)]) == 1
+    assert len([each for each in harness.bus.commands if isinstance(each, AuditPublicKey)]) == 1
 
 
 async def test_cancelled_request_keeps_shared_check(harness: EngineHarness) -> None:
     harness.bus.gate = asyncio.Event()
     cancelled_request = asyncio.create_task(harness.engine.health.health())
     second_request = asyncio.create_task(harness.engine.health.health())
-    await harness.wait_until(lambda: harness.bus.asked and isinstance(harness.bus.asked[-1], AuditPublicKey))
+    await harness.wait_until(lambda: harness.bus.commands and isinstance(harness.bus.commands[-1], AuditPublicKey))
     cancelled_request.cancel()
     harness.bus.gate.set()
     assert (await second_request).ready

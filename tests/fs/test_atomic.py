@@ -1,4 +1,4 @@
-"""An atomic write leaves the old or the new content, and no temporary file."""
+"""Tests of atomic writes: old or new content, and no temporary file."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sealyard.fs.atomic import AtomicFile, rename_exclusive, write_atomic
 
 
 def fail_operation(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
-    """Let an operation of the module fail; a failing write stores half of the data first."""
+    """Make an operation of the module fail. A failing write stores half of the data first."""
     write_all = atomic.write_all
 
     def fail(*arguments: object) -> None:
@@ -32,7 +32,7 @@ def file_names(folder: Path) -> list[str]:
     return sorted(path.name for path in folder.iterdir())
 
 
-def test_write_replaces_the_file_and_restricts_it_to_its_owner(tmp_path: Path) -> None:
+def test_write_replaces_file_and_sets_mode(tmp_path: Path) -> None:
     path = tmp_path / "file"
     path.write_bytes(b"old")
     path.chmod(0o644)
@@ -86,9 +86,7 @@ def test_failed_folder_sync_is_reported(tmp_path: Path, monkeypatch: pytest.Monk
     assert file_names(tmp_path) == ["file"]
 
 
-def test_file_is_synced_before_its_rename_and_the_folder_after_it(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_write_syncs_file_then_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     order: list[str] = []
     for operation in ("sync", "rename", "sync_folder"):
         real = getattr(atomic, operation)
@@ -103,7 +101,7 @@ def test_file_is_synced_before_its_rename_and_the_folder_after_it(
     assert order == ["sync", "rename", "sync_folder"]
 
 
-def test_uncommitted_file_is_removed_at_the_end_of_the_block(tmp_path: Path) -> None:
+def test_uncommitted_file_is_removed(tmp_path: Path) -> None:
     with suppress(ZeroDivisionError), AtomicFile(tmp_path / "file") as file:
         file.write(b"partial")
         raise ZeroDivisionError
@@ -121,10 +119,10 @@ def test_discard_after_commit_keeps_the_file(tmp_path: Path) -> None:
 
 @pytest.fixture
 def without_hard_links(monkeypatch: pytest.MonkeyPatch) -> None:
-    def refuse(*_: object) -> None:
+    def fail(*_: object) -> None:
         raise OSError(errno.EPERM, "Operation not permitted")
 
-    monkeypatch.setattr(os, "link", refuse)
+    monkeypatch.setattr(os, "link", fail)
 
 
 @pytest.mark.usefixtures("without_hard_links")

@@ -1,4 +1,4 @@
-"""SHA-256 of files of any length, from any position."""
+"""Tests of SHA-256 digests of files."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ def small_chunks(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("length", [0, 1, 99, 100, 101, len(DATA)])
-def test_digest_of_a_file(tmp_path: Path, length: int) -> None:
+def test_digest_of_file_matches_hashlib(tmp_path: Path, length: int) -> None:
     path = tmp_path / "file"
     path.write_bytes(DATA[:length])
     assert path_sha256(path) == hashlib.sha256(DATA[:length]).hexdigest()

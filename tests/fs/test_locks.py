@@ -1,4 +1,4 @@
-"""Locks between open files, whether of one process or of several."""
+"""Tests of file locks between open files of one or several processes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def test_shared_locks_exclude_exclusive_ones_only(descriptors: tuple[int, int]) 
     assert not try_lock(first)
 
 
-def test_closing_the_descriptor_releases_the_lock(descriptors: tuple[int, int], tmp_path: Path) -> None:
+def test_closed_descriptor_releases_the_lock(descriptors: tuple[int, int], tmp_path: Path) -> None:
     third = os.open(tmp_path / "lock", os.O_RDWR)
     assert try_lock(third)
     os.close(third)

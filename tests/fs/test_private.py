@@ -1,4 +1,4 @@
-"""Private files and folders: their modes, and what an error leaves."""
+"""Tests of private files and folders: modes and error handling."""
 
 from __future__ import annotations
 
@@ -42,13 +42,13 @@ def test_private_file_never_replaces_another(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("full_disk")
-def test_private_file_is_removed_if_it_cannot_be_written(tmp_path: Path) -> None:
+def test_failed_write_removes_private_file(tmp_path: Path) -> None:
     with pytest.raises(StorageError, match="Not enough disk space"):
         write_private_file(tmp_path / "key", b"secret")
     assert not list(tmp_path.iterdir())
 
 
-def test_private_append_creates_the_file_and_keeps_its_content(tmp_path: Path) -> None:
+def test_private_append_keeps_existing_content(tmp_path: Path) -> None:
     path = tmp_path / "log"
     for line in (b"one\n", b"two\n"):
         fd = open_private_append(path)

@@ -1,4 +1,4 @@
-"""One writer at a time, known by name; readers come and go; a dead process is no obstacle."""
+"""Tests of the workspace lock: one holder, reported to others, and released when its process ends."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ workspace = Path(sys.argv[1])
 lock = WorkspaceLock.acquire(workspace / "lock", "packaging gateway\\x1b[31m")
 store = TinyDocumentStore.open(workspace / "store", {}, write=True)
 store.submit(WriteBatch(puts=(("tasks", "a", {"n": 1}),))).result()
-print("held", flush=True)
+print("locked", flush=True)
 sys.stdin.read()
 """
 
@@ -37,29 +37,27 @@ def holder(tmp_path: Path) -> Iterator[subprocess.Popen[str]]:
         [sys.executable, "-c", HOLD, str(tmp_path)], stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True
     ) as process:
         assert process.stdout is not None
-        assert process.stdout.readline() == "held\n"
+        assert process.stdout.readline() == "locked\n"
         yield process
         process.kill()
 
 
-def test_a_second_writer_is_refused_and_told_who_and_a_reader_is_not(
-    tmp_path: Path, holder: subprocess.Popen[str]
-) -> None:
-    with pytest.raises(WorkspaceLockedError) as refused:
+def test_second_writer_error_names_the_holder(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+    with pytest.raises(WorkspaceLockedError) as caught:
         WorkspaceLock.acquire(tmp_path / "lock", "another thing")
-    assert f"process {holder.pid} on " in refused.value.message
-    assert "packaging gateway\\x1b[31m" in refused.value.message
-    assert "since 20" in refused.value.message
-    assert refused.value.hint
-    found = WorkspaceLock.holder(tmp_path / "lock")
-    assert found is not None
-    assert found.pid == holder.pid
+    assert f"process {holder.pid} on " in caught.value.message
+    assert "packaging gateway\\x1b[31m" in caught.value.message
+    assert "since 20" in caught.value.message
+    assert caught.value.hint
+    lock_holder = WorkspaceLock.holder(tmp_path / "lock")
+    assert lock_holder is not None
+    assert lock_holder.pid == holder.pid
 
     reader = TinyDocumentStore.open(tmp_path / "store", {}, write=False)
     assert reader.get("tasks", "a") == {"n": 1}
 
 
-def test_a_killed_holder_is_no_obstacle(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
+def test_killed_holder_releases_the_lock(tmp_path: Path, holder: subprocess.Popen[str]) -> None:
     os.kill(holder.pid, signal.SIGKILL)
     holder.wait(10)
     assert WorkspaceLock.holder(tmp_path / "lock") is None
@@ -69,7 +67,7 @@ def test_a_killed_holder_is_no_obstacle(tmp_path: Path, holder: subprocess.Popen
         store.close()
 
 
-def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
+def test_released_lock_can_be_acquired_again(tmp_path: Path) -> None:
     path = tmp_path / "lock"
     first = WorkspaceLock.acquire(path, "one")
     with pytest.raises(WorkspaceLockedError, match="one"):
@@ -82,7 +80,7 @@ def test_a_released_lock_can_be_taken_again(tmp_path: Path) -> None:
     assert stat.S_IMODE(path.stat().st_mode) == 0o600
 
 
-def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
+def test_child_process_inherits_no_lock(tmp_path: Path) -> None:
     lock = WorkspaceLock.acquire(tmp_path / "lock", "starting a worker")
     with subprocess.Popen([sys.executable, "-c", "import sys; sys.stdin.read()"], stdin=subprocess.PIPE):
         lock.release()
@@ -90,7 +88,7 @@ def test_a_child_of_the_holder_does_not_keep_the_lock(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"{", b'{"pid":"?"}', b"\xff"])
-def test_a_holder_that_cannot_be_named_still_holds(tmp_path: Path, content: bytes) -> None:
+def test_unreadable_holder_keeps_the_lock(tmp_path: Path, content: bytes) -> None:
     path = tmp_path / "lock"
     with WorkspaceLock.acquire(path, "one"):
         path.write_bytes(content)
@@ -98,7 +96,7 @@ def test_a_holder_that_cannot_be_named_still_holds(tmp_path: Path, content: byte
             WorkspaceLock.acquire(path, "two")
 
 
-def test_a_lock_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+def test_lock_in_missing_folder_raises(tmp_path: Path) -> None:
     with pytest.raises(StorageError):
         WorkspaceLock.acquire(tmp_path / "missing" / "lock", "one")
     assert WorkspaceLock.holder(tmp_path / "missing" / "lock") is None

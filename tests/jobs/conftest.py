@@ -1,7 +1,7 @@
-"""The workspace of the worker's tests."""
+"""Fixtures of the job tests."""
 
 from __future__ import annotations
 
-from tests.support.worker_fixtures import founded, house
+from tests.support.worker_fixtures import workspace, workspace_template
 
-__all__ = ["founded", "house"]
+__all__ = ["workspace", "workspace_template"]

@@ -1,4 +1,4 @@
-"""Keys in files: the contract, and what a stolen or damaged folder gives."""
+"""Tests of the local key provider: the contract, damaged files, imported files and secrecy."""
 
 from __future__ import annotations
 
@@ -52,14 +52,14 @@ class TestLocalKeys(ProviderContract):
     pass
 
 
-async def use(keys: LocalKeyProvider, name: str, kind: KeyType, version: int = 1) -> object:
+async def open_key(keys: LocalKeyProvider, name: str, kind: KeyType, version: int = 1) -> object:
     if kind.symmetric:
         return await keys.cipher(name, version, EncryptionAlgorithm.AES256_CBC_PKCS7_PAD)
     return await keys.signer(name, version, SigningAlgorithm.ED25519)
 
 
-def filled(folder: Path) -> LocalKeyProvider:
-    """A key of each of ``KINDS``, named like it, with two versions."""
+def create_keys(folder: Path) -> LocalKeyProvider:
+    """Create a key with two versions for each of ``KINDS``, named after its kind."""
     keys = LocalKeyProvider(folder, MASTER_KEY)
     for kind in KINDS:
         asyncio.run(keys.generate(kind.lower(), kind, PACKAGE, "name"))
@@ -67,136 +67,136 @@ def filled(folder: Path) -> LocalKeyProvider:
     return keys
 
 
-def test_keys_are_there_after_a_restart(tmp_path: Path) -> None:
-    info = asyncio.run(filled(tmp_path / "keys").get_info("ed25519"))
-    again = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
-    assert asyncio.run(again.get_info("ed25519")) == info
+def test_keys_are_readable_after_restart(tmp_path: Path) -> None:
+    info = asyncio.run(create_keys(tmp_path / "keys").get_info("ed25519"))
+    reopened = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
+    assert asyncio.run(reopened.get_info("ed25519")) == info
     for kind in KINDS:
         for version in (1, 2):
-            asyncio.run(use(again, kind.lower(), kind, version))
+            asyncio.run(open_key(reopened, kind.lower(), kind, version))
 
 
-def test_an_exported_key_is_the_one_that_came_in(keys: LocalKeyProvider, tmp_path: Path) -> None:
+def test_export_returns_the_imported_key(keys: LocalKeyProvider, tmp_path: Path) -> None:
     (tmp_path / "aes").write_bytes(AES_KEY)
     asyncio.run(import_file(keys, tmp_path / "aes", KeyType.AES_256))
-    assert asyncio.run(keys.export_symmetric("brought", 1)) == AES_KEY
+    assert asyncio.run(keys.export_symmetric("imported-key", 1)) == AES_KEY
 
 
-def test_two_keys_of_one_name_at_once_give_one(keys: LocalKeyProvider) -> None:
+def test_concurrent_generate_creates_one_key(keys: LocalKeyProvider) -> None:
     async def scenario() -> list[object]:
-        makes = (keys.generate("made", KeyType.ED25519, PACKAGE, "name") for _ in range(5))
-        return await asyncio.gather(*makes, return_exceptions=True)
+        attempts = (keys.generate("generated-key", KeyType.ED25519, PACKAGE, "name") for _ in range(5))
+        return await asyncio.gather(*attempts, return_exceptions=True)
 
-    outcomes = asyncio.run(scenario())
-    assert sum(not isinstance(each, Exception) for each in outcomes) == 1
+    results = asyncio.run(scenario())
+    assert sum(not isinstance(each, Exception) for each in results) == 1
 
 
-def test_rotations_at_once_each_make_a_version(keys: LocalKeyProvider) -> None:
+def test_concurrent_rotations_each_add_a_version(keys: LocalKeyProvider) -> None:
     async def scenario() -> list[int]:
-        await keys.generate("made", KeyType.ED25519, PACKAGE, "name")
-        await asyncio.gather(*(keys.rotate("made") for _ in range(5)))
-        return [each.version for each in (await keys.get_info("made")).versions]
+        await keys.generate("generated-key", KeyType.ED25519, PACKAGE, "name")
+        await asyncio.gather(*(keys.rotate("generated-key") for _ in range(5)))
+        return [each.version for each in (await keys.get_info("generated-key")).versions]
 
     assert asyncio.run(scenario()) == [1, 2, 3, 4, 5, 6]
 
 
-def test_a_crash_before_a_key_is_whole_leaves_its_name_free(keys: LocalKeyProvider, tmp_path: Path) -> None:
-    asyncio.run(keys.generate("made", KeyType.ED25519, PACKAGE, "name"))
-    (tmp_path / "keys" / "made" / "key.json").unlink()
+def test_incomplete_key_leaves_name_free(keys: LocalKeyProvider, tmp_path: Path) -> None:
+    asyncio.run(keys.generate("generated-key", KeyType.ED25519, PACKAGE, "name"))
+    (tmp_path / "keys" / "generated-key" / "key.json").unlink()
     with pytest.raises(NotFoundError):
-        asyncio.run(keys.get_info("made"))
-    asyncio.run(keys.generate("made", KeyType.ED25519, PACKAGE, "name"))
-    asyncio.run(use(keys, "made", KeyType.ED25519))
+        asyncio.run(keys.get_info("generated-key"))
+    asyncio.run(keys.generate("generated-key", KeyType.ED25519, PACKAGE, "name"))
+    asyncio.run(open_key(keys, "generated-key", KeyType.ED25519))
 
 
-def test_files_and_folders_are_the_owners_alone(tmp_path: Path) -> None:
-    filled(tmp_path / "keys")
+def test_files_and_folders_are_private(tmp_path: Path) -> None:
+    create_keys(tmp_path / "keys")
     for path in [tmp_path / "keys", *(tmp_path / "keys").rglob("*")]:
         assert path.stat().st_mode & 0o777 == (0o700 if path.is_dir() else 0o600)
 
 
-def test_no_temporary_file_is_left(tmp_path: Path) -> None:
-    filled(tmp_path / "keys")
+def test_create_leaves_no_temporary_files(tmp_path: Path) -> None:
+    create_keys(tmp_path / "keys")
     assert not list((tmp_path / "keys").rglob("*.tmp"))
 
 
-def test_a_folder_that_cannot_be_written_is_said_so(tmp_path: Path) -> None:
+def test_unwritable_folder_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "keys").write_text("a file")
     with pytest.raises(StorageError):
         LocalKeyProvider(tmp_path / "keys" / "deep", MASTER_KEY)
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_flipped_bit_anywhere_in_a_key_file_is_found_and_named(tmp_path: Path, kind: KeyType) -> None:
-    keys = filled(tmp_path / "keys")
+def test_flipped_bit_in_key_file_is_reported(tmp_path: Path, kind: KeyType) -> None:
+    keys = create_keys(tmp_path / "keys")
     path = tmp_path / "keys" / kind.lower() / "v1.key"
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises(KeyStoreCorruptedError, match=rf"{kind.lower()}.*v1\.key"):
-            asyncio.run(use(keys, kind.lower(), kind))
-    path.write_bytes(whole)
-    asyncio.run(use(keys, kind.lower(), kind))
+            asyncio.run(open_key(keys, kind.lower(), kind))
+    path.write_bytes(content)
+    asyncio.run(open_key(keys, kind.lower(), kind))
 
 
 @pytest.mark.parametrize("kind", KINDS)
-def test_a_flipped_bit_in_what_is_public_is_found(tmp_path: Path, kind: KeyType) -> None:
+def test_flipped_bit_in_key_info_is_detected(tmp_path: Path, kind: KeyType) -> None:
     keys = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
-    asyncio.run(keys.generate("made", kind, PACKAGE, "name"))
-    path = tmp_path / "keys" / "made" / "key.json"
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    asyncio.run(keys.generate("generated-key", kind, PACKAGE, "name"))
+    path = tmp_path / "keys" / "generated-key" / "key.json"
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises((KeyStoreCorruptedError, NotFoundError, InvalidKeyError)):
-            asyncio.run(use(keys, "made", kind))
+            asyncio.run(open_key(keys, "generated-key", kind))
 
 
 @pytest.mark.parametrize("length", [0, 1, 14, 15, 20, 27, 40])
-def test_a_cut_key_file_is_found(tmp_path: Path, length: int) -> None:
-    keys = filled(tmp_path / "keys")
+def test_truncated_key_file_is_reported(tmp_path: Path, length: int) -> None:
+    keys = create_keys(tmp_path / "keys")
     path = tmp_path / "keys" / "ed25519" / "v1.key"
     path.write_bytes(path.read_bytes()[:length])
     with pytest.raises(KeyStoreCorruptedError):
-        asyncio.run(use(keys, "ed25519", KeyType.ED25519))
+        asyncio.run(open_key(keys, "ed25519", KeyType.ED25519))
 
 
-def test_a_missing_key_file_is_damage(tmp_path: Path) -> None:
-    keys = filled(tmp_path / "keys")
+def test_missing_key_file_is_reported(tmp_path: Path) -> None:
+    keys = create_keys(tmp_path / "keys")
     (tmp_path / "keys" / "ed25519" / "v1.key").unlink()
     with pytest.raises(KeyStoreCorruptedError):
-        asyncio.run(use(keys, "ed25519", KeyType.ED25519))
+        asyncio.run(open_key(keys, "ed25519", KeyType.ED25519))
 
 
-def test_one_version_cannot_stand_for_another(tmp_path: Path) -> None:
-    keys = filled(tmp_path / "keys")
+def test_swapped_version_is_detected(tmp_path: Path) -> None:
+    keys = create_keys(tmp_path / "keys")
     folder = tmp_path / "keys" / "ed25519"
     shutil.copy(folder / "v1.key", folder / "v2.key")
     with pytest.raises(KeyStoreCorruptedError):
-        asyncio.run(use(keys, "ed25519", KeyType.ED25519, 2))
+        asyncio.run(open_key(keys, "ed25519", KeyType.ED25519, 2))
 
 
-def test_one_key_cannot_stand_for_another(tmp_path: Path) -> None:
-    keys = filled(tmp_path / "keys")
+def test_swapped_key_is_detected(tmp_path: Path) -> None:
+    keys = create_keys(tmp_path / "keys")
     asyncio.run(keys.generate("other", KeyType.ED25519, PACKAGE, "name"))
     shutil.copytree(tmp_path / "keys" / "other", tmp_path / "keys" / "ed25519", dirs_exist_ok=True)
     with pytest.raises(KeyStoreCorruptedError):
-        asyncio.run(use(keys, "ed25519", KeyType.ED25519))
+        asyncio.run(open_key(keys, "ed25519", KeyType.ED25519))
 
 
 @pytest.mark.parametrize(("old", "new"), [("package", "data"), ("ED25519", "EC_P256"), ('"imported"', '"generated"')])
-def test_what_a_key_may_be_used_for_cannot_be_rewritten(tmp_path: Path, old: str, new: str) -> None:
+def test_changed_key_purpose_is_detected(tmp_path: Path, old: str, new: str) -> None:
     keys = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
     path = write_pem(tmp_path / "key", private_key(KeyType.ED25519))
-    asyncio.run(keys.import_key("made", path, KeyType.ED25519, KeyPurpose.PACKAGE, None, None))
-    sidecar = tmp_path / "keys" / "made" / "key.json"
+    asyncio.run(keys.import_key("imported-key", path, KeyType.ED25519, KeyPurpose.PACKAGE, None, None))
+    sidecar = tmp_path / "keys" / "imported-key" / "key.json"
     assert old in sidecar.read_text()
     sidecar.write_text(sidecar.read_text().replace(old, new))
     algorithm = SigningAlgorithm.ECC_NIST_P256 if new == "EC_P256" else SigningAlgorithm.ED25519
     with pytest.raises(KeyStoreCorruptedError):
-        asyncio.run(keys.signer("made", 1, algorithm))
+        asyncio.run(keys.signer("imported-key", 1, algorithm))
 
 
-def test_a_certificate_put_in_the_place_of_another_is_found(tmp_path: Path) -> None:
+def test_swapped_certificate_is_detected(tmp_path: Path) -> None:
     keys = LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
     key = private_key(KeyType.ED25519)
     crt = write_certificate(tmp_path / "crt", key)
@@ -207,29 +207,29 @@ def test_a_certificate_put_in_the_place_of_another_is_found(tmp_path: Path) -> N
     one, other = (str(each.certificate).replace("\n", "\\n") for each in (mine, theirs))
     sidecar.write_text(sidecar.read_text().replace(one, other))
     with pytest.raises(KeyStoreCorruptedError):
-        asyncio.run(use(keys, "mine", KeyType.ED25519))
+        asyncio.run(open_key(keys, "mine", KeyType.ED25519))
 
 
-@pytest.mark.parametrize("spoiled", [b"", b"{}", b"null", b"\xff", b"[" * 10_000, b'{"uri":"local:ed25519"}'])
-def test_a_sidecar_that_is_none_is_damage(tmp_path: Path, spoiled: bytes) -> None:
-    keys = filled(tmp_path / "keys")
-    (tmp_path / "keys" / "ed25519" / "key.json").write_bytes(spoiled)
+@pytest.mark.parametrize("content", [b"", b"{}", b"null", b"\xff", b"[" * 10_000, b'{"uri":"local:ed25519"}'])
+def test_invalid_sidecar_is_reported(tmp_path: Path, content: bytes) -> None:
+    keys = create_keys(tmp_path / "keys")
+    (tmp_path / "keys" / "ed25519" / "key.json").write_bytes(content)
     with pytest.raises(KeyStoreCorruptedError):
         asyncio.run(keys.get_info("ed25519"))
 
 
-def test_another_master_key_is_not_taken_for_damage(tmp_path: Path) -> None:
-    filled(tmp_path / "keys")
+def test_other_master_key_is_not_corruption(tmp_path: Path) -> None:
+    create_keys(tmp_path / "keys")
     with pytest.raises(KeyStoreLockedError, match="a different master key"):
         LocalKeyProvider(tmp_path / "keys", bytes(32))
 
 
-def test_a_damaged_check_file_is_damage(tmp_path: Path) -> None:
-    filled(tmp_path / "keys")
+def test_damaged_check_file_is_reported(tmp_path: Path) -> None:
+    create_keys(tmp_path / "keys")
     path = tmp_path / "keys" / ".master-key-check.json"
-    whole = path.read_bytes()
-    for position in range(len(whole)):
-        path.write_bytes(whole[:position] + bytes([whole[position] ^ 1]) + whole[position + 1 :])
+    content = path.read_bytes()
+    for position in range(len(content)):
+        path.write_bytes(content[:position] + bytes([content[position] ^ 1]) + content[position + 1 :])
         with pytest.raises(KeyStoreCorruptedError, match="master-key-check"):
             LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
     path.unlink()
@@ -237,7 +237,7 @@ def test_a_damaged_check_file_is_damage(tmp_path: Path) -> None:
         LocalKeyProvider(tmp_path / "keys", MASTER_KEY)
 
 
-# What people bring
+# Imported files
 
 
 @pytest.mark.parametrize(
@@ -250,12 +250,12 @@ def test_a_damaged_check_file_is_damage(tmp_path: Path) -> None:
         (b" " * 16, KeyType.AES_128, b" " * 16),
     ],
 )
-def test_aes_keys_come_raw_or_hexadecimal(
+def test_import_aes_key_raw_or_hexadecimal(
     keys: LocalKeyProvider, tmp_path: Path, data: bytes, kind: KeyType, key: bytes
 ) -> None:
     (tmp_path / "aes").write_bytes(data)
     asyncio.run(import_file(keys, tmp_path / "aes", kind))
-    assert asyncio.run(keys.export_symmetric("brought", 1)) == key
+    assert asyncio.run(keys.export_symmetric("imported-key", 1)) == key
 
 
 @pytest.mark.parametrize(
@@ -271,7 +271,7 @@ def test_aes_keys_come_raw_or_hexadecimal(
         (b"0123456789abcdef", KeyType.AES_128),
     ],
 )
-def test_what_is_no_aes_key_is_refused_with_what_is(
+def test_invalid_aes_key_error_names_valid_lengths(
     keys: LocalKeyProvider, tmp_path: Path, data: bytes, kind: KeyType
 ) -> None:
     (tmp_path / "aes").write_bytes(data)
@@ -288,7 +288,7 @@ def test_what_is_no_aes_key_is_refused_with_what_is(
         (lambda: rsa.generate_private_key(public_exponent=65537, key_size=2056), KeyType.RSA_2048),
     ],
 )
-def test_other_curves_and_sizes_are_refused_with_what_is_accepted(
+def test_unsupported_key_error_names_supported_types(
     keys: LocalKeyProvider, tmp_path: Path, key: Callable[[], PrivateKey], kind: KeyType
 ) -> None:
     path = write_pem(tmp_path / "key", key())
@@ -297,15 +297,15 @@ def test_other_curves_and_sizes_are_refused_with_what_is_accepted(
 
 
 @pytest.mark.parametrize("kind", [KeyType.RSA_2048, KeyType.EC_P256])
-def test_the_older_pem_layouts_are_read(keys: LocalKeyProvider, tmp_path: Path, kind: KeyType) -> None:
+def test_import_traditional_pem(keys: LocalKeyProvider, tmp_path: Path, kind: KeyType) -> None:
     path = write_pem(tmp_path / "key", private_key(kind), None, PrivateFormat.TraditionalOpenSSL)
     asyncio.run(import_file(keys, path, kind))
-    assert asyncio.run(keys.get_info("brought")).kind is kind
+    assert asyncio.run(keys.get_info("imported-key")).kind is kind
 
 
 @pytest.mark.parametrize("write", [write_pem, write_pkcs12])
 @pytest.mark.parametrize("given", ["wrong", None, ""])
-def test_a_wrong_password_is_refused(
+def test_import_with_wrong_password_is_rejected(
     keys: LocalKeyProvider, tmp_path: Path, write: Callable[..., Path], given: str | None
 ) -> None:
     path = write(tmp_path / "key", private_key(KeyType.ED25519), PASSWORD)
@@ -313,29 +313,29 @@ def test_a_wrong_password_is_refused(
         asyncio.run(import_file(keys, path, KeyType.ED25519, given))
 
 
-def test_a_password_that_is_not_needed_does_no_harm(keys: LocalKeyProvider, tmp_path: Path) -> None:
+def test_import_with_unneeded_password_succeeds(keys: LocalKeyProvider, tmp_path: Path) -> None:
     path = write_pem(tmp_path / "key", private_key(KeyType.ED25519))
     asyncio.run(import_file(keys, path, KeyType.ED25519, PASSWORD))
-    assert asyncio.run(keys.get_info("brought")).current.origin == "imported"
+    assert asyncio.run(keys.get_info("imported-key")).current.origin == "imported"
 
 
-def test_a_pkcs12_file_without_a_key_is_refused(keys: LocalKeyProvider, tmp_path: Path) -> None:
+def test_pkcs12_without_key_is_rejected(keys: LocalKeyProvider, tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError, match="not contain a private key"):
         asyncio.run(import_file(keys, write_pkcs12(tmp_path / "key", None, PASSWORD), KeyType.ED25519, PASSWORD))
 
 
-def test_a_pkcs12_file_without_a_certificate_gets_one(keys: LocalKeyProvider, tmp_path: Path) -> None:
+def test_pkcs12_without_certificate_gets_one(keys: LocalKeyProvider, tmp_path: Path) -> None:
     path = write_pkcs12(tmp_path / "key", private_key(KeyType.EC_P256), PASSWORD, certificate=False)
     asyncio.run(import_file(keys, path, KeyType.EC_P256, PASSWORD))
-    assert asyncio.run(keys.get_info("brought")).current.certificate
+    assert asyncio.run(keys.get_info("imported-key")).current.certificate
 
 
-def test_a_file_that_is_not_there_is_refused(keys: LocalKeyProvider, tmp_path: Path) -> None:
+def test_import_of_missing_file_is_rejected(keys: LocalKeyProvider, tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError, match="Cannot read the file"):
         asyncio.run(import_file(keys, tmp_path / "nothing", KeyType.ED25519))
 
 
-def test_a_huge_file_is_refused(keys: LocalKeyProvider, tmp_path: Path) -> None:
+def test_import_of_huge_file_is_rejected(keys: LocalKeyProvider, tmp_path: Path) -> None:
     with (tmp_path / "huge").open("wb") as file:
         file.truncate(10**9)
     with pytest.raises(InvalidKeyError, match="larger than any key"):
@@ -347,7 +347,7 @@ PEM_STARTS = [b"", b"-----BEGIN PRIVATE KEY-----\n", b"-----BEGIN EC PRIVATE KEY
 
 @settings(deadline=None)
 @given(start=st.sampled_from(PEM_STARTS), rest=st.binary(max_size=200), password=st.none() | st.just("x"))
-def test_any_file_is_a_key_or_refused(
+def test_import_of_arbitrary_bytes_is_rejected(
     tmp_path_factory: pytest.TempPathFactory, start: bytes, rest: bytes, password: str | None
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
@@ -361,49 +361,49 @@ def test_any_file_is_a_key_or_refused(
 @settings(deadline=None)
 @given(
     write=st.sampled_from([write_pem, write_pkcs12]),
-    place=st.floats(0, 1, exclude_max=True),
+    position=st.floats(0, 1, exclude_max=True),
     value=st.integers(0, 255),
 )
-def test_a_damaged_key_file_of_a_person_is_a_key_or_refused(
-    tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path], place: float, value: int
+def test_import_of_changed_file_never_crashes(
+    tmp_path_factory: pytest.TempPathFactory, write: Callable[..., Path], position: float, value: int
 ) -> None:
     folder = tmp_path_factory.mktemp("any")
     path = write(folder / "key", private_key(KeyType.EC_P256), None)
-    whole = bytearray(path.read_bytes())
-    whole[int(place * len(whole))] = value
-    path.write_bytes(whole)
+    content = bytearray(path.read_bytes())
+    content[int(position * len(content))] = value
+    path.write_bytes(content)
     with suppress(InvalidKeyError):
         asyncio.run(import_file(LocalKeyProvider(folder / "keys", MASTER_KEY), path, KeyType.EC_P256))
 
 
 @pytest.mark.parametrize("certificate", [b"", b"no certificate", b"-----BEGIN CERTIFICATE-----\n"])
-def test_what_is_no_certificate_is_refused(keys: LocalKeyProvider, tmp_path: Path, certificate: bytes) -> None:
+def test_import_of_invalid_certificate_is_rejected(keys: LocalKeyProvider, tmp_path: Path, certificate: bytes) -> None:
     path = write_pem(tmp_path / "key", private_key(KeyType.EC_P256))
     (tmp_path / "crt").write_bytes(certificate)
     with pytest.raises(InvalidKeyError):
         asyncio.run(import_file(keys, path, KeyType.EC_P256, certificate=tmp_path / "crt"))
 
 
-# Nothing gets out
+# Secrecy
 
 
-def secrets_of(key: bytes) -> list[bytes]:
-    """``key`` as it might turn up in a file or a text; any 16 bytes of it are too many."""
+def secret_forms(key: bytes) -> list[bytes]:
+    """Return the forms in which ``key``, or any 16 bytes of it, could appear in a file or a text."""
     parts = [key[start : start + 16] for start in range(0, len(key) - 15)]
     return [*parts, *(part.hex().encode() for part in parts), base64.b64encode(key)[:20], repr(key[:8])[2:-1].encode()]
 
 
-def test_the_folder_holds_no_key_in_the_clear(keys: LocalKeyProvider, tmp_path: Path) -> None:
+def test_key_folder_contains_no_plaintext_key(keys: LocalKeyProvider, tmp_path: Path) -> None:
     key = private_key(KeyType.ED25519)
     asyncio.run(import_file(keys, write_pem(tmp_path / "key", key), KeyType.ED25519, name="signs"))
     (tmp_path / "aes").write_bytes(AES_KEY)
     asyncio.run(import_file(keys, tmp_path / "aes", KeyType.AES_256, name="encrypts"))
     files = b"".join(path.read_bytes() for path in (tmp_path / "keys").rglob("*") if path.is_file())
-    for secret in (*secrets_of(to_bytes(key)[-32:]), *secrets_of(AES_KEY), *secrets_of(MASTER_KEY)):
+    for secret in (*secret_forms(to_bytes(key)[-32:]), *secret_forms(AES_KEY), *secret_forms(MASTER_KEY)):
         assert secret not in files
 
 
-def test_no_key_or_password_gets_into_a_text(
+def test_texts_contain_no_key_or_password(
     keys: LocalKeyProvider, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     caplog.set_level(logging.DEBUG)
@@ -430,9 +430,14 @@ def test_no_key_or_password_gets_into_a_text(
 
     asyncio.run(scenario())
     assert len(texts) >= 4 * 6 + 5
-    said = "\n".join([*map(repr, texts), *map(str, texts), caplog.text]).encode()
-    for secret in (*secrets_of(to_bytes(key)[-32:]), *secrets_of(AES_KEY), *secrets_of(MASTER_KEY), PASSWORD.encode()):
-        assert secret not in said
+    output = "\n".join([*map(repr, texts), *map(str, texts), caplog.text]).encode()
+    for secret in (
+        *secret_forms(to_bytes(key)[-32:]),
+        *secret_forms(AES_KEY),
+        *secret_forms(MASTER_KEY),
+        PASSWORD.encode(),
+    ):
+        assert secret not in output
 
 
 def test_full_disk_adds_no_key(keys: LocalKeyProvider, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:

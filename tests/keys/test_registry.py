@@ -1,4 +1,4 @@
-"""Key providers by scheme."""
+"""Tests of the registry of key providers."""
 
 from __future__ import annotations
 
@@ -11,11 +11,11 @@ from sealyard.keys.registry import key_provider
 from sealyard.model.errors import InvalidKeyError
 
 
-def test_local_keys_are_found_by_their_scheme(tmp_path: Path) -> None:
+def test_local_scheme_returns_local_provider(tmp_path: Path) -> None:
     assert isinstance(key_provider("local", tmp_path, bytes(32)), LocalKeyProvider)
     assert (tmp_path / "local").is_dir()
 
 
-def test_an_unknown_scheme_is_refused_with_those_there_are(tmp_path: Path) -> None:
+def test_unknown_scheme_error_names_known_schemes(tmp_path: Path) -> None:
     with pytest.raises(InvalidKeyError, match="local"):
         key_provider("pkcs11", tmp_path, bytes(32))

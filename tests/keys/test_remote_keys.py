@@ -1,4 +1,4 @@
-"""The contract of key providers, kept by one that holds its keys in another process."""
+"""Tests of the key provider contract with a provider that keeps its keys in another process."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class TestRemoteKeys(ProviderContract):
     pass
 
 
-def test_no_key_bytes_come_over_the_pipe(remote: RemoteKeys, tmp_path: Path) -> None:
+def test_pipe_carries_no_key_bytes(remote: RemoteKeys, tmp_path: Path) -> None:
     async def scenario() -> None:
         key = private_key(KeyType.ED25519)
         await remote.import_key("signs", write_pem(tmp_path / "key", key), KeyType.ED25519, PACKAGE, None, None)

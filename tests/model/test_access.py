@@ -1,4 +1,4 @@
-"""Names of subjects and resources: any text is one, or our error."""
+"""Tests of subject names, resource names and permissions."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ near_misses = st.builds(
 
 
 @given(st.text() | near_misses)
-def test_any_text_is_a_subject_or_our_error(text: str) -> None:
+def test_parse_subject_accepts_or_rejects_text(text: str) -> None:
     try:
         subject = parse_subject(text)
     except UsageError:
@@ -52,20 +52,20 @@ def test_any_text_is_a_subject_or_our_error(text: str) -> None:
         ("a" * 64, "USER:" + "a" * 64),
     ],
 )
-def test_a_bare_name_is_a_person(text: str, subject: str) -> None:
+def test_bare_name_is_a_user(text: str, subject: str) -> None:
     assert parse_subject(text) == subject
 
 
 @pytest.mark.parametrize(
     "text", ["", ":", "USER:", ":anna", "user:anna", "SYSTEM:engine", "anna\n", ".anna", "a b", "a/b", "a" * 65, "ä"]
 )
-def test_what_is_no_subject_is_refused(text: str) -> None:
+def test_invalid_subject_is_rejected(text: str) -> None:
     with pytest.raises(UsageError):
         parse_subject(text)
 
 
 @given(st.text() | near_misses)
-def test_any_text_is_a_resource_or_our_error(text: str) -> None:
+def test_resource_type_of_accepts_or_rejects_text(text: str) -> None:
     try:
         kind = resource_type_of(text)
     except UsageError:
@@ -74,19 +74,19 @@ def test_any_text_is_a_resource_or_our_error(text: str) -> None:
     assert text == resource_type_uri(kind) or text.startswith("DEVICE_CONFIG:")
 
 
-def test_a_device_belongs_to_its_type() -> None:
+def test_resource_type_of_resource() -> None:
     assert resource_type_of(device_resource("c1")) is ResourceType.DEVICE_CONFIG
     for kind in ResourceType:
         assert resource_type_of(resource_type_uri(kind)) is kind
 
 
 @pytest.mark.parametrize("text", ["DEVICE_CONFIG:", "DEVICE_CONFIG", "RESOURCE_TYPE:", "KEY:local:a", "ACL", ""])
-def test_what_is_no_resource_is_refused(text: str) -> None:
+def test_invalid_resource_is_rejected(text: str) -> None:
     with pytest.raises(UsageError):
         resource_type_of(text)
 
 
-def test_every_type_says_which_actions_mean_something() -> None:
+def test_every_resource_type_has_actions() -> None:
     assert set(ACTIONS_BY_RESOURCE_TYPE) == set(ResourceType)
     assert all(ACTIONS_BY_RESOURCE_TYPE.values())
 
@@ -96,7 +96,7 @@ AUDIT_LOG = resource_type_uri(ResourceType.AUDIT_LOG)
 ACL = resource_type_uri(ResourceType.ACL)
 
 
-def test_a_right_on_a_type_holds_for_each_of_it_and_every_right_shows_what_it_is_on() -> None:
+def test_type_permission_includes_its_resources() -> None:
     assert is_allowed([(ANY_DEVICE, Action.USE)], Action.USE, device_resource("c1"))
     assert is_allowed([(device_resource("c1"), Action.USE)], Action.VIEW, device_resource("c1"))
     assert not is_allowed([(device_resource("c1"), Action.USE)], Action.APPROVE, device_resource("c1"))
@@ -105,7 +105,7 @@ def test_a_right_on_a_type_holds_for_each_of_it_and_every_right_shows_what_it_is
 
 
 @pytest.mark.parametrize(
-    ("rights", "roles"),
+    ("permissions", "roles"),
     [
         ([], ()),
         ([(device_resource("c1"), Action.USE)], (Role.DEVELOPER,)),
@@ -117,5 +117,5 @@ def test_a_right_on_a_type_holds_for_each_of_it_and_every_right_shows_what_it_is
         ([(device_resource("c1"), Action.VIEW)], ()),
     ],
 )
-def test_roles_are_named_after_the_rights_one_has(rights: list[Permission], roles: tuple[Role, ...]) -> None:
-    assert roles_for(rights) == roles
+def test_roles_follow_the_permissions(permissions: list[Permission], roles: tuple[Role, ...]) -> None:
+    assert roles_for(permissions) == roles

@@ -1,4 +1,4 @@
-"""Four eyes: what an approval is bound to, who counts, and whether a quorum can be met at all."""
+"""Tests of the approval rules: the digest, valid approvers, the quorum and decision blockers."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ PARTS: dict[str, dict[str, object]] = {
     "digest of an input": {"inputs": (file("0.bin"), file("1.bin", sha256=OTHER))},
     "order of inputs": {"inputs": TASK.inputs[::-1]},
     "one input less": {"inputs": TASK.inputs[:1]},
-    "an input twice": {"inputs": (*TASK.inputs, TASK.inputs[0])},
+    "an input repeated": {"inputs": (*TASK.inputs, TASK.inputs[0])},
     "name of metadata": {"metadata": (file("notes.txt"), file("other.txt"))},
     "size of metadata": {"metadata": (file("notes.txt"), file("version.txt", size=4))},
     "digest of metadata": {"metadata": (file("notes.txt"), file("version.txt", sha256=OTHER))},
@@ -65,104 +65,114 @@ PARTS: dict[str, dict[str, object]] = {
 }
 
 
-def changed(task: Task, changes: dict[str, object]) -> Task:
+def replace_fields(task: Task, changes: dict[str, object]) -> Task:
     return msgspec.structs.replace(task, **changes)
 
 
-def test_the_digest_is_the_same_for_the_same_contents() -> None:
+def test_digest_of_equal_tasks_is_equal() -> None:
     assert approval_digest(package()) == approval_digest(TASK) == TASK.approval_digest
 
 
 @pytest.mark.parametrize("part", PARTS)
-def test_the_digest_changes_with_each_of_its_parts(part: str) -> None:
-    assert approval_digest(changed(TASK, PARTS[part])) != TASK.approval_digest
+def test_digest_covers_each_part(part: str) -> None:
+    assert approval_digest(replace_fields(TASK, PARTS[part])) != TASK.approval_digest
 
 
-def test_names_and_descriptions_of_keys_do_not_change_the_digest() -> None:
+def test_digest_ignores_names_and_descriptions_of_keys() -> None:
     assert TASK.encryption_key is not None
     named_key = msgspec.structs.replace(TASK.encryption_key, name="content", description="for new devices")
     assert approval_digest(msgspec.structs.replace(TASK, encryption_key=named_key)) == TASK.approval_digest
 
 
-def test_no_two_of_the_changes_have_the_same_digest() -> None:
-    digests = {approval_digest(changed(TASK, each)) for each in PARTS.values()}
+def test_digests_of_all_changes_differ() -> None:
+    digests = {approval_digest(replace_fields(TASK, each)) for each in PARTS.values()}
     assert len(digests) == len(PARTS)
 
 
-def test_the_digest_does_not_move_while_the_task_does() -> None:
-    moved = changed(waiting(), {"status": TaskStatus.RUNNING, "updated_at": NOW, "fencing_token": 3, "worker": "w"})
-    assert approval_digest(moved) == moved.approval_digest
+def test_digest_is_unchanged_by_execution() -> None:
+    running_task = replace_fields(
+        waiting(), {"status": TaskStatus.RUNNING, "updated_at": NOW, "fencing_token": 3, "worker": "w"}
+    )
+    assert approval_digest(running_task) == running_task.approval_digest
 
 
-def test_approvals_of_other_contents_do_not_count() -> None:
+def test_approval_of_other_contents_is_ignored() -> None:
     task = waiting()
     assert valid_approvers(task, [decision(task, digest="00" * 32)]) == frozenset()
 
 
-def test_the_requester_never_counts_however_often_it_is_said() -> None:
+def test_approval_by_requester_is_ignored() -> None:
     task = waiting(by="USER:dev")
     assert valid_approvers(task, [decision(task, "USER:dev")] * 3) == frozenset()
     client = waiting(by="CLIENT:ci")
     assert valid_approvers(client, [decision(client, "CLIENT:ci")]) == frozenset()
 
 
-def test_the_requester_counts_under_the_trial_switch_only() -> None:
-    task = waiting(by="USER:dev", trial=True)
+def test_requester_counts_if_self_approved() -> None:
+    task = waiting(by="USER:dev", self_approved=True)
     assert valid_approvers(task, [decision(task, "USER:dev")]) == {"USER:dev"}
 
 
-def test_clients_groups_and_rejections_do_not_count() -> None:
-    task = waiting(trial=True)
-    said = [
+def test_only_approvals_by_users_count() -> None:
+    task = waiting(self_approved=True)
+    decisions = [
         decision(task, "CLIENT:ci"),
         decision(task, "GROUP:owners"),
         decision(task, "USER:no", Verdict.REJECTED),
         decision(task, "USER:yes"),
     ]
-    assert valid_approvers(task, said) == {"USER:yes"}
+    assert valid_approvers(task, decisions) == {"USER:yes"}
 
 
-def test_a_quorum_counts_persons_and_not_approvals() -> None:
+def test_quorum_counts_each_user_once() -> None:
     task = waiting(approvals=2)
-    twice = changed(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:a"))})
-    assert not has_quorum(twice)
-    assert has_quorum(changed(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:b"))}))
+    repeated = replace_fields(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:a"))})
+    assert not has_quorum(repeated)
+    assert has_quorum(replace_fields(task, {"approvals": (decision(task, "USER:a"), decision(task, "USER:b"))}))
 
 
-people = st.frozensets(st.sampled_from(["USER:a", "USER:b", "USER:c", "USER:d", "CLIENT:ci"]))
+subject_sets = st.frozensets(st.sampled_from(["USER:a", "USER:b", "USER:c", "USER:d", "CLIENT:ci"]))
 
 
-@given(st.integers(1, 4), people, people)
-def test_a_quorum_is_possible_when_it_is_whoever_asks(
+@given(st.integers(1, 4), subject_sets, subject_sets)
+def test_can_reach_quorum_for_every_requester(
     required: int, approvers: frozenset[str], requesters: frozenset[str]
 ) -> None:
-    def can_be_approved(asking: str) -> bool:
-        return any(asking not in chosen for chosen in combinations(sorted(approvers), required))
+    def can_be_approved(requester: str) -> bool:
+        return any(requester not in chosen for chosen in combinations(sorted(approvers), required))
 
-    # Nobody may ask yet: it is enough that somebody could approve.
-    expected = all(can_be_approved(each) for each in requesters or {"USER:nobody"})
+    # Without a requester, any combination of approvers is sufficient.
+    expected = all(can_be_approved(each) for each in requesters or {"USER:none"})
     assert can_reach_quorum(required, approvers, requesters) is expected
 
 
-def test_where_and_how_an_approval_was_made_changes_neither_its_digest_nor_whether_it_counts() -> None:
+def test_decision_origin_changes_no_digest() -> None:
     task = waiting()
-    made = decision(task)
-    for each in (made, msgspec.structs.replace(made, origin=DecisionOrigin.TERMINAL, one_time_password=True)):
+    made_decision = decision(task)
+    for each in (
+        made_decision,
+        msgspec.structs.replace(made_decision, origin=DecisionOrigin.TERMINAL, one_time_password=True),
+    ):
         approved = msgspec.structs.replace(task, approvals=(each,))
         assert approval_digest(approved) == task.approval_digest
         assert has_quorum(approved)
 
 
-def test_an_approval_recorded_before_its_origin_was_still_counts() -> None:
+def test_approval_without_origin_counts() -> None:
     task = waiting()
-    old = {"by": "USER:owner", "verdict": "APPROVED", "at": "2026-01-01T00:00:00Z", "digest": task.approval_digest}
-    stored = {**msgspec.to_builtins(task), "approvals": [old]}
-    read = msgspec.json.decode(msgspec.json.encode(stored), type=Task)
-    assert has_quorum(read)
-    assert (read.approvals[0].origin, read.approvals[0].one_time_password) == (None, False)
+    stored_approval = {
+        "by": "USER:owner",
+        "verdict": "APPROVED",
+        "at": "2026-01-01T00:00:00Z",
+        "digest": task.approval_digest,
+    }
+    stored = {**msgspec.to_builtins(task), "approvals": [stored_approval]}
+    loaded = msgspec.json.decode(msgspec.json.encode(stored), type=Task)
+    assert has_quorum(loaded)
+    assert (loaded.approvals[0].origin, loaded.approvals[0].one_time_password) == (None, False)
 
 
-# ---- who may decide
+# ---- decision blockers
 
 APPROVER = "USER:omar"
 
@@ -184,19 +194,19 @@ APPROVER = "USER:omar"
 def test_decision_blocker_names_the_reason(
     changes: dict[str, object], subject: str, may_approve: bool, expected: DecisionBlocker | None
 ) -> None:
-    task = changed(waiting(), {"approval_expires_at": NOW + timedelta(days=1), **changes})
+    task = replace_fields(waiting(), {"approval_expires_at": NOW + timedelta(days=1), **changes})
     assert decision_blocker(task, subject, NOW, may_approve=may_approve) is expected
 
 
 def test_decision_blocker_after_own_decision() -> None:
     task = waiting()
-    decided = changed(task, {"approvals": (decision(task, by=APPROVER),)})
+    decided = replace_fields(task, {"approvals": (decision(task, by=APPROVER),)})
     assert decision_blocker(decided, APPROVER, NOW, may_approve=True) is DecisionBlocker.ALREADY_DECIDED
 
 
 @given(st.sampled_from(TaskStatus), st.sampled_from([APPROVER, TASK.created_by, "CLIENT:ci"]), st.booleans())
-def test_decision_blocker_agrees_with_life_cycle(status: TaskStatus, subject: str, self_approved: bool) -> None:
-    task = changed(waiting(), {"status": status, "self_approved": self_approved})
+def test_decision_blocker_agrees_with_lifecycle(status: TaskStatus, subject: str, self_approved: bool) -> None:
+    task = replace_fields(waiting(), {"status": status, "self_approved": self_approved})
     trigger = DecisionMade(decision=decision(task, by=subject))
     if decision_blocker(task, subject, NOW, may_approve=True) is None:
         assert advance(task, trigger, NOW).approvals == (trigger.decision,)

@@ -1,4 +1,4 @@
-"""Canonical JSON: one byte string for one value."""
+"""Tests of canonical JSON (RFC 8785)."""
 
 from __future__ import annotations
 
@@ -24,11 +24,11 @@ json_values = st.recursive(
 
 
 class Sample(FrozenStruct, frozen=True, kw_only=True):
-    made_at: datetime
+    created_at: datetime
     sizes: tuple[int, ...]
 
 
-def test_the_example_of_the_rfc_comes_out_as_printed_there() -> None:
+def test_rfc_8785_example_matches() -> None:
     # Source: RFC 8785, section 3.2.2 (input) and 3.2.4 (its UTF-8 form).
     value = {
         "numbers": [333333333.33333329, 1e30, 4.50, 2e-3, 0.000000000000000000000000001],
@@ -44,7 +44,7 @@ def test_the_example_of_the_rfc_comes_out_as_printed_there() -> None:
     )
 
 
-def test_keys_are_sorted_by_utf_16_units() -> None:
+def test_keys_are_sorted_by_utf16_units() -> None:
     # Source: RFC 8785, section 3.2.3, the order of its sample.
     value = dict.fromkeys(["€", "\r", "\ufb33", "1", "😀", "\x80", "ö"], 0)
     order = ["\\r", "1", "\x80", "ö", "€", "😀", "\ufb33"]
@@ -52,22 +52,22 @@ def test_keys_are_sorted_by_utf_16_units() -> None:
 
 
 @given(json_values)
-def test_the_short_way_writes_what_the_reference_writes(value: object) -> None:
+def test_output_equals_reference_implementation(value: object) -> None:
     assert canonical_json(value) == rfc8785.dumps(value)  # type: ignore[arg-type]
 
 
-def test_a_value_is_written_in_camel_case_with_times_in_utc() -> None:
-    sample = Sample(made_at=datetime(2026, 11, 23, 8, 0, tzinfo=UTC), sizes=(2, 1))
-    assert canonical_json(sample) == b'{"madeAt":"2026-11-23T08:00:00Z","sizes":[2,1]}'
+def test_struct_is_encoded_in_camel_case() -> None:
+    sample = Sample(created_at=datetime(2026, 11, 23, 8, 0, tzinfo=UTC), sizes=(2, 1))
+    assert canonical_json(sample) == b'{"createdAt":"2026-11-23T08:00:00Z","sizes":[2,1]}'
 
 
 @pytest.mark.parametrize("value", [2**53, -(2**53), float("inf"), float("nan"), "\udc80", {"\udc80": 1}, object()])
-def test_what_json_cannot_carry_is_refused(value: object) -> None:
+def test_unsupported_value_is_rejected(value: object) -> None:
     with pytest.raises(InvalidInputError):
         canonical_json(value)
 
 
-def test_nesting_without_end_is_refused() -> None:
+def test_deep_nesting_is_rejected() -> None:
     value: list[object] = []
     for _ in range(100_000):
         value = [value]

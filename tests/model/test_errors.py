@@ -1,4 +1,4 @@
-"""Errors are one family: each with a code of its own, the same on both sides of a border."""
+"""Tests of the error classes: unique codes, and conversion to and from ErrorInfo."""
 
 from __future__ import annotations
 
@@ -11,29 +11,29 @@ from sealyard.model import errors
 from sealyard.model.errors import ErrorInfo, SealyardError, error_from_info
 
 
-def family(base: type[SealyardError] = SealyardError) -> list[type[SealyardError]]:
-    return [base, *(each for child in base.__subclasses__() for each in family(child))]
+def list_errors(base: type[SealyardError] = SealyardError) -> list[type[SealyardError]]:
+    return [base, *(each for child in base.__subclasses__() for each in list_errors(child))]
 
 
-CLASSES = [each for each in family() if each.__module__ == errors.__name__]
+CLASSES = [each for each in list_errors() if each.__module__ == errors.__name__]
 
 
-def test_every_error_has_a_code_of_its_own() -> None:
+def test_error_codes_are_unique() -> None:
     codes = [each.code for each in CLASSES]
     assert len(set(codes)) == len(codes)
     assert all(re.fullmatch(r"[a-z]+(-[a-z]+)*", code) for code in codes)
 
 
 @pytest.mark.parametrize("kind", CLASSES, ids=lambda each: each.__name__)
-def test_an_error_crosses_a_border_unchanged(kind: type[SealyardError]) -> None:
-    sent = msgspec.json.encode(kind("It did not work.", "Try again.").to_info())
-    arrived = error_from_info(msgspec.json.decode(sent, type=ErrorInfo))
-    assert type(arrived) is kind
-    assert (arrived.message, arrived.hint) == ("It did not work.", "Try again.")
-    assert str(arrived) == "It did not work. Try again."
+def test_error_round_trips_through_info(kind: type[SealyardError]) -> None:
+    encoded = msgspec.json.encode(kind("It did not work.", "Try again.").to_info())
+    decoded = error_from_info(msgspec.json.decode(encoded, type=ErrorInfo))
+    assert type(decoded) is kind
+    assert (decoded.message, decoded.hint) == ("It did not work.", "Try again.")
+    assert str(decoded) == "It did not work. Try again."
 
 
-def test_an_unknown_code_is_still_an_error_of_ours() -> None:
-    arrived = error_from_info(ErrorInfo(code="from-the-future", message="What?"))
-    assert type(arrived) is SealyardError
-    assert str(arrived) == "What?"
+def test_unknown_code_becomes_sealyard_error() -> None:
+    decoded = error_from_info(ErrorInfo(code="unknown-code", message="What?"))
+    assert type(decoded) is SealyardError
+    assert str(decoded) == "What?"

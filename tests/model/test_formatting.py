@@ -1,4 +1,4 @@
-"""Sizes, times and spans in words."""
+"""Tests of the formatting of sizes, times, durations and deciders."""
 
 from __future__ import annotations
 
@@ -23,13 +23,13 @@ from tests.support.factories.tasks import decision, waiting
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
 
 
-def test_sizes_have_the_unit_that_fits() -> None:
+def test_format_size_chooses_the_unit() -> None:
     sizes = (0, 1023, 1024, 1536 * 1024, 3 << 30, 5 << 40)
     assert [format_size(each) for each in sizes] == ["0 B", "1023 B", "1.0 KiB", "1.5 MiB", "3.0 GiB", "5.0 TiB"]
     assert format_size((1 << 20) - 1) == "1.0 MiB"
 
 
-def test_an_exact_size_says_bytes_only_where_that_says_more() -> None:
+def test_format_size_exact_adds_bytes() -> None:
     assert [format_size_exact(each) for each in (95, 1024, 1_500_000)] == [
         "95 B",
         "1.0 KiB (1,024 bytes)",
@@ -37,29 +37,29 @@ def test_an_exact_size_says_bytes_only_where_that_says_more() -> None:
     ]
 
 
-def test_a_span_has_its_two_largest_units() -> None:
+def test_format_duration_uses_two_units() -> None:
     assert [format_duration(each) for each in (0, 59, 3600, 3661, 90_061)] == ["0s", "59s", "1h", "1h 1m", "1d 1h"]
 
 
-def test_a_moment_says_how_far_away_it_is_or_that_it_is_over() -> None:
+def test_format_time_left_reports_remaining_or_expired() -> None:
     assert format_time_left(None, NOW) == ""
     assert format_time_left(NOW + timedelta(minutes=5), NOW).endswith("(5m left)")
     assert format_time_left(NOW, NOW) == f"{format_time(NOW)} (expired)"
 
 
 @pytest.mark.parametrize("text", ["30d", "23h", "1h 30m", "0s", "2d 3h"])
-def test_a_span_that_was_written_is_read_as_the_same(text: str) -> None:
+def test_duration_round_trips(text: str) -> None:
     assert format_duration(parse_duration(text)) == text
 
 
 @pytest.mark.parametrize("text", ["", "soon", "1.5h", "-3d", "h", "3 h x", "٣h"])
-def test_what_is_no_span_is_refused_with_examples(text: str) -> None:
+def test_invalid_duration_error_shows_examples(text: str) -> None:
     with pytest.raises(UsageError, match="24h"):
         parse_duration(text)
 
 
 @pytest.mark.parametrize(
-    ("origin", "one_time_password", "words"),
+    ("origin", "one_time_password", "expected"),
     [
         (None, False, "USER:anna"),
         (DecisionOrigin.MACHINE, False, "USER:anna (machine client)"),
@@ -67,8 +67,9 @@ def test_what_is_no_span_is_refused_with_examples(text: str) -> None:
         (DecisionOrigin.TERMINAL, True, "USER:anna (at a terminal, with one-time password)"),
     ],
 )
-def test_who_decided_is_told_with_what_is_recorded_of_how(
-    origin: DecisionOrigin | None, one_time_password: bool, words: str
-) -> None:
-    made = decision(waiting(), "USER:anna")
-    assert format_decider(msgspec.structs.replace(made, origin=origin, one_time_password=one_time_password)) == words
+def test_format_decider_names_the_origin(origin: DecisionOrigin | None, one_time_password: bool, expected: str) -> None:
+    made_decision = decision(waiting(), "USER:anna")
+    assert (
+        format_decider(msgspec.structs.replace(made_decision, origin=origin, one_time_password=one_time_password))
+        == expected
+    )

@@ -1,4 +1,4 @@
-"""Names of keys, versions, and certificates that end."""
+"""Tests of key URIs, key versions and expiring certificates."""
 
 from __future__ import annotations
 
@@ -15,49 +15,49 @@ from sealyard.model.keys import KeyInfo, KeyVersion, expiring_versions, parse_ke
 NOW = datetime(2026, 11, 23, tzinfo=UTC)
 
 
-def key(*ends: timedelta | None) -> KeyInfo:
+def make_key(*validities: timedelta | None) -> KeyInfo:
     versions = tuple(
         KeyVersion(
             version=number,
             created_at=NOW,
             origin="generated",
             fingerprint="",
-            certificate_expires_at=None if end is None else NOW + end,
+            certificate_expires_at=None if validity is None else NOW + validity,
         )
-        for number, end in enumerate(ends, start=1)
+        for number, validity in enumerate(validities, start=1)
     )
     return KeyInfo(uri="local:a", kind=KeyType.ED25519, purpose=KeyPurpose.BOTH, versions=versions)
 
 
-def test_a_certificate_that_ends_within_thirty_days_is_told() -> None:
-    info = key(timedelta(days=30), timedelta(days=30, seconds=1), timedelta(days=-1), None)
+def test_certificates_expiring_within_30_days_are_listed() -> None:
+    info = make_key(timedelta(days=30), timedelta(days=30, seconds=1), timedelta(days=-1), None)
     assert [each.version for each in expiring_versions(info, NOW)] == [1, 3]
 
 
-def test_the_last_version_is_current_and_each_is_found_by_its_number() -> None:
-    info = key(None, None)
+def test_current_version_is_the_last() -> None:
+    info = make_key(None, None)
     assert info.current.version == 2
     assert info.version(1) == info.versions[0]
     assert info.version(3) is None
 
 
 @pytest.mark.parametrize("text", ["local:gateway-sign", "pkcs11:a", "local:0.x_y-z"])
-def test_a_key_uri_is_read_and_written_alike(text: str) -> None:
+def test_key_uri_round_trips(text: str) -> None:
     assert str(parse_key_uri(text)) == text
 
 
 @pytest.mark.parametrize(
     "text", ["", "local", "local:", ":a", "local:A", "local:.a", "local:a/b", "LOCAL:a", "local:a\n"]
 )
-def test_what_is_no_key_uri_is_refused(text: str) -> None:
+def test_invalid_key_uri_is_rejected(text: str) -> None:
     with pytest.raises(UsageError):
         parse_key_uri(text)
 
 
 @given(st.text())
-def test_any_text_is_a_key_uri_or_our_error(text: str) -> None:
+def test_parse_key_uri_accepts_or_rejects_text(text: str) -> None:
     try:
-        found = parse_key_uri(text)
+        uri = parse_key_uri(text)
     except UsageError:
         return
-    assert str(found) == text
+    assert str(uri) == text

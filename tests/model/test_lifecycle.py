@@ -1,4 +1,4 @@
-"""The life cycle of a task: the table, cell by cell, and the rules that hold in every transition."""
+"""Tests of the task lifecycle: each cell of the transition table, and the rules of all transitions."""
 
 from __future__ import annotations
 
@@ -48,29 +48,29 @@ S = TaskStatus
 RESULT = Result(state=ResultState.AVAILABLE)
 
 
-def ended(status: TaskStatus) -> Task:
+def finished(status: TaskStatus) -> Task:
     task = running()
-    happening: dict[TaskStatus, Trigger] = {
+    final_triggers: dict[TaskStatus, Trigger] = {
         S.DONE: Completed(fencing_token=1, result=RESULT),
         S.FAILED: Failed(fencing_token=1, reason="the disk is full", code="storage"),
         S.CANCELLED: CancellationConfirmed(by="USER:dev"),
     }
-    return apply_triggers(task, happening[status])
+    return apply_triggers(task, final_triggers[status])
 
 
-AT: dict[TaskStatus, Callable[[], Task]] = {
+TASKS: dict[TaskStatus, Callable[[], Task]] = {
     S.CREATED: package,
     S.WAITING: waiting,
     S.APPROVED: approved,
     S.SCHEDULED: scheduled,
     S.RUNNING: running,
-    S.DONE: lambda: ended(S.DONE),
-    S.FAILED: lambda: ended(S.FAILED),
-    S.CANCELLED: lambda: ended(S.CANCELLED),
+    S.DONE: lambda: finished(S.DONE),
+    S.FAILED: lambda: finished(S.FAILED),
+    S.CANCELLED: lambda: finished(S.CANCELLED),
 }
-"""A task in each status."""
+"""Factories of a task in each status."""
 
-# The table of design section 2 (and of the module's docstring): status, what happens, status after it.
+# The transition table of design section 2 and of the module's docstring: status, trigger, next status.
 CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
     (S.CREATED, "submitted", S.WAITING),
     (S.CREATED, "withdrawn", S.CANCELLED),
@@ -79,97 +79,97 @@ CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
     (S.WAITING, "rejected", S.CANCELLED),
     (S.WAITING, "withdrawn", S.CANCELLED),
     (S.WAITING, "cancelled", S.CANCELLED),
-    (S.WAITING, "approval period over", S.CANCELLED),
+    (S.WAITING, "approval timed out", S.CANCELLED),
     (S.APPROVED, "scheduled", S.SCHEDULED),
     (S.APPROVED, "withdrawn", S.CANCELLED),
     (S.APPROVED, "cancelled", S.CANCELLED),
-    (S.APPROVED, "right lost", S.CANCELLED),
-    (S.APPROVED, "execution period over", S.CANCELLED),
+    (S.APPROVED, "permission revoked", S.CANCELLED),
+    (S.APPROVED, "execution timed out", S.CANCELLED),
     (S.SCHEDULED, "leased", S.RUNNING),
     (S.SCHEDULED, "cancelled", S.CANCELLED),
-    (S.SCHEDULED, "right lost", S.CANCELLED),
-    (S.SCHEDULED, "execution period over", S.CANCELLED),
-    (S.SCHEDULED, "time limit over", S.FAILED),
-    (S.RUNNING, "segment sealed", S.RUNNING),
+    (S.SCHEDULED, "permission revoked", S.CANCELLED),
+    (S.SCHEDULED, "execution timed out", S.CANCELLED),
+    (S.SCHEDULED, "time limit exceeded", S.FAILED),
+    (S.RUNNING, "segment recorded", S.RUNNING),
     (S.RUNNING, "intent recorded", S.RUNNING),
     (S.RUNNING, "completed", S.DONE),
     (S.RUNNING, "failed", S.FAILED),
-    (S.RUNNING, "time limit over", S.FAILED),
-    (S.RUNNING, "cancel confirmed", S.CANCELLED),
-    (S.RUNNING, "right lost", S.CANCELLED),
-    (S.RUNNING, "lease lost", S.SCHEDULED),
+    (S.RUNNING, "time limit exceeded", S.FAILED),
+    (S.RUNNING, "cancellation confirmed", S.CANCELLED),
+    (S.RUNNING, "permission revoked", S.CANCELLED),
+    (S.RUNNING, "lease expired", S.SCHEDULED),
     (S.RUNNING, "engine restarted", S.SCHEDULED),
 ]
 
 
-def happenings(task: Task) -> dict[str, Trigger]:
+def triggers(task: Task) -> dict[str, Trigger]:
     return {
         "submitted": SUBMITTED,
         "approved": approval(task),
         "rejected": rejection(task),
         "withdrawn": Withdrawn(by="USER:dev", reason="mistake"),
         "cancelled": Cancelled(by="USER:dev"),
-        "cancel confirmed": CancellationConfirmed(by="USER:dev"),
-        "approval period over": ApprovalTimedOut(),
-        "execution period over": ExecutionTimedOut(),
-        "time limit over": TimeLimitExceeded(),
-        "right lost": PermissionRevoked(reason="USER:dev no longer has permission to use gateway."),
+        "cancellation confirmed": CancellationConfirmed(by="USER:dev"),
+        "approval timed out": ApprovalTimedOut(),
+        "execution timed out": ExecutionTimedOut(),
+        "time limit exceeded": TimeLimitExceeded(),
+        "permission revoked": PermissionRevoked(reason="USER:dev no longer has permission to use gateway."),
         "scheduled": SCHEDULED,
         "leased": lease(task),
-        "segment sealed": SegmentRecorded(fencing_token=task.fencing_token, index=0),
+        "segment recorded": SegmentRecorded(fencing_token=task.fencing_token, index=0),
         "intent recorded": IntentRecorded(fencing_token=task.fencing_token, sha256="cc" * 32),
-        "lease lost": LeaseExpired(fencing_token=task.fencing_token),
+        "lease expired": LeaseExpired(fencing_token=task.fencing_token),
         "engine restarted": EngineRestarted(time_limit_at=LATER),
         "completed": Completed(fencing_token=task.fencing_token, result=RESULT),
         "failed": Failed(fencing_token=task.fencing_token, reason="no", code="worker"),
     }
 
 
-@pytest.mark.parametrize(("status", "name", "then"), CELLS)
-def test_the_table_has_the_transition(status: TaskStatus, name: str, then: TaskStatus) -> None:
-    task = AT[status]()
-    moved = apply_triggers(task, happenings(task)[name])
-    assert moved.status is then
+@pytest.mark.parametrize(("status", "name", "next_status"), CELLS)
+def test_trigger_leads_to_next_status(status: TaskStatus, name: str, next_status: TaskStatus) -> None:
+    task = TASKS[status]()
+    updated = apply_triggers(task, triggers(task)[name])
+    assert updated.status is next_status
 
 
 @pytest.mark.parametrize("status", TaskStatus)
-def test_whatever_else_happens_is_refused(status: TaskStatus) -> None:
-    task = AT[status]()
-    allowed = {name for at, name, _ in CELLS if at is status}
-    for name, happening in happenings(task).items():
-        assert accepts(task, type(happening)) is (name in allowed), name
+def test_other_triggers_are_rejected(status: TaskStatus) -> None:
+    task = TASKS[status]()
+    allowed = {name for cell_status, name, _ in CELLS if cell_status is status}
+    for name, trigger in triggers(task).items():
+        assert accepts(task, type(trigger)) is (name in allowed), name
         if name not in allowed:
             with pytest.raises(InvalidTransitionError) as caught:
-                apply_triggers(task, happening)
+                apply_triggers(task, trigger)
             assert caught.value.hint
 
 
-def test_every_happening_has_a_place_in_the_table() -> None:
-    assert set(TRANSITIONS) == {type(each) for each in happenings(package()).values()}
+def test_transitions_contain_every_trigger() -> None:
+    assert set(TRANSITIONS) == {type(each) for each in triggers(package()).values()}
     assert not {status for statuses in TRANSITIONS.values() for status in statuses} & FINAL_STATUSES
 
 
-def test_a_task_that_needs_no_approval_is_scheduled_at_once() -> None:
+def test_submit_without_approvals_schedules() -> None:
     task = apply_triggers(package(approvals=0), SUBMITTED)
     assert task.status is S.SCHEDULED
     assert task.execution_expires_at == LATER
     assert task.approval_expires_at is None
 
 
-def test_advance_leaves_its_input_as_it_was() -> None:
+def test_advance_returns_a_new_task() -> None:
     for status in TaskStatus:
-        task = AT[status]()
+        task = TASKS[status]()
         before = msgspec.json.encode(task)
-        for happening in happenings(task).values():
-            if accepts(task, type(happening)):
-                assert advance(task, happening, NOW) is not task
+        for trigger in triggers(task).values():
+            if accepts(task, type(trigger)):
+                assert advance(task, trigger, NOW) is not task
             assert msgspec.json.encode(task) == before
 
 
-def test_history_tells_each_status_once_with_what_it_was_for() -> None:
+def test_history_records_each_status_with_note() -> None:
     task = running()
-    lost = apply_triggers(task, LeaseExpired(fencing_token=1))
-    assert [each.status for each in lost.history] == [
+    requeued = apply_triggers(task, LeaseExpired(fencing_token=1))
+    assert [each.status for each in requeued.history] == [
         S.CREATED,
         S.WAITING,
         S.APPROVED,
@@ -177,89 +177,89 @@ def test_history_tells_each_status_once_with_what_it_was_for() -> None:
         S.RUNNING,
         S.SCHEDULED,
     ]
-    assert lost.history[2].note == "approved by USER:owner"
-    assert lost.history[-1].note == "worker lost"
+    assert requeued.history[2].note == "approved by USER:owner"
+    assert requeued.history[-1].note == "worker lost"
 
 
 @pytest.mark.parametrize(
-    ("name", "at", "code"),
+    ("name", "make", "code"),
     [
         ("rejected", waiting, "rejected"),
         ("withdrawn", waiting, "withdrawn"),
         ("cancelled", waiting, "cancelled"),
-        ("cancel confirmed", running, "cancelled"),
-        ("approval period over", waiting, "approval-period"),
-        ("execution period over", scheduled, "execution-period"),
-        ("time limit over", running, "time-limit"),
-        ("right lost", running, "right-lost"),
+        ("cancellation confirmed", running, "cancelled"),
+        ("approval timed out", waiting, "approval-period"),
+        ("execution timed out", scheduled, "execution-period"),
+        ("time limit exceeded", running, "time-limit"),
+        ("permission revoked", running, "right-lost"),
         ("failed", running, "worker"),
     ],
 )
-def test_an_end_says_why(name: str, at: object, code: str) -> None:
-    task = at()  # type: ignore[operator]
-    over = apply_triggers(task, happenings(task)[name])
-    assert over.reason_code == code
-    assert over.reason
-    assert over.history[-1].note == over.reason
-    assert over.worker == ""
+def test_final_status_has_a_reason(name: str, make: object, code: str) -> None:
+    task = make()  # type: ignore[operator]
+    ended = apply_triggers(task, triggers(task)[name])
+    assert ended.reason_code == code
+    assert ended.reason
+    assert ended.history[-1].note == ended.reason
+    assert ended.worker == ""
 
 
-# ---- four eyes
+# ---- decisions
 
 
 @pytest.mark.parametrize("verdict", [approval, rejection])
-def test_nobody_decides_on_a_task_of_their_own(verdict: object) -> None:
+def test_decision_by_requester_is_rejected(verdict: object) -> None:
     task = waiting(by="USER:dev")
     with pytest.raises(PermissionDeniedError, match="your own task"):
         apply_triggers(task, verdict(task, "USER:dev"))  # type: ignore[operator]
 
 
 @pytest.mark.parametrize("by", ["CLIENT:ci", "GROUP:owners"])
-def test_only_persons_decide(by: str) -> None:
+def test_decision_by_client_or_group_is_rejected(by: str) -> None:
     task = waiting()
     with pytest.raises(PermissionDeniedError):
         apply_triggers(task, approval(task, by))
 
 
-def test_a_client_does_not_approve_what_it_asked_for() -> None:
+def test_approval_by_requesting_client_is_rejected() -> None:
     task = waiting(by="CLIENT:ci")
     with pytest.raises(PermissionDeniedError):
         apply_triggers(task, approval(task, "CLIENT:ci"))
 
 
-def test_under_trial_the_requester_counts_once() -> None:
-    task = waiting(trial=True, approvals=2)
-    once = apply_triggers(task, approval(task, "USER:dev"))
-    assert once.status is S.WAITING
+def test_self_approval_counts_once() -> None:
+    task = waiting(self_approved=True, approvals=2)
+    decided = apply_triggers(task, approval(task, "USER:dev"))
+    assert decided.status is S.WAITING
     with pytest.raises(ConflictError):
-        apply_triggers(once, approval(once, "USER:dev"))
-    assert apply_triggers(once, approval(once, "USER:owner")).status is S.APPROVED
+        apply_triggers(decided, approval(decided, "USER:dev"))
+    assert apply_triggers(decided, approval(decided, "USER:owner")).status is S.APPROVED
 
 
-def test_a_person_decides_once() -> None:
+def test_second_decision_is_rejected() -> None:
     task = waiting(approvals=3)
-    once = apply_triggers(task, approval(task, "USER:owner"))
-    for again in (approval(once, "USER:owner"), rejection(once, "USER:owner")):
+    decided = apply_triggers(task, approval(task, "USER:owner"))
+    for trigger in (approval(decided, "USER:owner"), rejection(decided, "USER:owner")):
         with pytest.raises(ConflictError):
-            apply_triggers(once, again)
+            apply_triggers(decided, trigger)
 
 
-def test_a_decision_about_other_contents_is_refused() -> None:
+def test_decision_with_other_digest_is_rejected() -> None:
     task = waiting()
     with pytest.raises(ConflictError, match="changed since you reviewed it"):
         apply_triggers(task, DecisionMade(decision=decision(task, digest="00" * 32)))
 
 
-def test_one_rejection_ends_the_task_whoever_approved_before() -> None:
+def test_rejection_after_approval_cancels() -> None:
     task = waiting(approvals=2)
-    once = apply_triggers(task, approval(task, "USER:one"))
-    over = apply_triggers(once, rejection(once, "USER:two"))
-    assert over.status is S.CANCELLED
-    assert over.reason == "Rejected by USER:two: because"
+    decided = apply_triggers(task, approval(task, "USER:one"))
+    ended = apply_triggers(decided, rejection(decided, "USER:two"))
+    assert ended.status is S.CANCELLED
+    assert ended.reason == "Rejected by USER:two: because"
 
 
 @pytest.mark.parametrize("required", [1, 2, 3])
-def test_the_quorum_is_as_many_persons_as_are_required(required: int) -> None:
+def test_quorum_approves_the_task(required: int) -> None:
     task = waiting(approvals=required)
     for number in range(required):
         assert task.status is S.WAITING
@@ -267,18 +267,18 @@ def test_the_quorum_is_as_many_persons_as_are_required(required: int) -> None:
     assert task.status is S.APPROVED
 
 
-# ---- leases and fences
+# ---- leases and fencing tokens
 
 
-@pytest.mark.parametrize("fence", [0, 2, 3])
-def test_a_lease_has_the_next_fence_and_no_other(fence: int) -> None:
+@pytest.mark.parametrize("fencing_token", [0, 2, 3])
+def test_lease_with_wrong_token_is_rejected(fencing_token: int) -> None:
     task = scheduled()
     with pytest.raises(InvalidTransitionError):
-        apply_triggers(task, msgspec.structs.replace(lease(task), fencing_token=fence))
+        apply_triggers(task, msgspec.structs.replace(lease(task), fencing_token=fencing_token))
 
 
 @pytest.mark.parametrize(
-    "said",
+    "report",
     [
         SegmentRecorded(fencing_token=1, index=0),
         IntentRecorded(fencing_token=1, sha256="cc" * 32),
@@ -287,15 +287,15 @@ def test_a_lease_has_the_next_fence_and_no_other(fence: int) -> None:
         Failed(fencing_token=1, reason="no", code="worker"),
     ],
 )
-def test_what_a_worker_says_under_an_old_fence_is_refused(said: Trigger) -> None:
+def test_report_with_outdated_token_is_rejected(report: Trigger) -> None:
     task = apply_triggers(running(), LeaseExpired(fencing_token=1))
     task = apply_triggers(task, lease(task))
     assert task.fencing_token == 2
     with pytest.raises(InvalidTransitionError, match="outdated"):
-        apply_triggers(task, said)
+        apply_triggers(task, report)
 
 
-def test_the_third_lost_worker_fails_the_task() -> None:
+def test_third_lease_loss_fails_the_task() -> None:
     task = running()
     for losses in (1, 2):
         task = apply_triggers(task, LeaseExpired(fencing_token=task.fencing_token))
@@ -306,7 +306,7 @@ def test_the_third_lost_worker_fails_the_task() -> None:
     assert task.reason == "The worker crashed 3 times while running this task."
 
 
-def test_an_engine_started_again_is_not_counted_and_gives_the_time_back() -> None:
+def test_engine_restart_counts_no_lease_loss() -> None:
     task = running()
     for _ in range(5):
         task = apply_triggers(task, EngineRestarted(time_limit_at=LATER.replace(year=2027)))
@@ -315,62 +315,62 @@ def test_an_engine_started_again_is_not_counted_and_gives_the_time_back() -> Non
     assert task.fencing_token == 6
 
 
-def test_the_time_limit_runs_over_all_attempts() -> None:
+def test_time_limit_spans_all_attempts() -> None:
     task = apply_triggers(running(), LeaseExpired(fencing_token=1))
-    again = apply_triggers(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
-    assert again.time_limit_at == LATER
+    retried = apply_triggers(task, msgspec.structs.replace(lease(task), time_limit_at=LATER.replace(year=2030)))
+    assert retried.time_limit_at == LATER
 
 
-# ---- one signed thing
+# ---- intents
 
 
-def test_a_second_intent_is_about_the_same_bytes() -> None:
+def test_second_intent_requires_same_digest() -> None:
     task = apply_triggers(running(), IntentRecorded(fencing_token=1, sha256="cc" * 32), LeaseExpired(fencing_token=1))
     task = apply_triggers(task, lease(task))
-    again = apply_triggers(task, IntentRecorded(fencing_token=2, sha256="cc" * 32))
-    assert again.intent is not None
-    assert again.intent.fencing_token == 2
+    retried = apply_triggers(task, IntentRecorded(fencing_token=2, sha256="cc" * 32))
+    assert retried.intent is not None
+    assert retried.intent.fencing_token == 2
     with pytest.raises(InvalidTransitionError, match="not sign twice"):
         apply_triggers(task, IntentRecorded(fencing_token=2, sha256="dd" * 32))
 
 
-# ---- sub-tasks
+# ---- subtasks
 
 
-def statuses(task: Task) -> list[TaskStatus]:
+def subtask_statuses(task: Task) -> list[TaskStatus]:
     return [each.status for each in task.subtasks]
 
 
-@pytest.mark.parametrize("at", [package, waiting, approved])
-def test_sub_tasks_are_untouched_before_the_parent_is_scheduled(at: object) -> None:
-    assert statuses(at()) == [S.CREATED, S.CREATED, S.WAITING]  # type: ignore[operator]
+@pytest.mark.parametrize("make", [package, waiting, approved])
+def test_subtasks_wait_until_parent_is_scheduled(make: object) -> None:
+    assert subtask_statuses(make()) == [S.CREATED, S.CREATED, S.WAITING]  # type: ignore[operator]
 
 
-def test_sub_tasks_follow_the_work() -> None:
-    assert statuses(scheduled()) == [S.SCHEDULED] * 3
+def test_subtasks_follow_the_execution() -> None:
+    assert subtask_statuses(scheduled()) == [S.SCHEDULED] * 3
     task = running()
-    assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
+    assert subtask_statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
     task = apply_triggers(task, SegmentRecorded(fencing_token=1, index=1))
-    assert statuses(task) == [S.RUNNING, S.DONE, S.SCHEDULED]
+    assert subtask_statuses(task) == [S.RUNNING, S.DONE, S.SCHEDULED]
     task = apply_triggers(
         task, SegmentRecorded(fencing_token=1, index=0), IntentRecorded(fencing_token=1, sha256="cc" * 32)
     )
-    assert statuses(task) == [S.DONE, S.DONE, S.RUNNING]
-    assert statuses(apply_triggers(task, LeaseExpired(fencing_token=1))) == [S.DONE, S.DONE, S.SCHEDULED]
-    assert statuses(apply_triggers(task, Completed(fencing_token=1, result=RESULT))) == [S.DONE] * 3
+    assert subtask_statuses(task) == [S.DONE, S.DONE, S.RUNNING]
+    assert subtask_statuses(apply_triggers(task, LeaseExpired(fencing_token=1))) == [S.DONE, S.DONE, S.SCHEDULED]
+    assert subtask_statuses(apply_triggers(task, Completed(fencing_token=1, result=RESULT))) == [S.DONE] * 3
 
 
 @pytest.mark.parametrize("status", sorted(FINAL_STATUSES))
-def test_sub_tasks_end_with_their_parent(status: TaskStatus) -> None:
-    assert statuses(ended(status)) == [status] * 3
+def test_subtasks_end_with_their_parent(status: TaskStatus) -> None:
+    assert subtask_statuses(finished(status)) == [status] * 3
 
 
 @pytest.mark.parametrize("index", [2, 3, -1])
-def test_a_sealed_segment_never_ends_the_signing(index: int) -> None:
+def test_recorded_segment_keeps_signing_subtask(index: int) -> None:
     task = apply_triggers(running(), SegmentRecorded(fencing_token=1, index=index))
-    assert statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
+    assert subtask_statuses(task) == [S.RUNNING, S.RUNNING, S.SCHEDULED]
 
 
-def test_signing_tasks_have_no_parts_to_follow() -> None:
+def test_signing_task_has_no_subtasks() -> None:
     task = msgspec.structs.replace(scheduled(), kind=TaskKind.SIGNING, subtasks=())
     assert apply_triggers(task, lease(task)).subtasks == ()

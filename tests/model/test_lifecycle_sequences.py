@@ -1,4 +1,4 @@
-"""Whatever happens, in whatever order: no task leaves the table, signs two things or counts its requester."""
+"""Stateful test of the task lifecycle: the invariants hold for triggers in any order."""
 
 from __future__ import annotations
 
@@ -43,36 +43,36 @@ NEXT = {
     S.FAILED: set(),
     S.CANCELLED: set(),
 }
-"""The table of design section 2."""
+"""The transition table of design section 2."""
 
-PEOPLE = ["USER:dev", "USER:one", "USER:two", "USER:three", "CLIENT:ci", "GROUP:owners"]
+SUBJECTS = ["USER:dev", "USER:one", "USER:two", "USER:three", "CLIENT:ci", "GROUP:owners"]
 BYTES = ["cc" * 32, "dd" * 32]
 
-people = st.sampled_from(PEOPLE)
-stale = st.integers(0, 1)
+subjects = st.sampled_from(SUBJECTS)
+token_age = st.integers(0, 1)
 
 
-class Life(RuleBasedStateMachine):
-    """One task, to which anything may happen at any time."""
+class TaskLifecycle(RuleBasedStateMachine):
+    """One task that receives triggers in any order."""
 
     task: Task
 
     @initialize(
         approvals=st.integers(0, 3),
-        trial=st.booleans(),
+        self_approved=st.booleans(),
         by=st.sampled_from(["USER:dev", "CLIENT:ci"]),
         files=st.integers(1, 3),
     )
-    def make(self, approvals: int, trial: bool, by: str, files: int) -> None:
-        self.task = package(approvals=approvals, trial=trial, by=by, files=files)
+    def create(self, approvals: int, self_approved: bool, by: str, files: int) -> None:
+        self.task = package(approvals=approvals, self_approved=self_approved, by=by, files=files)
         self.now = NOW
         self.signed: set[str] = set()
 
-    def happens(self, happening: Trigger) -> None:
+    def apply(self, trigger: Trigger) -> None:
         before = self.task
         self.now += timedelta(seconds=1)
         try:
-            self.task = advance(before, happening, self.now)
+            self.task = advance(before, trigger, self.now)
         except (ConflictError, PermissionDeniedError):
             assert self.task is before
             return
@@ -84,97 +84,95 @@ class Life(RuleBasedStateMachine):
 
     @rule()
     def submit(self) -> None:
-        self.happens(SUBMITTED)
+        self.apply(SUBMITTED)
 
-    @rule(by=people)
+    @rule(by=subjects)
     def approve(self, by: str) -> None:
-        self.happens(approval(self.task, by))
+        self.apply(approval(self.task, by))
 
-    @rule(by=people)
+    @rule(by=subjects)
     def reject(self, by: str) -> None:
-        self.happens(rejection(self.task, by))
+        self.apply(rejection(self.task, by))
 
-    @rule(by=people)
-    def approve_something_else(self, by: str) -> None:
+    @rule(by=subjects)
+    def approve_other_contents(self, by: str) -> None:
         other = approval(self.task, by).decision
-        self.happens(DecisionMade(decision=type(other)(by=by, verdict=other.verdict, at=NOW, digest="00")))
+        self.apply(DecisionMade(decision=type(other)(by=by, verdict=other.verdict, at=NOW, digest="00")))
 
     @rule()
     def schedule(self) -> None:
-        self.happens(SCHEDULED)
+        self.apply(SCHEDULED)
 
     @rule()
-    def take(self) -> None:
-        self.happens(lease(self.task))
+    def start(self) -> None:
+        self.apply(lease(self.task))
 
-    @rule(index=st.integers(0, 4), late=stale)
-    def seal(self, index: int, late: int) -> None:
-        self.happens(SegmentRecorded(fencing_token=self.task.fencing_token - late, index=index))
+    @rule(index=st.integers(0, 4), age=token_age)
+    def record_segment(self, index: int, age: int) -> None:
+        self.apply(SegmentRecorded(fencing_token=self.task.fencing_token - age, index=index))
 
-    @rule(sha256=st.sampled_from(BYTES), late=stale)
-    def intend(self, sha256: str, late: int) -> None:
-        self.happens(IntentRecorded(fencing_token=self.task.fencing_token - late, sha256=sha256))
+    @rule(sha256=st.sampled_from(BYTES), age=token_age)
+    def record_intent(self, sha256: str, age: int) -> None:
+        self.apply(IntentRecorded(fencing_token=self.task.fencing_token - age, sha256=sha256))
 
-    @rule(late=stale)
-    def lose(self, late: int) -> None:
-        self.happens(LeaseExpired(fencing_token=self.task.fencing_token - late))
+    @rule(age=token_age)
+    def expire_lease(self, age: int) -> None:
+        self.apply(LeaseExpired(fencing_token=self.task.fencing_token - age))
 
     @rule()
     def restart(self) -> None:
-        self.happens(EngineRestarted(time_limit_at=LATER))
+        self.apply(EngineRestarted(time_limit_at=LATER))
 
-    @rule(late=stale)
-    def complete(self, late: int) -> None:
-        self.happens(
-            Completed(fencing_token=self.task.fencing_token - late, result=Result(state=ResultState.AVAILABLE))
-        )
+    @rule(age=token_age)
+    def complete(self, age: int) -> None:
+        self.apply(Completed(fencing_token=self.task.fencing_token - age, result=Result(state=ResultState.AVAILABLE)))
 
-    @rule(late=stale)
-    def fail(self, late: int) -> None:
-        self.happens(Failed(fencing_token=self.task.fencing_token - late, reason="no", code="worker"))
+    @rule(age=token_age)
+    def fail(self, age: int) -> None:
+        self.apply(Failed(fencing_token=self.task.fencing_token - age, reason="no", code="worker"))
 
     @rule(
-        happening=st.sampled_from(
+        trigger=st.sampled_from(
             [
                 Withdrawn(by="USER:dev", reason="mistake"),
                 Cancelled(by="USER:dev"),
                 CancellationConfirmed(by="USER:dev"),
                 ApprovalTimedOut(),
                 ExecutionTimedOut(),
-                PermissionRevoked(reason="gone"),
+                PermissionRevoked(reason="revoked"),
                 TimeLimitExceeded(),
             ]
         )
     )
-    def end(self, happening: Trigger) -> None:
-        self.happens(happening)
+    def end(self, trigger: Trigger) -> None:
+        self.apply(trigger)
 
     @invariant()
-    def work_begins_with_a_quorum_that_leaves_the_requester_out(self) -> None:
-        counting = valid_approvers(self.task, self.task.approvals)
-        assert all(each.startswith("USER:") for each in counting)
-        assert self.task.self_approved or self.task.created_by not in counting
+    def execution_requires_quorum_without_requester(self) -> None:
+        approvers = valid_approvers(self.task, self.task.approvals)
+        assert all(each.startswith("USER:") for each in approvers)
+        assert self.task.self_approved or self.task.created_by not in approvers
         if {S.APPROVED, S.SCHEDULED, S.RUNNING} & {each.status for each in self.task.history}:
-            assert len(counting) >= self.task.approvals_required
+            assert len(approvers) >= self.task.approvals_required
 
     @invariant()
-    def each_person_decided_once(self) -> None:
+    def users_decide_once(self) -> None:
         deciders = [each.by for each in self.task.approvals]
         assert len(deciders) == len(set(deciders))
 
     @invariant()
-    def one_thing_is_signed(self) -> None:
+    def only_one_digest_is_signed(self) -> None:
         if self.task.intent is not None:
             self.signed.add(self.task.intent.sha256)
         assert len(self.signed) <= 1
 
     @invariant()
-    def sub_tasks_follow(self) -> None:
-        begun = {S.SCHEDULED, S.RUNNING} & {each.status for each in self.task.history}
+    def subtasks_follow_the_task(self) -> None:
+        is_scheduled = {S.SCHEDULED, S.RUNNING} & {each.status for each in self.task.history}
         for each in self.task.subtasks:
             if self.task.status.is_final:
                 assert each.status in (S.DONE, self.task.status)
-            elif not begun:
+            elif not is_scheduled:
                 assert each.status in (S.CREATED, S.WAITING)
             else:
                 assert each.status in (S.SCHEDULED, S.RUNNING, S.DONE)
@@ -184,7 +182,7 @@ class Life(RuleBasedStateMachine):
             assert self.task.subtasks[-1].status is not S.DONE
 
     @invariant()
-    def an_ended_task_says_why(self) -> None:
+    def final_status_has_a_reason(self) -> None:
         if self.task.status in (S.FAILED, S.CANCELLED):
             assert self.task.reason
             assert self.task.reason_code
@@ -192,5 +190,5 @@ class Life(RuleBasedStateMachine):
         assert self.task.status is self.task.history[-1].status
 
 
-Life.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
-TestLife = Life.TestCase
+TaskLifecycle.TestCase.settings = settings(max_examples=150, stateful_step_count=40, deadline=None)
+TestTaskLifecycle = TaskLifecycle.TestCase

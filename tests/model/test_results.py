@@ -1,4 +1,4 @@
-"""The states of a result, on both sides of each edge."""
+"""Tests of the states of a result before and after each time limit."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ from tests.support.factories.tasks import package
 
 DONE = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
 EXPIRES = DONE + timedelta(hours=24)
-KEPT = DONE + timedelta(days=30)
+RETAINED = DONE + timedelta(days=30)
 MOMENT = timedelta(microseconds=1)
 
-RESULT = Result(state=ResultState.AVAILABLE, link="sealyard:x", expires_at=EXPIRES, retained_until=KEPT)
+RESULT = Result(state=ResultState.AVAILABLE, link="sealyard:x", expires_at=EXPIRES, retained_until=RETAINED)
 SIGNATURE = Result(state=ResultState.AVAILABLE, signature="AAAA")
 AVAILABLE, EXPIRED, GONE = ResultState.AVAILABLE, ResultState.EXPIRED, ResultState.GONE
 
@@ -30,45 +30,45 @@ AVAILABLE, EXPIRED, GONE = ResultState.AVAILABLE, ResultState.EXPIRED, ResultSta
         (DONE, AVAILABLE),
         (EXPIRES - MOMENT, AVAILABLE),
         (EXPIRES, EXPIRED),
-        (KEPT - MOMENT, EXPIRED),
-        (KEPT, GONE),
-        (KEPT + timedelta(days=999), GONE),
+        (RETAINED - MOMENT, EXPIRED),
+        (RETAINED, GONE),
+        (RETAINED + timedelta(days=999), GONE),
     ],
 )
-def test_the_state_follows_the_clock_whether_recorded_or_not(now: datetime, state: ResultState) -> None:
+def test_state_follows_the_clock(now: datetime, state: ResultState) -> None:
     assert state_at(RESULT, now) is state
     assert refreshed(RESULT, now).state is state
 
 
-def test_a_link_that_leads_nowhere_is_not_shown() -> None:
+def test_expired_result_has_no_link() -> None:
     assert refreshed(RESULT, EXPIRES - MOMENT).link == "sealyard:x"
     assert refreshed(RESULT, EXPIRES).link is None
-    assert refreshed(RESULT, KEPT).link is None
+    assert refreshed(RESULT, RETAINED).link is None
 
 
-def test_a_removed_artifact_stays_gone() -> None:
-    gone = refreshed(RESULT, KEPT)
+def test_gone_result_stays_gone() -> None:
+    gone = refreshed(RESULT, RETAINED)
     assert state_at(gone, DONE) is GONE
 
 
-def test_a_signature_never_expires() -> None:
-    assert state_at(SIGNATURE, KEPT + timedelta(days=9999)) is AVAILABLE
+def test_signature_never_expires() -> None:
+    assert state_at(SIGNATURE, RETAINED + timedelta(days=9999)) is AVAILABLE
 
 
-def test_an_expired_result_is_there_again_behind_a_new_link() -> None:
-    fresh = with_new_link(refreshed(RESULT, EXPIRES), "sealyard:y", EXPIRES + timedelta(hours=1), EXPIRES)
-    assert (fresh.state, fresh.link, fresh.expires_at) == (AVAILABLE, "sealyard:y", EXPIRES + timedelta(hours=1))
-    assert fresh.retained_until == KEPT
+def test_new_link_makes_result_available() -> None:
+    renewed = with_new_link(refreshed(RESULT, EXPIRES), "sealyard:y", EXPIRES + timedelta(hours=1), EXPIRES)
+    assert (renewed.state, renewed.link, renewed.expires_at) == (AVAILABLE, "sealyard:y", EXPIRES + timedelta(hours=1))
+    assert renewed.retained_until == RETAINED
 
 
-def test_what_is_gone_cannot_be_renewed() -> None:
+def test_renewal_of_gone_result_raises() -> None:
     with pytest.raises(ResultGoneError):
-        with_new_link(RESULT, "sealyard:y", KEPT + timedelta(hours=1), KEPT)
+        with_new_link(RESULT, "sealyard:y", RETAINED + timedelta(hours=1), RETAINED)
     with pytest.raises(ResultGoneError):
-        with_new_link(refreshed(RESULT, KEPT), "sealyard:y", EXPIRES, DONE)
+        with_new_link(refreshed(RESULT, RETAINED), "sealyard:y", EXPIRES, DONE)
 
 
-def test_a_signature_cannot_be_renewed() -> None:
+def test_renewal_of_signature_raises() -> None:
     with pytest.raises(ConflictError):
         with_new_link(SIGNATURE, "sealyard:y", EXPIRES, DONE)
 
@@ -77,19 +77,19 @@ seconds = st.integers(0, 90 * 24 * 3600).map(lambda number: timedelta(seconds=nu
 
 
 @given(seconds, seconds)
-def test_a_link_never_outlives_its_artifact(when: timedelta, length: timedelta) -> None:
-    now = DONE + when
-    assert link_expiry(now, int(length.total_seconds()), KEPT) <= KEPT
+def test_link_expires_with_the_artifact(elapsed: timedelta, length: timedelta) -> None:
+    now = DONE + elapsed
+    assert link_expiry(now, int(length.total_seconds()), RETAINED) <= RETAINED
     try:
-        fresh = with_new_link(RESULT, "sealyard:y", now + length, now)
+        renewed = with_new_link(RESULT, "sealyard:y", now + length, now)
     except ResultGoneError:
-        assert now >= KEPT
+        assert now >= RETAINED
         return
-    assert fresh.expires_at is not None
-    assert fresh.expires_at == min(now + length, KEPT)
+    assert renewed.expires_at is not None
+    assert renewed.expires_at == min(now + length, RETAINED)
 
 
-def test_require_artifact_returns_only_the_result_of_a_done_task_with_an_artifact() -> None:
+def test_require_artifact_of_other_task_raises() -> None:
     artifact = msgspec.structs.replace(RESULT, sha256="00" * 32, size=4)
     done = msgspec.structs.replace(package(), status=TaskStatus.DONE, result=artifact)
     assert require_artifact(done) is artifact

@@ -1,4 +1,4 @@
-"""Foreign text made harmless."""
+"""Tests of escaping untrusted text."""
 
 from __future__ import annotations
 
@@ -12,41 +12,41 @@ any_text = st.text() | st.text(st.characters(categories=["Cc", "Cf", "Cs", "Co",
 
 
 @given(any_text)
-def test_what_comes_out_is_printable(text: str) -> None:
+def test_escaped_text_is_printable(text: str) -> None:
     assert escape_text(text).isprintable()
 
 
 @given(any_text)
-def test_what_comes_out_can_be_written_as_utf_8(text: str) -> None:
+def test_escaped_text_is_valid_utf8(text: str) -> None:
     assert escape_text(text).encode().decode() == escape_text(text)
 
 
 @given(st.text(st.characters(categories=["L", "N", "P", "S"])))
-def test_printable_text_stays_as_it_is(text: str) -> None:
+def test_printable_text_is_unchanged(text: str) -> None:
     assert escape_text(text) == text
 
 
 @given(any_text)
-def test_what_is_safe_already_stays_as_it_is(text: str) -> None:
+def test_escape_text_is_idempotent(text: str) -> None:
     assert escape_text(escape_text(text)) == escape_text(text)
 
 
 @given(any_text, st.integers(1, 40))
-def test_a_limit_is_kept(text: str, limit: int) -> None:
+def test_escape_text_respects_the_limit(text: str, limit: int) -> None:
     cut = escape_text(text, limit)
     assert len(cut) <= limit
     assert cut == escape_text(text) or (cut.endswith("…") and escape_text(text).startswith(cut[:-1]))
 
 
 @given(any_text)
-def test_lines_keep_their_line_feeds_and_nothing_else(text: str) -> None:
+def test_escape_multiline_keeps_line_feeds(text: str) -> None:
     lines = escape_multiline(text).split("\n")
     assert len(lines) == text.count("\n") + 1
     assert all(line.isprintable() for line in lines)
 
 
 @pytest.mark.parametrize(
-    ("text", "shown"),
+    ("text", "expected"),
     [
         ("\x1b[31mred\x1b[0m", "\\x1b[31mred\\x1b[0m"),
         ("\x9b31m", "\\x9b31m"),
@@ -62,16 +62,16 @@ def test_lines_keep_their_line_feeds_and_nothing_else(text: str) -> None:
         ("Grüße 固件 🔑", "Grüße 固件 🔑"),
     ],
 )
-def test_control_and_bidi_characters_become_escapes_and_markup_stays(text: str, shown: str) -> None:
-    assert escape_text(text) == shown
+def test_control_and_bidi_characters_are_escaped(text: str, expected: str) -> None:
+    assert escape_text(text) == expected
 
 
-class Unread(str):
-    """A text that must not be walked to its end."""
+class NonIterableText(str):
+    """A text that cannot be iterated."""
 
     def __iter__(self) -> object:  # type: ignore[override]
-        raise AssertionError("the whole text was walked")
+        raise AssertionError("the whole text was iterated")
 
 
-def test_with_a_limit_the_rest_of_a_long_text_costs_nothing() -> None:
-    assert escape_text(Unread("x" * 10_000), 5) == "xxxx…"
+def test_escape_text_with_limit_reads_prefix_only() -> None:
+    assert escape_text(NonIterableText("x" * 10_000), 5) == "xxxx…"

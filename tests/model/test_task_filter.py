@@ -1,4 +1,4 @@
-"""Which tasks a filter lets through."""
+"""Tests of the task filter."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sealyard.model.tasks import Result, ResultState, Task, TaskKind, TaskStatus
 from tests.support.factories.tasks import file, package, waiting
 
 
-def _task() -> Task:
+def _make_task() -> Task:
     return msgspec.structs.replace(waiting(), name="Größe 1", inputs=(file("Image.BIN"),))
 
 
@@ -32,8 +32,8 @@ def _task() -> Task:
         TaskFilter(awaiting_my_approval=True),
     ],
 )
-def test_what_fits_all_that_is_set_passes(filters: TaskFilter) -> None:
-    assert filters.matches(_task())
+def test_matching_filter_accepts_task(filters: TaskFilter) -> None:
+    assert filters.matches(_make_task())
 
 
 @pytest.mark.parametrize(
@@ -44,16 +44,16 @@ def test_what_fits_all_that_is_set_passes(filters: TaskFilter) -> None:
         TaskFilter(config="gate"),
         TaskFilter(created_by="USER:owner"),
         TaskFilter(result_state=ResultState.AVAILABLE),
-        TaskFilter(text="nothing of it"),
-        TaskFilter(status=TaskStatus.WAITING, text="nothing of it"),
+        TaskFilter(text="no match"),
+        TaskFilter(status=TaskStatus.WAITING, text="no match"),
     ],
 )
-def test_what_misses_one_thing_does_not(filters: TaskFilter) -> None:
-    assert not filters.matches(_task())
+def test_non_matching_filter_rejects_task(filters: TaskFilter) -> None:
+    assert not filters.matches(_make_task())
 
 
 @pytest.mark.parametrize("state", ResultState)
-def test_a_result_passes_by_its_state(state: ResultState) -> None:
+def test_filter_by_result_state(state: ResultState) -> None:
     task = msgspec.structs.replace(package(), status=TaskStatus.DONE, result=Result(state=state))
     assert [each for each in ResultState if TaskFilter(result_state=each).matches(task)] == [state]
 
@@ -64,14 +64,12 @@ _texts = st.text(alphabet='aA"\\/{}[],:nul\n\t\x00\x1f\x7fßſKİıσςΣﬁéÉ
 
 
 @given(names=st.lists(_texts, min_size=2, max_size=5), text=_texts, begin=st.integers(0, 20), end=st.integers(0, 20))
-def test_a_text_is_found_in_the_names_alone_where_it_is_found_in_the_whole_task(
-    names: list[str], text: str, begin: int, end: int
-) -> None:
+def test_matches_text_agrees_with_matches(names: list[str], text: str, begin: int, end: int) -> None:
     first, *inputs, last = names
     task = msgspec.structs.replace(
         waiting(), name=first, inputs=tuple(file(each) for each in inputs), metadata=(file(last),)
     )
-    read = msgspec.json.decode(msgspec.json.encode(task), type=TaskSearchFields)
+    fields = msgspec.json.decode(msgspec.json.encode(task), type=TaskSearchFields)
     for each in (text, "\n".join(names)[begin:end], text.swapcase()):
         filters = TaskFilter(text=each)
-        assert filters.matches_text(read) == filters.matches(task)
+        assert filters.matches_text(fields) == filters.matches(task)

@@ -1,4 +1,4 @@
-"""The invariants that a unit of work checks before it stores a task, whatever computed the change."""
+"""Tests of the invariants that a unit of work checks before it stores a task."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ def test_check_change_from_final_status_raises(status: TaskStatus) -> None:
 
 
 def test_check_change_with_overridden_withdrawal_raises() -> None:
-    stale = apply_triggers(approved(), SCHEDULED)
+    stale_task = apply_triggers(approved(), SCHEDULED)
     with pytest.raises(InvariantError, match="history"):
-        check_change(apply_triggers(approved(), Withdrawn(by="USER:dev", reason="wrong file")), stale)
+        check_change(apply_triggers(approved(), Withdrawn(by="USER:dev", reason="wrong file")), stale_task)
 
 
 CHANGES: dict[str, tuple[Callable[[], Task], Callable[[Task], Task]]] = {
@@ -77,12 +77,12 @@ def test_check_change_with_broken_invariant_raises(name: str) -> None:
         check_change(before, change(before))
 
 
-def test_check_change_of_new_task_requires_created_first() -> None:
+def test_check_change_requires_created_first() -> None:
     check_change(None, package())
     check_change(None, waiting())
-    late = msgspec.structs.replace(waiting(), history=waiting().history[1:])
+    new_task = msgspec.structs.replace(waiting(), history=waiting().history[1:])
     with pytest.raises(InvariantError):
-        check_change(None, late)
+        check_change(None, new_task)
 
 
 def test_check_key_use_of_running_task_passes() -> None:
@@ -90,7 +90,7 @@ def test_check_key_use_of_running_task_passes() -> None:
 
 
 @pytest.mark.parametrize(
-    ("task", "fence", "sha256"),
+    ("task", "fencing_token", "sha256"),
     [
         (intended, 2, SHA256),
         (intended, 1, "dd" * 32),
@@ -106,14 +106,14 @@ def test_check_key_use_of_running_task_passes() -> None:
             SHA256,
         ),
     ],
-    ids=["other token", "other input", "no intent", "not running", "lease lost", "intent of an earlier lease"],
+    ids=["other token", "other input", "no intent", "not running", "lease expired", "intent of an earlier lease"],
 )
-def test_check_key_use_elsewhere_raises(task: Callable[[], Task], fence: int, sha256: str) -> None:
+def test_check_key_use_elsewhere_raises(task: Callable[[], Task], fencing_token: int, sha256: str) -> None:
     with pytest.raises(InvariantError):
-        check_key_use(task(), fence, sha256)
+        check_key_use(task(), fencing_token, sha256)
 
 
-def test_transition_error_names_what_happened_instead() -> None:
+def test_transition_error_explains_the_current_status() -> None:
     error = transition_error(withdrawn(), Cancelled)
     assert str(error) == (
         "Cannot cancel task t1: it is CANCELLED (Withdrawn by USER:dev: wrong file). Check the task's current status."

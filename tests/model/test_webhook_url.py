@@ -1,4 +1,4 @@
-"""The addresses of webhooks: what is taken, and what is refused at the door."""
+"""Tests of parsing webhook URLs."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sealyard.model.webhook_url import MAX_URL_LENGTH, WebhookUrl, parse_webhook
         ("https://xn--bcher-kva.example/?x", "https", "xn--bcher-kva.example", 443),
     ],
 )
-def test_a_usual_url_is_read(text: str, scheme: str, host: str, port: int) -> None:
+def test_valid_url_is_parsed(text: str, scheme: str, host: str, port: int) -> None:
     assert parse_webhook_url(text) == WebhookUrl(scheme=scheme, host=host, port=port)
 
 
@@ -30,10 +30,10 @@ def test_a_usual_url_is_read(text: str, scheme: str, host: str, port: int) -> No
     [
         *("", "hooks.example.org", "//hooks.example.org/", "ftp://example.org/", "file:///etc/passwd", "https://"),
         *("gopher://example.org", "javascript:alert(1)", "unix:///run/socket", "https:/example.org", "HTTPS//x"),
-        # user info, and what some readers take for it
+        # user info, and forms that some parsers read as user info
         *("https://user@example.org/", "https://user:word@example.org/", "https://example.org\\@127.0.0.1/"),
         *("https://127.0.0.1#@example.org/", "https://example.org/#top", "https://example.org\t.evil/"),
-        # addresses in clothes: decimal, octal, hexadecimal, short, mapped in brackets, percent-encoded, beyond ASCII
+        # other notations of addresses: decimal, octal, hexadecimal, short, in brackets, percent-encoded, non-ASCII
         *("http://2130706433/", "http://017700000001/", "http://0x7f000001/", "http://0x7f.1/", "http://127.1/"),
         *(
             "http://0177.0.0.1/",
@@ -50,13 +50,13 @@ def test_a_usual_url_is_read(text: str, scheme: str, host: str, port: int) -> No
         "https://example.org/" + "x" * MAX_URL_LENGTH,
     ],
 )
-def test_what_readers_of_urls_disagree_about_is_refused(text: str) -> None:
+def test_ambiguous_url_is_rejected(text: str) -> None:
     with pytest.raises(UsageError):
         parse_webhook_url(text)
 
 
 @given(st.text() | st.text().map("https://{}".format) | st.from_regex(r"https?://[ -~]*", fullmatch=True))
-def test_any_text_is_read_or_refused(text: str) -> None:
+def test_arbitrary_text_is_parsed_or_rejected(text: str) -> None:
     try:
         url = parse_webhook_url(text)
     except UsageError:
@@ -66,13 +66,13 @@ def test_any_text_is_read_or_refused(text: str) -> None:
     assert 0 < url.port < 65536
 
 
-def test_a_refusal_does_not_repeat_the_url() -> None:
-    with pytest.raises(UsageError) as refused:
+def test_error_hides_the_url() -> None:
+    with pytest.raises(UsageError) as caught:
         parse_webhook_url("https://user:word@example.org/path-that-is-a-secret")
-    assert "word" not in str(refused.value)
-    assert "path" not in str(refused.value)
+    assert "word" not in str(caught.value)
+    assert "path" not in str(caught.value)
 
 
-def test_the_origin_tells_neither_path_nor_query() -> None:
+def test_origin_omits_path_and_query() -> None:
     assert parse_webhook_url("https://hooks.example.org/T0/secret?key=secret").origin == "https://hooks.example.org"
     assert parse_webhook_url("http://[2001:db8::7]:8080/secret").origin == "http://[2001:db8::7]:8080"

@@ -1,4 +1,4 @@
-"""What those outside are told of a task, and what not."""
+"""Tests of the webhook events derived from two versions of a task."""
 
 from __future__ import annotations
 
@@ -22,12 +22,12 @@ def done(state: ResultState) -> Task:
     return msgspec.structs.replace(waiting(), status=TaskStatus.DONE, result=Result(state=state, file_name="x"))
 
 
-def test_a_task_that_comes_to_the_queue_is_told_of_also_where_it_is_new() -> None:
+def test_waiting_task_sends_task_waiting() -> None:
     assert notification_for(package(), waiting()) is WebhookEvent.TASK_WAITING
     assert notification_for(None, waiting()) is WebhookEvent.TASK_WAITING
 
 
-def test_each_approval_is_told_of_with_its_decision() -> None:
+def test_each_approval_sends_task_approved() -> None:
     task = waiting(approvals=2)
     first = advance(task, DecisionMade(decision=decision(task, "USER:a")), NOW)
     second = advance(first, DecisionMade(decision=decision(first, "USER:b")), NOW)
@@ -37,19 +37,19 @@ def test_each_approval_is_told_of_with_its_decision() -> None:
     assert (first.status, second.status) == (TaskStatus.WAITING, TaskStatus.APPROVED)
 
 
-def test_a_rejection_is_told_as_such_and_not_as_a_cancellation() -> None:
+def test_rejection_sends_task_rejected() -> None:
     task = waiting()
     rejected = advance(task, DecisionMade(decision=decision(task, "USER:a", Verdict.REJECTED)), NOW)
     assert rejected.status is TaskStatus.CANCELLED
     assert notification_for(task, rejected) is WebhookEvent.TASK_REJECTED
 
 
-@pytest.mark.parametrize("happening", [Cancelled(by="USER:dev"), Withdrawn(by="USER:dev", reason="no")])
-def test_a_task_that_ends_before_its_work_is_told_as_cancelled(happening: Cancelled | Withdrawn) -> None:
-    assert notification_for(waiting(), advance(waiting(), happening, NOW)) is WebhookEvent.TASK_CANCELLED
+@pytest.mark.parametrize("trigger", [Cancelled(by="USER:dev"), Withdrawn(by="USER:dev", reason="no")])
+def test_cancellation_sends_task_cancelled(trigger: Cancelled | Withdrawn) -> None:
+    assert notification_for(waiting(), advance(waiting(), trigger, NOW)) is WebhookEvent.TASK_CANCELLED
 
 
-def test_a_result_is_told_of_when_its_state_changes_for_the_worse() -> None:
+def test_result_state_change_sends_event() -> None:
     available, expired, gone = (done(each) for each in (ResultState.AVAILABLE, ResultState.EXPIRED, ResultState.GONE))
     assert notification_for(waiting(), available) is WebhookEvent.TASK_DONE
     assert notification_for(available, expired) is WebhookEvent.RESULT_EXPIRED
@@ -58,10 +58,10 @@ def test_a_result_is_told_of_when_its_state_changes_for_the_worse() -> None:
     assert notification_for(expired, available) is None
 
 
-def test_what_only_touches_a_task_is_no_news() -> None:
+def test_unrelated_change_sends_nothing() -> None:
     task = waiting()
-    touched = msgspec.structs.replace(task, warning="too few approvers", updated_at=NOW + timedelta(hours=1))
-    assert notification_for(task, touched) is None
-    assert latest_decision(task, touched) is None
+    updated = msgspec.structs.replace(task, warning="too few approvers", updated_at=NOW + timedelta(hours=1))
+    assert notification_for(task, updated) is None
+    assert latest_decision(task, updated) is None
     assert notification_for(done(ResultState.AVAILABLE), done(ResultState.AVAILABLE)) is None
     assert notification_for(None, package()) is None

@@ -1,4 +1,4 @@
-"""Messages between engine and worker survive the pipe."""
+"""Tests of the messages between engine and worker."""
 
 from __future__ import annotations
 
@@ -59,14 +59,14 @@ SIGNING = SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:a", version=
 CONTENT = EncryptionKey(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, uri="local:b", version=1)
 IMPORT = ImportKey(uri="local:a", path="/a", kind=KeyType.AES_128, purpose=KeyPurpose.BOTH, created_by="USER:a")
 
-DOWN = [
+TO_WORKER = [
     OpenKeyStore(workspace="/w", workspace_id="w1", key_store="passphrase", passphrase="p", create=True),
     RunJob(job=JOB),
     SigningPermitted(task_id="t1", fencing_token=3),
     StopJob(task_id="t1"),
     *(
-        KeyRequest(request_id=7, command=question)
-        for question in (
+        KeyRequest(request_id=7, command=command)
+        for command in (
             GENERATE,
             IMPORT,
             RotateKey(uri="local:a"),
@@ -78,7 +78,7 @@ DOWN = [
         )
     ),
 ]
-UP = [
+FROM_WORKER = [
     WorkerReady(pid=1),
     WorkerStartFailed(error=ERROR),
     Heartbeat(task_id="t1", fencing_token=3, done=10, total=20),
@@ -93,15 +93,15 @@ UP = [
 
 @pytest.mark.parametrize(
     ("message", "direction"),
-    [*((each, ToWorker) for each in DOWN), *((each, FromWorker) for each in UP)],
+    [*((each, ToWorker) for each in TO_WORKER), *((each, FromWorker) for each in FROM_WORKER)],
     ids=lambda each: type(each).__name__,
 )
-def test_a_message_arrives_as_it_was_sent(message: Any, direction: Any) -> None:
-    sent = msgspec.json.encode(message)
-    assert b"\n" not in sent
-    assert msgspec.json.decode(sent, type=direction) == message
+def test_message_round_trips_in_one_line(message: Any, direction: Any) -> None:
+    encoded = msgspec.json.encode(message)
+    assert b"\n" not in encoded
+    assert msgspec.json.decode(encoded, type=direction) == message
 
 
-def test_every_kind_of_message_is_tried_here() -> None:
-    assert {type(each) for each in DOWN} == set(ToWorker.__args__)
-    assert {type(each) for each in UP} == set(FromWorker.__args__)
+def test_examples_cover_all_messages() -> None:
+    assert {type(each) for each in TO_WORKER} == set(ToWorker.__args__)
+    assert {type(each) for each in FROM_WORKER} == set(FromWorker.__args__)

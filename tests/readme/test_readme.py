@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.support.processes import children_of, command_line, kill_all, still_there, with_in_environment
+from tests.support.processes import children_of, command_line, find_by_environment, kill_all, wait_for_exit
 from tests.support.programs import require
 
 ROOT = Path(__file__).parents[2]
@@ -78,7 +78,7 @@ class Shell:
 
     def processes(self) -> set[int]:
         """All running processes that the script started, also those in other sessions, such as crypto workers."""
-        return with_in_environment(f"HOME={self._home}\0")
+        return find_by_environment(f"HOME={self._home}\0")
 
 
 @pytest.fixture
@@ -123,14 +123,14 @@ def test_tour_runs_and_leaves_no_process(shell: Shell) -> None:
     assert code == 0, shell.output
     assert "Verified OK" in shell.output
     assert "segment1.enc: OK" in shell.output
-    assert still_there(shell.processes(), EXIT_TIMEOUT) == set()
+    assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
 
 
 def test_failed_tour_stops_its_server(shell: Shell) -> None:
     code = shell.start(f"{server_start_script()}\nfalse").wait(TOUR_TIMEOUT)
     assert code == 1, shell.output
     assert "Stopped." in (shell.folder / "serve.out").read_text()
-    assert still_there(shell.processes(), EXIT_TIMEOUT) == set()
+    assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
 
 
 @pytest.mark.parametrize("signal_number", [signal.SIGHUP, signal.SIGTERM])
@@ -140,7 +140,7 @@ def test_tour_with_signalled_shell_stops_server(shell: Shell, signal_number: sig
     wait_until((shell.folder / "started").exists, bash, shell)
     bash.send_signal(signal_number)
     assert bash.wait(EXIT_TIMEOUT) != 0, shell.output
-    assert still_there(shell.processes(), EXIT_TIMEOUT) == set()
+    assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
     assert "Stopped." in (shell.folder / "serve.out").read_text()
 
 
@@ -153,7 +153,7 @@ def test_tour_interrupted_in_terminal_stops_server(shell: Shell) -> None:
     wait_until(lambda: "sleep 600" in {command_line(pid) for pid in children_of(bash.pid)}, bash, shell)
     os.killpg(bash.pid, signal.SIGINT)
     assert bash.wait(EXIT_TIMEOUT) != 0, shell.output
-    assert still_there(shell.processes(), EXIT_TIMEOUT) == set()
+    assert wait_for_exit(shell.processes(), EXIT_TIMEOUT) == set()
     assert "Stopped." in (shell.folder / "serve.out").read_text()
 
 

@@ -1,4 +1,4 @@
-"""Stores in a temporary folder, and a disk that refuses when told to."""
+"""Fixtures: stores in a temporary folder, and a disk with operations that fail on request."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.storage.documents import TinyDocumentStore
-from tests.support.store_helpers import INDEXES, FailingDisk, Open
+from tests.support.store_helpers import INDEXES, FailingDisk, OpenStore
 
 
 @pytest.fixture
@@ -17,15 +17,15 @@ def folder(tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def open_store(folder: Path) -> Iterator[Open]:
-    opened: list[TinyDocumentStore] = []
+def open_store(folder: Path) -> Iterator[OpenStore]:
+    stores: list[TinyDocumentStore] = []
 
-    def open_one(*, write: bool = True, at: Path = folder) -> TinyDocumentStore:
-        opened.append(TinyDocumentStore.open(at, INDEXES, write=write))
-        return opened[-1]
+    def open_at(*, write: bool = True, path: Path = folder) -> TinyDocumentStore:
+        stores.append(TinyDocumentStore.open(path, INDEXES, write=write))
+        return stores[-1]
 
-    yield open_one
-    for store in opened:
+    yield open_at
+    for store in stores:
         store.close()
 
 

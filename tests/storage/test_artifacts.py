@@ -1,4 +1,4 @@
-"""Files of a person become inputs, work becomes results: whole, private, or not at all."""
+"""Tests of the artifact store: ingesting inputs, publishing results, file modes and error handling."""
 
 from __future__ import annotations
 
@@ -44,17 +44,15 @@ def sha256(data: bytes) -> str:
     return hashlib.sha256(data).hexdigest()
 
 
-def files(tmp_path: Path) -> list[str]:
-    """Every file that is stored, by its path."""
+def list_files(tmp_path: Path) -> list[str]:
+    """Return the paths of all stored files, relative to the artifact folder."""
     folder = tmp_path / "artifacts"
     return sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if not path.is_dir())
 
 
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(length=st.integers(1, 5 * CHUNK) | st.sampled_from([CHUNK - 1, CHUNK, CHUNK + 1, 2 * CHUNK, 3 * CHUNK]))
-def test_an_input_is_stored_under_its_sha256_whatever_its_length(
-    tmp_path_factory: pytest.TempPathFactory, length: int
-) -> None:
+def test_ingest_stores_input_under_its_sha256(tmp_path_factory: pytest.TempPathFactory, length: int) -> None:
     folder = tmp_path_factory.mktemp("ingest")
     content = os.urandom(length)
     (folder / "source").write_bytes(content)
@@ -67,110 +65,110 @@ def test_an_input_is_stored_under_its_sha256_whatever_its_length(
         assert file.read() == content
 
 
-def test_inputs_and_folders_are_for_their_owner_alone(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_files_and_folders_are_private(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
     stored = store.ingest(source)
-    assert files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}"]
+    assert list_files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}"]
     assert stat.S_IMODE(store.input_path(stored.sha256).stat().st_mode) == 0o600
     store.work_dir("t-1")
     folders = [path for path in (tmp_path / "artifacts").rglob("*") if path.is_dir()]
     assert {stat.S_IMODE(path.stat().st_mode) for path in (tmp_path / "artifacts", *folders)} == {0o700}
 
 
-def test_the_same_content_is_kept_once(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_ingest_same_content_twice_stores_once(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
     first = store.ingest(source)
     inode = store.input_path(first.sha256).stat().st_ino
     assert store.ingest(source) == store.ingest_bytes(source.read_bytes()) == first
     assert store.input_path(first.sha256).stat().st_ino == inode
-    assert len(files(tmp_path)) == 1
+    assert len(list_files(tmp_path)) == 1
     assert list(store.stored_inputs()) == [first.sha256]
 
 
-def test_a_dropped_input_is_gone_and_dropping_it_again_is_no_error(store: ArtifactStore, source: Path) -> None:
+def test_delete_input_is_idempotent(store: ArtifactStore, source: Path) -> None:
     stored = store.ingest(source)
     store.delete_input(stored.sha256)
     store.delete_input(stored.sha256)
-    for look in (store.input_path, store.open_input):
+    for read in (store.input_path, store.open_input):
         with pytest.raises(NotFoundError):
-            look(stored.sha256)
+            read(stored.sha256)
 
 
-def test_a_link_to_a_file_is_taken_in_as_the_file(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_ingest_symlink_stores_its_target(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
     (tmp_path / "link").symlink_to(source)
     assert store.ingest(tmp_path / "link") == store.ingest(source)
 
 
-def missing(path: Path) -> None:
-    """Nothing is there."""
+def leave_missing(path: Path) -> None:
+    """Leave the path without a file."""
 
 
-def dangling(path: Path) -> None:
+def link_to_missing(path: Path) -> None:
     path.symlink_to(path.with_name("nowhere"))
 
 
-def circular(path: Path) -> None:
+def link_to_itself(path: Path) -> None:
     path.symlink_to(path)
 
 
-def empty(path: Path) -> None:
+def create_empty(path: Path) -> None:
     path.touch()
 
 
 @pytest.mark.parametrize(
     ("make", "message"),
     [
-        (missing, "not found"),
-        (dangling, "not found"),
-        (circular, "Cannot read"),
-        (empty, "is empty"),
+        (leave_missing, "not found"),
+        (link_to_missing, "not found"),
+        (link_to_itself, "Cannot read"),
+        (create_empty, "is empty"),
         (Path.mkdir, "is a directory"),
         (os.mkfifo, "is not a regular file"),
     ],
 )
-def test_what_is_no_file_with_content_is_refused_by_a_name_that_is_safe_to_show(
+def test_ingest_invalid_file_reports_escaped_name(
     tmp_path: Path, store: ArtifactStore, make: Callable[[Path], object], message: str
 ) -> None:
     path = tmp_path / "odd\x1b[31m\u202ename"
     make(path)
-    with pytest.raises(InvalidInputError) as refused:
+    with pytest.raises(InvalidInputError) as caught:
         store.ingest(path)
-    assert refused.value.message.removeprefix("Cannot read ").startswith("odd\\x1b[31m\\u202ename ")
-    assert message in refused.value.message
-    assert refused.value.hint
-    assert files(tmp_path) == []
+    assert caught.value.message.removeprefix("Cannot read ").startswith("odd\\x1b[31m\\u202ename ")
+    assert message in caught.value.message
+    assert caught.value.hint
+    assert list_files(tmp_path) == []
 
 
-def test_a_device_is_refused_unopened(store: ArtifactStore) -> None:
+def test_ingest_device_file_is_rejected(store: ArtifactStore) -> None:
     with pytest.raises(InvalidInputError, match="null is not a regular file"):
         store.ingest(Path("/dev/null"))
 
 
 @pytest.mark.parametrize("name", ["a\0b", "x" * 300, "\ud800"])
-def test_a_name_no_file_can_have_is_refused(tmp_path: Path, store: ArtifactStore, name: str) -> None:
+def test_ingest_invalid_path_is_rejected(tmp_path: Path, store: ArtifactStore, name: str) -> None:
     with pytest.raises(InvalidInputError):
         store.ingest(tmp_path / name)
 
 
-def test_a_file_that_may_not_be_read_is_refused(
+def test_ingest_unreadable_file_is_rejected(
     monkeypatch: pytest.MonkeyPatch, store: ArtifactStore, source: Path
 ) -> None:
-    def refuse(*_arguments: object) -> int:
+    def fail(*_arguments: object) -> int:
         raise PermissionError(errno.EACCES, "Permission denied")
 
-    monkeypatch.setattr(os, "open", refuse)
+    monkeypatch.setattr(os, "open", fail)
     with pytest.raises(InvalidInputError, match=r"permission to read firmware\.bin"):
         store.ingest(source)
 
 
-def test_a_file_that_fails_while_it_is_read_is_refused(
+def test_ingest_read_error_stores_nothing(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, store: ArtifactStore, source: Path
 ) -> None:
-    def refuse(*_arguments: object) -> int:
+    def fail(*_arguments: object) -> int:
         raise OSError(errno.EIO, "Input/output error")
 
-    monkeypatch.setattr(os, "readv", refuse)
+    monkeypatch.setattr(os, "readv", fail)
     with pytest.raises(InvalidInputError, match="Cannot read"):
         store.ingest(source)
-    assert files(tmp_path) == []
+    assert list_files(tmp_path) == []
 
 
 def append(path: Path) -> None:
@@ -205,7 +203,7 @@ def replace(path: Path) -> None:
         (Path.unlink, "removed while"),
     ],
 )
-def test_a_file_that_changes_while_it_is_read_is_refused(
+def test_ingest_file_changed_meanwhile_stores_nothing(
     tmp_path: Path, store: ArtifactStore, source: Path, change: Callable[[Path], object], message: str
 ) -> None:
     done: list[int] = []
@@ -217,25 +215,23 @@ def test_a_file_that_changes_while_it_is_read_is_refused(
 
     with pytest.raises(InvalidInputError, match=message):
         store.ingest(source, progress)
-    assert files(tmp_path) == []
+    assert list_files(tmp_path) == []
 
 
-def test_a_wrong_digest_is_refused_and_a_right_one_is_not(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+def test_ingest_digest_mismatch_is_rejected(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
     right = sha256(source.read_bytes())
     with pytest.raises(InvalidInputError, match=f"got {right}"):
         store.ingest(source, expected_sha256="0" * 64)
-    assert files(tmp_path) == []
+    assert list_files(tmp_path) == []
     assert store.ingest(source, expected_sha256=right.upper()).sha256 == right
 
 
-def test_no_content_is_no_input(store: ArtifactStore) -> None:
+def test_ingest_empty_bytes_is_rejected(store: ArtifactStore) -> None:
     with pytest.raises(InvalidInputError):
         store.ingest_bytes(b"")
 
 
-def test_what_progress_raises_stops_the_ingest_and_leaves_nothing(
-    tmp_path: Path, store: ArtifactStore, source: Path
-) -> None:
+def test_progress_exception_aborts_ingest(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
     class CancelledError(Exception):
         pass
 
@@ -245,12 +241,12 @@ def test_what_progress_raises_stops_the_ingest_and_leaves_nothing(
     before = len(list(Path("/proc/self/fd").iterdir()))
     with pytest.raises(CancelledError):
         store.ingest(source, stop)
-    assert files(tmp_path) == []
+    assert list_files(tmp_path) == []
     assert len(list(Path("/proc/self/fd").iterdir())) == before
 
 
-def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
-    """The kernel itself refuses: a write goes through in part, then fails."""
+def test_ingest_on_full_disk_stores_nothing(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
+    """Use a file size limit, so that the kernel stores a part of the data before the write fails."""
     soft, hard = resource.getrlimit(resource.RLIMIT_FSIZE)
     resource.setrlimit(resource.RLIMIT_FSIZE, (2 * CHUNK + 100, hard))
     try:
@@ -260,23 +256,23 @@ def test_a_full_disk_is_a_storage_error_and_leaves_nothing(tmp_path: Path, store
             store.ingest_bytes(source.read_bytes())
     finally:
         resource.setrlimit(resource.RLIMIT_FSIZE, (soft, hard))
-    assert files(tmp_path) == []
+    assert list_files(tmp_path) == []
     store.ingest(source)
 
 
 @pytest.mark.parametrize("operation", ["write_all", "sync", "rename", "sync_folder"])
-def test_a_refused_ingest_can_be_done_again(
+def test_failed_ingest_can_be_retried(
     tmp_path: Path, failing_disk: FailingDisk, store: ArtifactStore, source: Path, operation: str
 ) -> None:
     failing_disk.fail(operation)
     with pytest.raises(StorageError):
         store.ingest(source)
-    assert [name for name in files(tmp_path) if name.startswith("incoming")] == []
+    assert [name for name in list_files(tmp_path) if name.startswith("incoming")] == []
     stored = store.ingest(source)
     assert store.input_path(stored.sha256).read_bytes() == source.read_bytes()
 
 
-def test_what_cannot_fit_is_refused_before_it_begins(
+def test_ingest_without_free_space_is_rejected(
     monkeypatch: pytest.MonkeyPatch, tmp_path: Path, store: ArtifactStore, source: Path
 ) -> None:
     usage = shutil.disk_usage(tmp_path)
@@ -288,17 +284,15 @@ def test_what_cannot_fit_is_refused_before_it_begins(
     store.check_free_space(1000)
 
 
-def test_what_a_crash_left_half_ingested_is_swept_and_nothing_else(
-    tmp_path: Path, store: ArtifactStore, source: Path
-) -> None:
+def test_delete_temporary_removes_only_partial_ingests(tmp_path: Path, store: ArtifactStore, source: Path) -> None:
     stored = store.ingest(source)
     (store.work_dir("t-1") / "container").write_bytes(b"segments")
     (tmp_path / "artifacts" / "incoming" / "tmpleft").write_bytes(b"half")
     store.delete_temporary()
-    assert files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}", "work/t-1/container"]
+    assert list_files(tmp_path) == [f"inputs/{stored.sha256[:2]}/{stored.sha256}", "work/t-1/container"]
 
 
-def test_a_result_is_published_whole_and_read_from_any_place(tmp_path: Path, store: ArtifactStore) -> None:
+def test_published_result_is_readable_from_offset(tmp_path: Path, store: ArtifactStore) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     work.chmod(0o644)
@@ -312,10 +306,10 @@ def test_a_result_is_published_whole_and_read_from_any_place(tmp_path: Path, sto
             assert file.read() == b"container"[offset:]
     store.delete_work("t-1")
     store.delete_work("t-1")
-    assert files(tmp_path) == ["results/t-1"]
+    assert list_files(tmp_path) == ["results/t-1"]
 
 
-def test_a_result_can_be_taken_back_into_its_work(store: ArtifactStore) -> None:
+def test_unpublish_result_restores_work_file(store: ArtifactStore) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     store.publish_result("t-1", work)
@@ -325,7 +319,7 @@ def test_a_result_can_be_taken_back_into_its_work(store: ArtifactStore) -> None:
     assert store.tasks_with_work_dir() == ("t-1",)
 
 
-def test_a_removed_result_is_gone(store: ArtifactStore) -> None:
+def test_removed_result_raises_result_gone(store: ArtifactStore) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     store.publish_result("t-1", work)
@@ -337,9 +331,7 @@ def test_a_removed_result_is_gone(store: ArtifactStore) -> None:
 
 
 @pytest.mark.parametrize("operation", ["sync", "rename"])
-def test_a_result_that_cannot_be_published_stays_in_the_work(
-    failing_disk: FailingDisk, store: ArtifactStore, operation: str
-) -> None:
+def test_failed_publish_keeps_work_file(failing_disk: FailingDisk, store: ArtifactStore, operation: str) -> None:
     work = store.work_dir("t-1") / "container"
     work.write_bytes(b"container")
     failing_disk.fail(operation)
@@ -349,26 +341,26 @@ def test_a_result_that_cannot_be_published_stays_in_the_work(
     store.publish_result("t-1", work)
 
 
-def test_work_that_is_not_there_cannot_be_published(store: ArtifactStore) -> None:
+def test_publish_missing_work_file_raises(store: ArtifactStore) -> None:
     with pytest.raises(StorageError):
         store.publish_result("t-1", store.work_dir("t-1") / "container")
 
 
 @pytest.mark.parametrize("name", ["", "..", ".", "../t-1", "a/b", "/etc/passwd", "a\0", "-x", "x" * 129, "t-1\n"])
-def test_no_task_id_leads_out_of_the_store(store: ArtifactStore, name: str) -> None:
-    for use in (store.work_dir, store.delete_work, store.result_path, store.open_result, store.remove_result):
+def test_task_id_with_path_is_rejected(store: ArtifactStore, name: str) -> None:
+    for method in (store.work_dir, store.delete_work, store.result_path, store.open_result, store.remove_result):
         with pytest.raises(UsageError):
-            use(name)
+            method(name)
 
 
 @pytest.mark.parametrize("digest", ["", "ab", "A" * 64, "../" + "a" * 61, "g" * 64, "a" * 64 + "\n"])
-def test_no_digest_leads_out_of_the_store(store: ArtifactStore, digest: str) -> None:
-    for use in (store.input_path, store.open_input, store.delete_input):
+def test_invalid_digest_is_rejected(store: ArtifactStore, digest: str) -> None:
+    for method in (store.input_path, store.open_input, store.delete_input):
         with pytest.raises(UsageError):
-            use(digest)
+            method(digest)
 
 
-def test_a_folder_that_cannot_be_made_is_a_storage_error(tmp_path: Path) -> None:
+def test_folder_creation_failure_raises_storage_error(tmp_path: Path) -> None:
     (tmp_path / "file").write_bytes(b"")
     with pytest.raises(StorageError):
         FileArtifacts(tmp_path / "file" / "artifacts")

@@ -1,4 +1,4 @@
-"""What the engine relies on: documents by id, lists by page, and readers that follow a writer."""
+"""Tests of the document store: access by id, pages of lists, and readers that follow a writer."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, W
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import TableIndex, encode_cursor
 from sealyard.storage.journal import load
-from tests.support.store_helpers import FailingDisk, Open, documents
+from tests.support.store_helpers import FailingDisk, OpenStore, read_documents
 
 
 def task(n: int, status: str = "DONE", **fields: Any) -> tuple[str, str, dict[str, Any]]:
@@ -27,7 +27,7 @@ def ids(page: Page) -> list[str]:
     return [identity for identity, _ in page.documents]
 
 
-def test_tiny_documents_are_a_document_store(open_store: Open) -> None:
+def test_store_implements_document_store(open_store: OpenStore) -> None:
     store: DocumentStore = open_store()
     store.submit(WriteBatch(puts=(task(1),), deletes=(("tasks", "none"),))).result()
     assert store.get("tasks", "t-1") == task(1)[2]
@@ -40,13 +40,13 @@ def test_tiny_documents_are_a_document_store(open_store: Open) -> None:
     assert store.refresh() is False
 
 
-def test_documents_handed_out_are_copies(open_store: Open) -> None:
+def test_returned_documents_are_copies(open_store: OpenStore) -> None:
     store = open_store()
     store.submit(
         WriteBatch(puts=(("acl", "a", {"rules": [1]}),), audit=({"seq": 1},), events=({"cursor": 1},))
     ).result()
-    handed = [store.get("acl", "a"), next(store.all("acl"))[1], store.page("acl", filters={}, limit=1).documents[0][1]]
-    for document in handed:
+    results = [store.get("acl", "a"), next(store.all("acl"))[1], store.page("acl", filters={}, limit=1).documents[0][1]]
+    for document in results:
         assert document is not None
         document["rules"].append(2)
     store.pending_audit()[0]["seq"] = 2
@@ -60,29 +60,27 @@ CHANGES = st.lists(st.tuples(st.text("ab0", min_size=1, max_size=3), st.booleans
 
 
 @given(st.sets(st.text("ab0", min_size=1, max_size=3)), CHANGES, st.text("ab0", max_size=3))
-def test_ids_are_found_by_their_beginning_and_follow_each_change(
-    first: set[str], changes: list[tuple[str, bool]], prefix: str
-) -> None:
+def test_ids_by_prefix_match_after_changes(first: set[str], changes: list[tuple[str, bool]], prefix: str) -> None:
     memory = InMemoryTables({}, {"tasks": dict.fromkeys(first, b"{}")})
-    for identity, stays in changes:
-        inverse = memory.apply([("tasks", identity, b"{}" if stays else None)])
-        there = memory.ids("tasks", prefix)
-        assert there == sorted(each for each in memory.tables["tasks"] if each.startswith(prefix))
+    for identity, is_put in changes:
+        inverse = memory.apply([("tasks", identity, b"{}" if is_put else None)])
+        matching = memory.ids("tasks", prefix)
+        assert matching == sorted(each for each in memory.tables["tasks"] if each.startswith(prefix))
         memory.apply(inverse)
         assert memory.ids("tasks", "") == sorted(memory.tables["tasks"])
-        memory.apply([("tasks", identity, b"{}" if stays else None)])
+        memory.apply([("tasks", identity, b"{}" if is_put else None)])
     assert memory.ids("none", prefix) == []
 
 
-def test_all_gives_the_documents_as_they_were_at_the_call(open_store: Open) -> None:
+def test_all_returns_documents_at_call_time(open_store: OpenStore) -> None:
     store = open_store()
     store.submit(WriteBatch(puts=(task(1), task(2)))).result()
-    found = store.all("tasks")
+    documents = store.all("tasks")
     store.submit(WriteBatch(puts=(task(3),), deletes=(("tasks", "t-2"),)))
-    assert [identity for identity, _ in found] == ["t-1", "t-2"]
+    assert [identity for identity, _ in documents] == ["t-1", "t-2"]
 
 
-def test_pages_follow_each_other_newest_first_or_oldest_first(open_store: Open) -> None:
+def test_pages_follow_the_sort_order(open_store: OpenStore) -> None:
     store = open_store()
     store.submit(WriteBatch(puts=tuple(task(n) for n in (3, 1, 2, 5, 4)))).result()
     first = store.page("tasks", filters={}, limit=2)
@@ -96,7 +94,7 @@ def test_pages_follow_each_other_newest_first_or_oldest_first(open_store: Open) 
     assert ids(store.page("tasks", filters={}, newest_first=False, cursor=oldest.next, limit=3)) == ["t-4", "t-5"]
 
 
-def test_a_cursor_holds_when_its_document_is_removed_and_new_ones_come(open_store: Open) -> None:
+def test_cursor_survives_insert_and_delete(open_store: OpenStore) -> None:
     store = open_store()
     store.submit(WriteBatch(puts=tuple(task(n) for n in range(5)))).result()
     cursor = store.page("tasks", filters={}, limit=2).next
@@ -104,14 +102,14 @@ def test_a_cursor_holds_when_its_document_is_removed_and_new_ones_come(open_stor
     assert ids(store.page("tasks", filters={}, cursor=cursor, limit=2)) == ["t-2", "t-1"]
 
 
-def test_whole_seconds_sort_before_their_fractions(open_store: Open) -> None:
+def test_whole_seconds_sort_before_fractions(open_store: OpenStore) -> None:
     store = open_store()
     times = ["2026-01-01T00:00:01Z", "2026-01-01T00:00:01.000001Z", "2026-01-01T00:00:02Z"]
     store.submit(WriteBatch(puts=tuple(("tasks", str(n), {"createdAt": at}) for n, at in enumerate(times)))).result()
     assert ids(store.page("tasks", filters={}, newest_first=False, limit=9)) == ["0", "1", "2"]
 
 
-def test_unknown_filters_and_cursors_are_refused(open_store: Open) -> None:
+def test_unknown_filter_or_cursor_is_rejected(open_store: OpenStore) -> None:
     store = open_store()
     with pytest.raises(UsageError, match="Unknown filter colour"):
         store.page("tasks", filters={"colour": "red"}, limit=9)
@@ -121,10 +119,10 @@ def test_unknown_filters_and_cursors_are_refused(open_store: Open) -> None:
 
 FIELDS = ("status", "kind")
 values = st.sampled_from(["A", "B", None, 3])
-listed = st.fixed_dictionaries(
+list_documents = st.fixed_dictionaries(
     {}, optional={"status": values, "kind": values, "createdAt": st.sampled_from(["1", "2", "3"])}
 )
-steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | listed), max_size=30)
+steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | list_documents), max_size=30)
 
 
 @settings(max_examples=150, deadline=None)
@@ -135,7 +133,7 @@ steps = st.lists(st.tuples(st.sampled_from("abcdef"), st.none() | listed), max_s
     newest_first=st.booleans(),
     limit=st.integers(1, 4),
 )
-def test_pages_are_what_sorting_and_filtering_everything_would_give(
+def test_pages_equal_sorted_and_filtered_documents(
     before: list[Any], after: list[Any], filters: dict[str, str], newest_first: bool, limit: int
 ) -> None:
     memory = InMemoryTables({"t": FIELDS})
@@ -150,14 +148,14 @@ def test_pages_are_what_sorting_and_filtering_everything_would_give(
         return memory.apply(("t", i, None if d is None else msgspec.json.encode(d)) for i, d in all_steps)
 
     def walk(index: TableIndex) -> list[str]:
-        found: list[str] = []
+        identities: list[str] = []
         cursor = None
         while True:
             page, more, total = index.page(filters, newest_first, cursor, limit)
             assert total == len(matching)
-            found += [identity for _, identity in page]
+            identities += [identity for _, identity in page]
             if not more:
-                return found
+                return identities
             cursor = encode_cursor(page[-1])
 
     def in_order(documents: dict[str, dict[str, Any]]) -> list[str]:
@@ -167,20 +165,18 @@ def test_pages_are_what_sorting_and_filtering_everything_would_give(
     apply(before)
     matching = in_order(expected)
     assert walk(memory.index("t")) == matching
-    was, first = dict(expected), matching
+    initial, first = dict(expected), matching
     undo = apply(after)
     matching = in_order(expected)
     assert walk(memory.index("t")) == matching
     memory.apply(undo)
     matching = first
     assert walk(memory.index("t")) == first
-    assert {i: msgspec.json.decode(d) for i, d in memory.tables.get("t", {}).items()} == was
+    assert {i: msgspec.json.decode(d) for i, d in memory.tables.get("t", {}).items()} == initial
 
 
 @pytest.mark.parametrize("newest_first", [True, False])
-def test_an_encoded_page_is_the_same_page_and_can_be_continued_behind_each_document(
-    open_store: Open, newest_first: bool
-) -> None:
+def test_page_json_continues_after_any_document(open_store: OpenStore, newest_first: bool) -> None:
     store = open_store()
     store.submit(WriteBatch(puts=tuple(task(number) for number in range(5)))).result()
 
@@ -188,111 +184,109 @@ def test_an_encoded_page_is_the_same_page_and_can_be_continued_behind_each_docum
         page = store.page("tasks", filters={}, newest_first=newest_first, cursor=after, limit=limit)
         return [identity for identity, _ in page.documents]
 
-    whole = ids(None)
+    all_ids = ids(None)
     for limit in (3, 5, 9):
         page = store.page_json("tasks", filters={}, newest_first=newest_first, limit=limit)
-        assert [identity for _, identity in page.keys] == whole[:limit]
+        assert [identity for _, identity in page.keys] == all_ids[:limit]
         assert [msgspec.json.decode(each) for each in page.documents] == [
-            store.get("tasks", identity) for identity in whole[:limit]
+            store.get("tasks", identity) for identity in all_ids[:limit]
         ]
         for count in range(1, len(page.keys) + 1):
             cursor = page.cursor(count)
-            assert (ids(cursor) if cursor is not None else []) == whole[count:]
+            assert (ids(cursor) if cursor is not None else []) == all_ids[count:]
     assert store.page_json("nothing", filters={}, limit=3).cursor(0) is None
 
 
-def test_a_reader_sees_what_was_there_and_follows(open_store: Open) -> None:
+def test_reader_follows_the_writer(open_store: OpenStore) -> None:
     writer = open_store()
     writer.submit(WriteBatch(puts=(task(1),), audit=({"seq": 1},))).result()
     reader = open_store(write=False)
-    assert documents(reader) == documents(writer)
+    assert read_documents(reader) == read_documents(writer)
     assert reader.refresh() is False
     assert ids(reader.page("tasks", filters={"status": "DONE"}, limit=9)) == ["t-1"]
     writer.submit(
         WriteBatch(puts=(task(2),), deletes=(("tasks", "t-1"),), audit=({"seq": 2},), events=({"c": 1},))
     ).result()
     assert reader.refresh() is True
-    assert documents(reader) == documents(writer)
+    assert read_documents(reader) == read_documents(writer)
     assert ids(reader.page("tasks", filters={"status": "DONE"}, limit=9)) == ["t-2"]
     assert reader.pending_audit() == [{"seq": 1}, {"seq": 2}]
     assert reader.recent_events() == [{"c": 1}]
 
 
-def test_a_reader_follows_through_compactions(open_store: Open) -> None:
+def test_reader_follows_through_compactions(open_store: OpenStore) -> None:
     writer = open_store()
     reader = open_store(write=False)
     for n in range(4):
         writer.submit(WriteBatch(puts=(task(n),), events=({"c": n},))).result()
         writer.compact(0)
-        if n != 1:  # one compaction goes by unseen
+        if n != 1:  # the reader skips one generation
             assert reader.refresh() is True
-            assert documents(reader) == documents(writer)
+            assert read_documents(reader) == read_documents(writer)
             assert reader.recent_events() == [{"c": each} for each in range(n + 1)]
     assert reader.refresh() is False
 
 
-def test_an_unfinished_frame_is_not_there_yet_for_a_reader(folder: Path, open_store: Open) -> None:
+def test_reader_ignores_incomplete_frame(folder: Path, open_store: OpenStore) -> None:
     writer = open_store()
     writer.submit(WriteBatch(puts=(task(1),))).result()
     writer.submit(WriteBatch(puts=(task(2),))).result()
     writer.close()
     journal = folder / "journal-1.log"
-    whole = journal.read_bytes()
-    journal.write_bytes(whole[:-10])
+    content = journal.read_bytes()
+    journal.write_bytes(content[:-10])
     reader = open_store(write=False)
     assert reader.count("tasks") == 1
     assert reader.torn is None
     assert reader.refresh() is False
-    assert journal.read_bytes() == whole[:-10]
-    journal.write_bytes(whole)
+    assert journal.read_bytes() == content[:-10]
+    journal.write_bytes(content)
     assert reader.refresh() is True
     assert reader.count("tasks") == 2
 
 
-def test_a_reader_forgets_a_frame_that_was_taken_back(
-    open_store: Open, failing_disk: FailingDisk, monkeypatch: pytest.MonkeyPatch
+def test_reader_drops_rolled_back_frame(
+    open_store: OpenStore, failing_disk: FailingDisk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    """It read the frame between the write and the sync, and the sync failed."""
+    """The reader reads the frame after the write and before the sync that fails."""
     writer = open_store()
     writer.submit(WriteBatch(puts=(task(1),))).result()
     reader = open_store(write=False)
-    seen: list[bool] = []
+    refreshed: list[bool] = []
 
-    def refuse() -> Exception:
-        seen.append(reader.refresh())
+    def refresh_and_fail() -> Exception:
+        refreshed.append(reader.refresh())
         return OSError(5, "Input/output error")
 
-    failing_disk.error = refuse
+    failing_disk.error = refresh_and_fail
     failing_disk.fail("sync")
     with pytest.raises(StorageError):
         writer.submit(WriteBatch(puts=(task(2, text="long " * 20),))).result()
-    assert seen == [True]
+    assert refreshed == [True]
     assert reader.count("tasks") == 2
     assert reader.refresh() is True
-    assert documents(reader) == documents(writer)
+    assert read_documents(reader) == read_documents(writer)
     writer.submit(WriteBatch(puts=(task(3),))).result()
     assert reader.refresh() is True
-    assert documents(reader) == documents(writer)
+    assert read_documents(reader) == read_documents(writer)
 
 
-def test_a_reader_opens_while_a_compaction_takes_the_files_away(
-    open_store: Open, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_reader_opens_during_compaction(open_store: OpenStore, monkeypatch: pytest.MonkeyPatch) -> None:
     writer = open_store()
     writer.submit(WriteBatch(puts=(task(1),))).result()
     attempts: list[int] = []
 
-    def too_late(folder: Path) -> Any:
+    def load_after_compaction(folder: Path) -> Any:
         attempts.append(1)
         if len(attempts) == 1:
             raise FileNotFoundError("journal-1.log")
         return load(folder)
 
-    monkeypatch.setattr(documents_module, "load", too_late)
+    monkeypatch.setattr(documents_module, "load", load_after_compaction)
     assert open_store(write=False).count("tasks") == 1
 
 
-def test_a_store_opened_for_writing_twice_in_turn_keeps_everything(open_store: Open) -> None:
+def test_reopened_store_keeps_all_documents(open_store: OpenStore) -> None:
     for n in range(5):
         store: TinyDocumentStore = open_store()
         assert store.count("tasks") == n
@@ -300,7 +294,7 @@ def test_a_store_opened_for_writing_twice_in_turn_keeps_everything(open_store: O
         store.close()
 
 
-def test_a_list_is_filtered_by_a_field_inside_another(folder: Path) -> None:
+def test_filter_by_nested_field_matches(folder: Path) -> None:
     store = TinyDocumentStore.open(folder, {"t": ("state", "inner.state")}, write=True)
     for identity, inner in (("a", {"state": "on"}), ("b", {"state": "off"}), ("c", {}), ("d", None), ("e", "on")):
         document = {"createdAt": "2026-01-01T00:00:00Z", "state": "up", "inner": inner}

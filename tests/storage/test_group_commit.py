@@ -1,4 +1,4 @@
-"""Units of work: seen at once, durable together, taken back together."""
+"""Tests of group commit: batches are visible immediately, and committed or rolled back together."""
 
 from __future__ import annotations
 
@@ -13,11 +13,11 @@ import pytest
 from sealyard.fs import atomic
 from sealyard.model.errors import InvalidInputError, StorageError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
-from tests.support.store_helpers import Open, documents
+from tests.support.store_helpers import OpenStore, read_documents
 
 
 class Gate:
-    """Holds the journal's writes back until it is opened; then they go through, or fail."""
+    """Blocks the writes of the journal until it is opened; then they succeed or fail."""
 
     def __init__(self) -> None:
         self.reached = threading.Event()
@@ -30,15 +30,15 @@ class Gate:
 
 
 @pytest.fixture
-def gate(monkeypatch: pytest.MonkeyPatch, open_store: Open) -> Iterator[Callable[[], Gate]]:
+def gate(monkeypatch: pytest.MonkeyPatch, open_store: OpenStore) -> Iterator[Callable[[], Gate]]:
     gates: list[Gate] = []
     write_all = atomic.write_all
 
-    def shut() -> Gate:
+    def close_gate() -> Gate:
         gates.append(Gate())
         return gates[-1]
 
-    def held(fd: int, data: bytes) -> None:
+    def write_after_gate(fd: int, data: bytes) -> None:
         if gates:
             gates[-1].reached.set()
             gates[-1].opened.wait(10)
@@ -46,122 +46,118 @@ def gate(monkeypatch: pytest.MonkeyPatch, open_store: Open) -> Iterator[Callable
                 raise gates[-1].error
         write_all(fd, data)
 
-    monkeypatch.setattr(atomic, "write_all", held)
-    yield shut
+    monkeypatch.setattr(atomic, "write_all", write_after_gate)
+    yield close_gate
     for each in gates:
         each.open()
 
 
-def put(name: str, **document: Any) -> WriteBatch:
+def put_task(name: str, **document: Any) -> WriteBatch:
     return WriteBatch(puts=(("tasks", name, document),))
 
 
-def test_a_change_is_seen_at_once_and_durable_when_its_future_is_done(
-    open_store: Open, gate: Callable[[], Gate]
-) -> None:
+def test_submit_is_durable_once_future_completes(open_store: OpenStore, gate: Callable[[], Gate]) -> None:
     store = open_store()
-    shut = gate()
-    future = store.submit(put("a", n=1))
-    assert shut.reached.wait(10)
+    closed_gate = gate()
+    future = store.submit(put_task("a", n=1))
+    assert closed_gate.reached.wait(10)
     assert store.get("tasks", "a") == {"n": 1}
-    assert documents(open_store(write=False)) == {}
+    assert read_documents(open_store(write=False)) == {}
     assert not future.done()
-    shut.open()
+    closed_gate.open()
     assert future.result(10) is None
-    assert documents(open_store(write=False)) == {"tasks": {"a": {"n": 1}}}
+    assert read_documents(open_store(write=False)) == {"tasks": {"a": {"n": 1}}}
 
 
-def test_units_that_wait_share_one_write_and_are_answered_in_order(
-    folder: Path, open_store: Open, gate: Callable[[], Gate]
-) -> None:
+def test_pending_batches_share_one_write(folder: Path, open_store: OpenStore, gate: Callable[[], Gate]) -> None:
     store = open_store()
-    shut = gate()
-    answered: list[int] = []
-    first = store.submit(put("first"))
-    assert shut.reached.wait(10)
-    futures = [store.submit(put(str(n))) for n in range(50)]
+    closed_gate = gate()
+    completed: list[int] = []
+    first = store.submit(put_task("first"))
+    assert closed_gate.reached.wait(10)
+    futures = [store.submit(put_task(str(n))) for n in range(50)]
     for n, future in enumerate(futures):
-        future.add_done_callback(lambda _future, n=n: answered.append(n))  # type: ignore[misc]
-    shut.open()
+        future.add_done_callback(lambda _future, n=n: completed.append(n))  # type: ignore[misc]
+    closed_gate.open()
     for future in (first, *futures):
         future.result(10)
     store.close()
-    assert answered == list(range(50))
+    assert completed == list(range(50))
     lines = (folder / "journal-1.log").read_bytes().splitlines()
-    assert len(lines) == 3  # the header, the first unit, all others
+    assert len(lines) == 3  # the header, the first batch, all others
 
 
-def test_a_failed_write_takes_back_all_that_wait_and_nothing_else(open_store: Open, gate: Callable[[], Gate]) -> None:
+def test_failed_write_rolls_back_pending_batches(open_store: OpenStore, gate: Callable[[], Gate]) -> None:
     store = open_store()
     store.submit(WriteBatch(puts=(("tasks", "a", {"n": 0}), ("tasks", "b", {})), audit=({"seq": 1},))).result()
-    before = documents(store)
-    shut = gate()
-    failed = [store.submit(put("a", n=1))]
-    assert shut.reached.wait(10)
+    before = read_documents(store)
+    closed_gate = gate()
+    failed = [store.submit(put_task("a", n=1))]
+    assert closed_gate.reached.wait(10)
     failed.append(store.submit(WriteBatch(puts=(("tasks", "a", {"n": 2}),), deletes=(("tasks", "b"),))))
     failed.append(store.submit(WriteBatch(puts=(("other", "c", {}),), audit=({"seq": 2},), events=({"cursor": 1},))))
-    shut.open(OSError(errno.EIO, "Input/output error"))
+    closed_gate.open(OSError(errno.EIO, "Input/output error"))
     for future in failed:
         with pytest.raises(StorageError, match="Disk error while writing the change"):
             future.result(10)
-    assert documents(store) == before
+    assert read_documents(store) == before
     assert store.pending_audit() == [{"seq": 1}]
     assert store.recent_events() == []
 
-    shut.error = None
-    store.submit(put("d")).result(10)
+    closed_gate.error = None
+    store.submit(put_task("d")).result(10)
     store.close()
-    assert documents(open_store()) == {"tasks": {"a": {"n": 0}, "b": {}, "d": {}}}
+    assert read_documents(open_store()) == {"tasks": {"a": {"n": 0}, "b": {}, "d": {}}}
 
 
-def test_lists_follow_when_changes_are_taken_back(open_store: Open, gate: Callable[[], Gate]) -> None:
+def test_rollback_restores_pages(open_store: OpenStore, gate: Callable[[], Gate]) -> None:
     store = open_store()
-    store.submit(put("a", status="WAITING", createdAt="2026-01-01T00:00:00Z")).result()
+    store.submit(put_task("a", status="WAITING", createdAt="2026-01-01T00:00:00Z")).result()
     waiting = store.page("tasks", filters={"status": "WAITING"}, limit=9)
-    shut = gate()
-    future = store.submit(put("a", status="DONE", createdAt="2026-01-01T00:00:00Z"))
+    closed_gate = gate()
+    future = store.submit(put_task("a", status="DONE", createdAt="2026-01-01T00:00:00Z"))
     assert store.page("tasks", filters={"status": "DONE"}, limit=9).total == 1
     assert store.page("tasks", filters={"status": "WAITING"}, limit=9).total == 0
-    shut.open(OSError(errno.EIO, "Input/output error"))
+    closed_gate.open(OSError(errno.EIO, "Input/output error"))
     with pytest.raises(StorageError):
         future.result(10)
     assert store.page("tasks", filters={"status": "DONE"}, limit=9).total == 0
     assert store.page("tasks", filters={"status": "WAITING"}, limit=9) == waiting
 
 
-def test_nothing_is_taken_back_while_the_store_is_held_steady(open_store: Open, gate: Callable[[], Gate]) -> None:
+def test_snapshot_lock_delays_rollback(open_store: OpenStore, gate: Callable[[], Gate]) -> None:
     store = open_store()
-    shut = gate()
-    first = store.submit(put("a", n=1))
-    assert shut.reached.wait(10)
+    closed_gate = gate()
+    first = store.submit(put_task("a", n=1))
+    assert closed_gate.reached.wait(10)
     with store.snapshot_lock():
-        shut.open(OSError(errno.EIO, "Input/output error"))
+        closed_gate.open(OSError(errno.EIO, "Input/output error"))
         assert store.get("tasks", "a") == {"n": 1}
-        second = store.submit(put("b", seen=store.get("tasks", "a")))
+        second = store.submit(put_task("b", seen=store.get("tasks", "a")))
         assert not first.done()
-    # What was decided on the failed change fails with it.
+    # The second batch was derived from the failed one, so it fails too.
     for future in (first, second):
         with pytest.raises(StorageError):
             future.result(10)
-    assert documents(store) == {}
+    assert read_documents(store) == {}
 
 
-def test_a_future_cannot_be_cancelled(open_store: Open, gate: Callable[[], Gate]) -> None:
+def test_submitted_future_cannot_be_cancelled(open_store: OpenStore, gate: Callable[[], Gate]) -> None:
     store = open_store()
-    shut = gate()
-    future = store.submit(put("a"))
+    closed_gate = gate()
+    future = store.submit(put_task("a"))
     assert not future.cancel()
-    shut.open()
+    closed_gate.open()
     future.result(10)
 
 
-def test_closing_commits_what_waits_and_then_takes_no_more(open_store: Open) -> None:
+def test_close_commits_pending_batches(open_store: OpenStore) -> None:
     store = open_store()
-    futures = [store.submit(put(str(n))) for n in range(20)]
+    futures = [store.submit(put_task(str(n))) for n in range(20)]
     store.close()
     assert all(future.done() for future in futures)
     with pytest.raises(StorageError, match="closed"):
-        store.submit(put("late"))
+        store.submit(put_task("late"))
     with pytest.raises(StorageError, match="closed"):
         store.compact(0)
     assert open_store(write=False).count("tasks") == 20
@@ -170,19 +166,19 @@ def test_closing_commits_what_waits_and_then_takes_no_more(open_store: Open) -> 
 @pytest.mark.parametrize(
     "document", [{"x": object()}, {"x": "\ud800"}, {1: {2: object()}}], ids=["object", "surrogate", "nested"]
 )
-def test_what_is_no_json_is_refused_and_changes_nothing(open_store: Open, document: dict[str, Any]) -> None:
+def test_submit_invalid_json_changes_nothing(open_store: OpenStore, document: dict[str, Any]) -> None:
     store = open_store()
     with pytest.raises(InvalidInputError, match="cannot be stored"):
         store.submit(WriteBatch(puts=(("tasks", "good", {}), ("tasks", "bad", document))))
-    assert documents(store) == {}
+    assert read_documents(store) == {}
 
 
-def test_an_audit_entry_without_a_number_is_refused(open_store: Open) -> None:
+def test_audit_entry_without_seq_is_rejected(open_store: OpenStore) -> None:
     with pytest.raises(InvalidInputError):
         open_store().submit(WriteBatch(audit=({"what": "?"},)))
 
 
-def test_a_reader_cannot_submit(open_store: Open) -> None:
+def test_submit_on_reader_is_rejected(open_store: OpenStore) -> None:
     open_store()
     reader: TinyDocumentStore = open_store(write=False)
     with pytest.raises(StorageError, match="read-only"):

@@ -1,4 +1,4 @@
-"""Stored inputs and results that were swapped or replaced by links: not reused, not handed out, not followed."""
+"""Tests of stored inputs and results that were replaced by other content or links: they are never used."""
 
 from __future__ import annotations
 
@@ -59,7 +59,7 @@ def test_ingest_of_damaged_content_replaces_it(tmp_path: Path, store: FileArtifa
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_adopt_of_damaged_content_replaces_it(tmp_path: Path, store: FileArtifacts, damage: Damage) -> None:
+def test_move_in_of_damaged_content_replaces_it(tmp_path: Path, store: FileArtifacts, damage: Damage) -> None:
     store.ingest_bytes(CONTENT)
     path = store.input_path(SHA256)
     damage(path, tmp_path / "outside")
@@ -104,7 +104,7 @@ def test_open_input_of_another_user_raises(store: FileArtifacts, monkeypatch: py
         store.open_input(SHA256)
 
 
-def test_open_input_that_is_a_fifo_raises_at_once(store: FileArtifacts) -> None:
+def test_open_input_replaced_by_fifo_raises(store: FileArtifacts) -> None:
     store.ingest_bytes(CONTENT)
     path = store.input_path(SHA256)
     path.unlink()
@@ -113,7 +113,7 @@ def test_open_input_that_is_a_fifo_raises_at_once(store: FileArtifacts) -> None:
         store.open_input(SHA256)
 
 
-def test_drop_work_of_symbolic_link_keeps_what_it_leads_to(tmp_path: Path, store: FileArtifacts) -> None:
+def test_delete_work_keeps_target_of_symlink(tmp_path: Path, store: FileArtifacts) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "kept").touch()

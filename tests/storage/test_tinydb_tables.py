@@ -1,4 +1,4 @@
-"""TinyDB's documented API over the journal, with its own integer ids and with text ids."""
+"""Tests of the documented TinyDB API on the journal, with integer ids and with text ids."""
 
 from __future__ import annotations
 
@@ -32,8 +32,8 @@ def db(core: TinyDocumentStore) -> JournalDatabase:
     return JournalDatabase(core)
 
 
-def reopened(folder: Path) -> JournalDatabase:
-    """The database as another process would read it."""
+def reopen(folder: Path) -> JournalDatabase:
+    """Open the database read-only, as another process does."""
     return JournalDatabase(TinyDocumentStore.open(folder, {}, write=False))
 
 
@@ -43,17 +43,17 @@ def filled(db: JournalDatabase) -> JournalDatabase:
     return db
 
 
-def test_insert_gives_ids_and_keeps_the_document(folder: Path, db: JournalDatabase) -> None:
+def test_insert_assigns_ids_and_stores_document(folder: Path, db: JournalDatabase) -> None:
     assert db.insert({"n": 1}) == 1
     assert db.insert({"n": 2}) == 2
     assert db.insert(Document({"n": 7}, doc_id=7)) == 7
     assert db.insert({"n": 8}) == 8
-    for each in (db, reopened(folder)):
+    for each in (db, reopen(folder)):
         assert each.all() == [{"n": 1}, {"n": 2}, {"n": 7}, {"n": 8}]
         assert [document.doc_id for document in each] == [1, 2, 7, 8]
 
 
-def test_insert_refuses_an_id_that_is_taken_and_what_is_no_mapping(db: JournalDatabase) -> None:
+def test_insert_duplicate_id_or_non_mapping_raises(db: JournalDatabase) -> None:
     db.insert({"n": 1})
     with pytest.raises(ValueError, match="already exists"):
         db.insert(Document({"n": 2}, doc_id=1))
@@ -62,7 +62,7 @@ def test_insert_refuses_an_id_that_is_taken_and_what_is_no_mapping(db: JournalDa
     assert db.all() == [{"n": 1}]
 
 
-def test_insert_multiple_is_one_commit_and_all_or_nothing(folder: Path, db: JournalDatabase) -> None:
+def test_insert_multiple_is_atomic(folder: Path, db: JournalDatabase) -> None:
     assert db.insert_multiple({"n": n} for n in range(100)) == list(range(1, 101))
     assert (folder / "journal-1.log").read_bytes().count(b"\n") == 2
     with pytest.raises(ValueError, match="already exists"):
@@ -70,13 +70,13 @@ def test_insert_multiple_is_one_commit_and_all_or_nothing(folder: Path, db: Jour
     assert len(db) == 100
 
 
-def test_get_by_id_ids_and_condition(filled: JournalDatabase) -> None:
+def test_get_by_id_ids_or_condition(filled: JournalDatabase) -> None:
     assert filled.get(doc_id=2) == {"n": 2, "even": True, "nested": {"list": [2]}}
     assert filled.get(doc_id=9) is None
     assert [document["n"] for document in filled.get(doc_ids=[1, 3, 9])] == [1, 3]
-    found = filled.get(where("n") == 3)
-    assert isinstance(found, Document)
-    assert found.doc_id == 3
+    document = filled.get(where("n") == 3)
+    assert isinstance(document, Document)
+    assert document.doc_id == 3
     assert filled.get(where("n") == 9) is None
     with pytest.raises(RuntimeError):
         filled.get()
@@ -93,7 +93,7 @@ def test_search_count_and_contains(filled: JournalDatabase) -> None:
     assert not filled.contains(doc_id=5)
 
 
-def test_update_by_fields_condition_ids_and_operations(folder: Path, filled: JournalDatabase) -> None:
+def test_update_by_condition_ids_and_operation(folder: Path, filled: JournalDatabase) -> None:
     assert filled.update({"seen": True}) == [1, 2, 3, 4]
     assert filled.update({"n": 10}, where("n") == 1) == [1]
     assert filled.update(increment("n"), doc_ids=[1, 9]) == [1]
@@ -103,19 +103,19 @@ def test_update_by_fields_condition_ids_and_operations(folder: Path, filled: Jou
     assert filled.update(delete("seen"), where("even") == False) == [1, 3]  # noqa: E712
     assert filled.update(set_field("even", None), doc_ids=[4]) == [4]
     assert filled.update({"n": 0}, where("n") == 99) == []
-    for each in (filled, reopened(folder)):
+    for each in (filled, reopen(folder)):
         assert [document["n"] for document in each] == [11, 1, 8, 3]
         assert ["seen" in document for document in each] == [False, True, False, True]
         assert [document["even"] for document in each] == [False, True, False, None]
 
 
-def test_update_multiple(filled: JournalDatabase) -> None:
+def test_update_multiple_changes_matching_documents(filled: JournalDatabase) -> None:
     assert filled.update_multiple([({"n": 0}, where("n") == 1), (delete("even"), where("n") == 2)]) == [1, 2]
     assert filled.get(doc_id=1) == {"n": 0, "even": False, "nested": {"list": [1]}}
     assert filled.get(doc_id=2) == {"n": 2, "nested": {"list": [2]}}
 
 
-def test_upsert_changes_what_is_there_and_inserts_what_is_not(filled: JournalDatabase) -> None:
+def test_upsert_updates_or_inserts(filled: JournalDatabase) -> None:
     assert filled.upsert({"n": 2, "by": "condition"}, where("n") == 2) == [2]
     assert filled.upsert({"n": 77}, where("n") == 77) == [5]
     assert filled.upsert(Document({"n": 78}, doc_id=5)) == [5]
@@ -128,31 +128,31 @@ def test_upsert_changes_what_is_there_and_inserts_what_is_not(filled: JournalDat
 def test_remove_and_truncate(folder: Path, filled: JournalDatabase) -> None:
     assert filled.remove(where("even") == True) == [2, 4]  # noqa: E712
     assert filled.remove(doc_ids=[1, 9]) == [1]
-    assert [document["n"] for document in reopened(folder)] == [3]
+    assert [document["n"] for document in reopen(folder)] == [3]
     with pytest.raises(RuntimeError):
         filled.remove()
     filled.truncate()
-    for each in (filled, reopened(folder)):
+    for each in (filled, reopen(folder)):
         assert each.all() == []
         assert len(each) == 0
     assert filled.insert({"n": 1}) == 1
 
 
-def test_tables_stand_beside_each_other_and_can_be_dropped(folder: Path, db: JournalDatabase) -> None:
+def test_tables_are_independent(folder: Path, db: JournalDatabase) -> None:
     for name in ("one", "two", "three"):
         db.table(name).insert({"in": name})
     assert db.tables() == {"one", "two", "three"}
     db.drop_table("two")
     db.drop_table("none")
-    assert db.tables() == reopened(folder).tables() == {"one", "three"}
+    assert db.tables() == reopen(folder).tables() == {"one", "three"}
     assert db.table("two").all() == []
     assert db.table("one").all() == [{"in": "one"}]
     db.drop_tables()
-    assert db.tables() == reopened(folder).tables() == set()
+    assert db.tables() == reopen(folder).tables() == set()
     assert db.table("one").insert({}) == 1
 
 
-def test_documents_handed_out_are_the_callers_own(filled: JournalDatabase) -> None:
+def test_returned_documents_are_copies(filled: JournalDatabase) -> None:
     table = filled.table("cached", cache_size=0)
     given: dict[str, dict[str, list[object]]] = {"nested": {"list": [1]}}
     table.insert(given)
@@ -162,7 +162,7 @@ def test_documents_handed_out_are_the_callers_own(filled: JournalDatabase) -> No
     assert table.all() == [{"nested": {"list": [1]}}]
 
 
-def test_a_query_cache_that_was_asked_for_is_dropped_at_a_change(db: JournalDatabase) -> None:
+def test_change_clears_query_cache(db: JournalDatabase) -> None:
     table = db.table("cached", cache_size=5)
     table.insert({"n": 1})
     assert table.count(where("n") == 1) == 1
@@ -172,19 +172,19 @@ def test_a_query_cache_that_was_asked_for_is_dropped_at_a_change(db: JournalData
     assert table.count(where("n") == 1) == 2
 
 
-def test_a_change_that_changes_nothing_commits_nothing(folder: Path, filled: JournalDatabase) -> None:
+def test_change_without_effect_commits_nothing(folder: Path, filled: JournalDatabase) -> None:
     before = (folder / "journal-1.log").read_bytes()
     filled.update({"even": True}, where("even") == True)  # noqa: E712
     filled.remove(doc_ids=[99])
     assert (folder / "journal-1.log").read_bytes() == before
 
 
-def test_a_change_commits_only_the_documents_it_touched(folder: Path, filled: JournalDatabase) -> None:
+def test_change_commits_only_touched_documents(folder: Path, filled: JournalDatabase) -> None:
     filled.update({"n": 0}, where("n") == 3)
     assert (folder / "journal-1.log").read_bytes().splitlines()[-1].count(b'"nested"') == 1
 
 
-def test_a_change_the_disk_refuses_did_not_happen(failing_disk: FailingDisk, filled: JournalDatabase) -> None:
+def test_failed_commit_rolls_back_update(failing_disk: FailingDisk, filled: JournalDatabase) -> None:
     before = filled.all()
     failing_disk.fail("sync")
     with pytest.raises(StorageError):
@@ -192,7 +192,7 @@ def test_a_change_the_disk_refuses_did_not_happen(failing_disk: FailingDisk, fil
     assert filled.all() == before
 
 
-def test_text_ids_work_as_integer_ids_do(folder: Path, core: TinyDocumentStore) -> None:
+def test_string_ids_support_all_operations(folder: Path, core: TinyDocumentStore) -> None:
     table = StringIdDatabase(core).table("tasks")
     assert table.insert(Document({"n": 1}, doc_id="t-1")) == "t-1"  # type: ignore[arg-type,comparison-overlap]
     many = [Document({"n": n}, doc_id=f"t-{n}") for n in (2, 3)]  # type: ignore[arg-type]
@@ -206,19 +206,19 @@ def test_text_ids_work_as_integer_ids_do(folder: Path, core: TinyDocumentStore) 
     assert table.contains(doc_id="t-5")  # type: ignore[arg-type]
     with pytest.raises(ValueError, match="an explicit ID"):
         table.insert({"n": 9})
-    again = StringIdDatabase(TinyDocumentStore.open(folder, {}, write=False)).table("tasks")
-    assert again.all() == [{"n": 2}, {"n": 4}, {"n": 5}]
+    reopened = StringIdDatabase(TinyDocumentStore.open(folder, {}, write=False)).table("tasks")
+    assert reopened.all() == [{"n": 2}, {"n": 4}, {"n": 5}]
 
 
-def test_the_engine_and_tinydb_see_the_same_documents(core: TinyDocumentStore) -> None:
+def test_engine_and_tinydb_share_documents(core: TinyDocumentStore) -> None:
     core.submit(WriteBatch(puts=(("tasks", "t-1", {"n": 1}),))).result()
     assert core.database.table("tasks").search(where("n") == 1) == [{"n": 1}]
     core.database.table("tasks").update({"n": 2})
     assert core.get("tasks", "t-1") == {"n": 2}
 
 
-class Untouchable(JournalStorage):
-    """Fails where TinyDB would go past the two methods that are replaced."""
+class UnusableStorage(JournalStorage):
+    """Fails if TinyDB bypasses the two overridden methods."""
 
     def read(self) -> Any:
         raise AssertionError("TinyDB reads the whole database")
@@ -227,8 +227,8 @@ class Untouchable(JournalStorage):
         raise AssertionError("TinyDB writes the whole database")
 
 
-def test_tinydb_does_everything_through_the_two_methods_that_are_replaced(core: TinyDocumentStore) -> None:
-    table = JournalTable(Untouchable(core), "t")
+def test_table_never_uses_the_storage(core: TinyDocumentStore) -> None:
+    table = JournalTable(UnusableStorage(core), "t")
     table.insert({"n": 1})
     table.insert_multiple([{"n": 2}, {"n": 3}])
     table.update({"m": 1})
@@ -245,7 +245,7 @@ def test_tinydb_does_everything_through_the_two_methods_that_are_replaced(core: 
     assert table.all() == []
 
 
-def test_tinydb_still_has_the_methods_that_are_replaced() -> None:
+def test_tinydb_still_has_overridden_methods() -> None:
     assert tinydb_version.startswith("4.")
     assert list(inspect.signature(Table._read_table).parameters) == ["self"]
     assert list(inspect.signature(Table._update_table).parameters) == ["self", "updater"]

@@ -1,4 +1,4 @@
-"""Checks that what the audit log records of a task is a path of the life cycle."""
+"""Check that the audit entries of a task are a valid path of the task lifecycle."""
 
 from __future__ import annotations
 
@@ -9,19 +9,19 @@ from sealyard.model.audit import AuditAction, AuditEntry
 from sealyard.model.lifecycle import NEXT
 from sealyard.model.tasks import Task, TaskStatus
 
-_STOPPING = (AuditAction.REJECTED, AuditAction.WITHDRAWN, AuditAction.CANCELLED)
-_ASIDE = (AuditAction.CREATED, AuditAction.FAILED, AuditAction.REFUSED, AuditAction.CORRUPTED)
+_CANCELLING_ACTIONS = (AuditAction.REJECTED, AuditAction.WITHDRAWN, AuditAction.CANCELLED)
+_UNCHECKED_ACTIONS = (AuditAction.CREATED, AuditAction.FAILED, AuditAction.REFUSED, AuditAction.CORRUPTED)
 
 
 def require_path(task: Task, entries: Sequence[AuditEntry]) -> None:
-    """``entries``: those of the task, oldest first.
+    """Check the audit entries of the task, oldest first.
 
-    Statuses follow each other as the life cycle allows, and are the task's own history. Approvals are made while it
-    is WAITING, keys used while it is RUNNING, and a rejection, withdrawal or cancellation ends it at once.
+    The statuses follow the lifecycle and equal the history of the task. Approvals occur while the task
+    is WAITING, key uses while it is RUNNING, and a rejection, withdrawal or cancellation ends it immediately.
     """
     path = [TaskStatus.CREATED]
     assert entries[0].change is AuditAction.CREATED
-    for entry, following in pairwise([*entries, None]):
+    for entry, next_entry in pairwise([*entries, None]):
         assert entry is not None
         if entry.change is AuditAction.STATUS_CHANGED:
             status = TaskStatus((entry.new_value or {})["status"])
@@ -31,9 +31,9 @@ def require_path(task: Task, entries: Sequence[AuditEntry]) -> None:
             assert path[-1] is TaskStatus.WAITING, f"approved after {path}"
         elif entry.change is AuditAction.KEY_USED:
             assert path[-1] is TaskStatus.RUNNING, f"a key was used after {path}"
-        elif entry.change in _STOPPING:
-            assert following is not None
-            assert following.new_value == {"status": TaskStatus.CANCELLED.value}, f"{entry.change} changed nothing"
-        elif entry.change not in _ASIDE:
+        elif entry.change in _CANCELLING_ACTIONS:
+            assert next_entry is not None
+            assert next_entry.new_value == {"status": TaskStatus.CANCELLED.value}, f"{entry.change} changed nothing"
+        elif entry.change not in _UNCHECKED_ACTIONS:
             assert path[-1] is TaskStatus.DONE, f"{entry.change} after {path}"
     assert path == [change.status for change in task.history]

@@ -1,4 +1,4 @@
-"""Writes a log without end, and says after each store how many entries are safe: to be killed by a test."""
+"""A process that appends to an audit log until it is killed. It prints the number of stored entries."""
 
 from __future__ import annotations
 

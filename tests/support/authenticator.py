@@ -1,4 +1,4 @@
-"""A person's authenticator, written from RFC 6238 and RFC 4226 alone: it takes an otpauth URI and shows passwords."""
+"""An independent authenticator, implemented from RFC 6238 and RFC 4226: it reads an otpauth URI and generates codes."""
 
 from __future__ import annotations
 
@@ -13,19 +13,19 @@ class Authenticator:
     def __init__(self, uri: str) -> None:
         parts = urlsplit(uri)
         assert (parts.scheme, parts.netloc) == ("otpauth", "totp")
-        given = {name: values[0] for name, values in parse_qs(parts.query).items()}
+        parameters = {name: values[0] for name, values in parse_qs(parts.query).items()}
         self.label = unquote(parts.path.removeprefix("/"))
-        self.issuer = given["issuer"]
-        self.secret = base64.b32decode(given["secret"])
-        self.digits = int(given.get("digits", "6"))
-        self.period = int(given.get("period", "30"))
-        assert given.get("algorithm", "SHA1") == "SHA1"
+        self.issuer = parameters["issuer"]
+        self.secret = base64.b32decode(parameters["secret"])
+        self.digits = int(parameters.get("digits", "6"))
+        self.period = int(parameters.get("period", "30"))
+        assert parameters.get("algorithm", "SHA1") == "SHA1"
 
     def step(self, now: datetime) -> int:
         return int(now.timestamp()) // self.period
 
     def code(self, now: datetime, *, steps_off: int = 0) -> str:
-        """``steps_off``: how far its clock is off."""
+        """Return the code for ``now``, computed with a clock that is wrong by ``steps_off`` steps."""
         return self.code_at_step(self.step(now) + steps_off)
 
     def code_at_step(self, step: int) -> str:
@@ -35,6 +35,6 @@ class Authenticator:
         return str(number % 10**self.digits).zfill(self.digits)
 
     def invalid_code(self, now: datetime) -> str:
-        """A password that no step near ``now`` has."""
-        near = {self.code(now, steps_off=off) for off in range(-100, 100)}
-        return next(text for number in range(1000) if (text := f"{number:06}") not in near)
+        """Return a code that is not valid at any step near ``now``."""
+        valid_codes = {self.code(now, steps_off=off) for off in range(-100, 100)}
+        return next(text for number in range(1000) if (text := f"{number:06}") not in valid_codes)

@@ -1,4 +1,4 @@
-"""A bus with real workers, driven as the scheduler does it."""
+"""Driver of a job bus with real workers, used like the scheduler uses the bus."""
 
 from __future__ import annotations
 
@@ -31,8 +31,8 @@ WAIT_SECONDS = 30.0
 END = JobFinished | JobFailed | JobStopped | WorkerLost
 
 
-class SystemTimeClock:
-    """A :class:`~sealyard.model.clock.Clock` that stands."""
+class ConstantClock:
+    """A :class:`~sealyard.model.clock.Clock` with a constant time and a real sleep."""
 
     def now(self) -> datetime:
         return NOW
@@ -42,11 +42,11 @@ class SystemTimeClock:
 
 
 class BusDriver:
-    """``bus``, and its reports as they come."""
+    """Starts jobs on ``bus`` and reads its reports."""
 
     def __init__(self, bus: PipeBus) -> None:
         self.bus = bus
-        self.heard: list[Report] = []
+        self.received: list[Report] = []
         self._reports = bus.reports()
 
     async def start_job(self, job: Job, size: int | None = None) -> None:
@@ -55,16 +55,16 @@ class BusDriver:
         await self.bus.run(job)
 
     async def next(self, *kinds: type[T]) -> T:
-        """The next report of one of these kinds; others are passed over, an end of a job is not."""
+        """Return the next report of one of these kinds. Skips other reports, but fails if a job ends."""
         while True:
             report = await anext(self._reports)
-            self.heard.append(report)
+            self.received.append(report)
             if isinstance(report, kinds):
                 return report
             assert not isinstance(report, END), report
 
     async def wait_for_end(self) -> END:
-        """Gives every leave that is asked for, until some job ends."""
+        """Grant every signing permission requested, and return the report that ends a job."""
         while True:
             report: SigningPermissionRequested | END = await self.next(
                 SigningPermissionRequested, JobFinished, JobFailed, JobStopped, WorkerLost
@@ -79,27 +79,29 @@ class BusDriver:
 
 @asynccontextmanager
 async def drive_bus(
-    house: WorkerWorkspace, *, unlock: OpenKeyStore | None = None, workers: int = 2
+    workspace: WorkerWorkspace, *, key_store_request: OpenKeyStore | None = None, workers: int = 2
 ) -> AsyncIterator[BusDriver]:
-    bus = PipeBus(unlock or house.key_store_request, house.places.worker_log, SystemTimeClock(), workers)
+    bus = PipeBus(
+        key_store_request or workspace.key_store_request, workspace.paths.worker_log, ConstantClock(), workers
+    )
     try:
         yield BusDriver(bus)
     finally:
         for pid in bus.pids:
-            # One that was killed may not have been missed yet.
+            # The bus may not have noticed yet that a worker was killed.
             with suppress(ProcessLookupError):
                 os.kill(pid, signal.SIGCONT)
         await bus.close()
 
 
 def run_within(work: Coroutine[Any, Any, T]) -> T:
-    """A test's coroutine, with an end to waiting."""
+    """Run a coroutine of a test with a timeout."""
 
-    async def within() -> T:
+    async def run_with_timeout() -> T:
         async with asyncio.timeout(WAIT_SECONDS):
             return await work
 
-    return asyncio.run(within())
+    return asyncio.run(run_with_timeout())
 
 
 def is_alive(pid: int) -> bool:

@@ -1,4 +1,4 @@
-"""Running the `sealyard` command in tests: in this process, or in one of its own."""
+"""Run the `sealyard` command in this process or in a process of its own."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from typing import Any, NamedTuple
 from sealyard.cli.main import main
 
 LIMIT = 30.0
-"""Seconds after which something that should have happened has not."""
+"""Timeout in seconds."""
 
 
 PASSPHRASE = "correct horse"
@@ -42,19 +42,21 @@ def sealyard(*arguments: object) -> CliResult:
 
 
 def value_of(*arguments: object) -> Any:
-    """The one JSON value of a command that succeeds."""
-    ran = sealyard(*arguments, "--json")
-    assert ran.code == 0, ran
-    return ran.value
+    """Run a command that must succeed with `--json`, and return its value."""
+    result = sealyard(*arguments, "--json")
+    assert result.code == 0, result
+    return result.value
 
 
 def command(*arguments: object) -> list[str]:
     return [sys.executable, "-m", "sealyard.cli.main", *(str(each) for each in arguments)]
 
 
-def run_process(*arguments: object, **more: Any) -> CliResult:
-    done = subprocess.run(command(*arguments), capture_output=True, text=True, timeout=LIMIT, check=False, **more)
-    return CliResult(done.returncode, done.stdout, done.stderr)
+def run_process(*arguments: object, **options: Any) -> CliResult:
+    completed = subprocess.run(
+        command(*arguments), capture_output=True, text=True, timeout=LIMIT, check=False, **options
+    )
+    return CliResult(completed.returncode, completed.stdout, completed.stderr)
 
 
 @contextlib.contextmanager
@@ -70,15 +72,15 @@ def start_process(*arguments: object) -> Iterator[subprocess.Popen[str]]:
         process.communicate()
 
 
-def wait_until(true: Callable[[], bool]) -> None:
-    limit = time.monotonic() + LIMIT
-    while not true():
-        assert time.monotonic() < limit, "it never came to be"
+def wait_until(condition: Callable[[], bool]) -> None:
+    deadline = time.monotonic() + LIMIT
+    while not condition():
+        assert time.monotonic() < deadline, "the condition did not become true"
         time.sleep(0.05)
 
 
 class CliWorkspace:
-    """A workspace with people, the configuration `gateway`, a package that is done and one that waits."""
+    """A workspace with subjects, the configuration `gateway`, a DONE package and a WAITING one."""
 
     def __init__(self, folder: Path, *, done: str, waiting: str) -> None:
         self.folder = folder
@@ -86,7 +88,7 @@ class CliWorkspace:
         self.waiting = waiting
 
     def as_user(self, profile: str, *arguments: object) -> tuple[object, ...]:
-        """The arguments for one of :data:`PEOPLE`."""
+        """Return the arguments to run a command as one of :data:`PEOPLE`."""
         return ("--workspace", self.folder, "--profile", profile, *arguments)
 
     def run(self, profile: str, *arguments: object) -> CliResult:
@@ -95,11 +97,11 @@ class CliWorkspace:
     def value(self, profile: str, *arguments: object) -> Any:
         return value_of(*self.as_user(profile, *arguments))
 
-    def package(self, firmware: Path, *more: object) -> Any:
-        return self.value("developer", "package", "--device", "gateway", "--firmware", firmware, *more)
+    def package(self, firmware: Path, *options: object) -> Any:
+        return self.value("developer", "package", "--device", "gateway", "--firmware", firmware, *options)
 
     def files(self) -> set[str]:
-        """What is stored of files handed in and made."""
+        """Return the paths of all stored inputs and results."""
         return {str(each) for each in (self.folder / "artifacts").rglob("*") if each.is_file()}
 
 

@@ -1,4 +1,4 @@
-"""A workspace with people and a configuration, whose clients are embedded, or those of a real server on loopback."""
+"""A workspace with subjects and a configuration, with embedded clients or clients of a real server on loopback."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ CLIENT_KINDS = tuple(ClientKind)
 
 
 async def create_test_workspace(folder: Path) -> None:
-    """dev uses the gateway, owner and admin approve for it."""
+    """Create a workspace in which dev uses the gateway, and owner and admin approve."""
     await create_workspace(
         WorkspacePaths(folder),
         name="factory",
@@ -51,8 +51,8 @@ async def create_test_workspace(folder: Path) -> None:
     engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
         admin = engine.client("USER:admin")
-        for each in (DEV, OWNER, AUDITOR):
-            await admin.add_subject(each)
+        for subject in (DEV, OWNER, AUDITOR):
+            await admin.add_subject(subject)
         await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
         await admin.create_device(
             DeviceRequest(
@@ -68,7 +68,7 @@ async def create_test_workspace(folder: Path) -> None:
 
 
 class OffsetClock(SystemClock):
-    """The system's time, and what was added to it."""
+    """The system clock with an offset, ``added``."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -94,7 +94,7 @@ class ContractSubjects:
         return self._clients[subject]
 
     async def all_clients(self) -> tuple[Client, Client, Client]:
-        """The administrator, the developer and the owner."""
+        """Return the clients of the administrator, the developer and the owner."""
         return await self.client_for(ADMIN), await self.client_for(DEV), await self.client_for(OWNER)
 
     async def _connect(self, subject: str) -> Client:
@@ -106,73 +106,73 @@ class ContractSubjects:
 
     async def close(self) -> None:
         if self.url:
-            for each in self._clients.values():
-                await each.close()
+            for client in self._clients.values():
+                await client.close()
 
     def create_file(self, name: str = "firmware.bin", content: bytes = CONTENT) -> Path:
         path = self.folder / name
         path.write_bytes(content)
         return path
 
-    async def package(self, **more: Any) -> Task:
-        """A new one of the developer's, that waits."""
+    async def package(self, **fields: Any) -> Task:
+        """Create a package of the developer and return it in status WAITING."""
         dev = await self.client_for(DEV)
         file = await dev.upload(self.create_file())
-        made = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,), **more))
-        return await dev.wait(made.id, within=30, or_waiting=True)
+        task = await dev.create_package(PackageRequest(config=GATEWAY, firmware=(file,), **fields))
+        return await dev.wait(task.id, within=30, or_waiting=True)
 
 
 class ClientHarness:
-    """A copy of the founded workspace, opened for one test."""
+    """A copy of a prepared workspace, opened for one test."""
 
-    def __init__(self, way: ClientKind, founded: Path, folder: Path) -> None:
-        self.way = way
+    def __init__(self, kind: ClientKind, template: Path, folder: Path) -> None:
+        self.way = kind
         self._folder = folder
-        shutil.copytree(founded, folder / "workspace")
+        shutil.copytree(template, folder / "workspace")
 
     def run(self, test: Callable[[ContractSubjects], Coroutine[Any, Any, None]]) -> None:
         async def run() -> None:
-            async with asyncio.timeout(120), self.open() as people:
-                await test(people)
+            async with asyncio.timeout(120), self.open() as subjects:
+                await test(subjects)
 
         asyncio.run(run())
 
     @asynccontextmanager
     async def open(self) -> AsyncIterator[ContractSubjects]:
         clock = OffsetClock()
-        place = self._folder / "workspace"
-        engine = await EngineHandle.open(place, purpose="test", passphrase=PASSPHRASE, clock=clock)
-        people = ContractSubjects(engine, clock, self._folder)
-        stop = await _served(people) if self.way is ClientKind.SERVER else _nothing
+        path = self._folder / "workspace"
+        engine = await EngineHandle.open(path, purpose="test", passphrase=PASSPHRASE, clock=clock)
+        subjects = ContractSubjects(engine, clock, self._folder)
+        stop = await _start_server(subjects) if self.way is ClientKind.SERVER else _do_nothing
         try:
-            yield people
+            yield subjects
         finally:
-            await people.close()
+            await subjects.close()
             await engine.drain(0)
             await stop()
             await engine.close()
 
 
-async def _served(people: ContractSubjects) -> Callable[[], Awaitable[None]]:
+async def _start_server(subjects: ContractSubjects) -> Callable[[], Awaitable[None]]:
     from sealyard.server.app import build_app
     from sealyard.server.auth.authentication import Authenticator
     from sealyard.server.auth.rate_limit import TokenBucketLimiter
     from sealyard.server.auth.tenants import TenantRegistry
     from sealyard.server.http.listeners import bind, network_listener
 
-    tenants = TenantRegistry({"factory": people.engine})
+    tenants = TenantRegistry({"factory": subjects.engine})
     app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
     listener = network_listener(app, certificate=None, proxies="")
     sock = bind("127.0.0.1", 0)
-    people.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    running = asyncio.create_task(listener.serve([sock]))
+    subjects.url = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    serve_task = asyncio.create_task(listener.serve([sock]))
 
     async def stop() -> None:
         listener.stop()
-        await running
+        await serve_task
 
     return stop
 
 
-async def _nothing() -> None:
+async def _do_nothing() -> None:
     return

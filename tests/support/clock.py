@@ -1,4 +1,4 @@
-"""A clock that stands still until it is moved."""
+"""A clock that tests advance."""
 
 from __future__ import annotations
 
@@ -8,11 +8,11 @@ from datetime import UTC, datetime, timedelta
 from itertools import count
 
 START = datetime(2026, 11, 23, 8, 0, 0, 500_000, tzinfo=UTC)
-"""Not a whole second: periods end where they end."""
+"""Not a whole second, so that rounding errors become visible."""
 
 
 class FakeClock:
-    """See :class:`sealyard.model.clock.Clock`. Sleepers wake when the clock is moved behind their time."""
+    """A :class:`sealyard.model.clock.Clock` that only moves when a test advances it, which wakes the sleepers."""
 
     def __init__(self, now: datetime = START) -> None:
         self._now = now
@@ -23,23 +23,23 @@ class FakeClock:
         return self._now
 
     async def sleep(self, seconds: float) -> None:
-        woken: asyncio.Future[None] = asyncio.get_running_loop().create_future()
-        heapq.heappush(self._sleepers, (self._now + timedelta(seconds=seconds), next(self._numbers), woken))
-        await woken
+        future: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        heapq.heappush(self._sleepers, (self._now + timedelta(seconds=seconds), next(self._numbers), future))
+        await future
 
     def has_sleeper(self, seconds: float) -> bool:
-        """Whether somebody sleeps who would wake within ``seconds``."""
+        """Return whether a sleeper would wake within ``seconds``."""
         until = self._now + timedelta(seconds=seconds)
-        return any(wake <= until and not woken.done() for wake, _, woken in self._sleepers)
+        return any(wake <= until and not future.done() for wake, _, future in self._sleepers)
 
     def move_to(self, now: datetime) -> None:
         assert now >= self._now
         self._now = now
         while self._sleepers and self._sleepers[0][0] <= now:
-            _, _, woken = heapq.heappop(self._sleepers)
-            if not woken.done():
-                woken.set_result(None)
+            _, _, future = heapq.heappop(self._sleepers)
+            if not future.done():
+                future.set_result(None)
 
     def advance(self, **by: float) -> None:
-        """``move(hours=1)``, ``move(microseconds=1)``."""
+        """Advance the time, for example by ``hours=1`` or ``microseconds=1``."""
         self.move_to(self._now + timedelta(**by))

@@ -1,4 +1,4 @@
-"""A workspace with a real store, real artifacts and a real audit log, around a clock and a bus that tests move."""
+"""Harness for tests of the engine: a real store, artifacts and audit log, with a fake clock and a fake bus."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def device_request(
 
 
 class EngineHarness:
-    """One workspace; opened, closed, and opened again."""
+    """A workspace whose engine can be opened and closed repeatedly."""
 
     engine: Engine
     bus: FakeBus
@@ -76,10 +76,10 @@ class EngineHarness:
         self.shelf = shelf or InMemoryKeys("sealyard/w1", self.clock)
         self.is_open = False
 
-    # ---- coming and going
+    # ---- open and close
 
     async def create(self, *, demo: bool = False) -> None:
-        """Makes the workspace, with its administrator."""
+        """Create the workspace with its administrator."""
         file = WorkspaceMetadata(
             id="w1",
             name="test",
@@ -97,14 +97,14 @@ class EngineHarness:
         await self.close()
 
     async def open(self, *, work: bool = True) -> Engine:
-        file = load_metadata(self.paths)
+        metadata = load_metadata(self.paths)
         lock = WorkspaceLock.acquire(self.paths.lock, "test")
         store = TinyDocumentStore.open(self.paths.store, INDEXES, write=True)
         audit = AuditLog.open(self.paths.audit)
         migrate_pending_entries(store, audit)
         self.artifacts = FileArtifacts(self.paths.artifacts)
         self.bus = FakeBus(self.shelf, self.clock)
-        self.engine = Engine(file, self.paths, store, self.artifacts, self.bus, self.clock, audit)
+        self.engine = Engine(metadata, self.paths, store, self.artifacts, self.bus, self.clock, audit)
         self.is_open = True
         await self.engine.start(lock, work=work)
         return self.engine
@@ -118,16 +118,16 @@ class EngineHarness:
         return await self.open(work=work)
 
     async def copy_as_if_killed(self) -> EngineHarness:
-        """The disk as kill -9 would leave it now, not yet opened; the engine here closes afterwards."""
+        """Copy the workspace as kill -9 would leave it now, then close this engine. The copy is not opened."""
         root = self.paths.root.with_name(f"{self.paths.root.name}-killed")
         await asyncio.to_thread(shutil.copytree, self.paths.root, root)
         await self.close()
         return EngineHarness(root, self.shelf, self.clock)
 
-    # ---- setting up
+    # ---- setup
 
     async def add_default_subjects(self, *, approvals: int = 1, **device: Any) -> DeviceConfig:
-        """People, and a configuration that dev uses and owner and second approve for."""
+        """Add the subjects, and a configuration that dev uses and that owner and second approve."""
         for each in (DEV, OWNER, SECOND, CLIENT):
             await self.add_subject(each)
         return await self.create_device(approvals_required=approvals, **device)
@@ -163,23 +163,25 @@ class EngineHarness:
     async def upload(self, content: bytes = b"firmware", name: str = "firmware.bin") -> InputFile:
         return await self.engine.inputs.ingest_bytes(name, content)
 
-    async def package(self, by: str = DEV, *, files: int = 1, config: str = GATEWAY, **more: Any) -> Task:
-        """Asks for a package and gives the task as it stands after that."""
-        if "firmware" not in more:
-            more["firmware"] = tuple([await self.upload(f"firmware {each}".encode()) for each in range(files)])
-        made = await self.execute(by, self.engine.creation.create_package(by, PackageRequest(config=config, **more)))
-        return self.task(made.id)
+    async def package(self, by: str = DEV, *, files: int = 1, config: str = GATEWAY, **fields: Any) -> Task:
+        """Create a packaging task and return its current state."""
+        if "firmware" not in fields:
+            fields["firmware"] = tuple([await self.upload(f"firmware {each}".encode()) for each in range(files)])
+        task = await self.execute(by, self.engine.creation.create_package(by, PackageRequest(config=config, **fields)))
+        return self.task(task.id)
 
-    async def encryption(self, by: str = DEV, *, config: str = GATEWAY, **more: Any) -> Task:
-        if "file" not in more:
-            more["file"] = await self.upload()
-        made = await self.execute(
-            by, self.engine.creation.create_encryption(by, EncryptionRequest(config=config, **more))
+    async def encryption(self, by: str = DEV, *, config: str = GATEWAY, **fields: Any) -> Task:
+        if "file" not in fields:
+            fields["file"] = await self.upload()
+        task = await self.execute(
+            by, self.engine.creation.create_encryption(by, EncryptionRequest(config=config, **fields))
         )
-        return self.task(made.id)
+        return self.task(task.id)
 
-    async def signing(self, by: str = DEV, *, config: str = GATEWAY, message: bytes = b"sign me", **more: Any) -> Task:
-        request = SigningRequest(config=config, message=message, **more)
+    async def signing(
+        self, by: str = DEV, *, config: str = GATEWAY, message: bytes = b"sign me", **fields: Any
+    ) -> Task:
+        request = SigningRequest(config=config, message=message, **fields)
         return await self.execute(by, self.engine.creation.create_signing(by, request))
 
     async def decide(self, task: Task, by: str, verdict: Verdict = Verdict.APPROVED, reason: str = "") -> Task:
@@ -188,38 +190,38 @@ class EngineHarness:
     async def approve(self, task: Task, by: str = OWNER) -> Task:
         return await self.decide(task, by)
 
-    async def approved_package(self, **more: Any) -> Task:
-        return await self.approve(await self.package(**more))
+    async def approved_package(self, **fields: Any) -> Task:
+        return await self.approve(await self.package(**fields))
 
     async def cancel(self, task: Task, by: str = DEV) -> Task:
         return await self.execute(by, self.engine.decisions.cancel(by, task.id))
 
     async def done_package(self, content: bytes = b"a container") -> Task:
-        """A package all the way to its end."""
+        """Create a package and run it until it is DONE."""
         worker = await self.wait_for_worker(await self.approved_package())
         worker.request_signing()
         await self.wait_until(lambda: worker.permitted)
         worker.finish(content)
         return await self.wait_until_final(worker.id)
 
-    # ---- watching
+    # ---- state
 
     def task(self, task_id: str) -> Task:
         return self.engine.repository.task(task_id)
 
     async def wait_until(self, condition: Callable[[], object]) -> None:
-        """Returns as soon as ``condition`` holds; fails after ten seconds."""
+        """Wait until ``condition`` is true. Fails after ten seconds."""
         async with asyncio.timeout(WAIT_SECONDS):
             while not condition():
                 await asyncio.sleep(0.001)
 
     async def insert_tasks(self, *tasks: Task) -> None:
-        """Store tasks as they are, past the life cycle, as a crash or another version could have left them."""
+        """Store tasks without the lifecycle checks, as a crash or another version could have left them."""
         puts = tuple((TASKS.name, task.id, msgspec.Raw(msgspec.json.encode(task))) for task in tasks)
         await asyncio.wrap_future(self.engine.store.submit(WriteBatch(puts=puts)))
 
     async def advance_clock(self, **by: float) -> None:
-        """Moves the clock (``hours=1``, ``microseconds=1``), once those who wait for it sleep."""
+        """Advance the clock (``hours=1``, ``microseconds=1``) as soon as a coroutine sleeps."""
         await self.wait_until(lambda: self.clock.has_sleeper(3600))
         self.clock.advance(**by)
 
@@ -239,21 +241,21 @@ class EngineHarness:
         return self.task(task_id)
 
     async def wait_until_durable(self) -> None:
-        """Returns when all that was committed is on the disk and told."""
-        draft = self.engine.repository.begin()
-        await draft.commit()
+        """Wait until all commits are on the disk and published."""
+        unit = self.engine.repository.begin()
+        await unit.commit()
 
     async def wait_for_worker(self, task: Task | str) -> FakeWorker:
-        """The worker that has the task, as soon as one has."""
+        """Wait until a worker runs the task, and return it."""
         task_id = task if isinstance(task, str) else task.id
         try:
             await self.wait_until(lambda: task_id in self.bus.jobs)
         except TimeoutError:
-            raise AssertionError(f"{self.task(task_id)} was not given to a worker") from None
+            raise AssertionError(f"{self.task(task_id)} was not sent to a worker") from None
         return FakeWorker(self.bus, self.bus.jobs[task_id], self.artifacts, self.clock)
 
     async def audit_entries(self, change: AuditAction | None = None, about: str = "") -> list[AuditEntry]:
-        """Oldest first."""
+        """Return the audit entries, oldest first."""
         match = AuditFilter(change=change, resource=about)
         page = await self.engine.audit.page(ADMIN, match, None, 1000)
         return list(reversed(page.entries))
@@ -264,7 +266,7 @@ def sha256(data: bytes) -> str:
 
 
 async def listen(broadcaster: EventBroadcaster, after: int | None) -> AsyncIterator[Event]:
-    """The events of a broadcaster one by one."""
+    """Yield the events of a broadcaster one by one."""
     async for batch in broadcaster.batches(after):
         for event in batch:
             yield event

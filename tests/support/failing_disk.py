@@ -1,4 +1,4 @@
-"""A journal that fails or waits when told to."""
+"""A journal whose commits fail or block on request."""
 
 from __future__ import annotations
 
@@ -12,23 +12,23 @@ from sealyard.storage.journal import Journal
 
 
 class FailingDisk:
-    """Lets the next commits fail, as a full disk would, or wait, as a slow one would."""
+    """Makes the next commits fail like on a full disk, or block like on a slow one."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
         self.failures = 0
         self.failed = 0
-        self._going = Event()
-        self._going.set()
+        self._unblocked = Event()
+        self._unblocked.set()
         append = Journal.append
 
-        def failing(journal: Journal, units: Sequence[bytes]) -> None:
-            self._going.wait()
+        def append_or_fail(journal: Journal, units: Sequence[bytes]) -> None:
+            self._unblocked.wait()
             if self.failures > self.failed:
                 self.failed += 1
                 raise StorageError("The disk is full.", "Make room.")
             append(journal, units)
 
-        monkeypatch.setattr(Journal, "append", failing)
+        monkeypatch.setattr(Journal, "append", append_or_fail)
 
     def fail(self, times: int = 1) -> None:
         self.failures += times
@@ -38,7 +38,7 @@ class FailingDisk:
         return self.failed == self.failures
 
     def block(self) -> None:
-        self._going.clear()
+        self._unblocked.clear()
 
     def unblock(self) -> None:
-        self._going.set()
+        self._unblocked.set()

@@ -1,4 +1,4 @@
-"""A bus without workers: the test plays the worker, step by step."""
+"""A fake job bus without workers. The test acts as the worker, step by step."""
 
 from __future__ import annotations
 
@@ -31,11 +31,11 @@ SMALL_SLOTS = 4
 
 
 class FakeBus:
-    """See :class:`sealyard.jobs.bus.JobBus`: four places for small jobs and one for a large one."""
+    """A :class:`sealyard.jobs.bus.JobBus` with four slots for small jobs and one for a large one."""
 
-    def __init__(self, shelf: InMemoryKeys, clock: Clock) -> None:
+    def __init__(self, keys: InMemoryKeys, clock: Clock) -> None:
         self.start_error: SealyardError | None = None
-        """What keeps workers from starting."""
+        """Raised when a worker is started."""
         self.send_error: SealyardError | None = None
         """What keeps a job from being handed over."""
         self.small_slots = SMALL_SLOTS
@@ -43,10 +43,10 @@ class FakeBus:
         self.jobs: dict[str, Job] = {}
         self.permits: list[tuple[str, int]] = []
         self.stops: list[str] = []
-        self.asked: list[KeyCommand] = []
+        self.commands: list[KeyCommand] = []
         self.gate: asyncio.Event | None = None
-        """Questions wait for it, where there is one."""
-        self._shelf = shelf
+        """Key requests wait for this event if it is set."""
+        self._keys = keys
         self._clock = clock
         self._reports: asyncio.Queue[Report] = asyncio.Queue()
 
@@ -76,22 +76,22 @@ class FakeBus:
             raise self.send_error
         self.jobs[job.task.id] = job
 
-    async def permit_signing(self, task_id: str, fence: int) -> None:
-        self.permits.append((task_id, fence))
+    async def permit_signing(self, task_id: str, fencing_token: int) -> None:
+        self.permits.append((task_id, fencing_token))
 
     async def stop(self, task_id: str) -> None:
         """Nothing comes of it until the test says what the worker does; a job that does not run is unknown."""
         if task_id in self.jobs:
             self.stops.append(task_id)
 
-    async def request(self, question: KeyCommand) -> KeyResponse:
-        self.asked.append(question)
+    async def request(self, command: KeyCommand) -> KeyResponse:
+        self.commands.append(command)
         if self.start_error is not None:
             raise self.start_error
-        answer = self._shelf.respond(question)
+        response = self._keys.respond(command)
         if self.gate is not None:
             await self.gate.wait()
-        return answer
+        return response
 
     async def reports(self) -> AsyncIterator[Report]:
         while True:
@@ -108,12 +108,12 @@ class FakeBus:
 
 
 class FakeWorker:
-    """Speaks for the worker that has one job."""
+    """Sends the reports of a worker that runs one job."""
 
     def __init__(self, bus: FakeBus, job: Job, artifacts: ArtifactStore, clock: Clock) -> None:
         self.job = job
         self.id = job.task.id
-        self.fence = job.task.fencing_token
+        self.fencing_token = job.task.fencing_token
         self.header = base64.b64encode(f"header of {self.id}".encode()).decode()
         self._bus = bus
         self._artifacts = artifacts
@@ -121,14 +121,14 @@ class FakeWorker:
 
     @property
     def permitted(self) -> bool:
-        return (self.id, self.fence) in self._bus.permits
+        return (self.id, self.fencing_token) in self._bus.permits
 
     @property
     def was_cancelled(self) -> bool:
         return self.id in self._bus.stops
 
     def send_heartbeat(self, done: int, total: int) -> None:
-        self._bus.report(Heartbeat(task_id=self.id, fencing_token=self.fence, done=done, total=total))
+        self._bus.report(Heartbeat(task_id=self.id, fencing_token=self.fencing_token, done=done, total=total))
 
     def encrypt_segment(self, index: int) -> RecordedSegment:
         segment = RecordedSegment(
@@ -137,39 +137,41 @@ class FakeWorker:
             sha256=hashlib.sha256(bytes([index])).hexdigest(),
             plaintext_sha256=self.job.task.inputs[index].sha256,
         )
-        self._bus.report(SegmentEncrypted(task_id=self.id, fencing_token=self.fence, segment=segment))
+        self._bus.report(SegmentEncrypted(task_id=self.id, fencing_token=self.fencing_token, segment=segment))
         return segment
 
-    def request_signing(self, about: bytes = b"the header") -> None:
-        sha256 = hashlib.sha256(about).hexdigest()
+    def request_signing(self, content: bytes = b"the header") -> None:
+        sha256 = hashlib.sha256(content).hexdigest()
         header = self.header if self.job.task.format else None
         self._bus.report(
-            SigningPermissionRequested(task_id=self.id, fencing_token=self.fence, sha256=sha256, header=header)
+            SigningPermissionRequested(task_id=self.id, fencing_token=self.fencing_token, sha256=sha256, header=header)
         )
 
     def finish(self, content: bytes = b"a container") -> None:
-        """Leaves ``content`` where a worker leaves its product."""
+        """Write ``content`` as the output of the job, and report the job as finished."""
         name = "container" if self.job.task.format else "encrypted"
         self.output_path(name).write_bytes(content)
         sha256 = hashlib.sha256(content).hexdigest()
-        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, sha256=sha256, size=len(content)))
+        self._bus.report(
+            JobFinished(task_id=self.id, fencing_token=self.fencing_token, sha256=sha256, size=len(content))
+        )
 
     def output_path(self, name: str) -> Path:
         return self._artifacts.work_dir(self.id) / name
 
     def finish_without_a_file(self) -> None:
-        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, sha256="00" * 32, size=3))
+        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fencing_token, sha256="00" * 32, size=3))
 
     def finish_signature(self, signature: bytes = b"signed") -> None:
         text = base64.b64encode(signature).decode()
-        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fence, signature=text))
+        self._bus.report(JobFinished(task_id=self.id, fencing_token=self.fencing_token, signature=text))
 
     def fail(self, error: SealyardError) -> None:
-        self._bus.report(JobFailed(task_id=self.id, fencing_token=self.fence, error=error.to_info()))
+        self._bus.report(JobFailed(task_id=self.id, fencing_token=self.fencing_token, error=error.to_info()))
 
     def stop(self) -> None:
-        self._bus.report(JobStopped(task_id=self.id, fencing_token=self.fence))
+        self._bus.report(JobStopped(task_id=self.id, fencing_token=self.fencing_token))
 
     def crash(self) -> None:
-        lost = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fence, at=self._clock.now())
-        self._bus.report(lost)
+        report = WorkerLost(worker="worker-1", task_id=self.id, fencing_token=self.fencing_token, at=self._clock.now())
+        self._bus.report(report)

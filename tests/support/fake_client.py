@@ -1,4 +1,4 @@
-"""A small Client for the tests of this folder: tasks, results and uploads in memory, and errors when told to."""
+"""Fake of the client protocol: tasks, results and uploads in memory, and errors on request."""
 
 from __future__ import annotations
 
@@ -23,6 +23,7 @@ from sealyard.model.errors import (
     SealyardError,
 )
 from sealyard.model.events import Event, TaskChanged
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.requests import PackageRequest, TaskFilter, TaskPage
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskKind, TaskStatus
 
@@ -32,11 +33,11 @@ ME = "USER:dev"
 OTHER = "USER:other"
 
 Stream = list[Event | Exception]
-"""What one connection brings, before it breaks or waits."""
+"""The events or errors that one connection yields."""
 
 
 class FakeClock:
-    """Sleeping takes no time: it moves the clock. ``slept`` keeps what was asked for."""
+    """A clock whose ``sleep`` advances the time without waiting. ``slept`` records the durations."""
 
     def __init__(self) -> None:
         self.time = START
@@ -55,7 +56,7 @@ class FakeClock:
 
 
 class FakeClient:
-    """Stands at the seam :class:`sealyard.client.protocol.Client`; only what the tests reach is there."""
+    """Implements the part of :class:`sealyard.client.protocol.Client` that the tests use."""
 
     def __init__(self) -> None:
         self.all: dict[str, Task] = {}
@@ -71,7 +72,7 @@ class FakeClient:
         self.ending = False
         self.tokens: dict[str, PackageRequest] = {}
         self.created: list[Task] = []
-        self.given_back: list[InputFile] = []
+        self.discarded_uploads: list[InputFile] = []
         self.upload_error: SealyardError | None = None
         self.create_error: SealyardError | None = None
         self.task_error: SealyardError | None = None
@@ -81,10 +82,10 @@ class FakeClient:
 
     @property
     def as_client(self) -> Client:
-        """Itself, for what asks for a whole one."""
+        """This object, typed as a complete client."""
         return cast("Client", self)
 
-    # ---- what the tests set up
+    # ---- setup
 
     def add(
         self,
@@ -96,7 +97,7 @@ class FakeClient:
         status: TaskStatus = TaskStatus.DONE,
         by: str = ME,
     ) -> Task:
-        made = task_id or f"task{len(self.all):06}"
+        task_id = task_id or f"task{len(self.all):06}"
         result = Result(
             state=ResultState.AVAILABLE,
             file_name=name,
@@ -108,12 +109,12 @@ class FakeClient:
         )
         if kind is TaskKind.SIGNING:
             result = Result(state=ResultState.AVAILABLE, signature=base64.b64encode(data).decode())
-        self.bytes[made] = data
-        self.all[made] = Task(
-            id=made,
+        self.bytes[task_id] = data
+        self.all[task_id] = Task(
+            id=task_id,
             kind=kind,
             status=status,
-            name=f"the {made}",
+            name=f"the {task_id}",
             config_id="dev1",
             config_name="door",
             config_version=1,
@@ -124,7 +125,7 @@ class FakeClient:
             format="se-1" if kind is TaskKind.PACKAGING else "",
             result=result if status is TaskStatus.DONE else None,
         )
-        return self.all[made]
+        return self.all[task_id]
 
     def set_result(self, task_id: str, **changes: Any) -> None:
         task = self.all[task_id]
@@ -137,7 +138,7 @@ class FakeClient:
     def renew_link(self, task_id: str) -> None:
         self.set_result(task_id, state=ResultState.AVAILABLE, link="link", expires_at=START + timedelta(days=2))
 
-    # ---- the Client
+    # ---- client protocol
 
     async def workspace(self) -> Any:
         return SimpleNamespace(id="workspace1", subject=ME)
@@ -145,10 +146,10 @@ class FakeClient:
     async def task(self, task_id: str) -> Task:
         if self.task_error is not None:
             raise self.task_error
-        found = [task for task in self.all.values() if task.id.startswith(task_id)]
-        if len(found) != 1:
+        matching = [task for task in self.all.values() if task.id.startswith(task_id)]
+        if len(matching) != 1:
             raise NotFoundError(f"Task {task_id} not found.")
-        return found[0]
+        return matching[0]
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
         matching = [
@@ -165,7 +166,7 @@ class FakeClient:
         task = self.all[task_id]
         assert task.result is not None
         if task.result.state is ResultState.EXPIRED:
-            raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {task_id}")
+            raise ResultExpiredError("The link has expired.", Hint.of(HintCode.RENEW_LINK, task_id=task_id))
         if task.result.state is ResultState.GONE:
             raise ResultGoneError("The result was removed.", "Ask for it again.")
         data = self.bytes[task_id]
@@ -184,10 +185,10 @@ class FakeClient:
 
     async def events(self, after: int | None = None) -> AsyncIterator[Event]:
         self.cursors.append(after)
-        for each in self.streams.pop(0) if self.streams else []:
-            if isinstance(each, Exception):
-                raise each
-            yield each
+        for item in self.streams.pop(0) if self.streams else []:
+            if isinstance(item, Exception):
+                raise item
+            yield item
         if not self.ending:
             self.waiting.set()
             await asyncio.Event().wait()
@@ -208,7 +209,7 @@ class FakeClient:
         return InputFile(name=path.name, size=len(data), sha256=hashlib.sha256(data).hexdigest())
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
-        self.given_back.extend(files)
+        self.discarded_uploads.extend(files)
 
     async def create_package(self, request: PackageRequest) -> Task:
         if self.create_error is not None:

@@ -1,4 +1,4 @@
-"""Makes key and certificate files, as people bring them, for the tests of keys."""
+"""Writes key and certificate files as they come from other tools."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ ALGORITHMS = {
 
 @cache
 def private_key(kind: KeyType) -> PrivateKey:
-    """The same key each time: RSA keys of 4096 bits are slow to make."""
+    """Return the same key in each call, because generating a 4096-bit RSA key is slow."""
     if kind in _RSA_BITS:
         return rsa.generate_private_key(public_exponent=65537, key_size=_RSA_BITS[kind])
     if kind is KeyType.EC_P256:
@@ -49,7 +49,7 @@ def private_key(kind: KeyType) -> PrivateKey:
     return ed25519.Ed25519PrivateKey.generate()
 
 
-def certificate_for(key: PrivateKey, *, name: str = "someone's PKI", days: int = 365) -> x509.Certificate:
+def certificate_for(key: PrivateKey, *, name: str = "company PKI", days: int = 365) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
     start = datetime(2026, 1, 1, tzinfo=UTC)
     return (
@@ -80,9 +80,11 @@ def write_pem(
 
 
 def write_pkcs12(path: Path, key: PrivateKey | None, password: str | None, *, certificate: bool = True) -> Path:
-    found = certificate_for(key) if key is not None and certificate else None
+    own_certificate = certificate_for(key) if key is not None and certificate else None
     others = None if key is not None else [certificate_for(private_key(KeyType.ED25519))]
-    path.write_bytes(pkcs12.serialize_key_and_certificates(b"name", key, found, others, _encryption(password)))
+    path.write_bytes(
+        pkcs12.serialize_key_and_certificates(b"name", key, own_certificate, others, _encryption(password))
+    )
     return path
 
 

@@ -1,4 +1,4 @@
-"""A real issuer of access tokens beside the test: started, ordered about, and ended."""
+"""A real OIDC issuer in its own process, and its control interface for tests."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ class OidcIssuer:
         self.url = f"http://127.0.0.1:{int(process.stdout.readline())}"
 
     @property
-    def asked(self) -> int:
-        """How often its keys were fetched."""
-        return int(self._call("/asked"))
+    def key_requests(self) -> int:
+        """The number of requests for its keys."""
+        return int(self._call("/key-requests"))
 
     @property
     def keys(self) -> list[dict[str, Any]]:
-        found: list[dict[str, Any]] = self._call("/keys")["keys"]
-        return found
+        keys: list[dict[str, Any]] = self._call("/keys")["keys"]
+        return keys
 
-    def configure(self, **what: Any) -> None:
-        """``rotate=True``: new keys; ``begin=True``: as at first; others: see :class:`issuer_process.Issuing`."""
-        self._call("/told", what)
+    def configure(self, **changes: Any) -> None:
+        """Rotate the keys (``rotate=True``), reset the issuer (``begin=True``) or set attributes of ``IssuerState``."""
+        self._call("/configure", changes)
 
     def token(self, *, key: str = "rsa", header: dict[str, Any] | None = None, **claims: Any) -> str:
-        """A good one for anna, but for what is said; a claim or header of None is left out."""
+        """Return a valid token of anna with the given changes. A claim or header of None is omitted."""
         return str(self._call("/token", {"key": key, "header": header or {}, "claims": self.claims(**claims)}))
 
     def claims(self, **claims: Any) -> dict[str, Any]:
         now = int(time.time())
-        usual = {
+        defaults = {
             "iss": self.url,
             "aud": AUDIENCE,
             "sub": "5d0c6a0e",
@@ -52,12 +52,12 @@ class OidcIssuer:
             "iat": now,
             "exp": now + 300,
         }
-        return {name: value for name, value in {**usual, **claims}.items() if value is not None}
+        return {name: value for name, value in {**defaults, **claims}.items() if value is not None}
 
     def _call(self, path: str, body: Any = None) -> Any:
         data = None if body is None else msgspec.json.encode(body)
-        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=10) as answer:
-            return msgspec.json.decode(answer.read())
+        with urllib.request.urlopen(f"{self.url}{path}", data, timeout=10) as response:
+            return msgspec.json.decode(response.read())
 
 
 @contextmanager

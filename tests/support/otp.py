@@ -1,4 +1,4 @@
-"""People with an authenticator, for the tests of the engine."""
+"""Helpers for engine tests with one-time passwords."""
 
 from __future__ import annotations
 
@@ -7,41 +7,41 @@ from tests.support.authenticator import Authenticator
 from tests.support.engine_harness import EngineHarness
 
 
-async def start_enrollment(house: EngineHarness, who: str, current: str | None = None) -> Authenticator:
-    """The authenticator has taken the QR code, and the enrolment is not confirmed yet."""
-    enrolment = await house.execute(who, house.engine.otp.enroll(who, current))
-    return Authenticator(enrolment.uri)
+async def start_enrollment(harness: EngineHarness, subject: str, current: str | None = None) -> Authenticator:
+    """Start an enrollment that is not confirmed yet, and return the authenticator."""
+    enrollment = await harness.execute(subject, harness.engine.otp.enroll(subject, current))
+    return Authenticator(enrollment.uri)
 
 
-async def confirm_enrollment(house: EngineHarness, who: str, password: str) -> None:
-    await house.execute(who, house.engine.otp.confirm(who, password))
+async def confirm_enrollment(harness: EngineHarness, subject: str, password: str) -> None:
+    await harness.execute(subject, harness.engine.otp.confirm(subject, password))
 
 
-async def enroll(house: EngineHarness, who: str) -> Authenticator:
-    """As some time after the enrolment: the next password is a new one."""
-    app = await start_enrollment(house, who)
-    await confirm_enrollment(house, who, app.code(house.clock.now()))
-    house.clock.advance(minutes=5)
+async def enroll(harness: EngineHarness, subject: str) -> Authenticator:
+    """Enroll the subject, and advance the clock so that the next code is a new one."""
+    app = await start_enrollment(harness, subject)
+    await confirm_enrollment(harness, subject, app.code(harness.clock.now()))
+    harness.clock.advance(minutes=5)
     return app
 
 
-async def reset_authenticator(house: EngineHarness, by: str, whose: str) -> None:
-    await house.execute(by, house.engine.otp.reset(by, whose))
+async def reset_authenticator(harness: EngineHarness, by: str, subject: str) -> None:
+    await harness.execute(by, harness.engine.otp.reset(by, subject))
 
 
-async def use_code(house: EngineHarness, who: str, password: str | None) -> None:
-    """As an approval does, without one."""
-    draft = house.engine.repository.begin()
-    await house.engine.otp.verify_and_consume(draft, who, password)
-    await draft.commit()
+async def use_code(harness: EngineHarness, subject: str, password: str | None) -> None:
+    """Verify and consume a code like an approval does."""
+    unit = harness.engine.repository.begin()
+    await harness.engine.otp.verify_and_consume(unit, subject, password)
+    await unit.commit()
 
 
 async def approve(
-    house: EngineHarness,
+    harness: EngineHarness,
     task: Task,
-    who: str,
+    subject: str,
     password: str | None = None,
     origin: DecisionOrigin = DecisionOrigin.TERMINAL,
 ) -> Task:
-    deciding = house.engine.decisions.decide(who, task.id, Verdict.APPROVED, "", None, origin, password)
-    return await house.execute(who, deciding)
+    decision = harness.engine.decisions.decide(subject, task.id, Verdict.APPROVED, "", None, origin, password)
+    return await harness.execute(subject, decision)

@@ -11,17 +11,17 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import AnyStr
 
-END_SECONDS = 10.0
+EXIT_TIMEOUT = 10.0
 
 
-def lives(pid: int) -> bool:
-    """Whether the process is running; a zombie is not."""
-    found = _state(pid)
-    return found is not None and found[0] not in ("Z", "X")
+def is_running(pid: int) -> bool:
+    """Return whether the process is running. A zombie is not."""
+    state = _state(pid)
+    return state is not None and state[0] not in ("Z", "X")
 
 
 def command_line(pid: int) -> str:
-    """The program and its arguments, separated by spaces; empty if the process has ended."""
+    """Return the program and its arguments, separated by spaces; empty if the process has ended."""
     try:
         return Path(f"/proc/{pid}/cmdline").read_bytes().replace(b"\0", b" ").decode(errors="replace").strip()
     except OSError:
@@ -29,39 +29,41 @@ def command_line(pid: int) -> str:
 
 
 def children_of(pid: int) -> set[int]:
-    return {each for each in _all_pids() if (found := _state(each)) is not None and found[1] == pid and lives(each)}
+    return {
+        each for each in _all_pids() if (state := _state(each)) is not None and state[1] == pid and is_running(each)
+    }
 
 
-def with_in_environment(mark: str) -> set[int]:
-    """The running processes that were started with ``mark`` somewhere in their environment."""
-    found = set()
+def find_by_environment(mark: str) -> set[int]:
+    """Return the running processes whose initial environment contains ``mark``."""
+    pids = set()
     for pid in _all_pids():
         try:
             environment = Path(f"/proc/{pid}/environ").read_bytes()
         except OSError:
             continue
-        if mark.encode() in environment and lives(pid):
-            found.add(pid)
-    return found
+        if mark.encode() in environment and is_running(pid):
+            pids.add(pid)
+    return pids
 
 
-def still_there(pids: Iterable[int], within: float) -> set[int]:
+def wait_for_exit(pids: Iterable[int], within: float) -> set[int]:
     """Wait up to ``within`` seconds for the processes to end; return those that still run."""
-    left = {pid for pid in pids if lives(pid)}
+    running = {pid for pid in pids if is_running(pid)}
     deadline = time.monotonic() + within
-    while left and time.monotonic() < deadline:
+    while running and time.monotonic() < deadline:
         time.sleep(0.01)
-        left = {pid for pid in left if lives(pid)}
-    return left
+        running = {pid for pid in running if is_running(pid)}
+    return running
 
 
 def kill_all(pids: Iterable[int]) -> None:
-    """Kill the processes, also stopped ones, and wait for their end. Skips those that have ended."""
+    """Kill the processes, including stopped ones, and wait for them to exit. Skips those that have exited."""
     pids = set(pids)
     for pid in pids:
         with suppress(ProcessLookupError):
             os.kill(pid, signal.SIGKILL)
-    still_there(pids, END_SECONDS)
+    wait_for_exit(pids, EXIT_TIMEOUT)
 
 
 @contextmanager
@@ -83,7 +85,7 @@ def _all_pids() -> list[int]:
 
 
 def _state(pid: int) -> tuple[str, int] | None:
-    """State letter and parent."""
+    """Return the state letter and the parent of a process, or None if it does not exist."""
     try:
         text = Path(f"/proc/{pid}/stat").read_text(encoding="utf-8", errors="replace")
     except OSError:

@@ -1,4 +1,4 @@
-"""A person at a terminal who reads the screen, and types what it takes."""
+"""Run the command in a pseudo-terminal, answering its questions."""
 
 from __future__ import annotations
 
@@ -20,24 +20,26 @@ class PtyResult(NamedTuple):
 
 
 def run_interactive(*arguments: object, answers: dict[str, Callable[[str], str]]) -> PtyResult:
-    """Input, output and errors are a terminal. ``answers``: by question, what is typed once it is on the screen."""
-    ours, theirs = pty.openpty()
-    process = subprocess.Popen(command(*arguments), stdin=theirs, stdout=theirs, stderr=theirs, start_new_session=True)
-    os.close(theirs)
-    shown, limit = b"", time.monotonic() + LIMIT
-    waiting = dict(answers)
+    """Run the command in a terminal. ``answers`` maps each question to a function that returns the answer."""
+    controller_fd, terminal_fd = pty.openpty()
+    process = subprocess.Popen(
+        command(*arguments), stdin=terminal_fd, stdout=terminal_fd, stderr=terminal_fd, start_new_session=True
+    )
+    os.close(terminal_fd)
+    output, deadline = b"", time.monotonic() + LIMIT
+    pending = dict(answers)
     with killed_at_exit(process):
-        while time.monotonic() < limit:
-            if not select.select([ours], [], [], 0.1)[0]:
+        while time.monotonic() < deadline:
+            if not select.select([controller_fd], [], [], 0.1)[0]:
                 continue
             try:
-                shown += os.read(ours, 65536)
-            except OSError:  # the last one at the terminal has left
+                output += os.read(controller_fd, 65536)
+            except OSError:  # the process has closed the terminal
                 break
-            for question in [each for each in waiting if each.encode() in shown]:
-                os.write(ours, waiting.pop(question)(shown.decode("utf-8", "ignore")).encode() + b"\n")
+            for question in [each for each in pending if each.encode() in output]:
+                os.write(controller_fd, pending.pop(question)(output.decode("utf-8", "ignore")).encode() + b"\n")
         process.wait(LIMIT)
-    os.close(ours)
-    screen = shown.decode()
-    assert not waiting, f"never asked: {set(waiting)}\n{screen}"
+    os.close(controller_fd)
+    screen = output.decode()
+    assert not pending, f"questions that did not appear: {set(pending)}\n{screen}"
     return PtyResult(process.returncode, screen)

@@ -1,4 +1,4 @@
-"""A small application on a listener of ours, and lines to it on which a test writes every byte itself."""
+"""A small application on a network listener, and raw connections on which a test writes each byte."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sealyard.server.http.protocol import LimitedHttpProtocol
 from sealyard.server.http.tls import TlsCertificate
 
 WITHIN = 10.0
-"""Seconds for what has to happen soon."""
+"""Timeout in seconds."""
 
 REQUEST = b"GET / HTTP/1.1\r\nHost: here\r\n\r\n"
 
 
 class RawConnection:
-    """``reader`` and ``writer`` are asyncio's."""
+    """A connection with an asyncio ``reader`` and ``writer``."""
 
     def __init__(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         self.reader = reader
@@ -32,14 +32,14 @@ class RawConnection:
         await self.writer.drain()
 
     async def answer(self) -> tuple[int, str, bytes]:
-        """Status, head in small letters, and body."""
+        """Read a response: status, lower-case head, and body."""
         async with asyncio.timeout(WITHIN):
             head = (await self.reader.readuntil(b"\r\n\r\n")).decode().lower()
             length = next((each for each in head.splitlines() if each.startswith("content-length")), ":0")
             return int(head.split()[1]), head, await self.reader.readexactly(int(length.partition(":")[2]))
 
     async def read_all(self) -> bytes:
-        """What comes until the other side closes; it has to."""
+        """Read until the peer closes the connection."""
         async with asyncio.timeout(WITHIN):
             try:
                 return await self.reader.read()
@@ -47,28 +47,28 @@ class RawConnection:
                 return b""
 
 
-class Served:
-    """``release``: lets ``/held`` answer. ``lost``: set when a body broke off."""
+class ProtocolServer:
+    """A running server. ``release`` lets ``/held`` respond; ``lost`` is set when a request body is incomplete."""
 
     def __init__(self) -> None:
         self.release = asyncio.Event()
         self.lost = asyncio.Event()
         self.port = 0
         self.listener: UvicornListener
-        self._lines: list[RawConnection] = []
+        self._connections: list[RawConnection] = []
 
-    async def line(self, tls: ssl.SSLContext | None = None) -> RawConnection:
-        made = RawConnection(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
-        self._lines.append(made)
-        return made
+    async def connect(self, tls: ssl.SSLContext | None = None) -> RawConnection:
+        connection = RawConnection(*await asyncio.open_connection("127.0.0.1", self.port, ssl=tls))
+        self._connections.append(connection)
+        return connection
 
-    async def silence(self) -> None:
-        """As long as a deadline: returns when it has closed a line that says nothing."""
-        line = await self.line()
-        assert await line.read_all() == b""
+    async def wait_for_header_timeout(self) -> None:
+        """Wait until the server closes an idle connection, which takes one header timeout."""
+        connection = await self.connect()
+        assert await connection.read_all() == b""
 
-    async def heard(self, count: int) -> None:
-        """Returns when the only connection has taken in so many bytes of a head."""
+    async def wait_for_head_bytes(self, count: int) -> None:
+        """Wait until the only connection has received ``count`` bytes of a request head."""
         async with asyncio.timeout(WITHIN):
             while [each._unparsed_bytes for each in self.connections()] != [count]:
                 await asyncio.sleep(0)
@@ -77,35 +77,35 @@ class Served:
         return [each for each in self.listener.server_state.connections if isinstance(each, LimitedHttpProtocol)]
 
     def close(self) -> None:
-        for each in self._lines:
-            each.writer.close()
+        for connection in self._connections:
+            connection.writer.close()
 
 
 @asynccontextmanager
-async def served(certificate: TlsCertificate | None = None) -> AsyncIterator[Served]:
-    made = Served()
-    app = Litestar(_handlers(made), logging_config=None)
-    made.listener = network_listener(app, certificate=certificate, proxies="")
+async def run_protocol_server(certificate: TlsCertificate | None = None) -> AsyncIterator[ProtocolServer]:
+    server = ProtocolServer()
+    app = Litestar(_handlers(server), logging_config=None)
+    server.listener = network_listener(app, certificate=certificate, proxies="")
     sock = bind("127.0.0.1", 0)
-    made.port = sock.getsockname()[1]
-    running = asyncio.create_task(made.listener.serve([sock]))
+    server.port = sock.getsockname()[1]
+    serve_task = asyncio.create_task(server.listener.serve([sock]))
     try:
-        yield made
+        yield server
     finally:
-        made.close()
-        made.release.set()
-        made.listener.stop()
-        await running
+        server.close()
+        server.release.set()
+        server.listener.stop()
+        await serve_task
 
 
-def _handlers(made: Served) -> list[Any]:
+def _handlers(server: ProtocolServer) -> list[Any]:
     @get("/")
     async def here() -> str:
         return "here"
 
     @get("/held")
     async def held() -> str:
-        await made.release.wait()
+        await server.release.wait()
         return "held"
 
     @put("/size")
@@ -113,7 +113,7 @@ def _handlers(made: Served) -> list[Any]:
         try:
             return str(sum([len(each) async for each in request.stream()]))
         except Exception:
-            made.lost.set()
+            server.lost.set()
             raise
 
     return [here, held, size]

@@ -1,6 +1,6 @@
-"""The other side of remote_provider.py: a process that holds keys in memory and answers one question a line.
+"""The process of ``remote_key_provider.py``: it keeps keys in memory and answers one request per line.
 
-No question is answered with key bytes: there is none that asks for them.
+No response contains key bytes, because no request asks for them.
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, 
 from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, SealyardError, UsageError
 from sealyard.model.keys import KEY_NAME, KeyInfo, KeyVersion
 
-Question = dict[str, Any]
+Request = dict[str, Any]
 
 
 class RemoteKeyProcess:
@@ -32,106 +32,107 @@ class RemoteKeyProcess:
         self._materials: dict[tuple[str, int], Material] = {}
         self._streams: list[CipherStream] = []
 
-    def info(self, question: Question) -> KeyInfo:
-        name = question["name"]
+    def info(self, request: Request) -> KeyInfo:
+        name = request["name"]
         if not KEY_NAME.fullmatch(name):
             raise UsageError("Invalid key name.")
         if name not in self._infos:
             raise NotFoundError("Key not found.")
         return self._infos[name]
 
-    def generate(self, question: Question) -> KeyInfo:
-        material = generate_key(KeyType(question["kind"]))
-        return self._add(question, material, "generated", create_certificate(material, question["subject"]))
+    def generate(self, request: Request) -> KeyInfo:
+        material = generate_key(KeyType(request["kind"]))
+        return self._add(request, material, "generated", create_certificate(material, request["subject"]))
 
-    def take(self, question: Question) -> KeyInfo:
-        material, found = load_key(Path(question["path"]), KeyType(question["kind"]), question["password"])
-        given = load_certificate_file(Path(question["certificate"])) if question["certificate"] else found
-        certificate = create_certificate(material, question["name"]) if given is None else given
-        return self._add(question, material, "imported", certificate)
+    def import_key(self, request: Request) -> KeyInfo:
+        material, contained = load_key(Path(request["path"]), KeyType(request["kind"]), request["password"])
+        certificate = load_certificate_file(Path(request["certificate"])) if request["certificate"] else contained
+        if certificate is None:
+            certificate = create_certificate(material, request["name"])
+        return self._add(request, material, "imported", certificate)
 
-    def rotate(self, question: Question) -> KeyVersion:
-        info = self.info(question)
+    def rotate(self, request: Request) -> KeyVersion:
+        info = self.info(request)
         material = generate_key(info.kind)
         version = describe(
             material, len(info.versions) + 1, "generated", create_certificate(material, "Gateway signing")
         )
-        self._infos[question["name"]] = msgspec.structs.replace(info, versions=(*info.versions, version))
-        self._materials[question["name"], version.version] = material
+        self._infos[request["name"]] = msgspec.structs.replace(info, versions=(*info.versions, version))
+        self._materials[request["name"], version.version] = material
         return version
 
-    def signer(self, question: Question) -> None:
-        algorithm = SigningAlgorithm(question["algorithm"])
-        if self.info(question).kind not in SIGNATURES[algorithm].key_kinds:
+    def signer(self, request: Request) -> None:
+        algorithm = SigningAlgorithm(request["algorithm"])
+        if self.info(request).kind not in SIGNATURES[algorithm].key_kinds:
             raise InvalidKeyError("The key does not fit the algorithm.")
-        self._material(question)
+        self._material(request)
 
-    def sign(self, question: Question) -> str:
-        algorithm = SigningAlgorithm(question["algorithm"])
-        material = self._material(question)
+    def sign(self, request: Request) -> str:
+        algorithm = SigningAlgorithm(request["algorithm"])
+        material = self._material(request)
         assert not isinstance(material, bytes)
         prehashed = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
-        data = base64.b64decode(question["data"])
+        data = base64.b64decode(request["data"])
         return base64.b64encode(sign(material, algorithm, data, prehashed=prehashed)).decode()
 
-    def cipher(self, question: Question) -> None:
-        if self.info(question).kind is not CIPHERS[EncryptionAlgorithm(question["algorithm"])].key_kind:
+    def cipher(self, request: Request) -> None:
+        if self.info(request).kind is not CIPHERS[EncryptionAlgorithm(request["algorithm"])].key_kind:
             raise InvalidKeyError("The key does not fit the algorithm.")
-        self._material(question)
+        self._material(request)
 
-    def stream(self, question: Question) -> int:
-        material = self._material(question)
+    def stream(self, request: Request) -> int:
+        material = self._material(request)
         assert isinstance(material, bytes)
-        cipher = AesCipher(EncryptionAlgorithm(question["algorithm"]), material)
-        iv = base64.b64decode(question["iv"])
-        self._streams.append(cipher.encryptor(iv) if question["encrypts"] else cipher.decryptor(iv))
+        cipher = AesCipher(EncryptionAlgorithm(request["algorithm"]), material)
+        iv = base64.b64decode(request["iv"])
+        self._streams.append(cipher.encryptor(iv) if request["encrypts"] else cipher.decryptor(iv))
         return len(self._streams) - 1
 
-    def update(self, question: Question) -> str:
-        data = base64.b64decode(question["data"])
+    def update(self, request: Request) -> str:
+        data = base64.b64decode(request["data"])
         out = bytearray(len(data) + 16)
-        length = self._streams[question["stream"]].update_into(memoryview(data), memoryview(out))
+        length = self._streams[request["stream"]].update_into(memoryview(data), memoryview(out))
         return base64.b64encode(out[:length]).decode()
 
-    def finalize(self, question: Question) -> str:
-        return base64.b64encode(self._streams[question["stream"]].finalize()).decode()
+    def finalize(self, request: Request) -> str:
+        return base64.b64encode(self._streams[request["stream"]].finalize()).decode()
 
-    def _add(self, question: Question, material: Material, origin: str, certificate: bytes | None) -> KeyInfo:
-        name = question["name"]
+    def _add(self, request: Request, material: Material, origin: str, certificate: bytes | None) -> KeyInfo:
+        name = request["name"]
         if not KEY_NAME.fullmatch(name):
             raise UsageError("Invalid key name.")
         if name in self._infos:
-            raise ConflictError("There is such a key already.")
+            raise ConflictError("The key already exists.")
         info = KeyInfo(
             uri=f"remote:{name}",
-            kind=KeyType(question["kind"]),
-            purpose=KeyPurpose(question["purpose"]),
+            kind=KeyType(request["kind"]),
+            purpose=KeyPurpose(request["purpose"]),
             versions=(describe(material, 1, origin, certificate),),
         )
         self._infos[name] = info
         self._materials[name, 1] = material
         return info
 
-    def _material(self, question: Question) -> Material:
-        found = self._materials.get((question["name"], question["version"]))
-        if found is None:
+    def _material(self, request: Request) -> Material:
+        material = self._materials.get((request["name"], request["version"]))
+        if material is None:
             raise NotFoundError("The key has no such version.")
-        return found
+        return material
 
 
-QUESTIONS = ("info", "generate", "take", "rotate", "signer", "sign", "cipher", "stream", "update", "finalize")
+METHODS = ("info", "generate", "import_key", "rotate", "signer", "sign", "cipher", "stream", "update", "finalize")
 
 
 def main() -> None:
-    holder = RemoteKeyProcess()
+    keys = RemoteKeyProcess()
     for line in sys.stdin:
-        question = json.loads(line)
-        assert question["ask"] in QUESTIONS
+        request = json.loads(line)
+        assert request["method"] in METHODS
         try:
-            answer: object = {"answer": getattr(holder, question["ask"])(question)}
+            response: object = {"result": getattr(keys, request["method"])(request)}
         except SealyardError as error:
-            answer = {"error": error.to_info()}
-        sys.stdout.write(msgspec.json.encode(answer).decode() + "\n")
+            response = {"error": error.to_info()}
+        sys.stdout.write(msgspec.json.encode(response).decode() + "\n")
         sys.stdout.flush()
 
 

@@ -1,4 +1,4 @@
-"""A key provider whose keys live in another process: the proof that the seam needs no key bytes on this side."""
+"""A key provider whose keys are in another process. It shows that the provider interface needs no key bytes here."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sealyard.model.errors import ErrorInfo, InvalidKeyError, error_from_info
 from sealyard.model.keys import KeyInfo, KeyVersion
 from tests.support.processes import killed_at_exit
 
-CLOSE_SECONDS = 30.0
+CLOSE_TIMEOUT = 30.0
 
 
 class RemoteKeys:
@@ -31,26 +31,26 @@ class RemoteKeys:
 
     def close(self) -> None:
         with killed_at_exit(self._process):
-            self._process.communicate(timeout=CLOSE_SECONDS)
+            self._process.communicate(timeout=CLOSE_TIMEOUT)
 
-    def ask(self, ask: str, **values: Any) -> Any:
+    def request(self, method: str, **values: Any) -> Any:
         assert self._process.stdin
         assert self._process.stdout
-        self._process.stdin.write(json.dumps({"ask": ask, **values}) + "\n")
+        self._process.stdin.write(json.dumps({"method": method, **values}) + "\n")
         self._process.stdin.flush()
         line = self._process.stdout.readline()
         self.received.append(line)
-        answer = json.loads(line)
-        if "error" in answer:
-            raise error_from_info(msgspec.convert(answer["error"], ErrorInfo))
-        return answer["answer"]
+        response = json.loads(line)
+        if "error" in response:
+            raise error_from_info(msgspec.convert(response["error"], ErrorInfo))
+        return response["result"]
 
     async def get_info(self, name: str) -> KeyInfo:
-        return msgspec.convert(self.ask("info", name=name), KeyInfo)
+        return msgspec.convert(self.request("info", name=name), KeyInfo)
 
     async def generate(self, name: str, kind: KeyType, purpose: KeyPurpose, subject: str) -> KeyInfo:
-        made = self.ask("generate", name=name, kind=kind, purpose=purpose, subject=subject)
-        return msgspec.convert(made, KeyInfo)
+        info = self.request("generate", name=name, kind=kind, purpose=purpose, subject=subject)
+        return msgspec.convert(info, KeyInfo)
 
     async def import_key(
         self,
@@ -61,8 +61,8 @@ class RemoteKeys:
         password: str | None,
         certificate: Path | None,
     ) -> KeyInfo:
-        taken = self.ask(
-            "take",
+        info = self.request(
+            "import_key",
             name=name,
             path=str(path),
             kind=kind,
@@ -70,22 +70,22 @@ class RemoteKeys:
             password=password,
             certificate=str(certificate) if certificate else None,
         )
-        return msgspec.convert(taken, KeyInfo)
+        return msgspec.convert(info, KeyInfo)
 
     async def rotate(self, name: str) -> KeyVersion:
-        return msgspec.convert(self.ask("rotate", name=name), KeyVersion)
+        return msgspec.convert(self.request("rotate", name=name), KeyVersion)
 
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer:
-        self.ask("signer", name=name, version=version, algorithm=algorithm)
+        self.request("signer", name=name, version=version, algorithm=algorithm)
         return RemoteSigner(self, name=name, version=version, algorithm=algorithm)
 
     async def cipher(self, name: str, version: int, algorithm: EncryptionAlgorithm) -> ContentCipher:
-        self.ask("cipher", name=name, version=version, algorithm=algorithm)
+        self.request("cipher", name=name, version=version, algorithm=algorithm)
         return RemoteCipher(self, name=name, version=version, algorithm=algorithm)
 
     async def export_symmetric(self, name: str, version: int) -> bytes:
-        self.ask("info", name=name)
-        raise InvalidKeyError("This key never leaves its process.", "Let the devices get their key elsewhere.")
+        self.request("info", name=name)
+        raise InvalidKeyError("This key never leaves its process.", "Provide the key to the devices by other means.")
 
 
 class RemoteSigner:
@@ -93,7 +93,7 @@ class RemoteSigner:
         self._keys, self._key = keys, key
 
     async def sign(self, data: bytes) -> bytes:
-        return base64.b64decode(self._keys.ask("sign", data=base64.b64encode(data).decode(), **self._key))
+        return base64.b64decode(self._keys.request("sign", data=base64.b64encode(data).decode(), **self._key))
 
 
 class RemoteCipher:
@@ -108,7 +108,7 @@ class RemoteCipher:
         return self._stream(iv, encrypts=False)
 
     def _stream(self, iv: bytes, *, encrypts: bool) -> CipherStream:
-        number = self._keys.ask("stream", iv=base64.b64encode(iv).decode(), encrypts=encrypts, **self._key)
+        number = self._keys.request("stream", iv=base64.b64encode(iv).decode(), encrypts=encrypts, **self._key)
         return RemoteStream(self._keys, number)
 
 
@@ -117,10 +117,10 @@ class RemoteStream:
         self._keys, self._number = keys, number
 
     def update_into(self, data: memoryview, out: memoryview) -> int:
-        sent = base64.b64encode(data).decode()
-        done = base64.b64decode(self._keys.ask("update", stream=self._number, data=sent))
-        out[: len(done)] = done
-        return len(done)
+        encoded = base64.b64encode(data).decode()
+        result = base64.b64decode(self._keys.request("update", stream=self._number, data=encoded))
+        out[: len(result)] = result
+        return len(result)
 
     def finalize(self) -> bytes:
-        return base64.b64decode(self._keys.ask("finalize", stream=self._number))
+        return base64.b64decode(self._keys.request("finalize", stream=self._number))

@@ -1,4 +1,4 @@
-"""A service that listens, over workspaces of a test."""
+"""A running :class:`~sealyard.server.server.Server` for workspaces of a test."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ ANY_PORT = "127.0.0.1:0"
 
 
 class RunningServer(ServerHarness):
-    """A service that runs, with the helpers of the yard."""
+    """A running server, with the helpers of :class:`ServerHarness`."""
 
     def __init__(self, service: Server, engines: dict[str, EngineHandle]) -> None:
         super().__init__(engines)
@@ -31,21 +31,21 @@ class RunningServer(ServerHarness):
 
 @asynccontextmanager
 async def run_service(folder: Path | dict[str, Path], **settings: Any) -> AsyncIterator[RunningServer]:
-    """Stopped at the end, where a test has not done so."""
+    """Run a server. It is stopped at the end of the block unless the test has stopped it."""
     folders = folder if isinstance(folder, dict) else {"yard": folder}
     engines = {name: await open_workspace(each) for name, each in folders.items()}
-    made = await Server.open(ServerSettings(**{"listen": ANY_PORT, **settings}), engines)
-    served = RunningServer(made, engines)
+    service = await Server.open(ServerSettings(**{"listen": ANY_PORT, **settings}), engines)
+    server = RunningServer(service, engines)
     try:
-        yield served
+        yield server
     finally:
-        await served.close()
+        await server.close()
         if WorkspaceLock.holder(next(iter(folders.values())) / "lock") is not None:
-            await made.stop()
+            await service.stop()
 
 
 async def start_error(folder: Path, **settings: Any) -> SealyardError:
-    """Why it does not start; nothing is left of the try."""
+    """Return the error of a failed start, after checking that no lock and no socket remain."""
     with pytest.raises(SealyardError) as caught:
         await Server.open(ServerSettings(**{"listen": ANY_PORT, **settings}), {"yard": await open_workspace(folder)})
     assert WorkspaceLock.holder(folder / "lock") is None

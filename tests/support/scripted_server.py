@@ -1,4 +1,4 @@
-"""A small HTTP server whose every answer a test decides, cut lines and lost answers among them."""
+"""An HTTP server whose responses are scripted by the test, including lost connections and lost responses."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ QUICK = Timeouts(connect=5.0, read=5.0, transfer=5.0, pool=5.0)
 
 
 class Exchange:
-    """One request, and what becomes of it."""
+    """A request and its response."""
 
     def __init__(self, head: bytes, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         first, *rest = head.decode("latin-1").split("\r\n")
@@ -41,12 +41,12 @@ class Exchange:
     def call(self) -> str:
         return f"{self.method} {self.path}"
 
-    async def body(self, most: int | None = None) -> bytes:
+    async def body(self, limit: int | None = None) -> bytes:
         length = int(self.headers.get("content-length", "0"))
-        return await self._reader.readexactly(length if most is None else min(most, length))
+        return await self._reader.readexactly(length if limit is None else min(limit, length))
 
     async def answer(self, value: object = None, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """``value``: bytes as they are, anything else as JSON."""
+        """Send a response. ``value`` is sent as it is if it is bytes, and as JSON otherwise."""
         body = value if isinstance(value, bytes) else msgspec.json.encode(value)
         await self.begin(status, {"Content-Length": str(len(body)), **(headers or {})})
         if self.method != "HEAD":
@@ -59,9 +59,9 @@ class Exchange:
         await self.answer(problem, status, headers)
 
     async def begin(self, status: int = 200, headers: Mapping[str, str] | None = None) -> None:
-        """The head only; what is sent then is the body, to the end of the connection where no length is said."""
+        """Send the head only. The body follows with :meth:`send`, until the connection ends if no length is given."""
         lines = [
-            f"HTTP/1.1 {status} Said",
+            f"HTTP/1.1 {status} Scripted",
             "Connection: close",
             *(f"{name}: {value}" for name, value in (headers or {}).items()),
         ]
@@ -72,7 +72,7 @@ class Exchange:
         await self._writer.drain()
 
     def cut(self) -> None:
-        """The line breaks."""
+        """Abort the connection."""
         self._writer.transport.abort()
 
 
@@ -80,7 +80,7 @@ Handler = Callable[[Exchange], Awaitable[None]]
 
 
 class ScriptedServer:
-    """``calls``: what was asked, in order."""
+    """The server. ``calls`` lists the requests in order."""
 
     def __init__(self, handler: Handler) -> None:
         self.handler = handler
@@ -119,7 +119,7 @@ class ScriptedServer:
 
 @contextlib.asynccontextmanager
 async def serving(handler: Handler, **options: Any) -> AsyncIterator[tuple[ScriptedServer, HttpClient]]:
-    """A server, and a client of it whose pauses take no time."""
+    """Run a server, and a client of it whose pauses take no time."""
     server = ScriptedServer(handler)
     await server.start()
     client = client_of(server.url, **options)
@@ -151,9 +151,9 @@ INFO = WorkspaceInfo(
 )
 
 
-def task(task_id: str = "t1", status: TaskStatus = TaskStatus.WAITING, **more: Any) -> Task:
+def task(task_id: str = "t1", status: TaskStatus = TaskStatus.WAITING, **fields: Any) -> Task:
     now = datetime(2026, 3, 1, tzinfo=UTC)
-    wanted: dict[str, Any] = {
+    defaults: dict[str, Any] = {
         "id": task_id,
         "kind": TaskKind.PACKAGING,
         "status": status,
@@ -167,4 +167,4 @@ def task(task_id: str = "t1", status: TaskStatus = TaskStatus.WAITING, **more: A
         "inputs": (InputFile(name="a.bin", size=1, sha256="00"),),
         "approval_digest": "d1",
     }
-    return Task(**{**wanted, **more})
+    return Task(**{**defaults, **fields})

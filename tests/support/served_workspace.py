@@ -1,4 +1,4 @@
-"""A workspace behind a real server on loopback, in a thread of this process, and tokens of its people."""
+"""A workspace on a real server on loopback, which runs in a thread of this process."""
 
 from __future__ import annotations
 
@@ -20,15 +20,15 @@ ADMIN = "USER:admin"
 
 
 class ServedWorkspace:
-    """Started, stopped, and started again at the same address."""
+    """A server that can be stopped and started again at the same address."""
 
     def __init__(self, folder: Path) -> None:
         self._folder = folder
-        self._thread = LoopThread("served-house")
+        self._thread = LoopThread("served-workspace")
         self._port = ReservedPort()
         self._engine: EngineHandle | None = None
         self._listener: UvicornListener | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._serve_task: asyncio.Task[None] | None = None
 
     @property
     def url(self) -> str:
@@ -53,7 +53,7 @@ class ServedWorkspace:
         return issued.secret
 
     def sign_in(self, subject: str, sub: str) -> None:
-        """Somebody with an issuer's token."""
+        """Sign in a subject with an account of an issuer."""
         assert self._engine is not None
         account = IssuerAccount(issuer="https://issuer.example", sub=sub)
         asyncio.run(self._thread.call(self._engine.sign_in(subject, (), account)))
@@ -64,14 +64,14 @@ class ServedWorkspace:
         app = build_app(tenants, Authenticator(tenants, TokenBucketLimiter(1_000_000), None, 1 << 30))
         self._listener = network_listener(app, certificate=None, proxies="")
         sock = bind("127.0.0.1", self._port.number)
-        self._running = asyncio.create_task(self._listener.serve([sock]))
+        self._serve_task = asyncio.create_task(self._listener.serve([sock]))
 
     async def _stop(self) -> None:
         assert self._engine is not None
         assert self._listener is not None
-        assert self._running is not None
+        assert self._serve_task is not None
         await self._engine.drain(0)
         self._listener.stop()
-        await self._running
+        await self._serve_task
         await self._engine.close()
         self._engine = None

@@ -1,4 +1,4 @@
-"""A workspace on a real server on loopback, with people, tokens and a configuration; for tests of the server."""
+"""Harness for tests of the server: a real server on loopback, with subjects, tokens and a configuration."""
 
 from __future__ import annotations
 
@@ -42,15 +42,15 @@ MAX_UPLOAD_BYTES = 256 * 1024 * 1024
 
 
 async def create_test_workspace(folder: Path, name: str = "yard") -> None:
-    """People, and a configuration that dev and ci use, and owner and second approve for."""
+    """Create a workspace with subjects, and a configuration that dev and ci use and that owner and second approve."""
     await create_workspace(
         WorkspacePaths(folder), name=name, administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
     )
     engine = await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, work=False)
     try:
         admin = engine.client(ADMIN)
-        for each in (*PEOPLE, STRANGER):
-            await admin.add_subject(each)
+        for subject in (*PEOPLE, STRANGER):
+            await admin.add_subject(subject)
         await admin.add_rule(AUDITOR, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
         await admin.create_device(
             DeviceRequest(
@@ -66,7 +66,7 @@ async def create_test_workspace(folder: Path, name: str = "yard") -> None:
 
 
 class ServerHarness:
-    """``base``: where the server is reached. :meth:`calls` gives an HTTP client with somebody's token."""
+    """A running server. ``base`` is its URL; :meth:`http_client` creates a client with the token of a subject."""
 
     def __init__(self, engines: dict[str, EngineHandle]) -> None:
         self.engines = engines
@@ -77,7 +77,7 @@ class ServerHarness:
 
     @property
     def engine(self) -> EngineHandle:
-        """Of the only tenant, or the first."""
+        """The engine of the first tenant."""
         return next(iter(self.engines.values()))
 
     async def token(self, subject: str, tenant: str | None = None, *, machine: bool = False) -> str:
@@ -95,8 +95,8 @@ class ServerHarness:
         return client
 
     async def close(self) -> None:
-        for each in self._clients:
-            await each.aclose()
+        for client in self._clients:
+            await client.aclose()
 
 
 @asynccontextmanager
@@ -113,35 +113,35 @@ async def run_server(
         name: await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, clock=clock)
         for name, folder in folders.items()
     }
-    yard = ServerHarness(engines)
-    yard.identity = Authenticator(yard.tenants, TokenBucketLimiter(requests_per_minute), verify, largest_upload)
-    listener = network_listener(build_app(yard.tenants, yard.identity), certificate=None, proxies=proxies)
+    harness = ServerHarness(engines)
+    harness.identity = Authenticator(harness.tenants, TokenBucketLimiter(requests_per_minute), verify, largest_upload)
+    listener = network_listener(build_app(harness.tenants, harness.identity), certificate=None, proxies=proxies)
     sock = bind("127.0.0.1", 0)
-    yard.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
-    running = asyncio.create_task(listener.serve([sock]))
+    harness.base = f"http://127.0.0.1:{sock.getsockname()[1]}"
+    serve_task = asyncio.create_task(listener.serve([sock]))
     try:
-        yield yard
+        yield harness
     finally:
-        await yard.close()
-        for each in engines.values():
-            await each.drain(0)
+        await harness.close()
+        for engine in engines.values():
+            await engine.drain(0)
         listener.stop()
-        await running
-        for each in engines.values():
-            await each.close()
+        await serve_task
+        for engine in engines.values():
+            await engine.close()
 
 
-def copy_workspace(founded: Path, target: Path) -> Path:
-    shutil.copytree(founded, target)
+def copy_workspace(template: Path, target: Path) -> Path:
+    shutil.copytree(template, target)
     return target
 
 
-async def wait_until(found: Callable[[], Awaitable[Any]], what: str) -> Any:
-    """What ``found`` answers once that is true."""
+async def wait_until(condition: Callable[[], Awaitable[Any]], what: str) -> Any:
+    """Wait until ``condition`` returns a true value, and return the value."""
     async with asyncio.timeout(DONE_WITHIN):
-        while not (answer := await found()):
+        while not (value := await condition()):
             await asyncio.sleep(0.02)
-        return answer
+        return value
     raise AssertionError(what)
 
 

@@ -1,6 +1,6 @@
-"""A process with a share of a workspace. It says on its output what happens, line by line; its end is told by EOF.
+"""A process that shares a workspace and prints what happens, one line per event. It ends at EOF on its input.
 
-``python sharer.py FOLDER SUBJECT``; the passphrase comes by the environment. Lines: ``holds`` or ``attached``,
+``python sharing_process.py FOLDER SUBJECT``, with the passphrase in the environment. Lines: ``holds`` or ``attached``,
 ``took over``, ``trouble CODE``, ``event CURSOR``, ``closed``.
 """
 
@@ -19,11 +19,11 @@ LIMIT = 60.0
 
 
 class SharingProcess:
-    """One that runs."""
+    """Handle on a running process."""
 
     def __init__(self, folder: Path, subject: str, passphrase: str) -> None:
         self.lines: list[str] = []
-        self._moved = threading.Condition()
+        self._lines_changed = threading.Condition()
         self.process = subprocess.Popen(
             [sys.executable, __file__, str(folder), subject],
             env=os.environ | {"SEALYARD_PASSPHRASE": passphrase},
@@ -31,35 +31,35 @@ class SharingProcess:
             stdout=subprocess.PIPE,
             text=True,
         )
-        self._reading = threading.Thread(target=self._read, daemon=True)
-        self._reading.start()
+        self._reader = threading.Thread(target=self._read, daemon=True)
+        self._reader.start()
 
     def _read(self) -> None:
         assert self.process.stdout is not None
         for line in self.process.stdout:
-            with self._moved:
+            with self._lines_changed:
                 self.lines.append(line.strip())
-                self._moved.notify_all()
+                self._lines_changed.notify_all()
 
-    def has_line(self, *wanted: str) -> str:
-        """The first of the ``wanted`` lines that is there, in time."""
-        with self._moved:
-            assert self._moved.wait_for(lambda: set(wanted) & set(self.lines), LIMIT), (wanted, self.lines)
-            return next(each for each in self.lines if each in wanted)
+    def has_line(self, *expected: str) -> str:
+        """Wait until one of the ``expected`` lines was printed, and return it."""
+        with self._lines_changed:
+            assert self._lines_changed.wait_for(lambda: set(expected) & set(self.lines), LIMIT), (expected, self.lines)
+            return next(each for each in self.lines if each in expected)
 
-    async def wait_for_line(self, *wanted: str) -> str:
-        return await asyncio.to_thread(self.has_line, *wanted)
+    async def wait_for_line(self, *expected: str) -> str:
+        return await asyncio.to_thread(self.has_line, *expected)
 
     @property
     def cursors(self) -> list[int]:
         return [int(each.split()[1]) for each in self.lines if each.startswith("event ")]
 
     def quit(self) -> None:
-        """In good order."""
+        """Close its input and wait for a clean exit."""
         assert self.process.stdin is not None
         self.process.stdin.close()
         assert self.process.wait(LIMIT) == 0
-        self._reading.join()
+        self._reader.join()
 
     def kill(self) -> None:
         self.process.kill()
@@ -68,11 +68,11 @@ class SharingProcess:
 
 @contextlib.contextmanager
 def start_sharing_processes(folder: Path, *subjects: str, passphrase: str) -> Iterator[list[SharingProcess]]:
-    """All that are started meanwhile end with the block."""
+    """Start a process per subject. All processes in the list are killed at the end of the block."""
     started: list[SharingProcess] = []
     try:
         for each in subjects:
-            started.append(SharingProcess(folder, each, passphrase))  # noqa: PERF401  # the first is ended if the next fails
+            started.append(SharingProcess(folder, each, passphrase))  # noqa: PERF401  # killed if a later start fails
         yield started
     finally:
         for sharer in started:
@@ -86,29 +86,29 @@ async def main(folder: Path, subject: str) -> None:
         folder,
         lambda: os.environ["SEALYARD_PASSPHRASE"],
         purpose="test",
-        on_take_over=lambda: say("took over"),
-        on_trouble=lambda error: say(f"trouble {error.code}"),
+        on_take_over=lambda: print_line("took over"),
+        on_trouble=lambda error: print_line(f"trouble {error.code}"),
     )
     await shared.open()
-    say("attached" if shared.is_attached else "holds")
+    print_line("attached" if shared.is_attached else "holds")
     client = shared.client(subject)
-    telling = asyncio.create_task(tell(client.events(0)))
+    event_task = asyncio.create_task(print_events(client.events(0)))
     await asyncio.to_thread(sys.stdin.read)
-    telling.cancel()
-    await asyncio.gather(telling, return_exceptions=True)
+    event_task.cancel()
+    await asyncio.gather(event_task, return_exceptions=True)
     await shared.close()
-    say("closed")
+    print_line("closed")
 
 
-async def tell(events) -> None:  # type: ignore[no-untyped-def]
+async def print_events(events) -> None:  # type: ignore[no-untyped-def]
     from sealyard.model.events import TaskProgressed
 
     async for event in events:
         if not isinstance(event, TaskProgressed):
-            say(f"event {event.cursor}")
+            print_line(f"event {event.cursor}")
 
 
-def say(line: str) -> None:
+def print_line(line: str) -> None:
     print(line, flush=True)  # noqa: T201
 
 

@@ -1,4 +1,4 @@
-"""What the tests of storage share: a disk that refuses, and looks at what a store holds."""
+"""Shared helpers of the storage tests: a failing disk, and views of the read_files of a store."""
 
 from __future__ import annotations
 
@@ -16,45 +16,46 @@ INDEXES = {"tasks": ("status", "configId", "createdBy", "kind")}
 
 OPERATIONS = ("open_empty_file", "write_all", "sync", "truncate", "rename", "sync_folder", "remove_quietly")
 
-Open = Callable[..., TinyDocumentStore]
+OpenStore = Callable[..., TinyDocumentStore]
 
 
 class FailingDisk:
-    """Counts what is done to the disk and fails when told to."""
+    """Records the disk operations, and makes chosen operations fail."""
 
     def __init__(self, monkeypatch: pytest.MonkeyPatch) -> None:
-        self.done: list[str] = []
-        self.error: Callable[[], Exception] = no_space
-        self._failing: Callable[[str, int], bool] = lambda _name, _count: False
+        self.operations: list[str] = []
+        self.error: Callable[[], Exception] = make_no_space_error
+        self._is_failing: Callable[[str, int], bool] = lambda _name, _count: False
         for name in OPERATIONS:
-            monkeypatch.setattr(atomic, name, self._wrapped(name, getattr(atomic, name)))
+            monkeypatch.setattr(atomic, name, self._wrap(name, getattr(atomic, name)))
 
     def fail(self, *names: str, times: int = 1) -> None:
-        """The next ``times`` operations of these names fail."""
-        left = [times]
+        """Make the next ``times`` operations with one of these names fail."""
+        remaining = times
 
-        def failing(name: str, _count: int) -> bool:
-            if name not in names or not left[0]:
+        def is_failing(name: str, _count: int) -> bool:
+            nonlocal remaining
+            if name not in names or not remaining:
                 return False
-            left[0] -= 1
+            remaining -= 1
             return True
 
-        self._failing = failing
+        self._is_failing = is_failing
 
     def fail_from(self, step: int, *, times: int | None = None) -> None:
-        """From the ``step``-th operation after now on (for ``times``, or for good) all fail."""
-        first = len(self.done) + step
-        self._failing = lambda _name, count: first <= count and (times is None or count < first + times)
+        """Make all operations fail from the ``step``-th one on, counted from now, or only ``times`` of them."""
+        first = len(self.operations) + step
+        self._is_failing = lambda _name, count: first <= count and (times is None or count < first + times)
 
     def recover(self) -> None:
-        self._failing = lambda _name, _count: False
+        self._is_failing = lambda _name, _count: False
 
-    def _wrapped(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
+    def _wrap(self, name: str, real: Callable[..., Any]) -> Callable[..., Any]:
         def operation(*arguments: Any) -> Any:
-            self.done.append(name)
-            if not self._failing(name, len(self.done)):
+            self.operations.append(name)
+            if not self._is_failing(name, len(self.operations)):
                 return real(*arguments)
-            if name == "write_all":  # a full disk takes a part of it
+            if name == "write_all":  # a full disk stores a part of the data
                 fd, data = arguments
                 real(fd, data[: len(data) // 2])
             raise self.error()
@@ -62,14 +63,14 @@ class FailingDisk:
         return operation
 
 
-def no_space() -> OSError:
+def make_no_space_error() -> OSError:
     return OSError(errno.ENOSPC, "No space left on device")
 
 
-def contents(folder: Path) -> dict[str, bytes]:
-    """Every file in the folder, byte for byte."""
+def read_files(folder: Path) -> dict[str, bytes]:
+    """Return the content of each file in the folder, by its name."""
     return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
 
 
-def documents(store: TinyDocumentStore) -> dict[str, dict[str, dict[str, Any]]]:
+def read_documents(store: TinyDocumentStore) -> dict[str, dict[str, dict[str, Any]]]:
     return {table: dict(store.all(table)) for table in store.tables if store.count(table)}

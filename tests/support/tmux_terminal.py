@@ -1,4 +1,4 @@
-"""A terminal in tmux to play a program in: keys go in by name, and what is seen is waited for, never slept for."""
+"""A terminal in tmux that runs a program: send keys, and wait for the contents of the screen."""
 
 from __future__ import annotations
 
@@ -13,19 +13,20 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-from tests.support.processes import command_line, kill_all, still_there
+from tests.support.processes import command_line, kill_all, wait_for_exit
 from tests.support.programs import require
 
 LIMIT = 40.0
-LOOK_SECONDS = 0.05
-SAME_LOOKS = 6
-"""Fewer would be between two frames; more would meet the ages that are counted each second."""
+POLL_INTERVAL = 0.05
+STABLE_SCREENS = 6
+"""Number of equal screens that count as settled. They span several frames, but less than the second after which the
+displayed ages change."""
 SEALYARD = str(Path(sys.executable).parent / "sealyard")
 SHELL = "SHELL-IS-BACK"
 
 
 class TmuxTerminal:
-    """One window. The command runs in a shell that goes on when it has ended, and then says how it ended."""
+    """A tmux window. The command runs in a shell that prints the exit code of the command afterwards."""
 
     def __init__(self, tmux: str, socket: str) -> None:
         self._tmux = tmux
@@ -36,7 +37,7 @@ class TmuxTerminal:
         return subprocess.run(command, check=True, capture_output=True, text=True, timeout=30).stdout
 
     def press(self, *keys: str) -> None:
-        """By tmux's names: ``Enter``, ``Escape``, ``C-p``, ``F2``, or one character."""
+        """Send keys by their tmux names: ``Enter``, ``Escape``, ``C-p``, ``F2``, or a character."""
         self.run("send-keys", "-t", "t", *keys)
 
     def type(self, text: str) -> None:
@@ -46,28 +47,28 @@ class TmuxTerminal:
         return self.run("capture-pane", "-p", "-t", "t")
 
     def wait_for(self, *words: str, limit: float = LIMIT) -> str:
-        """Waits until all ``words`` are seen (each a regular expression), and answers what was seen."""
+        """Wait until all ``words`` (regular expressions) are on the screen, and return the screen."""
         return self.wait_until(lambda text: all(re.search(each, text) for each in words), f"{words}", limit)
 
     def wait_until_gone(self, *words: str, limit: float = LIMIT) -> str:
         return self.wait_until(lambda text: not any(re.search(each, text) for each in words), f"no {words}", limit)
 
-    def wait_until(self, holds, what: str, limit: float = LIMIT) -> str:  # type: ignore[no-untyped-def]
+    def wait_until(self, condition, what: str, limit: float = LIMIT) -> str:  # type: ignore[no-untyped-def]
         end = time.monotonic() + limit
-        while not holds(text := self.screen()):
-            assert time.monotonic() < end, f"not seen within {limit:g} s: {what}\n{text}"
-            time.sleep(LOOK_SECONDS)
+        while not condition(text := self.screen()):
+            assert time.monotonic() < end, f"not on the screen within {limit:g} s: {what}\n{text}"
+            time.sleep(POLL_INTERVAL)
         return text
 
     def settle(self, limit: float = LIMIT) -> str:
-        """Waits until what is seen stays the same for some looks, and answers it."""
+        """Wait until the screen no longer changes, and return it."""
         end = time.monotonic() + limit
-        looks = [self.screen()]
-        while len(looks) < SAME_LOOKS or len(set(looks[-SAME_LOOKS:])) > 1:
-            assert time.monotonic() < end, f"it did not come to rest within {limit:g} s\n{looks[-1]}"
-            time.sleep(LOOK_SECONDS)
-            looks.append(self.screen())
-        return looks[-1]
+        screens = [self.screen()]
+        while len(screens) < STABLE_SCREENS or len(set(screens[-STABLE_SCREENS:])) > 1:
+            assert time.monotonic() < end, f"the screen did not settle within {limit:g} s\n{screens[-1]}"
+            time.sleep(POLL_INTERVAL)
+            screens.append(self.screen())
+        return screens[-1]
 
     def resize(self, columns: int, rows: int) -> None:
         self.run("resize-window", "-t", "t", "-x", str(columns), "-y", str(rows))
@@ -85,26 +86,26 @@ class TmuxTerminal:
 
     @property
     def clipboard(self) -> str:
-        """What the program put there by OSC 52."""
+        """The text that the program copied by OSC 52."""
         return self.run("show-buffer")
 
     def shell_pid(self) -> int:
         return int(self.run("display", "-p", "-t", "t", "#{pane_pid}"))
 
     def pid_of(self, words: str) -> int:
-        """The process below the window whose command line holds ``words``; the eldest of them."""
-        found = [pid for pid in descendants(self.shell_pid()) if words in command_line(pid)]
-        assert found, f"no process with {words} runs"
-        return found[0]
+        """Return the first process in the window whose command line contains ``words``."""
+        pids = [pid for pid in descendants(self.shell_pid()) if words in command_line(pid)]
+        assert pids, f"no process with {words} is running"
+        return pids[0]
 
     def quit(self, shell: str = SHELL) -> None:
-        """Quits, and says yes where one is asked because something is still being made or fetched."""
+        """Quit the application, confirming the question that appears while transfers are running."""
         self.press("q")
         if "Quit?" in self.wait_for(r"Quit\?|" + shell):
             self.press("y")
 
     def exit_code(self, limit: float = LIMIT) -> int:
-        """Waits for the program's end; its exit code."""
+        """Wait for the program to exit, and return its exit code."""
         text = self.wait_for(rf"{SHELL}=\d+", limit=limit)
         code = re.search(rf"{SHELL}=(\d+)", text)
         assert code is not None
@@ -115,28 +116,28 @@ class TmuxTerminal:
 def terminal(
     command: Sequence[str], environ: Mapping[str, str], size: tuple[int, int] = (120, 40)
 ) -> Iterator[TmuxTerminal]:
-    """``command`` in a window of its own; both are ended at the end."""
+    """Run ``command`` in its own tmux server. Both are ended with the block."""
     tmux = require("tmux")
-    made = TmuxTerminal(tmux, f"sealyard-{uuid.uuid4().hex[:12]}")
+    tmux_terminal = TmuxTerminal(tmux, f"sealyard-{uuid.uuid4().hex[:12]}")
     columns, rows = size
-    # The marker is put together by the shell, so that the typed command line does not look like it.
-    back = f"echo {SHELL[:5]}''{SHELL[5:]}=$?"
-    line = f"{shlex.join(command)}; {back}; exec cat"
+    # The shell joins the two parts of the marker, so that the command line itself does not contain it.
+    report = f"echo {SHELL[:5]}''{SHELL[5:]}=$?"
+    line = f"{shlex.join(command)}; {report}; exec cat"
     window = shlex.join(["env", "-i", *(f"{name}={value}" for name, value in environ.items()), "sh", "-c", line])
     pids: list[int] = []
     try:
-        made.run("new-session", "-d", "-s", "t", "-x", str(columns), "-y", str(rows), window)
-        made.run("set-option", "-s", "set-clipboard", "on")
-        yield made
+        tmux_terminal.run("new-session", "-d", "-s", "t", "-x", str(columns), "-y", str(rows), window)
+        tmux_terminal.run("set-option", "-s", "set-clipboard", "on")
+        yield tmux_terminal
     finally:
         with suppress(subprocess.CalledProcessError, subprocess.TimeoutExpired):
-            pids = descendants(made.shell_pid())
-        subprocess.run([tmux, "-L", made._socket, "kill-server"], check=False, capture_output=True)
-        kill_all(still_there(pids, LIMIT))
+            pids = descendants(tmux_terminal.shell_pid())
+        subprocess.run([tmux, "-L", tmux_terminal._socket, "kill-server"], check=False, capture_output=True)
+        kill_all(wait_for_exit(pids, LIMIT))
 
 
-def environment(home: Path, **more: str) -> dict[str, str]:
-    """As a person's shell would have it, with nothing of the one who runs the tests."""
+def environment(home: Path, **variables: str) -> dict[str, str]:
+    """Return an environment like that of a user's shell, independent of the environment of the tests."""
     home.mkdir(parents=True, exist_ok=True)
     return {
         "PATH": f"{Path(sys.executable).parent}:{os.environ['PATH']}",
@@ -146,24 +147,24 @@ def environment(home: Path, **more: str) -> dict[str, str]:
         "LANG": "C.UTF-8",
         "TZ": "UTC",
         "TMPDIR": str(home),
-        **more,
+        **variables,
     }
 
 
 def descendants(pid: int) -> list[int]:
-    """All processes below ``pid``, parents before their children."""
-    parents: dict[int, list[int]] = {}
-    for each in Path("/proc").iterdir():
-        if each.name.isdigit():
+    """Return all descendants of ``pid``, parents before their children."""
+    children_by_parent: dict[int, list[int]] = {}
+    for entry in Path("/proc").iterdir():
+        if entry.name.isdigit():
             try:
-                parent = int((each / "stat").read_text().rpartition(")")[2].split()[1])
+                parent = int((entry / "stat").read_text().rpartition(")")[2].split()[1])
             except (OSError, IndexError):
                 continue
-            parents.setdefault(parent, []).append(int(each.name))
-    found: list[int] = []
-    waiting = [pid]
-    while waiting:
-        children = parents.get(waiting.pop(0), [])
-        found += children
-        waiting += children
-    return found
+            children_by_parent.setdefault(parent, []).append(int(entry.name))
+    result: list[int] = []
+    pending = [pid]
+    while pending:
+        children = children_by_parent.get(pending.pop(0), [])
+        result += children
+        pending += children
+    return result

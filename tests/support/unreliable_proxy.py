@@ -1,4 +1,4 @@
-"""A line between client and server that is slow, holds back and breaks: a TCP proxy on loopback."""
+"""A TCP proxy on loopback that throttles and breaks connections."""
 
 from __future__ import annotations
 
@@ -11,13 +11,13 @@ from contextlib import asynccontextmanager
 
 PIECE = 64 * 1024
 LAG = 0.02
-"""Seconds that are held back at once: an event loop cannot wait for a third of a millisecond."""
+"""Minimum delay in seconds, because an event loop cannot sleep for fractions of a millisecond."""
 
 
 class UnreliableProxy:
-    """``cuts``: how many connections break, each after between ``first`` and ``last`` bytes in both directions.
+    """Breaks the first ``cuts`` connections, each after ``first`` to ``last`` bytes in both directions.
 
-    ``rate``: bytes a second in each direction, None: as fast as it goes. What has passed is counted in ``passed``.
+    ``rate`` is the limit in bytes per second and direction; None is unlimited. ``passed`` counts the transferred bytes.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class UnreliableProxy:
 
     @asynccontextmanager
     async def listening(self) -> AsyncIterator[str]:
-        """The URL to reach the server through."""
+        """Yield the URL of the proxy."""
         server = await asyncio.start_server(self._connected, "127.0.0.1", 0, limit=PIECE)
         try:
             yield f"http://127.0.0.1:{server.sockets[0].getsockname()[1]}"
@@ -41,46 +41,48 @@ class UnreliableProxy:
             server.close()
 
     async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        left = [self._random.randint(*self._span) if self.broken < self._cuts else None]
+        budget = [self._random.randint(*self._span) if self.broken < self._cuts else None]
         try:
             to_reader, to_writer = await asyncio.open_connection("127.0.0.1", self._port, limit=PIECE)
         except OSError:
             writer.transport.abort()
             return
-        ways = [
-            asyncio.create_task(self._carry(reader, to_writer, left)),
-            asyncio.create_task(self._carry(to_reader, writer, left)),
+        directions = [
+            asyncio.create_task(self._forward(reader, to_writer, budget)),
+            asyncio.create_task(self._forward(to_reader, writer, budget)),
         ]
         try:
-            await asyncio.wait(ways, return_when=asyncio.FIRST_COMPLETED)
+            await asyncio.wait(directions, return_when=asyncio.FIRST_COMPLETED)
         finally:
-            for each in ways:
-                each.cancel()
-            await asyncio.gather(*ways, return_exceptions=True)
-            # Not closed in good order: the other side is to see a reset in the middle.
+            for task in directions:
+                task.cancel()
+            await asyncio.gather(*directions, return_exceptions=True)
+            # Abort instead of close, so that the peer receives a reset.
             for end in (writer, to_writer):
                 end.transport.abort()
 
-    async def _carry(self, source: asyncio.StreamReader, target: asyncio.StreamWriter, left: list[int | None]) -> None:
+    async def _forward(
+        self, source: asyncio.StreamReader, target: asyncio.StreamWriter, budget: list[int | None]
+    ) -> None:
         due = time.monotonic()
         with contextlib.suppress(OSError):
             while piece := await source.read(PIECE):
-                budget = left[0]
-                if budget is not None and (budget := budget - len(piece)) <= 0:
+                remaining = budget[0]
+                if remaining is not None and (remaining := remaining - len(piece)) <= 0:
                     self.broken += 1
                     return
-                left[0] = budget
+                budget[0] = remaining
                 target.write(piece)
                 await target.drain()
                 self.passed += len(piece)
                 if self._rate is not None:
                     due = max(due, time.monotonic() - LAG) + len(piece) / self._rate
-                    await _until(due)
-            # A body that ended in good order must reach the other side before this way is shut.
+                    await _sleep_until(due)
+            # A complete body must reach the peer before this direction is closed.
             await target.drain()
             await asyncio.sleep(0.05)
 
 
-async def _until(due: float) -> None:
-    if (ahead := due - time.monotonic()) > LAG:
-        await asyncio.sleep(ahead)
+async def _sleep_until(due: float) -> None:
+    if (delay := due - time.monotonic()) > LAG:
+        await asyncio.sleep(delay)

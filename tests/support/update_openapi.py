@@ -1,24 +1,20 @@
-"""Update the checked-in OpenAPI document: `python -m tests.support.update_openapi`."""
+"""Update the stored OpenAPI document: `python -m tests.support.update_openapi`."""
 
 from __future__ import annotations
 
-import asyncio
-import tempfile
 from pathlib import Path
 
 import msgspec
 
-from tests.server.api.test_openapi import CHECKED_IN
-from tests.support.server_harness import create_test_workspace, run_server
+from sealyard.server.api.openapi import build_document
+from sealyard.server.app import api_routes
+
+DOCUMENT = Path(__file__).parents[2] / "core" / "sealyard" / "server" / "openapi.json"
 
 
-async def _told() -> bytes:
-    with tempfile.TemporaryDirectory() as root:
-        folder = Path(root) / "yard"
-        await create_test_workspace(folder)
-        async with run_server({"yard": folder}) as yard:
-            return (await yard.anonymous_client().get("/openapi.json")).content
+def encode_document() -> bytes:
+    return msgspec.json.format(msgspec.json.encode(build_document(api_routes())), indent=1) + b"\n"
 
 
 if __name__ == "__main__":
-    CHECKED_IN.write_bytes(msgspec.json.format(asyncio.run(_told()), indent=1) + b"\n")
+    DOCUMENT.write_bytes(encode_document())

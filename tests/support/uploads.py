@@ -1,4 +1,4 @@
-"""What the tests of uploads share: sending one, and looking at what is kept."""
+"""Helpers of the upload tests: send an upload, and list the stored files."""
 
 from __future__ import annotations
 
@@ -14,21 +14,23 @@ CONTENT = bytes(range(256)) * 256
 
 
 async def chunks(pieces: Iterable[bytes], *, broken: bool = False) -> AsyncIterator[bytes]:
-    for each in pieces:
-        yield each
+    for piece in pieces:
+        yield piece
     if broken:
-        raise ServerUnreachableError("The body broke off.")
+        raise ServerUnreachableError("The connection was lost.")
 
 
-async def upload(house: EngineHarness, content: bytes = CONTENT, *, by: str = DEV, upload_id: str = ID) -> UploadStatus:
-    uploads = house.engine.uploads
+async def upload(
+    harness: EngineHarness, content: bytes = CONTENT, *, by: str = DEV, upload_id: str = ID
+) -> UploadStatus:
+    uploads = harness.engine.uploads
     await uploads.create(by, upload_id, "firmware.bin", len(content))
     return await uploads.write(by, upload_id, 0, chunks([content]))
 
 
-def stored_inputs(house: EngineHarness) -> list[str]:
-    return sorted(house.artifacts.stored_inputs())
+def stored_inputs(harness: EngineHarness) -> list[str]:
+    return sorted(harness.artifacts.stored_inputs())
 
 
-def remaining_files(house: EngineHarness) -> list[Path]:
-    return list((house.paths.artifacts / "uploads").iterdir())
+def remaining_files(harness: EngineHarness) -> list[Path]:
+    return list((harness.paths.artifacts / "uploads").iterdir())

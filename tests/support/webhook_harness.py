@@ -1,4 +1,4 @@
-"""A house whose webhooks are told by a real sender, over real HTTP, at times that the test moves."""
+"""Harness for tests of webhooks: a real sender over real HTTP, with a fake clock."""
 
 from __future__ import annotations
 
@@ -19,65 +19,65 @@ from tests.support.engine_harness import ADMIN, EngineHarness
 T = TypeVar("T")
 
 
-class _ThisLoop:
-    """In the place of a :class:`LoopThread`: the house's engine lives on the test's own loop."""
+class _CurrentLoop:
+    """Replaces :class:`LoopThread`, because the engine of the harness runs on the event loop of the test."""
 
     async def call(self, work: Awaitable[T]) -> T:
         return await work
 
 
-def engine_handle(house: EngineHarness) -> EngineHandle:
-    return EngineHandle(house.engine, cast("LoopThread", _ThisLoop()))
+def engine_handle(harness: EngineHarness) -> EngineHandle:
+    return EngineHandle(harness.engine, cast("LoopThread", _CurrentLoop()))
 
 
 @contextlib.asynccontextmanager
 async def webhook_workspace(root: Path) -> AsyncIterator[EngineHarness]:
-    house = EngineHarness(root)
-    await house.create()
-    await house.open()
-    await house.add_default_subjects()
+    harness = EngineHarness(root)
+    await harness.create()
+    await harness.open()
+    await harness.add_default_subjects()
     try:
-        yield house
+        yield harness
     finally:
-        if house.is_open:
-            await house.close()
+        if harness.is_open:
+            await harness.close()
 
 
 @contextlib.asynccontextmanager
-async def run_sender(house: EngineHarness, post: Post = post_pinned, **settings: Any) -> AsyncIterator[None]:
-    """Tells the house's webhooks; addresses inside are allowed unless it is said otherwise."""
-    sender = WebhookSender(engine_handle(house), post, **{"allow_private": True, **settings})
-    running = asyncio.create_task(sender.run())
+async def run_sender(harness: EngineHarness, post: Post = post_pinned, **settings: Any) -> AsyncIterator[None]:
+    """Run the webhook sender. Private addresses are allowed unless ``settings`` forbids them."""
+    sender = WebhookSender(engine_handle(harness), post, **{"allow_private": True, **settings})
+    sender_task = asyncio.create_task(sender.run())
     try:
         yield
     finally:
-        running.cancel()
-        await asyncio.gather(running, return_exceptions=True)
+        sender_task.cancel()
+        await asyncio.gather(sender_task, return_exceptions=True)
 
 
-async def add_webhook(house: EngineHarness, url: str, *events: WebhookEvent) -> IssuedWebhook:
+async def add_webhook(harness: EngineHarness, url: str, *events: WebhookEvent) -> IssuedWebhook:
     request = WebhookRequest(url=url, events=events)
-    return await house.execute(ADMIN, house.engine.webhooks.add(ADMIN, request))
+    return await harness.execute(ADMIN, harness.engine.webhooks.add(ADMIN, request))
 
 
-def get_webhook(house: EngineHarness, hook: IssuedWebhook) -> Webhook:
-    """As whoever looks after webhooks sees it now."""
-    return next(each for each in house.engine.webhooks.list_webhooks(ADMIN) if each.id == hook.webhook.id)
+def get_webhook(harness: EngineHarness, webhook: IssuedWebhook) -> Webhook:
+    """Return the current state of the webhook."""
+    return next(each for each in harness.engine.webhooks.list_webhooks(ADMIN) if each.id == webhook.webhook.id)
 
 
-def first_pending(house: EngineHarness, hook: IssuedWebhook) -> OutboxMessage:
-    return house.engine.webhook_outbox.pending(hook.webhook.id)[0]
+def first_pending(harness: EngineHarness, webhook: IssuedWebhook) -> OutboxMessage:
+    return harness.engine.webhook_outbox.pending(webhook.webhook.id)[0]
 
 
-async def wait_for_attempts(house: EngineHarness, hook: IssuedWebhook, times: int) -> OutboxMessage:
-    """What is to be told first, once that has failed so often."""
-    await house.wait_until(lambda: first_pending(house, hook).attempts == times)
-    await house.wait_until_durable()
-    return first_pending(house, hook)
+async def wait_for_attempts(harness: EngineHarness, webhook: IssuedWebhook, times: int) -> OutboxMessage:
+    """Return the first pending message after ``times`` failed attempts."""
+    await harness.wait_until(lambda: first_pending(harness, webhook).attempts == times)
+    await harness.wait_until_durable()
+    return first_pending(harness, webhook)
 
 
-async def next_try(house: EngineHarness, hook: IssuedWebhook, times: int) -> None:
-    """Moves the clock to the time of the next try, once it has failed so often."""
-    notice = await wait_for_attempts(house, hook, times)
-    assert notice.retry_at is not None
-    house.clock.move_to(notice.retry_at)
+async def advance_to_retry(harness: EngineHarness, webhook: IssuedWebhook, times: int) -> None:
+    """Move the clock to the next attempt after ``times`` failed attempts."""
+    message = await wait_for_attempts(harness, webhook, times)
+    assert message.retry_at is not None
+    harness.clock.move_to(message.retry_at)

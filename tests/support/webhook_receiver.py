@@ -1,4 +1,4 @@
-"""Somebody outside who is told: a real HTTP server on loopback that keeps what it gets and answers as it is told to."""
+"""A webhook receiver: a real HTTP server on loopback that records requests and sends configured responses."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from standardwebhooks.webhooks import Webhook
 
 @dataclass
 class Reply:
-    """``gate``: it is not sent before this is set."""
+    """A response. It is not sent before ``gate`` is set."""
 
     status: int = 204
     headers: dict[str, str] = field(default_factory=dict)
@@ -27,7 +27,7 @@ class Reply:
 
 @dataclass(frozen=True)
 class Received:
-    """One request."""
+    """A received request."""
 
     path: str
     headers: dict[str, str]
@@ -54,7 +54,7 @@ def signature_is_valid(received: Received, secret: str) -> bool:
 
 
 class Receiver:
-    """Answers with what is in ``replies``, and with 204 behind them."""
+    """Responds with each of ``replies`` in turn, then with 204."""
 
     def __init__(self) -> None:
         self.received: list[Received] = []
@@ -75,10 +75,10 @@ class Receiver:
 
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         with contextlib.suppress(ConnectionError, asyncio.IncompleteReadError):
-            await self._answer(reader, writer)
+            await self._respond(reader, writer)
         writer.close()
 
-    async def _answer(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+    async def _respond(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         head = (await reader.readuntil(b"\r\n\r\n")).decode("ascii").split("\r\n")
         headers = {name.lower(): value.strip() for name, _, value in (each.partition(":") for each in head[1:]) if name}
         body = await reader.readexactly(int(headers.get("content-length", "0")))

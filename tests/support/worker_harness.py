@@ -1,4 +1,4 @@
-"""A workspace with keys, jobs that a worker takes, and the worker as a real process, spoken to as an engine does."""
+"""Harness for tests of the worker: a workspace with keys, jobs, and a real worker process."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ from sealyard.worker.key_service import KeyService
 T = TypeVar("T")
 
 NOW = datetime(2026, 11, 23, 8, 0, tzinfo=UTC)
-PASSPHRASE = "a passphrase nobody may see"
+PASSPHRASE = "a secret passphrase"
 REQUESTER, APPROVER = "USER:dev", "USER:owner"
 KEYS = {
     "content": (KeyType.AES_256, KeyPurpose.BOTH),
@@ -58,16 +58,16 @@ KEYS = {
     "rsa-data": (KeyType.RSA_3072, KeyPurpose.DATA),
 }
 CIPHER = EncryptionKey(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, uri="local:content", version=1)
-ANSWER_SECONDS = 30.0
+RESPONSE_TIMEOUT = 30.0
 
 
 class WorkerWorkspace:
-    """One workspace folder."""
+    """A workspace folder with keys. Creates jobs for the worker."""
 
     def __init__(self, root: Path, keys: dict[str, KeyInfo]) -> None:
         self.root = root
-        self.places = WorkspacePaths(root)
-        self.artifacts = FileArtifacts(self.places.artifacts)
+        self.paths = WorkspacePaths(root)
+        self.artifacts = FileArtifacts(self.paths.artifacts)
         self.keys = keys
 
     @property
@@ -78,11 +78,11 @@ class WorkerWorkspace:
 
     @property
     def intents(self) -> list[dict[str, Any]]:
-        if not self.places.intents.exists():
+        if not self.paths.intents.exists():
             return []
-        return [msgspec.json.decode(each) for each in self.places.intents.read_bytes().splitlines()]
+        return [msgspec.json.decode(each) for each in self.paths.intents.read_bytes().splitlines()]
 
-    def work(self, task: Task, name: str) -> Path:
+    def work_file(self, task: Task, name: str) -> Path:
         return self.artifacts.work_dir(task.id) / name
 
     def store(self, content: bytes, name: str = "firmware.bin") -> InputFile:
@@ -91,29 +91,31 @@ class WorkerWorkspace:
 
     # ---- jobs
 
-    def package(self, *contents: bytes, key: str = "both", **more: Any) -> Job:
+    def package(self, *contents: bytes, key: str = "both", **fields: Any) -> Job:
         inputs = tuple(self.store(each) for each in contents)
         signing = SigningKey(algorithm=SigningAlgorithm.ED25519, uri=f"local:{key}", version=1)
-        return self._job(TaskKind.PACKAGING, inputs, format="se-1", encryption_key=CIPHER, signing_key=signing, **more)
+        return self._job(
+            TaskKind.PACKAGING, inputs, format="se-1", encryption_key=CIPHER, signing_key=signing, **fields
+        )
 
     def signing(
-        self, message: bytes, key: str = "both", algorithm: SigningAlgorithm = SigningAlgorithm.ED25519, **more: Any
+        self, message: bytes, key: str = "both", algorithm: SigningAlgorithm = SigningAlgorithm.ED25519, **fields: Any
     ) -> Job:
         inline = base64.b64encode(message).decode()
         sha256 = hashlib.sha256(message).hexdigest()
         file = InputFile(name="message", size=len(message), sha256=sha256, inline=inline)
         signing = SigningKey(algorithm=algorithm, uri=f"local:{key}", version=1)
-        return self._job(TaskKind.SIGNING, (file,), signing_key=signing, **more)
+        return self._job(TaskKind.SIGNING, (file,), signing_key=signing, **fields)
 
-    def signing_of_stored(self, message: bytes, name: str = "message.bin") -> Job:
-        """Of a message that is too long to be kept in the task."""
+    def signing_of_file(self, message: bytes, name: str = "message.bin") -> Job:
+        """Create a signing job for a message that is stored as a file because it is too long for the task."""
         key = SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:both", version=1)
         return self._job(TaskKind.SIGNING, (self.store(message, name),), signing_key=key)
 
     def encryption(self, content: bytes) -> Job:
         return self._job(TaskKind.ENCRYPTION, (self.store(content),), encryption_key=CIPHER, approvals_required=0)
 
-    def _job(self, kind: TaskKind, inputs: tuple[InputFile, ...], *, approvals_required: int = 1, **more: Any) -> Job:
+    def _job(self, kind: TaskKind, inputs: tuple[InputFile, ...], *, approvals_required: int = 1, **fields: Any) -> Job:
         task = Task(
             id=f"t{time.monotonic_ns()}",
             kind=kind,
@@ -128,7 +130,7 @@ class WorkerWorkspace:
             inputs=inputs,
             approvals_required=approvals_required,
             fencing_token=1,
-            **more,
+            **fields,
         )
         task = msgspec.structs.replace(task, approval_digest=approval_digest(task))
         job = Job(task=task, checkpoint=JobCheckpoint(task_id=task.id))
@@ -139,29 +141,29 @@ class WorkerWorkspace:
 
 
 def create_test_workspace(root: Path) -> dict[str, KeyInfo]:
-    """Makes a key store with ``KEYS`` in ``root``; what is known of each."""
-    unlock = OpenKeyStore(
+    """Create a key store with ``KEYS`` in ``root`` and return the key information by name."""
+    key_store_request = OpenKeyStore(
         workspace=str(root), workspace_id="w1", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE, create=True
     )
     (root / "keys").mkdir(parents=True)
-    room = KeyService(unlock)
+    key_service = KeyService(key_store_request)
 
-    async def make() -> dict[str, KeyInfo]:
+    async def generate_keys() -> dict[str, KeyInfo]:
         keys = {}
         for number, (name, (kind, purpose)) in enumerate(KEYS.items()):
-            question = GenerateKey(
+            command = GenerateKey(
                 uri=f"local:{name}", kind=kind, purpose=purpose, subject=name, created_by="USER:admin"
             )
-            answer = await room.handle(number, question)
-            assert answer.key is not None
-            keys[name] = answer.key
+            response = await key_service.handle(number, command)
+            assert response.key is not None
+            keys[name] = response.key
         return keys
 
-    return asyncio.run(make())
+    return asyncio.run(generate_keys())
 
 
 def with_approvals(job: Job, *by: str, digest: str = "") -> Job:
-    """The job with approvals by exactly these."""
+    """Return the job with approvals by exactly these subjects."""
     decisions = tuple(
         Decision(by=each, verdict=Verdict.APPROVED, at=NOW, digest=digest or job.task.approval_digest) for each in by
     )
@@ -169,27 +171,27 @@ def with_approvals(job: Job, *by: str, digest: str = "") -> Job:
 
 
 def as_retry(
-    job: Job, *, sealed: Sequence[SegmentEncrypted] = (), intent: SigningPermissionRequested | None = None
+    job: Job, *, segments: Sequence[SegmentEncrypted] = (), intent: SigningPermissionRequested | None = None
 ) -> Job:
-    """The same task for the next worker, with what the engine has recorded of the attempt before."""
+    """Return the job for the next attempt, with the segments and the intent that the engine has recorded."""
     task = msgspec.structs.replace(job.task, fencing_token=job.task.fencing_token + 1)
-    work = msgspec.structs.replace(job.checkpoint, segments=tuple(each.segment for each in sealed))
+    checkpoint = msgspec.structs.replace(job.checkpoint, segments=tuple(each.segment for each in segments))
     if intent is not None:
-        recorded = Intent(sha256=intent.sha256, fencing_token=intent.fencing_token, at=NOW)
-        task = msgspec.structs.replace(task, intent=recorded)
-        work = msgspec.structs.replace(work, header=intent.header)
-    return msgspec.structs.replace(job, task=task, checkpoint=work)
+        recorded_intent = Intent(sha256=intent.sha256, fencing_token=intent.fencing_token, at=NOW)
+        task = msgspec.structs.replace(task, intent=recorded_intent)
+        checkpoint = msgspec.structs.replace(checkpoint, header=intent.header)
+    return msgspec.structs.replace(job, task=task, checkpoint=checkpoint)
 
 
 class WorkerProcess:
-    """`python -m sealyard.worker`, or what ``command`` says instead. Messages come through :meth:`next`."""
+    """A worker process: `python -m sealyard.worker`, or ``command``. Read its messages with :meth:`next`."""
 
     def __init__(
-        self, house: WorkerWorkspace, command: Sequence[str] = ("-m", "sealyard.worker"), shell: str = ""
+        self, workspace: WorkerWorkspace, command: Sequence[str] = ("-m", "sealyard.worker"), shell: str = ""
     ) -> None:
-        house.places.worker_log.parent.mkdir(parents=True, exist_ok=True)
+        workspace.paths.worker_log.parent.mkdir(parents=True, exist_ok=True)
         python = [sys.executable, *command]
-        with house.places.worker_log.open("ab") as log:
+        with workspace.paths.worker_log.open("ab") as log:
             self.process = subprocess.Popen(
                 ["bash", "-c", f'{shell}; exec "$@"', "bash", *python] if shell else python,
                 stdin=subprocess.PIPE,
@@ -198,13 +200,13 @@ class WorkerProcess:
                 start_new_session=True,
                 env={**os.environ, "SEALYARD_PASSPHRASE": ""},
             )
-        self.heard: list[tuple[float, FromWorker]] = []
-        """All messages so far, with the time each came."""
+        self.received: list[tuple[float, FromWorker]] = []
+        """All messages received so far, with their times."""
         self._messages: queue.SimpleQueue[FromWorker | None] = queue.SimpleQueue()
         threading.Thread(target=self._read, daemon=True).start()
 
-    def open_key_store(self, house: WorkerWorkspace) -> WorkerProcess:
-        self.send(house.key_store_request)
+    def open_key_store(self, workspace: WorkerWorkspace) -> WorkerProcess:
+        self.send(workspace.key_store_request)
         assert self.next(WorkerReady).pid
         return self
 
@@ -214,37 +216,37 @@ class WorkerProcess:
         self.process.stdin.flush()
 
     def next(self, kind: type[T]) -> T:
-        """The next message of this kind; others are passed over, an end of the job is not."""
+        """Return the next message of this kind. Skips other messages, but fails if the job ends."""
         while True:
-            message = self._messages.get(timeout=ANSWER_SECONDS)
+            message = self._messages.get(timeout=RESPONSE_TIMEOUT)
             if isinstance(message, kind):
                 return message
             assert not isinstance(message, JobFinished | JobFailed | JobStopped | None), message
 
     def wait_for_end(self, job: Job) -> JobFinished | JobFailed | JobStopped:
-        """Runs the job and gives every leave it asks for."""
+        """Run the job, granting every signing permission it requests, and return the message that ends it."""
         self.send(RunJob(job=job))
         while True:
-            message = self._messages.get(timeout=ANSWER_SECONDS)
-            assert message is not None, "the worker ended"
+            message = self._messages.get(timeout=RESPONSE_TIMEOUT)
+            assert message is not None, "the worker exited"
             if isinstance(message, SigningPermissionRequested):
                 self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
             if isinstance(message, JobFinished | JobFailed | JobStopped):
                 return message
 
     def run_until_exit(self, job: Job) -> None:
-        """Run the job, giving every permission it asks for, until the process ends."""
+        """Run the job, granting every signing permission it requests, until the process exits."""
         self.send(RunJob(job=job))
-        while (message := self._messages.get(timeout=ANSWER_SECONDS)) is not None:
+        while (message := self._messages.get(timeout=RESPONSE_TIMEOUT)) is not None:
             assert not isinstance(message, JobFinished | JobFailed | JobStopped), message
             if isinstance(message, SigningPermissionRequested):
                 self.send(SigningPermitted(task_id=message.task_id, fencing_token=message.fencing_token))
 
-    def messages_for(self, kind: type[T]) -> list[T]:
-        return [each for _, each in self.heard if isinstance(each, kind)]
+    def messages_of(self, kind: type[T]) -> list[T]:
+        return [each for _, each in self.received if isinstance(each, kind)]
 
-    def beat_times(self) -> list[float]:
-        return [at for at, each in self.heard if isinstance(each, Heartbeat)]
+    def heartbeat_times(self) -> list[float]:
+        return [time_received for time_received, each in self.received if isinstance(each, Heartbeat)]
 
     def close_stdin(self) -> None:
         assert self.process.stdin is not None
@@ -260,6 +262,6 @@ class WorkerProcess:
         with self.process.stdout as lines:
             for text in lines:
                 message = decode_report.decode(text)
-                self.heard.append((time.monotonic(), message))
+                self.received.append((time.monotonic(), message))
                 self._messages.put(message)
         self._messages.put(None)

@@ -1,4 +1,4 @@
-"""A workspace on disk with people and one device configuration, and clients over the real engine."""
+"""A workspace on disk with subjects and a device configuration, and its engine."""
 
 from __future__ import annotations
 

@@ -41,7 +41,9 @@ def test_texts_avoid_unidiomatic_phrasings(folder: str) -> None:
     "name",
     [
         "README.md",
-        *sorted(str(path.relative_to(ROOT)) for path in ROOT.glob("*/**/README.md") if ".venv" not in path.parts),
+        *sorted(
+            str(path.relative_to(ROOT)) for path in ROOT.glob("[!.]*/**/README.md") if "node_modules" not in path.parts
+        ),
     ],
 )
 def test_documents_avoid_unidiomatic_phrasings(name: str) -> None:

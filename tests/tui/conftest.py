@@ -56,7 +56,7 @@ PAUSES = (
     "screens.approvals.screen.DETAIL_DELAY",
     "screens.approvals.task_list.RELOAD_INTERVAL",
     "screens.audit.screen.DETAIL_DELAY",
-    "screens.audit.entry_loader.PAUSE",
+    "screens.audit.entry_loader.READ_INTERVAL",
     "screens.dashboard.detail_loader.DETAIL_DELAY",
     "screens.dashboard.task_list.RELOAD_INTERVAL",
     "screens.devices.screen.DETAIL_DELAY",

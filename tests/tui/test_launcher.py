@@ -184,7 +184,7 @@ def test_a_passphrase_is_asked_for_three_times_at_most(
     answers = ["a", "b", "c", "d"]
     runs = Runs(WRONG, WRONG, WRONG, 0)
     monkeypatch.setattr(front, "run", runs)
-    monkeypatch.setattr(front, "ask", lambda _: answers.pop(0))
+    monkeypatch.setattr(front, "prompt", lambda _: answers.pop(0))
     with pytest.raises(KeyStoreLockedError):
         front.open_workspace(profile_of(workspace), Settings())
     assert runs.passphrases == ["a", "b", "c"]
@@ -232,14 +232,14 @@ def test_a_workspace_that_cannot_be_made_goes_back_to_the_questions(
     asked = welcomes(monkeypatch, wrong, None)
     assert front.welcome(Settings()) == 0
     assert asked[0].error is None
-    assert asked[1].previous == wrong
+    assert asked[1].previous_choice == wrong
     assert isinstance(asked[1].error, StorageError)
 
 
 def test_two_passphrases_that_differ_go_back_to_the_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE", raising=False)
     numbers = iter(range(100))
-    monkeypatch.setattr(front, "ask", lambda _: f"another {next(numbers)}")
+    monkeypatch.setattr(front, "prompt", lambda _: f"another {next(numbers)}")
     wanted = CreateWorkspaceChoice(
         folder=tmp_path / "yard", name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
     )
@@ -322,7 +322,7 @@ def test_a_servers_profile_is_opened_without_a_workspace_and_without_a_passphras
     opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEALYARD_TOKEN", "sy_token")
-    monkeypatch.setattr(front, "ask", pytest.fail)
+    monkeypatch.setattr(front, "prompt", pytest.fail)
     at("https://other.example", "elsewhere")
     others = at(SERVER, "owner"), at(SERVER, "dev")
     assert front.main() == 0
@@ -349,7 +349,7 @@ def test_the_passphrase_that_a_token_lies_under_is_asked_for_three_times_at_most
     profile = at(SERVER, "dev")
     save_token(profile, "sy_token", {}, lambda: PASSPHRASE)
     answers = ["wrong", PASSPHRASE, "a", "b", "c", "d"]
-    monkeypatch.setattr(front, "ask", lambda _: answers.pop(0))
+    monkeypatch.setattr(front, "prompt", lambda _: answers.pop(0))
     assert front.main() == 0
     assert answers == ["a", "b", "c", "d"]
     with pytest.raises(KeyStoreLockedError):

@@ -123,7 +123,7 @@ async def filled(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
     await wait_until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
     second = place.form.entries[1]
     assert second.file is not None
-    place.form.change(second.key, expected=second.file.sha256)
+    place.form.change(second.key, expected_sha256=second.file.sha256)
     place.form.device = "gw"
     place.reload()
     await pilot.press("g")

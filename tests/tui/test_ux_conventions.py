@@ -25,7 +25,7 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError, WorkspaceLockedError
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.app import SealyardApp, keymap_classes
-from sealyard_tui.appearance.keymap import NAVIGATION_ACTIONS
+from sealyard_tui.appearance.keymap import NAVIGATION_KEYS
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import UiStateFile
 from sealyard_tui.dialogs.confirm import ConfirmDialog
@@ -144,7 +144,7 @@ def test_no_destructive_act_lies_on_a_vim_motion() -> None:
         (cls.__name__, binding.action)
         for cls in keymap_classes()
         for binding in Binding.make_bindings(vars(cls).get("BINDINGS", ()))
-        if binding.key in (*NAVIGATION_ACTIONS, "ctrl+k", "ctrl+j", "ctrl+h", "ctrl+l")
+        if binding.key in (*NAVIGATION_KEYS, "ctrl+k", "ctrl+j", "ctrl+h", "ctrl+l")
     ]
     assert on_motions, "motions are bound at all"
     assert [each for each in on_motions if not MOVES.fullmatch(each[1])] == []
@@ -299,7 +299,7 @@ async def test_identity_is_always_visible(world: World, size: tuple[int, int]) -
     async with at(world, "audit", size=size) as (app, pilot):
         async for place in each_of(app, pilot, SCREENS):
             line = screen_text(app).splitlines()[1]
-            for words in ("administrator", "demo DEMO", "ready", "not enforced"):
+            for words in ("administrator", "demo DEMO", "ready", "no separation of duties"):
                 assert words in line, (place, words)
 
 

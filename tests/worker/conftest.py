@@ -1,4 +1,4 @@
-"""Worker processes that never outlive their test."""
+"""Fixtures of worker processes that end with their test."""
 
 from __future__ import annotations
 
@@ -6,25 +6,25 @@ from collections.abc import Callable, Iterator
 
 import pytest
 
-from tests.support.worker_fixtures import founded, house
+from tests.support.worker_fixtures import workspace, workspace_template
 from tests.support.worker_harness import WorkerProcess, WorkerWorkspace
 
-__all__ = ["founded", "house"]
+__all__ = ["workspace", "workspace_template"]
 
 
 @pytest.fixture
-def start(house: WorkerWorkspace) -> Iterator[Callable[..., WorkerProcess]]:
-    started: list[WorkerProcess] = []
+def start_worker(workspace: WorkerWorkspace) -> Iterator[Callable[..., WorkerProcess]]:
+    workers: list[WorkerProcess] = []
 
     def start(*command: str, shell: str = "") -> WorkerProcess:
-        started.append(WorkerProcess(house, command or ("-m", "sealyard.worker"), shell))
-        return started[-1]
+        workers.append(WorkerProcess(workspace, command or ("-m", "sealyard.worker"), shell))
+        return workers[-1]
 
     yield start
-    for each in started:
-        each.close()
+    for worker in workers:
+        worker.close()
 
 
 @pytest.fixture
-def worker(house: WorkerWorkspace, start: Callable[..., WorkerProcess]) -> WorkerProcess:
-    return start().open_key_store(house)
+def worker(workspace: WorkerWorkspace, start_worker: Callable[..., WorkerProcess]) -> WorkerProcess:
+    return start_worker().open_key_store(workspace)

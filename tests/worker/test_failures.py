@@ -1,4 +1,4 @@
-"""Full disks, damaged keys and bytes that change on the way: a clear error, and nothing is passed off as finished."""
+"""Tests of jobs that fail because of a full disk, damaged keys or missing files."""
 
 from __future__ import annotations
 
@@ -14,54 +14,54 @@ from tests.support.worker_harness import WorkerProcess, WorkerWorkspace
 Start = Callable[..., WorkerProcess]
 
 
-def broken(worker: WorkerProcess, job: Job) -> JobFailed:
+def run_failing_job(worker: WorkerProcess, job: Job) -> JobFailed:
     end = worker.wait_for_end(job)
     assert isinstance(end, JobFailed)
     return end
 
 
 @pytest.mark.parametrize("make", [WorkerWorkspace.package, WorkerWorkspace.encryption])
-def test_a_full_disk_breaks_the_job_and_publishes_nothing(
-    house: WorkerWorkspace, start: Start, make: Callable[[WorkerWorkspace, bytes], Job]
+def test_full_disk_fails_job_without_result(
+    workspace: WorkerWorkspace, start_worker: Start, make: Callable[[WorkerWorkspace, bytes], Job]
 ) -> None:
-    job = make(house, bytes(8 * 1024 * 1024))
-    worker = start(shell="ulimit -f 4096").open_key_store(house)
-    end = broken(worker, job)
+    job = make(workspace, bytes(8 * 1024 * 1024))
+    worker = start_worker(shell="ulimit -f 4096").open_key_store(workspace)
+    end = run_failing_job(worker, job)
     assert end.error.code == StorageError.code
     assert end.error.hint
-    assert house.intents == []
-    assert not list((house.places.artifacts / "results").iterdir())
-    assert isinstance(worker.wait_for_end(house.signing(b"message")), JobFinished), "the worker goes on"
+    assert workspace.intents == []
+    assert not list((workspace.paths.artifacts / "results").iterdir())
+    assert isinstance(worker.wait_for_end(workspace.signing(b"message")), JobFinished), "the worker keeps running"
 
 
-def test_without_room_for_the_intent_nothing_is_signed(house: WorkerWorkspace, start: Start) -> None:
+def test_full_disk_for_intent_prevents_signing(workspace: WorkerWorkspace, start_worker: Start) -> None:
     earlier = b'{"task":"t0","fencingToken":1,"sha256":"00","at":1.0}\n'
-    house.places.intents.parent.mkdir()
-    house.places.intents.write_bytes(earlier * (1020 // len(earlier)))
-    worker = start(shell="ulimit -f 1").open_key_store(house)
-    assert broken(worker, house.signing(b"message")).error.code == StorageError.code
-    assert isinstance(start().open_key_store(house).wait_for_end(house.signing(b"message")), JobFinished)
-    whole = [each for each in house.places.intents.read_bytes().splitlines() if each.endswith(b"}")]
-    assert len(whole) == 1020 // len(earlier) + 1, "half a line harms none that follows"
+    workspace.paths.intents.parent.mkdir()
+    workspace.paths.intents.write_bytes(earlier * (1020 // len(earlier)))
+    worker = start_worker(shell="ulimit -f 1").open_key_store(workspace)
+    assert run_failing_job(worker, workspace.signing(b"message")).error.code == StorageError.code
+    assert isinstance(start_worker().open_key_store(workspace).wait_for_end(workspace.signing(b"message")), JobFinished)
+    complete_lines = [each for each in workspace.paths.intents.read_bytes().splitlines() if each.endswith(b"}")]
+    assert len(complete_lines) == 1020 // len(earlier) + 1, "a torn line does not affect later lines"
 
 
 @pytest.mark.parametrize("name", ["both", "content"])
-def test_a_damaged_key_file_is_named(house: WorkerWorkspace, worker: WorkerProcess, name: str) -> None:
-    path = house.places.keys / "local" / name / "v1.key"
+def test_damaged_key_file_is_reported(workspace: WorkerWorkspace, worker: WorkerProcess, name: str) -> None:
+    path = workspace.paths.keys / "local" / name / "v1.key"
     content = bytearray(path.read_bytes())
     content[-1] ^= 1
     path.write_bytes(content)
-    end = broken(worker, house.package(b"firmware"))
+    end = run_failing_job(worker, workspace.package(b"firmware"))
     assert end.error.code == KeyStoreCorruptedError.code
     assert name in end.error.message
 
 
-def test_a_missing_key_is_said_to_be_missing(house: WorkerWorkspace, worker: WorkerProcess) -> None:
-    shutil.rmtree(house.places.keys / "local" / "both")
-    assert broken(worker, house.signing(b"message")).error.code == NotFoundError.code
+def test_missing_key_is_reported(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    shutil.rmtree(workspace.paths.keys / "local" / "both")
+    assert run_failing_job(worker, workspace.signing(b"message")).error.code == NotFoundError.code
 
 
-def test_worker_with_missing_input_breaks_the_job(house: WorkerWorkspace, worker: WorkerProcess) -> None:
-    job = house.package(b"firmware")
-    house.artifacts.input_path(job.task.inputs[0].sha256).unlink()
-    assert broken(worker, job).error.code == NotFoundError.code
+def test_missing_input_fails_the_job(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    job = workspace.package(b"firmware")
+    workspace.artifacts.input_path(job.task.inputs[0].sha256).unlink()
+    assert run_failing_job(worker, job).error.code == NotFoundError.code

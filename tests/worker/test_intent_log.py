@@ -1,4 +1,4 @@
-"""The worker's own log of what it was about to sign."""
+"""Tests of the intent log, in which the worker records each digest before it signs."""
 
 from __future__ import annotations
 
@@ -23,14 +23,14 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "worker" / "intents.jsonl"
 
 
-def test_the_same_bytes_may_be_signed_again(path: Path) -> None:
+def test_same_digest_is_accepted_again(path: Path) -> None:
     record(IntentLog(path), "t1", ONE)
     record(IntentLog(path), "t1", ONE, has_intent=True)
     lines = [msgspec.json.decode(each) for each in path.read_bytes().splitlines()]
     assert [(each["task"], each["sha256"]) for each in lines] == [("t1", ONE), ("t1", ONE)]
 
 
-def test_a_second_digest_is_refused_and_not_logged(path: Path) -> None:
+def test_second_digest_is_rejected(path: Path) -> None:
     record(IntentLog(path), "t1", ONE)
     before = path.read_bytes()
     with pytest.raises(ConflictError, match="t1"):
@@ -38,23 +38,23 @@ def test_a_second_digest_is_refused_and_not_logged(path: Path) -> None:
     assert path.read_bytes() == before
 
 
-def test_another_task_may_sign_something_else(path: Path) -> None:
+def test_other_task_may_sign_other_digest(path: Path) -> None:
     record(IntentLog(path), "t1", ONE)
     record(IntentLog(path), "t11", OTHER, has_intent=True)
     assert len(path.read_bytes().splitlines()) == 2
 
 
-def test_intents_at_the_same_time_are_each_logged_once(path: Path) -> None:
-    async def all_at_once() -> None:
+def test_concurrent_intents_are_logged_once(path: Path) -> None:
+    async def record_concurrently() -> None:
         log = IntentLog(path)
         await asyncio.gather(*(log.record(f"t{number}", 1, ONE, has_intent=False) for number in range(50)))
 
-    asyncio.run(all_at_once())
-    logged = [msgspec.json.decode(each)["task"] for each in path.read_bytes().splitlines()]
-    assert sorted(logged) == sorted(f"t{number}" for number in range(50))
+    asyncio.run(record_concurrently())
+    task_ids = [msgspec.json.decode(each)["task"] for each in path.read_bytes().splitlines()]
+    assert sorted(task_ids) == sorted(f"t{number}" for number in range(50))
 
 
-def test_half_a_line_left_by_a_power_cut_is_passed_over(path: Path) -> None:
+def test_torn_line_is_ignored(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b'{"task":"t1","fencingToken":1,"sha25')
     record(IntentLog(path), "t1", ONE, has_intent=True)
@@ -63,7 +63,7 @@ def test_half_a_line_left_by_a_power_cut_is_passed_over(path: Path) -> None:
         record(IntentLog(path), "t1", OTHER, has_intent=True)
 
 
-def test_a_damaged_line_about_the_task_is_no_leave_to_sign(path: Path) -> None:
+def test_damaged_line_of_task_prevents_signing(path: Path) -> None:
     path.parent.mkdir()
     path.write_bytes(b'{"task":"t1","fencingToken":1,"sha256:"' + ONE.encode() + b'","at":1.0}\n')
     with pytest.raises(StorageError):

@@ -1,4 +1,4 @@
-"""Keys are proven by use, and what is made for that is worth nothing and goes nowhere."""
+"""Tests of the key probe, which proves by use that a key matches its record."""
 
 from __future__ import annotations
 
@@ -37,26 +37,26 @@ PSS = SigningAlgorithm.SHA256_RSA_3072_PSS
 
 @cache
 def private_key(kind: KeyType) -> PrivateKey:
-    """One of each kind for all tests: making one takes long."""
-    made = generate_key(kind)
-    assert not isinstance(made, bytes)
-    return made
+    """Return the same key in each call, because generating an RSA key is slow."""
+    key = generate_key(kind)
+    assert not isinstance(key, bytes)
+    return key
 
 
-class Watched:
-    """A signer that remembers what it was given, and answers something else where it is told to."""
+class RecordingSigner:
+    """A signer that records its inputs and can return a fixed signature instead of its own."""
 
-    def __init__(self, signer: LocalSigner, instead: bytes | None = None) -> None:
-        self.given: list[bytes] = []
+    def __init__(self, signer: LocalSigner, signature: bytes | None = None) -> None:
+        self.inputs: list[bytes] = []
         self._signer = signer
-        self._instead = instead
+        self._signature = signature
 
     async def sign(self, data: bytes) -> bytes:
-        self.given.append(data)
-        return await self._signer.sign(data) if self._instead is None else self._instead
+        self.inputs.append(data)
+        return await self._signer.sign(data) if self._signature is None else self._signature
 
 
-class Forgetful:
+class InconsistentCipher:
     """A cipher that decrypts with another key than it encrypts with."""
 
     def __init__(self, algorithm: EncryptionAlgorithm) -> None:
@@ -70,64 +70,64 @@ class Forgetful:
         return self._second.decryptor(iv)
 
 
-def prove(
-    house: WorkerWorkspace, key: str, algorithm: SigningAlgorithm, *, on_record: str = "", version: int = 1
+def make_probe(
+    workspace: WorkerWorkspace, key: str, algorithm: SigningAlgorithm, *, certificate_of: str = "", version: int = 1
 ) -> KeyCommand:
-    certificate = house.keys[on_record or key].current.certificate
+    certificate = workspace.keys[certificate_of or key].current.certificate
     assert certificate is not None
     signing = SigningKey(algorithm=algorithm, uri=f"local:{key}", version=version)
     return ProbeSigningKey(key=signing, certificate=certificate)
 
 
-def answered(worker: WorkerProcess, question: KeyCommand) -> KeyResponse:
-    worker.send(KeyRequest(request_id=1, command=question))
+def send_command(worker: WorkerProcess, command: KeyCommand) -> KeyResponse:
+    worker.send(KeyRequest(request_id=1, command=command))
     return worker.next(KeyResponse)
 
 
-def test_every_key_is_proven_whatever_it_is_for_and_nothing_leaves(
-    house: WorkerWorkspace, worker: WorkerProcess
-) -> None:
-    questions = [
-        *(prove(house, each, SigningAlgorithm.ED25519) for each in ("both", "packages", "data")),
-        *(prove(house, each, PSS) for each in ("rsa-both", "rsa-data")),
+def test_probe_of_every_key_succeeds(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    commands = [
+        *(make_probe(workspace, each, SigningAlgorithm.ED25519) for each in ("both", "packages", "data")),
+        *(make_probe(workspace, each, PSS) for each in ("rsa-both", "rsa-data")),
         ProbeEncryptionKey(key=CIPHER),
     ]
-    for question in questions:
-        assert answered(worker, question) == KeyResponse(request_id=1)
-    assert not house.intents
+    for command in commands:
+        assert send_command(worker, command) == KeyResponse(request_id=1)
+    assert not workspace.intents
 
 
-def test_a_key_that_is_not_the_one_on_record_is_told(house: WorkerWorkspace, worker: WorkerProcess) -> None:
-    answer = answered(worker, prove(house, "both", SigningAlgorithm.ED25519, on_record="data"))
-    assert answer.error is not None
-    assert answer.error.code == InvalidKeyError.code
-    assert "does not match the recorded certificate" in answer.error.message
+def test_probe_with_other_certificate_fails(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    response = send_command(worker, make_probe(workspace, "both", SigningAlgorithm.ED25519, certificate_of="data"))
+    assert response.error is not None
+    assert response.error.code == InvalidKeyError.code
+    assert "does not match the recorded certificate" in response.error.message
 
 
-def test_a_version_that_is_not_there_is_told(house: WorkerWorkspace, worker: WorkerProcess) -> None:
-    answer = answered(worker, prove(house, "both", SigningAlgorithm.ED25519, version=2))
-    assert answer.error is not None
+def test_probe_of_missing_version_fails(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    response = send_command(worker, make_probe(workspace, "both", SigningAlgorithm.ED25519, version=2))
+    assert response.error is not None
 
 
 @pytest.mark.parametrize("kind", ["signing", "encryption"])
-def test_a_key_whose_files_are_gone_is_told(house: WorkerWorkspace, worker: WorkerProcess, kind: str) -> None:
-    shutil.rmtree(house.places.keys / "local")
-    question = (
-        ProbeEncryptionKey(key=CIPHER) if kind == "encryption" else prove(house, "both", SigningAlgorithm.ED25519)
+def test_probe_of_missing_key_files_fails(workspace: WorkerWorkspace, worker: WorkerProcess, kind: str) -> None:
+    shutil.rmtree(workspace.paths.keys / "local")
+    command = (
+        ProbeEncryptionKey(key=CIPHER)
+        if kind == "encryption"
+        else make_probe(workspace, "both", SigningAlgorithm.ED25519)
     )
-    answer = answered(worker, question)
-    assert answer.error is not None
+    response = send_command(worker, command)
+    assert response.error is not None
 
 
-def test_a_signing_task_never_signs_what_begins_like_a_probe(house: WorkerWorkspace, worker: WorkerProcess) -> None:
+def test_signing_job_rejects_probe_message(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
     for key in ("both", "data"):
-        end = worker.wait_for_end(house.signing(PREFIX + b"w1\n" + bytes(32), key=key))
+        end = worker.wait_for_end(workspace.signing(PREFIX + b"w1\n" + bytes(32), key=key))
         assert isinstance(end, JobFailed)
         assert end.error.code == InvalidKeyError.code
         assert "readiness probe" in end.error.message
 
 
-def test_nobody_who_asks_has_a_say_in_what_is_signed() -> None:
+def test_probe_command_carries_no_data() -> None:
     assert {each.name for each in msgspec.structs.fields(ProbeSigningKey)} == {"key", "certificate"}
     assert {each.name for each in msgspec.structs.fields(SigningKey)} == {
         *("algorithm", "uri", "version"),
@@ -136,33 +136,33 @@ def test_nobody_who_asks_has_a_say_in_what_is_signed() -> None:
 
 
 @pytest.mark.parametrize("algorithm", list(SigningAlgorithm), ids=str)
-def test_what_is_signed_is_a_fresh_probe_as_the_algorithm_takes_it(algorithm: SigningAlgorithm) -> None:
+def test_probe_signer_signs_a_new_message(algorithm: SigningAlgorithm) -> None:
     private = private_key(SIGNATURES[algorithm].default_key_kind)
     certificate = create_self_signed(private, "probe", NOW).decode()
-    signer = Watched(LocalSigner(private, algorithm))
+    signer = RecordingSigner(LocalSigner(private, algorithm))
     for _ in range(2):
         asyncio.run(probe_signer(signer, algorithm, certificate, "w1"))
-    first, second = signer.given
+    first, second = signer.inputs
     assert first != second
-    takes_message = SIGNATURES[algorithm].input == "MESSAGE"
-    assert first.startswith(PREFIX + b"w1\n") is takes_message
-    assert (len(first) == hashlib.sha256().digest_size) is not takes_message
+    signs_message = SIGNATURES[algorithm].input == "MESSAGE"
+    assert first.startswith(PREFIX + b"w1\n") is signs_message
+    assert (len(first) == hashlib.sha256().digest_size) is not signs_message
 
 
 @pytest.mark.parametrize("signature", [b"", bytes(64), bytes(1000)])
-def test_a_signer_that_answers_anything_else_proves_nothing(signature: bytes) -> None:
+def test_probe_of_wrong_signature_fails(signature: bytes) -> None:
     private = private_key(KeyType.ED25519)
     certificate = create_self_signed(private, "probe", NOW).decode()
-    signer = Watched(LocalSigner(private, SigningAlgorithm.ED25519), instead=signature)
+    signer = RecordingSigner(LocalSigner(private, SigningAlgorithm.ED25519), signature=signature)
     with pytest.raises(InvalidKeyError, match="does not match the recorded certificate"):
         asyncio.run(probe_signer(signer, SigningAlgorithm.ED25519, certificate, "w1"))
 
 
 @pytest.mark.parametrize("algorithm", list(EncryptionAlgorithm), ids=str)
-def test_a_content_key_is_proven_by_a_block_there_and_back(algorithm: EncryptionAlgorithm) -> None:
+def test_probe_cipher_round_trips(algorithm: EncryptionAlgorithm) -> None:
     asyncio.run(probe_cipher(AesCipher(algorithm, bytes(32 if "256" in algorithm else 16))))
 
 
-def test_a_cipher_that_does_not_decrypt_what_it_encrypts_proves_nothing() -> None:
+def test_probe_of_inconsistent_cipher_fails() -> None:
     with pytest.raises(InvalidKeyError, match="does not return the original"):
-        asyncio.run(probe_cipher(Forgetful(EncryptionAlgorithm.AES128_CTR_NO_PAD)))
+        asyncio.run(probe_cipher(InconsistentCipher(EncryptionAlgorithm.AES128_CTR_NO_PAD)))

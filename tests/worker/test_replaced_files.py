@@ -1,4 +1,4 @@
-"""Files that are swapped on disk after the approval: nothing is signed, and the error names the file."""
+"""Tests of files that are replaced on disk after the approval: nothing is signed, and the error names the file."""
 
 from __future__ import annotations
 
@@ -31,9 +31,9 @@ Start = Callable[..., WorkerProcess]
 FIRMWARE = (b"approved firmware" * 3000, b"approved bootloader" * 1000)
 METADATA = b'{"version": "1.0.0"}'
 MESSAGE = b"approved message" * 500
-"""Too long to be kept in the task: it is stored as a file."""
+"""Too long for the task, so that it is stored as a file."""
 
-OTHERS = {
+MODIFICATIONS = {
     "equal size": lambda data: data.swapcase(),
     "shorter": lambda data: data[:-1],
     "longer": lambda data: data * 2,
@@ -41,23 +41,23 @@ OTHERS = {
 
 PACKAGING_STEPS = ("_encrypt_segment", "_build_header", "_check_contents", "_write_signature")
 SIGNED_STEPS = ("_write_signature",)
-"""Steps that run after everything was verified: what is swapped there is too late to matter."""
+"""Steps that run after all contents were verified and signed, when a swap has no effect on the signature."""
 
 
 @pytest.fixture
-def attack(house: WorkerWorkspace, tmp_path: Path) -> Attack:
-    return Attack(house, tmp_path)
+def attack(workspace: WorkerWorkspace, tmp_path: Path) -> Attack:
+    return Attack(workspace, tmp_path)
 
 
-def package(house: WorkerWorkspace) -> Job:
-    return house.package(*FIRMWARE, metadata=(house.store(METADATA, "version.json"),))
+def package(workspace: WorkerWorkspace) -> Job:
+    return workspace.package(*FIRMWARE, metadata=(workspace.store(METADATA, "version.json"),))
 
 
-def stored(house: WorkerWorkspace, file: InputFile) -> Path:
-    return house.artifacts.input_path(file.sha256)
+def input_path(workspace: WorkerWorkspace, file: InputFile) -> Path:
+    return workspace.artifacts.input_path(file.sha256)
 
 
-def require_refused(end: JobFinished | JobFailed | object, name: str) -> None:
+def require_rejected(end: JobFinished | JobFailed | object, name: str) -> None:
     assert isinstance(end, JobFailed), end
     assert end.error.code == IntegrityError.code
     assert name in end.error.message
@@ -66,64 +66,64 @@ def require_refused(end: JobFinished | JobFailed | object, name: str) -> None:
 
 
 def write(path: Path, content: bytes) -> str:
-    """A statement that overwrites a file where it is."""
+    """Return a statement that overwrites a file in place."""
     return f"Path({str(path)!r}).write_bytes({content!r})"
 
 
 # ---- swapped before the run
 
 
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
 @pytest.mark.parametrize("file", ["firmware", "metadata"])
-def test_package_with_input_swapped_before_the_run_is_refused(
-    house: WorkerWorkspace, start: Start, attack: Attack, file: str, other: Callable[[bytes], bytes]
+def test_package_input_swapped_before_run_rejected(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, file: str, modify: Callable[[bytes], bytes]
 ) -> None:
-    job = package(house)
-    swapped = job.task.inputs[1] if file == "firmware" else job.task.metadata[0]
-    path = stored(house, swapped)
-    path.write_bytes(other(path.read_bytes()))
-    require_refused(start("-c", attack.script()).open_key_store(house).wait_for_end(job), swapped.name)
-    assert attack.signed == []
-    assert house.intents == []
+    job = package(workspace)
+    target = job.task.inputs[1] if file == "firmware" else job.task.metadata[0]
+    path = input_path(workspace, target)
+    path.write_bytes(modify(path.read_bytes()))
+    require_rejected(start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job), target.name)
+    assert attack.signed_inputs == []
+    assert workspace.intents == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_stored_message_swapped_before_the_run_is_refused(
-    house: WorkerWorkspace, start: Start, attack: Attack, other: Callable[[bytes], bytes]
+@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
+def test_stored_message_swapped_before_run_rejected(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, modify: Callable[[bytes], bytes]
 ) -> None:
-    job = house.signing_of_stored(MESSAGE)
-    path = stored(house, job.task.inputs[0])
-    path.write_bytes(other(MESSAGE))
-    require_refused(start("-c", attack.script()).open_key_store(house).wait_for_end(job), "message.bin")
-    attack.require_no_signature_of(job, other(MESSAGE))
-    assert attack.signed == []
+    job = workspace.signing_of_file(MESSAGE)
+    path = input_path(workspace, job.task.inputs[0])
+    path.write_bytes(modify(MESSAGE))
+    require_rejected(start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job), "message.bin")
+    attack.require_no_signature_of(job, modify(MESSAGE))
+    assert attack.signed_inputs == []
 
 
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_inline_message_swapped_in_the_job_is_refused(
-    house: WorkerWorkspace, start: Start, attack: Attack, other: Callable[[bytes], bytes]
+@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
+def test_inline_message_swapped_in_job_rejected(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, modify: Callable[[bytes], bytes]
 ) -> None:
-    job = house.signing(b"approved message")
-    swapped = other(b"approved message")
+    job = workspace.signing(b"approved message")
+    swapped = modify(b"approved message")
     job = with_input(job, inline=base64.b64encode(swapped).decode())
-    require_refused(start("-c", attack.script()).open_key_store(house).wait_for_end(job), "message")
+    require_rejected(start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job), "message")
     attack.require_no_signature_of(job, swapped)
-    assert attack.signed == []
+    assert attack.signed_inputs == []
 
 
-def test_inline_message_that_is_not_base64_is_refused(house: WorkerWorkspace, worker: WorkerProcess) -> None:
-    require_refused(worker.wait_for_end(with_input(house.signing(b"message"), inline="???")), "message")
+def test_inline_message_not_base64_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    require_rejected(worker.wait_for_end(with_input(workspace.signing(b"message"), inline="???")), "message")
 
 
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
-def test_encryption_of_swapped_file_is_refused(
-    house: WorkerWorkspace, worker: WorkerProcess, other: Callable[[bytes], bytes]
+@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
+def test_encryption_of_swapped_file_is_rejected(
+    workspace: WorkerWorkspace, worker: WorkerProcess, modify: Callable[[bytes], bytes]
 ) -> None:
-    job = house.encryption(FIRMWARE[0])
-    stored(house, job.task.inputs[0]).write_bytes(other(FIRMWARE[0]))
-    require_refused(worker.wait_for_end(job), "firmware.bin")
-    assert not list((house.places.artifacts / "results").iterdir())
+    job = workspace.encryption(FIRMWARE[0])
+    input_path(workspace, job.task.inputs[0]).write_bytes(modify(FIRMWARE[0]))
+    require_rejected(worker.wait_for_end(job), "firmware.bin")
+    assert not list((workspace.paths.artifacts / "results").iterdir())
 
 
 # ---- swapped during the run
@@ -131,70 +131,72 @@ def test_encryption_of_swapped_file_is_refused(
 
 @pytest.mark.parametrize("moment", ["before", "after"])
 @pytest.mark.parametrize("step", PACKAGING_STEPS)
-@pytest.mark.parametrize("other", OTHERS.values(), ids=OTHERS)
+@pytest.mark.parametrize("modify", MODIFICATIONS.values(), ids=MODIFICATIONS)
 @pytest.mark.parametrize("file", ["firmware", "metadata"])
-def test_input_swapped_during_packaging_is_never_signed(
-    house: WorkerWorkspace,
-    start: Start,
+def test_input_swapped_during_packaging_never_signed(
+    workspace: WorkerWorkspace,
+    start_worker: Start,
     attack: Attack,
     file: str,
-    other: Callable[[bytes], bytes],
+    modify: Callable[[bytes], bytes],
     step: str,
     moment: str,
 ) -> None:
-    job = package(house)
-    swapped = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
-    path = stored(house, swapped)
-    unapproved = other(path.read_bytes())
-    worker = start("-c", attack.script(f"package.{step}", **{moment: write(path, unapproved)})).open_key_store(house)
+    job = package(workspace)
+    target = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
+    path = input_path(workspace, target)
+    unapproved = modify(path.read_bytes())
+    worker = start_worker("-c", attack.script(f"package.{step}", **{moment: write(path, unapproved)})).open_key_store(
+        workspace
+    )
     end = worker.wait_for_end(job)
     if isinstance(end, JobFailed):
-        require_refused(end, swapped.name)
-        assert attack.signed == []
+        require_rejected(end, target.name)
+        assert attack.signed_inputs == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
 @pytest.mark.parametrize("step", PACKAGING_STEPS)
-def test_segment_swapped_during_packaging_is_never_signed(
-    house: WorkerWorkspace, start: Start, attack: Attack, step: str
+def test_segment_swapped_during_packaging_never_signed(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, step: str
 ) -> None:
-    job = package(house)
-    flip = f"os.pwrite(os.open({str(house.work(job.task, 'container'))!r}, os.O_RDWR), b'swapped!', 5000)"
-    end = start("-c", attack.script(f"package.{step}", before=flip)).open_key_store(house).wait_for_end(job)
+    job = package(workspace)
+    flip = f"os.pwrite(os.open({str(workspace.work_file(job.task, 'container'))!r}, os.O_RDWR), b'swapped!', 5000)"
+    end = start_worker("-c", attack.script(f"package.{step}", before=flip)).open_key_store(workspace).wait_for_end(job)
     if step in SIGNED_STEPS:
-        # The header covers what was verified; a device refuses the segment that was swapped after that.
+        # The header covers the verified segments; a device rejects the segment that was swapped afterwards.
         attack.require_approved_headers((METADATA,))
-        assert b"swapped!" not in b"".join(attack.signed)
+        assert b"swapped!" not in b"".join(attack.signed_inputs)
     elif step == "_encrypt_segment":
-        # The other file may be recorded already, or be written over the swapped bytes later.
+        # The second segment may already be recorded, or overwrite the swapped bytes later.
         attack.require_only_approved(job, FIRMWARE, (METADATA,))
     else:
-        require_refused(end, "segment 0")
-        assert attack.signed == []
+        require_rejected(end, "segment 0")
+        assert attack.signed_inputs == []
 
 
-def test_segment_of_encryption_task_swapped_during_the_run_is_refused(
-    house: WorkerWorkspace, start: Start, attack: Attack
+def test_encrypted_segment_swapped_during_run_rejected(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack
 ) -> None:
-    job = house.encryption(FIRMWARE[0])
-    flip = f"os.pwrite(os.open({str(house.work(job.task, 'encrypted'))!r}, os.O_RDWR), b'swapped!', 5000)"
-    end = start("-c", attack.script("encrypt._encrypt", after=flip)).open_key_store(house).wait_for_end(job)
+    job = workspace.encryption(FIRMWARE[0])
+    flip = f"os.pwrite(os.open({str(workspace.work_file(job.task, 'encrypted'))!r}, os.O_RDWR), b'swapped!', 5000)"
+    end = start_worker("-c", attack.script("encrypt._encrypt", after=flip)).open_key_store(workspace).wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
 
 
-def test_stored_message_swapped_while_the_worker_asks_is_not_signed(
-    house: WorkerWorkspace, start: Start, attack: Attack
+def test_message_swapped_during_permission_is_ignored(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack
 ) -> None:
-    """The bytes that were verified are signed, not the file."""
-    job = house.signing_of_stored(MESSAGE)
-    worker = start("-c", attack.script()).open_key_store(house)
+    """The worker signs the verified bytes, not the file."""
+    job = workspace.signing_of_file(MESSAGE)
+    worker = start_worker("-c", attack.script()).open_key_store(workspace)
     worker.send(RunJob(job=job))
     worker.next(SigningPermissionRequested)
-    stored(house, job.task.inputs[0]).write_bytes(MESSAGE.swapcase())
+    input_path(workspace, job.task.inputs[0]).write_bytes(MESSAGE.swapcase())
     worker.send(SigningPermitted(task_id=job.task.id, fencing_token=job.task.fencing_token))
     worker.next(JobFinished)
-    assert attack.signed == [MESSAGE]
+    assert attack.signed_inputs == [MESSAGE]
 
 
 # ---- swapped after a crash
@@ -202,63 +204,79 @@ def test_stored_message_swapped_while_the_worker_asks_is_not_signed(
 
 @pytest.mark.parametrize("step", PACKAGING_STEPS)
 @pytest.mark.parametrize("file", ["firmware", "metadata"])
-def test_input_swapped_after_a_crash_is_never_signed(
-    house: WorkerWorkspace, start: Start, attack: Attack, file: str, step: str
+def test_input_swapped_after_crash_never_signed(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, file: str, step: str
 ) -> None:
-    job = package(house)
-    sealed, intent = run_until_crash(start("-c", attack.script(f"package.{step}", after="os._exit(9)")), house, job)
-    swapped = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
-    path = stored(house, swapped)
+    job = package(workspace)
+    segments, intent = run_until_crash(
+        start_worker("-c", attack.script(f"package.{step}", after="os._exit(9)")), workspace, job
+    )
+    target = job.task.inputs[0] if file == "firmware" else job.task.metadata[0]
+    path = input_path(workspace, target)
     unapproved = path.read_bytes().swapcase()
     path.write_bytes(unapproved)
-    end = start("-c", attack.script()).open_key_store(house).wait_for_end(as_retry(job, sealed=sealed, intent=intent))
-    if file == "metadata" or not sealed:
-        require_refused(end, swapped.name)
+    end = (
+        start_worker("-c", attack.script())
+        .open_key_store(workspace)
+        .wait_for_end(as_retry(job, segments=segments, intent=intent))
+    )
+    if file == "metadata" or not segments:
+        require_rejected(end, target.name)
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
-def test_recorded_header_of_other_metadata_is_refused(house: WorkerWorkspace, start: Start, attack: Attack) -> None:
-    job = package(house)
-    sealed, intent = run_until_intent(start().open_key_store(house), job)
+def test_recorded_header_of_other_metadata_rejected(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack
+) -> None:
+    job = package(workspace)
+    segments, intent = run_until_intent(start_worker().open_key_store(workspace), job)
     assert intent.header is not None
     other = base64.b64decode(intent.header).replace(b"1.0.0", b"6.6.6")
-    forged = msgspec.structs.replace(
+    forged_intent = msgspec.structs.replace(
         intent, header=base64.b64encode(other).decode(), sha256=hashlib.sha256(other).hexdigest()
     )
-    end = start("-c", attack.script()).open_key_store(house).wait_for_end(as_retry(job, sealed=sealed, intent=forged))
-    require_refused(end, "recorded header")
-    assert attack.signed == []
+    end = (
+        start_worker("-c", attack.script())
+        .open_key_store(workspace)
+        .wait_for_end(as_retry(job, segments=segments, intent=forged_intent))
+    )
+    require_rejected(end, "recorded header")
+    assert attack.signed_inputs == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
 @pytest.mark.parametrize("header", [b"", b"any bytes at all", b"Bosch_SE"])
-def test_recorded_header_of_any_bytes_is_refused(
-    house: WorkerWorkspace, start: Start, attack: Attack, header: bytes
+def test_recorded_header_of_arbitrary_bytes_rejected(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, header: bytes
 ) -> None:
-    job = package(house)
-    sealed, intent = run_until_intent(start().open_key_store(house), job)
-    forged = msgspec.structs.replace(
+    job = package(workspace)
+    segments, intent = run_until_intent(start_worker().open_key_store(workspace), job)
+    forged_intent = msgspec.structs.replace(
         intent, header=base64.b64encode(header).decode(), sha256=hashlib.sha256(header).hexdigest()
     )
-    end = start("-c", attack.script()).open_key_store(house).wait_for_end(as_retry(job, sealed=sealed, intent=forged))
-    require_refused(end, "recorded header")
-    assert attack.signed == []
+    end = (
+        start_worker("-c", attack.script())
+        .open_key_store(workspace)
+        .wait_for_end(as_retry(job, segments=segments, intent=forged_intent))
+    )
+    require_rejected(end, "recorded header")
+    assert attack.signed_inputs == []
 
 
 @pytest.mark.parametrize("claims_approved", [False, True], ids=["own digest", "approved digest"])
-def test_recorded_segments_of_other_firmware_are_refused(
-    house: WorkerWorkspace, start: Start, attack: Attack, claims_approved: bool
+def test_recorded_segments_of_other_firmware_rejected(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, claims_approved: bool
 ) -> None:
-    """The container and its records are those of another package, encrypted with the right key."""
-    job = package(house)
+    """Use the container and the records of another package, encrypted with the right key."""
+    job = package(workspace)
     unapproved = tuple(content.swapcase() for content in FIRMWARE)
-    other = house.package(*unapproved, metadata=job.task.metadata)
-    sealed, _ = run_until_intent(start().open_key_store(house), other)
-    house.work(job.task, "container").write_bytes(house.work(other.task, "container").read_bytes())
-    records = [claiming(job, each) if claims_approved else each for each in sealed]
-    end = start("-c", attack.script()).open_key_store(house).wait_for_end(as_retry(job, sealed=records))
-    require_refused(end, "firmware.bin")
-    assert attack.signed == []
+    other = workspace.package(*unapproved, metadata=job.task.metadata)
+    segments, _ = run_until_intent(start_worker().open_key_store(workspace), other)
+    workspace.work_file(job.task, "container").write_bytes(workspace.work_file(other.task, "container").read_bytes())
+    records = [with_approved_digest(job, each) if claims_approved else each for each in segments]
+    end = start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(as_retry(job, segments=records))
+    require_rejected(end, "firmware.bin")
+    assert attack.signed_inputs == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
@@ -266,46 +284,46 @@ def test_recorded_segments_of_other_firmware_are_refused(
 
 
 @pytest.mark.parametrize("step", PACKAGING_STEPS)
-def test_hard_link_to_the_container_never_holds_an_unapproved_signature(
-    house: WorkerWorkspace, start: Start, attack: Attack, step: str
+def test_hard_link_to_container_is_rejected(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, step: str
 ) -> None:
-    job = package(house)
-    container, link = house.work(job.task, "container"), house.places.artifacts / "hidden"
-    make_link = f"os.link({str(container)!r}, {str(link)!r} + os.urandom(4).hex())"  # the step may run twice at once
+    job = package(workspace)
+    container, link = workspace.work_file(job.task, "container"), workspace.paths.artifacts / "hidden"
+    make_link = (
+        f"os.link({str(container)!r}, {str(link)!r} + os.urandom(4).hex())"  # the step may run twice concurrently
+    )
     script = attack.script(f"package.{step}", before=make_link)
-    end = start("-c", script).open_key_store(house).wait_for_end(job)
+    end = start_worker("-c", script).open_key_store(workspace).wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert "hard link" in end.error.message
     if step not in SIGNED_STEPS:
-        assert attack.signed == []
+        assert attack.signed_inputs == []
     attack.require_only_approved(job, FIRMWARE, (METADATA,))
 
 
 @pytest.mark.parametrize("name", ["container", "lock"])
-def test_symbolic_link_in_the_work_folder_is_not_followed(
-    house: WorkerWorkspace, start: Start, attack: Attack, tmp_path: Path, name: str
+def test_symlink_in_work_folder_not_followed(
+    workspace: WorkerWorkspace, start_worker: Start, attack: Attack, tmp_path: Path, name: str
 ) -> None:
-    job = package(house)
+    job = package(workspace)
     outside = tmp_path / "outside.txt"
-    outside.write_bytes(b"not ours")
-    house.work(job.task, name).symlink_to(outside)
-    end = start("-c", attack.script()).open_key_store(house).wait_for_end(job)
+    outside.write_bytes(b"foreign")
+    workspace.work_file(job.task, name).symlink_to(outside)
+    end = start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
     assert "symbolic link" in end.error.message
-    assert outside.read_bytes() == b"not ours"
-    assert attack.signed == []
+    assert outside.read_bytes() == b"foreign"
+    assert attack.signed_inputs == []
 
 
-def test_work_folder_that_is_a_symbolic_link_is_refused(
-    house: WorkerWorkspace, worker: WorkerProcess, tmp_path: Path
-) -> None:
-    job = package(house)
+def test_symlink_as_work_folder_is_rejected(workspace: WorkerWorkspace, worker: WorkerProcess, tmp_path: Path) -> None:
+    job = package(workspace)
     outside = tmp_path / "outside"
     outside.mkdir()
-    house.artifacts.work_dir(job.task.id).rmdir()
-    (house.places.artifacts / "work" / job.task.id).symlink_to(outside)
+    workspace.artifacts.work_dir(job.task.id).rmdir()
+    (workspace.paths.artifacts / "work" / job.task.id).symlink_to(outside)
     end = worker.wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
@@ -314,29 +332,29 @@ def test_work_folder_that_is_a_symbolic_link_is_refused(
 
 @pytest.mark.parametrize("make_link", [os.symlink, os.link])
 @pytest.mark.parametrize("file", ["firmware", "metadata"])
-def test_input_that_is_a_link_is_refused(
-    house: WorkerWorkspace,
-    start: Start,
+def test_link_as_input_is_rejected(
+    workspace: WorkerWorkspace,
+    start_worker: Start,
     attack: Attack,
     tmp_path: Path,
     file: str,
     make_link: Callable[[Path, Path], None],
 ) -> None:
-    """Even one with the approved bytes: what it leads to can change between two reads."""
-    job = package(house)
-    path = stored(house, job.task.inputs[0] if file == "firmware" else job.task.metadata[0])
-    moved = tmp_path / "moved"
-    path.rename(moved)
-    make_link(moved, path)
-    end = start("-c", attack.script()).open_key_store(house).wait_for_end(job)
+    """A link is rejected even if its target has the approved bytes, because the target can change between two reads."""
+    job = package(workspace)
+    path = input_path(workspace, job.task.inputs[0] if file == "firmware" else job.task.metadata[0])
+    target = tmp_path / "target"
+    path.rename(target)
+    make_link(target, path)
+    end = start_worker("-c", attack.script()).open_key_store(workspace).wait_for_end(job)
     assert isinstance(end, JobFailed)
     assert end.error.code == IntegrityError.code
-    assert attack.signed == []
+    assert attack.signed_inputs == []
 
 
-def test_input_that_is_a_fifo_is_refused(house: WorkerWorkspace, worker: WorkerProcess) -> None:
-    job = package(house)
-    path = stored(house, job.task.inputs[0])
+def test_fifo_as_input_is_rejected(workspace: WorkerWorkspace, worker: WorkerProcess) -> None:
+    job = package(workspace)
+    path = input_path(workspace, job.task.inputs[0])
     path.unlink()
     os.mkfifo(path)
     end = worker.wait_for_end(job)
@@ -344,7 +362,7 @@ def test_input_that_is_a_fifo_is_refused(house: WorkerWorkspace, worker: WorkerP
     assert end.error.code == IntegrityError.code
 
 
-# ---- parts
+# ---- helpers
 
 
 def with_input(job: Job, **changes: object) -> Job:
@@ -352,11 +370,11 @@ def with_input(job: Job, **changes: object) -> Job:
     return msgspec.structs.replace(job, task=msgspec.structs.replace(job.task, inputs=(file,)))
 
 
-def claiming(job: Job, sealed: SegmentEncrypted) -> SegmentEncrypted:
-    """The record, with the digest of the input that was approved."""
-    segment: RecordedSegment = sealed.segment
+def with_approved_digest(job: Job, record: SegmentEncrypted) -> SegmentEncrypted:
+    """Return the record with the digest of the approved input."""
+    segment: RecordedSegment = record.segment
     approved = job.task.inputs[segment.index].sha256
-    return msgspec.structs.replace(sealed, segment=msgspec.structs.replace(segment, plaintext_sha256=approved))
+    return msgspec.structs.replace(record, segment=msgspec.structs.replace(segment, plaintext_sha256=approved))
 
 
 def run_until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncrypted], SigningPermissionRequested]:
@@ -364,13 +382,13 @@ def run_until_intent(worker: WorkerProcess, job: Job) -> tuple[list[SegmentEncry
     intent = worker.next(SigningPermissionRequested)
     worker.process.kill()
     worker.process.wait()
-    return worker.messages_for(SegmentEncrypted), intent
+    return worker.messages_of(SegmentEncrypted), intent
 
 
 def run_until_crash(
-    worker: WorkerProcess, house: WorkerWorkspace, job: Job
+    worker: WorkerProcess, workspace: WorkerWorkspace, job: Job
 ) -> tuple[list[SegmentEncrypted], SigningPermissionRequested | None]:
-    """What the engine has recorded when the worker ends itself in the middle of the job."""
-    worker.open_key_store(house).run_until_exit(job)
-    intents = worker.messages_for(SigningPermissionRequested)
-    return worker.messages_for(SegmentEncrypted), intents[0] if intents else None
+    """Return the records of the engine after the worker crashed during the job."""
+    worker.open_key_store(workspace).run_until_exit(job)
+    intents = worker.messages_of(SigningPermissionRequested)
+    return worker.messages_of(SegmentEncrypted), intents[0] if intents else None

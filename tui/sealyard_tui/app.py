@@ -1,4 +1,4 @@
-"""The application: its screens, global keys, and the session's connection and profiles."""
+"""The application: its screens and global keys, the connection of the session, and its profiles."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.dialogs.theme_picker import ThemePicker
 from sealyard_tui.messages import ShowScreen, ShowTask, SwitchProfile
 from sealyard_tui.screens.base import SCREENS, BaseScreen
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
@@ -44,75 +44,76 @@ from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
 
 
-def _dashboard() -> Screen[None]:
+# Screens and commands are imported when they are first used, so that they do not delay the first paint.
+def _create_dashboard() -> Screen[None]:
     from sealyard_tui.screens.dashboard.screen import DashboardScreen
 
     return DashboardScreen()
 
 
-def _upload() -> Screen[None]:
+def _create_upload() -> Screen[None]:
     from sealyard_tui.screens.upload.screen import UploadScreen
 
     return UploadScreen()
 
 
-def _approvals() -> Screen[None]:
+def _create_approvals() -> Screen[None]:
     from sealyard_tui.screens.approvals.screen import ApprovalsScreen
 
     return ApprovalsScreen()
 
 
-def _audit() -> Screen[None]:
+def _create_audit() -> Screen[None]:
     from sealyard_tui.screens.audit.screen import AuditScreen
 
     return AuditScreen()
 
 
-def _devices() -> Screen[None]:
+def _create_devices() -> Screen[None]:
     from sealyard_tui.screens.devices.screen import DevicesScreen
 
     return DevicesScreen()
 
 
-def _access() -> Screen[None]:
+def _create_access() -> Screen[None]:
     from sealyard_tui.screens.access.screen import AccessScreen
 
     return AccessScreen()
 
 
-def _binding_commands() -> type[Provider]:
+def _load_binding_commands() -> type[Provider]:
     from sealyard_tui.appearance.palette import BindingCommands
 
     return BindingCommands
 
 
-def _profile_commands() -> type[Provider]:
+def _load_profile_commands() -> type[Provider]:
     from sealyard_tui.appearance.palette import ProfileCommands
 
     return ProfileCommands
 
 
-def _task_commands() -> type[Provider]:
+def _load_task_commands() -> type[Provider]:
     from sealyard_tui.appearance.palette import TaskCommands
 
     return TaskCommands
 
 
 class SealyardApp(BaseApp):
-    """Shows the six screens on one session."""
+    """The Textual application: six screens that share one session."""
 
     TITLE = "Sealyard"
     CSS_PATH = ["app.tcss", "screens/base.tcss", "dialogs/base.tcss"]
     MODES: ClassVar[dict[str, str | Callable[[], Screen[Any]]]] = {
-        "dashboard": _dashboard,
-        "upload": _upload,
-        "approvals": _approvals,
-        "audit": _audit,
-        "devices": _devices,
-        "access": _access,
+        "dashboard": _create_dashboard,
+        "upload": _create_upload,
+        "approvals": _create_approvals,
+        "audit": _create_audit,
+        "devices": _create_devices,
+        "access": _create_access,
     }
     COMMAND_PALETTE_BINDING = "ctrl+p"
-    COMMANDS = App.COMMANDS | {_binding_commands, _profile_commands, _task_commands}
+    COMMANDS = App.COMMANDS | {_load_binding_commands, _load_profile_commands, _load_task_commands}
     HELP = "Sealyard signs and encrypts firmware under dual control."
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -128,7 +129,7 @@ class SealyardApp(BaseApp):
         Binding("P", "pick_profile", "Profile", show=False, id="app.profile"),
         Binding("f3", "toggle_mouse", "Mouse on/off", show=False, id="app.mouse"),
         Binding("f4", "toggle_compact", "Compact", show=False, id="app.compact"),
-        Binding("exclamation_mark", "show_ignored_settings", "Ignored settings", show=False, id="app.left_out"),
+        Binding("exclamation_mark", "show_ignored_settings", "Ignored settings", show=False, id="app.ignored_settings"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
         Binding("q", "quit_safely", "Quit", id="app.leave"),
         Binding("ctrl+q", "quit", "Quit without asking", show=False, priority=True, id="app.quit"),
@@ -144,15 +145,15 @@ class SealyardApp(BaseApp):
         preferences: Preferences | None = None,
     ) -> None:
         preferences = preferences or Preferences(settings)
-        # Textual starts on its default screen; switching from it would compose and paint another one again.
-        first = preferences.first_screen
-        self.DEFAULT_MODE = first if first in SCREENS else "dashboard"  # type: ignore[misc]
+        # Textual starts in the default mode; switching to another one at the start would compose and paint twice.
+        first_screen = preferences.first_screen
+        self.DEFAULT_MODE = first_screen if first_screen in SCREENS else "dashboard"  # type: ignore[misc]
         super().__init__(session, settings, now=now, download_dir=download_dir, preferences=preferences)
         self.key_store_error: KeyStoreLockedError | None = None
-        """Why the application exited at once: a passphrase can only be asked for on the plain terminal."""
+        """Set if the application exited because the key store is locked: only the launcher can ask for a passphrase."""
         self._refreshing_state = False
-        self._refresh_again = False
-        self._connecting = asyncio.Lock()
+        self._refresh_requested = False
+        self._connect_lock = asyncio.Lock()
 
     # ---- start and stop
 
@@ -161,14 +162,14 @@ class SealyardApp(BaseApp):
         self.appearance.apply(keymap_classes)
         self.appearance.remember_screen(self.current_mode)
         self.mode_change_signal.subscribe(self, self.appearance.remember_screen)
-        self.call_after_refresh(self._open)
+        self.call_after_refresh(self._start_session)
 
-    def _open(self) -> None:
-        """Start the session after the first paint: loading the engine would delay it, even on another thread."""
+    def _start_session(self) -> None:
+        """Start the session after the first paint, which loading the engine would delay, even on another thread."""
         self.run_guarded(self, self.session.start(self.post_message), group="session")
 
     async def on_unmount(self) -> None:
-        """Stop what runs on this loop; the launcher closes the engine."""
+        """Stop the services of this event loop; the launcher closes the engine."""
         await self.download_manager.stop()
         await self.watch_folder.stop()
         await self.session.stop()
@@ -178,10 +179,10 @@ class SealyardApp(BaseApp):
 
     @on(ConnectionChanged)
     async def _on_connection_changed(self, event: ConnectionChanged) -> None:
-        before = self.state
-        reason = error_text(event.error) if event.error is not None else ""
-        self.set_state(before.with_connection(event, reason))
-        if before.mode is ConnectionMode.ATTACHED and event.mode is ConnectionMode.OWNER:
+        previous = self.state
+        reason = error_text(event.error, action_keys(self)) if event.error is not None else ""
+        self.set_state(previous.with_connection(event, reason))
+        if previous.mode is ConnectionMode.ATTACHED and event.mode is ConnectionMode.OWNER:
             self.notify("The previous owner exited; this application now owns the workspace.", markup=False)
         if event.state is EngineState.FAILED:
             assert event.error is not None
@@ -191,7 +192,7 @@ class SealyardApp(BaseApp):
             title = "Not connected" if event.state is EngineState.RECONNECTING else ""
             self.notify(escape_text(reason), title=title, severity="warning", markup=False)
         if event.state in (EngineState.READY, EngineState.READ_ONLY):
-            self.run_guarded(self, self._after_connect(), group="arrive", background=True)
+            self.run_guarded(self, self._start_services(), group="connect", background=True)
 
     def _on_open_failed(self, error: SealyardError) -> None:
         if isinstance(error, KeyStoreLockedError):
@@ -200,9 +201,9 @@ class SealyardApp(BaseApp):
         else:
             self.show_error(error)
 
-    async def _after_connect(self) -> None:
-        """Read the user's permissions, then start downloads and the watch folder, or resume them."""
-        async with self._connecting:
+    async def _start_services(self) -> None:
+        """Load the user's permissions, then start or resume downloads and the watch folder."""
+        async with self._connect_lock:
             client = await self.session.client()
             await self._refresh_state(client)
             await self.download_manager.start(client)
@@ -221,7 +222,7 @@ class SealyardApp(BaseApp):
                 demo=info.demo,
                 self_approval=policy.allow_self_approval,
                 one_time_password=policy.require_otp,
-                four_eyes=info.trust_note,
+                separation_of_duties_note=info.trust_note,
                 running=counts.by_status.get(TaskStatus.RUNNING, 0),
                 awaiting_my_approval=counts.awaiting_my_approval,
             )
@@ -232,18 +233,18 @@ class SealyardApp(BaseApp):
         self.engine_updates.publish(update)
         self.notifier.on_engine_update(update)
         if update.durable:
-            self.run_guarded(self, self._refresh_state_soon(), group="count", background=True)
+            self.run_guarded(self, self._refresh_state_soon(), group="state", background=True)
 
     async def _refresh_state_soon(self) -> None:
-        """Refresh the state, and once more if updates arrived meanwhile; never twice at the same time."""
+        """Refresh the state, and repeat if updates arrived meanwhile; concurrent calls share one refresh."""
         if self._refreshing_state:
-            self._refresh_again = True
+            self._refresh_requested = True
             return
         self._refreshing_state = True
         try:
-            self._refresh_again = True
-            while self._refresh_again:
-                self._refresh_again = False
+            self._refresh_requested = True
+            while self._refresh_requested:
+                self._refresh_requested = False
                 await self._refresh_state(await self.session.client())
         finally:
             self._refreshing_state = False
@@ -257,9 +258,9 @@ class SealyardApp(BaseApp):
         self.run_worker(self.guard(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
 
     async def _pick_profile(self) -> None:
-        """Offer the profiles, and in a local workspace every user of it: a new user can be tried at once.
+        """Let the user pick a profile, or in a local workspace any of its users, even without a profile.
 
-        On a server an identity needs a token, so only the profiles are offered.
+        A server requires a token for each identity, so only profiles are offered there.
         """
         if not self.state.host and self.state.is_allowed(Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await (await self.session.client()).access()
@@ -267,9 +268,9 @@ class SealyardApp(BaseApp):
             self.session.add_identities(users)
         profiles = {profile.name: profile for profile in self.session.available_profiles}
         choices = [(profile.name, f"{profile.name}  {profile.identity}") for profile in profiles.values()]
-        picked = await self.push_screen_wait(PickDialog("Who are you?", choices, self.session.profile.name))
-        if picked is not None and picked in profiles:
-            self.switch_profile(profiles[picked])
+        name = await self.push_screen_wait(PickDialog("Who are you?", choices, self.session.profile.name))
+        if name is not None and name in profiles:
+            self.switch_profile(profiles[name])
 
     @on(SwitchProfile)
     def _on_switch_profile(self, message: SwitchProfile) -> None:
@@ -289,7 +290,7 @@ class SealyardApp(BaseApp):
             identity=profile.identity,
             workspace=self.state.workspace,
             demo=self.state.demo,
-            four_eyes=self.state.four_eyes,
+            separation_of_duties_note=self.state.separation_of_duties_note,
             mode=self.state.mode,
             host=self.state.host,
         )
@@ -324,21 +325,20 @@ class SealyardApp(BaseApp):
     # ---- keys
 
     def action_quit_safely(self) -> None:
-        """Quit, after a question if something is unfinished."""
+        """Quit; ask for confirmation if tasks or downloads are running, or a form has unsaved input."""
         running, downloads = self.state.running, len(self.download_manager.running)
-        busy = [
+        warnings = [
             f"Running tasks (will resume at the next start): {running}" if running else "",
             f"Downloads (will resume at the next start): {downloads}" if downloads else "",
             "Unsubmitted files in the upload form will be discarded." if self.has_unsaved_form else "",
         ]
-        if not any(busy):
+        if question := "\n".join(filter(None, warnings)):
+            self.push_screen(ConfirmDialog("Quit?", question, yes="Quit", no="Stay"), self._on_quit_answer)
+        else:
             self.exit()
-            return
-        question = "\n".join(line for line in busy if line)
-        self.push_screen(ConfirmDialog("Quit?", question, yes="Quit", no="Stay"), self._on_quit_answer)
 
-    def _on_quit_answer(self, leaving: bool | None) -> None:
-        if leaving:
+    def _on_quit_answer(self, confirmed: bool | None) -> None:
+        if confirmed:
             self.exit()
 
     def action_help(self) -> None:
@@ -355,9 +355,8 @@ class SealyardApp(BaseApp):
 
     def action_toggle_mouse(self) -> None:
         enabled = self.appearance.toggle_mouse()
-        self.notify(
-            "Mouse input enabled." if enabled else "Mouse input disabled; the terminal handles the mouse.", markup=False
-        )
+        text = "Mouse input enabled." if enabled else "Mouse input disabled; the terminal handles the mouse."
+        self.notify(text, markup=False)
 
     def action_toggle_compact(self) -> None:
         self.appearance.toggle_compact()
@@ -372,8 +371,8 @@ class SealyardApp(BaseApp):
         return super().check_action(action, parameters)
 
     @on(CommandPalette.Opened)
-    def _palette_opened(self) -> None:
-        """Restrict the palette's input: it is Textual's own and would draw unprintable characters that are pasted."""
+    def _on_palette_opened(self) -> None:
+        """Restrict the palette's input: it is one of Textual's, which would draw unprintable characters."""
         self.screen.query_one(Input).restrict = PRINTABLE_PATTERN
 
     def search_themes(self) -> None:
@@ -383,11 +382,12 @@ class SealyardApp(BaseApp):
         """Yield the commands that have no key."""
         yield SystemCommand("Theme", "Choose a theme with live preview", self.search_themes)
         yield SystemCommand("Screenshot", "Save a screenshot (SVG)", self.deliver_screenshot)
-        yield from (each for each in super().get_system_commands(screen) if each.title in ("Maximize", "Minimize"))
+        commands = super().get_system_commands(screen)
+        yield from (command for command in commands if command.title in ("Maximize", "Minimize"))
 
 
 def keymap_classes() -> tuple[type[DOMNode], ...]:
-    """Return all own classes that may have key bindings. Imports every module that defines one."""
+    """Return all classes of the application that may have key bindings. Imports every module that defines one."""
     for package in (dialogs, screens, widgets):
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             importlib.import_module(module.name)

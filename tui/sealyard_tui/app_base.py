@@ -1,4 +1,4 @@
-"""The application as screens know it: its services, their signals, and how work is run and errors are shown."""
+"""Base class of the application: services and signals for screens, background work, and error dialogs."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ _NO_COLOR = NoColor()
 
 
 class BaseApp(CrashReportingApp[None]):
-    """Services of one session that screens share. Uses the client only, never what is below it."""
+    """Provides the services of one session that all screens share. Accesses the workspace only through the client."""
 
     def __init__(
         self,
@@ -120,8 +120,8 @@ class BaseApp(CrashReportingApp[None]):
         background: bool = False,
     ) -> Worker[None]:
         """Run ``work`` as a Textual worker owned by ``node``; errors are shown as by :meth:`guard`."""
-        guarded: Callable[[], Coroutine[Any, Any, None]] = partial(self.guard, work, background=background)
-        worker: Worker[None] = node.run_worker(guarded, group=group, exclusive=exclusive, exit_on_error=False)
+        create_coroutine: Callable[[], Coroutine[Any, Any, None]] = partial(self.guard, work, background=background)
+        worker: Worker[None] = node.run_worker(create_coroutine, group=group, exclusive=exclusive, exit_on_error=False)
         # A worker that is cancelled before it starts would leave the coroutine unawaited.
         weakref.finalize(worker, work.close)
         return worker
@@ -129,19 +129,19 @@ class BaseApp(CrashReportingApp[None]):
     async def guard(self, work: Coroutine[Any, Any, None], *, background: bool = False) -> None:
         """Await ``work`` and show its error in a dialog; the application continues.
 
-        ``background``: the user did not ask for it. A lost connection is then shown in the status bar only, and
-        everything is read again after the reconnect.
+        ``background``: the work was not started by the user. A lost connection is then shown in the status bar only,
+        and all data is reloaded after the reconnect.
         """
         try:
             await work
         except SealyardError as error:
-            disconnected = isinstance(error, ServerUnreachableError) or self.state.engine is EngineState.RECONNECTING
-            if not (background and disconnected):
+            is_disconnected = isinstance(error, ServerUnreachableError) or self.state.engine is EngineState.RECONNECTING
+            if not (background and is_disconnected):
                 self.show_error(error)
         except Exception as error:
             log.exception("unexpected error in %s", getattr(work, "__qualname__", "a worker"))
-            unexpected = SealyardError("Internal error.", f"See {log_location()} for details.")
-            self.show_error(unexpected, detail=f"{type(error).__name__}: {error}")
+            internal_error = SealyardError("Internal error.", f"See {log_location()} for details.")
+            self.show_error(internal_error, detail=f"{type(error).__name__}: {error}")
 
     def show_error(self, error: SealyardError, *, detail: str = "") -> None:
         """Open an error dialog, unless one with the same error is already open."""
@@ -185,9 +185,9 @@ class BaseApp(CrashReportingApp[None]):
         return edit_text(self, editor_command(self.settings), text)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Replace Textual's filters for NO_COLOR: they emit shades of grey, and black on black with ANSI themes."""
-        filters = [each for each in super().get_line_filters() if not isinstance(each, Monochrome | NoColor)]
-        return [*filters, _NO_COLOR] if self.preferences.colourless else filters
+        """Replace Textual's NO_COLOR filters, which emit shades of grey, and black on black with ANSI themes."""
+        filters = [rule for rule in super().get_line_filters() if not isinstance(rule, Monochrome | NoColor)]
+        return [*filters, _NO_COLOR] if self.preferences.is_colourless else filters
 
     def delay_update(self, delay: float = MAX_UPDATE_DELAY) -> None:
         super().delay_update(min(delay, MAX_UPDATE_DELAY))
@@ -199,5 +199,5 @@ class BaseApp(CrashReportingApp[None]):
 
 
 def log_location() -> str:
-    """Return where the log file is, as safe text."""
+    """Return the path of the log file as safe text."""
     return escape_text(str(current_log_file() or "the log"))

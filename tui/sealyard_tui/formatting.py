@@ -1,4 +1,4 @@
-"""How values are shown: icons and words that can be told apart without colour, and escaped foreign text."""
+"""Formatting of values for display: icons with words, so that colour alone has no meaning, and escaped foreign text."""
 
 from __future__ import annotations
 
@@ -29,8 +29,8 @@ _RESULT: dict[ResultState, tuple[str, str]] = {
     ResultState.GONE: ("∅", "$error"),
 }
 
-EXPIRY_WARNING = 3600
-"""Seconds before a link expires from which on it is shown as a warning."""
+EXPIRY_WARNING_SECONDS = 3600
+"""A link that expires within this time is shown as a warning."""
 
 
 def safe_content(text: str, limit: int = 0) -> Content:
@@ -39,34 +39,34 @@ def safe_content(text: str, limit: int = 0) -> Content:
 
 
 def status_icon(status: TaskStatus) -> tuple[str, str]:
-    """Return the icon and its style."""
+    """Return the icon of a status, and its style."""
     return _STATUS[status]
 
 
 def result_icon(state: ResultState) -> tuple[str, str]:
-    """Return the icon and its style."""
+    """Return the icon of a result state, and its style."""
     return _RESULT[state]
 
 
 def status_badge(status: TaskStatus) -> Content:
-    sign, style = _STATUS[status]
-    return Content.styled(f"{sign} {status}", style)
+    icon, style = _STATUS[status]
+    return Content.styled(f"{icon} {status}", style)
 
 
 def result_badge(result: Result | None, now: datetime) -> Content:
-    """Return the state of a result with the time left; empty without a result."""
+    """Return the state of a result with the remaining time; empty without a result."""
     if result is None:
         return Content("")
     if result.signature is not None:
         return Content.styled("✓ signature", "$success")
-    sign, style = _RESULT[result.state]
-    until = {ResultState.AVAILABLE: result.expires_at, ResultState.EXPIRED: result.retained_until}.get(result.state)
-    left = max(0.0, (until - now).total_seconds()) if until is not None else None
-    if result.state is ResultState.AVAILABLE and left is not None and left < EXPIRY_WARNING:
+    icon, style = _RESULT[result.state]
+    deadline = {ResultState.AVAILABLE: result.expires_at, ResultState.EXPIRED: result.retained_until}.get(result.state)
+    remaining = max(0.0, (deadline - now).total_seconds()) if deadline is not None else None
+    if result.state is ResultState.AVAILABLE and remaining is not None and remaining < EXPIRY_WARNING_SECONDS:
         style = "$warning"
-    rest = f" {short_duration(left)}" if left is not None else ""
+    time_left = f" {short_duration(remaining)}" if remaining is not None else ""
     mark = " TRIAL" if result.self_approved else ""
-    return Content.styled(f"{sign} {result.state}{rest}{mark}", style)
+    return Content.styled(f"{icon} {result.state}{time_left}{mark}", style)
 
 
 def short_duration(seconds: float) -> str:
@@ -85,12 +85,12 @@ def format_clock(moment: datetime | None) -> str:
 
 def progress_bar(done: int, total: int, width: int) -> Content:
     """Return a progress bar like ``▰▰▰▱▱ 60 %`` that is ``width`` cells wide."""
-    share = min(1.0, done / total) if total else 0.0
-    label = f" {int(100 * share):3d} %"
-    bars = max(1, width - len(label))
-    full = round(share * bars)
+    fraction = min(1.0, done / total) if total else 0.0
+    label = f" {int(100 * fraction):3d} %"
+    bar_width = max(1, width - len(label))
+    filled = round(fraction * bar_width)
     return Content.assemble(
-        Content.styled("▰" * full, "$accent"), Content.styled("▱" * (bars - full), "$text-muted"), label
+        Content.styled("▰" * filled, "$accent"), Content.styled("▱" * (bar_width - filled), "$text-muted"), label
     )
 
 
@@ -100,22 +100,22 @@ def task_title(task: Task) -> str:
 
 
 def format_path(path: Path) -> str:
-    """Return a path as safe text, with ``~`` for the home directory: it can be typed where paths are expected."""
-    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises where there is none
+    """Return a path as safe text, with ``~`` for the home directory. Path inputs accept it."""
+    home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises if there is none
     text = str(path)
     return escape_text(f"~{text.removeprefix(home)}" if path.is_relative_to(home) and home != "/" else text)
 
 
-def format_fields(pairs: list[tuple[str, Content | str]], *, width: int = 0) -> Content:
+def format_fields(fields: list[tuple[str, Content | str]], *, width: int = 0) -> Content:
     """Return names and values, one per line and aligned; empty values are skipped. A ``str`` must be safe text.
 
     With ``width`` > 0, longer values are wrapped with a hanging indent.
     """
-    shown = [(name, value) for name, value in pairs if value]
-    indent = max((len(name) for name, _ in shown), default=0) + 2
+    visible = [(name, value) for name, value in fields if value]
+    indent = max((len(name) for name, _ in visible), default=0) + 2
     lines = [
         Content.assemble(Content.styled(name.ljust(indent), "$text-muted"), _hanging_indent(value, indent, width))
-        for name, value in shown
+        for name, value in visible
     ]
     return Content("\n").join(lines)
 

@@ -33,11 +33,11 @@ if TYPE_CHECKING:
     from sealyard_tui.session.connections import WorkspaceConnection
 
 MAX_PASSPHRASE_TRIES = 3
-"""How often a passphrase is asked for before the launch fails."""
+"""How many times the user is prompted for a passphrase before the launch fails."""
 
 GC_THRESHOLD = 50_000
-"""Allocations before the next garbage collection. Most objects of a start survive it: with Python's default of 700,
-collections took a sixth of the start.
+"""Allocations before the next garbage collection. With Python's default of 700, collections took a sixth of the
+startup time, although most objects survive.
 """
 
 GIL_SWITCH_INTERVAL = 0.001
@@ -58,7 +58,7 @@ def main() -> int:
     return open_server(profile, settings) if profile.server else open_workspace(profile, settings)
 
 
-# ---- without a workspace
+# ---- without a selected workspace
 
 
 def welcome(settings: Settings) -> int:
@@ -73,15 +73,15 @@ def welcome(settings: Settings) -> int:
     choice, error = None, None
     while True:
         app = WelcomeApp(load_preferences(settings), choice, error)
-        start = app.run(mouse=settings.mouse)
-        if start is None:
+        selection = app.run(mouse=settings.mouse)
+        if selection is None:
             return app.return_code or 0
-        if isinstance(start, OpenDemoChoice):
+        if isinstance(selection, OpenDemoChoice):
             return open_demo(settings)
         try:
-            profile, passphrase = create_chosen_workspace(start)
+            profile, passphrase = create_chosen_workspace(selection)
         except SealyardError as failure:
-            choice, error = start, failure
+            choice, error = selection, failure
         else:
             return run(profile, passphrase, settings)
 
@@ -93,8 +93,8 @@ def create_chosen_workspace(choice: CreateWorkspaceChoice) -> tuple[Profile, str
     """
     passphrase = None
     if choice.key_store is KeyStore.PASSPHRASE:
-        passphrase = new_passphrase(os.environ, ask_new_passphrase)
-    print_error("Creating the workspace…")
+        passphrase = new_passphrase(os.environ, prompt_new_passphrase)
+    print_message("Creating the workspace…")
     creation = create_workspace(
         choice.folder,
         name=choice.name,
@@ -110,7 +110,7 @@ def open_demo(settings: Settings) -> int:
 
     from sealyard.client.demo import create_populated_demo, temporary_dir
 
-    print_error("Creating a demo workspace…")
+    print_message("Creating a demo workspace…")
     with temporary_dir() as root:
         demo = asyncio.run(create_populated_demo(root))
         profile = workspace_profiles(demo.folder).get("developer")
@@ -119,44 +119,45 @@ def open_demo(settings: Settings) -> int:
         return run(profile, demo.passphrase, settings, log=user_state_path("sealyard") / "demo.log")
 
 
-# ---- passphrases, asked for on the plain terminal only
+# ---- passphrases, prompted for before Textual takes over the terminal
 
 
-class Prompt:
-    """Asks for the passphrase of a key store and keeps the last answer; empty if there was none."""
+class PassphrasePrompt:
+    """Prompts for the passphrase of a key store and keeps the last answer; empty if there was none."""
 
     def __init__(self) -> None:
         self.answer = ""
 
     def __call__(self) -> str:
-        self.answer = ask("Passphrase of the key store: ")
+        self.answer = prompt("Passphrase of the key store: ")
         return self.answer
 
 
-def ask_new_passphrase() -> str:
-    """Ask for a new passphrase twice. Raises :class:`UsageError` if the answers never match."""
-    print_error("The master key is protected by a passphrase. It cannot be recovered: keep a copy in a safe place.")
+def prompt_new_passphrase() -> str:
+    """Prompt for a new passphrase twice. Raises :class:`UsageError` if the answers never match."""
+    print_message("The master key is protected by a passphrase. It cannot be recovered: keep a copy in a safe place.")
     for _ in range(MAX_PASSPHRASE_TRIES):
-        first = ask("New passphrase for the key store: ")
-        if not first or ask("Repeat: ") == first:
-            return first
-        print_error("✗ Passphrases do not match.")
+        passphrase = prompt("New passphrase for the key store: ")
+        if not passphrase or prompt("Repeat: ") == passphrase:
+            return passphrase
+        print_message("✗ Passphrases do not match.")
     raise UsageError("The passphrases do not match.", "Start over.")
 
 
-def ask(question: str) -> str:
+def prompt(text: str) -> str:
+    """Return what the user enters, without echo; empty at the end of the input."""
     try:
-        return getpass.getpass(question)
+        return getpass.getpass(text)
     except EOFError:
         return ""
 
 
-def print_error(text: str) -> None:
+def print_message(text: str) -> None:
     sys.stderr.write(f"{text}\n")
     sys.stderr.flush()
 
 
-# ---- with a workspace
+# ---- with a selected workspace
 
 
 def open_workspace(profile: Profile, settings: Settings) -> int:
@@ -167,13 +168,13 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
     if settings.read_only:
         return run(profile, None, settings)
 
-    def once(prompt: Prompt) -> int:
-        # Needed even if another process owns the workspace: when it exits, this one may take over, and could not
-        # ask then.
-        passphrase = passphrase_for(Path(profile.workspace), os.environ, prompt)
+    def launch(ask_passphrase: PassphrasePrompt) -> int:
+        # Needed even if another process owns the workspace: when it exits, this one may take over, and cannot prompt
+        # while Textual is running.
+        passphrase = passphrase_for(Path(profile.workspace), os.environ, ask_passphrase)
         return run(profile, passphrase, settings)
 
-    return with_passphrase_retries(once)
+    return launch_with_retries(launch)
 
 
 def open_server(profile: Profile, settings: Settings) -> int:
@@ -184,28 +185,31 @@ def open_server(profile: Profile, settings: Settings) -> int:
     """
     from sealyard.client.config.server_tokens import load_token
 
-    def once(prompt: Prompt) -> int:
-        # Loaded before Textual starts: a token may be encrypted. Those of other profiles use the same passphrase.
-        tokens = {profile: load_token(profile, os.environ, prompt)}
+    def launch(ask_passphrase: PassphrasePrompt) -> int:
+        # Loaded before Textual starts: decrypting a token may require a passphrase, which the tokens of other
+        # profiles share.
+        first_token = load_token(profile, os.environ, ask_passphrase)
 
-        def token_of(asked: Profile) -> str:
-            return tokens.get(asked) or load_token(asked, os.environ, lambda: prompt.answer)
+        def token_of(user_profile: Profile) -> str:
+            if user_profile == profile:
+                return first_token
+            return load_token(user_profile, os.environ, lambda: ask_passphrase.answer)
 
         return run_at_server(profile, token_of, settings)
 
-    return with_passphrase_retries(once)
+    return launch_with_retries(launch)
 
 
-def with_passphrase_retries(once: Callable[[Prompt], int]) -> int:
-    """Call ``once`` again after a wrong passphrase was typed, :data:`MAX_PASSPHRASE_TRIES` times at most."""
-    prompt = Prompt()
+def launch_with_retries(launch: Callable[[PassphrasePrompt], int]) -> int:
+    """Call ``launch``, and again after each wrong passphrase, :data:`MAX_PASSPHRASE_TRIES` times in total."""
+    ask_passphrase = PassphrasePrompt()
     for tries in itertools.count(1):
         try:
-            return once(prompt)
+            return launch(ask_passphrase)
         except KeyStoreLockedError as error:
-            if not prompt.answer or tries == MAX_PASSPHRASE_TRIES:
+            if not ask_passphrase.answer or tries == MAX_PASSPHRASE_TRIES:
                 raise
-            print_error(f"✗ {error}")
+            print_message(f"✗ {error}")
     raise AssertionError
 
 
@@ -228,7 +232,8 @@ def run_at_server(profile: Profile, token_of: Callable[[Profile], str], settings
     from sealyard_tui.session.connections import ServerConnection
 
     connection = ServerConnection(profile.server, token_of, read_only=settings.read_only)
-    profiles = tuple(each for each in read_profiles(user_profiles_path()).profiles if each.server == profile.server)
+    user_profiles = read_profiles(user_profiles_path()).profiles
+    profiles = tuple(candidate for candidate in user_profiles if candidate.server == profile.server)
     return run_app(connection, profile, profiles, settings, user_state_path("sealyard") / "application.log")
 
 
@@ -261,9 +266,9 @@ async def _close(connection: WorkspaceConnection) -> None:
 
 
 def downloads_folder(profile: Profile, settings: Settings) -> Path:
-    """Return the directory of downloads: that of the settings, else of the profile, else the user's default."""
-    if named := settings.download_dir or profile.downloads:
-        return Path(named).expanduser()
+    """Return the directory for downloads: from the settings, else from the profile, else the user's default."""
+    if configured_path := settings.download_dir or profile.downloads:
+        return Path(configured_path).expanduser()
     from platformdirs import user_downloads_path
 
     return user_downloads_path()

@@ -1,4 +1,4 @@
-"""What screens and dialogs ask of the application, as messages: none of them has to import it."""
+"""Messages by which screens and dialogs request actions of the application, without importing it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sealyard.model.errors import SealyardError
 
 
 class ShowScreen(Message):
-    """Switch to a main screen, by its name."""
+    """Switch to the main screen with this name."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class ShowScreen(Message):
 
 
 class ShowTask(Message):
-    """Switch to the dashboard and select a task there."""
+    """Switch to the dashboard and select a task."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__()

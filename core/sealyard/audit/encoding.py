@@ -7,6 +7,7 @@ import msgspec
 from sealyard.model.audit import AuditEntry
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import AuditVerificationError, InvalidInputError
+from sealyard.model.hints import Hint, HintCode
 
 _decoder = msgspec.json.Decoder(AuditEntry)
 
@@ -28,7 +29,7 @@ def decode_entry(line: bytes, source: str) -> AuditEntry:
         return _decoder.decode(line)
     except (msgspec.MsgspecError, UnicodeDecodeError, RecursionError) as error:
         raise AuditVerificationError(
-            f"{source} contains a line that is not an entry.", "Run `sealyard audit verify` to find it."
+            f"{source} contains a line that is not an entry.", Hint.of(HintCode.VERIFY_AUDIT)
         ) from error
 
 

@@ -33,6 +33,7 @@ from sealyard.fs.private import make_private_dir
 from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry, Checkpoint
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError, StorageError
+from sealyard.model.hints import Hint, HintCode
 
 
 class LogHead(FrozenStruct, frozen=True, kw_only=True):
@@ -201,8 +202,8 @@ class AuditLog(AuditReader):
                 write_atomic(path, public_key, overwrite=False)
         elif path.read_bytes() != public_key:
             raise AuditVerificationError(
-                f"{PUBLIC_KEY} is not the key that signs this workspace's audit checkpoints.",
-                "Add nothing before you have run `sealyard audit verify`: the folder was changed.",
+                f"{PUBLIC_KEY} is not the key that signs this workspace's audit checkpoints: the folder was changed.",
+                Hint.of(HintCode.VERIFY_AUDIT),
             )
 
     def _load(self) -> None:
@@ -221,7 +222,7 @@ class AuditLog(AuditReader):
         if checkpoint is not None and checkpointed_root.hex() != checkpoint.root:
             raise AuditVerificationError(
                 f"The audit log does not match its last checkpoint, of size {checkpoint.size}.",
-                "Run `sealyard audit verify` to find the first wrong one.",
+                Hint.of(HintCode.VERIFY_AUDIT),
             )
         remove_partial_end(segment_path(self.folder, self._segment.number), self._segment.length)
 

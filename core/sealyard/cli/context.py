@@ -11,6 +11,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from sealyard.cli.hints import format_error
 from sealyard.cli.output import Output
 from sealyard.client.config.profiles import Profile, resolve
 from sealyard.client.config.workspaces import passphrase_for
@@ -103,7 +104,7 @@ class Context:
                 on_take_over=lambda: self.out.warn(
                     "The previous owner of the workspace exited; this process now owns it."
                 ),
-                on_trouble=lambda error: self.out.warn(f"warning: {error}"),
+                on_trouble=lambda error: self.out.warn(f"warning: {format_error(error)}"),
             )
             stack.push_async_callback(shared_workspace.close)
             await shared_workspace.open(within=LOCK_TIMEOUT)

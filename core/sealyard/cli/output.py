@@ -9,6 +9,7 @@ from typing import TextIO
 
 import msgspec
 
+from sealyard.cli.hints import format_hint
 from sealyard.cli.progress import ProgressLine
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline, escape_text
@@ -54,8 +55,8 @@ class Output:
         """Print an error and its hint on standard error, and as the result if the output is JSON."""
         self.progress.clear()
         print(f"sealyard: {escape_text(error.message)}", file=sys.stderr)
-        if error.hint:
-            print(f"  {escape_text(error.hint)}", file=sys.stderr)
+        if hint := format_hint(error):
+            print(f"  {escape_text(hint)}", file=sys.stderr)
         if self.as_json:
             self.result({"error": error.to_info()}, ())
 

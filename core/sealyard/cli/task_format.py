@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 from datetime import UTC, datetime
 
 from sealyard.cli.output import format_fields, format_table
+from sealyard.model.approval import valid_approvers
 from sealyard.model.formatting import format_count, format_decider, format_size_exact, format_time, format_time_left
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_multiline
@@ -114,7 +115,9 @@ def _format_key(key: object) -> str:
 
 
 def _format_approvals(task: Task) -> str:
-    return f"{len(task.approvals)} of {task.approvals_required}" if task.approvals_required else "not required"
+    if not task.approvals_required:
+        return "not required"
+    return f"{len(valid_approvers(task, task.approvals))} of {task.approvals_required}"
 
 
 def _format_files(label: str, files: Iterable[InputFile]) -> list[str]:

@@ -25,6 +25,7 @@ from sealyard.model.credentials import (
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import StorageError, WaitTimeoutError
 from sealyard.model.events import Event
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
@@ -47,7 +48,7 @@ from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookR
 
 T = TypeVar("T")
 
-EMBEDDED_TRUST_NOTE = "embedded: dual control is not enforced; anyone with this account controls the workspace"
+EMBEDDED_TRUST_NOTE = "embedded: anyone with this account can act as any user"
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
@@ -144,7 +145,8 @@ class EmbeddedClient:
                 return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} did not finish within {within:g} seconds.", f"Check it later: sealyard show {task.id}"
+                f"Task {task.id} did not finish within {within:g} seconds.",
+                Hint.of(HintCode.SHOW_TASK, task_id=task.id),
             ) from None
 
     async def _wait_for(self, task: Task, or_waiting: bool) -> Task:

@@ -135,7 +135,7 @@ class ResultClient(Protocol):
         ...
 
     async def report_downloaded(self, task_id: str) -> None:
-        """Record in the audit log that the artifact was downloaded completely and verified."""
+        """Report, for the audit log, that the artifact was downloaded completely and verified."""
         ...
 
     async def certificate(self, task_id: str) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 from sealyard.crypto.algorithms import SIGNATURES, SigningInput
 from sealyard.model.algorithms import KeyPurpose, SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.tasks import TaskKind
 
 
@@ -19,17 +20,17 @@ def check_key_purpose(kind: TaskKind, algorithm: SigningAlgorithm, purpose: KeyP
     if kind is TaskKind.PACKAGING and purpose is KeyPurpose.DATA:
         raise InvalidKeyError(
             "The signing key is for data, not for packages.",
-            "Use a configuration whose signing key has the purpose 'package'.",
+            "Use a device configuration whose signing key is for packages.",
         )
     if kind is not TaskKind.SIGNING:
         return
     if purpose is KeyPurpose.PACKAGE:
         raise InvalidKeyError(
             "The signing key is for packages, not for data.",
-            "Use a configuration whose signing key has the purpose 'data'.",
+            Hint.of(HintCode.USE_DATA_KEY),
         )
     if SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST and purpose is not KeyPurpose.DATA:
         raise InvalidKeyError(
             "A digest can only be signed with a key for data, because approvers cannot see what it stands for.",
-            "Use a configuration whose signing key has the purpose 'data'.",
+            Hint.of(HintCode.USE_DATA_KEY),
         )

@@ -54,6 +54,7 @@ from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.clock import Clock
 from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, StorageError
 from sealyard.model.events import DurableEvent
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
@@ -296,7 +297,7 @@ class Engine:
         if not self.permissions.contains(subject):
             raise PermissionDeniedError(
                 f"{escape_text(subject, 80)} is unknown in this workspace.",
-                f"Ask an administrator to add it: sealyard subject add {escape_text(subject, 80)}",
+                Hint.of(HintCode.ASK_FOR_SUBJECT, subject=escape_text(subject, 80)),
             )
         if subject_kind(subject) is SubjectKind.GROUP:
             # If groups could act, a person could request a task as a group and approve it as one of its members.

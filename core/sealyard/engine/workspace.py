@@ -6,6 +6,7 @@ import msgspec
 
 from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.model.errors import StorageError, WorkspaceError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, WorkspacePaths
 
@@ -21,7 +22,7 @@ def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
     except FileNotFoundError:
         raise WorkspaceError(
             f"No workspace in {escape_text(str(paths.root))}.",
-            "Create one with `sealyard init`, or choose another with --workspace or --profile.",
+            Hint.of(HintCode.CREATE_WORKSPACE),
         ) from None
     except (OSError, msgspec.MsgspecError) as error:
         raise WorkspaceError(f"Cannot read {escape_text(str(paths.file))}: {error}.") from error
@@ -32,8 +33,8 @@ def load_metadata(paths: WorkspacePaths) -> WorkspaceMetadata:
     if metadata.format < LAYOUT_VERSION:
         raise WorkspaceError(
             f"The workspace was created by an older version of Sealyard (layout {metadata.format}; this version needs"
-            f" {LAYOUT_VERSION}).",
-            "Create a new workspace: sealyard init. Older layouts are not converted.",
+            f" {LAYOUT_VERSION}), and older layouts are not converted.",
+            Hint.of(HintCode.CREATE_WORKSPACE),
         )
     return metadata
 

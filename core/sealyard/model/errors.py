@@ -5,38 +5,57 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from enum import StrEnum
 from typing import ClassVar
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.hints import Hint
 
 
 class ErrorInfo(FrozenStruct, frozen=True, kw_only=True):
-    """An error as plain data, to be sent to another process or over a network."""
+    """An error as plain data, to be sent to another process or over a network.
+
+    ``hint`` is the neutral text; ``hint_code`` and ``hint_args`` are those of :class:`~sealyard.model.hints.Hint`.
+    """
 
     code: str
     message: str
     hint: str = ""
+    hint_code: str = ""
+    hint_args: Mapping[str, str] = {}
+
+    @property
+    def structured_hint(self) -> Hint:
+        return Hint(self.hint, self.hint_code, self.hint_args)
 
 
 class SealyardError(Exception):
     """Base class of all errors that a user can understand and act on.
 
-    ``message`` describes what happened, ``hint`` what to do next. Neither ever contains a secret.
+    ``message`` describes what happened, ``hint`` what to do next, in words that are right in every front end. Front
+    ends show their own wording of ``structured_hint``. Neither ever contains a secret.
     """
 
     code: ClassVar[str] = "internal"
 
-    def __init__(self, message: str, hint: str = "") -> None:
+    def __init__(self, message: str, hint: str | Hint = "") -> None:
         super().__init__(message)
         self.message = message
-        self.hint = hint
+        self.structured_hint = hint if isinstance(hint, Hint) else Hint(hint)
+
+    @property
+    def hint(self) -> str:
+        return self.structured_hint.text
 
     def __str__(self) -> str:
         return f"{self.message} {self.hint}".rstrip()
 
     def to_info(self) -> ErrorInfo:
-        return ErrorInfo(code=self.code, message=self.message, hint=self.hint)
+        hint = self.structured_hint
+        return ErrorInfo(
+            code=self.code, message=self.message, hint=hint.text, hint_code=hint.code, hint_args=dict(hint.args)
+        )
 
 
 class InvalidInputError(SealyardError):
@@ -66,7 +85,7 @@ class NotFoundError(SealyardError):
 
     code = "not-found"
 
-    def __init__(self, message: str, hint: str = "", *, hidden: bool = False) -> None:
+    def __init__(self, message: str, hint: str | Hint = "", *, hidden: bool = False) -> None:
         super().__init__(message, hint)
         self.hidden = hidden
 
@@ -100,7 +119,7 @@ class TooManyRequestsError(SealyardError):
 
     code = "too-many-requests"
 
-    def __init__(self, message: str, hint: str = "", *, retry_after: float = 1.0) -> None:
+    def __init__(self, message: str, hint: str | Hint = "", *, retry_after: float = 1.0) -> None:
         super().__init__(message, hint)
         self.retry_after = retry_after
 
@@ -122,7 +141,9 @@ class ServerUnreachableError(SealyardError):
 
     code = "connection"
 
-    def __init__(self, message: str, hint: str = "", *, reach: DeliveryCertainty = DeliveryCertainty.UNKNOWN) -> None:
+    def __init__(
+        self, message: str, hint: str | Hint = "", *, reach: DeliveryCertainty = DeliveryCertainty.UNKNOWN
+    ) -> None:
         super().__init__(message, hint)
         self.reach = reach
 
@@ -222,7 +243,7 @@ class ContainerError(SealyardError):
 
     code = "container"
 
-    def __init__(self, message: str, hint: str = "", *, part: str = "") -> None:
+    def __init__(self, message: str, hint: str | Hint = "", *, part: str = "") -> None:
         super().__init__(message, hint)
         self.part = part
 
@@ -232,7 +253,7 @@ class AuditVerificationError(SealyardError):
 
     code = "audit"
 
-    def __init__(self, message: str, hint: str = "", *, seq: int | None = None) -> None:
+    def __init__(self, message: str, hint: str | Hint = "", *, seq: int | None = None) -> None:
         super().__init__(message, hint)
         self.seq = seq
 
@@ -279,4 +300,4 @@ def error_from_info(info: ErrorInfo) -> SealyardError:
 
     If the code is unknown, the exception is a plain :class:`SealyardError`.
     """
-    return _subclasses_by_code(SealyardError).get(info.code, SealyardError)(info.message, info.hint)
+    return _subclasses_by_code(SealyardError).get(info.code, SealyardError)(info.message, info.structured_hint)

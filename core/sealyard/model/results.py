@@ -10,6 +10,7 @@ from datetime import datetime, timedelta
 import msgspec
 
 from sealyard.model.errors import ConflictError, ResultGoneError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
 
 
@@ -22,7 +23,7 @@ def require_artifact(task: Task) -> Result:
         reason = f" {task.reason}" if task.reason else ""
         raise ConflictError(f"Task {task.id} is {task.status}: it has no result.{reason}", "Wait until it is DONE.")
     if task.result.sha256 is None or task.result.size is None:
-        raise ConflictError("Signing tasks have no file.", "Read the signature from the task: sealyard show")
+        raise ConflictError("Signing tasks have no file.", Hint.of(HintCode.SHOW_SIGNATURE, task_id=task.id))
     return task.result
 
 

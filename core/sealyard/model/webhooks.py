@@ -26,8 +26,8 @@ class WebhookEvent(StrEnum):
 class Webhook(FrozenStruct, frozen=True, kw_only=True):
     """A registered webhook.
 
-    ``events``: the events to send; all if empty. ``delivered``: cursor of the last event whose delivery succeeded or
-    was given up. ``last_error``: why the last delivery attempt failed; empty if it succeeded. ``pending_count``: number
+    ``events``: the events to send; all if empty. ``delivered_count``: number of events delivered since the webhook
+    was added. ``last_error``: why the last delivery attempt failed; empty if it succeeded. ``pending_count``: number
     of events still to be delivered. ``dead_letters``: number of events whose delivery was given up.
     """
 
@@ -36,7 +36,7 @@ class Webhook(FrozenStruct, frozen=True, kw_only=True):
     created_by: str
     created_at: datetime
     events: tuple[WebhookEvent, ...] = ()
-    delivered: int = 0
+    delivered_count: int = 0
     last_error: str = ""
     pending_count: int = 0
     dead_letters: int = 0

@@ -12,10 +12,9 @@ from litestar.enums import ScopeType
 from litestar.exceptions import HTTPException
 from litestar.handlers import HTTPRouteHandler
 from litestar.middleware import ASGIMiddleware
-from litestar.types import ASGIApp, Receive, Scope, Send
+from litestar.types import ASGIApp, ControllerRouterHandler, Receive, Scope, Send
 
 from sealyard.model.errors import SealyardError
-from sealyard.server.api import openapi
 from sealyard.server.api.routes.access import AccessController, PolicyController
 from sealyard.server.api.routes.audit import AuditController, AuditListController
 from sealyard.server.api.routes.create_tasks import (
@@ -84,6 +83,17 @@ def get_caller(request: Request[Any, Any, Any]) -> Caller:
     return caller
 
 
+def api_routes() -> list[ControllerRouterHandler]:
+    """Return the routes that the OpenAPI document describes."""
+    authenticated = Router(
+        API,
+        route_handlers=ROUTE_HANDLERS,
+        middleware=[AuthenticationMiddleware()],
+        dependencies={"caller": Provide(get_caller, sync_to_thread=False)},
+    )
+    return [authenticated, Router(API, route_handlers=[LinkController]), HealthController]
+
+
 def build_app(
     tenants: TenantRegistry,
     authenticator: Authenticator,
@@ -96,26 +106,15 @@ def build_app(
     ``public_url``: base URL in links to the API; if empty, the base URL of the current request is used.
     ``extra_handlers``: handlers of additional routes, which are not authenticated.
     """
-    api = Router(
-        API,
-        route_handlers=ROUTE_HANDLERS,
-        middleware=[AuthenticationMiddleware()],
-        dependencies={"caller": Provide(get_caller, sync_to_thread=False)},
-    )
     app = Litestar(
-        route_handlers=[
-            api,
-            Router(API, route_handlers=[LinkController]),
-            HealthController,
-            *HANDLERS,
-            *extra_handlers,
-        ],
+        route_handlers=[*api_routes(), *HANDLERS, *extra_handlers],
         exception_handlers={
             SealyardError: handle_error,
             HTTPException: handle_http_exception,
             Exception: handle_unexpected,
         },
-        openapi_config=openapi.CONFIG,
+        # The framework's own pages load scripts from other hosts.
+        openapi_config=None,
         request_class=ApiRequest,
         request_max_body_size=MAX_JSON_BYTES,
         state=State(

@@ -10,6 +10,7 @@ from msgspec import Meta
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 LogFormat = Literal["json", "text"]
@@ -116,6 +117,6 @@ def load_server_settings(path: Path) -> ServerSettings:
     if not path.exists():
         raise UsageError(
             f"Settings file {escape_text(str(path))} not found.",
-            "Create one with `sealyard config example --server`.",
+            Hint.of(HintCode.CREATE_SERVER_SETTINGS),
         )
     return convert(read_toml(path), ServerSettings, str(path))

@@ -151,4 +151,4 @@ class GroupCommitter:
             for commit in reversed(failed_commits):
                 self._memory.apply(commit.inverse_changes)
             for commit in failed_commits:
-                commit.future.set_exception(type(error)(error.message, error.hint))
+                commit.future.set_exception(type(error)(error.message, error.structured_hint))

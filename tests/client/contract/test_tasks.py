@@ -265,7 +265,7 @@ def test_expired_result_is_rejected_until_renewed(harness: ClientHarness) -> Non
         await owner.decide(task.id, Verdict.APPROVED)
         await dev.wait(task.id, within=60)
         subjects.clock.added = timedelta(days=2)
-        with pytest.raises(ResultExpiredError, match="renew"):
+        with pytest.raises(ResultExpiredError, match="Renew the link"):
             _ = [each async for each in dev.download(task.id)]
         renewed = await dev.renew(task.id)
         assert renewed.result is not None

@@ -16,6 +16,7 @@ from sealyard.client.watch_folder.watcher import DropSubmitted, FolderWatcher, W
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import ResultGoneError
+from sealyard.model.hints import HintCode
 from sealyard.model.requests import EncryptionRequest
 from sealyard.model.tasks import Task, Verdict
 from tests.support.workspace_files import ADMIN, DEVELOPER, OWNER, create_workspace_with_device, open_engine
@@ -119,7 +120,7 @@ def test_result_is_resumed_renewed_and_removed(workspace: Path, tmp_path: Path) 
             clock.offset = 2 * DAY
             (expired,) = await downloads.download_pending()
             assert expired.error is not None
-            assert (expired.error.code, "renew" in expired.error.hint) == ("result-expired", True)
+            assert (expired.error.code, expired.error.hint_code) == ("result-expired", HintCode.RENEW_LINK)
             assert await downloads.download_pending() == ()
             await developer.renew(second.id)
             (renewed,) = await downloads.download_pending()

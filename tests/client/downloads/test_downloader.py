@@ -44,6 +44,7 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.events import Event, EventsMissed
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
 from tests.support.fake_client import CHUNK, ME, OTHER, START, FakeClient, FakeClock, Stream, finished_task
 
@@ -292,7 +293,7 @@ def test_expired_link_error_suggests_renewal(client: FakeClient, downloads: Down
     client.expire(task.id)
     with pytest.raises(ResultExpiredError) as caught:
         asyncio.run(downloads.download(task.id))
-    assert "renew" in caught.value.hint
+    assert caught.value.structured_hint == Hint.of(HintCode.RENEW_LINK, task_id=task.id)
     assert list_names(folder) == []
 
 

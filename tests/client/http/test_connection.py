@@ -28,6 +28,7 @@ from sealyard.model.errors import (
     ServerUnreachableError,
     WorkspaceLockedError,
 )
+from sealyard.model.hints import HintCode
 from tests.support.fake_client import FakeClock
 from tests.support.scripted_server import INFO, QUICK, TOKEN, Exchange, ScriptedServer, client_of, serving
 
@@ -268,7 +269,7 @@ def test_untrusted_certificate_is_not_retried(tmp_path: Path) -> None:
         with pytest.raises(ServerUnreachableError, match="not trusted") as caught:
             await client_of(url, clock=clock).workspace()
         assert caught.value.reach is DeliveryCertainty.UNTRUSTED
-        assert "--ca" in caught.value.hint
+        assert caught.value.structured_hint.code == HintCode.TRUST_CERTIFICATE
         assert clock.slept == []
         assert server.calls == []
 

@@ -233,7 +233,7 @@ def test_file_changed_during_upload_waits_again(client: FakeClient, folder: Path
     client.on_upload = append
     watch.settle()
     assert (client.created, watch.events) == ([], [])
-    assert [each.size for each in client.given_back] == [4]
+    assert [each.size for each in client.discarded_uploads] == [4]
     watch.settle()
     assert [each.size for each in client.created[0].inputs] == [14]
 
@@ -341,7 +341,7 @@ def test_rejected_file_is_reported_once(client: FakeClient, folder: Path, watch:
     (rejection,) = watch.events
     assert isinstance(rejection, DropRejected)
     assert (rejection.name, rejection.error.code) == ("a.bin", "format-limit")
-    assert len(client.given_back) == 1
+    assert len(client.discarded_uploads) == 1
     client.create_error = None
     (folder / "a.bin").write_bytes(b"other")
     watch.settle()
@@ -418,7 +418,7 @@ def test_proposal_of_changed_file_is_rejected(client: FakeClient, folder: Path, 
     with pytest.raises(InvalidInputError, match="changed since"):
         asyncio.run(watch.watcher.submit(watch.first_proposal()))
     assert client.created == []
-    assert len(client.given_back) == 1
+    assert len(client.discarded_uploads) == 1
 
 
 # ---- automatic watch

@@ -11,7 +11,14 @@ from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
 from sealyard.model.access import Action
 from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
-from sealyard.model.errors import InvalidInputError, PermissionDeniedError, StorageError, UsageError, WorkerError
+from sealyard.model.errors import (
+    InvalidInputError,
+    PermissionDeniedError,
+    SealyardError,
+    StorageError,
+    UsageError,
+    WorkerError,
+)
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.worker_messages import SignCheckpoint
 from tests.support.engine_harness import ADMIN, DEV, EngineHarness
@@ -44,13 +51,13 @@ async def test_entries_are_checkpointed_after_commit(harness: EngineHarness) -> 
 
 
 async def test_many_entries_share_one_checkpoint(harness: EngineHarness) -> None:
-    requests = [each for each in harness.bus.asked if isinstance(each, SignCheckpoint)]
+    requests = [each for each in harness.bus.commands if isinstance(each, SignCheckpoint)]
     draft = harness.engine.repository.begin()
     for _ in range(300):
         draft.audit(DEV, AuditAction.FAILED, "TEST", "one of many")
     await draft.commit()
     await harness.wait_until(lambda: harness.engine.audit.sizes()[1] >= 300)
-    assert len([each for each in harness.bus.asked if isinstance(each, SignCheckpoint)]) == len(requests) + 1
+    assert len([each for each in harness.bus.commands if isinstance(each, SignCheckpoint)]) == len(requests) + 1
 
 
 async def test_denied_call_is_audited_before_it_raises(harness: EngineHarness) -> None:
@@ -118,7 +125,7 @@ async def test_changed_audit_key_prevents_opening(harness: EngineHarness) -> Non
     await harness.close()
     key = next(harness.paths.audit.glob("*.pem"))
     key.write_bytes(key.read_bytes().replace(b"A", b"B"))
-    with pytest.raises(Exception, match="audit"):
+    with pytest.raises(SealyardError, match="audit"):
         await harness.open()
     await harness.close()
 

@@ -90,10 +90,10 @@ async def test_rotation_updates_key_at_its_position(harness: EngineHarness, inde
     ],
 )
 async def test_invalid_key_list_is_rejected(harness: EngineHarness, keys: dict[str, object], message: str) -> None:
-    generated_count = len([request for request in harness.bus.asked if isinstance(request, GenerateKey)])
+    generated_count = len([request for request in harness.bus.commands if isinstance(request, GenerateKey)])
     with pytest.raises(UsageError, match=message):
         await harness.create_device("door", **keys)
-    assert len([request for request in harness.bus.asked if isinstance(request, GenerateKey)]) == generated_count
+    assert len([request for request in harness.bus.commands if isinstance(request, GenerateKey)]) == generated_count
 
 
 async def test_unsuitable_second_key_is_rejected(harness: EngineHarness) -> None:
@@ -123,7 +123,7 @@ async def test_health_check_probes_every_key(harness: EngineHarness) -> None:
     await create_door(harness)
     await harness.engine.health.health()
     probed_uris = {
-        request.key.uri for request in harness.bus.asked if isinstance(request, ProbeEncryptionKey | ProbeSigningKey)
+        request.key.uri for request in harness.bus.commands if isinstance(request, ProbeEncryptionKey | ProbeSigningKey)
     }
     assert probed_uris == {
         *(ENCRYPTION, SIGNING, "local:door-encryption", "local:door-encryption-2"),
@@ -179,7 +179,7 @@ async def test_named_key_is_exported(harness: EngineHarness, tmp_path: Path) -> 
     path = tmp_path / "key"
     export = harness.engine.devices.export_key(ADMIN, "door", path, encryption_key="legacy", confirmed=True)
     await harness.execute(ADMIN, export)
-    assert [request.uri for request in harness.bus.asked if isinstance(request, ExportKey)] == [
+    assert [request.uri for request in harness.bus.commands if isinstance(request, ExportKey)] == [
         "local:door-encryption-2"
     ]
 

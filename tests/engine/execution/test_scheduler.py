@@ -89,11 +89,11 @@ async def test_intent_is_durable_before_signing_permission(harness: EngineHarnes
     observations: list[object] = []
     permit_signing = harness.bus.permit_signing
 
-    async def record_state(task_id: str, fence: int) -> None:
+    async def record_state(task_id: str, fencing_token: int) -> None:
         on_disk = TinyDocumentStore.open(harness.paths.store, {}, write=False)
         observations.append(on_disk.get("tasks", task_id)["intent"])  # type: ignore[index]
         observations.append([each["change"] for each in on_disk.pending_audit()])
-        await permit_signing(task_id, fence)
+        await permit_signing(task_id, fencing_token)
 
     harness.bus.permit_signing = record_state  # type: ignore[method-assign]
     worker.request_signing(b"header")
@@ -133,7 +133,7 @@ async def test_worker_crash_resumes_from_recorded_segments(harness: EngineHarnes
     worker.crash()
     await harness.wait_until(lambda: harness.task(worker.id).lease_losses == 1)
     second_worker = await harness.wait_for_worker(worker.id)
-    assert (second_worker.fence, second_worker.job.task.status, second_worker.job.task.lease_losses) == (
+    assert (second_worker.fencing_token, second_worker.job.task.status, second_worker.job.task.lease_losses) == (
         2,
         S.RUNNING,
         1,
@@ -171,7 +171,7 @@ async def test_third_worker_crash_fails_task(harness: EngineHarness) -> None:
     task = await harness.encryption()
     for losses in (1, 2, 3):
         worker = await harness.wait_for_worker(task)
-        assert worker.fence == losses
+        assert worker.fencing_token == losses
         worker.crash()
         await harness.wait_until(lambda: harness.task(task.id).lease_losses == losses)  # noqa: B023
     final_task = await harness.wait_until_final(task)
@@ -340,7 +340,7 @@ async def test_failed_lease_commit_is_retried(harness: EngineHarness, disk: Fail
     await harness.wait_until(lambda: disk.failed_all and harness.clock.has_sleeper(1))
     await harness.advance_clock(seconds=1)
     worker = await harness.wait_for_worker(task)
-    assert (worker.fence, harness.task(task.id).lease_losses) == (1, 0)
+    assert (worker.fencing_token, harness.task(task.id).lease_losses) == (1, 0)
     worker.finish()
     assert (await harness.wait_until_final(task)).status is S.DONE
 

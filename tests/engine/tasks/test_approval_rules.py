@@ -160,10 +160,10 @@ async def test_approval_audit_entry_contains_digest(harness: EngineHarness) -> N
 async def test_configuration_without_quorum_is_rejected(
     harness: EngineHarness, use: tuple[str, ...], approve: tuple[str, ...], required: int
 ) -> None:
-    request_count = len(harness.bus.asked)
+    request_count = len(harness.bus.commands)
     with pytest.raises(UsageError, match="too few approvers"):
         await harness.create_device("other", use=use, approve=approve, approvals_required=required)
-    assert len(harness.bus.asked) == request_count  # no key was created for it
+    assert len(harness.bus.commands) == request_count  # no key was created for it
 
 
 async def test_update_without_quorum_is_rejected(harness: EngineHarness) -> None:

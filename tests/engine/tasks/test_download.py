@@ -142,6 +142,7 @@ async def test_only_completed_download_is_audited(empty_harness: EngineHarness, 
     await empty_harness.execute(DEV, empty_harness.engine.delivery.record_download(DEV, done_task.id))
     entry = (await empty_harness.audit_entries(AuditAction.DOWNLOADED))[0]
     assert (entry.author, entry.new_value) == (DEV, {"sha256": sha256(CONTENT), "size": len(CONTENT)})
+    assert entry.message == f"{DEV} reports a complete and verified download"
 
 
 async def test_task_without_artifact_raises_conflict(empty_harness: EngineHarness, done_task: Task) -> None:

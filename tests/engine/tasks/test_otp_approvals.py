@@ -8,6 +8,7 @@ import pytest
 
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ConflictError, OneTimePasswordError, PermissionDeniedError
+from sealyard.model.hints import HintCode
 from sealyard.model.tasks import DecisionOrigin, TaskStatus, Verdict
 from tests.support.engine_harness import ADMIN, OWNER, SECOND, EngineHarness
 from tests.support.otp import approve, enroll
@@ -61,7 +62,7 @@ async def test_approval_without_valid_otp_is_rejected(otp_harness: EngineHarness
 async def test_approval_without_enrollment_returns_hint(otp_harness: EngineHarness) -> None:
     with pytest.raises(OneTimePasswordError, match="not enrolled") as exc_info:
         await approve(otp_harness, await otp_harness.package(), OWNER, "123456")
-    assert "sealyard otp enroll" in exc_info.value.hint
+    assert exc_info.value.structured_hint.code == HintCode.ENROLL_OTP
 
 
 async def test_rejection_requires_no_otp(otp_harness: EngineHarness) -> None:

@@ -89,7 +89,7 @@ async def test_running_task_resumes_from_checkpoint(harness: EngineHarness, kill
     else:
         await harness.reopen()
     second_worker = await harness.wait_for_worker(worker.id)
-    assert (second_worker.fence, second_worker.job.task.lease_losses) == (2, 0)
+    assert (second_worker.fencing_token, second_worker.job.task.lease_losses) == (2, 0)
     assert second_worker.job.checkpoint.segments == (segment,)
     assert second_worker.job.checkpoint.header == worker.header
     assert second_worker.job.task.intent == old_task.intent
@@ -105,7 +105,7 @@ async def test_running_task_resumes_from_checkpoint(harness: EngineHarness, kill
 async def test_restarts_do_not_count_as_lease_losses(harness: EngineHarness) -> None:
     task = await harness.encryption()
     for fence in range(1, 6):
-        assert (await harness.wait_for_worker(task)).fence == fence
+        assert (await harness.wait_for_worker(task)).fencing_token == fence
         await harness.reopen()
     assert harness.task(task.id).lease_losses == 0
 

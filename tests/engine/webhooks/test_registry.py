@@ -94,7 +94,7 @@ async def test_new_webhook_gets_no_earlier_events(harness: EngineHarness) -> Non
     await harness.package()
     issued = await add_webhook(harness)
     assert pending_messages(harness, issued) == []
-    assert issued.webhook.delivered == harness.engine.events.cursor - 1
+    assert issued.webhook.delivered_count == 0
 
 
 async def test_outbox_exceeds_event_history(harness: EngineHarness, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -234,7 +234,7 @@ async def test_delivered_message_is_removed(harness: EngineHarness) -> None:
     await harness.engine.webhook_outbox.mark_delivered(message)
     assert pending_messages(harness, issued) == []
     (status,) = harness.engine.webhooks.list_webhooks(ADMIN)
-    assert (status.delivered, status.last_error, status.pending_count) == (message.change.cursor, "", 0)
+    assert (status.delivered_count, status.last_error, status.pending_count) == (1, "", 0)
 
 
 async def test_failed_delivery_is_retried_after_restart(harness: EngineHarness) -> None:
@@ -281,7 +281,7 @@ async def test_redelivery_queues_same_message(harness: EngineHarness) -> None:
     assert entry.author == ADMIN
 
 
-async def test_redelivery_keeps_cursor(harness: EngineHarness) -> None:
+async def test_redelivery_counts_as_delivery(harness: EngineHarness) -> None:
     issued = await add_webhook(harness)
     task = await harness.package()
     await harness.approve(task)
@@ -292,7 +292,7 @@ async def test_redelivery_keeps_cursor(harness: EngineHarness) -> None:
     await outbox.mark_delivered(new_message)
     await harness.execute(ADMIN, harness.engine.webhooks.redeliver(ADMIN, old_message.id))
     await outbox.mark_delivered(await next_message(harness, issued))
-    assert harness.engine.webhooks.list_webhooks(ADMIN)[0].delivered == new_message.change.cursor
+    assert harness.engine.webhooks.list_webhooks(ADMIN)[0].delivered_count == 2
 
 
 async def test_removed_webhook_leaves_no_messages(harness: EngineHarness) -> None:

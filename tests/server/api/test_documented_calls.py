@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import base64
 from collections.abc import AsyncIterator
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import httpx
 import pytest
 
-from sealyard.model.audit import AuditFilter, AuditResourceType
+from sealyard.model.audit import AuditAction, AuditFilter, AuditResourceType
 from sealyard.model.requests import SigningRequest
+from tests.support.authenticator import Authenticator
+from tests.support.client_kinds import OffsetClock
 from tests.support.multipart_builder import FORM_TYPE, Field, build_form
-from tests.support.server_harness import ADMIN, DEV, GATEWAY, OWNER, STRANGER, ServerHarness, run_server, wait_until
+from tests.support.server_harness import ADMIN, CI, DEV, GATEWAY, OWNER, STRANGER, ServerHarness, run_server, wait_until
 
 pytestmark = pytest.mark.anyio
 
@@ -22,8 +25,13 @@ API = "/api/v1"
 
 
 @pytest.fixture
-async def harness(folder: Path) -> AsyncIterator[ServerHarness]:
-    async with run_server({"one": folder}) as harness:
+def clock() -> OffsetClock:
+    return OffsetClock()
+
+
+@pytest.fixture
+async def harness(folder: Path, clock: OffsetClock) -> AsyncIterator[ServerHarness]:
+    async with run_server({"one": folder}, clock=clock) as harness:
         yield harness
 
 
@@ -167,3 +175,66 @@ async def test_audited_resource_types_are_known(harness: ServerHarness, develope
     await wait_until(finished, "the task is DONE")
     page = await harness.engine.client(ADMIN).audit(AuditFilter(), limit=1000)
     assert {entry.resource_type for entry in page.entries} <= set(AuditResourceType)
+
+
+@pytest.fixture
+async def authenticator(harness: ServerHarness, clock: OffsetClock) -> Authenticator:
+    """Require a one-time password, and enroll an authenticator of the owner."""
+    admin, owner = await harness.http_client(ADMIN), await harness.http_client(OWNER)
+    policy = (await admin.get(f"{API}/policy")).json()
+    assert (await admin.put(f"{API}/policy", json=policy | {"requireOtp": True})).status_code == 200
+    authenticator = Authenticator((await owner.post(f"{API}/oneTimePassword", json={})).json()["uri"])
+    confirmation = {"password": authenticator.code(clock.now())}
+    assert (await owner.post(f"{API}/oneTimePassword/confirmation", json=confirmation)).is_success
+    clock.added += timedelta(minutes=5)
+    return authenticator
+
+
+async def decide(client: httpx.AsyncClient, developer: httpx.AsyncClient, **body: str) -> tuple[int, str]:
+    path = f"{API}/signingTask/{await request_signature(developer)}/approval"
+    response = await client.post(path, json={"decision": "APPROVED", **body})
+    return response.status_code, response.json().get("code", "")
+
+
+async def test_one_time_password_is_enough_to_approve(
+    harness: ServerHarness, clock: OffsetClock, developer: httpx.AsyncClient, authenticator: Authenticator
+) -> None:
+    owner = await harness.http_client(OWNER)
+    assert await decide(owner, developer) == (403, "not-allowed")
+    assert await decide(owner, developer, oneTimePassword="000000") == (403, "one-time-password")
+    assert await decide(owner, developer, oneTimePassword=authenticator.code(clock.now())) == (202, "")
+
+
+async def test_machine_with_one_time_password_cannot_approve(
+    harness: ServerHarness, clock: OffsetClock, developer: httpx.AsyncClient, authenticator: Authenticator
+) -> None:
+    code = authenticator.code(clock.now())
+    machine = await harness.http_client(OWNER, machine=True)
+    client = await harness.http_client(CI)
+    for body in ({}, {"origin": "terminal"}, {"origin": "machine"}):
+        assert await decide(machine, developer, oneTimePassword=code, **body) == (403, "not-allowed")
+        assert await decide(client, developer, oneTimePassword=code, **body) == (403, "not-allowed")
+    owner = await harness.http_client(OWNER)
+    assert await decide(owner, developer, oneTimePassword=code, origin="machine") == (403, "not-allowed")
+
+
+async def test_receipt_is_recorded_as_claim(harness: ServerHarness, developer: httpx.AsyncClient) -> None:
+    form = build_form([Field("deviceConfigId", GATEWAY.encode()), Field("inputFile", b"content", "firmware.bin")])
+    created = await developer.post(f"{API}/encryptionTask", headers={"Content-Type": FORM_TYPE}, content=form)
+    path = f"{API}/encryptionTask/{created.json()['id']}"
+
+    async def finished() -> bool:
+        return bool((await developer.get(path)).json()["status"] == "DONE")
+
+    await wait_until(finished, "the task is DONE")
+    assert (await developer.post(f"{path}/receipt")).status_code == 204
+    filters = AuditFilter(resource=f"TASK:{created.json()['id']}", change=AuditAction.DOWNLOADED)
+    (entry,) = (await harness.engine.client(ADMIN).audit(filters)).entries
+    assert entry.message == f"{DEV} reports a complete and verified download"
+
+
+async def test_counters_of_new_webhook_are_zero(harness: ServerHarness, developer: httpx.AsyncClient) -> None:
+    await request_signature(developer)
+    admin = await harness.http_client(ADMIN)
+    webhook = (await admin.post(f"{API}/webhook", json={"url": "https://hooks.example.org/x"})).json()["webhook"]
+    assert [webhook[name] for name in ("deliveredCount", "pendingCount", "deadLetters")] == [0, 0, 0]

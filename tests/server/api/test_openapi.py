@@ -8,16 +8,17 @@ import re
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import msgspec
 import pytest
 
-from sealyard.server.api.routes import docs
+from sealyard.server.api.docs_page import example_of
 from tests.support.server_harness import ADMIN, create_test_workspace, run_server
+from tests.support.update_openapi import DOCUMENT, encode_document
 
 pytestmark = pytest.mark.anyio
 
-CHECKED_IN = Path(__file__).parents[3] / "core" / "sealyard" / "server" / "openapi.json"
 CHECKS = (
     "not_a_server_error",
     "status_code_conformance",
@@ -29,37 +30,83 @@ CHECKS = (
 EXAMPLES = 5
 
 
-async def test_checked_in_document_is_up_to_date(folder: Path) -> None:
-    """Regenerate it with `python -m tests.support.update_openapi`."""
+def test_stored_document_is_up_to_date() -> None:
+    """Update it with `python -m tests.support.update_openapi`."""
+    assert encode_document() == DOCUMENT.read_bytes()
+
+
+async def test_server_delivers_stored_document(folder: Path) -> None:
     async with run_server({"acme": folder}) as harness:
-        content = (await harness.anonymous_client().get("/openapi.json")).content
-    assert msgspec.json.format(content, indent=1) + b"\n" == CHECKED_IN.read_bytes()
-    assert msgspec.json.decode(content)["openapi"].startswith("3.1")
+        response = await harness.anonymous_client().get("/openapi.json")
+    assert response.json() == msgspec.json.decode(DOCUMENT.read_bytes())
+    assert response.json()["openapi"].startswith("3.1")
 
 
-def test_checked_in_document_references_resolve() -> None:
-    text = CHECKED_IN.read_text()
+def test_stored_document_references_resolve() -> None:
+    text = DOCUMENT.read_text()
     names = set(re.findall(r'"\$ref": "#/components/schemas/([^"]+)"', text))
     assert names <= set(msgspec.json.decode(text)["components"]["schemas"])
     assert "ProblemDetails" in names
 
 
-async def test_page_lists_paths_without_external_resources(folder: Path) -> None:
+async def test_page_has_a_form_for_each_operation(folder: Path) -> None:
     async with run_server({"acme": folder}) as harness:
-        page = await harness.anonymous_client().get("/docs")
-        document = (await harness.anonymous_client().get("/openapi.json")).json()
-    assert page.headers["content-type"].startswith("text/html")
-    assert "default-src 'none'" in page.headers["content-security-policy"]
-    assert not re.search(r"<(script|link|img|iframe)|https?://|@import|url\(", page.text)
-    for path in document["paths"]:
-        assert path in page.text
+        page = (await harness.anonymous_client().get("/docs")).text
+    for path, operations in msgspec.json.decode(DOCUMENT.read_bytes())["paths"].items():
+        for method, operation in operations.items():
+            assert f"<form data-method={method.upper()} data-path='{path}'" in page
+            for parameter in operation.get("parameters", ()):
+                assert f"name='{parameter['name']}'" in page or parameter["name"] == "X-SE-TENANT"
 
 
-async def test_document_and_page_are_cached(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_page_loads_nothing_from_other_hosts(folder: Path) -> None:
     async with run_server({"acme": folder}) as harness:
-        first = [(await harness.anonymous_client().get(path)).content for path in ("/docs", "/openapi.json")]
-        monkeypatch.delattr(docs, "build_document")
-        assert [(await harness.anonymous_client().get(path)).content for path in ("/docs", "/openapi.json")] == first
+        client = harness.anonymous_client()
+        page = await client.get("/docs")
+        sources = re.findall(r"(?:src|href)=[\"']?([^\s>\"']+)", page.text)
+        assert sources == ["docs/docs.css", "docs/docs.js", "openapi.json"]
+        for source in sources:
+            assert (await client.get(f"/{source}")).status_code == 200
+        script, style = [(await client.get(f"/docs/{name}")).text for name in ("docs.js", "docs.css")]
+    policy = page.headers["content-security-policy"]
+    assert "default-src 'none'; script-src 'self'; style-src 'self'; connect-src 'self'" in policy
+    assert not re.search(r"https?://|@import|url\(|eval\(|innerHTML", page.text + script + style)
+
+
+@pytest.mark.parametrize(
+    "path", ["/schema", "/schema/", "/schema/openapi.json", "/schema/swagger", "/docs/x", "/docs/"]
+)
+async def test_other_documentation_paths_are_not_found(folder: Path, path: str) -> None:
+    async with run_server({"acme": folder}) as harness:
+        response = await harness.anonymous_client().get(path)
+    assert response.status_code == (200 if path == "/docs/" else 404)
+    assert "cdn." not in response.text
+
+
+@pytest.mark.parametrize(
+    ("schema", "example"),
+    [
+        ({"$ref": "#/components/schemas/Body"}, {"name": "", "count": 1, "keys": [{"kind": "RSA"}]}),
+        ({"anyOf": [{"type": "boolean"}, {"type": "null"}]}, False),
+        ({"$ref": "#/components/schemas/Tree"}, None),
+    ],
+)
+def test_example_has_required_members(schema: dict[str, Any], example: object) -> None:
+    schemas = {
+        "Body": {
+            "type": "object",
+            "required": ["name", "count", "keys"],
+            "properties": {
+                "name": {"type": "string"},
+                "count": {"type": "integer", "minimum": 1},
+                "keys": {"type": "array", "items": {"$ref": "#/components/schemas/Key"}},
+                "optional": {"type": "string"},
+            },
+        },
+        "Key": {"type": "object", "required": ["kind"], "properties": {"kind": {"enum": ["RSA", "EC"]}}},
+        "Tree": {"oneOf": [{"$ref": "#/components/schemas/Tree"}]},
+    }
+    assert example_of(schema, schemas) == example
 
 
 @pytest.mark.timeout(300)

@@ -364,7 +364,7 @@ async def test_modified_token_is_rejected(issuer: OidcIssuer, verifier: OidcVeri
 async def test_oversized_token_is_rejected_before_key_fetch(issuer: OidcIssuer, verifier: OidcVerifier) -> None:
     await rejection_message(verifier, issuer.token(overrides="x" * MAX_TOKEN_LENGTH))
     await rejection_message(verifier, build_token({"alg": "RS256", "kid": "k" * 8000}, issuer.claims()))
-    assert issuer.asked == 0
+    assert issuer.key_requests == 0
 
 
 async def test_deeply_nested_token_is_rejected(issuer: OidcIssuer, verifier: OidcVerifier) -> None:
@@ -413,12 +413,12 @@ async def _check_rejected(verifier: OidcVerifier, token: str) -> None:
 async def test_keys_are_cached_after_first_fetch(issuer: OidcIssuer, verifier: OidcVerifier) -> None:
     for _ in range(20):
         assert await verifier.verify(issuer.token())
-    assert issuer.asked == 1
+    assert issuer.key_requests == 1
 
 
 async def test_concurrent_first_requests_share_one_fetch(issuer: OidcIssuer, verifier: OidcVerifier) -> None:
     await asyncio.gather(*(verifier.verify(issuer.token()) for _ in range(20)))
-    assert issuer.asked == 1
+    assert issuer.key_requests == 1
 
 
 async def test_key_rotation_replaces_old_key(issuer: OidcIssuer, verifier: OidcVerifier, clock: ShiftedClock) -> None:
@@ -427,7 +427,7 @@ async def test_key_rotation_replaces_old_key(issuer: OidcIssuer, verifier: OidcV
     issuer.configure(rotate=True)
     clock.offset = MIN_REFRESH_INTERVAL + timedelta(seconds=1)
     assert (await verifier.verify(issuer.token())).subject == "USER:anna"
-    assert issuer.asked == 2
+    assert issuer.key_requests == 2
     assert "Unknown signing key" in await rejection_message(verifier, old)
 
 
@@ -437,11 +437,11 @@ async def test_unknown_keys_do_not_flood_issuer(
     await verifier.verify(issuer.token())
     for number in range(50):
         await rejection_message(verifier, issuer.token(header={"kid": f"unknown {number}"}))
-    assert issuer.asked == 1
+    assert issuer.key_requests == 1
     clock.offset = MIN_REFRESH_INTERVAL + timedelta(seconds=1)
     for number in range(50):
         await rejection_message(verifier, issuer.token(header={"kid": f"unknown {number}"}))
-    assert issuer.asked == 2
+    assert issuer.key_requests == 2
 
 
 async def test_unreachable_issuer_keeps_cached_keys(clock: ShiftedClock) -> None:
@@ -474,7 +474,7 @@ async def test_withdrawn_key_is_rejected_after_refresh(
     clock.offset = MAX_AGE + timedelta(seconds=1)
     await verifier.verify(old)
     async with asyncio.timeout(10):
-        while issuer.asked < 2 or (await _verification_error(verifier, old)) is None:
+        while issuer.key_requests < 2 or (await _verification_error(verifier, old)) is None:
             await asyncio.sleep(0.01)
     assert "Unknown signing key" in await rejection_message(verifier, old)
 
@@ -490,7 +490,7 @@ async def _verification_error(verifier: OidcVerifier, token: str) -> Authenticat
 async def test_discovery_of_other_issuer_is_rejected(issuer: OidcIssuer, verifier: OidcVerifier) -> None:
     issuer.configure(named="https://elsewhere.example")
     await rejection_message(verifier, issuer.token())
-    assert issuer.asked == 0
+    assert issuer.key_requests == 0
 
 
 async def test_configured_jwks_uri_bypasses_discovery(issuer: OidcIssuer) -> None:

@@ -116,7 +116,8 @@ async def test_renamed_account_is_rejected_until_unlinked(acme: TenantClient) ->
     assert (await acme.request("workspace")).status_code == 200
     refused = await acme.request("workspace", preferred_username="Anna")
     assert (refused.status_code, refused.json()["code"]) == (403, "not-allowed")
-    assert "sealyard subject unlink USER:anna" in refused.json()["hint"]
+    assert (refused.json()["hintCode"], refused.json()["hintArgs"]) == ("unlink-account", {"subject": "USER:anna"})
+    assert "DELETE /api/v1/acl/subjects/USER:anna/account" in refused.json()["apiHint"]
     await acme.admin.unlink_subject("USER:anna")
     assert (await acme.request("workspace", preferred_username="Anna")).json()["subject"] == "USER:Anna"
     assert (await acme.request("workspace")).status_code == 403

@@ -13,7 +13,7 @@ from sealyard.server.http import connection_limit as connection_limit_module
 from sealyard.server.http import listeners
 from sealyard.server.http.connection_limit import DESCRIPTORS_PER_CONNECTION, MAX_CONNECTIONS, connection_limit
 from sealyard.server.http.tls import TlsCertificate
-from tests.support.raw_connection import REQUEST, WITHIN, RawConnection, Served, served
+from tests.support.raw_connection import REQUEST, WITHIN, ProtocolServer, RawConnection, run_protocol_server
 from tests.support.tls_certificates import create_cert_pair
 
 pytestmark = pytest.mark.anyio
@@ -32,30 +32,30 @@ async def request_status(connection: RawConnection) -> int:
     return (await connection.answer())[0]
 
 
-async def wait_until_served(server: Served, tls: ssl.SSLContext | None = None) -> None:
+async def wait_until_served(server: ProtocolServer, tls: ssl.SSLContext | None = None) -> None:
     """Wait until a new connection is served."""
     async with asyncio.timeout(WITHIN):
         while True:
             try:
-                assert await request_status(await server.line(tls)) == 200
+                assert await request_status(await server.connect(tls)) == 200
                 return
             except (ConnectionError, asyncio.IncompleteReadError):
                 await asyncio.sleep(0)
 
 
 async def test_connection_above_limit_is_closed() -> None:
-    async with served() as server:
-        connections = [await server.line() for _ in range(3)]
+    async with run_protocol_server() as server:
+        connections = [await server.connect() for _ in range(3)]
         assert [await request_status(each) for each in connections] == [200] * 3
         for _ in range(10):
-            assert await (await server.line()).read_all() == b""
+            assert await (await server.connect()).read_all() == b""
         assert [await request_status(each) for each in connections] == [200] * 3
 
 
 async def test_closed_connection_frees_its_slot() -> None:
-    async with served() as server:
+    async with run_protocol_server() as server:
         for _ in range(3):
-            connections = [await server.line() for _ in range(3)]
+            connections = [await server.connect() for _ in range(3)]
             assert [await request_status(each) for each in connections] == [200] * 3
             connections.pop().writer.close()
             await wait_until_served(server)
@@ -71,9 +71,9 @@ async def test_unfinished_tls_handshake_frees_slot_after_timeout(
     monkeypatch.setattr(listeners, "HANDSHAKE_TIMEOUT", 1.0)
     certificate, key = create_cert_pair(tmp_path, "server")
     tls_context = ssl.create_default_context(cafile=str(certificate))
-    async with served(TlsCertificate(str(certificate), str(key))) as server:
-        silent = [await server.line() for _ in range(3)]
-        assert await (await server.line()).read_all() == b""
+    async with run_protocol_server(TlsCertificate(str(certificate), str(key))) as server:
+        silent = [await server.connect() for _ in range(3)]
+        assert await (await server.connect()).read_all() == b""
         for each in silent:
             assert await each.read_all() == b""
         await wait_until_served(server, tls_context)

@@ -10,7 +10,7 @@ import pytest
 
 from sealyard.server.http import protocol
 from sealyard.server.http.protocol import MAX_HEAD_BYTES, MAX_HEADER_FIELDS
-from tests.support.raw_connection import REQUEST, WITHIN, Served, served
+from tests.support.raw_connection import REQUEST, WITHIN, ProtocolServer, run_protocol_server
 
 pytestmark = pytest.mark.anyio
 
@@ -19,8 +19,8 @@ MIB = 1 << 20
 
 
 @pytest.fixture
-async def server() -> AsyncIterator[Served]:
-    async with served() as server:
+async def server() -> AsyncIterator[ProtocolServer]:
+    async with run_protocol_server() as server:
         yield server
 
 
@@ -39,22 +39,22 @@ def build_head(size: int, head: bytes = HEAD) -> bytes:
     return head + b"X: " + b"x" * padding + b"\r\n\r\n"
 
 
-async def test_largest_allowed_head_is_served(server: Served) -> None:
+async def test_largest_allowed_head_is_served(server: ProtocolServer) -> None:
     head = build_head(MAX_HEAD_BYTES)
-    connection = await server.line()
+    connection = await server.connect()
     for start in range(0, MAX_HEAD_BYTES, 1000):
-        await server.heard(start)
+        await server.wait_for_head_bytes(start)
         await connection.send(head[start : start + 1000])
     assert (await connection.answer())[0] == 200
     await connection.send(head)
     assert (await connection.answer())[0] == 200
 
 
-async def test_oversized_head_in_pieces_is_rejected(server: Served) -> None:
-    connection = await server.line()
+async def test_oversized_head_in_pieces_is_rejected(server: ProtocolServer) -> None:
+    connection = await server.connect()
     for count in range(1, MAX_HEAD_BYTES // 1000 + 1):
         await connection.send(HEAD + b"X: ".ljust(1000 - len(HEAD), b"x") if count == 1 else b"x" * 1000)
-        await server.heard(count * 1000)
+        await server.wait_for_head_bytes(count * 1000)
     await connection.send(b"x" * 1000)
     assert (await connection.answer())[0] == 431
 
@@ -71,8 +71,10 @@ async def test_oversized_head_in_pieces_is_rejected(server: Served) -> None:
         pytest.param(HEAD + b"a:\r\n" * 500_000, id="very many tiny fields"),
     ],
 )
-async def test_oversized_head_returns_problem_and_closes(server: Served, short_timeout: None, head: bytes) -> None:
-    connection = await server.line()
+async def test_oversized_head_returns_problem_and_closes(
+    server: ProtocolServer, short_timeout: None, head: bytes
+) -> None:
+    connection = await server.connect()
     sending = asyncio.create_task(connection.send(head))
     status, headers, body = await connection.answer()
     assert await connection.read_all() == b""
@@ -82,8 +84,8 @@ async def test_oversized_head_returns_problem_and_closes(server: Served, short_t
     assert "connection: close" in headers
 
 
-async def test_head_limit_excludes_preceding_body(server: Served) -> None:
-    connection = await server.line()
+async def test_head_limit_excludes_preceding_body(server: ProtocolServer) -> None:
+    connection = await server.connect()
     for _ in range(3):
         await connection.send(b"PUT /size HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % MIB + bytes(MIB))
         assert (await connection.answer())[::2] == (200, str(MIB).encode())
@@ -91,27 +93,27 @@ async def test_head_limit_excludes_preceding_body(server: Served) -> None:
     assert (await connection.answer())[0] == 431
 
 
-async def test_body_after_largest_head_is_served(server: Served) -> None:
-    connection = await server.line()
+async def test_body_after_largest_head_is_served(server: ProtocolServer) -> None:
+    connection = await server.connect()
     await connection.send(build_head(MAX_HEAD_BYTES, b"PUT /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n"))
     async with asyncio.timeout(WITHIN):
         while not server.listener.server_state.tasks:
             await asyncio.sleep(0)
     await connection.send(b"5\r\n")
-    await server.heard(3)
+    await server.wait_for_head_bytes(3)
     await connection.send(b"bytes\r\n0\r\n\r\n")
     assert (await connection.answer())[::2] == (200, b"5")
 
 
-async def test_maximum_header_fields_are_served(server: Served) -> None:
-    connection = await server.line()
+async def test_maximum_header_fields_are_served(server: ProtocolServer) -> None:
+    connection = await server.connect()
     await connection.send(HEAD + b"a: b\r\n" * (MAX_HEADER_FIELDS - 1) + b"\r\n")
     assert (await connection.answer())[0] == 200
 
 
 @pytest.mark.parametrize("trailer", [b"X: " + b"x" * 8 * MIB, b"a:\r\n" * 500_000])
-async def test_oversized_trailer_closes_connection(server: Served, trailer: bytes) -> None:
-    connection = await server.line()
+async def test_oversized_trailer_closes_connection(server: ProtocolServer, trailer: bytes) -> None:
+    connection = await server.connect()
     await connection.send(b"PUT /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n1\r\nx\r\n0\r\n")
     sending = asyncio.create_task(connection.send(trailer))
     assert await connection.read_all() == b""
@@ -120,8 +122,8 @@ async def test_oversized_trailer_closes_connection(server: Served, trailer: byte
         await server.lost.wait()
 
 
-async def test_oversized_pipelined_head_does_not_corrupt_response(server: Served) -> None:
-    connection = await server.line()
+async def test_oversized_pipelined_head_does_not_corrupt_response(server: ProtocolServer) -> None:
+    connection = await server.connect()
     await connection.send(b"GET /held HTTP/1.1\r\n\r\n")
     sending = asyncio.create_task(connection.send(build_head(2 * MAX_HEAD_BYTES)))
     assert await connection.read_all() == b""
@@ -131,24 +133,24 @@ async def test_oversized_pipelined_head_does_not_corrupt_response(server: Served
 # ---- timeouts
 
 
-async def test_idle_connection_is_closed_after_timeout(server: Served, short_timeout: None) -> None:
-    await server.silence()
+async def test_idle_connection_is_closed_after_timeout(server: ProtocolServer, short_timeout: None) -> None:
+    await server.wait_for_header_timeout()
 
 
 @pytest.mark.parametrize("partial_head", [b"G", HEAD, HEAD + b"X: ", b"\r\n"])
 async def test_incomplete_head_is_closed_after_timeout(
-    server: Served, short_timeout: None, partial_head: bytes
+    server: ProtocolServer, short_timeout: None, partial_head: bytes
 ) -> None:
-    connection = await server.line()
+    connection = await server.connect()
     await connection.send(partial_head)
     assert await connection.read_all() == b""
 
 
 async def test_slow_bytes_do_not_extend_deadline(
-    server: Served, short_timeout: None, monkeypatch: pytest.MonkeyPatch
+    server: ProtocolServer, short_timeout: None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(protocol, "MAX_HEAD_BYTES", 1 << 40)
-    connection = await server.line()
+    connection = await server.connect()
     await connection.send(HEAD + b"X: ")
 
     async def send_bytes() -> None:
@@ -163,45 +165,45 @@ async def test_slow_bytes_do_not_extend_deadline(
 
 
 @pytest.mark.parametrize("partial", [b"\r\n", b"GET", HEAD + b"X: y"])
-async def test_incomplete_second_head_is_closed(server: Served, short_timeout: None, partial: bytes) -> None:
-    connection = await server.line()
+async def test_incomplete_second_head_is_closed(server: ProtocolServer, short_timeout: None, partial: bytes) -> None:
+    connection = await server.connect()
     await connection.send(REQUEST)
     assert (await connection.answer())[0] == 200
     await connection.send(partial)
     assert await connection.read_all() == b""
 
 
-async def test_incomplete_unread_body_is_closed(server: Served, short_timeout: None) -> None:
-    connection = await server.line()
+async def test_incomplete_unread_body_is_closed(server: ProtocolServer, short_timeout: None) -> None:
+    connection = await server.connect()
     await connection.send(b"PUT / HTTP/1.1\r\nContent-Length: 1000\r\n\r\n")
     assert (await connection.answer())[0] == 405
     await connection.send(b"x")
     assert await connection.read_all() == b""
 
 
-async def test_slow_head_within_timeout_is_served(server: Served) -> None:
-    connection = await server.line()
+async def test_slow_head_within_timeout_is_served(server: ProtocolServer) -> None:
+    connection = await server.connect()
     for count, byte in enumerate(REQUEST[:-1], 1):
         await connection.send(bytes([byte]))
-        await server.heard(count)
+        await server.wait_for_head_bytes(count)
     await connection.send(REQUEST[-1:])
     assert (await connection.answer())[::2] == (200, b"here")
 
 
-async def test_keep_alive_exceeds_head_timeout(server: Served, short_timeout: None) -> None:
-    connection = await server.line()
+async def test_keep_alive_exceeds_head_timeout(server: ProtocolServer, short_timeout: None) -> None:
+    connection = await server.connect()
     for _ in range(3):
         await connection.send(REQUEST)
         assert (await connection.answer())[::2] == (200, b"here")
-        await server.silence()
+        await server.wait_for_header_timeout()
 
 
 async def test_idle_keep_alive_connection_is_closed(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setattr("sealyard.server.http.listeners.KEEP_ALIVE_SECONDS", 0.1)
-    async with served() as server:
-        connection = await server.line()
+    async with run_protocol_server() as server:
+        connection = await server.connect()
         await connection.send(REQUEST)
         assert (await connection.answer())[0] == 200
         assert await connection.read_all() == b""
@@ -210,52 +212,54 @@ async def test_idle_keep_alive_connection_is_closed(
 # ---- unaffected requests
 
 
-async def test_slow_body_may_exceed_head_timeout(server: Served, short_timeout: None) -> None:
-    connection = await server.line()
+async def test_slow_body_may_exceed_head_timeout(server: ProtocolServer, short_timeout: None) -> None:
+    connection = await server.connect()
     await connection.send(b"PUT /size HTTP/1.1\r\nContent-Length: %d\r\n\r\n" % (3 * MIB))
     for _ in range(3):
-        await server.silence()
+        await server.wait_for_header_timeout()
         await connection.send(bytes(MIB))
     assert (await connection.answer())[::2] == (200, str(3 * MIB).encode())
 
 
-async def test_chunked_body_may_exceed_head_timeout(server: Served, short_timeout: None) -> None:
-    connection = await server.line()
+async def test_chunked_body_may_exceed_head_timeout(server: ProtocolServer, short_timeout: None) -> None:
+    connection = await server.connect()
     await connection.send(b"PUT /size HTTP/1.1\r\nTransfer-Encoding: chunked\r\n\r\n")
     await connection.send(b"1\r\nx\r\n" * 50_000)
-    await server.silence()
+    await server.wait_for_header_timeout()
     await connection.send(b"1\r\nx\r\n" * 50_000 + b"0\r\nX: y\r\n")
-    await server.silence()
+    await server.wait_for_header_timeout()
     await connection.send(b"\r\n")
     assert (await connection.answer())[::2] == (200, b"100000")
 
 
-async def test_slow_response_may_exceed_head_timeout(server: Served, short_timeout: None) -> None:
-    connection = await server.line()
+async def test_slow_response_may_exceed_head_timeout(server: ProtocolServer, short_timeout: None) -> None:
+    connection = await server.connect()
     await connection.send(b"GET /held HTTP/1.1\r\n\r\n")
-    await server.silence()
+    await server.wait_for_header_timeout()
     server.release.set()
     assert (await connection.answer())[::2] == (200, b"held")
 
 
-async def test_expect_continue_may_exceed_head_timeout(server: Served, short_timeout: None) -> None:
-    connection = await server.line()
+async def test_expect_continue_may_exceed_head_timeout(server: ProtocolServer, short_timeout: None) -> None:
+    connection = await server.connect()
     await connection.send(b"PUT /size HTTP/1.1\r\nContent-Length: 5\r\nExpect: 100-continue\r\n\r\n")
     assert (await connection.answer())[0] == 100
-    await server.silence()
+    await server.wait_for_header_timeout()
     await connection.send(b"bytes")
     assert (await connection.answer())[::2] == (200, b"5")
 
 
-async def test_pipelined_requests_are_answered_in_order(server: Served) -> None:
-    connection = await server.line()
+async def test_pipelined_requests_are_answered_in_order(server: ProtocolServer) -> None:
+    connection = await server.connect()
     await connection.send((REQUEST + b"PUT /size HTTP/1.1\r\nContent-Length: 5\r\n\r\nbytes") * 20)
     assert [(await connection.answer())[2] for _ in range(40)] == [b"here", b"5"] * 20
 
 
-async def test_too_many_pipelined_requests_close_connection(server: Served, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_too_many_pipelined_requests_close_connection(
+    server: ProtocolServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr(protocol, "MAX_PIPELINED", 3)
-    connection = await server.line()
+    connection = await server.connect()
     await connection.send(b"GET /held HTTP/1.1\r\n\r\n" * 10)
     server.release.set()
     answers = [await connection.answer() for _ in range(4)]

@@ -18,9 +18,9 @@ from tests.support.engine_harness import ADMIN, OWNER, EngineHarness
 from tests.support.failing_disk import FailingDisk
 from tests.support.webhook_harness import (
     add_webhook,
+    advance_to_retry,
     first_pending,
     get_webhook,
-    next_try,
     run_sender,
     wait_for_attempts,
     webhook_workspace,
@@ -89,8 +89,8 @@ async def test_failed_delivery_is_retried_with_same_id(harness: EngineHarness, r
     receiver.replies += [Reply(503), Reply(500, body=b"out of order")]
     async with run_sender(harness):
         await harness.package()
-        await next_try(harness, issued, 1)
-        await next_try(harness, issued, 2)
+        await advance_to_retry(harness, issued, 1)
+        await advance_to_retry(harness, issued, 2)
         await wait_for_messages(harness, receiver, 3)
         await wait_until_delivered(harness)
     assert len({(each.id, each.body) for each in receiver.received}) == 1
@@ -130,7 +130,7 @@ async def test_failed_delivery_keeps_message_order(harness: EngineHarness, recei
     receiver.replies.append(Reply(503))
     async with run_sender(harness):
         tasks = [await harness.package() for _ in range(3)]
-        await next_try(harness, issued, 1)
+        await advance_to_retry(harness, issued, 1)
         await wait_for_messages(harness, receiver, 4)
     task_ids = [each.value["data"]["taskId"] for each in receiver.received]
     assert task_ids == [tasks[0].id, *(each.id for each in tasks)]
@@ -147,7 +147,7 @@ async def test_slow_response_is_retried(harness: EngineHarness, receiver: Receiv
     receiver.replies.append(Reply(gate=release))
     async with run_sender(harness, post_with_short_timeout):
         await harness.package()
-        await next_try(harness, issued, 1)
+        await advance_to_retry(harness, issued, 1)
         await wait_for_messages(harness, receiver, 2)
         await wait_until_delivered(harness)
     release.set()
@@ -164,7 +164,7 @@ async def test_unreachable_receiver_is_retried(harness: EngineHarness) -> None:
         await wait_for_attempts(harness, issued, 1)
         assert "Cannot reach the server" in get_webhook(harness, issued).last_error
         async with receiver.listen():
-            await next_try(harness, issued, 1)
+            await advance_to_retry(harness, issued, 1)
             await wait_for_messages(harness, receiver, 1)
 
 
@@ -175,7 +175,7 @@ async def test_redirect_is_not_followed(harness: EngineHarness, receiver: Receiv
         async with run_sender(harness):
             await harness.package()
             for attempts in range(1, FEW_TRIES):
-                await next_try(harness, issued, attempts)
+                await advance_to_retry(harness, issued, attempts)
             await harness.wait_until(lambda: get_webhook(harness, issued).dead_letters == 1)
         assert internal.received == []
         assert len(receiver.received) == FEW_TRIES
@@ -203,7 +203,7 @@ async def test_exhausted_retries_create_redeliverable_dead_letter(harness: Engin
     async with run_sender(harness):
         await harness.package()
         for attempts in range(1, MAX_TRIES):
-            await next_try(harness, issued, attempts)
+            await advance_to_retry(harness, issued, attempts)
         await harness.wait_until(lambda: get_webhook(harness, issued).dead_letters == 1)
         await harness.wait_until_durable()
         assert timedelta(hours=5) < harness.clock.now() - start < timedelta(hours=10)
@@ -261,7 +261,7 @@ async def test_reopened_engine_resumes_pending_deliveries(harness: EngineHarness
     receiver.replies += [Reply(503), Reply(503)]
     async with run_sender(harness):
         await harness.package()
-        await next_try(harness, issued, 1)
+        await advance_to_retry(harness, issued, 1)
         pending_before = await wait_for_attempts(harness, issued, 2)
     await harness.reopen()
     async with run_sender(harness):
@@ -269,7 +269,7 @@ async def test_reopened_engine_resumes_pending_deliveries(harness: EngineHarness
         await harness.package()
         await harness.wait_until_durable()
         assert len(receiver.received) == 2
-        await next_try(harness, issued, 2)
+        await advance_to_retry(harness, issued, 2)
         await wait_for_messages(harness, receiver, 4)
         await wait_until_delivered(harness)
     assert len({each.id for each in receiver.received[:3]}) == 1

@@ -14,8 +14,8 @@ from sealyard.server.webhooks.retry_policy import FEW_TRIES
 from tests.support.engine_harness import ADMIN, EngineHarness
 from tests.support.webhook_harness import (
     add_webhook,
+    advance_to_retry,
     get_webhook,
-    next_try,
     run_sender,
     wait_for_attempts,
     webhook_workspace,
@@ -64,7 +64,7 @@ async def test_loopback_target_is_rejected_by_default(harness: EngineHarness, ho
         async with run_sender(harness, allow_private=False, allow_http=True):
             await harness.package()
             for attempts in range(1, FEW_TRIES):
-                await next_try(harness, issued, attempts)
+                await advance_to_retry(harness, issued, attempts)
             await harness.wait_until(lambda: get_webhook(harness, issued).dead_letters == 1)
         assert receiver.received == []
         (dead_letter,) = harness.engine.webhooks.dead_letters(ADMIN, issued.webhook.id)
@@ -100,7 +100,7 @@ async def test_dns_rebinding_uses_checked_address(
         await harness.package()
         await wait_for_attempts(harness, issued, 1)
         assert (post.addresses, resolver.lookups) == ([PUBLIC], 1)
-        await next_try(harness, issued, 1)
+        await advance_to_retry(harness, issued, 1)
         await wait_for_attempts(harness, issued, 2)
     assert (post.addresses, resolver.lookups) == ([PUBLIC], 2)
 
@@ -111,8 +111,8 @@ async def test_retry_uses_next_address(harness: EngineHarness) -> None:
     issued = await add_webhook(harness, "https://hooks.example.org/", WAITING)
     async with run_sender(harness, post, resolve=resolver, allow_private=False):
         await harness.package()
-        await next_try(harness, issued, 1)
-        await next_try(harness, issued, 2)
+        await advance_to_retry(harness, issued, 1)
+        await advance_to_retry(harness, issued, 2)
         await wait_for_attempts(harness, issued, 3)
     assert post.addresses == [*addresses, PUBLIC]
 

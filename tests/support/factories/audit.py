@@ -1,4 +1,4 @@
-"""Makes small logs with a known key, and spoils them, for the tests of the audit log."""
+"""Factories of small audit logs with a known key, and a helper to tamper with their files."""
 
 from __future__ import annotations
 
@@ -47,17 +47,18 @@ def add_checkpoint(log: AuditLog, key: Ed25519PrivateKey = KEY) -> str:
     return note
 
 
-def make_log(folder: Path, sizes: tuple[int, ...] = (4, 7), *, unsealed: int = 0, message: str = "") -> AuditLog:
-    """A log with a checkpoint at each of ``sizes`` and ``unsealed`` entries behind the last one."""
+def make_log(folder: Path, sizes: tuple[int, ...] = (4, 7), *, uncheckpointed: int = 0, message: str = "") -> AuditLog:
+    """Create a log with a checkpoint at each of ``sizes``, followed by ``uncheckpointed`` entries."""
     log = AuditLog.open(folder)
     log.pin_key(public_pem())
     for size in sizes:
         add(log, size - log.size, message)
         add_checkpoint(log)
-    add(log, unsealed, message)
+    add(log, uncheckpointed, message)
     return log
 
 
 def tamper_lines(path: Path, change: Callable[[list[bytes]], list[bytes]]) -> None:
+    """Replace the lines of a file by the result of ``change``."""
     lines = path.read_bytes().splitlines(keepends=True)
     path.write_bytes(b"".join(change(lines)))

@@ -1,4 +1,4 @@
-"""Keys, certificates and whole containers for the tests of this folder."""
+"""Factories of keys, certificates and complete containers."""
 
 from __future__ import annotations
 
@@ -14,6 +14,7 @@ from sealyard.containers.se1.format import SE1Format
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SYMMETRIC_KEY_LENGTHS
 from sealyard.crypto.certificates import create_self_signed
 from sealyard.crypto.ciphers import AesCipher
+from sealyard.crypto.pipeline import no_progress
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyType, SigningAlgorithm
@@ -30,7 +31,7 @@ def private_key(kind: KeyType, name: str = "own") -> PrivateKey:
 
 @cache
 def _private_key(kind: KeyType, name: str) -> PrivateKey:
-    """One key for each kind and name in a run: RSA takes its time."""
+    """Return one key per kind and name, because generating an RSA key is slow."""
     match kind:
         case KeyType.EC_P256:
             return ec.generate_private_key(ec.SECP256R1())
@@ -50,22 +51,18 @@ def cipher_for(algorithm: EncryptionAlgorithm) -> AesCipher:
 
 
 class ZeroPaddingAsPkcs7:
-    """Seals with a wrong padding; with 17 bytes the lengths are right."""
+    """Encrypts with zero padding, but claims PKCS #7; for 17 bytes both have the same length."""
 
     algorithm = CBC
     encryptor = staticmethod(cipher_for(ZERO_PADDED).encryptor)
     decryptor = staticmethod(cipher_for(ZERO_PADDED).decryptor)
 
 
-def nothing(_: int) -> None:
-    return None
-
-
 def now() -> datetime:
     return NOW
 
 
-def shape_of(
+def make_layout(
     firmware: Sequence[bytes],
     metadata: Sequence[tuple[str, bytes]] = (),
     encryption: EncryptionAlgorithm = CBC,
@@ -81,8 +78,8 @@ def shape_of(
     )
 
 
-def signature_over(shape: PackageLayout, header: bytes) -> bytes:
-    return sign(private_key(shape.signing_key_kind), shape.signing, header, prehashed=False)
+def sign_header(layout: PackageLayout, header: bytes) -> bytes:
+    return sign(private_key(layout.signing_key_kind), layout.signing, header, prehashed=False)
 
 
 def pack(
@@ -93,12 +90,14 @@ def pack(
     kind: KeyType | None = None,
     cipher: ContentCipher | None = None,
 ) -> bytes:
-    shape = shape_of(firmware, metadata, encryption, signing, kind)
-    packing, target = SE1Format(now), io.BytesIO()
+    layout = make_layout(firmware, metadata, encryption, signing, kind)
+    container_format, target = SE1Format(now), io.BytesIO()
     segments = [
-        packing.encrypt_segment(shape, index, io.BytesIO(data), target, cipher or cipher_for(encryption), nothing)
+        container_format.encrypt_segment(
+            layout, index, io.BytesIO(data), target, cipher or cipher_for(encryption), no_progress
+        )
         for index, data in enumerate(firmware)
     ]
-    header = packing.header(shape, segments, metadata)
-    packing.write_signature(shape, target, header, signature_over(shape, header))
+    header = container_format.header(layout, segments, metadata)
+    container_format.write_signature(layout, target, header, sign_header(layout, header))
     return target.getvalue()

@@ -1,4 +1,4 @@
-"""Makes tasks and decisions for the tests of the model."""
+"""Factories of tasks, decisions and triggers."""
 
 from __future__ import annotations
 
@@ -33,8 +33,8 @@ def file(name: str = "a.bin", size: int = 3, sha256: str = "aa" * 32) -> InputFi
     return InputFile(name=name, size=size, sha256=sha256)
 
 
-def package(*, approvals: int = 1, trial: bool = False, by: str = "USER:dev", files: int = 2) -> Task:
-    """A packaging task that has just been made."""
+def package(*, approvals: int = 1, self_approved: bool = False, by: str = "USER:dev", files: int = 2) -> Task:
+    """Create a packaging task with status CREATED."""
     task = Task(
         id="t1",
         kind=TaskKind.PACKAGING,
@@ -53,7 +53,7 @@ def package(*, approvals: int = 1, trial: bool = False, by: str = "USER:dev", fi
         encryption_key=EncryptionKey(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, uri="local:e", version=1),
         signing_key=SigningKey(algorithm=SigningAlgorithm.ED25519, uri="local:s", version=2),
         approvals_required=approvals,
-        self_approved=trial,
+        self_approved=self_approved,
         subtasks=(
             *(
                 Subtask(id=f"t1.{number + 1}", kind=TaskKind.ENCRYPTION, status=TaskStatus.CREATED, name="x")
@@ -82,14 +82,14 @@ def lease(task: Task) -> Leased:
     return Leased(worker="worker-1", fencing_token=task.fencing_token + 1, time_limit_at=LATER)
 
 
-def apply_triggers(task: Task, *happenings: Trigger) -> Task:
-    for happening in happenings:
-        task = advance(task, happening, NOW)
+def apply_triggers(task: Task, *triggers: Trigger) -> Task:
+    for trigger in triggers:
+        task = advance(task, trigger, NOW)
     return task
 
 
-def waiting(**kinds: object) -> Task:
-    return apply_triggers(package(**kinds), SUBMITTED)  # type: ignore[arg-type]
+def waiting(**options: object) -> Task:
+    return apply_triggers(package(**options), SUBMITTED)  # type: ignore[arg-type]
 
 
 def approved() -> Task:

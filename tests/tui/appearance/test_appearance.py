@@ -11,7 +11,7 @@ from textual.widgets import OptionList
 from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp, keymap_classes
 from sealyard_tui.appearance.appearance import COMPACT
-from sealyard_tui.appearance.keymap import GUARDED_ACTIONS, NAVIGATION_ACTIONS, bindings_of
+from sealyard_tui.appearance.keymap import GUARDED_ACTIONS, NAVIGATION_KEYS, bindings_of
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
 from sealyard_tui.screens.base import BaseScreen
@@ -201,4 +201,4 @@ def test_no_grave_action_is_on_a_motion() -> None:
         if action.partition(".")[2] in GUARDED_ACTIONS
     }
     assert grave != {}
-    assert [action for action, keys in grave.items() if set(keys) & set(NAVIGATION_ACTIONS)] == []
+    assert [action for action, keys in grave.items() if set(keys) & set(NAVIGATION_KEYS)] == []

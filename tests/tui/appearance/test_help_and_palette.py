@@ -79,7 +79,7 @@ async def test_help_over_a_dialog_is_about_the_dialog(world: World) -> None:
         seen = screen_text(app)
         assert "In this dialog" in seen
         assert "dialog.yes" in seen
-        assert "place.refresh" not in seen
+        assert "screen.refresh" not in seen
 
 
 # ---- the palette

@@ -14,7 +14,7 @@ from textual.screen import Screen
 
 from sealyard_tui.appearance.keymap import (
     GUARDED_ACTIONS,
-    NAVIGATION_ACTIONS,
+    NAVIGATION_KEYS,
     QUIT,
     QUIT_KEY,
     bindings_of,
@@ -24,7 +24,7 @@ from sealyard_tui.appearance.keymap import (
 BINDINGS = {
     "app.quit": ("ctrl+q", "q"),
     "app.help": ("question_mark",),
-    "place.back": ("escape",),
+    "screen.back": ("escape",),
     "table.up": ("up", "k"),
     "table.down": ("down", "j"),
     "dashboard.download": ("d",),
@@ -100,7 +100,7 @@ def test_an_unknown_action_is_told_with_the_nearest() -> None:
 
 
 def test_a_grave_action_is_never_on_a_motion() -> None:
-    for motion in NAVIGATION_ACTIONS:
+    for motion in NAVIGATION_KEYS:
         assert "is a navigation key" in _told({"dashboard.withdraw": motion})
 
 
@@ -161,11 +161,11 @@ def test_whatever_is_wanted_quit_is_reachable_and_no_key_means_two_things(wanted
         place, _, name = action.partition(".")
         for other, others in now.items():
             meet = place == other.partition(".")[0] or (
-                place in {"app", "place", "table"} and not (place != "table" and other.startswith("dialog."))
+                place in {"app", "screen", "table"} and not (place != "table" and other.startswith("dialog."))
             )
             by_default = set(BINDINGS[action]) & set(BINDINGS[other])
             assert action == other or not meet or keys & others <= by_default
-        assert name not in GUARDED_ACTIONS or not keys & set(NAVIGATION_ACTIONS)
+        assert name not in GUARDED_ACTIONS or not keys & set(NAVIGATION_KEYS)
     for report in reports:
         assert report.message.isprintable()
 

@@ -57,12 +57,12 @@ def test_broken_themes_keys_and_memory_are_reported_together_and_the_rest_holds(
     damaged = state_path("application", "memory")
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
-    settings = Settings(theme="mine", keymap={"place.refresh": "f9", "place.fly": "x", "place.filter": "escape"})
+    settings = Settings(theme="mine", keymap={"screen.refresh": "f9", "screen.fly": "x", "screen.filter": "escape"})
     preferences = load_preferences(settings, {"SEALYARD_CONFIG": str(tmp_path / "settings.toml")})
     assert preferences.theme == "mine"
-    assert preferences.keymap((BaseScreen,)) == {"place.refresh": "f9"}
+    assert preferences.keymap((BaseScreen,)) == {"screen.refresh": "f9"}
     told = [report.message for report in preferences.ignored]
-    for words in ("broken.toml", "damaged", "place.fly", "place.filter stays on slash"):
+    for words in ("broken.toml", "damaged", "screen.fly", "screen.filter stays on slash"):
         assert any(words in message for message in told)
     assert len(told) == 4
 

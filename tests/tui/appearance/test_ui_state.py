@@ -20,7 +20,7 @@ def test_what_was_told_is_there_at_the_next_start(path: Path) -> None:
     assert (memory.screen, memory.view("audit"), memory.get_override("theme", "nord")) == ("", ScreenState(), "nord")
     memory.set_screen("audit")
     memory.set_screen_state("audit", ScreenState(filter="author:anna", sort="time"))
-    memory.set_override("theme", "gruvbox", over="nord")
+    memory.set_override("theme", "gruvbox", replaces="nord")
     memory.write()
     again = UiStateFile(path)
     assert again.screen == "audit"
@@ -31,7 +31,7 @@ def test_what_was_told_is_there_at_the_next_start(path: Path) -> None:
 
 def test_a_changed_setting_counts_more_than_what_was_chosen_over_the_old_one(path: Path) -> None:
     memory = UiStateFile(path)
-    memory.set_override("theme", "gruvbox", over="nord")
+    memory.set_override("theme", "gruvbox", replaces="nord")
     assert memory.get_override("theme", "sealyard-light") == "sealyard-light"
 
 

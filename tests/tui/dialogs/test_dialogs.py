@@ -249,7 +249,7 @@ async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int])
     app = WidgetApp()
     async with app.run_test(size=size) as pilot:
         for dialog, words in (
-            (TypedConfirmDialog("Heading", long, "word", act="Do it"), "Do it"),
+            (TypedConfirmDialog("Heading", long, "word", submit_label="Do it"), "Do it"),
             (ReasonDialog("Heading", long, required=True, subject="t", edit=str), "Submit (ctrl+s)"),
             (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
         ):

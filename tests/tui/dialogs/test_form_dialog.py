@@ -89,7 +89,7 @@ async def test_a_form_that_is_closed_before_the_paint_it_waited_for_ends_in_peac
         await wait_until(pilot, lambda: dialog.query(FieldRow))
         await pilot.press("escape")
         await wait_until(pilot, lambda: dialog not in app.screen_stack and not dialog.query(FieldRow))
-        dialog._fit()
+        dialog._limit_height()
         assert app._exception is None
 
 

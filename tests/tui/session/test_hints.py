@@ -1,70 +1,84 @@
-"""Nobody in the application is sent to the command line for what a key does."""
+"""Hints in the words of the application, with the keys of the key map in force."""
 
 from __future__ import annotations
 
-import ast
-import re
-from collections.abc import Iterator
-from pathlib import Path
+from collections.abc import Mapping
 
 import pytest
 
-import sealyard
-from sealyard.model import errors
-from sealyard.model.errors import ErrorInfo, ResultExpiredError, SealyardError, UsageError
-from sealyard_tui.session.hints import app_hint, error_text
+from sealyard.model.errors import AuditVerificationError, ErrorInfo, ResultExpiredError, SealyardError, UsageError
+from sealyard.model.hints import Hint, HintCode
+from sealyard_tui.dialogs.error import ErrorDialog
+from sealyard_tui.session.hints import DEFAULT_KEYS, action_keys, app_hint, error_text
+from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_until
+from tests.tui.tui_world import World
 
-COMMAND_LINE = re.compile(r"sealyard [a-z]|--[a-z]")
-OUTSIDE = tuple(f"sealyard {each}" for each in ("init", "demo", "otp", "token", "webhook", "approve", "subject unlink"))
-"""What is done where there is no workspace, or for another one, or on the command line alone."""
-
-CORE = Path(sealyard.__file__).parent
-HEARD_FROM = ("engine", "audit", "keys", "containers", "storage", "worker", "crypto")
-"""Parts of the core whose errors reach a person while the application runs."""
+EXPIRED = ResultExpiredError("The link has expired.", Hint.of(HintCode.RENEW_LINK, task_id="abc"))
 
 
-def written(node: ast.expr) -> str:
-    if isinstance(node, ast.Constant):
-        return str(node.value)
-    if isinstance(node, ast.JoinedStr):
-        return "".join(written(each) if isinstance(each, ast.Constant) else "x1" for each in node.values)
-    return ""
-
-
-def advised() -> Iterator[tuple[str, str]]:
-    """The class of the error and its advice, wherever the core makes one that names the command line."""
-    files = [each for part in HEARD_FROM for each in (CORE / part).rglob("*.py")]
-    for file in [*files, CORE / "client" / "downloads" / "downloader.py"]:
-        for node in ast.walk(ast.parse(file.read_text())):
-            if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id.endswith("Error"):
-                for advice in map(written, node.args[1:]):
-                    if COMMAND_LINE.search(advice) and not any(each in advice for each in OUTSIDE):
-                        yield node.func.id, advice
-
-
-@pytest.mark.parametrize(("family", "advice"), sorted(set(advised())))
-def test_advice_of_the_core_that_names_the_command_line_is_said_in_words_of_the_application(
-    family: str, advice: str
-) -> None:
-    error = getattr(errors, family)("It did not work.", advice)
-    assert not COMMAND_LINE.search(app_hint(error))
-    assert app_hint(error)
-
-
-def test_an_expired_link_is_renewed_by_a_key_whoever_tells_of_it() -> None:
-    error = ResultExpiredError("The link has expired.", "Renew it: sealyard renew abc")
-    assert "e on the dashboard" in app_hint(error)
-    assert app_hint(error.to_info()) == app_hint(error)
-    assert error_text(error) == "The link has expired. Press e on the dashboard to renew the link."
+def test_hint_names_a_key_for_errors_and_error_infos() -> None:
+    assert app_hint(EXPIRED, DEFAULT_KEYS) == "Press e on the dashboard to renew the link."
+    assert app_hint(EXPIRED.to_info(), DEFAULT_KEYS) == app_hint(EXPIRED, DEFAULT_KEYS)
+    assert error_text(EXPIRED, DEFAULT_KEYS) == "The link has expired. Press e on the dashboard to renew the link."
 
 
 @pytest.mark.parametrize(
-    ("error", "advice"),
+    ("error", "hint"),
     [
-        (UsageError("A reason is needed.", "Say why in a few words (--reason)."), "Say why in a few words."),
-        (SealyardError("It broke.", "Look at the log."), "Look at the log."),
+        (UsageError("A reason is required.", Hint.of(HintCode.GIVE_REASON)), "Enter a reason."),
+        (SealyardError("It failed.", "See the log."), "See the log."),
+        (SealyardError("It failed.", Hint("Do this.", "from-the-future", {"a": "b"})), "Do this."),
         (ErrorInfo(code="conflict", message="It was decided."), ""),
     ],
 )
-def test_what_is_no_command_stays_as_it_was_said(error: SealyardError | ErrorInfo, advice: str) -> None:
-    assert app_hint(error) == advice
+def test_hint_without_a_key(error: SealyardError | ErrorInfo, hint: str) -> None:
+    assert app_hint(error, DEFAULT_KEYS) == hint
+
+
+@pytest.mark.parametrize(
+    ("keymap", "hint"),
+    [
+        ({}, "Add USER:new first (n under 6 Access)."),
+        ({"access.add_subject": "ctrl+n,f8", "app.access": "f6"}, "Add USER:new first (^n under f6 Access)."),
+        ({"access.add_subject": "no key at all"}, "Add USER:new first (n under 6 Access)."),
+    ],
+    ids=["default", "changed", "ignored"],
+)
+async def test_keys_are_those_of_the_key_map(world: World, keymap: Mapping[str, str], hint: str) -> None:
+    app = make_app(world, keymap=keymap)
+    async with run_app(app):
+        error = SealyardError("Not found.", Hint.of(HintCode.ADD_SUBJECT, subject="USER:new"))
+        assert app_hint(error, action_keys(app)) == hint
+
+
+@pytest.mark.parametrize(
+    ("hint", "text"),
+    [
+        (Hint.of(HintCode.RENEW_LINK, task_id="abc"), "→ Press f9 on the dashboard to renew the link."),
+        (Hint.of(HintCode.LIST_TASKS), "→ 1 Dashboard lists all tasks."),
+        (Hint.of(HintCode.ASK_FOR_PERMISSION), "→ Ask an administrator to grant the permission (+ under 6 Access)."),
+        (Hint.of(HintCode.ENROLL_OTP), "→ Enroll an authenticator first: run `sealyard otp enroll`"),
+        (Hint.of(HintCode.ADD_SUBJECT, subject="a\x1b[31m[b]\u202e"), "→ Add a\\x1b[31m[b]\\u202e first"),
+    ],
+    ids=lambda value: value.code if isinstance(value, Hint) else "",
+)
+async def test_error_dialog_shows_the_wording(world: World, hint: Hint, text: str) -> None:
+    app = make_app(world, keymap={"dashboard.renew": "f9"})
+    async with run_app(app) as pilot:
+        app.show_error(SealyardError("It failed.", hint))
+        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await wait_until(pilot, lambda: text in screen_text(app))
+        await pilot.press("c")
+        assert text.removeprefix("→ ") in app.clipboard
+
+
+async def test_failed_request_shows_the_wording(world: World) -> None:
+    world.fail["renew"] = AuditVerificationError("It was changed.", Hint.of(HintCode.VERIFY_AUDIT))
+    app = make_app(world, keymap={"audit.verify": "f7"})
+
+    async def renew() -> None:
+        await (await app.session.client()).renew("t-expired")
+
+    async with run_app(app) as pilot:
+        app.run_guarded(app.screen, renew())
+        await wait_until(pilot, lambda: "→ Press f7 under 4 Audit to find what was changed." in screen_text(app))

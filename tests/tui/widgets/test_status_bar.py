@@ -27,7 +27,7 @@ STANDING = SessionState(
     roles=(Role.DEVELOPER, Role.AUDITOR),
     workspace="gateway yard",
     workspace_id="w1",
-    four_eyes="embedded: dual control is not enforced; anyone with this account controls the workspace",
+    separation_of_duties_note="embedded: anyone with this account can act as any user",
     running=2,
     awaiting_my_approval=3,
 )
@@ -57,7 +57,8 @@ async def test_identity_role_workspace_engine_and_four_eyes_are_seen_at_any_widt
         app.show()
         await pilot.pause()
         seen = app.text()
-        for words in ("dana", "developer (developer", "gateway yard", "● ready", "not enforced", "3 Approvals·3"):
+        separation = "no separation of duties" if width == 80 else "separation of duties: not enforced"
+        for words in ("dana", "developer (developer", "gateway yard", "● ready", separation, "3 Approvals·3"):
             assert words in seen, words
         for _, label in SCREENS.values():
             assert label in seen
@@ -91,6 +92,26 @@ async def test_each_state_of_the_engine_is_a_word_and_a_sign(state: EngineState)
         assert line[line.index(f" {state}") - 1] in "…●◌✗"
 
 
+@pytest.mark.parametrize("width", [57, 77, 117, 200])
+@pytest.mark.parametrize("mode", ConnectionMode)
+@pytest.mark.parametrize("engine", EngineState)
+def test_every_state_tells_whether_separation_of_duties_is_enforced(
+    engine: EngineState, mode: ConnectionMode, width: int
+) -> None:
+    state = msgspec.structs.replace(STANDING, engine=engine, mode=mode, connection=LOST)
+    _, text = format_status(state, width)
+    enforced = ("separation of duties: enforced", "separation of duties: on")
+    not_enforced = ("separation of duties: not enforced", "no separation of duties")
+    assert text.plain.endswith(enforced if mode is ConnectionMode.SERVER else not_enforced)
+
+
+def test_self_approval_trial_means_no_separation_of_duties_on_a_server_too() -> None:
+    state = msgspec.structs.replace(STANDING, mode=ConnectionMode.SERVER, self_approval=True)
+    _, text = format_status(state, 200)
+    assert text.plain.endswith("no separation of duties: SELF-APPROVAL TRIAL")
+    assert state_summary(state)[0] == "Separation of duties: not enforced (self-approval trial)."
+
+
 LOST = ConnectionStatus(
     last_answer_at=datetime(2026, 11, 23, 14, 2, 5, tzinfo=UTC),
     reconnecting_since=datetime(2026, 11, 23, 14, 2, 11, tzinfo=UTC),
@@ -111,7 +132,7 @@ async def test_since_when_the_line_is_lost_is_seen_at_any_width_and_the_last_ans
         await pilot.pause()
         assert lost_since(LOST) in app.text()
         assert (f"(last response {format_clock(LOST.last_answer_at)})" in app.text()) is (width >= 120)
-        assert ("SoD: not enforced" in app.text()) is (width == 200)
+        assert "no separation of duties" in app.text() or "separation of duties: not enforced" in app.text()
 
 
 async def test_a_server_that_never_answered_is_told_from_one_that_did() -> None:
@@ -142,7 +163,7 @@ async def test_the_trial_is_said_while_the_line_is_lost_too() -> None:
 @pytest.mark.parametrize(
     ("width", "words"),
     [
-        (80, ("@ seal.example ", "SoD: enforced")),
+        (80, ("@ seal.example ", "separation of duties: on")),
         (160, ("@ gateway yard on seal.example:8443", "separation of duties: enforced")),
     ],
 )
@@ -154,7 +175,7 @@ async def test_a_server_is_named_and_what_four_eyes_means_there_at_any_width(
         app.show(
             mode=ConnectionMode.SERVER,
             host="seal.example:8443",
-            four_eyes="on a server: people are authenticated, nobody approves what they asked for",
+            separation_of_duties_note="on a server: people are authenticated, nobody approves what they asked for",
             running=0,
         )
         await pilot.pause()
@@ -201,7 +222,7 @@ async def test_a_click_on_a_place_goes_there() -> None:
 async def test_hostile_names_of_profiles_and_workspaces_are_harmless(name: str) -> None:
     app = Bench()
     async with app.run_test(size=(120, 24)) as pilot:
-        app.show(profile=name, workspace=name, identity=f"USER:{name}", four_eyes=name)
+        app.show(profile=name, workspace=name, identity=f"USER:{name}", separation_of_duties_note=name)
         await pilot.pause()
         assert is_harmless(app.text())
 

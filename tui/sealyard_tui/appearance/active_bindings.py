@@ -1,4 +1,4 @@
-"""The actions that keys trigger on the current screen, for help and palette, after key map and permissions."""
+"""The actions that are bound to keys on the current screen, for the help and the palette."""
 
 from __future__ import annotations
 
@@ -13,14 +13,16 @@ from textual.screen import Screen
 
 @dataclass(frozen=True)
 class ActiveAction:
-    """An action with its ``keys`` as displayed. ``scope`` is the part of ``id`` before the dot, empty for Textual's
-    own.
+    """An action with its ``keys`` as displayed.
+
+    ``scope`` is the part of ``id`` before the dot; both are empty for Textual's own actions. ``node`` is the widget or
+    screen that performs the ``action``.
     """
 
     id: str
     scope: str
     description: str
-    about: str
+    tooltip: str
     keys: tuple[str, ...]
     enabled: bool
     action: str
@@ -28,28 +30,28 @@ class ActiveAction:
 
 
 def active_actions(screen: Screen[Any]) -> tuple[ActiveAction, ...]:
-    """Return the actions in the order of their declaration, from the focused widget outwards.
+    """Return the actions in the order of their declaration, starting with those of the focused widget.
 
     Bindings without a description are skipped.
     """
-    found: dict[tuple[str, str], ActiveAction] = {}
+    actions: dict[tuple[str, str], ActiveAction] = {}
     for node, binding, enabled, tooltip in screen.active_bindings.values():
         if not binding.description or binding.system:
             continue
-        name = (binding.id or "", binding.action)
-        before = found[name].keys if name in found else ()
-        found[name] = ActiveAction(
+        identity = (binding.id or "", binding.action)
+        other_keys = actions[identity].keys if identity in actions else ()
+        actions[identity] = ActiveAction(
             id=binding.id or "",
             scope=(binding.id or "").partition(".")[0],
             description=binding.description,
-            about=tooltip,
-            keys=tuple(dict.fromkeys((*before, _shown_key(screen.app, binding)))),
+            tooltip=tooltip,
+            keys=tuple(dict.fromkeys((*other_keys, _key_label(screen.app, binding)))),
             enabled=enabled,
             action=binding.action,
             node=node,
         )
-    return tuple(found.values())
+    return tuple(actions.values())
 
 
-def _shown_key(app: App[Any], binding: Binding) -> str:
+def _key_label(app: App[Any], binding: Binding) -> str:
     return app.get_key_display(binding)

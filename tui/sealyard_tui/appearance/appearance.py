@@ -1,4 +1,4 @@
-"""How the application looks and takes input: theme, compact mode, animations, mouse and keys."""
+"""Appearance and input settings at run time: theme, compact mode, animations, mouse and key map."""
 
 from __future__ import annotations
 
@@ -14,17 +14,18 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import ScreenState
+from sealyard_tui.session.hints import action_keys, app_hint
 from sealyard_tui.terminal.mouse import is_mouse_enabled, set_mouse_enabled
 
 COMPACT = "-compact"
 """CSS class of the application in compact mode."""
 
 SAVE_DELAY = 1.0
-"""Seconds from a change to its write, so that several changes are written together."""
+"""Seconds after which a change is written, so that several changes are written together."""
 
 
 class Appearance:
-    """Appearance and input settings of one application, as configured and as changed at run time."""
+    """Applies the preferences to one application, and changes and saves them at run time."""
 
     def __init__(self, app: App[Any], preferences: Preferences) -> None:
         self._app = app
@@ -32,7 +33,7 @@ class Appearance:
         self._timer: Timer | None = None
 
     def apply_theme(self) -> None:
-        """Register all themes and select one. Call it before styles are parsed: they are then parsed once."""
+        """Register all themes and select one. Must be called before styles are parsed, so that they are parsed once."""
         for theme in self._preferences.themes:
             self._app.register_theme(theme)
         self._app.theme = self._preferences.theme
@@ -40,10 +41,10 @@ class Appearance:
     def apply(self, keymap_classes: Callable[[], tuple[type[DOMNode], ...]]) -> None:
         """Apply the preferences before the first paint.
 
-        ``keymap_classes`` returns the classes with key bindings; called only if the user has a key map.
+        ``keymap_classes`` returns the classes with key bindings. It is slow, and called only if the user has a key map.
         """
         app, preferences = self._app, self._preferences
-        app.no_color = preferences.colourless
+        app.no_color = preferences.is_colourless
         app.animation_level = preferences.settings.animations
         app.set_class(preferences.compact, COMPACT)
         if preferences.settings.keymap:
@@ -57,20 +58,21 @@ class Appearance:
         return bool(self._preferences.ignored)
 
     def ignored_settings_text(self) -> str:
-        """Return each ignored setting with the reason and a hint. May hold foreign text."""
-        reports = (f"✗ {each.message}\n→ {each.hint}".removesuffix("\n→ ") for each in self._preferences.ignored)
-        return "\n\n".join(reports)
+        """Return the reason and a hint for each ignored setting. May hold foreign text."""
+        keys = action_keys(self._app)
+        reports = ((error.message, app_hint(error, keys)) for error in self._preferences.ignored)
+        return "\n\n".join(f"✗ {message}\n→ {hint}".removesuffix("\n→ ") for message, hint in reports)
 
     # ---- changes at run time
 
     def choose_theme(self, name: str | None) -> None:
-        """Remember a theme that was picked; None if none was."""
+        """Save the choice of a theme; None means that the user has not chosen one."""
         if name is not None:
             self._preferences.choose_theme(name)
             self._save_soon()
 
     def toggle_compact(self) -> bool:
-        """Return whether compact mode is on now."""
+        """Toggle compact mode, and return whether it is on."""
         compact = not self._app.has_class(COMPACT)
         self._app.set_class(compact, COMPACT)
         self._preferences.choose_compact(compact)
@@ -78,7 +80,7 @@ class Appearance:
         return compact
 
     def toggle_mouse(self) -> bool:
-        """Return whether the application has the mouse now. Not saved: the next start follows the settings."""
+        """Toggle mouse input, and return whether it is on. Not saved: the settings apply at the next start."""
         driver = self._app._driver
         assert driver is not None, "the application is running"
         set_mouse_enabled(driver, not is_mouse_enabled(driver))
@@ -87,25 +89,25 @@ class Appearance:
     # ---- saved state
 
     def remember_screen(self, name: str) -> None:
-        if self._preferences.memory is not None:
-            self._preferences.memory.set_screen(name)
+        if self._preferences.ui_state is not None:
+            self._preferences.ui_state.set_screen(name)
             self._save_soon()
 
     def screen_state(self, name: str) -> ScreenState:
         return self._preferences.view(name)
 
     def remember_screen_state(self, name: str, state: ScreenState) -> None:
-        if self._preferences.memory is not None:
-            self._preferences.memory.set_screen_state(name, state)
+        if self._preferences.ui_state is not None:
+            self._preferences.ui_state.set_screen_state(name, state)
             self._save_soon()
 
     async def save(self) -> None:
-        """Write the UI state. A failure is shown as a notification only: nothing else depends on it."""
-        memory = self._preferences.memory
-        if memory is None:
+        """Write the UI state. A failure is only reported as a notification, as nothing depends on the file."""
+        ui_state = self._preferences.ui_state
+        if ui_state is None:
             return
         try:
-            await asyncio.to_thread(memory.write)
+            await asyncio.to_thread(ui_state.write)
         except SealyardError as error:
             self._app.notify(escape_text(str(error)), severity="warning", markup=False)
 

@@ -1,8 +1,8 @@
-"""Validation of the user's key map: invalid entries are reported and ignored, and the default keys stay in force.
+"""Validation of the user's key map: an invalid entry is reported and ignored, and its action keeps the default keys.
 
-Each binding has an id ``<scope>.<action>``, such as ``dashboard.download``. The scopes ``app``, ``place`` and ``table``
-are active on every screen, so their keys are taken there as well. Textual accepts unknown ids and impossible keys
-silently, and disables an action whose key is given to another one.
+Each binding has an id ``<scope>.<action>``, such as ``dashboard.download``. The scopes ``app``, ``screen`` and
+``table`` are active on every screen, so their keys conflict with those of all screens. Textual itself accepts unknown
+ids and impossible keys silently, and disables an action whose key is assigned to another action.
 """
 
 from __future__ import annotations
@@ -19,15 +19,15 @@ from sealyard.model.safe_text import escape_text
 
 QUIT = "app.quit"
 QUIT_KEY = "ctrl+q"
-GLOBAL_SCOPES = ("app", "place", "table")
-MODAL = ("dialog", "help")
-"""Scopes of dialogs: the keys of ``app`` and ``place`` do nothing there."""
+GLOBAL_SCOPES = ("app", "screen", "table")
+MODAL_SCOPES = ("dialog", "help")
+"""Scopes of dialogs, in which the keys of ``app`` and ``screen`` are inactive."""
 
-NAVIGATION_ACTIONS = ("h", "j", "k", "l", "g", "G", "ctrl+d", "ctrl+u")
+NAVIGATION_KEYS = ("h", "j", "k", "l", "g", "G", "ctrl+d", "ctrl+u")
 GUARDED_ACTIONS = frozenset(
     {"approve", "reject", "withdraw", "cancel", "delete", "remove", "rotate", "export_key", "leave", "quit"}
 )
-"""Actions that cannot be bound to a navigation key: browsing must not decide anything."""
+"""Actions that cannot be bound to a navigation key, so that browsing never triggers them."""
 
 _MODIFIERS = ("ctrl", "alt", "shift", "super", "hyper", "meta")
 _UNSENDABLE_KEYS = ("return", "ctrl-at", "ctrl+@")
@@ -37,48 +37,49 @@ _NAMED_KEYS = frozenset(
     if key not in _UNSENDABLE_KEYS and len(name := key.value.rpartition("+")[2]) > 1 and name[0] != "<"
 )
 _KEY_ALIASES = {alias: key for key, aliases in KEY_ALIASES.items() for alias in aliases}
-"""Keys that terminals send as another key: ctrl+i is tab."""
+"""Keys that terminals send as another key, such as ctrl+i as tab."""
 
 _QUOTED_LENGTH = 60
+"""Characters of an invalid entry that an error quotes."""
 
-KeysOf = Mapping[str, tuple[str, ...]]
-"""The keys of each action, by its id, as Textual names them."""
+Bindings = Mapping[str, tuple[str, ...]]
+"""Textual's names of the keys of each action, by action id."""
 
 
 def bindings_of(classes: Iterable[type[DOMNode]]) -> dict[str, tuple[str, ...]]:
-    """Return the keys of all actions of these classes and their bases; bindings without an id are skipped."""
-    found: dict[str, dict[str, None]] = {}
-    for cls in dict.fromkeys(base for each in classes for base in each.__mro__):
+    """Return the keys of all actions of these classes and their base classes. Bindings without an id are skipped."""
+    keys_by_action: dict[str, dict[str, None]] = {}
+    for cls in dict.fromkeys(base for widget_class in classes for base in widget_class.__mro__):
         for binding in Binding.make_bindings(vars(cls).get("BINDINGS", ())):
             if binding.id is not None:
-                found.setdefault(binding.id, {})[binding.key] = None
-    return {action: tuple(keys) for action, keys in found.items()}
+                keys_by_action.setdefault(binding.id, {})[binding.key] = None
+    return {action: tuple(keys) for action, keys in keys_by_action.items()}
 
 
-def check_keymap(wanted: Mapping[str, str], bindings: KeysOf) -> tuple[dict[str, str], tuple[ErrorInfo, ...]]:
-    """Return the key map for ``App.set_keymap``, and a report of each entry that is ignored.
+def check_keymap(entries: Mapping[str, str], bindings: Bindings) -> tuple[dict[str, str], tuple[ErrorInfo, ...]]:
+    """Return the key map for ``App.set_keymap``, and an error for each ignored entry.
 
-    ``wanted`` has comma separated keys by action; ``bindings`` is the result of :func:`bindings_of`. The quit action
-    always keeps ctrl+q.
+    ``entries`` has comma separated keys by action id; ``bindings`` is the result of :func:`bindings_of`. The quit
+    action always keeps ctrl+q.
     """
-    accepted: dict[str, tuple[str, ...]] = {}
-    reports: list[ErrorInfo] = []
-    for action, text in wanted.items():
+    keymap: dict[str, tuple[str, ...]] = {}
+    errors: list[ErrorInfo] = []
+    for action, text in entries.items():
         try:
-            accepted[action] = _parse_entry(action, text, bindings)
+            keymap[action] = _parse_entry(action, text, bindings)
         except UsageError as error:
-            reports.append(error.to_info())
-    while clash := _first_conflict(accepted, bindings):
-        loser, other, key = clash
-        reports.append(_conflict_error(loser, other, key, bindings))
-        del accepted[loser]
-    return {action: ",".join(keys) for action, keys in accepted.items()}, tuple(reports)
+            errors.append(error.to_info())
+    while conflict := _first_conflict(keymap, bindings):
+        action, other_action, key = conflict
+        errors.append(_conflict_error(action, other_action, key, bindings))
+        del keymap[action]
+    return {action: ",".join(keys) for action, keys in keymap.items()}, tuple(errors)
 
 
-def _parse_entry(action: str, text: str, bindings: KeysOf) -> tuple[str, ...]:
+def _parse_entry(action: str, text: str, bindings: Bindings) -> tuple[str, ...]:
     if action not in bindings:
-        near = difflib.get_close_matches(action[:_QUOTED_LENGTH], bindings, n=1)
-        hint = f"Did you mean {near[0]}?" if near else "Press `?` to list the actions of each screen."
+        matches = difflib.get_close_matches(action[:_QUOTED_LENGTH], bindings, n=1)
+        hint = f"Did you mean {matches[0]}?" if matches else "Press `?` to list the actions of each screen."
         raise UsageError(f"Key binding ignored: unknown action {escape_text(action, _QUOTED_LENGTH)}.", hint)
     keys = _parse_keys(action, text, bindings)
     if action == QUIT:
@@ -88,15 +89,15 @@ def _parse_entry(action: str, text: str, bindings: KeysOf) -> tuple[str, ...]:
     return keys
 
 
-def _parse_keys(action: str, text: str, bindings: KeysOf) -> tuple[str, ...]:
+def _parse_keys(action: str, text: str, bindings: Bindings) -> tuple[str, ...]:
     try:
-        keys = tuple(dict.fromkeys(each.key for each in Binding.make_bindings([Binding(text, "")])))
+        keys = tuple(dict.fromkeys(binding.key for binding in Binding.make_bindings([Binding(text, "")])))
     except InvalidBinding:
         raise _rejection(action, f"'{escape_text(text, _QUOTED_LENGTH)}' is not a key", bindings) from None
     for key in keys:
         if not _can_be_pressed(key):
-            raise _rejection(action, f"unknown key '{escape_text(key, _QUOTED_LENGTH)}'{_hint(key)}", bindings)
-        if action.rpartition(".")[2] in GUARDED_ACTIONS and key in NAVIGATION_ACTIONS:
+            raise _rejection(action, f"unknown key '{escape_text(key, _QUOTED_LENGTH)}'{_spelling_hint(key)}", bindings)
+        if action.rpartition(".")[2] in GUARDED_ACTIONS and key in NAVIGATION_KEYS:
             raise _rejection(action, f"{key} is a navigation key and cannot be bound to a destructive action", bindings)
     return keys
 
@@ -117,10 +118,10 @@ def _is_character(name: str) -> bool:
     char = key_to_character(REPLACED_KEYS.get(name, name))
     if char is None or not char.isprintable() or char == ",":
         return name == "comma"
-    return [each.key for each in Binding.make_bindings([Binding(char, "")])] == [name]
+    return [binding.key for binding in Binding.make_bindings([Binding(char, "")])] == [name]
 
 
-def _hint(key: str) -> str:
+def _spelling_hint(key: str) -> str:
     *modifiers, name = key.split("+")
     if modifiers == ["shift"] and len(name) == 1:
         return f"; use {name.upper()}"
@@ -129,17 +130,20 @@ def _hint(key: str) -> str:
     return ""
 
 
-def _first_conflict(accepted: KeysOf, bindings: KeysOf) -> tuple[str, str, str] | None:
-    """Return the entry to drop, the action it conflicts with, and the key. Of two entries the later one is dropped."""
-    now = {**bindings, **accepted}
-    for action in reversed(tuple(accepted)):
+def _first_conflict(keymap: Bindings, bindings: Bindings) -> tuple[str, str, str] | None:
+    """Return the action whose entry must be ignored, the action it conflicts with, and the key.
+
+    Of two conflicting entries, the later one is ignored.
+    """
+    effective = {**bindings, **keymap}
+    for action in reversed(tuple(keymap)):
         for other in bindings:
-            if other == action or not _overlap(action, other):
+            if other == action or not _are_active_together(action, other):
                 continue
-            before = _normalize(bindings[action]) & _normalize(bindings[other])
-            shared = (_normalize(now[action]) & _normalize(now[other])) - before
-            if shared:
-                return action, other, min(shared)
+            default_overlap = _normalize(bindings[action]) & _normalize(bindings[other])
+            conflicts = (_normalize(effective[action]) & _normalize(effective[other])) - default_overlap
+            if conflicts:
+                return action, other, min(conflicts)
     return None
 
 
@@ -147,20 +151,20 @@ def _normalize(keys: Iterable[str]) -> set[str]:
     return {_KEY_ALIASES.get(key, key) for key in keys}
 
 
-def _overlap(one: str, other: str) -> bool:
-    scopes = {one.partition(".")[0], other.partition(".")[0]}
+def _are_active_together(action: str, other: str) -> bool:
+    scopes = {action.partition(".")[0], other.partition(".")[0]}
     if len(scopes) == 1:
         return True
-    if not scopes.isdisjoint(MODAL):
+    if not scopes.isdisjoint(MODAL_SCOPES):
         return "table" in scopes
     return not scopes.isdisjoint(GLOBAL_SCOPES)
 
 
-def _conflict_error(action: str, other: str, key: str, bindings: KeysOf) -> ErrorInfo:
+def _conflict_error(action: str, other: str, key: str, bindings: Bindings) -> ErrorInfo:
     return _rejection(action, f"{key} is already bound to {other}", bindings).to_info()
 
 
-def _rejection(action: str, why: str, bindings: KeysOf) -> UsageError:
+def _rejection(action: str, reason: str, bindings: Bindings) -> UsageError:
     return UsageError(
-        f"Key binding ignored: {action} stays on {', '.join(bindings[action])} ({why}).", "Choose another key."
+        f"Key binding ignored: {action} stays on {', '.join(bindings[action])} ({reason}).", "Choose another key."
     )

@@ -1,4 +1,4 @@
-"""The command palette: the actions of keys by name, the profiles, and tasks by name or id."""
+"""Providers of the command palette: actions, profiles, and tasks by name or id."""
 
 from __future__ import annotations
 
@@ -22,16 +22,16 @@ from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
 
 MAX_TASKS = 50
-ID_SHOWN = 12
-LOWEST_SCORE = 0.01
-"""Score of a task that matches by something that is not shown, such as the name of a file."""
+ID_LENGTH = 12
+MIN_SCORE = 0.01
+"""Score of a task that matches by a property that is not displayed, such as the name of a file."""
 
 Command = tuple[str, Content, str, Callable[[], object]]
-"""The text that is searched, what is shown after it, a description, and what the command does."""
+"""The text to search, a suffix to display after it, a help text, and the callback."""
 
 
 class _PaletteApp(Protocol):
-    """What the palette reads of the application."""
+    """The part of the application that the palette uses."""
 
     session: Session
     state: SessionState
@@ -40,14 +40,14 @@ class _PaletteApp(Protocol):
 
 
 class _LiteralProvider(Provider):
-    """Shows text literally: Textual's own highlighting interprets it as markup, and names are foreign text."""
+    """Displays text literally: names are foreign text, which Textual's highlighting would interpret as markup."""
 
     @property
     def palette_app(self) -> _PaletteApp:
         return cast("_PaletteApp", self.app)
 
     def match(self, query: str, text: str) -> tuple[float, Content]:
-        """Return how well ``text`` matches, 0 if it does not, and the text with the matching characters marked."""
+        """Return the score of ``text``, 0 without a match, and the text with the matching characters underlined."""
         score, offsets = self.matcher(query).fuzzy_search.match(query, text)
         content = Content(text)
         for offset in offsets:
@@ -56,38 +56,38 @@ class _LiteralProvider(Provider):
 
 
 class _Commands(_LiteralProvider):
-    """A provider whose commands are few and known at once."""
+    """A provider with few commands, which are available without waiting."""
 
     @abstractmethod
     def commands(self) -> Iterator[Command]:
-        """Yield all commands, as they are now."""
+        """Yield the commands that are currently available."""
 
     async def discover(self) -> Hits:
-        for text, more, about, act in self.commands():
-            yield DiscoveryHit(Content.assemble(Content(text), more), act, text, about or None)
+        for text, suffix, help_text, callback in self.commands():
+            yield DiscoveryHit(Content.assemble(Content(text), suffix), callback, text, help_text or None)
 
     async def search(self, query: str) -> Hits:
-        for text, more, about, act in self.commands():
+        for text, suffix, help_text, callback in self.commands():
             score, content = self.match(query, text)
             if score > 0:
-                yield Hit(score, Content.assemble(content, more), act, text, about or None)
+                yield Hit(score, Content.assemble(content, suffix), callback, text, help_text or None)
 
 
 class BindingCommands(_Commands):
-    """The actions of all keys that are active on the screen, each with its keys."""
+    """Commands for the enabled actions of the current screen, with their keys."""
 
     def commands(self) -> Iterator[Command]:
         for action in active_actions(self.screen):
             if action.enabled and action.scope not in ("table", ""):
                 keys = Content.styled(f"  {' '.join(action.keys)}", "$text-muted")
-                yield action.description, keys, action.about, partial(self._run_action, action)
+                yield action.description, keys, action.tooltip, partial(self._run_action, action)
 
     async def _run_action(self, action: ActiveAction) -> None:
         await self.app.run_action(action.action, default_namespace=action.node)
 
 
 class ProfileCommands(_Commands):
-    """Switches to another profile."""
+    """Commands that switch to another profile."""
 
     def commands(self) -> Iterator[Command]:
         for profile in self.palette_app.session.profiles:
@@ -102,7 +102,7 @@ class ProfileCommands(_Commands):
 
 
 class TaskCommands(_LiteralProvider):
-    """Tasks, searched by the engine; only what it finds is matched and shown."""
+    """Commands that show a task; the engine searches the tasks."""
 
     async def search(self, query: str) -> Hits:
         app = self.palette_app
@@ -112,15 +112,15 @@ class TaskCommands(_LiteralProvider):
             client = await app.session.client()
             page = await client.tasks(TaskFilter(text=query), limit=MAX_TASKS)
         except SealyardError:
-            # The screens report why tasks cannot be read; the palette only finds them.
+            # The screens report why tasks cannot be read; here the result is empty.
             return
         for task in page.tasks:
             text = _task_text(task)
-            more = Content.styled(f"  {task.status}", "$text-muted")
-            act = partial(app.post_message, ShowTask(task.id))
+            suffix = Content.styled(f"  {task.status}", "$text-muted")
+            callback = partial(app.post_message, ShowTask(task.id))
             score, content = self.match(query, text)
-            yield Hit(max(score, LOWEST_SCORE), Content.assemble(content, more), act, text)
+            yield Hit(max(score, MIN_SCORE), Content.assemble(content, suffix), callback, text)
 
 
 def _task_text(task: Task) -> str:
-    return f"{escape_text(task.name, 40)} {escape_text(task.id[:ID_SHOWN])}"
+    return f"{escape_text(task.name, 40)} {escape_text(task.id[:ID_LENGTH])}"

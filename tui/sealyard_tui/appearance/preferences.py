@@ -1,4 +1,4 @@
-"""The user's preferences: settings combined with what was chosen at run time, and the settings that are ignored."""
+"""The user's preferences: the settings, choices made at run time, and errors of ignored settings."""
 
 from __future__ import annotations
 
@@ -15,84 +15,87 @@ from sealyard_tui.appearance.themes import SEALYARD_THEMES, load_user_themes, se
 from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
 
 THEMES_FOLDER = "themes"
-"""Directory beside the settings file."""
+"""Name of the directory of themes, beside the settings file."""
 
 
 class Preferences:
-    """Settings, overridden by what was chosen at run time. ``ignored`` reports invalid settings; :meth:`keymap` adds to
-    it.
+    """Combines the settings with the user's choices at run time.
+
+    ``ignored`` has the errors of invalid settings; :meth:`keymap` adds those of the key map.
     """
 
     def __init__(
         self,
         settings: Settings,
-        memory: UiStateFile | None = None,
+        ui_state: UiStateFile | None = None,
         *,
         themes: tuple[Theme, ...] = (),
         ignored: tuple[ErrorInfo, ...] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """``themes`` are the user's own. Without ``memory`` nothing is saved."""
+        """``themes``: defined by the user. Without ``ui_state``, choices are not saved."""
         self.settings = settings
-        self.memory = memory
+        self.ui_state = ui_state
         self.themes = (*SEALYARD_THEMES, *themes)
-        self._names = (*(each.name for each in self.themes), *BUILTIN_THEMES)
-        self.colourless = no_color(environ)
-        self.theme, unknown = select_theme(self._chosen("theme", settings.theme), environ, self._names)
-        self.compact = self._chosen("compact", _on_off(settings.compact)) == _on_off(True)
-        self.ignored = (*ignored, *unknown)
+        self._theme_names = (*(theme.name for theme in self.themes), *BUILTIN_THEMES)
+        self.is_colourless = no_color(environ)
+        self.theme, theme_errors = select_theme(
+            self._effective_value("theme", settings.theme), environ, self._theme_names
+        )
+        self.compact = self._effective_value("compact", _on_off(settings.compact)) == _on_off(True)
+        self.ignored = (*ignored, *theme_errors)
 
     @property
     def theme_names(self) -> tuple[str, ...]:
         """All theme names: those of Sealyard and the user first, then Textual's."""
-        return self._names
+        return self._theme_names
 
     @property
     def first_screen(self) -> str:
-        """The first screen; empty if the last one is wanted and none was saved."""
+        """Name of the first screen; empty if it is the last one used and none was saved."""
         screen = self.settings.start_screen
-        return screen if screen != "last" else (self.memory.screen if self.memory is not None else "")
+        return screen if screen != "last" else (self.ui_state.screen if self.ui_state is not None else "")
 
     def keymap(self, classes: tuple[type[DOMNode], ...]) -> dict[str, str]:
         """Return the key map for ``App.set_keymap``; invalid entries are added to :attr:`ignored`."""
-        keymap, ignored = check_keymap(self.settings.keymap, bindings_of(classes))
-        self.ignored = (*self.ignored, *ignored)
+        keymap, errors = check_keymap(self.settings.keymap, bindings_of(classes))
+        self.ignored = (*self.ignored, *errors)
         return keymap
 
     def choose_theme(self, name: str) -> None:
         self.theme = name
-        self._choose("theme", name, self.settings.theme)
+        self._override("theme", name, self.settings.theme)
 
     def choose_compact(self, compact: bool) -> None:
         self.compact = compact
-        self._choose("compact", _on_off(compact), _on_off(self.settings.compact))
+        self._override("compact", _on_off(compact), _on_off(self.settings.compact))
 
     def view(self, screen: str) -> ScreenState:
         """Return the saved state of a screen. The first screen starts with the filter of the settings, if any."""
         if screen == self.first_screen and self.settings.start_filter:
             return ScreenState(filter=self.settings.start_filter)
-        return self.memory.view(screen) if self.memory is not None else ScreenState()
+        return self.ui_state.view(screen) if self.ui_state is not None else ScreenState()
 
-    def _chosen(self, name: str, setting: str) -> str:
-        return self.memory.get_override(name, setting) if self.memory is not None else setting
+    def _effective_value(self, name: str, setting: str) -> str:
+        return self.ui_state.get_override(name, setting) if self.ui_state is not None else setting
 
-    def _choose(self, name: str, value: str, setting: str) -> None:
-        if self.memory is not None:
-            self.memory.set_override(name, value, setting)
+    def _override(self, name: str, value: str, setting: str) -> None:
+        if self.ui_state is not None:
+            self.ui_state.set_override(name, value, setting)
 
 
 def load_preferences(settings: Settings, environ: Mapping[str, str] = os.environ) -> Preferences:
-    """Load the user's themes and saved state. What cannot be read is reported in :attr:`Preferences.ignored`."""
+    """Load the user's themes and saved state. Unreadable files are reported in :attr:`Preferences.ignored`."""
     themes, ignored = load_user_themes(settings_path(environ).parent / THEMES_FOLDER)
-    memory: UiStateFile | None = None
+    ui_state: UiStateFile | None = None
     try:
-        memory = UiStateFile()
-        if memory.warning:
-            ignored = (*ignored, ErrorInfo(code=StorageError.code, message=memory.warning))
+        ui_state = UiStateFile()
+        if ui_state.warning:
+            ignored = (*ignored, ErrorInfo(code=StorageError.code, message=ui_state.warning))
     except StorageError as error:
         ignored = (*ignored, error.to_info())
-    return Preferences(settings, memory, themes=themes, ignored=ignored, environ=environ)
+    return Preferences(settings, ui_state, themes=themes, ignored=ignored, environ=environ)
 
 
-def _on_off(on: bool) -> str:
-    return "on" if on else "off"
+def _on_off(enabled: bool) -> str:
+    return "on" if enabled else "off"

@@ -1,4 +1,4 @@
-"""Changes to private parts of Textual, each with its upstream issue.
+"""Workarounds that change private parts of Textual, each with its upstream issue.
 
 They are written for :data:`TEXTUAL_VERSION`, which is pinned. ``tests/tui/appearance/test_textual_patches.py`` fails if
 the pin moves or if a patch is no longer needed.
@@ -20,7 +20,7 @@ from textual.screen import Screen, ScreenResultType
 TEXTUAL_VERSION = "8.2.8"
 
 CACHE_SIZE = 1024
-"""More than the number of style sources; a smaller cache, read in a circle, would never hit."""
+"""More than the number of style sources. They are read in a fixed order, so a smaller LRU cache would never hit."""
 
 MAX_THEMES = 4
 """Themes whose parsed styles are kept, for users who switch back to one."""
@@ -29,24 +29,25 @@ Parsed = LRUCache[tuple[Any, ...], list[RuleSet]]
 
 
 class RepaintingCompositor(Compositor):
-    """Paints what a hidden widget had covered.
+    """Repaints the region of a widget that was hidden.
 
     If the widget map is rebuilt because of a query for a region, not by a layout, Textual does not mark the regions of
-    added or removed widgets as dirty. The next layout finds no difference, and a hidden line stays on the screen.
+    added or removed widgets as dirty. The next layout detects no difference, and a hidden line remains on the screen.
 
     https://github.com/Textualize/textual/issues/5056
     """
 
     @property
     def full_map(self) -> CompositorMap:
-        before = self._full_map
-        now = super().full_map
-        if now is not before:
-            changed = [(before if widget in before else now)[widget] for widget in before.keys() ^ now.keys()]
+        old_map = self._full_map
+        new_map = super().full_map
+        if new_map is not old_map:
+            widgets = old_map.keys() ^ new_map.keys()
+            geometries = [(old_map if widget in old_map else new_map)[widget] for widget in widgets]
             self._dirty_regions.update(
-                region for geometry in changed if (region := geometry.clip.intersection(geometry.region))
+                region for geometry in geometries if (region := geometry.clip.intersection(geometry.region))
             )
-        return now
+        return new_map
 
 
 def use_repainting_compositor(screen: Screen[Any]) -> None:
@@ -55,7 +56,7 @@ def use_repainting_compositor(screen: Screen[Any]) -> None:
 
 
 class BatchedScreen(Screen[ScreenResultType]):
-    """Does not render while updates are batched; Textual renders the whole screen then and drops the result.
+    """Skips rendering while updates are batched: Textual renders the whole screen and discards the result.
 
     Batching was added by https://github.com/Textualize/textual/pull/1832; there is no issue about the rendering.
     """
@@ -81,7 +82,7 @@ class CachedStylesheet(Stylesheet):
     def set_variables(self, variables: dict[str, str]) -> None:
         if variables == self._variables:
             return
-        # The base class clears the current cache, which is shared: let it clear another one.
+        # The base class clears the current cache, which is shared; give it an unused one to clear.
         self._parse_cache = LRUCache(1)
         super().set_variables(variables)
         self._parse_cache = _cache_for(variables)
@@ -101,7 +102,7 @@ def cached_rules(_variables: frozenset[tuple[str, str]]) -> Parsed:
 
 
 class CrashReportingApp(App[ReturnType]):
-    """Lets the application report its own crash: Textual prints all local variables, secrets included.
+    """Lets the application report a crash: Textual prints all local variables, which may include secrets.
 
     There is no upstream issue; a ``show_locals`` option would replace this.
     """

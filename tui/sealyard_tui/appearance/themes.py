@@ -3,10 +3,10 @@
 States are coloured by these variables only, and always have an icon or a word beside the colour:
 
 ========================  ===============================================================================
-``$success``              done and good: DONE, AVAILABLE, downloaded and checked
+``$success``              successful: DONE, AVAILABLE, downloaded and verified
 ``$warning``              needs attention: WAITING, EXPIRED, a newer version, a weak algorithm
-``$error``                ended badly or dangerous: FAILED, GONE, rejected, self-approval
-``$accent``               active, or can be acted on: APPROVED, SCHEDULED, RUNNING, keys in hints
+``$error``                failed or dangerous: FAILED, GONE, rejected, self-approval
+``$accent``               active or actionable: APPROVED, SCHEDULED, RUNNING, keys in hints
 ``$text-muted``           finished or secondary: CREATED, CANCELLED, ages, units
 ========================  ===============================================================================
 
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """A theme as users write it; what is missing is derived. Colours are ``#1e2a38`` or CSS names."""
+    """A theme file. Textual derives omitted colours. Colours are written as ``#1e2a38`` or CSS names."""
 
     name: str
     primary: str
@@ -86,7 +86,7 @@ def _theme(name: str, *, dark: bool, cursor: str, unfocused_cursor: str, muted: 
     return Theme(name=name, dark=dark, variables=variables, **colours)
 
 
-_DARK_GROUND = {
+_DARK_BASE = {
     "background": "#11151b",
     "surface": "#171c24",
     "panel": "#1f2630",
@@ -101,7 +101,7 @@ _DARK_GROUND = {
 DARK = _theme(
     DEFAULT_THEME,
     dark=True,
-    **_DARK_GROUND,
+    **_DARK_BASE,
     primary="#6cbbdc",
     accent="#6cbbdc",
     success="#7ecb93",
@@ -128,11 +128,11 @@ LIGHT = _theme(
 )
 
 # Sky blue and yellow are those of M. Okabe and K. Ito, "Color Universal Design", 2002 (https://jfly.uni-koeln.de/color/);
-# their vermillion is lighter here, for its contrast on a dark ground.
+# their vermillion is lighter here, for contrast on a dark background.
 DEUTERANOPIA = _theme(
     "sealyard-deuteranopia",
     dark=True,
-    **_DARK_GROUND,
+    **_DARK_BASE,
     primary="#56b4e9",
     accent="#d5dce6",
     success="#56b4e9",
@@ -140,7 +140,7 @@ DEUTERANOPIA = _theme(
     error="#f28e46",
 )
 
-# Red, magenta and cyan for error, warning and success, and no yellow: so do the Modus themes for tritanopia by
+# Red, magenta and cyan for error, warning and success, and no yellow, as in the Modus themes for tritanopia by
 # P. Stavrou (https://protesilaos.com/emacs/modus-themes).
 TRITANOPIA = _theme(
     "sealyard-tritanopia",
@@ -161,50 +161,50 @@ TRITANOPIA = _theme(
 )
 
 SEALYARD_THEMES = (DARK, LIGHT, DEUTERANOPIA, TRITANOPIA)
-"""Themes to register beside Textual's, of which ``ansi-dark`` and ``ansi-light`` use the terminal's own palette."""
+"""Themes to register in addition to Textual's, of which ``ansi-dark`` and ``ansi-light`` use the terminal palette."""
 
 
 def select_theme(
     requested: str, environ: Mapping[str, str], names: Collection[str]
 ) -> tuple[str, tuple[ErrorInfo, ...]]:
-    """Return the theme to use, and a report if it is not the ``requested`` one.
+    """Return the theme to use, and an error if there is no ``requested`` theme.
 
-    Under NO_COLOR it is the theme that emits no colours, whatever is requested.
+    With NO_COLOR set, it is the theme without colours in any case.
     """
     if no_color(environ):
         return NO_COLOR_THEME, ()
     if requested in names:
         return requested, ()
-    known = ", ".join(sorted(names))
+    available = ", ".join(sorted(names))
     return DEFAULT_THEME, (
         ErrorInfo(
             code=UsageError.code,
             message=f"Unknown theme {escape_text(requested, 40)}; using {DEFAULT_THEME}.",
-            hint=f"Available: {known}.",
+            hint=f"Available: {available}.",
         ),
     )
 
 
 def load_user_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorInfo, ...]]:
-    """Load the themes in ``*.toml`` of ``folder``. Returns them, and a report for each file that is ignored."""
+    """Load the themes in ``*.toml`` of ``folder``. Returns them, and an error for each file that is ignored."""
     themes: dict[str, Theme] = {}
-    reports: list[ErrorInfo] = []
+    errors: list[ErrorInfo] = []
     try:
         paths = sorted(folder.glob("*.toml"))
     except OSError as error:
         return (), (UsageError(f"{escape_text(str(folder))} cannot be read: {error.strerror}.").to_info(),)
-    taken = {*BUILTIN_THEMES, *(each.name for each in SEALYARD_THEMES)}
+    existing_names = {*BUILTIN_THEMES, *(theme.name for theme in SEALYARD_THEMES)}
     for path in paths:
         try:
-            theme = _read_theme(path, taken | set(themes))
+            theme = _read_theme(path, existing_names | set(themes))
         except UsageError as error:
-            reports.append(error.to_info())
+            errors.append(error.to_info())
         else:
             themes[theme.name] = theme
-    return tuple(themes.values()), tuple(reports)
+    return tuple(themes.values()), tuple(errors)
 
 
-def _read_theme(path: Path, taken: Collection[str]) -> Theme:
+def _read_theme(path: Path, existing_names: Collection[str]) -> Theme:
     source = escape_text(str(path))
     if not path.is_file():
         raise UsageError(f"{source} is not a file.", "Remove it.")
@@ -214,7 +214,7 @@ def _read_theme(path: Path, taken: Collection[str]) -> Theme:
             f"{source}: {escape_text(file.name, 40)!r} is not a valid theme name.",
             "Use lowercase letters, digits and '-'.",
         )
-    if file.name in taken:
+    if file.name in existing_names:
         raise UsageError(f"{source}: theme {file.name} already exists.", "Choose another name.")
     colours: dict[str, Any] = {
         name: _colour(source, name, value)

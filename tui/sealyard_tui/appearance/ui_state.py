@@ -1,7 +1,7 @@
-"""The saved state of the user interface: the last screen, the filter and order of each, and overridden settings.
+"""The saved state of the user interface: the last screen, filter and order of each screen, and overridden settings.
 
-It is stored in the state directory, apart from the settings. An override applies until the setting that it replaces is
-changed: users who edit the settings file get what they wrote.
+It is stored in the state directory, not in the settings file. An override applies until the setting that it replaces is
+changed, so that an edit of the settings file always takes effect.
 """
 
 from __future__ import annotations
@@ -16,38 +16,38 @@ from sealyard.model.base import FrozenStruct
 
 
 class ScreenState(FrozenStruct, frozen=True, kw_only=True):
-    """The filter of one screen, and its order as that screen names it."""
+    """Filter and sort order of one screen, in the format of that screen."""
 
     filter: str = ""
     sort: str = ""
 
 
 class Override(FrozenStruct, frozen=True, kw_only=True):
-    """A value chosen at run time. ``replaces`` is the setting at that time."""
+    """A value chosen at run time. ``replaces``: the value of the setting at that time."""
 
     value: str
     replaces: str
 
 
 class UiState(FrozenStruct, frozen=True, kw_only=True):
-    """The stored content."""
+    """Content of the file: name of the last screen, screen states by screen, and overrides by setting."""
 
     screen: str = ""
     views: dict[str, ScreenState] = msgspec.field(default_factory=dict)
     choices: dict[str, Override] = msgspec.field(default_factory=dict)
 
 
-Step = Callable[[UiState], UiState]
+Change = Callable[[UiState], UiState]
 
 
 class UiStateFile:
-    """The state of one user, shared by all workspaces. Changes apply at once and are stored by :meth:`write`."""
+    """The state of one user, shared by all workspaces. Changes apply immediately and are stored by :meth:`write`."""
 
     def __init__(self, path: Path | None = None) -> None:
         """``path`` is by default in the state directory. Raises :class:`StorageError` if it cannot be read."""
         self._file = StateFile(path or state_path("application", "memory"), UiState())
         self._state = self._file.read()
-        self._steps: list[Step] = []
+        self._changes: list[Change] = []
 
     @property
     def warning(self) -> str:
@@ -60,45 +60,46 @@ class UiStateFile:
         return self._state.screen
 
     def set_screen(self, screen: str) -> None:
-        self._apply(lambda was: msgspec.structs.replace(was, screen=screen))
+        self._apply(lambda state: msgspec.structs.replace(state, screen=screen))
 
     def view(self, screen: str) -> ScreenState:
         return self._state.views.get(screen, ScreenState())
 
     def set_screen_state(self, screen: str, view: ScreenState) -> None:
-        self._apply(lambda was: msgspec.structs.replace(was, views={**was.views, screen: view}))
+        self._apply(lambda state: msgspec.structs.replace(state, views={**state.views, screen: view}))
 
     def get_override(self, name: str, setting: str) -> str:
         """Return the override of the setting ``name``, else ``setting`` itself."""
-        chosen = self._state.choices.get(name)
-        return chosen.value if chosen is not None and chosen.replaces == setting else setting
+        override = self._state.choices.get(name)
+        return override.value if override is not None and override.replaces == setting else setting
 
-    def set_override(self, name: str, value: str, over: str) -> None:
-        choice = Override(value=value, replaces=over)
-        self._apply(lambda was: msgspec.structs.replace(was, choices={**was.choices, name: choice}))
+    def set_override(self, name: str, value: str, replaces: str) -> None:
+        override = Override(value=value, replaces=replaces)
+        self._apply(lambda state: msgspec.structs.replace(state, choices={**state.choices, name: override}))
 
     def write(self) -> None:
-        """Store all changes since the last call; blocks. Raises :class:`StorageError`; the changes are then kept for
-        the next call.
+        """Store all changes since the last call. Blocks.
+
+        Raises :class:`StorageError`; the changes are then stored by the next call.
         """
-        steps = self._steps
-        if not steps:
+        changes = self._changes
+        if not changes:
             return
-        self._steps = []
+        self._changes = []
         try:
-            self._file.update(lambda was: _apply_steps(steps, was))
+            self._file.update(lambda state: _apply_changes(changes, state))
         except BaseException:
-            self._steps = steps + self._steps
+            self._changes = changes + self._changes
             raise
 
-    def _apply(self, step: Step) -> None:
-        changed = step(self._state)
-        if changed != self._state:
-            self._state = changed
-            self._steps.append(step)
+    def _apply(self, change: Change) -> None:
+        state = change(self._state)
+        if state != self._state:
+            self._state = state
+            self._changes.append(change)
 
 
-def _apply_steps(steps: list[Step], was: UiState) -> UiState:
-    for step in steps:
-        was = step(was)
-    return was
+def _apply_changes(changes: list[Change], state: UiState) -> UiState:
+    for change in changes:
+        state = change(state)
+    return state

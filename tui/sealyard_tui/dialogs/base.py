@@ -1,4 +1,4 @@
-"""The base class of all dialogs."""
+"""Base class of the dialogs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class BaseDialog(ModalScreen[Answer], Generic[Answer]):
-    """A box over the screen it was opened from. Esc closes it without an action."""
+    """Base class of all dialogs: a box over the current screen. Esc closes it without an action."""
 
     heading: str = ""
 
@@ -48,5 +48,5 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
 
 
 def format_failure(reason: str) -> Content:
-    """Return the line that says why the last attempt failed; empty without a reason."""
+    """Return an error line with the reason of a failed attempt; empty without a reason."""
     return Content(f"✗ {escape_text(reason)}" if reason else "")

@@ -17,7 +17,7 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class ConfirmDialog(BaseDialog[bool]):
-    """Yes or no, by y and n, Enter and Esc. ``question`` may hold foreign text."""
+    """Asks a question and returns whether the user confirmed it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="dialog.yes"),
@@ -25,6 +25,7 @@ class ConfirmDialog(BaseDialog[bool]):
     ]
 
     def __init__(self, heading: str, question: str, *, yes: str = "Yes", no: str = "No") -> None:
+        """``question`` may hold foreign text. ``yes`` and ``no`` are the labels of the buttons."""
         super().__init__()
         self.heading = heading
         self._question = question
@@ -41,7 +42,7 @@ class ConfirmDialog(BaseDialog[bool]):
         self.set_focus(self.query_one("#yes"))
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes")
 
     def action_answer(self, answer: bool) -> None:
@@ -52,23 +53,23 @@ class ConfirmDialog(BaseDialog[bool]):
 
 
 class TypedConfirmDialog(BaseDialog[bool]):
-    """For actions that cannot be undone: a word must be typed before Enter does anything."""
+    """Confirms an action that cannot be undone: the user must type a word. Returns whether they confirmed."""
 
     error_text: str = ""
-    """Why the action failed after an earlier confirmation; the word is then filled in."""
+    """Why the action failed after an earlier confirmation. If set, the word is filled in."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("pageup", "read(-1)", "Text up", show=False, id="dialog.text_up"),
         Binding("pagedown", "read(1)", "Text down", show=False, id="dialog.text_down"),
     ]
 
-    def __init__(self, heading: str, about: Content | str, word: str, *, act: str = "Confirm") -> None:
-        """``about`` must be safe text, ``act`` labels the button."""
+    def __init__(self, heading: str, about: Content | str, word: str, *, submit_label: str = "Confirm") -> None:
+        """``about`` must be safe text; ``word`` is what the user must type."""
         super().__init__()
         self.heading = heading
         self._about = about
         self._word = word
-        self._act = act
+        self._submit_label = submit_label
 
     def compose_body(self) -> ComposeResult:
         with VerticalScroll(classes="dialog-text"):
@@ -78,7 +79,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
         yield from self.compose_extra()
         yield Static(format_failure(self.error_text), classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button(Content(self._act), id="yes", variant="warning", disabled=True, compact=True)
+            yield Button(Content(self._submit_label), id="yes", variant="warning", disabled=True, compact=True)
             yield Button(Content("Back"), id="no", compact=True)
 
     def compose_extra(self) -> ComposeResult:
@@ -89,18 +90,18 @@ class TypedConfirmDialog(BaseDialog[bool]):
         self.set_focus(self.query_one(Input))
 
     @on(Input.Changed)
-    def _typed(self) -> None:
+    def _on_input_changed(self) -> None:
         self.query_one("#yes", Button).disabled = not self._is_confirmed()
 
     @on(Input.Submitted)
-    def _entered(self) -> None:
+    def _on_input_submitted(self) -> None:
         if self._is_confirmed():
             self.dismiss(True)
             return
         self.query_one(".wrong", Static).update(Content(f"{self._missing_text()}. Press Esc to cancel."))
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         self.dismiss(event.button.id == "yes" and self._is_confirmed())
 
     def _is_confirmed(self) -> bool:

@@ -13,11 +13,11 @@ from textual.widgets import Static
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.dialogs.base import BaseDialog
-from sealyard_tui.session.hints import app_hint
+from sealyard_tui.session.hints import action_keys, app_hint
 
 
 class ErrorDialog(BaseDialog[None]):
-    """The message, the hint, and details that can be copied."""
+    """Shows message, hint and details of an error, which can be copied."""
 
     heading = "Error"
 
@@ -31,16 +31,20 @@ class ErrorDialog(BaseDialog[None]):
         self.error = error
         self._detail = detail
 
+    @property
+    def _hint(self) -> str:
+        return app_hint(self.error, action_keys(self.app))
+
     def compose_body(self) -> ComposeResult:
         with VerticalScroll(classes="dialog-text"):
             yield Static(Content(f"✗ {escape_multiline(self.error.message)}"), classes="what-happened")
-            if hint := app_hint(self.error):
+            if hint := self._hint:
                 yield Static(Content(f"→ {escape_multiline(hint)}"), classes="what-to-do")
             yield Static(Content(f"code: {self.error.code}"), classes="detail")
             if self._detail:
                 yield Static(Content(escape_multiline(self._detail)), classes="detail")
 
     def action_copy(self) -> None:
-        lines = (self.error.message, app_hint(self.error), f"code: {self.error.code}", self._detail)
+        lines = (self.error.message, self._hint, f"code: {self.error.code}", self._detail)
         self.app.copy_to_clipboard("\n".join(escape_multiline(line) for line in lines if line))
         self.notify("Copied.", markup=False)

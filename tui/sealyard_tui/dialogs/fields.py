@@ -1,4 +1,4 @@
-"""The fields of a form: texts, one of several choices, any number of choices; and their widgets."""
+"""The fields of a form, for text, one choice, or several choices, and their widgets."""
 
 from __future__ import annotations
 
@@ -20,20 +20,21 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.widgets.safe_input import SafeInput
 
 Choices = tuple[tuple[str, str], ...]
-"""Values with their labels; a label may be foreign text."""
+"""Values with their labels. Labels may be foreign text."""
 
 Texts = Mapping[str, str]
+"""Values of text and choice fields, by name of the field."""
 
 
 class Answers(FrozenStruct, frozen=True, kw_only=True):
-    """By name of the field: ``texts`` of text and choice fields, stripped; ``selections`` of multi-choice fields."""
+    """By field name: ``texts``, stripped answers of text and choice fields; ``selections`` of multi-choice fields."""
 
     texts: dict[str, str]
     selections: dict[str, tuple[str, ...]]
 
 
 class TextField(FrozenStruct, frozen=True, kw_only=True):
-    """A line of text. ``check`` raises an error for an invalid answer; an empty one is valid unless ``required``."""
+    """A line of text. ``check`` raises a :class:`SealyardError` for an invalid answer that is not empty."""
 
     name: str
     label: str
@@ -44,7 +45,7 @@ class TextField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """One of ``choices``, which may depend on the other answers. ``note`` returns a remark about a choice."""
+    """One of ``choices``, which may depend on the answers of other fields. ``note`` returns a note about a choice."""
 
     name: str
     label: str
@@ -55,7 +56,7 @@ class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class MultiChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """Any number of ``choices``; ``empty_label`` tells what choosing none means."""
+    """Any number of ``choices``. ``empty_label`` is shown if none is selected."""
 
     name: str
     label: str
@@ -69,35 +70,35 @@ Field = TextField | ChoiceField | MultiChoiceField
 
 
 class PickerLine(Static, can_focus=True):
-    """A line that shows what is chosen, and opens a list to choose from."""
+    """Base class of lines that show the selection and open a list to change it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "open", "Choose", id="form.choose", tooltip="Choose from a list"),
     ]
 
     class Opened(Message):
-        """The list is requested."""
+        """The user wants to choose from the list."""
 
         def __init__(self, line: PickerLine) -> None:
             super().__init__()
             self.line = line
 
     class Changed(Message):
-        """The choice has changed."""
+        """The selection has changed."""
 
-    def __init__(self, choices: Choices, picked: tuple[str, ...]) -> None:
+    def __init__(self, choices: Choices, selection: tuple[str, ...]) -> None:
         super().__init__(markup=False)
         self.choices = choices
-        self.picked = picked
+        self.selection = selection
 
-    def pick(self, picked: tuple[str, ...]) -> None:
-        if picked != self.picked:
-            self.picked = picked
+    def pick(self, selection: tuple[str, ...]) -> None:
+        if selection != self.selection:
+            self.selection = selection
             self.post_message(self.Changed())
         self.refresh()
 
-    def label_of(self, each: str) -> str:
-        return escape_text(dict(self.choices).get(each, each))
+    def label_of(self, value: str) -> str:
+        return escape_text(dict(self.choices).get(value, value))
 
     def action_open(self) -> None:
         self.post_message(self.Opened(self))
@@ -107,72 +108,72 @@ class PickerLine(Static, can_focus=True):
 
 
 class ChoiceLine(PickerLine):
-    """One of several choices; left and right change it."""
+    """Selects one choice; the left and right keys change it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("left", "step(-1)", "Previous", show=False, id="form.before"),
-        Binding("right", "step(1)", "Next", show=False, id="form.after"),
+        Binding("left", "step(-1)", "Previous", show=False, id="form.previous_choice"),
+        Binding("right", "step(1)", "Next", show=False, id="form.next_choice"),
     ]
 
-    def __init__(self, choices: Choices, chosen: str) -> None:
+    def __init__(self, choices: Choices, value: str) -> None:
         super().__init__(choices, ())
-        self.set_choices(choices, chosen)
+        self.set_choices(choices, value)
 
     @property
-    def chosen(self) -> str:
-        return self.picked[0] if self.picked else ""
+    def value(self) -> str:
+        return self.selection[0] if self.selection else ""
 
-    def set_choices(self, choices: Choices, chosen: str) -> None:
-        """Replace the choices; a choice that is no longer offered is replaced by the first."""
+    def set_choices(self, choices: Choices, value: str) -> None:
+        """Replace the choices, and select ``value``, or the first choice if it is not one of them."""
         self.choices = choices
-        ids = [each for each, _ in choices]
-        self.picked = (chosen,) if chosen in ids else tuple(ids[:1])
+        values = [choice for choice, _ in choices]
+        self.selection = (value,) if value in values else tuple(values[:1])
         self.refresh()
 
     def render(self) -> Content:
-        if not self.picked:
+        if not self.selection:
             return Content.styled("no choices available", "$text-muted")
         return Content.assemble(
-            Content.styled("‹ ", "$accent"), self.label_of(self.chosen), Content.styled(" ›", "$accent")
+            Content.styled("‹ ", "$accent"), self.label_of(self.value), Content.styled(" ›", "$accent")
         )
 
-    def action_step(self, by: int) -> None:
-        ids = [each for each, _ in self.choices]
-        if self.picked:
-            self.pick((ids[(ids.index(self.chosen) + by) % len(ids)],))
+    def action_step(self, offset: int) -> None:
+        values = [choice for choice, _ in self.choices]
+        if self.selection:
+            self.pick((values[(values.index(self.value) + offset) % len(values)],))
 
 
 class MultiChoiceLine(PickerLine):
-    """Any number of several choices."""
+    """Selects any number of choices."""
 
-    def __init__(self, choices: Choices, picked: tuple[str, ...], nothing: str) -> None:
-        known = {each for each, _ in choices}
-        super().__init__(choices, tuple(each for each in picked if each in known))
-        self._nothing = nothing
+    def __init__(self, choices: Choices, selection: tuple[str, ...], empty_label: str) -> None:
+        values = {value for value, _ in choices}
+        super().__init__(choices, tuple(value for value in selection if value in values))
+        self._empty_label = empty_label
 
     def render(self) -> Content:
-        if not self.picked:
-            return Content.styled(f"+ {self._nothing}", "$text-muted")
-        named = ", ".join(self.label_of(each) for each in self.picked)
-        return Content.assemble(Content.styled(f"{len(self.picked)} ", "$accent"), named)
+        if not self.selection:
+            return Content.styled(f"+ {self._empty_label}", "$text-muted")
+        labels = ", ".join(map(self.label_of, self.selection))
+        return Content.assemble(Content.styled(f"{len(self.selection)} ", "$accent"), labels)
 
 
 class FieldRow(Vertical):
-    """A field with its label, the error of its answer, and a note."""
+    """A row of a form: label and control of a field, an error, and a note."""
 
-    def __init__(self, field: Field, kept: Answers | None, others: Texts) -> None:
-        """``kept``: answers of an earlier time; ``others``: the answers so far, on which choices may depend."""
+    def __init__(self, field: Field, draft: Answers | None, texts: Texts) -> None:
+        """``draft``: answers to restore. ``texts``: answers of the fields above, on which choices may depend."""
         super().__init__()
         self.field = field
-        self._wrong = Static("", classes="field-wrong", markup=False)
+        self._error = Static("", classes="field-wrong", markup=False)
         self._note = Static("", classes="field-note", markup=False)
-        self.control = _control(field, kept, others)
+        self.control = _create_control(field, draft, texts)
 
     def compose(self) -> ComposeResult:
         with Horizontal():
             yield Static(Content(self.field.label), classes="field-label")
             yield self.control
-        yield self._wrong
+        yield self._error
         yield self._note
 
     def on_mount(self) -> None:
@@ -182,28 +183,28 @@ class FieldRow(Vertical):
     def text(self) -> str:
         if isinstance(self.control, Input):
             return self.control.value.strip()
-        return self.control.chosen if isinstance(self.control, ChoiceLine) else ""
+        return self.control.value if isinstance(self.control, ChoiceLine) else ""
 
     @property
-    def picked(self) -> tuple[str, ...]:
-        return self.control.picked if isinstance(self.control, MultiChoiceLine) else ()
+    def selection(self) -> tuple[str, ...]:
+        return self.control.selection if isinstance(self.control, MultiChoiceLine) else ()
 
     def update_choices(self, texts: Texts) -> None:
-        """Update choices and note after another answer changed."""
+        """Update choices and note for the current answers of all fields."""
         if not isinstance(self.field, ChoiceField) or not isinstance(self.control, ChoiceLine):
             return
         if callable(self.field.choices) and texts:
-            self.control.set_choices(self.field.choices(texts), self.control.chosen)
-        note = self.field.note(self.control.chosen) if self.field.note is not None else Content("")
+            self.control.set_choices(self.field.choices(texts), self.control.value)
+        note = self.field.note(self.control.value) if self.field.note is not None else Content("")
         self._note.update(note)
         self._note.set_class(bool(note), "-shown")
 
     def show_error(self) -> bool:
-        """Show the error of the answer beside the field. Returns whether there is one."""
-        wrong = self._find_error()
-        self._wrong.update(Content(f"✗ {wrong}" if wrong else ""))
-        self._wrong.set_class(bool(wrong), "-shown")
-        return bool(wrong)
+        """Show the error of the answer, if any, below the field. Returns whether there is one."""
+        error = self._find_error()
+        self._error.update(Content(f"✗ {error}" if error else ""))
+        self._error.set_class(bool(error), "-shown")
+        return bool(error)
 
     def _find_error(self) -> str:
         if not isinstance(self.field, TextField):
@@ -218,8 +219,8 @@ class FieldRow(Vertical):
         return ""
 
     @on(Input.Changed)
-    def _typed(self) -> None:
-        if self._wrong.has_class("-shown"):
+    def _on_input_changed(self) -> None:
+        if self._error.has_class("-shown"):
             self.show_error()
 
 
@@ -228,20 +229,20 @@ def path_field(name: str, label: str, path: Path, hint: str = "~ stands for your
     return TextField(name=name, label=label, value=str(path), required=True, hint=hint)
 
 
-def _control(field: Field, kept: Answers | None, others: Texts) -> Input | ChoiceLine | MultiChoiceLine:
+def _create_control(field: Field, draft: Answers | None, texts: Texts) -> Input | ChoiceLine | MultiChoiceLine:
     if isinstance(field, MultiChoiceField):
-        picked = kept.selections.get(field.name, field.value) if kept is not None else field.value
-        return MultiChoiceLine(field.choices, picked, field.empty_label)
-    value = kept.texts.get(field.name, field.value) if kept is not None else field.value
+        selection = draft.selections.get(field.name, field.value) if draft is not None else field.value
+        return MultiChoiceLine(field.choices, selection, field.empty_label)
+    value = draft.texts.get(field.name, field.value) if draft is not None else field.value
     if isinstance(field, ChoiceField):
-        choices = field.choices(others) if callable(field.choices) else field.choices
+        choices = field.choices(texts) if callable(field.choices) else field.choices
         return ChoiceLine(choices, value)
     return SafeInput(value, compact=True, select_on_focus=False)
 
 
 def collect_answers(rows: Iterable[FieldRow]) -> Answers:
-    found = tuple(rows)
+    all_rows = tuple(rows)
     return Answers(
-        texts={each.field.name: each.text for each in found if not isinstance(each.field, MultiChoiceField)},
-        selections={each.field.name: each.picked for each in found if isinstance(each.field, MultiChoiceField)},
+        texts={row.field.name: row.text for row in all_rows if not isinstance(row.field, MultiChoiceField)},
+        selections={row.field.name: row.selection for row in all_rows if isinstance(row.field, MultiChoiceField)},
     )

@@ -1,4 +1,4 @@
-"""A form: fields with their errors, and work that may take a while before the dialog closes."""
+"""A form: a dialog with fields, whose action may take a while before the dialog closes."""
 
 from __future__ import annotations
 
@@ -29,32 +29,33 @@ from sealyard_tui.dialogs.fields import (
 )
 from sealyard_tui.dialogs.picker import FilterPickDialog
 from sealyard_tui.messages import ShowError
-from sealyard_tui.session.hints import app_hint
+from sealyard_tui.session.hints import action_keys, app_hint
 
 log = logging.getLogger(__name__)
 
 MAX_HEIGHT = 0.94
-"""Share of the screen's height; fields that do not fit scroll."""
+"""Maximum height of the dialog, as a fraction of the screen. Fields that do not fit are scrolled."""
 
-MIN_FIELDS = 3
+MIN_FIELDS_HEIGHT = 3
+"""Minimum height of the fields, in lines."""
 
 Submit = Callable[[Answers], Coroutine[Any, Any, bool]]
-"""Performs the action of the form; False if the user changed their mind. Errors are shown in the form."""
+"""Performs the action of the form. Returns False if the user cancelled it; errors are shown in the form."""
 
 
 class FormDraft:
-    """Input that was typed and not submitted. The opener of a form keeps it, so that nothing is lost."""
+    """Unsubmitted input of a form. The caller keeps it, so that the form can be closed and opened again."""
 
     def __init__(self) -> None:
         self.answers: Answers | None = None
 
 
 class _Fields(VerticalScroll, inherit_bindings=False):
-    """Moves between fields by arrow keys, and scrolls to the current one."""
+    """The scrolling container of the fields, without key bindings: the form uses the arrow keys to change the field."""
 
 
 class FormDialog(BaseDialog[bool]):
-    """Returns True once ``submit`` has succeeded. Esc closes it at any time; work in progress is still completed."""
+    """A form. Returns True after ``submit`` has succeeded. Esc closes it, but does not cancel a running ``submit``."""
 
     CSS_PATH = "form.tcss"
 
@@ -79,8 +80,8 @@ class FormDialog(BaseDialog[bool]):
     ) -> None:
         """Show ``fields``. ``about`` may hold foreign text.
 
-        ``notes`` returns what follows from the answers; ``busy_label`` is shown while ``submit`` runs; ``error`` is
-        that of an earlier attempt with these answers.
+        ``notes`` returns notes about the current answers; ``busy_label`` is shown while ``submit`` runs; ``error`` is
+        the error of an earlier attempt with these answers.
         """
         super().__init__(classes="form")
         self.heading = heading
@@ -95,7 +96,7 @@ class FormDialog(BaseDialog[bool]):
         self._initial_answers: Answers | None = None
         self._seconds = 0
         self._timer: Timer | None = None
-        self._finished = False
+        self._is_done = False
 
     # ---- layout
 
@@ -103,7 +104,7 @@ class FormDialog(BaseDialog[bool]):
         if self._about:
             yield Static(Content(escape_multiline(self._about)), classes="about")
         with _Fields(classes="fields", can_focus=False):
-            yield from self._rows()
+            yield from self._create_rows()
         yield Static("", classes="hint", markup=False)
         yield Static("", classes="notes", markup=False)
         yield Static("", classes="wrong", markup=False)
@@ -111,15 +112,15 @@ class FormDialog(BaseDialog[bool]):
             yield Button(Content(f"{self._submit_label} (ctrl+s)"), id="yes", variant="primary", compact=True)
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
-    def _rows(self) -> list[FieldRow]:
-        kept = self._draft.answers
-        so_far = {each.name: each.value for each in self._fields if isinstance(each, TextField | ChoiceField)}
-        if kept is not None:
-            so_far.update(kept.texts)
+    def _create_rows(self) -> list[FieldRow]:
+        draft = self._draft.answers
+        texts = {field.name: field.value for field in self._fields if isinstance(field, TextField | ChoiceField)}
+        if draft is not None:
+            texts.update(draft.texts)
         rows = []
         for field in self._fields:
-            row = FieldRow(field, kept, so_far)
-            so_far[field.name] = row.text
+            row = FieldRow(field, draft, texts)
+            texts[field.name] = row.text
             rows.append(row)
         return rows
 
@@ -135,17 +136,17 @@ class FormDialog(BaseDialog[bool]):
         return collect_answers(self.query(FieldRow))
 
     def on_resize(self) -> None:
-        self.call_after_refresh(self._fit)
+        self.call_after_refresh(self._limit_height)
 
-    def _fit(self) -> None:
-        """Limit the height of the fields: Textual does not share room between auto-sized and scrolling widgets."""
+    def _limit_height(self) -> None:
+        """Limit the height of the fields: Textual does not divide space between auto-sized and scrolling widgets."""
         if not self.query(".fields"):
-            # The dialog was closed before the paint after which this was called.
+            # The dialog was closed before call_after_refresh made this call.
             return
         box, fields = self.query_one(".dialog"), self.query_one(".fields")
-        others = sum(each.outer_size.height for each in box.children if each is not fields and each.display)
-        room = int(self.size.height * MAX_HEIGHT) - box.gutter.height - fields.styles.margin.height - others
-        fields.styles.max_height = max(MIN_FIELDS, room)
+        used = sum(child.outer_size.height for child in box.children if child is not fields and child.display)
+        available = int(self.size.height * MAX_HEIGHT) - box.gutter.height - fields.styles.margin.height - used
+        fields.styles.max_height = max(MIN_FIELDS_HEIGHT, available)
 
     @on(Input.Changed)
     @on(PickerLine.Changed)
@@ -158,36 +159,37 @@ class FormDialog(BaseDialog[bool]):
             notes = self._notes(self.answers)
             self.query_one(".notes", Static).update(notes)
             self.query_one(".notes").display = bool(notes)
-        self.call_after_refresh(self._fit)
+        self.call_after_refresh(self._limit_height)
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
-        row = next((each for each in event.widget.ancestors if isinstance(each, FieldRow)), None)
-        for other in self.query(FieldRow):
-            other.set_class(other is row, "-here")
-        self.query_one(".hint", Static).update(Content(row.field.hint if row is not None else ""))
+        current = next((widget for widget in event.widget.ancestors if isinstance(widget, FieldRow)), None)
+        for row in self.query(FieldRow):
+            row.set_class(row is current, "-current")
+        self.query_one(".hint", Static).update(Content(current.field.hint if current is not None else ""))
 
     # ---- fields
 
     @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
+    def _on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.focus_next()
 
     @on(PickerLine.Opened)
-    def _open_picker(self, event: PickerLine.Opened) -> None:
+    def _on_picker_opened(self, event: PickerLine.Opened) -> None:
         line = event.line
-        row = next(each for each in self.query(FieldRow) if each.control is line)
+        row = next(candidate for candidate in self.query(FieldRow) if candidate.control is line)
 
-        def chosen(picked: tuple[str, ...] | None) -> None:
-            if picked is not None:
-                line.pick(picked)
+        def on_answer(selection: tuple[str, ...] | None) -> None:
+            if selection is not None:
+                line.pick(selection)
                 self.focus_next()
 
-        several = isinstance(line, MultiChoiceLine)
-        self.app.push_screen(FilterPickDialog(row.field.label, line.choices, line.picked, several=several), chosen)
+        multiple = isinstance(line, MultiChoiceLine)
+        dialog = FilterPickDialog(row.field.label, line.choices, line.selection, multiple=multiple)
+        self.app.push_screen(dialog, on_answer)
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "yes":
             self.action_submit()
         else:
@@ -199,17 +201,17 @@ class FormDialog(BaseDialog[bool]):
     # ---- submitting
 
     @property
-    def working(self) -> bool:
+    def is_busy(self) -> bool:
         return self._timer is not None
 
     def action_submit(self) -> None:
-        wrong = [each for each in self.query(FieldRow) if each.show_error()]
-        if wrong:
-            self.set_focus(wrong[0].control)
-            self.call_after_refresh(self._fit)
-        elif not self.working:
+        invalid_rows = [row for row in self.query(FieldRow) if row.show_error()]
+        if invalid_rows:
+            self.set_focus(invalid_rows[0].control)
+            self.call_after_refresh(self._limit_height)
+        elif not self.is_busy:
             self._start_busy()
-            # A worker of the application: closing the form does not cancel it.
+            # A worker of the application, so that closing the form does not cancel it.
             self.app.run_worker(self._run_submit(self.answers), group="form", exit_on_error=False)
 
     def _start_busy(self) -> None:
@@ -219,41 +221,41 @@ class FormDialog(BaseDialog[bool]):
         self._tick()
 
     def _tick(self) -> None:
-        passed = f" {self._seconds} s" if self._seconds else ""
-        self._show_status(f"▸ {self._busy_label}…{passed}")
+        elapsed = f" {self._seconds} s" if self._seconds else ""
+        self._show_status(f"▸ {self._busy_label}…{elapsed}")
         self._seconds += 1
 
-    def _show_status(self, text: str, *, wrong: bool = False) -> None:
-        line = self.query_one(".wrong", Static)
-        line.set_class(not wrong, "-working")
-        line.display = bool(text)
-        line.update(Content(text))
-        self.call_after_refresh(self._fit)
+    def _show_status(self, text: str, *, is_error: bool = False) -> None:
+        status = self.query_one(".wrong", Static)
+        status.set_class(not is_error, "-working")
+        status.display = bool(text)
+        status.update(Content(text))
+        self.call_after_refresh(self._limit_height)
 
     async def _run_submit(self, answers: Answers) -> None:
         try:
-            done = await self._submit(answers)
+            is_done = await self._submit(answers)
         except SealyardError as error:
             self._show_error(error)
         except Exception as error:
             log.exception("unexpected error in a form")
             self._show_error(SealyardError(f"Internal error: {type(error).__name__}."))
         else:
-            self._finish(done=done)
+            self._on_submitted(is_done=is_done)
 
-    def _finish(self, *, done: bool) -> None:
-        if done:
+    def _on_submitted(self, *, is_done: bool) -> None:
+        if is_done:
             self._draft.answers = None
         if not self.is_attached:
             return
         self._stop_busy()
         self._show_status("")
-        self._finished = done
+        self._is_done = is_done
         self.on_screen_resume()
 
     def on_screen_resume(self) -> None:
-        """Close when done; a dialog that was opened on top of it stays until it is closed itself."""
-        if self._finished and self.is_current:
+        """Close if ``submit`` has succeeded, but not below a dialog that ``submit`` has opened."""
+        if self._is_done and self.is_current:
             self.dismiss(True)
 
     def _show_error(self, error: SealyardError) -> None:
@@ -261,9 +263,9 @@ class FormDialog(BaseDialog[bool]):
             self.app.post_message(ShowError(error))
             return
         self._stop_busy()
-        hint = app_hint(error)
+        hint = app_hint(error, action_keys(self.app))
         lines = [f"✗ {escape_multiline(error.message)}", *([f"→ {escape_multiline(hint)}"] if hint else [])]
-        self._show_status("\n".join(lines), wrong=True)
+        self._show_status("\n".join(lines), is_error=True)
 
     def _stop_busy(self) -> None:
         if self._timer is not None:

@@ -1,4 +1,4 @@
-"""The help screen: what a screen is for, and what its keys do."""
+"""The help: the purpose of a screen, and its keys."""
 
 from __future__ import annotations
 
@@ -15,21 +15,21 @@ from sealyard_tui.appearance.active_bindings import ActiveAction
 from sealyard_tui.dialogs.base import BaseDialog
 
 GROUP_TITLES = {
-    "place": "On every screen",
+    "screen": "On every screen",
     "table": "In the list",
     "filter": "In the filter line",
     "dialog": "In this dialog",
     "app": "Everywhere",
     "": "Navigation",
 }
-"""Headings by scope, in their order; the keys of the screen itself come first, under its name."""
+"""Headings by scope, in display order. The keys of the screen itself precede them, under its name."""
 
 KEYS_WIDTH = 22
-WORDS_WIDTH = 26
+DESCRIPTION_WIDTH = 26
 
 
 class HelpScreen(BaseDialog[None]):
-    """Shows what a screen is for, and its keys in groups."""
+    """Shows the purpose of a screen, and its keys in groups."""
 
     heading = "Help"
     CSS_PATH = "help.tcss"
@@ -40,12 +40,12 @@ class HelpScreen(BaseDialog[None]):
         Binding("k,up", "scroll(-1)", "Up", show=False, id="help.up", priority=True),
         Binding("ctrl+d,pagedown", "scroll(10)", "Page down", show=False, id="help.page_down", priority=True),
         Binding("ctrl+u,pageup", "scroll(-10)", "Page up", show=False, id="help.page_up", priority=True),
-        Binding("g,home", "ends(True)", "First", show=False, id="help.first", priority=True),
-        Binding("G,end", "ends(False)", "Last", show=False, id="help.last", priority=True),
+        Binding("g,home", "scroll_to_end(True)", "First", show=False, id="help.first", priority=True),
+        Binding("G,end", "scroll_to_end(False)", "Last", show=False, id="help.last", priority=True),
     ]
 
     def __init__(self, label: str, about: str, actions: Iterable[ActiveAction]) -> None:
-        """``label`` and ``about`` are name and purpose of the screen, ``actions`` what can be done there."""
+        """``label`` and ``about`` are the name and the purpose of the screen."""
         super().__init__(classes="wide help")
         self.heading = f"Help: {label}"
         self._label = label
@@ -56,41 +56,41 @@ class HelpScreen(BaseDialog[None]):
         with VerticalScroll(classes="reading"):
             if self._about:
                 yield Static(Content(self._about.strip()), classes="about")
-            for heading, actions in self._groups():
-                yield Static(Content(heading), classes="heading")
+            for title, actions in self._groups():
+                yield Static(Content(title), classes="heading")
                 for action in actions:
-                    yield Static(_line(action), classes="line")
-            yield Static(Content(_FOOT), classes="about")
+                    yield Static(_format_action(action), classes="line")
+            yield Static(Content(_FOOTER), classes="about")
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(".reading"))
 
     def _groups(self) -> Iterator[tuple[str, list[ActiveAction]]]:
-        here = [each for each in self._actions if each.scope not in GROUP_TITLES]
-        if here:
-            yield self._label, here
-        for scope, heading in GROUP_TITLES.items():
-            if found := [each for each in self._actions if each.scope == scope]:
-                yield heading, found
+        own_actions = [action for action in self._actions if action.scope not in GROUP_TITLES]
+        if own_actions:
+            yield self._label, own_actions
+        for scope, title in GROUP_TITLES.items():
+            if actions := [action for action in self._actions if action.scope == scope]:
+                yield title, actions
 
-    def action_scroll(self, by: int) -> None:
-        self.query_one(".reading").scroll_relative(y=by, animate=False, immediate=True)
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(".reading").scroll_relative(y=lines, animate=False, immediate=True)
 
-    def action_ends(self, top: bool) -> None:
-        reading = self.query_one(".reading")
-        reading.scroll_home(animate=False, immediate=True) if top else reading.scroll_end(animate=False, immediate=True)
+    def action_scroll_to_end(self, top: bool) -> None:
+        pane = self.query_one(".reading")
+        pane.scroll_home(animate=False, immediate=True) if top else pane.scroll_end(animate=False, immediate=True)
 
 
-_FOOT = (
+_FOOTER = (
     "Use the names on the right to change keys in the [keymap] table of the settings file; `sealyard config path` "
     "prints its path."
 )
 
 
-def _line(action: ActiveAction) -> Content:
-    words = action.description if action.enabled else f"{action.description} (unavailable)"
+def _format_action(action: ActiveAction) -> Content:
+    description = action.description if action.enabled else f"{action.description} (unavailable)"
     return Content.assemble(
         Content.styled(" ".join(action.keys).ljust(KEYS_WIDTH), "bold $accent" if action.enabled else "$text-muted"),
-        Content.styled(words.ljust(WORDS_WIDTH), "" if action.enabled else "$text-muted"),
+        Content.styled(description.ljust(DESCRIPTION_WIDTH), "" if action.enabled else "$text-muted"),
         Content.styled(f" {action.id}", "$text-muted"),
     )

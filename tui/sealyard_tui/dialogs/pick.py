@@ -1,4 +1,4 @@
-"""The dialog that offers a few choices."""
+"""The dialog for choosing from a few choices."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class PickDialog(BaseDialog[str | None]):
-    """One of a few choices, by arrows, j and k, or by its number."""
+    """Returns the id of the chosen one of a few choices; None if the user went back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "move(1)", show=False, id="dialog.down"),
@@ -26,7 +26,7 @@ class PickDialog(BaseDialog[str | None]):
     ]
 
     def __init__(self, heading: str, choices: Sequence[tuple[str, Content | str]], current: str = "") -> None:
-        """``choices`` are ids with their labels; a label of type ``str`` may hold foreign text."""
+        """``choices``: ids with labels; a label of type ``str`` may hold foreign text. ``current``: id to highlight."""
         super().__init__()
         self.heading = heading
         self._choices = choices
@@ -47,12 +47,12 @@ class PickDialog(BaseDialog[str | None]):
         self.set_focus(options)
 
     @on(OptionList.OptionSelected)
-    def _selected(self, event: OptionList.OptionSelected) -> None:
+    def _on_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._choices[event.option_index][0])
 
-    def action_move(self, by: int) -> None:
+    def action_move(self, offset: int) -> None:
         options = self.query_one(OptionList)
-        options.action_cursor_down() if by > 0 else options.action_cursor_up()
+        options.action_cursor_down() if offset > 0 else options.action_cursor_up()
 
     def action_pick(self, number: int) -> None:
         if number <= len(self._choices):

@@ -1,4 +1,4 @@
-"""Choosing from a long list: typing filters it, and several choices can be marked."""
+"""The dialog for choosing from a long list, which typing filters."""
 
 from __future__ import annotations
 
@@ -19,15 +19,14 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class _FilterInput(SafeInput):
-    """The filter; leaves the key that marks to the dialog."""
+    """The filter; does not consume the key for marking, so that the dialog receives it."""
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
-        """Consume all printable keys except the one that marks."""
         return key != "space" and super().check_consume_key(key, character)
 
 
 class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
-    """Returns the chosen values in the order of the list; None if the user went back."""
+    """Returns the chosen values in the order of the list; None if the user went back. ``multiple``: more than one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move(-1)", "Up", show=False, id="finder.up", priority=True),
@@ -36,13 +35,13 @@ class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
         Binding("enter", "done", "Done", id="finder.done", priority=True),
     ]
 
-    def __init__(self, heading: str, choices: Choices, picked: Collection[str], *, several: bool) -> None:
+    def __init__(self, heading: str, choices: Choices, selection: Collection[str], *, multiple: bool) -> None:
         super().__init__(classes="finder")
         self.heading = heading
         self._choices = choices
-        self._picked = set(picked)
-        self._several = several
-        self._shown: list[str] = []
+        self._selection = set(selection)
+        self._multiple = multiple
+        self._visible_values: list[str] = []
 
     def compose_body(self) -> ComposeResult:
         yield _FilterInput(placeholder="type to narrow the list", compact=True)
@@ -51,63 +50,63 @@ class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
 
     def on_mount(self) -> None:
         self.query_one(OptionList).can_focus = False
-        self._show("")
-        if not self._several and self._picked:
-            self.query_one(OptionList).highlighted = self._shown.index(next(iter(self._picked)))
+        self._filter("")
+        if not self._multiple and self._selection:
+            self.query_one(OptionList).highlighted = self._visible_values.index(next(iter(self._selection)))
         self.set_focus(self.query_one(Input))
 
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
-        self._show(event.value)
+    def _on_input_changed(self, event: Input.Changed) -> None:
+        self._filter(event.value)
 
-    def _show(self, text: str) -> None:
-        wanted = text.strip().casefold()
-        found = [(each, label) for each, label in self._choices if wanted in f"{each} {label}".casefold()]
-        self._shown = [each for each, _ in found]
+    def _filter(self, text: str) -> None:
+        pattern = text.strip().casefold()
+        matches = [(value, label) for value, label in self._choices if pattern in f"{value} {label}".casefold()]
+        self._visible_values = [value for value, _ in matches]
         options = self.query_one(OptionList)
         options.clear_options()
-        options.add_options(Option(self._line(each, label)) for each, label in found)
-        options.highlighted = 0 if found else None
-        self._count()
+        options.add_options(Option(self._format_choice(value, label)) for value, label in matches)
+        options.highlighted = 0 if matches else None
+        self._update_count()
 
-    def _line(self, each: str, label: str) -> Content:
-        if not self._several:
+    def _format_choice(self, value: str, label: str) -> Content:
+        if not self._multiple:
             return Content(escape_text(label))
-        marked = each in self._picked
-        return Content.assemble(Content.styled("● " if marked else "○ ", "$accent"), escape_text(label))
+        is_selected = value in self._selection
+        return Content.assemble(Content.styled("● " if is_selected else "○ ", "$accent"), escape_text(label))
 
-    def _count(self) -> None:
-        words = f"{len(self._shown):,} of {len(self._choices):,}"
-        text = f"{len(self._picked)} chosen · {words} · space marks" if self._several else words
+    def _update_count(self) -> None:
+        count = f"{len(self._visible_values):,} of {len(self._choices):,}"
+        text = f"{len(self._selection)} chosen · {count} · space marks" if self._multiple else count
         self.query_one(".detail", Static).update(Content(text))
 
-    def action_move(self, by: int) -> None:
+    def action_move(self, offset: int) -> None:
         options = self.query_one(OptionList)
-        options.action_cursor_down() if by > 0 else options.action_cursor_up()
+        options.action_cursor_down() if offset > 0 else options.action_cursor_up()
 
     def action_mark(self) -> None:
         options = self.query_one(OptionList)
         index = options.highlighted
         if index is None:
             return
-        each = self._shown[index]
-        self._picked ^= {each}
-        options.replace_option_prompt_at_index(index, self._line(each, dict(self._choices)[each]))
-        self._count()
+        value = self._visible_values[index]
+        self._selection ^= {value}
+        options.replace_option_prompt_at_index(index, self._format_choice(value, dict(self._choices)[value]))
+        self._update_count()
 
     def action_done(self) -> None:
-        if self._several:
-            self.dismiss(tuple(each for each, _ in self._choices if each in self._picked))
+        if self._multiple:
+            self.dismiss(tuple(value for value, _ in self._choices if value in self._selection))
             return
         index = self.query_one(OptionList).highlighted
-        self.dismiss((self._shown[index],) if index is not None else None)
+        self.dismiss((self._visible_values[index],) if index is not None else None)
 
     @on(OptionList.OptionSelected)
-    def _clicked(self) -> None:
-        if self._several:
+    def _on_option_selected(self) -> None:
+        if self._multiple:
             self.action_mark()
         else:
             self.action_done()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
-        return self._several if action == "mark" else True
+        return self._multiple if action == "mark" else True

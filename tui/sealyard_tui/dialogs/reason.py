@@ -1,4 +1,4 @@
-"""The dialog that asks for a reason."""
+"""The dialog for entering a reason."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ EditText = Callable[[str], str]
 
 
 class ReasonDialog(BaseDialog[str | None]):
-    """A text of several lines; None if the user went back. What was typed is kept for the next time."""
+    """Returns the reason, a text of several lines; None if the user went back. Unsubmitted text is kept as a draft."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "done", "Done", id="dialog.done", priority=True),
@@ -33,26 +33,26 @@ class ReasonDialog(BaseDialog[str | None]):
     ]
 
     error_text: str = ""
-    """Why the action failed after the reason was given before."""
+    """Why the action failed after an earlier answer."""
 
     drafts: ClassVar[dict[str, str]] = {}
-    """Texts that were typed and not used, by heading and subject."""
+    """Unsubmitted texts, by heading and subject."""
 
     def __init__(self, heading: str, about: str, *, required: bool, subject: str, edit: EditText) -> None:
-        """``subject`` is the id of what the reason is for; ``about`` may hold foreign text."""
+        """``subject``: id of the object of the reason, by which drafts are kept. ``about`` may hold foreign text."""
         super().__init__()
         self.heading = heading
         self._about = about
         self._required = required
-        self._draft = f"{heading}/{subject}"
+        self._draft_key = f"{heading}/{subject}"
         self._edit_text = edit
 
     def compose_body(self) -> ComposeResult:
-        # Loaded when first used: importing TextArea would delay the first paint of the application.
+        # Imported late: importing TextArea would delay the first paint of the application.
         from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
         yield Static(Content(escape_multiline(self._about)), classes="dialog-text")
-        yield SafeTextArea(self.drafts.get(self._draft, ""), id="reason", compact=True)
+        yield SafeTextArea(self.drafts.get(self._draft_key, ""), id="reason", compact=True)
         yield Static(format_failure(self.error_text), classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content("Submit (ctrl+s)"), id="yes", variant="primary", compact=True)
@@ -66,32 +66,32 @@ class ReasonDialog(BaseDialog[str | None]):
         self.set_focus(self._area)
 
     def restore(self, text: str) -> None:
-        """Keep a text that could not be used, for when the dialog opens again."""
-        self.drafts[self._draft] = text
+        """Store a text that could not be submitted as the draft, for when the dialog is opened again."""
+        self.drafts[self._draft_key] = text
 
     def on_text_area_changed(self) -> None:
-        self.drafts[self._draft] = self._area.text
+        self.drafts[self._draft_key] = self._area.text
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "yes":
             self.action_done()
         else:
             self.dismiss(None)
 
     def action_done(self) -> None:
-        # Priority bindings overtake the keys typed before them, which still wait in the queue of the text area.
-        self._area.call_later(self._finish)
+        # Priority bindings overtake keys pressed before, which are still in the message queue of the text area.
+        self._area.call_later(self._submit)
 
     def action_edit(self) -> None:
         self._area.call_later(self._edit)
 
-    def _finish(self) -> None:
+    def _submit(self) -> None:
         text = self._area.text.strip()
         if self._required and not text:
             self.query_one(".wrong", Static).update(Content("✗ A reason is required."))
             return
-        self.drafts.pop(self._draft, None)
+        self.drafts.pop(self._draft_key, None)
         self.dismiss(text)
 
     def _edit(self) -> None:

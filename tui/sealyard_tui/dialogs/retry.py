@@ -1,4 +1,4 @@
-"""Asking again after the connection was lost, with what the user had typed."""
+"""Reopening of a dialog, with the user's input, after the connection was lost."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sealyard_tui.dialogs.base import Answer, BaseDialog
 
 
 class Attempt(NamedTuple, Generic[Answer]):
-    """A dialog and what to do with its answer.
+    """A dialog, and the action that uses its answer.
 
     ``run`` returns the next attempt if the connection was lost, else None.
     """
@@ -23,17 +23,17 @@ class Attempt(NamedTuple, Generic[Answer]):
 def ask_and_retry(
     app: App[Any], attempt: Attempt[Answer], start: Callable[[Coroutine[Any, Any, None]], object]
 ) -> None:
-    """Show the dialog and act on its answer; repeat with the next attempt until one succeeds.
+    """Show the dialog and run the action with its answer; repeat with the attempt that the action returns.
 
     ``start`` runs a coroutine in the background. A false answer ends the loop without an action.
     """
 
-    async def act(answer: Answer) -> None:
-        if (following := await attempt.run(answer)) is not None:
-            ask_and_retry(app, following, start)
+    async def run_action(answer: Answer) -> None:
+        if (next_attempt := await attempt.run(answer)) is not None:
+            ask_and_retry(app, next_attempt, start)
 
-    def answered(answer: Answer | None) -> None:
+    def on_answer(answer: Answer | None) -> None:
         if answer:
-            start(act(answer))
+            start(run_action(answer))
 
-    app.push_screen(attempt.dialog, answered)
+    app.push_screen(attempt.dialog, on_answer)

@@ -1,4 +1,4 @@
-"""The dialog that shows a text."""
+"""The dialog for reading a text."""
 
 from __future__ import annotations
 
@@ -18,19 +18,20 @@ from sealyard_tui.terminal.editor import view_in_pager
 
 
 class TextDialog(BaseDialog[None]):
-    """A text to read, to copy, or to open in the pager. ``text`` may be foreign."""
+    """Shows a text, which can be copied or opened in the pager."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "copy", "Copy", id="dialog.copy"),
         Binding("e", "pager", "Pager", id="dialog.pager"),
         Binding("j", "scroll(1)", show=False, id="dialog.down"),
         Binding("k", "scroll(-1)", show=False, id="dialog.up"),
-        Binding("g", "ends(True)", show=False, id="dialog.first"),
-        Binding("G", "ends(False)", show=False, id="dialog.last"),
+        Binding("g", "scroll_to_end(True)", show=False, id="dialog.first"),
+        Binding("G", "scroll_to_end(False)", show=False, id="dialog.last"),
         Binding("q", "dismiss_dialog", show=False, id="dialog.close"),
     ]
 
     def __init__(self, heading: str, text: str, *, suffix: str = ".txt") -> None:
+        """``text`` may be foreign. ``suffix`` of the file that the pager opens."""
         super().__init__(classes="wide")
         self.heading = heading
         self._text = text
@@ -53,9 +54,9 @@ class TextDialog(BaseDialog[None]):
         except SealyardError as error:
             self.app.push_screen(ErrorDialog(error))
 
-    def action_scroll(self, by: int) -> None:
-        self.query_one(".reading").scroll_relative(y=by, animate=False, immediate=True)
+    def action_scroll(self, lines: int) -> None:
+        self.query_one(".reading").scroll_relative(y=lines, animate=False, immediate=True)
 
-    def action_ends(self, top: bool) -> None:
-        reading = self.query_one(".reading")
-        reading.scroll_home(animate=False, immediate=True) if top else reading.scroll_end(animate=False, immediate=True)
+    def action_scroll_to_end(self, top: bool) -> None:
+        pane = self.query_one(".reading")
+        pane.scroll_home(animate=False, immediate=True) if top else pane.scroll_end(animate=False, immediate=True)

@@ -1,4 +1,4 @@
-"""Choosing a theme with a live preview; Esc restores the theme before."""
+"""The dialog for choosing a theme with a live preview."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class ThemePicker(BaseDialog[str | None]):
-    """Previews the theme under the cursor. Returns the chosen one; None if the user went back."""
+    """Previews the highlighted theme. Returns the chosen one; Esc restores the current theme and returns None."""
 
     heading = "Theme"
 
@@ -39,16 +39,16 @@ class ThemePicker(BaseDialog[str | None]):
         self.set_focus(options)
 
     @on(OptionList.OptionHighlighted)
-    def _on_highlighted(self, event: OptionList.OptionHighlighted) -> None:
+    def _on_option_highlighted(self, event: OptionList.OptionHighlighted) -> None:
         self.app.theme = self._names[event.option_index]
 
     @on(OptionList.OptionSelected)
-    def _chosen(self, event: OptionList.OptionSelected) -> None:
+    def _on_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.dismiss(self._names[event.option_index])
 
-    def action_move(self, by: int) -> None:
+    def action_move(self, offset: int) -> None:
         options = self.query_one(OptionList)
-        options.action_cursor_down() if by > 0 else options.action_cursor_up()
+        options.action_cursor_down() if offset > 0 else options.action_cursor_up()
 
     def action_dismiss_dialog(self) -> None:
         self.app.theme = self._current

@@ -1,4 +1,4 @@
-"""The base class of the six main screens: status bar and key hints, engine updates, and guarded work."""
+"""The base class of the six main screens: status bar, key hints, engine updates, and background work."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ SCREENS = {
     "devices": ("5", "Devices"),
     "access": ("6", "Access"),
 }
-"""Key and label of each screen, in their order."""
+"""Key and label of each screen, by name, in the order of the tabs."""
 
 
 class BaseScreen(BatchedScreen[None]):
@@ -48,16 +48,16 @@ class BaseScreen(BatchedScreen[None]):
     app = getters.app(BaseApp)
 
     NAME: ClassVar[str]
-    """Name in :data:`SCREENS`."""
+    """Name of the screen in :data:`SCREENS`."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (32, "-tall")]
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("r,f5", "reload", "Refresh", id="place.refresh", tooltip="Reload all data", show=False),
-        Binding("slash", "filter", "Filter", id="place.filter", tooltip="Filter the list"),
+        Binding("r,f5", "reload", "Refresh", id="screen.refresh", tooltip="Reload all data", show=False),
+        Binding("slash", "filter", "Filter", id="screen.filter", tooltip="Filter the list"),
         Binding(
-            "escape", "back", "Back", id="place.back", show=False, tooltip="Clear marks and filter, close the detail"
+            "escape", "back", "Back", id="screen.back", show=False, tooltip="Clear marks and filter, close the detail"
         ),
     ]
 
@@ -65,20 +65,20 @@ class BaseScreen(BatchedScreen[None]):
         super().__init__(id=self.NAME)
         use_repainting_compositor(self)
         self.loaded_at: datetime | None = None
-        self._stale = False
+        self._is_stale = False
 
     # ---- for subclasses
 
     @abstractmethod
     def compose_body(self) -> ComposeResult:
-        """Yield what is between the status bar and the key hints."""
+        """Yield the widgets between the status bar and the key hints."""
 
     @abstractmethod
     async def load(self) -> None:
-        """Read everything that is shown. Raises errors of :mod:`sealyard.model.errors`; they are shown."""
+        """Read and show all data of the screen. Errors of :mod:`sealyard.model.errors` are shown by the caller."""
 
     async def apply_update(self, update: EngineUpdate) -> None:
-        """Apply an update while the screen is visible; by default everything is read again."""
+        """Apply an update while the screen is visible. By default, reload all data after a durable change."""
         if update.durable:
             await self.load()
 
@@ -86,7 +86,7 @@ class BaseScreen(BatchedScreen[None]):
         """Update ages and remaining times; called once a second while the screen is visible."""
 
     def reset(self) -> None:
-        """Drop everything that the previous identity saw. :meth:`load` follows."""
+        """Remove all data of the previous identity. :meth:`load` is called next."""
 
     # ---- services
 
@@ -98,11 +98,14 @@ class BaseScreen(BatchedScreen[None]):
         return self.app.now()
 
     async def client(self) -> Client:
-        """Return the client once the engine is open; await it in :meth:`run_guarded`, never in a message handler."""
+        """Wait until the engine is open, and return its client.
+
+        Use it in coroutines of :meth:`run_guarded` only: a message handler that waits would block the screen.
+        """
         return await self.app.session.client()
 
     def run_guarded(
-        self, work: Coroutine[Any, Any, None], *, group: str = "act", exclusive: bool = False
+        self, work: Coroutine[Any, Any, None], *, group: str = "action", exclusive: bool = False
     ) -> Worker[None]:
         """Run ``work`` in the background; errors are shown in a dialog."""
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive)
@@ -114,23 +117,23 @@ class BaseScreen(BatchedScreen[None]):
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive, background=True)
 
     def flash(self, text: str, *, warning: bool = False) -> None:
-        """Show a short message. ``text`` may hold foreign text."""
+        """Show a short message. ``text`` may be untrusted."""
         self.query_one(Flash).show(text, warning=warning)
 
     @property
     def saved_state(self) -> ScreenState:
-        """The saved filter and order of this screen."""
+        """The filter and order that were saved for this screen."""
         return self.app.appearance.screen_state(self.NAME)
 
     def save_state(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002
-        """Save filter or order for the next start. Text typed into the filter bar is saved automatically."""
-        before = self.saved_state
-        changed = ScreenState(
-            filter=before.filter if filter is None else filter, sort=before.sort if sort is None else sort
+        """Save the filter or the order for the next start. Text typed into the filter bar is saved automatically."""
+        saved_state = self.saved_state
+        new_state = ScreenState(
+            filter=saved_state.filter if filter is None else filter, sort=saved_state.sort if sort is None else sort
         )
-        self.app.appearance.remember_screen_state(self.NAME, changed)
+        self.app.appearance.remember_screen_state(self.NAME, new_state)
 
-    def updated_label(self) -> str:
+    def format_last_update(self) -> str:
         """Return ``updated 3 s ago``, or ``as of 14:02:05`` while disconnected; empty before the first load."""
         if self.loaded_at is None:
             return ""
@@ -142,7 +145,7 @@ class BaseScreen(BatchedScreen[None]):
 
     def compose(self) -> ComposeResult:
         yield StatusBar(SCREENS, self.NAME)
-        with Vertical(id="place"):
+        with Vertical(id="body"):
             yield from self.compose_body()
         yield DownloadBar()
         yield Flash()
@@ -169,11 +172,11 @@ class BaseScreen(BatchedScreen[None]):
 
     def _on_engine_update(self, update: EngineUpdate) -> None:
         if self.is_current:
-            self.run_background(self._apply(update), group="news")
+            self.run_background(self._apply_and_timestamp(update), group="update")
         else:
-            self._stale = self._stale or update.durable
+            self._is_stale = self._is_stale or update.durable
 
-    async def _apply(self, update: EngineUpdate) -> None:
+    async def _apply_and_timestamp(self, update: EngineUpdate) -> None:
         await self.apply_update(update)
         self.loaded_at = self.now()
 
@@ -195,8 +198,8 @@ class BaseScreen(BatchedScreen[None]):
         self.query_one(DownloadBar).show(self.app.download_manager.running)
 
     def on_screen_resume(self) -> None:
-        if self._stale:
-            self._stale = False
+        if self._is_stale:
+            self._is_stale = False
             self.reload()
 
     def _tick(self) -> None:
@@ -211,7 +214,7 @@ class BaseScreen(BatchedScreen[None]):
         self.post_message(ShowScreen(event.screen_name))
 
     @on(FilterBar.Changed)
-    def _remember_filter(self, event: FilterBar.Changed) -> None:
+    def _save_filter(self, event: FilterBar.Changed) -> None:
         self.save_state(filter=event.text)
 
     @on(FilterBar.Closed)
@@ -228,7 +231,7 @@ class BaseScreen(BatchedScreen[None]):
         self.query_one(FilterBar).open()
 
     def action_back(self) -> None:
-        """Clear marks, else the filter. Notifications over the screen are closed in any case."""
+        """Dismiss the notifications, and clear the marks; if no row is marked, clear the filter."""
         self.app.clear_notifications()
         if any(table.clear_marks() for table in self.query(VirtualTable)):
             return
@@ -242,6 +245,6 @@ class BaseScreen(BatchedScreen[None]):
 
 
 class ScreenDialog(BaseDialog[Answer], Generic[Answer]):
-    """A dialog of one screen, which uses the services of the application."""
+    """Base class of dialogs that use services of the application, such as the client."""
 
     app = getters.app(BaseApp)

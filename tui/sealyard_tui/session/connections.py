@@ -1,7 +1,6 @@
-"""The two kinds of connection to a workspace: its directory, shared with other processes, and a server.
+"""Connections to a workspace: through its directory, shared with other processes, or through a server.
 
-Engine and network run on threads of their own, and are imported after the first paint: importing either takes longer
-than that.
+Engine and network code runs on separate threads and is imported after the first paint, which importing it would delay.
 """
 
 from __future__ import annotations
@@ -30,7 +29,7 @@ ErrorCallback = Callable[[SealyardError], None]
 
 
 class WorkspaceConnection(Protocol):
-    """A connection that serves several identities, one at a time."""
+    """A connection that is used by several identities, one at a time."""
 
     on_error: ErrorCallback
     """Called on any thread if the workspace cannot be taken over, or others cannot connect; the connection remains
@@ -58,10 +57,10 @@ class WorkspaceConnection(Protocol):
         ...
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
-        """Return a client for the identity of the profile. The first call opens the workspace and raises why it cannot
-        be.
+        """Return a client for the identity of the profile. The first call opens the workspace.
 
-        ``on_status`` is called on any thread, for the connection of the latest profile only.
+        ``on_status`` is called on any thread, for the connection of the latest profile only. Raises the errors of
+        opening or connecting.
         """
         ...
 
@@ -75,13 +74,13 @@ class WorkspaceConnection(Protocol):
 class LocalConnection:
     """A workspace directory, owned by this process or reached through the process that owns it.
 
-    Read-only if requested, and if the owner does not accept connections.
+    Read-only if requested, or if the owner does not accept connections.
     """
 
     host = ""
 
     def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
-        """``group``: members of this system group may connect, too."""
+        """``group``: system group whose members may connect as well."""
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
         self.lock_error: WorkspaceLockedError | None = None
@@ -89,71 +88,71 @@ class LocalConnection:
         self._folder = folder
         self._passphrase = passphrase
         self._group = group
-        self._reader: EngineHandle | None = None
-        self._shared: SharedWorkspace | None = None
+        self._read_only_engine: EngineHandle | None = None
+        self._workspace: SharedWorkspace | None = None
         self._engine: EngineHandle | None = None
-        self._listening: asyncio.Future[None] | None = None
+        self._listen_future: asyncio.Future[None] | None = None
         self._clients = _HttpClients()
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
-        if self._reader is None and self._shared is None:
+        if self._read_only_engine is None and self._workspace is None:
             await self._open()
-        if self._reader is not None:
-            return self._reader.client(profile.identity)
+        if self._read_only_engine is not None:
+            return self._read_only_engine.client(profile.identity)
         if self._engine is not None:
             return self._engine.client(profile.identity)
-        return self._clients.client(profile, lambda: self._attached(profile.identity), on_status)
+        return self._clients.client(profile, lambda: self._attached_client(profile.identity), on_status)
 
     async def start_listening(self) -> None:
-        if self._engine is None or self._shared is None:
+        if self._engine is None or self._workspace is None:
             return
-        if self._listening is None:
-            self._listening = asyncio.ensure_future(self._clients.thread.call(self._shared.start_listening()))
-        await asyncio.shield(self._listening)
+        if self._listen_future is None:
+            self._listen_future = asyncio.ensure_future(self._clients.thread.call(self._workspace.start_listening()))
+        await asyncio.shield(self._listen_future)
 
     async def close(self) -> None:
-        if self._shared is not None:
-            await self._clients.thread.call(self._shared.close())
-        if self._reader is not None:
-            await self._reader.close()
+        if self._workspace is not None:
+            await self._clients.thread.call(self._workspace.close())
+        if self._read_only_engine is not None:
+            await self._read_only_engine.close()
         await self._clients.stop()
 
     async def _open(self) -> None:
         await asyncio.to_thread(importlib.import_module, "sealyard.client.sharing.workspace")
         if self.mode is not ConnectionMode.READ_ONLY:
             try:
-                await self._open_shared()
+                await self._open_workspace()
             except WorkspaceLockedError as error:
                 self.lock_error, self.mode = error, ConnectionMode.READ_ONLY
         if self.mode is ConnectionMode.READ_ONLY:
             from sealyard.client.engine_handle import EngineHandle
 
-            self._reader = await EngineHandle.open_read_only(self._folder)
+            self._read_only_engine = await EngineHandle.open_read_only(self._folder)
 
-    async def _open_shared(self) -> None:
+    async def _open_workspace(self) -> None:
         from sealyard.client.sharing.workspace import SharedWorkspace
 
-        shared = SharedWorkspace(
+        workspace = SharedWorkspace(
             self._folder,
             lambda: self._passphrase,
             purpose="application",
             listen=False,
             os_group=self._group,
             on_take_over=self._on_take_over,
-            on_trouble=self._on_trouble,
+            on_trouble=self._on_error,
         )
-        await self._clients.thread.call(shared.open())
-        self._shared, self._engine = shared, shared.engine
-        self.mode = ConnectionMode.OWNER if shared.engine is not None else ConnectionMode.ATTACHED
+        await self._clients.thread.call(workspace.open())
+        self._workspace, self._engine = workspace, workspace.engine
+        self.mode = ConnectionMode.OWNER if workspace.engine is not None else ConnectionMode.ATTACHED
 
-    def _attached(self, identity: str) -> HttpClient:
-        assert self._shared is not None
-        return cast("HttpClient", self._shared.client(identity))
+    def _attached_client(self, identity: str) -> HttpClient:
+        assert self._workspace is not None
+        return cast("HttpClient", self._workspace.client(identity))
 
     def _on_take_over(self) -> None:
         self.mode = ConnectionMode.OWNER
 
-    def _on_trouble(self, error: SealyardError) -> None:
+    def _on_error(self, error: SealyardError) -> None:
         self.on_error(error)
 
 
@@ -186,18 +185,16 @@ class ServerConnection:
 
 
 class _HttpClients:
-    """HTTP clients on one thread, one for each profile: only that client knows what was uploaded through it."""
+    """HTTP clients on one thread, one for each profile: the uploads of a profile are known to its client only."""
 
     def __init__(self) -> None:
-        self.thread = LoopThread("sealyard-line")
+        self.thread = LoopThread("sealyard-http")
         self._clients: dict[Profile, HttpClient] = {}
 
     def client(self, profile: Profile, create: Callable[[], HttpClient], on_status: StatusCallback) -> Client:
-        """Return the client of the profile, created by ``create`` if needed. Earlier clients stop reporting their
-        status.
-        """
-        for other in self._clients.values():
-            other.monitor.on_change = None
+        """Return the client of the profile, created by ``create`` if needed. Only this client reports its status."""
+        for existing in self._clients.values():
+            existing.monitor.on_change = None
         client = self._clients.get(profile)
         if client is None:
             client = self._clients[profile] = create()

@@ -1,4 +1,4 @@
-"""This session's downloads: runs them on a thread of their own and keeps the latest state of each."""
+"""Downloads of the session: run on a separate thread, with the latest status of each."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.access import subject_kind
 from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.session.messages import DownloadUpdate
 from sealyard_tui.session.state import SessionState
 
@@ -45,11 +45,11 @@ class _Worker(NamedTuple):
 
 
 class DownloadManager:
-    """Downloads of one identity at a time.
+    """Manages the downloads of one identity at a time.
 
     ``folder`` is where results are stored, None if nothing is downloaded. ``by_task`` has the latest event of each
-    download of this session. Events are posted to the application by the thread of the downloads, and come back
-    through :meth:`on_event`.
+    download of this session, by task id. The download thread posts events to the application, which passes them to
+    :meth:`on_event`.
     """
 
     def __init__(
@@ -70,14 +70,14 @@ class DownloadManager:
         self._on_change = on_change
         self._on_result = on_result
         self._worker: _Worker | None = None
-        self._loop: asyncio.Task[None] | None = None
+        self._download_loop: asyncio.Task[None] | None = None
         self._needs_retry = False
         self._lock = asyncio.Lock()
-        """Held while downloads are started or stopped."""
+        """Serializes :meth:`start` and :meth:`stop`."""
 
     @property
     def is_automatic(self) -> bool:
-        """Whether results are downloaded without being asked for."""
+        """Whether results are downloaded without a request of the user."""
         return self.folder is not None and self._automatic and self._state().can_write
 
     @property
@@ -85,7 +85,7 @@ class DownloadManager:
         return [event for event in self.by_task.values() if isinstance(event, DownloadProgress)]
 
     def status(self, task_id: str) -> DownloadStatus | None:
-        """Return what is known of a task's download, from this session or an earlier one."""
+        """Return the status of a task's download in this session, else that in the history, else None."""
         if (event := self.by_task.get(task_id)) is not None:
             return event
         file = self._stored_file(task_id)
@@ -146,44 +146,47 @@ class DownloadManager:
             raise
 
     def _start_loop(self, worker: _Worker) -> None:
-        self._loop = asyncio.create_task(worker.thread.call(worker.downloader.run(self._post)))
-        self._loop.add_done_callback(self._on_loop_done)
+        self._download_loop = asyncio.create_task(worker.thread.call(worker.downloader.run(self._post)))
+        self._download_loop.add_done_callback(self._on_loop_done)
 
     async def _stop_loop(self) -> None:
-        if self._loop is not None:
-            self._loop.cancel()
-            await asyncio.gather(self._loop, return_exceptions=True)
+        if self._download_loop is not None:
+            self._download_loop.cancel()
+            await asyncio.gather(self._download_loop, return_exceptions=True)
 
     async def _restart_loop(self) -> None:
-        if self._loop is not None and self._worker is not None:
+        if self._download_loop is not None and self._worker is not None:
             await self._stop_loop()
             self._start_loop(self._worker)
 
-    def _on_loop_done(self, loop: asyncio.Task[None]) -> None:
-        """Report a crash, so that users do not wait for downloads that nothing starts any more."""
-        if loop.cancelled() or (error := loop.exception()) is None:
+    def _on_loop_done(self, task: asyncio.Task[None]) -> None:
+        """Report a crash of the loop; otherwise users would wait for downloads that never start."""
+        if task.cancelled() or (error := task.exception()) is None:
             return
         log.critical("automatic downloads crashed", exc_info=error)
-        fault = SealyardError(
+        internal_error = SealyardError(
             "Automatic downloads stopped: internal error.",
             "See the log for details. Results can still be downloaded one by one; restart to download all of them.",
         )
-        self._post(DownloadsInterrupted(error=fault.to_info(), retry_in=None))
+        self._post(DownloadsInterrupted(error=internal_error.to_info(), retry_in=None))
 
     # ---- downloads
 
-    async def download(self, task_id: str, name: str, *, again: bool = False) -> DownloadResult:
-        """Download a result now. Does not raise: an error is part of the result, which is also posted as an event."""
+    async def download(self, task_id: str, name: str) -> DownloadResult:
+        """Download a result now.
+
+        Does not raise: an error is part of the result, which is also posted as an event.
+        """
         worker = self._worker
         if worker is None:
-            not_yet = ConflictError("Downloads are still starting.", "Try again in a moment.")
-            return DownloadResult(task_id=task_id, name=name, error=not_yet.to_info())
+            not_started = ConflictError("Downloads are still starting.", "Try again in a moment.")
+            return DownloadResult(task_id=task_id, name=name, error=not_started.to_info())
 
         def report(done: int, total: int) -> None:
             self._post(DownloadProgress(task_id=task_id, name=name, bytes_done=done, bytes_total=total))
 
         try:
-            file = await worker.thread.call(worker.downloader.download(task_id, progress=report, force=again))
+            file = await worker.thread.call(worker.downloader.download(task_id, progress=report))
             result = DownloadResult(task_id=task_id, name=name, downloaded=file)
         except SealyardError as error:
             result = DownloadResult(task_id=task_id, name=name, error=error.to_info())
@@ -191,16 +194,16 @@ class DownloadManager:
         return result
 
     def _post(self, event: DownloadEvent) -> None:
-        """Post the event to the application; called on any thread."""
+        """Post the event to the application. May be called on any thread."""
         self._app.post_message(DownloadUpdate(event))
 
     def on_event(self, event: DownloadEvent) -> None:
-        """Record an event that was posted."""
+        """Record an event that :meth:`_post` has posted."""
         if isinstance(event, DownloadsInterrupted):
             self._warn_interrupted(event)
             return
         if self.by_task.get(event.task_id) == event:
-            # A transfer with two waiters reports its end twice.
+            # A download that two callers wait for reports its result twice.
             return
         self.by_task[event.task_id] = event
         self._on_change()
@@ -209,15 +212,16 @@ class DownloadManager:
 
     def _warn_interrupted(self, event: DownloadsInterrupted) -> None:
         if event.error.code == ServerUnreachableError.code:
-            # The status bar shows it.
+            # The status bar shows the lost connection.
             return
-        again = f" Retrying in {event.retry_in:g} s." if event.retry_in is not None else ""
-        self._app.notify(escape_text(error_text(event.error) + again), severity="warning", markup=False)
+        retry_text = f" Retrying in {event.retry_in:g} s." if event.retry_in is not None else ""
+        text = error_text(event.error, action_keys(self._app)) + retry_text
+        self._app.notify(escape_text(text), severity="warning", markup=False)
 
     def _on_finished(self, result: DownloadResult) -> None:
-        disconnected = result.error is not None and result.error.code == ServerUnreachableError.code
-        self._needs_retry = self._needs_retry or (disconnected and result.retry_in is None)
-        if not (disconnected and result.retry_in is not None):
+        is_disconnected = result.error is not None and result.error.code == ServerUnreachableError.code
+        self._needs_retry = self._needs_retry or (is_disconnected and result.retry_in is None)
+        if not (is_disconnected and result.retry_in is not None):
             self._on_result(result)
 
     # ---- history
@@ -226,7 +230,7 @@ class DownloadManager:
         return self._worker.history.get(task_id) if self._worker is not None else None
 
     def _history_path(self) -> Path:
-        """Return the file of the history; that of a demo is stored beside it, not in the user's own directories."""
+        """Return the path of the history. A demo's is stored beside the demo, not in the user's state directory."""
         from sealyard.client.downloads.history import default_history_path
 
         state = self._state()

@@ -1,54 +1,105 @@
-"""Hints in words of the application: those of the core may name the command line, where here a key does it."""
+"""Hints in the words of the application: with its screens and keys.
+
+What the application cannot do is done with a command in a terminal.
+"""
 
 from __future__ import annotations
 
-import re
+from collections.abc import Mapping
+from typing import Any
 
-from sealyard.model.errors import (
-    AuditVerificationError,
-    ConflictError,
-    ErrorInfo,
-    InvalidKeyError,
-    NotFoundError,
-    PermissionDeniedError,
-    ResultExpiredError,
-    SealyardError,
-)
+from textual.app import App
+from textual.binding import Binding
 
-_APP_HINTS: dict[str, tuple[tuple[str, str], ...]] = {
-    ResultExpiredError.code: (("Renew it: sealyard renew", "Press e on the dashboard to renew the link."),),
-    NotFoundError.code: (
-        ("`sealyard tasks`", "1 Dashboard lists all tasks."),
-        ("`sealyard device list`", "5 Devices lists all device configurations."),
-        ("`sealyard key list`", "5 Devices shows the keys of each device configuration."),
-        ("`sealyard acl list`", "6 Access shows the rules."),
-        ("sealyard subject add", "Add the subject first (n under 6 Access)."),
-    ),
-    PermissionDeniedError.code: (
-        ("`sealyard acl add`", "Ask an administrator to grant the permission (+ under 6 Access)."),
-        ("sealyard subject add", "Ask an administrator to add the subject (n under 6 Access)."),
-    ),
-    InvalidKeyError.code: (("--purpose data", "Use a device configuration whose keys are for signing data."),),
-    ConflictError.code: (("sealyard show", "Press Enter on the dashboard to show it in the task."),),
-    AuditVerificationError.code: (
-        ("before you have run", "Press V under 4 Audit to see what was changed, before anything is added."),
-        ("`sealyard audit verify`", "Press V under 4 Audit to see where."),
-    ),
+from sealyard.model.errors import ErrorInfo, SealyardError
+from sealyard.model.hints import HintCode
+
+DEFAULT_KEYS: Mapping[str, str] = {
+    "access.add_rule": "plus",
+    "access.add_subject": "n",
+    "app.access": "6",
+    "app.audit": "4",
+    "app.dashboard": "1",
+    "app.devices": "5",
+    "app.profile": "P",
+    "audit.verify": "V",
+    "dashboard.renew": "e",
+    "upload.add": "a",
+    "upload.signing_input": "i",
 }
-"""By error code: parts of the core's hint, and the replacement for the whole hint."""
+"""The keys of the actions that hints name, unless the key map changes them."""
 
-_OPTION = re.compile(r" \(--[a-z-]+\)")
-_BY_OPTION = re.compile(r" with --[a-z-]+")
+WORDINGS: Mapping[str, str] = {
+    HintCode.ADD_APPROVERS: "Add more approvers, other than the users of the configuration.",
+    HintCode.ADD_FIRMWARE: "Press {key[upload.add]} to add a firmware file.",
+    HintCode.ADD_PROFILE: "Add one with `sealyard profile add` in a terminal.",
+    HintCode.ADD_SUBJECT: "Add {subject} first ({key[access.add_subject]} under {key[app.access]} Access).",
+    HintCode.ASK_FOR_PERMISSION: (
+        "Ask an administrator to grant the permission ({key[access.add_rule]} under {key[app.access]} Access)."
+    ),
+    HintCode.ASK_FOR_SUBJECT: (
+        "Ask an administrator to add {subject} ({key[access.add_subject]} under {key[app.access]} Access)."
+    ),
+    HintCode.ASK_FOR_TOKEN: "Ask an administrator to create a token for {subject} (`sealyard token create`).",
+    HintCode.CHOOSE_PROFILE: "Press {key[app.profile]} to choose a profile: {profiles}.",
+    HintCode.CONFIRM: "Repeat the action and confirm it.",
+    HintCode.CREATE_SERVER_SETTINGS: "Create one with `sealyard config example --server` in a terminal.",
+    HintCode.CREATE_TOKEN: (
+        "It is unknown, revoked or expired. Ask for a new one (`sealyard token create`), then use it with"
+        " `sealyard login` in a terminal."
+    ),
+    HintCode.CREATE_WORKSPACE: (
+        "Create one with `sealyard init` in a terminal, or press {key[app.profile]} to choose another profile."
+    ),
+    HintCode.ENABLE_TLS: "Set a certificate and its key with the options of `sealyard serve`.",
+    HintCode.ENROLL_OTP: "Enroll an authenticator first: run `sealyard otp enroll` in a terminal.",
+    HintCode.ENTER_OTP: "Enter the one that your authenticator shows now.",
+    HintCode.GIVE_REASON: "Enter a reason.",
+    HintCode.LIST_DEVICES: "{key[app.devices]} Devices lists all device configurations.",
+    HintCode.LIST_FAILED_DELIVERIES: "List failed deliveries with `sealyard webhook dead-letters` in a terminal.",
+    HintCode.LIST_KEYS: "{key[app.devices]} Devices shows the keys of each device configuration.",
+    HintCode.LIST_PROFILES: "Press {key[app.profile]} to list the profiles.",
+    HintCode.LIST_RULES: "{key[app.access]} Access shows the rules.",
+    HintCode.LIST_SETTINGS: "`sealyard config example` in a terminal lists all keys with their defaults.",
+    HintCode.LIST_TASKS: "{key[app.dashboard]} Dashboard lists all tasks.",
+    HintCode.LIST_TOKENS: "List tokens with `sealyard token list` in a terminal.",
+    HintCode.LIST_WEBHOOKS: "List webhooks with `sealyard webhook list` in a terminal.",
+    HintCode.LOG_IN: "Log in with `sealyard login {server}` in a terminal, or set SEALYARD_TOKEN.",
+    HintCode.RENEW_LINK: "Press {key[dashboard.renew]} on the dashboard to renew the link.",
+    HintCode.RESET_OTP: "Wait, or ask an administrator to reset it (`sealyard otp reset`).",
+    HintCode.SELECT_WORKSPACE: (
+        "Create one with `sealyard init`, choose one with the option --profile, or log in with `sealyard login`."
+    ),
+    HintCode.SHOW_SIGNATURE: "Open the task under {key[app.dashboard]} Dashboard to read the signature.",
+    HintCode.SHOW_TASK: "Check it later under {key[app.dashboard]} Dashboard.",
+    HintCode.START_DEMO: "Start one with `sealyard demo` in a terminal.",
+    HintCode.SUBMIT_MESSAGE: "Press {key[upload.signing_input]} in the form to sign the file itself.",
+    HintCode.TRUST_CERTIFICATE: (
+        "Check that it is the right server, then trust its CA certificate (`sealyard login --ca FILE`)."
+    ),
+    HintCode.UNLINK_ACCOUNT: (
+        "If this change is intended, ask an administrator to unlink the account (`sealyard subject unlink {subject}`)."
+    ),
+    HintCode.USE_DATA_KEY: "Use a device configuration whose keys are for signing data.",
+    HintCode.VERIFY_AUDIT: "Press {key[audit.verify]} under {key[app.audit]} Audit to find what was changed.",
+}
 
 
-def app_hint(error: SealyardError | ErrorInfo) -> str:
-    """Return the hint of ``error`` for users of the application. It may hold foreign text."""
-    for part, hint in _APP_HINTS.get(error.code, ()):
-        if part in error.hint:
-            return hint
-    return _BY_OPTION.sub(" first", _OPTION.sub("", error.hint))
+def action_keys(app: App[Any]) -> Mapping[str, str]:
+    """Return the keys of the actions that hints name, as displayed, with the key map in force."""
+    return {action: _format_key(app, app._keymap.get(action, key)) for action, key in DEFAULT_KEYS.items()}
 
 
-def error_text(error: SealyardError | ErrorInfo) -> str:
-    """Return message and hint of ``error`` in one line. It may hold foreign text."""
-    return f"{error.message} {app_hint(error)}".rstrip()
+def app_hint(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
+    """Return the hint of ``error`` with ``keys`` from :func:`action_keys`. It may contain untrusted text."""
+    return error.structured_hint.word(WORDINGS, key=keys)
+
+
+def error_text(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
+    """Return message and hint of ``error`` in one line, like :func:`app_hint`. It may contain untrusted text."""
+    return f"{error.message} {app_hint(error, keys)}".rstrip()
+
+
+def _format_key(app: App[Any], keys: str) -> str:
+    """Return the first of several comma-separated keys, as displayed."""
+    return app.get_key_display(Binding(keys.partition(",")[0], ""))

@@ -1,4 +1,4 @@
-"""Messages of the session to the application, batched so that a busy engine does not flood the screens."""
+"""Messages of the session to the application."""
 
 from __future__ import annotations
 
@@ -29,17 +29,16 @@ class EngineState(StrEnum):
 class ConnectionMode(StrEnum):
     """How the workspace is reached: owned by this process, through its owner on this machine, or on a server."""
 
-    OWNER = "holds"
+    OWNER = "owner"
     ATTACHED = "attached"
-    READ_ONLY = "reads"
+    READ_ONLY = "read only"
     SERVER = "server"
 
 
 class ConnectionChanged(Message):
-    """The engine was opened or failed to, or the connection was lost or restored.
+    """The engine was opened or failed to open, or the connection was lost or restored.
 
-    ``error`` is the reason of a failure, or why the workspace is read-only; ``status`` is that of the connection, if
-    there is one.
+    ``error``: why the engine failed, or why the workspace is read-only. ``status``: of the connection, if there is one.
     """
 
     def __init__(
@@ -57,9 +56,9 @@ class ConnectionChanged(Message):
 
 
 class EngineUpdate(Message):
-    """Events of a tenth of a second, only the latest of each task.
+    """A batch of engine events, with the latest event of each task.
 
-    ``missed_events``: some were missed; everything must be read again.
+    ``resources``: ids of changed resources. ``missed_events``: events were lost, so all data must be reloaded.
     """
 
     def __init__(
@@ -77,7 +76,7 @@ class EngineUpdate(Message):
 
     @property
     def durable(self) -> bool:
-        """Whether it has more than progress."""
+        """Whether the batch contains changes of stored data, not only progress."""
         return bool(self.tasks or self.resources or self.missed_events)
 
 
@@ -90,7 +89,7 @@ class DownloadUpdate(Message):
 
 
 class WatchFolderUpdate(Message):
-    """An event of the watch folder, or the ``error`` because of which it is no longer watched."""
+    """An event of the watch folder, or the ``error`` that ended the watching."""
 
     def __init__(self, event: WatchEvent | None, error: SealyardError | None = None) -> None:
         super().__init__()

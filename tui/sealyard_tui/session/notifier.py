@@ -1,4 +1,4 @@
-"""Notifications about tasks of the user, on whichever screen they are: a toast, the bell, the desktop."""
+"""Notifications about the user's tasks, on every screen: as a toast, by the bell, and on the desktop."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 
 BATCH_SECONDS = 1.0
-"""Changes within this time, as after a start, become one notification: each one covers part of the screen."""
+"""Changes within this time, as after a start, are combined: each notification covers a part of the screen."""
 
-APPROVAL_NOTICE_INTERVAL = timedelta(seconds=10)
-"""Time between two notifications about pending approvals, however many tasks arrive."""
+APPROVAL_NOTIFICATION_INTERVAL = timedelta(seconds=10)
+"""Minimum time between two notifications about pending approvals."""
 
 
 class NotificationKind(Enum):
-    """What kind to a task, with a text for one task (after its name) and one for several (with their number)."""
+    """Kind of a notification, with a text for one task, which follows its name, and one for several tasks."""
 
     DOWNLOADED = ("✓ downloaded and verified", "✓ {} downloaded and verified.")
     DONE = ("✓ is done", "✓ {} done.")
@@ -40,7 +40,7 @@ class NotificationKind(Enum):
     DOWNLOAD_FAILED = ("! download failed", "! {} not downloaded: press L on the dashboard for the reason.")
 
     @property
-    def good(self) -> bool:
+    def is_success(self) -> bool:
         return self in (NotificationKind.DOWNLOADED, NotificationKind.DONE)
 
     @property
@@ -61,7 +61,7 @@ _DOWNLOAD_ERROR_KINDS = {ResultExpiredError.code: NotificationKind.EXPIRED, Resu
 
 
 class Notifier:
-    """Reports each change once, and not what the user has just done on the screen."""
+    """Notifies the user of each change once."""
 
     def __init__(
         self,
@@ -78,10 +78,10 @@ class Notifier:
         self._alert = alert
         self._is_download_automatic = is_download_automatic
         self._reported: dict[str, NotificationKind] = {}
-        self._pending: tuple[str, int] = ("", 0)
+        self._last_pending: tuple[str, int] = ("", 0)
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
         self._batch: dict[str, tuple[NotificationKind, str, DownloadResult | None]] = {}
-        """By task: what kind, the task's name, and the result of its download."""
+        """By task id: the kind, the task's name, and the result of its download if there is one."""
 
     def on_engine_update(self, update: EngineUpdate) -> None:
         for event in update.tasks.values():
@@ -94,35 +94,35 @@ class Notifier:
         if kind is None or self._reported.get(event.task_id) is kind or self._will_download(event):
             return
         self._reported[event.task_id] = kind
-        self._add(event.task_id, kind, event.name)
+        self._queue(event.task_id, kind, event.name)
 
     def on_state_changed(self, state: SessionState) -> None:
-        """Notify once that more tasks wait for the user's approval; changes in quick succession are combined."""
+        """Notify the user of new tasks that wait for their approval; changes in quick succession are combined."""
         if not state.roles:
             return
-        identity, known = self._pending
-        more = state.awaiting_my_approval - known if identity == state.identity else 0
+        identity, previous_count = self._last_pending
+        new_tasks = state.awaiting_my_approval - previous_count if identity == state.identity else 0
         now = self._now()
-        if more > 0 and now < self._quiet_until:
+        if new_tasks > 0 and now < self._quiet_until:
             return
-        self._pending = (state.identity, state.awaiting_my_approval)
-        if more > 0:
-            self._quiet_until = now + APPROVAL_NOTICE_INTERVAL
-            words = "1 task is waiting" if more == 1 else f"{more} tasks are waiting"
-            self._app.notify(f"{words} for your approval. Press 3 to open the queue.", markup=False)
-            self._alert(f"{words} for your approval")
+        self._last_pending = (state.identity, state.awaiting_my_approval)
+        if new_tasks > 0:
+            self._quiet_until = now + APPROVAL_NOTIFICATION_INTERVAL
+            subject = "1 task is waiting" if new_tasks == 1 else f"{new_tasks} tasks are waiting"
+            self._app.notify(f"{subject} for your approval. Press 3 to open the queue.", markup=False)
+            self._alert(f"{subject} for your approval")
 
     def on_download_result(self, result: DownloadResult) -> None:
         kind = _kind_of(result)
         if self._reported.get(result.task_id) is not kind:
-            self._add(result.task_id, kind, result.name, result)
+            self._queue(result.task_id, kind, result.name, result)
 
     def reset(self) -> None:
-        """Drop all notifications: they concern the previous identity."""
+        """Clear all notifications, as they concern the previous identity."""
         self._batch.clear()
         self._app.clear_notifications()
 
-    def _add(self, task_id: str, kind: NotificationKind, name: str, result: DownloadResult | None = None) -> None:
+    def _queue(self, task_id: str, kind: NotificationKind, name: str, result: DownloadResult | None = None) -> None:
         if not self._batch:
             self._app.set_timer(BATCH_SECONDS, self._notify_batch)
         self._batch[task_id] = (kind, escape_text(name or task_id, 40), result)
@@ -134,29 +134,31 @@ class Notifier:
             self._notify_single(*batch[0])
             return
         counts = Counter(kind for kind, _, _ in batch)
-        lines = [each.plural(counts[each]) for each in NotificationKind if counts[each]]
+        lines = [kind.plural(counts[kind]) for kind in NotificationKind if counts[kind]]
         if lines:
-            self._notify("\n".join(lines), good=all(each.good for each in counts))
+            self._notify("\n".join(lines), is_success=all(kind.is_success for kind in counts))
 
     def _notify_single(self, kind: NotificationKind, name: str, result: DownloadResult | None) -> None:
         if result is not None and result.downloaded is not None:
-            found = result.downloaded
-            words = "signature and digest" if found.checked is VerifiedBy.SIGNATURE else "digest"
-            self._app.notify(f"{escape_text(found.path)}\n✓ {words} verified", title=f"Downloaded {name}", markup=False)
+            file = result.downloaded
+            proof = "signature and digest" if file.checked is VerifiedBy.SIGNATURE else "digest"
+            self._app.notify(f"{escape_text(file.path)}\n✓ {proof} verified", title=f"Downloaded {name}", markup=False)
         elif result is not None and result.error is not None and kind is NotificationKind.DOWNLOAD_FAILED:
-            again = f" Retrying in {result.retry_in:g} s." if result.retry_in is not None else ""
-            self._notify(escape_text(f"{result.error.message}{again}"), good=False, title=f"Download of {name} failed")
+            retry_text = f" Retrying in {result.retry_in:g} s." if result.retry_in is not None else ""
+            self._notify(
+                escape_text(f"{result.error.message}{retry_text}"), is_success=False, title=f"Download of {name} failed"
+            )
         else:
-            self._notify(f"{name} {kind.singular}", good=kind.good)
+            self._notify(f"{name} {kind.singular}", is_success=kind.is_success)
 
-    def _notify(self, text: str, *, good: bool, title: str = "") -> None:
-        self._app.notify(text, title=title, severity="information" if good else "warning", markup=False)
+    def _notify(self, text: str, *, is_success: bool, title: str = "") -> None:
+        self._app.notify(text, title=title, severity="information" if is_success else "warning", markup=False)
         self._alert(title or text.replace("\n", " "))
 
     def _will_download(self, event: TaskChanged) -> bool:
-        """Return whether a notification about the download will follow."""
-        done = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
-        return done and event.kind is not TaskKind.SIGNING and self._is_download_automatic()
+        """Return whether the result is downloaded automatically, which causes a notification of its own."""
+        has_result = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
+        return has_result and event.kind is not TaskKind.SIGNING and self._is_download_automatic()
 
 
 def _kind_of(result: DownloadResult) -> NotificationKind:

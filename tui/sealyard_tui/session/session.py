@@ -1,7 +1,7 @@
 """The session of one identity: connects in the background and turns engine events into messages.
 
-Nothing here blocks the application's loop on engine or network: these, downloads and the watch folder run on threads of
-their own.
+Nothing here blocks the event loop of the application: engine, network, downloads and the watch folder run on their own
+threads.
 """
 
 from __future__ import annotations
@@ -21,9 +21,10 @@ from sealyard_tui.session.connections import WorkspaceConnection
 from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, EngineState, EngineUpdate
 
 BATCH_SECONDS = 0.1
+"""Minimum time between two batches of engine events."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds between two attempts to reach a server for the first time; each attempt itself takes a while."""
+"""Seconds between a failed attempt to reach a server for the first time and the next one."""
 
 PostMessage = Callable[[Message], bool]
 
@@ -42,11 +43,11 @@ class Session:
         self._status = DISCONNECTED
 
     async def client(self) -> Client:
-        """Return the client once the engine is open. Raises why it could not be opened."""
+        """Wait until the engine is open and return the client. Raises the error that prevented opening it."""
         return await asyncio.shield(self._client_future())
 
     async def start(self, post: PostMessage) -> None:
-        """Connect as the profile, and post messages about it until :meth:`stop`."""
+        """Connect with the current profile, and post messages until :meth:`stop`."""
         future = self._client_future()
         loop = asyncio.get_running_loop()
 
@@ -93,26 +94,26 @@ class Session:
     def _client_future(self) -> asyncio.Future[Client]:
         if self._client is None:
             self._client = asyncio.get_running_loop().create_future()
-            # Callers of client() get the exception; without callers it must not be reported as never retrieved.
-            self._client.add_done_callback(lambda done: done.cancelled() or done.exception())
+            # Callers of client() get the exception. Without callers asyncio would report that it was never retrieved.
+            self._client.add_done_callback(lambda future: future.cancelled() or future.exception())
         return self._client
 
     async def _wait_for_server(self, client: Client, post: PostMessage) -> tuple[WorkspaceInfo, int]:
-        """Wait until the server answers: it may be started after the application. The error is reported once.
+        """Wait until the server responds, as it may be started after the application. The error is reported once.
 
-        Returns the workspace and the cursor from which events are received: as it is read before any screen loads, no
-        event is lost in between.
+        Returns the workspace and the cursor from which to receive events. It is read before any screen loads data, so
+        that no event is missed.
         """
-        reported = False
+        is_reported = False
         while True:
             try:
                 return await client.workspace(), await client.cursor()
             except ServerUnreachableError as error:
                 if error.reach is DeliveryCertainty.UNTRUSTED:
                     raise
-                if not reported:
+                if not is_reported:
                     self._post_state(post, error)
-                reported = True
+                is_reported = True
                 await asyncio.sleep(RETRY_INTERVAL)
 
     async def _listen(self, client: Client, cursor: int, post: PostMessage) -> None:
@@ -121,18 +122,18 @@ class Session:
             async for event in client.events(cursor):
                 batcher.add(event)
         except SealyardError as error:
-            # The client reconnects by itself: this is an error such as an expired token.
+            # The client reconnects automatically: this is a permanent error such as an expired token.
             self._fail(error, post)
         finally:
             batcher.stop()
 
     def _on_status(self, future: asyncio.Future[Client], status: ConnectionStatus, post: PostMessage) -> None:
-        """Report the status of the current client. What was missed while disconnected must be read again."""
+        """Report the status of the current client. After a reconnect all data must be reloaded."""
         if future is not self._client or self._state is EngineState.FAILED:
             return
-        before, self._status = self._status, status
+        previous, self._status = self._status, status
         self._post_state(post)
-        if before.reconnecting_since is not None and status.is_connected and self._state is not EngineState.STARTING:
+        if previous.reconnecting_since is not None and status.is_connected and self._state is not EngineState.STARTING:
             post(EngineUpdate({}, {}, missed_events=True))
 
     def _fail(self, error: SealyardError, post: PostMessage) -> None:
@@ -140,32 +141,31 @@ class Session:
         self._post_state(post, error)
 
     def _post_state(self, post: PostMessage, error: SealyardError | None = None) -> None:
-        disconnected = self._status.reconnecting_since is not None and self._state is not EngineState.FAILED
-        state = EngineState.RECONNECTING if disconnected else self._state
+        is_disconnected = self._status.reconnecting_since is not None and self._state is not EngineState.FAILED
+        state = EngineState.RECONNECTING if is_disconnected else self._state
         post(ConnectionChanged(state, self.connection.mode, error, self._status))
 
     def add_identities(self, identities: Iterable[str]) -> None:
-        """Remember the users of a local workspace: without a profile, too, they can be used as identities."""
+        """Set the users of a local workspace, who can be used as identities even without a profile."""
         self._identities = tuple(identities)
 
     @property
     def available_profiles(self) -> tuple[Profile, ...]:
-        """The profiles, then the known users without one; switching to such a user creates a temporary profile."""
-        having, taken = {each.identity for each in self.profiles}, {each.name for each in self.profiles}
-        names = ((each, each.partition(":")[2]) for each in self._identities if each not in having)
-        return (
-            *self.profiles,
-            *(
-                Profile(name=each if name in taken else name, identity=each, workspace=self.profile.workspace)
-                for each, name in names
-            ),
-        )
+        """All profiles, and a temporary profile for each known user without one."""
+        identities = {profile.identity for profile in self.profiles}
+        others = (identity for identity in self._identities if identity not in identities)
+        return (*self.profiles, *map(self._temporary_profile, others))
+
+    def _temporary_profile(self, identity: str) -> Profile:
+        name = identity.partition(":")[2]
+        is_used = any(profile.name == name for profile in self.profiles)
+        return Profile(name=identity if is_used else name, identity=identity, workspace=self.profile.workspace)
 
     def next_profile(self) -> Profile:
         """Return the profile after the current one, cyclically."""
-        names = [each.name for each in self.profiles]
-        here = names.index(self.profile.name) if self.profile.name in names else -1
-        return self.profiles[(here + 1) % len(names)] if names else self.profile
+        names = [profile.name for profile in self.profiles]
+        index = names.index(self.profile.name) if self.profile.name in names else -1
+        return self.profiles[(index + 1) % len(names)] if names else self.profile
 
 
 class _EventBatcher:

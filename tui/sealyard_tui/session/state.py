@@ -1,4 +1,4 @@
-"""What the application knows of session and user."""
+"""State of the session: identity, permissions, workspace and connection."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, Conne
 
 
 class SessionState(FrozenStruct, frozen=True, kw_only=True):
-    """``rights`` are empty until the engine is open; ``running`` counts tasks that a worker executes."""
+    """State of the session at one time.
+
+    ``rights`` are empty until the engine is open. ``running``: number of tasks that a worker executes.
+    """
 
     profile: str
     identity: str
@@ -29,7 +32,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     self_approval: bool = False
     one_time_password: bool = False
     """Whether each approval requires a one-time password."""
-    four_eyes: str = ""
+    separation_of_duties_note: str = ""
+    """Why separation of duties is enforced or not, as the engine or the server describes it; foreign text."""
     read_only: bool = False
     read_only_reason: str = ""
     """Who has locked the workspace; empty if it is not locked, or if read-only access was requested."""
@@ -41,19 +45,19 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def can_write(self) -> bool:
-        """Whether changes can be requested, also while disconnected: they are sent after the reconnect, or fail with an
+        """Whether changes can be requested. While disconnected, requests are sent after the reconnect, or fail with an
         error.
         """
         return self.engine in (EngineState.READY, EngineState.RECONNECTING) and not self.read_only
 
     def with_connection(self, event: ConnectionChanged, reason: str) -> SessionState:
-        """Return the state after a change of the connection. ``reason`` is the text of its error."""
-        disconnected = event.state is EngineState.RECONNECTING
+        """Return the state after a change of the connection. ``reason``: the text of its error."""
+        is_disconnected = event.state is EngineState.RECONNECTING
         return msgspec.structs.replace(
             self,
             engine=event.state,
             mode=event.mode,
             connection=event.status,
-            read_only=self.read_only if disconnected else event.state is EngineState.READ_ONLY,
+            read_only=self.read_only if is_disconnected else event.state is EngineState.READ_ONLY,
             read_only_reason=reason if event.state is EngineState.READ_ONLY else "",
         )

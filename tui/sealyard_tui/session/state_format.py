@@ -1,12 +1,13 @@
-"""The session in the words of the status bar: identity, workspace, connection, and separation of duties."""
+"""Texts of the status bar: identity, workspace, connection, and separation of duties."""
 
 from __future__ import annotations
 
 import re
+from enum import IntEnum
 
-import msgspec
 from textual.content import Content
 
+from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.formatting import format_clock
@@ -27,114 +28,152 @@ _MODE_TEXTS: dict[ConnectionMode, str] = {
     ConnectionMode.READ_ONLY: "Reads the workspace files directly; changes are not possible.",
     ConnectionMode.SERVER: "Connected to the server {host}.",
 }
-_FOUR_EYES = {ConnectionMode.SERVER: "SoD: enforced"}
-"""Short texts, for narrow terminals; in all other modes separation of duties rests on trust."""
+
+MIN_IDENTITY_WIDTH = 20
+"""Columns to which the identity may be truncated before the time of a connection loss is omitted."""
+
+
+class _Brevity(IntEnum):
+    """What is shortened or omitted in a narrow status bar, least important first; each level includes those before."""
+
+    FULL = 0
+    SHORT_ENGINE = 1
+    SHORT_IDENTITY = 2
+    NO_SUBJECT_KIND = 3
+    NO_RUNNING_COUNT = 4
+    NO_ROLES = 5
+    NO_LAST_RESPONSE = 6
+    NO_PROFILE = 7
+    NO_CONNECTION_TIME = 8
+
+
+def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
+    """Return identity and engine in the longest wording that fits into ``width`` columns, else in the shortest.
+
+    The engine's part always includes whether separation of duties is enforced.
+    """
+    for brevity in _Brevity:
+        identity, engine = _format_identity(state, brevity), _format_engine(state, brevity)
+        limit = MIN_IDENTITY_WIDTH if brevity is _Brevity.NO_PROFILE else width
+        if min(identity.cell_length, limit) + engine.cell_length <= width:
+            break
+    return identity, engine
 
 
 def state_summary(state: SessionState) -> list[str]:
-    """Return the full text of what the status bar abbreviates."""
-    lines = (
-        [f"{_separation_of_duties(state).capitalize()} ({escape_text(state.four_eyes)})."] if state.four_eyes else []
-    )
+    """Return the full texts, one for each line, of what the status bar abbreviates."""
+    lines = []
+    if state.separation_of_duties_note:
+        lines.append(_separation_of_duties_summary(state))
     if state.workspace:
         lines.append(_MODE_TEXTS[state.mode].format(host=escape_text(state.host)))
     if state.read_only_reason:
         lines.append(f"Read only: {escape_text(state.read_only_reason)}")
     if state.engine is EngineState.RECONNECTING:
-        since, last = (
-            format_time(state.connection.reconnecting_since),
-            format_time(state.connection.last_answer_at),
-        )
-        heard = (
-            f"the last response was received at {last}; the data shown is from then"
-            if last
-            else "no response received yet"
-        )
-        lines.append(f"Connection lost at {since}: {heard}. Reconnecting…")
+        lines.append(_connection_summary(state.connection))
     return lines
 
 
-def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
-    """Return identity and engine in the longest wording that fits.
-
-    The meaning of four eyes is shortened first, then the names of roles, then ``USER:`` is dropped.
-    """
-    engines = _engine_texts(state)
-    for narrow, engine in (*((False, each) for each in engines), (True, engines[-1])):
-        who = _format_identity(state, narrow=narrow)
-        if who.cell_length + engine.cell_length <= width:
-            return who, engine
-    kindless = msgspec.structs.replace(state, identity=state.identity.removeprefix("USER:"))
-    return _format_identity(kindless, narrow=True), engines[-1]
+def _separation_of_duties_summary(state: SessionState) -> str:
+    reason = "self-approval trial" if state.self_approval else state.separation_of_duties_note
+    return f"Separation of duties: {_enforcement_text(state)} ({escape_text(reason)})."
 
 
-def _format_identity(state: SessionState, *, narrow: bool) -> Content:
-    name = state.identity.rpartition(":")[2]
-    profile = "" if narrow and state.profile == name else f"{escape_text(state.profile, 20)} "
-    known = bool(state.workspace)
+def _connection_summary(connection: ConnectionStatus) -> str:
+    last_answer = format_time(connection.last_answer_at)
+    last_response = (
+        f"the last response was received at {last_answer}; the data shown is from then"
+        if last_answer
+        else "no response received yet"
+    )
+    return f"Connection lost at {format_time(connection.reconnecting_since)}: {last_response}. Reconnecting…"
+
+
+# ---- identity
+
+
+def _format_identity(state: SessionState, brevity: _Brevity) -> Content:
+    subject = state.identity.removeprefix("USER:") if brevity >= _Brevity.NO_SUBJECT_KIND else state.identity
+    has_roles = bool(state.workspace) and brevity < _Brevity.NO_ROLES
     return Content.assemble(
-        Content.styled(profile, "bold"),
-        Content.styled(escape_text(state.identity, 24), "bold"),
-        Content.styled(f" ({_roles(state, narrow=narrow)})" if known else "", "$text-muted"),
+        Content.styled(_format_profile(state, brevity), "bold"),
+        Content.styled(escape_text(subject, 24), "bold"),
+        Content.styled(f" ({_format_roles(state, brevity)})" if has_roles else "", "$text-muted"),
         Content.styled(" @ ", "$text-muted"),
-        Content.styled(_format_workspace(state, narrow=narrow), "bold"),
+        Content.styled(_format_workspace(state, brevity), "bold"),
         Content.styled(" DEMO" if state.demo else "", "$warning bold"),
     )
 
 
-def _format_workspace(state: SessionState, *, narrow: bool) -> str:
-    """Return workspace and server. The server's name has priority: there may be a workspace of the same name on
-    another.
-    """
-    workspace = escape_text(state.workspace, 16 if narrow else 30)
-    if not state.host:
-        return workspace or "…"
-    if narrow:
-        return escape_text(re.sub(r":\d+$", "", state.host), 24)
-    return f"{workspace} on {escape_text(state.host, 30)}" if workspace else escape_text(state.host, 30)
+def _format_profile(state: SessionState, brevity: _Brevity) -> str:
+    """Return the profile with a space; empty if the status bar is narrow and the identity has the same name."""
+    is_redundant = state.profile == state.identity.rpartition(":")[2] and brevity >= _Brevity.SHORT_IDENTITY
+    return "" if is_redundant or brevity >= _Brevity.NO_PROFILE else f"{escape_text(state.profile, 20)} "
 
 
-def _roles(state: SessionState, *, narrow: bool) -> str:
+def _format_roles(state: SessionState, brevity: _Brevity) -> str:
     roles = state.roles
-    if narrow and len(roles) > 1:
+    if brevity >= _Brevity.SHORT_IDENTITY and len(roles) > 1:
         return f"{roles[0]} +{len(roles) - 1}"
     return ", ".join(roles) or "no role"
 
 
-def _engine_texts(state: SessionState) -> list[Content]:
-    """Return the wordings, longest first."""
-    sign, style = _ENGINE_ICONS[state.engine]
-    return [
-        Content.assemble(Content.styled(f"{sign} {state}", style), *(" │ ", four_eyes) if four_eyes else ())
-        for state, four_eyes in (
-            _disconnected_text(state) if state.engine is EngineState.RECONNECTING else _location_text(state)
-        )
-    ]
+def _format_workspace(state: SessionState, brevity: _Brevity) -> str:
+    """Return workspace and server. The server has priority: another one may have a workspace of the same name."""
+    is_short = brevity >= _Brevity.SHORT_IDENTITY
+    workspace = escape_text(state.workspace, 16 if is_short else 30)
+    if not state.host:
+        return workspace or "…"
+    if is_short:
+        return escape_text(re.sub(r":\d+$", "", state.host), 24)
+    return f"{workspace} on {escape_text(state.host, 30)}" if workspace else escape_text(state.host, 30)
 
 
-def _location_text(state: SessionState) -> list[tuple[str, Content]]:
-    count = state.running
-    long = f"{state.engine} {count} running" if count else state.engine
-    short = f"{state.engine} ▸{count}" if count else state.engine
-    return [(long, _four_eyes(state)), (short, _four_eyes(state, narrow=True))]
+# ---- engine
 
 
-def _disconnected_text(state: SessionState) -> list[tuple[str, Content]]:
-    """Return the wordings while disconnected; the self-approval trial is never left out."""
-    link, four_eyes = state.connection, _four_eyes(state, narrow=True)
-    last_answer = f"last response {format_clock(link.last_answer_at)}" if link.last_answer_at else "no response yet"
-    since = f"reconnecting since {format_clock(link.reconnecting_since)}"
-    least = four_eyes if state.self_approval else Content("")
-    return [(f"{since} ({last_answer})", four_eyes), (f"{since} ({last_answer})", least), (since, least)]
+def _format_engine(state: SessionState, brevity: _Brevity) -> Content:
+    icon, style = _ENGINE_ICONS[state.engine]
+    text = (
+        _connection_text(state, brevity) if state.engine is EngineState.RECONNECTING else _engine_text(state, brevity)
+    )
+    return Content.assemble(
+        Content.styled(f"{icon} {text}", style), " │ ", _format_separation_of_duties(state, brevity)
+    )
 
 
-def _four_eyes(state: SessionState, *, narrow: bool = False) -> Content:
-    if state.self_approval:
-        return Content.styled("SELF-APPROVAL TRIAL", "$error bold")
-    short = narrow or not state.four_eyes
-    return Content(_FOUR_EYES.get(state.mode, "SoD: not enforced") if short else _separation_of_duties(state))
+def _engine_text(state: SessionState, brevity: _Brevity) -> str:
+    if not state.running or brevity >= _Brevity.NO_RUNNING_COUNT:
+        return state.engine
+    count = f"▸{state.running}" if brevity >= _Brevity.SHORT_ENGINE else f"{state.running} running"
+    return f"{state.engine} {count}"
 
 
-def _separation_of_duties(state: SessionState) -> str:
+def _connection_text(state: SessionState, brevity: _Brevity) -> str:
+    if brevity >= _Brevity.NO_CONNECTION_TIME:
+        return state.engine
+    since = f"reconnecting since {format_clock(state.connection.reconnecting_since)}"
+    if brevity >= _Brevity.NO_LAST_RESPONSE:
+        return since
+    last_answer = format_clock(state.connection.last_answer_at)
+    return f"{since} ({f'last response {last_answer}' if last_answer else 'no response yet'})"
+
+
+def _format_separation_of_duties(state: SessionState, brevity: _Brevity) -> Content:
     """Return whether separation of duties is enforced; the reason is in the tooltip and the help."""
-    return f"separation of duties: {'enforced' if state.mode is ConnectionMode.SERVER else 'not enforced'}"
+    is_short = brevity >= _Brevity.SHORT_ENGINE
+    if state.self_approval:
+        trial = Content.styled("SELF-APPROVAL TRIAL", "$error bold")
+        return trial if is_short else Content.assemble("no separation of duties: ", trial)
+    if not is_short:
+        return Content(f"separation of duties: {_enforcement_text(state)}")
+    return Content("separation of duties: on" if _is_enforced(state) else "no separation of duties")
+
+
+def _enforcement_text(state: SessionState) -> str:
+    return "enforced" if _is_enforced(state) else "not enforced"
+
+
+def _is_enforced(state: SessionState) -> bool:
+    """Return whether separation of duties is enforced: only a server authenticates its users."""
+    return state.mode is ConnectionMode.SERVER and not state.self_approval

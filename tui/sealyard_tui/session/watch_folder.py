@@ -1,4 +1,4 @@
-"""The watch folder of the current identity: runs on a thread of its own, and keeps what the upload screen shows."""
+"""The watch folder of the current identity: the watcher, and the list of dropped entries for the upload screen."""
 
 from __future__ import annotations
 
@@ -39,11 +39,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.3
-"""Proposals within this time are announced together."""
+"""Proposals within this time cause one notification."""
 
 
 class WatchRunner:
-    """Watches one folder for one identity until it is stopped."""
+    """Watches one folder for one identity, on a separate thread, until it is stopped."""
 
     def __init__(
         self,
@@ -60,15 +60,14 @@ class WatchRunner:
         self._subject = subject
         self._post = post
         self._thread = LoopThread("sealyard-watch")
-        self._folder: FolderWatcher | None = None
-        self._running: asyncio.Task[None] | None = None
+        self._watcher: FolderWatcher | None = None
+        self._task: asyncio.Task[None] | None = None
 
     async def start(self, downloads: Path | None) -> str:
-        """Start watching; returns a warning or an empty text. Results stored in ``downloads`` are no proposals.
+        """Start watching and return a warning, empty if there is none. Results in ``downloads`` are not proposed.
 
-        Raises what :class:`FolderWatcher` raises.
+        Raises the errors of :class:`FolderWatcher`.
         """
-
         from sealyard.client.downloads.history import DownloadHistory, default_history_path
         from sealyard.client.watch_folder.watcher import FolderWatcher, watch_state_file
 
@@ -89,35 +88,35 @@ class WatchRunner:
                 force_polling=self._settings.force_polling,
             )
 
-        self._folder = await self._thread.call(open_watcher())
-        self._running = asyncio.create_task(self._run(self._folder))
-        return self._folder.warning
+        self._watcher = await self._thread.call(open_watcher())
+        self._task = asyncio.create_task(self._run(self._watcher))
+        return self._watcher.warning
 
     async def submit(self, proposal: PackageProposal) -> Task:
-        """Create a task. Raises what :meth:`FolderWatcher.submit` raises."""
-        assert self._folder is not None
-        return await self._thread.call(self._folder.submit(proposal))
+        """Create a task. Raises the errors of :meth:`FolderWatcher.submit`."""
+        assert self._watcher is not None
+        return await self._thread.call(self._watcher.submit(proposal))
 
     async def dismiss(self, proposal: PackageProposal) -> None:
-        """Dismiss a proposal. Raises what :meth:`FolderWatcher.dismiss` raises."""
-        assert self._folder is not None
-        await self._thread.call(self._folder.dismiss(proposal))
+        """Dismiss a proposal. Raises the errors of :meth:`FolderWatcher.dismiss`."""
+        assert self._watcher is not None
+        await self._thread.call(self._watcher.dismiss(proposal))
 
     async def stop(self) -> None:
-        if self._running is not None:
-            self._running.cancel()
-            await asyncio.gather(self._running, return_exceptions=True)
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
         await asyncio.to_thread(self._thread.stop)
 
-    async def _run(self, folder: FolderWatcher) -> None:
+    async def _run(self, watcher: FolderWatcher) -> None:
         try:
-            await self._thread.call(folder.run())
+            await self._thread.call(watcher.run())
         except SealyardError as error:
             self._post(WatchFolderUpdate(None, error))
         except Exception:
             log.exception("the watch folder crashed")
-            fault = SealyardError("Internal error.", "See the log for details.")
-            self._post(WatchFolderUpdate(None, fault))
+            internal_error = SealyardError("Internal error.", "See the log for details.")
+            self._post(WatchFolderUpdate(None, internal_error))
 
 
 class WatchState(StrEnum):
@@ -129,7 +128,7 @@ class WatchState(StrEnum):
 
 
 class DropStatus(FrozenStruct, frozen=True, kw_only=True):
-    """The latest event of one dropped entry. ``invalid_reason``: why its proposal is no longer valid."""
+    """The latest event of one dropped entry, and its time. ``invalid_reason``: why its proposal is no longer valid."""
 
     name: str
     at: datetime
@@ -138,19 +137,19 @@ class DropStatus(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def proposal(self) -> PackageProposal | None:
-        """The proposal, while it is valid."""
+        """The proposal; None if the event is another one, or if the proposal is no longer valid."""
         return self.event if isinstance(self.event, PackageProposal) and not self.invalid_reason else None
 
 
 class _Override(FrozenStruct, frozen=True, kw_only=True):
-    """Settings chosen at run time. They apply until ``over``, the settings at that time, change."""
+    """Settings chosen at run time. They apply until the settings that they replace are changed in the file."""
 
     settings: WatchFolderSettings = WatchFolderSettings()
-    over: WatchFolderSettings | None = None
+    replaces: WatchFolderSettings | None = None
 
 
 class WatchFolderManager:
-    """The watch folder of the current identity: runs on a thread of its own, and keeps what the upload screen shows."""
+    """Runs the watch folder of the current identity, and keeps the latest event of each dropped entry."""
 
     def __init__(
         self,
@@ -163,7 +162,7 @@ class WatchFolderManager:
         download_dir: Path | None,
         on_change: Callable[[], None],
     ) -> None:
-        """``defaults``: what the settings file says. ``download_dir``: results stored there are no proposals."""
+        """``defaults``: from the settings file. ``download_dir``: results in this directory are not proposed."""
         self.settings = defaults
         self.state = WatchState.OFF
         self.error: SealyardError | None = None
@@ -177,42 +176,42 @@ class WatchFolderManager:
         self._client: Client | None = None
         self._dropped: dict[str, DropStatus] = {}
         self._runner: WatchRunner | None = None
-        self._new = 0
-        self._update_scheduled = False
+        self._new_proposals = 0
+        self._notification_scheduled = False
         self._lock = asyncio.Lock()
 
     @property
     def dropped(self) -> list[DropStatus]:
-        """All entries, newest first."""
-        return sorted(self._dropped.values(), key=lambda each: each.at, reverse=True)
+        """The status of all dropped entries, newest first."""
+        return sorted(self._dropped.values(), key=lambda entry: entry.at, reverse=True)
 
     @property
     def proposals(self) -> list[PackageProposal]:
-        return [each.proposal for each in self._dropped.values() if each.proposal is not None]
+        return [entry.proposal for entry in self._dropped.values() if entry.proposal is not None]
 
     async def start(self, client: Client) -> None:
-        """Watch what the settings say, or what this user chose at run time; resume after a lost connection."""
+        """Start watching with the settings, or with the user's override of them; resume after a lost connection."""
         if self._client is not None and isinstance(self.error, ServerUnreachableError):
-            await self._start()
+            await self._restart_runner()
         if self._client is not None or not self._session_state().can_write:
             return
         self._client = client
         self.settings = await asyncio.to_thread(self._effective_settings)
-        await self._start()
+        await self._restart_runner()
 
     async def stop(self) -> None:
         async with self._lock:
-            await self._stop()
+            await self._stop_runner()
             self._client = None
             self._dropped.clear()
 
     async def configure(self, settings: WatchFolderSettings) -> None:
-        """Watch as ``settings`` say from now on and at the next start; nothing if the folder is empty."""
-        chosen = _Override(settings=settings, over=self._defaults)
-        await asyncio.to_thread(self._file().update, lambda _: chosen)
+        """Apply ``settings`` now and at the next start; an empty folder disables watching."""
+        override = _Override(settings=settings, replaces=self._defaults)
+        await asyncio.to_thread(self._override_file().update, lambda _: override)
         self.settings = settings
         self._dropped.clear()
-        await self._start()
+        await self._restart_runner()
 
     def on_event(self, update: WatchFolderUpdate) -> None:
         if update.error is not None:
@@ -221,24 +220,27 @@ class WatchFolderManager:
         assert update.event is not None
         name = update.event.proposal.name if isinstance(update.event, DropSubmitted) else update.event.name
         self._record(name, update.event)
-        self._new += isinstance(update.event, PackageProposal)
-        if not self._update_scheduled:
-            self._update_scheduled = True
-            self._app.set_timer(BATCH_SECONDS, self._announce)
+        self._new_proposals += isinstance(update.event, PackageProposal)
+        if not self._notification_scheduled:
+            self._notification_scheduled = True
+            self._app.set_timer(BATCH_SECONDS, self._notify_new_proposals)
 
     async def submit(self, proposal: PackageProposal) -> Task:
-        """Create a task; an outdated proposal is marked as invalid. Raises what :meth:`FolderWatcher.submit` raises."""
-        with self._marking_invalid(proposal):
+        """Create a task; an outdated proposal is marked as invalid.
+
+        Raises the errors of :meth:`FolderWatcher.submit`.
+        """
+        with self._invalidate_on_error(proposal):
             task = await self._active_runner().submit(proposal)
         self._record(proposal.name, DropSubmitted(proposal=proposal, task=task))
         return task
 
     async def dismiss(self, proposal: PackageProposal) -> None:
-        """Dismiss a proposal; one that is outdated is marked as invalid.
+        """Dismiss a proposal; an outdated one is marked as invalid.
 
-        Raises what :meth:`FolderWatcher.dismiss` raises.
+        Raises the errors of :meth:`FolderWatcher.dismiss`.
         """
-        with self._marking_invalid(proposal):
+        with self._invalidate_on_error(proposal):
             await self._active_runner().dismiss(proposal)
         self.forget(proposal.name)
 
@@ -249,22 +251,22 @@ class WatchFolderManager:
 
     # ---- start and stop
 
-    async def _start(self) -> None:
+    async def _restart_runner(self) -> None:
         async with self._lock:
-            await self._stop()
+            await self._stop_runner()
             if not (self.settings.folder and self.settings.device) or self._client is None:
                 self._on_change()
                 return
             try:
-                await self._require_use(self._client)
-                await self._watch(self._client)
+                await self._check_permission(self._client)
+                await self._start_runner(self._client)
             except (PermissionDeniedError, NotFoundError) as error:
                 self.error = error
             except SealyardError as error:
                 self._fail(error)
         self._on_change()
 
-    async def _watch(self, client: Client) -> None:
+    async def _start_runner(self, client: Client) -> None:
         state = self._session_state()
         runner = WatchRunner(client, self.settings, state.workspace_id, state.identity, self._app.post_message)
         try:
@@ -277,13 +279,13 @@ class WatchFolderManager:
         if warning:
             self._app.notify(escape_text(warning), severity="warning", markup=False)
 
-    async def _stop(self) -> None:
+    async def _stop_runner(self) -> None:
         runner, self._runner = self._runner, None
         self.state, self.error = WatchState.OFF, None
         if runner is not None:
             await runner.stop()
 
-    async def _require_use(self, client: Client) -> None:
+    async def _check_permission(self, client: Client) -> None:
         device = await client.device(self.settings.device)
         if not self._session_state().is_allowed(Action.USE, device_resource(device.id)):
             raise PermissionDeniedError(
@@ -294,13 +296,13 @@ class WatchFolderManager:
         self.state, self.error = WatchState.FAILED, error
         self._on_change()
 
-    def _file(self) -> StateFile[_Override]:
+    def _override_file(self) -> StateFile[_Override]:
         state = self._session_state()
         return StateFile(state_path("watch-plan", state.workspace_id, state.identity), _Override())
 
     def _effective_settings(self) -> WatchFolderSettings:
-        chosen, settings = self._file().read(), self._defaults
-        return chosen.settings if chosen.over == settings else settings
+        override, settings = self._override_file().read(), self._defaults
+        return override.settings if override.replaces == settings else settings
 
     # ---- proposals
 
@@ -314,22 +316,22 @@ class WatchFolderManager:
         return self._runner
 
     @contextmanager
-    def _marking_invalid(self, proposal: PackageProposal) -> Iterator[None]:
-        """Mark a proposal as invalid if its files changed or are rejected; it stays in the list to be read."""
+    def _invalidate_on_error(self, proposal: PackageProposal) -> Iterator[None]:
+        """Mark a proposal as invalid if its files changed or are rejected; it remains in the list with the reason."""
         try:
             yield
         except PERMANENT_ERRORS as error:
-            if (dropped := self._dropped.get(proposal.name)) is not None and dropped.event == proposal:
-                self._dropped[proposal.name] = msgspec.structs.replace(dropped, invalid_reason=error.message)
+            if (entry := self._dropped.get(proposal.name)) is not None and entry.event == proposal:
+                self._dropped[proposal.name] = msgspec.structs.replace(entry, invalid_reason=error.message)
             self._on_change()
             raise
 
-    def _announce(self) -> None:
-        """Announce all new proposals together."""
-        self._update_scheduled = False
-        new, self._new = self._new, 0
-        if new:
-            words = f"{'1 package is' if new == 1 else f'{new} packages are'} ready in the watch folder."
+    def _notify_new_proposals(self) -> None:
+        """Notify the user of all new proposals together."""
+        self._notification_scheduled = False
+        count, self._new_proposals = self._new_proposals, 0
+        if count:
+            text = f"{'1 package is' if count == 1 else f'{count} packages are'} ready in the watch folder."
             if self._app.current_mode != "upload":
-                self._app.notify(words, markup=False)
-            self._alert(words)
+                self._app.notify(text, markup=False)
+            self._alert(text)

@@ -1,4 +1,4 @@
-"""The user's editor and pager, for texts that are longer than a line."""
+"""Run the user's editor and pager on texts."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ from sealyard.model.safe_text import escape_text
 
 
 def edit_text(app: App[Any], command: Sequence[str], text: str, suffix: str = ".txt") -> str:
-    """Return ``text`` as it was saved in the editor; the application is suspended meanwhile.
+    """Open ``text`` in the editor and return the edited text; the application is suspended meanwhile.
 
-    Raises :class:`UsageError` if the editor cannot be started or fails; the text is then unchanged.
+    Raises :class:`UsageError` if the editor cannot be started or fails.
     """
     with _temporary_file(text, suffix) as path:
         _run(app, command, path)
@@ -39,7 +39,7 @@ def view_in_pager(app: App[Any], text: str, suffix: str = ".txt") -> None:
 
 @contextlib.contextmanager
 def _temporary_file(text: str, suffix: str) -> Iterator[Path]:
-    """Store ``text`` in a directory that only the user can read; both are removed afterwards."""
+    """Store ``text`` in a private directory, which is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="sealyard-") as folder:
         path = Path(folder) / f"text{suffix}"
         path.write_text(text, encoding="utf-8")

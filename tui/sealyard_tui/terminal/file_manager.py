@@ -1,4 +1,4 @@
-"""Opening a folder in the user's file manager."""
+"""Open folders in the user's file manager."""
 
 from __future__ import annotations
 
@@ -13,10 +13,14 @@ from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
 TIMEOUT = 5.0
+"""Seconds to wait for the exit code of the command that opens a folder."""
 
 
 async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.environ) -> None:
-    """Open a folder. Raises :class:`UsageError`, with the path, over SSH and without a file manager."""
+    """Open ``folder`` in the user's file manager.
+
+    Raises :class:`UsageError` over SSH, without a file manager, and if it fails; the hint contains the path.
+    """
     opener = _open_command(environ)
     hint = f"Open the folder manually: {escape_text(str(folder))}"
     if not opener:
@@ -30,7 +34,7 @@ async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.env
             stderr=asyncio.subprocess.DEVNULL,
             start_new_session=True,
         )
-        # Still running means started: some commands live as long as the window.
+        # A command that is still running has started: some run until the window is closed.
         code = await asyncio.wait_for(process.wait(), TIMEOUT)
     except TimeoutError:
         return
@@ -41,7 +45,7 @@ async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.env
 
 
 def _open_command(environ: Mapping[str, str]) -> str:
-    """Return the command that opens folders; empty if its window would not be visible to the user."""
+    """Return the command that opens folders; empty if there is none, or if its window would not be visible."""
     if environ.get("SSH_CONNECTION") or environ.get("SSH_TTY"):
         return ""
     if sys.platform == "darwin":

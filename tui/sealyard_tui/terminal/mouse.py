@@ -1,8 +1,8 @@
-"""Switching mouse reporting at run time.
+"""Enable and disable mouse reporting at run time.
 
-Textual only chooses at the start (https://github.com/Textualize/textual/issues/3898). Its terminal driver can switch at
-any time, by private methods; it reads its flag again when it resumes from the background, so the choice also holds
-there.
+Textual decides only at the start (https://github.com/Textualize/textual/issues/3898). Private methods of its terminal
+driver can change it at any time. The driver reads its flag again when the application resumes from the background, so
+the change remains in effect.
 """
 
 from __future__ import annotations
@@ -15,18 +15,18 @@ def is_mouse_enabled(driver: Driver) -> bool:
     return driver._mouse
 
 
-def set_mouse_enabled(driver: Driver, on: bool) -> None:
-    """Tell the terminal at once whether to report the mouse."""
-    if on == driver._mouse:
+def set_mouse_enabled(driver: Driver, enabled: bool) -> None:
+    """Enable or disable mouse reporting immediately."""
+    if enabled == driver._mouse:
         return
     if not isinstance(driver, LinuxDriver):
-        driver._mouse = on
+        driver._mouse = enabled
         return
-    if on:
+    if enabled:
         driver._mouse = True
         driver._enable_mouse_support()
         if driver._mouse_pixels:
-            # Enabling the mouse selects cells; the driver still expects pixels if the terminal supports them.
+            # The call above selects cell coordinates; the driver expects pixels if the terminal supports them.
             driver._enable_mouse_pixels()
     else:
         driver._disable_mouse_support()

@@ -1,4 +1,4 @@
-"""Notifications of the desktop, sent through the terminal."""
+"""Desktop notifications, sent through the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MAX_LENGTH = 120
 
 
 def notify_desktop(app: App[Any], text: str) -> None:
-    """Send a notification by OSC 9 and OSC 777; terminals that know neither ignore both."""
+    """Send a notification by OSC 9 and OSC 777, which terminals without support ignore."""
     if app._driver is None:
         return
     safe = escape_text(text, MAX_LENGTH).replace(";", ",")

@@ -1,4 +1,4 @@
-"""Signals that end the application: the terminal is restored, and the exit code names the signal."""
+"""Handlers of signals that end the application."""
 
 from __future__ import annotations
 
@@ -11,7 +11,10 @@ from textual.app import App
 
 
 def install_signal_handlers(app: App[Any]) -> None:
-    """Exit on SIGTERM and SIGHUP. Must be called on the application's loop."""
+    """Exit on SIGTERM and SIGHUP: restore the terminal and return 128 + the signal number.
+
+    Must be called on the event loop of the application.
+    """
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGHUP):
         loop.add_signal_handler(signal_number, partial(app.exit, return_code=128 + signal_number))

@@ -1,4 +1,4 @@
-"""Columns of a table: which ones fit, how wide each is, and cells truncated or padded to that width."""
+"""Columns of a table: their visibility and widths, and cells truncated or padded to these widths."""
 
 from __future__ import annotations
 
@@ -12,12 +12,14 @@ Cell = Content | str
 """A ``str`` must be safe text; a ``Content`` may have styles."""
 
 GUTTER = 1
+"""Empty cells after each column."""
 
 
 class Column(FrozenStruct, frozen=True, kw_only=True):
-    """``width`` in cells. Remaining space is distributed to the columns that ``grow``, in proportion.
+    """A column of ``width`` cells.
 
-    A column is hidden in a table narrower than ``from_width``, and in one that is at least ``below_width`` wide.
+    Remaining space is distributed among the columns in proportion to ``grow``. A column is hidden in a table narrower
+    than ``from_width``, and in one that is at least ``below_width`` wide. ``right`` aligns it to the right.
     """
 
     title: str
@@ -33,14 +35,13 @@ class Column(FrozenStruct, frozen=True, kw_only=True):
 
 
 def column_widths(columns: Sequence[Column], available: int, total: int) -> tuple[int, ...]:
-    """Return the width of each column, 0 if hidden. ``available`` is what the columns share of the ``total`` width."""
-    shown = [column.fits(total) for column in columns]
-    fixed = sum(column.width for column, visible in zip(columns, shown, strict=True) if visible)
-    shares = sum(column.grow for column, visible in zip(columns, shown, strict=True) if visible)
-    remaining = available - fixed - GUTTER * sum(shown)
+    """Return the width of each column, 0 if hidden. The columns use the ``available`` part of the ``total`` width."""
+    visible = [column for column in columns if column.fits(total)]
+    total_grow = sum(column.grow for column in visible)
+    space = available - sum(column.width + GUTTER for column in visible)
     return tuple(
-        0 if not visible else max(1, column.width + (remaining * column.grow // shares if shares else 0))
-        for column, visible in zip(columns, shown, strict=True)
+        max(1, column.width + (space * column.grow // total_grow if total_grow else 0)) if column.fits(total) else 0
+        for column in columns
     )
 
 
@@ -52,26 +53,26 @@ def fit_cells(columns: Sequence[Column], cells: Sequence[Cell], widths: Sequence
             continue
         content = cell if isinstance(cell, Content) else Content(cell)
         content = content.truncate(width, ellipsis=True)
-        gap = width - content.cell_length
-        parts.append(content.pad_left(gap) if column.right else content.pad_right(gap))
+        padding = width - content.cell_length
+        parts.append(content.pad_left(padding) if column.right else content.pad_right(padding))
         parts.append(" " * GUTTER)
     return parts
 
 
 class ColumnLayout:
-    """Fits cells to the columns of one table. Widths are computed again only if the table's width changed."""
+    """Fits cells to the columns of one table. Recomputes the widths only if the width of the table has changed."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = tuple(columns)
-        self._computed_for = (0, 0)
+        self._cached_size = (0, 0)
         self._widths: tuple[int, ...] = ()
 
     def titles(self, available: int, total: int) -> list[Cell]:
         return self.fit([column.title for column in self._columns], available, total)
 
     def fit(self, cells: Sequence[Cell], available: int, total: int) -> list[Cell]:
-        """Return the cells fitted to ``available`` cells of a table that is ``total`` wide."""
-        if self._computed_for != (available, total):
-            self._computed_for = (available, total)
+        """Return the cells fitted to the ``available`` part of a table that is ``total`` wide."""
+        if self._cached_size != (available, total):
+            self._cached_size = (available, total)
             self._widths = column_widths(self._columns, available, total)
         return fit_cells(self._columns, cells, self._widths)

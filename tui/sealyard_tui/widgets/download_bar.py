@@ -1,4 +1,4 @@
-"""The line that shows running downloads, on every screen."""
+"""The progress of running downloads, on every screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BAR_WIDTH = 24
 
 
 class DownloadBar(Static):
-    """Hidden while nothing is downloaded."""
+    """Shows the progress of running downloads in one line; hidden without any."""
 
     DEFAULT_CSS = """
     DownloadBar { height: 1; padding: 0 1; display: none; background: $panel; &.-shown { display: block; } }
@@ -23,18 +23,18 @@ class DownloadBar(Static):
     def __init__(self) -> None:
         super().__init__(markup=False)
 
-    def show(self, running: list[DownloadProgress]) -> None:
+    def show(self, downloads: list[DownloadProgress]) -> None:
         """Show the download that started first, and the number of others."""
-        self.set_class(bool(running), "-shown")
-        if not running:
+        self.set_class(bool(downloads), "-shown")
+        if not downloads:
             return
-        first = running[0]
-        more = f"  and {len(running) - 1} more" if len(running) > 1 else ""
+        first = downloads[0]
+        others = f"  and {len(downloads) - 1} more" if len(downloads) > 1 else ""
         self.update(
             Content.assemble(
                 Content.styled("↓ ", "$accent"),
                 f"{escape_text(first.name, 40)} ",
                 progress_bar(first.bytes_done, first.bytes_total, BAR_WIDTH),
-                f"  {format_size(first.bytes_done)} of {format_size(first.bytes_total)}{more}",
+                f"  {format_size(first.bytes_done)} of {format_size(first.bytes_total)}{others}",
             )
         )

@@ -1,4 +1,4 @@
-"""The filter of a list: `/` opens it, Enter keeps the filter, Esc clears it."""
+"""The filter of a list: `/` opens it, Enter accepts the filter, Esc clears it."""
 
 from __future__ import annotations
 
@@ -20,13 +20,13 @@ DEBOUNCE_SECONDS = 0.15
 
 
 class FilterBar(Horizontal):
-    """Hidden while there is no filter and it is not focused."""
+    """Edits the filter of a list in one line; hidden while it is empty and not focused."""
 
     DEFAULT_CSS = """
     FilterBar {
         height: 1; display: none; background: $panel;
         &.-shown { display: block; }
-        & > .sign { width: 3; text-style: bold; color: $accent; padding-left: 1; }
+        & > .icon { width: 3; text-style: bold; color: $accent; padding-left: 1; }
         & > Input { width: 1fr; background: $panel; }
         & > .count { width: auto; padding: 0 1; color: $text-muted; }
     }
@@ -50,7 +50,7 @@ class FilterBar(Horizontal):
             return self.bar
 
     class Closed(Message):
-        """The user has left the line: the list should take the focus."""
+        """The user has finished editing; the list should be focused."""
 
         def __init__(self, bar: FilterBar) -> None:
             super().__init__()
@@ -67,8 +67,8 @@ class FilterBar(Horizontal):
         self._timer: Timer | None = None
 
     def compose(self) -> ComposeResult:
-        yield Static("/", classes="sign", markup=False)
-        # Keys pressed before the first paint would be typed into an invisible line.
+        yield Static("/", classes="icon", markup=False)
+        # Otherwise keys pressed before the first paint would be typed into the invisible input.
         hidden = not self._last_posted
         yield SafeInput(self._last_posted, placeholder=self._hint, compact=True, select_on_focus=False, disabled=hidden)
         yield Static("", classes="count", markup=False)
@@ -79,54 +79,54 @@ class FilterBar(Horizontal):
         return self._last_posted
 
     def open(self) -> None:
-        self._show(True)
-        # Immediately: Widget.focus() is deferred, and keys typed meanwhile would act on the list.
+        self._set_visible(True)
+        # Widget.focus() is deferred: keys pressed meanwhile would trigger actions of the list.
         self.screen.set_focus(self.query_one(Input))
 
-    def _show(self, shown: bool) -> None:
-        self.set_class(shown, "-shown")
-        self.query_one(Input).disabled = not shown
+    def _set_visible(self, visible: bool) -> None:
+        self.set_class(visible, "-shown")
+        self.query_one(Input).disabled = not visible
 
     def set_text(self, text: str) -> None:
-        """Set the text without a message."""
+        """Set the text without posting :class:`Changed`."""
         self._last_posted = text
         with self.prevent(Input.Changed):
             self.query_one(Input).value = text
-        self._show(bool(text))
+        self._set_visible(bool(text))
 
-    def show_count(self, shown: int, total: int | None = None, *, more: bool = False) -> None:
-        """Show the number of matches. ``more``: not all matches were found yet."""
-        found = f"{shown:,}+" if more else f"{shown:,}"
-        text = found if total is None else f"{found} of {total:,}"
+    def show_count(self, count: int, total: int | None = None, *, more: bool = False) -> None:
+        """Show the number of matches, and of all rows. ``more``: there may be further matches."""
+        matches = f"{count:,}+" if more else f"{count:,}"
+        text = matches if total is None else f"{matches} of {total:,}"
         self.query_one(".count", Static).update(Content(text))
 
     def show_error(self, text: str) -> None:
-        """Show beside the filter why it is invalid. ``text`` must be safe."""
+        """Show why the filter is invalid. ``text`` must be safe."""
         self.query_one(".count", Static).update(Content.styled(f"✗ {text}", "$error"))
 
     def clear(self) -> bool:
         """Clear the filter. Returns whether there was one."""
-        had = bool(self._last_posted or self.query_one(Input).value)
+        has_filter = bool(self._last_posted or self.query_one(Input).value)
         self.set_text("")
-        if had:
+        if has_filter:
             self.post_message(self.Changed(self, ""))
-        return had
+        return has_filter
 
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
+    def _on_input_changed(self, event: Input.Changed) -> None:
         event.stop()
         if self._timer is not None:
             self._timer.stop()
         self._timer = self.set_timer(DEBOUNCE_SECONDS, self._post_changed)
 
     @on(Input.Submitted)
-    def _entered(self, event: Input.Submitted) -> None:
+    def _on_input_submitted(self, event: Input.Submitted) -> None:
         event.stop()
         self.action_accept()
 
     def action_accept(self) -> None:
         self._post_changed()
-        self._show(bool(self._last_posted))
+        self._set_visible(bool(self._last_posted))
         self.post_message(self.Closed(self))
 
     def action_clear(self) -> None:

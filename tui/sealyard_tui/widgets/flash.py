@@ -1,4 +1,4 @@
-"""One line above the key hints for messages that disappear; toasts would cover the lowest rows."""
+"""Short messages above the key hints; toasts would cover the lowest rows."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from textual.widgets import Static
 from sealyard.model.safe_text import escape_text
 
 DURATION = 4.0
+"""Seconds for which a message is visible."""
 
 
 class Flash(Static):
-    """Hidden unless there is a message."""
+    """Shows a short message in one line for :data:`DURATION` seconds."""
 
     DEFAULT_CSS = """
     Flash {
@@ -29,8 +30,8 @@ class Flash(Static):
 
     def show(self, text: str, *, warning: bool = False) -> None:
         """Show a message. ``text`` may hold foreign text."""
-        sign = "!" if warning else "✓"
-        self.update(Content(f"{sign} {escape_text(text)}"))
+        icon = "!" if warning else "✓"
+        self.update(Content(f"{icon} {escape_text(text)}"))
         self.set_class(True, "-shown")
         self.set_class(warning, "-warning")
         if self._timer is not None:

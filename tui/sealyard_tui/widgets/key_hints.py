@@ -1,4 +1,4 @@
-"""The key hints in the lowest line, drawn as one line: Textual's footer is rebuilt whenever a key changes."""
+"""The key hints in the lowest line, rendered as one widget: Textual's footer is rebuilt whenever a key changes."""
 
 from __future__ import annotations
 
@@ -10,14 +10,15 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 PINNED = ("app.help", "app.leave")
-"""Ids of the bindings that are shown last, and are kept on narrow terminals."""
+"""Ids of the bindings that are shown last, on narrow terminals as well."""
 
 GAP = "  "
-MORE = "…"
+ELLIPSIS = "…"
+"""Indicates that not all hints fit."""
 
 
 class KeyHint(NamedTuple):
-    """A hint. ``key`` is the key to press, ``display`` how it is written."""
+    """A hint for one binding. ``key``: as Textual names it; ``display``: as it is displayed."""
 
     id: str
     key: str
@@ -33,7 +34,7 @@ class KeyHint(NamedTuple):
 
 
 class KeyHintBar(Widget):
-    """Shows as many hints as fit; the help has all of them."""
+    """Shows as many hints as fit; the help lists all keys."""
 
     DEFAULT_CSS = """
     KeyHintBar { dock: bottom; height: 1; background: $panel; color: $foreground; }
@@ -45,58 +46,59 @@ class KeyHintBar(Widget):
         self._click_ranges: list[tuple[range, KeyHint]] = []
 
     def on_mount(self) -> None:
-        self.screen.bindings_updated_signal.subscribe(self, self._changed)
+        self.screen.bindings_updated_signal.subscribe(self, self._on_bindings_updated)
 
-    def _changed(self, screen: Screen[object]) -> None:
+    def _on_bindings_updated(self, screen: Screen[object]) -> None:
         if screen is not self.screen or not self.is_attached:
             return
-        hints = self._hints()
+        hints = self._collect_hints()
         if hints != self.hints:
             self.hints = hints
             self.refresh()
 
-    def _hints(self) -> tuple[KeyHint, ...]:
-        """Return one hint for each visible action, starting with the innermost widget."""
-        found: dict[str, KeyHint] = {}
+    def _collect_hints(self) -> tuple[KeyHint, ...]:
+        """Return a hint for each action with ``show``, starting with those of the focused widget."""
+        hints: dict[str, KeyHint] = {}
         for _, binding, enabled, _ in self.screen.active_bindings.values():
-            if binding.show and binding.action not in found:
-                shown = self.app.get_key_display(binding)
-                found[binding.action] = KeyHint(binding.id or "", binding.key, shown, binding.description, enabled)
-        return tuple(sorted(found.values(), key=lambda each: each.id in PINNED))
+            if binding.show and binding.action not in hints:
+                display = self.app.get_key_display(binding)
+                hints[binding.action] = KeyHint(binding.id or "", binding.key, display, binding.description, enabled)
+        return tuple(sorted(hints.values(), key=lambda hint: hint.id in PINNED))
 
     @property
     def visible_hints(self) -> tuple[KeyHint, ...]:
         """The hints that fit."""
         hints = list(self.hints)
         while len(hints) > 1 and self._width(hints) > self.size.width:
-            droppable = [each for each in hints if each.id not in PINNED]
-            hints.remove(droppable[-1] if droppable else hints[0])
+            removable = [hint for hint in hints if hint.id not in PINNED]
+            hints.remove(removable[-1] if removable else hints[0])
         return tuple(hints)
 
     def _width(self, hints: list[KeyHint]) -> int:
-        more = len(GAP) + len(MORE) if len(hints) < len(self.hints) else 0
-        return 1 + sum(each.content.cell_length for each in hints) + len(GAP) * (len(hints) - 1) + more
+        ellipsis_width = len(GAP) + len(ELLIPSIS) if len(hints) < len(self.hints) else 0
+        return 1 + sum(hint.content.cell_length for hint in hints) + len(GAP) * (len(hints) - 1) + ellipsis_width
 
     def render(self) -> Content:
-        shown = self.visible_hints
+        hints = self.visible_hints
+        first_pinned = next((hint for hint in hints if hint.id in PINNED), None)
         self._click_ranges = []
         parts = [Content(" ")]
-        at = 1
-        for hint in shown:
-            if at > 1:
+        column = 1
+        for hint in hints:
+            if column > 1:
                 parts.append(Content(GAP))
-                at += len(GAP)
-            if len(shown) < len(self.hints) and hint.id == next((each.id for each in shown if each.id in PINNED), None):
-                parts.append(Content.styled(f"{MORE}{GAP}", "$text-muted"))
-                at += len(GAP) + len(MORE)
+                column += len(GAP)
+            if len(hints) < len(self.hints) and hint is first_pinned:
+                parts.append(Content.styled(f"{ELLIPSIS}{GAP}", "$text-muted"))
+                column += len(GAP) + len(ELLIPSIS)
             width = hint.content.cell_length
-            self._click_ranges.append((range(at, at + width), hint))
+            self._click_ranges.append((range(column, column + width), hint))
             parts.append(hint.content)
-            at += width
+            column += width
         return Content.assemble(*parts)
 
     async def on_click(self, event: events.Click) -> None:
-        """Simulate the key."""
+        """Simulate the key of the hint that was clicked."""
         event.stop()
         for columns, hint in self._click_ranges:
             if event.x in columns and hint.enabled:

@@ -1,6 +1,8 @@
-"""Paths as users type, paste and drop them: one or several, shell-quoted, as URLs, relative or with ``~``.
+"""Parsing and completion of paths that users type, paste or drop.
 
-All functions access the disk: never call them on a loop.
+They may be shell-quoted, file URLs, relative, or start with ``~``.
+
+All functions access the disk and must not be called on an event loop.
 """
 
 from __future__ import annotations
@@ -13,10 +15,14 @@ from urllib.parse import unquote, urlsplit
 from sealyard.model.base import FrozenStruct
 
 MAX_CANDIDATES = 200
+"""Names that a completion returns at most."""
 
 
 class ParsedPaths(FrozenStruct, frozen=True, kw_only=True):
-    """``missing``: words that name nothing, as typed. ``folder``: set if a directory is the only result."""
+    """Existing ``paths``, and ``missing`` words for which there is no file, as typed.
+
+    ``folder``: set if the only path is a directory.
+    """
 
     paths: tuple[Path, ...] = ()
     missing: tuple[str, ...] = ()
@@ -24,7 +30,11 @@ class ParsedPaths(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Completion(FrozenStruct, frozen=True, kw_only=True):
-    """``text`` is the input, completed as far as possible; ``candidates`` are names, if there are several."""
+    """The result of a completion.
+
+    ``text``: the input, completed as far as possible. ``candidates``: the matching names, if there are several.
+    ``unprintable``: number of matching names that cannot be typed.
+    """
 
     text: str
     candidates: tuple[str, ...] = ()
@@ -32,17 +42,17 @@ class Completion(FrozenStruct, frozen=True, kw_only=True):
 
 
 def parse_paths(text: str, base: Path) -> ParsedPaths:
-    """Return the paths that ``text`` names, in its order; relative paths start from ``base``.
+    """Return the paths in ``text``, in their order; relative paths start from ``base``.
 
-    A whole line that exists is that file, including spaces and quotation marks in its name; other lines are split as by
-    a shell.
+    A line that is the name of an existing file, spaces and quotation marks included, is one path; other lines are split
+    like a shell command.
     """
     paths: list[Path] = []
     missing: list[str] = []
-    for line in filter(None, (each.strip() for each in text.splitlines())):
-        found = _split_line(line, base)
-        paths += found.paths
-        missing += found.missing
+    for line in filter(None, map(str.strip, text.splitlines())):
+        parsed = _parse_line(line, base)
+        paths += parsed.paths
+        missing += parsed.missing
     folder = paths[0] if len(paths) == 1 and not missing and os.path.isdir(paths[0]) else None  # noqa: PTH112
     return ParsedPaths(paths=tuple(dict.fromkeys(paths)), missing=tuple(missing), folder=folder)
 
@@ -53,54 +63,52 @@ def resolve_path(word: str, base: Path) -> Path:
         word = unquote(urlsplit(word).path, errors="surrogateescape")
     try:
         path = Path(word).expanduser()
-    except RuntimeError:  # the home directory of an unknown user
+    except RuntimeError:  # ~user of an unknown user
         path = Path(word)
     return Path(os.path.normpath(base / path))
 
 
 def complete_path(text: str, base: Path, *, folders_only: bool = False) -> Completion:
-    """Complete a path. Hidden names are offered only if their dot is typed. Names that cannot be typed are counted
-    only.
-    """
+    """Complete a path. Hidden names match only if their dot is typed."""
     if text in ("~", "..") or text.endswith("/.."):
         return Completion(text=f"{text}/")
-    head, tail = os.path.split(text)
-    names = _names(resolve_path(head or ".", base), tail, folders_only=folders_only)
+    folder, prefix = os.path.split(text)
+    names = _list_names(resolve_path(folder or ".", base), prefix, folders_only=folders_only)
     typable = [name for name in names if name.isprintable()]
     unprintable = len(names) - len(typable)
     if not typable:
         return Completion(text=text, unprintable=unprintable)
     common = os.path.commonprefix(typable)  # noqa: RUF071 - characters of names, not parts of paths
-    completed = os.path.join(head, common)  # noqa: PTH118 - `./a` stays as it was typed
+    completed = os.path.join(folder, common)  # noqa: PTH118 - Path would drop the `./` of `./a`
     candidates = tuple(typable[:MAX_CANDIDATES]) if len(typable) > 1 else ()
     return Completion(text=completed, candidates=candidates, unprintable=unprintable)
 
 
-def _split_line(line: str, base: Path) -> ParsedPaths:
-    whole = resolve_path(line, base)
-    if os.path.lexists(whole):
-        return ParsedPaths(paths=(whole,))
+def _parse_line(line: str, base: Path) -> ParsedPaths:
+    line_path = resolve_path(line, base)
+    if os.path.lexists(line_path):
+        return ParsedPaths(paths=(line_path,))
     try:
         words = shlex.split(line)
     except ValueError:
         words = [line]
-    found = {word: resolve_path(word, base) for word in words}
-    missing = tuple(word for word, path in found.items() if not os.path.lexists(path))
-    if len(missing) == len(found):
+    paths = {word: resolve_path(word, base) for word in words}
+    missing = tuple(word for word, path in paths.items() if not os.path.lexists(path))
+    if len(missing) == len(paths):
         return ParsedPaths(missing=(line,))
-    return ParsedPaths(paths=tuple(path for word, path in found.items() if word not in missing), missing=missing)
+    return ParsedPaths(paths=tuple(path for word, path in paths.items() if word not in missing), missing=missing)
 
 
-def _names(folder: Path, beginning: str, *, folders_only: bool) -> list[str]:
-    """Return sorted names, those of directories with a slash; none if the directory cannot be read."""
+def _list_names(folder: Path, prefix: str, *, folders_only: bool) -> list[str]:
+    """Return the sorted names in ``folder``, those of directories with a slash; none if it cannot be read."""
     try:
         with os.scandir(folder) as entries:
-            found = [(each.name, each.is_dir()) for each in entries if each.name.startswith(beginning)]
+            matches = [(entry.name, entry.is_dir()) for entry in entries if entry.name.startswith(prefix)]
     except (OSError, ValueError):
         return []
-    hidden = beginning.startswith(".")
+    include_hidden = prefix.startswith(".")
     return sorted(
         f"{name}/" if is_folder else name
-        for name, is_folder in found
-        if (hidden or not name.startswith(".")) and (is_folder or not folders_only)
+        for name, is_folder in matches
+        if (include_hidden or not name.startswith(".")) and (is_folder or not folders_only)
     )

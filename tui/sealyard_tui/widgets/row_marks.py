@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 class RowMarks:
-    """Keys of marked rows, and the row from which a range is marked."""
+    """Keys of marked rows, and the row at which the next range starts."""
 
     def __init__(self) -> None:
         self._keys: dict[str, None] = {}
@@ -38,8 +38,8 @@ class RowMarks:
         self.mark(keys[low : high + 1])
         self._anchor = keys[cursor]
 
-    def keep(self, keys: Iterable[str]) -> None:
-        """Unmark all rows but these."""
+    def retain(self, keys: Iterable[str]) -> None:
+        """Unmark all rows except these."""
         remaining = set(keys)
         self._keys = {key: None for key in self._keys if key in remaining}
 

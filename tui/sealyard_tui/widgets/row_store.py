@@ -9,7 +9,7 @@ Row = TypeVar("Row")
 
 
 class RowStore(Generic[Row]):
-    """Rows by key, and the keys in the order shown. ``key_of`` returns the key of a row."""
+    """Rows by key, and the keys in display order. ``key_of`` returns the key of a row."""
 
     def __init__(self, key_of: Callable[[Row], str]) -> None:
         self.keys: list[str] = []
@@ -46,9 +46,9 @@ class RowStore(Generic[Row]):
             self._rows[key] = row
 
     def insert_first(self, rows: Iterable[Row]) -> None:
-        given = {self._key_of(row): row for row in rows}
-        self.keys[:0] = [key for key in given if key not in self._rows]
-        self._rows.update(given)
+        rows_by_key = {self._key_of(row): row for row in rows}
+        self.keys[:0] = [key for key in rows_by_key if key not in self._rows]
+        self._rows.update(rows_by_key)
 
     def insert(self, index: int, row: Row) -> None:
         key = self._key_of(row)
@@ -58,7 +58,7 @@ class RowStore(Generic[Row]):
         self._rows[key] = row
 
     def update(self, row: Row) -> bool:
-        """Replace a row's value. Returns False if the row is not there."""
+        """Replace the row with the same key. Returns False if there is none."""
         key = self._key_of(row)
         if key not in self._rows:
             return False

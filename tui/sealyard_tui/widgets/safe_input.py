@@ -9,29 +9,29 @@ from rich.text import Text
 from textual.widgets import Input
 
 UNPRINTABLE = "�"
-"""One cell for each character, so that the cursor stays at its place."""
+"""The replacement, which is one cell wide, so that the cursor position is correct."""
 
 PRINTABLE_PATTERN = r"[^\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*"
-"""Restriction for inputs of Textual: rejects controls, and characters that have no width or change direction."""
+"""Restriction for Textual's inputs: rejects control characters and characters without width or with direction."""
 
 
 def replace_unprintable(text: str) -> str:
-    """Return text of the same length in which unprintable characters are replaced."""
+    """Return ``text`` with each unprintable character replaced by one :data:`UNPRINTABLE`."""
     return "".join(char if char.isprintable() else UNPRINTABLE for char in text)
 
 
 class _PrintableText(Highlighter):
-    """Replaces what an input shows. Rich drops some characters instead, which would move the cursor off its place."""
+    """Replaces the displayed text. Rich would drop some characters, so that the cursor position would be wrong."""
 
-    def __init__(self, source: Input) -> None:
-        self._source = source
+    def __init__(self, input_widget: Input) -> None:
+        self._input = input_widget
 
     def highlight(self, text: Text) -> None:
-        text.plain = replace_unprintable(self._source.value)
+        text.plain = replace_unprintable(self._input.value)
 
 
 class SafeInput(Input):
-    """Keeps its value as it is, and shows a replacement for each unprintable character."""
+    """Displays a replacement for each unprintable character; the value is unchanged."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -9,10 +9,10 @@ from sealyard_tui.widgets.safe_input import replace_unprintable
 
 
 class SafeTextArea(TextArea):
-    """Keeps the text as it is, and shows a replacement for each unprintable character."""
+    """Displays a replacement for each unprintable character; the text is unchanged."""
 
     def get_line(self, line_index: int) -> Text:
         line = super().get_line(line_index)
-        # Tabs are expanded later. Rich drops some other characters, which would move the cursor off its place.
+        # Textual expands tabs later. Rich would drop other characters, so that the cursor position would be wrong.
         line.plain = "\t".join(map(replace_unprintable, self.document.get_line(line_index).split("\t")))
         return line

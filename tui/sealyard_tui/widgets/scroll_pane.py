@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 
 
 def scroll_bindings(prefix: str) -> list[BindingType]:
-    """Return the bindings of a pane beside a list; ``prefix`` is that of their ids."""
+    """Return the key bindings of a scrolling pane. Their ids start with ``prefix``."""
     return [
         Binding("j", "scroll_down", "Down", show=False, id=f"{prefix}down"),
         Binding("k", "scroll_up", "Up", show=False, id=f"{prefix}up"),
@@ -19,9 +19,9 @@ def scroll_bindings(prefix: str) -> list[BindingType]:
 
 
 class ScrollPane(VerticalScroll):
-    """Scrolls immediately: Textual defers scrolling to the next paint, and drops keys that arrive faster.
+    """Scrolls immediately. Textual would defer scrolling to the next paint and drop keys that are pressed meanwhile.
 
-    Subclasses bind keys to these actions.
+    Subclasses bind keys to the actions, see :func:`scroll_bindings`.
     """
 
     def action_scroll_down(self) -> None:

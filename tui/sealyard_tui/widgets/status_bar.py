@@ -14,16 +14,17 @@ from textual.widgets import Static
 from sealyard.model.safe_text import escape_text
 
 MARGIN = 3
-"""Columns left and right of the text."""
+"""Columns that the identity and the engine cannot use: padding, and a gap between them."""
 
 FULL_LABEL_WIDTH = 70
-"""Columns from which on all labels fit, with a two-digit count."""
+"""Columns that the full labels need, with a two-digit count."""
 
-SHORT_LABEL = 7
+SHORT_LABEL_LENGTH = 7
+"""Characters of a label on narrower terminals."""
 
 
 class ScreenTab(Static):
-    """Name and key of one screen; a click switches to it."""
+    """Label and key of one screen; a click switches to it."""
 
     class Clicked(Message):
         """A tab was clicked."""
@@ -32,8 +33,8 @@ class ScreenTab(Static):
             super().__init__()
             self.screen_name = name
 
-    def __init__(self, name: str, key: str, label: str, *, here: bool) -> None:
-        super().__init__(classes="here" if here else "")
+    def __init__(self, name: str, key: str, label: str, *, is_current: bool) -> None:
+        super().__init__(classes="current" if is_current else "")
         self.screen_name = name
         self._key = key
         self._label = label
@@ -41,10 +42,10 @@ class ScreenTab(Static):
 
     def render(self) -> Content:
         count = Content.styled(f"·{self._count}", "$warning bold") if self._count else Content("")
-        here = self.has_class("here")
-        label = escape_text(self._label, 0 if self.app.size.width >= FULL_LABEL_WIDTH else SHORT_LABEL)
+        is_current = self.has_class("current")
+        label = escape_text(self._label, 0 if self.app.size.width >= FULL_LABEL_WIDTH else SHORT_LABEL_LENGTH)
         return Content.assemble(
-            Content.styled(self._key, "$text-muted"), " ", Content.styled(label, "bold" if here else ""), count
+            Content.styled(self._key, "$text-muted"), " ", Content.styled(label, "bold" if is_current else ""), count
         )
 
     def show_count(self, count: int) -> None:
@@ -59,18 +60,18 @@ class ScreenTab(Static):
 class StatusBar(Vertical):
     """Two lines: tabs of the screens, then identity and engine."""
 
-    def __init__(self, screens: dict[str, tuple[str, str]], here: str) -> None:
-        """``screens`` has key and label of each, ``here`` is the current one."""
+    def __init__(self, screens: dict[str, tuple[str, str]], current: str) -> None:
+        """``screens``: key and label by name. ``current``: name of the screen that this bar belongs to."""
         super().__init__()
         self._screens = screens
-        self._here = here
+        self._current = current
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="tabs"):
             for name, (key, label) in self._screens.items():
-                yield ScreenTab(name, key, label, here=name == self._here)
-        with Horizontal(classes="standing"):
-            yield Static("", id="who", markup=False)
+                yield ScreenTab(name, key, label, is_current=name == self._current)
+        with Horizontal(classes="session"):
+            yield Static("", id="identity", markup=False)
             yield Static("", id="engine", markup=False)
 
     @property
@@ -79,8 +80,8 @@ class StatusBar(Vertical):
         return self.app.size.width - MARGIN
 
     def show(self, identity: Content, engine: Content, *, details: str, counts: Mapping[str, int]) -> None:
-        """Show the session. ``details`` become the tooltip, ``counts`` are shown on the tabs of screens."""
-        self.query_one("#who", Static).update(identity)
+        """Show the session. ``details``: text of the tooltip. ``counts``: numbers on the tabs, by screen name."""
+        self.query_one("#identity", Static).update(identity)
         self.query_one("#engine", Static).update(engine)
         self.query_one("#engine", Static).tooltip = Content(details)
         for tab in self.query(ScreenTab):

@@ -1,4 +1,4 @@
-"""The notice on terminals that are too small."""
+"""The message on terminals that are too small."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ MIN_HEIGHT = 18
 
 
 class TooSmall(Static):
-    """Covers everything, so that focus and typed text are kept."""
+    """Covers the screen with a message. The widgets below it keep their focus and text."""
 
     DEFAULT_CSS = """
     TooSmall {

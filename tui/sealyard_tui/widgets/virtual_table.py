@@ -1,4 +1,4 @@
-"""A table for long lists: it renders the visible lines only, and keeps the cursor on its row while rows change.
+"""A table for long lists: renders only the visible lines, and keeps the cursor on its row while rows change.
 
 Textual's DataTable measures every cell of every row, which blocks the application for seconds at 100,000 rows.
 """
@@ -23,11 +23,11 @@ from sealyard_tui.widgets.columns import Cell, Column, ColumnLayout
 from sealyard_tui.widgets.row_marks import RowMarks
 from sealyard_tui.widgets.row_store import Row, RowStore
 
-SIGN_WIDTH = 2
-"""Cells before the first column, for the cursor and the mark."""
+MARKER_WIDTH = 2
+"""Cells before the first column, for the markers of the cursor and of a marked row."""
 
 LOAD_AHEAD_ROWS = 50
-"""Rows before the end at which more are requested."""
+"""Distance of the cursor from the last row at which more rows are requested."""
 
 
 class TableMessage(Message):
@@ -43,7 +43,7 @@ class TableMessage(Message):
 
 
 class VirtualTable(ScrollView, Generic[Row], can_focus=True):
-    """Rows with unique keys. The owner provides the rows; ``cells`` renders a row when it becomes visible."""
+    """A table of rows with unique keys. ``cells`` returns the cells of a row; called only when it is visible."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "virtual-table--head",
@@ -102,10 +102,10 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         """Rows were marked or unmarked."""
 
     class NearEnd(TableMessage):
-        """Few rows are left below the cursor: the owner may :meth:`extend` the table."""
+        """Few rows remain below the cursor: the owner may :meth:`extend` the table."""
 
         def __init__(self, table: VirtualTable[Any], last: bool) -> None:
-            """``last``: the user wants to go to the very end."""
+            """``last``: the user has requested the last row."""
             super().__init__(table)
             self.last = last
 
@@ -133,7 +133,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
 
     @property
     def rows(self) -> list[Row]:
-        """All rows, in the order shown."""
+        """All rows, in display order."""
         return [self._rows[key] for key in self._rows.keys]
 
     def __len__(self) -> int:
@@ -175,29 +175,29 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self.refresh()
 
     def replace(self, rows: Iterable[Row]) -> None:
-        """Replace all rows. The cursor stays on its row, or at its index if that row is gone."""
-        before = self.cursor_key
+        """Replace all rows. The cursor stays on its row, or at its index if that row was removed."""
+        cursor_key = self.cursor_key
         self._rows.replace(rows)
-        self._marks.keep(self._rows.keys)
-        self._restore_cursor(before)
+        self._marks.retain(self._rows.keys)
+        self._restore_cursor(cursor_key)
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """Append rows; a row with a known key is updated in its place."""
-        before = self.cursor_key
+        """Append rows. A row whose key is in the table replaces the existing row."""
+        cursor_key = self.cursor_key
         self._rows.extend(rows)
-        self._restore_cursor(before)
+        self._restore_cursor(cursor_key)
 
     def insert_first(self, *rows: Row) -> None:
-        """Insert rows at the start, in their order; a row with a known key is updated in its place."""
-        before = self.cursor_key
+        """Insert rows at the start, in their order. A row whose key is in the table replaces the existing row."""
+        cursor_key = self.cursor_key
         self._rows.insert_first(rows)
-        self._restore_cursor(before)
+        self._restore_cursor(cursor_key)
 
     def insert(self, index: int, row: Row) -> None:
-        """Insert a row at an index among the others; a row with a known key is moved there."""
-        before = self.cursor_key
+        """Insert a row at an index. A row whose key is in the table is moved there."""
+        cursor_key = self.cursor_key
         self._rows.insert(index, row)
-        self._restore_cursor(before)
+        self._restore_cursor(cursor_key)
 
     def update_row(self, row: Row) -> None:
         """Replace the value of a row; does nothing if the row is not in the table."""
@@ -207,10 +207,10 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     def remove_row(self, key: str) -> None:
         if key not in self._rows:
             return
-        before = self.cursor_key
+        cursor_key = self.cursor_key
         self._rows.remove(key)
         self._marks.discard(key)
-        self._restore_cursor(before)
+        self._restore_cursor(cursor_key)
 
     def move_cursor_to(self, key: str) -> bool:
         """Move the cursor to a row. Returns False if the row is not in the table."""
@@ -236,11 +236,11 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self.refresh()
         self.post_message(self.MarksChanged(self))
 
-    def _restore_cursor(self, before: str | None) -> None:
-        """Update the size after a change of rows, and move the cursor back to its row."""
+    def _restore_cursor(self, key: str | None) -> None:
+        """Update the size after a change of rows, and move the cursor to the row with this key."""
         self._resize()
-        if before is not None and before in self._rows:
-            index = self.cursor if self.cursor_key == before else self._rows.keys.index(before)
+        if key is not None and key in self._rows:
+            index = self.cursor if self.cursor_key == key else self._rows.keys.index(key)
         else:
             index = max(0, min(self.cursor, len(self._rows) - 1))
         shift = index - self.cursor
@@ -262,9 +262,9 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         if len(self._rows) - self.cursor < LOAD_AHEAD_ROWS:
             self.post_message(self.NearEnd(self, last=False))
 
-    def watch_cursor(self, before: int, now: int) -> None:
-        """Repaint the two lines; if the table scrolls, scrolling repaints the others."""
-        for index in (before, now):
+    def watch_cursor(self, old_value: int, new_value: int) -> None:
+        """Repaint the lines of both rows; scrolling repaints all lines anyway."""
+        for index in (old_value, new_value):
             line = index - self.scroll_offset.y + 1
             if 0 < line <= self._lines_in_view:
                 self.refresh(Region(0, line, self.size.width, 1))
@@ -308,7 +308,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
             self.post_message(self.RowActivated(self, key))
 
     def action_mark(self) -> None:
-        """Mark or unmark the row, and move to the next one."""
+        """Toggle the mark of the row, and move to the next one."""
         key = self.cursor_key
         if not self._markable or key is None:
             return
@@ -317,7 +317,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._move_to(self.cursor + 1)
 
     def action_mark_range(self) -> None:
-        """Mark the rows from the one marked last to this one."""
+        """Mark the rows from the last marked one to the cursor."""
         if not self._markable or self.cursor_key is None:
             return
         self._marks.mark_range(self._rows.keys, self.cursor)
@@ -333,9 +333,9 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         index = self.scroll_offset.y + offset.y - 1
         if not 0 <= index < len(self._rows):
             return
-        again = event.chain > 1 and index == self.cursor
+        is_activated = event.chain > 1 and index == self.cursor
         self._move_to(index)
-        if again:
+        if is_activated:
             self.action_activate()
 
     def on_resize(self) -> None:
@@ -352,14 +352,14 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     def render_line(self, y: int) -> Strip:
         width = self.scrollable_content_region.width
         if y == 0:
-            return self._line(self._header_line(width), width, self.get_visual_style("virtual-table--head"))
+            return self._render_strip(self._header_line(width), width, self.get_visual_style("virtual-table--head"))
         index = self.scroll_offset.y + y - 1
         if index < len(self._rows):
             return self._row_line(index, width)
-        return self._line(self._empty_line(y - 1, width), width, self.visual_style)
+        return self._render_strip(self._empty_line(y - 1, width), width, self.visual_style)
 
     def _empty_line(self, line: int, width: int) -> Content:
-        """Return a line below the rows; in an empty table, a line of the text for that case."""
+        """Return a line below the rows; in an empty table, a line of its text."""
         text = [] if len(self._rows) else Content(self._empty).wrap(max(1, width - 2))
         return Content.assemble(" ", text[line]) if line < len(text) else Content("")
 
@@ -370,29 +370,29 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         at_cursor = index == self.cursor
         if at_cursor:
             style = self._cursor_style()
-        cells = self._column_layout.fit(self._cells(self._rows[key]), width - SIGN_WIDTH, self.size.width)
-        line = Content.assemble(_sign(at_cursor, marked), *cells)
-        return self._line(line, width, style)
+        cells = self._column_layout.fit(self._cells(self._rows[key]), width - MARKER_WIDTH, self.size.width)
+        line = Content.assemble(_markers(at_cursor, marked), *cells)
+        return self._render_strip(line, width, style)
 
     def _cursor_style(self) -> Style:
-        """Add `reverse`, which Textual leaves out of a visual style."""
+        """Return the style of the cursor, with `reverse`, which Textual omits from visual styles."""
         name = "virtual-table--cursor"
         return self.get_visual_style(name) + Style(reverse=self.get_component_styles(name).text_style.reverse)
 
     def _header_line(self, width: int) -> Content:
-        return Content.assemble(" " * SIGN_WIDTH, *self._column_layout.titles(width - SIGN_WIDTH, self.size.width))
+        return Content.assemble(" " * MARKER_WIDTH, *self._column_layout.titles(width - MARKER_WIDTH, self.size.width))
 
-    def _line(self, content: Content, width: int, style: Style) -> Strip:
-        """Render one line. Textual's own way also wraps, aligns and looks for links, which takes twice as long."""
+    def _render_strip(self, content: Content, width: int, style: Style) -> Strip:
+        """Render one line. Textual's own method also wraps, aligns and detects links, which takes twice as long."""
         parts = content.render(style, end="", parse_style=self._get_style)
-        return Strip([Segment(text, each.rich_style) for text, each in parts]).adjust_cell_length(
+        return Strip([Segment(text, part_style.rich_style) for text, part_style in parts]).adjust_cell_length(
             width, style.rich_style
         )
 
     def region_of_cursor(self) -> Region:
-        """Return the region of the cursor's row in the widget."""
+        """Return the region of the cursor's row, relative to the widget."""
         return Region(0, self.cursor - self.scroll_offset.y + 1, self.size.width, 1)
 
 
-def _sign(at_cursor: bool, marked: bool) -> str:
+def _markers(at_cursor: bool, marked: bool) -> str:
     return ("▶" if at_cursor else " ") + ("●" if marked else " ")

@@ -200,6 +200,8 @@ async def _set_policy(ctx: Context) -> int:
         warnings = (await client.workspace()).warnings if ctx.args.require_otp else ()
     for warning in warnings:
         ctx.out.warn(f"warning: {warning}")
+    if warnings:
+        ctx.out.warn("Approvers enroll with `sealyard otp enroll`.")
     ctx.out.result(policy, _format_policy(policy))
     return ExitCode.OK
 

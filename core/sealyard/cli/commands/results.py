@@ -10,6 +10,7 @@ from sealyard.cli.arguments import Commands, add_command, add_task_id
 from sealyard.cli.context import Context
 from sealyard.cli.downloads import format_download, make_downloader
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
+from sealyard.cli.hints import format_error
 from sealyard.cli.task_format import format_task
 from sealyard.model.errors import SealyardError, UsageError, error_from_info
 
@@ -75,7 +76,7 @@ def _format_results(results: Iterable[DownloadResult]) -> list[str]:
             lines.append(f"{result.task_id}  {format_download(result.downloaded)}")
             lines += [f"  warning: {warning}" for warning in result.downloaded.warnings]
         if result.error is not None:
-            lines.append(f"{result.task_id}  {result.error.message} {result.error.hint}".rstrip())
+            lines.append(f"{result.task_id}  {format_error(result.error)}")
     return lines or ["No new results."]
 
 

@@ -10,6 +10,7 @@ from sealyard.cli.arguments import Commands, add_command, add_task_id, seconds
 from sealyard.cli.context import Context
 from sealyard.cli.downloads import download, wait_for_writer
 from sealyard.cli.exit_codes import exit_code_for_error, exit_code_for_task
+from sealyard.cli.hints import format_error
 from sealyard.cli.task_format import format_task
 from sealyard.model.errors import WaitTimeoutError
 from sealyard.model.tasks import Task, TaskStatus
@@ -51,6 +52,6 @@ def report_result(ctx: Context, task: Task) -> int:
 def _report_timeout(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
     """Print the error, and the task in its current state: the user needs its id to continue."""
     value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_info())}
-    ctx.out.warn(str(error))
+    ctx.out.warn(format_error(error))
     ctx.out.result(value, format_task(task))
     return exit_code_for_error(error)

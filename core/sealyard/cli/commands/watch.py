@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from sealyard.cli.arguments import Commands, add_command
 from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
+from sealyard.cli.hints import format_error
 
 if TYPE_CHECKING:
     from sealyard.client.watch_folder.watcher import WatchEvent
@@ -70,7 +71,7 @@ def _format_event(event: WatchEvent) -> str:
     if isinstance(event, PackageProposal):
         return f"{event.name} can be packaged: {_format_command(event.device, event.firmware, event.metadata)}"
     if isinstance(event, DropRejected):
-        return f"{event.name}: {event.error.message} {event.error.hint}"
+        return f"{event.name}: {format_error(event.error)}"
     if isinstance(event, DropDeferred):
         return f"{event.name}: {event.error.message} Retrying in {event.retry_in:.0f} s."
     return f"{event.proposal.name}: created task {event.task.id} ({event.task.status})"

@@ -16,6 +16,7 @@ from sealyard.fs.atomic import write_atomic
 from sealyard.fs.private import make_private_dir
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import NotFoundError, StorageError, UsageError, WorkspaceError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
 
@@ -197,7 +198,7 @@ def require_workspace(folder: Path) -> None:
         if not WorkspacePaths(folder).file.is_file():
             raise NotFoundError(
                 f"No workspace in {escape_text(str(folder))}.",
-                "Create one with `sealyard init`, or choose another with --workspace or --profile.",
+                Hint.of(HintCode.CREATE_WORKSPACE),
             )
 
 
@@ -206,11 +207,11 @@ def _find_named(name: str, folder: Path | None, *, must_match_folder: bool) -> P
         return workspace_profile
     profile = read_profiles(user_profiles_path()).get(name)
     if profile is None:
-        raise NotFoundError(f"Profile {escape_text(name)} not found.", "List profiles with `sealyard profile list`.")
+        raise NotFoundError(f"Profile {escape_text(name)} not found.", Hint.of(HintCode.LIST_PROFILES))
     if must_match_folder and folder is not None and Path(profile.workspace) != folder:
         raise UsageError(
             f"Profile {escape_text(name)} is for {escape_text(profile.location)}, not {escape_text(str(folder))}.",
-            "Omit --workspace, or add a profile for that workspace.",
+            "Select only the profile or only the workspace, or add a profile for that workspace.",
         )
     return profile
 
@@ -233,10 +234,10 @@ def _find_for_workspace(folder: Path) -> Profile:
         return matching_profiles[0]
     if matching_profiles:
         names = ", ".join(profile.name for profile in matching_profiles)
-        raise UsageError("No identity selected for this workspace.", f"Choose a profile with --profile: {names}.")
+        raise UsageError("No identity selected for this workspace.", Hint.of(HintCode.CHOOSE_PROFILE, profiles=names))
     raise NotFoundError(
         f"No profile for the workspace in {escape_text(str(folder))}.",
-        "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
+        Hint.of(HintCode.ADD_PROFILE),
     )
 
 
@@ -246,6 +247,6 @@ def _find_current() -> Profile:
     if profile is None:
         raise NotFoundError(
             "No workspace selected.",
-            "Create one with `sealyard init`, choose one with --workspace or --profile, or log in: `sealyard login`.",
+            Hint.of(HintCode.SELECT_WORKSPACE),
         )
     return profile

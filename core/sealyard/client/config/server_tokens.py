@@ -10,6 +10,7 @@ from sealyard.client.config.profiles import Profile
 from sealyard.client.log import register_secret
 from sealyard.keys.passphrase import find_passphrase
 from sealyard.model.errors import AuthenticationError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 if TYPE_CHECKING:
@@ -32,7 +33,7 @@ def load_token(profile: Profile, environ: Mapping[str, str], prompt: PassphraseP
     if not token:
         raise AuthenticationError(
             f"No token stored for {escape_text(profile.location)} on this machine.",
-            f"Log in with `sealyard login {escape_text(profile.server)}`, or set {TOKEN_VARIABLE}.",
+            Hint.of(HintCode.LOG_IN, server=escape_text(profile.server)),
         )
     register_secret(token)
     return token

@@ -26,6 +26,7 @@ from sealyard.client.config.settings import (
 )
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 __all__ = [
@@ -128,7 +129,7 @@ def read_toml(path: Path, *, must_exist: bool = False) -> dict[str, Any]:
     except ValueError as error:
         raise UsageError(
             f"Invalid TOML in {_format_path(path)}: {escape_text(str(error), 200)}.",
-            "Fix or remove the file; `sealyard config example` prints a complete one.",
+            "Fix or remove the file.",
         ) from error
     except OSError as error:
         raise UsageError(
@@ -310,15 +311,15 @@ def _has_key(table: Mapping[str, Any], key: str) -> bool:
 
 
 def _unknown_key_error(source: str, key: str, known_keys: Iterable[str]) -> UsageError:
-    message = f"{escape_text(source)}: unknown key '{escape_text(key, _MAX_SHOWN_LENGTH)}'."
+    message = f"{escape_text(source)}: unknown key '{escape_text(key, _MAX_SHOWN_LENGTH)}'"
     suggestion = _find_closest_key(key, tuple(known_keys))
     if suggestion == key:
-        return UsageError(message, f"Write it in the table [{key.rpartition('.')[0]}], without quotation marks.")
+        return UsageError(f"{message}.", f"Write it in the table [{key.rpartition('.')[0]}], without quotation marks.")
     if suggestion is None:
-        return UsageError(message, "`sealyard config example` lists all keys.")
+        return UsageError(f"{message}.", Hint.of(HintCode.LIST_SETTINGS))
     if _to_snake_case(key) == suggestion:
-        return UsageError(message, f"Keys are snake_case: write {suggestion}.")
-    return UsageError(message, f"Did you mean {suggestion}? `sealyard config example` lists all keys.")
+        return UsageError(f"{message}.", f"Keys are snake_case: write {suggestion}.")
+    return UsageError(f"{message}. Did you mean {suggestion}?", Hint.of(HintCode.LIST_SETTINGS))
 
 
 def _find_closest_key(key: str, known_keys: tuple[str, ...]) -> str | None:
@@ -332,7 +333,7 @@ def _to_snake_case(key: str) -> str:
 def _invalid_value_error(source: str, key: str, expected_text: str, value: object) -> UsageError:
     return UsageError(
         f"{escape_text(source)}: invalid {key}: expected {expected_text}, got {_format_value(value)}.",
-        "`sealyard config example` lists all keys with their defaults.",
+        Hint.of(HintCode.LIST_SETTINGS),
     )
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 
@@ -27,6 +28,8 @@ class _Problem(FrozenStruct, frozen=True, kw_only=True):
     code: str
     detail: str
     hint: str = ""
+    hint_code: str = ""
+    hint_args: Mapping[str, str] = {}
 
 
 class RetryLaterError(Exception):
@@ -66,11 +69,20 @@ def _to_error(response: Response, server: str, seconds: float | None) -> Sealyar
         problem = msgspec.json.decode(response.body, type=_Problem)
     except (msgspec.MsgspecError, UnicodeDecodeError):
         return _non_problem_error(response, server)
-    info = ErrorInfo(code=problem.code, message=escape_text(problem.detail), hint=escape_text(problem.hint))
-    error = error_from_info(info)
+    error = error_from_info(_escaped_info(problem))
     if isinstance(error, TooManyRequestsError) and seconds is not None:
         error.retry_after = seconds
     return error
+
+
+def _escaped_info(problem: _Problem) -> ErrorInfo:
+    return ErrorInfo(
+        code=problem.code,
+        message=escape_text(problem.detail),
+        hint=escape_text(problem.hint),
+        hint_code=problem.hint_code,
+        hint_args={name: escape_text(value) for name, value in problem.hint_args.items()},
+    )
 
 
 def _non_problem_error(response: Response, server: str) -> SealyardError:

@@ -16,6 +16,7 @@ import httpx
 
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.errors import DeliveryCertainty, InvalidInputError, ServerUnreachableError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 API = "/api/v1"
@@ -215,7 +216,7 @@ def _load_authorities(context: ssl.SSLContext, path: Path) -> None:
         context.load_verify_locations(path)
     except (OSError, ssl.SSLError) as error:
         raise InvalidInputError(
-            f"Cannot read certificates from {escape_text(str(path))}.", "Use a file in PEM format: --ca FILE"
+            f"Cannot read certificates from {escape_text(str(path))}.", "Use a file in PEM format."
         ) from error
 
 
@@ -224,7 +225,7 @@ def _unreachable_error(error: Exception, endpoint: Endpoint) -> ServerUnreachabl
     if isinstance(error, httpx.ConnectError) and _find_tls_failure(error):
         return ServerUnreachableError(
             f"The certificate of {endpoint.name} is not trusted ({escape_text(_find_tls_failure(error))}).",
-            "Check that it is the right server, then trust its CA certificate: sealyard login --ca FILE",
+            Hint.of(HintCode.TRUST_CERTIFICATE),
             reach=DeliveryCertainty.UNTRUSTED,
         )
     if isinstance(error, httpx.ConnectError | httpx.ConnectTimeout | httpx.ProxyError | httpx.UnsupportedProtocol):

@@ -215,7 +215,7 @@ def decrypt_verified_segment(
         decrypt_segment(source, segment.length, cipher, sink, [*ciphertext_consumers, hasher.update], progress)
     except ContainerError as error:
         _check_hash(segment, hasher.hexdigest())
-        raise ContainerError(error.message, error.hint, part=_part_name(segment)) from error
+        raise ContainerError(error.message, error.structured_hint, part=_part_name(segment)) from error
     _check_hash(segment, hasher.hexdigest())
 
 
@@ -236,7 +236,7 @@ def _load_certificate(certificate: bytes) -> Certificate:
     try:
         return load_certificate(certificate)
     except InvalidKeyError as error:
-        raise ContainerError(error.message, error.hint, part="certificate") from error
+        raise ContainerError(error.message, error.structured_hint, part="certificate") from error
 
 
 def _resolve_signing_algorithm(header: Header, certificate: Certificate) -> SigningAlgorithm:

@@ -34,6 +34,7 @@ from sealyard.model.errors import (
     PermissionDeniedError,
     UsageError,
 )
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList
 from sealyard.model.safe_text import escape_text
@@ -177,7 +178,7 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.DELETE, ResourceType.ACL)
         rule = self._repository.get(RULES, rule_id)
         if rule is None:
-            raise NotFoundError(f"Rule {escape_text(rule_id, 80)} not found.", "List rules with `sealyard acl list`.")
+            raise NotFoundError(f"Rule {escape_text(rule_id, 80)} not found.", Hint.of(HintCode.LIST_RULES))
         if rule.permanent:
             raise PermissionDeniedError(
                 "The initial administrator's rules cannot be removed.", "Add other rules instead."
@@ -195,7 +196,7 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.UPDATE, ResourceType.POLICY)
         if policy.allow_self_approval and not self._demo:
             raise PermissionDeniedError(
-                "Self-approval is available only in a demo workspace.", "Start one with `sealyard demo`."
+                "Self-approval is available only in a demo workspace.", Hint.of(HintCode.START_DEMO)
             )
         for seconds in (policy.approval_timeout, policy.execution_timeout, policy.time_limit):
             if not 1 <= seconds <= MAX_PERIOD:
@@ -290,7 +291,7 @@ class AccessAdministration:
     def _require_subject(self, text: str) -> str:
         subject = parse_subject(text)
         if self._repository.get(SUBJECTS, subject) is None:
-            raise NotFoundError(f"Subject {subject} not found.", f"Add it first: sealyard subject add {subject}")
+            raise NotFoundError(f"Subject {subject} not found.", Hint.of(HintCode.ADD_SUBJECT, subject=subject))
         return subject
 
     def _resolve_resource(self, text: str) -> str:
@@ -317,4 +318,4 @@ class AccessAdministration:
 
 def _confirmation_required_error(devices: Iterable[DeviceConfig]) -> ConfirmationRequiredError:
     names = ", ".join(sorted(device.name for device in devices))
-    return ConfirmationRequiredError(f"This would leave too few approvers for {names}.", "Confirm the change (--yes).")
+    return ConfirmationRequiredError(f"This would leave too few approvers for {names}.", Hint.of(HintCode.CONFIRM))

@@ -24,6 +24,7 @@ from sealyard.model.credentials import OtpEnrollment, OtpStatus
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import ConflictError, NotFoundError, OneTimePasswordError, PermissionDeniedError
 from sealyard.model.formatting import format_duration
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 MAX_FAILURES = 5
@@ -93,7 +94,7 @@ class OtpService:
         """
         otp_record = self._load_record(subject)
         if otp_record.pending is None:
-            raise ConflictError("There is no enrollment to confirm.", "Start one: sealyard otp enroll")
+            raise ConflictError("There is no enrollment to confirm.", Hint.of(HintCode.ENROLL_OTP))
         step = await self._find_matching_step(subject, otp_record, otp_record.pending, password, after_step=NO_STEP)
         enrolled_record = msgspec.structs.replace(
             otp_record, secret=otp_record.pending, pending=None, last_step=step, wrong=0
@@ -129,7 +130,7 @@ class OtpService:
         if otp_record.secret is None:
             raise OneTimePasswordError(
                 "Approvals require a one-time password, and you have not enrolled.",
-                "Enroll an authenticator first: sealyard otp enroll",
+                Hint.of(HintCode.ENROLL_OTP),
             )
         step = await self._find_matching_step(
             subject, otp_record, otp_record.secret, password, after_step=otp_record.last_step
@@ -153,7 +154,7 @@ class OtpService:
             return ()
         return (
             f"Approvals for {', '.join(names)} cannot be completed yet: too few approvers have enrolled for"
-            " one-time passwords. Each approver must enroll: sealyard otp enroll",
+            " one-time passwords. Each approver must enroll an authenticator.",
         )
 
     # ---- helpers
@@ -207,7 +208,7 @@ class OtpService:
         remaining_time = format_duration(math.ceil((otp_record.locked_until - now).total_seconds()))
         raise OneTimePasswordError(
             f"Too many wrong one-time passwords: locked for {remaining_time}.",
-            "Wait, or ask an administrator to reset it: sealyard otp reset",
+            Hint.of(HintCode.RESET_OTP),
         )
 
     async def _record_failure(self, subject: str, otp_record: StoredOneTimePassword, problem: str) -> None:
@@ -243,9 +244,7 @@ def _parse_digits(password: str | None) -> str:
     digits = "".join((password or "").split())
     if re.fullmatch(r"[0-9]{6}", digits):
         return digits
-    raise OneTimePasswordError(
-        "A one-time password of six digits is required.", "Enter the one that your authenticator shows now (--otp)."
-    )
+    raise OneTimePasswordError("A one-time password of six digits is required.", Hint.of(HintCode.ENTER_OTP))
 
 
 def _secret_context(subject: str) -> str:

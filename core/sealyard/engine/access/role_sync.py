@@ -20,6 +20,7 @@ from sealyard.model.access import Membership, SubjectKind, parse_subject, subjec
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import IssuerAccount
 from sealyard.model.errors import PermissionDeniedError, UsageError
+from sealyard.model.hints import Hint, HintCode
 
 REPEAT_AFTER = timedelta(hours=1)
 """After a refused sign-in was audited, repetitions of it are not audited for this long."""
@@ -157,15 +158,15 @@ class RoleSync:
 def _unknown_error(subject: str) -> PermissionDeniedError:
     return PermissionDeniedError(
         f"{subject} is unknown in this workspace, and none of its roles is a group here.",
-        f"Ask an administrator to add it (sealyard subject add {subject}) or a group named like one of its roles.",
+        f"Ask an administrator to add {subject}, or a group named like one of its roles.",
     )
 
 
 def _renamed_error(subject: str, linked_subject: str, account: IssuerAccount) -> PermissionDeniedError:
     return PermissionDeniedError(
-        f"The account of {linked_subject} now has the name {subject}; an account cannot have two subjects.",
-        f"If the identity provider ({format_account(account)}) renamed it permanently, ask an administrator to unlink"
-        f" the old name: sealyard subject unlink {linked_subject}",
+        f"The account of {linked_subject} now has the name {subject} ({format_account(account)}); an account cannot"
+        " have two subjects.",
+        Hint.of(HintCode.UNLINK_ACCOUNT, subject=linked_subject),
     )
 
 
@@ -173,8 +174,7 @@ def _taken_error(subject: str, linked_account: IssuerAccount, account: IssuerAcc
     return PermissionDeniedError(
         f"Account {format_account(account)} has the name {subject},"
         f" which is linked to {format_account(linked_account)}.",
-        f"If it should be {subject} from now on, ask an administrator to unlink the other account:"
-        f" sealyard subject unlink {subject}",
+        Hint.of(HintCode.UNLINK_ACCOUNT, subject=subject),
     )
 
 

@@ -24,6 +24,7 @@ from sealyard.model.access import Action, ResourceType, SubjectKind, parse_subje
 from sealyard.model.audit import AuditAction
 from sealyard.model.credentials import AccessToken, IssuedToken, PresentedToken, TokenRequest
 from sealyard.model.errors import AuthenticationError, NotFoundError, PermissionDeniedError, UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 MIN_TTL = 60
@@ -95,9 +96,7 @@ class AccessTokens:
         """
         stored_token = self._repository.get(ACCESS_TOKENS, token_id)
         if stored_token is None or not self._may_see(subject, stored_token.token):
-            raise NotFoundError(
-                f"Token {escape_text(token_id, 80)} not found.", "List tokens with `sealyard token list`."
-            )
+            raise NotFoundError(f"Token {escape_text(token_id, 80)} not found.", Hint.of(HintCode.LIST_TOKENS))
         if stored_token.token.revoked_at is not None:
             return
         unit_of_work = self._repository.begin()
@@ -137,7 +136,7 @@ class AccessTokens:
             return
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         if not self._permissions.contains(owner):
-            raise NotFoundError(f"Subject {owner} not found.", f"Add it first: sealyard subject add {owner}")
+            raise NotFoundError(f"Subject {owner} not found.", Hint.of(HintCode.ADD_SUBJECT, subject=owner))
         if subject_kind(owner) is SubjectKind.GROUP:
             raise UsageError("Groups cannot have tokens.", "Create a token for each member.")
 
@@ -152,7 +151,7 @@ class AccessTokens:
         if presented_token.external:
             raise PermissionDeniedError(
                 "You cannot create a token while logged in with an identity-provider token.",
-                f"Ask an administrator to create one: sealyard token create NAME --subject {subject}",
+                Hint.of(HintCode.ASK_FOR_TOKEN, subject=subject),
             )
         return None if self._may_add_subjects(subject) else presented_token.expires_at
 
@@ -211,5 +210,5 @@ def invalid_token() -> AuthenticationError:
     """
     return AuthenticationError(
         "Invalid access token.",
-        "Ask for a new one (sealyard token create): it is unknown, revoked or expired.",
+        Hint.of(HintCode.CREATE_TOKEN),
     )

@@ -35,6 +35,7 @@ from sealyard.model.approval import can_reach_quorum
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig, EncryptionKey, KeyRole, SigningKey
 from sealyard.model.errors import ConflictError, NotFoundError, UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KEY_NAME, KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 
@@ -251,7 +252,7 @@ class DeviceConfigs:
             raise UsageError(
                 f"{name} has too few approvers: for each requester, {approvals_required} other"
                 f" {'user' if approvals_required == 1 else 'users'} must be able to approve.",
-                "Add more approvers (--approve), other than the users of the configuration.",
+                Hint.of(HintCode.ADD_APPROVERS),
             )
 
     def _can_reach_quorum(self, permissions: EffectivePermissions, config_id: str, approvals_required: int) -> bool:
@@ -268,7 +269,7 @@ class DeviceConfigs:
         grants += [(parse_subject(approver), Action.APPROVE) for approver in approvers]
         for grantee, _ in grants:
             if self._repository.get(SUBJECTS, grantee) is None:
-                raise NotFoundError(f"Subject {grantee} not found.", f"Add it first: sealyard subject add {grantee}")
+                raise NotFoundError(f"Subject {grantee} not found.", Hint.of(HintCode.ADD_SUBJECT, subject=grantee))
         return tuple(
             AclRule(
                 id=new_id(),

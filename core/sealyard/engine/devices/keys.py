@@ -21,6 +21,7 @@ from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey
 from sealyard.model.errors import ConfirmationRequiredError, ConflictError, NotFoundError, WorkerError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo, expiring_versions, parse_key_uri
 from sealyard.model.requests import KeyImport
 from sealyard.model.worker_messages import ExportKey, GenerateKey, ImportKey, RotateKey
@@ -152,7 +153,7 @@ class KeyRegistry:
         if not confirmed:
             raise ConfirmationRequiredError(
                 f"Anyone with {key.uri} version {key.version} can decrypt every package of {device.name} made with it.",
-                "Confirm the export (--yes).",
+                Hint.of(HintCode.CONFIRM),
             )
         unit_of_work = self._repository.begin()
         unit_of_work.audit(
@@ -190,4 +191,4 @@ def _find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:
-    return NotFoundError(f"Key {uri} not found.", "List keys with `sealyard key list`.", hidden=hidden)
+    return NotFoundError(f"Key {uri} not found.", Hint.of(HintCode.LIST_KEYS), hidden=hidden)

@@ -16,6 +16,7 @@ from pathlib import Path
 
 from sealyard.fs.private import KEY_BYTES, create_random_key
 from sealyard.model.errors import PermissionDeniedError, ResultExpiredError
+from sealyard.model.hints import Hint, HintCode
 
 _LINK = re.compile(r"(sealyard:([^/?]+)/([^/?]+)\?expires=(\d{1,12}))&signature=([0-9a-f]{64})")
 
@@ -51,7 +52,7 @@ class DownloadLinks:
         """
         match = self._match_signed_link(link)
         if now >= datetime.fromtimestamp(int(match[4]), UTC):
-            raise ResultExpiredError("The link has expired.", f"Renew it: sealyard renew {match[3]}")
+            raise ResultExpiredError("The link has expired.", Hint.of(HintCode.RENEW_LINK, task_id=match[3]))
         return match[3]
 
     def task_id_of(self, link: str) -> str:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from sealyard.model.errors import NotFoundError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 
 def task_not_found(task_id: str) -> NotFoundError:
-    return NotFoundError(f"Task {escape_text(task_id, 80)} not found.", "List tasks with `sealyard tasks`.")
+    return NotFoundError(f"Task {escape_text(task_id, 80)} not found.", Hint.of(HintCode.LIST_TASKS))
 
 
 def device_not_found(name: str, *, hidden: bool = False) -> NotFoundError:
@@ -17,6 +18,6 @@ def device_not_found(name: str, *, hidden: bool = False) -> NotFoundError:
     """
     return NotFoundError(
         f"Device configuration {escape_text(name, 80)} not found.",
-        "List device configurations with `sealyard device list`.",
+        Hint.of(HintCode.LIST_DEVICES),
         hidden=hidden,
     )

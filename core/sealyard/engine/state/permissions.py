@@ -23,6 +23,7 @@ from sealyard.model.access import (
     subject_kind,
 )
 from sealyard.model.errors import PermissionDeniedError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
 
@@ -132,7 +133,7 @@ class Permissions:
             return
         raise PermissionDeniedError(
             f"{escape_text(subject, 80)} does not have {action} permission on {escape_text(resource, 80)}.",
-            "Ask an administrator to grant it (`sealyard acl add`).",
+            Hint.of(HintCode.ASK_FOR_PERMISSION),
         )
 
     def require_device(self, subject: str, action: Action, config_id: str, requested_name: str | None = None) -> None:

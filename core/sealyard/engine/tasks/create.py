@@ -27,6 +27,7 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, SealyardError, UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.lifecycle import advance
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
@@ -184,7 +185,7 @@ class TaskCreation:
         algorithm = device.signing.algorithm
         takes_digest = SIGNATURES[algorithm].input is SigningInput.SHA256_DIGEST
         if request.is_digest and not takes_digest:
-            raise UsageError(f"{algorithm} signs a message, not a digest.", "Submit the file itself (--file).")
+            raise UsageError(f"{algorithm} signs a message, not a digest.", Hint.of(HintCode.SUBMIT_MESSAGE))
         check_signing_input(algorithm, request.message)
         self._get_signing_key(TaskKind.SIGNING, device)
         if not takes_digest:
@@ -225,9 +226,7 @@ class TaskCreation:
         now = self._repository.clock.now()
         policy = self._repository.policy()
         if len(name) > MAX_NAME_LENGTH:
-            raise UsageError(
-                f"A task name can have at most {MAX_NAME_LENGTH} characters.", "Choose a shorter name (--name)."
-            )
+            raise UsageError(f"A task name can have at most {MAX_NAME_LENGTH} characters.", "Choose a shorter name.")
         if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
             raise UsageError(
                 f"A content type can have at most {MAX_CONTENT_TYPE_LENGTH} characters.", "Shorten the content type."
@@ -303,7 +302,7 @@ class TaskCreation:
 def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kind: KeyType) -> PackageLayout:
     """Return the package data that the container format checks: algorithms, and names and sizes of the files."""
     if not request.firmware:
-        raise InvalidInputError("A package needs at least one firmware file.", "Add one (--firmware).")
+        raise InvalidInputError("A package needs at least one firmware file.", Hint.of(HintCode.ADD_FIRMWARE))
     return PackageLayout(
         encryption=device.encryption.algorithm,
         signing=device.signing.algorithm,

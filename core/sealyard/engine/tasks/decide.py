@@ -16,8 +16,10 @@ from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.fs.hashing import file_sha256
 from sealyard.model.access import Action
+from sealyard.model.approval import valid_approvers
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import ConflictError, IntegrityError, PermissionDeniedError, UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Decision, DecisionOrigin, InputFile, Task, TaskKind, TaskStatus, Verdict
@@ -122,7 +124,7 @@ class TaskDecisions:
             reason or f"{verdict.value.lower()} by {subject}",
             {
                 "digest": decision.digest,
-                "approvals": len(decided_task.approvals),
+                "approvals": len(valid_approvers(decided_task, decided_task.approvals)),
                 "required": decided_task.approvals_required,
                 "origin": origin.value,
                 "oneTimePassword": requires_otp,
@@ -206,7 +208,7 @@ def _require_human(origin: DecisionOrigin) -> None:
     if origin is not DecisionOrigin.TERMINAL:
         raise PermissionDeniedError(
             "Machine clients cannot approve when a one-time password is required.",
-            "Approve as a user, at a terminal (sealyard approve) or in the application.",
+            "Approve as a user, at a terminal or in the application.",
         )
 
 
@@ -214,7 +216,7 @@ def _validate_reason(reason: str, *, required: bool) -> str:
     """Return ``reason`` without surrounding space. Raises :class:`UsageError` if it is missing or too long."""
     reason = reason.strip()
     if required and not reason:
-        raise UsageError("A reason is required.", "Enter a reason (--reason).")
+        raise UsageError("A reason is required.", Hint.of(HintCode.GIVE_REASON))
     if len(reason) > MAX_REASON_LENGTH:
         raise UsageError(f"A reason can have at most {MAX_REASON_LENGTH} characters.", "Shorten the reason.")
     return reason

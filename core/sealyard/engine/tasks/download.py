@@ -20,6 +20,7 @@ from sealyard.model.errors import (
     ResultGoneError,
     UsageError,
 )
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.results import link_expiry, require_artifact, with_new_link
 from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard.storage.artifacts import ArtifactStore
@@ -88,8 +89,13 @@ class ResultDelivery:
                 yield chunk
 
     async def record_download(self, subject: str, task_id: str) -> None:
-        """Audit that a client downloaded the whole result and verified it."""
-        await self._audit_download(subject, self._queries.get(subject, task_id), "downloaded completely and verified")
+        """Audit that a client reports a complete and verified download.
+
+        Only the client knows this; :meth:`record_transfer` records what was sent.
+        """
+        await self._audit_download(
+            subject, self._queries.get(subject, task_id), f"{subject} reports a complete and verified download"
+        )
 
     async def record_transfer(self, subject: str, task_id: str, offset: int) -> None:
         """Audit that the result was sent completely, from ``offset`` on.
@@ -172,6 +178,6 @@ def _require_valid_link(task: Task) -> str:
         )
     if result.state is ResultState.EXPIRED or result.link is None:
         raise ResultExpiredError(
-            f"The download link of task {task.id} has expired.", f"Renew it: sealyard renew {task.id}"
+            f"The download link of task {task.id} has expired.", Hint.of(HintCode.RENEW_LINK, task_id=task.id)
         )
     return result.link

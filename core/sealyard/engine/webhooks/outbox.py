@@ -27,7 +27,7 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.base import SecretStruct
 from sealyard.model.formatting import format_count
 from sealyard.model.tasks import Task
-from sealyard.model.webhooks import DeadLetter
+from sealyard.model.webhooks import DeadLetter, Webhook
 
 
 class PendingDelivery(SecretStruct, frozen=True, kw_only=True):
@@ -87,7 +87,9 @@ class WebhookOutbox:
         if stored_webhook is None:
             return
         unit_of_work = self._repository.begin()
-        self._remove_from_queue(unit_of_work, stored_webhook, message, last_error="")
+        webhook = stored_webhook.webhook
+        webhook = msgspec.structs.replace(webhook, delivered_count=webhook.delivered_count + 1, last_error="")
+        self._remove_from_queue(unit_of_work, stored_webhook, message, webhook)
         await unit_of_work.commit()
 
     async def mark_failed(self, message: OutboxMessage, error: str, retry_after: float) -> None:
@@ -110,7 +112,8 @@ class WebhookOutbox:
             return
         letter = self._build_dead_letter(message, error)
         unit_of_work = self._repository.begin()
-        self._remove_from_queue(unit_of_work, stored_webhook, message, last_error=error)
+        webhook = msgspec.structs.replace(stored_webhook.webhook, last_error=error)
+        self._remove_from_queue(unit_of_work, stored_webhook, message, webhook)
         unit_of_work.put(DEAD_LETTERS, letter.id, StoredDeadLetter(dead_letter=letter, change=message.change))
         attempts = format_count(letter.attempts, "attempt")
         audit_message = f"{letter.event} of task {letter.task_id} not delivered after {attempts}: {error}"
@@ -176,12 +179,10 @@ class WebhookOutbox:
             await self._repository.clock.sleep(seconds)
 
     def _remove_from_queue(
-        self, unit_of_work: UnitOfWork, stored_webhook: StoredWebhook, message: OutboxMessage, *, last_error: str
+        self, unit_of_work: UnitOfWork, stored_webhook: StoredWebhook, message: OutboxMessage, webhook: Webhook
     ) -> None:
-        """Remove a message, and advance the webhook's cursor to the message's event, in the given unit of work."""
+        """Remove a message and store the new state of its webhook, in the given unit of work."""
         unit_of_work.delete(OUTBOX, message.id)
-        delivered_cursor = max(stored_webhook.webhook.delivered, message.change.cursor)
-        webhook = msgspec.structs.replace(stored_webhook.webhook, delivered=delivered_cursor, last_error=last_error)
         unit_of_work.put(WEBHOOKS, webhook.id, msgspec.structs.replace(stored_webhook, webhook=webhook))
 
     def _build_dead_letter(self, message: OutboxMessage, error: str) -> DeadLetter:

@@ -17,6 +17,7 @@ from sealyard.engine.webhooks.outbox import WebhookOutbox, secret_context, webho
 from sealyard.model.access import Action, ResourceType
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import NotFoundError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 from sealyard.model.webhook_url import parse_webhook_url
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
@@ -55,7 +56,6 @@ class WebhookRegistry:
             created_by=subject,
             created_at=self._repository.clock.now(),
             events=tuple(dict.fromkeys(request.events)),
-            delivered=self._repository.events.cursor,
         )
         secret = secrets.token_bytes(SECRET_BYTES)
         unit_of_work = self._repository.begin()
@@ -99,7 +99,7 @@ class WebhookRegistry:
         if stored_letter is None:
             raise NotFoundError(
                 f"Failed delivery {escape_text(letter_id, 80)} not found.",
-                "List failed deliveries with `sealyard webhook dead-letters`.",
+                Hint.of(HintCode.LIST_FAILED_DELIVERIES),
             )
         dead_letter = stored_letter.dead_letter
         unit_of_work = self._repository.begin()
@@ -124,9 +124,7 @@ class WebhookRegistry:
     def _get_webhook(self, webhook_id: str) -> Webhook:
         stored_webhook = self._repository.get(WEBHOOKS, webhook_id)
         if stored_webhook is None:
-            raise NotFoundError(
-                f"Webhook {escape_text(webhook_id, 80)} not found.", "List webhooks with `sealyard webhook list`."
-            )
+            raise NotFoundError(f"Webhook {escape_text(webhook_id, 80)} not found.", Hint.of(HintCode.LIST_WEBHOOKS))
         return stored_webhook.webhook
 
     def _add_counts(self, webhook: Webhook) -> Webhook:

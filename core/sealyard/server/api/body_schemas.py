@@ -5,10 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from litestar.openapi.spec import OpenAPIMediaType, Operation, Reference, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 
 TEXT_SCHEMA = Schema(type=OpenAPIType.STRING)
-FILE_SCHEMA = Schema(type=OpenAPIType.STRING, content_media_type="application/octet-stream")
+FILE_SCHEMA = Schema(
+    type=OpenAPIType.STRING,
+    content_media_type="application/octet-stream",
+    # OpenAPI 3.0; client generators that do not know contentMediaType send text instead of a file without it.
+    format=OpenAPIFormat.BINARY,
+)
 KEY_NAME_SCHEMA = Schema(
     type=OpenAPIType.STRING, description="name of an encryption key of the configuration; by default the first one"
 )

@@ -1,14 +1,18 @@
-"""The OpenAPI document: generated from the routes, completed with the parts that all operations share."""
+"""The OpenAPI document: generated from the routes, and completed with the parts that all operations share.
+
+`python -m tests.support.update_openapi` stores it as ``sealyard/server/openapi.json``, which the server delivers.
+"""
 
 from __future__ import annotations
 
-from functools import cache
+from collections.abc import Sequence
 from importlib.metadata import version
 from typing import Any
 
 import msgspec
 from litestar import Litestar
 from litestar.openapi import OpenAPIConfig
+from litestar.types import ControllerRouterHandler
 
 from sealyard.server.api.wire import API
 from sealyard.server.http.problems import PROBLEM_JSON, ProblemDetails
@@ -20,7 +24,7 @@ field names and status codes; additional calls and members are Sealyard's own.
 Lists are arrays; `X-SE-CURSOR` and `Link` refer to the next page. Errors are RFC 9457 problem documents with stable
 values of `type` and `code`. Requests with the same `Idempotency-Key` return the same task."""
 
-CONFIG = OpenAPIConfig(title="Sealyard", version="1", path="/schema", render_plugins=[])
+CONFIG = OpenAPIConfig(title="Sealyard", version="1")
 
 PROBLEMS = {
     "400": "invalid request, or a file in it cannot be used",
@@ -28,10 +32,12 @@ PROBLEMS = {
     "403": "permission denied",
     "404": "not found, or not visible to the caller",
     "409": "not possible in the current state",
+    "408": "the request body was sent too slowly",
     "413": "too large",
     "415": "unsupported media type",
     "422": "a key or format cannot be used",
     "429": "too many requests; see Retry-After",
+    "431": "the header fields are too large",
     "503": "temporarily unavailable: key store locked, disk full, or server stopping",
 }
 DOWNLOAD_RESPONSES = {
@@ -48,9 +54,9 @@ TENANT_HEADER = {
 }
 
 
-@cache
-def build_document(app: Litestar) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document as a dictionary that can be encoded as JSON."""
+def build_document(routes: Sequence[ControllerRouterHandler]) -> dict[str, Any]:
+    """Return the OpenAPI 3.1 document of ``routes`` as a dictionary that can be encoded as JSON."""
+    app = Litestar(route_handlers=routes, openapi_config=CONFIG, logging_config=None)
     document: dict[str, Any] = app.openapi_schema.to_schema()
     document["openapi"] = "3.1.0"
     document["info"] = {"title": "Sealyard", "version": version("sealyard"), "description": DESCRIPTION}
@@ -59,42 +65,60 @@ def build_document(app: Litestar) -> dict[str, Any]:
     _, schemas = msgspec.json.schema_components([ProblemDetails], ref_template="#/components/schemas/{name}")
     components.setdefault("schemas", {}).update(schemas)
     components["securitySchemes"] = {"bearer": {"type": "http", "scheme": "bearer"}}
+    document["security"] = [{"bearer": []}]
     for path, item in document["paths"].items():
         for operation in item.values():
             _complete_operation(path, operation)
-    return document
+    simplified: dict[str, Any] = _simplify(document)
+    return simplified
 
 
 def _complete_operation(path: str, operation: dict[str, Any]) -> None:
     """Add security, the tenant header and error responses to an operation of the API."""
     if not path.startswith(API):
+        operation["security"] = []
+        operation["responses"]["431"] = _problem_response(PROBLEMS["431"])
         return
     problems = dict(PROBLEMS)
     if path.startswith(f"{API}/link/"):
+        operation["security"] = []
         problems.pop("401")
     else:
-        operation["security"] = [{"bearer": []}]
         operation.setdefault("parameters", []).append(TENANT_HEADER)
     if path.endswith("/download") or path.startswith(f"{API}/link/"):
         problems.update(DOWNLOAD_RESPONSES)
         _set_download_responses(operation)
-    responses = {
-        code: _fix_empty_response(response) for code, response in operation["responses"].items() if code < "400"
-    }
+    responses = {code: _fix_response(response) for code, response in operation["responses"].items() if code < "400"}
     operation["responses"] = {
         **responses,
         **{code: _problem_response(description) for code, description in problems.items()},
     }
 
 
-def _fix_empty_response(response: dict[str, Any]) -> dict[str, Any]:
+def _simplify(value: Any) -> Any:
+    """Replace each ``oneOf`` with a single schema, which the framework writes for optional members, by that schema."""
+    if isinstance(value, list):
+        return [_simplify(item) for item in value]
+    if not isinstance(value, dict):
+        return value
+    simplified = {name: _simplify(item) for name, item in value.items()}
+    schemas = simplified.get("oneOf")
+    if isinstance(schemas, list) and len(schemas) == 1:
+        del simplified["oneOf"]
+        return {**schemas[0], **simplified}
+    return simplified
+
+
+def _fix_response(response: dict[str, Any]) -> dict[str, Any]:
     """Remove the content of a response without a body, which the framework describes as JSON null.
 
-    Also sorts the headers, because the framework's order differs between processes.
+    Also adds the schemas of headers, and sorts them, because the framework's order differs between processes.
     """
-    fixed_response = (
-        {**response, "headers": dict(sorted(response["headers"].items()))} if "headers" in response else response
-    )
+    headers = {
+        name: {"schema": {"type": "integer"} if name.endswith(("Offset", "Length")) else {"type": "string"}, **header}
+        for name, header in sorted(response.get("headers", {}).items())
+    }
+    fixed_response = {**response, "headers": headers} if "headers" in response else response
     content = fixed_response.get("content", {})
     if any(media_type.get("schema") == {"type": "null"} for media_type in content.values()):
         return {name: value for name, value in fixed_response.items() if name != "content"}

@@ -51,7 +51,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     """A decision on a task.
 
     ``digest``: the approval digest that the approver reviewed. ``origin``: whether the decision was made by a person at
-    a terminal or by a machine client.
+    a terminal or by a machine client; if omitted, a one-time password stands for a person.
     """
 
     REPR_FIELDS = ("decision",)
@@ -59,8 +59,14 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     decision: Verdict
     reason: LongText = ""
     digest: ShortText | None = None
-    origin: DecisionOrigin = DecisionOrigin.MACHINE
+    origin: DecisionOrigin | None = None
     one_time_password: ShortText | None = None
+
+    @property
+    def effective_origin(self) -> DecisionOrigin:
+        if self.origin is not None:
+            return self.origin
+        return DecisionOrigin.TERMINAL if self.one_time_password else DecisionOrigin.MACHINE
 
     @property
     def reason_text(self) -> str:

@@ -15,6 +15,7 @@ from litestar.enums import ScopeType
 from litestar.types import ASGIApp, Receive, Scope, Send
 
 from sealyard.model.errors import UsageError
+from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 from sealyard.server.http.bodies import BodyMiddleware
 from sealyard.server.http.connection_limit import ConnectionLimitedSocket, connection_limit
@@ -166,7 +167,7 @@ def require_tls_or_loopback(host: str, *, tls: bool, behind_proxy: bool) -> None
         return
     raise UsageError(
         f"TLS required on {escape_text(host)}: tokens and firmware would be sent unencrypted.",
-        "Set a certificate (--tls-certificate, --tls-key), or --behind-proxy if a reverse proxy terminates TLS.",
+        Hint.of(HintCode.ENABLE_TLS),
     )
 
 
@@ -184,6 +185,6 @@ def bind(host: str, port: int) -> socket.socket:
     except OSError as error:
         raise UsageError(
             f"Cannot listen on {escape_text(host)}:{port}: {escape_text(error.strerror or str(error))}.",
-            "Choose another address (--listen).",
+            "Choose another address to listen on.",
         ) from error
     return sock

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from collections.abc import Mapping
 from http import HTTPStatus
 from typing import Annotated, Any
 
@@ -23,6 +24,7 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.safe_text import escape_text
+from sealyard.server.http.hints import format_api_hint
 
 PROBLEM_JSON = "application/problem+json"
 TYPE_PREFIX = "urn:sealyard:problem:"
@@ -69,6 +71,8 @@ log = logging.getLogger(__name__)
 class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     """A problem document (RFC 9457) with the error's ``code`` and ``hint``.
 
+    ``hint_code``, ``hint_args``: identify the hint, so that a client can word it for itself. ``api_hint``: how a client
+    of this API can follow the hint. All three are empty if the hint has no code.
     ``renewable``: whether a new link to the result can be requested; only set if a link has expired or a result was
     removed. ``retry_after``: seconds until the request can be repeated; only set for too many requests.
     """
@@ -79,6 +83,9 @@ class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     detail: str
     code: str
     hint: str = ""
+    hint_code: Annotated[str, Meta(description="stable; clients must accept unknown codes")] = ""
+    hint_args: Mapping[str, str] = {}
+    api_hint: str = ""
     renewable: bool | UnsetType = UNSET
     retry_after: float | UnsetType = UNSET
 
@@ -110,6 +117,9 @@ def to_problem(error: SealyardError) -> ProblemDetails:
         detail=error.message,
         code=error.code,
         hint=error.hint,
+        hint_code=error.structured_hint.code,
+        hint_args=error.structured_hint.args,
+        api_hint=format_api_hint(error),
         renewable=isinstance(error, ResultExpiredError)
         if isinstance(error, ResultExpiredError | ResultGoneError)
         else UNSET,

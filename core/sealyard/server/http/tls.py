@@ -41,7 +41,7 @@ class TlsCertificate:
     def _load(self) -> ssl.SSLContext:
         certificate, key = self._certificate, self._key
         if not certificate:
-            raise UsageError("Missing TLS certificate for the private key.", "Set --tls-certificate.")
+            raise UsageError("Missing TLS certificate for the private key.", "Set the certificate of the key.")
         _require_readable(certificate, "certificate")
         _require_readable(key, "private key")
         context = ssl.create_default_context(ssl.Purpose.CLIENT_AUTH)

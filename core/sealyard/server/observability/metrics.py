@@ -12,13 +12,15 @@ from litestar import Request, Response, get
 from litestar.exceptions import NotFoundException
 from litestar.handlers import HTTPRouteHandler
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, Info, generate_latest
-from prometheus_client.exposition import CONTENT_TYPE_PLAIN_0_0_4
 
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.health import collect_stats
 from sealyard.model.health import WorkspaceStats
 from sealyard.server.http.listeners import is_loopback
 from sealyard.server.http.request_log import RequestRecord
+
+MEDIA_TYPE = "text/plain; version=0.0.4"
+"""Media type of the Prometheus text format; the framework adds the charset."""
 
 TIMEOUT = 5.0
 """Seconds to wait for the statistics of an engine."""
@@ -114,7 +116,7 @@ def metrics_handler(
             raise NotFoundException
         stats = await asyncio.gather(*map(_collect_stats, engine_handles.values()))
         text = metrics.text(dict(zip(engine_handles, stats, strict=True)))
-        return Response(text, media_type=CONTENT_TYPE_PLAIN_0_0_4)
+        return Response(text, media_type=MEDIA_TYPE)
 
     return scrape
 

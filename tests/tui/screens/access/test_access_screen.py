@@ -40,16 +40,22 @@ async def test_people_groups_members_and_rules_are_told_apart_by_word_and_sign(w
     async with run_app(app, size=(80, 24)):
         seen = screen_text(app)
         for words in (
-            "○ person  USER:owner",
+            "○ person     USER:owner",
             "in GROUP:owners",
-            "◎ group   GROUP:owners",
-            "└ member  USER:owner",
-            "→ rule    USER:owner",
+            "◎ group      GROUP:owners",
+            "└ member     USER:owner",
+            "→ rule       USER:owner",
             "APPROVE  gateway",
             "every device configuration",
             "locked",
         ):
             assert words in seen, words
+
+
+async def test_wide_list_shows_display_names(world: World) -> None:
+    app = the_app(world)
+    async with run_app(app, size=(120, 40)):
+        assert "→ rule       USER:owner (Olga Owner) APPROVE  gateway" in screen_text(app)
 
 
 async def test_sections_are_a_key_away_and_say_how_much_is_in_them(world: World) -> None:
@@ -88,7 +94,7 @@ async def test_who_may_not_see_the_list_sees_their_own_rights(world: World) -> N
     world.fail["access"] = PermissionDeniedError("not for you")
     app = the_app(world, "developer")
     async with run_app(app, size=(80, 24)) as pilot:
-        await assert_visible(pilot, "[my permissions 2]", "✓ right   you", "USE      gateway")
+        await assert_visible(pilot, "[my permissions 2]", "✓ permission you", "USE      gateway")
         await pilot.press("n", "plus", "m", "x")
         await wait_for_workers(pilot)
         assert app.screen.id == "access"
@@ -117,7 +123,7 @@ async def test_somebody_is_added_after_the_name_is_seen_to_be_one(world: World) 
         fill_field(app, "display", "Anna A.")
         await submit_form(pilot)
         assert calls_of(world.calls, "add_subject") == [("USER:anna", "Anna A.")]
-        await assert_visible(pilot, "▶ ○ person  USER:anna", "Added USER:anna")
+        await assert_visible(pilot, "▶ ○ person     USER:anna", "Added USER:anna")
 
 
 async def test_a_name_that_is_taken_is_told_and_what_was_typed_stays(world: World) -> None:
@@ -152,10 +158,10 @@ async def test_a_rule_is_said_in_words_before_it_is_added(world: World) -> None:
         await open_form(pilot, "plus")
         fill_field(app, "resource", "DEVICE_CONFIG:sensor")
         fill_field(app, "action", Action.USE)
-        await assert_visible(pilot, "USER:auditor may USE sensor")
+        await assert_visible(pilot, "USER:auditor (Aki Auditor) may USE sensor")
         await submit_form(pilot)
         assert calls_of(world.calls, "add_rule") == [(AUDITOR, "DEVICE_CONFIG:sensor", Action.USE, False)]
-        await assert_visible(pilot, "▶ → rule    USER:auditor")
+        await assert_visible(pilot, "▶ → rule       USER:auditor")
 
 
 async def test_a_member_is_put_into_the_group_under_the_cursor(world: World) -> None:
@@ -166,7 +172,7 @@ async def test_a_member_is_put_into_the_group_under_the_cursor(world: World) -> 
         fill_field(app, "member", AUDITOR)
         await submit_form(pilot)
         assert calls_of(world.calls, "add_member") == [("GROUP:owners", AUDITOR, False)]
-        await assert_visible(pilot, "▶ └ member  USER:auditor")
+        await assert_visible(pilot, "▶ └ member     USER:auditor")
 
 
 async def test_what_will_be_lost_is_named_before_a_member_is_taken_out(world: World) -> None:
@@ -174,7 +180,7 @@ async def test_what_will_be_lost_is_named_before_a_member_is_taken_out(world: Wo
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, f"m-GROUP:owners-{OWNER}")
         await pilot.press("x")
-        await assert_visible(pilot, "USER:owner will be removed from GROUP:owners and lose all")
+        await assert_visible(pilot, "USER:owner (Olga Owner) will be removed from GROUP:owners and lose")
         await pilot.press("n")
         await wait_for_workers(pilot)
         assert not world.calls
@@ -191,7 +197,7 @@ async def test_a_change_that_breaks_a_quorum_asks_again_with_the_engines_words(w
     async with run_app(app, size=(80, 24)) as pilot:
         go_to(app, RULE)
         await pilot.press("x")
-        await assert_visible(pilot, "USER:owner will lose APPROVE on gateway")
+        await assert_visible(pilot, "USER:owner (Olga Owner) will lose APPROVE on gateway")
         await pilot.press("y")
         await assert_visible(pilot, "Then nobody could approve for gateway.", "Type no approvals to confirm")
         await pilot.press("enter")
@@ -350,10 +356,10 @@ async def test_foreign_names_are_shown_harmless(world: World) -> None:
         await assert_visible(pilot, "fw[/oops] [@click=app.quit]x[/] ")
         go_to(app, "USER:h")
         await pilot.press("enter")
-        await assert_visible(pilot, "USER:h  fw[/oops]")
+        await assert_visible(pilot, "USER:h (fw[/oops]")
         await pilot.press("escape")
         await open_form(pilot, "plus")
-        await assert_visible(pilot, "‹ USER:h  fw[/oops]")
+        await assert_visible(pilot, "‹ USER:h (fw[/oops]")
         assert "\x1b" not in screen_text(app)
         assert "\u202e" not in screen_text(app)
 

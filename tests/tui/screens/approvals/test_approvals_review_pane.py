@@ -176,7 +176,7 @@ async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(wor
     async with open_queue(world, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
         review = approvals_screen(app).review
-        assert review.virtual_size.height == review._lines
+        assert review.virtual_size.height == review._line_count
         await press_keys(app, pilot, "G", "k")
         assert not review.was_read_to_end(world.tasks[SECOND])
         for keys in (("n",), ("G", "k"), ("N",)):

@@ -40,9 +40,16 @@ async def test_what_waits_for_me_is_listed_with_all_that_a_row_says(world: World
     async with open_queue(world, size=(80, 24)) as (app, _):
         assert listed_ids(app) == [FIRST, SECOND, SENSOR]
         row = next(line for line in screen_text(app).splitlines() if "gateway 1.5.0" in line)
-        for words in ("gateway v2", "developer", "2m", "1.1 MiB", "0/1", "6d", "✓ approve"):
+        for words in ("gateway v2", "developer", "1.1 MiB", "0/1", "6d", "✓ approve"):
             assert words in row, words
+        assert "APPROVALS EXPIRES YOU" in screen_text(app)
         assert "3 to approve" in screen_text(app)
+
+
+async def test_wide_terminal_shows_age_of_tasks(world: World) -> None:
+    async with open_queue(world, size=(100, 24)) as (app, _):
+        row = next(line for line in screen_text(app).splitlines() if "gateway 1.5.0" in line)
+        assert "  2m " in row
 
 
 async def test_all_that_waits_is_a_key_away_and_says_in_the_row_why_not_by_me(world: World) -> None:
@@ -51,7 +58,7 @@ async def test_all_that_waits_is_a_key_away_and_says_in_the_row_why_not_by_me(wo
         assert listed_ids(app) == [FIRST, SECOND, SENSOR, OWN, LATE]
         lines = screen_text(app).splitlines()
         assert "✗ own task" in next(line for line in lines if "by the owner" in line)
-        assert "over ✗ over" in next(line for line in lines if "too late" in line)
+        assert "expired ✗ expired" in next(line for line in lines if "too late" in line)
         await press_keys(app, pilot, "m")
         assert listed_ids(app) == [FIRST, SECOND, SENSOR]
 
@@ -122,7 +129,7 @@ async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancel
         await press_keys(app, pilot, "r")
         assert ending.id in approvals_table(app)
         await wait_until(pilot, lambda: "The approval period has expired" in screen_text(app))
-        assert "✗ over" in next(line for line in screen_text(app).splitlines() if "nearly over  " in line)
+        assert "✗ expired" in next(line for line in screen_text(app).splitlines() if "nearly over  " in line)
         cancelled = msgspec.structs.replace(ending, status=TaskStatus.CANCELLED)
         world.put(cancelled)
         await wait_until(pilot, lambda: ending.id not in approvals_table(app))

@@ -67,7 +67,7 @@ def test_it_says_when_only_the_beginning_is_shown() -> None:
     assert render_metadata(b"a note", 9000).omitted == "only the first part of 9,000 bytes is shown"
     many = "\n".join(str(number) for number in range(MAX_LINES + 30)).encode()
     assert render_metadata(many, len(many)).omitted == f"only the first {MAX_LINES} lines are shown, 30 follow"
-    assert render_metadata(many, len(many), all_of_it=True).omitted == ""
+    assert render_metadata(many, len(many), full=True).omitted == ""
     assert render_metadata(b"a note", 6).omitted == ""
 
 
@@ -99,7 +99,7 @@ JSON = st.recursive(
 @given(st.lists(JSON, max_size=4), st.sampled_from([None, 1]))
 def test_setting_json_out_changes_spaces_only(value: list[object], indent: int | None) -> None:
     content = json.dumps(value, indent=indent).encode()
-    shown = render_metadata(content, len(content), all_of_it=True).content.plain
+    shown = render_metadata(content, len(content), full=True).content.plain
     assert json.loads(shown) == value
     assert re.sub(r"\s", "", shown) == re.sub(r"\s", "", content.decode())
 

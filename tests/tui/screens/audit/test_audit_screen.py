@@ -157,7 +157,7 @@ async def test_what_no_event_tells_of_is_found_too(world: World) -> None:
 
 
 async def test_many_events_lead_to_few_reads_of_what_is_new(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("sealyard_tui.screens.audit.entry_loader.PAUSE", 0.25)
+    monkeypatch.setattr("sealyard_tui.screens.audit.entry_loader.READ_INTERVAL", 0.25)
     app = audit_app(world)
     async with run_app(app) as pilot:
         reads = await heard_reads(app)

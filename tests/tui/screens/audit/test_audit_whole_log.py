@@ -12,9 +12,8 @@ from textual.widgets import Input, TextArea
 
 from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditReport
-from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
+from sealyard.model.errors import AuditVerificationError, StorageError
 from sealyard_tui.app import SealyardApp
-from sealyard_tui.screens.audit.atomic_text_file import AtomicTextFile
 from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
 from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
 from sealyard_tui.screens.audit.screen import AuditScreen
@@ -251,11 +250,21 @@ async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_me
         await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app))
 
 
-def test_a_file_that_was_made_meanwhile_stays(tmp_path: Path) -> None:
-    file = AtomicTextFile(tmp_path / "log")
-    file.write("ours")
-    (tmp_path / "log").write_text("theirs")
-    with pytest.raises(InvalidInputError, match="already exists"):
-        file.commit(replace=False)
-    file.discard()
-    assert [each.read_text() for each in tmp_path.iterdir()] == ["theirs"]
+async def test_export_keeps_a_file_created_meanwhile(
+    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    path = tmp_path / "log.jsonl"
+
+    async def create_and_export(_: WorldClient, kind: str):  # type: ignore[no-untyped-def]
+        path.write_text("theirs")
+        yield "ours\n"
+
+    monkeypatch.setattr(WorldClient, "export_audit", create_and_export)
+    app = audit_app(world, tmp_path)
+    async with run_app(app) as pilot:
+        await pilot.press("X")
+        await wait_until(pilot, lambda: isinstance(app.screen, AuditExportDialog))
+        app.screen.query_one("#path", Input).value = str(path)
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: "already exists" in screen_text(app))
+        assert [entry.read_text() for entry in tmp_path.iterdir()] == ["theirs"]

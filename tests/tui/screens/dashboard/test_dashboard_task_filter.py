@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from sealyard.model.errors import UsageError
 from sealyard.model.tasks import ResultState, Task, TaskKind, TaskStatus
 from sealyard_tui.screens.dashboard.filter_syntax import TaskQuery, get_field, parse_filter, set_fields
-from sealyard_tui.screens.dashboard.task_row import from_task
+from sealyard_tui.screens.dashboard.task_row import create_row
 from tests.tui.tui_world import DEVELOPER, OWNER, file, result, task, usual_tasks
 
 DEVICES = {"gateway": "gw", "sensor": "sensor"}
@@ -18,7 +18,7 @@ DEVICES = {"gateway": "gw", "sensor": "sensor"}
 
 def found(line: str, me: str = DEVELOPER) -> list[str]:
     query = parse_filter(line, me)
-    return [each.id for each in usual_tasks() if query.matches(from_task(each))]
+    return [each.id for each in usual_tasks() if query.matches(create_row(each))]
 
 
 @pytest.mark.parametrize(
@@ -122,7 +122,7 @@ def test_any_line_is_read_or_refused_in_words(line: str) -> None:
 def test_the_engine_gives_at_least_what_matches_and_exactly_that_where_it_can(line: str, made: Task) -> None:
     query = parse_filter(line, DEVELOPER, DEVICES)
     filters, whole = query.to_engine_filter()
-    row = from_task(made)
+    row = create_row(made)
     if query.matches(row):
         assert filters.matches(made)
     if whole:
@@ -132,8 +132,8 @@ def test_the_engine_gives_at_least_what_matches_and_exactly_that_where_it_can(li
 @given(lines, tasks)
 def test_a_term_turned_round_lets_through_what_the_term_does_not(line: str, made: Task) -> None:
     for term in parse_filter(line, DEVELOPER, DEVICES).terms:
-        other = msgspec.structs.replace(term, negated=not term.negated)
-        assert term.matches(from_task(made)) is not other.matches(from_task(made))
+        other = msgspec.structs.replace(term, is_negated=not term.is_negated)
+        assert term.matches(create_row(made)) is not other.matches(create_row(made))
 
 
 @given(lines, tasks, st.sampled_from(["waiting", "running", ""]))
@@ -142,4 +142,4 @@ def test_setting_a_field_narrows_to_it_and_setting_it_again_changes_nothing(line
     assert set_fields(once, {"status": status}) == once
     query = parse_filter(once, DEVELOPER, DEVICES)
     wanted = TaskQuery() if not status else parse_filter(f"status:{status}", DEVELOPER)
-    assert not query.matches(from_task(made)) or wanted.matches(from_task(made))
+    assert not query.matches(create_row(made)) or wanted.matches(create_row(made))

@@ -15,14 +15,14 @@ from sealyard_tui.screens.dashboard.task_row import (
     SortOrder,
     TaskRow,
     apply_change,
-    from_task,
-    insert_position,
+    create_row,
+    find_insert_position,
     sort_rows,
 )
 from tests.tui.tui_world import DEVELOPER, NOW, OWNER, file, result, task, usual_tasks
 
 rows = st.builds(
-    lambda task_id, minutes, **fields: from_task(task(task_id, created_at=NOW - timedelta(minutes=minutes), **fields)),
+    lambda task_id, minutes, **fields: create_row(task(task_id, created_at=NOW - timedelta(minutes=minutes), **fields)),
     st.text("abc", min_size=1, max_size=3),
     st.integers(0, 3),
     name=st.sampled_from(["", "Beta", "alpha", "alpha"]),
@@ -34,20 +34,20 @@ rows = st.builds(
 @given(st.lists(rows, max_size=12, unique_by=lambda row: row.id), rows, st.sampled_from([*SortOrder]))
 def test_a_row_is_put_where_ordering_all_would_put_it(others: list[TaskRow], row: TaskRow, order: SortOrder) -> None:
     there = sort_rows([each for each in others if each.id != row.id], order)
-    place = insert_position(row, len(there), there.__getitem__, order)
+    place = find_insert_position(row, len(there), there.__getitem__, order)
     assert [*there[:place], row, *there[place:]] == sort_rows([*there, row], order)
 
 
 def test_a_title_is_the_name_or_the_first_file_or_the_id_and_harmless() -> None:
-    assert from_task(task("t1", name="\x1b]2;x")).title == "\\x1b]2;x"
-    assert from_task(task("t1", name="", inputs=(file("a\u202eb"),))).title == "a\\u202eb"
-    assert from_task(task("t1", name="", inputs=(), metadata=())).title == "t1"
+    assert create_row(task("t1", name="\x1b]2;x")).title == "\\x1b]2;x"
+    assert create_row(task("t1", name="", inputs=(file("a\u202eb"),))).title == "a\\u202eb"
+    assert create_row(task("t1", name="", inputs=(), metadata=())).title == "t1"
 
 
 @pytest.mark.parametrize("made", usual_tasks(), ids=lambda made: made.id)
 def test_of_a_result_the_row_keeps_what_is_shown(made: object) -> None:
     assert isinstance(made, type(task("x")))
-    kept, was = from_task(made).result, made.result
+    kept, was = create_row(made).result, made.result
     assert (kept is None) == (was is None)
     if kept is not None and was is not None:
         assert (kept.state, kept.expires_at, kept.retained_until) == (was.state, was.expires_at, was.retained_until)
@@ -56,7 +56,7 @@ def test_of_a_result_the_row_keeps_what_is_shown(made: object) -> None:
 
 
 def test_an_event_moves_status_and_state_and_ends_the_progress() -> None:
-    row = from_task(task("t1", TaskStatus.DONE, result=result()))
+    row = create_row(task("t1", TaskStatus.DONE, result=result()))
     change = TaskChanged(
         cursor=1,
         at=NOW,

@@ -50,7 +50,7 @@ async def test_a_wide_list_says_quorum_format_and_terms_beside_the_detail(world:
         seen = screen_text(app)
         for words in ("APPROVALS", "FORMAT", "LINK", "KEPT", "local:gateway-signing version 1", "may approve"):
             assert words in seen
-        assert f"may use         {DEVELOPER}" in seen
+        assert f"may use           {DEVELOPER} (Dana Developer)" in seen
         assert "CBC hides" in seen
 
 
@@ -80,7 +80,7 @@ async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(w
     async with run_app(app) as pilot:
         seen = screen_text(app)
         assert "local:gateway-signing version 1" in seen
-        assert "your rights     USE" in seen
+        assert "your permissions  USE" in seen
         assert "fingerprint" not in seen
         assert "not for you" not in seen
         for key in ("n", "e", "E", "R"):

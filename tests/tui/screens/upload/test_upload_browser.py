@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import os
 import threading
+import time
+from datetime import UTC, datetime
 from pathlib import Path
 
 import pytest
@@ -72,6 +74,22 @@ async def test_sizes_and_dates_are_shown_folders_first(world: World, folder: Pat
         seen = screen_text(app_of(pilot))
         assert "2.0 KiB" in seen
         assert "2001-09-09" in seen
+
+
+async def test_all_times_are_in_the_zone_of_the_column_title(
+    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    world.now = datetime(2026, 11, 23, 9, tzinfo=UTC)
+    summer = datetime(2026, 7, 1, 12, tzinfo=UTC).timestamp()
+    os.utime(folder / "alpha.bin", (0, summer))
+    with monkeypatch.context() as patch:
+        patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
+        time.tzset()
+        async with run_app(make_app(world), size=(80, 24)) as pilot:
+            await opened(pilot, folder)
+            assert "CHANGED (CET)" in screen_text(app_of(pilot))
+            assert "2026-07-01 13:00" in screen_text(app_of(pilot))
+    time.tzset()
 
 
 async def test_enter_adds_the_file_under_the_cursor(world: World, folder: Path) -> None:
@@ -183,7 +201,7 @@ async def test_a_folder_that_takes_long_holds_nothing_up(
     world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
-    monkeypatch.setattr(file_browser, "_rows", lambda *_: answer.wait(30) and [])
+    monkeypatch.setattr(file_browser, "_read_rows", lambda *_: answer.wait(30) and [])
     async with run_app(make_app(world), size=(80, 24)) as pilot:
         browser = Opened(pilot, FileBrowser(folder))
         pilot.app.push_screen(browser.browser, browser.answers.append)

@@ -184,15 +184,15 @@ async def test_files_are_put_in_order_by_key_and_made_metadata(world: World, fir
         await add(pilot, place, *(firmware / each for each in ("bootloader.bin", "application.bin", "release.json")))
         await pilot.press("G", "m", "g", "J")
         await wait_for_workers(pilot)
-        assert [(each.name, each.part) for each in place.form.entries] == [
+        assert [(each.name, each.role) for each in place.form.entries] == [
             ("application.bin", FileRole.FIRMWARE),
             ("bootloader.bin", FileRole.FIRMWARE),
             ("release.json", FileRole.METADATA),
         ]
         await pilot.press("shift+up")
-        assert [each.name for each in place.form.of(FileRole.FIRMWARE)] == ["bootloader.bin", "application.bin"]
+        assert [each.name for each in place.form.get_files(FileRole.FIRMWARE)] == ["bootloader.bin", "application.bin"]
         await pilot.press("shift+up")
-        assert [each.name for each in place.form.of(FileRole.FIRMWARE)] == ["bootloader.bin", "application.bin"]
+        assert [each.name for each in place.form.get_files(FileRole.FIRMWARE)] == ["bootloader.bin", "application.bin"]
 
 
 async def test_a_removed_file_is_given_back(world: World, firmware: Path) -> None:

@@ -1,9 +1,9 @@
-"""Actions on users, groups, rules and the policy: forms, confirmations, and requests."""
+"""The actions of the access control screen: forms, confirmations, and requests."""
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Awaitable, Callable, Mapping, Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from typing import TypeVar
 
 import msgspec
@@ -26,13 +26,20 @@ from sealyard.model.tasks import TaskKind
 from sealyard_tui.dialogs.confirm import ConfirmDialog, TypedConfirmDialog
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, MultiChoiceField, TextField
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
-from sealyard_tui.screens.access.rows import AccessRow, allowed_actions, removal_impact, resources
+from sealyard_tui.screens.access.rows import (
+    AccessRow,
+    DeviceNames,
+    describe_removal,
+    list_resources,
+    list_valid_actions,
+)
 from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
 ActionResult = TypeVar("ActionResult")
 
-CONFIRM_BREAK = "no approvals"
-"""Typed to confirm a change after which no quorum is possible for a configuration."""
+CONFIRM_NO_QUORUM = "no approvals"
+"""Text to type to confirm a change that leaves a configuration with too few approvers."""
 
 CONFIRM_SELF_APPROVAL = "self-approval"
 SELF_APPROVAL_WARNING = (
@@ -44,20 +51,20 @@ WARNING_SECONDS = 15
 
 
 class AccessActions:
-    """Changes to users, groups, rules and the policy. Forms keep what was typed until it is submitted."""
+    """Actions on users, groups, rules and the policy. Their forms keep unsubmitted input."""
 
     def __init__(
         self,
         screen: BaseScreen,
         *,
-        names: Callable[[], Mapping[str, str]],
+        device_names: Callable[[], DeviceNames],
         subjects: Callable[[], Sequence[Subject]],
         select_row: Callable[[str], None],
     ) -> None:
-        """``names`` are those of device configurations by id; ``select_row`` puts the cursor on a row by its key."""
+        """``select_row`` moves the cursor to the row with a key."""
         self._screen = screen
-        self._names = names
-        self._known_subjects = subjects
+        self._get_device_names = device_names
+        self._get_subjects = subjects
         self._select_row = select_row
         self._drafts: defaultdict[str, FormDraft] = defaultdict(FormDraft)
 
@@ -74,115 +81,127 @@ class AccessActions:
                     check=parse_subject,
                     hint="anna or USER:anna, GROUP:owners, CLIENT:ci",
                 ),
-                TextField(name="display", label="Display name", hint="Shown in place of the id (optional)"),
+                TextField(name="display", label="Display name", hint="Shown beside the id (optional)"),
             ),
-            self._added_subject,
+            self._submit_subject,
             draft=self._drafts["subject"],
             about="A user, group or machine client. It has no permissions until you add a rule.",
             submit_label="Add",
         )
         self._screen.app.push_screen(form)
 
-    async def _added_subject(self, answers: Answers) -> bool:
-        subject = parse_subject(answers.texts["subject"])
-        created = await (await self._screen.client()).add_subject(subject, answers.texts["display"])
-        acting = "; press P to act as this user" if subject_kind(created.id) is SubjectKind.USER else ""
-        await self._reload_and_select(created.id, f"Added {created.id}. Press + to grant permissions{acting}")
+    async def _submit_subject(self, answers: Answers) -> bool:
+        subject_id = parse_subject(answers.texts["subject"])
+        new_subject = await (await self._screen.client()).add_subject(subject_id, answers.texts["display"])
+        identity_hint = "; press P to act as this user" if subject_kind(new_subject.id) is SubjectKind.USER else ""
+        await self._reload_and_select(
+            new_subject.id, f"Added {new_subject.id}. Press + to grant permissions{identity_hint}"
+        )
         return True
 
     # ---- groups
 
     def add_member(self, row: AccessRow | None) -> None:
-        """Ask for a membership. ``row`` is the current row; its group or user is preselected."""
-        here = row.item.group if row is not None and isinstance(row.item, Membership) else row.subject if row else ""
+        """Open a form for a membership. The group or member of ``row``, the current row, is preselected."""
+        subject = _get_preselected_subject(row)
         form = FormDialog(
             "Add a member to a group",
             (
-                ChoiceField(name="group", label="Group", choices=self._subjects(groups=True), value=here),
-                ChoiceField(name="member", label="Member", choices=self._subjects(groups=False), value=here),
+                ChoiceField(
+                    name="group", label="Group", choices=self._build_subject_choices(groups=True), value=subject
+                ),
+                ChoiceField(
+                    name="member", label="Member", choices=self._build_subject_choices(groups=False), value=subject
+                ),
             ),
-            self._added_member,
-            draft=self._drafts[f"member/{here}"],
+            self._submit_member,
+            draft=self._drafts[f"member/{subject}"],
             about="A member has all permissions of its group. Groups can be members of other groups.",
             submit_label="Add",
         )
         self._screen.app.push_screen(form)
 
-    async def _added_member(self, answers: Answers) -> bool:
+    async def _submit_member(self, answers: Answers) -> bool:
         group, member = answers.texts["group"], answers.texts["member"]
         client = await self._screen.client()
-        done = await self._confirm_despite_impact(
+        membership = await self._apply_with_confirmation(
             lambda confirmed: client.add_member(group, member, confirmed=confirmed)
         )
-        if done is None:
+        if membership is None:
             return False
-        await self._reload_and_select(done.id, f"Added {member} to {group}")
+        await self._reload_and_select(
+            membership.id, f"Added {self._format_subject(member)} to {self._format_subject(group)}"
+        )
         return True
 
-    def _subjects(self, *, groups: bool) -> Choices:
-        """Return the subjects as choices, or only the groups."""
+    def _build_subject_choices(self, *, groups: bool) -> Choices:
+        """Return the subjects as choices. ``groups``: only the groups."""
         return tuple(
-            (each.id, f"{each.id}  {each.display_name}".rstrip())
-            for each in self._known_subjects()
-            if not groups or subject_kind(each.id) is SubjectKind.GROUP
+            (subject.id, self._format_subject(subject.id))
+            for subject in self._get_subjects()
+            if not groups or subject_kind(subject.id) is SubjectKind.GROUP
         )
+
+    def _format_subject(self, subject_id: str) -> str:
+        return format_subject(subject_id, collect_subject_names(self._get_subjects()))
 
     # ---- rules
 
     def add_rule(self, row: AccessRow | None) -> None:
-        """Ask for a rule. ``row`` is the current row; its subject is preselected."""
+        """Open a form for a rule. The subject of ``row``, the current row, is preselected."""
         form = FormDialog(
             "Grant a permission",
             (
                 ChoiceField(
                     name="subject",
                     label="Subject",
-                    choices=self._subjects(groups=False),
+                    choices=self._build_subject_choices(groups=False),
                     value=row.subject if row is not None else "",
                     hint="Enter: choose from list (type to filter)",
                 ),
                 ChoiceField(
                     name="resource",
                     label="Resource",
-                    choices=resources(self._names()),
+                    choices=list_resources(self._get_device_names()),
                     hint="One device configuration, or all resources of a type",
                 ),
                 ChoiceField(
                     name="action",
                     label="Permission",
-                    choices=lambda texts: tuple((each, each) for each in allowed_actions(texts["resource"])),
+                    choices=lambda texts: tuple((each, each) for each in list_valid_actions(texts["resource"])),
                     hint="Actions valid for this resource. Each implies VIEW.",
                 ),
             ),
-            self._added_rule,
+            self._submit_rule,
             draft=self._drafts["rule"],
             submit_label="Grant",
-            notes=self._rule_words,
+            notes=self._describe_rule,
         )
         self._screen.app.push_screen(form)
 
-    def _rule_words(self, answers: Answers) -> Content:
+    def _describe_rule(self, answers: Answers) -> Content:
         texts = answers.texts
-        on = dict(resources(self._names())).get(texts["resource"], "")
-        return Content.styled(escape_text(f"{texts['subject']} may {texts['action']} {on}"), "$accent")
+        subject = self._format_subject(texts["subject"])
+        target_label = dict(list_resources(self._get_device_names())).get(texts["resource"], "")
+        return Content.styled(escape_text(f"{subject} may {texts['action']} {target_label}"), "$accent")
 
-    async def _added_rule(self, answers: Answers) -> bool:
+    async def _submit_rule(self, answers: Answers) -> bool:
         texts = answers.texts
         client = await self._screen.client()
         action = Action(texts["action"])
-        done = await self._confirm_despite_impact(
+        rule = await self._apply_with_confirmation(
             lambda confirmed: client.add_rule(texts["subject"], texts["resource"], action, confirmed=confirmed)
         )
-        if done is None:
+        if rule is None:
             return False
-        await self._reload_and_select(done.id, f"Granted {done.action} to {done.subject}")
+        await self._reload_and_select(rule.id, f"Granted {rule.action} to {self._format_subject(rule.subject)}")
         return True
 
     # ---- removal
 
     async def remove(self, row: AccessRow) -> None:
         heading = "Remove a member" if isinstance(row.item, Membership) else "Remove a rule"
-        question = ConfirmDialog(heading, removal_impact(row), yes="Remove", no="Back")
+        question = ConfirmDialog(heading, describe_removal(row), yes="Remove", no="Back")
         if not await self._screen.app.push_screen_wait(question):
             return
         client = await self._screen.client()
@@ -195,18 +214,20 @@ class AccessActions:
                 await client.remove_rule(item.id, confirmed=confirmed)
             return row
 
-        if await self._confirm_despite_impact(remove) is not None:
+        if await self._apply_with_confirmation(remove) is not None:
             await self._reload_and_select("", "Removed")
 
-    async def _confirm_despite_impact(self, change: Callable[[bool], Awaitable[ActionResult]]) -> ActionResult | None:
-        """Return what ``change`` returns, after a confirmation if required; None if the user went back."""
+    async def _apply_with_confirmation(self, change: Callable[[bool], Awaitable[ActionResult]]) -> ActionResult | None:
+        """Apply ``change``, after a confirmation if the server requires one.
+
+        Returns the result of ``change``, or None if the user did not confirm.
+        """
         try:
             return await change(False)
         except ConfirmationRequiredError as error:
             about = f"{escape_text(error.message)}\n\nPending tasks would be marked and stay pending."
-        dialog = TypedConfirmDialog("Too few approvers left", about, CONFIRM_BREAK, act="Continue")
-        typed = await self._screen.app.push_screen_wait(dialog)
-        return await change(True) if typed else None
+        dialog = TypedConfirmDialog("Too few approvers left", about, CONFIRM_NO_QUORUM, submit_label="Continue")
+        return await change(True) if await self._screen.app.push_screen_wait(dialog) else None
 
     async def _reload_and_select(self, key: str, message: str) -> None:
         await self._screen.load()
@@ -216,12 +237,12 @@ class AccessActions:
     # ---- the policy
 
     def change_policy(self, policy: Policy) -> None:
-        spans = (
+        duration_fields = (
             ("approval_timeout", "Approval period", "How long a task waits for its approvals"),
             ("execution_timeout", "Execution period", "How long an approved task waits for a worker"),
             ("time_limit", "Time limit", "How long a task may run, over all attempts"),
         )
-        trial = ChoiceField(
+        self_approval_field = ChoiceField(
             name="trial",
             label="Self-approval",
             choices=((OFF, OFF), (ON, "on (trial)")),
@@ -229,7 +250,7 @@ class AccessActions:
             hint="Available only in demo workspaces",
             note=lambda chosen: Content.styled(f"! {SELF_APPROVAL_WARNING}" if chosen == ON else "", "$error"),
         )
-        one_time = ChoiceField(
+        otp_field = ChoiceField(
             name="one_time",
             label="One-time password",
             choices=((OFF, OFF), (ON, "on: required for each approval")),
@@ -256,10 +277,10 @@ class AccessActions:
                         check=parse_duration,
                         hint=f"{hint}, such as 90m, 24h or 30d",
                     )
-                    for name, label, hint in spans
+                    for name, label, hint in duration_fields
                 ),
-                one_time,
-                *((trial,) if self._screen.state.demo else ()),
+                otp_field,
+                *((self_approval_field,) if self._screen.state.demo else ()),
             ),
             lambda answers: self._set_policy(policy, answers),
             draft=self._drafts["policy"],
@@ -269,39 +290,48 @@ class AccessActions:
         self._screen.app.push_screen(form)
 
     async def _set_policy(self, policy: Policy, answers: Answers) -> bool:
-        spans = {
+        durations = {
             name: parse_duration(answers.texts[name])
             for name in ("approval_timeout", "execution_timeout", "time_limit")
             if answers.texts[name] != format_duration(getattr(policy, name))
         }
-        trial = answers.texts.get("trial", OFF) == ON
+        allow_self_approval = answers.texts.get("trial", OFF) == ON
         kinds = tuple(TaskKind(each) for each in answers.selections["kinds"])
-        one_time = answers.texts["one_time"] == ON
-        wanted = msgspec.structs.replace(
-            policy, requires_approval=kinds, allow_self_approval=trial, require_otp=one_time, **spans
+        require_otp = answers.texts["one_time"] == ON
+        new_policy = msgspec.structs.replace(
+            policy,
+            requires_approval=kinds,
+            allow_self_approval=allow_self_approval,
+            require_otp=require_otp,
+            **durations,
         )
-        if trial and not policy.allow_self_approval:
+        if allow_self_approval and not policy.allow_self_approval:
             dialog = TypedConfirmDialog(
-                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, act="Enable"
+                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, submit_label="Enable"
             )
-            typed = await self._screen.app.push_screen_wait(dialog)
-            if not typed:
+            if not await self._screen.app.push_screen_wait(dialog):
                 return False
         client = await self._screen.client()
-        await client.set_policy(wanted)
+        await client.set_policy(new_policy)
         await self._reload_and_select("", "Saved the policy")
-        if one_time and not policy.require_otp:
-            self._warn((await client.workspace()).warnings)
+        if require_otp and not policy.require_otp:
+            self._show_warnings((await client.workspace()).warnings)
         return True
 
-    def _warn(self, warnings: Sequence[str]) -> None:
-        """Show warnings that follow from a change: possibly no approver is left."""
+    def _show_warnings(self, warnings: Sequence[str]) -> None:
+        """Show warnings about the effects of a change, for example that no approver is left."""
         for warning in warnings:
             self._screen.notify(escape_text(warning), severity="warning", timeout=WARNING_SECONDS, markup=False)
 
 
+def _get_preselected_subject(row: AccessRow | None) -> str:
+    if row is None:
+        return ""
+    return row.item.group if isinstance(row.item, Membership) else row.subject
+
+
 def format_policy(policy: Policy) -> str:
-    """Return the policy as text, for users who may not change it."""
+    """Return the policy as text, for users who do not have permission to change it."""
     return "\n".join(
         (
             f"approval required for {', '.join(policy.requires_approval) or 'nothing'}",

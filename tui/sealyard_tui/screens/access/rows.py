@@ -22,49 +22,50 @@ from sealyard.model.access import (
     subject_kind,
 )
 from sealyard.model.base import FrozenStruct
-from sealyard.model.formatting import format_time
+from sealyard.model.formatting import format_count, format_time
 from sealyard.model.requests import AccessControlList
+from sealyard_tui.screens.subject_names import SubjectNames, collect_subject_names, format_subject
 
 
 class Section(StrEnum):
-    """A part of the list."""
+    """A section of the list."""
 
     ALL = "all"
     PEOPLE = "users & clients"
     GROUPS = "groups"
     RULES = "rules"
-    MINE = "my permissions"
+    OWN_PERMISSIONS = "my permissions"
 
 
 class RowKind(StrEnum):
-    """What a row is about."""
+    """The kind of entry that a row shows."""
 
     PERSON = "person"
     CLIENT = "client"
     GROUP = "group"
     MEMBER = "member"
     RULE = "rule"
-    RIGHT = "right"
+    PERMISSION = "permission"
 
 
-SIGNS = {
+KIND_SIGNS = {
     RowKind.PERSON: "○",
     RowKind.CLIENT: "◇",
     RowKind.GROUP: "◎",
     RowKind.MEMBER: "└",
     RowKind.RULE: "→",
-    RowKind.RIGHT: "✓",
+    RowKind.PERMISSION: "✓",
 }
 
-SECTIONS: Mapping[Section, frozenset[RowKind]] = {
-    Section.ALL: frozenset(RowKind) - {RowKind.RIGHT},
+ROW_KINDS_BY_SECTION: Mapping[Section, frozenset[RowKind]] = {
+    Section.ALL: frozenset(RowKind) - {RowKind.PERMISSION},
     Section.PEOPLE: frozenset({RowKind.PERSON, RowKind.CLIENT}),
     Section.GROUPS: frozenset({RowKind.GROUP, RowKind.MEMBER}),
     Section.RULES: frozenset({RowKind.RULE}),
-    Section.MINE: frozenset({RowKind.RIGHT}),
+    Section.OWN_PERMISSIONS: frozenset({RowKind.PERMISSION}),
 }
 
-_TYPES = {
+_RESOURCE_TYPE_LABELS = {
     ResourceType.ACL: "the access control list",
     ResourceType.AUDIT_LOG: "the audit log",
     ResourceType.DEVICE_CONFIG: "every device configuration",
@@ -73,145 +74,161 @@ _TYPES = {
     ResourceType.SUBJECT: "users, groups and clients",
 }
 
-_KINDS = {
+_ROW_KINDS = {
     SubjectKind.USER: RowKind.PERSON,
     SubjectKind.CLIENT: RowKind.CLIENT,
     SubjectKind.GROUP: RowKind.GROUP,
 }
 
-Names = Mapping[str, str]
-"""Names of device configurations, by id."""
+DeviceNames = Mapping[str, str]
+"""Names of device configurations by id."""
 
 
 class AccessRow(FrozenStruct, frozen=True, kw_only=True):
-    """One row: ``subject`` may do ``action`` on something; foreign text. ``item`` is None for the user's own
-    permissions.
+    """One row of the list. All texts are untrusted.
+
+    ``subject``, ``action`` and ``target`` read as a sentence: ``USER:anna APPROVE gateway``. ``subject_label`` is the
+    subject with its display name. ``item`` is None for the user's own permissions.
     """
 
     key: str
     kind: RowKind
     subject: str
+    subject_label: str
     action: str = ""
-    to: str = ""
-    since: datetime | None = None
-    by: str = ""
+    target: str = ""
+    created_at: datetime | None = None
+    created_by: str = ""
     permanent: bool = False
     item: Subject | Membership | AclRule | None = None
 
     @property
-    def searchable(self) -> str:
-        return f"{self.kind} {self.subject} {self.action} {self.to} {'locked' if self.permanent else ''}".casefold()
+    def search_text(self) -> str:
+        lock_text = "locked" if self.permanent else ""
+        return f"{self.kind} {self.subject_label} {self.action} {self.target} {lock_text}".casefold()
 
 
-def format_resource(resource: str, names: Names) -> str:
+def format_resource(resource: str, device_names: DeviceNames) -> str:
     config_id = device_id_of(resource)
     if config_id:
-        return names.get(config_id, config_id)
-    return _TYPES[resource_type_of(resource)]
+        return device_names.get(config_id, config_id)
+    return _RESOURCE_TYPE_LABELS[resource_type_of(resource)]
 
 
-def resources(names: Names) -> tuple[tuple[str, str], ...]:
-    """Return all resources of rules with their labels: single configurations first."""
-    single = ((device_resource(each), f"{name} (device configuration)") for each, name in names.items())
-    return (*single, *((resource_type_uri(kind), words) for kind, words in _TYPES.items()))
+def list_resources(device_names: DeviceNames) -> tuple[tuple[str, str], ...]:
+    """Return all resources that rules can name, with their labels; single configurations first."""
+    device_choices = ((device_resource(each), f"{name} (device configuration)") for each, name in device_names.items())
+    return (*device_choices, *((resource_type_uri(kind), label) for kind, label in _RESOURCE_TYPE_LABELS.items()))
 
 
-def build_rows(access: AccessControlList, names: Names) -> tuple[AccessRow, ...]:
+def build_rows(access: AccessControlList, device_names: DeviceNames) -> tuple[AccessRow, ...]:
     """Return users and clients, then groups with their members, then rules."""
-    people = [each for each in access.subjects if subject_kind(each.id) is not SubjectKind.GROUP]
+    individuals = [each for each in access.subjects if subject_kind(each.id) is not SubjectKind.GROUP]
     groups = [each for each in access.subjects if subject_kind(each.id) is SubjectKind.GROUP]
-    found = [_subject_row(each, access) for each in people]
+    names = collect_subject_names(access.subjects)
+    rows = [_build_subject_row(each, access, names) for each in individuals]
     for group in groups:
-        found.append(_subject_row(group, access))
-        found += [_member_row(each) for each in access.memberships if each.group == group.id]
-    return (*found, *(_rule_row(each, names) for each in access.rules))
+        rows.append(_build_subject_row(group, access, names))
+        rows += [_build_member_row(each, names) for each in access.memberships if each.group == group.id]
+    return (*rows, *(_build_rule_row(each, device_names, names) for each in access.rules))
 
 
-def build_own_rows(rights: Iterable[Permission], names: Names) -> tuple[AccessRow, ...]:
+def build_own_rows(permissions: Iterable[Permission], device_names: DeviceNames) -> tuple[AccessRow, ...]:
     return tuple(
-        AccessRow(key=f"mine {resource} {action}", kind=RowKind.RIGHT, subject="you", action=action, to=to)
-        for resource, action, to in sorted(
-            ((resource, action, format_resource(resource, names)) for resource, action in rights),
+        AccessRow(
+            key=f"mine {resource} {action}",
+            kind=RowKind.PERMISSION,
+            subject="you",
+            subject_label="you",
+            action=action,
+            target=target,
+        )
+        for resource, action, target in sorted(
+            ((resource, action, format_resource(resource, device_names)) for resource, action in permissions),
             key=lambda each: (each[2], each[1]),
         )
     )
 
 
-def filter_rows(found: Sequence[AccessRow], section: Section, text: str) -> list[AccessRow]:
-    words = text.casefold().split()
-    kinds = SECTIONS[section]
-    return [each for each in found if each.kind in kinds and all(word in each.searchable for word in words)]
+def filter_rows(rows: Sequence[AccessRow], section: Section, text: str) -> list[AccessRow]:
+    terms = text.casefold().split()
+    kinds = ROW_KINDS_BY_SECTION[section]
+    return [each for each in rows if each.kind in kinds and all(term in each.search_text for term in terms)]
 
 
-def groups_of(subject: str, access: AccessControlList) -> tuple[str, ...]:
-    """Return all groups that contain the subject, directly or not."""
-    found: dict[str, None] = {}
-    waiting = [subject]
-    while waiting:
-        inside = waiting.pop()
+def find_groups(subject: str, access: AccessControlList) -> tuple[str, ...]:
+    """Return all groups that contain the subject, directly or through other groups."""
+    groups: dict[str, None] = {}
+    queue = [subject]
+    while queue:
+        member = queue.pop()
         for membership in access.memberships:
-            if membership.member == inside and membership.group not in found:
-                found[membership.group] = None
-                waiting.append(membership.group)
-    return tuple(found)
+            if membership.member == member and membership.group not in groups:
+                groups[membership.group] = None
+                queue.append(membership.group)
+    return tuple(groups)
 
 
-def _subject_row(subject: Subject, access: AccessControlList) -> AccessRow:
-    kind = _KINDS[subject_kind(subject.id)]
-    members = sum(each.group == subject.id for each in access.memberships)
-    groups = ", ".join(groups_of(subject.id, access))
+def _build_subject_row(subject: Subject, access: AccessControlList, names: SubjectNames) -> AccessRow:
+    kind = _ROW_KINDS[subject_kind(subject.id)]
+    member_count = sum(each.group == subject.id for each in access.memberships)
+    groups = _format_subjects(find_groups(subject.id, access), names)
     parts = (
         subject.display_name,
-        f"{members} member{'' if members == 1 else 's'}" if kind is RowKind.GROUP else "",
+        format_count(member_count, "member") if kind is RowKind.GROUP else "",
         f"in {groups}" if groups else "",
     )
     return AccessRow(
         key=subject.id,
         kind=kind,
         subject=subject.id,
-        to=" · ".join(each for each in parts if each),
-        since=subject.created_at,
-        by=subject.created_by,
+        subject_label=subject.id,
+        target=" · ".join(each for each in parts if each),
+        created_at=subject.created_at,
+        created_by=format_subject(subject.created_by, names),
         item=subject,
     )
 
 
-def _member_row(each: Membership) -> AccessRow:
+def _build_member_row(membership: Membership, names: SubjectNames) -> AccessRow:
     return AccessRow(
-        key=each.id,
+        key=membership.id,
         kind=RowKind.MEMBER,
-        subject=each.member,
+        subject=membership.member,
+        subject_label=format_subject(membership.member, names),
         action="in",
-        to=each.group,
-        since=each.created_at,
-        by=each.created_by,
-        item=each,
+        target=format_subject(membership.group, names),
+        created_at=membership.created_at,
+        created_by=format_subject(membership.created_by, names),
+        item=membership,
     )
 
 
-def _rule_row(rule: AclRule, names: Names) -> AccessRow:
+def _build_rule_row(rule: AclRule, device_names: DeviceNames, names: SubjectNames) -> AccessRow:
     return AccessRow(
         key=rule.id,
         kind=RowKind.RULE,
         subject=rule.subject,
+        subject_label=format_subject(rule.subject, names),
         action=rule.action,
-        to=format_resource(rule.resource, names),
-        since=rule.created_at,
-        by=rule.created_by,
+        target=format_resource(rule.resource, device_names),
+        created_at=rule.created_at,
+        created_by=format_subject(rule.created_by, names),
         permanent=rule.permanent,
         item=rule,
     )
 
 
-def describe(row: AccessRow, access: AccessControlList, names: Names) -> str:
-    """Describe a row line by line; foreign text."""
+def describe_row(row: AccessRow, access: AccessControlList, device_names: DeviceNames) -> str:
+    """Return the lines of the detail dialog. Untrusted text."""
     if isinstance(row.item, Subject):
-        return "\n".join(_subject_lines(row.item, access, names))
-    lines = [f"{row.subject} {'may ' if row.kind in (RowKind.RULE, RowKind.RIGHT) else ''}{row.action} {row.to}"]
+        return "\n".join(_describe_subject(row.item, access, device_names))
+    verb = "may " if row.kind in (RowKind.RULE, RowKind.PERMISSION) else ""
+    lines = [f"{row.subject_label} {verb}{row.action} {row.target}"]
     if isinstance(row.item, AclRule):
         lines += [f"resource: {row.item.resource}", f"id: {row.item.id}"]
-    if row.since is not None:
-        lines.append(f"since {format_time(row.since)}, by {row.by}")
+    if row.created_at is not None:
+        lines.append(f"since {format_time(row.created_at)}, by {row.created_by}")
     if row.permanent:
         lines += ["", PERMANENT_RULE_NOTE]
     return "\n".join(lines)
@@ -223,31 +240,40 @@ PERMANENT_RULE_NOTE = (
 )
 
 
-def _subject_lines(subject: Subject, access: AccessControlList, names: Names) -> list[str]:
-    groups = groups_of(subject.id, access)
+def _describe_subject(subject: Subject, access: AccessControlList, device_names: DeviceNames) -> list[str]:
+    names = collect_subject_names(access.subjects)
+    groups = find_groups(subject.id, access)
     members = [each.member for each in access.memberships if each.group == subject.id]
     lines = [
-        f"{subject.id}  {subject.display_name}".rstrip(),
-        f"since {format_time(subject.created_at)}, by {subject.created_by}",
-        *([f"in {', '.join(groups)}"] if groups else []),
-        *([f"members: {', '.join(members)}"] if members else []),
+        format_subject(subject.id, names),
+        f"since {format_time(subject.created_at)}, by {format_subject(subject.created_by, names)}",
+        *([f"in {_format_subjects(groups, names)}"] if groups else []),
+        *([f"members: {_format_subjects(members, names)}"] if members else []),
         "",
         "Permissions:",
     ]
-    held = [each for each in access.rules if each.subject in (subject.id, *groups)]
-    through = {each.id: f"  through {each.subject}" if each.subject != subject.id else "" for each in held}
-    lines += [f"  {each.action} {format_resource(each.resource, names)}{through[each.id]}" for each in held]
-    return lines if held else [*lines, "  none"]
+    rules = [each for each in access.rules if each.subject in (subject.id, *groups)]
+    for rule in rules:
+        origin = f"  through {format_subject(rule.subject, names)}" if rule.subject != subject.id else ""
+        lines.append(f"  {rule.action} {format_resource(rule.resource, device_names)}{origin}")
+    return lines if rules else [*lines, "  none"]
 
 
-def removal_impact(row: AccessRow) -> str:
-    """Return what is lost if the row is removed; foreign text."""
+def _format_subjects(subject_ids: Iterable[str], names: SubjectNames) -> str:
+    return ", ".join(format_subject(each, names) for each in subject_ids)
+
+
+def describe_removal(row: AccessRow) -> str:
+    """Return which permissions are lost if the row is removed. Untrusted text."""
     if row.kind is RowKind.MEMBER:
-        return f"{row.subject} will be removed from {row.to} and lose all permissions granted only through that group."
-    return f"{row.subject} will lose {row.action} on {row.to} unless granted elsewhere."
+        return (
+            f"{row.subject_label} will be removed from {row.target} and lose all permissions granted only through that "
+            "group."
+        )
+    return f"{row.subject_label} will lose {row.action} on {row.target} unless granted elsewhere."
 
 
-def allowed_actions(resource: str) -> tuple[Action, ...]:
+def list_valid_actions(resource: str) -> tuple[Action, ...]:
     """Return the actions that are valid for a resource, in the order of :class:`Action`."""
-    meaningful = ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]
-    return tuple(each for each in Action if each in meaningful)
+    valid_actions = ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]
+    return tuple(each for each in Action if each in valid_actions)

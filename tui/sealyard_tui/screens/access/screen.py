@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import events, on
@@ -20,15 +19,16 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.access.actions import AccessActions, format_policy
 from sealyard_tui.screens.access.rows import (
+    KIND_SIGNS,
     PERMANENT_RULE_NOTE,
-    SECTIONS,
-    SIGNS,
+    ROW_KINDS_BY_SECTION,
     AccessRow,
+    DeviceNames,
     RowKind,
     Section,
     build_own_rows,
     build_rows,
-    describe,
+    describe_row,
     filter_rows,
 )
 from sealyard_tui.screens.base import BaseScreen
@@ -40,9 +40,12 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 RESOURCES = ("ACL", "SUBJECT", "DEVICE_CONFIG", "POLICY")
 """Resource types that this screen shows, as updates name them."""
 
+WIDE_FROM = 100
+"""Width of the table from which subjects are shown with their display names."""
+
 
 class SectionTab(Static):
-    """Name and size of one section; a click selects it."""
+    """The name of a section and its number of rows. A click posts :class:`Clicked`."""
 
     class Clicked(Message):
         """A section was clicked."""
@@ -54,12 +57,12 @@ class SectionTab(Static):
     def __init__(self, section: Section) -> None:
         super().__init__(markup=False)
         self.section = section
-        self.show(0, here=False)
+        self.show(0, is_selected=False)
 
-    def show(self, count: int, *, here: bool) -> None:
-        self.set_class(here, "here")
-        words = f"{self.section} {count:,}"
-        self.update(Content(f"[{words}]" if here else f" {words} "))
+    def show(self, count: int, *, is_selected: bool) -> None:
+        self.set_class(is_selected, "-selected")
+        label = f"{self.section} {count:,}"
+        self.update(Content(f"[{label}]" if is_selected else f" {label} "))
 
     async def on_click(self, event: events.Click) -> None:
         event.stop()
@@ -67,7 +70,7 @@ class SectionTab(Static):
 
 
 class AccessScreen(BaseScreen):
-    """Users, groups, rules and the policy in one list."""
+    """Lists users, groups, rules, and the user's own permissions."""
 
     NAME = "access"
     CSS_PATH = "screen.tcss"
@@ -79,12 +82,13 @@ class AccessScreen(BaseScreen):
     )
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
-        Column(title="KIND", width=9),
-        Column(title="SUBJECT", width=18, grow=1),
+        Column(title="KIND", width=12),
+        Column(title="SUBJECT", width=18, grow=1, below_width=WIDE_FROM),
+        Column(title="SUBJECT", width=18, grow=1, from_width=WIDE_FROM),
         Column(title="ACTION", width=8),
-        Column(title="TARGET", width=22, grow=2),
+        Column(title="TARGET", width=28, grow=1),
         Column(title="LOCKED", width=6),
-        Column(title="SINCE", width=10, from_width=100),
+        Column(title="SINCE", width=10, from_width=WIDE_FROM),
         Column(title="BY", width=18, from_width=110),
     )
 
@@ -108,21 +112,25 @@ class AccessScreen(BaseScreen):
     def __init__(self) -> None:
         super().__init__()
         self.section = Section.ALL
-        self.names: Mapping[str, str] = {}
-        """Names of device configurations, by id."""
+        self.device_names: DeviceNames = {}
         self._actions = AccessActions(
-            self, names=lambda: self.names, subjects=lambda: self.known_subjects, select_row=self.select_row
+            self,
+            device_names=lambda: self.device_names,
+            subjects=lambda: self.known_subjects,
+            select_row=self.select_row,
         )
         self._access: AccessControlList | None = None
         self._rows: tuple[AccessRow, ...] = ()
-        self._loaded = False
+        self._is_loaded = False
 
     def compose_body(self) -> ComposeResult:
         with Horizontal(id="sections"):
             for section in Section:
                 yield SectionTab(section)
         yield FilterBar(self.saved_state.filter, hint="name, action, device configuration or kind")
-        yield VirtualTable[AccessRow](self.COLUMNS, _cells, key=lambda each: each.key, empty="Loading…", id="rows")
+        yield VirtualTable[AccessRow](
+            self.COLUMNS, _render_cells, key=lambda each: each.key, empty="Loading…", id="rows"
+        )
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(VirtualTable))
@@ -135,21 +143,21 @@ class AccessScreen(BaseScreen):
 
     async def load(self) -> None:
         client = await self.client()
-        rights = (await client.workspace()).rights
-        self.names = {each.id: each.name for each in await client.devices()}
+        permissions = (await client.workspace()).rights
+        self.device_names = {each.id: each.name for each in await client.devices()}
         self._access = None
-        # Rejected requests are audited: nothing is requested without permission.
-        if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.ACL)):
+        # Without permission, the request would be rejected, and every rejection is audited.
+        if is_allowed(permissions, Action.VIEW, resource_type_uri(ResourceType.ACL)):
             self._access = await client.access()
-        self._update_rows(rights)
+        self._update_rows(permissions)
 
-    def _update_rows(self, rights: tuple[Permission, ...]) -> None:
-        there = build_rows(self._access, self.names) if self._access is not None else ()
-        self._rows = (*there, *build_own_rows(rights, self.names))
-        if not self._loaded and self._access is None:
-            self.section = Section.MINE
-        self._loaded = True
-        self._show()
+    def _update_rows(self, permissions: tuple[Permission, ...]) -> None:
+        rows = build_rows(self._access, self.device_names) if self._access is not None else ()
+        self._rows = (*rows, *build_own_rows(permissions, self.device_names))
+        if not self._is_loaded and self._access is None:
+            self.section = Section.OWN_PERMISSIONS
+        self._is_loaded = True
+        self._update_list()
 
     async def apply_update(self, update: EngineUpdate) -> None:
         if update.missed_events or any(each.partition(":")[0] in RESOURCES for each in update.resources):
@@ -158,62 +166,64 @@ class AccessScreen(BaseScreen):
     def reset(self) -> None:
         self._access = None
         self._rows = ()
-        self._loaded = False
+        self._is_loaded = False
         self.section = Section.ALL
         self.query_one(VirtualTable).set_empty_text("Loading…")
         self.query_one(VirtualTable).replace(())
 
     @on(FilterBar.Changed)
-    def _show(self) -> None:
+    def _update_list(self) -> None:
         bar = self.query_one(FilterBar)
         for tab in self.query(SectionTab):
-            count = sum(each.kind in SECTIONS[tab.section] for each in self._rows)
-            tab.show(count, here=tab.section is self.section)
-        found = filter_rows(self._rows, self.section, bar.text)
+            count = sum(each.kind in ROW_KINDS_BY_SECTION[tab.section] for each in self._rows)
+            tab.show(count, is_selected=tab.section is self.section)
+        rows = filter_rows(self._rows, self.section, bar.text)
         table = self.query_one(VirtualTable)
-        table.set_empty_text(self._empty_text())
-        table.replace(found)
-        bar.show_count(len(found), len(filter_rows(self._rows, self.section, "")))
+        table.set_empty_text(self._format_empty_text())
+        table.replace(rows)
+        bar.show_count(len(rows), len(filter_rows(self._rows, self.section, "")))
         self.refresh_bindings()
 
-    def _empty_text(self) -> str:
+    def _format_empty_text(self) -> str:
         if self.query_one(FilterBar).text:
             return "No entries match the filter. Press Esc to clear it."
-        if self.section is Section.MINE:
+        if self.section is Section.OWN_PERMISSIONS:
             return "You have no permissions yet. Ask an administrator to grant them."
         if self._access is None:
             return "You do not have permission to view this list. Press → to show your permissions."
         return "No entries yet. Press n to add a user, group or client, + to add a rule, m to add a group member."
 
     @on(VirtualTable.RowHighlighted)
-    def _highlighted(self) -> None:
+    def _on_row_highlighted(self) -> None:
         self.refresh_bindings()
 
     @on(VirtualTable.RowActivated)
-    def _load_detail(self) -> None:
+    def _open_detail(self) -> None:
         row = self.row
         if row is not None:
-            text = describe(row, self._access or AccessControlList(subjects=(), memberships=(), rules=()), self.names)
-            self.app.push_screen(TextDialog(f"{SIGNS[row.kind]} {row.kind}", text))
+            text = describe_row(
+                row, self._access or AccessControlList(subjects=(), memberships=(), rules=()), self.device_names
+            )
+            self.app.push_screen(TextDialog(f"{KIND_SIGNS[row.kind]} {row.kind}", text))
 
     @property
     def row(self) -> AccessRow | None:
-        found: AccessRow | None = self.query_one(VirtualTable).cursor_row
-        return found
+        row: AccessRow | None = self.query_one(VirtualTable).cursor_row
+        return row
 
     def select_row(self, key: str) -> None:
-        """Select a row, if it is visible."""
+        """Move the cursor to the row with ``key``, if the list shows it."""
         self.query_one(VirtualTable).move_cursor_to(key)
 
     @on(SectionTab.Clicked)
     def _select_section(self, event: SectionTab.Clicked) -> None:
         self.section = event.section
-        self._show()
+        self._update_list()
 
-    def action_section(self, by: int) -> None:
+    def action_section(self, step: int) -> None:
         sections = list(Section)
-        self.section = sections[(sections.index(self.section) + by) % len(sections)]
-        self._show()
+        self.section = sections[(sections.index(self.section) + step) % len(sections)]
+        self._update_list()
 
     # ---- actions
 
@@ -239,9 +249,9 @@ class AccessScreen(BaseScreen):
         self.run_guarded(self._actions.remove(row))
 
     def action_policy(self) -> None:
-        self.run_guarded(self._policy())
+        self.run_guarded(self._open_policy())
 
-    async def _policy(self) -> None:
+    async def _open_policy(self) -> None:
         policy = await (await self.client()).policy()
         if self._is_allowed(Action.UPDATE, ResourceType.POLICY):
             self._actions.change_policy(policy)
@@ -264,11 +274,11 @@ class AccessScreen(BaseScreen):
             case "add_rule":
                 return self._is_allowed(Action.CREATE, ResourceType.ACL) and self._access is not None
             case "remove":
-                return self._may_remove()
+                return self._can_remove()
         return super().check_action(action, parameters)
 
-    def _may_remove(self) -> bool | None:
-        """Return None (disabled) for rows that cannot be removed."""
+    def _can_remove(self) -> bool | None:
+        """Return False (hidden) without permission, and None (disabled) if the current row cannot be removed."""
         row = self.row if self.is_mounted else None
         if row is not None and row.kind is RowKind.MEMBER:
             return self._is_allowed(Action.CREATE, ResourceType.SUBJECT)
@@ -280,13 +290,14 @@ class AccessScreen(BaseScreen):
         return self.state.can_write and self.state.is_allowed(action, resource_type_uri(kind))
 
 
-def _cells(row: AccessRow) -> tuple[Cell, ...]:
+def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
     return (
-        Content.assemble(Content.styled(f"{SIGNS[row.kind]} ", "$accent"), row.kind),
+        Content.assemble(Content.styled(f"{KIND_SIGNS[row.kind]} ", "$accent"), row.kind),
         escape_text(row.subject),
+        escape_text(row.subject_label),
         row.action,
-        escape_text(row.to),
+        escape_text(row.target),
         Content.styled("locked" if row.permanent else "", "$text-muted"),
-        f"{row.since:%Y-%m-%d}" if row.since is not None else "",
-        escape_text(row.by),
+        f"{row.created_at:%Y-%m-%d}" if row.created_at is not None else "",
+        escape_text(row.created_by),
     )

@@ -1,8 +1,8 @@
-"""Approving and rejecting one task or several, with a report of every outcome."""
+"""The actions of the approvals screen: approve and reject tasks, and report the result for each."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import NamedTuple
 
 from sealyard.model.approval import valid_approvers
@@ -14,12 +14,17 @@ from sealyard_tui.dialogs.base import Answer
 from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.formatting import task_title
-from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog, approve_dialog, bulk_approve_dialog
+from sealyard_tui.screens.approvals.dialogs import (
+    ApproveDialog,
+    RejectDialog,
+    build_approve_dialog,
+    build_bulk_approve_dialog,
+)
 from sealyard_tui.screens.approvals.review_pane import ReviewPane
-from sealyard_tui.screens.approvals.row import blocked_reason
+from sealyard_tui.screens.approvals.row import get_blocked_reason
 from sealyard_tui.screens.approvals.task_list import PendingTaskList
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.session.hints import app_hint, error_text
+from sealyard_tui.session.hints import action_keys, app_hint, error_text
 
 OTP_SINGLE_ONLY = "One-time passwords can be used once; approve tasks individually."
 
@@ -27,129 +32,139 @@ _PAST_TENSE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
 
 
 class DecisionBatchResult(NamedTuple):
-    """``lost`` are the tasks without an answer because the connection was lost; ``reason`` describes that error."""
+    """Result of deciding on several tasks.
 
-    done: Sequence[Task]
-    lost: Sequence[Task]
-    reason: str
+    ``unanswered_tasks`` are the tasks without a response because the connection was lost; ``error_text`` describes
+    that error.
+    """
+
+    decided_tasks: Sequence[Task]
+    unanswered_tasks: Sequence[Task]
+    error_text: str
 
 
 class ApprovalActions:
-    """Decisions on the marked tasks, else on the one under the cursor."""
+    """Decides on the marked tasks, or on the task under the cursor if no row is marked."""
 
-    def __init__(self, screen: BaseScreen, pending: PendingTaskList, review: Callable[[], ReviewPane]) -> None:
+    def __init__(
+        self, screen: BaseScreen, task_list: PendingTaskList, get_review_pane: Callable[[], ReviewPane]
+    ) -> None:
         self._screen = screen
-        self._pending = pending
-        self._review = review
+        self._task_list = task_list
+        self._get_review_pane = get_review_pane
 
-    # ---- approving
+    # ---- approve
 
     def approve(self) -> None:
-        tasks, left_out = self._split_selection()
+        tasks, blocked_tasks = self._split_selection()
         if not tasks:
             return
-        one_time = self._screen.state.one_time_password
-        if one_time and len(tasks) > 1:
+        requires_otp = self._screen.state.one_time_password
+        if requires_otp and len(tasks) > 1:
             self._screen.flash(OTP_SINGLE_ONLY, warning=True)
             return
-        unread = sum(not self._review().was_read_to_end(task) for task in tasks)
+        unread_count = sum(not self._get_review_pane().was_read_to_end(task) for task in tasks)
         identity = self._screen.state.identity
-        single = len(tasks) == 1 and not left_out and not self._pending.table.marked_rows
+        is_single = len(tasks) == 1 and not blocked_tasks and not self._task_list.table.marked_rows
 
-        def dialog_for(asked: Sequence[Task]) -> ApproveDialog:
-            if single:
-                return approve_dialog(asked[0], by=identity, read=not unread, one_time=one_time)
-            return bulk_approve_dialog(asked, left_out, by=identity, unread=unread, one_time=one_time)
+        def build_dialog(pending_tasks: Sequence[Task]) -> ApproveDialog:
+            if is_single:
+                return build_approve_dialog(
+                    pending_tasks[0], approver=identity, is_read=not unread_count, requires_otp=requires_otp
+                )
+            return build_bulk_approve_dialog(
+                pending_tasks, blocked_tasks, approver=identity, unread_count=unread_count, requires_otp=requires_otp
+            )
 
-        self._ask(self._approval(tasks, dialog_for(tasks), dialog_for))
+        self._start_attempt(self._create_approval_attempt(tasks, build_dialog(tasks), build_dialog))
 
-    def _approval(
-        self, tasks: Sequence[Task], dialog: ApproveDialog, dialog_for: Callable[[Sequence[Task]], ApproveDialog]
+    def _create_approval_attempt(
+        self, tasks: Sequence[Task], dialog: ApproveDialog, build_dialog: Callable[[Sequence[Task]], ApproveDialog]
     ) -> Attempt[bool]:
         async def approve(_: bool) -> Attempt[bool] | None:
             comment = dialog.comment
             result = await self._decide(tasks, Verdict.APPROVED, comment, dialog.one_time_password)
-            if result.done:
+            if result.decided_tasks:
                 dialog.clear_draft()
-            if not result.lost:
+            if not result.unanswered_tasks:
                 return None
-            again = dialog_for(result.lost)
-            again.error_text = result.reason
-            again.restore(comment)
-            return self._approval(result.lost, again, dialog_for)
+            next_dialog = build_dialog(result.unanswered_tasks)
+            next_dialog.error_text = result.error_text
+            next_dialog.restore(comment)
+            return self._create_approval_attempt(result.unanswered_tasks, next_dialog, build_dialog)
 
         return Attempt(dialog, approve)
 
-    # ---- rejecting
+    # ---- reject
 
     def reject(self) -> None:
         tasks, _ = self._split_selection()
         if tasks:
-            self._ask(self._rejection(tasks, self._reject_dialog(tasks)))
+            self._start_attempt(self._create_rejection_attempt(tasks, self._build_reject_dialog(tasks)))
 
-    def _rejection(self, tasks: Sequence[Task], dialog: RejectDialog) -> Attempt[str | None]:
+    def _create_rejection_attempt(self, tasks: Sequence[Task], dialog: RejectDialog) -> Attempt[str | None]:
         async def reject(reason: str | None) -> Attempt[str | None] | None:
             assert reason, "the dialog requires a reason"
             result = await self._decide(tasks, Verdict.REJECTED, reason)
-            if not result.done:
+            if not result.decided_tasks:
                 dialog.restore(reason)
-            if not result.lost:
+            if not result.unanswered_tasks:
                 return None
-            again = self._reject_dialog(result.lost)
-            again.error_text = result.reason
-            again.restore(reason)
-            return self._rejection(result.lost, again)
+            next_dialog = self._build_reject_dialog(result.unanswered_tasks)
+            next_dialog.error_text = result.error_text
+            next_dialog.restore(reason)
+            return self._create_rejection_attempt(result.unanswered_tasks, next_dialog)
 
         return Attempt(dialog, reject)
 
-    def _reject_dialog(self, tasks: Sequence[Task]) -> RejectDialog:
-        return RejectDialog(tasks, by=self._screen.state.identity, edit=self._screen.app.edit_text)
+    def _build_reject_dialog(self, tasks: Sequence[Task]) -> RejectDialog:
+        return RejectDialog(tasks, approver=self._screen.state.identity, edit=self._screen.app.edit_text)
 
-    def _ask(self, attempt: Attempt[Answer]) -> None:
+    def _start_attempt(self, attempt: Attempt[Answer]) -> None:
         ask_and_retry(self._screen.app, attempt, self._screen.run_guarded)
 
-    # ---- what can be decided
+    # ---- selection
 
     def _split_selection(self) -> tuple[list[Task], list[tuple[Task, str]]]:
-        """Return the tasks that can be decided, as reviewed; and the others, each with a short reason."""
+        """Return the selected tasks that can be decided, as reviewed, and the blocked ones with a short reason."""
         tasks: list[Task] = []
-        left_out: list[tuple[Task, str]] = []
-        for row in self._pending.table.selected_rows:
-            task = self._reviewed_version(row)
-            reason = blocked_reason(task, self._screen.state, self._screen.now())
+        blocked_tasks: list[tuple[Task, str]] = []
+        for row in self._task_list.table.selected_rows:
+            task = self._get_reviewed_version(row)
+            reason = get_blocked_reason(task, self._screen.state, self._screen.now())
             if reason:
-                left_out.append((task, reason))
+                blocked_tasks.append((task, reason))
             else:
                 tasks.append(task)
-        return tasks, left_out
+        return tasks, blocked_tasks
 
-    def _reviewed_version(self, task: Task) -> Task:
-        """Return the task as the review shows it, should that differ from the row: it is what the user has read."""
-        review = self._review().review
+    def _get_reviewed_version(self, task: Task) -> Task:
+        """Return the version of the task that the review shows, because the user has read that one; else ``task``."""
+        review = self._get_review_pane().review
         return review.task if review is not None and review.task.id == task.id else task
 
     def explain_blocked(self) -> None:
-        """Say why none of the selected tasks can be decided."""
-        _, left_out = self._split_selection()
-        if left_out:
-            reasons = "; ".join(f"{task_title(task)}: {reason}" for task, reason in left_out)
+        """Show why none of the selected tasks can be decided."""
+        _, blocked_tasks = self._split_selection()
+        if blocked_tasks:
+            reasons = "; ".join(f"{task_title(task)}: {reason}" for task, reason in blocked_tasks)
             self._screen.flash(f"You cannot decide on these tasks. {reasons}", warning=True)
 
-    # ---- deciding
+    # ---- requests
 
     async def _decide(
         self, tasks: Sequence[Task], verdict: Verdict, reason: str, one_time_password: str | None = None
     ) -> DecisionBatchResult:
-        """Decide on each task and report rejected requests; the caller reports a lost connection."""
+        """Decide on each task, and report the results. Stops when the connection is lost, which the caller reports."""
         client = await self._screen.client()
-        done: list[Task] = []
-        refused: list[tuple[Task, SealyardError]] = []
-        lost: Sequence[Task] = ()
-        failure = ""
+        decided_tasks: list[Task] = []
+        failures: list[tuple[Task, SealyardError]] = []
+        unanswered_tasks: Sequence[Task] = ()
+        error_message = ""
         for number, task in enumerate(tasks):
-            self._pending.decided_in_session.add(task.id)
+            self._task_list.decided_in_session.add(task.id)
             try:
-                decided = await client.decide(
+                decided_task = await client.decide(
                     task.id,
                     verdict,
                     reason,
@@ -157,35 +172,37 @@ class ApprovalActions:
                     origin=DecisionOrigin.TERMINAL,
                     one_time_password=one_time_password,
                 )
-                done.append(decided)
+                decided_tasks.append(decided_task)
             except ServerUnreachableError as error:
-                lost, failure = tasks[number:], error_text(error)
+                unanswered_tasks, error_message = tasks[number:], error_text(error, action_keys(self._screen.app))
                 break
             except SealyardError as error:
-                refused.append((task, error))
-        self._pending.table.clear_marks()
-        self._report(verdict, done, refused)
+                failures.append((task, error))
+        self._task_list.table.clear_marks()
+        self._report(verdict, decided_tasks, failures)
         self._screen.reload()
-        return DecisionBatchResult(done, lost, failure)
+        return DecisionBatchResult(decided_tasks, unanswered_tasks, error_message)
 
-    def _report(self, verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> None:
-        if len(refused) == 1 and not done:
-            self._screen.app.show_error(_with_reload_hint(refused[0][1]))
-        elif refused:
-            self._screen.app.push_screen(
-                TextDialog("Some tasks could not be processed", _format_results(verdict, done, refused))
-            )
-        elif len(done) == 1:
-            self._screen.flash(_format_result(verdict, done[0]))
-        elif done:
-            self._screen.flash(f"{len(done)} tasks {_PAST_TENSE[verdict]}; {_format_pending(done)}")
+    def _report(
+        self, verdict: Verdict, decided_tasks: Sequence[Task], failures: Sequence[tuple[Task, SealyardError]]
+    ) -> None:
+        app = self._screen.app
+        if len(failures) == 1 and not decided_tasks:
+            app.show_error(_add_reload_hint(failures[0][1], action_keys(app)))
+        elif failures:
+            text = _format_results(verdict, decided_tasks, failures, action_keys(app))
+            app.push_screen(TextDialog("Some tasks could not be processed", text))
+        elif len(decided_tasks) == 1:
+            self._screen.flash(_format_result(verdict, decided_tasks[0]))
+        elif decided_tasks:
+            self._screen.flash(f"{len(decided_tasks)} tasks {_PAST_TENSE[verdict]}; {_format_pending(decided_tasks)}")
 
 
-def _with_reload_hint(error: SealyardError) -> SealyardError:
-    """Add to a conflict that the task was read again: it differs from the one that was reviewed."""
+def _add_reload_hint(error: SealyardError, keys: Mapping[str, str]) -> SealyardError:
+    """Add a hint to a conflict: the task differs from the reviewed version, and was reloaded."""
     if not isinstance(error, ConflictError):
         return error
-    hint = " ".join(part for part in (app_hint(error), "The list and the review were reloaded.") if part)
+    hint = " ".join(part for part in (app_hint(error, keys), "The list and the review were reloaded.") if part)
     return ConflictError(error.message, hint)
 
 
@@ -199,13 +216,18 @@ def _format_result(verdict: Verdict, task: Task) -> str:
     return f"{name} approved (status: {task.status})"
 
 
-def _format_pending(done: Sequence[Task]) -> str:
-    count = sum(task.status is TaskStatus.WAITING for task in done)
+def _format_pending(decided_tasks: Sequence[Task]) -> str:
+    count = sum(task.status is TaskStatus.WAITING for task in decided_tasks)
     return f"{format_count(count, 'task')} still pending" if count else "no further approvals needed"
 
 
-def _format_results(verdict: Verdict, done: Sequence[Task], refused: Sequence[tuple[Task, SealyardError]]) -> str:
-    lines = [f"{len(done)} {_PAST_TENSE[verdict]}, {len(refused)} failed", ""]
-    lines += [f"✗ {task_title(task)}: {escape_text(error_text(error))}" for task, error in refused]
-    lines += [f"✓ {_format_result(verdict, task)}" for task in done]
+def _format_results(
+    verdict: Verdict,
+    decided_tasks: Sequence[Task],
+    failures: Sequence[tuple[Task, SealyardError]],
+    keys: Mapping[str, str],
+) -> str:
+    lines = [f"{len(decided_tasks)} {_PAST_TENSE[verdict]}, {len(failures)} failed", ""]
+    lines += [f"✗ {task_title(task)}: {escape_text(error_text(error, keys))}" for task, error in failures]
+    lines += [f"✓ {_format_result(verdict, task)}" for task in decided_tasks]
     return "\n".join(lines)

@@ -1,4 +1,4 @@
-"""The dialogs of the approvals screen: they show what is released, and report a task that is decided elsewhere."""
+"""The dialogs that confirm a decision. They show what it releases, and report tasks that were decided elsewhere."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from textual.screen import ModalScreen
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.approval import valid_approvers
-from sealyard.model.formatting import format_size
+from sealyard.model.formatting import format_count, format_size
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind, TaskStatus
 from sealyard_tui.app_base import BaseApp
@@ -27,18 +27,18 @@ DIGEST_LENGTH = 16
 MAX_FILES = 3
 MAX_TASKS = 6
 NAME_LENGTH = 36
-WIDTH = 64
-"""Columns for text in a dialog at 80 columns."""
+TEXT_WIDTH = 64
+"""Width of the text of a dialog on a terminal with 80 columns."""
 TICK_SECONDS = 1.0
 
 
 class TaskWatcher:
-    """Notifies an open dialog, once for each of its tasks that can no longer be decided."""
+    """Notifies an open dialog when one of its tasks can no longer be decided."""
 
     def __init__(
         self, dialog: ModalScreen[Any], app: BaseApp, tasks: Sequence[Task], on_closed: Callable[[Task, str], None]
     ) -> None:
-        """``on_closed`` gets the task and what happened to it, as safe text."""
+        """``on_closed`` is called once for each such task, with the task and a message that is safe text."""
         self._app = app
         self._tasks = {each.id: each for each in tasks}
         self._on_closed = on_closed
@@ -56,33 +56,40 @@ class TaskWatcher:
             if is_timed_out(task, now):
                 self._report(task.id, "is no longer pending: its approval period has expired")
 
-    def _report(self, task_id: str, words: str) -> None:
+    def _report(self, task_id: str, event_text: str) -> None:
         if (task := self._tasks.pop(task_id, None)) is not None:
-            self._on_closed(task, f"✗ {task_title(task)} {words}.")
+            self._on_closed(task, f"✗ {task_title(task)} {event_text}.")
 
 
 class ApproveDialog(TypedConfirmDialog):
-    """Shows what is released; asks for the word, a comment, and a one-time password if required."""
+    """Shows what an approval releases. Asks for a confirmation text, a comment, and a one-time password if required."""
 
     app = getters.app(BaseApp)
 
     comments: ClassVar[dict[str, str]] = {}
-    """Comments that were typed and not submitted, by task."""
+    """Unsubmitted comments, by approver and tasks."""
 
     def __init__(
-        self, heading: str, tasks: Sequence[Task], about: Content, word: str, *, by: str, one_time: bool
+        self,
+        heading: str,
+        tasks: Sequence[Task],
+        about: Content,
+        confirm_text: str,
+        *,
+        approver: str,
+        requires_otp: bool,
     ) -> None:
-        """``by`` is the approver, for whom drafts are kept. ``one_time``: a one-time password is required."""
-        super().__init__(heading, about, word, act="Approve")
+        """``confirm_text`` must be typed to confirm. ``requires_otp``: a one-time password is required."""
+        super().__init__(heading, about, confirm_text, submit_label="Approve")
         self.one_time_password: str | None = None
-        self._one_time = one_time
+        self._requires_otp = requires_otp
         self._tasks = {each.id: each for each in tasks}
-        self._subject = _subject(tasks, by)
+        self._draft_key = _build_draft_key(tasks, approver)
 
     def compose_extra(self) -> ComposeResult:
         hint = "Comment (optional)"
-        yield SafeInput(self.comments.get(self._subject, ""), placeholder=hint, id="comment", compact=True)
-        if self._one_time:
+        yield SafeInput(self.comments.get(self._draft_key, ""), placeholder=hint, id="comment", compact=True)
+        if self._requires_otp:
             yield SafeInput(placeholder="One-time password from your authenticator", id="otp", compact=True)
 
     def on_mount(self) -> None:
@@ -90,27 +97,27 @@ class ApproveDialog(TypedConfirmDialog):
 
     @property
     def comment(self) -> str:
-        return self.comments.get(self._subject, "").strip()
+        return self.comments.get(self._draft_key, "").strip()
 
     def restore(self, comment: str) -> None:
-        """Keep a comment that could not be submitted, for when the dialog opens again."""
-        self.comments[self._subject] = comment
+        """Save a comment that could not be submitted; the dialog shows it when it is opened again."""
+        self.comments[self._draft_key] = comment
 
     def clear_draft(self) -> None:
-        """Drop the comment after it was submitted."""
-        self.comments.pop(self._subject, None)
+        """Delete the saved comment, after it was submitted."""
+        self.comments.pop(self._draft_key, None)
 
     @on(Input.Changed, "#comment")
-    def _commented(self, event: Input.Changed) -> None:
-        self.comments[self._subject] = event.value
+    def _on_comment_changed(self, event: Input.Changed) -> None:
+        self.comments[self._draft_key] = event.value
 
     @on(Input.Changed, "#otp")
     def _on_otp_changed(self, event: Input.Changed) -> None:
         self.one_time_password = event.value
 
-    def _on_closed(self, task: Task, words: str) -> None:
+    def _on_closed(self, task: Task, message: str) -> None:
         del self._tasks[task.id]
-        self.query_one(".wrong", Static).update(Content(words))
+        self.query_one(".wrong", Static).update(Content(message))
         if not self._tasks:
             for field in self.query(Input):
                 field.disabled = True
@@ -120,94 +127,110 @@ class ApproveDialog(TypedConfirmDialog):
     def _missing_text(self) -> str:
         if not self._tasks:
             return "The tasks can no longer be decided"
-        if missing := super()._missing_text():
-            return missing
-        if self._one_time and not (self.one_time_password or "").strip():
+        if text := super()._missing_text():
+            return text
+        if self._requires_otp and not (self.one_time_password or "").strip():
             return "Enter a one-time password"
         return ""
 
 
-def approve_dialog(task: Task, *, by: str, read: bool, one_time: bool) -> ApproveDialog:
-    """Return the dialog for one task. ``read``: the review was read to its end."""
-    about = _released(task, read=read)
-    return ApproveDialog("Approve", [task], about, task.config_name, by=by, one_time=one_time)
+def build_approve_dialog(task: Task, *, approver: str, is_read: bool, requires_otp: bool) -> ApproveDialog:
+    """Build the dialog for one task. ``is_read``: the review was read to its end."""
+    about = _describe_task(task, is_read=is_read)
+    return ApproveDialog("Approve", [task], about, task.config_name, approver=approver, requires_otp=requires_otp)
 
 
-def bulk_approve_dialog(
-    tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], *, by: str, unread: int, one_time: bool
+def build_bulk_approve_dialog(
+    tasks: Sequence[Task],
+    blocked_tasks: Sequence[tuple[Task, str]],
+    *,
+    approver: str,
+    unread_count: int,
+    requires_otp: bool,
 ) -> ApproveDialog:
-    """Return the dialog for several tasks. ``left_out`` has the others with a short reason, ``unread`` is the number of
-    reviews not read to the end.
+    """Build the dialog for several tasks.
+
+    ``blocked_tasks`` are the selected tasks that cannot be decided, each with a short reason. ``unread_count`` is the
+    number of reviews that were not read to the end.
     """
-    about = _several(tasks, left_out, unread)
-    return ApproveDialog(f"Approve {_count(tasks)}", tasks, about, f"approve {len(tasks)}", by=by, one_time=one_time)
+    about = _describe_tasks(tasks, blocked_tasks, unread_count)
+    return ApproveDialog(
+        f"Approve {format_count(len(tasks), 'task')}",
+        tasks,
+        about,
+        f"approve {len(tasks)}",
+        approver=approver,
+        requires_otp=requires_otp,
+    )
 
 
 class RejectDialog(ReasonDialog):
-    """Asks for one reason for all ``tasks``."""
+    """Asks for one reason that applies to all ``tasks``."""
 
     app = getters.app(BaseApp)
 
-    def __init__(self, tasks: Sequence[Task], *, by: str, edit: EditText) -> None:
+    def __init__(self, tasks: Sequence[Task], *, approver: str, edit: EditText) -> None:
         names = "\n".join(task_title(each) for each in tasks[:MAX_TASKS])
         more = f"\nand {len(tasks) - MAX_TASKS} more" if len(tasks) > MAX_TASKS else ""
         about = f"{names}{more}\n\nThe requester sees the reason. A rejection ends the task and cannot be undone."
-        heading = "Reject" if len(tasks) == 1 else f"Reject {_count(tasks)}"
-        super().__init__(heading, about, required=True, subject=_subject(tasks, by), edit=edit)
+        heading = "Reject" if len(tasks) == 1 else f"Reject {format_count(len(tasks), 'task')}"
+        super().__init__(heading, about, required=True, subject=_build_draft_key(tasks, approver), edit=edit)
         self._tasks = tuple(tasks)
 
     def on_mount(self) -> None:
         TaskWatcher(self, self.app, self._tasks, self._on_closed)
 
-    def _on_closed(self, task: Task, words: str) -> None:  # noqa: ARG002
-        self.query_one(".wrong", Static).update(Content(words))
+    def _on_closed(self, task: Task, message: str) -> None:  # noqa: ARG002
+        self.query_one(".wrong", Static).update(Content(message))
 
 
-def _subject(tasks: Sequence[Task], by: str) -> str:
-    return " ".join([by, *sorted(each.id for each in tasks)])
+def _build_draft_key(tasks: Sequence[Task], approver: str) -> str:
+    return " ".join([approver, *sorted(each.id for each in tasks)])
 
 
-def _count(tasks: Sequence[Task]) -> str:
-    return f"{len(tasks)} task{'s' if len(tasks) > 1 else ''}"
-
-
-def _released(task: Task, *, read: bool) -> Content:
-    what = format_fields(
+def _describe_task(task: Task, *, is_read: bool) -> Content:
+    fields = format_fields(
         [
             ("task", Content.styled(task_title(task), "bold")),
-            ("device", _device(task)),
-            ("files" if task.kind is TaskKind.PACKAGING else "input", _files(task)),
+            ("device", _format_device(task)),
+            ("files" if task.kind is TaskKind.PACKAGING else "input", _format_files(task)),
             ("digest", f"{task.approval_digest[:DIGEST_LENGTH]}…"),
         ],
-        width=WIDTH,
+        width=TEXT_WIDTH,
     )
-    unread = Content.styled("\n! You have not read the review to the end.", "$warning") if not read else Content("")
-    return Content.assemble(what, unread, "\n\n", _consequence(task))
+    warning = Content.styled("\n! You have not read the review to the end.", "$warning") if not is_read else Content("")
+    return Content.assemble(fields, warning, "\n\n", _describe_effect(task))
 
 
-def _device(task: Task) -> str:
+def _format_device(task: Task) -> str:
     return escape_text(f"{task.config_name} version {task.config_version}")
 
 
-def _files(task: Task) -> str:
+def _format_files(task: Task) -> str:
     files = (*task.inputs, *task.metadata)
     lines = [f"{escape_text(each.name, NAME_LENGTH)}  {format_size(each.size)}" for each in files[:MAX_FILES]]
     more = [f"and {len(files) - MAX_FILES} more"] if len(files) > MAX_FILES else []
     return "\n".join([*lines, *more])
 
 
-def _consequence(task: Task) -> str:
+def _describe_effect(task: Task) -> str:
     count = len(valid_approvers(task, task.approvals)) + 1
     if count < task.approvals_required:
-        need = task.approvals_required
-        return f"Approval {count} of {need}; more approvals are needed. An approval cannot be undone."
+        required_count = task.approvals_required
+        return f"Approval {count} of {required_count}; more approvals are needed. An approval cannot be undone."
     return "This is the final approval. The task will be signed and released immediately. This cannot be undone."
 
 
-def _several(tasks: Sequence[Task], left_out: Sequence[tuple[Task, str]], unread: int) -> Content:
-    lines = [Content(f"✓ {task_title(each)}  {_device(each)}, {format_size(each.total_bytes)}") for each in tasks]
-    lines += [Content.styled(f"✗ {task_title(each)}  skipped: {why}", "$text-muted") for each, why in left_out]
-    if unread:
-        lines.append(Content.styled(f"! You have not read {unread} of {len(tasks)} reviews to the end.", "$warning"))
+def _describe_tasks(tasks: Sequence[Task], blocked_tasks: Sequence[tuple[Task, str]], unread_count: int) -> Content:
+    lines = [
+        Content(f"✓ {task_title(each)}  {_format_device(each)}, {format_size(each.total_bytes)}") for each in tasks
+    ]
+    lines += [
+        Content.styled(f"✗ {task_title(each)}  skipped: {reason}", "$text-muted") for each, reason in blocked_tasks
+    ]
+    if unread_count:
+        lines.append(
+            Content.styled(f"! You have not read {unread_count} of {len(tasks)} reviews to the end.", "$warning")
+        )
     lines.append(Content("Tasks with enough approvals will be signed and released immediately. This cannot be undone."))
     return Content("\n").join(lines)

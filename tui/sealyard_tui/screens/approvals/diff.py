@@ -1,4 +1,4 @@
-"""Differences from the last package of the same configuration. Pure functions."""
+"""Compare a package with the last approved package of the same configuration. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ _DIGITS = re.compile(r"\d+")
 
 
 class FileChange(FrozenStruct, frozen=True, kw_only=True):
-    """One file before and after; ``before`` is None if it was added, ``after`` if it was removed.
+    """The old and the new version of a file. ``before`` is None for an added file, ``after`` for a removed file.
 
-    RENAMED: the same content. A file that CHANGED may have another name, too: names of releases contain version
-    numbers.
+    A RENAMED file has the same content. A CHANGED file may also have another name, because file names often contain
+    the version of a release.
     """
 
     kind: ChangeKind
@@ -37,7 +37,7 @@ class FileChange(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The name, or both names if they differ; foreign text."""
+        """The name of the file, or both names if they differ. Untrusted text."""
         names = dict.fromkeys(each.name for each in (self.before, self.after) if each is not None)
         return " → ".join(names)
 
@@ -48,7 +48,7 @@ class FileChange(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
-    """A changed attribute of the package; both texts are foreign, an empty one means none."""
+    """A changed attribute of the package. ``before`` and ``after`` are untrusted text, empty without a value."""
 
     term: str
     before: str
@@ -56,7 +56,7 @@ class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PackageDiff(FrozenStruct, frozen=True, kw_only=True):
-    """All differences. ``reordered``: the order of the remaining firmware files has changed."""
+    """All differences. ``reordered``: the order of the firmware files in both packages differs."""
 
     firmware: tuple[FileChange, ...]
     metadata: tuple[FileChange, ...]
@@ -71,10 +71,10 @@ class PackageDiff(FrozenStruct, frozen=True, kw_only=True):
 
 def diff_packages(previous: Task, task: Task) -> PackageDiff:
     return PackageDiff(
-        firmware=tuple(_file_changes(previous.inputs, task.inputs)),
-        metadata=tuple(_file_changes(previous.metadata, task.metadata)),
-        terms=tuple(_term_changes(previous, task)),
-        reordered=_reordered(previous.inputs, task.inputs),
+        firmware=tuple(_compare_files(previous.inputs, task.inputs)),
+        metadata=tuple(_compare_files(previous.metadata, task.metadata)),
+        terms=tuple(_compare_terms(previous, task)),
+        reordered=_is_reordered(previous.inputs, task.inputs),
     )
 
 
@@ -86,53 +86,53 @@ def format_key(key: EncryptionKey | SigningKey | None) -> str:
     return f"{key.algorithm} with {key.uri} version {key.version}{name}"
 
 
-def _file_changes(before: Sequence[InputFile], after: Sequence[InputFile]) -> Iterator[FileChange]:
-    """Yield the changes in the new order, then the removed files in the old order."""
-    pairs = _match_files(before, after)
-    for index, file in enumerate(after):
-        earlier = before[pairs[index]] if index in pairs else None
-        yield FileChange(kind=_kind(earlier, file), before=earlier, after=file)
-    for index, file in enumerate(before):
+def _compare_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> Iterator[FileChange]:
+    """Yield the files of the new package in their order, then the removed files in their old order."""
+    pairs = _match_files(old_files, new_files)
+    for index, file in enumerate(new_files):
+        old_file = old_files[pairs[index]] if index in pairs else None
+        yield FileChange(kind=_classify_change(old_file, file), before=old_file, after=file)
+    for index, file in enumerate(old_files):
         if index not in pairs.values():
             yield FileChange(kind=ChangeKind.REMOVED, before=file, after=None)
 
 
-def _match_files(before: Sequence[InputFile], after: Sequence[InputFile]) -> dict[int, int]:
-    """Map new indices to old ones: by name, else by content, else by a name that differs in numbers only."""
+def _match_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> dict[int, int]:
+    """Map indexes of new files to those of old files: by name, by content, or by a name that differs in digits only."""
     pairs: dict[int, int] = {}
-    for likeness in (lambda file: file.name, lambda file: file.sha256, lambda file: _DIGITS.sub("0", file.name)):
-        free: dict[str, list[int]] = {}
-        for index, file in enumerate(before):
+    for match_key in (lambda file: file.name, lambda file: file.sha256, lambda file: _DIGITS.sub("0", file.name)):
+        unmatched_indexes: dict[str, list[int]] = {}
+        for index, file in enumerate(old_files):
             if index not in pairs.values():
-                free.setdefault(likeness(file), []).append(index)
-        for index, file in enumerate(after):
-            if index not in pairs and free.get(likeness(file)):
-                pairs[index] = free[likeness(file)].pop(0)
+                unmatched_indexes.setdefault(match_key(file), []).append(index)
+        for index, file in enumerate(new_files):
+            if index not in pairs and unmatched_indexes.get(match_key(file)):
+                pairs[index] = unmatched_indexes[match_key(file)].pop(0)
     return pairs
 
 
-def _kind(before: InputFile | None, after: InputFile) -> ChangeKind:
-    if before is None:
+def _classify_change(old_file: InputFile | None, new_file: InputFile) -> ChangeKind:
+    if old_file is None:
         return ChangeKind.ADDED
-    if before.sha256 != after.sha256:
+    if old_file.sha256 != new_file.sha256:
         return ChangeKind.CHANGED
-    return ChangeKind.SAME if before.name == after.name else ChangeKind.RENAMED
+    return ChangeKind.SAME if old_file.name == new_file.name else ChangeKind.RENAMED
 
 
-def _reordered(before: Sequence[InputFile], after: Sequence[InputFile]) -> bool:
-    pairs = _match_files(before, after)
+def _is_reordered(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> bool:
+    pairs = _match_files(old_files, new_files)
     positions = [pairs[index] for index in sorted(pairs)]
     return positions != sorted(positions)
 
 
-def _term_changes(before: Task, after: Task) -> Iterator[AttributeChange]:
-    then, now = _terms(before), _terms(after)
-    for term, text in now.items():
-        if text != then[term]:
-            yield AttributeChange(term=term, before=then[term], after=text)
+def _compare_terms(old_task: Task, new_task: Task) -> Iterator[AttributeChange]:
+    old_terms, new_terms = _read_terms(old_task), _read_terms(new_task)
+    for term, text in new_terms.items():
+        if text != old_terms[term]:
+            yield AttributeChange(term=term, before=old_terms[term], after=text)
 
 
-def _terms(task: Task) -> dict[str, str]:
+def _read_terms(task: Task) -> dict[str, str]:
     return {
         "name": task.name,
         "configuration": f"{task.config_name} version {task.config_version}",

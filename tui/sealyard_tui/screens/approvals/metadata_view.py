@@ -1,7 +1,7 @@
-"""Metadata for approvers: JSON formatted and coloured, text unchanged, anything else as bytes.
+"""Render metadata for approvers: JSON indented and coloured, text as it is, and other files as a hex dump.
 
-JSON is formatted token by token and never parsed into values: a duplicate name, or a number that a parser would round,
-is shown as it will be released.
+JSON is formatted token by token and not parsed into values, so that duplicate names and numbers that a parser would
+round are shown exactly as they will be released.
 """
 
 from __future__ import annotations
@@ -19,14 +19,14 @@ from sealyard.model.safe_text import escape_text
 
 MAX_LINES = 200
 HEX_BYTES = 512
-HEX_ROW = 16
-TAB = 4
+HEX_ROW_BYTES = 16
+TAB_SIZE = 4
 MAX_DEPTH = 20
-"""Levels of JSON that are indented: foreign JSON may have a thousand."""
+"""Maximum number of indented levels of JSON; untrusted JSON may be nested much deeper."""
 
 
 class MetadataKind(StrEnum):
-    """How metadata is shown."""
+    """The format in which metadata is shown."""
 
     JSON = "JSON"
     TEXT = "text"
@@ -35,85 +35,94 @@ class MetadataKind(StrEnum):
 
 
 class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
-    """``content`` is safe; ``omitted`` tells which part of the file is missing, and is empty if none is."""
+    """``content`` is safe text. ``omitted`` describes the part of the file that is not shown; empty if all is shown."""
 
     kind: MetadataKind
     content: Content
     omitted: str = ""
 
 
-def render_metadata(beginning: bytes, size: int, *, all_of_it: bool = False) -> RenderedMetadata:
-    """Render the first bytes of a file of ``size`` bytes. ``all_of_it``: do not shorten them, for a pager."""
+def render_metadata(data: bytes, size: int, *, full: bool = False) -> RenderedMetadata:
+    """Render ``data``, the first bytes of a file of ``size`` bytes. ``full``: render all of it, for a pager."""
     if not size:
         return RenderedMetadata(kind=MetadataKind.EMPTY, content=Content(""))
-    whole = len(beginning) >= size
-    text = _text(beginning, whole=whole)
+    is_complete = len(data) >= size
+    text = _decode_text(data, is_complete=is_complete)
     if text is None:
-        return _binary(beginning, size, HEX_BYTES if not all_of_it else len(beginning))
-    kind = MetadataKind.JSON if _is_json(text, whole=whole) else MetadataKind.TEXT
-    lines = _json_lines(text) if kind is MetadataKind.JSON else (Content(_safe(line)) for line in _lines(text))
-    shown = list(lines if all_of_it else itertools.islice(lines, MAX_LINES))
-    more = sum(1 for _ in lines)
-    return RenderedMetadata(kind=kind, content=Content("\n").join(shown), omitted=_describe_omitted(more, whole, size))
+        return _render_binary(data, size, HEX_BYTES if not full else len(data))
+    kind = MetadataKind.JSON if _is_json(text, is_complete=is_complete) else MetadataKind.TEXT
+    lines = (
+        _format_json_lines(text)
+        if kind is MetadataKind.JSON
+        else (Content(_escape_line(line)) for line in _split_lines(text))
+    )
+    visible_lines = list(lines if full else itertools.islice(lines, MAX_LINES))
+    hidden_count = sum(1 for _ in lines)
+    return RenderedMetadata(
+        kind=kind, content=Content("\n").join(visible_lines), omitted=_describe_omitted(hidden_count, is_complete, size)
+    )
 
 
-def _describe_omitted(more: int, whole: bool, size: int) -> str:
-    if more:
-        return f"only the first {MAX_LINES} lines are shown, {more:,}{'' if whole else ' or more'} follow"
-    return "" if whole else f"only the first part of {size:,} bytes is shown"
+def _describe_omitted(hidden_count: int, is_complete: bool, size: int) -> str:
+    if hidden_count:
+        return f"only the first {MAX_LINES} lines are shown, {hidden_count:,}{'' if is_complete else ' or more'} follow"
+    return "" if is_complete else f"only the first part of {size:,} bytes is shown"
 
 
-def _text(beginning: bytes, *, whole: bool) -> str | None:
-    """Return the text; None if it is not text."""
-    if b"\0" in beginning:
+def _decode_text(data: bytes, *, is_complete: bool) -> str | None:
+    """Decode UTF-8. Returns None if ``data`` is not text."""
+    if b"\0" in data:
         return None
-    for cut in range(1 if whole else 4):
-        # The data may end in the middle of a character.
+    for cut_bytes in range(1 if is_complete else 4):
+        # Incomplete data may end in the middle of a character.
         try:
-            return beginning[: len(beginning) - cut].decode("utf-8")
+            return data[: len(data) - cut_bytes].decode("utf-8")
         except UnicodeDecodeError:
             continue
     return None
 
 
-def _lines(text: str) -> list[str]:
+def _split_lines(text: str) -> list[str]:
     return text.removesuffix("\n").replace("\r\n", "\n").split("\n")
 
 
-def _safe(line: str) -> str:
-    return escape_text(line.expandtabs(TAB))
+def _escape_line(line: str) -> str:
+    return escape_text(line.expandtabs(TAB_SIZE))
 
 
 # ---- bytes
 
 
-def _binary(beginning: bytes, size: int, limit: int) -> RenderedMetadata:
-    part = beginning[:limit]
-    rows = [_hex_row(offset, part[offset : offset + HEX_ROW]) for offset in range(0, len(part), HEX_ROW)]
-    left_out = f"only the first {len(part)} of {size:,} bytes are shown" if len(part) < size else ""
-    return RenderedMetadata(kind=MetadataKind.BINARY, content=Content("\n").join(rows), omitted=left_out)
+def _render_binary(data: bytes, size: int, limit: int) -> RenderedMetadata:
+    part = data[:limit]
+    rows = [
+        _format_hex_row(offset, part[offset : offset + HEX_ROW_BYTES]) for offset in range(0, len(part), HEX_ROW_BYTES)
+    ]
+    omitted = f"only the first {len(part)} of {size:,} bytes are shown" if len(part) < size else ""
+    return RenderedMetadata(kind=MetadataKind.BINARY, content=Content("\n").join(rows), omitted=omitted)
 
 
-def _hex_row(offset: int, part: bytes) -> Content:
-    letters = "".join(chr(each) if 0x20 <= each < 0x7F else "·" for each in part)  # noqa: PLR2004 - printing ASCII
+def _format_hex_row(offset: int, part: bytes) -> Content:
+    characters = "".join(chr(each) if 0x20 <= each < 0x7F else "·" for each in part)  # noqa: PLR2004 - printing ASCII
     return Content.assemble(
         Content.styled(f"{offset:04x}  ", "$text-muted"),
-        part.hex(" ").ljust(3 * HEX_ROW),
-        Content.styled(f" {letters}", "$accent"),
+        part.hex(" ").ljust(3 * HEX_ROW_BYTES),
+        Content.styled(f" {characters}", "$accent"),
     )
 
 
 # ---- JSON
 
 _TOKEN = re.compile(
-    r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<mark>[{}\[\],:])|(?P<word>[^\s{}\[\],:"]+)|(?P<rest>"[^\n]*)', re.S
+    r'(?P<string>"(?:[^"\\]|\\.)*")|(?P<punctuation>[{}\[\],:])|(?P<literal>[^\s{}\[\],:"]+)|(?P<unclosed>"[^\n]*)',
+    re.S,
 )
 _JSON_START = re.compile(r'\s*(\{\s*["}]|\[\s*["{\[\]\d-])')
 _OPENING, _CLOSING = frozenset("{["), frozenset("}]")
 
 
-def _is_json(text: str, *, whole: bool) -> bool:
-    if not whole:
+def _is_json(text: str, *, is_complete: bool) -> bool:
+    if not is_complete:
         return _JSON_START.match(text) is not None
     if not text.lstrip().startswith(("{", "[")):
         return False
@@ -124,39 +133,39 @@ def _is_json(text: str, *, whole: bool) -> bool:
     return True
 
 
-def _json_lines(text: str) -> Iterator[Content]:
-    for depth, parts in _json_parts(text):
+def _format_json_lines(text: str) -> Iterator[Content]:
+    for depth, parts in _split_json_lines(text):
         yield Content.assemble("  " * min(depth, MAX_DEPTH), *parts)
 
 
-def _json_parts(text: str) -> Iterator[tuple[int, list[Content]]]:
-    """Yield depth and tokens of each line."""
+def _split_json_lines(text: str) -> Iterator[tuple[int, list[Content]]]:
+    """Yield the depth and the formatted tokens of each line."""
     tokens = list(_TOKEN.finditer(text))
     depth, line_depth = 0, 0
     line: list[Content] = []
     for index, token in enumerate(tokens):
-        word = token.group()
-        before = tokens[index - 1].group() if index else ""
-        after = tokens[index + 1].group() if index + 1 < len(tokens) else ""
-        if word in _CLOSING:
+        text = token.group()
+        previous_text = tokens[index - 1].group() if index else ""
+        next_text = tokens[index + 1].group() if index + 1 < len(tokens) else ""
+        if text in _CLOSING:
             depth = max(0, depth - 1)
-            if before not in _OPENING:
+            if previous_text not in _OPENING:
                 yield line_depth, line
                 line, line_depth = [], depth
-        line.append(_token(token, is_name=after == ":"))
-        if word in _OPENING:
+        line.append(_render_token(token, is_name=next_text == ":"))
+        if text in _OPENING:
             depth += 1
-        if word == "," or (word in _OPENING and after not in _CLOSING):
+        if text == "," or (text in _OPENING and next_text not in _CLOSING):
             yield line_depth, line
             line, line_depth = [], depth
     if line:
         yield line_depth, line
 
 
-def _token(token: re.Match[str], *, is_name: bool) -> Content:
-    word = escape_text(token.group())
-    if token.lastgroup == "mark":
-        return Content.styled(f"{word} " if word == ":" else word, "$text-muted")
+def _render_token(token: re.Match[str], *, is_name: bool) -> Content:
+    text = escape_text(token.group())
+    if token.lastgroup == "punctuation":
+        return Content.styled(f"{text} " if text == ":" else text, "$text-muted")
     if is_name:
-        return Content.styled(word, "$accent")
-    return Content.styled(word, "$success") if token.lastgroup == "string" else Content.styled(word, "$warning")
+        return Content.styled(text, "$accent")
+    return Content.styled(text, "$success") if token.lastgroup == "string" else Content.styled(text, "$warning")

@@ -1,4 +1,4 @@
-"""The review of one task, and whether it was read to its end."""
+"""The pane that shows the review of a task, and records which reviews were read to the end."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane
 
 
 class ReviewPane(ScrollPane, can_focus=True):
-    """Scrolls by its own keys when focused, and by those of the screen otherwise."""
+    """Shows a review. It has its own keys for scrolling while focused; the screen has others."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="review.down"),
@@ -36,73 +36,73 @@ class ReviewPane(ScrollPane, can_focus=True):
         self.review: ApprovalReview | None = None
         self._now: datetime | None = None
         self._rendered_width = 0
-        self._laid_out = False
-        self._lines = 0
-        """Number of lines with headings: a lower pane was not laid out with the text yet."""
-        self._read: set[tuple[str, str]] = set()
-        """Task id and approval digest of each review that was read to its end."""
+        self._is_laid_out = False
+        self._line_count = 0
+        """Number of lines of text and headings. While the content is lower than that, the text is not laid out yet."""
+        self._read_versions: set[tuple[str, str]] = set()
+        """Task id and approval digest of the reviews that were read to the end."""
 
     def compose(self) -> ComposeResult:
         for name in SECTIONS:
             yield Static("", id=f"review-{name}", classes="section", markup=False)
 
     def show(self, review: ApprovalReview, now: datetime) -> None:
-        """Show a review; that of another task from its top."""
-        another = self.review is None or self.review.task.id != review.task.id
-        if another or review != self.review:
+        """Show a review. Scrolls to the top if it is that of another task."""
+        is_other_task = self.review is None or self.review.task.id != review.task.id
+        if is_other_task or review != self.review:
             self.review, self._now = review, now
-            self._show_section()
-        if another:
+            self._render_review()
+        if is_other_task:
             self.scroll_home(animate=False, immediate=True)
 
-    def clear(self, words: str = "") -> None:
-        """Show ``words`` instead of a review; they must be safe."""
+    def clear(self, text: str = "") -> None:
+        """Show ``text`` instead of a review. ``text`` must be safe."""
         self.review = None
         self.border_title = Content("")
         self.border_subtitle = Content("")
         for section in self.query(Static):
             section.display = False
-        first = self.query_one("#review-verdict", Static)
-        first.update(Content.styled(words, "$text-muted"))
-        first.display = True
+        section = self.query_one("#review-verdict", Static)
+        section.update(Content.styled(text, "$text-muted"))
+        section.display = True
 
     def tick(self, now: datetime) -> None:
-        """Update the remaining time without rendering everything again."""
+        """Update the time left without rendering the other sections again."""
         self._now = now
         if self.review is not None and self._rendered_width:
             self.query_one("#review-verdict", Static).update(render_verdict(self.review, now, self._rendered_width))
 
     def was_read_to_end(self, task: Task) -> bool:
-        """Return whether the review of exactly this version was read to its end."""
-        return (task.id, task.approval_digest) in self._read
+        """Return whether the review of this version of the task was read to the end."""
+        return (task.id, task.approval_digest) in self._read_versions
 
     def action_half_page(self, pages: int) -> None:
         self.scroll_half_page(pages)
 
     def on_resize(self) -> None:
-        if self._room != self._rendered_width:
-            self._show_section()
-        self._remeasure()
+        if self._text_width != self._rendered_width:
+            self._render_review()
+        self._update_layout()
 
     def watch_scroll_y(self, old_value: float, new_value: float) -> None:
         super().watch_scroll_y(old_value, new_value)
         self._update_read_state()
 
     def watch_virtual_size(self) -> None:
-        """Remeasure when the text has a new height: under a dialog, call_after_refresh() does not run."""
+        """Check the height again. Under a dialog, the callback of call_after_refresh() does not run."""
         self._on_laid_out()
 
     @property
-    def _room(self) -> int:
+    def _text_width(self) -> int:
         return self.scrollable_content_region.width
 
-    def _show_section(self) -> None:
-        if self.review is None or self._now is None or self._room <= 0:
+    def _render_review(self) -> None:
+        if self.review is None or self._now is None or self._text_width <= 0:
             return
-        self._rendered_width = self._room
+        self._rendered_width = self._text_width
         self.border_title = Content(task_title(self.review.task))
-        texts = render_sections(self.review, self._now, self._room)
-        self._lines = (
+        texts = render_sections(self.review, self._now, self._text_width)
+        self._line_count = (
             len(texts) - 1 + sum(text.plain.count("\n") + 1 + bool(heading) for heading, text in texts.values())
         )
         for name, (heading, text) in texts.items():
@@ -111,20 +111,21 @@ class ReviewPane(ScrollPane, can_focus=True):
             section.border_title = Content(f" {heading} ")
             section.set_class(bool(heading), "-headed")
             section.update(text)
-        self._remeasure()
+        self._update_layout()
 
-    def _remeasure(self) -> None:
-        self._laid_out = False
+    def _update_layout(self) -> None:
+        self._is_laid_out = False
         self.call_after_refresh(self._on_laid_out)
 
     def _on_laid_out(self) -> None:
-        self._laid_out = True
+        self._is_laid_out = True
         self._update_read_state()
 
     def _update_read_state(self) -> None:
-        if self.review is None or not self._laid_out or not self.size.height or self.virtual_size.height < self._lines:
+        is_laid_out = self._is_laid_out and self.size.height and self.virtual_size.height >= self._line_count
+        if self.review is None or not is_laid_out:
             return
-        below = self.max_scroll_y - self.scroll_offset.y
-        if below <= 0:
-            self._read.add((self.review.task.id, self.review.task.approval_digest))
-        self.border_subtitle = Content(f"{below} more lines ↓" if below > 0 else "")
+        hidden_lines = self.max_scroll_y - self.scroll_offset.y
+        if hidden_lines <= 0:
+            self._read_versions.add((self.review.task.id, self.review.task.approval_digest))
+        self.border_subtitle = Content(f"{hidden_lines} more lines ↓" if hidden_lines > 0 else "")

@@ -1,4 +1,4 @@
-"""Tasks as rows of the approvals screen, and short reasons why a user cannot decide."""
+"""The rows of the approvals screen, and short reasons why a user cannot decide on a task."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from sealyard_tui.widgets.columns import Cell, Column
 COLUMNS = (
     Column(title="NAME", width=13, grow=4),
     Column(title="KIND", width=10, from_width=100),
-    Column(title="DEVICE", width=12, grow=1),
+    Column(title="DEVICE", width=10, grow=1),
     Column(title="REQUESTER", width=9, grow=1),
-    Column(title="AGE", width=4, right=True),
+    Column(title="AGE", width=4, right=True, from_width=83),
     Column(title="SIZE", width=9, right=True),
-    Column(title="OK", width=3, right=True),
-    Column(title="LEFT", width=4, right=True),
+    Column(title="APPROVALS", width=9, right=True),
+    Column(title="EXPIRES", width=7, right=True),
     Column(title="YOU", width=11),
 )
 
 EXPIRY_WARNING = 24 * 3600
-"""Seconds before the end of the approval period from which on it is shown as a warning."""
+"""Number of seconds before the end of the approval period at which the time left becomes a warning."""
 
-TIMED_OUT = "over"
-LOADING = "Loading …"
+EXPIRED_TEXT = "expired"
+LOADING_TEXT = "Loading …"
 
-_REASONS = {
-    DecisionBlocker.EXPIRED: TIMED_OUT,
+_BLOCKER_TEXTS = {
+    DecisionBlocker.EXPIRED: EXPIRED_TEXT,
     DecisionBlocker.OWN_TASK: "own task",
     DecisionBlocker.NOT_A_PERSON: "not a person",
     DecisionBlocker.ALREADY_DECIDED: "decided",
@@ -42,19 +42,19 @@ _REASONS = {
 }
 
 
-def blocked_reason(task: Task, state: SessionState, now: datetime) -> str:
-    """Return a short reason why the user cannot decide; empty if none is known.
+def get_blocked_reason(task: Task, state: SessionState, now: datetime) -> str:
+    """Return a short reason why the user cannot decide on the task; empty if no reason is known.
 
-    Only the engine decides: its reason is in the review (:attr:`ApprovalReview.blocked_reason`).
+    The engine has the final word; the review has its reason (:attr:`ApprovalReview.blocked_reason`).
     """
     may_approve = state.is_allowed(Action.APPROVE, device_resource(task.config_id))
-    # The deadline is checked last: what the user can never decide is not shown as timed out.
+    # The deadline is checked last, so that a task that the user could never decide on is not shown as expired.
     blocker = decision_blocker(task, state.identity, task.created_at, may_approve=may_approve)
     if blocker is DecisionBlocker.NOT_WAITING:
         return task.status.lower()
     if blocker is not None:
-        return _REASONS[blocker]
-    return TIMED_OUT if is_timed_out(task, now) else ""
+        return _BLOCKER_TEXTS[blocker]
+    return EXPIRED_TEXT if is_timed_out(task, now) else ""
 
 
 def is_timed_out(task: Task, now: datetime) -> bool:
@@ -65,9 +65,9 @@ def format_quorum(task: Task) -> str:
     return f"{len(valid_approvers(task, task.approvals))}/{task.approvals_required}"
 
 
-def cells(task: Task, state: SessionState, now: datetime) -> tuple[Cell, ...]:
+def render_cells(task: Task, state: SessionState, now: datetime) -> tuple[Cell, ...]:
     return (
-        _name(task),
+        _format_name(task),
         task.kind,
         escape_text(f"{task.config_name} v{task.config_version}"),
         escape_text(task.created_by.partition(":")[2]),
@@ -75,36 +75,36 @@ def cells(task: Task, state: SessionState, now: datetime) -> tuple[Cell, ...]:
         format_size(task.total_bytes),
         format_quorum(task),
         _format_time_left(task, now),
-        _short_reason(blocked_reason(task, state, now)),
+        _format_decision(get_blocked_reason(task, state, now)),
     )
 
 
-def _name(task: Task) -> Content:
-    trial = Content.styled("TRIAL ", "$error") if task.self_approved else ""
-    attention = Content.styled("! ", "$warning") if task.warning else ""
-    return Content.assemble(trial, attention, Content(task_title(task)))
+def _format_name(task: Task) -> Content:
+    trial_mark = Content.styled("TRIAL ", "$error") if task.self_approved else ""
+    warning_mark = Content.styled("! ", "$warning") if task.warning else ""
+    return Content.assemble(trial_mark, warning_mark, Content(task_title(task)))
 
 
 def _format_time_left(task: Task, now: datetime) -> Content:
     if task.approval_expires_at is None:
         return Content("")
     if is_timed_out(task, now):
-        return Content.styled(TIMED_OUT, "$error")
+        return Content.styled(EXPIRED_TEXT, "$error")
     seconds = (task.approval_expires_at - now).total_seconds()
     return Content.styled(short_duration(seconds), "$warning" if seconds < EXPIRY_WARNING else "")
 
 
-def _short_reason(reason: str) -> Content:
+def _format_decision(reason: str) -> Content:
     return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ approve", "$success")
 
 
-def empty_text(state: SessionState, *, everything: bool, filtered: bool) -> str:
-    """Return the text of the empty list, with what the user can do."""
+def format_empty_text(state: SessionState, *, show_all: bool, is_filtered: bool) -> str:
+    """Return the text of an empty list, with a hint for the user."""
     if not state.workspace:
-        return LOADING
-    if filtered:
+        return LOADING_TEXT
+    if is_filtered:
         return "No pending tasks match the filter. Press Esc to clear it."
-    if everything:
+    if show_all:
         return "No pending tasks. New tasks appear here automatically."
     if not any(action is Action.APPROVE for _, action in state.rights):
         return (

@@ -1,4 +1,4 @@
-"""The approvals screen: the tasks that wait for a decision, the review of each, and the decision itself."""
+"""The approvals screen: the pending tasks, the review of the current task, and the decision."""
 
 from __future__ import annotations
 
@@ -21,9 +21,15 @@ from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.formatting import task_title
 from sealyard_tui.screens.approvals.actions import ApprovalActions
-from sealyard_tui.screens.approvals.review import copyable_values, metadata_text
+from sealyard_tui.screens.approvals.review import format_metadata, list_copyable_values
 from sealyard_tui.screens.approvals.review_pane import ReviewPane
-from sealyard_tui.screens.approvals.row import COLUMNS, LOADING, blocked_reason, cells, empty_text
+from sealyard_tui.screens.approvals.row import (
+    COLUMNS,
+    LOADING_TEXT,
+    format_empty_text,
+    get_blocked_reason,
+    render_cells,
+)
 from sealyard_tui.screens.approvals.task_list import PendingTaskList
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
@@ -34,7 +40,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
-"""Seconds for which the cursor stays on a row before its review is read."""
+"""Seconds between the last move of the cursor and loading the review."""
 
 MINE, ALL = "mine", "all"
 
@@ -42,7 +48,7 @@ DECISION_ACTIONS = ("approve", "reject")
 
 
 class ApprovalsScreen(BaseScreen):
-    """Composes the list, the review and the decisions."""
+    """Lists pending tasks, shows their reviews, and lets the user approve or reject them."""
 
     NAME = "approvals"
     CSS_PATH = "screen.tcss"
@@ -81,19 +87,19 @@ class ApprovalsScreen(BaseScreen):
 
     def __init__(self) -> None:
         super().__init__()
-        self._pending = PendingTaskList(self, on_change=self.update_title, load_review=self._load_review)
-        self._actions = ApprovalActions(self, self._pending, lambda: self.review)
+        self._task_list = PendingTaskList(self, on_change=self.update_title, load_review=self._load_review)
+        self._actions = ApprovalActions(self, self._task_list, lambda: self.review)
         self._detail_timer: Timer | None = None
         self._could_decide: bool | None = None
 
     # ---- layout
 
     def compose_body(self) -> ComposeResult:
-        self._pending.show_all = self.saved_state.sort == ALL
+        self._task_list.show_all = self.saved_state.sort == ALL
         yield FilterBar(self.saved_state.filter, hint="a word of the name, the id or a file")
         with Vertical(id="list", classes="pane"):
             yield VirtualTable[Task](
-                COLUMNS, self._cells, key=lambda task: task.id, empty=LOADING, markable=True, id="queue"
+                COLUMNS, self._render_cells, key=lambda task: task.id, empty=LOADING_TEXT, markable=True, id="queue"
             )
         yield ReviewPane()
 
@@ -103,22 +109,22 @@ class ApprovalsScreen(BaseScreen):
 
     @property
     def table(self) -> VirtualTable[Task]:
-        return self._pending.table
+        return self._task_list.table
 
     @property
     def review(self) -> ReviewPane:
         return self.query_one(ReviewPane)
 
-    def _cells(self, task: Task) -> tuple[Cell, ...]:
-        return cells(task, self.state, self.now())
+    def _render_cells(self, task: Task) -> tuple[Cell, ...]:
+        return render_cells(task, self.state, self.now())
 
     # ---- load and update
 
     async def load(self) -> None:
-        await self._pending.load()
+        await self._task_list.load()
 
     async def apply_update(self, update: EngineUpdate) -> None:
-        await self._pending.apply_update(update)
+        await self._task_list.apply_update(update)
 
     def tick(self, now: datetime) -> None:
         self.table.refresh()
@@ -127,8 +133,8 @@ class ApprovalsScreen(BaseScreen):
         self._update_permissions()
 
     def reset(self) -> None:
-        self._pending.reset()
-        self.table.set_empty_text(LOADING)
+        self._task_list.reset()
+        self.table.set_empty_text(LOADING_TEXT)
         self.review.clear()
         self.remove_class("-reading")
 
@@ -137,21 +143,21 @@ class ApprovalsScreen(BaseScreen):
         self.update_title()
 
     @on(VirtualTable.NearEnd)
-    def _near_end(self) -> None:
-        self._pending.load_more()
+    def _on_near_end(self) -> None:
+        self._task_list.load_more()
 
     def update_title(self) -> None:
-        pending = self._pending
-        more = pending.next_cursor is not None
+        task_list = self._task_list
+        more = task_list.next_cursor is not None
         count = f"{len(self.table):,}{'+' if more else ''}"
-        what = "pending" if pending.show_all else "to approve"
-        marked = f", {len(self.table.marked_rows)} marked" if self.table.marked_rows else ""
+        label = "pending" if task_list.show_all else "to approve"
+        marks = f", {len(self.table.marked_rows)} marked" if self.table.marked_rows else ""
         pane = self.query_one("#list")
-        pane.border_title = Content(f"{count} {what}{marked}")
-        pane.border_subtitle = Content(self.updated_label())
+        pane.border_title = Content(f"{count} {label}{marks}")
+        pane.border_subtitle = Content(self.format_last_update())
         self.query_one(FilterBar).show_count(len(self.table), more=more)
-        filtered = bool(self.query_one(FilterBar).text)
-        self.table.set_empty_text(empty_text(self.state, everything=pending.show_all, filtered=filtered))
+        is_filtered = bool(self.query_one(FilterBar).text)
+        self.table.set_empty_text(format_empty_text(self.state, show_all=task_list.show_all, is_filtered=is_filtered))
 
     # ---- the review
 
@@ -176,7 +182,7 @@ class ApprovalsScreen(BaseScreen):
         try:
             review = await client.review(task_id)
         except NotFoundError:
-            self._pending.remove(task_id)
+            self._task_list.remove(task_id)
             return
         if task_id == self.table.cursor_key:
             self.review.show(review, self.now())
@@ -206,7 +212,7 @@ class ApprovalsScreen(BaseScreen):
         self._actions.reject()
 
     def action_back(self) -> None:
-        """Leave the review first, then as on every screen."""
+        """Return from the review to the list, or do what the base class does."""
         if self.has_class("-reading"):
             self.remove_class("-reading")
             self.set_focus(self.table)
@@ -217,13 +223,13 @@ class ApprovalsScreen(BaseScreen):
         super().action_back()
 
     def action_toggle_all(self) -> None:
-        self._pending.show_all = not self._pending.show_all
-        self.save_state(sort=ALL if self._pending.show_all else MINE)
+        self._task_list.show_all = not self._task_list.show_all
+        self.save_state(sort=ALL if self._task_list.show_all else MINE)
         self.table.clear_marks()
         self.reload()
 
-    def action_next(self, by: int) -> None:
-        self.table.action_move(by)
+    def action_next(self, step: int) -> None:
+        self.table.action_move(step)
 
     def action_scroll_review(self, pages: int) -> None:
         self.review.scroll_half_page(pages)
@@ -236,18 +242,18 @@ class ApprovalsScreen(BaseScreen):
         task = self.table.cursor_row
         if task is None:
             return
-        values = copyable_values(task)
+        values = list_copyable_values(task)
         choices = [(name, f"{name}: {text}") for name, text in values.items()]
 
-        def picked(name: str | None) -> None:
+        def copy_value(name: str | None) -> None:
             if name is not None:
                 self._copy(values[name], name)
 
-        self.app.push_screen(PickDialog("Copy", choices), picked)
+        self.app.push_screen(PickDialog("Copy", choices), copy_value)
 
-    def _copy(self, text: str, what: str) -> None:
+    def _copy(self, text: str, label: str) -> None:
         self.app.copy_to_clipboard(text)
-        self.flash(f"Copied {what}.")
+        self.flash(f"Copied {label}.")
 
     def action_json(self) -> None:
         if (task := self.table.cursor_row) is not None:
@@ -274,20 +280,22 @@ class ApprovalsScreen(BaseScreen):
         if review is None or index >= len(review.metadata):
             return
         try:
-            view_in_pager(self.app, metadata_text(review, index))
+            view_in_pager(self.app, format_metadata(review, index))
         except SealyardError as error:
             self.app.show_error(error)
 
     def on_key(self, event: Key) -> None:
-        """Explain why a key that decides does nothing for this task."""
-        bound = self.active_bindings.get(event.key)
-        if bound is not None and bound.binding.action in DECISION_ACTIONS and self._can_decide() is None:
+        """Explain why a key for approving or rejecting has no effect on this task."""
+        active_binding = self.active_bindings.get(event.key)
+        if active_binding is None or active_binding.binding.action not in DECISION_ACTIONS:
+            return
+        if self._can_decide() is None:
             self._actions.explain_blocked()
 
     # ---- permissions
 
     def _update_permissions(self) -> None:
-        """Redraw the key hints only when other actions are possible, not at every move of the cursor."""
+        """Redraw the key hints if the available actions have changed: redrawing at every move of the cursor is slow."""
         can_decide = self._can_decide()
         if can_decide is not self._could_decide:
             self._could_decide = can_decide
@@ -299,8 +307,8 @@ class ApprovalsScreen(BaseScreen):
         return super().check_action(action, parameters)
 
     def _can_decide(self) -> bool | None:
-        """Return False (hidden) without the permission, None (disabled) if no selected task can be decided."""
+        """Return False (hidden) without permission, and None (disabled) if no selected task can be decided."""
         if not self.state.can_write or not any(action is Action.APPROVE for _, action in self.state.rights):
             return False
         now = self.now()
-        return any(not blocked_reason(task, self.state, now) for task in self.table.selected_rows) or None
+        return any(not get_blocked_reason(task, self.state, now) for task in self.table.selected_rows) or None

@@ -1,4 +1,4 @@
-"""The tasks that wait for approval: loaded page by page, and kept up to date with few reads."""
+"""The pending tasks of the approvals screen: loaded page by page, and updated with few requests."""
 
 from __future__ import annotations
 
@@ -11,43 +11,43 @@ from sealyard.model.errors import NotFoundError
 from sealyard.model.requests import TaskFilter
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard_tui.formatting import task_title
-from sealyard_tui.screens.approvals.row import TIMED_OUT, blocked_reason
+from sealyard_tui.screens.approvals.row import EXPIRED_TEXT, get_blocked_reason
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
-PAGE = 200
-MAX_PAGE = 1000
+PAGE_SIZE = 200
+MAX_PAGE_SIZE = 1000
 MAX_SINGLE_READS = 20
-"""Changed tasks up to which each is read by its id; beyond, the whole list is reloaded."""
+"""Maximum number of changed tasks that are read one by one; if there are more, the list is reloaded."""
 
 RELOAD_INTERVAL = 0.3
-"""Seconds between two reads of what changed, however many events arrive."""
+"""Minimum number of seconds between two requests for changed tasks."""
 
 
 class PendingTaskList:
-    """Keeps the table of a screen in step with the engine.
+    """Loads the pending tasks into the table of a screen, and updates them.
 
-    ``on_change`` is called after each change of the rows, ``load_review`` reads the task under the cursor again.
+    ``on_change`` is called after each change of the rows. ``load_review`` reloads the review of the current task.
     """
 
     def __init__(
         self, screen: BaseScreen, *, on_change: Callable[[], None], load_review: Callable[[], Awaitable[None]]
     ) -> None:
         self.show_all = False
-        """Show all tasks that wait, not only those that this user can approve."""
+        """Whether all pending tasks are shown, not only those that this user can approve."""
         self.decided_in_session: set[str] = set()
-        """Tasks decided here, whose outcome was reported already."""
+        """Ids of the tasks that this user has decided on; their results were reported then."""
         self.next_cursor: str | None = None
-        """Where the next page starts; None at the end."""
+        """Start of the next page; None if all pages are loaded."""
         self._screen = screen
         self._on_change = on_change
         self._load_review = load_review
-        self._loading_more = False
-        self._changed: set[str] = set()
-        self._reload_all = False
-        self._loading_changes = False
+        self._is_loading_more = False
+        self._changed_ids: set[str] = set()
+        self._needs_reload = False
+        self._is_loading_changes = False
         self._loaded_filter: TaskFilter | None = None
 
     @property
@@ -68,85 +68,87 @@ class PendingTaskList:
         self.table.replace(())
         self.next_cursor = None
         self._loaded_filter = None
-        self._changed.clear()
+        self._changed_ids.clear()
 
     # ---- pages
 
     async def load(self) -> None:
-        """Load as many tasks as are shown already, at least a page; the cursor stays on its task."""
+        """Load at least a page, and as many tasks as the table has. The cursor stays on its task."""
         client = await self._screen.client()
         task_filter = self._filter()
-        wanted = max(PAGE, len(self.table))
+        count = max(PAGE_SIZE, len(self.table))
         tasks: list[Task] = []
-        after: str | None = None
-        while len(tasks) < wanted:
-            page = await client.tasks(task_filter, after=after, limit=min(MAX_PAGE, wanted - len(tasks)))
+        cursor: str | None = None
+        while len(tasks) < count:
+            page = await client.tasks(task_filter, after=cursor, limit=min(MAX_PAGE_SIZE, count - len(tasks)))
             tasks += page.tasks
-            after = page.next
-            if after is None:
+            cursor = page.next
+            if cursor is None:
                 break
         loaded_ids = {task.id for task in tasks}
-        before = self.table.rows if task_filter == self._loaded_filter else []
-        overdue = await self._reload_overdue(client, (task for task in before if task.id not in loaded_ids))
+        previous_rows = self.table.rows if task_filter == self._loaded_filter else []
+        overdue_tasks = await self._reload_overdue(
+            client, (task for task in previous_rows if task.id not in loaded_ids)
+        )
         if await self._is_outdated(client, task_filter):
             return
-        self.next_cursor = after
+        self.next_cursor = cursor
         self._loaded_filter = task_filter
-        self.table.replace(sorted([*tasks, *overdue], key=_age, reverse=True))
+        self.table.replace(sorted([*tasks, *overdue_tasks], key=_sort_key, reverse=True))
         self._on_change()
         await self._load_review()
 
     async def _is_outdated(self, client: Client, task_filter: TaskFilter) -> bool:
-        """Return whether filter or identity changed since a read was started."""
+        """Return whether the filter or the identity has changed since ``client`` and ``task_filter`` were read."""
         return task_filter != self._filter() or client is not await self._screen.client()
 
-    async def _reload_overdue(self, client: Client, missing: Iterable[Task]) -> list[Task]:
-        """Return the missing tasks whose approval period has expired: they are shown until the engine cancels them."""
+    async def _reload_overdue(self, client: Client, missing_tasks: Iterable[Task]) -> list[Task]:
+        """Read the tasks again whose approval period has expired: the list shows them until the engine cancels them."""
         state, now = self._screen.state, self._screen.now()
-        overdue = [task for task in missing if blocked_reason(task, state, now) == TIMED_OUT]
-        read = [await _read(client, task.id) for task in overdue[:MAX_SINGLE_READS]]
-        return [task for task in read if task is not None and self._matches(task)]
+        overdue_tasks = [task for task in missing_tasks if get_blocked_reason(task, state, now) == EXPIRED_TEXT]
+        reloaded_tasks = [await _read_task(client, task.id) for task in overdue_tasks[:MAX_SINGLE_READS]]
+        return [task for task in reloaded_tasks if task is not None and self._matches(task)]
 
     def _matches(self, task: Task) -> bool:
-        """Return whether a task that was read by its id belongs into the list."""
-        reason = blocked_reason(task, self._screen.state, self._screen.now())
+        """Return whether the list should show a task."""
+        reason = get_blocked_reason(task, self._screen.state, self._screen.now())
         return (
             task.status is TaskStatus.WAITING
-            and (self.show_all or reason in ("", TIMED_OUT))
+            and (self.show_all or reason in ("", EXPIRED_TEXT))
             and TaskFilter(text=self._filter_text).matches(task)
         )
 
     def load_more(self) -> None:
         """Load the next page in the background."""
-        if self.next_cursor is not None and not self._loading_more:
-            self._loading_more = True
-            self._screen.run_background(self._load_next_page(), group="read-on")
+        if self.next_cursor is not None and not self._is_loading_more:
+            self._is_loading_more = True
+            self._screen.run_background(self._load_next_page(), group="next-page")
 
     async def _load_next_page(self) -> None:
         try:
             client = await self._screen.client()
             task_filter = self._filter()
-            page = await client.tasks(task_filter, after=self.next_cursor, limit=MAX_PAGE)
+            page = await client.tasks(task_filter, after=self.next_cursor, limit=MAX_PAGE_SIZE)
             if await self._is_outdated(client, task_filter):
                 return
             self.next_cursor = page.next
             self.table.extend(page.tasks)
             self._on_change()
         finally:
-            self._loading_more = False
+            self._is_loading_more = False
 
     # ---- updates
 
     async def apply_update(self, update: EngineUpdate) -> None:
-        """Remove tasks that no longer wait at once; read the other changed ones, limited in rate."""
-        self._reload_all = self._reload_all or update.missed_events or bool(update.resources)
+        """Remove tasks that are no longer pending, and read the other changed tasks at a limited rate."""
+        self._needs_reload = self._needs_reload or update.missed_events or bool(update.resources)
         for task_id, change in update.tasks.items():
             if change.status is TaskStatus.WAITING:
-                self._changed.add(task_id)
+                self._changed_ids.add(task_id)
             else:
-                self._changed.discard(task_id)
+                self._changed_ids.discard(task_id)
                 self._remove_decided(task_id, change.status)
-        if (self._changed or self._reload_all) and not self._loading_changes:
+        if (self._changed_ids or self._needs_reload) and not self._is_loading_changes:
             await self._load_changes()
 
     def _remove_decided(self, task_id: str, status: TaskStatus) -> None:
@@ -161,48 +163,48 @@ class PendingTaskList:
             self._on_change()
 
     async def _load_changes(self) -> None:
-        self._loading_changes = True
+        self._is_loading_changes = True
         try:
-            while self._changed or self._reload_all:
-                changed, self._changed = self._changed, set()
-                reload_all, self._reload_all = self._reload_all, False
-                if reload_all or len(changed) > MAX_SINGLE_READS:
+            while self._changed_ids or self._needs_reload:
+                task_ids, self._changed_ids = self._changed_ids, set()
+                needs_reload, self._needs_reload = self._needs_reload, False
+                if needs_reload or len(task_ids) > MAX_SINGLE_READS:
                     await self.load()
                 else:
-                    for task_id in changed:
+                    for task_id in task_ids:
                         await self._read_one(task_id)
                 await asyncio.sleep(RELOAD_INTERVAL)
         finally:
-            self._loading_changes = False
+            self._is_loading_changes = False
 
     async def _read_one(self, task_id: str) -> None:
         client = await self._screen.client()
-        task = await _read(client, task_id)
+        task = await _read_task(client, task_id)
         if client is not await self._screen.client():
             return
         if task is None or not self._matches(task):
             self.remove(task_id)
             return
-        self._put(task)
+        self._insert_or_update(task)
         if task_id == self.table.cursor_key:
             await self._load_review()
 
-    def _put(self, task: Task) -> None:
-        """Insert the task by its age. A task older than all loaded ones is skipped: it comes with its page."""
+    def _insert_or_update(self, task: Task) -> None:
+        """Update or insert a task. A task that belongs to a page that is not loaded yet is skipped."""
         rows = self.table.rows
         if task.id in self.table:
             self.table.update_row(task)
-        elif self.next_cursor is None or not rows or _age(task) > _age(rows[-1]):
-            self.table.replace(sorted([*rows, task], key=_age, reverse=True))
+        elif self.next_cursor is None or not rows or _sort_key(task) > _sort_key(rows[-1]):
+            self.table.replace(sorted([*rows, task], key=_sort_key, reverse=True))
             self._on_change()
 
 
-async def _read(client: Client, task_id: str) -> Task | None:
+async def _read_task(client: Client, task_id: str) -> Task | None:
     try:
         return await client.task(task_id)
     except NotFoundError:
         return None
 
 
-def _age(task: Task) -> tuple[datetime, str]:
+def _sort_key(task: Task) -> tuple[datetime, str]:
     return (task.created_at, task.id)

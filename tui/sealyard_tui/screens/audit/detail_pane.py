@@ -10,12 +10,12 @@ from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.model.audit import AuditEntry
-from sealyard_tui.screens.audit.entry_format import entry_detail
+from sealyard_tui.screens.audit.entry_format import render_entry
 from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class AuditDetailPane(ScrollPane):
-    """One entry in full, below the list or over it."""
+    """Shows an entry in full, below the list or instead of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("audit.detail_")
 
@@ -26,12 +26,12 @@ class AuditDetailPane(ScrollPane):
         yield Static("", markup=False)
 
     def show(self, entry: AuditEntry | None, checkpointed_size: int) -> None:
-        """Show an entry. ``checkpointed_size`` is the number of entries covered by a signature."""
+        """Show an entry. ``checkpointed_size`` is the number of entries covered by a signed checkpoint."""
         self.border_title = Content(f"Entry {entry.seq}") if entry is not None else Content("Entry")
-        shown = (
-            entry_detail(entry, checkpointed_size)
+        detail = (
+            render_entry(entry, checkpointed_size)
             if entry is not None
             else Content.styled("No entry selected.", "$text-muted")
         )
-        self.query_one(Static).update(shown)
+        self.query_one(Static).update(detail)
         self.scroll_home(animate=False, immediate=True)

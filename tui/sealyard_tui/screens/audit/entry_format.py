@@ -1,4 +1,4 @@
-"""An audit entry as a row, as text, as JSON, and its hash."""
+"""Format an audit entry as a row, as text and as JSON, and compute its hash."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from sealyard_tui.formatting import format_fields
 from sealyard_tui.widgets.columns import Cell, Column
 
 NOT_CHECKPOINTED = "◌"
-"""Mark of an entry that no signature covers yet."""
+"""Mark of an entry that is not covered by a signed checkpoint yet."""
 
-WIDE = 100
-NARROW = 72
+WIDE_FROM = 100
+MEDIUM_FROM = 72
 
 COLUMNS = (
     Column(title="SEQ", width=9, right=True),
-    Column(title="TIME", width=11, below_width=NARROW),
-    Column(title="TIME", width=16, from_width=NARROW, below_width=WIDE),
-    Column(title="TIME", width=19, from_width=WIDE),
-    Column(title="AUTHOR", width=10, from_width=NARROW, below_width=WIDE),
-    Column(title="AUTHOR", width=15, from_width=WIDE),
+    Column(title="TIME", width=11, below_width=MEDIUM_FROM),
+    Column(title="TIME", width=16, from_width=MEDIUM_FROM, below_width=WIDE_FROM),
+    Column(title="TIME", width=19, from_width=WIDE_FROM),
+    Column(title="AUTHOR", width=10, from_width=MEDIUM_FROM, below_width=WIDE_FROM),
+    Column(title="AUTHOR", width=15, from_width=WIDE_FROM),
     Column(title="CHANGE", width=16),
-    Column(title="RESOURCE", width=18, from_width=WIDE),
+    Column(title="RESOURCE", width=18, from_width=WIDE_FROM),
     Column(title="MESSAGE", width=16, grow=1),
 )
 
-_CHANGES: dict[AuditAction, tuple[str, str]] = {
+_CHANGE_STYLES: dict[AuditAction, tuple[str, str]] = {
     AuditAction.CREATED: ("+", "$accent"),
     AuditAction.UPDATED: ("~", "$accent"),
     AuditAction.DELETED: ("-", "$warning"),
@@ -60,12 +60,15 @@ def row_key(entry: AuditEntry) -> str:
 
 
 def change_badge(change: AuditAction) -> Content:
-    sign, style = _CHANGES[change]
+    sign, style = _CHANGE_STYLES[change]
     return Content.styled(f"{sign} {change}", style)
 
 
-def row_cells(entry: AuditEntry, checkpointed_size: int) -> tuple[Cell, ...]:
-    """Render an entry for :data:`COLUMNS`. ``checkpointed_size`` is the number of entries covered by a signature."""
+def render_cells(entry: AuditEntry, checkpointed_size: int) -> tuple[Cell, ...]:
+    """Return the cells of an entry for :data:`COLUMNS`.
+
+    ``checkpointed_size`` is the number of entries covered by a signed checkpoint.
+    """
     number = (
         str(entry.seq)
         if entry.seq < checkpointed_size
@@ -79,14 +82,14 @@ def row_cells(entry: AuditEntry, checkpointed_size: int) -> tuple[Cell, ...]:
 
 
 def entry_json(entry: AuditEntry) -> str:
-    """Return an entry as indented JSON; unprintable characters are escaped such that JSON restores them."""
+    """Return an entry as indented JSON. Unprintable characters are escaped as JSON defines it."""
     text = json.dumps(msgspec.to_builtins(entry), indent=2, ensure_ascii=False)
-    return "".join(char if char.isprintable() or char == "\n" else _escaped(char) for char in text)
+    return "".join(char if char.isprintable() or char == "\n" else _escape_char(char) for char in text)
 
 
-def _escaped(char: str) -> str:
+def _escape_char(char: str) -> str:
     units = char.encode("utf-16-be", "surrogatepass")
-    return "".join(f"\\u{units[at : at + 2].hex()}" for at in range(0, len(units), 2))
+    return "".join(f"\\u{units[index : index + 2].hex()}" for index in range(0, len(units), 2))
 
 
 def entry_hash(entry: AuditEntry) -> str:
@@ -98,20 +101,20 @@ def entry_hash(entry: AuditEntry) -> str:
         return ""
 
 
-def entry_detail(entry: AuditEntry, checkpointed_size: int) -> Content:
-    covered = (
-        "by a signed checkpoint"
+def render_entry(entry: AuditEntry, checkpointed_size: int) -> Content:
+    checkpoint_text = (
+        "covered by a signed checkpoint"
         if entry.seq < checkpointed_size
-        else f"{NOT_CHECKPOINTED} not covered by a checkpoint yet"
+        else f"{NOT_CHECKPOINTED} not covered by a signed checkpoint yet"
     )
-    about = format_fields(
+    fields = format_fields(
         [
             (
                 "entry",
                 Content.assemble(f"{entry.seq}  ", change_badge(entry.change), f"  {format_time(entry.timestamp)}"),
             ),
-            ("sealed", covered),
+            ("checkpoint", checkpoint_text),
             ("hash", entry_hash(entry)),
         ]
     )
-    return Content.assemble(about, "\n\n", entry_json(entry))
+    return Content.assemble(fields, "\n\n", entry_json(entry))

@@ -1,9 +1,10 @@
-"""Export of the whole audit log to a file, in the background."""
+"""The dialog that exports the whole audit log to a file, in the background."""
 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import ClassVar
 
@@ -16,27 +17,27 @@ from textual.widgets import Button, Input, Label, ProgressBar, RadioButton, Radi
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
-from sealyard.model.errors import SealyardError
+from sealyard.fs.atomic import AtomicFile
+from sealyard.model.errors import InvalidInputError, SealyardError, StorageError
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.confirm import ConfirmDialog
-from sealyard_tui.screens.audit.atomic_text_file import AtomicTextFile
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.widgets.safe_input import SafeInput
 
-KINDS = {
+FORMAT_DESCRIPTIONS = {
     "jsonl": "JSON Lines, exactly as stored in the log",
     "csv": "for spreadsheets; formulas are escaped",
 }
-
+"""Descriptions of the formats, by file name suffix."""
 
 CHUNK_SIZE = 64 << 10
-"""Characters that are written together, however small the pieces are."""
+"""Minimum number of characters in a write, except for the last one."""
 
 
 class FormatButton(RadioButton):
-    """A radio button that differs from the others by more than its colour."""
+    """A radio button whose state is shown by a sign, not by its colour alone."""
 
     BUTTON_INNER = " "
 
@@ -46,7 +47,7 @@ class FormatButton(RadioButton):
 
 
 class AuditExportDialog(ScreenDialog[None]):
-    """Asks for format and path, writes the file, and shows progress and result."""
+    """Asks for the format and the path, exports the log, and shows the progress and the result."""
 
     heading = "Export the audit log"
     CSS_PATH = "dialogs.tcss"
@@ -57,24 +58,29 @@ class AuditExportDialog(ScreenDialog[None]):
     ]
 
     draft: ClassVar[str] = ""
-    """The path that was typed and not used."""
+    """A path that was typed and not used for an export."""
 
     def __init__(self, size: int) -> None:
-        """``size`` is the known number of entries."""
+        """``size`` is the last known number of entries."""
         super().__init__()
         self._log_size = size
-        self._kind = "jsonl"
+        self._format = "jsonl"
         self._path = Path()
-        self._work: Worker[None] | None = None
+        self._worker: Worker[None] | None = None
 
     def compose_body(self) -> ComposeResult:
-        with Vertical(classes="asking"):
+        with Vertical(classes="input"):
             with RadioSet(id="kind", compact=True):
-                for kind, words in KINDS.items():
-                    yield FormatButton(Content(f"{kind:6}{words}"), value=kind == self._kind, id=kind, compact=True)
+                for format_name, description in FORMAT_DESCRIPTIONS.items():
+                    yield FormatButton(
+                        Content(f"{format_name:6}{description}"),
+                        value=format_name == self._format,
+                        id=format_name,
+                        compact=True,
+                    )
             with Horizontal(classes="field"):
                 yield Label("file")
-                yield SafeInput(AuditExportDialog.draft or str(self._usual_path()), id="path", compact=True)
+                yield SafeInput(AuditExportDialog.draft or str(self._build_default_path()), id="path", compact=True)
             yield Static("", classes="wrong", markup=False)
             with Horizontal(classes="buttons"):
                 yield Button(Content("Export"), id="begin", variant="primary", compact=True)
@@ -87,25 +93,25 @@ class AuditExportDialog(ScreenDialog[None]):
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#path"))
 
-    def _usual_path(self) -> Path:
+    def _build_default_path(self) -> Path:
         folder = self.app.download_manager.folder or Path.home()
-        return folder / f"sealyard-audit-{self.app.now().astimezone():%Y-%m-%d}.{self._kind}"
+        return folder / f"sealyard-audit-{self.app.now().astimezone():%Y-%m-%d}.{self._format}"
 
     @on(RadioSet.Changed)
-    def _choose(self, event: RadioSet.Changed) -> None:
-        """Change the suffix of the path with the format, unless it was edited."""
-        before, self._kind = self._kind, event.pressed.id or self._kind
-        path = self.query_one("#path", Input)
-        if path.value.endswith(f".{before}"):
-            path.value = f"{path.value.removesuffix(before)}{self._kind}"
+    def _on_format_changed(self, event: RadioSet.Changed) -> None:
+        """Change the suffix of the path to the new format, if it is that of the old one."""
+        old_format, self._format = self._format, event.pressed.id or self._format
+        path_input = self.query_one("#path", Input)
+        if path_input.value.endswith(f".{old_format}"):
+            path_input.value = f"{path_input.value.removesuffix(old_format)}{self._format}"
 
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
-        AuditExportDialog.draft = event.value if event.value != str(self._usual_path()) else ""
+    def _on_path_changed(self, event: Input.Changed) -> None:
+        AuditExportDialog.draft = event.value if event.value != str(self._build_default_path()) else ""
         self._show_error("")
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "begin":
             self.action_begin()
         else:
@@ -115,19 +121,19 @@ class AuditExportDialog(ScreenDialog[None]):
 
     @on(Input.Submitted)
     def action_begin(self) -> None:
-        typed = self.query_one("#path", Input).value.strip()
-        if not typed:
+        path_text = self.query_one("#path", Input).value.strip()
+        if not path_text:
             self._show_error("Enter a file name.")
             return
-        self._path = Path(typed).expanduser().absolute()
-        self._work = self.run_worker(self.app.guard(self._check_and_write()), exit_on_error=False)
+        self._path = Path(path_text).expanduser().absolute()
+        self._worker = self.run_worker(self.app.guard(self._check_and_write()), exit_on_error=False)
 
     async def _check_and_write(self) -> None:
         if await asyncio.to_thread(self._path.is_dir):
             self._show_error("This is a folder; enter a file name.")
             return
-        replace = await asyncio.to_thread(self._path.exists)
-        if replace and not await self._confirmed():
+        overwrite = await asyncio.to_thread(self._path.exists)
+        if overwrite and not await self._confirm_replace():
             return
         self.add_class("-running")
         self.query_one(".running .about", Static).update(
@@ -135,39 +141,40 @@ class AuditExportDialog(ScreenDialog[None]):
         )
         self.refresh_bindings()
         try:
-            await self._write(await self.app.session.client(), replace=replace)
+            await self._write(await self.app.session.client(), overwrite=overwrite)
         except SealyardError as error:
-            self._show_error(error_text(error))
+            self._show_error(error_text(error, action_keys(self.app)))
         finally:
             self.remove_class("-running")
             self.refresh_bindings()
 
-    async def _confirmed(self) -> bool:
+    async def _confirm_replace(self) -> bool:
         question = f"{escape_text(str(self._path))} already exists. Replace it?"
         answer = await self.app.push_screen_wait(ConfirmDialog("Replace the file", question, yes="Replace"))
         return answer is True
 
-    async def _write(self, client: Client, *, replace: bool) -> None:
-        file = await asyncio.to_thread(AtomicTextFile, self._path)
+    async def _write(self, client: Client, *, overwrite: bool) -> None:
         count = 0
-        try:
-            async for text in _chunked(client.export_audit(self._kind)):
-                await asyncio.to_thread(file.write, text)
-                count += text.count("\n")
-                self.query_one(ProgressBar).update(progress=min(count, self._log_size))
-            size = await asyncio.to_thread(lambda: file.commit(replace=replace))
-        finally:
-            file.discard()
-        self._finish(count - (self._kind == "csv"), size)
+        with _convert_os_errors(self._path):
+            file = await asyncio.to_thread(AtomicFile, self._path)
+            try:
+                async for text in _merge_chunks(client.export_audit(self._format)):
+                    await asyncio.to_thread(file.write, text.encode())
+                    count += text.count("\n")
+                    self.query_one(ProgressBar).update(progress=min(count, self._log_size))
+                size = await asyncio.to_thread(lambda: file.commit(overwrite=overwrite))
+            finally:
+                file.discard()
+        self._finish(count - (self._format == "csv"), size)
 
     # ---- result
 
     def _finish(self, count: int, size: int) -> None:
         AuditExportDialog.draft = ""
-        self.add_class("-over")
-        done = Content.styled(f"✓ {count:,} entries, {format_size(size)}", "bold $success")
-        where = f"\n\n{escape_text(str(self._path))}\n\nOnly you can read the file. Press y to copy its path."
-        self.query_one(".outcome", Static).update(Content.assemble(done, where))
+        self.add_class("-finished")
+        summary = Content.styled(f"✓ {count:,} entries, {format_size(size)}", "bold $success")
+        details = f"\n\n{escape_text(str(self._path))}\n\nOnly you can read the file. Press y to copy its path."
+        self.query_one(".outcome", Static).update(Content.assemble(summary, details))
 
     def _show_error(self, text: str) -> None:
         self.query_one(".wrong", Static).update(Content(f"✗ {escape_text(text)}" if text else ""))
@@ -177,27 +184,42 @@ class AuditExportDialog(ScreenDialog[None]):
         self.notify("Copied.", markup=False)
 
     def action_dismiss_dialog(self) -> None:
-        """Close the dialog; during an export, cancel it, delete the partial file and stay open."""
-        if self._work is not None and not self._work.is_finished and self.has_class("-running"):
-            self._work.cancel()
+        """Close the dialog. During an export, cancel the export and keep the dialog open."""
+        if self._worker is not None and not self._worker.is_finished and self.has_class("-running"):
+            self._worker.cancel()
             return
         self.dismiss(None)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action == "begin":
-            return not self.has_class("-running") and not self.has_class("-over")
+            return not self.has_class("-running") and not self.has_class("-finished")
         if action == "copy":
-            return self.has_class("-over")
+            return self.has_class("-finished")
         return super().check_action(action, parameters)
 
 
-async def _chunked(texts: AsyncIterator[str]) -> AsyncIterator[str]:
-    waiting: list[str] = []
+@contextmanager
+def _convert_os_errors(path: Path) -> Iterator[None]:
+    """Raise :class:`InvalidInputError` or :class:`StorageError` in place of an ``OSError`` while writing ``path``."""
+    safe_path = escape_text(str(path))
+    try:
+        yield
+    except FileExistsError as error:
+        raise InvalidInputError(f"{safe_path} already exists.", "Choose another name.") from error
+    except OSError as error:
+        reason = escape_text(error.strerror or str(error))
+        hint = "Choose a folder that you can write to, or free some disk space."
+        raise StorageError(f"{safe_path} cannot be written: {reason}.", hint) from error
+
+
+async def _merge_chunks(texts: AsyncIterator[str]) -> AsyncIterator[str]:
+    """Join texts until they have :data:`CHUNK_SIZE` characters: writing each line by itself would be slow."""
+    parts: list[str] = []
     length = 0
     async for text in texts:
-        waiting.append(text)
+        parts.append(text)
         length += len(text)
         if length >= CHUNK_SIZE:
-            yield "".join(waiting)
-            waiting, length = [], 0
-    yield "".join(waiting)
+            yield "".join(parts)
+            parts, length = [], 0
+    yield "".join(parts)

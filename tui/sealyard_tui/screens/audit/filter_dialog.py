@@ -1,4 +1,4 @@
-"""The filter of the audit log as a form."""
+"""The dialog that edits the filter of the audit log as a form."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.screens.audit.filter_syntax import FIELDS, TEXT, format_filter, parse_filter, split_filter
 from sealyard_tui.widgets.safe_input import SafeInput
 
-TYPES = ("TASK", "DEVICE_CONFIG", "KEY", "SUBJECT", "ACL", "POLICY", "AUDIT_LOG", "WORKSPACE")
-"""Suggestions; the log may have others."""
+RESOURCE_TYPES = ("TASK", "DEVICE_CONFIG", "KEY", "SUBJECT", "ACL", "POLICY", "AUDIT_LOG", "WORKSPACE")
+"""Suggested resource types; the log may contain others."""
 
 HINTS = {
     TEXT: "anywhere in an entry",
@@ -35,30 +35,30 @@ HINTS = {
 
 
 class AuditFilterDialog(BaseDialog[str | None]):
-    """Returns the filter as text; None if the user went back."""
+    """Returns the edited filter as text; None if it was cancelled."""
 
     heading = "Filter entries"
     CSS_PATH = "dialogs.tcss"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "done", "Apply", id="audit_form.done", priority=True),
-        Binding("ctrl+r", "empty", "Clear", id="audit_form.empty", priority=True),
+        Binding("ctrl+s", "apply", "Apply", id="audit_form.done", priority=True),
+        Binding("ctrl+r", "clear", "Clear", id="audit_form.empty", priority=True),
         Binding("down", "app.focus_next", "Next field", show=False, id="audit_form.next"),
         Binding("up", "app.focus_previous", "Previous field", show=False, id="audit_form.previous"),
     ]
 
     drafts: ClassVar[dict[str, dict[str, str]]] = {}
-    """Input that was typed over a filter and not applied."""
+    """Input that was not applied: values by field, by the initial filter."""
 
-    def __init__(self, line: str, now: Callable[[], datetime]) -> None:
-        """``line`` is the current filter; if it is invalid, it becomes the text to search."""
+    def __init__(self, filter_text: str, now: Callable[[], datetime]) -> None:
+        """``filter_text`` is the current filter. If it is invalid, it becomes the text to search for."""
         super().__init__()
         self._now = now
-        self._before = line
+        self._initial_text = filter_text
         try:
-            self._parts = self.drafts.get(line) or split_filter(line)
+            self._parts = self.drafts.get(filter_text) or split_filter(filter_text)
         except UsageError:
-            self._parts = {TEXT: line}
+            self._parts = {TEXT: filter_text}
 
     def compose_body(self) -> ComposeResult:
         with VerticalScroll(classes="fields"):
@@ -69,7 +69,7 @@ class AuditFilterDialog(BaseDialog[str | None]):
                         self._parts.get(name, ""),
                         id=name,
                         placeholder=HINTS[name],
-                        suggester=_suggester(name),
+                        suggester=_create_suggester(name),
                         compact=True,
                     )
         yield Static("", classes="wrong", markup=False)
@@ -81,42 +81,42 @@ class AuditFilterDialog(BaseDialog[str | None]):
         self.set_focus(self.query_one(f"#{TEXT}"))
 
     @on(Input.Changed)
-    def _typed(self) -> None:
-        self.drafts[self._before] = self._typed_parts()
-        wrong = self._wrong()
-        self.query_one(".wrong", Static).update(Content(f"✗ {wrong}" if wrong else ""))
+    def _on_input_changed(self) -> None:
+        self.drafts[self._initial_text] = self._read_parts()
+        error_message = self._validate()
+        self.query_one(".wrong", Static).update(Content(f"✗ {error_message}" if error_message else ""))
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "done":
-            self.action_done()
+            self.action_apply()
         else:
             self.dismiss(None)
 
     @on(Input.Submitted)
-    def action_done(self) -> None:
-        if not self._wrong():
-            self.drafts.pop(self._before, None)
-            self.dismiss(self._line())
+    def action_apply(self) -> None:
+        if not self._validate():
+            self.drafts.pop(self._initial_text, None)
+            self.dismiss(self._read_filter())
 
-    def action_empty(self) -> None:
+    def action_clear(self) -> None:
         for field in self.query(Input):
             field.value = ""
 
-    def _typed_parts(self) -> dict[str, str]:
+    def _read_parts(self) -> dict[str, str]:
         return {each.id or "": each.value.strip() for each in self.query(Input)}
 
-    def _line(self) -> str:
-        return format_filter(self._typed_parts())
+    def _read_filter(self) -> str:
+        return format_filter(self._read_parts())
 
-    def _wrong(self) -> str:
+    def _validate(self) -> str:
         try:
-            parse_filter(self._line(), self._now())
+            parse_filter(self._read_filter(), self._now())
         except UsageError as error:
             return error.message
         return ""
 
 
-def _suggester(name: str) -> SuggestFromList | None:
-    words = {"type": TYPES, "change": tuple(AuditAction)}.get(name)
-    return SuggestFromList(words, case_sensitive=False) if words else None
+def _create_suggester(name: str) -> SuggestFromList | None:
+    suggestions = {"type": RESOURCE_TYPES, "change": tuple(AuditAction)}.get(name)
+    return SuggestFromList(suggestions, case_sensitive=False) if suggestions else None

@@ -1,4 +1,4 @@
-"""The audit screen: list, detail, filter, verification and export."""
+"""The audit screen: list, detail, filter, verification and export of the audit log."""
 
 from __future__ import annotations
 
@@ -25,10 +25,10 @@ from sealyard_tui.screens.audit.entry_format import (
     NOT_CHECKPOINTED,
     entry_hash,
     entry_json,
-    row_cells,
+    render_cells,
     row_key,
 )
-from sealyard_tui.screens.audit.entry_loader import READING, EntryLoader
+from sealyard_tui.screens.audit.entry_loader import LOADING_TEXT, EntryLoader
 from sealyard_tui.screens.audit.filter_syntax import format_filter, split_filter
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
@@ -37,12 +37,12 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
-"""Seconds for which the cursor stays on an entry before it is shown in full."""
+"""Seconds between the last move of the cursor and showing the detail."""
 
 PREVIEW_LENGTH = 40
-"""Characters shown of a value that can be copied."""
+"""Maximum number of characters shown of a value that can be copied."""
 
-ACCESS_DENIED = (
+ACCESS_DENIED_TEXT = (
     "You do not have permission to view the audit log.\n"
     "\n"
     "Ask an administrator to grant {subject} VIEW on the audit log (+ under 6 Access).\n"
@@ -50,11 +50,11 @@ ACCESS_DENIED = (
     "The log is then shown here automatically."
 )
 
-HINT = "text  type:TASK resource:TASK:… author:owner change:REFUSED since:2h until:2026-11-01"
+FILTER_HINT = "text  type:TASK resource:TASK:… author:owner change:REFUSED since:2h until:2026-11-01"
 
 
 class AuditScreen(BaseScreen):
-    """The log, newest first: filtered, shown in full, copied, verified and exported."""
+    """Lists the audit log, newest entries first."""
 
     NAME = "audit"
     CSS_PATH = "screen.tcss"
@@ -83,7 +83,7 @@ class AuditScreen(BaseScreen):
         self._loader = EntryLoader(
             self, on_change=self.update_title, on_access=self._on_access, show_detail=self.show_detail
         )
-        self._was_allowed = True
+        self._could_view = True
         self._has_entry = False
         """Whether the cursor is on an entry."""
         self._detail_timer: Timer | None = None
@@ -91,14 +91,14 @@ class AuditScreen(BaseScreen):
     # ---- layout
 
     def compose_body(self) -> ComposeResult:
-        yield FilterBar(self.saved_state.filter, hint=HINT)
-        yield VirtualTable[AuditEntry](COLUMNS, self._cells, key=row_key, empty=READING, id="entries")
-        yield Static("", id="kept-out", markup=False)
+        yield FilterBar(self.saved_state.filter, hint=FILTER_HINT)
+        yield VirtualTable[AuditEntry](COLUMNS, self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries")
+        yield Static("", id="no-access", markup=False)
         yield AuditDetailPane()
         yield Static("", id="state", markup=False)
 
-    def _cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
-        return row_cells(entry, self._loader.checkpointed_size)
+    def _render_cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
+        return render_cells(entry, self._loader.checkpointed_size)
 
     @property
     def table(self) -> VirtualTable[AuditEntry]:
@@ -123,46 +123,52 @@ class AuditScreen(BaseScreen):
         self.show_detail()
 
     @on(VirtualTable.NearEnd)
-    def _near_end(self, event: VirtualTable.NearEnd) -> None:
+    def _on_near_end(self, event: VirtualTable.NearEnd) -> None:
         self._loader.load_more(last=event.last)
 
     def _on_access(self, subject: str) -> None:
-        allowed = self._loader.allowed
-        if allowed is not self._was_allowed:
-            self._was_allowed = allowed
-            self.set_class(not allowed, "-kept-out")
+        can_view = self._loader.can_view
+        if can_view is not self._could_view:
+            self._could_view = can_view
+            self.set_class(not can_view, "-no-access")
             self.refresh_bindings()
-        if not allowed:
+        if not can_view:
             self.remove_class("-detail")
-            self.query_one("#kept-out", Static).update(Content(ACCESS_DENIED.format(subject=escape_text(subject))))
+            self.query_one("#no-access", Static).update(
+                Content(ACCESS_DENIED_TEXT.format(subject=escape_text(subject)))
+            )
 
     # ---- content
 
     def update_title(self) -> None:
         loader = self._loader
-        shown, size = len(self.table), loader.log_size
+        row_count, log_size = len(self.table), loader.log_size
         bar = self.query_one(FilterBar)
         if bar.text == loader.filter_text:
-            bar.show_count(shown, size, more=loader.has_more)
+            bar.show_count(row_count, log_size, more=loader.has_more)
         text = ""
-        if loader.allowed and loader.filter_text is not None:
-            text = " · ".join(part for part in self._title_parts(shown, size) if part)
+        if loader.can_view and loader.filter_text is not None:
+            text = " · ".join(part for part in self._build_title_parts(row_count, log_size) if part)
         self.query_one("#state", Static).update(Content(text), layout=False)
 
-    def _title_parts(self, shown: int, size: int) -> Iterator[str]:
+    def _build_title_parts(self, row_count: int, log_size: int) -> Iterator[str]:
         loader = self._loader
-        yield f"{shown:,} of {size:,} entries" if loader.has_more or loader.filter_text else f"{size:,} entries"
-        if loader.searching:
+        yield (
+            f"{row_count:,} of {log_size:,} entries"
+            if loader.has_more or loader.filter_text
+            else f"{log_size:,} entries"
+        )
+        if loader.is_searching:
             yield "searching for matches …"
         if loader.is_reading_down:
             yield "loading older entries … Esc: cancel"
-        if uncovered := size - loader.checkpointed_size:
-            yield f"{NOT_CHECKPOINTED} {uncovered:,} not checkpointed"
-        yield self.updated_label()
+        if unsigned_count := log_size - loader.checkpointed_size:
+            yield f"{NOT_CHECKPOINTED} {unsigned_count:,} not checkpointed"
+        yield self.format_last_update()
 
     @on(VirtualTable.RowHighlighted)
-    def _highlighted(self, event: VirtualTable.RowHighlighted) -> None:
-        """Show the detail once the cursor is idle: a held key must not wait for it."""
+    def _on_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
+        """Show the detail when the cursor is idle, so that it does not slow down a held key."""
         if self._detail_timer is not None:
             self._detail_timer.stop()
         self._detail_timer = self.set_timer(DETAIL_DELAY, self.show_detail)
@@ -179,7 +185,7 @@ class AuditScreen(BaseScreen):
         self.set_focus(self.query_one(AuditDetailPane))
 
     def action_back(self) -> None:
-        """Stop reading older entries, else close the detail, else clear the filter."""
+        """Stop reading older entries, or close the detail, or do what the base class does."""
         if self._loader.is_reading_down:
             self._loader.stop_reading_down()
         elif self.has_class("-detail") or self.query_one(AuditDetailPane).has_focus:
@@ -195,17 +201,17 @@ class AuditScreen(BaseScreen):
         self.reload()
 
     def _apply_filter(self, **parts: str) -> None:
-        line = self.query_one(FilterBar).text
+        filter_text = self.query_one(FilterBar).text
         try:
-            before = split_filter(line)
+            old_parts = split_filter(filter_text)
         except UsageError:
-            before = {}
-        self.set_filter(format_filter({**before, **parts}))
+            old_parts = {}
+        self.set_filter(format_filter({**old_parts, **parts}))
         self.set_focus(self.table)
         self.reload()
 
     def set_filter(self, text: str) -> None:
-        """Set the filter without typing; it is applied by :meth:`reload`."""
+        """Set and save the filter. :meth:`reload` applies it."""
         self.query_one(FilterBar).set_text(text)
         self.save_state(filter=text)
 
@@ -220,12 +226,12 @@ class AuditScreen(BaseScreen):
     def action_form(self) -> None:
         from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
 
-        def apply(line: str | None) -> None:
-            if line is not None:
-                self.set_filter(line)
+        def apply_filter(filter_text: str | None) -> None:
+            if filter_text is not None:
+                self.set_filter(filter_text)
                 self.reload()
 
-        self.app.push_screen(AuditFilterDialog(self.query_one(FilterBar).text, self.now), apply)
+        self.app.push_screen(AuditFilterDialog(self.query_one(FilterBar).text, self.now), apply_filter)
 
     # ---- copy
 
@@ -246,16 +252,16 @@ class AuditScreen(BaseScreen):
             "JSON": lambda: entry_json(entry),
         }
 
-        def copy(choice: str | None) -> None:
+        def copy_value(choice: str | None) -> None:
             if choice is not None:
                 self._copy(values[choice](), choice)
 
-        choices = [(name, name if name == "JSON" else f"{name}  {_short(value())}") for name, value in values.items()]
-        self.app.push_screen(PickDialog(f"Copy from entry {entry.seq}", choices), copy)
+        choices = [(name, name if name == "JSON" else f"{name}  {_shorten(value())}") for name, value in values.items()]
+        self.app.push_screen(PickDialog(f"Copy from entry {entry.seq}", choices), copy_value)
 
-    def _copy(self, text: str, what: str) -> None:
+    def _copy(self, text: str, label: str) -> None:
         self.app.copy_to_clipboard(text)
-        self.flash(f"Copied {what}")
+        self.flash(f"Copied {label}")
 
     def action_json(self) -> None:
         if (entry := self.table.cursor_row) is not None:
@@ -266,14 +272,14 @@ class AuditScreen(BaseScreen):
     def action_verify(self) -> None:
         from sealyard_tui.screens.audit.verify_dialog import AuditVerifyDialog
 
-        def go(error: AuditVerificationError | None) -> None:
+        def show_invalid_entry(error: AuditVerificationError | None) -> None:
             if error is not None and error.seq is not None:
                 self.show_entry(error.seq)
 
-        self.app.push_screen(AuditVerifyDialog(self._loader.log_size), go)
+        self.app.push_screen(AuditVerifyDialog(self._loader.log_size), show_invalid_entry)
 
     def show_entry(self, seq: int) -> None:
-        """Select an entry, without a filter, however far down it is."""
+        """Clear the filter and select an entry, loading older entries as needed."""
         self._loader.select_after_load(seq)
         self.set_filter("")
         self.table.focus()
@@ -286,11 +292,11 @@ class AuditScreen(BaseScreen):
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("form", "verify", "export", "filter"):
-            return self._loader.allowed
+            return self._loader.can_view
         if action in ("filter_resource", "filter_author", "copy_hash", "copy", "json"):
-            return (self._has_entry or None) if self._loader.allowed else False
+            return (self._has_entry or None) if self._loader.can_view else False
         return super().check_action(action, parameters)
 
 
-def _short(text: str) -> str:
+def _shorten(text: str) -> str:
     return f"{text[:PREVIEW_LENGTH]}…" if len(text) > PREVIEW_LENGTH else text

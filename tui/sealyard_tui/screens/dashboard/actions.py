@@ -1,4 +1,4 @@
-"""Actions on tasks, and the conditions for each."""
+"""The actions of the dashboard on tasks, and when each is available."""
 
 from __future__ import annotations
 
@@ -22,19 +22,19 @@ from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.task_row import TaskRow
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 _WITHDRAWABLE = (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED)
 
-TaskCall = Callable[[Client, TaskRow], Awaitable[object]]
+TaskRequest = Callable[[Client, TaskRow], Awaitable[object]]
 Failure = tuple[TaskRow, SealyardError]
 
 
 class AvailableActions(FrozenStruct, frozen=True, kw_only=True):
-    """The actions that one user can apply to one task."""
+    """The actions that the user can apply to a task."""
 
     withdraw: bool = False
     cancel: bool = False
@@ -44,32 +44,35 @@ class AvailableActions(FrozenStruct, frozen=True, kw_only=True):
     folder: bool = False
 
 
-def available_actions(
+def get_available_actions(
     row: TaskRow | None, state: SessionState, artifact: ResultState | None, *, on_disk: bool
 ) -> AvailableActions:
-    """Return the actions on a task. ``artifact`` is the current state of its file, None if there is none."""
+    """Return the actions available for a task.
+
+    ``artifact`` is the current state of its result file, None without one. ``on_disk``: the file was downloaded.
+    """
     if row is None:
         return AvailableActions()
-    mine = row.creator == state.identity
-    stops = mine or state.is_allowed(Action.APPROVE, device_resource(row.config_id))
+    is_own = row.creator == state.identity
+    can_stop = is_own or state.is_allowed(Action.APPROVE, device_resource(row.config_id))
     return AvailableActions(
-        withdraw=mine and row.status in _WITHDRAWABLE,
-        cancel=stops and not row.status.is_final,
+        withdraw=is_own and row.status in _WITHDRAWABLE,
+        cancel=can_stop and not row.status.is_final,
         download=artifact is not None,
         renew=artifact is ResultState.EXPIRED,
         folder=on_disk,
     )
 
 
-def artifact_state(result: Result | None, now: datetime) -> ResultState | None:
-    """Return the current state of the file of a result; None if there is no file."""
+def get_artifact_state(result: Result | None, now: datetime) -> ResultState | None:
+    """Return the current state of the result file; None if the result has no file."""
     if result is None or result.signature is not None:
         return None
     return state_at(result, now)
 
 
 class TaskActions:
-    """Actions on the marked tasks of the dashboard, else on the one under the cursor."""
+    """Acts on the marked tasks, or on the task under the cursor if no row is marked."""
 
     def __init__(self, screen: BaseScreen) -> None:
         self._screen = screen
@@ -78,73 +81,87 @@ class TaskActions:
     def _table(self) -> VirtualTable[TaskRow]:
         return self._screen.query_one("#rows", VirtualTable)
 
-    def _downloaded_path(self, task_id: str) -> str | None:
+    def _get_downloaded_path(self, task_id: str) -> str | None:
         return self._screen.app.download_manager.path(task_id)
 
-    def available_actions(self, row: TaskRow | None) -> AvailableActions:
+    def get_available_actions(self, row: TaskRow | None) -> AvailableActions:
         screen = self._screen
-        artifact = artifact_state(row.result, screen.now()) if row is not None else None
-        on_disk = row is not None and self._downloaded_path(row.id) is not None
-        return available_actions(row, screen.state, artifact, on_disk=on_disk)
+        artifact = get_artifact_state(row.result, screen.now()) if row is not None else None
+        on_disk = row is not None and self._get_downloaded_path(row.id) is not None
+        return get_available_actions(row, screen.state, artifact, on_disk=on_disk)
 
-    def _selected_where(self, condition: Callable[[AvailableActions], bool]) -> list[TaskRow]:
-        return [row for row in self._table.selected_rows if condition(self.available_actions(row))]
+    def _filter_selection(self, condition: Callable[[AvailableActions], bool]) -> list[TaskRow]:
+        return [row for row in self._table.selected_rows if condition(self.get_available_actions(row))]
 
     # ---- withdraw and cancel
 
     def withdraw(self) -> None:
-        rows = self._selected_where(lambda each: each.withdraw)
+        rows = self._filter_selection(lambda each: each.withdraw)
         if not rows:
             self._screen.flash("You can only withdraw your own tasks before they start.", warning=True)
             return
-        ask_and_retry(self._screen.app, self._withdrawal(rows), self._screen.run_guarded)
+        ask_and_retry(self._screen.app, self._create_withdrawal_attempt(rows), self._screen.run_guarded)
 
-    def _withdrawal(self, rows: Sequence[TaskRow], *, typed: str = "", failure: str = "") -> Attempt[str | None]:
-        """Return the attempt to withdraw tasks. ``typed`` and ``failure``: reason and error of the attempt before."""
+    def _create_withdrawal_attempt(
+        self, rows: Sequence[TaskRow], *, reason_text: str = "", error_message: str = ""
+    ) -> Attempt[str | None]:
+        """Return an attempt to withdraw tasks.
+
+        ``reason_text`` and ``error_message`` are the reason and the error of the previous attempt.
+        """
         dialog = ReasonDialog(
             "Withdraw",
-            f"Reason for withdrawing {_named(rows)}? This cannot be undone.",
+            f"Reason for withdrawing {_format_names(rows)}? This cannot be undone.",
             required=True,
             subject=",".join(row.id for row in rows),
             edit=self._screen.app.edit_text,
         )
-        dialog.error_text = failure
-        if typed:
-            dialog.restore(typed)
+        dialog.error_text = error_message
+        if reason_text:
+            dialog.restore(reason_text)
 
         async def withdraw(reason: str | None) -> Attempt[str | None] | None:
             assert reason, "the dialog requires a reason"
-            failures = await self._apply(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
-            lost = [failure for failure in failures if isinstance(failure[1], ServerUnreachableError)]
-            self._report([failure for failure in failures if failure not in lost], len(rows), "withdrawn")
-            if not lost:
+            failures = await self._apply_to_all(rows, lambda client, row: client.withdraw(row.id, reason), "withdrawn")
+            unanswered_failures = [failure for failure in failures if isinstance(failure[1], ServerUnreachableError)]
+            self._report(
+                [failure for failure in failures if failure not in unanswered_failures], len(rows), "withdrawn"
+            )
+            if not unanswered_failures:
                 return None
-            return self._withdrawal([row for row, _ in lost], typed=reason, failure=error_text(lost[0][1]))
+            return self._create_withdrawal_attempt(
+                [row for row, _ in unanswered_failures],
+                reason_text=reason,
+                error_message=error_text(
+                    unanswered_failures[0][1],
+                    action_keys(self._screen.app),
+                ),
+            )
 
         return Attempt(dialog, withdraw)
 
     def cancel(self) -> None:
-        rows = self._selected_where(lambda each: each.cancel)
+        rows = self._filter_selection(lambda each: each.cancel)
         if not rows:
             self._screen.flash(
                 "Only the requester or an approver can cancel a task, and only until it has ended.", warning=True
             )
             return
 
-        def decided(sure: bool | None) -> None:
-            if sure:
+        def cancel_if_confirmed(is_confirmed: bool | None) -> None:
+            if is_confirmed:
                 self._run_on_all(rows, lambda client, row: client.cancel(row.id), "cancelled")
 
-        running = any(row.status is TaskStatus.RUNNING for row in rows)
-        more = " A running task ends when its worker has stopped." if running else ""
-        question = f"Cancel {_named(rows)}? This cannot be undone.{more}"
+        has_running = any(row.status is TaskStatus.RUNNING for row in rows)
+        running_note = " A running task ends when its worker has stopped." if has_running else ""
+        question = f"Cancel {_format_names(rows)}? This cannot be undone.{running_note}"
         dialog = ConfirmDialog("Cancel", question, yes="Cancel task" if len(rows) == 1 else "Cancel tasks", no="Back")
-        self._screen.app.push_screen(dialog, decided)
+        self._screen.app.push_screen(dialog, cancel_if_confirmed)
 
     # ---- results
 
     def renew(self) -> None:
-        rows = self._selected_where(lambda each: each.renew)
+        rows = self._filter_selection(lambda each: each.renew)
         if not rows:
             self._screen.flash("This link has not expired.", warning=True)
             return
@@ -152,24 +169,24 @@ class TaskActions:
 
     def download(self) -> None:
         screen = self._screen
-        rows = self._selected_where(lambda each: each.download)
-        states = {row.id: artifact_state(row.result, screen.now()) for row in rows}
+        rows = self._filter_selection(lambda each: each.download)
+        states = {row.id: get_artifact_state(row.result, screen.now()) for row in rows}
         ready = [row for row in rows if states[row.id] is ResultState.AVAILABLE]
         if not ready:
-            screen.flash(_download_blocked_text(set(states.values())), warning=True)
+            screen.flash(_explain_no_download(set(states.values())), warning=True)
             return
         for row in ready:
-            screen.run_guarded(self._fetch(row), group="fetch")
-        screen.flash(f"Downloading {_named(ready)}")
+            screen.run_guarded(self._download(row), group="fetch")
+        screen.flash(f"Downloading {_format_names(ready)}")
 
-    async def _fetch(self, row: TaskRow) -> None:
+    async def _download(self, row: TaskRow) -> None:
         result = await self._screen.app.download_manager.download(row.id, row.title)
         if result.downloaded is not None:
             self._screen.flash(f"Downloaded to {result.downloaded.path}")
 
     def open_folder(self) -> None:
         row = self._table.cursor_row
-        path = self._downloaded_path(row.id) if row is not None else None
+        path = self._get_downloaded_path(row.id) if row is not None else None
         if path is None:
             self._screen.flash("The file is not on disk; press d to download it.", warning=True)
             return
@@ -179,7 +196,7 @@ class TaskActions:
         try:
             await open_in_file_manager(folder)
         except SealyardError as error:
-            self._screen.flash(error_text(error), warning=True)
+            self._screen.flash(error_text(error, action_keys(self._screen.app)), warning=True)
         else:
             self._screen.flash(f"Opened {folder}")
 
@@ -188,36 +205,36 @@ class TaskActions:
     def show_json(self) -> None:
         async def show(task: Task) -> None:
             text = msgspec.json.format(msgspec.json.encode(task), indent=2).decode()
-            await self._screen.app.push_screen(TextDialog(f"Task {display_name(task)}", text, suffix=".json"))
+            await self._screen.app.push_screen(TextDialog(f"Task {_format_task_name(task)}", text, suffix=".json"))
 
-        self._with_task(show)
+        self._run_with_task(show)
 
     def copy(self) -> None:
-        async def offer_values(task: Task) -> None:
-            choices = self._copyable_values(task)
+        async def open_picker(task: Task) -> None:
+            choices = self._list_copyable_values(task)
 
-            def picked(name: str | None) -> None:
+            def copy_value(name: str | None) -> None:
                 text = next((text for each, text in choices if each == name), None)
                 if name is not None and text is not None:
                     self._copy(name, text)
 
-            shown = [(name, f"{name}  {text}") for name, text in choices]
-            await self._screen.app.push_screen(PickDialog("Copy", shown), picked)
+            labels = [(name, f"{name}  {text}") for name, text in choices]
+            await self._screen.app.push_screen(PickDialog("Copy", labels), copy_value)
 
-        self._with_task(offer_values)
+        self._run_with_task(open_picker)
 
     def copy_id(self) -> None:
         rows = self._table.selected_rows
         if rows:
             self._copy("id" if len(rows) == 1 else f"{len(rows)} ids", "\n".join(row.id for row in rows))
 
-    def _copyable_values(self, task: Task) -> list[tuple[str, str]]:
+    def _list_copyable_values(self, task: Task) -> list[tuple[str, str]]:
         result = task.result
         pairs = [
             ("id", task.id),
             ("name", task.name),
             ("SHA-256", result.sha256 if result is not None else None),
-            ("path", self._downloaded_path(task.id)),
+            ("path", self._get_downloaded_path(task.id)),
             ("link", result.link if result is not None else None),
             ("signature", result.signature if result is not None else None),
             *((f"SHA-256 of input {number}", each.sha256) for number, each in enumerate(task.inputs, 1)),
@@ -230,7 +247,7 @@ class TaskActions:
 
     # ---- execution
 
-    def _with_task(self, action: Callable[[Task], Awaitable[None]]) -> None:
+    def _run_with_task(self, action: Callable[[Task], Awaitable[None]]) -> None:
         row = self._table.cursor_row
         if row is None:
             return
@@ -241,21 +258,23 @@ class TaskActions:
 
         self._screen.run_guarded(read_and_run())
 
-    def _run_on_all(self, rows: Sequence[TaskRow], call: TaskCall, done: str) -> None:
+    def _run_on_all(self, rows: Sequence[TaskRow], request: TaskRequest, outcome: str) -> None:
         async def apply_and_report() -> None:
-            self._report(await self._apply(rows, call, done), len(rows), done)
+            self._report(await self._apply_to_all(rows, request, outcome), len(rows), outcome)
 
         self._screen.run_guarded(apply_and_report())
 
-    async def _apply(self, rows: Sequence[TaskRow], call: TaskCall, done: str) -> list[Failure]:
-        """Apply the action to each row. Continues after a failure, but stops when the connection is lost and reports
-        the remaining rows as failed.
+    async def _apply_to_all(self, rows: Sequence[TaskRow], request: TaskRequest, outcome: str) -> list[Failure]:
+        """Send the request for each row. Returns the failures.
+
+        Continues after a failure, but stops when the connection is lost; the remaining rows are returned as failures.
+        ``outcome`` is a participle for messages, such as "withdrawn".
         """
         client = await self._screen.client()
         failures: list[Failure] = []
         for number, row in enumerate(rows):
             try:
-                await call(client, row)
+                await request(client, row)
             except ServerUnreachableError as error:
                 failures += [(each, error) for each in rows[number:]]
                 break
@@ -263,25 +282,27 @@ class TaskActions:
                 failures.append((row, error))
         self._table.clear_marks()
         if count := len(rows) - len(failures):
-            self._screen.flash(f"{rows[0].title} {done}" if len(rows) == 1 else f"{format_count(count, 'task')} {done}")
+            self._screen.flash(
+                f"{rows[0].title} {outcome}" if len(rows) == 1 else f"{format_count(count, 'task')} {outcome}"
+            )
         return failures
 
-    def _report(self, failures: Sequence[Failure], asked: int, done: str) -> None:
-        """Show the first failure, with the number of all."""
+    def _report(self, failures: Sequence[Failure], task_count: int, outcome: str) -> None:
+        """Show the first failure, and how many there are."""
         if failures:
-            others = f"{len(failures)} of {asked} tasks could not be {done}." if asked > 1 else ""
-            self._screen.app.show_error(failures[0][1], detail=others)
+            detail = f"{len(failures)} of {task_count} tasks could not be {outcome}." if task_count > 1 else ""
+            self._screen.app.show_error(failures[0][1], detail=detail)
 
 
-def display_name(task: Task) -> str:
+def _format_task_name(task: Task) -> str:
     return task.name or task.id
 
 
-def _named(rows: Sequence[TaskRow]) -> str:
+def _format_names(rows: Sequence[TaskRow]) -> str:
     return f"“{rows[0].title}”" if len(rows) == 1 else f"{len(rows)} tasks"
 
 
-def _download_blocked_text(states: set[ResultState | None]) -> str:
+def _explain_no_download(states: set[ResultState | None]) -> str:
     if ResultState.EXPIRED in states:
         return "The link has expired: press e to renew it, then d to download."
     if ResultState.GONE in states:

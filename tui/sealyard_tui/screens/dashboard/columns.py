@@ -1,4 +1,4 @@
-"""The columns of the dashboard, and a task as a row."""
+"""The columns of the dashboard, and the cells of a row."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.widgets.columns import Cell, Column
 
 WIDE_COLUMNS_FROM = 150
-"""Table width from which on downloads are described by a sentence."""
+"""Table width from which the status of a download is shown in a sentence."""
 
 COLUMNS = (
     Column(title="STATUS", width=11),
@@ -31,51 +31,53 @@ COLUMNS = (
 )
 _BAR_WIDTH = 14
 
-Marks = Callable[[str], DownloadProgress | DownloadResult | VerifiedBy | None]
-"""Returns the status of a task's download, by its id."""
+GetDownloadStatus = Callable[[str], DownloadProgress | DownloadResult | VerifiedBy | None]
+"""Returns the status of the download of a task, by task id."""
 
 
 class RowRenderer:
-    """Renders rows. ``now`` is read once for each rendered row."""
+    """Renders the rows of the dashboard."""
 
-    def __init__(self, now: Callable[[], datetime], marks: Marks, me: Callable[[], str]) -> None:
+    def __init__(
+        self, now: Callable[[], datetime], get_download_status: GetDownloadStatus, get_identity: Callable[[], str]
+    ) -> None:
         self._now = now
-        self._marks = marks
-        self._me = me
+        self._get_download_status = get_download_status
+        self._get_identity = get_identity
 
     def __call__(self, row: TaskRow) -> Sequence[Cell]:
         now = self._now()
-        mark = self.mark(row)
+        short_status, long_status = self.render_download(row)
         return (
             status_badge(row.status),
-            Content.assemble(Content.styled("! ", "$warning") if row.attention else "", row.title),
+            Content.assemble(Content.styled("! ", "$warning") if row.has_warning else "", row.title),
             escape_text(f"{row.device} v{row.version}"),
             escape_text(row.creator.removeprefix("USER:")),
             format_age(row.created_at, now),
-            result_cell(row, now),
-            mark[0],
-            mark[1],
+            render_result(row, now),
+            short_status,
+            long_status,
         )
 
-    def mark(self, row: TaskRow) -> tuple[Content, Content]:
-        """Return the status of the download: short, and as a sentence."""
-        return download_badge(self._marks(row.id), row, self._me())
+    def render_download(self, row: TaskRow) -> tuple[Content, Content]:
+        """Return the status of the download, as short text and as a sentence."""
+        return render_download(self._get_download_status(row.id), row, self._get_identity())
 
 
-def result_cell(row: TaskRow, now: datetime) -> Content:
-    """Return the progress of a task, or its result."""
+def render_result(row: TaskRow, now: datetime) -> Content:
+    """Render the progress of a task, or its result."""
     live = row.live
     match row.status:
         case TaskStatus.WAITING:
-            return Content.styled(f"{row.approved} of {row.required} approved", "$text-muted")
+            return Content.styled(f"{row.approval_count} of {row.approvals_required} approved", "$text-muted")
         case TaskStatus.RUNNING if live is not None and live.bytes_total:
-            left = f" {short_duration(live.eta_seconds)}" if live.eta_seconds is not None else ""
-            return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), left)
+            eta_text = f" {short_duration(live.eta_seconds)}" if live.eta_seconds is not None else ""
+            return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), eta_text)
         case TaskStatus.RUNNING:
             return Content.styled("starting …", "$text-muted")
         case TaskStatus.SCHEDULED if live is not None and live.queue_position is not None:
-            left = f", ~{short_duration(live.eta_seconds)}" if live.eta_seconds is not None else ""
-            return Content(f"{live.queue_position} in queue{left}")
+            eta_text = f", ~{short_duration(live.eta_seconds)}" if live.eta_seconds is not None else ""
+            return Content(f"{live.queue_position} in queue{eta_text}")
         case TaskStatus.DONE if row.result is not None:
             return result_badge(refreshed(row.result, now), now)
         case TaskStatus.FAILED | TaskStatus.CANCELLED:
@@ -83,39 +85,44 @@ def result_cell(row: TaskRow, now: datetime) -> Content:
     return Content("")
 
 
-def download_badge(
-    known: DownloadProgress | DownloadResult | VerifiedBy | None, row: TaskRow, me: str
+def render_download(
+    status: DownloadProgress | DownloadResult | VerifiedBy | None, row: TaskRow, identity: str
 ) -> tuple[Content, Content]:
-    """Return the status of a download: short, and as a sentence; both empty if there is none."""
-    match known:
+    """Render the status of a download, as short text and as a sentence; both are empty without a download."""
+    match status:
         case DownloadProgress():
-            percent = 100 * known.bytes_done // max(1, known.bytes_total)
-            return _short_and_long("↓", f"{percent} %", f"{percent} %, downloading", "$accent")
-        case DownloadResult(downloaded=found) if found is not None:
-            return _on_disk(found.checked)
+            percent = 100 * status.bytes_done // max(1, status.bytes_total)
+            return _render_short_and_long("↓", f"{percent} %", f"{percent} %, downloading", "$accent")
+        case DownloadResult(downloaded=file) if file is not None:
+            return _render_on_disk(file.checked)
         case DownloadResult(error=error) if error is not None:
             if error.code == ResultExpiredError.code:
-                return _failed_badge("expired")
+                return _render_not_downloaded("expired")
             if error.code == ResultGoneError.code:
-                return _failed_badge("gone")
-            return _short_and_long("✗", "failed", "download failed: press L for the reason", "$error")
+                return _render_not_downloaded("gone")
+            return _render_short_and_long("✗", "failed", "download failed: press L for the reason", "$error")
         case VerifiedBy():
-            return _on_disk(known)
+            return _render_on_disk(status)
     result = row.result
-    if result is None or result.signature is not None or row.creator != me or result.state is ResultState.AVAILABLE:
+    if (
+        result is None
+        or result.signature is not None
+        or row.creator != identity
+        or result.state is ResultState.AVAILABLE
+    ):
         return Content(""), Content("")
-    return _failed_badge(result.state.lower())
+    return _render_not_downloaded(result.state.lower())
 
 
-def _on_disk(checked: VerifiedBy) -> tuple[Content, Content]:
-    return _short_and_long("✓", "on disk", f"on disk, {checked} checked", "$success")
+def _render_on_disk(verified_by: VerifiedBy) -> tuple[Content, Content]:
+    return _render_short_and_long("✓", "on disk", f"on disk, {verified_by} checked", "$success")
 
 
-def _failed_badge(state: str) -> tuple[Content, Content]:
-    return _short_and_long(
+def _render_not_downloaded(state: str) -> tuple[Content, Content]:
+    return _render_short_and_long(
         "!", "missed", f"not downloaded ({'expired' if state == 'expired' else 'removed'})", "$warning"
     )
 
 
-def _short_and_long(sign: str, words: str, sentence: str, style: str) -> tuple[Content, Content]:
-    return Content.styled(f"{sign} {words}", style), Content.styled(f"{sign} {sentence}", style)
+def _render_short_and_long(sign: str, label: str, sentence: str, style: str) -> tuple[Content, Content]:
+    return Content.styled(f"{sign} {label}", style), Content.styled(f"{sign} {sentence}", style)

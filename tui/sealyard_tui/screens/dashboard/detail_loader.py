@@ -15,11 +15,11 @@ from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.12
-"""Seconds for which the cursor stays on a row before its detail is read."""
+"""Seconds between the last move of the cursor and loading the detail."""
 
 
 class DetailLoader:
-    """Reads details in the background, once the cursor is idle, and only while the pane is visible."""
+    """Loads details in the background when the cursor is idle, and only while the pane is visible."""
 
     def __init__(self, screen: BaseScreen, renderer: RowRenderer) -> None:
         self._screen = screen
@@ -35,7 +35,7 @@ class DetailLoader:
         return self._screen.query_one(TaskPane)
 
     def schedule(self) -> None:
-        """Load the task under the cursor, unless the cursor moves again meanwhile."""
+        """Load the task under the cursor after :data:`DETAIL_DELAY`, unless the cursor is moved meanwhile."""
         if self._timer is not None:
             self._timer.stop()
         if self._pane.display and self._pane.task_id != (self._table.cursor_key or ""):
@@ -47,7 +47,7 @@ class DetailLoader:
             self._screen.run_background(self.read(task_id), group="detail", exclusive=True)
 
     async def read(self, task_id: str) -> None:
-        """Read a task and show it, if it is still the one under the cursor."""
+        """Read a task, and show it if the cursor is still on it."""
         try:
             task = await (await self._screen.client()).task(task_id)
         except NotFoundError:
@@ -57,22 +57,22 @@ class DetailLoader:
             self._show(task)
 
     async def reload(self) -> None:
-        """Read the shown task again."""
+        """Read the current task of the pane again."""
         if self._pane.task_id:
             await self.read(self._pane.task_id)
 
     def refresh(self) -> None:
-        """Show the task again, with what depends on the time."""
-        if (task := self._pane.task_shown) is not None and self._pane.display:
+        """Render the current task of the pane again: ages, times left and progress may have changed."""
+        if (task := self._pane.current_task) is not None and self._pane.display:
             self._show(task)
 
     def _show(self, task: Task) -> None:
         row = self._table.row(task.id)
         live = row.live if row is not None else None
-        self._pane.show(task, self._screen.now(), live=live, file=self._file_text(task.id))
+        self._pane.show(task, self._screen.now(), live=live, file=self._format_file_status(task.id))
 
-    def _file_text(self, task_id: str) -> Content:
+    def _format_file_status(self, task_id: str) -> Content:
         row = self._table.row(task_id)
-        text = self._renderer.mark(row)[1] if row is not None else Content("")
+        text = self._renderer.render_download(row)[1] if row is not None else Content("")
         path = self._screen.app.download_manager.path(task_id)
         return Content.assemble(text, f"  {escape_text(path)}") if path is not None else text

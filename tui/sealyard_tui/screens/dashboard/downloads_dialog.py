@@ -1,8 +1,8 @@
-"""The downloads of this session: progress, files, errors, and what can be done."""
+"""The dialog that lists the downloads of this session, with actions on them."""
 
 from __future__ import annotations
 
-from collections.abc import Coroutine, Sequence
+from collections.abc import Coroutine, Mapping, Sequence
 from pathlib import Path
 from typing import Any, ClassVar
 
@@ -20,7 +20,7 @@ from sealyard.model.formatting import format_size, format_size_exact, format_tim
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.formatting import format_fields, progress_bar
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import app_hint
+from sealyard_tui.session.hints import action_keys, app_hint
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -29,34 +29,34 @@ _BAR_WIDTH = 20
 
 
 class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
-    """The latest state of one download."""
+    """A download and its latest status."""
 
     task_id: str
-    known: DownloadProgress | DownloadResult
+    status: DownloadProgress | DownloadResult
 
     @property
     def name(self) -> str:
-        return escape_text(self.known.name or self.task_id)
+        return escape_text(self.status.name or self.task_id)
 
     @property
-    def downloaded(self) -> DownloadedFile | None:
-        return self.known.downloaded if isinstance(self.known, DownloadResult) else None
+    def file(self) -> DownloadedFile | None:
+        return self.status.downloaded if isinstance(self.status, DownloadResult) else None
 
     @property
     def error(self) -> ErrorInfo | None:
-        return self.known.error if isinstance(self.known, DownloadResult) else None
+        return self.status.error if isinstance(self.status, DownloadResult) else None
 
     @property
-    def expired(self) -> bool:
+    def is_expired(self) -> bool:
         return self.error is not None and self.error.code == ResultExpiredError.code
 
     @property
-    def gone(self) -> bool:
+    def is_gone(self) -> bool:
         return self.error is not None and self.error.code == ResultGoneError.code
 
 
 class DownloadsDialog(ScreenDialog[str | None]):
-    """Returns the id of a task to show."""
+    """Returns the id of the task that the user wants to see; None if the dialog was closed."""
 
     heading = "Downloads in this session"
     CSS_PATH = "downloads_dialog.tcss"
@@ -74,43 +74,45 @@ class DownloadsDialog(ScreenDialog[str | None]):
     def compose_body(self) -> ComposeResult:
         yield VirtualTable[DownloadRow](
             (Column(title="PACKAGE", width=16, grow=1), Column(title="DOWNLOAD", width=32, grow=1)),
-            _cells,
+            _render_cells,
             key=lambda row: row.task_id,
             empty="No downloads in this session; press d on the dashboard to download a result.",
             id="list",
         )
-        with VerticalScroll(id="about", can_focus=False):
+        with VerticalScroll(id="detail", can_focus=False):
             yield Static("", markup=False)
-        yield Static("", id="said", markup=False)
+        yield Static("", id="message", markup=False)
 
     def on_mount(self) -> None:
-        self.app.downloads_changed.subscribe(self, self._changed)
-        self._changed(None)
+        self.app.downloads_changed.subscribe(self, self._on_downloads_changed)
+        self._on_downloads_changed(None)
         self.set_focus(self.table)
 
     @property
     def table(self) -> VirtualTable[DownloadRow]:
         return self.query_one("#list", VirtualTable)
 
-    def _changed(self, _: None) -> None:
+    def _on_downloads_changed(self, _: None) -> None:
         self.table.replace(
-            DownloadRow(task_id=task_id, known=known) for task_id, known in self.app.download_manager.by_task.items()
+            DownloadRow(task_id=task_id, status=status) for task_id, status in self.app.download_manager.by_task.items()
         )
-        self._show_about()
+        self._show_detail()
 
     @on(VirtualTable.RowHighlighted)
-    def _show_about(self) -> None:
+    def _show_detail(self) -> None:
         row = self.table.cursor_row
-        self.query_one("#about Static", Static).update(_describe(row) if row is not None else Content(""))
+        self.query_one("#detail Static", Static).update(
+            _describe_download(row, action_keys(self.app)) if row is not None else Content("")
+        )
         self.refresh_bindings()
 
     @on(VirtualTable.RowActivated)
-    def _chosen(self, event: VirtualTable.RowActivated) -> None:
+    def _on_row_activated(self, event: VirtualTable.RowActivated) -> None:
         self.dismiss(event.key)
 
     def _show_message(self, text: str) -> None:
-        """Show a message. ``text`` may hold foreign text."""
-        self.query_one("#said", Static).update(Content(escape_text(text)))
+        """Show a message. ``text`` may be untrusted."""
+        self.query_one("#message", Static).update(Content(escape_text(text)))
 
     def _run_guarded(self, work: Coroutine[Any, Any, None]) -> None:
         self.run_worker(self.app.guard(work), exit_on_error=False)
@@ -124,21 +126,21 @@ class DownloadsDialog(ScreenDialog[str | None]):
         if row is None:
             return None
         if action == "renew":
-            return (row.expired or None) if self.app.state.can_write else False
+            return (row.is_expired or None) if self.app.state.can_write else False
         if action == "retry":
-            return (row.error is not None and not row.expired and not row.gone) or None
-        return row.downloaded is not None or None
+            return (row.error is not None and not row.is_expired and not row.is_gone) or None
+        return row.file is not None or None
 
     def action_copy_path(self) -> None:
         row = self.table.cursor_row
-        if row is not None and row.downloaded is not None:
-            self.app.copy_to_clipboard(row.downloaded.path)
+        if row is not None and row.file is not None:
+            self.app.copy_to_clipboard(row.file.path)
             self._show_message("✓ Copied the path")
 
     def action_folder(self) -> None:
         row = self.table.cursor_row
-        if row is not None and row.downloaded is not None:
-            self._run_guarded(self._open(Path(row.downloaded.path).parent))
+        if row is not None and row.file is not None:
+            self._run_guarded(self._open(Path(row.file.path).parent))
 
     async def _open(self, folder: Path) -> None:
         try:
@@ -151,7 +153,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
     def action_retry(self) -> None:
         if (row := self.table.cursor_row) is not None:
             self._show_message("Retrying …")
-            self._run_guarded(self._fetch(row))
+            self._run_guarded(self._download(row))
 
     def action_renew(self) -> None:
         if (row := self.table.cursor_row) is not None:
@@ -161,57 +163,57 @@ class DownloadsDialog(ScreenDialog[str | None]):
     async def _renew(self, row: DownloadRow) -> None:
         client = await self.app.session.client()
         await client.renew(row.task_id)
-        await self._fetch(row)
+        await self._download(row)
 
-    async def _fetch(self, row: DownloadRow) -> None:
-        result = await self.app.download_manager.download(row.task_id, row.known.name)
+    async def _download(self, row: DownloadRow) -> None:
+        result = await self.app.download_manager.download(row.task_id, row.status.name)
         self._show_message("✓ Downloaded" if result.downloaded is not None else "✗ Download failed")
 
 
-def _cells(row: DownloadRow) -> Sequence[Cell]:
-    return row.name, _state(row)
+def _render_cells(row: DownloadRow) -> Sequence[Cell]:
+    return row.name, _format_status(row)
 
 
-def _state(row: DownloadRow) -> Content:
-    if isinstance(row.known, DownloadProgress):
-        return progress_bar(row.known.bytes_done, row.known.bytes_total, _BAR_WIDTH)
-    if row.downloaded is not None:
-        return Content.styled(f"✓ on disk, {row.downloaded.checked} checked", "$success")
-    if row.expired:
+def _format_status(row: DownloadRow) -> Content:
+    if isinstance(row.status, DownloadProgress):
+        return progress_bar(row.status.bytes_done, row.status.bytes_total, _BAR_WIDTH)
+    if row.file is not None:
+        return Content.styled(f"✓ on disk, {row.file.checked} checked", "$success")
+    if row.is_expired:
         return Content.styled("! not downloaded (link expired)", "$warning")
-    if row.gone:
+    if row.is_gone:
         return Content.styled("∅ not downloaded (file removed)", "$error")
     return Content.styled("✗ download failed", "$error")
 
 
-def _describe(row: DownloadRow) -> Content:
-    if isinstance(row.known, DownloadProgress):
-        return Content(f"{format_size(row.known.bytes_done)} of {format_size(row.known.bytes_total)}")
-    if row.downloaded is not None:
-        return _about_file(row.downloaded)
+def _describe_download(row: DownloadRow, keys: Mapping[str, str]) -> Content:
+    if isinstance(row.status, DownloadProgress):
+        return Content(f"{format_size(row.status.bytes_done)} of {format_size(row.status.bytes_total)}")
+    if row.file is not None:
+        return _describe_file(row.file)
     error = row.error
     if error is None:
         return Content("")
-    hint = "" if row.expired or row.gone else app_hint(error)
+    hint = "" if row.is_expired or row.is_gone else app_hint(error, keys)
     lines = [Content.styled(f"✗ {escape_text(error.message)}", "$error"), Content(escape_text(hint))]
-    if row.expired:
+    if row.is_expired:
         lines.append(Content("→ Press e to renew the link and download the file."))
-    elif row.gone:
+    elif row.is_gone:
         lines.append(Content("→ Create a new package: press n on the dashboard."))
-    elif row.known.retry_in is not None:
-        lines.append(Content(f"→ Retrying in {row.known.retry_in:g} s; press a to retry now."))
+    elif row.status.retry_in is not None:
+        lines.append(Content(f"→ Retrying in {row.status.retry_in:g} s; press a to retry now."))
     else:
         lines.append(Content("→ Press a to retry."))
     return Content("\n").join([each for each in lines if each])
 
 
-def _about_file(found: DownloadedFile) -> Content:
-    warnings = [Content.styled(f"! {escape_text(each)}", "$warning") for each in found.warnings]
+def _describe_file(file: DownloadedFile) -> Content:
+    warnings = [Content.styled(f"! {escape_text(each)}", "$warning") for each in file.warnings]
     pairs: list[tuple[str, Content | str]] = [
-        ("path", escape_text(found.path)),
-        ("size", format_size_exact(found.size)),
-        ("sha256", found.sha256),
-        ("checked", "signature and digest" if found.checked == "signature" else "digest"),
-        ("at", format_time(found.at)),
+        ("path", escape_text(file.path)),
+        ("size", format_size_exact(file.size)),
+        ("sha256", file.sha256),
+        ("checked", "signature and digest" if file.checked == "signature" else "digest"),
+        ("at", format_time(file.at)),
     ]
     return Content("\n").join([format_fields(pairs), *warnings])

@@ -1,4 +1,4 @@
-"""The dashboard: all tasks, their results, and actions on them."""
+"""The dashboard screen: all tasks, their results, and actions on them."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_CLASS = "-detail"
-"""CSS class of the screen while the detail is open on a terminal without room for list and detail."""
+"""CSS class of the screen while the detail is open. Small terminals show it instead of the list."""
 
-NO_TASKS = "No tasks yet. Press n to create the first package."
-NO_TASKS_OF_MINE = "No tasks yet. Users with USE on a device configuration (5) can create them."
-NO_MATCH = "No tasks match the filter. Press Esc to clear it."
+NO_TASKS_TEXT = "No tasks yet. Press n to create the first package."
+NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration (5) can create them."
+NO_MATCH_TEXT = "No tasks match the filter. Press Esc to clear it."
 
 QUICK_FILTERS = (
     ("", "", "all"),
@@ -55,7 +55,7 @@ QUICK_FILTERS = (
 
 
 class DashboardScreen(BaseScreen):
-    """Composes summary, filter, list and detail."""
+    """Lists tasks with a summary, and shows the detail of the current task."""
 
     NAME = "dashboard"
     CSS_PATH = "screen.tcss"
@@ -77,7 +77,12 @@ class DashboardScreen(BaseScreen):
             "s", "pick_status", "Status", id="dashboard.status", show=False, tooltip="Filter by status or result state"
         ),
         Binding(
-            "m", "mine", "My tasks", id="dashboard.mine", show=False, tooltip="Show only your own tasks, or all tasks"
+            "m",
+            "mine",
+            "My tasks",
+            id="dashboard.only_mine",
+            show=False,
+            tooltip="Show only your own tasks, or all tasks",
         ),
         Binding("o", "pick_order", "Order", id="dashboard.order", show=False, tooltip="Change the sort order"),
         Binding("f", "folder", "Open folder", id="dashboard.folder", show=False, tooltip="Open the folder of the file"),
@@ -98,15 +103,15 @@ class DashboardScreen(BaseScreen):
         super().__init__()
         self._filter_text = ""
         self._total_tasks: int | None = None
-        self._renderer = RowRenderer(self.now, self._download_status, self._identity)
+        self._renderer = RowRenderer(self.now, self._get_download_status, self._get_identity)
         self._detail = DetailLoader(self, self._renderer)
-        self._available = AvailableActions()
+        self._available_actions = AvailableActions()
         self._actions = TaskActions(self)
 
     def compose_body(self) -> ComposeResult:
         yield SummaryBar()
         yield FilterBar(self.saved_state.filter, hint="words, status:waiting, state:expired, owner:me, device:gateway")
-        with Container(id="both"):
+        with Container(id="list-and-detail"):
             yield VirtualTable[TaskRow](
                 COLUMNS,
                 self._renderer,
@@ -120,17 +125,17 @@ class DashboardScreen(BaseScreen):
     def on_mount(self) -> None:
         self._throughput = Throughput(self.now())
         self._list = TaskListModel(self.table, self.client, self._on_list_changed)
-        view = self.saved_state
-        self._filter_text = view.filter
-        if view.sort in [*SortOrder]:
-            self._list.order = SortOrder(view.sort)
-        self.head.show_throughput(self._throughput)
+        saved_state = self.saved_state
+        self._filter_text = saved_state.filter
+        if saved_state.sort in [*SortOrder]:
+            self._list.order = SortOrder(saved_state.sort)
+        self.summary_bar.show_throughput(self._throughput)
         self.set_focus(self.table)
 
-    def _download_status(self, task_id: str) -> DownloadStatus | None:
+    def _get_download_status(self, task_id: str) -> DownloadStatus | None:
         return self.app.download_manager.status(task_id)
 
-    def _identity(self) -> str:
+    def _get_identity(self) -> str:
         return self.state.identity
 
     @property
@@ -142,7 +147,7 @@ class DashboardScreen(BaseScreen):
         return self.query_one(TaskPane)
 
     @property
-    def head(self) -> SummaryBar:
+    def summary_bar(self) -> SummaryBar:
         return self.query_one(SummaryBar)
 
     @property
@@ -153,15 +158,15 @@ class DashboardScreen(BaseScreen):
 
     async def load(self) -> None:
         await self._reparse_filter()
-        await self._count()
-        self.table.set_empty_text(self._empty_text())
+        await self._load_counts()
+        self.table.set_empty_text(self._format_empty_text())
         await self._list.load()
         await self._detail.reload()
 
-    def _empty_text(self) -> str:
+    def _format_empty_text(self) -> str:
         if self._filter_text:
-            return NO_MATCH
-        return NO_TASKS if self.check_action("new", ()) else NO_TASKS_OF_MINE
+            return NO_MATCH_TEXT
+        return NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT
 
     async def apply_update(self, update: EngineUpdate) -> None:
         now = self.now()
@@ -173,7 +178,7 @@ class DashboardScreen(BaseScreen):
             await self.load()
             return
         if await self._list.apply_update(update) is not None:
-            await self._count()
+            await self._load_counts()
         if self.pane.task_id in update.tasks:
             await self._detail.reload()
         elif self.pane.task_id in update.progress:
@@ -181,7 +186,7 @@ class DashboardScreen(BaseScreen):
 
     def tick(self, now: datetime) -> None:
         self._throughput.tick(now)
-        self.head.show_throughput(self._throughput)
+        self.summary_bar.show_throughput(self._throughput)
         self.table.refresh()
         self._show_title()
         self._detail.refresh()
@@ -192,10 +197,10 @@ class DashboardScreen(BaseScreen):
         self.pane.clear()
         self.remove_class(DETAIL_CLASS)
 
-    async def _count(self) -> None:
+    async def _load_counts(self) -> None:
         counts = await (await self.client()).counts()
         self._total_tasks = counts.total
-        self.head.show_counts(counts)
+        self.summary_bar.show_counts(counts)
         self._show_title()
 
     def _on_list_changed(self) -> None:
@@ -203,23 +208,29 @@ class DashboardScreen(BaseScreen):
         self._update_actions()
 
     def _show_title(self) -> None:
-        if not self._list.loaded:
+        task_list = self._list
+        if not task_list.is_loaded:
             return
-        shown, total = len(self.table), self._list.total
-        rest = self._total_tasks
-        count = f"{shown:,} of {total:,}" if total is not None and total != shown else f"{shown:,}"
-        more = "+" if total is None else ""
-        order = self._list.order
-        partly = f" ({shown:,} loaded rows only)" if not order.server_side and not self._list.complete else ""
-        reading = f"loading, {self._list.scanned:,} checked" if self._list.reading else self.updated_label()
-        self.head.show_title(
-            [f"{count}{more} {'task' if f'{count}{more}' == '1' else 'tasks'}", f"{order.words}{partly}", reading]
+        row_count, match_count = len(self.table), task_list.total
+        count = f"{row_count:,}" if match_count in (None, row_count) else f"{row_count:,} of {match_count:,}"
+        if match_count is None:
+            count += "+"
+        sorts_loaded_rows = not task_list.order.is_server_side and not task_list.is_complete
+        order_note = f" ({row_count:,} loaded rows only)" if sorts_loaded_rows else ""
+        loading_text = f"loading, {task_list.scanned_count:,} checked" if task_list.is_reading else ""
+        self.summary_bar.show_title(
+            [
+                f"{count} {'task' if count == '1' else 'tasks'}",
+                f"{task_list.order.label}{order_note}",
+                loading_text or self.format_last_update(),
+            ]
         )
         if self._filter_text and self._filter_text == self.filter_bar.text:
-            self.filter_bar.show_count(shown if total is None else total, rest, more=total is None)
+            filter_count = row_count if match_count is None else match_count
+            self.filter_bar.show_count(filter_count, self._total_tasks, more=match_count is None)
 
-    def _on_downloads_changed(self, nothing: None) -> None:
-        super()._on_downloads_changed(nothing)
+    def _on_downloads_changed(self, _: None) -> None:
+        super()._on_downloads_changed(None)
         self.table.refresh()
         self._detail.refresh()
 
@@ -227,16 +238,16 @@ class DashboardScreen(BaseScreen):
         super()._on_state_changed(state)
         self._update_actions()
         if self._total_tasks is not None:
-            self.table.set_empty_text(self._empty_text())
+            self.table.set_empty_text(self._format_empty_text())
 
     # ---- filter and order
 
     @on(FilterBar.Changed)
-    def _filter_changed(self, event: FilterBar.Changed) -> None:
-        self._filter_by(event.text)
+    def _on_filter_changed(self, event: FilterBar.Changed) -> None:
+        self._apply_filter(event.text)
 
-    def _filter_by(self, text: str) -> None:
-        """Apply a filter. An invalid one is reported beside it, and the list stays."""
+    def _apply_filter(self, text: str) -> None:
+        """Apply a filter. If it is invalid, show the error beside it and keep the list."""
         try:
             query = parse_filter(text, self.state.identity)
         except UsageError as error:
@@ -248,7 +259,7 @@ class DashboardScreen(BaseScreen):
         self.reload()
 
     async def _reparse_filter(self) -> None:
-        """Parse the filter again, for the current identity and with the known configurations."""
+        """Parse the filter again, for the current identity and the current device configurations."""
         devices = await (await self.client()).devices() if "device:" in self._filter_text.lower() else ()
         try:
             self._list.query = parse_filter(
@@ -261,47 +272,47 @@ class DashboardScreen(BaseScreen):
     def _set_fields(self, **values: str) -> None:
         text = set_fields(self.filter_bar.text, values)
         self.filter_bar.set_text(text)
-        self._filter_by(text)
+        self._apply_filter(text)
 
     def action_pick_status(self) -> None:
         text = self.filter_bar.text
-        now = next(
+        current = next(
             (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(text, field) == value), ":"
         )
-        choices = [(f"{field}:{value}", words) for field, value, words in QUICK_FILTERS]
-        self.app.push_screen(PickDialog("Show", choices, now), self._picked_status)
+        choices = [(f"{field}:{value}", label) for field, value, label in QUICK_FILTERS]
+        self.app.push_screen(PickDialog("Show", choices, current), self._set_status)
 
-    def _picked_status(self, picked: str | None) -> None:
-        if picked is not None:
-            field, _, value = picked.partition(":")
+    def _set_status(self, choice: str | None) -> None:
+        if choice is not None:
+            field, _, value = choice.partition(":")
             self._set_fields(**{"status": "", "state": "", **({field: value} if field else {})})
 
     def action_mine(self) -> None:
-        mine = get_field(self.filter_bar.text, "owner") == ME
-        self._set_fields(owner="" if mine else ME)
-        self.flash("All tasks" if mine else "Your own tasks")
+        is_own = get_field(self.filter_bar.text, "owner") == ME
+        self._set_fields(owner="" if is_own else ME)
+        self.flash("All tasks" if is_own else "Your own tasks")
 
     def action_pick_order(self) -> None:
         choices = [
-            (str(each), each.words if each.server_side else f"{each.words} (loaded rows only)") for each in SortOrder
+            (str(each), each.label if each.is_server_side else f"{each.label} (loaded rows only)") for each in SortOrder
         ]
-        self.app.push_screen(PickDialog("Order", choices, self._list.order), self._picked_order)
+        self.app.push_screen(PickDialog("Order", choices, self._list.order), self._set_order)
 
-    def _picked_order(self, picked: str | None) -> None:
-        if picked is not None:
-            self._list.order_by(SortOrder(picked))
-            self.save_state(sort=picked)
+    def _set_order(self, choice: str | None) -> None:
+        if choice is not None:
+            self._list.apply_order(SortOrder(choice))
+            self.save_state(sort=choice)
             self.reload()
 
     @on(VirtualTable.NearEnd)
-    def _near_end(self, event: VirtualTable.NearEnd) -> None:
-        if self._list.wants_more(last=event.last):
+    def _on_near_end(self, event: VirtualTable.NearEnd) -> None:
+        if self._list.needs_more(last=event.last):
             self.run_background(self._list.load_more(len(self.table) + 1), group="load")
 
     # ---- the detail
 
     @on(VirtualTable.RowHighlighted)
-    def _on_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
+    def _on_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
         self._update_actions()
         if event.key is None:
             self.pane.clear()
@@ -314,7 +325,7 @@ class DashboardScreen(BaseScreen):
         self._detail.load()
 
     def on_resize(self) -> None:
-        """Load the detail: the pane may fit only now."""
+        """Load the detail if the pane has become visible."""
         self.call_after_refresh(self._detail.schedule)
 
     def action_back(self) -> None:
@@ -325,7 +336,7 @@ class DashboardScreen(BaseScreen):
         super().action_back()
 
     def show_task(self, task_id: str) -> None:
-        """Select a task and open its detail, on whichever page it is."""
+        """Move the cursor to a task, loading it if needed, and open its detail."""
         self.run_guarded(self._show_task(task_id))
 
     async def _show_task(self, task_id: str) -> None:
@@ -336,25 +347,25 @@ class DashboardScreen(BaseScreen):
     # ---- actions
 
     def _update_actions(self) -> None:
-        """Redraw the key hints only if other actions are available: the cursor moves fast."""
-        now = self._actions.available_actions(self.table.cursor_row)
-        if now != self._available:
-            self._available = now
+        """Redraw the key hints if the available actions have changed: redrawing at every move of the cursor is slow."""
+        available_actions = self._actions.get_available_actions(self.table.cursor_row)
+        if available_actions != self._available_actions:
+            self._available_actions = available_actions
             self.refresh_bindings()
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        writable = self.state.can_write
+        can_write = self.state.can_write
         match action:
-            case "withdraw" | "cancel" | "renew" if not writable:
+            case "withdraw" | "cancel" | "renew" if not can_write:
                 return False
             case "download" | "downloads" if self.app.download_manager.folder is None:
                 return False
             case "new":
-                return writable and any(each is Action.USE for _, each in self.state.rights)
+                return can_write and any(each is Action.USE for _, each in self.state.rights)
             case "withdraw" | "cancel" | "renew" | "download" | "folder":
-                # Called before the list is composed, too.
-                marked = any(each.marked_rows for each in self.query(VirtualTable))
-                return True if getattr(self._available, action) or marked else None
+                # This may be called before the table is composed.
+                has_marks = any(each.marked_rows for each in self.query(VirtualTable))
+                return True if getattr(self._available_actions, action) or has_marks else None
         return super().check_action(action, parameters)
 
     def action_withdraw(self) -> None:
@@ -385,8 +396,8 @@ class DashboardScreen(BaseScreen):
         self.post_message(ShowScreen("upload"))
 
     def action_downloads(self) -> None:
-        self.app.push_screen(DownloadsDialog(), self._picked_download)
+        self.app.push_screen(DownloadsDialog(), self._show_download)
 
-    def _picked_download(self, task_id: str | None) -> None:
+    def _show_download(self, task_id: str | None) -> None:
         if task_id is not None:
             self.show_task(task_id)

@@ -1,4 +1,4 @@
-"""The top of the dashboard: task counts, throughput, and what the list shows."""
+"""The summary bar of the dashboard: task counts, throughput, and the title of the list."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ _RESULTS = {
 
 
 class SummaryBar(Vertical):
-    """Counts, throughput, and the title of the list."""
+    """Shows task counts, the throughput, and the title of the list."""
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -44,17 +44,17 @@ class SummaryBar(Vertical):
         )
 
     def show_counts(self, counts: TaskCounts) -> None:
-        """Show the counts; on narrow terminals without zeros."""
-        least = 1 if self.screen.has_class("-narrow") else 0
+        """Show the counts. On narrow terminals, counts of zero are hidden."""
+        min_count = 1 if self.screen.has_class("-narrow") else 0
         statuses = [
-            _counter(*status_icon(status), count, word)
-            for status, word in _STATUSES.items()
-            if (count := counts.by_status.get(status, 0)) >= least
+            _format_counter(*status_icon(status), count, label)
+            for status, label in _STATUSES.items()
+            if (count := counts.by_status.get(status, 0)) >= min_count
         ]
         results = [
-            _counter(*result_icon(state), count, word)
-            for state, word in _RESULTS.items()
-            if (count := counts.results.get(state, 0)) >= least
+            _format_counter(*result_icon(state), count, label)
+            for state, label in _RESULTS.items()
+            if (count := counts.results.get(state, 0)) >= min_count
         ]
         self.query_one("#statuses", Static).update(Content("  ").join(statuses))
         self.query_one("#results", Static).update(Content("  ").join(results))
@@ -67,14 +67,14 @@ class SummaryBar(Vertical):
         self.query_one("#title", Static).update(Content(" · ".join(part for part in parts if part)))
 
 
-def _counter(sign: str, style: str, count: int, word: str) -> Content:
+def _format_counter(sign: str, style: str, count: int, label: str) -> Content:
     if not count:
-        return Content.styled(f"{sign} 0 {word}", "$text-muted")
-    return Content.assemble(Content.styled(f"{sign} {format_count(count)}", f"{style} bold"), f" {word}")
+        return Content.styled(f"{sign} 0 {label}", "$text-muted")
+    return Content.assemble(Content.styled(f"{sign} {abbreviate_count(count)}", f"{style} bold"), f" {label}")
 
 
-def format_count(count: int) -> str:
-    """Return a count as ``9,999``, ``95k`` or ``1.2M``."""
+def abbreviate_count(count: int) -> str:
+    """Format a count as ``9,999``, ``95k`` or ``1.2M``."""
     if count < 10_000:  # noqa: PLR2004
         return f"{count:,}"
     if count < 1_000_000:  # noqa: PLR2004

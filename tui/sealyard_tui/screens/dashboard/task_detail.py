@@ -1,4 +1,4 @@
-"""The detail of a task as text."""
+"""Render the detail of a task."""
 
 from __future__ import annotations
 
@@ -32,29 +32,31 @@ from sealyard.model.tasks import (
 from sealyard_tui.formatting import format_fields, progress_bar, result_badge, status_badge, task_title
 
 _BAR_WIDTH = 30
-Pairs = list[tuple[str, Content | str]]
+Fields = list[tuple[str, Content | str]]
 
 
 def render_task(task: Task, now: datetime, *, live: RunProgress | None = None, file: Content | None = None) -> Content:
-    """Render a task. ``live`` is newer than the progress of the task; ``file`` is the status of its download."""
+    """Render a task. ``live`` replaces the progress of the task; ``file`` is the status of its download."""
     sections = [
-        _status_section(task, now, live or task.live),
-        _section("Result", _result(task.result, now, file)) if task.result is not None else None,
-        _section("Firmware" if task.subtasks else "Input", _files(task.inputs)),
-        _section("Metadata", _files(task.metadata)) if task.metadata else None,
-        _section("Approvals", _approvals(task, now)) if task.approvals_required or task.approvals else None,
-        _section("Sub-tasks", _subtasks(task.subtasks)) if task.subtasks else None,
-        _section("Keys and format", format_fields(_configuration_section(task))),
-        _section("History", _history(task)) if task.history else None,
+        _render_status(task, now, live or task.live),
+        _render_section("Result", _render_result(task.result, now, file)) if task.result is not None else None,
+        _render_section("Firmware" if task.subtasks else "Input", _render_files(task.inputs)),
+        _render_section("Metadata", _render_files(task.metadata)) if task.metadata else None,
+        _render_section("Approvals", _render_approvals(task, now))
+        if task.approvals_required or task.approvals
+        else None,
+        _render_section("Sub-tasks", _render_subtasks(task.subtasks)) if task.subtasks else None,
+        _render_section("Keys and format", format_fields(_build_configuration_fields(task))),
+        _render_section("History", _render_history(task)) if task.history else None,
     ]
     return Content("\n\n").join([each for each in sections if each is not None])
 
 
-def _section(heading: str, body: Content) -> Content:
+def _render_section(heading: str, body: Content) -> Content:
     return Content.assemble(Content.styled(heading, "bold $primary"), "\n", body)
 
 
-def _status_section(task: Task, now: datetime, live: RunProgress | None) -> Content:
+def _render_status(task: Task, now: datetime, live: RunProgress | None) -> Content:
     reason_style = "$error" if task.status is TaskStatus.FAILED else "$warning"
     lines = [
         Content.assemble(
@@ -69,8 +71,8 @@ def _status_section(task: Task, now: datetime, live: RunProgress | None) -> Cont
     if task.warning:
         lines.append(Content.styled(f"! {escape_text(task.warning)}", "$warning"))
     lines += [Content.styled(f"! {escape_text(each)}", "$warning") for each in task.warnings]
-    pairs: Pairs = [
-        ("progress", _progress(task, live)),
+    fields: Fields = [
+        ("progress", _render_progress(task, live)),
         ("requested by", escape_text(f"{task.created_by}, {format_time(task.created_at)}")),
         ("device", escape_text(f"{task.config_name} version {task.config_version}")),
         ("kind", f"{task.kind}{escape_text(f', {task.content_type}' if task.content_type else '')}"),
@@ -78,56 +80,56 @@ def _status_section(task: Task, now: datetime, live: RunProgress | None) -> Cont
         ("worker", escape_text(task.worker)),
         ("worker losses", str(task.lease_losses or "")),
         ("ends before", format_time_left(task.time_limit_at, now) if not task.status.is_final else ""),
-        ("starts before", format_time_left(task.execution_expires_at, now) if _is_before_work(task) else ""),
+        ("starts before", format_time_left(task.execution_expires_at, now) if _is_before_start(task) else ""),
     ]
-    return Content("\n").join([*lines, format_fields(pairs)])
+    return Content("\n").join([*lines, format_fields(fields)])
 
 
-def _is_before_work(task: Task) -> bool:
+def _is_before_start(task: Task) -> bool:
     return task.status in (TaskStatus.APPROVED, TaskStatus.SCHEDULED)
 
 
-def _progress(task: Task, live: RunProgress | None) -> Content:
+def _render_progress(task: Task, live: RunProgress | None) -> Content:
     if live is None or task.status.is_final:
         return Content("")
-    left = f", about {format_duration(round(live.eta_seconds))} left" if live.eta_seconds is not None else ""
+    eta_text = f", about {format_duration(round(live.eta_seconds))} left" if live.eta_seconds is not None else ""
     if task.status is TaskStatus.SCHEDULED and live.queue_position is not None:
-        return Content(f"position {live.queue_position} in the queue{left}")
+        return Content(f"position {live.queue_position} in the queue{eta_text}")
     if task.status is not TaskStatus.RUNNING or not live.bytes_total:
         return Content("")
-    done = f"  {format_size(live.bytes_done)} of {format_size(live.bytes_total)}{left}"
-    return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), done)
+    progress_text = f"  {format_size(live.bytes_done)} of {format_size(live.bytes_total)}{eta_text}"
+    return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), progress_text)
 
 
-def _result(result: Result, now: datetime, file: Content | None) -> Content:
+def _render_result(result: Result, now: datetime, file: Content | None) -> Content:
     current = refreshed(result, now)
-    pairs: Pairs = [
-        ("state", Content.assemble(result_badge(current, now), _result_hint(current))),
+    fields: Fields = [
+        ("state", Content.assemble(result_badge(current, now), _format_result_hint(current))),
         ("trial", Content.styled("self-approved: do not release", "$error bold") if result.self_approved else ""),
         ("file", escape_text(result.file_name)),
         ("here", file or ""),
         ("size", format_size_exact(result.size) if result.size is not None else ""),
         ("sha256", result.sha256 or ""),
-        ("link", _until(result.expires_at, now)),
-        ("kept", _until(result.retained_until, now)),
+        ("link", _format_until(result.expires_at, now)),
+        ("kept", _format_until(result.retained_until, now)),
         ("signature", escape_text(result.signature or "")),
     ]
-    return format_fields(pairs)
+    return format_fields(fields)
 
 
-def _until(moment: datetime | None, now: datetime) -> str:
+def _format_until(moment: datetime | None, now: datetime) -> str:
     return f"until {format_time_left(moment, now)}" if moment is not None else ""
 
 
-def _result_hint(result: Result) -> Content:
-    words = {
+def _format_result_hint(result: Result) -> Content:
+    hints = {
         ResultState.EXPIRED: "  the link has expired: press e to renew it",
         ResultState.GONE: "  the file was removed: create a new package (n)",
     }
-    return Content.styled(words.get(result.state, "") if result.signature is None else "", "$text-muted")
+    return Content.styled(hints.get(result.state, "") if result.signature is None else "", "$text-muted")
 
 
-def _files(files: Iterable[InputFile]) -> Content:
+def _render_files(files: Iterable[InputFile]) -> Content:
     return Content("\n").join(
         Content.assemble(
             f"{number}. {escape_text(each.name)}  ",
@@ -137,52 +139,54 @@ def _files(files: Iterable[InputFile]) -> Content:
     )
 
 
-def _approvals(task: Task, now: datetime) -> Content:
-    approved = sum(each.verdict is Verdict.APPROVED for each in task.approvals)
-    head = f"{approved} of {task.approvals_required}"
+def _render_approvals(task: Task, now: datetime) -> Content:
+    count = sum(each.verdict is Verdict.APPROVED for each in task.approvals)
+    summary = f"{count} of {task.approvals_required}"
     if task.status is TaskStatus.WAITING and task.approval_expires_at is not None:
-        head += f", until {format_time_left(task.approval_expires_at, now)}"
-    return Content("\n").join([Content(head), *(_decision(each) for each in task.approvals)])
+        summary += f", until {format_time_left(task.approval_expires_at, now)}"
+    return Content("\n").join([Content(summary), *(_render_decision(each) for each in task.approvals)])
 
 
-def _decision(decision: Decision) -> Content:
-    approved = decision.verdict is Verdict.APPROVED
+def _render_decision(decision: Decision) -> Content:
+    is_approved = decision.verdict is Verdict.APPROVED
     reason = f": {escape_text(decision.reason)}" if decision.reason else ""
     return Content.assemble(
-        Content.styled("✓ approved" if approved else "✗ rejected", "$success" if approved else "$error"),
+        Content.styled("✓ approved" if is_approved else "✗ rejected", "$success" if is_approved else "$error"),
         escape_text(f" by {format_decider(decision)}, {format_time(decision.at)}"),
         reason,
     )
 
 
-def _subtasks(subtasks: Iterable[Subtask]) -> Content:
+def _render_subtasks(subtasks: Iterable[Subtask]) -> Content:
     return Content("\n").join(
-        Content.assemble(status_badge(each.status).pad_right(13 - len(status_badge(each.status))), _named(each))
+        Content.assemble(
+            status_badge(each.status).pad_right(13 - len(status_badge(each.status))), _format_subtask(each)
+        )
         for each in subtasks
     )
 
 
-def _named(subtask: Subtask) -> str:
+def _format_subtask(subtask: Subtask) -> str:
     return escape_text(f"{subtask.kind} of {subtask.name}")
 
 
-def _configuration_section(task: Task) -> Pairs:
+def _build_configuration_fields(task: Task) -> Fields:
     return [
         ("format", escape_text(task.format)),
-        ("encryption", _key_words(task.encryption_key)),
-        ("signing", _key_words(task.signing_key)),
+        ("encryption", _format_key(task.encryption_key)),
+        ("signing", _format_key(task.signing_key)),
     ]
 
 
-def _key_words(key: EncryptionKey | SigningKey | None) -> str:
+def _format_key(key: EncryptionKey | SigningKey | None) -> str:
     if key is None:
         return ""
     name = f" ({key.name})" if key.name else ""
     return escape_text(f"{key.algorithm} with {key.uri} v{key.version}{name}")
 
 
-def _history(task: Task) -> Content:
-    def lines() -> Iterator[Content]:
+def _render_history(task: Task) -> Content:
+    def render_lines() -> Iterator[Content]:
         for change in task.history:
             yield Content.assemble(
                 Content.styled(format_time(change.at), "$text-muted"),
@@ -191,4 +195,4 @@ def _history(task: Task) -> Content:
                 escape_text(f"  {change.note}") if change.note else "",
             )
 
-    return Content("\n").join(lines())
+    return Content("\n").join(render_lines())

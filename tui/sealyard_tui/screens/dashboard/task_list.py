@@ -1,4 +1,4 @@
-"""The rows of the dashboard: loaded page by page, and kept up to date."""
+"""The tasks of the dashboard: loaded page by page, and updated with few requests."""
 
 from __future__ import annotations
 
@@ -15,191 +15,192 @@ from sealyard_tui.screens.dashboard.task_row import (
     TaskRow,
     apply_change,
     apply_progress,
-    from_task,
-    insert_position,
+    create_row,
+    find_insert_position,
     keeps_position,
     sort_rows,
 )
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
-PAGE = 200
-"""Tasks in the first page, and about the number of rows added whenever the end comes near."""
+PAGE_SIZE = 200
+"""Size of the first page, and number of rows to load beyond the cursor."""
 
-LARGE_PAGE = 500
-"""Page size while reading to the end; building rows from larger pages would delay key presses."""
+LARGE_PAGE_SIZE = 500
+"""Size of further pages. Larger ones would delay key presses while their rows are created."""
 
 MAX_SINGLE_READS = 20
-"""Changed tasks up to which each is read by its id; beyond, the first page is read."""
+"""Maximum number of changed tasks that are read one by one; if there are more, the first page is read."""
 
 RELOAD_INTERVAL = 0.25
-"""Seconds between two reads of what changed."""
+"""Seconds between two requests for changed tasks."""
 
 SYNC_ROW_LIMIT = 5000
-"""Rows up to which a list is filtered or sorted synchronously, without delaying key presses."""
+"""Maximum number of rows that are filtered or sorted on the event loop: more would delay key presses."""
 
 
 class TaskPager:
-    """Reads the list page by page. Orders that the engine does not support are read newest first."""
+    """Reads tasks page by page. Reads the newest tasks first if the engine does not support the order."""
 
     def __init__(self, client: Client, query: TaskQuery, order: SortOrder) -> None:
         filters, self._exact = query.to_engine_filter()
         self._client = client
         self._query = query
         self._filters = msgspec.structs.replace(filters, oldest_first=order is SortOrder.OLDEST)
-        self._after: str | None = None
-        self.complete = False
-        self.scanned = 0
-        """Number of tasks read, matching or not."""
+        self._cursor: str | None = None
+        self.is_complete = False
+        """Whether the last page was read."""
+        self.scanned_count = 0
+        """Number of tasks that were read, including those that do not match."""
         self.total: int | None = None
-        """Number of matches, if the engine can tell."""
+        """Number of matching tasks, if the engine can apply the whole filter; else None."""
 
-    async def next_page(self) -> list[TaskRow]:
-        """Return the matching rows of the next page; :attr:`complete` is set after the last one."""
-        limit = LARGE_PAGE if self.scanned else PAGE
-        page = await self._client.tasks(self._filters, after=self._after, limit=limit)
-        self._after = page.next
-        self.complete = page.next is None
-        self.scanned += len(page.tasks)
+    async def read_next_page(self) -> list[TaskRow]:
+        """Read the next page, and return the rows that match."""
+        limit = LARGE_PAGE_SIZE if self.scanned_count else PAGE_SIZE
+        page = await self._client.tasks(self._filters, after=self._cursor, limit=limit)
+        self._cursor = page.next
+        self.is_complete = page.next is None
+        self.scanned_count += len(page.tasks)
         self.total = page.total if self._exact else None
-        rows = [from_task(task) for task in page.tasks]
+        rows = [create_row(task) for task in page.tasks]
         return [row for row in rows if self._query.matches(row)]
 
 
 class TaskListModel:
-    """Keeps a table in step with the engine. ``on_change`` is called after each change of its rows."""
+    """Loads tasks into a table, and updates them. ``on_change`` is called after each change of the rows."""
 
     def __init__(
         self, table: VirtualTable[TaskRow], client: Callable[[], Awaitable[Client]], on_change: Callable[[], None]
     ) -> None:
         self.query = TaskQuery()
         self.order = SortOrder.NEWEST
-        self.reading = False
+        self.is_reading = False
         """Whether more rows are being read."""
         self._table = table
         self._client = client
         self._on_change = on_change
-        self._pages: TaskPager | None = None
-        self._to_end = False
+        self._pager: TaskPager | None = None
+        self._reads_to_end = False
         self._revealed_row: TaskRow | None = None
-        self._unordered: list[TaskRow] = []
-        """Rows that were read but not inserted yet: sorting for each page would take longer than reading."""
-        self._changed: set[str] = set()
-        self._catching_up = False
+        self._pending_rows: list[TaskRow] = []
+        """Rows that were read but not inserted yet: sorting after each page would take longer than reading."""
+        self._changed_ids: set[str] = set()
+        self._is_catching_up = False
         self._lock = asyncio.Lock()
-        """Held from a read until its rows are shown, so that reads are shown in their order."""
+        """Held from a request until its rows are in the table, so that requests do not overtake each other."""
 
     @property
-    def loaded(self) -> bool:
-        """Whether a page was read."""
-        return self._pages is not None
+    def is_loaded(self) -> bool:
+        """Whether the first page was loaded."""
+        return self._pager is not None
 
     @property
-    def complete(self) -> bool:
+    def is_complete(self) -> bool:
         """Whether all matching tasks are in the table."""
-        return self._pages is not None and self._pages.complete
+        return self._pager is not None and self._pager.is_complete
 
     @property
     def total(self) -> int | None:
-        """Number of matches, if known."""
-        return len(self._table) if self.complete else self._pages.total if self._pages is not None else None
+        """Number of matching tasks; None if it is not known."""
+        return len(self._table) if self.is_complete else self._pager.total if self._pager is not None else None
 
     @property
-    def scanned(self) -> int:
-        """Number of tasks read, matching or not."""
-        return self._pages.scanned if self._pages is not None else 0
+    def scanned_count(self) -> int:
+        """Number of tasks that were read, including those that do not match."""
+        return self._pager.scanned_count if self._pager is not None else 0
 
     # ---- loading
 
     async def load(self) -> None:
-        """Read the list from scratch, as many rows as were visible. Raises errors of :mod:`sealyard.model.errors`."""
-        pages = TaskPager(await self._client(), self.query, self.order)
-        visible = self._table.cursor if self.order.server_side else max(0, len(self._table) - PAGE)
+        """Read the list from scratch, down to the cursor. Raises errors of :mod:`sealyard.model.errors`."""
+        pager = TaskPager(await self._client(), self.query, self.order)
+        row_count = self._table.cursor if self.order.is_server_side else max(0, len(self._table) - PAGE_SIZE)
         async with self._lock:
-            rows = await pages.next_page()
-            while len(rows) < min(visible + PAGE, len(self._table)) and not pages.complete:
-                rows += await pages.next_page()
-            self._pages = pages
-            await self._put(rows)
-        await self.load_more(visible + PAGE)
+            rows = await pager.read_next_page()
+            while len(rows) < min(row_count + PAGE_SIZE, len(self._table)) and not pager.is_complete:
+                rows += await pager.read_next_page()
+            self._pager = pager
+            await self._replace_rows(rows)
+        await self.load_more(row_count + PAGE_SIZE)
 
     def apply_filter(self, query: TaskQuery) -> None:
-        """Filter the first rows at once; :meth:`load` reads the others."""
+        """Filter the loaded rows, up to :data:`SYNC_ROW_LIMIT`. :meth:`load` must be called next."""
         self.query = query
         self._revealed_row = None
         self._table.replace([row for row in self._table.rows[:SYNC_ROW_LIMIT] if query.matches(row)])
 
-    def order_by(self, order: SortOrder) -> None:
-        """Sort the first rows at once; :meth:`load` reads what comes first in this order."""
+    def apply_order(self, order: SortOrder) -> None:
+        """Sort the loaded rows, up to :data:`SYNC_ROW_LIMIT`. :meth:`load` must be called next."""
         self.order = order
         self._table.replace(sort_rows(self._table.rows[:SYNC_ROW_LIMIT], order))
         self._table.action_go_first()
 
     def reset(self) -> None:
-        self._pages = self._revealed_row = None
-        self._changed.clear()
+        self._pager = self._revealed_row = None
+        self._changed_ids.clear()
         self._table.replace([])
 
-    def wants_more(self, *, last: bool) -> bool:
-        """Return whether :meth:`load_more` has something to do. ``last``: the user wants to go to the very end."""
-        if self._pages is None or self._pages.complete:
+    def needs_more(self, *, last: bool) -> bool:
+        """Return whether :meth:`load_more` must be called. ``last``: the user wants to go to the end of the list."""
+        if self._pager is None or self._pager.is_complete:
             return False
-        self._to_end = self._to_end or last
-        return not self.reading
+        self._reads_to_end = self._reads_to_end or last
+        return not self.is_reading
 
-    async def load_more(self, wanted: int) -> None:
-        """Read until there are ``wanted`` rows or the list is complete."""
-        if self.reading:
+    async def load_more(self, count: int) -> None:
+        """Read pages until the table has ``count`` rows or is complete."""
+        if self.is_reading:
             return
-        self.reading = True
+        self.is_reading = True
         try:
-            while not self.complete and (self._to_end or len(self._table) < wanted):
+            while not self.is_complete and (self._reads_to_end or len(self._table) < count):
                 async with self._lock:
                     await self._read_page()
         finally:
-            self.reading = self._to_end = False
+            self.is_reading = self._reads_to_end = False
             self._on_change()
 
     async def _read_page(self) -> None:
-        pages = self._pages
-        if pages is None:
+        pager = self._pager
+        if pager is None:
             return
-        rows = await pages.next_page()
-        if pages is self._pages:
-            await self._add(rows)
+        rows = await pager.read_next_page()
+        if pager is self._pager:
+            await self._append_rows(rows)
 
-    async def _put(self, rows: list[TaskRow]) -> None:
+    async def _replace_rows(self, rows: list[TaskRow]) -> None:
         """Replace all rows."""
-        self._unordered.clear()
-        revealed = self._revealed_row
-        if revealed is not None and all(row.id != revealed.id for row in rows):
-            rows = [*rows, revealed]
-        in_order = self.order.server_side and revealed is None
-        self._table.replace(rows if in_order else await self._in_order(rows))
+        self._pending_rows.clear()
+        revealed_row = self._revealed_row
+        if revealed_row is not None and all(row.id != revealed_row.id for row in rows):
+            rows = [*rows, revealed_row]
+        is_sorted = self.order.is_server_side and revealed_row is None
+        self._table.replace(rows if is_sorted else await self._sort(rows))
         self._on_change()
 
-    async def _add(self, rows: list[TaskRow]) -> None:
+    async def _append_rows(self, rows: list[TaskRow]) -> None:
         table = self._table
-        follows = self._to_end and table.cursor == len(table) - 1
-        if self.order.server_side and self._revealed_row is None:
+        follows_end = self._reads_to_end and table.cursor == len(table) - 1
+        if self.order.is_server_side and self._revealed_row is None:
             table.extend(rows)
         else:
-            await self._merge(rows)
-        if follows:
+            await self._merge_rows(rows)
+        if follows_end:
             table.move_cursor_to(table.row_at(len(table) - 1).id)
         self._on_change()
 
-    async def _merge(self, rows: list[TaskRow]) -> None:
-        """Insert rows in order, whenever the list has doubled, and at its end."""
-        self._unordered += rows
-        if self._to_end and not self.complete and len(self._unordered) < len(self._table):
+    async def _merge_rows(self, rows: list[TaskRow]) -> None:
+        """Insert rows in order. While reading to the end, insert them whenever the number of rows has doubled."""
+        self._pending_rows += rows
+        if self._reads_to_end and not self.is_complete and len(self._pending_rows) < len(self._table):
             return
-        new = [row for row in self._unordered if row.id not in self._table]
-        self._unordered.clear()
-        self._table.replace(await self._in_order([*self._table.rows, *new]))
+        new_rows = [row for row in self._pending_rows if row.id not in self._table]
+        self._pending_rows.clear()
+        self._table.replace(await self._sort([*self._table.rows, *new_rows]))
 
-    async def _in_order(self, rows: list[TaskRow]) -> list[TaskRow]:
-        """Return the rows sorted; many rows are sorted in a thread."""
+    async def _sort(self, rows: list[TaskRow]) -> list[TaskRow]:
+        """Sort rows; more than :data:`SYNC_ROW_LIMIT` are sorted in a thread."""
         if len(rows) <= SYNC_ROW_LIMIT:
             return sort_rows(rows, self.order)
         return await asyncio.to_thread(sort_rows, rows, self.order)
@@ -207,9 +208,9 @@ class TaskListModel:
     # ---- updates
 
     async def apply_update(self, update: EngineUpdate) -> Client | None:
-        """Apply progress and status changes, and read other changes.
+        """Apply progress and status changes, and read the changed tasks.
 
-        Returns the client if something was read; None if another call is reading, or nothing needs to be read.
+        Returns the client if tasks were read; None if another call is reading them, or no task has changed.
         """
         for progress in update.progress.values():
             if (row := self._table.row(progress.task_id)) is not None:
@@ -217,45 +218,45 @@ class TaskListModel:
         for change in update.tasks.values():
             if (row := self._table.row(change.task_id)) is not None:
                 self._update_row(apply_change(row, change))
-        self._changed |= set(update.tasks)
-        if self._catching_up or not self._changed:
+        self._changed_ids |= set(update.tasks)
+        if self._is_catching_up or not self._changed_ids:
             return None
-        self._catching_up = True
+        self._is_catching_up = True
         try:
             return await self._catch_up()
         finally:
-            self._catching_up = False
+            self._is_catching_up = False
 
     async def _catch_up(self) -> Client:
-        """Read all changed tasks, limited in rate."""
+        """Read all changed tasks at a limited rate."""
         client = await self._client()
-        while self._changed:
-            changed, self._changed = self._changed, set()
+        while self._changed_ids:
+            task_ids, self._changed_ids = self._changed_ids, set()
             async with self._lock:
-                rows = await self._read(client, changed)
+                rows = await self._read_changes(client, task_ids)
                 for row in rows:
                     self._update_row(row)
             self._on_change()
-            if self._changed:
+            if self._changed_ids:
                 await asyncio.sleep(RELOAD_INTERVAL)
         return client
 
-    async def _read(self, client: Client, changed: set[str]) -> list[TaskRow]:
-        if len(changed) > MAX_SINGLE_READS:
-            return await TaskPager(client, self.query, self.order).next_page()
-        return await self._by_id(client, changed)
+    async def _read_changes(self, client: Client, task_ids: set[str]) -> list[TaskRow]:
+        if len(task_ids) > MAX_SINGLE_READS:
+            return await TaskPager(client, self.query, self.order).read_next_page()
+        return await self._read_by_id(client, task_ids)
 
-    async def _by_id(self, client: Client, ids: Iterable[str]) -> list[TaskRow]:
+    async def _read_by_id(self, client: Client, task_ids: Iterable[str]) -> list[TaskRow]:
         rows: list[TaskRow] = []
-        for task_id in ids:
+        for task_id in task_ids:
             try:
-                rows.append(from_task(await client.task(task_id)))
+                rows.append(create_row(await client.task(task_id)))
             except NotFoundError:
                 self._table.remove_row(task_id)
         return rows
 
     def _update_row(self, row: TaskRow) -> None:
-        """Update, insert or remove a row."""
+        """Update, move, insert or remove a row."""
         table = self._table
         current = table.row(row.id)
         if not self.query.matches(row) and not self._is_revealed(row.id):
@@ -263,30 +264,32 @@ class TaskListModel:
         elif current is not None and keeps_position(current, row, self.order):
             table.update_row(row)
         else:
-            self._insert(row)
+            self._insert_row(row)
 
-    def _insert(self, row: TaskRow) -> None:
-        """Insert a row, unless it belongs below the loaded pages: then it comes with its page."""
-        index = self._index_of(row)
-        if index < len(self._table) or self.complete or not self.order.server_side:
+    def _insert_row(self, row: TaskRow) -> None:
+        """Insert a row, unless it belongs to a page that is not loaded yet."""
+        index = self._find_index(row)
+        if index < len(self._table) or self.is_complete or not self.order.is_server_side:
             self._table.insert(index, row)
 
-    def _index_of(self, row: TaskRow) -> int:
-        """Return the index of a row among the others."""
+    def _find_index(self, row: TaskRow) -> int:
+        """Return the index at which a row belongs among the other rows."""
         table = self._table
-        own = table.index_of(row.id)
-        if own is None:
-            return insert_position(row, len(table), table.row_at, self.order)
-        return insert_position(row, len(table) - 1, lambda index: table.row_at(index + (index >= own)), self.order)
+        current_index = table.index_of(row.id)
+        if current_index is None:
+            return find_insert_position(row, len(table), table.row_at, self.order)
+        return find_insert_position(
+            row, len(table) - 1, lambda index: table.row_at(index + (index >= current_index)), self.order
+        )
 
     # ---- revealed task
 
     async def reveal(self, task_id: str) -> TaskRow:
-        """Keep a task in the list although its page is not loaded. Raises :class:`NotFoundError`."""
-        row = self._table.row(task_id) or from_task(await (await self._client()).task(task_id))
+        """Add a task to the list even if it does not match or its page is not loaded. Raises :class:`NotFoundError`."""
+        row = self._table.row(task_id) or create_row(await (await self._client()).task(task_id))
         if row.id not in self._table:
             self._revealed_row = row
-            self._table.insert(self._index_of(row), row)
+            self._table.insert(self._find_index(row), row)
             self._on_change()
         return row
 

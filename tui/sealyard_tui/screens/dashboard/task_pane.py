@@ -18,14 +18,14 @@ EMPTY_TEXT = Content.styled("Select a task to see details.", "$text-muted")
 
 
 class TaskPane(ScrollPane):
-    """One task in full, beside the list or over it."""
+    """Shows a task in full, below the list or instead of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("pane.")
 
     def __init__(self) -> None:
         super().__init__(id="detail", classes="pane")
         self.border_title = Content("Detail")
-        self.task_shown: Task | None = None
+        self.current_task: Task | None = None
         self._content = EMPTY_TEXT
 
     def compose(self) -> ComposeResult:
@@ -33,22 +33,22 @@ class TaskPane(ScrollPane):
 
     @property
     def task_id(self) -> str:
-        """Id of the shown task; empty without one."""
-        return self.task_shown.id if self.task_shown is not None else ""
+        """Id of the current task; empty without one."""
+        return self.current_task.id if self.current_task is not None else ""
 
     def show(self, task: Task, now: datetime, *, live: RunProgress | None, file: Content) -> None:
-        """Show a task, from its top; the scroll position stays if it is the same task."""
+        """Show a task. Scrolls to the top if it is another task than before."""
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)
-        self.task_shown = task
+        self.current_task = task
         self._update(render_task(task, now, live=live, file=file))
 
     def clear(self) -> None:
-        self.task_shown = None
+        self.current_task = None
         self._update(EMPTY_TEXT)
 
     def _update(self, content: Content) -> None:
-        """Update the text; unchanged text is not laid out again every second."""
+        """Update the text if it has changed, to avoid a new layout every second."""
         if not content.is_same(self._content):
             self._content = content
             self.query_one(Static).update(content)

@@ -1,4 +1,4 @@
-"""Tasks as rows: only what is shown and searched, as there may be a hundred thousand."""
+"""Compact rows for tasks, of which there may be a hundred thousand: they have only what is shown or searched."""
 
 from __future__ import annotations
 
@@ -15,15 +15,15 @@ from sealyard.model.events import TaskChanged, TaskProgressed
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Result, ResultState, RunProgress, Task, TaskKind, TaskStatus
 
-REASON_SHOWN = 80
+MAX_REASON_LENGTH = 80
 
 
 class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
-    """``files`` has the names of inputs and metadata, one per line. ``link_until`` and ``retained_until`` are those of
-    the result.
+    """A task as a row. ``files`` has the names of inputs and metadata, one per line.
 
-    The shown parts of the result are stored flat, and a row cannot be part of a reference cycle: the garbage collector
-    skips such rows, which would otherwise block the screen for a quarter of a second at a hundred thousand.
+    The attributes of the result (``state``, ``link_until``, ``retained_until``, ``has_signature``) are stored flat, so
+    that rows cannot be part of reference cycles and the garbage collector can skip them: otherwise it would block the
+    application for a quarter of a second at a hundred thousand rows.
     """
 
     id: str
@@ -36,41 +36,37 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
     version: int
     creator: str
     created_at: datetime
-    approved: int = 0
-    required: int = 0
-    attention: bool = False
+    approval_count: int = 0
+    approvals_required: int = 0
+    has_warning: bool = False
     reason: str = ""
     state: ResultState | None = None
     link_until: datetime | None = None
     retained_until: datetime | None = None
-    signed: bool = False
-    trial: bool = False
+    has_signature: bool = False
+    self_approved: bool = False
     live: RunProgress | None = None
 
     @property
     def result(self) -> Result | None:
-        """The result without link, digest and signature; the signature is empty if there is one."""
+        """The result without link and digest. Its signature is an empty string in place of the real one."""
         if self.state is None:
             return None
         return Result(
             state=self.state,
             expires_at=self.link_until,
             retained_until=self.retained_until,
-            signature="" if self.signed else None,
-            self_approved=self.trial,
+            signature="" if self.has_signature else None,
+            self_approved=self.self_approved,
         )
 
     @property
     def title(self) -> str:
-        """The task's name, else that of its first file, else its id, as safe text."""
+        """The name of the task or of its first file, or the id of the task, as safe text."""
         return escape_text(self.name or self.files.partition("\n")[0] or self.id)
 
-    @property
-    def short_id(self) -> str:
-        return escape_text(self.id[:8])
 
-
-def from_task(task: Task) -> TaskRow:
+def create_row(task: Task) -> TaskRow:
     result = task.result
     return TaskRow(
         id=task.id,
@@ -83,21 +79,21 @@ def from_task(task: Task) -> TaskRow:
         version=task.config_version,
         creator=intern(task.created_by),
         created_at=task.created_at,
-        approved=len(task.approvals),
-        required=task.approvals_required,
-        attention=bool(task.warning),
-        reason=task.reason[:REASON_SHOWN],
+        approval_count=len(task.approvals),
+        approvals_required=task.approvals_required,
+        has_warning=bool(task.warning),
+        reason=task.reason[:MAX_REASON_LENGTH],
         state=result.state if result is not None else None,
         link_until=result.expires_at if result is not None else None,
         retained_until=result.retained_until if result is not None else None,
-        signed=result is not None and result.signature is not None,
-        trial=task.self_approved or (result is not None and result.self_approved),
+        has_signature=result is not None and result.signature is not None,
+        self_approved=task.self_approved or (result is not None and result.self_approved),
         live=task.live,
     )
 
 
 def apply_change(row: TaskRow, change: TaskChanged) -> TaskRow:
-    """Return the row with the changes of an event; everything else is known once the task is read."""
+    """Return the row with the changes of an event. Events do not have all attributes of the task."""
     live = None if change.status.is_final else row.live
     state = change.result_state if row.state is not None else None
     return msgspec.structs.replace(row, status=change.status, state=state, live=live)
@@ -111,7 +107,7 @@ def apply_progress(row: TaskRow, progress: TaskProgressed) -> TaskRow:
 
 
 class SortOrder(StrEnum):
-    """Order of a list. The engine supports ``newest`` and ``oldest``; the others sort what was read."""
+    """Order of the list. The engine supports ``newest`` and ``oldest``; other orders sort the loaded rows."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
@@ -121,45 +117,45 @@ class SortOrder(StrEnum):
     CREATOR = "creator"
 
     @property
-    def server_side(self) -> bool:
+    def is_server_side(self) -> bool:
         return self in (SortOrder.NEWEST, SortOrder.OLDEST)
 
     @property
-    def words(self) -> str:
-        return f"{self} first" if self.server_side else f"by {self}"
+    def label(self) -> str:
+        return f"{self} first" if self.is_server_side else f"by {self}"
 
 
 def sort_rows(rows: Sequence[TaskRow], order: SortOrder) -> list[TaskRow]:
-    return sorted(rows, key=lambda row: _key(row, order), reverse=order is SortOrder.NEWEST)
+    return sorted(rows, key=lambda row: _sort_key(row, order), reverse=order is SortOrder.NEWEST)
 
 
-def insert_position(row: TaskRow, count: int, at: Callable[[int], TaskRow], order: SortOrder) -> int:
-    """Return the index of ``row`` among ``count`` sorted others; ``at`` returns one by its index."""
+def find_insert_position(row: TaskRow, count: int, row_at: Callable[[int], TaskRow], order: SortOrder) -> int:
+    """Return the index at which to insert ``row`` into ``count`` sorted rows. ``row_at`` returns a row by index."""
     low, high = 0, count
-    mine = _key(row, order)
+    key = _sort_key(row, order)
     while low < high:
         middle = (low + high) // 2
-        other = _key(at(middle), order)
-        if other > mine if order is SortOrder.NEWEST else other < mine:
+        other_key = _sort_key(row_at(middle), order)
+        if other_key > key if order is SortOrder.NEWEST else other_key < key:
             low = middle + 1
         else:
             high = middle
     return low
 
 
-def keeps_position(before: TaskRow, after: TaskRow, order: SortOrder) -> bool:
+def keeps_position(old_row: TaskRow, new_row: TaskRow, order: SortOrder) -> bool:
     """Return whether a row keeps its position after a change."""
-    return _key(before, order) == _key(after, order)
+    return _sort_key(old_row, order) == _sort_key(new_row, order)
 
 
-_STATUSES = {status: position for position, status in enumerate(TaskStatus)}
+_STATUS_POSITIONS = {status: position for position, status in enumerate(TaskStatus)}
 
 
-def _key(row: TaskRow, order: SortOrder) -> tuple[Any, ...]:
-    if order.server_side:
+def _sort_key(row: TaskRow, order: SortOrder) -> tuple[Any, ...]:
+    if order.is_server_side:
         return (row.created_at, row.id)
-    newer = -row.created_at.timestamp()
+    recency = -row.created_at.timestamp()
     if order is SortOrder.STATUS:
-        return (_STATUSES[row.status], newer, row.id)
+        return (_STATUS_POSITIONS[row.status], recency, row.id)
     text = {SortOrder.NAME: row.title, SortOrder.DEVICE: row.device}.get(order, row.creator)
-    return (text.casefold(), newer, row.id)
+    return (text.casefold(), recency, row.id)

@@ -10,11 +10,11 @@ from sealyard.model.events import TaskProgressed
 
 BUCKET_SECONDS = 3
 BUCKETS = 60
-"""Three minutes in total."""
+"""Number of buckets; three minutes in total."""
 
 
 class Throughput:
-    """Computes MiB per second for each bucket of time from progress events, oldest first."""
+    """Computes the throughput for each bucket of time from progress events."""
 
     def __init__(self, now: datetime) -> None:
         self._started_at = now
@@ -25,23 +25,23 @@ class Throughput:
     def add(self, progress: Iterable[TaskProgressed], now: datetime) -> None:
         self.tick(now)
         for event in progress:
-            before = self._last_bytes.get(event.task_id)
-            if before is not None and event.bytes_done > before:
-                self._bytes[-1] += event.bytes_done - before
+            last_bytes = self._last_bytes.get(event.task_id)
+            if last_bytes is not None and event.bytes_done > last_bytes:
+                self._bytes[-1] += event.bytes_done - last_bytes
             self._last_bytes[event.task_id] = event.bytes_done
 
     def remove(self, task_id: str) -> None:
         self._last_bytes.pop(task_id, None)
 
     def tick(self, now: datetime) -> None:
-        """Start the buckets that are due."""
+        """Start a new bucket for each :data:`BUCKET_SECONDS` since the last call."""
         bucket = int((now - self._started_at).total_seconds() // BUCKET_SECONDS)
         self._bytes.extend([0] * min(BUCKETS, max(0, bucket - self._bucket)))
         self._bucket = max(self._bucket, bucket)
 
     @property
     def rates(self) -> list[float]:
-        """MiB per second of each bucket; the last one is still being filled."""
+        """MiB per second of each bucket, oldest first. The last bucket is not complete yet."""
         return [each / (BUCKET_SECONDS * 1024 * 1024) for each in self._bytes]
 
     @property

@@ -1,4 +1,4 @@
-"""Actions on device configurations and keys: forms, confirmations, and requests."""
+"""The actions of the device configurations screen: forms, confirmations, and requests."""
 
 from __future__ import annotations
 
@@ -20,22 +20,22 @@ from sealyard_tui.dialogs.fields import Answers, path_field
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.screens.devices.format import DeviceContext, format_changes, keys_of
+from sealyard_tui.screens.devices.format import DeviceContext, format_changes, list_keys
 from sealyard_tui.screens.devices.forms import (
-    certificate_name,
-    create_fields,
-    to_device_request,
-    to_device_update,
-    update_fields,
+    build_certificate_file_name,
+    build_create_fields,
+    build_device_request,
+    build_device_update,
+    build_update_fields,
 )
 from sealyard_tui.widgets.path_parsing import resolve_path
 
-NOTICE_SECONDS = 15
-"""Long enough to read a path, and to type it elsewhere."""
+NOTIFICATION_SECONDS = 15
+"""Seconds for which a notification with a path is shown: long enough to type the path elsewhere."""
 
 
 class DeviceActions:
-    """Changes to device configurations and their keys. Forms keep what was typed until it is submitted."""
+    """Actions on device configurations and their keys. Their forms keep unsubmitted input."""
 
     def __init__(
         self,
@@ -47,10 +47,10 @@ class DeviceActions:
         show_device: Callable[[str], None],
         show_busy: Callable[[str], None],
     ) -> None:
-        """``show_device`` puts the cursor on a configuration; ``show_busy`` shows what is in progress, "" nothing."""
+        """``show_device`` moves the cursor to a configuration. ``show_busy`` shows a running operation; "" hides it."""
         self._screen = screen
-        self._devices = devices
-        self._context = context
+        self._get_devices = devices
+        self._get_context = context
         self._load_capabilities = load_capabilities
         self._show_device = show_device
         self._show_busy = show_busy
@@ -61,28 +61,28 @@ class DeviceActions:
     async def create(self) -> None:
         form = FormDialog(
             "New device configuration",
-            create_fields(await self._load_capabilities(), self._context()),
-            self._created,
+            build_create_fields(await self._load_capabilities(), self._get_context()),
+            self._submit_device,
             draft=self._drafts["new"],
             submit_label="Create",
             busy_label="Creating the configuration and its keys",
         )
         self._screen.app.push_screen(form)
 
-    async def _created(self, answers: Answers) -> bool:
-        created = await (await self._screen.client()).create_device(to_device_request(answers))
+    async def _submit_device(self, answers: Answers) -> bool:
+        device = await (await self._screen.client()).create_device(build_device_request(answers))
         await self._screen.load()
-        self._show_device(created.id)
-        self._screen.flash(f"Created {created.name}")
+        self._show_device(device.id)
+        self._screen.flash(f"Created {device.name}")
         return True
 
     # ---- update
 
-    async def next_version(self, device: DeviceConfig) -> None:
+    async def create_version(self, device: DeviceConfig) -> None:
         form = FormDialog(
             f"{escape_text(device.name)}: version {device.version + 1}",
-            update_fields(device, (await self._load_capabilities()).formats),
-            partial(self._updated, device),
+            build_update_fields(device, (await self._load_capabilities()).formats),
+            partial(self._submit_update, device),
             draft=self._drafts[f"{device.id}/{device.version}"],
             about=f"Existing tasks keep version {device.version}; new tasks use the new version.",
             submit_label="Save",
@@ -92,28 +92,28 @@ class DeviceActions:
 
     def _preview_changes(self, device: DeviceConfig, answers: Answers) -> Content:
         try:
-            found = format_changes(device, to_device_update(device, answers), self._context())
+            changes = format_changes(device, build_device_update(device, answers), self._get_context())
         except UsageError:
             return Content("")
-        if not found:
+        if not changes:
             return Content.styled("No changes.", "$text-muted")
-        return Content.styled("Changes:\n" + "\n".join(f"  {each}" for each in found), "$accent")
+        return Content.styled("Changes:\n" + "\n".join(f"  {each}" for each in changes), "$accent")
 
-    async def _updated(self, device: DeviceConfig, answers: Answers) -> bool:
-        asked = to_device_update(device, answers)
-        if not format_changes(device, asked, self._context()):
+    async def _submit_update(self, device: DeviceConfig, answers: Answers) -> bool:
+        update = build_device_update(device, answers)
+        if not format_changes(device, update, self._get_context()):
             raise UsageError("No changes.", "Change a field or cancel.")
-        created = await (await self._screen.client()).update_device(asked)
+        version = await (await self._screen.client()).update_device(update)
         await self._screen.load()
-        self._screen.flash(f"Saved {created.name} version {created.version}")
+        self._screen.flash(f"Saved {version.name} version {version.version}")
         return True
 
     # ---- certificates
 
-    def certificates(self, device: DeviceConfig) -> None:
+    def export_certificates(self, device: DeviceConfig) -> None:
         form = FormDialog(
             f"Certificates of {escape_text(device.name)}",
-            (path_field("folder", "Folder", self._default_folder()),),
+            (path_field("folder", "Folder", self._get_default_folder()),),
             partial(self._write_certificates, device),
             draft=self._drafts["certificates"],
             about="Writes the signing certificates as PEM files for verifying packages; existing files are kept.",
@@ -123,18 +123,23 @@ class DeviceActions:
 
     async def _write_certificates(self, device: DeviceConfig, answers: Answers) -> bool:
         folder = resolve_path(answers.texts["folder"], Path.cwd())
-        found = await (await self._screen.client()).device_certificates(device.id, device.version)
-        written = [
-            await asyncio.to_thread(write_unique, folder, certificate_name(each.label), each.certificate.encode())
-            for each in found
+        certificates = await (await self._screen.client()).device_certificates(device.id, device.version)
+        paths = [
+            await asyncio.to_thread(
+                write_unique,
+                folder,
+                build_certificate_file_name(certificate.label),
+                certificate.certificate.encode(),
+            )
+            for certificate in certificates
         ]
-        text = "\n".join(f"✓ {escape_text(str(each))}" for each in written)
-        self._screen.notify(text, title="Certificates", timeout=NOTICE_SECONDS, markup=False)
+        text = "\n".join(f"✓ {escape_text(str(each))}" for each in paths)
+        self._screen.notify(text, title="Certificates", timeout=NOTIFICATION_SECONDS, markup=False)
         return True
 
     # ---- export
 
-    def export(self, device: DeviceConfig) -> None:
+    def export_key(self, device: DeviceConfig) -> None:
         key = device.encryption
         name = safe_file_name(f"{device.name}-v{key.version}.key", device.id)
         form = FormDialog(
@@ -143,10 +148,10 @@ class DeviceActions:
                 path_field(
                     "file",
                     "New file",
-                    self._default_folder() / name,
+                    self._get_default_folder() / name,
                 ),
             ),
-            partial(self._exported, device),
+            partial(self._submit_export, device),
             draft=self._drafts[f"export/{device.id}"],
             about=(
                 f"{key.uri} version {key.version}, for provisioning devices: raw bytes in a file that only you can"
@@ -157,7 +162,7 @@ class DeviceActions:
         )
         self._screen.app.push_screen(form)
 
-    async def _exported(self, device: DeviceConfig, answers: Answers) -> bool:
+    async def _submit_export(self, device: DeviceConfig, answers: Answers) -> bool:
         path = resolve_path(answers.texts["file"], Path.cwd())
         about = (
             f"The secret key {device.encryption.uri} will be exported to {path}.\n"
@@ -165,21 +170,22 @@ class DeviceActions:
         )
         if not await self._confirm_by_typing("Export the key", about, device.name, "Export"):
             return False
-        written = await (await self._screen.client()).export_device_key(device.id, path, confirmed=True)
-        text = f"! {escape_text(str(written))} (mode 0600): transfer it securely, then delete it."
-        self._screen.notify(text, title="Key exported", severity="warning", timeout=NOTICE_SECONDS, markup=False)
+        exported_path = await (await self._screen.client()).export_device_key(device.id, path, confirmed=True)
+        text = f"! {escape_text(str(exported_path))} (mode 0600): transfer it securely, then delete it."
+        self._screen.notify(text, title="Key exported", severity="warning", timeout=NOTIFICATION_SECONDS, markup=False)
         return True
 
     # ---- rotate
 
     async def rotate(self, device: DeviceConfig) -> None:
-        uris = dict.fromkeys(each.uri for each in reversed(keys_of(device)))
-        choices = [(uri, f"{uri}  {self._used_by(uri)}") for uri in uris]
+        uris = dict.fromkeys(each.uri for each in reversed(list_keys(device)))
+        choices = [(uri, f"{uri}  {self._format_users(uri)}") for uri in uris]
         uri = await self._screen.app.push_screen_wait(PickDialog("Choose the key to rotate", choices))
         if uri is None:
             return
+        device_names = self._format_users(uri)
         about = (
-            f"Creates a new version of {uri} and of every device configuration that uses it: {self._used_by(uri)}.\n"
+            f"Creates a new version of {uri} and of every device configuration that uses it: {device_names}.\n"
             "Existing tasks keep their version; existing signatures stay valid.\n"
             "Install the new certificate or symmetric key on the devices before sending them packages made with it."
         )
@@ -195,16 +201,18 @@ class DeviceActions:
         await self._screen.load()
         self._screen.flash(f"Rotated {key.uri} to version {key.current.version}")
 
-    def _used_by(self, uri: str) -> str:
-        using = (each.name for each in self._devices() if uri in (key.uri for key in keys_of(each)))
-        return ", ".join(using)
+    def _format_users(self, uri: str) -> str:
+        names = (each.name for each in self._get_devices() if uri in (key.uri for key in list_keys(each)))
+        return ", ".join(names)
 
     # ---- helpers
 
-    async def _confirm_by_typing(self, heading: str, about: str, word: str, act: str) -> bool:
-        words = "\n".join(escape_text(line) for line in about.split("\n"))
-        typed = await self._screen.app.push_screen_wait(TypedConfirmDialog(heading, words, word, act=act))
-        return bool(typed)
+    async def _confirm_by_typing(self, heading: str, about: str, confirm_text: str, confirm_label: str) -> bool:
+        message = "\n".join(escape_text(line) for line in about.split("\n"))
+        is_confirmed = await self._screen.app.push_screen_wait(
+            TypedConfirmDialog(heading, message, confirm_text, submit_label=confirm_label)
+        )
+        return bool(is_confirmed)
 
-    def _default_folder(self) -> Path:
+    def _get_default_folder(self) -> Path:
         return self._screen.app.download_manager.folder or Path.cwd()

@@ -14,25 +14,25 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class DeviceDetailPane(ScrollPane):
-    """One version in full, below the list or over it."""
+    """Shows a version of a configuration in full, below the list or instead of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("devices.detail_")
 
     def __init__(self) -> None:
         super().__init__(id="detail", classes="pane")
         self.border_title = Content("Configuration")
-        self._words: Callable[[int], Content] = lambda _: Content("")
+        self._render_text: Callable[[int], Content] = lambda _: Content("")
 
     def compose(self) -> ComposeResult:
         yield Static("", markup=False)
 
     def show(self, render_text: Callable[[int], Content]) -> None:
-        """Show text; ``render_text`` returns it for a width in cells."""
-        self._words = render_text
+        """Show the text that ``render_text`` returns for the width of the pane in cells."""
+        self._render_text = render_text
         self._update_text()
 
     def on_resize(self) -> None:
         self._update_text()
 
     def _update_text(self) -> None:
-        self.query_one(Static).update(self._words(self.scrollable_content_region.width))
+        self.query_one(Static).update(self._render_text(self.scrollable_content_region.width))

@@ -1,4 +1,4 @@
-"""Device configurations as text: versions, keys, and who may use and approve them."""
+"""Format device configurations: versions, keys, and the subjects that may use and approve them."""
 
 from __future__ import annotations
 
@@ -14,188 +14,218 @@ from sealyard.model.keys import CERTIFICATE_EXPIRY_WARNING, KeyInfo, KeyVersion
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.formatting import format_fields, safe_content
+from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
-Part = tuple[str, Content | str]
+Field = tuple[str, Content | str]
 
 
 class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
-    """What the user may read besides the configurations; None without permission. ``rights`` are those of the user."""
+    """Data besides the configurations. ``keys`` and ``access`` are None without permission to view them.
 
-    rights: tuple[Permission, ...] = ()
+    ``permissions`` are those of the user.
+    """
+
+    permissions: tuple[Permission, ...] = ()
     keys: tuple[KeyInfo, ...] | None = None
     access: AccessControlList | None = None
 
-    def key(self, uri: str) -> KeyInfo | None:
+    def find_key(self, uri: str) -> KeyInfo | None:
         return next((each for each in self.keys or () if each.uri == uri), None)
 
 
-def keys_of(device: DeviceConfig) -> tuple[EncryptionKey | SigningKey, ...]:
+def list_keys(device: DeviceConfig) -> tuple[EncryptionKey | SigningKey, ...]:
     return device.keys
 
 
-def format_heading(device: DeviceConfig, newest: int) -> Content:
-    older = Content.styled(f"  ! newest version: {newest}", "$warning")
+def format_heading(device: DeviceConfig, latest_version: int) -> Content:
+    outdated_note = Content.styled(f"  ! newest version: {latest_version}", "$warning")
     return Content.assemble(
         Content.styled(escape_text(device.name), "bold"),
-        f"  version {device.version} of {newest}",
-        older if device.version < newest else Content(""),
+        f"  version {device.version} of {latest_version}",
+        outdated_note if device.version < latest_version else Content(""),
     )
 
 
-def format_detail(device: DeviceConfig, newest: int, context: DeviceContext, now: datetime, width: int) -> Content:
-    """Render one version for a width in cells."""
-    parts: list[Part] = [
+def format_detail(
+    device: DeviceConfig, latest_version: int, context: DeviceContext, now: datetime, width: int
+) -> Content:
+    """Render a version of a configuration. ``width`` is in cells."""
+    fields: list[Field] = [
         ("description", safe_content(device.description)),
         ("id", safe_content(device.id)),
-        ("created", f"{format_time(device.created_at)} by {escape_text(device.created_by)}"),
+        ("created", f"{format_time(device.created_at)} by {_format_subject(device.created_by, context.access)}"),
         ("format", safe_content(device.format)),
-        ("approvals", _approvals(device)),
+        ("approvals", _format_approvals(device)),
         ("link time", f"{format_duration(device.link_ttl_seconds)}: how long a result can be downloaded"),
         ("retention", f"{format_duration(device.retention_seconds)}: how long a result is kept after the task is DONE"),
         ("", " "),
     ]
+    is_latest = device.version == latest_version
     for index, encryption in enumerate(device.encryption_keys):
         label = "encryption (if named)" if index else "encryption"
-        parts += _key_parts("encryption", label, encryption, context, now, newest=device.version == newest)
+        fields += _build_key_fields("encryption", label, encryption, context, now, is_latest=is_latest)
     for index, signing in enumerate(device.signing_keys):
         label = "signing (not used)" if index else "signing"
-        parts += _key_parts("signing", label, signing, context, now, newest=device.version == newest)
-    parts += [("", " "), *_people(device, context.access), ("your rights", _own_permissions(device, context))]
+        fields += _build_key_fields("signing", label, signing, context, now, is_latest=is_latest)
+    fields += [
+        ("", " "),
+        *_build_permission_fields(device, context.access),
+        ("your permissions", _format_own_permissions(device, context)),
+    ]
     if device.warnings:
-        parts.append(("", " "))
-    parts += [("! warning", Content.styled(escape_text(each), "$warning")) for each in device.warnings]
-    shown = Content.assemble(format_heading(device, newest), "\n\n")
-    return Content.assemble(shown, format_fields(parts, width=width))
+        fields.append(("", " "))
+    fields += [("! warning", Content.styled(escape_text(each), "$warning")) for each in device.warnings]
+    heading = Content.assemble(format_heading(device, latest_version), "\n\n")
+    return Content.assemble(heading, format_fields(fields, width=width))
 
 
-def _approvals(device: DeviceConfig) -> str:
+def _format_approvals(device: DeviceConfig) -> str:
     count = device.approvals_required
     return f"{format_count(count, 'approval')} required; requesters cannot approve their own tasks"
 
 
-def _key_parts(
-    what: str, label: str, key: EncryptionKey | SigningKey, context: DeviceContext, now: datetime, *, newest: bool
-) -> list[Part]:
-    info = context.key(key.uri)
+def _build_key_fields(
+    role: str,
+    label: str,
+    key: EncryptionKey | SigningKey,
+    context: DeviceContext,
+    now: datetime,
+    *,
+    is_latest: bool,
+) -> list[Field]:
+    info = context.find_key(key.uri)
     version = info.version(key.version) if info is not None else None
-    parts: list[Part] = [
+    fields: list[Field] = [
         (label, Content.styled(key.algorithm, "bold")),
         ("name", safe_content(key.name)),
-        (f"{what} key", _key_line(key, info, newest=newest)),
+        (f"{role} key", _format_key(key, info, is_latest=is_latest)),
         ("", safe_content(key.description)),
     ]
     if version is not None:
-        parts.append(("fingerprint", version.fingerprint))
-        parts.append(("certificate expires", format_certificate_expiry(version, now)))
-    return parts
+        fields.append(("fingerprint", version.fingerprint))
+        fields.append(("certificate expires", format_certificate_expiry(version, now)))
+    return fields
 
 
-def _key_line(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, newest: bool) -> Content:
+def _format_key(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, is_latest: bool) -> Content:
     text = f"{escape_text(key.uri)} version {key.version}"
     if info is None:
         return Content(text)
     version = info.version(key.version)
-    about = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
-    newer = info.current.version
-    waiting = newest and newer > key.version
-    rotated = f"\n! key version {newer} is available; press e to use it in a new version" if waiting else ""
+    details = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
+    current_version = info.current.version
+    is_outdated = is_latest and current_version > key.version
+    rotation_note = (
+        f"\n! key version {current_version} is available; press e to use it in a new version" if is_outdated else ""
+    )
     return Content.assemble(
         text,
-        Content.styled(f" ({escape_text(', '.join(about))})", "$text-muted"),
-        Content.styled(rotated, "$warning"),
+        Content.styled(f" ({escape_text(', '.join(details))})", "$text-muted"),
+        Content.styled(rotation_note, "$warning"),
     )
 
 
 def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
-    """Return when a certificate expires; empty for a key without one."""
-    ends = version.certificate_expires_at
-    if ends is None:
+    """Return when the certificate of a key expires; empty without a certificate."""
+    expires_at = version.certificate_expires_at
+    if expires_at is None:
         return Content("")
-    left = (ends - now).total_seconds()
-    if left <= 0:
-        return Content.styled(f"✗ {format_time(ends)}: expired; rotate the key (R)", "$error")
-    if ends <= now + CERTIFICATE_EXPIRY_WARNING:
-        return Content.styled(f"! {format_time(ends)}: in {format_duration(int(left))}; rotate the key (R)", "$warning")
-    return Content(format_time(ends))
+    seconds_left = (expires_at - now).total_seconds()
+    if seconds_left <= 0:
+        return Content.styled(f"✗ {format_time(expires_at)}: expired; rotate the key (R)", "$error")
+    if expires_at <= now + CERTIFICATE_EXPIRY_WARNING:
+        return Content.styled(
+            f"! {format_time(expires_at)}: in {format_duration(int(seconds_left))}; rotate the key (R)", "$warning"
+        )
+    return Content(format_time(expires_at))
 
 
-def warning_sign(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
-    """Return the number of warnings, including those of expiring certificates."""
-    ending = [each for each in device.signing_keys if _ends_soon(each, context, now)]
-    count = len(device.warnings) + len(ending)
+def format_warning_count(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
+    """Return the number of warnings, including expiring certificates; empty without warnings."""
+    expiring_keys = [each for each in device.signing_keys if _expires_soon(each, context, now)]
+    count = len(device.warnings) + len(expiring_keys)
     if not count:
         return Content("")
-    return Content.styled(f"!{count}", "$error" if ending else "$warning")
+    return Content.styled(f"!{count}", "$error" if expiring_keys else "$warning")
 
 
-def _ends_soon(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
-    info = context.key(key.uri)
+def _expires_soon(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
+    info = context.find_key(key.uri)
     version = info.version(key.version) if info is not None else None
-    ends = version.certificate_expires_at if version is not None else None
-    return ends is not None and ends <= now + CERTIFICATE_EXPIRY_WARNING
+    expires_at = version.certificate_expires_at if version is not None else None
+    return expires_at is not None and expires_at <= now + CERTIFICATE_EXPIRY_WARNING
 
 
-def _people(device: DeviceConfig, access: AccessControlList | None) -> list[Part]:
+def _build_permission_fields(device: DeviceConfig, access: AccessControlList | None) -> list[Field]:
     if access is None:
         return []
     return [
-        ("may use", _holders(device, access, Action.USE)),
-        ("may approve", _holders(device, access, Action.APPROVE)),
+        ("may use", _format_holders(device, access, Action.USE)),
+        ("may approve", _format_holders(device, access, Action.APPROVE)),
     ]
 
 
-def _holders(device: DeviceConfig, access: AccessControlList, action: Action) -> Content:
-    here, everywhere = device_resource(device.id), resource_type_uri(ResourceType.DEVICE_CONFIG)
-    named = [
-        _with_members(each.subject, access) + (" (all configurations)" if each.resource == everywhere else "")
+def _format_holders(device: DeviceConfig, access: AccessControlList, action: Action) -> Content:
+    resource, type_resource = device_resource(device.id), resource_type_uri(ResourceType.DEVICE_CONFIG)
+    holders = [
+        _format_with_members(each.subject, access) + (" (all configurations)" if each.resource == type_resource else "")
         for each in access.rules
-        if each.action is action and each.resource in (here, everywhere)
+        if each.action is action and each.resource in (resource, type_resource)
     ]
-    return Content(", ".join(named)) if named else Content.styled("! none", "$warning")
+    return Content(", ".join(holders)) if holders else Content.styled("! none", "$warning")
 
 
-def _with_members(subject: str, access: AccessControlList) -> str:
-    members = [escape_text(each.member) for each in access.memberships if each.group == subject]
-    return f"{escape_text(subject)} ({', '.join(members)})" if members else escape_text(subject)
+def _format_with_members(subject: str, access: AccessControlList) -> str:
+    members = [_format_subject(each.member, access) for each in access.memberships if each.group == subject]
+    text = _format_subject(subject, access)
+    return f"{text} [{', '.join(members)}]" if members else text
 
 
-def _own_permissions(device: DeviceConfig, context: DeviceContext) -> str:
+def _format_subject(subject: str, access: AccessControlList | None) -> str:
+    """Return a subject with its display name, if the user has permission to read it. Safe text."""
+    return escape_text(format_subject(subject, collect_subject_names(access.subjects) if access is not None else {}))
+
+
+def _format_own_permissions(device: DeviceConfig, context: DeviceContext) -> str:
     resource = device_resource(device.id)
-    mine = [
+    actions = [
         each
         for each in (Action.USE, Action.APPROVE, Action.UPDATE, Action.EXPORT)
-        if is_allowed(context.rights, each, resource)
+        if is_allowed(context.permissions, each, resource)
     ]
-    return ", ".join(mine) or "VIEW"
+    return ", ".join(actions) or "VIEW"
 
 
 def format_changes(device: DeviceConfig, update: DeviceUpdate, context: DeviceContext) -> list[str]:
-    """Return what an update changes, one safe line each."""
-    spans = (
+    """Return the changes of an update, each as a line of safe text."""
+    durations = (
         ("link time", device.link_ttl_seconds, update.link_ttl_seconds),
         ("retention", device.retention_seconds, update.retention_seconds),
     )
-    words: list[tuple[str, str, str | None]] = [
-        ("approvals", str(device.approvals_required), _text(update.approvals_required)),
+    values: list[tuple[str, str, str | None]] = [
+        ("approvals", str(device.approvals_required), _format_optional_number(update.approvals_required)),
         ("format", device.format, update.format),
-        *((name, format_duration(before), _span(after)) for name, before, after in spans),
-        ("description", _quoted(device.description) or "", _quoted(update.description)),
+        *(
+            (name, format_duration(old_value), _format_optional_duration(new_value))
+            for name, old_value, new_value in durations
+        ),
+        ("description", _quote(device.description) or "", _quote(update.description)),
     ]
-    found = [f"{name}: {before} → {after}" for name, before, after in words if after is not None]
-    for key in keys_of(device):
-        info = context.key(key.uri)
+    changes = [f"{name}: {old_value} → {new_value}" for name, old_value, new_value in values if new_value is not None]
+    for key in list_keys(device):
+        info = context.find_key(key.uri)
         if info is not None and info.current.version != key.version:
-            found.append(f"{key.uri}: version {key.version} → {info.current.version}")
-    return [escape_text(each) for each in found]
+            changes.append(f"{key.uri}: version {key.version} → {info.current.version}")
+    return [escape_text(each) for each in changes]
 
 
-def _text(value: int | None) -> str | None:
+def _format_optional_number(value: int | None) -> str | None:
     return str(value) if value is not None else None
 
 
-def _span(seconds: int | None) -> str | None:
+def _format_optional_duration(seconds: int | None) -> str | None:
     return format_duration(seconds) if seconds is not None else None
 
 
-def _quoted(text: str | None) -> str | None:
+def _quote(text: str | None) -> str | None:
     return None if text is None else f"“{text}”" if text else "(none)"

@@ -1,4 +1,4 @@
-"""The forms of device configurations, and the requests that follow from their answers."""
+"""The forms for device configurations, and the requests built from their answers."""
 
 from __future__ import annotations
 
@@ -24,6 +24,7 @@ from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRe
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, MultiChoiceField, TextField, Texts
 from sealyard_tui.screens.devices.format import DeviceContext
+from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
 NEW_KEY = ""
 """The choice that creates a new key."""
@@ -42,7 +43,7 @@ _PURPOSES = {
 # ---- create
 
 
-def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[Field, ...]:
+def build_create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[Field, ...]:
     return (
         TextField(
             name="name",
@@ -52,14 +53,14 @@ def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[F
             hint="Lowercase letters, digits, '.', '_' and '-'",
         ),
         TextField(name="description", label="Description"),
-        *_algorithm_fields(
+        *_build_algorithm_fields(
             "encryption",
             "Encryption",
             {str(algorithm): capabilities.encryption[algorithm] for algorithm in EncryptionAlgorithm},
             context,
             key_hint="New key or a compatible existing one",
         ),
-        *_algorithm_fields(
+        *_build_algorithm_fields(
             "signing",
             "Signing",
             {str(algorithm): capabilities.signing[algorithm] for algorithm in SigningAlgorithm},
@@ -70,17 +71,17 @@ def create_fields(capabilities: Capabilities, context: DeviceContext) -> tuple[F
         ChoiceField(
             name="purpose",
             label="Key purpose",
-            choices=_same(KeyPurpose),
+            choices=_build_choices(KeyPurpose),
             value=KeyPurpose.BOTH,
-            note=_purpose,
+            note=_describe_purpose,
         ),
-        _users_field("use", "May use", context, "none (add later in Access)"),
-        _users_field("approve", "May approve", context, "only you"),
-        *_terms(capabilities.formats, 1, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
+        _build_users_field("use", "May use", context, "none (add later in Access)"),
+        _build_users_field("approve", "May approve", context, "only you"),
+        *_build_term_fields(capabilities.formats, 1, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DEFAULT_FORMAT),
     )
 
 
-def _algorithm_fields(
+def _build_algorithm_fields(
     name: str,
     label: str,
     algorithms: Mapping[str, AlgorithmInfo],
@@ -89,26 +90,26 @@ def _algorithm_fields(
     value: str = "",
     key_hint: str,
 ) -> tuple[ChoiceField, ChoiceField]:
-    """Return the fields for an algorithm, and for a key that fits the chosen one."""
+    """Return the fields for an algorithm, and for a key that is compatible with it."""
 
-    def keys(texts: Texts) -> Choices:
+    def key_choices(texts: Texts) -> Choices:
         info = algorithms.get(texts.get(name, ""))
-        return _keys(context, info.key_kinds if info is not None else ())
+        return _build_key_choices(context, info.key_kinds if info is not None else ())
 
     return (
         ChoiceField(
             name=name,
             label=label,
-            choices=_same(algorithms),
+            choices=_build_choices(algorithms),
             value=value,
-            note=lambda chosen: _caveats(algorithms[chosen]),
+            note=lambda algorithm: _format_caveats(algorithms[algorithm]),
             hint="←/→: change, Enter: choose from list",
         ),
-        ChoiceField(name=f"{name}_key", label=f"{label} key", choices=keys, hint=key_hint),
+        ChoiceField(name=f"{name}_key", label=f"{label} key", choices=key_choices, hint=key_hint),
     )
 
 
-def to_device_request(answers: Answers) -> DeviceRequest:
+def build_device_request(answers: Answers) -> DeviceRequest:
     texts = answers.texts
     return DeviceRequest(
         name=texts["name"],
@@ -122,58 +123,60 @@ def to_device_request(answers: Answers) -> DeviceRequest:
             SigningKeyRequest(algorithm=SigningAlgorithm(texts["signing"]), uri=texts["signing_key"] or None),
         ),
         purpose=KeyPurpose(texts["purpose"]),
-        use=_chosen_people("use", answers),
-        approve=_chosen_people("approve", answers),
-        approvals_required=whole_number(texts["approvals"]),
+        use=_parse_users("use", answers),
+        approve=_parse_users("approve", answers),
+        approvals_required=parse_whole_number(texts["approvals"]),
         link_ttl_seconds=parse_duration(texts["link"]),
         retention_seconds=parse_duration(texts["retention"]),
         format=texts["format"],
     )
 
 
-def _caveats(terms: AlgorithmInfo) -> Content:
-    return Content.styled("\n".join(f"! {each}" for each in terms.caveats), "$warning")
+def _format_caveats(info: AlgorithmInfo) -> Content:
+    return Content.styled("\n".join(f"! {each}" for each in info.caveats), "$warning")
 
 
-def _purpose(chosen: str) -> Content:
-    purpose = KeyPurpose(chosen)
+def _describe_purpose(value: str) -> Content:
+    purpose = KeyPurpose(value)
     return Content.styled(_PURPOSES[purpose], "$warning" if purpose is KeyPurpose.BOTH else "$text-muted")
 
 
-def _same(names: Iterable[str]) -> Choices:
+def _build_choices(names: Iterable[str]) -> Choices:
     return tuple((str(each), str(each)) for each in names)
 
 
-def _keys(context: DeviceContext, kinds: tuple[KeyType, ...]) -> Choices:
-    fresh = f"a new key ({kinds[0]})" if kinds else "a new key"
-    there = ((each.uri, f"{each.uri} ({each.kind}, for {each.purpose})") for each in context.keys or ())
-    fitting = {each.uri for each in context.keys or () if each.kind in kinds}
-    return ((NEW_KEY, fresh), *((uri, label) for uri, label in there if uri in fitting))
+def _build_key_choices(context: DeviceContext, kinds: tuple[KeyType, ...]) -> Choices:
+    new_key_label = f"a new key ({kinds[0]})" if kinds else "a new key"
+    key_labels = ((each.uri, f"{each.uri} ({each.kind}, for {each.purpose})") for each in context.keys or ())
+    compatible_uris = {each.uri for each in context.keys or () if each.kind in kinds}
+    return ((NEW_KEY, new_key_label), *((uri, label) for uri, label in key_labels if uri in compatible_uris))
 
 
-def _users_field(name: str, label: str, context: DeviceContext, nothing: str) -> Field:
-    """Return a field for users; without permission to list them, their names are typed."""
+def _build_users_field(name: str, label: str, context: DeviceContext, empty_label: str) -> Field:
+    """Return a field for subjects: a choice, or a text field if the user has no permission to list subjects."""
     if context.access is None:
         return TextField(
             name=name,
             label=label,
-            check=_subjects,
-            hint=f"USER:anna GROUP:owners, separated by spaces; if empty: {nothing}",
+            check=_parse_subjects,
+            hint=f"USER:anna GROUP:owners, separated by spaces; if empty: {empty_label}",
         )
-    subjects = ((each.id, each.display_name) for each in context.access.subjects)
-    able = tuple(
-        (subject, f"{subject}  {shown}".rstrip())
-        for subject, shown in subjects
-        if name == "use" or subject_kind(subject) is not SubjectKind.CLIENT
+    names = collect_subject_names(context.access.subjects)
+    choices = tuple(
+        (subject.id, format_subject(subject.id, names))
+        for subject in context.access.subjects
+        if name == "use" or subject_kind(subject.id) is not SubjectKind.CLIENT
     )
-    return MultiChoiceField(name=name, label=label, choices=able, empty_label=nothing, hint="Enter: choose from list")
+    return MultiChoiceField(
+        name=name, label=label, choices=choices, empty_label=empty_label, hint="Enter: choose from list"
+    )
 
 
-def _chosen_people(name: str, answers: Answers) -> tuple[str, ...]:
-    return answers.selections[name] if name in answers.selections else _subjects(answers.texts[name])
+def _parse_users(name: str, answers: Answers) -> tuple[str, ...]:
+    return answers.selections[name] if name in answers.selections else _parse_subjects(answers.texts[name])
 
 
-def _subjects(text: str) -> tuple[str, ...]:
+def _parse_subjects(text: str) -> tuple[str, ...]:
     return tuple(parse_subject(each) for each in text.replace(",", " ").split())
 
 
@@ -187,49 +190,53 @@ def _check_name(text: str) -> None:
 # ---- update
 
 
-def update_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field, ...]:
-    terms = _terms(formats, device.approvals_required, device.link_ttl_seconds, device.retention_seconds, device.format)
+def build_update_fields(device: DeviceConfig, formats: tuple[str, ...]) -> tuple[Field, ...]:
+    terms = _build_term_fields(
+        formats, device.approvals_required, device.link_ttl_seconds, device.retention_seconds, device.format
+    )
     return (*terms, TextField(name="description", label="Description", value=device.description))
 
 
-def to_device_update(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
-    """Return the differences from ``device``; all else is None. Raises :class:`UsageError` for invalid answers."""
+def build_device_update(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
+    """Build an update. Unchanged attributes are None. Raises :class:`UsageError` for invalid answers."""
     texts = answers.texts
-    asked = DeviceUpdate(
+    update = DeviceUpdate(
         config=device.id,
-        approvals_required=whole_number(texts["approvals"]),
+        approvals_required=parse_whole_number(texts["approvals"]),
         format=texts["format"],
         link_ttl_seconds=_parse_duration(texts["link"], device.link_ttl_seconds),
         retention_seconds=_parse_duration(texts["retention"], device.retention_seconds),
         description=texts["description"],
     )
-    same = {
+    unchanged_fields = {
         name: None
         for name in ("approvals_required", "format", "link_ttl_seconds", "retention_seconds", "description")
-        if getattr(asked, name) == getattr(device, name)
+        if getattr(update, name) == getattr(device, name)
     }
-    return msgspec.structs.replace(asked, **same)
+    return msgspec.structs.replace(update, **unchanged_fields)
 
 
-def _parse_duration(text: str, before: int) -> int:
-    """Parse a duration. An unchanged one keeps its exact value, although only two units are shown."""
-    return before if text == format_duration(before) else parse_duration(text)
+def _parse_duration(text: str, old_seconds: int) -> int:
+    """Parse a duration. An unchanged text returns ``old_seconds``, because it shows only the two largest units."""
+    return old_seconds if text == format_duration(old_seconds) else parse_duration(text)
 
 
-def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, form: str) -> tuple[Field, ...]:
+def _build_term_fields(
+    formats: tuple[str, ...], approvals: int, link_ttl: int, retention: int, container_format: str
+) -> tuple[Field, ...]:
     return (
         TextField(
             name="approvals",
             label="Approvals needed",
             value=str(approvals),
             required=True,
-            check=whole_number,
+            check=parse_whole_number,
             hint="Approvals required (requesters cannot approve their own)",
         ),
         TextField(
             name="link",
             label="Link time",
-            value=format_duration(link),
+            value=format_duration(link_ttl),
             required=True,
             check=parse_duration,
             hint=f"How long a result can be downloaded. {DURATION_HINT}",
@@ -243,12 +250,15 @@ def _terms(formats: tuple[str, ...], approvals: int, link: int, retention: int, 
             hint=f"How long a result is kept after the task is DONE. {DURATION_HINT}",
         ),
         ChoiceField(
-            name="format", label="Container format", choices=_same(dict.fromkeys((*formats, form))), value=form
+            name="format",
+            label="Container format",
+            choices=_build_choices(dict.fromkeys((*formats, container_format))),
+            value=container_format,
         ),
     )
 
 
-def whole_number(text: str) -> int:
+def parse_whole_number(text: str) -> int:
     """Parse a whole number. Raises :class:`UsageError`."""
     if not re.fullmatch(r"[0-9]{1,6}", text):
         raise UsageError(f"Invalid number {escape_text(text, 20)!r}.", "Enter a whole number.")
@@ -258,7 +268,7 @@ def whole_number(text: str) -> int:
 # ---- files
 
 
-def certificate_name(name: str) -> str:
-    """Return a file name for a certificate that is named like ``local:gateway-signing v1``."""
+def build_certificate_file_name(name: str) -> str:
+    """Return the file name for a certificate with a name such as ``local:gateway-signing v1``."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.partition(":")[2] or name).strip("-.") or "certificate"
     return plain if plain.endswith(".pem") else f"{plain}.pem"

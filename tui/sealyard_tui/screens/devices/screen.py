@@ -24,7 +24,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.devices.actions import DeviceActions
 from sealyard_tui.screens.devices.detail_pane import DeviceDetailPane
-from sealyard_tui.screens.devices.format import DeviceContext, format_detail, keys_of, warning_sign
+from sealyard_tui.screens.devices.format import DeviceContext, format_detail, format_warning_count, list_keys
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
@@ -34,11 +34,11 @@ RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")
 """Resource types that this screen shows, as updates name them."""
 
 DETAIL_DELAY = 0.05
-"""Seconds for which the cursor stays on a configuration before it is shown in full."""
+"""Seconds between the last move of the cursor and showing the detail."""
 
 
 class DevicesScreen(BaseScreen):
-    """Device configurations with their versions, and actions on them."""
+    """Lists device configurations, and shows the versions of the current one."""
 
     NAME = "devices"
     CSS_PATH = "screen.tcss"
@@ -96,8 +96,8 @@ class DevicesScreen(BaseScreen):
     def __init__(self) -> None:
         super().__init__()
         self.context = DeviceContext()
-        self.shown: DeviceConfig | None = None
-        """The version shown in the detail."""
+        self.shown_version: DeviceConfig | None = None
+        """The version that the detail shows."""
         self._actions = DeviceActions(
             self,
             devices=lambda: self.devices,
@@ -107,22 +107,22 @@ class DevicesScreen(BaseScreen):
             show_busy=self.show_busy,
         )
         self._devices: tuple[DeviceConfig, ...] = ()
-        self._catalogues: Capabilities | None = None
+        self._capabilities: Capabilities | None = None
         self._detail_timer: Timer | None = None
 
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint="name, algorithm or key")
         yield VirtualTable[DeviceConfig](
-            self.COLUMNS, self._cells, key=lambda each: each.id, empty="Loading…", id="rows"
+            self.COLUMNS, self._render_cells, key=lambda each: each.id, empty="Loading…", id="rows"
         )
         yield DeviceDetailPane()
-        yield Static("", id="doing", markup=False)
+        yield Static("", id="busy", markup=False)
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(VirtualTable))
         self._show_detail()
 
-    def _cells(self, device: DeviceConfig) -> tuple[Cell, ...]:
+    def _render_cells(self, device: DeviceConfig) -> tuple[Cell, ...]:
         return (
             escape_text(device.name),
             str(device.version),
@@ -132,7 +132,7 @@ class DevicesScreen(BaseScreen):
             escape_text(device.format),
             format_duration(device.link_ttl_seconds),
             format_duration(device.retention_seconds),
-            warning_sign(device, self.context, self.now()),
+            format_warning_count(device, self.context, self.now()),
         )
 
     # ---- load and update
@@ -142,19 +142,17 @@ class DevicesScreen(BaseScreen):
         self.context = await _load_context(client)
         self._devices = await client.devices()
         self._apply_filter()
-        await self._reload_soon(client)
-        # Loaded before a form needs them: keys must not be typed past a form that is not open yet.
+        await self._update_detail(client)
+        # Load them before a form needs them: keys typed while a form waits for them would reach the screen.
         await self._load_capabilities()
 
-    async def _reload_soon(self, client: Client) -> None:
-        """Read again; an older version stays in the detail, the latest is replaced by a newer one."""
-        table = self.query_one(VirtualTable)
-        row: DeviceConfig | None = table.cursor_row
-        shown = self.shown
-        if row is not None and shown is not None and shown.id == row.id and shown.version < row.version - 1:
-            self.shown = await client.device(row.id, shown.version)
+    async def _update_detail(self, client: Client) -> None:
+        """Show the latest version again; if the detail shows an older version, keep it."""
+        row, current = self.latest_version, self.shown_version
+        if row is not None and current is not None and current.id == row.id and current.version < row.version - 1:
+            self.shown_version = await client.device(row.id, current.version)
         else:
-            self.shown = row
+            self.shown_version = row
         self._show_detail()
 
     async def apply_update(self, update: EngineUpdate) -> None:
@@ -163,7 +161,7 @@ class DevicesScreen(BaseScreen):
 
     def reset(self) -> None:
         self.context = DeviceContext()
-        self.shown = None
+        self.shown_version = None
         self._devices = ()
         self.remove_class("-detail")
         table = self.query_one(VirtualTable)
@@ -172,68 +170,70 @@ class DevicesScreen(BaseScreen):
         self._show_detail()
 
     async def _load_capabilities(self) -> Capabilities:
-        if self._catalogues is None:
-            self._catalogues = await asyncio.to_thread(load_capabilities)
-        return self._catalogues
+        if self._capabilities is None:
+            self._capabilities = await asyncio.to_thread(load_capabilities)
+        return self._capabilities
 
     @on(FilterBar.Changed)
     def _apply_filter(self) -> None:
         bar = self.query_one(FilterBar)
-        words = bar.text.casefold().split()
-        found = [each for each in self._devices if all(word in _searchable(each) for word in words)]
+        terms = bar.text.casefold().split()
+        devices = [each for each in self._devices if all(term in _build_search_text(each) for term in terms)]
         table = self.query_one(VirtualTable)
-        table.set_empty_text(self._empty_text())
-        table.replace(found)
-        bar.show_count(len(found), len(self._devices))
+        table.set_empty_text(self._format_empty_text())
+        table.replace(devices)
+        bar.show_count(len(devices), len(self._devices))
 
-    def _empty_text(self) -> str:
+    def _format_empty_text(self) -> str:
         if self._devices:
             return "No device configurations match the filter. Press Esc to clear it."
-        if is_allowed(self.context.rights, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
+        if is_allowed(self.context.permissions, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
             return "No device configurations yet. Press n to create one."
         return "No device configurations available. Ask an administrator for USE or APPROVE permission."
 
     # ---- detail
 
     @on(VirtualTable.RowHighlighted)
-    def _highlighted(self) -> None:
-        """Show the detail once the cursor is idle: a held key must not wait for it."""
+    def _on_row_highlighted(self) -> None:
+        """Show the detail when the cursor is idle, so that it does not slow down a held key."""
         row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
-        if row is None or self.shown is None or self.shown.id != row.id:
-            self.shown = row
+        if row is None or self.shown_version is None or self.shown_version.id != row.id:
+            self.shown_version = row
         if self._detail_timer is not None:
             self._detail_timer.stop()
         self._detail_timer = self.set_timer(DETAIL_DELAY, self._show_detail)
 
     @on(VirtualTable.RowActivated)
-    def _open(self) -> None:
+    def _open_detail(self) -> None:
         self.add_class("-detail")
         self.set_focus(self.query_one(DeviceDetailPane))
 
     @property
     def latest_version(self) -> DeviceConfig | None:
-        """The latest version of the current configuration."""
+        """The latest version of the configuration under the cursor."""
         row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
         return row
 
     def _show_detail(self) -> None:
         pane = self.query_one(DeviceDetailPane)
-        shown, newest = self.shown, self.latest_version
-        if shown is None or newest is None:
+        shown_version, latest = self.shown_version, self.latest_version
+        if shown_version is None or latest is None:
             pane.show(lambda _: Content.styled("Select a device configuration to see details.", "$text-muted"))
         else:
-            pane.border_subtitle = Content("[ older  ] newer" if newest.version > 1 else "")
-            pane.show(partial(format_detail, shown, newest.version, self.context, self.now()))
+            pane.border_subtitle = Content("[ older  ] newer" if latest.version > 1 else "")
+            pane.show(partial(format_detail, shown_version, latest.version, self.context, self.now()))
         self.refresh_bindings()
 
-    def action_step(self, by: int) -> None:
-        if self.shown is not None:
-            self.run_background(self._step(self.shown, self.shown.version + by), group="step", exclusive=True)
+    def action_step(self, step: int) -> None:
+        if self.shown_version is not None:
+            self.run_background(
+                self._step(self.shown_version, self.shown_version.version + step), group="step", exclusive=True
+            )
 
-    async def _step(self, shown: DeviceConfig, version: int) -> None:
-        found = await (await self.client()).device(shown.id, version)
-        if self.latest_version is not None and self.latest_version.id == found.id:
-            self.shown = found
+    async def _step(self, config: DeviceConfig, version: int) -> None:
+        device = await (await self.client()).device(config.id, version)
+        if self.latest_version is not None and self.latest_version.id == device.id:
+            self.shown_version = device
             self._show_detail()
 
     def action_back(self) -> None:
@@ -246,25 +246,25 @@ class DevicesScreen(BaseScreen):
     # ---- actions
 
     def show_busy(self, text: str) -> None:
-        """Show what is in progress, until it is replaced. ``text`` may hold foreign text."""
-        line = self.query_one("#doing", Static)
-        line.update(Content(escape_text(text)))
-        line.set_class(bool(text), "-shown")
+        """Show a running operation; an empty ``text`` hides it. ``text`` may be untrusted."""
+        busy_line = self.query_one("#busy", Static)
+        busy_line.update(Content(escape_text(text)))
+        busy_line.set_class(bool(text), "-shown")
 
     def action_create(self) -> None:
         self.run_guarded(self._actions.create())
 
     def action_next_version(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self._actions.next_version(self.latest_version))
+            self.run_guarded(self._actions.create_version(self.latest_version))
 
     def action_certificates(self) -> None:
         if self.latest_version is not None:
-            self._actions.certificates(self.latest_version)
+            self._actions.export_certificates(self.latest_version)
 
     def action_export(self) -> None:
         if self.latest_version is not None:
-            self._actions.export(self.latest_version)
+            self._actions.export_key(self.latest_version)
 
     def action_rotate(self) -> None:
         if self.latest_version is not None:
@@ -283,44 +283,44 @@ class DevicesScreen(BaseScreen):
         self.query_one(VirtualTable).move_cursor_to(config_id)
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
-        newest = self.latest_version if self.is_mounted else None
+        latest = self.latest_version if self.is_mounted else None
         match action:
             case "create":
                 return self._is_allowed(Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG))
             case "next_version":
-                return newest is not None and self._is_allowed(Action.UPDATE, device_resource(newest.id))
+                return latest is not None and self._is_allowed(Action.UPDATE, device_resource(latest.id))
             case "export":
-                return newest is not None and self._is_allowed(Action.EXPORT, device_resource(newest.id))
+                return latest is not None and self._is_allowed(Action.EXPORT, device_resource(latest.id))
             case "rotate":
-                return newest is not None and self._is_allowed(Action.UPDATE, resource_type_uri(ResourceType.KEY))
+                return latest is not None and self._is_allowed(Action.UPDATE, resource_type_uri(ResourceType.KEY))
             case "certificates" | "copy":
-                return newest is not None
+                return latest is not None
             case "step":
-                return self._can_step(newest, parameters)
+                return self._can_step(latest, parameters)
         return super().check_action(action, parameters)
 
-    def _can_step(self, newest: DeviceConfig | None, parameters: tuple[object, ...]) -> bool | None:
-        if newest is None or self.shown is None or newest.version == 1:
+    def _can_step(self, latest: DeviceConfig | None, parameters: tuple[object, ...]) -> bool | None:
+        if latest is None or self.shown_version is None or latest.version == 1:
             return False
-        return 1 <= self.shown.version + int(str(parameters[0])) <= newest.version or None
+        return 1 <= self.shown_version.version + int(str(parameters[0])) <= latest.version or None
 
     def _is_allowed(self, action: Action, resource: str) -> bool:
         return self.state.can_write and self.state.is_allowed(action, resource)
 
 
 async def _load_context(client: Client) -> DeviceContext:
-    """Read what the user may see besides the configurations."""
-    rights = (await client.workspace()).rights
+    """Read the keys and the access control list, if the user has permission to view them."""
+    permissions = (await client.workspace()).rights
     keys = access = None
-    # Rejected requests are audited: nothing is requested without permission.
+    # Without permission, the requests would be rejected, and every rejection is audited.
     with contextlib.suppress(PermissionDeniedError):
-        if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.KEY)):
+        if is_allowed(permissions, Action.VIEW, resource_type_uri(ResourceType.KEY)):
             keys = await client.keys()
-        if is_allowed(rights, Action.VIEW, resource_type_uri(ResourceType.ACL)):
+        if is_allowed(permissions, Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await client.access()
-    return DeviceContext(rights=rights, keys=keys, access=access)
+    return DeviceContext(permissions=permissions, keys=keys, access=access)
 
 
-def _searchable(device: DeviceConfig) -> str:
-    keys = (f"{each.algorithm} {each.uri}" for each in keys_of(device))
+def _build_search_text(device: DeviceConfig) -> str:
+    keys = (f"{each.algorithm} {each.uri}" for each in list_keys(device))
     return "\n".join((device.name, device.id, device.format, device.description, *keys)).casefold()

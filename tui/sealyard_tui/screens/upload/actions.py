@@ -1,4 +1,4 @@
-"""Uploading the files of the form, and submitting the task; one form for each identity."""
+"""The actions of the upload screen: upload files and submit tasks, with one form for each identity."""
 
 from __future__ import annotations
 
@@ -14,46 +14,49 @@ from sealyard.model.tasks import Task
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.form_model import UploadForm
-from sealyard_tui.screens.upload.format import summary
+from sealyard_tui.screens.upload.format import format_summary
 from sealyard_tui.screens.upload.upload_queue import UploadQueue
 
 SHUTDOWN_TIMEOUT = 2.0
-"""Seconds for which quitting waits until uploads are discarded; the engine removes the others later."""
+"""Maximum number of seconds to discard uploads when quitting; the engine removes the remaining ones later."""
 
 
 class Submission(NamedTuple):
-    """What a task is created for: the configuration, and the warnings of its container format."""
+    """What the user confirms: the configuration, and the warnings of its container format."""
 
     device: DeviceConfig
     warnings: tuple[str, ...]
 
 
 class UploadActions:
-    """Uploads and submissions of the current identity, on its own form."""
+    """Uploads files and submits tasks for the current identity. Each identity has its own form."""
 
     def __init__(
         self,
         screen: BaseScreen,
         *,
         on_form_changed: Callable[[UploadForm], None],
-        on_sending: Callable[[], None],
+        on_submitting_changed: Callable[[], None],
         on_submitted: Callable[[UploadForm, Task], None],
     ) -> None:
-        """``on_sending`` is called when submitting starts and ends, ``on_submitted`` when a task was created."""
+        """``on_submitting_changed`` is called when a submission starts or ends.
+
+        ``on_submitted`` is called after a task was created.
+        """
         self._screen = screen
         self._on_form_changed = on_form_changed
-        self._on_sending = on_sending
+        self._on_submitting_changed = on_submitting_changed
         self._on_submitted = on_submitted
         self._identity = ""
         self._forms: dict[str, UploadForm] = {}
         self._queues: dict[str, UploadQueue] = {}
 
     def switch_identity(self, identity: str) -> None:
-        """Use the form of an identity; the others keep theirs."""
+        """Use the form of ``identity``. The forms of other identities are kept."""
         self._identity = identity
 
     async def close(self) -> None:
-        """Discard all uploads, for :data:`SHUTDOWN_TIMEOUT` at most."""
+        """Discard all uploads. Gives up after :data:`SHUTDOWN_TIMEOUT`."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 for queue in self._queues.values():
@@ -76,9 +79,9 @@ class UploadActions:
             self._screen.run_guarded(self._start_uploads(self._identity, keys), group="upload")
 
     def retry_failed(self) -> None:
-        """Upload the files again whose upload failed because the connection was lost."""
-        failed = (entry for entry in self.form.entries if isinstance(entry.error, ServerUnreachableError))
-        self.upload([entry.key for entry in failed])
+        """Repeat the uploads that failed because the server was unreachable."""
+        entries = (entry for entry in self.form.entries if isinstance(entry.error, ServerUnreachableError))
+        self.upload([entry.key for entry in entries])
 
     async def _start_uploads(self, identity: str, keys: list[str]) -> None:
         queue = self._queues.get(identity)
@@ -106,31 +109,33 @@ class UploadActions:
 
     async def _confirm(self, submission: Submission, queue: UploadQueue) -> None:
         device, warnings = submission
-        changed = await queue.modified_files()
-        question = summary(queue.form, device, warnings, changed)
+        modified_files = await queue.find_modified_files()
+        question = format_summary(queue.form, device, warnings, modified_files)
 
-        def answered(confirmed: bool | None) -> None:
-            if confirmed:
-                signs = signs_digest(device.signing.algorithm)
-                self._screen.run_guarded(self._submit(queue, signs_digests=signs), group="submit")
+        def submit_if_confirmed(is_confirmed: bool | None) -> None:
+            if is_confirmed:
+                signs_digests = signs_digest(device.signing.algorithm)
+                self._screen.run_guarded(self._submit(queue, signs_digests=signs_digests), group="submit")
 
-        self._screen.app.push_screen(ConfirmDialog("Submit?", question, yes="Submit (y)", no="Back (n)"), answered)
+        self._screen.app.push_screen(
+            ConfirmDialog("Submit?", question, yes="Submit (y)", no="Back (n)"), submit_if_confirmed
+        )
 
     async def _submit(self, queue: UploadQueue, *, signs_digests: bool) -> None:
         form = queue.form
-        if form.sending:
+        if form.is_submitting:
             return
-        snapshot = form.snapshot()
-        form.sending = True
-        self._on_sending()
+        snapshot = form.take_snapshot()
+        form.is_submitting = True
+        self._on_submitting_changed()
         try:
             task = await queue.submit(signs_digests=signs_digests)
         finally:
-            form.sending = False
-            self._on_sending()
+            form.is_submitting = False
+            self._on_submitting_changed()
         form.clear_submitted(snapshot)
         self._on_submitted(form, task)
-        for proposal in snapshot.taken:
-            # A proposal that changed since then is offered again.
+        for proposal in snapshot.proposals:
+            # If the files of the proposal have changed since, it is proposed again.
             with suppress(SealyardError):
                 await self._screen.app.watch_folder.dismiss(proposal)

@@ -1,4 +1,4 @@
-"""Expected checksums in the formats of ``sha256sum`` and of BSD's ``sha256``, or a single digest."""
+"""Parse expected checksums in the formats of ``sha256sum`` and of BSD's ``sha256``, or a single digest."""
 
 from __future__ import annotations
 
@@ -15,43 +15,43 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 class Checksum(FrozenStruct, frozen=True, kw_only=True):
-    """``name`` as listed, perhaps with directories; empty for a single digest. ``sha256`` is lower case hex."""
+    """A checksum. ``name`` is a file name or path, empty for a single digest. ``sha256`` is in lower case hex."""
 
     name: str
     sha256: str
 
     def matches_path(self, path: str) -> bool:
-        """Return whether ``path`` ends with the listed name."""
-        listed = PurePosixPath(self.name).parts
-        return bool(listed) and PurePosixPath(path).parts[-len(listed) :] == listed
+        """Return whether ``path`` ends with :attr:`name`."""
+        parts = PurePosixPath(self.name).parts
+        return bool(parts) and PurePosixPath(path).parts[-len(parts) :] == parts
 
     def matches_name(self, path: str) -> bool:
-        """Return whether the last part of the name is the same."""
+        """Return whether the file names of ``path`` and :attr:`name` are the same."""
         return bool(self.name) and PurePosixPath(self.name).name == PurePosixPath(path).name
 
 
 def parse_checksums(text: str) -> tuple[Checksum, ...] | None:
-    """Parse a list of checksums; None if a line has another format."""
-    found = [_checksum(line.strip()) for line in text.splitlines() if line.strip()]
-    if not found or None in found:
+    """Parse a list of checksums. Returns None if a line has another format."""
+    checksums = [_parse_line(line.strip()) for line in text.splitlines() if line.strip()]
+    if not checksums or None in checksums:
         return None
-    return tuple(each for each in found if each is not None)
+    return tuple(each for each in checksums if each is not None)
 
 
 def find_checksum(path: str, checksums: tuple[Checksum, ...]) -> str:
-    """Return the digest of a file, by its whole listed name, else by the last part; empty if it is not listed."""
-    fitting = [each for each in checksums if each.matches_path(path)] or [
+    """Return the digest for a path; empty without one. Prefers a match of the whole path to one of the file name."""
+    matches = [each for each in checksums if each.matches_path(path)] or [
         each for each in checksums if each.matches_name(path)
     ]
-    return fitting[0].sha256 if fitting else ""
+    return matches[0].sha256 if matches else ""
 
 
-def _checksum(line: str) -> Checksum | None:
+def _parse_line(line: str) -> Checksum | None:
     match = _GNU.fullmatch(line) or _BSD.fullmatch(line) or _BARE.fullmatch(line)
     if match is None:
         return None
-    found = match.groupdict()
-    name = found.get("name") or ""
-    if found.get("escaped"):
+    groups = match.groupdict()
+    name = groups.get("name") or ""
+    if groups.get("escaped"):
         name = re.sub(r"\\[\\nr]", lambda each: _ESCAPES[each[0]], name)
-    return Checksum(name=name.removeprefix("./"), sha256=found["digest"].lower())
+    return Checksum(name=name.removeprefix("./"), sha256=groups["digest"].lower())

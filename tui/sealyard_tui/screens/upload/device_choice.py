@@ -15,46 +15,46 @@ from sealyard_tui.screens.upload.format import format_terms
 
 
 class DeviceChoice:
-    """Loads the configurations and finds the one that a form uses."""
+    """Loads the device configurations, and finds the one that a form uses."""
 
     def __init__(self, screen: BaseScreen) -> None:
         self._screen = screen
         self._devices: dict[str, DeviceConfig] = {}
-        self._loaded = False
+        self._is_loaded = False
 
     async def load(self, client: Client) -> None:
         self._devices = {device.id: device for device in await client.devices()}
-        self._loaded = True
+        self._is_loaded = True
 
     def reset(self) -> None:
         self._devices = {}
-        self._loaded = False
+        self._is_loaded = False
 
     @property
     def usable(self) -> list[DeviceConfig]:
-        """The configurations on which the user has USE."""
+        """The configurations for which the user has USE permission."""
         is_allowed = self._screen.state.is_allowed
         return [device for device in self._devices.values() if is_allowed(Action.USE, device_resource(device.id))]
 
-    def of(self, form: UploadForm) -> DeviceConfig | None:
-        """Return the configuration of the form, None if there is none that can be used."""
+    def get_selected(self, form: UploadForm) -> DeviceConfig | None:
+        """Return the configuration of the form; None if the form has none, or the user has no permission to use it."""
         return next((device for device in self.usable if device.id == form.device), None)
 
     def preselect_single(self, form: UploadForm) -> None:
-        """Choose the configuration if there is only one."""
+        """Select the configuration if there is only one."""
         if not form.device and len(self.usable) == 1:
             form.device = self.usable[0].id
 
     def needs_signing_input(self, form: UploadForm) -> bool:
-        """Return whether the form has to say if the file is hashed or is the digest itself."""
-        device = self.of(form)
+        """Return whether the user must choose if the file is hashed or contains the digest to sign."""
+        device = self.get_selected(form)
         return form.kind is TaskKind.SIGNING and device is not None and signs_digest(device.signing.algorithm)
 
-    def terms(self, form: UploadForm) -> Content:
-        """Return what the configuration means for the task, or why none can be chosen."""
-        if (device := self.of(form)) is not None:
+    def format_terms_line(self, form: UploadForm) -> Content:
+        """Return the terms of the selected configuration, or why none can be selected."""
+        if (device := self.get_selected(form)) is not None:
             return format_terms(device)
-        if self._loaded and not self.usable:
+        if self._is_loaded and not self.usable:
             return Content.styled(
                 "✗ No device configuration available. Ask an administrator for USE permission.", "$warning"
             )

@@ -27,28 +27,28 @@ from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 
 class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
-    """Expected checksums, typed or pasted. An empty answer removes the expectation of one file."""
+    """Returns the expected checksums that were entered; empty to remove that of the file, None if it was cancelled."""
 
     heading = "Expected SHA-256"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "done", "Save", id="dialog.done", priority=True),
+        Binding("ctrl+s", "submit", "Save", id="dialog.done", priority=True),
     ]
 
     drafts: ClassVar[dict[str, str]] = {}
-    """Input that was typed and not submitted, by path."""
+    """Unsubmitted input, by path."""
 
-    def __init__(self, path: str, name: str, expected: str) -> None:
-        """``name`` must be safe; ``expected`` is the current expectation."""
+    def __init__(self, path: str, name: str, current_digest: str) -> None:
+        """``name`` must be safe text. ``current_digest`` is the expected digest so far; empty without one."""
         super().__init__()
         self._path = path
         self._file_name = name
-        self._expected = expected
+        self._current_digest = current_digest
 
     def compose_body(self) -> ComposeResult:
         about = f"Expected digest of {self._file_name}, or the output of sha256sum for one or more files."
         yield Static(Content(about), classes="dialog-text")
-        yield SafeTextArea(self.drafts.get(self._path, self._expected), compact=True)
+        yield SafeTextArea(self.drafts.get(self._path, self._current_digest), compact=True)
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content("Save (ctrl+s)"), id="yes", variant="primary", compact=True)
@@ -58,49 +58,49 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
         self.set_focus(self.query_one(TextArea))
 
     @on(TextArea.Changed)
-    def _typed(self) -> None:
+    def _on_text_changed(self) -> None:
         text = self.query_one(TextArea).text
-        if text == self._expected:
+        if text == self._current_digest:
             self.drafts.pop(self._path, None)
         else:
             self.drafts[self._path] = text
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         if event.button.id == "yes":
-            self.action_done()
+            self.action_submit()
         else:
             self.dismiss(None)
 
-    def action_done(self) -> None:
+    def action_submit(self) -> None:
         text = self.query_one(TextArea).text
-        found = parse_checksums(text) if text.strip() else ()
-        if found is None:
-            wrong = "✗ Enter 64 hexadecimal digits or the output of sha256sum."
-            self.query_one(".wrong", Static).update(Content(wrong))
+        checksums = parse_checksums(text) if text.strip() else ()
+        if checksums is None:
+            error_message = "✗ Enter 64 hexadecimal digits or the output of sha256sum."
+            self.query_one(".wrong", Static).update(Content(error_message))
             return
         self.drafts.pop(self._path, None)
-        self.dismiss(found)
+        self.dismiss(checksums)
 
 
 class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
-    """Folder, configuration and rule of the watch folder."""
+    """Returns the edited settings of the watch folder; None if it was cancelled."""
 
     heading = "Watch folder"
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("ctrl+s", "done", "Watch", id="dialog.done", priority=True),
+        Binding("ctrl+s", "submit", "Watch", id="dialog.done", priority=True),
     ]
 
     drafts: ClassVar[dict[str, WatchFolderSettings]] = {}
-    """Input that was not submitted, by identity."""
+    """Unsubmitted input, by identity."""
 
-    def __init__(self, settings: WatchFolderSettings, devices: list[DeviceConfig], who: str) -> None:
-        """``settings`` are the current ones; ``devices`` are the configurations that the user may use."""
+    def __init__(self, settings: WatchFolderSettings, devices: list[DeviceConfig], identity: str) -> None:
+        """``settings`` are the current settings. ``devices`` are the configurations that the user can use."""
         super().__init__(classes="watch")
-        self._initial = settings
-        self._settings = self.drafts.pop(who, settings)
-        self._identity = who
+        self._initial_settings = settings
+        self._settings = self.drafts.pop(identity, settings)
+        self._identity = identity
         self._devices = devices
 
     def compose_body(self) -> ComposeResult:
@@ -122,7 +122,7 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
             yield Button(Content("Watch (ctrl+s)"), id="yes", variant="primary", compact=True)
-            yield Button(Content("Turn off"), id="off", compact=True, disabled=not self._initial.folder)
+            yield Button(Content("Turn off"), id="off", compact=True, disabled=not self._initial_settings.folder)
             yield Button(Content("Back (esc)"), id="no", compact=True)
 
     def on_mount(self) -> None:
@@ -137,41 +137,41 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
             DropAction.PROPOSE: "propose: ask before creating each package",
             DropAction.SUBMIT: "submit: create a task immediately",
         }
-        polling = "by polling (for network folders)" if settings.force_polling else "from file system events"
+        change_detection = "by polling (for network folders)" if settings.force_polling else "from file system events"
         self.query_one("#device", Button).label = Content(escape_text(settings.device) or "choose …")
         self.query_one("#rule", Button).label = Content(rules[settings.on_drop])
-        self.query_one("#polling", Button).label = Content(polling)
+        self.query_one("#polling", Button).label = Content(change_detection)
 
     @on(PathInput.Completed)
-    def _completed(self, event: PathInput.Completed) -> None:
+    def _on_path_completed(self, event: PathInput.Completed) -> None:
         names = "  ".join(escape_text(each, 30) for each in event.completion.candidates[:20])
         self.query_one("#candidates", Static).update(Content(names))
 
     @on(PathInput.Pasted)
-    def _pasted(self, event: PathInput.Pasted) -> None:
+    def _on_path_pasted(self, event: PathInput.Pasted) -> None:
         event.input.value = "".join(each for each in event.text.strip("'\"") if each.isprintable())
 
     @on(PathInput.Submitted)
-    def _entered(self) -> None:
-        self.action_done()
+    def _on_path_submitted(self) -> None:
+        self.action_submit()
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         match event.button.id:
             case "yes":
-                self.action_done()
+                self.action_submit()
             case "off":
-                self.dismiss(msgspec.structs.replace(self._initial, folder=""))
+                self.dismiss(msgspec.structs.replace(self._initial_settings, folder=""))
             case "device":
                 choices = [(each.name, format_device_choice(each)) for each in self._devices]
                 self.app.push_screen(
-                    PickDialog("Choose a device configuration", choices, self._settings.device), self._picked
+                    PickDialog("Choose a device configuration", choices, self._settings.device), self._set_device
                 )
             case "rule":
                 rule = DropAction.SUBMIT if self._settings.on_drop is DropAction.PROPOSE else DropAction.PROPOSE
-                self._change(on_drop=rule)
+                self._update_settings(on_drop=rule)
             case "polling":
-                self._change(force_polling=not self._settings.force_polling)
+                self._update_settings(force_polling=not self._settings.force_polling)
             case _:
                 self.action_dismiss_dialog()
 
@@ -180,15 +180,15 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         self.drafts[self._identity] = msgspec.structs.replace(self._settings, folder=folder)
         self.dismiss(None)
 
-    def _picked(self, name: str | None) -> None:
+    def _set_device(self, name: str | None) -> None:
         if name is not None:
-            self._change(device=name)
+            self._update_settings(device=name)
 
-    def _change(self, **changes: object) -> None:
+    def _update_settings(self, **changes: object) -> None:
         self._settings = msgspec.structs.replace(self._settings, **changes)
         self._show()
 
-    def action_done(self) -> None:
+    def action_submit(self) -> None:
         folder = self.query_one(PathInput).value.strip()
         if not folder or not self._settings.device:
             self.query_one(".wrong", Static).update(Content("✗ Choose a folder and a device configuration."))

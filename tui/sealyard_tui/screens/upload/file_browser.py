@@ -1,11 +1,11 @@
-"""The file browser: one directory at a time, read in a thread, with sizes and dates."""
+"""The file browser of the upload screen. It lists one folder at a time, and reads it in a thread."""
 
 from __future__ import annotations
 
 import os
 import stat
 from contextlib import suppress
-from datetime import UTC, datetime
+from datetime import datetime, tzinfo
 from enum import StrEnum
 from pathlib import Path
 from typing import ClassVar
@@ -31,19 +31,19 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.path_parsing import parse_paths
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
-UP = ".."
-"""Key of the row of the parent directory."""
+PARENT_NAME = ".."
+"""Name and key of the row for the parent folder."""
 
 
 class Selection(FrozenStruct, frozen=True, kw_only=True):
-    """The chosen files, in the order of choosing."""
+    """The chosen files, in the order in which they were chosen. ``metadata``: they are metadata, not firmware."""
 
     paths: tuple[Path, ...]
     metadata: bool = False
 
 
 class FileOrder(StrEnum):
-    """Order of the files in a directory."""
+    """Order of the files in a folder."""
 
     NAME = "name"
     NEWEST = "newest"
@@ -51,31 +51,28 @@ class FileOrder(StrEnum):
 
 
 class FileRow(FrozenStruct, frozen=True, kw_only=True):
-    """``size`` in bytes, ``modified`` as Unix time; both 0 if unreadable. ``special``: a pipe or a device."""
+    """A file or folder.
+
+    ``size`` is in bytes, and ``mtime`` is a Unix time; both are 0 if they cannot be read. ``is_special``: neither a
+    regular file nor a folder.
+    """
 
     name: str
     is_folder: bool
     size: int = 0
-    modified: float = 0.0
+    mtime: float = 0.0
     is_link: bool = False
-    special: bool = False
+    is_special: bool = False
 
 
 class _LastFolder(FrozenStruct, frozen=True, kw_only=True):
-    """The stored directory."""
+    """The folder that was used last, as stored in the state file."""
 
     folder: str = ""
 
 
-COLUMNS = (
-    Column(title="NAME", width=20, grow=1),
-    Column(title="SIZE", width=10, right=True),
-    Column(title="CHANGED", width=16, from_width=50),
-)
-
-
 class FileBrowser(ScreenDialog[Selection | None]):
-    """Chooses firmware by Enter and metadata by m. Starts in the directory that was used last."""
+    """Returns the files that the user chose as firmware (Enter) or as metadata (m); None if it was cancelled."""
 
     heading = "Choose files"
     CSS_PATH = "file_browser.tcss"
@@ -94,26 +91,32 @@ class FileBrowser(ScreenDialog[Selection | None]):
     ]
 
     def __init__(self, folder: Path | None = None) -> None:
-        """``folder``: where to start, by default the directory that was used last."""
+        """``folder`` is the first folder to list, by default the one that was used last."""
         super().__init__(classes="wide browser")
         self._folder = folder
         self._rows: list[FileRow] = []
         self._order = FileOrder.NAME
-        self._hidden = False
-        self._unread = ""
+        self._shows_hidden = False
+        self._error_text = ""
 
     def compose_body(self) -> ComposeResult:
-        with Horizontal(id="where"):
+        with Horizontal(id="path-row"):
             yield PathInput(placeholder="a path; press Enter to open it", id="path")
         yield FilterBar(hint="part of a name")
+        zone = self.app.now().astimezone().tzinfo
         yield VirtualTable[FileRow](
-            COLUMNS, _cells, key=lambda row: row.name, empty="Loading …", markable=True, id="entries"
+            _create_columns(zone),
+            lambda row: _render_cells(row, zone),
+            key=lambda row: row.name,
+            empty="Loading …",
+            markable=True,
+            id="entries",
         )
-        yield Static("", id="below", markup=False)
+        yield Static("", id="summary", markup=False)
 
     def on_mount(self) -> None:
         self.set_focus(self._table)
-        self._go(self._folder)
+        self._open_folder(self._folder)
 
     @property
     def _table(self) -> VirtualTable[FileRow]:
@@ -121,62 +124,68 @@ class FileBrowser(ScreenDialog[Selection | None]):
 
     # ---- reading
 
-    def _go(self, folder: Path | None, select: str = "") -> None:
-        """Open a directory, None is the last one, and select the row named ``select``."""
-        self.run_worker(self.app.guard(self._read(folder, select)), group="read", exclusive=True, exit_on_error=False)
+    def _open_folder(self, folder: Path | None, cursor_name: str = "") -> None:
+        """List a folder, by default the one that was used last, and move the cursor to the row ``cursor_name``."""
+        work = self._read(folder, cursor_name)
+        self.run_worker(self.app.guard(work), group="read", exclusive=True, exit_on_error=False)
 
-    async def _read(self, folder: Path | None, select: str) -> None:
+    async def _read(self, folder: Path | None, cursor_name: str) -> None:
         if folder is None:
-            folder = await run_cancellable(lambda _: _last_folder())
+            folder = await run_cancellable(lambda _: _load_last_folder())
         try:
-            rows = await run_cancellable(lambda check_cancelled: _rows(folder, check_cancelled))
-            self._unread = ""
+            rows = await run_cancellable(lambda check_cancelled: _read_rows(folder, check_cancelled))
+            self._error_text = ""
         except OSError as error:
             rows = []
-            self._unread = f"✗ Cannot read this folder ({escape_text(error.strerror or str(error))})."
+            self._error_text = f"✗ Cannot read this folder ({escape_text(error.strerror or str(error))})."
         if folder != self._folder:
             self.query_one(FilterBar).set_text("")
             self._table.clear_marks()
         self._folder, self._rows = folder, rows
-        path = self.query_one("#path", PathInput)
-        path.base = folder
-        if not path.has_focus:
-            # The user may be typing there already.
-            path.value = _to_input_text(folder)
-        await self._arrange(select)
+        path_input = self.query_one("#path", PathInput)
+        path_input.base = folder
+        # Do not overwrite what the user is typing.
+        if not path_input.has_focus:
+            path_input.value = _format_path_text(folder)
+        await self._show_rows(cursor_name)
 
-    async def _arrange(self, cursor: str = "") -> None:
-        """Sort and filter the rows in a thread: a directory may be large."""
-        rows, order, hidden = self._rows, self._order, self._hidden
+    async def _show_rows(self, cursor_name: str = "") -> None:
+        """Filter and sort the rows in a thread, because a folder may be large, and show them."""
+        rows, order, shows_hidden = self._rows, self._order, self._shows_hidden
         search = self.query_one(FilterBar).text.casefold()
-        top = [] if self._folder is None or self._folder.parent == self._folder else [_UP_ROW]
-        shown = await run_cancellable(lambda _: _sorted_rows(rows, order, hidden=hidden, search=search))
-        self._table.set_empty_text(self._unread or "No entries.")
-        self._table.replace([*top, *shown])
-        if not (cursor and self._table.move_cursor_to(cursor)) and shown and self._table.cursor_key == UP:
-            self._table.move_cursor_to(shown[0].name)
-        self.query_one(FilterBar).show_count(len(shown), len(rows))
+        parent_rows = [] if self._folder is None or self._folder.parent == self._folder else [_PARENT_ROW]
+        visible_rows = await run_cancellable(
+            lambda _: _select_rows(rows, order, shows_hidden=shows_hidden, search=search)
+        )
+        self._table.set_empty_text(self._error_text or "No entries.")
+        self._table.replace([*parent_rows, *visible_rows])
+        is_found = bool(cursor_name) and self._table.move_cursor_to(cursor_name)
+        if not is_found and visible_rows and self._table.cursor_key == PARENT_NAME:
+            self._table.move_cursor_to(visible_rows[0].name)
+        self.query_one(FilterBar).show_count(len(visible_rows), len(rows))
         self._update_summary()
 
     def _update_summary(self) -> None:
-        marked = self._marked
-        if self._unread:
-            words = self._unread
-        elif marked:
-            what = "it" if len(marked) == 1 else "them"
-            words = f"{len(marked)} marked, {format_size(sum(each.size for each in marked))}: press Enter to add {what}"
+        marked_files = self._marked_files
+        if self._error_text:
+            text = self._error_text
+        elif marked_files:
+            total_size = format_size(sum(each.size for each in marked_files))
+            pronoun = "it" if len(marked_files) == 1 else "them"
+            text = f"{len(marked_files)} marked, {total_size}: press Enter to add {pronoun}"
         else:
-            hidden = "" if self._hidden else f", {sum(each.name.startswith('.') for each in self._rows)} hidden (.)"
+            hidden_count = sum(each.name.startswith(".") for each in self._rows)
+            hidden_note = "" if self._shows_hidden else f", {hidden_count} hidden (.)"
             count = format_count(len(self._rows), "entry", "entries")
-            words = f"{count}{hidden}; by {self._order} · Enter: add or open, Space: mark"
-        self.query_one("#below", Static).update(Content(words))
+            text = f"{count}{hidden_note}; by {self._order} · Enter: add or open, Space: mark"
+        self.query_one("#summary", Static).update(Content(text))
 
     # ---- keys
 
     @on(VirtualTable.RowActivated)
-    def _chosen(self) -> None:
+    def _on_row_activated(self) -> None:
         row = self._table.cursor_row
-        if not self._marked and row is not None and row.is_folder:
+        if not self._marked_files and row is not None and row.is_folder:
             self.action_enter_folder()
             return
         self._finish(metadata=False)
@@ -185,44 +194,44 @@ class FileBrowser(ScreenDialog[Selection | None]):
         self._finish(metadata=True)
 
     @property
-    def _marked(self) -> list[FileRow]:
+    def _marked_files(self) -> list[FileRow]:
         return [each for each in self._table.marked_rows if not each.is_folder]
 
     def _finish(self, *, metadata: bool) -> None:
         row, folder = self._table.cursor_row, self._folder
-        rows = self._marked or ([row] if row is not None and not row.is_folder else [])
+        rows = self._marked_files or ([row] if row is not None and not row.is_folder else [])
         if not rows or folder is None:
             return
-        self.app.run_worker(self.app.guard(run_cancellable(lambda _: _remember(folder))), exit_on_error=False)
+        self.app.run_worker(self.app.guard(run_cancellable(lambda _: _save_last_folder(folder))), exit_on_error=False)
         self.dismiss(Selection(paths=tuple(folder / each.name for each in rows), metadata=metadata))
 
     def action_enter_folder(self) -> None:
         row, folder = self._table.cursor_row, self._folder
         if row is None or folder is None or not row.is_folder:
             return
-        if row.name == UP:
+        if row.name == PARENT_NAME:
             self.action_up()
         else:
-            self._go(folder / row.name)
+            self._open_folder(folder / row.name)
 
     def action_up(self) -> None:
         if self._folder is not None:
-            self._go(self._folder.parent, select=self._folder.name)
+            self._open_folder(self._folder.parent, cursor_name=self._folder.name)
 
     def action_home(self) -> None:
-        self._go(Path.home())
+        self._open_folder(Path.home())
 
     def action_reload(self) -> None:
-        self._go(self._folder)
+        self._open_folder(self._folder)
 
     def action_hidden(self) -> None:
-        self._hidden = not self._hidden
-        self._rearrange()
+        self._shows_hidden = not self._shows_hidden
+        self._update_rows()
 
     def action_order(self) -> None:
         orders = list(FileOrder)
         self._order = orders[(orders.index(self._order) + 1) % len(orders)]
-        self._rearrange()
+        self._update_rows()
 
     def action_mark_all(self) -> None:
         self._table.mark_all()
@@ -236,7 +245,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         self.set_focus(path)
 
     def action_dismiss_dialog(self) -> None:
-        """Leave the path input, else clear marks, else the filter, else close the dialog."""
+        """Leave the path input, or clear the marks, or clear the filter, or close the dialog."""
         if self.query_one("#path").has_focus:
             self.set_focus(self._table)
         elif self._table.clear_marks() or self.query_one(FilterBar).clear():
@@ -244,121 +253,132 @@ class FileBrowser(ScreenDialog[Selection | None]):
         else:
             self.dismiss(None)
 
-    def _rearrange(self) -> None:
-        self.run_worker(self.app.guard(self._arrange()), group="read", exclusive=True, exit_on_error=False)
+    def _update_rows(self) -> None:
+        self.run_worker(self.app.guard(self._show_rows()), group="read", exclusive=True, exit_on_error=False)
 
     @on(VirtualTable.MarksChanged)
-    def _marks_changed(self) -> None:
+    def _on_marks_changed(self) -> None:
         self._update_summary()
 
     @on(FilterBar.Changed)
-    def _filtered(self) -> None:
-        self._rearrange()
+    def _on_filter_changed(self) -> None:
+        self._update_rows()
 
     @on(FilterBar.Closed)
-    def _left(self) -> None:
+    def _on_filter_closed(self) -> None:
         self.set_focus(self._table)
 
     @on(PathInput.Completed)
-    def _completed(self, event: PathInput.Completed) -> None:
-        words = "  ".join(escape_text(each, 30) for each in event.completion.candidates)
-        self.query_one("#below", Static).update(Content(words))
+    def _on_path_completed(self, event: PathInput.Completed) -> None:
+        names = "  ".join(escape_text(each, 30) for each in event.completion.candidates)
+        self.query_one("#summary", Static).update(Content(names))
 
     @on(PathInput.Pasted)
-    def _pasted(self, event: PathInput.Pasted) -> None:
-        self._jump(event.text)
+    def _on_path_pasted(self, event: PathInput.Pasted) -> None:
+        self._open_path(event.text)
 
     @on(Input.Submitted, "#path")
-    def _entered(self, event: Input.Submitted) -> None:
+    def _on_path_submitted(self, event: Input.Submitted) -> None:
         event.stop()
-        self._jump(event.value)
+        self._open_path(event.value)
 
-    def _jump(self, text: str) -> None:
-        self.run_worker(self.app.guard(self._jump_to(text)), group="jump", exclusive=True, exit_on_error=False)
+    def _open_path(self, text: str) -> None:
+        self.run_worker(self.app.guard(self._parse_and_open(text)), group="jump", exclusive=True, exit_on_error=False)
 
-    async def _jump_to(self, text: str) -> None:
+    async def _parse_and_open(self, text: str) -> None:
         base = self._folder or Path.cwd()
-        found = await run_cancellable(lambda _: parse_paths(text, base))
-        if found.folder is not None:
+        result = await run_cancellable(lambda _: parse_paths(text, base))
+        if result.folder is not None:
             self.set_focus(self._table)
-            self._go(found.folder)
-        elif found.paths:
+            self._open_folder(result.folder)
+        elif result.paths:
             self.set_focus(self._table)
-            self._go(found.paths[0].parent, select=found.paths[0].name)
+            self._open_folder(result.paths[0].parent, cursor_name=result.paths[0].name)
         else:
-            self.query_one("#below", Static).update(Content.styled(f"✗ not found: {escape_text(text)}", "$error"))
+            self.query_one("#summary", Static).update(Content.styled(f"✗ not found: {escape_text(text)}", "$error"))
 
 
-_UP_ROW = FileRow(name=UP, is_folder=True)
+_PARENT_ROW = FileRow(name=PARENT_NAME, is_folder=True)
 
 
-def _cells(row: FileRow) -> tuple[Content | str, ...]:
-    if row.name == UP:
-        return Content.styled("../", "$text-muted"), "", ""
-    name = escape_text(row.name)
-    changed = f"{datetime.fromtimestamp(row.modified, UTC).astimezone():%Y-%m-%d %H:%M}" if row.modified else ""
-    if row.is_folder:
-        return Content.styled(f"{name}/", "bold $accent"), "", changed
-    mark = " (link)" if row.is_link else " (not a file)" if row.special else ""
-    return Content.assemble(name, Content.styled(mark, "$text-muted")), format_size(row.size), changed
-
-
-def _rows(folder: Path, check_cancelled: CheckCancelled) -> list[FileRow]:
-    """Read a directory. Raises ``OSError``."""
-    with os.scandir(folder) as entries:
-        return [_row(each, check_cancelled) for each in entries]
-
-
-def _row(entry: os.DirEntry[str], check_cancelled: CheckCancelled) -> FileRow:
-    check_cancelled(0)
-    link = entry.is_symlink()
-    try:
-        found = entry.stat()
-    except OSError:  # a dangling link, or just deleted
-        return FileRow(name=entry.name, is_folder=False, is_link=link, special=True)
-    return FileRow(
-        name=entry.name,
-        is_folder=stat.S_ISDIR(found.st_mode),
-        size=found.st_size,
-        modified=found.st_mtime,
-        is_link=link,
-        special=not stat.S_ISREG(found.st_mode),
+def _create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
+    return (
+        Column(title="NAME", width=20, grow=1),
+        Column(title="SIZE", width=10, right=True),
+        Column(title=f"CHANGED ({datetime.now(zone):%Z})", width=16, from_width=50),
     )
 
 
-def _sorted_rows(rows: list[FileRow], order: FileOrder, *, hidden: bool, search: str) -> list[FileRow]:
-    """Return the sorted rows, directories first."""
-    shown = [each for each in rows if (hidden or not each.name.startswith(".")) and search in each.name.casefold()]
-    shown.sort(key=lambda each: each.name.casefold())
+def _render_cells(row: FileRow, zone: tzinfo | None) -> tuple[Content | str, ...]:
+    """Return the cells of a row. All times are in ``zone``, the one in the column title, also across DST changes."""
+    if row.name == PARENT_NAME:
+        return Content.styled("../", "$text-muted"), "", ""
+    name = escape_text(row.name)
+    modified_at = f"{datetime.fromtimestamp(row.mtime, zone):%Y-%m-%d %H:%M}" if row.mtime else ""
+    if row.is_folder:
+        return Content.styled(f"{name}/", "bold $accent"), "", modified_at
+    mark = " (link)" if row.is_link else " (not a file)" if row.is_special else ""
+    return Content.assemble(name, Content.styled(mark, "$text-muted")), format_size(row.size), modified_at
+
+
+def _read_rows(folder: Path, check_cancelled: CheckCancelled) -> list[FileRow]:
+    """Read a folder. Raises ``OSError``."""
+    with os.scandir(folder) as entries:
+        return [_read_row(each, check_cancelled) for each in entries]
+
+
+def _read_row(entry: os.DirEntry[str], check_cancelled: CheckCancelled) -> FileRow:
+    check_cancelled(0)
+    is_link = entry.is_symlink()
+    try:
+        status = entry.stat()
+    except OSError:  # A dangling link, or the file was deleted meanwhile.
+        return FileRow(name=entry.name, is_folder=False, is_link=is_link, is_special=True)
+    return FileRow(
+        name=entry.name,
+        is_folder=stat.S_ISDIR(status.st_mode),
+        size=status.st_size,
+        mtime=status.st_mtime,
+        is_link=is_link,
+        is_special=not stat.S_ISREG(status.st_mode),
+    )
+
+
+def _select_rows(rows: list[FileRow], order: FileOrder, *, shows_hidden: bool, search: str) -> list[FileRow]:
+    """Return the rows that match ``search``, sorted, folders first."""
+    visible_rows = [
+        each for each in rows if (shows_hidden or not each.name.startswith(".")) and search in each.name.casefold()
+    ]
+    visible_rows.sort(key=lambda each: each.name.casefold())
     if order is FileOrder.NEWEST:
-        shown.sort(key=lambda each: each.modified, reverse=True)
+        visible_rows.sort(key=lambda each: each.mtime, reverse=True)
     if order is FileOrder.LARGEST:
-        shown.sort(key=lambda each: each.size, reverse=True)
-    return [each for each in shown if each.is_folder] + [each for each in shown if not each.is_folder]
+        visible_rows.sort(key=lambda each: each.size, reverse=True)
+    return [each for each in visible_rows if each.is_folder] + [each for each in visible_rows if not each.is_folder]
 
 
-def _to_input_text(folder: Path) -> str:
-    """Return the directory with a trailing slash, ready for typing; escaped if it could not be typed."""
+def _format_path_text(folder: Path) -> str:
+    """Return the path with a trailing slash, for the path input. Unprintable characters are escaped."""
     return format_path(folder).rstrip("/") + "/"
 
 
-def _memory() -> StateFile[_LastFolder]:
+def _open_state_file() -> StateFile[_LastFolder]:
     return StateFile(state_path("application", "file-browser"), _LastFolder())
 
 
-def _last_folder() -> Path:
-    """Return the directory that was used last, if it exists; else the working directory."""
+def _load_last_folder() -> Path:
+    """Return the folder that was used last if it exists; else the working directory."""
     with suppress(StorageError, ValueError):
-        if (last := _memory().read().folder) and Path(last).is_dir():
-            return Path(last)
+        if (folder := _open_state_file().read().folder) and Path(folder).is_dir():
+            return Path(folder)
     return Path.cwd()
 
 
-def _remember(folder: Path) -> None:
-    """Save the directory. Failures are ignored: the next start uses another one."""
+def _save_last_folder(folder: Path) -> None:
+    """Save ``folder`` as the one that was used last. Errors are ignored: the browser then starts in another folder."""
     try:
-        written = str(folder).encode().decode()
+        text = str(folder).encode().decode()
     except UnicodeEncodeError:
         return
     with suppress(StorageError):
-        _memory().update(lambda _: _LastFolder(folder=written))
+        _open_state_file().update(lambda _: _LastFolder(folder=text))

@@ -1,4 +1,4 @@
-"""The files of the form, and the keys that act on them."""
+"""The pane with the files of the upload form, and the actions on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, find_checksum
 from sealyard_tui.screens.upload.dialogs import ExpectedChecksumDialog
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
-from sealyard_tui.screens.upload.format import entry_cells, entry_detail, format_totals
+from sealyard_tui.screens.upload.format import format_totals, render_file_cells, render_file_detail
+from sealyard_tui.session.hints import action_keys
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
@@ -31,7 +32,7 @@ COLUMNS = (
 
 
 class FilesPane(Vertical):
-    """Firmware in its order, then metadata, and two lines about the current file."""
+    """Lists firmware and then metadata, in their orders, with two lines about the current file."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x,delete", "remove", "Remove", id="upload.remove", tooltip="Remove the file from the form"),
@@ -61,22 +62,22 @@ class FilesPane(Vertical):
         ),
     ]
 
-    class Remove(Message):
-        """Files should be removed from the form."""
+    class RemoveRequested(Message):
+        """Posted to remove files from the form."""
 
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys
 
-    class Again(Message):
-        """Files should be uploaded again."""
+    class UploadRequested(Message):
+        """Posted to upload files again."""
 
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys
 
     class Changed(Message):
-        """Order, roles or expected checksums have changed."""
+        """Posted after the order, a role or an expected checksum was changed."""
 
     def __init__(self) -> None:
         super().__init__(id="files-pane", classes="pane")
@@ -86,7 +87,7 @@ class FilesPane(Vertical):
     def compose(self) -> ComposeResult:
         yield VirtualTable[FormFile](
             COLUMNS,
-            lambda entry: entry_cells(entry, self._numbers.get(entry.key, 0)),
+            lambda entry: render_file_cells(entry, self._numbers.get(entry.key, 0)),
             key=lambda entry: entry.key,
             empty=EMPTY_TEXT,
             markable=True,
@@ -104,17 +105,17 @@ class FilesPane(Vertical):
 
     def show(self, form: UploadForm) -> None:
         self._form = form
-        self._numbers = {each.key: number for part in FileRole for number, each in enumerate(form.of(part), 1)}
+        self._numbers = {each.key: number for role in FileRole for number, each in enumerate(form.get_files(role), 1)}
         self.border_title = Content(format_totals(form))
         self.table.replace(form.entries)
         self._show_detail()
 
     @on(VirtualTable.RowHighlighted)
     def _show_detail(self) -> None:
-        self.query_one("#detail", Static).update(entry_detail(self.table.cursor_row))
+        self.query_one("#detail", Static).update(render_file_detail(self.table.cursor_row, action_keys(self.app)))
 
     @on(VirtualTable.RowActivated)
-    def _chosen(self) -> None:
+    def _on_row_activated(self) -> None:
         self.action_expect()
 
     # ---- keys
@@ -122,21 +123,21 @@ class FilesPane(Vertical):
     def action_remove(self) -> None:
         keys = [each.key for each in self.table.selected_rows]
         self.table.clear_marks()
-        self.post_message(self.Remove(keys))
+        self.post_message(self.RemoveRequested(keys))
 
-    def action_move(self, by: int) -> None:
-        if (key := self.table.cursor_key) is not None and self._form.move(key, by):
+    def action_move(self, step: int) -> None:
+        if (key := self.table.cursor_key) is not None and self._form.move(key, step):
             self.post_message(self.Changed())
 
     def action_toggle_metadata(self) -> None:
         for entry in self.table.selected_rows:
             self._form.change(
-                entry.key, part=FileRole.METADATA if entry.part is FileRole.FIRMWARE else FileRole.FIRMWARE
+                entry.key, role=FileRole.METADATA if entry.role is FileRole.FIRMWARE else FileRole.FIRMWARE
             )
         self.post_message(self.Changed())
 
     def action_retry(self) -> None:
-        self.post_message(self.Again([each.key for each in self.table.selected_rows]))
+        self.post_message(self.UploadRequested([each.key for each in self.table.selected_rows]))
 
     def action_copy(self) -> None:
         entry = self.table.cursor_row
@@ -149,30 +150,35 @@ class FilesPane(Vertical):
         if entry is None:
             return
 
-        def answered(checksums: tuple[Checksum, ...] | None) -> None:
+        def set_checksums(checksums: tuple[Checksum, ...] | None) -> None:
             if checksums == ():
-                self._expect_of(entry.key, "")
+                self._set_expected(entry.key, "")
                 self.post_message(self.Changed())
             elif checksums is not None:
-                self.set_expected_checksum(checksums, entry)
+                self.set_expected_checksums(checksums, entry)
 
-        self.app.push_screen(ExpectedChecksumDialog(str(entry.path), entry.name, entry.expected), answered)
+        self.app.push_screen(ExpectedChecksumDialog(str(entry.path), entry.name, entry.expected_sha256), set_checksums)
 
-    def set_expected_checksum(self, checksums: tuple[Checksum, ...], entry: FormFile | None = None) -> None:
-        """Set expected checksums. A digest without a name is that of ``entry``, by default of the current file."""
+    def set_expected_checksums(self, checksums: tuple[Checksum, ...], entry: FormFile | None = None) -> None:
+        """Set the expected checksums of the listed files.
+
+        A single digest without a name is set for ``entry``, by default for the current file.
+        """
         entry = entry or self.table.cursor_row
-        of = {each.key: sha256 for each in self._form.entries if (sha256 := find_checksum(str(each.path), checksums))}
+        digests = {
+            each.key: sha256 for each in self._form.entries if (sha256 := find_checksum(str(each.path), checksums))
+        }
         if entry is not None and len(checksums) == 1 and not checksums[0].name:
-            of = {entry.key: checksums[0].sha256}
-        for key, sha256 in of.items():
-            self._expect_of(key, sha256)
+            digests = {entry.key: checksums[0].sha256}
+        for key, sha256 in digests.items():
+            self._set_expected(key, sha256)
         self.post_message(self.Changed())
-        self._base_screen.flash(f"Expected SHA-256 set for {format_count(len(of), 'file')}", warning=not of)
+        self._base_screen.flash(f"Expected SHA-256 set for {format_count(len(digests), 'file')}", warning=not digests)
 
-    def _expect_of(self, key: str, sha256: str) -> None:
-        changed = self._form.change(key, expected=sha256)
-        if changed is not None and changed.error is not None:
-            self.post_message(self.Again([key]))
+    def _set_expected(self, key: str, sha256: str) -> None:
+        entry = self._form.change(key, expected_sha256=sha256)
+        if entry is not None and entry.error is not None:
+            self.post_message(self.UploadRequested([key]))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:  # noqa: ARG002 - Textual's
         if action in ("remove", "move", "toggle_metadata", "retry", "copy", "expect"):

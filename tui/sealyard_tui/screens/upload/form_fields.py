@@ -1,4 +1,4 @@
-"""The fields of the form: kind, configuration, names, and the input for paths."""
+"""The fields of the upload form: kind, configuration, name, content type, and the input for paths."""
 
 from __future__ import annotations
 
@@ -20,34 +20,34 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
 from sealyard_tui.screens.upload.form_model import UploadForm
-from sealyard_tui.screens.upload.format import KINDS, device_label
+from sealyard_tui.screens.upload.format import KIND_LABELS, format_device
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.widgets.path_parsing import parse_paths
 from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class UploadFormFields(Vertical):
-    """Changes the form as the user types."""
+    """Shows the fields of the upload form, and updates the form as the user types."""
 
-    class Typed(Message):
-        """A field has changed."""
+    class FieldChanged(Message):
+        """Posted after a field was changed."""
 
-    class Paths(Message):
-        """Files should be added to the form."""
+    class PathsEntered(Message):
+        """Posted to add files to the form."""
 
         def __init__(self, paths: tuple[Path, ...]) -> None:
             super().__init__()
             self.paths = paths
 
-    class Folder(Message):
-        """A directory was named: files should be chosen from it."""
+    class FolderEntered(Message):
+        """Posted to choose files from a folder."""
 
         def __init__(self, folder: Path) -> None:
             super().__init__()
             self.folder = folder
 
-    class Checksums(Message):
-        """Expected checksums were pasted."""
+    class ChecksumsEntered(Message):
+        """Posted to set expected checksums."""
 
         def __init__(self, checksums: tuple[Checksum, ...]) -> None:
             super().__init__()
@@ -80,92 +80,97 @@ class UploadFormFields(Vertical):
         yield Static("", id="hint", markup=False)
 
     @property
-    def path_text(self) -> PathInput:
+    def path_input(self) -> PathInput:
         return self.query_one("#line", PathInput)
 
     def populate(self, form: UploadForm) -> None:
-        """Show the values of ``form``, and use it from now on."""
+        """Show the values of ``form``, and update it from now on."""
         self._form = form
         with self.prevent(Input.Changed):
             self.query_one("#name", Input).value = form.name
             self.query_one("#content", Input).value = form.content_type
-            self.path_text.value = form.path_text
-        self.hint("")
+            self.path_input.value = form.path_text
+        self.show_hint("")
 
     def show(self, device: DeviceConfig | None, terms: Content, *, needs_signing_input: bool) -> None:
         form = self._form
-        self.query_one("#kind", Button).label = Content(KINDS[form.kind])
-        self.query_one("#device", Button).label = device_label(device)
-        signs = self.query_one("#signs", Button)
-        signs.display = needs_signing_input
-        signs.label = Content("sign the file's SHA-256" if form.hash_file else "the file contains the SHA-256")
+        self.query_one("#kind", Button).label = Content(KIND_LABELS[form.kind])
+        self.query_one("#device", Button).label = format_device(device)
+        signing_input_button = self.query_one("#signs", Button)
+        signing_input_button.display = needs_signing_input
+        signing_input_button.label = Content(
+            "sign the file's SHA-256" if form.hash_file else "the file contains the SHA-256"
+        )
         self.query_one("#terms", Static).update(terms)
         self.query_one("#name", Input).placeholder = form.suggested_name or "suggested from the file names"
 
-    def hint(self, text: str, *, wrong: bool = False) -> None:
-        """Show a hint below the path input. ``text`` must be safe."""
-        hint = self.query_one("#hint", Static)
-        hint.update(Content(text))
-        hint.set_class(bool(text), "-shown")
-        hint.set_class(wrong, "-wrong")
+    def show_hint(self, text: str, *, is_error: bool = False) -> None:
+        """Show a hint below the path input; an empty ``text`` hides it. ``text`` must be safe."""
+        hint_line = self.query_one("#hint", Static)
+        hint_line.update(Content(text))
+        hint_line.set_class(bool(text), "-shown")
+        hint_line.set_class(is_error, "-wrong")
 
-    def set_texts(self, text: str, *, typed: bool = False) -> None:
-        """Add paths, or a list of checksums. ``typed``: the text is in the input, and stays if nothing is found."""
+    def add_text(self, text: str, *, is_typed: bool = False) -> None:
+        """Add the paths or the checksums in ``text``.
+
+        ``is_typed``: the text was typed into the path input, which keeps it if none of the paths exist.
+        """
         checksums = parse_checksums(text)
         if checksums is not None:
-            self._set_line("")
-            self.post_message(self.Checksums(checksums))
+            self._set_path_text("")
+            self.post_message(self.ChecksumsEntered(checksums))
         elif text.strip():
-            cast(BaseScreen, self.screen).run_guarded(self._add_typed_paths(text, typed=typed))
+            cast(BaseScreen, self.screen).run_guarded(self._add_paths(text, is_typed=is_typed))
 
-    async def _add_typed_paths(self, text: str, *, typed: bool) -> None:
-        form, line = self._form, self.path_text
-        found = await asyncio.to_thread(parse_paths, text, line.base)
-        if form is not self._form or (typed and line.value != text):
+    async def _add_paths(self, text: str, *, is_typed: bool) -> None:
+        form, path_input = self._form, self.path_input
+        result = await asyncio.to_thread(parse_paths, text, path_input.base)
+        if form is not self._form or (is_typed and path_input.value != text):
             return
-        if found.folder is not None:
-            self._set_line("")
-            self.post_message(self.Folder(found.folder))
+        if result.folder is not None:
+            self._set_path_text("")
+            self.post_message(self.FolderEntered(result.folder))
             return
-        if found.paths:
-            self.post_message(self.Paths(found.paths))
-        if found.paths or not typed:
-            self._set_line(escape_text(shlex.join(found.missing)))
-        if found.missing:
-            self.hint(f"✗ not found: {escape_text(', '.join(found.missing), 200)}", wrong=True)
-            self.screen.set_focus(line)
+        if result.paths:
+            self.post_message(self.PathsEntered(result.paths))
+        if result.paths or not is_typed:
+            self._set_path_text(escape_text(shlex.join(result.missing)))
+        if result.missing:
+            self.show_hint(f"✗ not found: {escape_text(', '.join(result.missing), 200)}", is_error=True)
+            self.screen.set_focus(path_input)
 
-    def _set_line(self, text: str) -> None:
-        self.path_text.value = text
-        self.path_text.cursor_position = len(text)
-        self.hint("")
+    def _set_path_text(self, text: str) -> None:
+        self.path_input.value = text
+        self.path_input.cursor_position = len(text)
+        self.show_hint("")
 
     @on(PathInput.Submitted, "#line")
-    def _line_entered(self, event: PathInput.Submitted) -> None:
+    def _on_path_submitted(self, event: PathInput.Submitted) -> None:
         event.stop()
-        self.set_texts(event.value, typed=True)
+        self.add_text(event.value, is_typed=True)
 
     @on(PathInput.Pasted)
-    def _line_pasted(self, event: PathInput.Pasted) -> None:
-        self.set_texts(event.text)
+    def _on_path_pasted(self, event: PathInput.Pasted) -> None:
+        self.add_text(event.text)
 
     @on(PathInput.Completed)
-    def _completed(self, event: PathInput.Completed) -> None:
+    def _on_path_completed(self, event: PathInput.Completed) -> None:
         completion = event.completion
-        words = "  ".join(escape_text(each, 30) for each in completion.candidates)
+        text = "  ".join(escape_text(each, 30) for each in completion.candidates)
         if completion.unprintable:
-            words += (
+            text += (
                 f"  {format_count(completion.unprintable, 'name')} with unprintable characters: press ctrl+o to browse"
             )
-        self.hint(words)
+        self.show_hint(text)
 
     @on(Input.Submitted, "#name")
     @on(Input.Submitted, "#content")
-    def _field_done(self) -> None:
+    def _on_field_submitted(self) -> None:
         self.screen.focus_next()
 
     @on(Input.Changed)
-    def _typed(self, event: Input.Changed) -> None:
+    def _on_input_changed(self, event: Input.Changed) -> None:
         match event.input.id:
             case "name":
                 self._form.name = event.value
@@ -173,4 +178,4 @@ class UploadFormFields(Vertical):
                 self._form.content_type = event.value
             case "line":
                 self._form.path_text = event.value
-        self.post_message(self.Typed())
+        self.post_message(self.FieldChanged())

@@ -1,4 +1,4 @@
-"""The content of one upload form: files with the state of their uploads, and fields. No screen, no client."""
+"""The model of the upload form: its fields, and its files with the state of their uploads. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sealyard.model.tasks import InputFile, TaskKind
 MAX_NAME_LENGTH = 200
 """Maximum length of a task's name."""
 
-Request = PackageRequest | EncryptionRequest | SigningRequest
+TaskRequest = PackageRequest | EncryptionRequest | SigningRequest
 
 
 class FileRole(StrEnum):
@@ -30,26 +30,27 @@ class FileRole(StrEnum):
 
 
 class FileFingerprint(FrozenStruct, frozen=True, kw_only=True):
-    """Identifies a version of a file on disk; ``modified`` in nanoseconds."""
+    """Size and modification time (in nanoseconds), which identify a version of a file on disk."""
 
     size: int
-    modified: int
+    mtime_ns: int
 
 
 class FormFile(FrozenStruct, frozen=True, kw_only=True):
-    """One file of the form. ``size`` is that on disk until ``file``, the uploaded one, is known.
+    """A file of the form. ``uploaded_bytes`` is the number of uploaded bytes, and ``file`` the result of the upload.
 
-    ``expected`` is a SHA-256 in lower case hex, or empty. ``stamp`` is the fingerprint at the time of the upload.
+    ``size`` is the size on disk until the file is uploaded. ``expected_sha256`` is in lower case hex, or empty.
+    ``fingerprint`` was read before the upload.
     """
 
     key: str
     path: Path
-    part: FileRole = FileRole.FIRMWARE
+    role: FileRole = FileRole.FIRMWARE
     size: int = 0
-    done: int = 0
-    expected: str = ""
+    uploaded_bytes: int = 0
+    expected_sha256: str = ""
     file: InputFile | None = None
-    stamp: FileFingerprint | None = None
+    fingerprint: FileFingerprint | None = None
     error: SealyardError | None = None
 
     @property
@@ -59,8 +60,8 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def problem(self) -> SealyardError | None:
-        """Why the file cannot be part of a task."""
-        if self.error is None and self.file is not None and self.expected not in ("", self.file.sha256):
+        """The error because of which the file cannot be part of a task."""
+        if self.error is None and self.file is not None and self.expected_sha256 not in ("", self.file.sha256):
             return InvalidInputError(f"SHA-256 mismatch for {self.name}.", "Check the file or the expected digest.")
         return self.error
 
@@ -70,16 +71,16 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
-    """The parts of a form that became a task."""
+    """The parts of a form that were submitted as a task."""
 
     keys: tuple[str, ...]
     name: str
     content_type: str
-    taken: tuple[PackageProposal, ...]
+    proposals: tuple[PackageProposal, ...]
 
 
 class UploadForm:
-    """The form of one identity. ``device`` is the id of a configuration; ``path_text`` the text of the path input."""
+    """The form of one identity. ``device`` is the id of a configuration, ``path_text`` the text of the path input."""
 
     def __init__(self) -> None:
         self.kind = TaskKind.PACKAGING
@@ -88,64 +89,64 @@ class UploadForm:
         self.content_type = ""
         self.path_text = ""
         self.hash_file = True
-        """If the algorithm signs digests: hash the file, or use it as the digest."""
-        self.taken: list[PackageProposal] = []
+        """For algorithms that sign digests: whether to hash the file, or to use its content as the digest."""
+        self.proposals: list[PackageProposal] = []
         """Proposals of the watch folder that were loaded into the form."""
-        self.sending = False
+        self.is_submitting = False
         self._entries: dict[str, FormFile] = {}
         self._keys = count(1)
-        self._asked: Request | None = None
-        self._token = ""
+        self._last_request: TaskRequest | None = None
+        self._client_token = ""
 
     # ---- files
 
     @property
     def entries(self) -> list[FormFile]:
-        """All files: firmware in its order, then metadata in its order."""
-        every = list(self._entries.values())
-        return [each for part in FileRole for each in every if each.part is part]
+        """All files: firmware in its order, followed by metadata in its order."""
+        files = list(self._entries.values())
+        return [each for role in FileRole for each in files if each.role is role]
 
-    def of(self, part: FileRole) -> list[FormFile]:
-        return [each for each in self._entries.values() if each.part is part]
+    def get_files(self, role: FileRole) -> list[FormFile]:
+        return [each for each in self._entries.values() if each.role is role]
 
-    def entry(self, key: str) -> FormFile | None:
+    def get_entry(self, key: str) -> FormFile | None:
         return self._entries.get(key)
 
-    def add(self, path: Path, part: FileRole, expected: str = "") -> FormFile | None:
-        """Add a file; None if it is in the form."""
+    def add(self, path: Path, role: FileRole, expected_sha256: str = "") -> FormFile | None:
+        """Add a file and return it. Returns None if the form has a file with this path."""
         if any(each.path == path for each in self._entries.values()):
             return None
-        entry = FormFile(key=str(next(self._keys)), path=path, part=part, expected=expected)
+        entry = FormFile(key=str(next(self._keys)), path=path, role=role, expected_sha256=expected_sha256)
         self._entries[entry.key] = entry
         return entry
 
     def change(self, key: str, **changes: object) -> FormFile | None:
-        """Change a file. Returns it, or None if it was removed."""
-        before = self._entries.get(key)
-        if before is None:
+        """Change attributes of a file. Returns the changed file, or None if it was removed."""
+        entry = self._entries.get(key)
+        if entry is None:
             return None
-        self._entries[key] = msgspec.structs.replace(before, **changes)
+        self._entries[key] = msgspec.structs.replace(entry, **changes)
         return self._entries[key]
 
     def remove(self, keys: list[str]) -> None:
         for key in keys:
             self._entries.pop(key, None)
 
-    def move(self, key: str, by: int) -> bool:
-        """Move a file within its role. Returns False at the ends."""
+    def move(self, key: str, step: int) -> bool:
+        """Move a file by ``step`` positions among the files of its role. Returns False if that is not possible."""
         entry = self._entries[key]
-        same = [each.key for each in self.of(entry.part)]
-        there = same.index(key) + by
-        if not 0 <= there < len(same):
+        keys = [each.key for each in self.get_files(entry.role)]
+        position = keys.index(key) + step
+        if not 0 <= position < len(keys):
             return False
-        same.remove(key)
-        same.insert(there, key)
-        others = [each for each in self._entries if each not in same]
-        self._entries = {each: self._entries[each] for each in [*same, *others]}
+        keys.remove(key)
+        keys.insert(position, key)
+        other_keys = [each for each in self._entries if each not in keys]
+        self._entries = {each: self._entries[each] for each in [*keys, *other_keys]}
         return True
 
     @property
-    def total(self) -> int:
+    def total_size(self) -> int:
         """Size of all files in bytes."""
         return sum(each.size for each in self._entries.values())
 
@@ -153,60 +154,65 @@ class UploadForm:
     def is_empty(self) -> bool:
         return not (self._entries or self.name or self.content_type or self.path_text)
 
-    def empty(self) -> None:
-        """Remove what becomes part of a task; kind and configuration are kept for the next one."""
+    def clear(self) -> None:
+        """Remove all files and texts. Keeps kind and configuration for the next task."""
         self._entries.clear()
-        self.taken.clear()
+        self.proposals.clear()
         self.name = self.content_type = self.path_text = ""
-        self._asked = None
+        self._last_request = None
 
-    def snapshot(self) -> SubmittedSnapshot:
+    def take_snapshot(self) -> SubmittedSnapshot:
         return SubmittedSnapshot(
-            keys=tuple(self._entries), name=self.name, content_type=self.content_type, taken=tuple(self.taken)
+            keys=tuple(self._entries), name=self.name, content_type=self.content_type, proposals=tuple(self.proposals)
         )
 
-    def clear_submitted(self, sent: SubmittedSnapshot) -> None:
-        """Remove what became part of a task, but not what was added meanwhile."""
-        self.remove(list(sent.keys))
-        self.taken = [each for each in self.taken if each not in sent.taken]
-        self.name = "" if self.name == sent.name else self.name
-        self.content_type = "" if self.content_type == sent.content_type else self.content_type
-        self._asked = None
+    def clear_submitted(self, snapshot: SubmittedSnapshot) -> None:
+        """Remove what was submitted. Keeps what was added or changed since the snapshot."""
+        self.remove(list(snapshot.keys))
+        self.proposals = [each for each in self.proposals if each not in snapshot.proposals]
+        self.name = "" if self.name == snapshot.name else self.name
+        self.content_type = "" if self.content_type == snapshot.content_type else self.content_type
+        self._last_request = None
 
     # ---- the task
 
     @property
     def suggested_name(self) -> str:
-        """The name of the task if none is typed, as safe text."""
-        return ", ".join(each.name for each in self.of(FileRole.FIRMWARE))[:MAX_NAME_LENGTH]
+        """The name of the task if none is entered, as safe text."""
+        return ", ".join(each.name for each in self.get_files(FileRole.FIRMWARE))[:MAX_NAME_LENGTH]
 
-    def blocked_reason(self) -> str:
-        """Return why no task can be created, as safe text; empty if it can."""
-        firmware, metadata = self.of(FileRole.FIRMWARE), self.of(FileRole.METADATA)
+    def get_blocked_reason(self) -> str:
+        """Return why the form cannot be submitted, as safe text; empty if it can."""
+        firmware, metadata = self.get_files(FileRole.FIRMWARE), self.get_files(FileRole.METADATA)
         if not firmware:
             return "add a firmware file" if self.kind is TaskKind.PACKAGING else "add a file"
         if self.kind is not TaskKind.PACKAGING and (len(firmware) > 1 or metadata):
             return f"{self.kind} requires exactly one file: remove the others"
-        if bad := next((each for each in self.entries if each.problem is not None), None):
-            return f"fix or remove {bad.name}"
-        if waited_for := [each for each in self.entries if each.is_pending]:
-            return f"wait for {waited_for[0].name}" + (f" and {len(waited_for) - 1} more" if waited_for[1:] else "")
+        if invalid_file := next((each for each in self.entries if each.problem is not None), None):
+            return f"fix or remove {invalid_file.name}"
+        if pending_files := [each for each in self.entries if each.is_pending]:
+            return f"wait for {pending_files[0].name}" + (
+                f" and {len(pending_files) - 1} more" if pending_files[1:] else ""
+            )
         if not self.device:
             return "choose a device configuration (d)"
         if len(self.name.strip()) > MAX_NAME_LENGTH:
             return f"the name is longer than {MAX_NAME_LENGTH} characters"
         return ""
 
-    def request(self, message: bytes = b"") -> Request:
-        """Build the request. The client token stays the same until the content changes. ``message``: for signing."""
-        bare = self._bare_request(message)
-        if bare != self._asked:
-            self._asked, self._token = bare, uuid.uuid4().hex
-        return msgspec.structs.replace(bare, client_token=self._token)
+    def build_request(self, message: bytes = b"") -> TaskRequest:
+        """Build the request. The client token changes only if the content changes.
 
-    def _bare_request(self, message: bytes) -> Request:
+        ``message`` is the data to sign, for a signing task.
+        """
+        request = self._build_bare_request(message)
+        if request != self._last_request:
+            self._last_request, self._client_token = request, uuid.uuid4().hex
+        return msgspec.structs.replace(request, client_token=self._client_token)
+
+    def _build_bare_request(self, message: bytes) -> TaskRequest:
         name, content_type = self.name.strip(), self.content_type.strip()
-        firmware = tuple(each.file for each in self.of(FileRole.FIRMWARE) if each.file is not None)
+        firmware = tuple(each.file for each in self.get_files(FileRole.FIRMWARE) if each.file is not None)
         if self.kind is TaskKind.ENCRYPTION:
             return EncryptionRequest(config=self.device, file=firmware[0], name=name, content_type=content_type)
         if self.kind is TaskKind.SIGNING:
@@ -217,7 +223,7 @@ class UploadForm:
                 name=name,
                 content_type=content_type,
             )
-        metadata = tuple(each.file for each in self.of(FileRole.METADATA) if each.file is not None)
+        metadata = tuple(each.file for each in self.get_files(FileRole.METADATA) if each.file is not None)
         return PackageRequest(
             config=self.device, firmware=firmware, metadata=metadata, name=name, content_type=content_type
         )

@@ -1,7 +1,8 @@
-"""Texts of the upload screen: files, terms of the configuration, and the summary of the task."""
+"""Texts of the upload screen: files, terms of configurations, watch folder, and the summary of the task."""
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -17,60 +18,60 @@ from sealyard_tui.session.hints import app_hint, error_text
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager, WatchState
 
-KINDS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
+KIND_LABELS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
 BAR_WIDTH = 18
 MAX_LISTED = 5
 MAX_WARNINGS = 2
 
 
-def entry_cells(entry: FormFile, number: int) -> tuple[Content | str, ...]:
-    """Render a file; ``number`` is its position within its role, from 1."""
-    return f"{entry.part} {number}", entry.name, format_size(entry.size) if entry.size else "", _state(entry)
+def render_file_cells(entry: FormFile, number: int) -> tuple[Content | str, ...]:
+    """Return the cells of a file. ``number`` is its position among the files of its role, starting with 1."""
+    return f"{entry.role} {number}", entry.name, format_size(entry.size) if entry.size else "", _format_state(entry)
 
 
-def _state(entry: FormFile) -> Content:
+def _format_state(entry: FormFile) -> Content:
     if (problem := entry.problem) is not None:
-        return Content.styled(f"✗ {_without_name(problem.message, entry.name)}", "$error")
+        return Content.styled(f"✗ {_strip_name(problem.message, entry.name)}", "$error")
     if entry.file is None:
-        return progress_bar(entry.done, entry.size, BAR_WIDTH)
-    if entry.expected:
+        return progress_bar(entry.uploaded_bytes, entry.size, BAR_WIDTH)
+    if entry.expected_sha256:
         return Content.styled(f"✓ {entry.file.sha256[:12]}… as expected", "$success")
     return Content.styled(f"✓ {entry.file.sha256[:12]}…", "$success")
 
 
-def _without_name(message: str, name: str) -> str:
-    """Remove the name from a message that is shown beside it."""
+def _strip_name(message: str, name: str) -> str:
+    """Remove the file name from a message that is shown beside that name."""
     return escape_text(message).removeprefix(f"{name} ").rstrip(".")
 
 
-def entry_detail(entry: FormFile | None) -> Content:
-    """Return two lines about the current file."""
+def render_file_detail(entry: FormFile | None, keys: Mapping[str, str]) -> Content:
+    """Return two lines about the current file. ``keys`` are those that hints name."""
     if entry is None:
         return Content("")
     if (problem := entry.problem) is not None:
-        first = Content.styled(f"✗ {escape_text(error_text(problem))}", "$error")
+        first_line = Content.styled(f"✗ {escape_text(error_text(problem, keys))}", "$error")
     elif entry.file is not None:
-        first = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
+        first_line = Content.assemble(Content.styled("SHA-256 ", "$text-muted"), entry.file.sha256)
     else:
-        done, size = format_size(entry.done), format_size(entry.size)
-        first = Content.styled(f"uploading: {done} of {size}", "$text-muted")
-    return Content("\n").join([first, Content.styled(format_path(entry.path), "$text-muted")])
+        done_size, size = format_size(entry.uploaded_bytes), format_size(entry.size)
+        first_line = Content.styled(f"uploading: {done_size} of {size}", "$text-muted")
+    return Content("\n").join([first_line, Content.styled(format_path(entry.path), "$text-muted")])
 
 
-def device_label(device: DeviceConfig | None) -> Content:
+def format_device(device: DeviceConfig | None) -> Content:
     return safe_content(f"{device.name} v{device.version}") if device is not None else Content("choose …")
 
 
 def format_terms(device: DeviceConfig) -> Content:
-    """Return algorithms and terms of a configuration in one line."""
+    """Return the algorithms and terms of a configuration in one line."""
     algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
-    return Content.styled(f"{algorithms} · {escape_text(device.format)} · {_quorum(device)}", "$text-muted")
+    return Content.styled(f"{algorithms} · {escape_text(device.format)} · {_format_quorum(device)}", "$text-muted")
 
 
 def format_device_choice(device: DeviceConfig) -> Content:
-    """Return a configuration for the picker, with keys and warnings."""
+    """Return a configuration with its keys and warnings, for a picker."""
     times = f"link {short_duration(device.link_ttl_seconds)}, kept {short_duration(device.retention_seconds)}"
-    terms = f" v{device.version} · {escape_text(device.format)} · {_quorum(device)} · {times}"
+    terms = f" v{device.version} · {escape_text(device.format)} · {_format_quorum(device)} · {times}"
     keys = [
         f"  {each.algorithm}  {escape_text(each.uri)} v{each.version}" for each in (device.encryption, device.signing)
     ]
@@ -82,42 +83,44 @@ def format_device_choice(device: DeviceConfig) -> Content:
     return Content("\n").join(lines)
 
 
-def _quorum(device: DeviceConfig) -> str:
+def _format_quorum(device: DeviceConfig) -> str:
     return f"{device.approvals_required} approval{'s' if device.approvals_required != 1 else ''}"
 
 
 def format_totals(form: UploadForm) -> str:
-    firmware, metadata = len(form.of(FileRole.FIRMWARE)), len(form.of(FileRole.METADATA))
+    firmware, metadata = len(form.get_files(FileRole.FIRMWARE)), len(form.get_files(FileRole.METADATA))
     if not form.entries:
         return "Files"
-    return f"Files: {firmware} firmware, {metadata} metadata, {format_size(form.total)}"
+    return f"Files: {firmware} firmware, {metadata} metadata, {format_size(form.total_size)}"
 
 
-def summary(form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], changed: list[FormFile]) -> str:
-    """Return the question before a task is created. It may hold foreign text."""
-    kind = KINDS[form.kind]
+def format_summary(
+    form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], modified_files: list[FormFile]
+) -> str:
+    """Return the summary of the task that the user must confirm. May contain untrusted text."""
+    kind = KIND_LABELS[form.kind]
     lines = [
         f"{kind.capitalize()} for {device.name} v{device.version}"
-        + (f", {_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
+        + (f", {_format_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
         f"Name: {form.name.strip() or form.suggested_name}",
         "",
-        *(_summary_line(each, number) for number, each in enumerate(form.entries[:MAX_LISTED], 1)),
+        *(_format_summary_line(each, number) for number, each in enumerate(form.entries[:MAX_LISTED], 1)),
     ]
-    if (more := len(form.entries) - MAX_LISTED) > 0:
-        lines.append(f"   … and {more} more")
-    if warnings or changed:
+    if (hidden_count := len(form.entries) - MAX_LISTED) > 0:
+        lines.append(f"   … and {hidden_count} more")
+    if warnings or modified_files:
         lines.append("")
-    said = [f"{each.name} changed on disk; the uploaded version will be used." for each in changed]
-    said += warnings
-    lines += [f"! {each}" for each in said[:MAX_WARNINGS]]
-    if (more := len(said) - MAX_WARNINGS) > 0:
-        lines.append(f"! and {more} more")
+    all_warnings = [f"{each.name} changed on disk; the uploaded version will be used." for each in modified_files]
+    all_warnings += warnings
+    lines += [f"! {each}" for each in all_warnings[:MAX_WARNINGS]]
+    if (hidden_count := len(all_warnings) - MAX_WARNINGS) > 0:
+        lines.append(f"! and {hidden_count} more")
     return "\n".join(lines)
 
 
-def _summary_line(entry: FormFile, number: int) -> str:
+def _format_summary_line(entry: FormFile, number: int) -> str:
     digest = entry.file.sha256[:12] if entry.file is not None else ""
-    return f"{number}. {escape_text(entry.path.name, 34)}  {entry.part}, {format_size(entry.size)}, {digest}…"
+    return f"{number}. {escape_text(entry.path.name, 34)}  {entry.role}, {format_size(entry.size)}, {digest}…"
 
 
 def format_watch_state(manager: WatchFolderManager) -> Content:
@@ -133,14 +136,14 @@ def format_watch_state(manager: WatchFolderManager) -> Content:
     return Content.styled(f"○ watch folder off{reason}", "$text-muted")
 
 
-def proposal_cells(dropped: DropStatus, now: datetime, *, in_form: bool) -> tuple[Content | str, ...]:
-    return escape_text(dropped.name), _dropped_words(dropped, in_form=in_form), format_age(dropped.at, now)
+def render_drop_cells(drop: DropStatus, now: datetime, *, in_form: bool) -> tuple[Content | str, ...]:
+    return escape_text(drop.name), _format_drop_state(drop, in_form=in_form), format_age(drop.at, now)
 
 
-def _dropped_words(dropped: DropStatus, *, in_form: bool) -> Content:
-    event = dropped.event
-    if dropped.invalid_reason:
-        return Content.styled(f"✗ no longer valid: {escape_text(dropped.invalid_reason)}", "$error")
+def _format_drop_state(drop: DropStatus, *, in_form: bool) -> Content:
+    event = drop.event
+    if drop.invalid_reason:
+        return Content.styled(f"✗ no longer valid: {escape_text(drop.invalid_reason)}", "$error")
     if isinstance(event, PackageProposal):
         files = f"{len(event.firmware)} firmware, {len(event.metadata)} metadata"
         return Content(f"◆ in the form: {files}") if in_form else Content.styled(f"◇ proposed: {files}", "$accent")
@@ -151,16 +154,19 @@ def _dropped_words(dropped: DropStatus, *, in_form: bool) -> Content:
     return Content.styled(f"✓ submitted: task {escape_text(event.task.id, 12)}", "$success")
 
 
-def dropped_reason(dropped: DropStatus) -> str:
-    """Return in full why an entry is not a proposal. It may hold foreign text."""
-    if isinstance(dropped.event, DropRejected | DropDeferred):
-        error = dropped.event.error
-        return f"{error.message}\n{app_hint(error)}"
-    return dropped.invalid_reason
+def format_drop_reason(drop: DropStatus, keys: Mapping[str, str]) -> str:
+    """Return the full reason why an entry of the watch folder is not proposed. It may contain untrusted text.
+
+    ``keys``: keys of the application's actions, for hints.
+    """
+    if isinstance(drop.event, DropRejected | DropDeferred):
+        error = drop.event.error
+        return f"{error.message}\n{app_hint(error, keys)}"
+    return drop.invalid_reason
 
 
 def format_readiness(blocked_reason: str, *, is_submitting: bool) -> Content:
-    """Format whether the form can be submitted; ``blocked_reason`` is empty if it can."""
+    """Format whether the form can be submitted. ``get_blocked_reason`` is empty if it can."""
     if is_submitting:
         return Content.styled("… submitting", "$accent")
     if blocked_reason:
@@ -168,7 +174,9 @@ def format_readiness(blocked_reason: str, *, is_submitting: bool) -> Content:
     return Content.styled("● ready", "$success")
 
 
-def submit_blocked_reason(state: SessionState, form: UploadForm, device: DeviceConfig | None, is_rejected: bool) -> str:
+def get_submit_blocked_reason(
+    state: SessionState, form: UploadForm, device: DeviceConfig | None, is_rejected: bool
+) -> str:
     """Return why the form cannot be submitted, as safe text; empty if it can.
 
     ``is_rejected`` is whether the container format rejects the files of the form.
@@ -177,7 +185,7 @@ def submit_blocked_reason(state: SessionState, form: UploadForm, device: DeviceC
         return "the workspace is read-only"
     if not state.can_write:
         return "the engine is starting"
-    if reason := form.blocked_reason():
+    if reason := form.get_blocked_reason():
         return reason
     if device is None:
         return "choose a device configuration (d)"

@@ -1,4 +1,4 @@
-"""Warnings and errors of the container format for the files of the form."""
+"""The warnings and errors of the container format for the files of the form."""
 
 from __future__ import annotations
 
@@ -18,11 +18,11 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
-from sealyard_tui.session.hints import error_text
+from sealyard_tui.session.hints import action_keys, error_text
 
 
 class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
-    """Everything that the result depends on; ``firmware`` and ``metadata`` are names and sizes."""
+    """The input of a check. ``firmware`` and ``metadata`` are names and sizes of files."""
 
     kind: TaskKind
     device: DeviceConfig
@@ -32,61 +32,65 @@ class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
 
 
 class FormatNotes(Static):
-    """Hidden without warnings. Checks again only if the input has changed."""
+    """Checks the files of the form in the background, and shows the result. Hidden without warnings and errors."""
 
     app = getters.app(BaseApp)
 
-    class Judged(Message):
-        """``warnings`` and ``refusal`` have changed."""
+    class ResultChanged(Message):
+        """Posted after :attr:`FormatNotes.warnings` or :attr:`FormatNotes.error` was updated."""
 
     def __init__(self) -> None:
         super().__init__(id="notes", markup=False)
         self.warnings: tuple[str, ...] = ()
-        self.refusal: SealyardError | None = None
-        self._asked: _CheckInput | None = None
+        self.error: SealyardError | None = None
+        self._last_input: _CheckInput | None = None
 
-    def update_for(self, form: UploadForm, device: DeviceConfig | None) -> None:
-        check_input = _check_input(form, device) if device is not None else None
-        if check_input == self._asked:
+    def check_form(self, form: UploadForm, device: DeviceConfig | None) -> None:
+        check_input = _create_check_input(form, device) if device is not None else None
+        if check_input == self._last_input:
             return
-        self._asked = check_input
-        asking = self.app.guard(self._run_check(check_input))
-        self.run_worker(asking, group="judge", exclusive=True, exit_on_error=False)
+        self._last_input = check_input
+        work = self.app.guard(self._run_check(check_input))
+        self.run_worker(work, group="check", exclusive=True, exit_on_error=False)
 
     async def _run_check(self, check_input: _CheckInput | None) -> None:
-        """Check in a thread: container formats are imported by the first check."""
-        self.warnings, self.refusal = (), None
+        """Run a check in a thread, because the first one imports the container formats."""
+        self.warnings, self.error = (), None
         try:
             if check_input is not None:
                 self.warnings = await asyncio.to_thread(_check, check_input)
         except SealyardError as error:
-            self.refusal = error
+            self.error = error
         self._show()
-        self.post_message(self.Judged())
+        self.post_message(self.ResultChanged())
 
     def _show(self) -> None:
         lines = [Content.styled(f"! {escape_text(each)}", "$warning") for each in self.warnings[:1]]
-        if more := len(self.warnings[1:]):
-            lines.append(Content.styled(f"! and {format_count(more, 'more warning')}", "$warning"))
-        if self.refusal is not None:
-            words = f"✗ {error_text(self.refusal)}"
-            lines = [Content.styled(escape_text(words), "$error")]
+        if hidden_count := len(self.warnings[1:]):
+            lines.append(Content.styled(f"! and {format_count(hidden_count, 'more warning')}", "$warning"))
+        if self.error is not None:
+            text = f"✗ {error_text(self.error, action_keys(self.app))}"
+            lines = [Content.styled(escape_text(text), "$error")]
         self.update(Content("\n").join(lines))
         self.set_class(bool(lines), "-shown")
-        self.set_class(self.refusal is not None, "-refused")
+        self.set_class(self.error is not None, "-refused")
 
 
-def _check_input(form: UploadForm, device: DeviceConfig) -> _CheckInput | None:
-    """Return the input of a check; None until the size of a file is known."""
+def _create_check_input(form: UploadForm, device: DeviceConfig) -> _CheckInput | None:
+    """Return the input of a check; None until the size of a firmware file is known."""
 
-    def sizes(part: FileRole) -> tuple[tuple[str, int], ...]:
-        return tuple((each.path.name, each.size) for each in form.of(part) if each.size)
+    def list_sizes(role: FileRole) -> tuple[tuple[str, int], ...]:
+        return tuple((each.path.name, each.size) for each in form.get_files(role) if each.size)
 
-    firmware = sizes(FileRole.FIRMWARE)
+    firmware = list_sizes(FileRole.FIRMWARE)
     if not firmware:
         return None
     return _CheckInput(
-        kind=form.kind, device=device, firmware=firmware, metadata=sizes(FileRole.METADATA), hash_file=form.hash_file
+        kind=form.kind,
+        device=device,
+        firmware=firmware,
+        metadata=list_sizes(FileRole.METADATA),
+        hash_file=form.hash_file,
     )
 
 

@@ -1,4 +1,4 @@
-"""An input for paths: Tab completes, and pasted text may name several files."""
+"""An input for paths, with completion by Tab. Pasted text may contain several paths."""
 
 from __future__ import annotations
 
@@ -15,14 +15,14 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class PathInput(SafeInput):
-    """Tab moves to the next field if there is nothing to complete."""
+    """Completes the path when Tab is pressed; if there is nothing to complete, Tab moves to the next field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete", "Complete", show=False, id="path.complete"),
     ]
 
     class Completed(Message):
-        """The result of a completion; ``completion.candidates`` should be shown."""
+        """Posted after a completion. The receiver should show ``completion.candidates``."""
 
         def __init__(self, control: PathInput, completion: Completion) -> None:
             super().__init__()
@@ -34,7 +34,7 @@ class PathInput(SafeInput):
             return self.input
 
     class Pasted(Message):
-        """Text was pasted that does not fit into the input."""
+        """Posted when several lines, quoted or unprintable text was pasted, which the input does not insert."""
 
         def __init__(self, control: PathInput, text: str) -> None:
             super().__init__()
@@ -54,7 +54,7 @@ class PathInput(SafeInput):
         placeholder: str = "",
         id: str | None = None,  # noqa: A002 - Textual's name
     ) -> None:
-        """``base``: where relative paths start, by default the working directory."""
+        """``base`` is the folder for relative paths, by default the working directory."""
         super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
         self.base = base or Path.cwd()
         self._folders_only = folders_only
@@ -77,12 +77,12 @@ class PathInput(SafeInput):
         self.post_message(self.Completed(self, completion))
 
     def on_paste(self, event: events.Paste) -> None:
-        """Insert a single word; post everything else as a message, so that nothing unprintable is shown."""
+        """Insert a single printable word. Post all other text as :class:`Pasted`."""
         event.stop()
         event.prevent_default()
         text = event.text.strip()
-        one_line = len(text.splitlines()) <= 1 and text.isprintable()
-        if one_line and (self.value or not _SHELL_QUOTING.intersection(text)):
+        is_single_line = len(text.splitlines()) <= 1 and text.isprintable()
+        if is_single_line and (self.value or not _SHELL_QUOTING.intersection(text)):
             self.replace(text, *self.selection)
             return
         self.post_message(self.Pasted(self, text))

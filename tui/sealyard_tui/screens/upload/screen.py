@@ -1,4 +1,4 @@
-"""The upload screen: a form for one task, and the proposals of the watch folder."""
+"""The upload screen: a form that creates a task, and the proposals of the watch folder."""
 
 from __future__ import annotations
 
@@ -29,11 +29,11 @@ from sealyard_tui.screens.upload.files_pane import FilesPane
 from sealyard_tui.screens.upload.form_fields import UploadFormFields
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
 from sealyard_tui.screens.upload.format import (
-    KINDS,
+    KIND_LABELS,
     format_device_choice,
     format_readiness,
     format_watch_state,
-    submit_blocked_reason,
+    get_submit_blocked_reason,
 )
 from sealyard_tui.screens.upload.format_notes import FormatNotes
 from sealyard_tui.screens.upload.watch_pane import WatchFolderPane
@@ -44,7 +44,7 @@ EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "n
 
 
 class UploadScreen(BaseScreen):
-    """Composes the form, its files, notes on their format, and the watch folder."""
+    """Shows the form with its files and format notes, and the watch folder."""
 
     NAME = "upload"
     CSS_PATH = "screen.tcss"
@@ -66,7 +66,7 @@ class UploadScreen(BaseScreen):
             "signing_input",
             "What is signed",
             show=False,
-            id="upload.signs",
+            id="upload.signing_input",
             tooltip="Choose whether the file is hashed or contains the digest",
         ),
         Binding("n", "name", "Name", show=False, id="upload.name", tooltip="Enter a name for the task"),
@@ -74,7 +74,7 @@ class UploadScreen(BaseScreen):
         Binding(
             "X", "clear", "Clear form", show=False, id="upload.clear", tooltip="Clear the form and discard its files"
         ),
-        Binding("o", "show_task", "Open task", id="upload.show_made", tooltip="Open the task that was just created"),
+        Binding("o", "show_task", "Open task", id="upload.show_task", tooltip="Open the task that was just created"),
         Binding("down", "field(1)", show=False, id="upload.next_field"),
         Binding("up", "field(-1)", show=False, id="upload.previous_field"),
     ]
@@ -84,12 +84,12 @@ class UploadScreen(BaseScreen):
         self._actions = UploadActions(
             self,
             on_form_changed=self._on_form_changed,
-            on_sending=self._show_ready,
+            on_submitting_changed=self._update_readiness,
             on_submitted=self._on_submitted,
         )
         self._device_choice = DeviceChoice(self)
         self._last_task_id = ""
-        self._show_pending = False
+        self._is_update_pending = False
         self._last_actions: object = None
 
     # ---- layout
@@ -101,16 +101,16 @@ class UploadScreen(BaseScreen):
         yield UploadFormFields()
         yield FilesPane()
         yield FormatNotes()
-        yield WatchFolderPane(lambda proposal: proposal in self.form.taken)
+        yield WatchFolderPane(lambda proposal: proposal in self.form.proposals)
         with Horizontal(id="end"):
             yield Button(Content("Submit (ctrl+s)"), id="submit", variant="primary", compact=True)
             yield Static("", id="ready", markup=False)
 
     def on_mount(self) -> None:
         self._actions.switch_identity(self.state.identity)
-        self.app.watch_folder_changed.subscribe(self, lambda _: self._show_soon())
+        self.app.watch_folder_changed.subscribe(self, lambda _: self._schedule_update())
         self.app.state_changed.subscribe(self, self._on_permissions_changed)
-        self._fill()
+        self._show_form()
 
     async def on_unmount(self) -> None:
         await self._actions.close()
@@ -120,21 +120,21 @@ class UploadScreen(BaseScreen):
         await self._device_choice.load(client)
         self._device_choice.preselect_single(self.form)
         self._actions.retry_failed()
-        self._show()
+        self._update()
 
     async def apply_update(self, update: EngineUpdate) -> None:
         if update.missed_events or update.resources:
             await self.load()
 
-    def tick(self, now: object) -> None:  # noqa: ARG002 - ages are counted from the application's own clock
+    def tick(self, now: object) -> None:  # noqa: ARG002 - the pane reads the clock of the application
         self.query_one("#drops").refresh()
 
     def reset(self) -> None:
-        """Switch to the form of the new identity; the others are kept."""
+        """Switch to the form of the new identity. The forms of other identities are kept."""
         self._actions.switch_identity(self.state.identity)
         self._device_choice.reset()
         self._last_task_id = ""
-        self._fill()
+        self._show_form()
 
     @property
     def form(self) -> UploadForm:
@@ -143,7 +143,7 @@ class UploadScreen(BaseScreen):
 
     @property
     def _device(self) -> DeviceConfig | None:
-        return self._device_choice.of(self.form)
+        return self._device_choice.get_selected(self.form)
 
     @property
     def _fields(self) -> UploadFormFields:
@@ -159,108 +159,108 @@ class UploadScreen(BaseScreen):
 
     def _on_permissions_changed(self, _: SessionState) -> None:
         self._device_choice.preselect_single(self.form)
-        self._show_soon()
+        self._schedule_update()
 
     # ---- content
 
-    def _fill(self) -> None:
-        """Show the form from scratch."""
+    def _show_form(self) -> None:
+        """Show all values of the form."""
         self._fields.populate(self.form)
-        self._show()
+        self._update()
 
     def _on_form_changed(self, form: UploadForm) -> None:
         if form is self.form:
-            self._show_soon()
+            self._schedule_update()
 
-    def _show_soon(self) -> None:
-        """Show the form once for all changes within a moment."""
-        if not self._show_pending and self.is_attached:
-            self._show_pending = True
-            self.call_later(self._show)
+    def _schedule_update(self) -> None:
+        """Update the screen once for all changes in quick succession."""
+        if not self._is_update_pending and self.is_attached:
+            self._is_update_pending = True
+            self.call_later(self._update)
 
-    def _show(self) -> None:
-        self._show_pending = False
+    def _update(self) -> None:
+        self._is_update_pending = False
         form, device = self.form, self._device
         self._files.show(form)
         self.query_one(WatchFolderPane).show()
-        self._notes.update_for(form, device)
+        self._notes.check_form(form, device)
         self.query_one("#watch", Static).update(format_watch_state(self.app.watch_folder))
         choice = self._device_choice
-        self._fields.show(device, choice.terms(form), needs_signing_input=choice.needs_signing_input(form))
-        self._show_ready()
+        self._fields.show(device, choice.format_terms_line(form), needs_signing_input=choice.needs_signing_input(form))
+        self._update_readiness()
         self._update_bindings()
 
     def _update_bindings(self) -> None:
-        """Redraw the key hints only if other actions are available: it is expensive, and progress comes often."""
+        """Redraw the key hints if the available actions have changed: redrawing is slow, and progress is frequent."""
         actions = (bool(self.form.entries), self._device_choice.needs_signing_input(self.form), self._last_task_id)
         if actions != self._last_actions:
             self._last_actions = actions
             self.refresh_bindings()
 
-    def _show_ready(self) -> None:
+    def _update_readiness(self) -> None:
         self.app.has_unsaved_form = self._actions.has_unsaved_form
-        readiness = format_readiness(self._blocked_reason(), is_submitting=self.form.sending)
+        readiness = format_readiness(self._get_blocked_reason(), is_submitting=self.form.is_submitting)
         self.query_one("#ready", Static).update(readiness)
-        self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.sending
+        self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.is_submitting
 
-    def _blocked_reason(self) -> str:
-        """Return why no task can be created now, as safe text."""
-        return submit_blocked_reason(self.state, self.form, self._device, self._notes.refusal is not None)
+    def _get_blocked_reason(self) -> str:
+        """Return why the form cannot be submitted, as safe text; empty if it can."""
+        return get_submit_blocked_reason(self.state, self.form, self._device, self._notes.error is not None)
 
     # ---- files
 
-    def add_paths(self, paths: tuple[Path, ...], part: FileRole = FileRole.FIRMWARE) -> None:
+    def add_paths(self, paths: tuple[Path, ...], role: FileRole = FileRole.FIRMWARE) -> None:
         """Add files to the form and upload them."""
         if not self.state.can_write and self.state.engine is not EngineState.STARTING:
             self.flash("The workspace is read-only.", warning=True)
             return
-        entries = [entry for path in paths if (entry := self.form.add(path, part)) is not None]
-        if known := len(paths) - len(entries):
-            self.flash(f"{format_count(known, 'file')} already added" if len(paths) > 1 else "Already added")
+        entries = [entry for path in paths if (entry := self.form.add(path, role)) is not None]
+        if duplicate_count := len(paths) - len(entries):
+            self.flash(f"{format_count(duplicate_count, 'file')} already added" if len(paths) > 1 else "Already added")
         self._actions.upload([each.key for each in entries])
         if entries:
-            self._show()
+            self._update()
             self._files.table.move_cursor_to(entries[-1].key)
 
     def on_paste(self, event: events.Paste) -> None:
-        """Handle files dropped onto the terminal, which arrive as a paste."""
+        """Add files that are dropped onto the terminal: the terminal pastes their paths."""
         if not isinstance(self.focused, Input):
             event.stop()
-            self._fields.set_texts(event.text)
+            self._fields.add_text(event.text)
 
-    @on(UploadFormFields.Paths)
-    def _paths_named(self, event: UploadFormFields.Paths) -> None:
+    @on(UploadFormFields.PathsEntered)
+    def _on_paths_entered(self, event: UploadFormFields.PathsEntered) -> None:
         self.add_paths(event.paths)
 
-    @on(UploadFormFields.Folder)
-    def _folder_named(self, event: UploadFormFields.Folder) -> None:
+    @on(UploadFormFields.FolderEntered)
+    def _on_folder_entered(self, event: UploadFormFields.FolderEntered) -> None:
         self._browse(event.folder)
 
-    @on(UploadFormFields.Checksums)
-    def _checksums_pasted(self, event: UploadFormFields.Checksums) -> None:
-        self._files.set_expected_checksum(event.checksums)
+    @on(UploadFormFields.ChecksumsEntered)
+    def _on_checksums_entered(self, event: UploadFormFields.ChecksumsEntered) -> None:
+        self._files.set_expected_checksums(event.checksums)
 
-    @on(UploadFormFields.Typed)
-    @on(FormatNotes.Judged)
+    @on(UploadFormFields.FieldChanged)
+    @on(FormatNotes.ResultChanged)
     def _on_notes_changed(self) -> None:
-        self._show_ready()
+        self._update_readiness()
 
     @on(FilesPane.Changed)
-    def _files_changed(self) -> None:
-        self._show()
+    def _on_files_changed(self) -> None:
+        self._update()
 
-    @on(FilesPane.Again)
-    def _reupload(self, event: FilesPane.Again) -> None:
+    @on(FilesPane.UploadRequested)
+    def _reupload(self, event: FilesPane.UploadRequested) -> None:
         self._actions.upload(event.keys)
 
-    @on(FilesPane.Remove)
-    def _remove_files(self, event: FilesPane.Remove) -> None:
+    @on(FilesPane.RemoveRequested)
+    def _remove_files(self, event: FilesPane.RemoveRequested) -> None:
         self._actions.remove(event.keys)
 
     # ---- fields
 
     @on(Button.Pressed)
-    def _pressed(self, event: Button.Pressed) -> None:
+    def _on_button_pressed(self, event: Button.Pressed) -> None:
         match event.button.id:
             case "kind":
                 self.action_kind()
@@ -272,50 +272,48 @@ class UploadScreen(BaseScreen):
                 self.action_submit()
 
     def action_kind(self) -> None:
-        choices = [(kind.value, label) for kind, label in KINDS.items()]
-        self.app.push_screen(PickDialog("Choose a task type", choices, self.form.kind), self._kind_picked)
+        choices = [(kind.value, label) for kind, label in KIND_LABELS.items()]
+        self.app.push_screen(PickDialog("Choose a task type", choices, self.form.kind), self._set_kind)
 
-    def _kind_picked(self, kind: str | None) -> None:
+    def _set_kind(self, kind: str | None) -> None:
         if kind is not None:
             self.form.kind = TaskKind(kind)
-            self._show()
+            self._update()
 
     def action_device(self) -> None:
         choices = [(each.id, format_device_choice(each)) for each in self._device_choice.usable]
         if not choices:
             self.flash("No device configuration available. Ask an administrator for USE permission.", warning=True)
             return
-        self.app.push_screen(
-            PickDialog("Choose a device configuration", choices, self.form.device), self._device_picked
-        )
+        self.app.push_screen(PickDialog("Choose a device configuration", choices, self.form.device), self._set_device)
 
-    def _device_picked(self, device: str | None) -> None:
+    def _set_device(self, device: str | None) -> None:
         if device is not None:
             self.form.device = device
-            self._show()
+            self._update()
 
     def action_signing_input(self) -> None:
         self.form.hash_file = not self.form.hash_file
-        self._show()
+        self._update()
 
     def action_name(self) -> None:
         self.set_focus(self.query_one("#name", Input))
 
     def action_add(self) -> None:
-        self.set_focus(self._fields.path_text)
+        self.set_focus(self._fields.path_input)
 
     def action_browse(self) -> None:
         self._browse(None)
 
     def _browse(self, folder: Path | None) -> None:
-        def answered(selection: Selection | None) -> None:
+        def add_selection(selection: Selection | None) -> None:
             if selection is not None:
                 self.add_paths(selection.paths, FileRole.METADATA if selection.metadata else FileRole.FIRMWARE)
 
-        self.app.push_screen(FileBrowser(folder), answered)
+        self.app.push_screen(FileBrowser(folder), add_selection)
 
-    def action_field(self, by: int) -> None:
-        self.focus_next() if by > 0 else self.focus_previous()
+    def action_field(self, step: int) -> None:
+        self.focus_next() if step > 0 else self.focus_previous()
 
     def action_back(self) -> None:
         if isinstance(self.focused, Input):
@@ -327,20 +325,20 @@ class UploadScreen(BaseScreen):
         if self.form.is_empty:
             return
         question = "Remove all files and clear all fields of the form?"
-        self.app.push_screen(ConfirmDialog("Clear form", question, yes="Clear", no="Back"), self._cleared)
+        self.app.push_screen(ConfirmDialog("Clear form", question, yes="Clear", no="Back"), self._on_clear_confirmed)
 
-    def _cleared(self, sure: bool | None) -> None:
-        if sure:
+    def _on_clear_confirmed(self, is_confirmed: bool | None) -> None:
+        if is_confirmed:
             self._actions.remove([each.key for each in self.form.entries])
-            self.form.empty()
-            self._fill()
+            self.form.clear()
+            self._show_form()
 
     # ---- the task
 
     def action_submit(self) -> None:
-        if self.form.sending:
+        if self.form.is_submitting:
             return
-        if reason := self._blocked_reason():
+        if reason := self._get_blocked_reason():
             self.flash(f"Cannot submit: {reason}", warning=True)
             return
         device = self._device
@@ -350,7 +348,7 @@ class UploadScreen(BaseScreen):
     def _on_submitted(self, form: UploadForm, task: Task) -> None:
         if form is self.form:
             self._last_task_id = task.id
-            self._fill()
+            self._show_form()
             self.flash(f"Created task {task.id} (o: open)")
 
     def action_show_task(self) -> None:
@@ -359,30 +357,30 @@ class UploadScreen(BaseScreen):
     # ---- the watch folder
 
     def action_watch(self) -> None:
-        def answered(settings: WatchFolderSettings | None) -> None:
+        def configure(settings: WatchFolderSettings | None) -> None:
             if settings is not None:
                 self.run_guarded(self.app.watch_folder.configure(settings), group="watch")
 
         dialog = WatchFolderDialog(self.app.watch_folder.settings, self._device_choice.usable, self.state.identity)
-        self.app.push_screen(dialog, answered)
+        self.app.push_screen(dialog, configure)
 
-    @on(WatchFolderPane.Made)
-    def _on_proposal_submitted(self, event: WatchFolderPane.Made) -> None:
+    @on(WatchFolderPane.TaskCreated)
+    def _on_task_created(self, event: WatchFolderPane.TaskCreated) -> None:
         self._last_task_id = event.task_id
         self.flash(f"Created task {event.task_id} from {event.proposal.name} (o: open)")
         self._update_bindings()
 
-    @on(WatchFolderPane.Take)
-    def _load_proposal(self, event: WatchFolderPane.Take) -> None:
-        """Load a proposal into the form; it is dismissed once the task is created."""
+    @on(WatchFolderPane.LoadRequested)
+    def _load_proposal(self, event: WatchFolderPane.LoadRequested) -> None:
+        """Load a proposal into the form. It is dismissed after the task is created."""
         proposal, form = event.proposal, self.form
-        form.taken.append(proposal)
+        form.proposals.append(proposal)
         form.device = proposal.device
         if not form.name:
             form.name = escape_text(proposal.name)
         self.add_paths(tuple(Path(each) for each in proposal.firmware))
         self.add_paths(tuple(Path(each) for each in proposal.metadata), FileRole.METADATA)
-        self._fill()
+        self._show_form()
         self.set_focus(self._files.table)
 
     # ---- permissions

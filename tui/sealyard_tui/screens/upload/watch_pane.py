@@ -1,4 +1,4 @@
-"""The entries of the watch folder, and the keys that submit, load or dismiss them."""
+"""The pane with the entries of the watch folder, and the actions on them."""
 
 from __future__ import annotations
 
@@ -17,7 +17,8 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.messages import ShowTask
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.screens.upload.format import dropped_reason, proposal_cells
+from sealyard_tui.screens.upload.format import format_drop_reason, render_drop_cells
+from sealyard_tui.session.hints import action_keys
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -30,7 +31,7 @@ COLUMNS = (
 
 
 class WatchFolderPane(Vertical):
-    """Hidden while there are no entries."""
+    """Lists the entries of the watch folder. Hidden without entries."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "submit_proposal", "Submit", id="upload.submit_offer", tooltip="Submit the proposal as a task"),
@@ -44,29 +45,29 @@ class WatchFolderPane(Vertical):
         Binding("x,delete", "dismiss_proposal", "Dismiss", id="upload.dismiss_offer", tooltip="Dismiss the proposal"),
     ]
 
-    class Take(Message):
-        """A proposal should be loaded into the form."""
+    class LoadRequested(Message):
+        """Posted to load a proposal into the form."""
 
         def __init__(self, proposal: PackageProposal) -> None:
             super().__init__()
             self.proposal = proposal
 
-    class Made(Message):
-        """A task was created from a proposal."""
+    class TaskCreated(Message):
+        """Posted after a task was created from a proposal."""
 
         def __init__(self, proposal: PackageProposal, task_id: str) -> None:
             super().__init__()
             self.proposal = proposal
             self.task_id = task_id
 
-    def __init__(self, in_form: Callable[[PackageProposal], bool]) -> None:
-        """``in_form`` returns whether a proposal is loaded into the form."""
+    def __init__(self, is_in_form: Callable[[PackageProposal], bool]) -> None:
+        """``is_in_form`` returns whether a proposal is loaded into the form."""
         super().__init__(id="drops-pane", classes="pane")
-        self._in_form = in_form
+        self._is_in_form = is_in_form
         self._could_act = False
 
     def compose(self) -> ComposeResult:
-        yield VirtualTable[DropStatus](COLUMNS, self._cells, key=lambda each: each.name, id="drops")
+        yield VirtualTable[DropStatus](COLUMNS, self._render_cells, key=lambda each: each.name, id="drops")
 
     @property
     def _base_screen(self) -> BaseScreen:
@@ -86,37 +87,37 @@ class WatchFolderPane(Vertical):
         return row.proposal if row is not None else None
 
     def show(self) -> None:
-        dropped = self._manager.dropped
-        self.set_class(bool(dropped), "-shown")
+        drops = self._manager.dropped
+        self.set_class(bool(drops), "-shown")
         self.border_title = Content(f"Watch folder: {len(self._manager.proposals)} proposed")
-        self._table.replace(dropped)
+        self._table.replace(drops)
         self._update_bindings()
 
-    def _cells(self, dropped: DropStatus) -> tuple[Cell, ...]:
-        in_form = dropped.proposal is not None and self._in_form(dropped.proposal)
-        return proposal_cells(dropped, self._base_screen.now(), in_form=in_form)
+    def _render_cells(self, drop: DropStatus) -> tuple[Cell, ...]:
+        in_form = drop.proposal is not None and self._is_in_form(drop.proposal)
+        return render_drop_cells(drop, self._base_screen.now(), in_form=in_form)
 
     @on(VirtualTable.RowHighlighted)
     def _update_bindings(self) -> None:
-        """Redraw the key hints only if other actions are available: it is expensive."""
+        """Redraw the key hints if the available actions have changed: redrawing is slow."""
         can_act = self._proposal is not None
         if can_act != self._could_act:
             self._could_act = can_act
             self.screen.refresh_bindings()
 
     @on(VirtualTable.RowActivated)
-    def _chosen(self) -> None:
+    def _on_row_activated(self) -> None:
         row = self._table.cursor_row
         if row is None or row.proposal is not None:
             self.action_load_into_form()
         elif isinstance(row.event, DropSubmitted):
             self.post_message(ShowTask(row.event.task.id))
         else:
-            self.app.push_screen(TextDialog(escape_text(row.name), dropped_reason(row)))
+            self.app.push_screen(TextDialog(escape_text(row.name), format_drop_reason(row, action_keys(self.app))))
 
     def action_load_into_form(self) -> None:
-        if (proposal := self._proposal) is not None and not self._in_form(proposal):
-            self.post_message(self.Take(proposal))
+        if (proposal := self._proposal) is not None and not self._is_in_form(proposal):
+            self.post_message(self.LoadRequested(proposal))
 
     def action_submit_proposal(self) -> None:
         if (proposal := self._proposal) is not None:
@@ -124,7 +125,7 @@ class WatchFolderPane(Vertical):
 
     async def _submit(self, proposal: PackageProposal) -> None:
         task = await self._manager.submit(proposal)
-        self.post_message(self.Made(proposal, task.id))
+        self.post_message(self.TaskCreated(proposal, task.id))
 
     def action_dismiss_proposal(self) -> None:
         row = self._table.cursor_row

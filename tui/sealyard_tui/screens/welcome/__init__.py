@@ -1,1 +1,1 @@
-"""The first start, without a workspace."""
+"""The welcome screen, for the first start without a workspace."""

@@ -1,4 +1,4 @@
-"""The application of the first start: create a workspace, open the demo, or quit."""
+"""The application that runs if there is no workspace yet."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sealyard_tui.terminal.signals import install_signal_handlers
 
 
 class WelcomeApp(App[StartChoice | None]):
-    """Returns what to start with; None if the user quits."""
+    """Returns what the user chose to start with; None to quit."""
 
     TITLE = "Sealyard"
     CSS_PATH = ["../../app.tcss", "../../dialogs/base.tcss"]
@@ -31,13 +31,13 @@ class WelcomeApp(App[StartChoice | None]):
     def __init__(
         self,
         preferences: Preferences,
-        previous: CreateWorkspaceChoice | None = None,
+        previous_choice: CreateWorkspaceChoice | None = None,
         error: SealyardError | None = None,
     ) -> None:
-        """``previous``: answers of an earlier run, which led to ``error``."""
+        """``previous_choice`` are the answers of an earlier run that led to ``error``."""
         super().__init__()
         self._preferences = preferences
-        self.previous = previous
+        self.previous_choice = previous_choice
         self.error = error
         self._key_store: asyncio.Future[KeyStore] | None = None
 
@@ -49,8 +49,8 @@ class WelcomeApp(App[StartChoice | None]):
         self.animation_level = self._preferences.settings.animations
         # Probing a keyring can take seconds.
         self._key_store = asyncio.ensure_future(asyncio.to_thread(detect_key_store))
-        await self.push_screen(WelcomeScreen(self._best_key_store, self.previous, self.error))
+        await self.push_screen(WelcomeScreen(self._get_key_store, self.previous_choice, self.error))
 
-    async def _best_key_store(self) -> KeyStore:
+    async def _get_key_store(self) -> KeyStore:
         assert self._key_store is not None
         return await asyncio.shield(self._key_store)

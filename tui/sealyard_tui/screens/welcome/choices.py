@@ -1,4 +1,4 @@
-"""What the user can choose on the first start."""
+"""The choices of the welcome screen."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sealyard.model.workspace import KeyStore
 
 
 class CreateWorkspaceChoice(FrozenStruct, frozen=True, kw_only=True):
-    """Create a workspace. A passphrase, if needed, is asked for on the plain terminal."""
+    """Create a workspace. The launcher asks for the passphrase, if the key store requires one."""
 
     folder: Path
     name: str

@@ -1,4 +1,4 @@
-"""The welcome screen, for users without a workspace."""
+"""The welcome screen, which is shown if there is no workspace yet."""
 
 from __future__ import annotations
 
@@ -30,25 +30,25 @@ INTRO_TEXT = (
     "approves it. Every step is recorded in an audit log that anyone can verify."
 )
 
-CHOICES = (
+START_CHOICES = (
     ("new", "Create a workspace", "set up in three steps"),
     ("demo", "Open the demo", "temporary, with sample users and tasks"),
     ("quit", "Quit", ""),
 )
 
-KEY_STORES = {
+KEY_STORE_LABELS = {
     KeyStore.OS_KEYRING: "OS keyring",
     KeyStore.PASSPHRASE: "encrypted file (passphrase)",
 }
 
-_STORE_NOTES = {
+_KEY_STORE_NOTES = {
     KeyStore.OS_KEYRING: "Unlocked with your login session; no passphrase needed.",
     KeyStore.PASSPHRASE: "You will be asked for the passphrase now and at every start. It cannot be recovered.",
 }
 
 
 class WelcomeScreen(Screen[None]):
-    """Offers to create a workspace or to open the demo."""
+    """Lets the user create a workspace, open the demo, or quit."""
 
     CSS_PATH = "screen.tcss"
 
@@ -62,25 +62,29 @@ class WelcomeScreen(Screen[None]):
 
     def __init__(
         self,
-        best_key_store: Callable[[], Awaitable[KeyStore]],
-        previous: CreateWorkspaceChoice | None = None,
+        detect_key_store: Callable[[], Awaitable[KeyStore]],
+        previous_choice: CreateWorkspaceChoice | None = None,
         error: SealyardError | None = None,
     ) -> None:
-        """``best_key_store`` may take seconds. ``previous``: earlier answers, which led to ``error``."""
+        """``detect_key_store`` may take seconds. ``previous_choice`` are the answers that led to ``error``."""
         super().__init__()
-        self._best_key_store = best_key_store
-        self._previous = previous
+        self._detect_key_store = detect_key_store
+        self._previous_choice = previous_choice
         self._error = error
         self._draft = FormDraft()
 
     def compose(self) -> ComposeResult:
         with Vertical(id="welcome"):
             yield Static(Content("Sealyard"), id="name")
-            yield Static(Content(INTRO_TEXT), id="what")
+            yield Static(Content(INTRO_TEXT), id="intro")
             yield OptionList(
-                *(Option(_format_choice(words, more), id=each) for each, words, more in CHOICES), compact=True
+                *(
+                    Option(_format_choice(label, description), id=choice_id)
+                    for choice_id, label, description in START_CHOICES
+                ),
+                compact=True,
             )
-            yield Static("", id="waiting", markup=False)
+            yield Static("", id="status", markup=False)
         yield KeyHintBar()
 
     def on_mount(self) -> None:
@@ -88,33 +92,33 @@ class WelcomeScreen(Screen[None]):
         if self._error is not None:
             self.action_begin("new")
 
-    def action_move(self, by: int) -> None:
+    def action_move(self, step: int) -> None:
         options = self.query_one(OptionList)
-        options.action_cursor_down() if by > 0 else options.action_cursor_up()
+        options.action_cursor_down() if step > 0 else options.action_cursor_up()
 
     @on(OptionList.OptionSelected)
-    def _selected(self, event: OptionList.OptionSelected) -> None:
+    def _on_option_selected(self, event: OptionList.OptionSelected) -> None:
         self.action_begin(event.option_id or "quit")
 
     def action_begin(self, choice: str) -> None:
         if choice == "new":
-            self.run_worker(self._ask(), group="ask", exclusive=True)
+            self.run_worker(self._open_form(), group="ask", exclusive=True)
         elif choice == "demo":
             self.app.exit(OpenDemoChoice())
         else:
             self.app.exit(None)
 
-    async def _ask(self) -> None:
-        waiting = self.query_one("#waiting", Static)
-        waiting.update(Content("Checking for an OS keyring…"))
-        best = await self._best_key_store()
-        waiting.update(Content(""))
+    async def _open_form(self) -> None:
+        status = self.query_one("#status", Static)
+        status.update(Content("Checking for an OS keyring…"))
+        key_store = await self._detect_key_store()
+        status.update(Content(""))
         error, self._error = self._error, None
         self.app.push_screen(
             FormDialog(
                 "Create a workspace",
-                _fields(self._previous or _default_answers(best), best),
-                self._answered,
+                _build_fields(self._previous_choice or _build_default_answers(key_store), key_store),
+                self._submit,
                 draft=self._draft,
                 about="Choose a folder, your name, and how to protect the master key.",
                 submit_label="Create",
@@ -122,7 +126,7 @@ class WelcomeScreen(Screen[None]):
             )
         )
 
-    async def _answered(self, answers: Answers) -> bool:
+    async def _submit(self, answers: Answers) -> bool:
         texts = answers.texts
         self.app.exit(
             CreateWorkspaceChoice(
@@ -135,22 +139,22 @@ class WelcomeScreen(Screen[None]):
         return False
 
 
-def _default_answers(key_store: KeyStore) -> CreateWorkspaceChoice:
+def _build_default_answers(key_store: KeyStore) -> CreateWorkspaceChoice:
     folder = default_workspace_path()
     return CreateWorkspaceChoice(
         folder=folder, name=folder.name, administrator=current_user_name(), key_store=key_store
     )
 
 
-def _format_choice(words: str, more: str) -> Content:
-    return Content.assemble(Content.styled(words.ljust(18), "bold"), Content.styled(more, "$text-muted"))
+def _format_choice(label: str, description: str) -> Content:
+    return Content.assemble(Content.styled(label.ljust(18), "bold"), Content.styled(description, "$text-muted"))
 
 
-def _fields(defaults: CreateWorkspaceChoice, best: KeyStore) -> tuple[Field, ...]:
+def _build_fields(defaults: CreateWorkspaceChoice, preferred_key_store: KeyStore) -> tuple[Field, ...]:
     stores: Choices = tuple(
-        (each, words)
-        for each, words in KEY_STORES.items()
-        if best is KeyStore.OS_KEYRING or each is not KeyStore.OS_KEYRING
+        (each, label)
+        for each, label in KEY_STORE_LABELS.items()
+        if preferred_key_store is KeyStore.OS_KEYRING or each is not KeyStore.OS_KEYRING
     )
     return (
         path_field("folder", "1 Folder", defaults.folder, "A new or empty folder, readable only by you"),
@@ -175,13 +179,13 @@ def _fields(defaults: CreateWorkspaceChoice, best: KeyStore) -> tuple[Field, ...
             choices=stores,
             value=defaults.key_store,
             hint="←/→: change" if len(stores) > 1 else "No OS keyring available",
-            note=lambda chosen: Content.styled(_STORE_NOTES[KeyStore(chosen)], "$text-muted"),
+            note=lambda chosen: Content.styled(_KEY_STORE_NOTES[KeyStore(chosen)], "$text-muted"),
         ),
     )
 
 
 def _parse_identity(text: str) -> str:
-    """Parse a user name. Raises :class:`UsageError`."""
+    """Parse a user name or the id of a user. Raises :class:`UsageError`."""
     subject = parse_subject(text)
     if subject_kind(subject) is not SubjectKind.USER:
         raise UsageError(f"{subject} is not a user.", "Enter a user name such as USER:anna.")

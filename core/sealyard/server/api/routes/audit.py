@@ -121,8 +121,8 @@ class AuditController(AuditListController):
 
         if is_head(request):
             await lines.aclose()
-            return Stream(empty_body(), media_type=f"{MEDIA_TYPES[kind]}; charset=utf-8")
-        return Stream(all_lines(), media_type=f"{MEDIA_TYPES[kind]}; charset=utf-8")
+            return Stream(empty_body(), media_type=MEDIA_TYPES[kind])
+        return Stream(all_lines(), media_type=MEDIA_TYPES[kind])
 
     @post("/verification", status_code=200, summary="Verify the audit log")
     async def verify(self, caller: CallerDependency, data: JSONBody[CheckpointBody]) -> AuditReport:

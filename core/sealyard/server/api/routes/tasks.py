@@ -88,7 +88,7 @@ class TaskController(Controller):
             data.decision,
             data.reason_text,
             digest=data.digest,
-            origin=DecisionOrigin.MACHINE if caller.is_machine else data.origin,
+            origin=DecisionOrigin.MACHINE if caller.is_machine else data.effective_origin,
             one_time_password=data.one_time_password,
         )
         return task_response(decided_task, public_base_url(request))
@@ -141,7 +141,7 @@ class TaskController(Controller):
             head_only=is_head(request),
         )
 
-    @post("/{task_id:str}/receipt", status_code=204, summary="Confirm that a result was downloaded and verified")
+    @post("/{task_id:str}/receipt", status_code=204, summary="Report that you downloaded and verified a result")
     async def confirm_download(self, caller: CallerDependency, task_id: FromPath[str]) -> None:
         await caller.client.report_downloaded((await self._get_task(caller, task_id)).id)
 

@@ -11,7 +11,7 @@ import msgspec
 from litestar import Controller, MediaType, Request, Response, delete, get, head, patch, post, put, route
 from litestar.datastructures import ResponseHeader
 from litestar.openapi.spec import OpenAPIMediaType, Operation, RequestBody, Schema
-from litestar.openapi.spec.enums import OpenAPIType
+from litestar.openapi.spec.enums import OpenAPIFormat, OpenAPIType
 from litestar.params import FromPath, HeaderParameter, QueryParameter
 
 from sealyard.model.errors import UsageError
@@ -69,7 +69,7 @@ class TusOperation(Operation):
 
 
 def _binary_body(media_type: str) -> RequestBody:
-    schema = Schema(type=OpenAPIType.STRING, content_media_type=media_type)
+    schema = Schema(type=OpenAPIType.STRING, content_media_type=media_type, format=OpenAPIFormat.BINARY)
     return RequestBody(required=True, content={media_type: OpenAPIMediaType(schema=schema)})
 
 
