@@ -89,7 +89,9 @@ class DeviceCalls(ApiCalls):
 
         The file is created before the key is requested, and deleted if the request fails.
         """
-        body = {"confirmed": confirmed, "encryptionKey": encryption_key}
+        body: dict[str, Any] = {"confirmed": confirmed}
+        if encryption_key is not None:
+            body["encryptionKey"] = encryption_key
         request = json_call("POST", f"/deviceConfig/{path_segment(config)}/keyExport", body)
         with os.fdopen(create_private_file(path), "wb") as file:
             try:

@@ -63,10 +63,11 @@ class TaskCalls(UploadCalls):
         body = {
             "deviceConfigId": request.config,
             "inputId": self.upload_ids((request.file,))[0],
-            "encryptionKey": request.encryption_key or None,
             "name": request.name,
             "contentType": request.content_type,
         }
+        if request.encryption_key:
+            body["encryptionKey"] = request.encryption_key
         return await self._create_task("/encryptionTask", body, request.client_token)
 
     async def create_signing(self, request: SigningRequest) -> Task:
