@@ -12,7 +12,7 @@ from pathlib import Path
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.requests import DeviceRequest
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 PASSPHRASE = "for measurements only"
@@ -47,8 +47,8 @@ async def create_bench_workspace(root: Path) -> None:
         await client.create_device(
             DeviceRequest(
                 name=DEVICE,
-                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                signing=SigningAlgorithm.ED25519,
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                 use=(DEVELOPER,),
                 approve=(OWNER,),
             )

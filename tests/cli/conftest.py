@@ -13,7 +13,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.requests import DeviceRequest, PackageRequest
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, PackageRequest, SigningKeyRequest
 from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.support.cli_runner import FIRMWARE, PASSPHRASE, PEOPLE, CliWorkspace, environment
@@ -59,8 +59,8 @@ async def _create_template(root: Path) -> CliWorkspace:
         await admin.create_device(
             DeviceRequest(
                 name="gateway",
-                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                signing=SigningAlgorithm.ECC_NIST_P256,
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ECC_NIST_P256),),
                 use=("USER:developer",),
                 approve=("USER:owner", "USER:developer"),
             )

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
+import pytest
 from cryptography.hazmat.primitives.asymmetric.ec import SECP256R1, generate_private_key
 from cryptography.hazmat.primitives.serialization import BestAvailableEncryption, Encoding, PrivateFormat
 
@@ -34,6 +36,84 @@ def test_imported_key_is_usable_in_configuration(workspace: CliWorkspace, tmp_pa
     exported = tmp_path / "exported"
     workspace.value("admin", "device", "export-key", "bought", "--out", exported, "--yes")
     assert exported.read_bytes() == raw.read_bytes()
+
+
+def create_door(workspace: CliWorkspace, *arguments: object) -> Any:
+    return workspace.value(
+        *("admin", "device", "create", "door", "--encryption", "content=AES256_CBC_PKCS7_PAD"),
+        *("--encryption", "legacy=AES128_CTR_NO_PAD", "--signing", "release=ED25519"),
+        *("--use", "USER:developer", "--approve", "USER:owner", *arguments),
+    )
+
+
+def test_configuration_has_several_named_keys(workspace: CliWorkspace, tmp_path: Path) -> None:
+    device = create_door(workspace, "--encryption-key", "content=local:gateway-encryption")
+    assert [(key["name"], key["uri"]) for key in device["encryptionKeys"]] == [
+        ("content", "local:gateway-encryption"),
+        ("legacy", "local:door-encryption"),
+    ]
+    text = workspace.run("developer", "device", "show", "door").out
+    assert "AES256_CBC_PKCS7_PAD with local:gateway-encryption v1 (content)" in text
+    assert "AES128_CTR_NO_PAD with local:door-encryption v1 (legacy)" in text
+    exported = tmp_path / "exported"
+    arguments = ("device", "export-key", "door", "--out", exported, "--encryption-key", "legacy", "--yes")
+    workspace.value("admin", *arguments)
+    assert len(exported.read_bytes()) == 16
+
+
+@pytest.mark.parametrize(
+    "arguments",
+    [
+        ("--encryption-key", "local:gateway-encryption"),
+        ("--encryption-key", "other=local:gateway-encryption"),
+        ("--encryption-key", "legacy=local:a", "--encryption-key", "legacy=local:b"),
+        ("--encryption", "NOTHING"),
+        ("--signing", "name=NOTHING"),
+    ],
+)
+def test_invalid_key_arguments_are_rejected(workspace: CliWorkspace, arguments: tuple[str, ...]) -> None:
+    create = ("device", "create", "door", "--encryption", "content=AES256_CBC_PKCS7_PAD", "--signing", "ED25519")
+    result = workspace.run("admin", *create, "--encryption", "legacy=AES128_CTR_NO_PAD", *arguments)
+    assert result.code == 2
+    assert workspace.run("admin", "device", "show", "door").code == 4
+
+
+def test_encryption_uses_named_key(workspace: CliWorkspace, tmp_path: Path) -> None:
+    create_door(workspace)
+    file = tmp_path / "firmware.bin"
+    file.write_bytes(b"firmware")
+    encrypt = ("encrypt", "--device", "door", file, "--content-type", "firmware", "--no-wait")
+    assert workspace.value("developer", *encrypt)["encryptionKey"]["name"] == "content"
+    task = workspace.value("developer", *encrypt, "--encryption-key", "legacy")
+    assert task["encryptionKey"]["name"] == "legacy"
+    text = workspace.run("developer", "show", task["id"]).out
+    assert "AES128_CTR_NO_PAD with local:door-encryption-2 v1 (legacy)" in text
+    assert "content type     firmware" in text
+    result = workspace.run("developer", *encrypt, "--encryption-key", "other")
+    assert result.code == 2
+    assert "content, legacy" in result.err
+
+
+def test_certificates_of_earlier_version_are_printed(workspace: CliWorkspace) -> None:
+    certificates = ("device", "certificates", "gateway")
+    (certificate,) = workspace.value("developer", *certificates)
+    assert (certificate["kind"], certificate["uri"], certificate["version"]) == ("signing", "local:gateway-signing", 1)
+    workspace.value("admin", "key", "rotate", "local:gateway-signing")
+    assert workspace.value("developer", *certificates, "--version", "1") == [certificate]
+    result = workspace.run("developer", *certificates)
+    assert "local:gateway-signing v2" in result.err
+    assert certificate["certificate"] not in result.out
+    assert workspace.run("developer", *certificates, "--version", "3").code == 4
+
+
+def test_generated_key_of_digest_algorithm_is_for_data(workspace: CliWorkspace) -> None:
+    device = workspace.value(
+        *("admin", "device", "create", "digests", "--encryption", "AES256_CBC_PKCS7_PAD"),
+        *("--signing", "SHA256_RSA_3072_PSS", "--use", "USER:developer", "--approve", "USER:owner"),
+    )
+    assert any("packages are rejected" in warning for warning in device["warnings"])
+    keys = workspace.value("admin", "key", "list")
+    assert [key["purpose"] for key in keys if key["uri"] == "local:digests-signing"] == ["data"]
 
 
 def test_key_rotation_creates_configuration_version(workspace: CliWorkspace) -> None:

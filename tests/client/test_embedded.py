@@ -19,7 +19,7 @@ from sealyard.engine.tasks.recovery import Recovery
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.model.access import Action, Role, device_resource, is_allowed, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.requests import DeviceRequest
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
@@ -57,8 +57,8 @@ def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
             await admin.create_device(
                 DeviceRequest(
                     name="door",
-                    encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                    signing=SigningAlgorithm.ED25519,
+                    encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                    signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                     use=(DEVELOPER,),
                     approve=("GROUP:owners",),
                 )

@@ -8,7 +8,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
-from sealyard.model.requests import DeviceRequest
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from tests.crash.engine_process import APPROVER, CONFIG, REQUESTER, REVIEWER
 from tests.crash.server_process import PASSPHRASE
@@ -31,7 +31,11 @@ async def create_test_workspace(paths: WorkspacePaths, key: Path) -> tuple[bytes
             await client.add_subject(subject)
         await client.create_device(
             DeviceRequest(
-                name=CONFIG, encryption=ENCRYPTION, signing=SIGNING, use=(REQUESTER,), approve=(APPROVER, REVIEWER)
+                name=CONFIG,
+                encryption_keys=(EncryptionKeyRequest(algorithm=ENCRYPTION),),
+                signing_keys=(SigningKeyRequest(algorithm=SIGNING),),
+                use=(REQUESTER,),
+                approve=(APPROVER, REVIEWER),
             )
         )
         await client.export_device_key(CONFIG, key, confirmed=True)

@@ -8,14 +8,12 @@ import pytest
 
 from sealyard.crypto.probe import probe_message
 from sealyard.engine import health as health_module
-from sealyard.model.algorithms import SigningAlgorithm
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import InvalidKeyError, WorkerError
 from sealyard.model.health import Health
-from sealyard.model.requests import DeviceRequest
 from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.storage.documents import WriteBatch
-from tests.support.engine_harness import ADMIN, GATEWAY, EngineHarness
+from tests.support.engine_harness import ADMIN, GATEWAY, EngineHarness, device_request
 from tests.support.failing_disk import FailingDisk
 
 pytestmark = pytest.mark.anyio
@@ -83,10 +81,9 @@ async def test_each_current_key_is_probed_once(
     harness: EngineHarness,
 ) -> None:
     device = harness.engine.repository.device(GATEWAY)
-    request = DeviceRequest(
-        name="second",
+    request = device_request(
+        "second",
         encryption=device.encryption.algorithm,
-        signing=SigningAlgorithm.ED25519,
         use=("USER:dev",),
         approve=("USER:owner",),
         encryption_key=device.encryption.uri,

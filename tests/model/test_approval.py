@@ -78,6 +78,12 @@ def test_digest_covers_each_part(part: str) -> None:
     assert approval_digest(replace_fields(TASK, PARTS[part])) != TASK.approval_digest
 
 
+def test_digest_ignores_names_and_descriptions_of_keys() -> None:
+    assert TASK.encryption_key is not None
+    named_key = msgspec.structs.replace(TASK.encryption_key, name="content", description="for new devices")
+    assert approval_digest(msgspec.structs.replace(TASK, encryption_key=named_key)) == TASK.approval_digest
+
+
 def test_digests_of_all_changes_differ() -> None:
     digests = {approval_digest(replace_fields(TASK, each)) for each in PARTS.values()}
     assert len(digests) == len(PARTS)

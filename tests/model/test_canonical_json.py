@@ -12,6 +12,8 @@ from hypothesis import strategies as st
 from sealyard.model.base import FrozenStruct
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import InvalidInputError
+from sealyard.model.requests import EncryptionRequest
+from sealyard.model.tasks import InputFile
 
 numbers = st.integers(1 - 2**53, 2**53 - 1) | st.floats(allow_nan=False, allow_infinity=False)
 json_values = st.recursive(
@@ -71,3 +73,11 @@ def test_deep_nesting_is_rejected() -> None:
         value = [value]
     with pytest.raises(InvalidInputError):
         canonical_json(value)
+
+
+def test_request_without_named_key_keeps_its_encoding() -> None:
+    request = EncryptionRequest(config="gateway", file=InputFile(name="a", size=1, sha256="00"))
+    assert canonical_json(request) == (
+        b'{"clientToken":null,"config":"gateway","contentType":"",'
+        b'"file":{"inline":null,"name":"a","sha256":"00","size":1},"name":""}'
+    )

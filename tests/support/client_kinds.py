@@ -21,7 +21,7 @@ from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
-from sealyard.model.requests import DeviceRequest, PackageRequest
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, PackageRequest, SigningKeyRequest
 from sealyard.model.tasks import Task
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
@@ -57,8 +57,8 @@ async def create_test_workspace(folder: Path) -> None:
         await admin.create_device(
             DeviceRequest(
                 name=GATEWAY,
-                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                signing=SigningAlgorithm.ED25519,
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                 use=(DEV,),
                 approve=(OWNER, ADMIN),
             )

@@ -24,7 +24,14 @@ from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.events import Event
 from sealyard.model.policy import Policy
-from sealyard.model.requests import DeviceRequest, EncryptionRequest, PackageRequest, SigningRequest
+from sealyard.model.requests import (
+    DeviceRequest,
+    EncryptionKeyRequest,
+    EncryptionRequest,
+    PackageRequest,
+    SigningKeyRequest,
+    SigningRequest,
+)
 from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
@@ -38,6 +45,23 @@ T = TypeVar("T")
 ADMIN, DEV, OWNER, SECOND, CLIENT = "USER:admin", "USER:dev", "USER:owner", "USER:second", "CLIENT:ci"
 GATEWAY = "gateway"
 WAIT_SECONDS = 10.0
+
+
+def device_request(
+    name: str,
+    *,
+    encryption: EncryptionAlgorithm = EncryptionAlgorithm.AES128_CTR_NO_PAD,
+    signing: SigningAlgorithm = SigningAlgorithm.ED25519,
+    encryption_key: str | None = None,
+    signing_key: str | None = None,
+    **fields: Any,
+) -> DeviceRequest:
+    """Return a request with one encryption key and one signing key, unless ``fields`` contain lists of keys."""
+    keys = {
+        "encryption_keys": (EncryptionKeyRequest(algorithm=encryption, uri=encryption_key),),
+        "signing_keys": (SigningKeyRequest(algorithm=signing, uri=signing_key),),
+    }
+    return DeviceRequest(name=name, **{**keys, **fields})
 
 
 class EngineHarness:
@@ -130,13 +154,7 @@ class EngineHarness:
                 await self.execute(self.administrator, removing)
 
     async def create_device(self, name: str = GATEWAY, **more: Any) -> DeviceConfig:
-        wanted = {
-            "encryption": EncryptionAlgorithm.AES128_CTR_NO_PAD,
-            "signing": SigningAlgorithm.ED25519,
-            "use": (DEV, CLIENT),
-            "approve": (OWNER, SECOND),
-        }
-        request = DeviceRequest(name=name, **{**wanted, **more})
+        request = device_request(name, **{"use": (DEV, CLIENT), "approve": (OWNER, SECOND), **more})
         return await self.execute(self.administrator, self.engine.devices.create(self.administrator, request))
 
     async def set_policy(self, **changes: Any) -> Policy:

@@ -17,7 +17,7 @@ from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
 from sealyard.model.credentials import TokenRequest
-from sealyard.model.requests import DeviceRequest
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard.server.app import build_app
 from sealyard.server.auth.authentication import Authenticator, VerifyToken
@@ -55,8 +55,8 @@ async def create_test_workspace(folder: Path, name: str = "yard") -> None:
         await admin.create_device(
             DeviceRequest(
                 name=GATEWAY,
-                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                signing=SigningAlgorithm.ED25519,
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                 use=(DEV, CI),
                 approve=(OWNER, SECOND),
             )

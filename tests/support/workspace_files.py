@@ -10,7 +10,7 @@ from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.clock import Clock
-from sealyard.model.requests import DeviceRequest
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 ADMIN, DEVELOPER, OWNER = "USER:admin", "USER:dev", "USER:owner"
@@ -33,8 +33,8 @@ async def create_workspace_with_device(folder: Path) -> None:
         await admin.create_device(
             DeviceRequest(
                 name=DEVICE,
-                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                signing=SigningAlgorithm.ED25519,
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                 use=(DEVELOPER,),
                 approve=(OWNER,),
             )

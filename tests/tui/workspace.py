@@ -25,7 +25,7 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import PermissionDeniedError, WorkerError
 from sealyard.model.lifecycle import MAX_LEASE_LOSSES
-from sealyard.model.requests import DeviceRequest, DeviceUpdate, PackageRequest
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, PackageRequest, SigningKeyRequest
 from sealyard.model.tasks import InputFile, ResultState, Task, TaskStatus, Verdict
 from sealyard.model.workspace import WorkspacePaths
 from tests.support.clock import FakeClock
@@ -277,8 +277,8 @@ async def _add_users_and_devices(workspace: TuiWorkspace) -> None:
     await administrator.create_device(
         DeviceRequest(
             name="gateway",
-            encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-            signing=SigningAlgorithm.ECC_NIST_P256,
+            encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+            signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ECC_NIST_P256),),
             use=(DEVELOPER,),
             approve=(OWNER,),
             purpose=KeyPurpose.PACKAGE,
@@ -289,8 +289,8 @@ async def _add_users_and_devices(workspace: TuiWorkspace) -> None:
     await administrator.create_device(
         DeviceRequest(
             name="sensor",
-            encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
-            signing=SigningAlgorithm.ED25519,
+            encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD),),
+            signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
             use=(DEVELOPER,),
             approve=(OWNER,),
         )

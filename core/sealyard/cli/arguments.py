@@ -17,6 +17,7 @@ if TYPE_CHECKING:
     from sealyard.cli.context import Context
 
 E = TypeVar("E", bound=StrEnum)
+T = TypeVar("T")
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
 """Runs a command and returns its exit code."""
@@ -85,6 +86,16 @@ def choice(values: type[E]) -> Callable[[str], E]:
     return convert
 
 
+def named(convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
+    """Return an argument type for ``[NAME=]VALUE``: the name, which can be empty, and the converted value."""
+
+    def convert_named(text: str) -> tuple[str, T]:
+        name, _, value = text.rpartition("=")
+        return name, convert(value)
+
+    return convert_named
+
+
 def folder(text: str) -> Path:
     """Argument type of a folder whose path is stored as text and must therefore be valid Unicode."""
     try:
@@ -99,8 +110,9 @@ def require_text(args: argparse.Namespace) -> None:
     for name, value in vars(args).items():
         for item in value if isinstance(value, list) else [value]:
             try:
-                if isinstance(item, str):
-                    item.encode()
+                for text in item if isinstance(item, tuple) else (item,):
+                    if isinstance(text, str):
+                        text.encode()
             except UnicodeEncodeError:
                 raise UsageError(f"Invalid Unicode in {name}.", "Use UTF-8.") from None
 

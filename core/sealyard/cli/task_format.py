@@ -108,7 +108,10 @@ def printable(preview: bytes) -> str:
 def _format_key(key: object) -> str:
     from sealyard.model.device_configs import EncryptionKey, SigningKey
 
-    return f"{key.algorithm} with {key.uri} v{key.version}" if isinstance(key, EncryptionKey | SigningKey) else ""
+    if not isinstance(key, EncryptionKey | SigningKey):
+        return ""
+    name = f" ({key.name})" if key.name else ""
+    return f"{key.algorithm} with {key.uri} v{key.version}{name}"
 
 
 def _format_approvals(task: Task) -> str:

@@ -22,8 +22,10 @@ from sealyard.model.base import SecretStruct
 from sealyard.model.requests import (
     DeviceRequest,
     DeviceUpdate,
+    EncryptionKeyRequest,
     EncryptionRequest,
     PackageRequest,
+    SigningKeyRequest,
     SigningRequest,
 )
 from sealyard.model.tasks import InputFile, Task, Verdict
@@ -96,8 +98,8 @@ async def create_demo(root: Path) -> DemoWorkspace:
         await client.create_device(
             DeviceRequest(
                 name=GATEWAY,
-                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                signing=SigningAlgorithm.ECC_NIST_P256,
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ECC_NIST_P256),),
                 use=(DEVELOPER,),
                 approve=(OWNER, DEVELOPER),
                 description="Demo gateway",
@@ -168,8 +170,8 @@ class _DemoData:
         await self._administrator.create_device(
             DeviceRequest(
                 name=SENSOR,
-                encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
-                signing=SigningAlgorithm.ED25519,
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                 use=(DEVELOPER,),
                 approve=(OWNER, DEVELOPER),
                 link_ttl_seconds=1,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
 from pathlib import Path
 from typing import TypeVar
 
@@ -12,7 +12,7 @@ from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.engine import Engine
-from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.access import AccessList, AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.credentials import (
     AccessToken,
@@ -22,7 +22,7 @@ from sealyard.model.credentials import (
     PresentedToken,
     TokenRequest,
 )
-from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import StorageError, WaitTimeoutError
 from sealyard.model.events import Event
 from sealyard.model.hints import Hint, HintCode
@@ -211,12 +211,22 @@ class EmbeddedClient:
         resource = f"DEVICE_CONFIG:{request.config}"
         return await self._execute(resource, self._engine.devices.update(self._subject, request))
 
-    async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
-        resource = f"DEVICE_CONFIG:{config}"
-        return await self._query(resource, lambda: self._engine.devices.certificates(self._subject, config))
+    async def device_access(self, config_ids: Iterable[str]) -> dict[str, AccessList]:
+        """Return who may view, use and approve each of the configurations that the subject may view."""
+        return await self._query(
+            "DEVICE_CONFIG", lambda: self._engine.devices.access_lists(self._subject, tuple(config_ids))
+        )
 
-    async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
-        use_case = self._engine.devices.export_key(self._subject, config, path, confirmed=confirmed)
+    async def device_certificates(self, config: str, version: int | None = None) -> tuple[DeviceCertificate, ...]:
+        resource = f"DEVICE_CONFIG:{config}"
+        return await self._query(resource, lambda: self._engine.devices.certificates(self._subject, config, version))
+
+    async def export_device_key(
+        self, config: str, path: Path, *, encryption_key: str | None = None, confirmed: bool = False
+    ) -> Path:
+        use_case = self._engine.devices.export_key(
+            self._subject, config, path, encryption_key=encryption_key, confirmed=confirmed
+        )
         return await self._execute(f"DEVICE_CONFIG:{config}", use_case)
 
     async def keys(self) -> tuple[KeyInfo, ...]:

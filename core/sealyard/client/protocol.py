@@ -21,7 +21,7 @@ from sealyard.model.credentials import (
     OtpStatus,
     TokenRequest,
 )
-from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
@@ -153,14 +153,20 @@ class AdministrationClient(Protocol):
     async def device(self, config: str, version: int | None = None) -> DeviceConfig: ...
     async def create_device(self, request: DeviceRequest) -> DeviceConfig: ...
     async def update_device(self, request: DeviceUpdate) -> DeviceConfig: ...
-    async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
-        """Return the name and PEM text of each signing certificate of the device configuration."""
+    async def device_certificates(self, config: str, version: int | None = None) -> tuple[DeviceCertificate, ...]:
+        """Return the certificates of the keys of a device configuration, by default those of its newest version.
+
+        Symmetric keys have no certificate.
+        """
         ...
 
-    async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
-        """Write the symmetric key for provisioning devices to the file ``path``, and return the path.
+    async def export_device_key(
+        self, config: str, path: Path, *, encryption_key: str | None = None, confirmed: bool = False
+    ) -> Path:
+        """Write a symmetric key for provisioning devices to the file ``path``, and return the path.
 
-        The export is audited. Raises :class:`ConfirmationRequiredError` unless ``confirmed`` is set.
+        ``encryption_key``: name or URI of the key; by default the first one. The export is audited. Raises
+        :class:`ConfirmationRequiredError` unless ``confirmed`` is set.
         """
         ...
 

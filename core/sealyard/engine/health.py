@@ -80,8 +80,8 @@ class HealthMonitor:
         """Return the keys of the newest version of each device configuration, without duplicates."""
         keys: dict[EncryptionKey | SigningKey, None] = {}
         for device in self._repository.list_all(DEVICES):
-            for key in (device.encryption, device.signing):
-                keys[msgspec.structs.replace(key, description="")] = None
+            for key in device.keys:
+                keys[msgspec.structs.replace(key, name="", description="")] = None
         return tuple(keys)
 
     async def _probe_key(self, key: EncryptionKey | SigningKey) -> HealthCheck:

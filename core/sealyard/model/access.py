@@ -72,6 +72,13 @@ class Action(StrEnum):
     EXPORT = "EXPORT"
 
 
+ACCESS_LIST_ACTIONS = (Action.VIEW, Action.USE, Action.APPROVE)
+"""The actions in the access list of a device configuration, which its creator can allow when creating it."""
+
+AccessList = dict[Action, tuple[str, ...]]
+"""Subjects by the action that they may perform on a device configuration."""
+
+
 class ResourceType(StrEnum):
     """A type of resource, written ``RESOURCE_TYPE:<type>`` in access rules.
 

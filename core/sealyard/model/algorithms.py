@@ -35,6 +35,18 @@ class SigningAlgorithm(StrEnum):
     SHA512_PSS = "SHA512_PSS"
 
 
+X509_PKI_ALGORITHMS = frozenset(
+    {
+        SigningAlgorithm.SHA256_PKCS_V15_2048,
+        SigningAlgorithm.SHA256_PKCS_V15_3072,
+        SigningAlgorithm.SHA256_ECDSA,
+        SigningAlgorithm.SHA256_PSS,
+        SigningAlgorithm.SHA512_PSS,
+    }
+)
+"""The algorithms with which the S&E service signs by the keys of a third party's X.509 PKI."""
+
+
 class KeyType(StrEnum):
     """The kind and size of a key."""
 

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from msgspec import UNSET, UnsetType
+
 from sealyard.model.access import AclRule, Membership, Permission, Subject
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditEntry
@@ -29,8 +31,15 @@ class PackageRequest(FrozenStruct, frozen=True, kw_only=True):
 
 
 class EncryptionRequest(FrozenStruct, frozen=True, kw_only=True):
+    """Requests the encryption of one file.
+
+    ``encryption_key``: name or URI of an encryption key of the configuration; by default its first one. If unset, it
+    is not encoded, so that the digests of requests from before this field remain valid.
+    """
+
     config: str
     file: InputFile
+    encryption_key: str | UnsetType = UNSET
     name: str = ""
     content_type: str = ""
     client_token: str | None = None
@@ -48,27 +57,47 @@ class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
     client_token: str | None = None
 
 
+class EncryptionKeyRequest(FrozenStruct, frozen=True, kw_only=True):
+    """Requests an encryption key of a configuration. ``uri``: an existing key; if it is None, a key is generated."""
+
+    algorithm: EncryptionAlgorithm
+    uri: str | None = None
+    name: str = ""
+    description: str = ""
+
+
+class SigningKeyRequest(FrozenStruct, frozen=True, kw_only=True):
+    """Requests a signing key of a configuration. ``uri``: an existing key; if it is None, a key is generated."""
+
+    algorithm: SigningAlgorithm
+    uri: str | None = None
+    name: str = ""
+    description: str = ""
+
+
 class DeviceRequest(FrozenStruct, frozen=True, kw_only=True):
     """Requests a new device configuration.
 
-    If ``encryption_key`` or ``signing_key`` is None, a new key ``local:<name>-encryption`` or ``local:<name>-signing``
-    is generated. To name an existing key, the subject needs permission to UPDATE keys, or to UPDATE every configuration
-    that uses the key. If no configuration uses the key yet, the subject that created it may also name it.
+    Generated keys are named ``local:<name>-encryption`` and ``local:<name>-signing``, with a number if the name is in
+    use. To name an existing key, the subject needs permission to UPDATE keys, or to UPDATE every configuration that
+    uses the key. If no configuration uses the key yet, the subject that created it may also name it.
+
+    ``view``, ``use``, ``approve``: the subjects that may perform these actions. ``purpose``: of the generated keys; by
+    default DATA for an algorithm that signs digests, because signing tasks need that, and BOTH for all others.
     """
 
     name: str
-    encryption: EncryptionAlgorithm
-    signing: SigningAlgorithm
+    encryption_keys: tuple[EncryptionKeyRequest, ...]
+    signing_keys: tuple[SigningKeyRequest, ...]
+    view: tuple[str, ...] = ()
     use: tuple[str, ...] = ()
     approve: tuple[str, ...] = ()
     approvals_required: int = 1
     format: str = DEFAULT_FORMAT
     link_ttl_seconds: int = DEFAULT_LINK_TTL
     retention_seconds: int = DEFAULT_RETENTION_SECONDS
-    purpose: KeyPurpose = KeyPurpose.BOTH
+    purpose: KeyPurpose | None = None
     description: str = ""
-    encryption_key: str | None = None
-    signing_key: str | None = None
 
 
 class DeviceUpdate(FrozenStruct, frozen=True, kw_only=True):

@@ -10,10 +10,10 @@ from typing import Any, BinaryIO
 
 from sealyard.crypto.algorithms import SIGNATURES, SigningInput
 from sealyard.crypto.certificates import load_certificate
+from sealyard.crypto.key_purposes import check_key_purpose
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import verify
 from sealyard.keys.provider import Signer
-from sealyard.model.algorithms import KeyPurpose
 from sealyard.model.errors import WorkerError
 from sealyard.model.tasks import InputFile
 from sealyard.model.worker_messages import Job, SigningPermissionRequested
@@ -65,10 +65,14 @@ class JobContext:
     def send(self, message: Any) -> None:
         self._channel.send(message)
 
-    async def signing_key_purpose(self) -> KeyPurpose | None:
-        """Return the purpose of the task's signing key according to the key store; None if it has no signing key."""
+    async def check_key_purpose(self) -> None:
+        """Check the purpose of the task's signing key according to the key store, if the task has a signing key.
+
+        Raises :class:`InvalidKeyError` if it does not allow the task.
+        """
         key = self.task.signing_key
-        return None if key is None else await self._keys.key_purpose(key)
+        if key is not None:
+            check_key_purpose(self.task.kind, key.algorithm, await self._keys.key_purpose(key))
 
     async def signer(self) -> Signer:
         key = self.task.signing_key

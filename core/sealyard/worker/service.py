@@ -28,7 +28,7 @@ from sealyard.model.worker_messages import (
 )
 from sealyard.model.workspace import WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
-from sealyard.worker.approval_check import check_key_purpose, verify_approvals
+from sealyard.worker.approval_check import verify_approvals
 from sealyard.worker.channel import Channel
 from sealyard.worker.intent_log import IntentLog
 from sealyard.worker.job_context import JobCancelledError, JobContext
@@ -122,7 +122,7 @@ class _Service:
         task = job.task
         try:
             verify_approvals(task)
-            check_key_purpose(task, await context.signing_key_purpose())
+            await context.check_key_purpose()
             outcome: JobFinished | JobFailed | JobStopped = await JOB_HANDLERS[task.kind](context)
         except BaseException as error:
             outcome = _to_outcome(context, error)

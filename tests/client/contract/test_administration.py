@@ -16,6 +16,7 @@ from sealyard.model.access import Action, Role, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.credentials import IssuerAccount, TokenRequest
+from sealyard.model.device_configs import KeyRole
 from sealyard.model.errors import (
     ConfirmationRequiredError,
     ConflictError,
@@ -26,9 +27,32 @@ from sealyard.model.errors import (
     UsageError,
 )
 from sealyard.model.policy import Policy
-from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
+from sealyard.model.requests import (
+    DeviceRequest,
+    DeviceUpdate,
+    EncryptionKeyRequest,
+    KeyImport,
+    SigningKeyRequest,
+    SigningRequest,
+)
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
+
+DOOR = DeviceRequest(
+    name="door",
+    encryption_keys=(
+        EncryptionKeyRequest(
+            algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, name="content", description="new devices"
+        ),
+        EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, name="legacy"),
+    ),
+    signing_keys=(
+        SigningKeyRequest(algorithm=SigningAlgorithm.ED25519, name="release"),
+        SigningKeyRequest(algorithm=SigningAlgorithm.ED25519, name="shared", uri="local:gateway-signing"),
+    ),
+    use=(DEV,),
+    approve=(OWNER, ADMIN),
+)
 
 
 def test_workspace_info_names_subject_and_roles(harness: ClientHarness) -> None:
@@ -50,8 +74,8 @@ def test_device_is_created_updated_and_read(harness: ClientHarness) -> None:
         admin, dev, _ = await subjects.all_clients()
         request = DeviceRequest(
             name="door",
-            encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
-            signing=SigningAlgorithm.ECC_NIST_P256,
+            encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD),),
+            signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ECC_NIST_P256),),
             use=("dev",),
             approve=(OWNER,),
             description="a door",
@@ -74,14 +98,70 @@ def test_device_is_created_updated_and_read(harness: ClientHarness) -> None:
         assert await dev.device("door") == updated
         assert await dev.device(created.id, 1) == created
         assert {each.name for each in await dev.devices()} == {GATEWAY, "door"}
-        ((name, pem),) = await dev.device_certificates("door")
-        assert (name, "BEGIN CERTIFICATE" in pem) == ("local:door-signing v1", True)
+        (certificate,) = await dev.device_certificates("door")
+        assert certificate.label == "local:door-signing v1"
+        assert "BEGIN CERTIFICATE" in certificate.certificate
         with pytest.raises(NotFoundError):
             await dev.device("window")
         with pytest.raises(PermissionDeniedError):
             await dev.create_device(request)
         with pytest.raises(UsageError):
             await admin.create_device(msgspec.structs.replace(request, name="other", approvals_required=0))
+
+    harness.run(test)
+
+
+def test_device_keeps_all_keys_with_their_names(harness: ClientHarness, tmp_path: Path) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
+        created = await admin.create_device(DOOR)
+        assert await dev.device("door") == created
+        assert [(key.name, key.description, key.algorithm, key.uri) for key in created.keys] == [
+            ("content", "new devices", EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, "local:door-encryption"),
+            ("legacy", "", EncryptionAlgorithm.AES128_CTR_NO_PAD, "local:door-encryption-2"),
+            ("release", "", SigningAlgorithm.ED25519, "local:door-signing"),
+            ("shared", "", SigningAlgorithm.ED25519, "local:gateway-signing"),
+        ]
+        await admin.rotate_key("local:door-encryption-2")
+        assert [key.version for key in (await dev.device("door")).encryption_keys] == [1, 2]
+        assert (await dev.device("door", 1)) == created
+        keys = [tmp_path / "first", tmp_path / "second"]
+        await admin.export_device_key("door", keys[0], confirmed=True)
+        await admin.export_device_key("door", keys[1], encryption_key="legacy", confirmed=True)
+        assert [len(path.read_bytes()) for path in keys] == [32, 16]
+        with pytest.raises(UsageError, match="no encryption key"):
+            await admin.export_device_key("door", tmp_path / "third", encryption_key="other", confirmed=True)
+
+    harness.run(test)
+
+
+def test_certificates_of_all_versions_are_returned(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
+        await admin.create_device(DOOR)
+        await admin.rotate_key("local:door-signing")
+        first_certificates = await dev.device_certificates("door", 1)
+        certificates = await dev.device_certificates("door")
+        assert [(each.kind, each.name, each.label, each.algorithm) for each in certificates] == [
+            (KeyRole.SIGNING, "release", "local:door-signing v2", "ED25519"),
+            (KeyRole.SIGNING, "shared", "local:gateway-signing v1", "ED25519"),
+        ]
+        assert first_certificates[0].label == "local:door-signing v1"
+        assert first_certificates[0].certificate != certificates[0].certificate
+        assert first_certificates[1] == certificates[1]
+        with pytest.raises(NotFoundError):
+            await dev.device_certificates("door", 3)
+
+    harness.run(test)
+
+
+def test_viewer_may_view_but_not_use_device(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
+        created = await admin.create_device(msgspec.structs.replace(DOOR, view=(DEV,), use=()))
+        assert await dev.device("door") == created
+        with pytest.raises(PermissionDeniedError):
+            await dev.create_signing(SigningRequest(config="door", message=b"message"))
 
     harness.run(test)
 
@@ -97,11 +177,12 @@ def test_keys_are_imported_rotated_and_exported(harness: ClientHarness, tmp_path
         await admin.create_device(
             DeviceRequest(
                 name="bought",
-                encryption=EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD,
-                signing=SigningAlgorithm.ED25519,
+                encryption_keys=(
+                    EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD, uri="local:bought"),
+                ),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                 use=(DEV,),
                 approve=(OWNER,),
-                encryption_key="local:bought",
             )
         )
         with pytest.raises(ConfirmationRequiredError):

@@ -13,7 +13,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.credentials import TokenRequest
 from sealyard.model.errors import SealyardError
 from sealyard.model.hints import Hint, HintCode
-from sealyard.model.requests import DeviceRequest
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.tasks import Verdict
 from tests.support.client_kinds import DEV, GATEWAY, ClientHarness, ContractSubjects
 
@@ -53,8 +53,8 @@ async def create_device_for_unknown_subject(subjects: ContractSubjects) -> None:
     admin, _, _ = await subjects.all_clients()
     request = DeviceRequest(
         name="door",
-        encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-        signing=SigningAlgorithm.ED25519,
+        encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+        signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
         use=(NEW,),
     )
     await admin.create_device(request)

@@ -10,10 +10,14 @@ from datetime import timedelta
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.ciphers import Cipher
+from cryptography.hazmat.primitives.ciphers.algorithms import AES
+from cryptography.hazmat.primitives.ciphers.modes import ECB
 
 from sealyard.client.downloads.downloader import Downloader
 from sealyard.client.downloads.history import DownloadHistory
 from sealyard.client.protocol import Client
+from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
 from sealyard.model.errors import (
     ConflictError,
     InvalidInputError,
@@ -26,9 +30,17 @@ from sealyard.model.errors import (
     WaitTimeoutError,
 )
 from sealyard.model.events import TaskChanged
-from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
+from sealyard.model.requests import (
+    DeviceRequest,
+    EncryptionKeyRequest,
+    EncryptionRequest,
+    PackageRequest,
+    SigningKeyRequest,
+    SigningRequest,
+    TaskFilter,
+)
 from sealyard.model.tasks import DecisionOrigin, InputFile, ResultState, TaskKind, TaskStatus, Verdict
-from tests.support.client_kinds import CONTENT, DEV, GATEWAY, OWNER, ClientHarness, ContractSubjects
+from tests.support.client_kinds import ADMIN, CONTENT, DEV, GATEWAY, OWNER, ClientHarness, ContractSubjects
 
 
 def test_package_is_approved_downloaded_and_verified(harness: ClientHarness) -> None:
@@ -77,6 +89,37 @@ def test_encryption_runs_without_approval(harness: ClientHarness) -> None:
         assert (await dev.wait(task.id, within=60)).status is TaskStatus.DONE
         with pytest.raises(NotFoundError):
             await dev.certificate(task.id)
+
+    harness.run(test)
+
+
+def test_encryption_uses_named_key(harness: ClientHarness, tmp_path: Path) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
+        algorithm = EncryptionAlgorithm.AES128_ECB_ZERO_BYTE_PAD
+        device = await admin.create_device(
+            DeviceRequest(
+                name="door",
+                encryption_keys=(
+                    EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, name="content"),
+                    EncryptionKeyRequest(algorithm=algorithm, name="legacy"),
+                ),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
+                use=(DEV,),
+                approve=(OWNER, ADMIN),
+            )
+        )
+        file = await dev.upload(subjects.create_file())
+        with pytest.raises(UsageError, match="no encryption key 'other'"):
+            await dev.create_encryption(EncryptionRequest(config="door", file=file, encryption_key="other"))
+        task = await dev.create_encryption(EncryptionRequest(config="door", file=file, encryption_key="legacy"))
+        assert task.encryption_key == device.encryption_keys[1]
+        assert (await dev.wait(task.id, within=60)).status is TaskStatus.DONE
+        ciphertext = b"".join([chunk async for chunk in dev.download(task.id)])
+        await admin.export_device_key("door", tmp_path / "key", encryption_key="legacy", confirmed=True)
+        decryptor = Cipher(AES((tmp_path / "key").read_bytes()), ECB()).decryptor()
+        plaintext = decryptor.update(ciphertext) + decryptor.finalize()
+        assert plaintext[: file.size] == CONTENT
 
     harness.run(test)
 

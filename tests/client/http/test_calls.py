@@ -6,6 +6,7 @@ import asyncio
 from datetime import UTC, datetime
 from email.utils import format_datetime
 
+import msgspec
 import pytest
 
 from sealyard.client.http.client import HttpClient
@@ -30,6 +31,7 @@ from tests.support.scripted_server import INFO, ME, Exchange, ScriptedServer, cl
 RULE = AclRule(
     id="r1", subject=ME, resource="RESOURCE_TYPE:KEY", action=Action.VIEW, created_by=ME, created_at=datetime.now(UTC)
 )
+RULE_BODY = {**msgspec.to_builtins(RULE), "subject": {"id": "dev", "type": "USER", "subject": RULE.subject}}
 
 
 def test_lost_response_creates_one_task() -> None:
@@ -95,7 +97,7 @@ def test_possibly_applied_change_is_not_retried() -> None:
 
 def test_unsent_change_is_retried() -> None:
     async def handler(exchange: Exchange) -> None:
-        await exchange.answer(RULE, 201)
+        await exchange.answer(RULE_BODY, 201)
 
     server = ScriptedServer(handler)
 
@@ -135,7 +137,7 @@ def test_retry_after_delays_next_attempt(retry_after: str, status: int, code: st
 
     async def handler(exchange: Exchange) -> None:
         if clock.slept:
-            await exchange.answer(RULE, 201)
+            await exchange.answer(RULE_BODY, 201)
         else:
             await exchange.refuse(status, code, headers={"Retry-After": retry_after})
 

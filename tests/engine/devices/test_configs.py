@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from datetime import timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -22,10 +23,10 @@ from sealyard.model.errors import (
     SealyardError,
     UsageError,
 )
-from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
+from sealyard.model.requests import DeviceUpdate, KeyImport
 from sealyard.model.tasks import Verdict
 from sealyard.model.worker_messages import ExportKey, GenerateKey
-from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness
+from tests.support.engine_harness import ADMIN, DEV, GATEWAY, OWNER, EngineHarness, device_request
 
 pytestmark = pytest.mark.anyio
 
@@ -199,16 +200,9 @@ async def import_key(harness: EngineHarness, subject: str, uri: str) -> None:
     await harness.execute(subject, harness.engine.keys.import_key(subject, request))
 
 
-async def create_config(harness: EngineHarness, name: str = "mine", **keys: str) -> DeviceConfig:
+async def create_config(harness: EngineHarness, name: str = "mine", **keys: Any) -> DeviceConfig:
     """Create a configuration as CREATOR, who is also its approver."""
-    request = DeviceRequest(
-        name=name,
-        encryption=EncryptionAlgorithm.AES128_CTR_NO_PAD,
-        signing=SigningAlgorithm.ED25519,
-        use=(DEV,),
-        approve=(CREATOR,),
-        **keys,  # type: ignore[arg-type]
-    )
+    request = device_request(name, use=(DEV,), approve=(CREATOR,), **keys)
     return await harness.execute(CREATOR, harness.engine.devices.create(CREATOR, request))
 
 
@@ -343,9 +337,9 @@ async def test_list_contains_only_visible_configurations(harness: EngineHarness)
 
 async def test_certificates_match_current_keys(harness: EngineHarness) -> None:
     await rotate_key(harness, SIGNING)
-    [(name, pem)] = harness.engine.devices.certificates(DEV, GATEWAY)
-    assert name == f"{SIGNING} v2"
-    assert pem == harness.shelf.infos[SIGNING].current.certificate
+    [certificate] = harness.engine.devices.certificates(DEV, GATEWAY)
+    assert certificate.label == f"{SIGNING} v2"
+    assert certificate.certificate == harness.shelf.infos[SIGNING].current.certificate
 
 
 async def test_expiring_certificate_warns_until_rotation(harness: EngineHarness) -> None:

@@ -12,7 +12,8 @@ from hypothesis import strategies as st
 
 from sealyard.model.errors import UsageError
 from sealyard.model.policy import Policy
-from sealyard.server.api.wire import DecisionBody, DeviceBody, SigningBody
+from sealyard.server.api.wire import DecisionBody, SigningBody
+from sealyard.server.api.wire_devices import DeviceBody
 from sealyard.server.http.json_bodies import decode_json, normalize_body
 
 DEVICE = {

@@ -3,26 +3,36 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from collections.abc import Sequence
 from pathlib import Path
 
-from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, duration
+from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, duration, named
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.device_configs import DEFAULT_FORMAT, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DeviceConfig
-from sealyard.model.errors import InvalidInputError
+from sealyard.model.device_configs import (
+    DEFAULT_FORMAT,
+    DEFAULT_LINK_TTL,
+    DEFAULT_RETENTION_SECONDS,
+    DeviceConfig,
+    EncryptionKey,
+    SigningKey,
+)
+from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.formatting import format_duration, format_time
 from sealyard.model.keys import KeyInfo
-from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, KeyImport, SigningKeyRequest
 from sealyard.model.safe_text import escape_text
 
 _MAX_PASSWORD_LENGTH = 4096
 _PURPOSE_HELP = f"what the signing key can sign: {', '.join(KeyPurpose)}; by default {KeyPurpose.BOTH}"
+_GENERATED_PURPOSE_HELP = f"{_PURPOSE_HELP}, or {KeyPurpose.DATA} if the algorithm signs digests (generated keys only)"
 _EXISTING_KEY_HELP = (
-    "existing key (requires permission to UPDATE keys, or every device configuration that uses it);"
-    " by default a new key is generated"
+    "existing key (requires permission to UPDATE keys, or every device configuration that uses it) for the algorithm"
+    " with the same NAME; by default a new key is generated"
 )
+_REPEATED_HELP = "repeat it for more keys, of which tasks use the first one"
 _APPROVALS_HELP = "number of approvals required (requesters cannot approve their own tasks)"
 _FORMAT_HELP = "container format"
 _LINK_TTL_HELP = "time until a download link expires, for example 24h"
@@ -39,17 +49,19 @@ def add_commands(commands: Commands) -> None:
     add_command(subcommands, "list", _list, "List device configurations")
     show_parser = _add_name_argument(add_command(subcommands, "show", _show, "Show a device configuration"))
     show_parser.add_argument("--version", metavar="N", type=int, help="version to show; by default the newest")
-    _add_name_argument(
-        add_command(
-            subcommands, "certificates", _print_certificates, "Print the signing certificates of a device (PEM)"
-        )
+    certificates_parser = _add_name_argument(
+        add_command(subcommands, "certificates", _print_certificates, "Print the certificates of a device's keys (PEM)")
+    )
+    certificates_parser.add_argument(
+        "--version", metavar="N", type=int, help="version of the device configuration; by default the newest"
     )
     export_parser = _add_name_argument(
-        add_command(subcommands, "export-key", _export_key, "Export the symmetric key of a device, for provisioning")
+        add_command(subcommands, "export-key", _export_key, "Export a symmetric key of a device, for provisioning")
     )
     export_parser.add_argument(
         "--out", metavar="FILE", type=Path, required=True, help="new file (raw bytes, readable only by you)"
     )
+    export_parser.add_argument("--encryption-key", metavar="NAME", help="the key to export; by default the first one")
     export_parser.add_argument("--yes", action="store_true", help="confirm exporting the key")
 
     subcommands = add_command_group(commands, "key", "Manage the keys of the workspace")
@@ -79,17 +91,27 @@ def _add_create_command(subcommands: Commands) -> None:
     )
     parser.add_argument(
         "--encryption",
-        metavar="ALGORITHM",
-        type=choice(EncryptionAlgorithm),
+        metavar="[NAME=]ALGORITHM",
+        type=named(choice(EncryptionAlgorithm)),
+        action="append",
         required=True,
-        help=", ".join(EncryptionAlgorithm),
+        help=f"{', '.join(EncryptionAlgorithm)}; {_REPEATED_HELP}",
     )
     parser.add_argument(
         "--signing",
-        metavar="ALGORITHM",
-        type=choice(SigningAlgorithm),
+        metavar="[NAME=]ALGORITHM",
+        type=named(choice(SigningAlgorithm)),
+        action="append",
         required=True,
-        help=", ".join(SigningAlgorithm),
+        help=f"{', '.join(SigningAlgorithm)}; {_REPEATED_HELP}",
+    )
+    parser.add_argument(
+        "--view",
+        metavar="SUBJECT",
+        nargs="+",
+        action="extend",
+        default=[],
+        help="subjects that can only view the configuration and its tasks",
     )
     parser.add_argument(
         "--use", metavar="SUBJECT", nargs="+", action="extend", default=[], help="subjects that can request tasks"
@@ -103,11 +125,11 @@ def _add_create_command(subcommands: Commands) -> None:
     parser.add_argument(
         "--retention", metavar="TIME", type=duration, default=DEFAULT_RETENTION_SECONDS, help=_RETENTION_HELP
     )
-    parser.add_argument(
-        "--purpose", metavar="PURPOSE", type=choice(KeyPurpose), default=KeyPurpose.BOTH, help=_PURPOSE_HELP
-    )
-    parser.add_argument("--encryption-key", metavar="URI", help=_EXISTING_KEY_HELP)
-    parser.add_argument("--signing-key", metavar="URI", help=_EXISTING_KEY_HELP)
+    parser.add_argument("--purpose", metavar="PURPOSE", type=choice(KeyPurpose), help=_GENERATED_PURPOSE_HELP)
+    for option in ("--encryption-key", "--signing-key"):
+        parser.add_argument(
+            option, metavar="[NAME=]URI", type=named(str), action="append", default=[], help=_EXISTING_KEY_HELP
+        )
     parser.add_argument("--description", metavar="TEXT", default="", help=_DESCRIPTION_HELP)
 
 
@@ -134,10 +156,19 @@ def _add_name_argument(parser: ArgumentParser) -> ArgumentParser:
 
 async def _create(ctx: Context) -> int:
     args = ctx.args
+    encryption_uris = _key_uris("--encryption", args.encryption, args.encryption_key)
+    signing_uris = _key_uris("--signing", args.signing, args.signing_key)
     request = DeviceRequest(
         name=args.name,
-        encryption=args.encryption,
-        signing=args.signing,
+        encryption_keys=tuple(
+            EncryptionKeyRequest(algorithm=algorithm, uri=encryption_uris.get(name), name=name)
+            for name, algorithm in args.encryption
+        ),
+        signing_keys=tuple(
+            SigningKeyRequest(algorithm=algorithm, uri=signing_uris.get(name), name=name)
+            for name, algorithm in args.signing
+        ),
+        view=tuple(args.view),
         use=tuple(args.use),
         approve=tuple(args.approve),
         approvals_required=args.approvals,
@@ -146,13 +177,26 @@ async def _create(ctx: Context) -> int:
         retention_seconds=args.retention,
         purpose=args.purpose,
         description=args.description,
-        encryption_key=args.encryption_key,
-        signing_key=args.signing_key,
     )
     async with ctx.open_writer("device create") as client:
         device = await client.create_device(request)
     _print_device(ctx, device)
     return ExitCode.OK
+
+
+def _key_uris(option: str, algorithms: Sequence[tuple[str, object]], uris: Sequence[tuple[str, str]]) -> dict[str, str]:
+    """Return the URIs of existing keys by the name of their key.
+
+    Raises :class:`UsageError` if a URI does not belong to exactly one of the algorithms that ``option`` gives.
+    """
+    names = [name for name, _ in algorithms]
+    for name, uri in uris:
+        if names.count(name) != 1 or [name for name, _ in uris].count(name) != 1:
+            raise UsageError(
+                f"{option}-key {escape_text(uri, 100)} does not belong to exactly one key.",
+                f"Give both options the same name: {option} NAME=ALGORITHM {option}-key NAME=URI.",
+            )
+    return dict(uris)
 
 
 async def _update(ctx: Context) -> int:
@@ -208,8 +252,8 @@ def format_device(device: DeviceConfig) -> list[str]:
             ("id", device.id),
             ("version", f"{device.version}, by {device.created_by} at {format_time(device.created_at)}"),
             ("description", device.description),
-            ("encryption", f"{device.encryption.algorithm} with {device.encryption.uri} v{device.encryption.version}"),
-            ("signing", f"{device.signing.algorithm} with {device.signing.uri} v{device.signing.version}"),
+            *(("encryption", _format_config_key(key)) for key in device.encryption_keys),
+            *(("signing", _format_config_key(key)) for key in device.signing_keys),
             ("format", device.format),
             ("approvals", device.approvals_required),
             ("link expires after", format_duration(device.link_ttl_seconds)),
@@ -219,21 +263,29 @@ def format_device(device: DeviceConfig) -> list[str]:
     return [*lines, *(f"warning: {warning}" for warning in device.warnings)]
 
 
+def _format_config_key(key: EncryptionKey | SigningKey) -> str:
+    about = ": ".join(text for text in (key.name, key.description) if text)
+    return f"{key.algorithm} with {key.uri} v{key.version}" + (f" ({about})" if about else "")
+
+
 async def _print_certificates(ctx: Context) -> int:
     async with ctx.open_reader() as client:
-        certificates = await client.device_certificates(ctx.args.name)
+        certificates = await client.device_certificates(ctx.args.name, ctx.args.version)
     if ctx.out.as_json:
-        ctx.out.result([{"key": key, "certificate": pem} for key, pem in certificates], ())
+        ctx.out.result(certificates, ())
         return ExitCode.OK
-    for key, pem in certificates:
-        ctx.out.warn(key)
+    for certificate in certificates:
+        ctx.out.warn(f"{certificate.label} {certificate.kind} {certificate.algorithm} {certificate.name}".rstrip())
+        pem = certificate.certificate
         ctx.out.document(pem if pem.endswith("\n") else f"{pem}\n")
     return ExitCode.OK
 
 
 async def _export_key(ctx: Context) -> int:
     async with ctx.open_writer("device export-key") as client:
-        path = await client.export_device_key(ctx.args.name, ctx.args.out, confirmed=ctx.args.yes)
+        path = await client.export_device_key(
+            ctx.args.name, ctx.args.out, encryption_key=ctx.args.encryption_key, confirmed=ctx.args.yes
+        )
     ctx.out.result({"path": str(path)}, (f"Exported the key to {path}. Anyone with this file can decrypt packages.",))
     return ExitCode.OK
 

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 import msgspec
+from msgspec import UNSET
 
 from sealyard.cli.arguments import Commands, add_command, add_task_id, choice, seconds
 from sealyard.cli.commands.wait import report_result, wait_and_report
@@ -59,6 +60,9 @@ def add_commands(commands: Commands) -> None:
     encrypt_parser.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
     encrypt_parser.add_argument(
         "--sha256", metavar="DIGEST", type=parse_sha256, help="expected SHA-256 of the file (hex, or sha256:hex)"
+    )
+    encrypt_parser.add_argument(
+        "--encryption-key", metavar="NAME", help="key of the device configuration; by default its first one"
     )
     _add_task_options(encrypt_parser)
     encrypt_parser.add_argument("--no-wait", action="store_true", help="do not wait for the task to run")
@@ -156,6 +160,7 @@ async def _encrypt(ctx: Context) -> int:
             request = EncryptionRequest(
                 config=args.device,
                 file=files[0],
+                encryption_key=args.encryption_key or UNSET,
                 name=args.name,
                 content_type=args.content_type,
                 client_token=args.client_token,

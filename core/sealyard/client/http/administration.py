@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from datetime import datetime
 from pathlib import Path
 from typing import Any
 
@@ -14,18 +15,39 @@ from sealyard.fs.private import create_private_file
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct, SecretStruct
-from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import InvalidKeyError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
-from sealyard.model.requests import AccessControlList, DeviceRequest, DeviceUpdate, KeyImport
+from sealyard.model.requests import (
+    AccessControlList,
+    DeviceRequest,
+    DeviceUpdate,
+    EncryptionKeyRequest,
+    KeyImport,
+    SigningKeyRequest,
+)
 
 MAX_KEY_FILE_BYTES = 1024 * 1024
 
 
-class _CertificateEntry(FrozenStruct, frozen=True, kw_only=True):
-    name: str
-    certificate: str
+class _RuleSubject(FrozenStruct, frozen=True, kw_only=True):
+    subject: str
+
+
+class _RuleEntry(FrozenStruct, frozen=True, kw_only=True):
+    """A rule as the API returns it, with its subject as an object."""
+
+    id: str
+    subject: _RuleSubject
+    resource: str
+    action: Action
+    created_by: str
+    created_at: datetime
+    permanent: bool
+
+    def to_rule(self) -> AclRule:
+        return AclRule(**{**msgspec.structs.asdict(self), "subject": self.subject.subject})
 
 
 class _KeyImportBody(SecretStruct, frozen=True, kw_only=True):
@@ -56,17 +78,21 @@ class DeviceCalls(ApiCalls):
         del changes["config"]
         return await self._sender.send("PATCH", f"/deviceConfig/{path_segment(request.config)}", changes, DeviceConfig)
 
-    async def device_certificates(self, config: str) -> tuple[tuple[str, str], ...]:
+    async def device_certificates(self, config: str, version: int | None = None) -> tuple[DeviceCertificate, ...]:
         path = f"/deviceConfig/{path_segment(config)}/certificates"
-        certificates = await self._sender.get(path, tuple[_CertificateEntry, ...])
-        return tuple((entry.name, entry.certificate) for entry in certificates)
+        return await self._sender.get(path, tuple[DeviceCertificate, ...], query_params(version=version))
 
-    async def export_device_key(self, config: str, path: Path, *, confirmed: bool = False) -> Path:
+    async def export_device_key(
+        self, config: str, path: Path, *, encryption_key: str | None = None, confirmed: bool = False
+    ) -> Path:
         """Write the key to the file ``path``.
 
         The file is created before the key is requested, and deleted if the request fails.
         """
-        request = json_call("POST", f"/deviceConfig/{path_segment(config)}/keyExport", {"confirmed": confirmed})
+        body: dict[str, Any] = {"confirmed": confirmed}
+        if encryption_key is not None:
+            body["encryptionKey"] = encryption_key
+        request = json_call("POST", f"/deviceConfig/{path_segment(config)}/keyExport", body)
         with os.fdopen(create_private_file(path), "wb") as file:
             try:
                 file.write((await self._sender.send_retrying(request)).body)
@@ -122,7 +148,7 @@ class AccessCalls(ApiCalls):
 
     async def add_rule(self, subject: str, resource: str, action: Action, *, confirmed: bool = False) -> AclRule:
         body = {"subject": subject, "resource": resource, "action": action, "confirmed": confirmed}
-        return await self._sender.send("POST", "/acl", body, AclRule)
+        return (await self._sender.send("POST", "/acl", body, _RuleEntry)).to_rule()
 
     async def remove_rule(self, rule_id: str, *, confirmed: bool = False) -> None:
         await self._sender.delete(f"/acl/{path_segment(rule_id)}", query_params(confirmed=confirmed))
@@ -135,15 +161,24 @@ class AccessCalls(ApiCalls):
 
 
 def _build_device_body(request: DeviceRequest) -> dict[str, Any]:
-    """Return the JSON body of ``request`` as the API expects it: permissions under ``acl``, keys in lists."""
+    """Return the JSON body of ``request`` as the API expects it: permissions under ``acl``, URIs as references."""
     fields = msgspec.to_builtins(request)
-    for name in ("use", "approve", "encryption", "signing", "encryptionKey", "signingKey"):
+    for name in ("view", "use", "approve"):
         del fields[name]
     return {
         **fields,
-        "acl": {"USE": request.use, "APPROVE": request.approve},
-        "encryptionKeys": [{"algorithm": request.encryption, "reference": request.encryption_key}],
-        "signingKeys": [{"algorithm": request.signing, "reference": request.signing_key}],
+        "acl": {"VIEW": request.view, "USE": request.use, "APPROVE": request.approve},
+        "encryptionKeys": [_build_key_reference(key) for key in request.encryption_keys],
+        "signingKeys": [_build_key_reference(key) for key in request.signing_keys],
+    }
+
+
+def _build_key_reference(key: EncryptionKeyRequest | SigningKeyRequest) -> dict[str, str | None]:
+    return {
+        "algorithm": key.algorithm,
+        "name": key.name,
+        "description": key.description,
+        "reference": key.uri,
     }
 
 

@@ -66,6 +66,8 @@ class TaskCalls(UploadCalls):
             "name": request.name,
             "contentType": request.content_type,
         }
+        if request.encryption_key:
+            body["encryptionKey"] = request.encryption_key
         return await self._create_task("/encryptionTask", body, request.client_token)
 
     async def create_signing(self, request: SigningRequest) -> Task:

@@ -6,35 +6,41 @@ the next version.
 
 from __future__ import annotations
 
+from collections import defaultdict
+from collections.abc import Iterable
 from datetime import datetime, timedelta
 from pathlib import Path
 
 import msgspec
 
 from sealyard.containers.registry import get_format
-from sealyard.crypto.algorithms import CIPHERS, SIGNATURES
+from sealyard.engine.devices.config_keys import ConfigKeys, validate_key_requests
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import EffectivePermissions, Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, MEMBERSHIPS, RULES, SUBJECTS, version_id
 from sealyard.engine.state.unit_of_work import UnitOfWork
-from sealyard.model.access import AclRule, Action, ResourceType, device_resource, parse_subject, resource_type_uri
+from sealyard.model.access import (
+    ACCESS_LIST_ACTIONS,
+    AccessList,
+    AclRule,
+    Action,
+    ResourceType,
+    device_resource,
+    parse_subject,
+    resource_type_uri,
+)
 from sealyard.model.approval import can_reach_quorum
 from sealyard.model.audit import AuditAction
-from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
-from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, PermissionDeniedError, UsageError
+from sealyard.model.device_configs import DeviceCertificate, DeviceConfig, EncryptionKey, KeyRole, SigningKey
+from sealyard.model.errors import ConflictError, NotFoundError, UsageError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KEY_NAME, KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 
 MAX_PERIOD = timedelta(days=3650)
 """Longest link lifetime and retention period of a configuration."""
-
-DUAL_USE_WARNING = (
-    "This signing key is used for both packages and signing tasks. Use separate keys so a signature can never be"
-    " mistaken for a package signature."
-)
 
 
 class DeviceConfigs:
@@ -44,6 +50,7 @@ class DeviceConfigs:
         self._repository = repository
         self._permissions = permissions
         self._keys = keys
+        self._config_keys = ConfigKeys(repository, permissions, keys)
 
     def list_configs(self, subject: str) -> tuple[DeviceConfig, ...]:
         """Return the newest version of every configuration that ``subject`` may see, sorted by name."""
@@ -60,6 +67,24 @@ class DeviceConfigs:
         self._permissions.require_device(subject, Action.VIEW, newest_config.id, config)
         return newest_config if version is None else self._repository.device(newest_config.id, version)
 
+    def access_lists(self, subject: str, config_ids: Iterable[str]) -> dict[str, AccessList]:
+        """Return who may view, use and approve each of the given configurations that ``subject`` may view.
+
+        Subjects whose rules apply to all configurations are included.
+        """
+        type_resource = resource_type_uri(ResourceType.DEVICE_CONFIG)
+        subjects: defaultdict[tuple[str, Action], dict[str, None]] = defaultdict(dict)
+        for rule in self._repository.list_all(RULES):
+            subjects[rule.resource, rule.action][rule.subject] = None
+        return {
+            config_id: {
+                action: tuple(subjects[device_resource(config_id), action] | subjects[type_resource, action])
+                for action in ACCESS_LIST_ACTIONS
+            }
+            for config_id in config_ids
+            if self._permissions.is_allowed(subject, Action.VIEW, device_resource(config_id))
+        }
+
     async def create(self, subject: str, request: DeviceRequest) -> DeviceConfig:
         """Create a configuration with its access rules, and generate each key for which the request names none.
 
@@ -70,21 +95,20 @@ class DeviceConfigs:
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.DEVICE_CONFIG)
         self._validate_request(request)
-        self._require_key_access(subject, request)
+        self._config_keys.require_access(subject, request)
         config_id = new_id()
         now = self._repository.clock.now()
         rules = self._build_rules(subject, request, config_id, now)
         self._require_quorum(config_id, request.name, request.approvals_required, rules)
         unit_of_work = self._repository.begin()
-        encryption = await self._resolve_encryption_key(unit_of_work, subject, request)
-        signing = await self._resolve_signing_key(unit_of_work, subject, request)
-        device = self._add_warnings(
+        device = self._config_keys.with_warnings(
+            unit_of_work,
             DeviceConfig(
                 id=config_id,
                 version=1,
                 name=request.name,
-                encryption_keys=(encryption,),
-                signing_keys=(signing,),
+                encryption_keys=await self._config_keys.resolve_encryption_keys(unit_of_work, subject, request),
+                signing_keys=await self._config_keys.resolve_signing_keys(unit_of_work, subject, request),
                 format=request.format,
                 approvals_required=request.approvals_required,
                 link_ttl_seconds=request.link_ttl_seconds,
@@ -93,7 +117,6 @@ class DeviceConfigs:
                 created_at=now,
                 description=request.description,
             ),
-            unit_of_work,
         )
         self._require_unused_name(request.name)
         self._add_version(unit_of_work, device, subject, AuditAction.CREATED)
@@ -136,19 +159,23 @@ class DeviceConfigs:
         """Create the next version of a key, and of every configuration whose newest version uses the key."""
         unit_of_work = self._repository.begin()
         key = await self._keys.rotate(unit_of_work, subject, uri)
-        for device in self.configs_using_key(key.uri):
+        for device in self._config_keys.configs_using_key(key.uri):
             self.next_version(unit_of_work, device, subject)
         await unit_of_work.commit()
         return key
 
-    async def export_key(self, subject: str, config: str, path: Path, *, confirmed: bool) -> Path:
-        """Write the symmetric key of the configuration's newest version to a new file, for provisioning devices.
+    async def export_key(
+        self, subject: str, config: str, path: Path, *, encryption_key: str | None = None, confirmed: bool
+    ) -> Path:
+        """Write a symmetric key of the configuration's newest version to a new file, for provisioning devices.
 
-        Raises :class:`ConfirmationRequiredError` if the export is not ``confirmed``.
+        ``encryption_key``: name or URI of the key; by default the first one. Raises
+        :class:`ConfirmationRequiredError` if the export is not ``confirmed``.
         """
         device = self._repository.device(config)
         self._permissions.require_device(subject, Action.EXPORT, device.id, config)
-        return await self._keys.export(subject, device, path, confirmed=confirmed)
+        key = device.encryption if encryption_key is None else device.find_encryption_key(encryption_key)
+        return await self._keys.export(subject, device, key, path, confirmed=confirmed)
 
     def next_version(self, unit_of_work: UnitOfWork, device: DeviceConfig, subject: str) -> DeviceConfig:
         """Create the version that follows ``device``, with the current versions of its keys, and return it.
@@ -158,39 +185,35 @@ class DeviceConfigs:
         next_config = msgspec.structs.replace(
             device,
             version=device.version + 1,
-            encryption_keys=tuple(
-                msgspec.structs.replace(key, version=self._get_current_version(unit_of_work, key.uri))
-                for key in device.encryption_keys
-            ),
-            signing_keys=tuple(
-                msgspec.structs.replace(key, version=self._get_current_version(unit_of_work, key.uri))
-                for key in device.signing_keys
-            ),
             created_by=subject,
             created_at=self._repository.clock.now(),
         )
-        next_config = self._add_warnings(next_config, unit_of_work)
+        next_config = self._config_keys.with_current_versions(unit_of_work, next_config)
+        next_config = self._config_keys.with_warnings(unit_of_work, next_config)
         self._add_version(unit_of_work, next_config, subject, AuditAction.UPDATED)
         return next_config
 
-    def configs_using_key(self, uri: str) -> tuple[DeviceConfig, ...]:
-        """Return the configurations whose newest version uses the key."""
-        return tuple(device for device in self._repository.list_all(DEVICES) if uri in device.key_uris)
+    def certificates(self, subject: str, config: str, version: int | None = None) -> tuple[DeviceCertificate, ...]:
+        """Return the certificates of the keys of a configuration, by default those of its newest version.
 
-    def certificates(self, subject: str, config: str) -> tuple[tuple[str, str], ...]:
-        """Return the name and PEM text of each signing certificate of a configuration.
-
-        Raises :class:`NotFoundError` if the configuration or a certificate does not exist.
+        Symmetric keys have no certificate. Raises :class:`NotFoundError` if the configuration or its version does not
+        exist, or if the certificate of a signing key is missing.
         """
-        device = self.get(subject, config)
+        device = self.get(subject, config, version)
         certificates = []
-        for key in device.signing_keys:
-            key_info = self._repository.get(KEYS, key.uri)
-            key_version = key_info.version(key.version) if key_info is not None else None
-            if key_version is None or key_version.certificate is None:
-                raise NotFoundError(f"The workspace has no certificate of {key.uri}.")
-            certificates.append((f"{key.uri} v{key.version}", key_version.certificate))
+        for role, keys in ((KeyRole.ENCRYPTION, device.encryption_keys), (KeyRole.SIGNING, device.signing_keys)):
+            for key in keys:
+                pem = self._find_certificate(key)
+                if pem is None and role is KeyRole.SIGNING:
+                    raise NotFoundError(f"The workspace has no certificate of {key.uri}.")
+                if pem is not None:
+                    certificates.append(_build_certificate(role, key, pem))
         return tuple(certificates)
+
+    def _find_certificate(self, key: EncryptionKey | SigningKey) -> str | None:
+        key_info = self._repository.get(KEYS, key.uri)
+        key_version = key_info.version(key.version) if key_info is not None else None
+        return key_version.certificate if key_version is not None else None
 
     def configs_without_quorum(self, permissions: EffectivePermissions) -> tuple[DeviceConfig, ...]:
         """Return the configurations whose tasks could not get enough approvals with the given permissions."""
@@ -209,32 +232,9 @@ class DeviceConfigs:
                 "Use a name like gateway-v2.",
             )
         self._require_unused_name(request.name)
+        validate_key_requests(request)
         _validate_limits(request.approvals_required, request.link_ttl_seconds, request.retention_seconds)
         get_format(request.format)
-
-    def _require_key_access(self, subject: str, request: DeviceRequest) -> None:
-        """Raise :class:`PermissionDeniedError` if ``subject`` may not reuse an existing key that the request names.
-
-        The creator of a configuration chooses its users and approvers, and so controls what its keys sign. Without this
-        check, a subject without permissions for a product could create a configuration with the product's keys, and
-        sign for that product. Must be called before keys are generated.
-        """
-        for uri in (request.encryption_key, request.signing_key):
-            if uri is not None and not self._may_use_key(subject, key := self._keys.get_visible(subject, uri)):
-                raise PermissionDeniedError(
-                    f"{subject} does not have permission to use {key.uri} in a new configuration.",
-                    "Ask for UPDATE permission on keys or on all configurations with this key, or generate a new key.",
-                )
-
-    def _may_use_key(self, subject: str, key: KeyInfo) -> bool:
-        if self._permissions.is_allowed(subject, Action.UPDATE, resource_type_uri(ResourceType.KEY)):
-            return True
-        devices = self.configs_using_key(key.uri)
-        if not devices:
-            return key.created_by == subject
-        return all(
-            self._permissions.is_allowed(subject, Action.UPDATE, device_resource(device.id)) for device in devices
-        )
 
     def _require_unused_name(self, name: str) -> None:
         if any(device.name == name for device in self._repository.list_all(DEVICES)):
@@ -264,7 +264,8 @@ class DeviceConfigs:
 
     def _build_rules(self, subject: str, request: DeviceRequest, config_id: str, now: datetime) -> tuple[AclRule, ...]:
         approvers = request.approve or (subject,)
-        grants = [(parse_subject(user), Action.USE) for user in request.use]
+        grants = [(parse_subject(viewer), Action.VIEW) for viewer in request.view]
+        grants += [(parse_subject(user), Action.USE) for user in request.use]
         grants += [(parse_subject(approver), Action.APPROVE) for approver in approvers]
         for grantee, _ in grants:
             if self._repository.get(SUBJECTS, grantee) is None:
@@ -281,42 +282,6 @@ class DeviceConfigs:
             for grantee, action in grants
         )
 
-    async def _resolve_encryption_key(
-        self, unit_of_work: UnitOfWork, subject: str, request: DeviceRequest
-    ) -> EncryptionKey:
-        kind = CIPHERS[request.encryption].key_kind
-        if request.encryption_key is None:
-            name = f"{request.name}-encryption"
-            key = await self._keys.generate(unit_of_work, name, kind, request.purpose, subject)
-        else:
-            key = self._keys.get(request.encryption_key)
-        if key.kind is not kind:
-            raise InvalidKeyError(f"{request.encryption} requires a key of type {kind}; {key.uri} is {key.kind}.")
-        return EncryptionKey(algorithm=request.encryption, uri=key.uri, version=key.current.version)
-
-    async def _resolve_signing_key(self, unit_of_work: UnitOfWork, subject: str, request: DeviceRequest) -> SigningKey:
-        spec = SIGNATURES[request.signing]
-        if request.signing_key is None:
-            name = f"{request.name}-signing"
-            key = await self._keys.generate(unit_of_work, name, spec.default_key_kind, request.purpose, subject)
-        else:
-            key = self._keys.get(request.signing_key)
-        if key.kind not in spec.key_kinds:
-            raise InvalidKeyError(
-                f"{request.signing} requires a key of type {' or '.join(spec.key_kinds)}; {key.uri} is {key.kind}."
-            )
-        return SigningKey(algorithm=request.signing, uri=key.uri, version=key.current.version)
-
-    def _add_warnings(self, device: DeviceConfig, unit_of_work: UnitOfWork) -> DeviceConfig:
-        """Return the configuration with the warnings that users see about its algorithms and keys."""
-        warnings = [*CIPHERS[device.encryption.algorithm].caveats, *SIGNATURES[device.signing.algorithm].caveats]
-        if self._keys.get_uncommitted(unit_of_work, device.signing.uri).purpose == "both":
-            warnings.append(DUAL_USE_WARNING)
-        return msgspec.structs.replace(device, warnings=tuple(warnings))
-
-    def _get_current_version(self, unit_of_work: UnitOfWork, uri: str) -> int:
-        return self._keys.get_uncommitted(unit_of_work, uri).current.version
-
     def _add_version(self, unit_of_work: UnitOfWork, device: DeviceConfig, subject: str, change: AuditAction) -> None:
         unit_of_work.put(DEVICES, device.id, device)
         unit_of_work.put(DEVICE_VERSIONS, version_id(device.id, device.version), device)
@@ -328,6 +293,12 @@ class DeviceConfigs:
 
     def _may_see(self, subject: str, device: DeviceConfig) -> bool:
         return self._permissions.is_allowed(subject, Action.VIEW, device_resource(device.id))
+
+
+def _build_certificate(role: KeyRole, key: EncryptionKey | SigningKey, pem: str) -> DeviceCertificate:
+    return DeviceCertificate(
+        kind=role, name=key.name, uri=key.uri, version=key.version, algorithm=key.algorithm, certificate=pem
+    )
 
 
 def _validate_limits(approvals: int, link_seconds: int, retention_seconds: int) -> None:

@@ -19,7 +19,7 @@ from sealyard.jobs.bus import JobBus
 from sealyard.model.access import Action, ResourceType, device_resource, resource_type_uri
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import AuditAction
-from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig, EncryptionKey
 from sealyard.model.errors import ConfirmationRequiredError, ConflictError, NotFoundError, WorkerError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo, expiring_versions, parse_key_uri
@@ -58,10 +58,7 @@ class KeyRegistry:
 
     def get_uncommitted(self, unit_of_work: UnitOfWork, uri: str) -> KeyInfo:
         """Return the key as it will be once ``unit_of_work`` is committed."""
-        for table, identity, document in unit_of_work.puts:
-            if (table, identity) == (KEYS.name, uri):
-                return msgspec.json.decode(document, type=KeyInfo)
-        return self.get(uri)
+        return _find_pending(unit_of_work, uri) or self.get(uri)
 
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
         """Return a warning for each visible key whose current certificate expires within 30 days of ``now``."""
@@ -84,13 +81,13 @@ class KeyRegistry:
     ) -> KeyInfo:
         """Have a worker generate a local key, add its public data to ``unit_of_work``, and return them.
 
-        If ``name`` is in use, appends a number. A name is also in use if a worker has a key of this name that the
-        workspace does not know, for example because an earlier unit of work was not committed. Raises
-        :class:`ConflictError` if no name is free.
+        If ``name`` is in use, also by another key of ``unit_of_work``, appends a number. A name is also in use if a
+        worker has a key of this name that the workspace does not know, for example because an earlier unit of work was
+        not committed. Raises :class:`ConflictError` if no name is free.
         """
         for number in range(1, NAME_NUMBER_LIMIT):
             uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
-            if self._repository.get(KEYS, uri) is not None:
+            if self._repository.get(KEYS, uri) is not None or _find_pending(unit_of_work, uri) is not None:
                 continue
             try:
                 request = GenerateKey(uri=uri, kind=kind, purpose=purpose, subject=name[:64], created_by=subject)
@@ -145,13 +142,14 @@ class KeyRegistry:
         unit_of_work.notify(f"KEY:{rotated_key.uri}")
         return rotated_key
 
-    async def export(self, subject: str, device: DeviceConfig, path: Path, *, confirmed: bool) -> Path:
-        """Have a worker write the symmetric key of a device configuration to a new file with mode 0600.
+    async def export(
+        self, subject: str, device: DeviceConfig, key: EncryptionKey, path: Path, *, confirmed: bool
+    ) -> Path:
+        """Have a worker write a symmetric key of a device configuration to a new file with mode 0600.
 
         The audit entry is durable before the file is written. Raises :class:`ConfirmationRequiredError` if the export
         is not ``confirmed``.
         """
-        key = device.encryption
         if not confirmed:
             raise ConfirmationRequiredError(
                 f"Anyone with {key.uri} version {key.version} can decrypt every package of {device.name} made with it.",
@@ -182,6 +180,14 @@ class KeyRegistry:
         )
         unit_of_work.notify(f"KEY:{key.uri}")
         return key
+
+
+def _find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
+    """Return the key as changed by ``unit_of_work``, or None if it does not change the key."""
+    for table, identity, document in unit_of_work.puts:
+        if (table, identity) == (KEYS.name, uri):
+            return msgspec.json.decode(document, type=KeyInfo)
+    return None
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:

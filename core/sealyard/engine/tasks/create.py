@@ -11,6 +11,8 @@ import msgspec
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.registry import get_format, reject_container_start
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_signing_input
+from sealyard.crypto.key_purposes import check_key_purpose
+from sealyard.engine.devices.config_keys import build_warnings
 from sealyard.engine.inputs.store import InputStore, check_name_length
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
@@ -19,13 +21,14 @@ from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.model.access import Action
-from sealyard.model.algorithms import KeyPurpose, KeyType
+from sealyard.model.algorithms import KeyType
 from sealyard.model.approval import approval_digest
 from sealyard.model.audit import AuditAction
 from sealyard.model.canonical_json import canonical_json
-from sealyard.model.device_configs import DeviceConfig
+from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyError, SealyardError, UsageError
 from sealyard.model.hints import Hint, HintCode
+from sealyard.model.keys import KeyInfo
 from sealyard.model.lifecycle import advance
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
@@ -53,14 +56,17 @@ class TaskCreation:
     async def create_package(self, subject: str, request: PackageRequest) -> Task:
         """Create a packaging task. The configuration's container format checks the files and algorithms.
 
-        Raises :class:`InvalidInputError` if a file is not stored, :class:`ConflictError` if the client token was used
-        for another request, and the errors of :meth:`ContainerFormat.check`.
+        Raises :class:`InvalidInputError` if a file is not stored, :class:`InvalidKeyError` if the purpose of the
+        signing key does not allow packages, :class:`ConflictError` if the client token was used for another request,
+        and the errors of :meth:`ContainerFormat.check`.
         """
         device = self._require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
         self._inputs.require((*request.firmware, *request.metadata))
-        warnings = get_format(device.format).check(self._build_package_layout(device, request))
+        signing_key = self._get_signing_key(TaskKind.PACKAGING, device)
+        format_warnings = get_format(device.format).check(_build_package_layout(device, request, signing_key.kind))
+        key_warnings = build_warnings((device.encryption,), (device.signing,), signing_key.purpose)
         task = self._build_task(
             subject,
             TaskKind.PACKAGING,
@@ -73,19 +79,21 @@ class TaskCreation:
             format=device.format,
             encryption_key=device.encryption,
             signing_key=device.signing,
-            warnings=(*device.warnings, *warnings),
+            warnings=(*key_warnings, *format_warnings),
         )
         return await self._commit_task(self._add_subtasks(task), request)
 
     async def create_encryption(self, subject: str, request: EncryptionRequest) -> Task:
         """Create a task that encrypts one file.
 
-        Raises :class:`InvalidInputError` if the file is not stored, :class:`ConflictError` if the client token was
-        used for another request.
+        Raises :class:`InvalidInputError` if the file is not stored, :class:`UsageError` if the configuration has no
+        encryption key with the requested name, and :class:`ConflictError` if the client token was used for another
+        request.
         """
         device = self._require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
+        key = device.find_encryption_key(request.encryption_key) if request.encryption_key else device.encryption
         self._inputs.require((request.file,))
         task = self._build_task(
             subject,
@@ -95,8 +103,8 @@ class TaskCreation:
             inputs=(request.file,),
             content_type=request.content_type,
             client_token=request.client_token,
-            encryption_key=device.encryption,
-            warnings=CIPHERS[device.encryption.algorithm].caveats,
+            encryption_key=key,
+            warnings=CIPHERS[key.algorithm].caveats,
         )
         return await self._commit_task(task, request)
 
@@ -157,23 +165,16 @@ class TaskCreation:
         await self._repository.flush()
         return self._repository.task(used_token.task_id)
 
-    def _get_signing_key_type(self, device: DeviceConfig) -> KeyType:
+    def _get_signing_key(self, kind: TaskKind, device: DeviceConfig) -> KeyInfo:
+        """Return the key with which a task of this kind is signed.
+
+        Raises :class:`InvalidKeyError` if its purpose does not allow the task, which the worker would reject.
+        """
         key = self._repository.get(KEYS, device.signing.uri)
         if key is None:
             raise InvalidKeyError(f"The workspace has no record of the signing key {device.signing.uri}.")
-        return key.kind
-
-    def _build_package_layout(self, device: DeviceConfig, request: PackageRequest) -> PackageLayout:
-        """Return the package data that the container format checks: algorithms, and names and sizes of the files."""
-        if not request.firmware:
-            raise InvalidInputError("A package needs at least one firmware file.", Hint.of(HintCode.ADD_FIRMWARE))
-        return PackageLayout(
-            encryption=device.encryption.algorithm,
-            signing=device.signing.algorithm,
-            signing_key_kind=self._get_signing_key_type(device),
-            firmware=tuple((file.name, file.size) for file in request.firmware),
-            metadata=tuple((file.name, file.size) for file in request.metadata),
-        )
+        check_key_purpose(kind, device.signing.algorithm, key.purpose)
+        return key
 
     def _check_message(self, device: DeviceConfig, request: SigningRequest) -> None:
         """Check that the configuration's key and algorithm may sign the message or digest.
@@ -186,14 +187,7 @@ class TaskCreation:
         if request.is_digest and not takes_digest:
             raise UsageError(f"{algorithm} signs a message, not a digest.", Hint.of(HintCode.SUBMIT_MESSAGE))
         check_signing_input(algorithm, request.message)
-        key = self._repository.get(KEYS, device.signing.uri)
-        purpose = key.purpose if key is not None else KeyPurpose.PACKAGE
-        if purpose is KeyPurpose.PACKAGE or (takes_digest and purpose is not KeyPurpose.DATA):
-            raise InvalidKeyError(
-                f"The signing key of {device.name} is for {_describe_purpose(purpose)}; this task needs a key for data"
-                + (" only, because approvers cannot see what a digest stands for." if takes_digest else "."),
-                Hint.of(HintCode.USE_DATA_KEY),
-            )
+        self._get_signing_key(TaskKind.SIGNING, device)
         if not takes_digest:
             reject_container_start(request.message)
 
@@ -305,6 +299,19 @@ class TaskCreation:
         return stored_task
 
 
+def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kind: KeyType) -> PackageLayout:
+    """Return the package data that the container format checks: algorithms, and names and sizes of the files."""
+    if not request.firmware:
+        raise InvalidInputError("A package needs at least one firmware file.", Hint.of(HintCode.ADD_FIRMWARE))
+    return PackageLayout(
+        encryption=device.encryption.algorithm,
+        signing=device.signing.algorithm,
+        signing_key_kind=key_kind,
+        firmware=tuple((file.name, file.size) for file in request.firmware),
+        metadata=tuple((file.name, file.size) for file in request.metadata),
+    )
+
+
 def _compute_request_digest(request: msgspec.Struct) -> str:
     """Return the SHA-256 (hex) of a request, to recognize another request with the same client token."""
     return hashlib.sha256(canonical_json(request)).hexdigest()
@@ -313,10 +320,6 @@ def _compute_request_digest(request: msgspec.Struct) -> str:
 def _join_names(files: Iterable[InputFile]) -> str:
     names = ", ".join(file.name for file in files)
     return names if len(names) <= MAX_NAME_LENGTH else names[: MAX_NAME_LENGTH - 1] + "…"
-
-
-def _describe_purpose(purpose: KeyPurpose) -> str:
-    return {KeyPurpose.PACKAGE: "packages", KeyPurpose.DATA: "data", KeyPurpose.BOTH: "packages and data"}[purpose]
 
 
 def _audit_creation(unit_of_work: UnitOfWork, task: Task) -> None:
@@ -331,7 +334,16 @@ def _audit_creation(unit_of_work: UnitOfWork, task: Task) -> None:
             "configVersion": task.config_version,
             "inputs": [[file.name, file.size, file.sha256] for file in task.inputs],
             "metadata": [[file.name, file.size, file.sha256] for file in task.metadata],
+            "contentType": task.content_type,
+            "encryptionKey": _describe_key(task.encryption_key),
+            "signingKey": _describe_key(task.signing_key),
             "approvalDigest": task.approval_digest,
             "approvalsRequired": task.approvals_required,
         },
     )
+
+
+def _describe_key(key: EncryptionKey | SigningKey | None) -> dict[str, str | int] | None:
+    if key is None:
+        return None
+    return {"algorithm": key.algorithm.value, "uri": key.uri, "version": key.version, "name": key.name}

@@ -14,6 +14,9 @@ FILE_SCHEMA = Schema(
     # OpenAPI 3.0; client generators that do not know contentMediaType send text instead of a file without it.
     format=OpenAPIFormat.BINARY,
 )
+KEY_NAME_SCHEMA = Schema(
+    type=OpenAPIType.STRING, description="name of an encryption key of the configuration; by default the first one"
+)
 DIGEST_SCHEMA = Schema(type=OpenAPIType.STRING, pattern="^[0-9a-fA-F]{64}$")
 
 
@@ -45,6 +48,7 @@ ENCRYPTION_FORM = form_schema(
         "deviceConfigId": TEXT_SCHEMA,
         "inputFile": FILE_SCHEMA,
         "inputId": Schema(type=OpenAPIType.STRING, description="id of a complete upload, instead of inputFile"),
+        "encryptionKey": KEY_NAME_SCHEMA,
         "name": TEXT_SCHEMA,
         "contentType": TEXT_SCHEMA,
         "sha256checksum": DIGEST_SCHEMA,
@@ -64,7 +68,13 @@ PACKAGE_JSON = form_schema(
 )
 ENCRYPTION_JSON = form_schema(
     ["deviceConfigId", "inputId"],
-    {"deviceConfigId": TEXT_SCHEMA, "inputId": TEXT_SCHEMA, "name": TEXT_SCHEMA, "contentType": TEXT_SCHEMA},
+    {
+        "deviceConfigId": TEXT_SCHEMA,
+        "inputId": TEXT_SCHEMA,
+        "encryptionKey": KEY_NAME_SCHEMA,
+        "name": TEXT_SCHEMA,
+        "contentType": TEXT_SCHEMA,
+    },
 )
 
 

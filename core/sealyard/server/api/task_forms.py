@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from litestar import Request
+from msgspec import UNSET
 
 from sealyard.fs.source_file import verify_digest
 from sealyard.model.errors import InvalidInputError, NotFoundError
@@ -19,21 +20,24 @@ from sealyard.server.http.bodies import limited_body
 from sealyard.server.http.multipart import FilePart, TextPart, iter_parts
 
 CHECKSUM_FIELD = "sha256checksum"
-SINGLE_VALUE_FIELDS = ("deviceConfigId", "name", "contentType")
+TASK_FIELDS = ("deviceConfigId", "name", "contentType")
 
 
 @dataclass(frozen=True)
 class FormFieldNames:
-    """The names of the form fields that contain the files of a task, or ids of uploads instead."""
+    """The names of a form's fields: ``texts`` with one value, and those with files, or with ids of uploads instead."""
 
+    texts: tuple[str, ...]
     firmware: tuple[str, ...]
     firmware_ids: tuple[str, ...]
     metadata: tuple[str, ...] = ()
     metadata_ids: tuple[str, ...] = ()
 
 
-PACKAGE_FIELDS = FormFieldNames(("inputFiles",), ("inputIds",), ("metadataFile", "metadataFiles"), ("metadataIds",))
-ENCRYPTION_FIELDS = FormFieldNames(("inputFile",), ("inputId",))
+PACKAGE_FIELDS = FormFieldNames(
+    TASK_FIELDS, ("inputFiles",), ("inputIds",), ("metadataFile", "metadataFiles"), ("metadataIds",)
+)
+ENCRYPTION_FIELDS = FormFieldNames((*TASK_FIELDS, "encryptionKey"), ("inputFile",), ("inputId",))
 
 
 @asynccontextmanager
@@ -66,6 +70,7 @@ async def parse_encryption_form(request: Request[Any, Any, Any], caller: Caller)
         yield EncryptionBody(
             device_config_id=form.require("deviceConfigId"),
             input_id=form.firmware[0],
+            encryption_key=form.texts.get("encryptionKey", UNSET),
             name=form.texts.get("name", ""),
             content_type=form.texts.get("contentType", ""),
         )
@@ -117,7 +122,7 @@ class _Form:
             self.metadata.append(part.value)
         elif part.name == CHECKSUM_FIELD:
             self._checksums.append(part.value)
-        elif part.name in SINGLE_VALUE_FIELDS and part.name not in self.texts:
+        elif part.name in self._fields.texts and part.name not in self.texts:
             self.texts[part.name] = part.value
         else:
             raise self._unexpected_field_error(part)
@@ -171,7 +176,7 @@ class _Form:
         if part.name in self.texts:
             return InvalidInputError(f"Repeated form field {name}.", "Send it once.")
         if isinstance(part, TextPart):
-            expected = (*SINGLE_VALUE_FIELDS, CHECKSUM_FIELD, *self._fields.firmware_ids, *self._fields.metadata_ids)
+            expected = (*self._fields.texts, CHECKSUM_FIELD, *self._fields.firmware_ids, *self._fields.metadata_ids)
             return InvalidInputError(f"Unexpected text field {name} in the form.", _expected_fields(expected))
         expected = (*self._fields.firmware, *self._fields.metadata)
         return InvalidInputError(f"Unexpected file field {name} in the form.", _expected_fields(expected))

@@ -6,8 +6,6 @@ import base64
 
 from sealyard.containers.registry import reject_container_start
 from sealyard.crypto.algorithms import SIGNATURES, SigningInput
-from sealyard.model.algorithms import KeyPurpose
-from sealyard.model.errors import InvalidKeyError
 from sealyard.model.worker_messages import JobFinished
 from sealyard.worker.job_context import JobContext
 
@@ -16,7 +14,7 @@ async def sign(context: JobContext) -> JobFinished:
     """Sign the input of a signing task, and return a report that contains the signature."""
     (file,) = context.task.inputs
     data = context.read_input(file)
-    _reject_container_start(context, data, await context.signing_key_purpose())
+    _reject_container_start(context, data)
     context.progress.total = len(data)
     signature = await context.sign(data, data)
     context.progress(len(data))
@@ -27,18 +25,12 @@ async def sign(context: JobContext) -> JobFinished:
     )
 
 
-def _reject_container_start(context: JobContext, data: bytes, purpose: KeyPurpose | None) -> None:
-    """Reject input whose signature would also be valid for a container or for the test message of a key check.
+def _reject_container_start(context: JobContext, data: bytes) -> None:
+    """Raise :class:`InvalidKeyError` if the signature would also be valid for a container, or for a key check.
 
-    Raises :class:`InvalidKeyError` if the input starts like one of the two, or is a digest and the key is not for data.
+    A digest cannot be checked. The purpose of the key, which was checked before, ensures that it signs no containers.
     """
     key = context.task.signing_key
     assert key is not None
-    if SIGNATURES[key.algorithm].input is SigningInput.SHA256_DIGEST:
-        if purpose is not KeyPurpose.DATA:
-            raise InvalidKeyError(
-                "A digest can only be signed with a key for data, because approvers cannot see what it stands for.",
-                "Use a configuration whose signing key has the purpose 'data'.",
-            )
-        return
-    reject_container_start(data)
+    if SIGNATURES[key.algorithm].input is not SigningInput.SHA256_DIGEST:
+        reject_container_start(data)

@@ -16,7 +16,7 @@ from sealyard.model.access import Action
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, SigningAlgorithm
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError
-from sealyard.model.requests import DeviceRequest, DeviceUpdate
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard_tui.app import SealyardApp
 from tests.tui.connection import FakeConnection
 from tests.tui.form_helpers import fill_field, open_form, select_values, submit_form, type_text
@@ -146,8 +146,8 @@ async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(workspa
                 DeviceRequest(
                     name="door-lock",
                     description="in the door",
-                    encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                    signing=SigningAlgorithm.ED25519,
+                    encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                    signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                     purpose=KeyPurpose.PACKAGE,
                     use=(DEVELOPER,),
                     approve=(OWNER, ADMINISTRATOR),
@@ -238,6 +238,31 @@ async def test_a_span_of_more_than_two_units_stays_as_it_was(workspace: TuiWorks
         fill_field(app, "approvals", "2")
         await submit_form(pilot)
         assert workspace.faults.calls_of("update_device") == [(DeviceUpdate(config="gw", approvals_required=2),)]
+
+
+async def test_detail_shows_all_keys_with_their_names(workspace: TuiWorkspace) -> None:
+    keys = tuple(
+        EncryptionKeyRequest(algorithm=algorithm, name=name, description=f"for {name} doors")
+        for algorithm, name in (
+            (EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, "new"),
+            (EncryptionAlgorithm.AES128_CTR_NO_PAD, "old"),
+        )
+    )
+    request = DeviceRequest(
+        name="door-lock",
+        encryption_keys=keys,
+        signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
+        use=(DEVELOPER,),
+        approve=(OWNER,),
+    )
+    await workspace.execute(ADMINISTRATOR, workspace.engine.devices.create(ADMINISTRATOR, request))
+    app = the_app(workspace)
+    async with run_app(app, size=(160, 60)) as pilot:
+        await pilot.press("g")
+        await assert_visible(pilot, "for new doors")
+        text = screen_text(app)
+        for words in ("local:door-lock-encryption version 1", "encryption (if named)", "for old doors"):
+            assert words in text
 
 
 async def test_certificates_are_written_beside_what_is_there_and_told_where(

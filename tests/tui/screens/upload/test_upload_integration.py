@@ -14,7 +14,7 @@ from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.engine_handle import EngineHandle
 from sealyard.engine.create_workspace import create_workspace
 from sealyard.model.algorithms import EncryptionAlgorithm, SigningAlgorithm
-from sealyard.model.requests import DeviceRequest, TaskFilter
+from sealyard.model.requests import DeviceRequest, EncryptionKeyRequest, SigningKeyRequest, TaskFilter
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 from sealyard_tui.app import SealyardApp
@@ -69,8 +69,8 @@ def workspace(tmp_path: Path) -> Path:
         await client.create_device(
             DeviceRequest(
                 name="door",
-                encryption=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD,
-                signing=SigningAlgorithm.ED25519,
+                encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+                signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
                 use=(DEVELOPER,),
                 approve=(OWNER,),
             )

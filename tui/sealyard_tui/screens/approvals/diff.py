@@ -80,7 +80,10 @@ def diff_packages(previous: Task, task: Task) -> PackageDiff:
 
 def format_key(key: EncryptionKey | SigningKey | None) -> str:
     """Return a key as ``AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1``; empty for None."""
-    return f"{key.algorithm} with {key.uri} version {key.version}" if key is not None else ""
+    if key is None:
+        return ""
+    name = f" ({key.name})" if key.name else ""
+    return f"{key.algorithm} with {key.uri} version {key.version}{name}"
 
 
 def _compare_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> Iterator[FileChange]:

@@ -179,7 +179,10 @@ def _build_configuration_fields(task: Task) -> Fields:
 
 
 def _format_key(key: EncryptionKey | SigningKey | None) -> str:
-    return escape_text(f"{key.algorithm} with {key.uri} v{key.version}") if key is not None else ""
+    if key is None:
+        return ""
+    name = f" ({key.name})" if key.name else ""
+    return escape_text(f"{key.algorithm} with {key.uri} v{key.version}{name}")
 
 
 def _render_history(task: Task) -> Content:

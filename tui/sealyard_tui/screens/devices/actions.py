@@ -123,10 +123,15 @@ class DeviceActions:
 
     async def _write_certificates(self, device: DeviceConfig, answers: Answers) -> bool:
         folder = resolve_path(answers.texts["folder"], Path.cwd())
-        certificates = await (await self._screen.client()).device_certificates(device.id)
+        certificates = await (await self._screen.client()).device_certificates(device.id, device.version)
         paths = [
-            await asyncio.to_thread(write_unique, folder, build_certificate_file_name(name), pem.encode())
-            for name, pem in certificates
+            await asyncio.to_thread(
+                write_unique,
+                folder,
+                build_certificate_file_name(certificate.label),
+                certificate.certificate.encode(),
+            )
+            for certificate in certificates
         ]
         text = "\n".join(f"✓ {escape_text(str(each))}" for each in paths)
         self._screen.notify(text, title="Certificates", timeout=NOTIFICATION_SECONDS, markup=False)

@@ -34,7 +34,7 @@ class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
 
 
 def list_keys(device: DeviceConfig) -> tuple[EncryptionKey | SigningKey, ...]:
-    return (*device.encryption_keys, *device.signing_keys)
+    return device.keys
 
 
 def format_heading(device: DeviceConfig, latest_version: int) -> Content:
@@ -60,14 +60,13 @@ def format_detail(
         ("retention", f"{format_duration(device.retention_seconds)}: how long a result is kept after the task is DONE"),
         ("", " "),
     ]
+    is_latest = device.version == latest_version
     for index, encryption in enumerate(device.encryption_keys):
-        fields += _build_key_fields(
-            "encryption", encryption, context, now, is_unused=index > 0, is_latest=device.version == latest_version
-        )
+        label = "encryption (if named)" if index else "encryption"
+        fields += _build_key_fields("encryption", label, encryption, context, now, is_latest=is_latest)
     for index, signing in enumerate(device.signing_keys):
-        fields += _build_key_fields(
-            "signing", signing, context, now, is_unused=index > 0, is_latest=device.version == latest_version
-        )
+        label = "signing (not used)" if index else "signing"
+        fields += _build_key_fields("signing", label, signing, context, now, is_latest=is_latest)
     fields += [
         ("", " "),
         *_build_permission_fields(device, context.access),
@@ -87,18 +86,18 @@ def _format_approvals(device: DeviceConfig) -> str:
 
 def _build_key_fields(
     role: str,
+    label: str,
     key: EncryptionKey | SigningKey,
     context: DeviceContext,
     now: datetime,
     *,
-    is_unused: bool,
     is_latest: bool,
 ) -> list[Field]:
     info = context.find_key(key.uri)
     version = info.version(key.version) if info is not None else None
-    label = f"{role} (not used)" if is_unused else role
     fields: list[Field] = [
         (label, Content.styled(key.algorithm, "bold")),
+        ("name", safe_content(key.name)),
         (f"{role} key", _format_key(key, info, is_latest=is_latest)),
         ("", safe_content(key.description)),
     ]

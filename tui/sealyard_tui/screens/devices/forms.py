@@ -20,7 +20,7 @@ from sealyard.model.device_configs import (
 from sealyard.model.errors import UsageError
 from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.keys import KEY_NAME
-from sealyard.model.requests import DeviceRequest, DeviceUpdate
+from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, MultiChoiceField, TextField, Texts
 from sealyard_tui.screens.devices.format import DeviceContext
@@ -114,10 +114,14 @@ def build_device_request(answers: Answers) -> DeviceRequest:
     return DeviceRequest(
         name=texts["name"],
         description=texts["description"],
-        encryption=EncryptionAlgorithm(texts["encryption"]),
-        signing=SigningAlgorithm(texts["signing"]),
-        encryption_key=texts["encryption_key"] or None,
-        signing_key=texts["signing_key"] or None,
+        encryption_keys=(
+            EncryptionKeyRequest(
+                algorithm=EncryptionAlgorithm(texts["encryption"]), uri=texts["encryption_key"] or None
+            ),
+        ),
+        signing_keys=(
+            SigningKeyRequest(algorithm=SigningAlgorithm(texts["signing"]), uri=texts["signing_key"] or None),
+        ),
         purpose=KeyPurpose(texts["purpose"]),
         use=_parse_users("use", answers),
         approve=_parse_users("approve", answers),

@@ -5,10 +5,19 @@ from __future__ import annotations
 from litestar import Controller, delete, get, post, put
 from litestar.params import FromPath, FromQuery, JSONBody
 
-from sealyard.model.access import AclRule, Membership, Subject
+from sealyard.model.access import Membership, Subject
 from sealyard.model.policy import Policy
 from sealyard.model.requests import AccessControlList
-from sealyard.server.api.wire import MemberBody, RuleBody, SubjectBody, SubjectResponse, subject_response
+from sealyard.server.api.wire_access import (
+    MemberBody,
+    RuleBody,
+    RuleResponse,
+    SubjectBody,
+    SubjectResponse,
+    rule_response,
+    subject_of,
+    subject_response,
+)
 from sealyard.server.auth.caller import CallerDependency
 
 
@@ -19,8 +28,8 @@ class AccessController(Controller):
     tags = ["access control"]
 
     @get("/", summary="List rules")
-    async def rules(self, caller: CallerDependency) -> list[AclRule]:
-        return list((await caller.client.access()).rules)
+    async def rules(self, caller: CallerDependency) -> list[RuleResponse]:
+        return [rule_response(rule) for rule in (await caller.client.access()).rules]
 
     @get("/all", summary="Return subjects, groups and rules")
     async def all_rules(self, caller: CallerDependency) -> AccessControlList:
@@ -31,12 +40,14 @@ class AccessController(Controller):
         return [subject_response(subject) for subject in await caller.client.own_subjects()]
 
     @get("/subjects/rules", summary="List your rules for device configurations")
-    async def my_rules(self, caller: CallerDependency) -> list[AclRule]:
-        return list(await caller.client.own_device_rules())
+    async def my_rules(self, caller: CallerDependency) -> list[RuleResponse]:
+        return [rule_response(rule) for rule in await caller.client.own_device_rules()]
 
     @post("/", summary="Add a rule")
-    async def add_rule(self, caller: CallerDependency, data: JSONBody[RuleBody]) -> AclRule:
-        return await caller.client.add_rule(data.subject, data.resource, data.action, confirmed=data.confirmed)
+    async def add_rule(self, caller: CallerDependency, data: JSONBody[RuleBody]) -> RuleResponse:
+        subject = subject_of(data.subject)
+        rule = await caller.client.add_rule(subject, data.resource, data.action, confirmed=data.confirmed)
+        return rule_response(rule)
 
     @delete("/{rule_id:str}", summary="Remove a rule")
     async def remove_rule(

@@ -125,6 +125,7 @@ async def _create_encryption(caller: Caller, body: EncryptionBody, idempotency_k
     request = EncryptionRequest(
         config=body.device_config_id,
         file=file,
+        encryption_key=body.encryption_key,
         name=body.name,
         content_type=body.content_type,
         client_token=idempotency_key,

@@ -11,18 +11,30 @@ from litestar.params import FromPath, JSONBody, QueryParameter
 
 from sealyard.client.capabilities import AlgorithmInfo, Capabilities, load_capabilities
 from sealyard.fs.private import temporary_private_dir
-from sealyard.server.api.wire import (
+from sealyard.model.algorithms import X509_PKI_ALGORITHMS
+from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
+from sealyard.server.api.wire import KeyExportBody
+from sealyard.server.api.wire_devices import (
     AlgorithmResponse,
     AlgorithmsResponse,
-    CertificateResponse,
-    ConfirmationBody,
     DeviceBody,
     DeviceResponse,
     DeviceUpdateBody,
     device_request,
     device_response,
 )
-from sealyard.server.auth.caller import CallerDependency
+from sealyard.server.auth.caller import Caller, CallerDependency
+
+KEY_REFERENCE = "URI of an existing key, for example local:gateway; without it a key is generated"
+PKI_REFERENCE = (
+    "URI of a key that was imported with a certificate of your public key infrastructure (PKI); without it a key with a"
+    " self-signed certificate is generated"
+)
+
+ConfigVersion = Annotated[
+    int | None,
+    QueryParameter(ge=1, le=10**9, description="version of the configuration; by default the newest"),
+]
 
 
 class DeviceController(Controller):
@@ -33,47 +45,58 @@ class DeviceController(Controller):
 
     @get("/", summary="List device configurations (newest versions)")
     async def devices(self, caller: CallerDependency) -> list[DeviceResponse]:
-        return [device_response(device) for device in await caller.client.devices()]
+        devices = await caller.client.devices()
+        access = await caller.client.device_access(device.id for device in devices)
+        return [device_response(device, access.get(device.id, {})) for device in devices]
 
     @post("/", summary="Create a device configuration and its keys")
     async def create(self, caller: CallerDependency, data: JSONBody[DeviceBody]) -> DeviceResponse:
-        return device_response(await caller.client.create_device(device_request(data)))
+        return await _build_response(caller, await caller.client.create_device(device_request(data)))
 
     @get("/{config_id:str}", summary="Return a device configuration by id or name")
     async def device(
         self,
         caller: CallerDependency,
         config_id: FromPath[str],
-        version: Annotated[int | None, QueryParameter(ge=1, le=10**9)] = None,
+        version: ConfigVersion = None,
     ) -> DeviceResponse:
-        return device_response(await caller.client.device(config_id, version))
+        return await _build_response(caller, await caller.client.device(config_id, version))
 
     @patch("/{config_id:str}", summary="Create a new version of a device configuration")
     async def update(
         self, caller: CallerDependency, config_id: FromPath[str], data: JSONBody[DeviceUpdateBody]
     ) -> DeviceResponse:
-        return device_response(await caller.client.update_device(data.request(config_id)))
+        return await _build_response(caller, await caller.client.update_device(data.request(config_id)))
 
-    @get("/{config_id:str}/certificates", summary="Return the signing certificates (PEM)")
-    async def certificates(self, caller: CallerDependency, config_id: FromPath[str]) -> list[CertificateResponse]:
-        certificates = await caller.client.device_certificates(config_id)
-        return [CertificateResponse(name=name, certificate=pem) for name, pem in certificates]
+    @get("/{config_id:str}/certificates", summary="Return the certificates of the keys (PEM)")
+    async def certificates(
+        self, caller: CallerDependency, config_id: FromPath[str], version: ConfigVersion = None
+    ) -> list[DeviceCertificate]:
+        return list(await caller.client.device_certificates(config_id, version))
 
     @post(
         "/{config_id:str}/keyExport",
         status_code=200,
         media_type="application/octet-stream",
-        summary="Export the symmetric key, to provision devices",
+        summary="Export a symmetric key, to provision devices",
     )
     async def export_key(
-        self, caller: CallerDependency, config_id: FromPath[str], data: JSONBody[ConfirmationBody]
+        self, caller: CallerDependency, config_id: FromPath[str], data: JSONBody[KeyExportBody]
     ) -> Response[bytes]:
         # The worker writes the key to a private file, which is deleted before the response is sent.
         with temporary_private_dir(caller.engine_handle.engine.paths) as folder:
             path = folder / secrets.token_hex(8)
-            await caller.client.export_device_key(config_id, path, confirmed=data.confirmed)
+            await caller.client.export_device_key(
+                config_id, path, encryption_key=data.encryption_key, confirmed=data.confirmed
+            )
             key = await to_thread.run_sync(path.read_bytes)
         return Response(key, headers={"Cache-Control": "no-store"})
+
+
+async def _build_response(caller: Caller, device: DeviceConfig) -> DeviceResponse:
+    access = await caller.client.device_access((device.id,))
+    # The creator of a configuration may be allowed to create it, but not to view it.
+    return device_response(device, access.get(device.id, {}))
 
 
 class AlgorithmController(Controller):
@@ -89,12 +112,24 @@ class AlgorithmController(Controller):
 
 def _algorithms_response(capabilities: Capabilities) -> AlgorithmsResponse:
     return AlgorithmsResponse(
-        encryption=tuple(_algorithm_response(name, info) for name, info in capabilities.encryption.items()),
-        signing=tuple(_algorithm_response(name, info) for name, info in capabilities.signing.items()),
+        encryption=tuple(
+            _algorithm_response(name, info, KEY_REFERENCE) for name, info in capabilities.encryption.items()
+        ),
+        signing=tuple(
+            _algorithm_response(name, info, PKI_REFERENCE if name in X509_PKI_ALGORITHMS else KEY_REFERENCE)
+            for name, info in capabilities.signing.items()
+        ),
         formats=capabilities.formats,
     )
 
 
-def _algorithm_response(name: str, info: AlgorithmInfo) -> AlgorithmResponse:
+def _algorithm_response(name: str, info: AlgorithmInfo, reference_description: str) -> AlgorithmResponse:
     # The engine can generate keys of every type, so a reference is always optional.
-    return AlgorithmResponse(algorithm=name, reference_needed=False, key_kinds=info.key_kinds, caveats=info.caveats)
+    return AlgorithmResponse(
+        algorithm=name,
+        reference_needed=False,
+        reference_supported=True,
+        reference_description=reference_description,
+        key_kinds=info.key_kinds,
+        caveats=info.caveats,
+    )

@@ -1,0 +1,84 @@
+"""Bodies of the access control list's calls, and their conversion from and to model types."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+from datetime import datetime
+
+import msgspec
+
+from sealyard.model.access import AclRule, Action, SubjectKind, parse_subject
+from sealyard.model.base import FrozenStruct, ShortText
+
+
+class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
+    """A subject as an object. ``type``: GROUP or CLIENT, as in the Sign & Encrypt API, or USER."""
+
+    id: ShortText
+    type: SubjectKind
+
+    @property
+    def subject(self) -> str:
+        return parse_subject(f"{self.type}:{self.id}")
+
+
+class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
+    """A subject as an object, and in the form ``KIND:name``."""
+
+    id: str
+    type: SubjectKind
+    subject: str
+
+
+class RuleBody(FrozenStruct, frozen=True, kw_only=True):
+    """A new rule.
+
+    ``subject``: an object or text in the form ``KIND:name``. ``confirmed``: add the rule even if it leaves a device
+    configuration with too few approvers.
+    """
+
+    subject: SubjectReference | ShortText
+    resource: ShortText
+    action: Action
+    confirmed: bool = False
+
+
+class SubjectBody(FrozenStruct, frozen=True, kw_only=True):
+    subject: ShortText
+    display_name: ShortText = ""
+
+
+class MemberBody(FrozenStruct, frozen=True, kw_only=True):
+    group: ShortText
+    member: ShortText
+    confirmed: bool = False
+
+
+class RuleResponse(FrozenStruct, frozen=True, kw_only=True):
+    """A rule. Its subject is an object, as in the Sign & Encrypt API."""
+
+    id: str
+    subject: SubjectResponse
+    resource: str
+    action: Action
+    created_by: str
+    created_at: datetime
+    permanent: bool
+
+
+def subject_response(subject: str) -> SubjectResponse:
+    kind, _, name = subject.partition(":")
+    return SubjectResponse(id=name, type=SubjectKind(kind), subject=subject)
+
+
+def rule_response(rule: AclRule) -> RuleResponse:
+    return RuleResponse(**{**msgspec.structs.asdict(rule), "subject": subject_response(rule.subject)})
+
+
+def subject_of(reference: SubjectReference | str) -> str:
+    """Return the subject of a request. Raises :class:`UsageError` if it is not valid."""
+    return parse_subject(reference) if isinstance(reference, str) else reference.subject
+
+
+def subjects_of(references: Iterable[SubjectReference | str]) -> tuple[str, ...]:
+    return tuple(subject_of(reference) for reference in references)
