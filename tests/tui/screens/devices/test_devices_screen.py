@@ -241,28 +241,20 @@ async def test_a_span_of_more_than_two_units_stays_as_it_was(workspace: TuiWorks
 
 
 async def test_detail_shows_all_keys_with_their_names(workspace: TuiWorkspace) -> None:
-    keys = tuple(
-        EncryptionKeyRequest(algorithm=algorithm, name=name, description=f"for {name} doors")
-        for algorithm, name in (
-            (EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, "new"),
-            (EncryptionAlgorithm.AES128_CTR_NO_PAD, "old"),
-        )
-    )
-    request = DeviceRequest(
-        name="door-lock",
-        encryption_keys=keys,
-        signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519),),
+    await workspace.create_device(
+        "aaa",
+        encryption_keys=(
+            EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, name="new"),
+            EncryptionKeyRequest(
+                algorithm=EncryptionAlgorithm.AES128_CTR_NO_PAD, name="old", description="for old doors"
+            ),
+        ),
         use=(DEVELOPER,),
         approve=(OWNER,),
     )
-    await workspace.execute(ADMINISTRATOR, workspace.engine.devices.create(ADMINISTRATOR, request))
-    app = the_app(workspace)
-    async with run_app(app, size=(160, 60)) as pilot:
-        await pilot.press("g")
-        await assert_visible(pilot, "for new doors")
-        text = screen_text(app)
-        for words in ("local:door-lock-encryption version 1", "encryption (if named)", "for old doors"):
-            assert words in text
+    async with run_app(the_app(workspace), size=(160, 60)) as pilot:
+        await assert_visible(pilot, "local:aaa-encryption version 1", "encryption (if named)")
+        await assert_visible(pilot, "local:aaa-encryption-2 version 1", "name", "old", "for old doors")
 
 
 async def test_certificates_are_written_beside_what_is_there_and_told_where(
