@@ -193,6 +193,15 @@ class StoreCorruptedError(SealyardError):
     code = "store-damaged"
 
 
+class ConcurrentWriterError(SealyardError):
+    """Another process changed a file that only the process with the workspace lock may write.
+
+    The process that notices writes nothing more to the workspace.
+    """
+
+    code = "concurrent-writer"
+
+
 class IntegrityError(SealyardError):
     """A stored file is not the one that was approved or written.
 
