@@ -44,6 +44,7 @@ class FakeBus:
         self.permits: list[tuple[str, int]] = []
         self.stops: list[str] = []
         self.commands: list[KeyCommand] = []
+        self.closed = False
         self.gate: asyncio.Event | None = None
         """Key requests wait for this event if it is set."""
         self._keys = keys
@@ -98,7 +99,7 @@ class FakeBus:
             yield await self._reports.get()
 
     async def close(self) -> None:
-        return None
+        self.closed = True
 
     def report(self, report: Report) -> None:
         if isinstance(report, JobFinished | JobFailed | JobStopped | WorkerLost):

@@ -161,9 +161,24 @@ class Engine:
         if work:
             loops.append(self.scheduler.run())
         self._loops = [asyncio.create_task(loop) for loop in loops]
+        self._loops.append(asyncio.create_task(self._stop_after_fatal_error(tuple(self._loops))))
         for loop in self._loops:
             loop.add_done_callback(_log_crash)
         self.repository.commit_event.set()
+
+    async def _stop_after_fatal_error(self, loops: tuple[asyncio.Task[None], ...]) -> None:
+        """Stop the background loops and the workers once another process has written to the workspace.
+
+        The engine stays open, so that its clients receive the error.
+        """
+        await self.repository.fatal_error_event.wait()
+        assert self.repository.fatal_error is not None
+        log.critical("the engine has stopped: %s", self.repository.fatal_error)
+        self.scheduler.start_error = self.repository.fatal_error
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await self.bus.close()
 
     async def close(self) -> None:
         """Stop the engine: create a last checkpoint of the audit log, close the store and release the workspace lock.
@@ -218,7 +233,7 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except SealyardError as error:
-            if not self.read_only:
+            if self._can_record_refusals:
                 await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
@@ -233,7 +248,7 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
-            if not self.read_only and (isinstance(error, PermissionDeniedError) or error.hidden):
+            if self._can_record_refusals and (isinstance(error, PermissionDeniedError) or error.hidden):
                 await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
@@ -250,9 +265,13 @@ class Engine:
                 async for item in items:
                     yield item
         except SealyardError as error:
-            if not self.read_only:
+            if self._can_record_refusals:
                 await self.audit.record_refusal(subject, resource, error)
             raise
+
+    @property
+    def _can_record_refusals(self) -> bool:
+        return not self.read_only and self.repository.fatal_error is None
 
     def tail(self) -> None:
         """Start a loop that loads the commits of the writing process and publishes their events.
@@ -291,6 +310,8 @@ class Engine:
     def _require_writable(self) -> None:
         if self.read_only:
             raise StorageError("The workspace is open read-only.", "Open it for writing.")
+        if self.repository.fatal_error is not None:
+            raise self.repository.fatal_error
 
     def _require_known_subject(self, subject: str) -> None:
         if not self.permissions.contains(subject):

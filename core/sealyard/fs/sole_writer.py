@@ -12,14 +12,16 @@ from sealyard.model.errors import ConcurrentWriterError
 from sealyard.model.safe_text import escape_text
 
 
-def require_sole_writer(path: Path, fd: int, min_size: int, max_size: int | None = None) -> None:
-    """Check that the open file is still the file at ``path``, and that its size is as expected.
+def require_sole_writer(path: Path, fd: int, size: int, failed_write: bytes = b"") -> None:
+    """Check that the open file is still the file at ``path``, and that it has ``size`` bytes.
 
-    The size must be between ``min_size`` and ``max_size`` bytes; without ``max_size``, exactly ``min_size``. Raises
-    :class:`ConcurrentWriterError` if not, and ``OSError`` if the file cannot be examined.
+    After them, it may have a part of ``failed_write``, which an earlier write of this process left. The file must be
+    open for reading. Raises :class:`ConcurrentWriterError` if the file differs, and ``OSError`` if it cannot be
+    examined.
     """
     opened_file = os.fstat(fd)
-    if not min_size <= opened_file.st_size <= (min_size if max_size is None else max_size):
+    excess = opened_file.st_size - size
+    if not 0 <= excess <= len(failed_write) or os.pread(fd, excess, size) != failed_write[:excess]:
         raise concurrent_writer_error(path)
     try:
         named_file = path.stat()

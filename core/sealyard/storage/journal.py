@@ -59,9 +59,8 @@ class Journal:
         self._position = loaded_generation.position
         self._snapshot_size = loaded_generation.snapshot_size
         self._fd = fd
-        self._max_size = self._position.offset  # larger than the position if a failed commit may have left bytes
+        self._failed_frame = b""  # a failed commit may have left a part of this frame after the position
         self._writer_error: ConcurrentWriterError | None = None
-        self._needs_truncate = False  # a failed commit may have left bytes after the position
         self._needs_folder_sync = False  # the renames of a new generation may not be durable yet
 
     @property
@@ -86,12 +85,12 @@ class Journal:
         try:
             self._require_sole_writer(position.offset)
             self._repair()
-            self._needs_truncate, self._max_size = True, end
+            self._failed_frame = frame
             atomic.write_all(self._fd, frame)
             atomic.sync(self._fd)
             # Another writer may have passed its own check at the same time; then this commit is not acknowledged.
             self._require_sole_writer(end)
-            self._needs_truncate = False
+            self._failed_frame = b""
         except OSError as error:
             with suppress(OSError):
                 self._require_sole_writer(position.offset)
@@ -148,8 +147,7 @@ class Journal:
         self._fd = fd
         self._position = Position(generation, self._position.seq, length)
         self._snapshot_size = snapshot_size
-        self._max_size = length
-        self._needs_truncate, self._needs_folder_sync = False, True
+        self._failed_frame, self._needs_folder_sync = b"", True
         try:
             self._repair()
         except OSError as error:
@@ -161,14 +159,14 @@ class Journal:
     def _require_sole_writer(self, size: int) -> None:
         """Check that only this process writes to the store, and that the journal has ``size`` bytes.
 
-        The journal may be longer if a failed commit left bytes. Raises :class:`ConcurrentWriterError`, also in all
+        A part of a failed commit may follow. Raises :class:`ConcurrentWriterError`, also in all
         later calls, and ``OSError`` if a file cannot be examined.
         """
         if self._writer_error is not None:
             raise self._writer_error
         path = journal_path(self._folder, self._position.generation)
         try:
-            require_sole_writer(path, self._fd, size, max(size, self._max_size))
+            require_sole_writer(path, self._fd, size, self._failed_frame)
             next_snapshot = snapshot_path(self._folder, self._position.generation + 1)
             if next_snapshot.exists():
                 raise concurrent_writer_error(next_snapshot)
@@ -178,10 +176,10 @@ class Journal:
 
     def _repair(self) -> None:
         """Finish what a failed operation left undone: truncate the journal to ``position``, and sync the folder."""
-        if self._needs_truncate:
+        if self._failed_frame:
             atomic.truncate(self._fd, self._position.offset)
             atomic.sync(self._fd)
-            self._needs_truncate, self._max_size = False, self._position.offset
+            self._failed_frame = b""
         if self._needs_folder_sync:
             atomic.sync_folder(self._folder)
             self._needs_folder_sync = False
