@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import AsyncGenerator, Awaitable
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
+from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.permissions import Permissions
@@ -94,11 +96,12 @@ class Engine:
         self.bus = bus
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
+        self.clock_guard = ClockGuard(clock, _find_last_time(audit))
         self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
         result_publisher = ResultPublisher(self.repository, links, artifacts)
-        self.scheduler = Scheduler(self.repository, self.permissions, bus, result_publisher)
+        self.scheduler = Scheduler(self.repository, self.permissions, bus, result_publisher, self.clock_guard)
         self.queries = TaskQueries(
             self.repository, self.permissions, self.scheduler.progress_of, records_result_states=audit is not None
         )
@@ -106,7 +109,7 @@ class Engine:
         self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
         self.access = AccessAdministration(self.repository, self.permissions, self.devices, demo=metadata.demo)
         self.audit = AuditService(self.repository, self.permissions, paths.audit)
-        self.health = HealthMonitor(self.repository, bus)
+        self.health = HealthMonitor(self.repository, bus, self.clock_guard)
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
         self.role_sync = RoleSync(self.repository, self.permissions, self.access, self.audit, self.account_links)
@@ -123,7 +126,14 @@ class Engine:
         self._artifacts = artifacts
         self._deadlines = DeadlineQueue(clock)
         self._expiry = ExpiryLoop(
-            self.repository, self._deadlines, self.scheduler, auto_transitions, self.inputs, self.uploads, artifacts
+            self.repository,
+            self._deadlines,
+            self.scheduler,
+            auto_transitions,
+            self.inputs,
+            self.uploads,
+            artifacts,
+            self.clock_guard,
         )
         self._recovery = Recovery(
             self.repository,
@@ -390,6 +400,14 @@ def _build_key_store_request(
         passphrase=passphrase,
         create=create,
     )
+
+
+def _find_last_time(audit: AuditLog | None) -> datetime | None:
+    """Return the time of the newest entry in the audit log, None if there is none or the engine only reads."""
+    if audit is None:
+        return None
+    newest_entry = next(iter(audit.entries(limit=1)), None)
+    return None if newest_entry is None else newest_entry.timestamp
 
 
 def _log_crash(loop: asyncio.Task[None]) -> None:

@@ -217,6 +217,12 @@ class StorageError(SealyardError):
     code = "storage"
 
 
+class ClockError(SealyardError):
+    """The system clock is ahead of the expected time, so that nothing irreversible is done because of it."""
+
+    code = "clock"
+
+
 class FormatLimitError(SealyardError):
     """The request exceeds the limits of the container format."""
 

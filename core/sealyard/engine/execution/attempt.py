@@ -11,6 +11,7 @@ import msgspec
 
 from sealyard.engine.execution.progress import ProgressEstimator
 from sealyard.engine.execution.results import ResultPublisher
+from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import CHECKPOINTS, KEYS
@@ -59,6 +60,7 @@ class Attempt:
         bus: JobBus,
         publisher: ResultPublisher,
         progress: ProgressEstimator,
+        clock_guard: ClockGuard,
     ) -> None:
         self.task_id = task_id
         self.inbox: asyncio.Queue[Report] = asyncio.Queue()
@@ -68,6 +70,7 @@ class Attempt:
         self._bus = bus
         self._publisher = publisher
         self._progress = progress
+        self._clock_guard = clock_guard
         self._stop_trigger: Trigger | None = None
         """The trigger that ends the task once its worker has stopped; None while the task should continue."""
 
@@ -118,14 +121,18 @@ class Attempt:
     async def _commit_lease(self, worker: str) -> Task | None:
         """Commit the lease; return the task, or None if it must not run any more.
 
-        Raises :class:`StorageError` if the lease cannot be stored. This method does not retry, because other coroutines
+        Raises :class:`ClockError` if a deadline of the task has passed according to a clock that is not trusted, and
+        :class:`StorageError` if the lease cannot be stored. This method does not retry, because other coroutines
         may end the task while it is SCHEDULED.
         """
         task = self._repository.task(self.task_id)
         if task.status is not TaskStatus.SCHEDULED:
             return None
         now = self._repository.clock.now()
-        if trigger := expired_deadline(task, now) or self._find_revoked_permission(task):
+        deadline_trigger = expired_deadline(task, now)
+        if deadline_trigger is not None and not self._clock_guard.is_trusted():
+            raise self._clock_guard.build_error()
+        if trigger := deadline_trigger or self._find_revoked_permission(task):
             await prepare_transition(self._repository, self.task_id, trigger).commit()
             return None
         time_limit_at = now + timedelta(seconds=self._repository.policy().time_limit)

@@ -52,6 +52,7 @@ STATUS: dict[str, int] = {
     "key-refused": 422,
     "too-many-requests": 429,
     "head-too-large": 431,
+    "clock": 503,
     "concurrent-writer": 503,
     "connection": 503,
     "key-store-locked": 503,
