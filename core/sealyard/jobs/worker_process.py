@@ -6,7 +6,7 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,29 @@ from sealyard.model.worker_messages import FromWorker, OpenKeyStore, WorkerReady
 
 START_TIMEOUT = 20.0
 """Time in seconds that a worker has to open the key store."""
+
+ALLOWED_VARIABLES = frozenset(
+    {
+        "DBUS_SESSION_BUS_ADDRESS",  # with DISPLAY, for the OS keyring
+        "DISPLAY",
+        "DYLD_LIBRARY_PATH",
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "PATH",
+        "SEALYARD_WORKSPACE",
+        "TMPDIR",
+        "TZ",
+        "USER",
+        "VIRTUAL_ENV",
+        "WAYLAND_DISPLAY",
+    }
+)
+"""Environment variables that a worker inherits; see also :data:`ALLOWED_VARIABLE_PREFIXES`."""
+
+ALLOWED_VARIABLE_PREFIXES = ("LC_", "PYTHON", "XDG_")
 
 EXIT_TIMEOUT = 2.0
 """Time in seconds that a worker has to exit after a failed start, before it is killed."""
@@ -111,6 +134,18 @@ def _try_decode(line: bytes) -> FromWorker | None:
         return None
 
 
+def select_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a worker may see.
+
+    The engine's environment can contain the secrets of other workspaces, under names that this module does not know.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in ALLOWED_VARIABLES or name.startswith(ALLOWED_VARIABLE_PREFIXES)
+    }
+
+
 async def _start_process(log_path: Path) -> asyncio.subprocess.Process:
     """Start the worker. Raises :class:`WorkerError` if its process cannot be started or its log cannot be opened."""
     try:
@@ -121,7 +156,6 @@ async def _start_process(log_path: Path) -> asyncio.subprocess.Process:
 
 async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
     make_private_dir(log_path.parent)
-    environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
     with os.fdopen(open_private_append(log_path), "ab") as log_file:
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -130,7 +164,7 @@ async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log_file,
-            env=environment,
+            env=select_environment(os.environ),
             start_new_session=True,
             limit=MAX_LINE_BYTES,
         )
