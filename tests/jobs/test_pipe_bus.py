@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -192,6 +193,31 @@ def test_silent_worker_is_killed_after_lease(workspace: WorkerWorkspace, monkeyp
             assert await wait_until_exited((pid,))
 
     run_within(scenario())
+
+
+def test_suspended_engine_does_not_lose_worker(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(pipe_bus, "REQUEST_TIMEOUT", 1.5)
+
+    async def scenario() -> None:
+        async with drive_bus(workspace) as bus:
+            job = workspace.signing(b"message")
+            pid = await run_until_permission_request(bus, job)
+            for _ in range(3):
+                request = asyncio.create_task(bus.bus.request(AuditPublicKey()))
+                suspend_this_process(seconds=3)
+                await bus.wait_for_heartbeat()
+                assert (await request).text
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
+            assert isinstance(await bus.wait_for_end(), JobFinished)
+            assert bus.bus.pids == (pid,)
+
+    run_within(scenario())
+
+
+def suspend_this_process(seconds: int) -> None:
+    script = f"kill -STOP {os.getpid()}; sleep {seconds}; kill -CONT {os.getpid()}"
+    subprocess.run(["/bin/sh", "-c", script], check=True)
 
 
 def test_new_jobs_do_not_extend_lease(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -12,6 +12,7 @@ from typing import Any
 
 import msgspec
 
+from sealyard.concurrency.active_time import wait_active
 from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.jobs.framing import MAX_LINE_BYTES, decode_report, encode_line
 from sealyard.model.errors import WorkerError, error_from_info
@@ -75,12 +76,14 @@ class WorkerProcess:
 
     async def _handshake(self, open_key_store: OpenKeyStore, log_path: Path) -> None:
         await self.send(open_key_store)
+        first_line_task = asyncio.ensure_future(self._stdout.readline())
         try:
-            async with asyncio.timeout(START_TIMEOUT):
-                first_line = await self._stdout.readline()
-        except TimeoutError:
-            self.kill()
-            raise WorkerError("The crypto worker did not start in time.", f"See its log: {log_path}") from None
+            if not await wait_active(first_line_task, START_TIMEOUT):
+                self.kill()
+                raise WorkerError("The crypto worker did not start in time.", f"See its log: {log_path}")
+        finally:
+            first_line_task.cancel()
+        first_line = first_line_task.result()
         if not first_line:
             raise WorkerError("The crypto worker failed to start.", f"See its log: {log_path}")
         first_message = _try_decode(first_line)
