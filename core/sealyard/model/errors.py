@@ -217,6 +217,12 @@ class StorageError(SealyardError):
     code = "storage"
 
 
+class DiskFullError(StorageError):
+    """Writing failed because the disk is full."""
+
+    code = "disk-full"
+
+
 class ClockError(SealyardError):
     """The system clock is ahead of the expected time, so that nothing irreversible is done because of it."""
 

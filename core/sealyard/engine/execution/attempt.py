@@ -21,10 +21,12 @@ from sealyard.model.access import SYSTEM_SUBJECT, Action, device_resource
 from sealyard.model.approval import valid_approvers
 from sealyard.model.audit import AuditAction
 from sealyard.model.deadlines import expired_deadline
-from sealyard.model.errors import IntegrityError, InvalidTransitionError, SealyardError, StorageError
+from sealyard.model.errors import DiskFullError, IntegrityError, InvalidTransitionError, SealyardError, StorageError
+from sealyard.model.lifecycle import DISK_FULL_NOTE
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.triggers import (
     CancellationConfirmed,
+    DiskFull,
     Failed,
     IntentRecorded,
     Leased,
@@ -45,6 +47,9 @@ from sealyard.model.worker_messages import (
 )
 
 RETRY_SECONDS = 1.0
+
+MIN_DISK_FULL_DELAY, MAX_DISK_FULL_DELAY = 2.0, 300.0
+"""Seconds before the next attempt after the first and after many attempts that found a full disk."""
 
 log = logging.getLogger(__name__)
 
@@ -170,6 +175,8 @@ class Attempt:
                 return True
             case JobFinished():
                 await self._on_finished(task, report)
+            case JobFailed() if report.error.code == DiskFullError.code:
+                await self._on_disk_full(task)
             case JobFailed():
                 failure_trigger = Failed(
                     fencing_token=task.fencing_token, reason=_format_failure_reason(report), code=report.error.code
@@ -238,6 +245,17 @@ class Attempt:
         except SealyardError as error:
             trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
         await self._advance(trigger)
+
+    async def _on_disk_full(self, task: Task) -> None:
+        """Reschedule the task, and wait before it is queued again: longer after each attempt that found a full disk.
+
+        The task's time limit bounds the retries.
+        """
+        await self._advance(self._stop_trigger or DiskFull(fencing_token=task.fencing_token))
+        attempt_count = sum(change.note == DISK_FULL_NOTE for change in task.history)
+        await self._repository.clock.sleep(
+            min(MIN_DISK_FULL_DELAY * 2.0 ** min(attempt_count, 10), MAX_DISK_FULL_DELAY)
+        )
 
     def _set_stop_trigger(self, trigger: Trigger) -> Trigger:
         """Set the trigger that ends the task, unless one is already set; return the one that is set."""

@@ -55,6 +55,7 @@ STATUS: dict[str, int] = {
     "clock": 503,
     "concurrent-writer": 503,
     "connection": 503,
+    "disk-full": 503,
     "key-store-locked": 503,
     "storage": 503,
     "worker": 503,
