@@ -37,7 +37,7 @@ async def test_time_of_a_suspension_does_not_count(monkeypatch: pytest.MonkeyPat
     real_wait = asyncio.wait
     waits = 0
 
-    async def wait_and_jump(*arguments: object, **options: object) -> object:
+    async def wait_and_jump(futures: set[asyncio.Future[None]], timeout: float) -> None:
         nonlocal waits
         waits += 1
         if waits == 1:
@@ -45,7 +45,7 @@ async def test_time_of_a_suspension_does_not_count(monkeypatch: pytest.MonkeyPat
             monkeypatch.setattr(loop, "time", lambda: time_before() + 3600)
         elif waits == 3:
             future.set_result(None)
-        return await real_wait(*arguments, **options)  # type: ignore[call-overload]
+        await real_wait(futures, timeout=timeout)
 
     monkeypatch.setattr(asyncio, "wait", wait_and_jump)
     assert await wait_active(future, 0.2)

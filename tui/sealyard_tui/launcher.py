@@ -25,7 +25,7 @@ from sealyard.client.config.profiles import (
 from sealyard.client.config.settings_loader import Settings, load_settings, settings_path
 from sealyard.client.config.workspaces import create_workspace, new_passphrase, passphrase_for
 from sealyard.client.log import log_to_file
-from sealyard.model.errors import KeyStoreLockedError, SealyardError, UsageError
+from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageError, UsageError
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
@@ -244,7 +244,8 @@ def run_app(
     from sealyard_tui.appearance.preferences import load_preferences
     from sealyard_tui.session.session import Session
 
-    with contextlib.suppress(OSError):
+    # Without a log, for example on a read-only disk, the application still works.
+    with contextlib.suppress(StorageError):
         log_to_file(log)
     app = SealyardApp(
         Session(connection, profile, profiles),

@@ -228,9 +228,9 @@ class Engine:
     async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a use case that modifies the workspace, and return its result.
 
-        Rejects unknown subjects. Audits refusals and failures, with ``resource`` as the resource of the entry. If the
-        caller is cancelled, the use case still runs to completion, so that its change is applied completely or not at
-        all.
+        Rejects unknown subjects. Audits refusals and failures, except ids that do not exist, with ``resource`` as the
+        resource of the entry. If the caller is cancelled, the use case still runs to completion, so that its change is
+        applied completely or not at all.
         """
         use_case_task = asyncio.create_task(self._execute(subject, resource, use_case))
         self._running_use_cases.add(use_case_task)
@@ -243,7 +243,8 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except SealyardError as error:
-            if self._can_record_refusals:
+            # An id that does not exist is a typing error of the subject, and no entry for an auditor.
+            if self._can_record_refusals and (not isinstance(error, NotFoundError) or error.hidden):
                 await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
