@@ -30,8 +30,8 @@ class ClockGuard:
     """Compares the system time with the last known time plus the monotonic time that has passed since.
 
     ``last_known_time``: the time of the newest stored record, None if there is none. A clock that is more than
-    :data:`MAX_LEAD` ahead is not trusted until :meth:`confirm` is called or :data:`CONFIRMATION_SECONDS` have passed.
-    This is also the case after a long downtime, which cannot be distinguished from a clock that was set wrongly.
+    :data:`MAX_LEAD` ahead is not trusted until :data:`CONFIRMATION_SECONDS` have passed. This is also the case after a
+    long downtime, which cannot be distinguished from a clock that was set wrongly.
     """
 
     def __init__(self, clock: Clock, last_known_time: datetime | None) -> None:
@@ -40,6 +40,7 @@ class ClockGuard:
         self._trusted = _Reading(last_known_time or reading.time, reading.monotonic)
         self._suspected: _Reading | None = None
         self._has_read = False
+        self._holds_changes = False
         self.has_jumped = False
         """Whether the clock jumped while the engine was running, and is not trusted since."""
 
@@ -63,22 +64,30 @@ class ClockGuard:
             return 0.0
         return remaining
 
-    def confirm(self) -> None:
-        """Trust the current system time."""
-        self._accept(self._read())
+    def hold(self) -> ClockError:
+        """Note that a change waits until the clock is trusted, and return the error that says so."""
+        self._holds_changes = True
+        return self.build_error()
+
+    def warnings(self) -> tuple[str, ...]:
+        """Return the warning for users if the clock is not trusted, unless only the downtime was long."""
+        if self.is_trusted() or not (self.has_jumped or self._holds_changes):
+            return ()
+        return (str(self.build_error()),)
 
     def build_error(self) -> ClockError:
         """Return the error that describes why changes wait. Call it only while the clock is not trusted."""
         lead = self._trusted.lead_of(self._read())
         minutes = max(1, round(self.seconds_until_trusted() / 60))
         return ClockError(
-            f"The system clock is {_format_lead(lead)} ahead of the last recorded time. Until this is confirmed,"
+            f"The system clock is {_format_lead(lead)} ahead of the last recorded time. For an hour,"
             " expired results are kept and expired tasks wait.",
             f"If the clock is right, wait {minutes} minutes; otherwise, correct it.",
         )
 
     def _accept(self, reading: _Reading) -> None:
-        self._trusted, self._suspected, self.has_jumped = reading, None, False
+        self._trusted, self._suspected = reading, None
+        self.has_jumped = self._holds_changes = False
 
     def _read(self) -> _Reading:
         return _Reading(self._clock.now(), self._clock.monotonic())

@@ -94,7 +94,7 @@ class ExpiryLoop:
         state = self._get_unrecorded_state(task)
         wait_seconds = self._clock_guard.seconds_until_trusted()
         if wait_seconds and (trigger is not None or state is ResultState.GONE):
-            log.warning("the deadline of task %s is not applied yet: %s", task_id, self._clock_guard.build_error())
+            log.warning("the deadline of task %s is not applied yet: %s", task_id, self._clock_guard.hold())
             self._deadlines.add(now + timedelta(seconds=wait_seconds), task_id)
         elif trigger is not None:
             await self._expire_task(task, trigger)
