@@ -20,7 +20,7 @@ from sealyard.audit.reader import AuditReader
 from sealyard.audit.verify import verify_log
 from sealyard.fs import atomic
 from sealyard.model.audit import GENESIS_HASH, AuditAction
-from sealyard.model.errors import AuditVerificationError, InvalidInputError, StorageError
+from sealyard.model.errors import AuditVerificationError, ConcurrentWriterError, InvalidInputError, StorageError
 from tests.support.factories.audit import ORIGIN, START, add, add_checkpoint, draft, make_log, public_pem
 
 
@@ -213,8 +213,78 @@ def test_append_on_full_disk_changes_nothing(tmp_path: Path, monkeypatch: pytest
 def test_second_writer_is_rejected(tmp_path: Path) -> None:
     log, other = AuditLog.open(tmp_path), AuditLog.open(tmp_path)
     add(log, 1)
-    with pytest.raises(AuditVerificationError, match="another program"):
+    with pytest.raises(ConcurrentWriterError, match="Another process"):
         add(other, 1)
+
+
+def add_to_both_files(log: AuditLog) -> None:
+    add(log, 1)
+    add_checkpoint(log)
+
+
+@pytest.mark.parametrize("name", ["segment-000000.jsonl", "checkpoints.txt"])
+def test_second_writer_of_existing_file_is_rejected(tmp_path: Path, name: str) -> None:
+    make_log(tmp_path, (2,))
+    log = AuditLog.open(tmp_path)
+    path = tmp_path / name
+    path.write_bytes(path.read_bytes() + b"more")
+    before = path.read_bytes()
+    with pytest.raises(ConcurrentWriterError, match=name):
+        add_to_both_files(log)
+    assert path.read_bytes() == before
+
+
+@pytest.mark.parametrize("name", ["segment-000000.jsonl", "checkpoints.txt"])
+def test_replaced_file_is_rejected(tmp_path: Path, name: str) -> None:
+    make_log(tmp_path, (2,))
+    path = tmp_path / name
+    log = AuditLog.open(tmp_path)
+    (tmp_path / "copy").write_bytes(path.read_bytes())
+    (tmp_path / "copy").replace(path)
+    with pytest.raises(ConcurrentWriterError, match=name):
+        add_to_both_files(log)
+
+
+@pytest.mark.parametrize("name", ["segment-000000.jsonl", "checkpoints.txt"])
+def test_removed_file_is_rejected(tmp_path: Path, name: str) -> None:
+    make_log(tmp_path, (2,))
+    log = AuditLog.open(tmp_path)
+    (tmp_path / name).unlink()
+    with pytest.raises(ConcurrentWriterError, match=name):
+        add_to_both_files(log)
+    assert not (tmp_path / name).exists()
+
+
+def test_failed_append_keeps_entries_of_second_writer(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = make_log(tmp_path, (1,))
+    path = tmp_path / "segment-000000.jsonl"
+
+    def append_and_fail(fd: int, data: bytes) -> None:
+        path.write_bytes(path.read_bytes() + b"entry of the second writer\n")
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(atomic, "write_all", append_and_fail)
+    with pytest.raises(ConcurrentWriterError):
+        add(log, 1)
+    assert path.read_bytes().endswith(b"entry of the second writer\n")
+
+
+def test_failed_folder_sync_is_repeated(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    log = AuditLog.open(tmp_path)
+    entry = draft(log)
+    synced_folders: list[Path] = []
+
+    def fail_once(folder: Path) -> None:
+        synced_folders.append(folder)
+        if len(synced_folders) == 1:
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr(atomic, "sync_folder", fail_once)
+    with pytest.raises(StorageError):
+        log.append([entry])
+    log.append([entry])
+    assert synced_folders == [tmp_path, tmp_path]
+    assert verify_log(tmp_path).size == 1
 
 
 def test_open_changed_log_is_rejected(tmp_path: Path) -> None:

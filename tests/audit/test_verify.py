@@ -257,6 +257,14 @@ def test_external_checkpoint_detects_replaced_key(folder: Path) -> None:
         verify_log(folder, checkpoint=external)
 
 
+def test_error_of_external_checkpoint_names_existing_entries(folder: Path) -> None:
+    """The entries match an internal checkpoint of the same size, so that none after it can be suspected."""
+    external = "".join((folder / NOTES).read_text().splitlines(keepends=True)[:5])
+    rebuild(folder, KEY)
+    with pytest.raises(AuditVerificationError, match="Entries 0 to 3 do not match the checkpoint of size 4"):
+        verify_log(folder, checkpoint=external)
+
+
 def test_external_checkpoint_detects_rewritten_history(folder: Path) -> None:
     external = "".join((folder / NOTES).read_text().splitlines(keepends=True)[5:])
     rebuild(folder, KEY)

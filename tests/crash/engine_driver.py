@@ -15,7 +15,7 @@ from typing import Any
 
 from tests.support.processes import children_of, wait_for_exit
 
-WORKSPACE_VARIABLE = "SEALYARD_CRASH_WORKSPACE"
+WORKSPACE_VARIABLE = "SEALYARD_WORKSPACE"  # workers inherit it
 START_TIMEOUT = 60.0
 RESPONSE_TIMEOUT = 60.0
 EXIT_TIMEOUT = 5.0

@@ -32,7 +32,13 @@ def probed_keys(harness: EngineHarness) -> list[tuple[str, int]]:
 async def test_working_workspace_is_ready(harness: EngineHarness) -> None:
     health = await harness.engine.health.health()
     assert health.ready
-    assert check_results(health) == [("store", True), ("worker", True), ("encryption-key", True), ("signing-key", True)]
+    assert check_results(health) == [
+        ("store", True),
+        ("worker", True),
+        ("encryption-key", True),
+        ("signing-key", True),
+        ("clock", True),
+    ]
     assert health.failures == ()
 
 
@@ -56,7 +62,7 @@ async def test_disk_failure_is_reported_until_recovery(harness: EngineHarness, d
 async def test_worker_failure_skips_key_checks(harness: EngineHarness) -> None:
     harness.bus.start_error = WorkerError("The crypto worker did not start.")
     health = await harness.engine.health.health()
-    assert check_results(health) == [("store", True), ("worker", False)]
+    assert check_results(health) == [("store", True), ("worker", False), ("clock", True)]
     assert not probed_keys(harness)
 
 
@@ -119,6 +125,13 @@ async def test_failed_result_is_cached_five_seconds(harness: EngineHarness) -> N
     assert await harness.engine.health.health() is first_result
     harness.clock.advance(seconds=0.1)
     assert (await harness.engine.health.health()).ready
+
+
+async def test_clock_set_back_does_not_extend_cache(harness: EngineHarness) -> None:
+    first_result = await harness.engine.health.health()
+    harness.clock.jump(days=-1)
+    harness.clock.advance(seconds=60)
+    assert await harness.engine.health.health() is not first_result
 
 
 async def test_concurrent_requests_share_one_check(harness: EngineHarness) -> None:

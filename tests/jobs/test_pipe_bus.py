@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
+import subprocess
 import sys
 import time
 from pathlib import Path
@@ -13,7 +14,7 @@ import pytest
 
 from sealyard.jobs import pipe_bus
 from sealyard.jobs.bus import LARGE_JOB_BYTES
-from sealyard.jobs.worker_process import WorkerProcess
+from sealyard.jobs.worker_process import WorkerProcess, select_environment
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.errors import ConflictError, KeyStoreLockedError, SealyardError, WorkerError
 from sealyard.model.worker_messages import (
@@ -194,6 +195,31 @@ def test_silent_worker_is_killed_after_lease(workspace: WorkerWorkspace, monkeyp
     run_within(scenario())
 
 
+def test_suspended_engine_does_not_lose_worker(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
+    monkeypatch.setattr(pipe_bus, "REQUEST_TIMEOUT", 1.5)
+
+    async def scenario() -> None:
+        async with drive_bus(workspace) as bus:
+            job = workspace.signing(b"message")
+            pid = await run_until_permission_request(bus, job)
+            for _ in range(3):
+                request = asyncio.create_task(bus.bus.request(AuditPublicKey()))
+                suspend_this_process(seconds=3)
+                await bus.wait_for_heartbeat()
+                assert (await request).text
+            await bus.bus.permit_signing(job.task.id, job.task.fencing_token)
+            assert isinstance(await bus.wait_for_end(), JobFinished)
+            assert bus.bus.pids == (pid,)
+
+    run_within(scenario())
+
+
+def suspend_this_process(seconds: int) -> None:
+    script = f"kill -STOP {os.getpid()}; sleep {seconds}; kill -CONT {os.getpid()}"
+    subprocess.run(["/bin/sh", "-c", script], check=True)
+
+
 def test_new_jobs_do_not_extend_lease(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(pipe_bus, "LEASE_SECONDS", 1.5)
 
@@ -327,17 +353,46 @@ def test_start_failure_names_the_log(workspace: WorkerWorkspace, monkeypatch: py
     run_within(scenario())
 
 
-def test_worker_environment_contains_no_passphrase(workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
+@pytest.mark.parametrize(
+    "name",
+    [
+        "SEALYARD_PASSPHRASE",
+        "SEALYARD_PASSPHRASE_ACME",
+        "SEALYARD_PASSPHRASE_UMBRELLA",
+        "SEALYARD_TOKEN",
+        "SEALYARD_OTP",
+        "AWS_SECRET_ACCESS_KEY",
+    ],
+)
+def test_worker_environment_contains_no_secret(
+    workspace: WorkerWorkspace, monkeypatch: pytest.MonkeyPatch, name: str
+) -> None:
+    secret = "a secret of another tenant"
+    monkeypatch.setenv(name, secret)
 
     async def scenario() -> None:
         async with drive_bus(workspace) as bus:
             await bus.bus.request(AuditPublicKey())
             [pid] = bus.bus.pids
-            for name in ("environ", "cmdline"):
-                assert PASSPHRASE.encode() not in Path(f"/proc/{pid}/{name}").read_bytes()
+            for file in ("environ", "cmdline"):
+                content = Path(f"/proc/{pid}/{file}").read_bytes()
+                assert secret.encode() not in content
+                assert PASSPHRASE.encode() not in content
+                assert name.encode() + b"=" not in content
 
     run_within(scenario())
+
+
+def test_worker_keeps_variables_of_keyring_and_locale() -> None:
+    environ = {
+        "HOME": "/home/dev",
+        "PATH": "/usr/bin",
+        "LC_ALL": "C.UTF-8",
+        "XDG_RUNTIME_DIR": "/run/user/1000",
+        "DBUS_SESSION_BUS_ADDRESS": "unix:path=/run/user/1000/bus",
+        "PYTHON_KEYRING_BACKEND": "keyring.backends.SecretService.Keyring",
+    }
+    assert select_environment({**environ, "GITHUB_TOKEN": "secret"}) == environ
 
 
 def test_stopped_job_releases_its_slot(workspace: WorkerWorkspace) -> None:

@@ -16,6 +16,7 @@ from sealyard.model.triggers import (
     Cancelled,
     Completed,
     DecisionMade,
+    DiskFull,
     EngineRestarted,
     ExecutionTimedOut,
     Failed,
@@ -98,6 +99,7 @@ CELLS: list[tuple[TaskStatus, str, TaskStatus]] = [
     (S.RUNNING, "cancellation confirmed", S.CANCELLED),
     (S.RUNNING, "permission revoked", S.CANCELLED),
     (S.RUNNING, "lease expired", S.SCHEDULED),
+    (S.RUNNING, "disk full", S.SCHEDULED),
     (S.RUNNING, "engine restarted", S.SCHEDULED),
 ]
 
@@ -119,6 +121,7 @@ def triggers(task: Task) -> dict[str, Trigger]:
         "segment recorded": SegmentRecorded(fencing_token=task.fencing_token, index=0),
         "intent recorded": IntentRecorded(fencing_token=task.fencing_token, sha256="cc" * 32),
         "lease expired": LeaseExpired(fencing_token=task.fencing_token),
+        "disk full": DiskFull(fencing_token=task.fencing_token),
         "engine restarted": EngineRestarted(time_limit_at=LATER),
         "completed": Completed(fencing_token=task.fencing_token, result=RESULT),
         "failed": Failed(fencing_token=task.fencing_token, reason="no", code="worker"),

@@ -12,7 +12,8 @@ import pytest
 from sealyard.model.errors import StorageError
 from sealyard.storage import group_commit, pending_log
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
-from sealyard.storage.journal import Journal, Position, Tables
+from sealyard.storage.generation import Position, Tables
+from sealyard.storage.journal import Journal
 from tests.support.store_helpers import FailingDisk, OpenStore, read_documents
 
 STEPS = range(1, 20)
@@ -90,6 +91,7 @@ def test_power_loss_at_any_step_keeps_data(
     with suppress(PowerCutError):
         store.compact(audit_moved_to=2)
     failing_disk.recover()
+    store.close()
 
     reopened = open_store()
     stored = read_documents(reopened)
@@ -137,6 +139,7 @@ def test_snapshot_excludes_uncommitted_batches(
 ) -> None:
     """A batch that is only in memory can still fail, so a compaction must not store it."""
     store = fill(open_store())
+    store.close()
     monkeypatch.setattr(group_commit.GroupCommitter, "_run", lambda self: None)
     stalled = TinyDocumentStore.open(folder, {}, write=True)
     stalled.submit(WriteBatch(puts=(("tasks", "a", {"n": 3}), ("tasks", "waiting", {}))))

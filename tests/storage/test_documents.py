@@ -13,9 +13,9 @@ from hypothesis import strategies as st
 from sealyard.model.errors import StorageError, UsageError
 from sealyard.storage import documents as documents_module
 from sealyard.storage.documents import DocumentStore, Page, TinyDocumentStore, WriteBatch
+from sealyard.storage.generation import load
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import TableIndex, encode_cursor
-from sealyard.storage.journal import load
 from tests.support.store_helpers import FailingDisk, OpenStore, read_documents
 
 

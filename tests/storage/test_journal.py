@@ -78,18 +78,30 @@ def test_flipped_byte_in_journal_is_detected(
     journal = folder / "journal-1.log"
     journal_bytes = journal.read_bytes()
     at = data.draw(st.integers(0, len(journal_bytes) - 1))
-    journal.write_bytes(
-        journal_bytes[:at] + bytes([journal_bytes[at] ^ data.draw(st.integers(1, 255))]) + journal_bytes[at + 1 :]
-    )
+    flipped_byte = journal_bytes[at] ^ data.draw(st.integers(1, 255))
+    journal.write_bytes(journal_bytes[:at] + bytes([flipped_byte]) + journal_bytes[at + 1 :])
     before = read_files(folder)
     last = journal_bytes[:-1].rfind(b"\n") + 1
 
-    if at < last:
-        with pytest.raises(StoreCorruptedError, match=r"journal-1\.log at byte \d+"):
-            reopen(folder)
-        assert read_files(folder) == before
-    else:
+    if at >= last and flipped_byte == 0:  # looks like the zeros of an interrupted write
         assert reopen(folder) == states[-2]
+        return
+    with pytest.raises(StoreCorruptedError, match=r"journal-1\.log at byte \d+"):
+        reopen(folder)
+    assert read_files(folder) == before
+
+
+@pytest.mark.parametrize("zeros", [range(20, 40), range(-40, 0)])
+def test_zeros_in_last_frame_are_a_torn_write(folder: Path, zeros: range) -> None:
+    """After a power loss, a file can have its new length with blocks that were never written."""
+    states = commit_all(folder, [WriteBatch(puts=(("tasks", name, {}),)) for name in ("a", "b")])
+    journal = folder / "journal-1.log"
+    *frames, last_frame = journal.read_bytes().splitlines(keepends=True)
+    damaged_frame = bytearray(last_frame)
+    for index in zeros:
+        damaged_frame[index] = 0
+    journal.write_bytes(b"".join(frames) + damaged_frame)
+    assert reopen(folder) == states[-2]
 
 
 @pytest.mark.parametrize("at", [0, 5, 40, 150, -1])

@@ -77,6 +77,9 @@ class OffsetClock(SystemClock):
     def now(self) -> datetime:
         return super().now() + self.added
 
+    def monotonic(self) -> float:
+        return super().monotonic() + self.added.total_seconds()
+
 
 class ContractSubjects:
     """The clients of an open workspace."""

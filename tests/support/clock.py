@@ -16,11 +16,21 @@ class FakeClock:
 
     def __init__(self, now: datetime = START) -> None:
         self._now = now
+        self._jumped = timedelta()
         self._numbers = count()
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
 
     def now(self) -> datetime:
         return self._now
+
+    def monotonic(self) -> float:
+        return (self._now - START - self._jumped).total_seconds()
+
+    def jump(self, **by: float) -> None:
+        """Set the system time without waking a sleeper, for example by ``days=60`` or ``hours=-2``."""
+        self._jumped += timedelta(**by)
+        self._now += timedelta(**by)
+        self._sleepers = [(wake + timedelta(**by), number, future) for wake, number, future in self._sleepers]
 
     async def sleep(self, seconds: float) -> None:
         future: asyncio.Future[None] = asyncio.get_running_loop().create_future()

@@ -46,6 +46,7 @@ class FakeBus:
         self.permits: list[tuple[str, int]] = []
         self.stops: list[str] = []
         self.commands: list[KeyCommand] = []
+        self.closed = False
         self.gate: asyncio.Event | None = None
         """Key requests wait for this event if it is set."""
         self._keys = keys
@@ -103,7 +104,7 @@ class FakeBus:
             yield await self._reports.get()
 
     async def close(self) -> None:
-        return None
+        self.closed = True
 
     def report(self, report: Report) -> None:
         if isinstance(report, JobFinished | JobFailed | JobStopped | WorkerLost):

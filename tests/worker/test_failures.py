@@ -7,7 +7,7 @@ from collections.abc import Callable
 
 import pytest
 
-from sealyard.model.errors import KeyStoreCorruptedError, NotFoundError, StorageError
+from sealyard.model.errors import DiskFullError, KeyStoreCorruptedError, NotFoundError
 from sealyard.model.worker_messages import Job, JobFailed, JobFinished
 from tests.support.worker_harness import WorkerProcess, WorkerWorkspace
 
@@ -27,7 +27,7 @@ def test_full_disk_fails_job_without_result(
     job = make(workspace, bytes(8 * 1024 * 1024))
     worker = start_worker(shell="ulimit -f 4096").open_key_store(workspace)
     end = run_failing_job(worker, job)
-    assert end.error.code == StorageError.code
+    assert end.error.code == DiskFullError.code
     assert end.error.hint
     assert workspace.intents == []
     assert not list((workspace.paths.artifacts / "results").iterdir())
@@ -39,7 +39,7 @@ def test_full_disk_for_intent_prevents_signing(workspace: WorkerWorkspace, start
     workspace.paths.intents.parent.mkdir()
     workspace.paths.intents.write_bytes(earlier * (1020 // len(earlier)))
     worker = start_worker(shell="ulimit -f 1").open_key_store(workspace)
-    assert run_failing_job(worker, workspace.signing(b"message")).error.code == StorageError.code
+    assert run_failing_job(worker, workspace.signing(b"message")).error.code == DiskFullError.code
     assert isinstance(start_worker().open_key_store(workspace).wait_for_end(workspace.signing(b"message")), JobFinished)
     complete_lines = [each for each in workspace.paths.intents.read_bytes().splitlines() if each.endswith(b"}")]
     assert len(complete_lines) == 1020 // len(earlier) + 1, "a torn line does not affect later lines"

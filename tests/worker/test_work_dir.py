@@ -1,8 +1,9 @@
-"""Tests of the background sync of output files."""
+"""Tests of the durability of output files."""
 
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
 
@@ -10,7 +11,7 @@ import pytest
 
 from sealyard.fs import atomic
 from sealyard.worker import work_dir
-from sealyard.worker.work_dir import background_fsync
+from sealyard.worker.work_dir import WorkFolder, background_fsync
 
 TIMEOUT = 10.0
 
@@ -43,3 +44,12 @@ def test_error_of_the_block_has_priority(tmp_path: Path) -> None:
     with (tmp_path / "file").open("wb") as file, pytest.raises(ZeroDivisionError), background_fsync(file):
         raise ZeroDivisionError
     assert not [each for each in threading.enumerate() if each.name == "background-fsync"]
+
+
+def test_name_of_new_file_is_synced(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    synced_fds: list[int] = []
+    monkeypatch.setattr(os, "fsync", synced_fds.append)
+    folder_fd = os.open(tmp_path, os.O_RDONLY)
+    WorkFolder(folder_fd).create("container").close()
+    os.close(folder_fd)
+    assert synced_fds == [folder_fd]

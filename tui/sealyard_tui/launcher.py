@@ -245,6 +245,7 @@ def run_app(
     from sealyard_tui.appearance.preferences import load_preferences
     from sealyard_tui.session.session import Session
 
+    # Without a log, for example on a read-only disk, the application still works.
     with contextlib.suppress(StorageError):  # the application also works without a log
         log_to_file(log)
     app = SealyardApp(

@@ -20,10 +20,12 @@ from sealyard.audit.segment_files import (
     CHECKPOINTS,
     PUBLIC_KEY,
     SEGMENT_ENTRIES,
+    FileState,
     append_durably,
     last_line_end,
     notes_end,
     read_lines,
+    read_state,
     remove_partial_end,
     segment_path,
     segment_paths,
@@ -46,12 +48,12 @@ class LogHead(FrozenStruct, frozen=True, kw_only=True):
 class _Segment(FrozenStruct, frozen=True, kw_only=True):
     """The segment file to which new entries are appended.
 
-    ``entries`` is the number of entries in the file, ``length`` its size in bytes.
+    ``entries`` is the number of entries in the file.
     """
 
     number: int = 0
     entries: int = 0
-    length: int = 0
+    file: FileState = FileState()
 
 
 class AuditLog(AuditReader):
@@ -72,7 +74,7 @@ class AuditLog(AuditReader):
         self._head = self._stored_head
         self._segment = _Segment()
         self._checkpointed_size = 0
-        self._notes_length = 0
+        self._notes_file = FileState()
         self._pending_roots: dict[int, str] = {}
 
     @classmethod
@@ -152,8 +154,9 @@ class AuditLog(AuditReader):
     def append(self, entries: Iterable[AuditEntry]) -> None:
         """Append the entries that are not stored yet, in order, and sync them to disk.
 
-        Raises :class:`AuditVerificationError` if an entry does not follow the previous one, and :class:`StorageError`
-        if the disk cannot be written. If the entries fill several segment files, those already written stay stored.
+        Raises :class:`AuditVerificationError` if an entry does not follow the previous one,
+        :class:`ConcurrentWriterError` if another process has changed the segment file, and :class:`StorageError` if the
+        disk cannot be written. If the entries fill several segment files, those already written stay stored.
         """
         pending_entries = [entry for entry in entries if entry.seq >= self.size]
         while pending_entries:
@@ -178,15 +181,12 @@ class AuditLog(AuditReader):
 
         Does not verify the signature, which the worker did after signing and
         :func:`sealyard.audit.verify.verify_log` does again. Raises :class:`AuditVerificationError` if the note does not
-        belong to a checkpoint that :meth:`checkpoint` returned, and :class:`StorageError` if the disk cannot be
-        written.
+        belong to a checkpoint that :meth:`checkpoint` returned, and the errors of the disk as :meth:`append` does.
         """
         checkpoint, _ = parse_note(note)
         if self._pending_roots.get(checkpoint.size) != checkpoint.root or checkpoint.size < self._checkpointed_size:
             raise AuditVerificationError(f"No checkpoint of size {checkpoint.size} was requested.")
-        encoded_note = note.encode()
-        self._write(self.folder / CHECKPOINTS, self._notes_length, encoded_note)
-        self._notes_length += len(encoded_note)
+        self._notes_file = self._write(self.folder / CHECKPOINTS, self._notes_file, note.encode())
         self._checkpointed_size = checkpoint.size
         self._pending_roots = {size: root for size, root in self._pending_roots.items() if size > checkpoint.size}
 
@@ -216,7 +216,7 @@ class AuditLog(AuditReader):
                 if self._tree.size == self._checkpointed_size:
                     checkpointed_root = self._tree.root()
             entry_count = self._tree.size - size_before
-            self._segment = _Segment(number=number, entries=entry_count, length=last_line_end(path))
+            self._segment = _Segment(number=number, entries=entry_count, file=read_state(path, last_line_end(path)))
             if entry_count:
                 self._stored_head = self._head = _compute_head(self._tree.size - 1, line)
         if checkpoint is not None and checkpointed_root.hex() != checkpoint.root:
@@ -224,14 +224,14 @@ class AuditLog(AuditReader):
                 f"The audit log does not match its last checkpoint, of size {checkpoint.size}.",
                 Hint.of(HintCode.VERIFY_AUDIT),
             )
-        remove_partial_end(segment_path(self.folder, self._segment.number), self._segment.length)
+        remove_partial_end(segment_path(self.folder, self._segment.number), self._segment.file.length)
 
     def _load_checkpoints(self) -> Checkpoint | None:
         path = self.folder / CHECKPOINTS
         if not path.exists():
             return None
-        self._notes_length = notes_end(path)
-        remove_partial_end(path, self._notes_length)
+        self._notes_file = read_state(path, notes_end(path))
+        remove_partial_end(path, self._notes_file.length)
         checkpoint = self.last_checkpoint()
         self._checkpointed_size = 0 if checkpoint is None else checkpoint.size
         return checkpoint
@@ -249,17 +249,15 @@ class AuditLog(AuditReader):
             head = _compute_head(entry.seq, line)
         segment = self._segment
         data = b"".join(line + b"\n" for line in lines)
-        self._write(segment_path(self.folder, segment.number), segment.length, data)
+        file = self._write(segment_path(self.folder, segment.number), segment.file, data)
         for line in lines:
             self._tree.append(leaf_hash(line))
         self._stored_head = head
-        self._segment = _Segment(
-            number=segment.number, entries=segment.entries + len(lines), length=segment.length + len(data)
-        )
+        self._segment = _Segment(number=segment.number, entries=segment.entries + len(lines), file=file)
 
-    def _write(self, path: Path, offset: int, data: bytes) -> None:
+    def _write(self, path: Path, state: FileState, data: bytes) -> FileState:
         with _translate_errors():
-            append_durably(path, offset, data)
+            return append_durably(path, state, data)
 
 
 @contextmanager

@@ -20,6 +20,8 @@ from typing import BinaryIO
 from sealyard.audit.encoding import decode_entry
 from sealyard.fs import atomic
 from sealyard.fs.private import open_private_append
+from sealyard.fs.sole_writer import concurrent_writer_error, require_sole_writer
+from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError
 
 SEGMENT_ENTRIES = 65_536
@@ -29,6 +31,13 @@ PUBLIC_KEY = "audit-key.pem"
 
 _BLOCK = 1 << 16
 _SIGNATURE_MARK = "— ".encode()
+
+
+class FileState(FrozenStruct, frozen=True, kw_only=True):
+    """The state in which the writer left a file: its length in bytes, and its inode, 0 if it does not exist yet."""
+
+    length: int = 0
+    inode: int = 0
 
 
 def segment_path(folder: Path, number: int) -> Path:
@@ -154,27 +163,48 @@ def notes_end(path: Path) -> int:
     return 0
 
 
-def append_durably(path: Path, offset: int, data: bytes) -> None:
-    """Append ``data`` to a file and sync the file. ``offset`` must be the current length of the file in bytes.
+def append_durably(path: Path, state: FileState, data: bytes) -> FileState:
+    """Append ``data`` to a file, sync the file, and return its new state. Creates the file if ``state`` has no inode.
 
-    Raises :class:`AuditVerificationError` if the file has another length, and :class:`OSError` if the disk cannot be
-    written. In both cases nothing is appended.
+    Raises :class:`ConcurrentWriterError` if another process has changed or replaced the file since ``state``, and
+    ``OSError`` if the disk cannot be written. In both cases nothing is appended.
     """
-    is_new = not path.exists()
-    fd = open_private_append(path)
+    fd = _open_expected(path, state)
     try:
-        if os.fstat(fd).st_size != offset:
-            raise AuditVerificationError(f"{path.name} was changed by another program while it was open.")
+        require_sole_writer(path, fd, state.length)
         try:
+            if not state.inode:
+                atomic.sync_folder(path.parent)
             atomic.write_all(fd, data)
             atomic.sync(fd)
         except OSError:
-            atomic.truncate(fd, offset)
+            require_sole_writer(path, fd, state.length, data)
+            atomic.truncate(fd, state.length)
             raise
+        # Another writer may have passed its own check at the same time.
+        require_sole_writer(path, fd, state.length + len(data))
+        return FileState(length=state.length + len(data), inode=os.fstat(fd).st_ino)
     finally:
         os.close(fd)
-    if is_new:
-        atomic.sync_folder(path.parent)
+
+
+def read_state(path: Path, length: int) -> FileState:
+    """Return the state of an existing file that is used up to the byte offset ``length``."""
+    return FileState(length=length, inode=path.stat().st_ino)
+
+
+def _open_expected(path: Path, state: FileState) -> int:
+    """Open the file to which ``state`` belongs. Raises :class:`ConcurrentWriterError` if it was replaced or removed."""
+    if not state.inode:
+        return open_private_append(path)
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_APPEND)
+    except FileNotFoundError:
+        raise concurrent_writer_error(path) from None
+    if os.fstat(fd).st_ino != state.inode:
+        os.close(fd)
+        raise concurrent_writer_error(path)
+    return fd
 
 
 def remove_partial_end(path: Path, end: int) -> None:

@@ -194,6 +194,8 @@ def _check_root(
     if tree.root().hex() == verified_checkpoint.checkpoint.root:
         return
     last_seq = tree.size - 1
+    if first_suspect > last_seq:
+        first_suspect = 0  # the entries match another checkpoint of this size, so both were rewritten
     if next_line is not None and _read_previous_hash(next_line) not in (None, previous_hash):
         first_suspect = last_seq  # the next entry still contains the hash of the original entry
     suspect_entries = (

@@ -16,7 +16,7 @@ from sealyard.cli.output import Output
 from sealyard.client.config.profiles import Profile, resolve
 from sealyard.client.config.workspaces import passphrase_for
 from sealyard.client.log import log_to_file
-from sealyard.model.errors import UsageError
+from sealyard.model.errors import StorageError, UsageError
 from sealyard.model.events import TaskProgressed
 from sealyard.model.safe_text import escape_text
 from sealyard.model.workspace import WorkspacePaths
@@ -165,7 +165,9 @@ class Context:
         passphrase = passphrase_for(
             self.folder, os.environ, ask_passphrase if may_prompt and is_interactive() else None
         )
-        log_to_file(WorkspacePaths(self.folder).engine_log)
+        # A command that only reads also works on a read-only disk, where there is no log.
+        with contextlib.suppress(StorageError):
+            log_to_file(WorkspacePaths(self.folder).engine_log)
         return passphrase
 
     async def _await_with_progress(

@@ -374,6 +374,7 @@ class EmbeddedClient:
             warnings=(
                 *engine.keys.warnings(self._subject, engine.repository.clock.now()),
                 *engine.otp.warnings(self._subject),
+                *engine.clock_guard.warnings(),
             ),
         )
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from datetime import timedelta
 from random import Random, SystemRandom
 
 from sealyard.model.clock import Clock
@@ -53,7 +52,7 @@ class Backoff:
     def reset(self) -> None:
         """Start over after a success: with the first delay and the whole timeout."""
         self._failure_count = 0
-        self._started_at = self._clock.now()
+        self._started_at = self._clock.monotonic()
 
     def next_delay(self) -> float:
         """Count a failure, and return the delay in seconds before the next attempt."""
@@ -66,7 +65,7 @@ class Backoff:
         Raises ``error`` immediately if the timeout would expire during the wait.
         """
         seconds = at_least + self.next_delay()
-        elapsed = self._clock.now() - self._started_at
-        if self._timeout is not None and elapsed + timedelta(seconds=seconds) > timedelta(seconds=self._timeout):
+        elapsed = self._clock.monotonic() - self._started_at
+        if self._timeout is not None and elapsed + seconds > self._timeout:
             raise error
         await self._clock.sleep(seconds)

@@ -3,21 +3,34 @@
 from __future__ import annotations
 
 import asyncio
-from datetime import UTC, datetime
+import time
+from datetime import UTC, datetime, timedelta
+
+MAX_LEAD = timedelta(hours=1)
+"""How far :meth:`SystemClock.now` may be ahead of the system time after the system time was set back."""
+
+# CLOCK_BOOTTIME exists on Linux only; unlike CLOCK_MONOTONIC there, it counts the time of a suspended machine.
+_MONOTONIC_CLOCK = getattr(time, "CLOCK_BOOTTIME", time.CLOCK_MONOTONIC)
 
 
 class SystemClock:
     """The :class:`sealyard.model.clock.Clock` of the operating system.
 
-    If the system time is set back, :meth:`now` returns the last value until the system time has caught up.
+    If the system time is set back by at most :data:`MAX_LEAD`, :meth:`now` returns the last value until the system time
+    has caught up. If it is set back further, the earlier time was wrong, and :meth:`now` follows.
     """
 
     def __init__(self) -> None:
         self._last_time = datetime.now(UTC)
 
     def now(self) -> datetime:
-        self._last_time = max(self._last_time, datetime.now(UTC))
+        system_time = datetime.now(UTC)
+        if not timedelta() < self._last_time - system_time <= MAX_LEAD:
+            self._last_time = system_time
         return self._last_time
+
+    def monotonic(self) -> float:
+        return time.clock_gettime(_MONOTONIC_CLOCK)
 
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)

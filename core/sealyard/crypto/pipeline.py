@@ -9,7 +9,8 @@ from contextlib import ExitStack
 from itertools import cycle
 from typing import BinaryIO
 
-from sealyard.model.errors import InvalidInputError, StorageError
+from sealyard.fs.atomic import storage_error
+from sealyard.model.errors import InvalidInputError
 from sealyard.model.formatting import format_count
 
 CHUNK = 2 * 1024 * 1024
@@ -101,4 +102,4 @@ def write_to_stream(target: BinaryIO, chunk: memoryview) -> None:
         while chunk:
             chunk = chunk[target.write(chunk) :]
     except OSError as error:
-        raise StorageError(f"Cannot write the output: {error.strerror}.", "Free some disk space.") from error
+        raise storage_error(error, "writing the output") from error

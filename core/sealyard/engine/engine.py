@@ -7,6 +7,7 @@ import contextlib
 import logging
 import shutil
 from collections.abc import AsyncGenerator, Awaitable
+from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,6 +30,7 @@ from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
+from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.permissions import Permissions
@@ -95,11 +97,12 @@ class Engine:
         self.bus = bus
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
+        self.clock_guard = ClockGuard(clock, _find_last_time(audit))
         self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
         result_publisher = ResultPublisher(self.repository, links, artifacts)
-        self.scheduler = Scheduler(self.repository, self.permissions, bus, result_publisher)
+        self.scheduler = Scheduler(self.repository, self.permissions, bus, result_publisher, self.clock_guard)
         self.queries = TaskQueries(
             self.repository, self.permissions, self.scheduler.progress_of, records_result_states=audit is not None
         )
@@ -107,7 +110,7 @@ class Engine:
         self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
         self.access = AccessAdministration(self.repository, self.permissions, self.devices, demo=metadata.demo)
         self.audit = AuditService(self.repository, self.permissions, paths.audit)
-        self.health = HealthMonitor(self.repository, bus)
+        self.health = HealthMonitor(self.repository, bus, self.clock_guard)
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
         self.role_sync = RoleSync(self.repository, self.permissions, self.access, self.audit, self.account_links)
@@ -124,7 +127,14 @@ class Engine:
         self._artifacts = artifacts
         self._deadlines = DeadlineQueue(clock)
         self._expiry = ExpiryLoop(
-            self.repository, self._deadlines, self.scheduler, auto_transitions, self.inputs, self.uploads, artifacts
+            self.repository,
+            self._deadlines,
+            self.scheduler,
+            auto_transitions,
+            self.inputs,
+            self.uploads,
+            artifacts,
+            self.clock_guard,
         )
         self._recovery = Recovery(
             self.repository,
@@ -162,9 +172,24 @@ class Engine:
         if work:
             loops.append(self.scheduler.run())
         self._loops = [asyncio.create_task(loop) for loop in loops]
+        self._loops.append(asyncio.create_task(self._stop_after_fatal_error(tuple(self._loops))))
         for loop in self._loops:
             loop.add_done_callback(_log_crash)
         self.repository.commit_event.set()
+
+    async def _stop_after_fatal_error(self, loops: tuple[asyncio.Task[None], ...]) -> None:
+        """Stop the background loops and the workers once another process has written to the workspace.
+
+        The engine stays open, so that its clients receive the error.
+        """
+        await self.repository.fatal_error_event.wait()
+        assert self.repository.fatal_error is not None
+        log.critical("the engine has stopped: %s", self.repository.fatal_error)
+        self.scheduler.start_error = self.repository.fatal_error
+        for loop in loops:
+            loop.cancel()
+        await asyncio.gather(*loops, return_exceptions=True)
+        await self.bus.close()
 
     async def close(self) -> None:
         """Stop the engine: create a last checkpoint of the audit log, close the store and release the workspace lock.
@@ -204,9 +229,9 @@ class Engine:
     async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a use case that modifies the workspace, and return its result.
 
-        Rejects unknown subjects. Audits refusals and failures, with ``resource`` as the resource of the entry. If the
-        caller is cancelled, the use case still runs to completion, so that its change is applied completely or not at
-        all.
+        Rejects unknown subjects. Audits refusals and failures, except ids that do not exist, with ``resource`` as the
+        resource of the entry. If the caller is cancelled, the use case still runs to completion, so that its change is
+        applied completely or not at all.
         """
         use_case_task = asyncio.create_task(self._execute(subject, resource, use_case))
         self._running_use_cases.add(use_case_task)
@@ -219,7 +244,8 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except SealyardError as error:
-            if not self.read_only:
+            # An id that does not exist is a typing error of the subject, and no entry for an auditor.
+            if self._can_record_refusals and (not isinstance(error, NotFoundError) or error.hidden):
                 await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
@@ -234,7 +260,7 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
-            if not self.read_only and (isinstance(error, PermissionDeniedError) or error.hidden):
+            if self._can_record_refusals and (isinstance(error, PermissionDeniedError) or error.hidden):
                 await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
@@ -251,9 +277,13 @@ class Engine:
                 async for item in items:
                     yield item
         except SealyardError as error:
-            if not self.read_only:
+            if self._can_record_refusals:
                 await self.audit.record_refusal(subject, resource, error)
             raise
+
+    @property
+    def _can_record_refusals(self) -> bool:
+        return not self.read_only and self.repository.fatal_error is None
 
     def tail(self) -> None:
         """Start a loop that loads the commits of the writing process and publishes their events.
@@ -292,6 +322,8 @@ class Engine:
     def _require_writable(self) -> None:
         if self.read_only:
             raise StorageError("The workspace is open read-only.", "Open it for writing.")
+        if self.repository.fatal_error is not None:
+            raise self.repository.fatal_error
 
     def _require_known_subject(self, subject: str) -> None:
         if not self.permissions.contains(subject):
@@ -370,6 +402,14 @@ def _build_key_store_request(
         passphrase=passphrase,
         create=create,
     )
+
+
+def _find_last_time(audit: AuditLog | None) -> datetime | None:
+    """Return the time of the newest entry in the audit log, None if there is none or the engine only reads."""
+    if audit is None:
+        return None
+    newest_entry = next(iter(audit.entries(limit=1)), None)
+    return None if newest_entry is None else newest_entry.timestamp
 
 
 def _log_crash(loop: asyncio.Task[None]) -> None:

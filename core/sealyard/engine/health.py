@@ -9,11 +9,11 @@ from __future__ import annotations
 import asyncio
 import logging
 from collections.abc import Awaitable, Iterable
-from datetime import timedelta
 
 import msgspec
 
 from sealyard.engine.execution.scheduler import Scheduler
+from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEAD_LETTERS, DEVICES, KEYS, OUTBOX, TASKS
 from sealyard.jobs.bus import JobBus
@@ -24,10 +24,10 @@ from sealyard.model.tasks import TaskStatus
 from sealyard.model.worker_messages import AuditPublicKey, ProbeEncryptionKey, ProbeSigningKey
 from sealyard.storage.documents import DocumentStore
 
-CACHE_SECONDS = timedelta(seconds=60)
+CACHE_SECONDS = 60.0
 """How long the result of a check is reused if the workspace is ready."""
 
-FAILURE_CACHE_SECONDS = timedelta(seconds=5)
+FAILURE_CACHE_SECONDS = 5.0
 """How long the result of a check is reused if the workspace is not ready.
 
 The period is short, so that operators soon see the effect of a repair.
@@ -36,7 +36,8 @@ The period is short, so that operators soon see the effect of a repair.
 TIMEOUT_SECONDS = 10.0
 """How long a caller waits for a health check, which continues in the background afterwards."""
 
-STORE, WORKER, ENCRYPTION_KEY, SIGNING_KEY, ANSWER = "store", "worker", "encryption-key", "signing-key", "answer"
+STORE, WORKER, ENCRYPTION_KEY, SIGNING_KEY, CLOCK = "store", "worker", "encryption-key", "signing-key", "clock"
+ANSWER = "answer"
 """Names of the health checks. ``ANSWER`` fails if the other checks take longer than :data:`TIMEOUT_SECONDS`."""
 
 log = logging.getLogger(__name__)
@@ -45,10 +46,13 @@ log = logging.getLogger(__name__)
 class HealthMonitor:
     """Checks the health of a workspace: one check at a time, shared by concurrent callers, with a cached result."""
 
-    def __init__(self, repository: Repository, bus: JobBus) -> None:
+    def __init__(self, repository: Repository, bus: JobBus, clock_guard: ClockGuard) -> None:
         self._repository = repository
+        self._clock_guard = clock_guard
         self._bus = bus
         self._last_health: Health | None = None
+        self._last_checked_at = 0.0
+        """The monotonic time of ``_last_health``."""
         self._running_check: asyncio.Task[Health] | None = None
 
     async def health(self) -> Health:
@@ -57,8 +61,10 @@ class HealthMonitor:
         Waits at most ten seconds: if the check takes longer, the workspace is reported as not ready.
         """
         last_health = self._last_health
-        if last_health is not None and self._repository.clock.now() < last_health.at + _get_cache_period(last_health):
-            return last_health
+        if last_health is not None:
+            elapsed = self._repository.clock.monotonic() - self._last_checked_at
+            if elapsed < (CACHE_SECONDS if last_health.ready else FAILURE_CACHE_SECONDS):
+                return last_health
         if self._running_check is None or self._running_check.done():
             self._running_check = asyncio.create_task(self._check_all())
         running_check = self._running_check
@@ -71,10 +77,18 @@ class HealthMonitor:
         checks.append(await _run_check(WORKER, "", self._bus.request(AuditPublicKey())))
         if checks[-1].passed:
             checks += [await self._probe_key(key) for key in self._list_keys_in_use()]
+        checks.append(self._check_clock())
         health = self._last_health = self._build_health(checks)
+        self._last_checked_at = self._repository.clock.monotonic()
         for check in health.failures:
             log.warning("not ready: %s %s: %s", check.name, check.subject, check.detail)
         return health
+
+    def _check_clock(self) -> HealthCheck:
+        """Check that the clock has not jumped since the engine was started. It may be ahead after a long downtime."""
+        if self._clock_guard.is_trusted() or not self._clock_guard.has_jumped:
+            return HealthCheck(name=CLOCK, passed=True)
+        return HealthCheck(name=CLOCK, passed=False, detail=str(self._clock_guard.build_error()))
 
     def _list_keys_in_use(self) -> tuple[EncryptionKey | SigningKey, ...]:
         """Return the keys of the newest version of each device configuration, without duplicates."""
@@ -118,10 +132,6 @@ async def collect_stats(store: DocumentStore, scheduler: Scheduler, bus: JobBus)
         pending_deliveries=store.count(OUTBOX.name),
         dead_letters=store.count(DEAD_LETTERS.name),
     )
-
-
-def _get_cache_period(health: Health) -> timedelta:
-    return CACHE_SECONDS if health.ready else FAILURE_CACHE_SECONDS
 
 
 async def _run_check(name: str, key: str, probe: Awaitable[object]) -> HealthCheck:

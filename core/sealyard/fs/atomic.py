@@ -10,7 +10,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Self
 
-from sealyard.model.errors import StorageError
+from sealyard.model.errors import DiskFullError, StorageError
 from sealyard.model.safe_text import escape_text
 
 _NO_SPACE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
@@ -151,19 +151,19 @@ def remove_quietly(path: Path) -> None:
         path.unlink()
 
 
-def is_out_of_space(error: OSError) -> bool:
-    """Return whether ``error`` means that the disk or the user's quota is full."""
+def is_disk_full(error: OSError) -> bool:
+    """Return whether an operation failed because the disk is full or a quota or limit is reached."""
     return error.errno in _NO_SPACE_ERRNOS
 
 
 def storage_error(error: OSError, operation: str) -> StorageError:
-    """Return a :class:`StorageError` for ``error``.
+    """Return a :class:`StorageError` for ``error``; a :class:`DiskFullError` if the disk is full.
 
     ``operation`` is a noun phrase that describes what failed ("writing the change", "opening the store").
     """
     reason = escape_text(error.strerror or str(error))
-    if is_out_of_space(error):
-        return StorageError(f"Not enough disk space for {operation} ({reason}).", "Free some space and try again.")
+    if is_disk_full(error):
+        return DiskFullError(f"Not enough disk space for {operation} ({reason}).", "Free some space and try again.")
     return StorageError(
         f"Disk error while {operation} ({reason}).", "Check that the disk is mounted, writable and healthy."
     )

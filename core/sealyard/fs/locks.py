@@ -4,9 +4,16 @@ from __future__ import annotations
 
 import fcntl
 import os
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+STALE_LOCK_TIMEOUT = 2.0
+"""Seconds to wait for a lock whose holder has ended.
+
+A lock can briefly outlive the process that acquired it, because a child process inherits it between fork and exec.
+"""
 
 
 def try_lock(fd: int, *, shared: bool = False) -> bool:
@@ -19,6 +26,30 @@ def try_lock(fd: int, *, shared: bool = False) -> bool:
     except BlockingIOError:
         return False
     return True
+
+
+def wait_for_stale_lock(fd: int, is_held: Callable[[], bool] = lambda: False) -> bool:
+    """Lock an open file, and wait at most :data:`STALE_LOCK_TIMEOUT` seconds for a lock holder that has ended.
+
+    Returns whether this process now holds the lock. Returns False at once if ``is_held`` reports that the lock holder
+    is running.
+    """
+    deadline = time.monotonic() + STALE_LOCK_TIMEOUT
+    while not try_lock(fd):
+        if is_held() or time.monotonic() >= deadline:
+            return False
+        time.sleep(0.01)
+    return True
+
+
+@contextmanager
+def hold_lock(fd: int) -> Iterator[None]:
+    """Lock an open file until the end of the block. Waits for other lock holders. Raises ``OSError`` if this fails."""
+    fcntl.flock(fd, fcntl.LOCK_EX)
+    try:
+        yield
+    finally:
+        fcntl.flock(fd, fcntl.LOCK_UN)
 
 
 @contextmanager

@@ -8,7 +8,6 @@ from __future__ import annotations
 import os
 import socket
 import sys
-import time
 from datetime import UTC, datetime
 from pathlib import Path
 from types import TracebackType
@@ -17,17 +16,10 @@ from typing import Self
 import msgspec
 
 from sealyard.fs import atomic
-from sealyard.fs.locks import try_lock
+from sealyard.fs.locks import try_lock, wait_for_stale_lock
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import WorkspaceLockedError
 from sealyard.model.safe_text import escape_text
-
-STALE_LOCK_TIMEOUT = 2.0
-"""Seconds to wait for a lock whose holder has ended.
-
-The lock can briefly outlive the process that acquired it: a child process inherits it between fork and exec, and
-:meth:`WorkspaceLock.holder` locks the file for a moment to test it.
-"""
 
 
 class LockHolder(FrozenStruct, frozen=True, kw_only=True):
@@ -55,9 +47,9 @@ class WorkspaceLock:
     def acquire(cls, path: Path, purpose: str) -> Self:
         """Acquire the lock, without waiting for a running lock holder.
 
-        Waits at most :data:`STALE_LOCK_TIMEOUT` seconds if the lock holder has ended or is unknown. ``purpose`` is
-        shown to other processes. Raises :class:`WorkspaceLockedError`, which names the lock holder, if the lock cannot
-        be acquired, and :class:`StorageError` if the lock file cannot be written.
+        Waits at most :data:`sealyard.fs.locks.STALE_LOCK_TIMEOUT` seconds if the lock holder has ended or is unknown.
+        ``purpose`` is shown to other processes. Raises :class:`WorkspaceLockedError`, which names the lock holder, if
+        the lock cannot be acquired, and :class:`StorageError` if the lock file cannot be written.
         """
         try:
             fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
@@ -108,12 +100,9 @@ class WorkspaceLock:
 
 
 def _acquire_flock(fd: int) -> None:
-    deadline = time.monotonic() + STALE_LOCK_TIMEOUT
-    while not try_lock(fd):
-        holder = _read_holder(fd)
-        if _is_alive(holder) or time.monotonic() >= deadline:
-            raise lock_error(holder)
-        time.sleep(0.01)
+    # The holder may have ended, or holder() may have locked the file for a moment to test it.
+    if not wait_for_stale_lock(fd, lambda: _is_alive(_read_holder(fd))):
+        raise lock_error(_read_holder(fd))
 
 
 def _is_alive(holder: LockHolder | None) -> bool:

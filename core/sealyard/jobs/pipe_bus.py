@@ -14,6 +14,7 @@ import logging
 from collections.abc import AsyncIterator, Coroutine
 from pathlib import Path
 
+from sealyard.concurrency.active_time import sleep_active, wait_active
 from sealyard.jobs.bus import LARGE_JOB_BYTES, Report
 from sealyard.jobs.worker_process import WorkerProcess
 from sealyard.model.clock import Clock
@@ -64,15 +65,15 @@ log = logging.getLogger(__name__)
 class _WorkerSlot:
     """A slot for one worker process, with the jobs assigned to it.
 
-    ``jobs``: fencing tokens by task id. ``has_large_job``: whether one of the jobs is large. ``last_message_at``: event
-    loop time of the last message from the worker.
+    ``jobs``: fencing tokens by task id. ``has_large_job``: whether one of the jobs is large. ``silent_seconds``: how
+    long the worker has sent no message, without the time during which this process was suspended.
     """
 
     def __init__(self) -> None:
         self.process: WorkerProcess | None = None
         self.jobs: dict[str, int] = {}
         self.has_large_job = False
-        self.last_message_at = 0.0
+        self.silent_seconds = 0.0
         self.request_ids: set[int] = set()
         self.start_lock = asyncio.Lock()
 
@@ -140,7 +141,7 @@ class PipeBus:
             self._report_lost_job("", task_id, fencing_token)
             return
         if not slot.running_jobs:
-            slot.last_message_at = asyncio.get_running_loop().time()
+            slot.silent_seconds = 0.0
         slot.jobs[task_id] = fencing_token
         await process.send(RunJob(job=job))
 
@@ -189,16 +190,13 @@ class PipeBus:
         slot.request_ids.add(request_id)
         try:
             await process.send(KeyRequest(request_id=request_id, command=command))
-            async with asyncio.timeout(REQUEST_TIMEOUT):
-                return await self._response_futures[request_id]
-        except TimeoutError:
+            if await wait_active(self._response_futures[request_id], REQUEST_TIMEOUT):
+                return self._response_futures[request_id].result()
             if not slot.running_jobs:
                 # A worker with running jobs is killed when its lease expires. An idle worker has no lease, so kill it
                 # here.
                 process.kill()
-            raise WorkerError(
-                "The crypto worker did not respond.", f"Check its log, {self._log_path}, then try again."
-            ) from None
+            raise WorkerError("The crypto worker did not respond.", f"Check its log, {self._log_path}, then try again.")
         finally:
             slot.request_ids.discard(request_id)
             del self._response_futures[request_id]
@@ -245,14 +243,14 @@ class PipeBus:
                 raise WorkerError("Cannot start a crypto worker: the engine is closing.", "Open the workspace again.")
             if slot.process is None:
                 slot.process = await WorkerProcess.start(self._open_key_store, self._log_path)
-                slot.last_message_at = asyncio.get_running_loop().time()
+                slot.silent_seconds = 0.0
                 self._spawn(self._receive_messages(slot, slot.process))
                 self._spawn(self._watch_lease(slot, slot.process))
             return slot.process
 
     async def _receive_messages(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
         async for message in process.messages():
-            slot.last_message_at = asyncio.get_running_loop().time()
+            slot.silent_seconds = 0.0
             self._on_message(slot, message)
         await process.wait_exit(STOP_TIMEOUT)
         self._on_worker_exit(slot, process)
@@ -283,15 +281,16 @@ class PipeBus:
 
     async def _watch_lease(self, slot: _WorkerSlot, process: WorkerProcess) -> None:
         """Kill the worker if its lease expires while it has running jobs."""
-        loop = asyncio.get_running_loop()
+        interval = LEASE_SECONDS / 10
         while slot.process is process:
-            await asyncio.sleep(LEASE_SECONDS / 10)
-            if slot.running_jobs and loop.time() - slot.last_message_at > LEASE_SECONDS:
+            await sleep_active(interval)
+            slot.silent_seconds += interval
+            if slot.running_jobs and slot.silent_seconds > LEASE_SECONDS:
                 process.kill()
                 return
 
     async def _kill_if_busy(self, slot: _WorkerSlot, process: WorkerProcess, task_id: str, fencing_token: int) -> None:
-        await asyncio.sleep(STOP_TIMEOUT)
+        await sleep_active(STOP_TIMEOUT)
         if slot.process is process and slot.jobs.get(task_id) == fencing_token:
             process.kill()
 

@@ -6,12 +6,13 @@ import asyncio
 import contextlib
 import os
 import sys
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Mapping
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from sealyard.concurrency.active_time import wait_active
 from sealyard.fs.private import make_private_dir, open_private_append
 from sealyard.jobs.framing import MAX_LINE_BYTES, decode_report, encode_line
 from sealyard.model.errors import WorkerError, error_from_info
@@ -19,6 +20,29 @@ from sealyard.model.worker_messages import FromWorker, OpenKeyStore, WorkerReady
 
 START_TIMEOUT = 20.0
 """Time in seconds that a worker has to open the key store."""
+
+ALLOWED_VARIABLES = frozenset(
+    {
+        "DBUS_SESSION_BUS_ADDRESS",  # with DISPLAY, for the OS keyring
+        "DISPLAY",
+        "DYLD_LIBRARY_PATH",
+        "HOME",
+        "LANG",
+        "LANGUAGE",
+        "LD_LIBRARY_PATH",
+        "LOGNAME",
+        "PATH",
+        "SEALYARD_WORKSPACE",
+        "TMPDIR",
+        "TZ",
+        "USER",
+        "VIRTUAL_ENV",
+        "WAYLAND_DISPLAY",
+    }
+)
+"""Environment variables that a worker inherits; see also :data:`ALLOWED_VARIABLE_PREFIXES`."""
+
+ALLOWED_VARIABLE_PREFIXES = ("LC_", "PYTHON", "XDG_")
 
 EXIT_TIMEOUT = 2.0
 """Time in seconds that a worker has to exit after a failed start, before it is killed."""
@@ -52,12 +76,14 @@ class WorkerProcess:
 
     async def _handshake(self, open_key_store: OpenKeyStore, log_path: Path) -> None:
         await self.send(open_key_store)
+        first_line_task = asyncio.ensure_future(self._stdout.readline())
         try:
-            async with asyncio.timeout(START_TIMEOUT):
-                first_line = await self._stdout.readline()
-        except TimeoutError:
-            self.kill()
-            raise WorkerError("The crypto worker did not start in time.", f"See its log: {log_path}") from None
+            if not await wait_active(first_line_task, START_TIMEOUT):
+                self.kill()
+                raise WorkerError("The crypto worker did not start in time.", f"See its log: {log_path}")
+        finally:
+            first_line_task.cancel()
+        first_line = first_line_task.result()
         if not first_line:
             raise WorkerError("The crypto worker failed to start.", f"See its log: {log_path}")
         first_message = _try_decode(first_line)
@@ -111,6 +137,18 @@ def _try_decode(line: bytes) -> FromWorker | None:
         return None
 
 
+def select_environment(environ: Mapping[str, str]) -> dict[str, str]:
+    """Return the variables that a worker may see.
+
+    The engine's environment can contain the secrets of other workspaces, under names that this module does not know.
+    """
+    return {
+        name: value
+        for name, value in environ.items()
+        if name in ALLOWED_VARIABLES or name.startswith(ALLOWED_VARIABLE_PREFIXES)
+    }
+
+
 async def _start_process(log_path: Path) -> asyncio.subprocess.Process:
     """Start the worker. Raises :class:`WorkerError` if its process cannot be started or its log cannot be opened."""
     try:
@@ -121,7 +159,6 @@ async def _start_process(log_path: Path) -> asyncio.subprocess.Process:
 
 async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
     make_private_dir(log_path.parent)
-    environment = {key: value for key, value in os.environ.items() if key != "SEALYARD_PASSPHRASE"}
     with os.fdopen(open_private_append(log_path), "ab") as log_file:
         return await asyncio.create_subprocess_exec(
             sys.executable,
@@ -130,7 +167,7 @@ async def _create_subprocess(log_path: Path) -> asyncio.subprocess.Process:
             stdin=asyncio.subprocess.PIPE,
             stdout=asyncio.subprocess.PIPE,
             stderr=log_file,
-            env=environment,
+            env=select_environment(os.environ),
             start_new_session=True,
             limit=MAX_LINE_BYTES,
         )

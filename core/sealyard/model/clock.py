@@ -10,7 +10,17 @@ class Clock(Protocol):
     """A source of the current time."""
 
     def now(self) -> datetime:
-        """Return the current time in UTC. The time never goes backwards within a process."""
+        """Return the current time in UTC.
+
+        The time does not go backwards within a process, unless the system time is set back by more than an hour.
+        """
+        ...
+
+    def monotonic(self) -> float:
+        """Return the seconds since an arbitrary point in time, for durations.
+
+        Setting the system time does not affect it. Time during which the machine is suspended counts.
+        """
         ...
 
     async def sleep(self, seconds: float) -> None: ...

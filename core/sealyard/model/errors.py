@@ -233,6 +233,15 @@ class StoreCorruptedError(SealyardError):
     code = "store-damaged"
 
 
+class ConcurrentWriterError(SealyardError):
+    """Another process changed a file that only the process with the workspace lock may write.
+
+    The process that notices writes nothing more to the workspace.
+    """
+
+    code = "concurrent-writer"
+
+
 class IntegrityError(SealyardError):
     """A stored file is not the one that was approved or written.
 
@@ -246,6 +255,18 @@ class StorageError(SealyardError):
     """Writing failed because the disk is full, read-only or faulty. The operation was not performed."""
 
     code = "storage"
+
+
+class DiskFullError(StorageError):
+    """Writing failed because the disk is full."""
+
+    code = "disk-full"
+
+
+class ClockError(SealyardError):
+    """The system clock is ahead of the expected time, so that nothing irreversible is done because of it."""
+
+    code = "clock"
 
 
 class FormatLimitError(SealyardError):

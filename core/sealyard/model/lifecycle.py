@@ -5,7 +5,7 @@
     APPROVED   -> SCHEDULED | CANCELLED (withdrawn, permission revoked, execution timeout)
     SCHEDULED  -> RUNNING | CANCELLED | FAILED (time limit)
     RUNNING    -> RUNNING (segment encrypted, intent recorded) | DONE | FAILED | CANCELLED
-                | SCHEDULED (lease expired; FAILED the third time)
+                | SCHEDULED (disk full; lease expired, FAILED the third time)
     DONE, FAILED, CANCELLED are final.
 
 Rules that hold in every transition:
@@ -31,6 +31,7 @@ import msgspec
 from sealyard.model.approval import DecisionBlocker, decision_blocker, has_quorum
 from sealyard.model.errors import (
     ConflictError,
+    DiskFullError,
     InvalidTransitionError,
     PermissionDeniedError,
     SealyardError,
@@ -42,6 +43,7 @@ from sealyard.model.triggers import (
     Cancelled,
     Completed,
     DecisionMade,
+    DiskFull,
     EngineRestarted,
     ExecutionTimedOut,
     Failed,
@@ -59,6 +61,9 @@ from sealyard.model.triggers import (
 
 MAX_LEASE_LOSSES = 3
 
+DISK_FULL_NOTE = "waiting for disk space"
+"""Note in the history of a task that could not be executed because the disk was full."""
+
 _S = TaskStatus
 _BEFORE_RUNNING = (_S.CREATED, _S.WAITING, _S.APPROVED, _S.SCHEDULED)
 
@@ -75,6 +80,7 @@ TRANSITIONS: dict[type[Any], tuple[TaskStatus, ...]] = {
     SegmentRecorded: (_S.RUNNING,),
     IntentRecorded: (_S.RUNNING,),
     LeaseExpired: (_S.RUNNING,),
+    DiskFull: (_S.RUNNING,),
     EngineRestarted: (_S.RUNNING,),
     CancellationConfirmed: (_S.RUNNING,),
     TimeLimitExceeded: (_S.SCHEDULED, _S.RUNNING),
@@ -109,6 +115,7 @@ _VERBS: dict[type[Any], str] = {
     SegmentRecorded: "record a segment of",
     IntentRecorded: "sign for",
     LeaseExpired: "end the lease of",
+    DiskFull: "suspend",
     EngineRestarted: "restart",
     TimeLimitExceeded: "time out",
     Completed: "complete",
@@ -201,6 +208,8 @@ def _on_leased(task: Task, trigger: Leased, now: datetime) -> Task:
         fencing_token=trigger.fencing_token,
         worker=trigger.worker,
         time_limit_at=task.time_limit_at or trigger.time_limit_at,
+        reason="",
+        reason_code="",
     )
 
 
@@ -238,6 +247,14 @@ def _on_lease_expired(task: Task, trigger: LeaseExpired, now: datetime) -> Task:
         reason = f"The worker crashed {lease_losses} times while running this task."
         return _terminate(updated_task, _S.FAILED, now, reason, "worker")
     return _with_status(updated_task, _S.SCHEDULED, now, "worker lost", worker="")
+
+
+def _on_disk_full(task: Task, trigger: DiskFull, now: datetime) -> Task:
+    _check_fencing_token(task, trigger.fencing_token)
+    reason = "Waiting for disk space. Free some space; the task then continues."
+    return _with_status(
+        task, _S.SCHEDULED, now, DISK_FULL_NOTE, worker="", reason=reason, reason_code=DiskFullError.code
+    )
 
 
 def _on_engine_restarted(task: Task, trigger: EngineRestarted, now: datetime) -> Task:
@@ -289,6 +306,7 @@ _HANDLERS: dict[type[Any], Callable[[Task, Any, datetime], Task]] = {
     SegmentRecorded: _on_segment_recorded,
     IntentRecorded: _on_intent_recorded,
     LeaseExpired: _on_lease_expired,
+    DiskFull: _on_disk_full,
     EngineRestarted: _on_engine_restarted,
     Completed: _on_completed,
     Failed: _on_failed,

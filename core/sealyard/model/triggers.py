@@ -83,6 +83,12 @@ class LeaseExpired(FrozenStruct, frozen=True, kw_only=True):
     fencing_token: int
 
 
+class DiskFull(FrozenStruct, frozen=True, kw_only=True):
+    """The worker could not write its output because the disk is full. The task waits for space."""
+
+    fencing_token: int
+
+
 class EngineRestarted(FrozenStruct, frozen=True, kw_only=True):
     """The engine that granted the lease has stopped.
 
@@ -121,6 +127,7 @@ Trigger = (
     | SegmentRecorded
     | IntentRecorded
     | LeaseExpired
+    | DiskFull
     | EngineRestarted
     | Completed
     | Failed

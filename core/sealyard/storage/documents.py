@@ -15,10 +15,11 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError, StoreCorruptedError
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.batch import WriteBatch, iter_changes
+from sealyard.storage.generation import LoadedGeneration, Position, load, load_since, newest_generation
 from sealyard.storage.group_commit import GroupCommitter
 from sealyard.storage.in_memory import InMemoryTables
 from sealyard.storage.index import Key, encode_cursor
-from sealyard.storage.journal import LoadedGeneration, Position, load, load_since, newest_generation, open_journal
+from sealyard.storage.journal import open_journal
 from sealyard.storage.pending_log import PendingRecords
 from sealyard.storage.tinydb_tables import StringIdDatabase, TableView
 

@@ -78,9 +78,9 @@ class FrameReader:
     """Iterates over the frames in ``data`` up to the first invalid one. Can be iterated only once.
 
     ``data`` is the content of the file from byte ``start`` on; ``seq`` is the number that the first frame must have.
-    Iteration raises :class:`StoreCorruptedError` if a sequence number is missing, or if a valid frame follows the
-    invalid one. Otherwise the bytes of the file after the offset ``end`` are the torn tail of a write that was never
-    reported as durable.
+    Iteration raises :class:`StoreCorruptedError` if a sequence number is missing, if a valid frame follows the invalid
+    one, or if the invalid frame is complete. Otherwise the bytes of the file after the offset ``end`` are the torn tail
+    of a write that was never reported as durable.
     """
 
     def __init__(self, path: Path, data: bytes, *, start: int = 0, seq: int) -> None:
@@ -106,6 +106,8 @@ class FrameReader:
             yield frame
         if _has_valid_frame(self._data, position):
             raise corrupted_error(self._path, self.end, "an invalid frame is followed by valid ones")
+        if _is_complete(self._data[position:]):
+            raise corrupted_error(self._path, self.end, "the checksum of the last frame is wrong")
 
 
 def _decode_frame(line: bytes) -> Frame | None:
@@ -116,6 +118,16 @@ def _decode_frame(line: bytes) -> Frame | None:
         return _decoder.decode(encoded_json)
     except (msgspec.DecodeError, UnicodeDecodeError):
         return None
+
+
+def _is_complete(frame: bytes) -> bool:
+    """Return whether an invalid last frame was written completely, so that it was damaged afterwards.
+
+    An interrupted write leaves a frame without its line feed, or with blocks of zeros, which JSON never contains.
+    """
+    if not frame or b"\0" in frame:
+        return False
+    return frame.endswith(b"\n") or _decode_frame(frame[:-1] + b"\n") is not None
 
 
 def _has_valid_frame(data: bytes, position: int) -> bool:

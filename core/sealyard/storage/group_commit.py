@@ -73,11 +73,12 @@ class GroupCommitter:
         """Write a snapshot and start a new journal; see :meth:`DocumentStore.compact`.
 
         Raises :class:`StorageError` if the disk refuses an operation; the documents and pending records are then
-        unchanged.
+        unchanged. Raises :class:`ConcurrentWriterError` if another process has changed the journal.
         """
         with self._compaction_lock:
             with self._write_lock, self._lock:
                 self._check_open()
+                self._journal.require_sole_writer()
                 position = self._journal.position
                 tables = self._copy_durable_tables().tables
                 carry_over = self._pending_records.build_carry_over(audit_moved_to)

@@ -11,13 +11,17 @@ and truncates the journal.
 To create a new generation, its snapshot is written under a temporary name and synced; then its journal, with the
 commits made meanwhile, is written and synced; then the snapshot is renamed, which makes both valid. Before the rename,
 the old generation is complete; after it, the new one. No commit is written in between.
+
+The writer keeps its journal locked, in addition to the workspace lock. Because a lock can be removed or not work, it
+also compares the size and the inode of the journal with the expected ones before and after each commit, and stops
+writing if another process has changed the journal.
 """
 
 from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from contextlib import suppress
 from datetime import UTC, datetime
 from pathlib import Path
@@ -25,116 +29,38 @@ from pathlib import Path
 import msgspec
 
 from sealyard.fs import atomic
+from sealyard.fs.locks import wait_for_stale_lock
 from sealyard.fs.private import make_private_dir
-from sealyard.model.errors import WorkspaceError
-from sealyard.model.safe_text import escape_text
-from sealyard.storage.frame_format import (
-    EncodedBatch,
-    Frame,
-    FrameReader,
-    corrupted_error,
-    encode_batches,
-    encode_frame,
+from sealyard.fs.sole_writer import concurrent_writer_error, require_sole_writer
+from sealyard.fs.workspace_lock import lock_error
+from sealyard.model.errors import ConcurrentWriterError
+from sealyard.storage.frame_format import EncodedBatch, Frame, encode_batches, encode_frame
+from sealyard.storage.generation import (
+    FORMAT,
+    LoadedGeneration,
+    Position,
+    Tables,
+    journal_path,
+    load,
+    newest_generation,
+    snapshot_path,
 )
 
-FORMAT = 1
-
-Tables = Mapping[str, Mapping[str, bytes]]
-"""By table name and document id: the document as JSON."""
-
-_SNAPSHOT = re.compile(r"snapshot-(\d+)\.log")
 _ANY_FILE = re.compile(r"(?:snapshot|journal)-(\d+)\.log(\.tmp)?")
 _WRITE_CHUNK_SIZE = 1 << 20
-
-
-class Position(msgspec.Struct, frozen=True):
-    """The position in the journal of a generation after frame ``seq``, which is at the byte ``offset``."""
-
-    generation: int
-    seq: int
-    offset: int
-
-
-class LoadedGeneration(msgspec.Struct):
-    """A generation as read from disk: its tables, and the audit entries and events in its journal, in order.
-
-    ``snapshot_size`` is in bytes. ``torn_tail`` contains the bytes after the last valid frame of the journal.
-    """
-
-    tables: dict[str, dict[str, bytes]]
-    audit: list[bytes]
-    events: list[bytes]
-    position: Position
-    snapshot_size: int
-    torn_tail: bytes
-
-
-def newest_generation(folder: Path) -> int:
-    """Return the number of the newest generation; 0 if there is no store."""
-    try:
-        matches = [_SNAPSHOT.fullmatch(path.name) for path in folder.iterdir()]
-    except FileNotFoundError:
-        return 0
-    return max((int(match[1]) for match in matches if match), default=0)
-
-
-def load(folder: Path) -> LoadedGeneration:
-    """Read the newest generation without changing any file.
-
-    Raises :class:`StoreCorruptedError` if a file is damaged, :class:`WorkspaceError` if there is no store or it has a
-    newer format, and ``FileNotFoundError`` if a compaction removed the files meanwhile.
-    """
-    generation = newest_generation(folder)
-    if not generation:
-        raise WorkspaceError(f"No store in {escape_text(str(folder))}.", "Create the workspace first.")
-    snapshot = _snapshot_path(folder, generation)
-    journal_seq, tables = _read_snapshot(snapshot, generation)
-    snapshot_size = snapshot.stat().st_size
-    path = _journal_path(folder, generation)
-    data = path.read_bytes()
-    frames = FrameReader(path, data, seq=journal_seq)
-    audit: list[bytes] = []
-    events: list[bytes] = []
-    for batch in _iter_batches(_read_frames(frames, path, generation)):
-        _apply_batch(batch, tables)
-        audit.extend(map(bytes, batch.audit))
-        events.extend(map(bytes, batch.events))
-    return LoadedGeneration(
-        tables=tables,
-        audit=audit,
-        events=events,
-        position=Position(generation, frames.next_seq - 1, frames.end),
-        snapshot_size=snapshot_size,
-        torn_tail=data[frames.end :],
-    )
-
-
-def load_since(folder: Path, position: Position) -> tuple[list[EncodedBatch], Position]:
-    """Return the batches that were appended to the journal after ``position``, and the new position.
-
-    An incomplete last frame is ignored. Raises :class:`StoreCorruptedError` if the new frames are damaged or do not
-    follow ``position``, and ``FileNotFoundError`` if the generation was removed; the caller must then load the whole
-    store again.
-    """
-    journal = _journal_path(folder, position.generation)
-    with journal.open("rb") as file:
-        if file.seek(0, os.SEEK_END) < position.offset:
-            raise corrupted_error(journal, position.offset, "the journal was truncated")
-        file.seek(position.offset)
-        frames = FrameReader(journal, file.read(), start=position.offset, seq=position.seq + 1)
-    return list(_iter_batches(frames)), Position(position.generation, frames.next_seq - 1, frames.end)
 
 
 class Journal:
     """Writes to the journal and creates new generations. Not thread-safe. The caller must hold the workspace lock."""
 
-    def __init__(self, folder: Path, loaded_generation: LoadedGeneration) -> None:
-        """Open the journal of a loaded generation; use :func:`open_journal` instead."""
+    def __init__(self, folder: Path, fd: int, loaded_generation: LoadedGeneration) -> None:
+        """Wrap the locked journal of a loaded generation; use :func:`open_journal` instead."""
         self._folder = folder
         self._position = loaded_generation.position
         self._snapshot_size = loaded_generation.snapshot_size
-        self._fd = os.open(_journal_path(folder, self._position.generation), os.O_RDWR | os.O_APPEND)
-        self._needs_truncate = False  # a failed commit may have left bytes after the position
+        self._fd = fd
+        self._failed_frame = b""  # a failed commit may have left a part of this frame after the position
+        self._writer_error: ConcurrentWriterError | None = None
         self._needs_folder_sync = False  # the renames of a new generation may not be durable yet
 
     @property
@@ -150,21 +76,37 @@ class Journal:
         """Commit ``batches`` (each an :class:`EncodedBatch` as JSON) as one frame, which is durable on return.
 
         Raises :class:`StorageError` if the disk refuses the write. The journal then contains none of the batches, and
-        the next commit continues from the last valid state.
+        the next commit continues from the last valid state. Raises :class:`ConcurrentWriterError` if another process
+        has changed the journal; this and all later calls then write nothing.
         """
         position = self._position
         frame = encode_batches(position.seq + 1, batches)
+        end = position.offset + len(frame)
         try:
+            self._require_sole_writer(position.offset)
             self._repair()
-            self._needs_truncate = True
+            self._failed_frame = frame
             atomic.write_all(self._fd, frame)
             atomic.sync(self._fd)
-            self._needs_truncate = False
+            # Another writer may have passed its own check at the same time; then this commit is not acknowledged.
+            self._require_sole_writer(end)
+            self._failed_frame = b""
         except OSError as error:
             with suppress(OSError):
+                self._require_sole_writer(position.offset)
                 self._repair()
             raise atomic.storage_error(error, "writing the change") from error
-        self._position = Position(position.generation, position.seq + 1, position.offset + len(frame))
+        self._position = Position(position.generation, position.seq + 1, end)
+
+    def require_sole_writer(self) -> None:
+        """Raise :class:`ConcurrentWriterError` if another process has changed the journal.
+
+        Raises :class:`StorageError` if the journal cannot be examined.
+        """
+        try:
+            self._require_sole_writer(self._position.offset)
+        except OSError as error:
+            raise atomic.storage_error(error, "checking the journal") from error
 
     def write_snapshot(self, position: Position, tables: Tables) -> None:
         """Write the snapshot of a new generation under a temporary name, as the first half of a compaction.
@@ -183,27 +125,29 @@ class Journal:
 
         The new journal starts with ``carry_over`` and the commits since ``position``. Raises :class:`StorageError` if
         the disk refuses an operation. The old generation then stays in use, unless only the last sync failed: in that
-        case the new generation is in use, and the next commit repeats the sync.
+        case the new generation is in use, and the next commit repeats the sync. Raises :class:`ConcurrentWriterError`
+        as :meth:`append` does.
         """
         generation = position.generation + 1
+        self.require_sole_writer()
         try:
             new_frames = os.pread(self._fd, self._position.offset - position.offset, position.offset)
             snapshot_size = _temporary_path(self._folder, generation).stat().st_size
             fd, length = _write_journal(self._folder, generation, position.seq, carry_over, new_frames)
             try:
-                atomic.rename(_temporary_path(self._folder, generation), _snapshot_path(self._folder, generation))
-            except OSError:
+                atomic.rename(_temporary_path(self._folder, generation), snapshot_path(self._folder, generation))
+            except BaseException:
                 os.close(fd)
                 raise
         except OSError as error:
-            atomic.remove_quietly(_journal_path(self._folder, generation))
+            atomic.remove_quietly(journal_path(self._folder, generation))
             atomic.remove_quietly(_temporary_path(self._folder, generation))
             raise atomic.storage_error(error, "compacting the store") from error
         os.close(self._fd)
         self._fd = fd
         self._position = Position(generation, self._position.seq, length)
         self._snapshot_size = snapshot_size
-        self._needs_truncate, self._needs_folder_sync = False, True
+        self._failed_frame, self._needs_folder_sync = b"", True
         try:
             self._repair()
         except OSError as error:
@@ -212,12 +156,30 @@ class Journal:
     def close(self) -> None:
         os.close(self._fd)
 
+    def _require_sole_writer(self, size: int) -> None:
+        """Check that only this process writes to the store, and that the journal has ``size`` bytes.
+
+        A part of a failed commit may follow. Raises :class:`ConcurrentWriterError`, also in all
+        later calls, and ``OSError`` if a file cannot be examined.
+        """
+        if self._writer_error is not None:
+            raise self._writer_error
+        path = journal_path(self._folder, self._position.generation)
+        try:
+            require_sole_writer(path, self._fd, size, self._failed_frame)
+            next_snapshot = snapshot_path(self._folder, self._position.generation + 1)
+            if next_snapshot.exists():
+                raise concurrent_writer_error(next_snapshot)
+        except ConcurrentWriterError as error:
+            self._writer_error = error
+            raise
+
     def _repair(self) -> None:
         """Finish what a failed operation left undone: truncate the journal to ``position``, and sync the folder."""
-        if self._needs_truncate:
+        if self._failed_frame:
             atomic.truncate(self._fd, self._position.offset)
             atomic.sync(self._fd)
-            self._needs_truncate = False
+            self._failed_frame = b""
         if self._needs_folder_sync:
             atomic.sync_folder(self._folder)
             self._needs_folder_sync = False
@@ -228,40 +190,50 @@ def open_journal(folder: Path) -> tuple[Journal, LoadedGeneration, Path | None]:
     """Open the store for writing, and create an empty one if there is none.
 
     Returns the journal, the loaded generation, and the file to which the torn end of the journal was moved, None if
-    there was none. Raises :class:`StoreCorruptedError` if a file is damaged (no file is changed then),
-    :class:`WorkspaceError` if the store has a newer format, and :class:`StorageError` if the disk refuses an operation.
+    there was none. Raises :class:`WorkspaceLockedError` if another process has the journal open for writing,
+    :class:`StoreCorruptedError` if a file is damaged (no file is changed then), :class:`WorkspaceError` if the store
+    has a newer format, and :class:`StorageError` if the disk refuses an operation.
     """
     try:
         make_private_dir(folder)
         if not newest_generation(folder):
             _create_store(folder)
-        loaded_generation = load(folder)
-        torn_file = _quarantine_torn_tail(folder, loaded_generation) if loaded_generation.torn_tail else None
-        _remove_other_generations(folder, loaded_generation.position.generation)
-        return Journal(folder, loaded_generation), loaded_generation, torn_file
+        fd = os.open(journal_path(folder, newest_generation(folder)), os.O_RDWR | os.O_APPEND)
+        try:
+            # Lock the journal before the torn end is removed: it may be a commit that another process is writing.
+            _lock_journal(fd)
+            loaded_generation = load(folder)
+            torn_file = _quarantine_torn_tail(folder, fd, loaded_generation) if loaded_generation.torn_tail else None
+            _remove_other_generations(folder, loaded_generation.position.generation)
+        except BaseException:
+            os.close(fd)
+            raise
     except OSError as error:
         raise atomic.storage_error(error, "opening the store") from error
+    return Journal(folder, fd, loaded_generation), loaded_generation, torn_file
+
+
+def _lock_journal(fd: int) -> None:
+    """Raises :class:`WorkspaceLockedError` if another process holds the lock of the journal."""
+    if not wait_for_stale_lock(fd):
+        raise lock_error(None)
 
 
 def _create_store(folder: Path) -> None:
     _write_snapshot(folder, 1, 0, {})
     fd, _ = _write_journal(folder, 1, 0, EncodedBatch(), b"")
     os.close(fd)
-    atomic.rename(_temporary_path(folder, 1), _snapshot_path(folder, 1))
+    atomic.rename(_temporary_path(folder, 1), snapshot_path(folder, 1))
     atomic.sync_folder(folder)
 
 
-def _quarantine_torn_tail(folder: Path, loaded_generation: LoadedGeneration) -> Path:
+def _quarantine_torn_tail(folder: Path, journal_fd: int, loaded_generation: LoadedGeneration) -> Path:
     """Move the torn end of the journal to a file of its own, and return its path."""
     path = folder / f"torn-{datetime.now(UTC):%Y%m%dT%H%M%S.%fZ}.bin"
     _write_synced(path, [loaded_generation.torn_tail])
     atomic.sync_folder(folder)
-    fd = os.open(_journal_path(folder, loaded_generation.position.generation), os.O_WRONLY)
-    try:
-        atomic.truncate(fd, loaded_generation.position.offset)
-        atomic.sync(fd)
-    finally:
-        os.close(fd)
+    atomic.truncate(journal_fd, loaded_generation.position.offset)
+    atomic.sync(journal_fd)
     return path
 
 
@@ -270,54 +242,6 @@ def _remove_other_generations(folder: Path, generation: int) -> None:
         match = _ANY_FILE.fullmatch(path.name)
         if match and (match[2] or int(match[1]) != generation):
             atomic.remove_quietly(path)
-
-
-def _read_snapshot(path: Path, generation: int) -> tuple[int, dict[str, dict[str, bytes]]]:
-    """Read a snapshot; return the sequence number of the first frame of its journal, and the tables."""
-    data = path.read_bytes()
-    reader = FrameReader(path, data, seq=0)
-    frames = _read_frames(reader, path, generation)
-    header = next(frames)
-    tables: dict[str, dict[str, bytes]] = {}
-    for batch in _iter_batches(frames):
-        _apply_batch(batch, tables)
-    if reader.end != len(data):
-        raise corrupted_error(path, reader.end, "a frame is invalid")
-    if reader.next_seq - 1 != header.documents:
-        raise corrupted_error(path, reader.end, f"{header.documents} documents expected, {reader.next_seq - 1} found")
-    return header.journal_seq, tables
-
-
-def _read_frames(reader: FrameReader, path: Path, generation: int) -> Iterator[Frame]:
-    """Yield all frames, after checking that the first one belongs to ``generation`` and a known format."""
-    frames = iter(reader)
-    header = next(frames, None)
-    if header is None:
-        raise corrupted_error(path, 0, "the first frame is invalid")
-    _check_header(path, header, generation)
-    yield header
-    yield from frames
-
-
-def _iter_batches(frames: Iterable[Frame]) -> Iterator[EncodedBatch]:
-    return (batch for frame in frames for batch in frame.units)
-
-
-def _apply_batch(batch: EncodedBatch, tables: dict[str, dict[str, bytes]]) -> None:
-    for table, identity, document in batch.puts:
-        tables.setdefault(table, {})[identity] = bytes(document)
-    for table, identity in batch.removes:
-        tables.get(table, {}).pop(identity, None)
-
-
-def _check_header(path: Path, header: Frame, generation: int) -> None:
-    if header.format > FORMAT:
-        raise WorkspaceError(
-            f"The store has format {header.format}; this version supports formats up to {FORMAT}.",
-            "Use the version of Sealyard that wrote it, or a newer one.",
-        )
-    if header.format != FORMAT or header.generation != generation:
-        raise corrupted_error(path, 0, f"the first frame does not belong to generation {generation}")
 
 
 def _write_snapshot(folder: Path, generation: int, journal_seq: int, tables: Tables) -> None:
@@ -340,13 +264,14 @@ def _write_journal(
 ) -> tuple[int, int]:
     """Write the journal of a new generation, and return its open file descriptor and its length in bytes."""
     header = encode_frame(Frame(seq, units=[carry_over], format=FORMAT, generation=generation))
-    fd = atomic.open_empty_file(_journal_path(folder, generation))
+    fd = atomic.open_empty_file(journal_path(folder, generation))
     try:
+        _lock_journal(fd)
         atomic.write_all(fd, header + new_frames)
         atomic.sync(fd)
         # The journal's directory entry must be durable before the rename of the snapshot makes the generation valid.
         atomic.sync_folder(folder)
-    except OSError:
+    except BaseException:
         os.close(fd)
         raise
     return fd, len(header) + len(new_frames)
@@ -367,13 +292,5 @@ def _write_synced(path: Path, lines: Iterable[bytes]) -> None:
         os.close(fd)
 
 
-def _snapshot_path(folder: Path, generation: int) -> Path:
-    return folder / f"snapshot-{generation}.log"
-
-
 def _temporary_path(folder: Path, generation: int) -> Path:
     return folder / f"snapshot-{generation}.log.tmp"
-
-
-def _journal_path(folder: Path, generation: int) -> Path:
-    return folder / f"journal-{generation}.log"

@@ -2,8 +2,8 @@
 
 One JSON line per intent: task id, fencing token, SHA-256 (hex) of the signed input, and time. The file is separate from
 the engine's store, so that the record of what was signed does not depend on the engine. Workers share the file, so each
-batch of lines is written with a single append. Intents that are pending at the same time form a batch and share one
-sync.
+batch of lines is appended under a lock. Intents that are pending at the same time form a batch and share one sync. A
+worker that finds the file shorter than it left it, or replaced, signs nothing more.
 """
 
 from __future__ import annotations
@@ -16,10 +16,12 @@ from pathlib import Path
 
 import msgspec
 
-from sealyard.fs.atomic import sync
+from sealyard.fs.atomic import sync, sync_folder
+from sealyard.fs.locks import hold_lock
 from sealyard.fs.private import make_private_dir, open_private_append
+from sealyard.fs.sole_writer import concurrent_writer_error
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import ConflictError, StorageError
+from sealyard.model.errors import ConflictError, SealyardError, StorageError
 
 
 class IntentRecord(FrozenStruct, frozen=True, kw_only=True):
@@ -39,13 +41,16 @@ class IntentLog:
         make_private_dir(path.parent)
         self._pending: list[tuple[bytes, asyncio.Future[None]]] = []
         self._write_lock = asyncio.Lock()
+        self._file_state: os.stat_result | None = None
+        """The state of the file after this worker's last append; None before the first."""
 
     async def record(self, task_id: str, fencing_token: int, sha256: str, *, has_intent: bool) -> None:
         """Record an intent durably before the key is used.
 
         ``has_intent``: whether the engine already has an intent for this task; if so, the file is searched for records
-        of the task. Raises :class:`ConflictError` if one of them covers different bytes, and :class:`StorageError` if
-        the file is so damaged that this cannot be determined.
+        of the task. Raises :class:`ConflictError` if one of them covers different bytes, :class:`StorageError` if the
+        file is so damaged that this cannot be determined, and :class:`ConcurrentWriterError` if records are missing
+        that this worker has made.
         """
         if has_intent:
             await asyncio.to_thread(self._reject_conflict, task_id, sha256)
@@ -62,7 +67,7 @@ class IntentLog:
         batch, self._pending = self._pending, []
         try:
             await asyncio.to_thread(self._append, b"".join(line for line, _ in batch))
-        except OSError as error:
+        except (OSError, SealyardError) as error:
             for _, future in batch:
                 future.set_exception(error)
         else:
@@ -72,14 +77,28 @@ class IntentLog:
     def _append(self, lines: bytes) -> None:
         descriptor = open_private_append(self._path)
         try:
-            # A full disk or a power failure may have left an incomplete line, for which nothing was signed. Terminate
-            # that line, so that the new lines do not become part of it.
-            data = _missing_line_feed(descriptor) + lines
-            if os.write(descriptor, data) < len(data):
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+            with hold_lock(descriptor):
+                self._require_earlier_records(descriptor)
+                # A full disk or a power failure may have left an incomplete line, for which nothing was signed.
+                # Terminate that line, so that the new lines do not become part of it.
+                data = _missing_line_feed(descriptor) + lines
+                if os.write(descriptor, data) < len(data):
+                    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+                file_state = os.fstat(descriptor)
             sync(descriptor)
+            if self._file_state is None:
+                sync_folder(self._path.parent)  # the file may be new
+            self._file_state = file_state
         finally:
             os.close(descriptor)
+
+    def _require_earlier_records(self, descriptor: int) -> None:
+        """Raises :class:`ConcurrentWriterError` if the file lacks records that this worker has made."""
+        if self._file_state is None:
+            return
+        file_state = os.fstat(descriptor)
+        if not os.path.samestat(file_state, self._file_state) or file_state.st_size < self._file_state.st_size:
+            raise concurrent_writer_error(self._path)
 
     def _reject_conflict(self, task_id: str, sha256: str) -> None:
         task_marker = f'"task":"{task_id}"'.encode()

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import errno
 import os
 import traceback
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 
-from sealyard.model.errors import SealyardError, StorageError, WorkerError
+from sealyard.fs.atomic import is_disk_full
+from sealyard.model.errors import DiskFullError, SealyardError, StorageError, WorkerError
 from sealyard.model.tasks import TaskKind
 from sealyard.model.worker_messages import (
     Heartbeat,
@@ -177,8 +177,8 @@ def _to_outcome(context: JobContext, error: BaseException) -> JobFailed | JobSto
 
 
 def _to_sealyard_error(error: BaseException) -> SealyardError:
-    if isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT):
-        return StorageError("The disk is full.", "Free some space and submit the request again.")
+    if isinstance(error, OSError) and is_disk_full(error):
+        return DiskFullError("The disk is full.", "Free some space; the task then continues.")
     if isinstance(error, OSError):
         return StorageError(
             f"Disk error: {error.strerror}.", "Check the folder of the workspace, then submit the request again."

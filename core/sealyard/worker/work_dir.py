@@ -29,11 +29,17 @@ class WorkFolder:
         self._fd = fd
 
     def create(self, name: str) -> BinaryIO:
-        """Create a file. A file of this name from an earlier attempt is deleted first."""
+        """Create a file. A file of this name from an earlier attempt is deleted first. The new name is durable."""
         if self.has(name):
             os.close(open_regular(name, dir_fd=self._fd))
             os.unlink(name, dir_fd=self._fd)
-        return os.fdopen(create_regular(name, dir_fd=self._fd), "r+b")
+        file = os.fdopen(create_regular(name, dir_fd=self._fd), "r+b")
+        try:
+            os.fsync(self._fd)
+        except OSError:
+            file.close()
+            raise
+        return file
 
     def read(self, name: str) -> BinaryIO:
         return os.fdopen(open_regular(name, dir_fd=self._fd), "rb")

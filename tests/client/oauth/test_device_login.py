@@ -33,6 +33,9 @@ class RecordingClock:
     def now(self) -> datetime:
         return NOW
 
+    def monotonic(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         self.delays.append(seconds)
 

@@ -8,8 +8,9 @@ import pytest
 
 from sealyard.engine.audit.service import MAX_MESSAGE_LENGTH, MAX_RESOURCE_LENGTH
 from sealyard.model.audit import AuditAction
-from sealyard.model.errors import InvalidInputError, SealyardError
-from tests.support.engine_harness import ADMIN, DEV, EngineHarness
+from sealyard.model.errors import InvalidInputError, NotFoundError, SealyardError
+from sealyard.model.tasks import Verdict
+from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness
 
 pytestmark = pytest.mark.anyio
 
@@ -35,6 +36,12 @@ async def test_long_text_is_not_read_completely(harness: EngineHarness) -> None:
     error = InvalidInputError(UniterableStr("x" * MEBIBYTE))
     await harness.engine.audit.record_refusal(DEV, UniterableStr("TASK:" + "x" * MEBIBYTE), error)
     assert len(await harness.audit_entries(AuditAction.FAILED)) == 1
+
+
+async def test_unknown_id_is_no_audit_entry(harness: EngineHarness) -> None:
+    with pytest.raises(NotFoundError):
+        await harness.execute(OWNER, harness.engine.decisions.decide(OWNER, "nope", Verdict.APPROVED, "", None))
+    assert await harness.audit_entries(AuditAction.FAILED) == []
 
 
 CALLS: dict[str, Callable[[EngineHarness, str], Awaitable[object]]] = {

@@ -26,6 +26,7 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     ConfirmationRequiredError,
     ConflictError,
+    InvalidTransitionError,
     NotFoundError,
     PermissionDeniedError,
     UsageError,
@@ -180,10 +181,12 @@ async def test_denied_call_is_audited(harness: EngineHarness) -> None:
 
 
 async def test_failed_call_is_audited(harness: EngineHarness) -> None:
-    with pytest.raises(NotFoundError):
-        await harness.package(config="nothing")
+    task = await harness.package()
+    await harness.cancel(task)
+    with pytest.raises(InvalidTransitionError):
+        await harness.cancel(task)
     entry = (await harness.audit_entries(AuditAction.FAILED))[-1]
-    assert (entry.author, entry.code) == (DEV, "not-found")
+    assert (entry.author, entry.code) == (DEV, "transition")
 
 
 async def test_only_denied_queries_are_audited(harness: EngineHarness) -> None:

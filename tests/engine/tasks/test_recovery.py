@@ -181,6 +181,7 @@ async def test_deadlines_expire_while_closed(harness: EngineHarness) -> None:
     crash_copy = await harness.copy_as_if_killed()
     crash_copy.clock.advance(days=30)
     await crash_copy.open()
+    await crash_copy.advance_clock(hours=1)  # a downtime looks like a clock that jumped
     assert (await crash_copy.wait_until_final(waiting_task)).reason_code == "approval-period"
     await crash_copy.wait_until(lambda: not crash_copy.artifacts.has_result(done_task.id))
     await crash_copy.wait_until(lambda: crash_copy.task(done_task.id).result.state is ResultState.GONE)  # type: ignore[union-attr]

@@ -22,6 +22,9 @@ class FrozenClock:
     def now(self) -> datetime:
         return datetime(2026, 11, 23, tzinfo=UTC)
 
+    def monotonic(self) -> float:
+        return 0.0
+
     async def sleep(self, seconds: float) -> None:
         raise AssertionError("unexpected sleep")
 

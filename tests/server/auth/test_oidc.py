@@ -44,6 +44,9 @@ class ShiftedClock:
     def now(self) -> datetime:
         return datetime.now(UTC) + self.offset
 
+    def monotonic(self) -> float:
+        return self.now().timestamp()
+
     async def sleep(self, seconds: float) -> None:
         raise AssertionError("unexpected sleep")
 

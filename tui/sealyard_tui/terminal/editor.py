@@ -13,6 +13,7 @@ from typing import Any
 
 from textual.app import App, SuspendNotSupported
 
+from sealyard.client.config.child_environment import remove_secrets
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
@@ -49,7 +50,7 @@ def _temporary_file(text: str, suffix: str) -> Iterator[Path]:
 def _run(app: App[Any], command: Sequence[str], path: Path) -> None:
     try:
         with app.suspend():
-            code = subprocess.call([*command, str(path)])
+            code = subprocess.call([*command, str(path)], env=remove_secrets(os.environ))
     except SuspendNotSupported as error:
         raise UsageError("Cannot suspend the application in this terminal.", "Export the text instead.") from error
     except OSError as error:

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from pathlib import Path
 
+from sealyard.client.config.child_environment import remove_secrets
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
@@ -32,6 +33,7 @@ async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.env
             stdin=asyncio.subprocess.DEVNULL,
             stdout=asyncio.subprocess.DEVNULL,
             stderr=asyncio.subprocess.DEVNULL,
+            env=remove_secrets(os.environ),
             start_new_session=True,
         )
         # A command that is still running has started: some run until the window is closed.

@@ -73,7 +73,7 @@ class StateFile(Generic[T]):
         return new_value
 
     def _error(self, error: OSError, action: str) -> StorageError:
-        if atomic.is_out_of_space(error):
+        if atomic.is_disk_full(error):
             return atomic.storage_error(error, f"writing {self.path}")
         return StorageError(
             f"Cannot {action} {escape_text(str(self.path))} ({escape_text(error.strerror or '')}).",

@@ -48,7 +48,7 @@ class RoleSync:
         self._audit = audit
         self._account_links = account_links
         self._recent_refusals: TTLCache[Hashable, None] = TTLCache(
-            MAX_REMEMBERED_REFUSALS, REPEAT_AFTER.total_seconds(), timer=lambda: repository.clock.now().timestamp()
+            MAX_REMEMBERED_REFUSALS, REPEAT_AFTER.total_seconds(), timer=repository.clock.monotonic
         )
         self._unchanged_sign_ins: dict[str, tuple[int, frozenset[str], IssuerAccount]] = {}
         """By subject: the access generation, groups and account of the last sign-in that changed nothing."""

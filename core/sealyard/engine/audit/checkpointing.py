@@ -14,7 +14,7 @@ from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import JobBus
 from sealyard.model.audit import AuditEntry
-from sealyard.model.errors import SealyardError, WorkerError
+from sealyard.model.errors import ConcurrentWriterError, SealyardError, WorkerError
 from sealyard.model.worker_messages import AuditPublicKey, SignCheckpoint
 from sealyard.storage.documents import DocumentStore
 
@@ -43,13 +43,19 @@ class CheckpointLoop:
         self._lock = asyncio.Lock()
 
     async def run(self) -> None:
-        """Create checkpoints after commits, until cancelled. A failed checkpoint is logged and retried."""
+        """Create checkpoints after commits, until cancelled. A failed checkpoint is logged and retried.
+
+        Returns if another process has written to the workspace; the repository then knows the error.
+        """
         while True:
             await self._repository.commit_event.wait()
             self._repository.commit_event.clear()
             await self._wait_for_batch()
             try:
                 await self.checkpoint()
+            except ConcurrentWriterError as error:
+                self._repository.report_fatal_error(error)
+                return
             except SealyardError as error:
                 log.warning("could not create a checkpoint of the audit log: %s", error)
                 await asyncio.sleep(RETRY_SECONDS)

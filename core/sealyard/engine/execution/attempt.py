@@ -11,6 +11,7 @@ import msgspec
 
 from sealyard.engine.execution.progress import ProgressEstimator
 from sealyard.engine.execution.results import ResultPublisher
+from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import CHECKPOINTS, KEYS
@@ -20,10 +21,12 @@ from sealyard.model.access import SYSTEM_SUBJECT, Action, device_resource
 from sealyard.model.approval import valid_approvers
 from sealyard.model.audit import AuditAction
 from sealyard.model.deadlines import expired_deadline
-from sealyard.model.errors import IntegrityError, InvalidTransitionError, SealyardError, StorageError
+from sealyard.model.errors import DiskFullError, IntegrityError, InvalidTransitionError, SealyardError, StorageError
+from sealyard.model.lifecycle import DISK_FULL_NOTE
 from sealyard.model.tasks import Task, TaskStatus
 from sealyard.model.triggers import (
     CancellationConfirmed,
+    DiskFull,
     Failed,
     IntentRecorded,
     Leased,
@@ -45,6 +48,9 @@ from sealyard.model.worker_messages import (
 
 RETRY_SECONDS = 1.0
 
+MIN_DISK_FULL_DELAY, MAX_DISK_FULL_DELAY = 2.0, 300.0
+"""Seconds before the next attempt after the first and after many attempts that found a full disk."""
+
 log = logging.getLogger(__name__)
 
 
@@ -59,6 +65,7 @@ class Attempt:
         bus: JobBus,
         publisher: ResultPublisher,
         progress: ProgressEstimator,
+        clock_guard: ClockGuard,
     ) -> None:
         self.task_id = task_id
         self.inbox: asyncio.Queue[Report] = asyncio.Queue()
@@ -68,6 +75,7 @@ class Attempt:
         self._bus = bus
         self._publisher = publisher
         self._progress = progress
+        self._clock_guard = clock_guard
         self._stop_trigger: Trigger | None = None
         """The trigger that ends the task once its worker has stopped; None while the task should continue."""
 
@@ -118,14 +126,18 @@ class Attempt:
     async def _commit_lease(self, worker: str) -> Task | None:
         """Commit the lease; return the task, or None if it must not run any more.
 
-        Raises :class:`StorageError` if the lease cannot be stored. This method does not retry, because other coroutines
+        Raises :class:`ClockError` if a deadline of the task has passed according to a clock that is not trusted, and
+        :class:`StorageError` if the lease cannot be stored. This method does not retry, because other coroutines
         may end the task while it is SCHEDULED.
         """
         task = self._repository.task(self.task_id)
         if task.status is not TaskStatus.SCHEDULED:
             return None
         now = self._repository.clock.now()
-        if trigger := expired_deadline(task, now) or self._find_revoked_permission(task):
+        deadline_trigger = expired_deadline(task, now)
+        if deadline_trigger is not None and not self._clock_guard.is_trusted():
+            raise self._clock_guard.hold()
+        if trigger := deadline_trigger or self._find_revoked_permission(task):
             await prepare_transition(self._repository, self.task_id, trigger).commit()
             return None
         time_limit_at = now + timedelta(seconds=self._repository.policy().time_limit)
@@ -163,6 +175,8 @@ class Attempt:
                 return True
             case JobFinished():
                 await self._on_finished(task, report)
+            case JobFailed() if report.error.code == DiskFullError.code:
+                await self._on_disk_full(task)
             case JobFailed():
                 failure_trigger = Failed(
                     fencing_token=task.fencing_token, reason=_format_failure_reason(report), code=report.error.code
@@ -231,6 +245,17 @@ class Attempt:
         except SealyardError as error:
             trigger = Failed(fencing_token=report.fencing_token, reason=str(error), code=error.code)
         await self._advance(trigger)
+
+    async def _on_disk_full(self, task: Task) -> None:
+        """Reschedule the task, and wait before it is queued again: longer after each attempt that found a full disk.
+
+        The task's time limit bounds the retries.
+        """
+        await self._advance(self._stop_trigger or DiskFull(fencing_token=task.fencing_token))
+        attempt_count = sum(change.note == DISK_FULL_NOTE for change in task.history)
+        await self._repository.clock.sleep(
+            min(MIN_DISK_FULL_DELAY * 2.0 ** min(attempt_count, 10), MAX_DISK_FULL_DELAY)
+        )
 
     def _set_stop_trigger(self, trigger: Trigger) -> Trigger:
         """Set the trigger that ends the task, unless one is already set; return the one that is set."""

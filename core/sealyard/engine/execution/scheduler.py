@@ -10,6 +10,7 @@ from sealyard.engine.execution.attempt import RETRY_SECONDS, Attempt, advance_wh
 from sealyard.engine.execution.progress import ProgressEstimator
 from sealyard.engine.execution.queue import JobQueue
 from sealyard.engine.execution.results import ResultPublisher
+from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.jobs.bus import LARGE_JOB_BYTES, JobBus
@@ -35,12 +36,18 @@ class Scheduler:
     """
 
     def __init__(
-        self, repository: Repository, permissions: Permissions, bus: JobBus, publisher: ResultPublisher
+        self,
+        repository: Repository,
+        permissions: Permissions,
+        bus: JobBus,
+        publisher: ResultPublisher,
+        clock_guard: ClockGuard,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._bus = bus
         self._publisher = publisher
+        self._clock_guard = clock_guard
         self._queue = JobQueue(lambda size: size >= LARGE_JOB_BYTES)
         self._progress = ProgressEstimator()
         self._running: dict[str, _RunningAttempt] = {}
@@ -176,7 +183,9 @@ class Scheduler:
             await self._queue_changed.wait()
 
     def _start_attempt(self, task_id: str) -> None:
-        attempt = Attempt(task_id, self._repository, self._permissions, self._bus, self._publisher, self._progress)
+        attempt = Attempt(
+            task_id, self._repository, self._permissions, self._bus, self._publisher, self._progress, self._clock_guard
+        )
         coroutine = asyncio.create_task(self._run_attempt(attempt))
         self._running[task_id] = _RunningAttempt(attempt, coroutine)
         coroutine.add_done_callback(lambda done_task: self._on_attempt_done(task_id, done_task))

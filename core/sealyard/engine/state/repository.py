@@ -32,7 +32,7 @@ from sealyard.engine.state.webhook_messages import messages_for
 from sealyard.model.audit import AuditEntry
 from sealyard.model.clock import Clock
 from sealyard.model.device_configs import DeviceConfig
-from sealyard.model.errors import NotFoundError, StorageError
+from sealyard.model.errors import ConcurrentWriterError, NotFoundError, StorageError
 from sealyard.model.events import DurableEvent, TaskChanged
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import Task
@@ -62,6 +62,10 @@ class Repository:
         """Audit entries that are committed and not yet appended to the audit log."""
         self.commit_event = asyncio.Event()
         """Set after every durable commit."""
+        self.fatal_error: ConcurrentWriterError | None = None
+        """Why this process must not write to the workspace any more; None if it may."""
+        self.fatal_error_event = asyncio.Event()
+        """Set together with :attr:`fatal_error`."""
         self._task_listeners: list[TaskListener] = []
         self._log = log
         self._pending_commits: deque[tuple[Future[None], LogHead, int]] = deque()
@@ -143,11 +147,14 @@ class Repository:
         """Commit a unit of work completely or not at all; return once it is durable. Readers see the change earlier.
 
         Raises :class:`StorageError` if the workspace is open for reading only or the disk refuses the write,
-        :class:`StaleTaskError` if a task has changed since the unit of work read it, and :class:`InvariantError` if a
-        change would violate the task life cycle.
+        :class:`ConcurrentWriterError` if another process has written to the workspace, :class:`StaleTaskError` if a
+        task has changed since the unit of work read it, and :class:`InvariantError` if a change would violate the task
+        life cycle.
         """
         if self._log is None:
             raise StorageError("The workspace is open read-only.", "Open it for writing.")
+        if self.fatal_error is not None:
+            raise self.fatal_error
         with self.store.snapshot_lock():
             unit_of_work.check()
             self._rollback_counters()
@@ -172,6 +179,12 @@ class Repository:
     def add_task_listeners(self, *listeners: TaskListener) -> None:
         """Notify ``listeners`` of every saved task: in the given order, after the listeners added earlier."""
         self._task_listeners.extend(listeners)
+
+    def report_fatal_error(self, error: ConcurrentWriterError) -> None:
+        """Reject all further commits with ``error``, and wake those who wait for :attr:`fatal_error_event`."""
+        if self.fatal_error is None:
+            self.fatal_error = error
+            self.fatal_error_event.set()
 
     async def flush(self) -> None:
         """Wait until everything visible to readers is on disk.
@@ -199,6 +212,8 @@ class Repository:
             if (error := commit_future.exception()) is None:
                 self._notify(tasks, entries, events)
             else:
+                if isinstance(error, ConcurrentWriterError):
+                    self.report_fatal_error(error)
                 self.access_generation += 1
                 self._notify_restored(tasks)
             if publication.cancelled():

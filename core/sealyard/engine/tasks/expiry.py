@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from datetime import timedelta
 from functools import partial
 
 import msgspec
@@ -11,6 +12,7 @@ from sealyard.concurrency.threads import run_uncancellable
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
+from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
@@ -29,7 +31,10 @@ log = logging.getLogger(__name__)
 
 
 class ExpiryLoop:
-    """Background loop that applies the deadlines of tasks and uploads when they pass."""
+    """Background loop that applies the deadlines of tasks and uploads when they pass.
+
+    While the clock is not trusted, it only records that links have expired, because they can be renewed.
+    """
 
     def __init__(
         self,
@@ -40,6 +45,7 @@ class ExpiryLoop:
         inputs: InputStore,
         uploads: UploadService,
         artifacts: ArtifactStore,
+        clock_guard: ClockGuard,
     ) -> None:
         self._repository = repository
         self._deadlines = deadlines
@@ -48,6 +54,7 @@ class ExpiryLoop:
         self._inputs = inputs
         self._uploads = uploads
         self._artifacts = artifacts
+        self._clock_guard = clock_guard
 
     async def run(self) -> None:
         """Apply deadlines as they pass, until cancelled."""
@@ -57,6 +64,8 @@ class ExpiryLoop:
             await self._sweep_uploads()
 
     async def _sweep_uploads(self) -> None:
+        if not self._clock_guard.is_trusted():
+            return
         try:
             self._inputs.sweep()
             await self._uploads.sweep()
@@ -80,12 +89,18 @@ class ExpiryLoop:
         Also advances a task that was left CREATED or APPROVED because its automatic transition failed.
         """
         task = self._repository.task(task_id)
-        trigger = expired_deadline(task, self._repository.clock.now())
-        if trigger is not None:
+        now = self._repository.clock.now()
+        trigger = expired_deadline(task, now)
+        state = self._get_unrecorded_state(task)
+        wait_seconds = self._clock_guard.seconds_until_trusted()
+        if wait_seconds and (trigger is not None or state is ResultState.GONE):
+            log.warning("the deadline of task %s is not applied yet: %s", task_id, self._clock_guard.hold())
+            self._deadlines.add(now + timedelta(seconds=wait_seconds), task_id)
+        elif trigger is not None:
             await self._expire_task(task, trigger)
         elif task.status in (TaskStatus.CREATED, TaskStatus.APPROVED):
             await self._auto_transitions.advance(task_id)
-        elif (state := self._get_unrecorded_state(task)) is not None:
+        elif state is not None:
             await self._expire_result(task_id, state)
         else:
             self._deadlines.schedule(task)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
@@ -82,6 +82,8 @@ class Recovery:
         match task.status:
             case TaskStatus.CREATED | TaskStatus.APPROVED:
                 await self._auto_transitions.advance(task.id)
+            case TaskStatus.SCHEDULED if task.time_limit_at is not None:
+                await self._extend_time_limit(task.id)
             case TaskStatus.SCHEDULED:
                 self._scheduler.on_task_saved(task)
             case TaskStatus.RUNNING:
@@ -90,10 +92,18 @@ class Recovery:
 
     async def _requeue(self, task_id: str) -> None:
         """Reschedule a task that was running when the previous engine stopped."""
-        time_limit_at = self._repository.clock.now() + timedelta(seconds=self._repository.policy().time_limit)
         unit_of_work = self._repository.begin()
-        unit_of_work.advance(task_id, EngineRestarted(time_limit_at=time_limit_at))
+        unit_of_work.advance(task_id, EngineRestarted(time_limit_at=self._compute_time_limit()))
         await unit_of_work.commit()
+
+    async def _extend_time_limit(self, task_id: str) -> None:
+        """Queue a task that had lost its worker, with a new time limit, because the downtime does not count."""
+        unit_of_work = self._repository.begin()
+        unit_of_work.change_task(task_id, time_limit_at=self._compute_time_limit())
+        await unit_of_work.commit()
+
+    def _compute_time_limit(self) -> datetime:
+        return self._repository.clock.now() + timedelta(seconds=self._repository.policy().time_limit)
 
 
 def _result_can_expire(document: dict[str, object]) -> bool:

@@ -145,7 +145,9 @@ async def _list_page(
 
 
 def _parse_seq(text: str | int) -> int:
-    number = int(text) if str(text).isascii() and str(text).isdigit() else -1
+    digits = str(text)
+    # int() raises ValueError for thousands of digits.
+    number = int(digits[:20]) if digits.isascii() and digits.isdigit() else -1
     if not 0 <= number < 2**62:
         raise UsageError("Invalid cursor.", "Use X-SE-CURSOR of the previous page.")
     return number

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import base64
-import binascii
 from dataclasses import dataclass
 from typing import Annotated, Any
 
@@ -207,7 +206,7 @@ def _parse_metadata(header: str) -> dict[str, str]:
     pairs = [pair.strip().partition(" ") for pair in header.split(",") if pair.strip()]
     try:
         return {key: base64.b64decode(value.strip(), validate=True).decode() for key, _, value in pairs}
-    except (binascii.Error, UnicodeDecodeError):
+    except ValueError:  # invalid Base64, text that is not ASCII, or bytes that are not UTF-8
         raise UsageError(
             "Invalid header Upload-Metadata.", "Use comma-separated pairs of a key and a value in Base64."
         ) from None
