@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from argparse import ArgumentParser
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, duration
@@ -13,7 +14,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, 
 from sealyard.model.device_configs import DEFAULT_FORMAT, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DeviceConfig
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.formatting import format_duration, format_time
-from sealyard.model.keys import KeyInfo
+from sealyard.model.keys import KeyInfo, certificate_warning
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, KeyImport
 from sealyard.model.safe_text import escape_text
 
@@ -288,7 +289,12 @@ async def _rotate(ctx: Context) -> int:
 
 def _print_key(ctx: Context, key: KeyInfo) -> None:
     text = f"{key.uri} version {key.current.version}: {key.kind}, {key.current.origin}, purpose {key.purpose}"
-    ctx.out.result(key, (text, f"fingerprint {key.current.fingerprint}"))
+    lines = [text, f"fingerprint {key.current.fingerprint}"]
+    if key.current.certificate_expires_at is not None:
+        lines.append(f"certificate expires {format_time(key.current.certificate_expires_at)}")
+    ctx.out.result(key, lines)
+    if warning := certificate_warning(key, key.current, datetime.now(UTC)):
+        ctx.out.warn(f"warning: {warning}")
 
 
 def _read_password(password_file: Path | None, key_file: Path) -> str | None:

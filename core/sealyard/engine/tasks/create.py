@@ -11,6 +11,7 @@ import msgspec
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.registry import get_format, reject_container_start
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_signing_input
+from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.inputs.store import InputStore, check_name_length
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
@@ -303,7 +304,7 @@ class TaskCreation:
             raise
         if stored_task is task:
             await self._auto_transitions.advance_or_defer(task.id)
-        return stored_task
+        return add_task_warnings(self._repository, stored_task)
 
 
 def _compute_request_digest(request: msgspec.Struct) -> str:

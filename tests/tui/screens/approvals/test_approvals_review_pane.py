@@ -81,6 +81,15 @@ async def test_warnings_attention_trial_and_a_newer_version_stand_first(world: W
             assert words in seen, words
 
 
+async def test_certificate_warning_is_above_the_decision(world: World) -> None:
+    warning = "The certificate of local:gateway-signing version 1 expired on 2026-11-20 UTC."
+    world.put(msgspec.structs.replace(world.tasks[FIRST], warnings=(warning, *world.tasks[FIRST].warnings)))
+    async with open_queue(world) as (app, _):
+        seen = " ".join(review_text(app).split())
+        assert f"! {warning}" in seen
+        assert seen.index(warning) < seen.index("! CBC hides")
+
+
 async def test_it_says_who_approved_already_and_why(world: World) -> None:
     approved = decision(by="USER:olaf", reason="tested on the bench")
     half = task("t-half", approvals_required=2, created_at=NOW)

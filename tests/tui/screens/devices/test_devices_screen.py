@@ -106,7 +106,7 @@ async def test_a_certificate_that_ends_soon_is_a_warning_in_words(world: World, 
     async with run_app(app):
         seen = screen_text(app)
         assert "in 3d; rotate the key (R)" in seen
-        assert "!2" in seen
+        assert "!1" in seen
 
 
 async def test_read_only_hides_all_that_changes_something(world: World) -> None:

@@ -10,7 +10,7 @@ from sealyard.model.access import Action, Permission, ResourceType, device_resou
 from sealyard.model.base import FrozenStruct
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.formatting import format_count, format_duration, format_time
-from sealyard.model.keys import CERTIFICATE_EXPIRY_WARNING, KeyInfo, KeyVersion
+from sealyard.model.keys import CertificateStatus, KeyInfo, KeyVersion, certificate_status
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.formatting import format_fields, safe_content
@@ -109,28 +109,32 @@ def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
     ends = version.certificate_expires_at
     if ends is None:
         return Content("")
-    left = (ends - now).total_seconds()
-    if left <= 0:
-        return Content.styled(f"✗ {format_time(ends)}: expired; rotate the key (R)", "$error")
-    if ends <= now + CERTIFICATE_EXPIRY_WARNING:
-        return Content.styled(f"! {format_time(ends)}: in {format_duration(int(left))}; rotate the key (R)", "$warning")
-    return Content(format_time(ends))
+    # Rotating an imported key would replace its certificate by a self-signed one.
+    advice = "import a renewed certificate" if version.origin == "imported" else "rotate the key (R)"
+    match certificate_status(version, now):
+        case CertificateStatus.EXPIRED:
+            return Content.styled(f"✗ {format_time(ends)}: expired; {advice}", "$error")
+        case CertificateStatus.EXPIRING:
+            left = format_duration(int((ends - now).total_seconds()))
+            return Content.styled(f"! {format_time(ends)}: in {left}; {advice}", "$warning")
+        case CertificateStatus.NOT_YET_VALID:
+            return Content.styled(f"✗ {format_time(ends)}; not yet valid", "$error")
+        case CertificateStatus.VALID:
+            return Content(format_time(ends))
 
 
 def warning_sign(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
-    """Return the number of warnings, including those of expiring certificates."""
-    ending = [each for each in device.signing_keys if _ends_soon(each, context, now)]
-    count = len(device.warnings) + len(ending)
-    if not count:
+    """Return the number of warnings, which include those of certificates, in the color of the most severe one."""
+    if not device.warnings:
         return Content("")
-    return Content.styled(f"!{count}", "$error" if ending else "$warning")
+    is_severe = any(_needs_attention(each, context, now) for each in device.signing_keys)
+    return Content.styled(f"!{len(device.warnings)}", "$error" if is_severe else "$warning")
 
 
-def _ends_soon(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
+def _needs_attention(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
     info = context.key(key.uri)
     version = info.version(key.version) if info is not None else None
-    ends = version.certificate_expires_at if version is not None else None
-    return ends is not None and ends <= now + CERTIFICATE_EXPIRY_WARNING
+    return version is not None and certificate_status(version, now) is not CertificateStatus.VALID
 
 
 def _people(device: DeviceConfig, access: AccessControlList | None) -> list[Part]:
