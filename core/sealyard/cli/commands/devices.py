@@ -10,6 +10,7 @@ from sealyard.cli.arguments import Commands, add_command, add_command_group, cho
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
+from sealyard.keys.pkcs12 import is_pkcs12
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import DEFAULT_FORMAT, DEFAULT_LINK_TTL, DEFAULT_RETENTION_SECONDS, DeviceConfig
 from sealyard.model.errors import InvalidInputError
@@ -321,10 +322,9 @@ def _read_first_line(path: Path) -> str:
 
 def _looks_encrypted(path: Path) -> bool:
     """Return whether to prompt for the password of a key file: it is PKCS#12, or PEM that is marked as encrypted."""
-    if path.suffix.lower() in (".p12", ".pfx"):
-        return True
     try:
         with path.open("rb") as file:
-            return b"ENCRYPTED" in file.read(_MAX_PASSWORD_LENGTH)
+            start = file.read(_MAX_PASSWORD_LENGTH)
+            return b"ENCRYPTED" in start or is_pkcs12(start)
     except OSError:
         return False
