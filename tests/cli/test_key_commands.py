@@ -70,6 +70,7 @@ def test_certificate_is_shown_before_and_with_approval(
     assert warning in approved.err
     assert warning in approved.out
     assert ("Import a renewed certificate." in approved.out) is ("expire" in words)
+    assert "self-signed certificate" in workspace.run("admin", "key", "rotate", "local:bought").err
 
 
 def test_import_of_ambiguous_file_lists_its_keys(workspace: CliWorkspace, tmp_path: Path) -> None:
@@ -88,6 +89,7 @@ def test_key_rotation_creates_configuration_version(workspace: CliWorkspace) -> 
     assert workspace.value("developer", "device", "show", "gateway")["version"] == 2
     assert workspace.value("developer", "device", "show", "gateway", "--version", "1")["signingKeys"][0]["version"] == 1
     assert workspace.value("owner", "show", workspace.waiting)["newerVersion"] == 2
+    assert workspace.run("admin", "key", "rotate", "local:gateway-signing").err == ""
 
 
 def test_removing_last_approver_requires_confirmation(workspace: CliWorkspace) -> None:

@@ -165,17 +165,11 @@ def test_keytool_store_of_several_keys(tmp_path: Path) -> None:
 def test_ec_keys_of_certtool(tmp_path: Path, encryption: tuple[str, ...]) -> None:
     """GnuTLS 3.7 writes about half of all EC keys with 33 bytes."""
     certtool = require("certtool")
-    rejected = 0
     for number in range(12):
         path = tmp_path / f"{number}.pem"
         run_command(certtool, "--generate-privkey", "--no-text", "--key-type", "ecdsa", "--curve", "secp256r1",
             *encryption, "--outfile", str(path))  # fmt: skip
-        try:
-            import_key(tmp_path / str(number), path, KeyType.EC_P256, PASSWORD if encryption else None)
-        except InvalidKeyError as error:
-            rejected += 1
-            assert "openssl pkcs8 -topk8" in error.hint  # noqa: PT017 - only some of the keys have 33 bytes
-    assert not rejected or encryption
+        import_key(tmp_path / str(number), path, KeyType.EC_P256, PASSWORD if encryption else None)
 
 
 def test_files_without_password_or_key(openssl: str, tmp_path: Path, chain: dict[str, Path]) -> None:

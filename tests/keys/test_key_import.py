@@ -228,6 +228,32 @@ def test_ec_key_on_another_curve_is_not_changed(tmp_path: Path, pkcs8: bool) -> 
         load(tmp_path, encode_ec_key(b"\x05" * 32, pkcs8=pkcs8, curve=bytes.fromhex("06052b81040022")))
 
 
+CERTTOOL_KEY = b"""\
+-----BEGIN ENCRYPTED PRIVATE KEY-----
+MIIBBjBhBgkqhkiG9w0BBQ0wVDAzBgkqhkiG9w0BBQwwJgQTfBn/hnFQOVzdZ7FH
+19qPB3CgcAIDCSfAMAoGCCqGSIb3DQIJMB0GCWCGSAFlAwQBAgQQhiqoXp1zu/gm
+EXIu/0/0xgSBoNjjTsy7VI8ycw76oissknFlEbK1WppABNIANBECyTjCgpT7SFKN
+UgyWF0IWx/Q7jvDWw8qIPNXkgIdk+NcFyrvDOU6ADXKaauG90PuZwqj8Hof5Lwb7
+ju+yA6JgEgrI/ZRetOlYpnfecu2n8b7e8ZFv+qypDAaLovmtD+3jMqQvNXO1uTUK
++mqfKcGd+L2ItsTeKH4kcG0GPfmP+uQ4rB0=
+-----END ENCRYPTED PRIVATE KEY-----
+"""
+"""A P-256 key with 33 bytes, encrypted with the password "secret" by certtool 3.7.9."""
+
+CERTTOOL_FINGERPRINT = "94faae38137c19fff0d92439b092b1181b08d59bbeaa5b77ecd8108b35fe33fd"
+"""The SHA-256 of its public key, as openssl writes it."""
+
+
+def test_encrypted_ec_key_of_33_bytes_is_imported(tmp_path: Path) -> None:
+    assert load(tmp_path, CERTTOOL_KEY, password="secret")[0] == CERTTOOL_FINGERPRINT
+    der = base64.b64decode(b"".join(CERTTOOL_KEY.splitlines()[1:-1]))
+    assert load(tmp_path, der, password="secret")[0] == CERTTOOL_FINGERPRINT
+    with pytest.raises(InvalidKeyError, match="the password is wrong"):
+        load(tmp_path, CERTTOOL_KEY, password="another")
+    with pytest.raises(InvalidKeyError, match="is encrypted"):
+        load(tmp_path, CERTTOOL_KEY)
+
+
 @given(st.binary(max_size=60))
 def test_read_elements_accepts_or_rejects_bytes(data: bytes) -> None:
     try:

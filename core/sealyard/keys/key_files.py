@@ -23,7 +23,7 @@ from cryptography.hazmat.primitives.serialization.pkcs12 import load_pkcs12
 
 from sealyard.keys.der import read_elements
 from sealyard.keys.ec_encoding import normalize_ec_key
-from sealyard.keys.pkcs12 import find_private_keys, is_pkcs12
+from sealyard.keys.pkcs12 import find_private_keys, is_pkcs12, wrap_encrypted_key
 from sealyard.model.errors import InvalidKeyError
 
 T = TypeVar("T")
@@ -110,11 +110,11 @@ def _parse_der(data: bytes, password: bytes | None) -> KeyFile:
 
 
 def _parse_pkcs12(data: bytes, password: bytes | None) -> KeyFile:
-    encoded_keys = find_private_keys(data)
     try:
         bundle = load_pkcs12(data, password)
     except (ValueError, UnsupportedAlgorithm):
-        raise _diagnose_pkcs12(data, password, encoded_keys) from None
+        raise _diagnose_pkcs12(data, password) from None
+    encoded_keys = find_private_keys(data)
     keys: tuple[PrivateKeyTypes, ...] = () if bundle.key is None else (bundle.key,)
     if len(encoded_keys) > 1:  # the bundle contains only one of them
         keys = tuple(_load_der_key(key, password) for key in encoded_keys)
@@ -123,17 +123,12 @@ def _parse_pkcs12(data: bytes, password: bytes | None) -> KeyFile:
     return KeyFile(keys, certificates, () if keys or certificates else ("an empty PKCS#12 store",))
 
 
-def _diagnose_pkcs12(data: bytes, password: bytes | None, encoded_keys: tuple[bytes, ...]) -> InvalidKeyError:
+def _diagnose_pkcs12(data: bytes, password: bytes | None) -> InvalidKeyError:
     """Return the error for a PKCS#12 file that cannot be opened with ``password``."""
     if _parse_or_none(read_elements, data) is None:
         return _unreadable_error()
     if password is None:
         return InvalidKeyError("The PKCS#12 file is encrypted.", "Enter its password.")
-    try:
-        for key in encoded_keys:
-            _load_der_key(key, password)
-    except InvalidKeyError as error:
-        return error
     return _unreadable_error(password)
 
 
@@ -163,22 +158,28 @@ def _load_key(
             raise InvalidKeyError("The key file is encrypted.", "Enter its password.") from None
         # The parser rejects a password for an unencrypted key; ignore the password instead.
         return _load_key(load, data, None, der)
-    except (ValueError, UnsupportedAlgorithm) as error:
-        if password is not None and "not encoded properly" in str(error):
-            raise _encrypted_encoding_error() from None
-        raise _unreadable_error(password) from None
+    except (ValueError, UnsupportedAlgorithm):
+        key = None if password is None else _load_encrypted_ec_key(der, password)
+        if key is None:
+            raise _unreadable_error(password) from None
+        return key
+
+
+def _load_encrypted_ec_key(der: bytes, password: bytes) -> PrivateKeyTypes | None:
+    """Load an encrypted EC key whose encoding may have any length. Returns None if that is not possible.
+
+    The encoding cannot be repaired before decryption. The parser of PKCS#12 decrypts the same structure, and accepts
+    such keys.
+    """
+    try:
+        return load_pkcs12(wrap_encrypted_key(der), password).key
+    except (ValueError, UnsupportedAlgorithm):
+        return None
 
 
 def _unreadable_error(password: bytes | None = None) -> InvalidKeyError:
     cause = "" if password is None else ", or the password is wrong"
     return InvalidKeyError(f"Cannot read the key file{cause}.", ACCEPTED_FILES_HINT)
-
-
-def _encrypted_encoding_error() -> InvalidKeyError:
-    return InvalidKeyError(
-        "The number of bytes of the encrypted EC private key is not that of its curve.",
-        "Convert the file with `openssl pkcs8 -topk8`, and import the result.",
-    )
 
 
 def _parse_or_none(parse: Callable[[bytes], T], data: bytes) -> T | None:

@@ -1,4 +1,4 @@
-"""The private keys of a PKCS#12 file (RFC 7292), of which cryptography returns only one."""
+"""The structure of PKCS#12 files (RFC 7292): their private keys, of which cryptography returns only one."""
 
 from __future__ import annotations
 
@@ -7,10 +7,13 @@ from collections.abc import Iterator
 
 from sealyard.keys.der import (
     EXPLICIT_0,
+    INTEGER,
     OBJECT_IDENTIFIER,
     OCTET_STRING,
     SEQUENCE,
     Element,
+    encode_element,
+    encode_elements,
     read_element,
     read_elements,
 )
@@ -18,10 +21,9 @@ from sealyard.keys.der import (
 # A SEQUENCE that begins with the version 3: no other key file does. The length can have several forms.
 _PKCS12_START = re.compile(rb"\x30(?:[\x00-\x80]|\x81.|\x82..|\x83...|\x84....)\x02\x01\x03", re.DOTALL)
 _DATA = Element(OBJECT_IDENTIFIER, bytes.fromhex("2a864886f70d010701"))
-_KEY_BAGS = (
-    Element(OBJECT_IDENTIFIER, bytes.fromhex("2a864886f70d010c0a0101")),
-    Element(OBJECT_IDENTIFIER, bytes.fromhex("2a864886f70d010c0a0102")),
-)
+_KEY_BAG = Element(OBJECT_IDENTIFIER, bytes.fromhex("2a864886f70d010c0a0101"))
+_SHROUDED_KEY_BAG = Element(OBJECT_IDENTIFIER, bytes.fromhex("2a864886f70d010c0a0102"))
+_VERSION = Element(INTEGER, b"\x03")
 
 
 def is_pkcs12(data: bytes) -> bool:
@@ -38,6 +40,20 @@ def find_private_keys(data: bytes) -> tuple[bytes, ...]:
         return tuple(_find_keys(data))
     except ValueError:
         return ()
+
+
+def wrap_encrypted_key(key: bytes) -> bytes:
+    """Return a PKCS#12 file without integrity check that contains ``key``, an encrypted PKCS#8 key in DER."""
+    bag = encode_elements([_SHROUDED_KEY_BAG, Element(EXPLICIT_0, key)])
+    parts = _encode_data(encode_element(SEQUENCE, encode_element(SEQUENCE, bag)))
+    content = _encode_data(encode_element(SEQUENCE, parts))
+    return encode_element(SEQUENCE, encode_elements([_VERSION]) + content)
+
+
+def _encode_data(data: bytes) -> bytes:
+    """Return a ContentInfo of the type data."""
+    content = Element(EXPLICIT_0, encode_element(OCTET_STRING, data))
+    return encode_element(SEQUENCE, encode_elements([_DATA, content]))
 
 
 def _find_keys(data: bytes) -> Iterator[bytes]:
@@ -59,5 +75,5 @@ def _read_data(content_info: bytes) -> bytes | None:
 def _read_bags(data: bytes) -> Iterator[bytes]:
     for bag in read_elements(read_element(data, SEQUENCE)):
         elements = read_elements(bag.content)
-        if len(elements) > 1 and elements[0] in _KEY_BAGS:
+        if len(elements) > 1 and elements[0] in (_KEY_BAG, _SHROUDED_KEY_BAG):
             yield elements[1].content

@@ -285,6 +285,8 @@ async def _rotate(ctx: Context) -> int:
     async with ctx.open_writer("key rotate") as client:
         key = await client.rotate_key(ctx.args.uri)
     _print_key(ctx, key)
+    if len(key.versions) > 1 and key.versions[-2].origin == "imported":
+        ctx.out.warn("warning: The new version has a self-signed certificate; the previous one was imported.")
     return ExitCode.OK
 
 
