@@ -144,7 +144,7 @@ def _load_key(
 ) -> PrivateKeyTypes:
     """Load a private key from ``data``, ignoring a password that it does not need.
 
-    ``der``: the same key in DER, to repair the encoding if it is an unencrypted EC key.
+    ``der``: the same key in DER, for EC keys whose encoding the parser does not accept.
 
     Raises :class:`InvalidKeyError` if the key cannot be parsed, or needs a password that is missing or wrong.
     """
