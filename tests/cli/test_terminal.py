@@ -12,7 +12,9 @@ from typing import NamedTuple
 
 import pytest
 
+from sealyard.model.algorithms import KeyType
 from tests.support.cli_runner import LIMIT, PASSPHRASE, CliWorkspace, command, run_process
+from tests.support.key_files import private_key, write_pkcs12
 from tests.support.processes import killed_at_exit
 
 
@@ -51,6 +53,16 @@ def test_passphrase_prompt_is_not_echoed(workspace: CliWorkspace, monkeypatch: p
     assert (result.code, result.out) == (0, "Added USER:anna. Grant permissions with `sealyard acl add`.\n")
     assert "Passphrase" in result.screen
     assert PASSPHRASE not in result.screen
+
+
+@pytest.mark.parametrize("name", ["bundle.p12", "store"])
+def test_password_of_pkcs12_file_is_asked_for(workspace: CliWorkspace, tmp_path: Path, name: str) -> None:
+    path = write_pkcs12(tmp_path / name, private_key(KeyType.EC_P256), "swordfish")
+    arguments = workspace.as_user("admin", "key", "import", "local:bought", "--file", path, "--kind", "EC_P256")
+    result = run_at_terminal(*arguments, answers=("swordfish",))
+    assert result.code == 0, result
+    assert f"Password of {name}: " in result.screen
+    assert "swordfish" not in result.screen
 
 
 def test_empty_passphrase_is_rejected(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:

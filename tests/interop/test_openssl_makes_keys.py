@@ -1,4 +1,4 @@
-"""Test the import of keys and certificates created by openssl."""
+"""Test the import of keys and certificates created by openssl, keytool and certtool."""
 
 from __future__ import annotations
 
@@ -7,7 +7,10 @@ import subprocess
 from pathlib import Path
 
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
+from cryptography.x509 import load_pem_x509_certificate
 
+from sealyard.crypto.certificates import load_certificate
 from sealyard.keys.local import LocalKeyProvider
 from sealyard.model.algorithms import KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import InvalidKeyError
@@ -94,3 +97,89 @@ def test_key_on_unsupported_curve_is_rejected(openssl: str, tmp_path: Path) -> N
     run_command(openssl, "genpkey", "-algorithm", "X25519", "-out", str(tmp_path / "x25519"))
     with pytest.raises(InvalidKeyError):
         import_key(tmp_path, tmp_path / "x25519", KeyType.ED25519, None)
+
+
+# Other programs' files
+
+
+@pytest.fixture
+def chain(openssl: str, tmp_path: Path) -> dict[str, Path]:
+    """Create a key, its certificate, and the certificate of its authority."""
+    files = {name: tmp_path / f"{name}.pem" for name in ("key", "leaf", "ca", "ca-key", "request")}
+    for key in ("key", "ca-key"):
+        run_command(openssl, "genpkey", *P256, "-out", str(files[key]))
+    run_command(openssl, "req", "-x509", "-key", str(files["ca-key"]), "-subj", "/CN=Corp CA", "-out", str(files["ca"]))
+    run_command(openssl, "req", "-new", "-key", str(files["key"]), "-subj", "/CN=Signer", "-out", str(files["request"]))
+    run_command(openssl, "x509", "-req", "-in", str(files["request"]), "-CA", str(files["ca"]), "-CAkey",
+        str(files["ca-key"]), "-CAcreateserial", "-days", "30", "-out", str(files["leaf"]))  # fmt: skip
+    return files
+
+
+@pytest.mark.parametrize("extra", [(), ("-legacy",)])
+def test_pem_from_pkcs12_has_the_certificate_of_pkcs12(
+    openssl: str, tmp_path: Path, chain: dict[str, Path], extra: tuple[str, ...]
+) -> None:
+    bundle, pem = tmp_path / "bundle.p12", tmp_path / "bundle.pem"
+    run_command(openssl, "pkcs12", "-export", "-inkey", str(chain["key"]), "-in", str(chain["leaf"]), "-certfile",
+        str(chain["ca"]), "-out", str(bundle), "-passout", f"pass:{PASSWORD}", *extra)  # fmt: skip
+    run_command(openssl, "pkcs12", "-in", str(bundle), "-out", str(pem), "-passin", f"pass:{PASSWORD}", "-nodes",
+        *extra)  # fmt: skip
+    from_pkcs12 = import_key(tmp_path / "a", bundle, KeyType.EC_P256, PASSWORD)
+    from_pem = import_key(tmp_path / "b", pem, KeyType.EC_P256, None)
+    assert from_pkcs12.current.certificate == from_pem.current.certificate == read_certificate(chain["leaf"])
+
+
+def test_chain_of_openssl_is_read_in_any_order(openssl: str, tmp_path: Path, chain: dict[str, Path]) -> None:
+    path = tmp_path / "chain"
+    path.write_text(chain["ca"].read_text() + chain["leaf"].read_text())
+    info = import_key(tmp_path / "a", chain["key"], KeyType.EC_P256, None, path)
+    assert info.current.certificate == read_certificate(chain["leaf"])
+    run_command(openssl, "crl2pkcs7", "-nocrl", "-certfile", str(path), "-out", str(tmp_path / "chain.p7b"))
+    info = import_key(tmp_path / "b", chain["key"], KeyType.EC_P256, None, tmp_path / "chain.p7b")
+    assert info.current.certificate == read_certificate(chain["leaf"])
+
+
+def read_certificate(path: Path) -> str:
+    return load_pem_x509_certificate(path.read_bytes()).public_bytes(Encoding.PEM).decode()
+
+
+def test_keytool_store_of_several_keys(tmp_path: Path) -> None:
+    keytool = require("keytool")
+    store = tmp_path / "store.p12"
+    ec_options, rsa_options = ("-keyalg", "EC", "-groupname", "secp256r1"), ("-keyalg", "RSA", "-keysize", "2048")
+    for alias, options in (("first", ec_options), ("second", ec_options), ("third", rsa_options)):
+        run_command(keytool, "-genkeypair", "-keystore", str(store), "-storetype", "PKCS12", "-storepass", PASSWORD,
+            "-alias", alias, "-dname", f"CN={alias}", *options)  # fmt: skip
+    certificate = tmp_path / "second.pem"
+    run_command(keytool, "-exportcert", "-rfc", "-keystore", str(store), "-storepass", PASSWORD, "-alias", "second",
+        "-file", str(certificate))  # fmt: skip
+    with pytest.raises(InvalidKeyError, match=r"2 keys of type EC_P256: \w+ \(first\); \w+ \(second\)\."):
+        import_key(tmp_path / "a", store, KeyType.EC_P256, PASSWORD)
+    info = import_key(tmp_path / "b", store, KeyType.EC_P256, PASSWORD, certificate)
+    assert load_certificate((info.current.certificate or "").encode()).subject == "second"
+    info = import_key(tmp_path / "c", store, KeyType.RSA_2048, PASSWORD)
+    assert load_certificate((info.current.certificate or "").encode()).subject == "third"
+
+
+@pytest.mark.parametrize("encryption", [(), ("--pkcs8", "--password", PASSWORD)])
+def test_ec_keys_of_certtool(tmp_path: Path, encryption: tuple[str, ...]) -> None:
+    """GnuTLS 3.7 writes about half of all EC keys with 33 bytes."""
+    certtool = require("certtool")
+    for number in range(12):
+        path = tmp_path / f"{number}.pem"
+        run_command(certtool, "--generate-privkey", "--no-text", "--key-type", "ecdsa", "--curve", "secp256r1",
+            *encryption, "--outfile", str(path))  # fmt: skip
+        import_key(tmp_path / str(number), path, KeyType.EC_P256, PASSWORD if encryption else None)
+
+
+def test_files_without_password_or_key(openssl: str, tmp_path: Path, chain: dict[str, Path]) -> None:
+    bundle, public, der = (tmp_path / name for name in ("bundle.p12", "public", "der"))
+    run_command(openssl, "pkcs12", "-export", "-inkey", str(chain["key"]), "-in", str(chain["leaf"]), "-out",
+        str(bundle), "-passout", f"pass:{PASSWORD}")  # fmt: skip
+    with pytest.raises(InvalidKeyError, match=r"is encrypted\. Enter its password"):
+        import_key(tmp_path / "a", bundle, KeyType.EC_P256, None)
+    run_command(openssl, "pkey", "-in", str(chain["key"]), "-pubout", "-out", str(public))
+    with pytest.raises(InvalidKeyError, match="only a public key"):
+        import_key(tmp_path / "b", public, KeyType.EC_P256, None)
+    run_command(openssl, "pkey", "-in", str(chain["key"]), "-outform", "DER", "-out", str(der))
+    assert import_key(tmp_path / "c", der, KeyType.EC_P256, None).current.origin == "imported"

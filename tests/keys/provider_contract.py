@@ -59,6 +59,7 @@ class ProviderContract:
         certificate = load_certificate((info.current.certificate or "").encode())
         assert (certificate.kind, certificate.subject) == (kind, "Gateway signing")
         assert certificate.not_after == info.current.certificate_expires_at
+        assert certificate.not_before == info.current.certificate_valid_from
         public_key = load_pem_public_key((info.current.public_key or "").encode())
         assert (
             compute_fingerprint(public_key) == info.current.fingerprint == compute_fingerprint(certificate.public_key)

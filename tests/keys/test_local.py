@@ -10,7 +10,9 @@ import shutil
 from collections.abc import Callable
 from contextlib import suppress
 from pathlib import Path
+from typing import Any
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.serialization import PrivateFormat
@@ -19,8 +21,9 @@ from hypothesis import strategies as st
 
 from sealyard.crypto.signatures import PrivateKey
 from sealyard.fs import atomic
+from sealyard.keys import local
 from sealyard.keys.local import LocalKeyProvider
-from sealyard.keys.material import to_bytes
+from sealyard.keys.material import describe, to_bytes
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import (
@@ -31,6 +34,7 @@ from sealyard.model.errors import (
     SealyardError,
     StorageError,
 )
+from sealyard.model.keys import KeyVersion
 from tests.keys.provider_contract import AES_KEY, PACKAGE, ProviderContract, import_file
 from tests.support.key_files import PASSWORD, private_key, write_certificate, write_pem, write_pkcs12
 
@@ -194,6 +198,21 @@ def test_changed_key_purpose_is_detected(tmp_path: Path, old: str, new: str) -> 
     algorithm = SigningAlgorithm.ECC_NIST_P256 if new == "EC_P256" else SigningAlgorithm.ED25519
     with pytest.raises(KeyStoreCorruptedError):
         asyncio.run(keys.signer("imported-key", 1, algorithm))
+
+
+def test_key_of_earlier_release_is_usable(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Earlier releases did not record the start of the certificate's validity, which is authenticated data."""
+
+    def describe_as_before(*arguments: Any) -> KeyVersion:
+        return msgspec.structs.replace(describe(*arguments), certificate_valid_from=msgspec.UNSET)
+
+    with monkeypatch.context() as patch:
+        patch.setattr(local, "describe", describe_as_before)
+        keys = create_keys(tmp_path / "keys")
+    assert "alidFrom" not in (tmp_path / "keys" / "ed25519" / "key.json").read_text()
+    asyncio.run(keys.rotate("ed25519"))
+    for version in (1, 2, 3):
+        asyncio.run(open_key(keys, "ed25519", KeyType.ED25519, version))
 
 
 def test_swapped_certificate_is_detected(tmp_path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+from datetime import timedelta
 from functools import cache
 from pathlib import Path
 
@@ -118,6 +119,7 @@ class InMemoryKeys:
             public_key=public.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
             certificate=create_self_signed(key, "gateway", now, years=1).decode(),
             certificate_expires_at=now.replace(year=now.year + 1),
+            certificate_valid_from=now - timedelta(days=1),
         )
 
     def _public(self) -> bytes:

@@ -49,9 +49,14 @@ def private_key(kind: KeyType) -> PrivateKey:
     return ed25519.Ed25519PrivateKey.generate()
 
 
-def certificate_for(key: PrivateKey, *, name: str = "company PKI", days: int = 365) -> x509.Certificate:
+def certificate_for(
+    key: PrivateKey,
+    *,
+    name: str = "company PKI",
+    days: int = 365,
+    start: datetime = datetime(2026, 1, 1, tzinfo=UTC),
+) -> x509.Certificate:
     subject = x509.Name([x509.NameAttribute(x509.NameOID.COMMON_NAME, name)])
-    start = datetime(2026, 1, 1, tzinfo=UTC)
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

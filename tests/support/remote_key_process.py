@@ -17,7 +17,7 @@ from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput
 from sealyard.crypto.ciphers import AesCipher
 from sealyard.crypto.protocols import CipherStream
 from sealyard.crypto.signatures import sign
-from sealyard.keys.key_import import load_certificate_file, load_key
+from sealyard.keys.key_import import load_key
 from sealyard.keys.material import Material, create_certificate, describe, generate_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, SealyardError, UsageError
@@ -45,8 +45,10 @@ class RemoteKeyProcess:
         return self._add(request, material, "generated", create_certificate(material, request["subject"]))
 
     def import_key(self, request: Request) -> KeyInfo:
-        material, contained = load_key(Path(request["path"]), KeyType(request["kind"]), request["password"])
-        certificate = load_certificate_file(Path(request["certificate"])) if request["certificate"] else contained
+        certificate_path = Path(request["certificate"]) if request["certificate"] else None
+        material, certificate = load_key(
+            Path(request["path"]), KeyType(request["kind"]), request["password"], certificate_path
+        )
         if certificate is None:
             certificate = create_certificate(material, request["name"])
         return self._add(request, material, "imported", certificate)

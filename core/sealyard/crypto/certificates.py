@@ -43,7 +43,7 @@ def load_certificate(data: bytes) -> Certificate:
     try:
         certificate = _parse_certificate(data)
         public_key = certificate.public_key()
-        subject = _format_name(certificate.subject)
+        subject = format_name(certificate.subject)
         not_before, not_after = certificate.not_valid_before_utc, certificate.not_valid_after_utc
     except Exception as error:  # the parser raises undocumented exception types
         raise InvalidKeyError(
@@ -94,6 +94,12 @@ def compute_fingerprint(public_key: PublicKeyTypes) -> str:
     return hashlib.sha256(public_key.public_bytes(Encoding.DER, PublicFormat.SubjectPublicKeyInfo)).hexdigest()
 
 
+def format_name(name: x509.Name) -> str:
+    """Return the common name, or the whole distinguished name (RFC 4514) if there is no common name."""
+    common_names = name.get_attributes_for_oid(NameOID.COMMON_NAME)
+    return str(common_names[0].value) if common_names else name.rfc4514_string()
+
+
 _DIGITAL_SIGNATURE_USAGE = x509.KeyUsage(
     digital_signature=True,
     content_commitment=False,
@@ -111,11 +117,6 @@ def _parse_certificate(data: bytes) -> x509.Certificate:
     if b"-----BEGIN" in data:
         return x509.load_pem_x509_certificate(data)
     return x509.load_der_x509_certificate(data)
-
-
-def _format_name(name: x509.Name) -> str:
-    common_names = name.get_attributes_for_oid(NameOID.COMMON_NAME)
-    return str(common_names[0].value) if common_names else name.rfc4514_string()
 
 
 def _create_x509_name(common_name: str) -> x509.Name:

@@ -1,7 +1,8 @@
 """Health of an open workspace: the readiness check and statistics for monitoring.
 
 A workspace is ready if the store accepts a write, a worker responds, and every key in use works. Each key is checked by
-signing or encrypting a probe with it.
+signing or encrypting a probe with it. A certificate that is not valid, or expires within 30 days, is a warning: the key
+can still sign, and only the owner of the devices knows whether they check the validity.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ from collections.abc import Awaitable, Iterable
 
 import msgspec
 
+from sealyard.engine.devices.certificates import certificate_warnings
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.repository import Repository
@@ -54,6 +56,7 @@ class HealthMonitor:
         self._last_checked_at = 0.0
         """The monotonic time of ``_last_health``."""
         self._running_check: asyncio.Task[Health] | None = None
+        self._logged_warnings: set[str] = set()
 
     async def health(self) -> Health:
         """Return the health of the workspace, as of at most a minute ago.
@@ -82,6 +85,7 @@ class HealthMonitor:
         self._last_checked_at = self._repository.clock.monotonic()
         for check in health.failures:
             log.warning("not ready: %s %s: %s", check.name, check.subject, check.detail)
+        self._log_new_warnings({check.warning for check in checks if check.warning})
         return health
 
     def _check_clock(self) -> HealthCheck:
@@ -89,6 +93,12 @@ class HealthMonitor:
         if self._clock_guard.is_trusted() or not self._clock_guard.has_jumped:
             return HealthCheck(name=CLOCK, passed=True)
         return HealthCheck(name=CLOCK, passed=False, detail=str(self._clock_guard.build_error()))
+
+    def _log_new_warnings(self, warnings: set[str]) -> None:
+        """Log each warning once, not with every check, until it disappears."""
+        for warning in sorted(warnings - self._logged_warnings):
+            log.warning("%s", warning)
+        self._logged_warnings = warnings
 
     def _list_keys_in_use(self) -> tuple[EncryptionKey | SigningKey, ...]:
         """Return the keys of the newest version of each device configuration, without duplicates."""
@@ -102,7 +112,8 @@ class HealthMonitor:
         description = f"{key.uri} version {key.version}, {key.algorithm}"
         if isinstance(key, EncryptionKey):
             return await _run_check(ENCRYPTION_KEY, description, self._bus.request(ProbeEncryptionKey(key=key)))
-        return await _run_check(SIGNING_KEY, description, self._probe_signing_key(key))
+        check = await _run_check(SIGNING_KEY, description, self._probe_signing_key(key))
+        return msgspec.structs.replace(check, warning=" ".join(certificate_warnings(self._repository, (key,))))
 
     async def _probe_signing_key(self, key: SigningKey) -> None:
         key_info = self._repository.get(KEYS, key.uri)

@@ -1,54 +1,155 @@
-"""Import keys from files: PEM, PKCS#12, and raw or hexadecimal AES keys.
+"""Import keys from files: PEM, DER, PKCS#12, and raw or hexadecimal AES keys.
 
-Parsing is strict. Error messages are written for users, not copied from the parsers.
+Parsing is strict, except for the length of EC keys (see :mod:`sealyard.keys.ec_encoding`).
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Iterable
 from pathlib import Path
 
+from cryptography import x509
 from cryptography.exceptions import UnsupportedAlgorithm
 from cryptography.hazmat.primitives.asymmetric.types import PrivateKeyTypes
-from cryptography.hazmat.primitives.serialization import Encoding, load_pem_private_key
-from cryptography.hazmat.primitives.serialization.pkcs12 import load_key_and_certificates
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from sealyard.crypto.algorithms import SYMMETRIC_KEY_LENGTHS
+from sealyard.crypto.certificates import compute_fingerprint, format_name
 from sealyard.crypto.signatures import PrivateKey, key_type_of
+from sealyard.keys.key_files import ACCEPTED_FILES_HINT, KeyFile, parse_certificates, parse_key_file
 from sealyard.keys.material import Material
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import InvalidKeyError
+from sealyard.model.safe_text import escape_text
 
 _FILE_LIMIT = 1024 * 1024
-_ACCEPTED_FILES_HINT = "Use a private key in PEM (PKCS#8, encrypted or not, PKCS#1, SEC 1) or a PKCS#12 file."
 _HEX_PAIRS = re.compile(rb"([0-9A-Fa-f]{2})+")
 
 
-def load_key(path: Path, kind: KeyType, password: str | None) -> tuple[Material, bytes | None]:
-    """Load a key of the type ``kind``, and the certificate (PEM) that a PKCS#12 file contains with it, if any.
+def load_key(
+    path: Path, kind: KeyType, password: str | None, certificate: Path | None = None
+) -> tuple[Material, bytes | None]:
+    """Load a key of the type ``kind`` and its certificate (PEM), which is None if there is none.
 
-    Raises :class:`InvalidKeyError` if the file cannot be read, does not contain a key, contains a key of another type,
-    or needs a password that is missing or wrong.
+    The certificate is the one that belongs to the key, wherever it is in the file ``certificate``, or in ``path`` if
+    ``certificate`` is None. If ``path`` contains several keys, the certificate must identify one of them.
+
+    Raises :class:`InvalidKeyError` if a file cannot be read, needs a password that is missing or wrong, or does not
+    contain such a key; if several keys match; or if there are certificates, but none belongs to the key.
     """
     data = _read_file(path)
     if kind.symmetric:
+        if certificate is not None:
+            raise InvalidKeyError("A symmetric key has no certificate.", "Import the key without the certificate.")
         return _parse_symmetric(data, SYMMETRIC_KEY_LENGTHS[kind], kind), None
-    key, certificate = _parse_private(data, password)
-    actual_kind = key_type_of(key.public_key())
-    assert isinstance(key, PrivateKey)
-    if actual_kind is not kind:
+    key_file = parse_key_file(data, password)
+    certificates = key_file.certificates if certificate is None else _load_certificates(certificate)
+    key = _select_key(_keys_of_type(key_file, kind), kind, certificates, identified=certificate is not None)
+    return key, _select_certificate(key, certificates)
+
+
+def _keys_of_type(key_file: KeyFile, kind: KeyType) -> tuple[PrivateKey, ...]:
+    """Return the different keys of the type ``kind``. Raises :class:`InvalidKeyError` if there are none."""
+    keys = {compute_fingerprint(key.public_key()): key for key in key_file.private_keys}
+    if not keys:
+        contents = dict.fromkeys((["a certificate"] if key_file.certificates else []) + [*key_file.other])
         raise InvalidKeyError(
-            f"The file contains a key of type {actual_kind}, not {kind}.", f"Import it as {actual_kind}."
+            f"The file does not contain a private key in a supported format, only {' and '.join(contents)}.",
+            ACCEPTED_FILES_HINT,
         )
-    return key, certificate
+    if len(keys) == 1:
+        (key,) = keys.values()
+        actual_kind = key_type_of(key.public_key())
+        if actual_kind is not kind:
+            raise InvalidKeyError(
+                f"The file contains a key of type {actual_kind}, not {kind}.", f"Import it as {actual_kind}."
+            )
+    matches = tuple(key for key in keys.values() if isinstance(key, PrivateKey) and _type_name(key) == kind)
+    if not matches:
+        names = ", ".join(_type_name(key) for key in keys.values())
+        raise InvalidKeyError(
+            f"The file contains {len(keys)} keys ({names}), but none of type {kind}.", "Import one of these types."
+        )
+    return matches
 
 
-def load_certificate_file(path: Path) -> bytes:
-    """Return the contents of a certificate file. :func:`sealyard.keys.material.describe` validates them.
+def _type_name(key: PrivateKeyTypes) -> str:
+    try:
+        return key_type_of(key.public_key())
+    except InvalidKeyError:
+        return "unsupported type"
 
-    Raises :class:`InvalidKeyError` if the file cannot be read or is too large.
+
+def _select_key(
+    keys: tuple[PrivateKey, ...], kind: KeyType, certificates: tuple[x509.Certificate, ...], *, identified: bool
+) -> PrivateKey:
+    """Return the only key, or the one to which a certificate belongs if the caller chose the certificates.
+
+    Raises :class:`InvalidKeyError` if there are several such keys.
     """
-    return _read_file(path)
+    if len(keys) == 1:
+        return keys[0]
+    matches = [key for key in keys if _certificates_of(key, certificates)]
+    if identified and len(matches) == 1:
+        return matches[0]
+    descriptions = "; ".join(_describe_key(key, certificates) for key in keys)
+    raise InvalidKeyError(
+        f"The file contains {len(keys)} keys of type {kind}: {descriptions}.",
+        "Give the certificate of the key to import, or use a file with only this key.",
+    )
+
+
+def _describe_key(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> str:
+    fingerprint = compute_fingerprint(key.public_key())[:16]
+    subjects = [format_name(certificate.subject) for certificate in _certificates_of(key, certificates)]
+    return f"{fingerprint} ({escape_text(subjects[0], 80) if subjects else 'without certificate'})"
+
+
+def _select_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> bytes | None:
+    """Return the certificate (PEM) that belongs to ``key``, or None if there are no certificates.
+
+    If several certificates belong to it, returns the one that expires last. Raises :class:`InvalidKeyError` if none
+    does: a self-signed certificate instead would not be noticed before devices reject the packages.
+    """
+    if not certificates:
+        return None
+    matches = _certificates_of(key, certificates)
+    if not matches:
+        count = len(certificates)
+        raise InvalidKeyError(
+            "The certificate belongs to a different key."
+            if count == 1
+            else f"Each of the {count} certificates belongs to a different key.",
+            "Use the certificate that was issued for this key, or none.",
+        )
+    return max(matches, key=lambda certificate: certificate.not_valid_after_utc).public_bytes(Encoding.PEM)
+
+
+def _certificates_of(key: PrivateKey, certificates: Iterable[x509.Certificate]) -> list[x509.Certificate]:
+    fingerprint = compute_fingerprint(key.public_key())
+    return [certificate for certificate in certificates if _fingerprint_of(certificate) == fingerprint]
+
+
+def _fingerprint_of(certificate: x509.Certificate) -> str:
+    """Return the fingerprint of the certificate's key; empty if the type of the key is unknown."""
+    try:
+        return compute_fingerprint(certificate.public_key())
+    except (ValueError, UnsupportedAlgorithm):
+        return ""
+
+
+# ---- files
+
+
+def _load_certificates(path: Path) -> tuple[x509.Certificate, ...]:
+    certificates = parse_certificates(_read_file(path))
+    if not certificates:
+        raise InvalidKeyError(
+            "The certificate file contains no X.509 certificate.",
+            "Use a certificate in PEM or DER, not only a public key.",
+        )
+    return certificates
 
 
 def _read_file(path: Path) -> bytes:
@@ -58,7 +159,7 @@ def _read_file(path: Path) -> bytes:
     except OSError as error:
         raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
     if len(data) > _FILE_LIMIT:
-        raise InvalidKeyError("The file is larger than any key or certificate.", _ACCEPTED_FILES_HINT)
+        raise InvalidKeyError("The file is larger than any key or certificate.", ACCEPTED_FILES_HINT)
     return data
 
 
@@ -72,31 +173,3 @@ def _parse_symmetric(data: bytes, length: int, kind: KeyType) -> bytes:
             f"Use exactly {length} raw bytes, or {2 * length} hexadecimal digits.",
         )
     return key
-
-
-def _parse_private(data: bytes, password: str | None) -> tuple[PrivateKeyTypes, bytes | None]:
-    password_bytes = None if password is None else password.encode("utf-8", "surrogateescape")
-    # The error messages of the parsers are dropped, because they do not help users.
-    try:
-        if b"-----BEGIN" in data:
-            return _parse_pem(data, password_bytes), None
-        return _parse_pkcs12(data, password_bytes)
-    except TypeError:
-        raise InvalidKeyError("The key file is encrypted.", "Enter its password.") from None
-    except (ValueError, UnsupportedAlgorithm):
-        raise InvalidKeyError("Cannot read the key file, or the password is wrong.", _ACCEPTED_FILES_HINT) from None
-
-
-def _parse_pem(data: bytes, password: bytes | None) -> PrivateKeyTypes:
-    try:
-        return load_pem_private_key(data, password)
-    except TypeError:
-        # The parser rejects a password for an unencrypted key; ignore the password instead.
-        return load_pem_private_key(data, None)
-
-
-def _parse_pkcs12(data: bytes, password: bytes | None) -> tuple[PrivateKeyTypes, bytes | None]:
-    key, certificate, _ = load_key_and_certificates(data, password)
-    if key is None:
-        raise InvalidKeyError("The PKCS#12 file does not contain a private key.", _ACCEPTED_FILES_HINT)
-    return key, None if certificate is None else certificate.public_bytes(Encoding.PEM)

@@ -24,7 +24,7 @@ from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.signatures import PrivateKey, sign
 from sealyard.fs.atomic import storage_error, write_atomic
 from sealyard.fs.private import make_private_dir
-from sealyard.keys.key_import import load_certificate_file, load_key
+from sealyard.keys.key_import import load_key
 from sealyard.keys.master_key import verify_master_key
 from sealyard.keys.material import Material, create_certificate, describe, from_bytes, generate_key, to_bytes
 from sealyard.keys.provider import Signer
@@ -132,14 +132,8 @@ class LocalKeyProvider:
         certificate: Path | None,
     ) -> KeyInfo:
         self._require_unused_name(name)
-        material, bundled_certificate = load_key(path, kind, password)
-        certificate_data = bundled_certificate if certificate is None else load_certificate_file(certificate)
-        version = describe(
-            material,
-            1,
-            "imported",
-            create_certificate(material, name) if certificate_data is None else certificate_data,
-        )
+        material, certificate_data = load_key(path, kind, password, certificate)
+        version = describe(material, 1, "imported", certificate_data or create_certificate(material, name))
         return self._store_version(name, kind, purpose, version, material)
 
     def _rotate(self, name: str) -> KeyVersion:

@@ -96,6 +96,7 @@ def describe(material: Material, version_number: int, origin: str, certificate: 
         public_key=public_key.public_bytes(Encoding.PEM, PublicFormat.SubjectPublicKeyInfo).decode(),
         certificate=_to_pem(parsed_certificate.der),
         certificate_expires_at=parsed_certificate.not_after,
+        certificate_valid_from=parsed_certificate.not_before,
     )
 
 

@@ -13,13 +13,15 @@ class HealthCheck(FrozenStruct, frozen=True, kw_only=True):
     """The result of one check.
 
     ``name``: the kind of check; may be shown to unauthenticated clients. ``subject``: the checked object, for example a
-    key; ``detail``: why the check failed. ``subject`` and ``detail`` must be shown only to operators of the workspace.
+    key; ``detail``: why the check failed; ``warning``: what needs attention although the check passed. ``subject``,
+    ``detail`` and ``warning`` must be shown only to operators of the workspace.
     """
 
     name: str
     passed: bool
     subject: str = ""
     detail: str = ""
+    warning: str = ""
 
 
 class Health(FrozenStruct, frozen=True, kw_only=True):

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 import re
 from datetime import datetime, timedelta
+from enum import StrEnum
+
+from msgspec import UNSET, UnsetType
 
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct
@@ -41,6 +44,9 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
 
     ``fingerprint``: the SHA-256 (hex) of the DER SubjectPublicKeyInfo; for a symmetric key, the first 8 bytes (hex) of
     HMAC-SHA256(key, "sealyard key check"), which only serve to distinguish versions.
+
+    ``certificate_valid_from`` is unset in versions that were stored before it was recorded, and for symmetric keys. It
+    is omitted from JSON then, because the JSON of a version is authenticated together with its key.
     """
 
     version: int
@@ -50,6 +56,7 @@ class KeyVersion(FrozenStruct, frozen=True, kw_only=True):
     public_key: str | None = None
     certificate: str | None = None
     certificate_expires_at: datetime | None = None
+    certificate_valid_from: datetime | UnsetType = UNSET
 
 
 class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
@@ -73,11 +80,41 @@ class KeyInfo(FrozenStruct, frozen=True, kw_only=True):
         return next((candidate for candidate in self.versions if candidate.version == version), None)
 
 
-def expiring_versions(info: KeyInfo, now: datetime) -> tuple[KeyVersion, ...]:
-    """Return the versions whose certificate has expired or expires within :data:`CERTIFICATE_EXPIRY_WARNING`."""
-    latest_expiry = now + CERTIFICATE_EXPIRY_WARNING
-    return tuple(
-        version
-        for version in info.versions
-        if version.certificate_expires_at is not None and version.certificate_expires_at <= latest_expiry
-    )
+class CertificateStatus(StrEnum):
+    """Whether a certificate is valid, and will be for the next 30 days."""
+
+    VALID = "valid"
+    NOT_YET_VALID = "not yet valid"
+    EXPIRING = "expiring"
+    EXPIRED = "expired"
+
+
+def certificate_status(version: KeyVersion, now: datetime) -> CertificateStatus:
+    """Return the status of the version's certificate at ``now``; VALID if the version has no certificate.
+
+    EXPIRING means that the certificate expires within :data:`CERTIFICATE_EXPIRY_WARNING`.
+    """
+    valid_from, expires_at = version.certificate_valid_from, version.certificate_expires_at
+    if valid_from is not UNSET and now < valid_from:
+        return CertificateStatus.NOT_YET_VALID
+    if expires_at is None or expires_at > now + CERTIFICATE_EXPIRY_WARNING:
+        return CertificateStatus.VALID
+    return CertificateStatus.EXPIRED if now > expires_at else CertificateStatus.EXPIRING
+
+
+def certificate_warning(info: KeyInfo, version: KeyVersion, now: datetime) -> str:
+    """Return a warning unless the certificate of ``version`` is valid for the next 30 days; otherwise an empty string.
+
+    A warning about the current version ends with advice. An imported key has a certificate from elsewhere: rotating the
+    key would replace both by a self-signed certificate, which devices do not know.
+    """
+    status = certificate_status(version, now)
+    if status is CertificateStatus.VALID:
+        return ""
+    subject = f"The certificate of {info.uri} version {version.version}"
+    if status is CertificateStatus.NOT_YET_VALID:
+        return f"{subject} is not valid before {version.certificate_valid_from:%Y-%m-%d %H:%M} UTC."
+    verb = "expired" if status is CertificateStatus.EXPIRED else "expires"
+    advice = "Import a renewed certificate." if version.origin == "imported" else "Rotate the key."
+    statement = f"{subject} {verb} on {version.certificate_expires_at:%Y-%m-%d} UTC."
+    return f"{statement} {advice}" if version == info.current else statement

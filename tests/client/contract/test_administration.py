@@ -7,10 +7,12 @@ import base64
 import hmac
 import json
 import struct
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import msgspec
 import pytest
+from cryptography.hazmat.primitives.serialization import Encoding
 
 from sealyard.model.access import Action, Role, roles_for
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
@@ -32,11 +34,14 @@ from sealyard.model.requests import (
     DeviceUpdate,
     EncryptionKeyRequest,
     KeyImport,
+    PackageRequest,
     SigningKeyRequest,
     SigningRequest,
 )
+from sealyard.model.tasks import Verdict
 from sealyard.model.webhooks import WebhookEvent, WebhookRequest
 from tests.support.client_kinds import ADMIN, AUDITOR, DEV, GATEWAY, OWNER, ClientHarness, ClientKind, ContractSubjects
+from tests.support.key_files import certificate_for, private_key, write_pem
 
 DOOR = DeviceRequest(
     name="door",
@@ -201,6 +206,39 @@ def test_keys_are_imported_rotated_and_exported(harness: ClientHarness, tmp_path
             await admin.import_key(KeyImport(uri="local:other", path=str(raw), kind=KeyType.ED25519))
         with pytest.raises(InvalidKeyError, match="Cannot read the file"):
             await admin.import_key(KeyImport(uri="local:o", path=str(tmp_path / "no"), kind=KeyType.ED25519))
+
+    harness.run(test)
+
+
+def test_expiring_certificate_of_imported_key_is_shown_to_approvers(harness: ClientHarness, tmp_path: Path) -> None:
+    key = private_key(KeyType.ED25519)
+    certificate = certificate_for(key, days=9, start=datetime.now(UTC) - timedelta(days=1))
+    path = write_pem(tmp_path / "key", key)
+    path.write_bytes(path.read_bytes() + certificate.public_bytes(Encoding.PEM))
+    warning = (
+        "The certificate of local:bought version 1 expires on"
+        f" {certificate.not_valid_after_utc:%Y-%m-%d} UTC. Import a renewed certificate."
+    )
+
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, owner = await subjects.all_clients()
+        imported = await admin.import_key(KeyImport(uri="local:bought", path=str(path), kind=KeyType.ED25519))
+        assert imported.current.certificate == certificate.public_bytes(Encoding.PEM).decode()
+        request = DeviceRequest(
+            name="bought",
+            encryption_keys=(EncryptionKeyRequest(algorithm=EncryptionAlgorithm.AES256_CBC_PKCS7_PAD),),
+            signing_keys=(SigningKeyRequest(algorithm=SigningAlgorithm.ED25519, uri="local:bought"),),
+            use=(DEV,),
+            approve=(OWNER,),
+        )
+        assert warning in (await admin.create_device(request)).warnings
+        assert warning in (await dev.device("bought")).warnings
+        assert warning in (await admin.workspace()).warnings
+        firmware = await dev.upload(subjects.create_file())
+        task = await dev.create_package(PackageRequest(config="bought", firmware=(firmware,)))
+        assert task.warnings[0] == warning
+        assert (await owner.review(task.id)).task.warnings[0] == warning
+        assert (await owner.decide(task.id, Verdict.APPROVED)).warnings[0] == warning
 
     harness.run(test)
 

@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import shutil
+from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
 import pytest
 
 from sealyard.engine import health as engine_health
 from sealyard.server.observability import health
+from tests.support.clock import FakeClock
 from tests.support.server_harness import GATEWAY, run_server
 
 pytestmark = pytest.mark.anyio
@@ -29,6 +31,17 @@ async def test_running_server_is_alive_and_ready(folder: Path) -> None:
             "signing-key": (1, 0),
             "clock": (1, 0),
         }
+
+
+async def test_expiring_certificate_is_counted_as_warning(folder: Path) -> None:
+    clock = FakeClock()
+    clock.move_to(datetime.now(UTC) + timedelta(days=20 * 365))
+    async with run_server({"acme": folder}, clock=clock) as harness:
+        response = await harness.anonymous_client().get("/readyz")
+        assert response.status_code == 200
+        warnings = {each["name"]: each["warnings"] for each in response.json()["checks"]}
+        assert warnings == {"store": 0, "worker": 0, "encryption-key": 0, "signing-key": 1}
+        assert "local:" not in response.text
 
 
 async def test_missing_keys_are_reported_without_names(folder: Path) -> None:
@@ -67,7 +80,7 @@ async def test_engine_timeout_makes_server_unready(folder: Path, monkeypatch: py
     async with run_server({"acme": folder}) as harness:
         response = await harness.anonymous_client().get("/readyz")
         assert response.status_code == 503
-        assert response.json()["checks"] == [{"name": "engine", "passed": 0, "failed": 1}]
+        assert response.json()["checks"] == [{"name": "engine", "passed": 0, "failed": 1, "warnings": 0}]
 
 
 async def test_repeated_requests_use_cached_health(folder: Path) -> None:

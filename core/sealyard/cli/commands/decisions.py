@@ -37,6 +37,8 @@ async def _approve(ctx: Context) -> int:
     wait = not ctx.args.no_wait
     password = await _get_one_time_password(ctx)
     async with ctx.open_writer("approve", run_tasks=wait) as client:
+        for warning in (await client.task(ctx.args.id)).warnings:
+            ctx.out.warn(f"warning: {warning}")
         task = await client.decide(
             ctx.args.id,
             Verdict.APPROVED,

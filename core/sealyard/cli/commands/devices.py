@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from argparse import ArgumentParser
 from collections.abc import Sequence
+from datetime import UTC, datetime
 from pathlib import Path
 
 from sealyard.cli.arguments import Commands, add_command, add_command_group, choice, duration, named
 from sealyard.cli.context import Context, ask_passphrase, is_interactive
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
+from sealyard.keys.pkcs12 import is_pkcs12
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.device_configs import (
     DEFAULT_FORMAT,
@@ -21,7 +23,7 @@ from sealyard.model.device_configs import (
 )
 from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.formatting import format_duration, format_time
-from sealyard.model.keys import KeyInfo
+from sealyard.model.keys import KeyInfo, certificate_warning
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, KeyImport, SigningKeyRequest
 from sealyard.model.safe_text import escape_text
 
@@ -335,12 +337,19 @@ async def _rotate(ctx: Context) -> int:
     async with ctx.open_writer("key rotate") as client:
         key = await client.rotate_key(ctx.args.uri)
     _print_key(ctx, key)
+    if len(key.versions) > 1 and key.versions[-2].origin == "imported":
+        ctx.out.warn("warning: The new version has a self-signed certificate; the previous one was imported.")
     return ExitCode.OK
 
 
 def _print_key(ctx: Context, key: KeyInfo) -> None:
     text = f"{key.uri} version {key.current.version}: {key.kind}, {key.current.origin}, purpose {key.purpose}"
-    ctx.out.result(key, (text, f"fingerprint {key.current.fingerprint}"))
+    lines = [text, f"fingerprint {key.current.fingerprint}"]
+    if key.current.certificate_expires_at is not None:
+        lines.append(f"certificate expires {format_time(key.current.certificate_expires_at)}")
+    ctx.out.result(key, lines)
+    if warning := certificate_warning(key, key.current, datetime.now(UTC)):
+        ctx.out.warn(f"warning: {warning}")
 
 
 def _read_password(password_file: Path | None, key_file: Path) -> str | None:
@@ -367,10 +376,9 @@ def _read_first_line(path: Path) -> str:
 
 def _looks_encrypted(path: Path) -> bool:
     """Return whether to prompt for the password of a key file: it is PKCS#12, or PEM that is marked as encrypted."""
-    if path.suffix.lower() in (".p12", ".pfx"):
-        return True
     try:
         with path.open("rb") as file:
-            return b"ENCRYPTED" in file.read(_MAX_PASSWORD_LENGTH)
+            start = file.read(_MAX_PASSWORD_LENGTH)
+            return b"ENCRYPTED" in start or is_pkcs12(start)
     except OSError:
         return False

@@ -14,6 +14,7 @@ from pathlib import Path
 import msgspec
 
 from sealyard.containers.registry import get_format
+from sealyard.engine.devices.certificates import add_device_warnings
 from sealyard.engine.devices.config_keys import ConfigKeys, validate_key_requests
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.state.ids import new_id
@@ -55,7 +56,9 @@ class DeviceConfigs:
     def list_configs(self, subject: str) -> tuple[DeviceConfig, ...]:
         """Return the newest version of every configuration that ``subject`` may see, sorted by name."""
         devices = (device for device in self._repository.list_all(DEVICES) if self._may_see(subject, device))
-        return tuple(sorted(devices, key=lambda device: device.name))
+        return tuple(
+            add_device_warnings(self._repository, device) for device in sorted(devices, key=lambda device: device.name)
+        )
 
     def get(self, subject: str, config: str, version: int | None = None) -> DeviceConfig:
         """Return a version of the configuration with the id or name ``config``, by default the newest.
@@ -65,7 +68,8 @@ class DeviceConfigs:
         """
         newest_config = self._repository.device(config)
         self._permissions.require_device(subject, Action.VIEW, newest_config.id, config)
-        return newest_config if version is None else self._repository.device(newest_config.id, version)
+        device = newest_config if version is None else self._repository.device(newest_config.id, version)
+        return add_device_warnings(self._repository, device)
 
     def access_lists(self, subject: str, config_ids: Iterable[str]) -> dict[str, AccessList]:
         """Return who may view, use and approve each of the given configurations that ``subject`` may view.
@@ -130,7 +134,7 @@ class DeviceConfigs:
                 msgspec.to_builtins(rule),
             )
         await unit_of_work.commit()
-        return device
+        return add_device_warnings(self._repository, device)
 
     async def update(self, subject: str, request: DeviceUpdate) -> DeviceConfig:
         """Create the next version of a configuration, with the changes of the request.
@@ -153,7 +157,7 @@ class DeviceConfigs:
         unit_of_work = self._repository.begin()
         next_config = self.next_version(unit_of_work, changed_config, subject)
         await unit_of_work.commit()
-        return next_config
+        return add_device_warnings(self._repository, next_config)
 
     async def rotate_key(self, subject: str, uri: str) -> KeyInfo:
         """Create the next version of a key, and of every configuration whose newest version uses the key."""

@@ -22,7 +22,7 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey
 from sealyard.model.errors import ConfirmationRequiredError, ConflictError, NotFoundError, WorkerError
 from sealyard.model.hints import Hint, HintCode
-from sealyard.model.keys import KeyInfo, expiring_versions, parse_key_uri
+from sealyard.model.keys import KeyInfo, certificate_warning, parse_key_uri
 from sealyard.model.requests import KeyImport
 from sealyard.model.worker_messages import ExportKey, GenerateKey, ImportKey, RotateKey
 
@@ -61,11 +61,11 @@ class KeyRegistry:
         return _find_pending(unit_of_work, uri) or self.get(uri)
 
     def warnings(self, subject: str, now: datetime) -> tuple[str, ...]:
-        """Return a warning for each visible key whose current certificate expires within 30 days of ``now``."""
+        """Return a warning for each visible key whose current certificate is not valid for 30 days from ``now``."""
         return tuple(
-            f"Rotate {key.uri}: its certificate expires on {key.current.certificate_expires_at:%Y-%m-%d} UTC."
+            warning
             for key in self._repository.list_all(KEYS)
-            if key.current in expiring_versions(key, now) and self._may_see(subject, key)
+            if (warning := certificate_warning(key, key.current, now)) and self._may_see(subject, key)
         )
 
     def _may_see(self, subject: str, key: KeyInfo) -> bool:

@@ -12,6 +12,7 @@ from sealyard.containers.format import PackageLayout
 from sealyard.containers.registry import get_format, reject_container_start
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_signing_input
 from sealyard.crypto.key_purposes import check_key_purpose
+from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.devices.config_keys import build_warnings
 from sealyard.engine.inputs.store import InputStore, check_name_length
 from sealyard.engine.state.ids import new_id
@@ -296,7 +297,7 @@ class TaskCreation:
             raise
         if stored_task is task:
             await self._auto_transitions.advance_or_defer(task.id)
-        return stored_task
+        return add_task_warnings(self._repository, stored_task)
 
 
 def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kind: KeyType) -> PackageLayout:

@@ -9,6 +9,7 @@ from collections.abc import Sequence
 from typing import NamedTuple
 
 from sealyard.engine.access.otp import OtpService
+from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
@@ -132,8 +133,8 @@ class TaskDecisions:
         )
         await unit_of_work.commit()
         if decided_task.status is TaskStatus.APPROVED:
-            return await self._auto_transitions.advance_or_defer(task.id)
-        return decided_task
+            decided_task = await self._auto_transitions.advance_or_defer(task.id)
+        return add_task_warnings(self._repository, decided_task)
 
     async def withdraw(self, subject: str, task_id: str, reason: str) -> Task:
         """Withdraw a task that no worker has started, on behalf of its requester. ``reason`` must not be empty."""

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping, Sequence
 
 import msgspec
 
+from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.state.ids import is_id_prefix
 from sealyard.engine.state.not_found import device_not_found, task_not_found
 from sealyard.engine.state.permissions import Permissions
@@ -107,9 +108,10 @@ class TaskQueries:
         return self.refresh(task)
 
     def refresh(self, task: Task) -> Task:
-        """Return the task with the current state of its result, and with its progress if that is known."""
+        """Return the task with the current state of its result and certificate, and with its progress if known."""
         result = refreshed(task.result, self._repository.clock.now()) if task.result is not None else None
-        return msgspec.structs.replace(task, result=result, live=self._progress_of(task))
+        task = msgspec.structs.replace(task, result=result, live=self._progress_of(task))
+        return add_task_warnings(self._repository, task)
 
     async def list_tasks(self, subject: str, filters: TaskFilter, cursor: str | None, limit: int) -> TaskPage:
         """Return a page of the tasks that match ``filters``, starting after ``cursor``.

@@ -28,11 +28,15 @@ class LivenessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class CheckSummary(FrozenStruct, frozen=True, kw_only=True):
-    """The number of passed and failed checks of one kind over all tenants, without the names of keys."""
+    """The number of passed and failed checks of one kind over all tenants, without the names of keys.
+
+    ``warnings``: the number of checks that need attention, such as a certificate that expires soon.
+    """
 
     name: str
     passed: int
     failed: int
+    warnings: int
 
 
 class ReadinessResponse(FrozenStruct, frozen=True, kw_only=True):
@@ -61,15 +65,24 @@ class HealthController(Controller):
 
 
 async def check_readiness(engine_handles: Iterable[EngineHandle], issuers: IssuerRegistry) -> ReadinessResponse:
-    """Run all health checks concurrently, and count the passed and failed ones by name."""
+    """Run all health checks concurrently, and count the results by name."""
     *engine_checks, issuer_checks = await asyncio.gather(*map(_run_checks, engine_handles), _check_issuers(issuers))
     checks = list(chain(*engine_checks, issuer_checks))
     passed_counts = Counter(check.name for check in checks if check.passed)
     failed_counts = Counter(check.name for check in checks if not check.passed)
+    warning_counts = Counter(check.name for check in checks if check.warning)
     names = dict.fromkeys(check.name for check in checks)
     return ReadinessResponse(
         ready=not failed_counts,
-        checks=tuple(CheckSummary(name=name, passed=passed_counts[name], failed=failed_counts[name]) for name in names),
+        checks=tuple(
+            CheckSummary(
+                name=name,
+                passed=passed_counts[name],
+                failed=failed_counts[name],
+                warnings=warning_counts[name],
+            )
+            for name in names
+        ),
     )
 
 

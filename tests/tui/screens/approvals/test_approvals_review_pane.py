@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from datetime import timedelta
 from pathlib import Path
 
 import msgspec
@@ -71,6 +72,17 @@ async def test_warnings_attention_trial_and_a_newer_version_stand_first(workspac
             "! gateway has a newer version 3; this task uses version 2.",
         ):
             assert words in seen, words
+
+
+async def test_certificate_warning_is_above_the_decision(empty_workspace: TuiWorkspace) -> None:
+    (key,) = [key for key in empty_workspace.shelf.infos.values() if key.uri == "local:gateway-signing"]
+    assert key.current.certificate_expires_at is not None
+    empty_workspace.clock.move_to(key.current.certificate_expires_at - timedelta(days=3))
+    await empty_workspace.add_task("t-new", name="gateway 1.6.0", firmware=FIRMWARE, metadata=METADATA)
+    async with open_queue(empty_workspace) as (app, _):
+        seen = " ".join(review_text(app).split())
+        assert "! The certificate of local:gateway-signing version 1 expires on" in seen
+        assert seen.index("! The certificate of") < seen.index("! This cipher is not authenticated")
 
 
 async def test_it_says_who_approved_already_and_why(workspace: TuiWorkspace) -> None:

@@ -10,7 +10,7 @@ from sealyard.model.access import Action, Permission, ResourceType, device_resou
 from sealyard.model.base import FrozenStruct
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey, SigningKey
 from sealyard.model.formatting import format_count, format_duration, format_time
-from sealyard.model.keys import CERTIFICATE_EXPIRY_WARNING, KeyInfo, KeyVersion
+from sealyard.model.keys import CertificateStatus, KeyInfo, KeyVersion, certificate_status
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.formatting import format_fields, safe_content
@@ -130,30 +130,32 @@ def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
     expires_at = version.certificate_expires_at
     if expires_at is None:
         return Content("")
-    seconds_left = (expires_at - now).total_seconds()
-    if seconds_left <= 0:
-        return Content.styled(f"✗ {format_time(expires_at)}: expired; rotate the key (R)", "$error")
-    if expires_at <= now + CERTIFICATE_EXPIRY_WARNING:
-        return Content.styled(
-            f"! {format_time(expires_at)}: in {format_duration(int(seconds_left))}; rotate the key (R)", "$warning"
-        )
-    return Content(format_time(expires_at))
+    # Rotating an imported key would replace its certificate by a self-signed one.
+    advice = "import a renewed certificate" if version.origin == "imported" else "rotate the key (R)"
+    match certificate_status(version, now):
+        case CertificateStatus.EXPIRED:
+            return Content.styled(f"✗ {format_time(expires_at)}: expired; {advice}", "$error")
+        case CertificateStatus.EXPIRING:
+            left = format_duration(int((expires_at - now).total_seconds()))
+            return Content.styled(f"! {format_time(expires_at)}: in {left}; {advice}", "$warning")
+        case CertificateStatus.NOT_YET_VALID:
+            return Content.styled(f"✗ {format_time(expires_at)}; not yet valid", "$error")
+        case CertificateStatus.VALID:
+            return Content(format_time(expires_at))
 
 
 def format_warning_count(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
-    """Return the number of warnings, including expiring certificates; empty without warnings."""
-    expiring_keys = [each for each in device.signing_keys if _expires_soon(each, context, now)]
-    count = len(device.warnings) + len(expiring_keys)
-    if not count:
+    """Return the number of warnings, which include those of certificates, in the color of the most severe one."""
+    if not device.warnings:
         return Content("")
-    return Content.styled(f"!{count}", "$error" if expiring_keys else "$warning")
+    is_severe = any(_needs_attention(each, context, now) for each in device.signing_keys)
+    return Content.styled(f"!{len(device.warnings)}", "$error" if is_severe else "$warning")
 
 
-def _expires_soon(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
+def _needs_attention(key: SigningKey, context: DeviceContext, now: datetime) -> bool:
     info = context.find_key(key.uri)
     version = info.version(key.version) if info is not None else None
-    expires_at = version.certificate_expires_at if version is not None else None
-    return expires_at is not None and expires_at <= now + CERTIFICATE_EXPIRY_WARNING
+    return version is not None and certificate_status(version, now) is not CertificateStatus.VALID
 
 
 def _build_permission_fields(device: DeviceConfig, access: AccessControlList | None) -> list[Field]:
