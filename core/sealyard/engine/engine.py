@@ -31,6 +31,7 @@ from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.state.clock_guard import ClockGuard
+from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
 from sealyard.engine.state.permissions import Permissions
@@ -65,9 +66,6 @@ from sealyard.storage.documents import DocumentStore, TinyDocumentStore
 from sealyard.storage.upload_dir import UploadDir
 
 T = TypeVar("T")
-
-POLL_INTERVAL = 0.2
-"""Seconds between two checks for new commits, in an engine that is open for reading only."""
 
 log = logging.getLogger(__name__)
 
@@ -291,33 +289,9 @@ class Engine:
         For engines opened with :func:`open_reader`. Does nothing if the loop is already running.
         """
         if not self._loops:
-            loop = asyncio.create_task(self._follow_commits())
+            loop = asyncio.create_task(follow_commits(self.repository))
             loop.add_done_callback(_log_crash)
             self._loops.append(loop)
-
-    async def _follow_commits(self) -> None:
-        """Load new commits until cancelled.
-
-        Retries after an error: disk errors may be temporary, and if the loop ended, event listeners would wait
-        forever. Logs only the first of several errors in a row.
-        """
-        last_read_failed = False
-        while True:
-            try:
-                await self._load_new_commits()
-                last_read_failed = False
-            except SealyardError as error:
-                if not last_read_failed:
-                    log.warning("could not read the writer's latest changes: %s", error)
-                last_read_failed = True
-            await asyncio.sleep(POLL_INTERVAL)
-
-    async def _load_new_commits(self) -> None:
-        if await asyncio.to_thread(self.store.refresh):
-            self.repository.invalidate()
-            for event in msgspec.convert(self.store.recent_events(), list[DurableEvent]):
-                if event.cursor > self.events.cursor:
-                    self.events.publish_durable(event)
 
     def _require_writable(self) -> None:
         if self.read_only:
