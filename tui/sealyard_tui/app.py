@@ -27,6 +27,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui import dialogs, screens, widgets
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.confirm import ConfirmDialog
@@ -35,7 +36,7 @@ from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.dialogs.theme_picker import ThemePicker
 from sealyard_tui.messages import ShowScreen, ShowTask, SwitchProfile
 from sealyard_tui.screens.base import SCREENS, BaseScreen
-from sealyard_tui.session.hints import action_keys, error_text
+from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
@@ -157,9 +158,12 @@ class SealyardApp(BaseApp):
 
     # ---- start and stop
 
+    def on_load(self) -> None:
+        self.appearance.apply_keymap(keymap_classes)
+
     async def on_mount(self) -> None:
         install_signal_handlers(self)
-        self.appearance.apply(keymap_classes)
+        self.appearance.apply()
         self.appearance.remember_screen(self.current_mode)
         self.mode_change_signal.subscribe(self, self.appearance.remember_screen)
         self.call_after_refresh(self._start_session)
@@ -350,7 +354,7 @@ class SealyardApp(BaseApp):
         label = "this dialog"
         if isinstance(screen, BaseScreen):
             label = SCREENS[screen.NAME][1]
-            about = "\n".join([about, "", *state_summary(screen.state)])
+            about = "\n".join([insert_keys(self, about), "", *state_summary(screen.state)])
         self.push_screen(HelpScreen(label, about, active_actions(screen)))
 
     def action_toggle_mouse(self) -> None:

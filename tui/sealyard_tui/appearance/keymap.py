@@ -79,7 +79,7 @@ def check_keymap(entries: Mapping[str, str], bindings: Bindings) -> tuple[dict[s
 def _parse_entry(action: str, text: str, bindings: Bindings) -> tuple[str, ...]:
     if action not in bindings:
         matches = difflib.get_close_matches(action[:_QUOTED_LENGTH], bindings, n=1)
-        hint = f"Did you mean {matches[0]}?" if matches else "Press `?` to list the actions of each screen."
+        hint = f"Did you mean {matches[0]}?" if matches else "The help of each screen lists its actions."
         raise UsageError(f"Key binding ignored: unknown action {escape_text(action, _QUOTED_LENGTH)}.", hint)
     keys = _parse_keys(action, text, bindings)
     if action == QUIT:

@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_key
 from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.dialogs.fields import Choices
 from sealyard_tui.widgets.safe_input import SafeInput
@@ -77,7 +78,8 @@ class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
 
     def _update_count(self) -> None:
         count = f"{len(self._visible_values):,} of {len(self._choices):,}"
-        text = f"{len(self._selection)} chosen · {count} · space marks" if self._multiple else count
+        mark_key = action_key(self.app, "finder.mark")
+        text = f"{len(self._selection)} chosen · {count} · {mark_key} marks" if self._multiple else count
         self.query_one(".detail", Static).update(Content(text))
 
     def action_move(self, offset: int) -> None:

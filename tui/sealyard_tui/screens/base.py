@@ -144,7 +144,7 @@ class BaseScreen(BatchedScreen[None]):
     # ---- layout
 
     def compose(self) -> ComposeResult:
-        yield StatusBar(SCREENS, self.NAME)
+        yield StatusBar({name: label for name, (_, label) in SCREENS.items()}, self.NAME)
         with Vertical(id="body"):
             yield from self.compose_body()
         yield DownloadBar()

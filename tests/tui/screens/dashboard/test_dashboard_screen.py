@@ -13,6 +13,7 @@ from textual.widgets import Input
 from sealyard.client.downloads.downloader import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
 from sealyard.model.tasks import DecisionOrigin, ResultState, TaskStatus
+from sealyard_tui.action_keys import DEFAULT_KEYS
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.appearance.appearance import Appearance
 from sealyard_tui.appearance.preferences import Preferences
@@ -126,7 +127,7 @@ async def test_counters_title_and_throughput_are_above_the_list(world: World, si
 def test_the_detail_says_how_a_decision_was_made() -> None:
     made = msgspec.structs.replace(decision(OWNER), origin=DecisionOrigin.TERMINAL, one_time_password=True)
     words = f"approved by {OWNER} (at a terminal, with one-time password), "
-    assert words in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW).plain
+    assert words in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW, DEFAULT_KEYS).plain
 
 
 async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> None:

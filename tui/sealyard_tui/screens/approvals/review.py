@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -40,15 +40,20 @@ GUTTER = "│ "
 TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be decided and will be cancelled."
 
 
-def render_sections(review: ApprovalReview, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
-    """Return the heading and the text of each section in :data:`SECTIONS`. ``width`` is in cells."""
+def render_sections(
+    review: ApprovalReview, now: datetime, width: int, keys: Mapping[str, str]
+) -> dict[str, tuple[str, Content]]:
+    """Return the heading and the text of each section in :data:`SECTIONS`.
+
+    ``width`` is in cells. ``keys``: keys of the application's actions.
+    """
     task = review.task
     return {
         "verdict": ("", render_verdict(review, now, width)),
         "request": ("Request", _render_request(review, width)),
-        "files": (_format_files_heading(task), _join_lines(_render_files(task, width))),
+        "files": (_format_files_heading(task), _join_lines(_render_files(task, width, keys))),
         "changes": ("Since the last approved package", _join_lines(_render_changes(review, width))),
-        "metadata": (f"Metadata ({len(task.metadata)})", _join_lines(_render_metadata(review, width))),
+        "metadata": (f"Metadata ({len(task.metadata)})", _join_lines(_render_metadata(review, width, keys))),
         "decisions": ("Decisions", _join_lines(_render_decisions(task, width))),
     }
 
@@ -145,11 +150,11 @@ def _format_files_heading(task: Task) -> str:
     return f"{label} ({len(task.inputs)}, {format_size(task.total_bytes)})"
 
 
-def _render_files(task: Task, width: int) -> Iterator[Content]:
+def _render_files(task: Task, width: int, keys: Mapping[str, str]) -> Iterator[Content]:
     for number, file in enumerate(task.inputs, 1):
         yield from _render_file(file, f"{number}. ", width)
         if file.inline is not None:
-            yield from _render_content(_decode_inline(file.inline), file.size, width)
+            yield from _render_content(_decode_inline(file.inline), file.size, width, keys)
 
 
 def _decode_inline(inline: str) -> bytes:
@@ -167,24 +172,25 @@ def _render_file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
     yield _indent(Content(" " * len(sign)), digest, width)
 
 
-def _render_metadata(review: ApprovalReview, width: int) -> Iterator[Content]:
+def _render_metadata(review: ApprovalReview, width: int, keys: Mapping[str, str]) -> Iterator[Content]:
     if not review.task.metadata:
         yield Content.styled("None.", "$text-muted")
     contents = [content for _, content in review.metadata]
     for index, file in enumerate(review.task.metadata):
         yield from _render_file(file, f"{index + 1}. ", width)
         if index < len(contents):
-            yield from _render_content(contents[index], file.size, width)
+            yield from _render_content(contents[index], file.size, width, keys)
 
 
-def _render_content(data: bytes, size: int, width: int) -> Iterator[Content]:
+def _render_content(data: bytes, size: int, width: int, keys: Mapping[str, str]) -> Iterator[Content]:
     metadata = render_metadata(data, size)
     yield Content.styled(f"{GUTTER}{metadata.kind}", "$text-muted")
     for line in metadata.content.split("\n", allow_blank=True) if metadata.content else ():
         for part in line.wrap(max(1, width - len(GUTTER))):
             yield Content.assemble(Content.styled(GUTTER, "$text-muted"), part)
     if metadata.omitted:
-        yield Content.styled(f"! {metadata.omitted}; press e to open it in the pager", "$warning")
+        pager_key = keys["approvals.pager"]
+        yield Content.styled(f"! {metadata.omitted}; press {pager_key} to open it in the pager", "$warning")
 
 
 # ---- differences

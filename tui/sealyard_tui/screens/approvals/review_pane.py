@@ -12,6 +12,7 @@ from textual.widgets import Static
 
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.tasks import Task
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.formatting import task_title
 from sealyard_tui.screens.approvals.review import SECTIONS, render_sections, render_verdict
 from sealyard_tui.widgets.scroll_pane import ScrollPane
@@ -101,7 +102,7 @@ class ReviewPane(ScrollPane, can_focus=True):
             return
         self._rendered_width = self._text_width
         self.border_title = Content(task_title(self.review.task))
-        texts = render_sections(self.review, self._now, self._text_width)
+        texts = render_sections(self.review, self._now, self._text_width, action_keys(self.app))
         self._line_count = (
             len(texts) - 1 + sum(text.plain.count("\n") + 1 + bool(heading) for heading, text in texts.values())
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -98,20 +99,20 @@ def _format_decision(reason: str) -> Content:
     return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ approve", "$success")
 
 
-def format_empty_text(state: SessionState, *, show_all: bool, is_filtered: bool) -> str:
-    """Return the text of an empty list, with a hint for the user."""
+def format_empty_text(state: SessionState, keys: Mapping[str, str], *, show_all: bool, is_filtered: bool) -> str:
+    """Return the text of an empty list, with a hint for the user. ``keys``: keys of the application's actions."""
     if not state.workspace:
         return LOADING_TEXT
     if is_filtered:
-        return "No pending tasks match the filter. Press Esc to clear it."
+        return f"No pending tasks match the filter. Press {keys['screen.back']} to clear it."
     if show_all:
         return "No pending tasks. New tasks appear here automatically."
     if not any(action is Action.APPROVE for _, action in state.rights):
         return (
             "You are not an approver for any device configuration. Ask an administrator for APPROVE "
-            "permission (6 Access). Press m to show all pending tasks."
+            f"permission ({keys['app.access']} Access). Press {keys['approvals.all']} to show all pending tasks."
         )
     return (
-        "Nothing to approve. New tasks appear here automatically and are counted in the tab above. Press m "
-        "to show all pending tasks, including your own."
+        "Nothing to approve. New tasks appear here automatically and are counted in the tab above. "
+        f"Press {keys['approvals.all']} to show all pending tasks, including your own."
     )

@@ -17,6 +17,7 @@ from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError, UsageError
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.audit.detail_pane import AuditDetailPane
@@ -45,7 +46,8 @@ PREVIEW_LENGTH = 40
 ACCESS_DENIED_TEXT = (
     "You do not have permission to view the audit log.\n"
     "\n"
-    "Ask an administrator to grant {subject} VIEW on the audit log (+ under 6 Access).\n"
+    "Ask an administrator to grant {subject} VIEW on the audit log "
+    "({key[access.add_rule]} under {key[app.access]} Access).\n"
     "\n"
     "The log is then shown here automatically."
 )
@@ -134,9 +136,8 @@ class AuditScreen(BaseScreen):
             self.refresh_bindings()
         if not can_view:
             self.remove_class("-detail")
-            self.query_one("#no-access", Static).update(
-                Content(ACCESS_DENIED_TEXT.format(subject=escape_text(subject)))
-            )
+            text = ACCESS_DENIED_TEXT.format(subject=escape_text(subject), key=action_keys(self.app))
+            self.query_one("#no-access", Static).update(Content(text))
 
     # ---- content
 
@@ -161,7 +162,7 @@ class AuditScreen(BaseScreen):
         if loader.is_searching:
             yield "searching for matches …"
         if loader.is_reading_down:
-            yield "loading older entries … Esc: cancel"
+            yield insert_keys(self.app, "loading older entries … {key[screen.back]}: cancel")
         if unsigned_count := log_size - loader.checkpointed_size:
             yield f"{NOT_CHECKPOINTED} {unsigned_count:,} not checkpointed"
         yield self.format_last_update()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from textual.content import Content
@@ -39,11 +39,17 @@ class RowRenderer:
     """Renders the rows of the dashboard."""
 
     def __init__(
-        self, now: Callable[[], datetime], get_download_status: GetDownloadStatus, get_identity: Callable[[], str]
+        self,
+        now: Callable[[], datetime],
+        get_download_status: GetDownloadStatus,
+        get_identity: Callable[[], str],
+        get_keys: Callable[[], Mapping[str, str]],
     ) -> None:
+        """``get_keys`` returns the keys of the application's actions."""
         self._now = now
         self._get_download_status = get_download_status
         self._get_identity = get_identity
+        self._get_keys = get_keys
 
     def __call__(self, row: TaskRow) -> Sequence[Cell]:
         now = self._now()
@@ -61,7 +67,7 @@ class RowRenderer:
 
     def render_download(self, row: TaskRow) -> tuple[Content, Content]:
         """Return the status of the download, as short text and as a sentence."""
-        return render_download(self._get_download_status(row.id), row, self._get_identity())
+        return render_download(self._get_download_status(row.id), row, self._get_identity(), self._get_keys)
 
 
 def render_result(row: TaskRow, now: datetime) -> Content:
@@ -86,7 +92,10 @@ def render_result(row: TaskRow, now: datetime) -> Content:
 
 
 def render_download(
-    status: DownloadProgress | DownloadResult | VerifiedBy | None, row: TaskRow, identity: str
+    status: DownloadProgress | DownloadResult | VerifiedBy | None,
+    row: TaskRow,
+    identity: str,
+    get_keys: Callable[[], Mapping[str, str]],
 ) -> tuple[Content, Content]:
     """Render the status of a download, as short text and as a sentence; both are empty without a download."""
     match status:
@@ -100,7 +109,8 @@ def render_download(
                 return _render_not_downloaded("expired")
             if error.code == ResultGoneError.code:
                 return _render_not_downloaded("gone")
-            return _render_short_and_long("✗", "failed", "download failed: press L for the reason", "$error")
+            sentence = f"download failed: press {get_keys()['dashboard.downloads']} for the reason"
+            return _render_short_and_long("✗", "failed", sentence, "$error")
         case VerifiedBy():
             return _render_on_disk(status)
     result = row.result

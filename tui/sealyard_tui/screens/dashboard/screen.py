@@ -13,6 +13,7 @@ from textual.containers import Container
 from sealyard.model.access import Action
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.messages import ShowScreen
 from sealyard_tui.screens.base import BaseScreen
@@ -35,9 +36,9 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 DETAIL_CLASS = "-detail"
 """CSS class of the screen while the detail is open. Small terminals show it instead of the list."""
 
-NO_TASKS_TEXT = "No tasks yet. Press n to create the first package."
-NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration (5) can create them."
-NO_MATCH_TEXT = "No tasks match the filter. Press Esc to clear it."
+NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
+NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
+NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
 
 QUICK_FILTERS = (
     ("", "", "all"),
@@ -61,10 +62,10 @@ class DashboardScreen(BaseScreen):
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#rows"
     HELP = (
-        "All tasks you have permission to view, updated live. Press / to filter by words or fields: "
+        "All tasks you have permission to view, updated live. Press {key[screen.filter]} to filter by words or fields: "
         "status:waiting state:expired owner:me kind:packaging device:gateway. Prefix a term with - or ! to "
         'exclude it; use "double quotes" around spaces and colons. Result states: ↓ available for download, '
-        "! link expired (press e to renew it), ∅ file removed (create a new package)."
+        "! link expired (press {key[dashboard.renew]} to renew it), ∅ file removed (create a new package)."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -103,7 +104,9 @@ class DashboardScreen(BaseScreen):
         super().__init__()
         self._filter_text = ""
         self._total_tasks: int | None = None
-        self._renderer = RowRenderer(self.now, self._get_download_status, self._get_identity)
+        self._renderer = RowRenderer(
+            self.now, self._get_download_status, self._get_identity, lambda: action_keys(self.app)
+        )
         self._detail = DetailLoader(self, self._renderer)
         self._available_actions = AvailableActions()
         self._actions = TaskActions(self)
@@ -165,8 +168,8 @@ class DashboardScreen(BaseScreen):
 
     def _format_empty_text(self) -> str:
         if self._filter_text:
-            return NO_MATCH_TEXT
-        return NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT
+            return insert_keys(self.app, NO_MATCH_TEXT)
+        return insert_keys(self.app, NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT)
 
     async def apply_update(self, update: EngineUpdate) -> None:
         now = self.now()

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -35,11 +35,21 @@ _BAR_WIDTH = 30
 Fields = list[tuple[str, Content | str]]
 
 
-def render_task(task: Task, now: datetime, *, live: RunProgress | None = None, file: Content | None = None) -> Content:
-    """Render a task. ``live`` replaces the progress of the task; ``file`` is the status of its download."""
+def render_task(
+    task: Task,
+    now: datetime,
+    keys: Mapping[str, str],
+    *,
+    live: RunProgress | None = None,
+    file: Content | None = None,
+) -> Content:
+    """Render a task. ``live`` replaces the progress of the task; ``file`` is the status of its download.
+
+    ``keys``: keys of the application's actions.
+    """
     sections = [
         _render_status(task, now, live or task.live),
-        _render_section("Result", _render_result(task.result, now, file)) if task.result is not None else None,
+        _render_section("Result", _render_result(task.result, now, file, keys)) if task.result is not None else None,
         _render_section("Firmware" if task.subtasks else "Input", _render_files(task.inputs)),
         _render_section("Metadata", _render_files(task.metadata)) if task.metadata else None,
         _render_section("Approvals", _render_approvals(task, now))
@@ -101,10 +111,10 @@ def _render_progress(task: Task, live: RunProgress | None) -> Content:
     return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), progress_text)
 
 
-def _render_result(result: Result, now: datetime, file: Content | None) -> Content:
+def _render_result(result: Result, now: datetime, file: Content | None, keys: Mapping[str, str]) -> Content:
     current = refreshed(result, now)
     fields: Fields = [
-        ("state", Content.assemble(result_badge(current, now), _format_result_hint(current))),
+        ("state", Content.assemble(result_badge(current, now), _format_result_hint(current, keys))),
         ("trial", Content.styled("self-approved: do not release", "$error bold") if result.self_approved else ""),
         ("file", escape_text(result.file_name)),
         ("here", file or ""),
@@ -121,10 +131,10 @@ def _format_until(moment: datetime | None, now: datetime) -> str:
     return f"until {format_time_left(moment, now)}" if moment is not None else ""
 
 
-def _format_result_hint(result: Result) -> Content:
+def _format_result_hint(result: Result, keys: Mapping[str, str]) -> Content:
     hints = {
-        ResultState.EXPIRED: "  the link has expired: press e to renew it",
-        ResultState.GONE: "  the file was removed: create a new package (n)",
+        ResultState.EXPIRED: f"  the link has expired: press {keys['dashboard.renew']} to renew it",
+        ResultState.GONE: f"  the file was removed: create a new package ({keys['dashboard.new']})",
     }
     return Content.styled(hints.get(result.state, "") if result.signature is None else "", "$text-muted")
 

@@ -11,6 +11,7 @@ from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.model.tasks import RunProgress, Task
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.screens.dashboard.task_detail import render_task
 from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
@@ -41,7 +42,7 @@ class TaskPane(ScrollPane):
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)
         self.current_task = task
-        self._update(render_task(task, now, live=live, file=file))
+        self._update(render_task(task, now, action_keys(self.app), live=live, file=file))
 
     def clear(self) -> None:
         self.current_task = None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -47,9 +48,14 @@ def format_heading(device: DeviceConfig, latest_version: int) -> Content:
 
 
 def format_detail(
-    device: DeviceConfig, latest_version: int, context: DeviceContext, now: datetime, width: int
+    device: DeviceConfig,
+    latest_version: int,
+    context: DeviceContext,
+    now: datetime,
+    keys: Mapping[str, str],
+    width: int,
 ) -> Content:
-    """Render a version of a configuration. ``width`` is in cells."""
+    """Render a version of a configuration. ``keys``: keys of the application's actions. ``width`` is in cells."""
     fields: list[Field] = [
         ("description", safe_content(device.description)),
         ("id", safe_content(device.id)),
@@ -62,11 +68,17 @@ def format_detail(
     ]
     for index, encryption in enumerate(device.encryption_keys):
         fields += _build_key_fields(
-            "encryption", encryption, context, now, is_unused=index > 0, is_latest=device.version == latest_version
+            "encryption",
+            encryption,
+            context,
+            now,
+            keys,
+            is_unused=index > 0,
+            is_latest=device.version == latest_version,
         )
     for index, signing in enumerate(device.signing_keys):
         fields += _build_key_fields(
-            "signing", signing, context, now, is_unused=index > 0, is_latest=device.version == latest_version
+            "signing", signing, context, now, keys, is_unused=index > 0, is_latest=device.version == latest_version
         )
     fields += [
         ("", " "),
@@ -90,6 +102,7 @@ def _build_key_fields(
     key: EncryptionKey | SigningKey,
     context: DeviceContext,
     now: datetime,
+    keys: Mapping[str, str],
     *,
     is_unused: bool,
     is_latest: bool,
@@ -99,16 +112,18 @@ def _build_key_fields(
     label = f"{role} (not used)" if is_unused else role
     fields: list[Field] = [
         (label, Content.styled(key.algorithm, "bold")),
-        (f"{role} key", _format_key(key, info, is_latest=is_latest)),
+        (f"{role} key", _format_key(key, info, keys, is_latest=is_latest)),
         ("", safe_content(key.description)),
     ]
     if version is not None:
         fields.append(("fingerprint", version.fingerprint))
-        fields.append(("certificate expires", format_certificate_expiry(version, now)))
+        fields.append(("certificate expires", format_certificate_expiry(version, now, keys)))
     return fields
 
 
-def _format_key(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, is_latest: bool) -> Content:
+def _format_key(
+    key: EncryptionKey | SigningKey, info: KeyInfo | None, keys: Mapping[str, str], *, is_latest: bool
+) -> Content:
     text = f"{escape_text(key.uri)} version {key.version}"
     if info is None:
         return Content(text)
@@ -116,8 +131,11 @@ def _format_key(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, is_lat
     details = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
     current_version = info.current.version
     is_outdated = is_latest and current_version > key.version
+    new_version_key = keys["devices.new_version"]
     rotation_note = (
-        f"\n! key version {current_version} is available; press e to use it in a new version" if is_outdated else ""
+        f"\n! key version {current_version} is available; press {new_version_key} to use it in a new version"
+        if is_outdated
+        else ""
     )
     return Content.assemble(
         text,
@@ -126,17 +144,21 @@ def _format_key(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, is_lat
     )
 
 
-def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
-    """Return when the certificate of a key expires; empty without a certificate."""
+def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[str, str]) -> Content:
+    """Return when the certificate of a key expires; empty without a certificate.
+
+    ``keys``: keys of the application's actions.
+    """
     expires_at = version.certificate_expires_at
     if expires_at is None:
         return Content("")
     seconds_left = (expires_at - now).total_seconds()
+    rotation_hint = f"rotate the key ({keys['devices.rotate']})"
     if seconds_left <= 0:
-        return Content.styled(f"✗ {format_time(expires_at)}: expired; rotate the key (R)", "$error")
+        return Content.styled(f"✗ {format_time(expires_at)}: expired; {rotation_hint}", "$error")
     if expires_at <= now + CERTIFICATE_EXPIRY_WARNING:
         return Content.styled(
-            f"! {format_time(expires_at)}: in {format_duration(int(seconds_left))}; rotate the key (R)", "$warning"
+            f"! {format_time(expires_at)}: in {format_duration(int(seconds_left))}; {rotation_hint}", "$warning"
         )
     return Content(format_time(expires_at))
 

@@ -103,7 +103,7 @@ def _build_algorithm_fields(
             choices=_build_choices(algorithms),
             value=value,
             note=lambda algorithm: _format_caveats(algorithms[algorithm]),
-            hint="←/→: change, Enter: choose from list",
+            hint="{key[form.previous_choice]}/{key[form.next_choice]}: change, {key[form.choose]}: choose from list",
         ),
         ChoiceField(name=f"{name}_key", label=f"{label} key", choices=key_choices, hint=key_hint),
     )
@@ -164,7 +164,11 @@ def _build_users_field(name: str, label: str, context: DeviceContext, empty_labe
         if name == "use" or subject_kind(subject.id) is not SubjectKind.CLIENT
     )
     return MultiChoiceField(
-        name=name, label=label, choices=choices, empty_label=empty_label, hint="Enter: choose from list"
+        name=name,
+        label=label,
+        choices=choices,
+        empty_label=empty_label,
+        hint="{key[form.choose]}: choose from list",
     )
 
 

@@ -195,7 +195,7 @@ class UploadForm:
                 f" and {len(pending_files) - 1} more" if pending_files[1:] else ""
             )
         if not self.device:
-            return "choose a device configuration (d)"
+            return "choose a device configuration"
         if len(self.name.strip()) > MAX_NAME_LENGTH:
             return f"the name is longer than {MAX_NAME_LENGTH} characters"
         return ""

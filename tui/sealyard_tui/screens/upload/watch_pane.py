@@ -14,11 +14,11 @@ from textual.message import Message
 
 from sealyard.client.watch_folder.events import DropSubmitted, PackageProposal
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.messages import ShowTask
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.format import format_drop_reason, render_drop_cells
-from sealyard_tui.session.hints import action_keys
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
