@@ -27,7 +27,7 @@ from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskStatus
 from sealyard_tui import dialogs, screens, widgets
-from sealyard_tui.action_keys import action_keys, insert_keys
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.confirm import ConfirmDialog
@@ -40,7 +40,6 @@ from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.session.state_format import state_summary
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
 
@@ -349,13 +348,10 @@ class SealyardApp(BaseApp):
         from sealyard_tui.appearance.active_bindings import active_actions
         from sealyard_tui.dialogs.help import HelpScreen
 
-        screen = self.screen
-        about = getattr(screen, "HELP", "") or ""
-        label = "this dialog"
-        if isinstance(screen, BaseScreen):
-            label = SCREENS[screen.NAME][1]
-            about = "\n".join([insert_keys(self, about), "", *state_summary(screen.state)])
-        self.push_screen(HelpScreen(label, about, active_actions(screen)))
+        label, about = "this dialog", ""
+        if isinstance(self.screen, BaseScreen):
+            label, about = SCREENS[self.screen.NAME][1], self.screen.help_text
+        self.push_screen(HelpScreen(label, about, active_actions(self.screen)))
 
     def action_toggle_mouse(self) -> None:
         enabled = self.appearance.toggle_mouse()

@@ -21,7 +21,14 @@ from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
 from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
 from sealyard_tui.screens.dashboard.detail_loader import DetailLoader
 from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
-from sealyard_tui.screens.dashboard.filter_syntax import ME, get_field, parse_filter, set_fields
+from sealyard_tui.screens.dashboard.filter_syntax import (
+    ME,
+    QUICK_FILTERS,
+    find_quick_filter,
+    get_field,
+    parse_filter,
+    set_fields,
+)
 from sealyard_tui.screens.dashboard.summary import SummaryBar
 from sealyard_tui.screens.dashboard.task_list import TaskListModel
 from sealyard_tui.screens.dashboard.task_pane import TaskPane
@@ -39,20 +46,6 @@ DETAIL_CLASS = "-detail"
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
 NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
-
-QUICK_FILTERS = (
-    ("", "", "all"),
-    ("status", "waiting", "waiting for approval"),
-    ("status", "running", "running"),
-    ("status", "queued", "in the queue"),
-    ("status", "done", "done"),
-    ("status", "failed", "failed"),
-    ("status", "cancelled", "cancelled, rejected or withdrawn"),
-    ("state", "available", "results that can be downloaded"),
-    ("state", "expired", "results whose link expired"),
-    ("state", "gone", "results whose file was removed"),
-)
-"""Field, value and label of each quick filter."""
 
 
 class DashboardScreen(BaseScreen):
@@ -214,21 +207,9 @@ class DashboardScreen(BaseScreen):
         task_list = self._list
         if not task_list.is_loaded:
             return
-        row_count, match_count = len(self.table), task_list.total
-        count = f"{row_count:,}" if match_count in (None, row_count) else f"{row_count:,} of {match_count:,}"
-        if match_count is None:
-            count += "+"
-        sorts_loaded_rows = not task_list.order.is_server_side and not task_list.is_complete
-        order_note = f" ({row_count:,} loaded rows only)" if sorts_loaded_rows else ""
-        loading_text = f"loading, {task_list.scanned_count:,} checked" if task_list.is_reading else ""
-        self.summary_bar.show_title(
-            [
-                f"{count} {'task' if count == '1' else 'tasks'}",
-                f"{task_list.order.label}{order_note}",
-                loading_text or self.format_last_update(),
-            ]
-        )
+        self.summary_bar.show_title(task_list.format_title(self.format_last_update()))
         if self._filter_text and self._filter_text == self.filter_bar.text:
+            row_count, match_count = len(self.table), task_list.total
             filter_count = row_count if match_count is None else match_count
             self.filter_bar.show_count(filter_count, self._total_tasks, more=match_count is None)
 
@@ -278,12 +259,8 @@ class DashboardScreen(BaseScreen):
         self._apply_filter(text)
 
     def action_pick_status(self) -> None:
-        text = self.filter_bar.text
-        current = next(
-            (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(text, field) == value), ":"
-        )
         choices = [(f"{field}:{value}", label) for field, value, label in QUICK_FILTERS]
-        self.app.push_screen(PickDialog("Show", choices, current), self._set_status)
+        self.app.push_screen(PickDialog("Show", choices, find_quick_filter(self.filter_bar.text)), self._set_status)
 
     def _set_status(self, choice: str | None) -> None:
         if choice is not None:

@@ -120,6 +120,13 @@ class UploadForm:
         self._entries[entry.key] = entry
         return entry
 
+    def add_proposal(self, proposal: PackageProposal) -> None:
+        """Use the configuration of ``proposal``, and its name if none is entered. Its files are added separately."""
+        self.proposals.append(proposal)
+        self.device = proposal.device
+        if not self.name:
+            self.name = escape_text(proposal.name)
+
     def change(self, key: str, **changes: object) -> FormFile | None:
         """Change attributes of a file. Returns the changed file, or None if it was removed."""
         entry = self._entries.get(key)

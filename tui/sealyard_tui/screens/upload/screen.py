@@ -15,7 +15,6 @@ from textual.widgets import Button, Input, Static
 from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.formatting import format_count
-from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind
 from sealyard_tui.action_keys import action_key, action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
@@ -379,10 +378,7 @@ class UploadScreen(BaseScreen):
     def _load_proposal(self, event: WatchFolderPane.LoadRequested) -> None:
         """Load a proposal into the form. It is dismissed after the task is created."""
         proposal, form = event.proposal, self.form
-        form.proposals.append(proposal)
-        form.device = proposal.device
-        if not form.name:
-            form.name = escape_text(proposal.name)
+        form.add_proposal(proposal)
         self.add_paths(tuple(Path(each) for each in proposal.firmware))
         self.add_paths(tuple(Path(each) for each in proposal.metadata), FileRole.METADATA)
         self._show_form()
