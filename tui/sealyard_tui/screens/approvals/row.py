@@ -37,7 +37,7 @@ LOADING_TEXT = "Loading …"
 _BLOCKER_TEXTS = {
     DecisionBlocker.EXPIRED: EXPIRED_TEXT,
     DecisionBlocker.OWN_TASK: "own task",
-    DecisionBlocker.NOT_A_PERSON: "not a person",
+    DecisionBlocker.NOT_A_PERSON: "not a user",
     DecisionBlocker.ALREADY_DECIDED: "decided",
     DecisionBlocker.NO_PERMISSION: "no access",
 }

@@ -130,7 +130,7 @@ def _render_on_disk(verified_by: VerifiedBy) -> tuple[Content, Content]:
 
 def _render_not_downloaded(state: str) -> tuple[Content, Content]:
     return _render_short_and_long(
-        "!", "missed", f"not downloaded ({'expired' if state == 'expired' else 'removed'})", "$warning"
+        "!", "missing", f"not downloaded ({'expired' if state == 'expired' else 'removed'})", "$warning"
     )
 
 

@@ -117,7 +117,7 @@ def _render_result(result: Result, now: datetime, file: Content | None, keys: Ma
         ("state", Content.assemble(result_badge(current, now), _format_result_hint(current, keys))),
         ("trial", Content.styled("self-approved: do not release", "$error bold") if result.self_approved else ""),
         ("file", escape_text(result.file_name)),
-        ("here", file or ""),
+        ("download", file or ""),
         ("size", format_size_exact(result.size) if result.size is not None else ""),
         ("sha256", result.sha256 or ""),
         ("link", _format_until(result.expires_at, now)),
