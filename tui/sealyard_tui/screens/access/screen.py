@@ -308,6 +308,6 @@ def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
         row.action,
         escape_text(row.target),
         Content.styled("locked" if row.permanent else "", "$text-muted"),
-        f"{row.created_at:%Y-%m-%d}" if row.created_at is not None else "",
+        f"{row.created_at.astimezone():%Y-%m-%d}" if row.created_at is not None else "",
         escape_text(row.created_by),
     )

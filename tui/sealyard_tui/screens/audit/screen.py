@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import ClassVar
 
 from textual import on
@@ -22,8 +22,8 @@ from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.audit.detail_pane import AuditDetailPane
 from sealyard_tui.screens.audit.entry_format import (
-    COLUMNS,
     NOT_CHECKPOINTED,
+    create_columns,
     entry_hash,
     entry_json,
     render_cells,
@@ -89,18 +89,22 @@ class AuditScreen(BaseScreen):
         self._has_entry = False
         """Whether the cursor is on an entry."""
         self._detail_timer: Timer | None = None
+        self._zone: tzinfo | None = None
 
     # ---- layout
 
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint=FILTER_HINT)
-        yield VirtualTable[AuditEntry](COLUMNS, self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries")
+        self._zone = self.now().astimezone().tzinfo
+        yield VirtualTable[AuditEntry](
+            create_columns(self._zone), self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries"
+        )
         yield Static("", id="no-access", markup=False)
         yield AuditDetailPane()
         yield Static("", id="state", markup=False)
 
     def _render_cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
-        return render_cells(entry, self._loader.checkpointed_size)
+        return render_cells(entry, self._loader.checkpointed_size, self._zone)
 
     @property
     def table(self) -> VirtualTable[AuditEntry]:

@@ -24,7 +24,7 @@ from sealyard.model.errors import StorageError
 from sealyard.model.formatting import format_count, format_size
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys
-from sealyard_tui.formatting import format_path
+from sealyard_tui.formatting import add_zone, format_path
 from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.widgets.columns import Column
@@ -307,7 +307,7 @@ def _create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
     return (
         Column(title="NAME", width=20, grow=1),
         Column(title="SIZE", width=10, right=True),
-        Column(title=f"CHANGED ({datetime.now(zone):%Z})", width=16, from_width=50),
+        Column(title=add_zone("CHANGED", zone), width=16, from_width=50),
     )
 
 
