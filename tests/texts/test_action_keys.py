@@ -47,14 +47,12 @@ def iter_texts(folder: Path) -> Iterator[tuple[str, str]]:
         for node in ast.walk(tree):
             if id(node) in skipped:
                 continue
-            text = ""
             if isinstance(node, ast.JoinedStr):
                 text = "".join(str(part.value) if isinstance(part, ast.Constant) else "{}" for part in node.values)
                 skipped |= {id(part) for part in node.values}
-            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
-                text = node.value
-            if text:
                 yield f"{path.name}:{node.lineno}", text
+            elif isinstance(node, ast.Constant) and isinstance(node.value, str):
+                yield f"{path.name}:{node.lineno}", node.value
 
 
 def find_literal_keys(folder: Path) -> list[str]:
@@ -106,7 +104,7 @@ def test_check_finds_a_literal_key(source: str, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     "source",
     [
-        'text = "Press {key[app.leave]} to quit."',
+        'text = "Press {key[app.quit]} to quit."',
         "text = f\"Back ({keys['dialog.back']})\"",
         'text = "Enter a reason."',
         '"""Press n."""',

@@ -131,8 +131,8 @@ class SealyardApp(BaseApp):
         Binding("f4", "toggle_compact", "Compact", show=False, id="app.compact"),
         Binding("exclamation_mark", "show_ignored_settings", "Ignored settings", show=False, id="app.ignored_settings"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
-        Binding("q", "quit_safely", "Quit", id="app.leave"),
-        Binding("ctrl+q", "quit", "Quit without asking", show=False, priority=True, id="app.quit"),
+        Binding("q", "quit_safely", "Quit", id="app.quit"),
+        Binding("ctrl+q", "quit", "Quit without asking", show=False, priority=True, id="app.force_quit"),
     ]
 
     def __init__(

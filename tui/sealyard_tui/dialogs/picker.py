@@ -30,10 +30,10 @@ class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
     """Returns the chosen values in the order of the list; None if the user went back. ``multiple``: more than one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False, id="finder.up", priority=True),
-        Binding("down", "move(1)", "Down", show=False, id="finder.down", priority=True),
-        Binding("space", "mark", "Mark", id="finder.mark", priority=True),
-        Binding("enter", "done", "Done", id="finder.done", priority=True),
+        Binding("up", "move(-1)", "Up", show=False, id="search.up", priority=True),
+        Binding("down", "move(1)", "Down", show=False, id="search.down", priority=True),
+        Binding("space", "mark", "Mark", id="search.mark", priority=True),
+        Binding("enter", "done", "Done", id="search.done", priority=True),
     ]
 
     def __init__(self, heading: str, choices: Choices, selection: Collection[str], *, multiple: bool) -> None:
@@ -78,7 +78,7 @@ class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
 
     def _update_count(self) -> None:
         count = f"{len(self._visible_values):,} of {len(self._choices):,}"
-        mark_key = action_key(self.app, "finder.mark")
+        mark_key = action_key(self.app, "search.mark")
         text = f"{len(self._selection)} chosen · {count} · {mark_key} marks" if self._multiple else count
         self.query_one(".detail", Static).update(Content(text))
 

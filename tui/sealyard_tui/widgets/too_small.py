@@ -22,7 +22,7 @@ class TooSmall(Static):
 
     def render(self) -> Content:
         size = self.screen.size
-        quit_key = action_key(self.app, "app.leave")
+        quit_key = action_key(self.app, "app.quit")
         return Content.assemble(
             Content.styled("! Terminal too small\n\n", "bold $warning"),
             f"Sealyard needs {MIN_WIDTH} columns and {MIN_HEIGHT} lines; this terminal has {size.width} and "

@@ -59,7 +59,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "begin", "Verify", id="audit_verify.begin", priority=True),
         Binding("y", "copy", "Copy result", id="audit_verify.copy"),
-        Binding("enter", "go_to_entry", "Go to the entry", id="audit_verify.go_there"),
+        Binding("enter", "go_to_entry", "Go to the entry", id="audit_verify.go_to_entry"),
     ]
 
     draft: ClassVar[str] = ""
@@ -168,7 +168,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
             lines.append(Content(f"→ {escape_multiline(hint)}"))
         lines.append(Content(MODIFIED_TEXT))
         if error.seq is not None:
-            key = keys["audit_verify.go_there"]
+            key = keys["audit_verify.go_to_entry"]
             lines.append(Content(f"Press {key} to go to entry {error.seq}, the first invalid entry."))
         return Content("\n\n").join(lines)
 

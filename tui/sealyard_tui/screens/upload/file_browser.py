@@ -81,7 +81,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "choose_metadata", "As metadata", id="browser.metadata", tooltip="Add as metadata"),
         Binding("h,left,backspace", "up", "Up", id="browser.up", tooltip="Open the parent folder"),
-        Binding("l,right", "enter_folder", "Open", show=False, id="browser.into", tooltip="Open the folder"),
+        Binding("l,right", "enter_folder", "Open", show=False, id="browser.open", tooltip="Open the folder"),
         Binding("slash", "filter", "Filter", id="browser.filter", tooltip="Filter the list"),
         Binding("full_stop", "hidden", "Hidden", id="browser.hidden", tooltip="Show or hide hidden files"),
         Binding("o", "order", "Order", id="browser.order", tooltip="Sort by name, date or size"),

@@ -34,15 +34,17 @@ class WatchFolderPane(Vertical):
     """Lists the entries of the watch folder. Hidden without entries."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "submit_proposal", "Submit", id="upload.submit_offer", tooltip="Submit the proposal as a task"),
+        Binding("s", "submit_proposal", "Submit", id="upload.submit_proposal", tooltip="Submit the proposal as a task"),
         Binding(
             "f",
             "load_into_form",
             "Add to form",
-            id="upload.take_offer",
+            id="upload.take_proposal",
             tooltip="Add the files of the proposal to the form",
         ),
-        Binding("x,delete", "dismiss_proposal", "Dismiss", id="upload.dismiss_offer", tooltip="Dismiss the proposal"),
+        Binding(
+            "x,delete", "dismiss_proposal", "Dismiss", id="upload.dismiss_proposal", tooltip="Dismiss the proposal"
+        ),
     ]
 
     class LoadRequested(Message):
