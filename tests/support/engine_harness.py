@@ -29,7 +29,7 @@ from sealyard.model.tasks import InputFile, Task, TaskStatus, Verdict
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import FileArtifacts
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
-from tests.support.clock import START, FakeClock
+from tests.support.clock import FakeClock
 from tests.support.fake_bus import FakeBus, FakeWorker
 from tests.support.in_memory_keys import InMemoryKeys
 
@@ -46,6 +46,9 @@ class EngineHarness:
     engine: Engine
     bus: FakeBus
 
+    administrator = ADMIN
+    name = "test"
+
     def __init__(self, root: Path, shelf: InMemoryKeys | None = None, clock: FakeClock | None = None) -> None:
         self.paths = WorkspacePaths(root)
         self.clock = clock or FakeClock()
@@ -58,17 +61,17 @@ class EngineHarness:
         """Create the workspace with its administrator."""
         file = WorkspaceMetadata(
             id="w1",
-            name="test",
+            name=self.name,
             format=LAYOUT_VERSION,
             demo=demo,
             key_store=KeyStore.PASSPHRASE,
-            administrator=ADMIN,
-            created_at=START,
+            administrator=self.administrator,
+            created_at=self.clock.now(),
         )
         create_layout(self.paths, file)
         await self.open(work=False)
         draft = self.engine.repository.begin()
-        self.engine.access.grant_initial_admin(draft, ADMIN)
+        self.engine.access.grant_initial_admin(draft, self.administrator)
         await draft.commit()
         await self.close()
 
@@ -109,20 +112,22 @@ class EngineHarness:
         return await self.create_device(approvals_required=approvals, **device)
 
     async def add_subject(self, subject: str) -> None:
-        await self.execute(ADMIN, self.engine.access.add_subject(ADMIN, subject, ""))
+        await self.execute(self.administrator, self.engine.access.add_subject(self.administrator, subject, ""))
 
     async def add_member(self, group: str, member: str) -> None:
-        await self.execute(ADMIN, self.engine.access.add_member(ADMIN, group, member))
+        await self.execute(self.administrator, self.engine.access.add_member(self.administrator, group, member))
 
     async def add_rule(self, subject: str, resource: str, action: Action) -> AclRule:
-        return await self.execute(ADMIN, self.engine.access.add_rule(ADMIN, subject, resource, action))
+        return await self.execute(
+            self.administrator, self.engine.access.add_rule(self.administrator, subject, resource, action)
+        )
 
     async def remove_rule(self, subject: str, action: Action, *, confirmed: bool = True) -> None:
         """All rules of the subject with this action."""
-        for each in self.engine.access.access(ADMIN).rules:
+        for each in self.engine.access.access(self.administrator).rules:
             if (each.subject, each.action) == (subject, action) and not each.permanent:
-                removing = self.engine.access.remove_rule(ADMIN, each.id, confirmed=confirmed)
-                await self.execute(ADMIN, removing)
+                removing = self.engine.access.remove_rule(self.administrator, each.id, confirmed=confirmed)
+                await self.execute(self.administrator, removing)
 
     async def create_device(self, name: str = GATEWAY, **more: Any) -> DeviceConfig:
         wanted = {
@@ -132,10 +137,12 @@ class EngineHarness:
             "approve": (OWNER, SECOND),
         }
         request = DeviceRequest(name=name, **{**wanted, **more})
-        return await self.execute(ADMIN, self.engine.devices.create(ADMIN, request))
+        return await self.execute(self.administrator, self.engine.devices.create(self.administrator, request))
 
     async def set_policy(self, **changes: Any) -> Policy:
-        return await self.execute(ADMIN, self.engine.access.set_policy(ADMIN, Policy(**changes)))
+        return await self.execute(
+            self.administrator, self.engine.access.set_policy(self.administrator, Policy(**changes))
+        )
 
     # ---- use cases
 
@@ -239,7 +246,7 @@ class EngineHarness:
     async def audit_entries(self, change: AuditAction | None = None, about: str = "") -> list[AuditEntry]:
         """Return the audit entries, oldest first."""
         match = AuditFilter(change=change, resource=about)
-        page = await self.engine.audit.page(ADMIN, match, None, 1000)
+        page = await self.engine.audit.page(self.administrator, match, None, 1000)
         return list(reversed(page.entries))
 
 

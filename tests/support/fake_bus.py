@@ -38,6 +38,8 @@ class FakeBus:
         """Raised when a worker is started."""
         self.send_error: SealyardError | None = None
         """What keeps a job from being handed over."""
+        self.confirms_stops = False
+        """Whether workers stop as soon as they are asked to."""
         self.small_slots = SMALL_SLOTS
         self.places: dict[str, bool] = {}
         self.jobs: dict[str, Job] = {}
@@ -80,9 +82,12 @@ class FakeBus:
         self.permits.append((task_id, fencing_token))
 
     async def stop(self, task_id: str) -> None:
-        """Nothing comes of it until the test says what the worker does; a job that does not run is unknown."""
-        if task_id in self.jobs:
-            self.stops.append(task_id)
+        """Record the request; the test reports what the worker does, unless workers confirm stops."""
+        if task_id not in self.jobs:
+            return
+        self.stops.append(task_id)
+        if self.confirms_stops:
+            self.report(JobStopped(task_id=task_id, fencing_token=self.jobs[task_id].task.fencing_token))
 
     async def request(self, command: KeyCommand) -> KeyResponse:
         self.commands.append(command)

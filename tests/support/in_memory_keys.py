@@ -1,14 +1,13 @@
-"""Real keys, kept in memory, for a bus that stands in for the workers."""
+"""Real keys in memory, for a bus without workers. Apart from RSA keys, they are the same in every run."""
 
 from __future__ import annotations
 
 import hashlib
-import secrets
 from functools import cache
 from pathlib import Path
 
 import msgspec
-from cryptography.hazmat.primitives.asymmetric import rsa
+from cryptography.hazmat.primitives.asymmetric import ec, rsa
 from cryptography.hazmat.primitives.asymmetric.ed25519 import Ed25519PrivateKey
 from cryptography.hazmat.primitives.serialization import Encoding, PublicFormat
 
@@ -32,22 +31,22 @@ from sealyard.model.worker_messages import (
     SignCheckpoint,
 )
 
-PrivateKey = Ed25519PrivateKey | rsa.RSAPrivateKey
+PrivateKey = Ed25519PrivateKey | ec.EllipticCurvePrivateKey | rsa.RSAPrivateKey
 
 
 @cache
 def rsa_key() -> rsa.RSAPrivateKey:
-    """One for all tests: making one takes long."""
+    """Return the RSA key of all tests; generating one takes long."""
     return rsa.generate_private_key(65537, 3072)
 
 
 class InMemoryKeys:
-    """What a workspace's key store holds; outlives the engines that ask for it."""
+    """The keys of a workspace's key store; they outlive the engines that use them."""
 
     def __init__(self, origin: str, clock: Clock) -> None:
         self._origin = origin
         self._clock = clock
-        self._audit = Ed25519PrivateKey.generate()
+        self._audit = Ed25519PrivateKey.from_private_bytes(_derive_secret(f"{origin} audit"))
         self.infos: dict[str, KeyInfo] = {}
         self.private: dict[tuple[str, int], PrivateKey] = {}
         self.symmetric: dict[tuple[str, int], bytes] = {}
@@ -69,6 +68,14 @@ class InMemoryKeys:
             case ProbeSigningKey(key=key) | ProbeEncryptionKey(key=key):
                 self._require(key.uri, key.version)
                 return KeyResponse(request_id=0)
+
+    def copy(self, clock: Clock) -> InMemoryKeys:
+        """Return a key store with the same keys, for a copy of the workspace."""
+        keys = InMemoryKeys(self._origin, clock)
+        keys.infos = dict(self.infos)
+        keys.private = dict(self.private)
+        keys.symmetric = dict(self.symmetric)
+        return keys
 
     def delete(self, uri: str) -> None:
         """As a key store would that lost the key's files."""
@@ -97,10 +104,11 @@ class InMemoryKeys:
     def _version(self, uri: str, kind: KeyType, version: int, origin: str) -> KeyVersion:
         now = self._clock.now()
         if kind.symmetric:
-            data = self.symmetric[uri, version] = secrets.token_bytes(16 if kind is KeyType.AES_128 else 32)
+            length = 16 if kind is KeyType.AES_128 else 32
+            data = self.symmetric[uri, version] = _derive_secret(f"{uri} {version}")[:length]
             fingerprint = hashlib.sha256(data).hexdigest()[:16]
             return KeyVersion(version=version, created_at=now, origin=origin, fingerprint=fingerprint)
-        key = self.private[uri, version] = Ed25519PrivateKey.generate() if kind is KeyType.ED25519 else rsa_key()
+        key = self.private[uri, version] = _create_private_key(kind, _derive_secret(f"{uri} {version}"))
         public = key.public_key()
         return KeyVersion(
             version=version,
@@ -117,3 +125,15 @@ class InMemoryKeys:
 
     def _note(self, checkpoint: Checkpoint) -> str:
         return format_note(checkpoint, self._public(), self._audit.sign(checkpoint_body(checkpoint)))
+
+
+def _derive_secret(label: str) -> bytes:
+    return hashlib.sha256(label.encode()).digest()
+
+
+def _create_private_key(kind: KeyType, secret: bytes) -> PrivateKey:
+    if kind is KeyType.ED25519:
+        return Ed25519PrivateKey.from_private_bytes(secret)
+    if kind is KeyType.EC_P256:
+        return ec.derive_private_key(int.from_bytes(secret), ec.SECP256R1())
+    return rsa_key()

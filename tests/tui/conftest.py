@@ -1,58 +1,30 @@
-"""What all tests of the application stand on."""
+"""Fixtures of all tests of the application: its workspaces, isolated folders and short delays."""
 
 from __future__ import annotations
 
 import asyncio
 import gc
-import inspect
+from collections.abc import AsyncIterator, Iterator
+from contextlib import asynccontextmanager
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
 import textual.app
 import textual.pilot
 
+from sealyard.model.tasks import Task
 from sealyard_tui.dialogs.reason import ReasonDialog
+from tests.support.failing_disk import FailingDisk
+from tests.tui.approvals_helpers import add_pending_tasks
 from tests.tui.pilot_helpers import IDLE_WINDOW, wait_idle
-from tests.tui.tui_world import World
+from tests.tui.workspace import NOW, FakeIds, TuiWorkspace, WorkspaceTemplate, make_repeatable
 
-# Each application leaves thousands of objects behind; at Python's own pace a fifth of the time goes into looking at
-# them again and again.
+# Each application creates thousands of objects; with Python's default thresholds, garbage collection takes a fifth of
+# the time of these tests.
 gc.set_threshold(100_000, 20, 20)
 
-
-@pytest.hookimpl(tryfirst=True)
-def pytest_pyfunc_call(pyfuncitem: pytest.Function) -> bool | None:
-    """Tests of the application are coroutines: each runs on a loop of its own."""
-    if not inspect.iscoroutinefunction(pyfuncitem.obj):
-        return None
-    arguments = {name: pyfuncitem.funcargs[name] for name in pyfuncitem._fixtureinfo.argnames}
-    asyncio.run(pyfuncitem.obj(**arguments))
-    return True
-
-
-@pytest.fixture(autouse=True)
-def own_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """No test reads or writes what is the person's who runs it."""
-    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
-        monkeypatch.setenv(name, str(tmp_path / name.lower()))
-    for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS", "VISUAL", "EDITOR", "PAGER"):
-        monkeypatch.delenv(name, raising=False)
-
-
-@pytest.fixture(autouse=True)
-def no_drafts() -> None:
-    """Dialogs keep what was typed for as long as the process lives."""
-    ReasonDialog.drafts.clear()
-
-
-@pytest.fixture(autouse=True)
-def idle_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Pilots wait for what is to be done, not for what the clock says."""
-    monkeypatch.setattr(textual.app, "wait_for_idle", wait_idle)
-    monkeypatch.setattr(textual.pilot, "wait_for_idle", wait_idle)
-
-
-PAUSES = (
+DELAYS = (
     "screens.approvals.screen.DETAIL_DELAY",
     "screens.approvals.task_list.RELOAD_INTERVAL",
     "screens.audit.screen.DETAIL_DELAY",
@@ -66,16 +38,117 @@ PAUSES = (
     "session.watch_folder.BATCH_SECONDS",
     "widgets.filter_bar.DEBOUNCE_SECONDS",
 )
-"""What waits for a person's hands, or gathers what comes together."""
-
-
-@pytest.fixture(autouse=True)
-def short_pauses(monkeypatch: pytest.MonkeyPatch) -> None:
-    """So short that a pilot waits for their end."""
-    for each in PAUSES:
-        monkeypatch.setattr(f"sealyard_tui.{each}", IDLE_WINDOW / 2)
+"""Delays that wait for the user's next key, or collect changes that come together."""
 
 
 @pytest.fixture
-def world() -> World:
-    return World()
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(autouse=True)
+def isolated_folders(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Keep the tests away from the settings and files of the user who runs them."""
+    for name in ("XDG_CONFIG_HOME", "XDG_STATE_HOME", "XDG_DATA_HOME", "XDG_CACHE_HOME"):
+        monkeypatch.setenv(name, str(tmp_path / name.lower()))
+    for name in ("NO_COLOR", "TEXTUAL_THEME", "TEXTUAL_ANIMATIONS", "VISUAL", "EDITOR", "PAGER"):
+        monkeypatch.delenv(name, raising=False)
+
+
+@pytest.fixture(autouse=True)
+def no_drafts() -> None:
+    """Delete the drafts of earlier tests: dialogs keep them as long as the process runs."""
+    ReasonDialog.drafts.clear()
+
+
+@pytest.fixture(autouse=True)
+def exact_idle_detection(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Let pilots wait for pending work instead of a period of time."""
+    monkeypatch.setattr(textual.app, "wait_for_idle", wait_idle)
+    monkeypatch.setattr(textual.pilot, "wait_for_idle", wait_idle)
+
+
+@pytest.fixture(autouse=True)
+def short_delays(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Make the delays so short that a pilot waits for their end."""
+    for name in DELAYS:
+        monkeypatch.setattr(f"sealyard_tui.{name}", IDLE_WINDOW / 2)
+
+
+@pytest.fixture(scope="session")
+def template(tmp_path_factory: pytest.TempPathFactory) -> WorkspaceTemplate:
+    template = WorkspaceTemplate(tmp_path_factory.mktemp("template"))
+    with pytest.MonkeyPatch.context() as monkeypatch:
+        asyncio.run(template.build(monkeypatch))
+    return template
+
+
+@pytest.fixture
+async def workspace(workspace_folder: Path, template: WorkspaceTemplate, ids: FakeIds) -> AsyncIterator[TuiWorkspace]:
+    """A workspace with a task in each state that users meet."""
+    async with open_workspace(template.copy("usual", workspace_folder / "usual", ids)) as workspace:
+        await workspace.start_running_task()
+        yield workspace
+
+
+@pytest.fixture
+async def empty_workspace(
+    workspace_folder: Path, template: WorkspaceTemplate, ids: FakeIds
+) -> AsyncIterator[TuiWorkspace]:
+    """A workspace with users and device configurations, but without tasks."""
+    async with open_workspace(template.copy("empty", workspace_folder / "empty", ids)) as workspace:
+        yield workspace
+
+
+@pytest.fixture
+async def pending_workspace(
+    workspace_folder: Path, template: WorkspaceTemplate, ids: FakeIds, disk: FailingDisk
+) -> AsyncIterator[TuiWorkspace]:
+    """A workspace with tasks that wait for approval; see :func:`add_pending_tasks`."""
+    copy = template.copy("empty", workspace_folder / "pending", ids, NOW - timedelta(days=7))
+    async with open_workspace(copy) as workspace:
+        await add_pending_tasks(workspace, disk)
+        yield workspace
+
+
+@pytest.fixture
+def workspace_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder for workspaces, outside ``tmp_path``, whose content some tests check."""
+    return tmp_path_factory.mktemp("workspaces")
+
+
+@pytest.fixture
+def ids(monkeypatch: pytest.MonkeyPatch) -> FakeIds:
+    """The ids of the test's workspaces."""
+    ids = FakeIds("n")
+    make_repeatable(ids, monkeypatch)
+    return ids
+
+
+@pytest.fixture
+def disk(monkeypatch: pytest.MonkeyPatch) -> Iterator[FailingDisk]:
+    disk = FailingDisk(monkeypatch)
+    yield disk
+    disk.unblock()
+
+
+@asynccontextmanager
+async def open_workspace(workspace: TuiWorkspace) -> AsyncIterator[TuiWorkspace]:
+    await workspace.open()
+    yield workspace
+    await workspace.close()
+
+
+@pytest.fixture(scope="session")
+def usual_tasks(template: WorkspaceTemplate, tmp_path_factory: pytest.TempPathFactory) -> list[Task]:
+    """The tasks of ``workspace``, newest first, for tests that need no engine."""
+
+    async def load() -> list[Task]:
+        workspace = template.copy("usual", tmp_path_factory.mktemp("usual-tasks") / "workspace", FakeIds("u"))
+        await workspace.open()
+        await workspace.start_running_task()
+        tasks = workspace.tasks()
+        await workspace.close()
+        return tasks
+
+    return asyncio.run(load())

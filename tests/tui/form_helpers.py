@@ -1,4 +1,4 @@
-"""A hand for forms: fills fields, hands in, and reads what stands beside them."""
+"""Fill in and submit forms."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from tests.tui.pilot_helpers import wait_for_workers, wait_until
 
 
 def field_row(app: App[Any], name: str) -> FieldRow:
-    return next(each for each in app.screen.query(FieldRow) if each.field.name == name)
+    return next(row for row in app.screen.query(FieldRow) if row.field.name == name)
 
 
 def fill_field(app: App[Any], name: str, value: str) -> None:
@@ -23,7 +23,7 @@ def fill_field(app: App[Any], name: str, value: str) -> None:
         control.value = value
     else:
         assert isinstance(control, ChoiceLine)
-        assert value in [each for each, _ in control.choices], f"{value} is not offered"
+        assert value in [choice for choice, _ in control.choices], f"{value} is not offered"
         control.pick((value,))
 
 
@@ -34,7 +34,7 @@ def select_values(app: App[Any], name: str, *values: str) -> None:
 
 
 async def open_form(pilot: Pilot[None], key: str) -> FormDialog:
-    """Presses the key and waits for the form behind it."""
+    """Press the key, and wait for the form that it opens."""
     await pilot.press(key)
     await wait_until(pilot, lambda: isinstance(pilot.app.screen, FormDialog) and pilot.app.screen.is_mounted)
     await pilot.pause()
@@ -49,10 +49,6 @@ async def submit_form(pilot: Pilot[None]) -> None:
 
 
 def type_text(app: App[Any], text: str) -> None:
-    """Into the line that has the focus, after what is there."""
+    """Append text to the focused input."""
     assert isinstance(app.focused, Input)
     app.focused.value += text
-
-
-def calls_of(world_calls: list[tuple[str, tuple[Any, ...]]], method: str) -> list[tuple[Any, ...]]:
-    return [arguments for name, arguments in world_calls if name == method]

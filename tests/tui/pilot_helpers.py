@@ -1,4 +1,4 @@
-"""Applications on a world in memory, and waiting for what they show."""
+"""Run the application on a test's workspace, and wait for what it shows."""
 
 from __future__ import annotations
 
@@ -16,70 +16,69 @@ from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.session.session import Session
-from tests.tui.tui_world import ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER, World, WorldConnection
+from tests.tui.connection import FakeConnection
+from tests.tui.workspace import ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER, TuiWorkspace
 
 PROFILES = tuple(
-    Profile(name=each.partition(":")[2], identity=each, workspace="/srv/yard")
-    for each in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
+    Profile(name=subject.partition(":")[2], identity=subject, workspace="/srv/yard")
+    for subject in (ADMINISTRATOR, AUDITOR, DEVELOPER, OWNER)
 )
 TIMEOUT = 10.0
 
 POLL_INTERVAL = 0.005
-"""Between two looks at a condition."""
+"""Seconds between two checks of a condition."""
 
 IDLE_WINDOW = 0.02
-"""Seconds within which what begins belongs to what was done: a paint, the rest of a held key."""
+"""The loop is idle if no timer ends within this number of seconds; long enough for a repaint."""
 
 IDLE_TIMEOUT = 1.0
-"""Seconds after which one does not wait for the next moment any more."""
+"""Maximum number of seconds to wait for an idle loop."""
 
 
 def make_app(
-    world: World,
-    who: str = "developer",
+    workspace: TuiWorkspace,
+    profile_name: str = "developer",
     *,
     gate: asyncio.Event | None = None,
-    connection: WorldConnection | None = None,
+    connection: FakeConnection | None = None,
     **settings: Any,
 ) -> SealyardApp:
-    """The application of one of the four persons; ``settings`` as in :class:`Settings`."""
-    profile = next(each for each in PROFILES if each.name == who)
-    chosen = msgspec.structs.replace(Settings(bell=False), **settings)
-    session = Session(connection or WorldConnection(world, gate), profile, PROFILES)
-    return SealyardApp(session, chosen, now=lambda: world.now)
+    """Return the application of one of the four users; ``settings`` are fields of :class:`Settings`."""
+    profile = next(profile for profile in PROFILES if profile.name == profile_name)
+    session = Session(connection or FakeConnection(workspace, gate), profile, PROFILES)
+    return SealyardApp(session, msgspec.structs.replace(Settings(bell=False), **settings), now=lambda: workspace.now)
 
 
-def connection_of(app: SealyardApp) -> WorldConnection:
-    """To lose it and to find it again."""
+def connection_of(app: SealyardApp) -> FakeConnection:
     connection = app.session.connection
-    assert isinstance(connection, WorldConnection)
+    assert isinstance(connection, FakeConnection)
     return connection
 
 
 @asynccontextmanager
 async def run_app(app: SealyardApp, *, size: tuple[int, int] = (120, 40)) -> AsyncIterator[Pilot[None]]:
-    """The application with its engine there and its first screen loaded."""
+    """Run the application; it is connected, and its first screen loaded, unless the connection has a gate."""
     async with app.run_test(size=size, notifications=True) as pilot:
-        if app.session.connection.gate is None:  # type: ignore[attr-defined]
+        if getattr(app.session.connection, "gate", None) is None:
             await wait_until(pilot, lambda: bool(app.state.workspace))
             await wait_for_workers(pilot)
         yield pilot
 
 
 async def wait_until(pilot: Pilot[None], condition: Callable[[], object], limit: float = TIMEOUT) -> None:
-    """Waits for a condition, with a limit."""
+    """Wait until the condition is true; fail after ``limit`` seconds."""
     end = time.monotonic() + limit
     while not condition():
-        assert time.monotonic() < end, "the condition did not come true"
+        assert time.monotonic() < end, "the condition did not become true in time"
         await wait_idle()
         await asyncio.sleep(POLL_INTERVAL)
 
 
 async def wait_idle(*_: float) -> None:
-    """Until nothing is left to run on this loop, and nothing begins within a moment.
+    """Wait until the event loop has nothing to run, and no timer that ends soon.
 
-    Textual's own ``wait_for_idle`` sleeps 20 ms or more each time to see whether the process uses the processor, and a
-    busy machine misleads it.
+    Textual's own ``wait_for_idle`` sleeps 20 ms or more each time to check whether the process uses the processor, and
+    gives wrong results on a busy machine.
     """
     loop: Any = asyncio.get_running_loop()
     end = time.monotonic() + IDLE_TIMEOUT
@@ -94,7 +93,7 @@ async def wait_idle(*_: float) -> None:
 
 
 async def wait_for_workers(pilot: Pilot[None]) -> None:
-    """Waits until nothing is being loaded or done."""
+    """Wait until all workers of the application have finished."""
 
     def busy() -> bool:
         return any(not each.is_finished for each in pilot.app.workers)
@@ -105,7 +104,7 @@ async def wait_for_workers(pilot: Pilot[None]) -> None:
 
 
 async def assert_visible(pilot: Pilot[None], *words: str) -> None:
-    """Once each of the words is on the screen."""
+    """Wait until the screen shows all of the words."""
     app: Any = pilot.app
     end = time.monotonic() + TIMEOUT
     while not all(each in screen_text(app) for each in words):
@@ -115,7 +114,7 @@ async def assert_visible(pilot: Pilot[None], *words: str) -> None:
 
 
 def screen_text(app: SealyardApp) -> str:
-    """What is on the screen, line by line, without colours."""
+    """Return the text of the screen, line by line, without styles."""
     return "\n".join(
         "".join(segment.text for segment in strip).rstrip() for strip in app.screen._compositor.render_strips()
     )

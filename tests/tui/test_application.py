@@ -12,11 +12,11 @@ from sealyard.model.errors import StorageError
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import OWNER, World, task
+from tests.tui.workspace import OWNER, TuiWorkspace
 
 
-async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_place(world: World) -> None:
-    app = make_app(world)
+async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_place(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         for key in "123456":
             await pilot.press(key)
@@ -26,26 +26,26 @@ async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_pla
                 assert words in seen, (key, words)
 
 
-async def test_the_first_screen_does_not_wait_for_the_engine(world: World) -> None:
+async def test_the_first_screen_does_not_wait_for_the_engine(workspace: TuiWorkspace) -> None:
     gate = asyncio.Event()
-    app = make_app(world, gate=gate)
+    app = make_app(workspace, gate=gate)
     async with run_app(app) as pilot:
         await wait_until(pilot, lambda: "starting" in screen_text(app))
         gate.set()
         await wait_until(pilot, lambda: "ready" in screen_text(app))
 
 
-async def test_one_key_makes_one_the_next_person(world: World) -> None:
-    app = make_app(world)
+async def test_one_key_makes_one_the_next_person(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("f2")
         await wait_until(pilot, lambda: app.state.identity == OWNER and bool(app.state.roles))
         await assert_visible(pilot, "product owner")
 
 
-async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(world: World) -> None:
-    world.fail["connect"] = StorageError("The disk is full.", "Make room.")
-    app = make_app(world)
+async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(workspace: TuiWorkspace) -> None:
+    workspace.faults.fail["connect"] = StorageError("The disk is full.", "Make room.")
+    app = make_app(workspace)
     async with app.run_test() as pilot:
         await wait_until(pilot, lambda: "The disk is full." in screen_text(app))
         await assert_visible(pilot, "Make room.")
@@ -53,27 +53,25 @@ async def test_an_engine_that_does_not_open_is_told_and_the_application_goes_on(
         await wait_until(pilot, lambda: app.current_mode == "upload")
 
 
-async def test_many_events_arrive_as_few_messages(world: World) -> None:
-    app = make_app(world)
+async def test_many_events_arrive_as_few_messages(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     heard: list[EngineUpdate] = []
     async with run_app(app) as pilot:
-        await wait_until(pilot, lambda: world.listeners > 0)
         app.engine_updates.subscribe(app.screen, heard.append)
-        for number in range(500):
-            world.put(task(f"t{number}"))
-        await wait_until(pilot, lambda: sum(len(each.tasks) for each in heard) == 500)
+        await workspace.add_tasks(500)
+        await wait_until(pilot, lambda: len({task_id for update in heard for task_id in update.tasks}) == 500)
         assert len(heard) <= 5
 
 
 async def test_work_that_is_cancelled_before_it_begins_leaves_nothing_unawaited(
-    world: World, recwarn: pytest.WarningsRecorder
+    workspace: TuiWorkspace, recwarn: pytest.WarningsRecorder
 ) -> None:
     begun = []
 
     async def work() -> None:
         begun.append(True)
 
-    async with run_app(app := make_app(world)) as pilot:
+    async with run_app(app := make_app(workspace)) as pilot:
         place = cast(BaseScreen, app.screen)
         for _ in range(2):
             place.run_guarded(work(), group="one", exclusive=True)

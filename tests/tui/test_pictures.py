@@ -8,6 +8,7 @@ from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import asynccontextmanager
 from pathlib import Path
 
+import msgspec
 import pytest
 from syrupy.assertion import SnapshotAssertion
 from textual.command import CommandPalette
@@ -15,7 +16,8 @@ from textual.pilot import Pilot
 
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.downloads.events import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
-from sealyard.model.errors import ResultExpiredError, StorageError
+from sealyard.model.errors import PermissionDeniedError, ResultExpiredError, StorageError
+from sealyard.model.tasks import Verdict
 from sealyard.model.workspace import KeyStore
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.appearance.preferences import Preferences
@@ -30,9 +32,11 @@ from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.session.messages import ConnectionMode
 from sealyard_tui.widgets.key_hints import KeyHintBar
 from tests.tui import approvals_helpers
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import connection_of, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.screenshots import ScreenshotExtension, render_screenshot
-from tests.tui.tui_world import NOW, World, WorldConnection, sha
+from tests.tui.task_factories import sha
+from tests.tui.workspace import DEVELOPER, NOW, TuiWorkspace
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 THEMES = {"dark": "sealyard-dark", "light": "sealyard-light"}
@@ -50,7 +54,7 @@ SEEN = {
     "dashboard": ("gateway 1.4.3", "40 %", "EXPIRED"),
     "upload": ("firmware 2", "as expected", "ready"),
     "approvals": ("gateway 1.5.0", "sensor 3.1", "3 to approve"),
-    "audit": ("KEY_USED", "You cannot decide"),
+    "audit": ("KEY_USED", "REFUSED"),
     "devices": ("ECC_NIST_P256", "sensor"),
     "access": ("USER:administrator", "GROUP:owners"),
 }
@@ -133,15 +137,24 @@ async def filled(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
 # ---- places
 
 
+Workspaces = dict[str, TuiWorkspace]
+
+
+@pytest.fixture
+def workspaces(workspace: TuiWorkspace, pending_workspace: TuiWorkspace) -> Workspaces:
+    """The workspace that the picture of each screen shows."""
+    return {name: pending_workspace if name == "approvals" else workspace for name in SCREENS}
+
+
 @asynccontextmanager
 async def shown(
-    world: World, place: str, firmware: Path, theme: str = "sealyard-dark"
+    workspaces: Workspaces, place: str, firmware: Path, theme: str = "sealyard-dark"
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
-    """A place with all of it read, at 80x24."""
-    if place == "approvals":
-        approvals_helpers.add_pending_tasks(world)
-        world.previous["t-waiting"] = approvals_helpers.previous_package()
-    app = make_app(world, WHO[place], start_screen=place, theme=theme)
+    """Run the application on a screen that is completely loaded, at 80x24."""
+    workspace = workspaces[place]
+    if place == "audit":
+        await add_key_use_and_refusal(workspace)
+    app = make_app(workspace, WHO[place], start_screen=place, theme=theme)
     async with run_app(app, size=(80, 24)) as pilot:
         if place == "upload":
             await filled(app, pilot, firmware)
@@ -150,6 +163,14 @@ async def shown(
         await sees(pilot, *SEEN[place])
         seconds_go_by(app)
         yield app, pilot
+
+
+async def add_key_use_and_refusal(workspace: TuiWorkspace) -> None:
+    """Let a task sign, and the developer try to approve a task, so that the audit log ends with both."""
+    await workspace.finish("t-running")
+    await workspace.wait_for_worker("t-queued")
+    with pytest.raises(PermissionDeniedError):
+        await workspace.client(DEVELOPER).decide("t-waiting", Verdict.APPROVED)
 
 
 def seconds_go_by(app: SealyardApp) -> None:
@@ -170,9 +191,9 @@ async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
 
 @pytest.mark.parametrize("place", SCREENS)
 async def test_each_place_looks_as_it_was_approved(
-    world: World, place: str, firmware: Path, screenshot: SnapshotAssertion
+    workspaces: Workspaces, place: str, firmware: Path, screenshot: SnapshotAssertion
 ) -> None:
-    async with shown(world, place, firmware) as (app, pilot):
+    async with shown(workspaces, place, firmware) as (app, pilot):
         for size in SIZES:
             await resized(app, pilot, size)
             for name, theme in THEMES.items():
@@ -184,10 +205,10 @@ async def test_each_place_looks_as_it_was_approved(
 
 @pytest.mark.parametrize("place", SCREENS)
 async def test_each_place_looks_as_it_was_approved_without_colour(
-    world: World, place: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+    workspaces: Workspaces, place: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    async with shown(world, place, firmware) as (app, pilot):
+    async with shown(workspaces, place, firmware) as (app, pilot):
         for size in SIZES:
             await resized(app, pilot, size)
             await sees(pilot, *SEEN[place])
@@ -195,9 +216,10 @@ async def test_each_place_looks_as_it_was_approved_without_colour(
 
 
 @pytest.mark.parametrize("place", EMPTY)
-async def test_an_empty_place_says_what_to_do_next(world: World, place: str, screenshot: SnapshotAssertion) -> None:
-    world.tasks.clear()
-    app = make_app(world, WHO[place], start_screen=place)
+async def test_an_empty_place_says_what_to_do_next(
+    empty_workspace: TuiWorkspace, place: str, screenshot: SnapshotAssertion
+) -> None:
+    app = make_app(empty_workspace, WHO[place], start_screen=place)
     async with run_app(app, size=(80, 24)) as pilot:
         await sees(pilot, EMPTY[place])
         seconds_go_by(app)
@@ -205,8 +227,8 @@ async def test_an_empty_place_says_what_to_do_next(world: World, place: str, scr
 
 
 @pytest.mark.parametrize("who", ["developer", "owner", "auditor", "administrator"])
-async def test_at_80_columns_no_key_in_the_footer_is_clipped(world: World, who: str) -> None:
-    app = make_app(world, who)
+async def test_at_80_columns_no_key_in_the_footer_is_clipped(workspace: TuiWorkspace, who: str) -> None:
+    app = make_app(workspace, who)
     async with run_app(app, size=(80, 24)) as pilot:
         for place, (key, _) in SCREENS.items():
             await pilot.press(key)
@@ -316,11 +338,11 @@ def _is_laid_out(review: ReviewPane) -> Callable[[], bool]:
 
 @pytest.mark.parametrize("dialog", DIALOGS)
 async def test_each_dialog_looks_as_it_was_approved(
-    world: World, dialog: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+    workspaces: Workspaces, dialog: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(firmware)
     place, opened = DIALOGS[dialog]
-    async with shown(world, place, firmware) as (app, pilot):
+    async with shown(workspaces, place, firmware) as (app, pilot):
         await opened(app, pilot)
         for size in SIZES:
             await resized(app, pilot, size)
@@ -334,12 +356,12 @@ async def test_each_dialog_looks_as_it_was_approved(
 # ---- the line
 
 
-def _line(world: World, way: ConnectionMode, host: str = "") -> WorldConnection:
-    """Of a workspace that is no demo: a server's four eyes are another matter."""
-    world.demo = False
-    if way is ConnectionMode.SERVER:
-        world.four_eyes = "on a server: people are authenticated, nobody approves what they asked for"
-    return WorldConnection(world, way=way, host=host)
+def _line(workspace: TuiWorkspace, mode: ConnectionMode, host: str = "") -> FakeConnection:
+    """Return a connection to a workspace that is not a demo; on a server, dual control is enforced."""
+    workspace.engine.metadata = msgspec.structs.replace(workspace.engine.metadata, demo=False)
+    if mode is ConnectionMode.SERVER:
+        workspace.trust_note = "on a server: people are authenticated, nobody approves what they asked for"
+    return FakeConnection(workspace, mode=mode, host=host)
 
 
 LINES: dict[str, tuple[ConnectionMode, str]] = {
@@ -350,9 +372,9 @@ LINES: dict[str, tuple[ConnectionMode, str]] = {
 
 @pytest.mark.parametrize("line", LINES)
 async def test_a_line_looks_as_it_was_approved_there_and_lost(
-    world: World, line: str, screenshot: SnapshotAssertion
+    workspace: TuiWorkspace, line: str, screenshot: SnapshotAssertion
 ) -> None:
-    app = make_app(world, connection=_line(world, *LINES[line]))
+    app = make_app(workspace, connection=_line(workspace, *LINES[line]))
     async with run_app(app, size=(80, 24)) as pilot:
         for size in SIZES:
             await resized(app, pilot, size)
@@ -364,12 +386,12 @@ async def test_a_line_looks_as_it_was_approved_there_and_lost(
             seconds_go_by(app)
             await sees(pilot, "as of 09:00:00")
             assert await render_screenshot(pilot) == screenshot(name=f"line-{line}-{size}-lost")
-            connection_of(app).find()
+            connection_of(app).restore()
             await sees(pilot, "● ready")
 
 
-async def test_too_small_a_window_says_so(world: World, screenshot: SnapshotAssertion) -> None:
-    async with run_app(make_app(world), size=(58, 16)) as pilot:
+async def test_too_small_a_window_says_so(workspace: TuiWorkspace, screenshot: SnapshotAssertion) -> None:
+    async with run_app(make_app(workspace), size=(58, 16)) as pilot:
         await sees(pilot, "Terminal too small", "58 and 16")
         assert await render_screenshot(pilot) == screenshot(name="too-small")
 

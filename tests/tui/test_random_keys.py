@@ -3,15 +3,16 @@
 from __future__ import annotations
 
 import random
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
-import msgspec
 import pytest
 
+from sealyard.model.errors import ConflictError
 from sealyard.model.tasks import TaskStatus
 from tests.tui.pilot_helpers import make_app, run_app
-from tests.tui.tui_world import World
+from tests.tui.workspace import DEVELOPER, TuiWorkspace
 
 LETTERS = "123456jkhlgGnNxXAabcdefimoprstvwyuzERVDJLMPq"
 NAMES = (
@@ -27,14 +28,14 @@ CHANGED_SHARE = 0.2
 
 @pytest.mark.parametrize("seed", range(4))
 async def test_no_keys_end_the_application_by_a_fault(
-    world: World, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, seed: int, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.setenv("EDITOR", "true")
     monkeypatch.setenv("PAGER", "true")
     chosen = random.Random(seed)
-    app = make_app(world, ("developer", "owner", "auditor", "administrator")[seed])
+    app = make_app(workspace, ("developer", "owner", "auditor", "administrator")[seed])
     monkeypatch.setattr(app, "exit", _stays)
     pressed: list[str] = []
     async with run_app(app, size=chosen.choice([(80, 24), (120, 40)])) as pilot:
@@ -42,9 +43,25 @@ async def test_no_keys_end_the_application_by_a_fault(
             pressed.append(chosen.choice(KEYS))
             await pilot.press(pressed[-1])
             if chosen.random() < CHANGED_SHARE:
-                task = world.tasks[chosen.choice(sorted(world.tasks))]
-                world.put(msgspec.structs.replace(task, status=chosen.choice(list(TaskStatus))))
+                with suppress(ConflictError):  # the application may change the task at the same time
+                    await change_task(workspace, chosen)
             assert app._exception is None, pressed
+
+
+async def change_task(workspace: TuiWorkspace, chosen: random.Random) -> None:
+    """Change a task as another user, a worker or the clock would."""
+    task = chosen.choice(workspace.tasks())
+    match task.status:
+        case TaskStatus.WAITING:
+            await chosen.choice((workspace.approve, workspace.reject))(task)
+        case TaskStatus.RUNNING if task.id in workspace.bus.jobs:
+            worker = await workspace.wait_for_worker(task)
+            chosen.choice((worker.crash, worker.finish))()
+        case TaskStatus.SCHEDULED:
+            await workspace.cancel(task, DEVELOPER)
+        case _:
+            await workspace.add_task()
+            workspace.clock.advance(hours=chosen.choice((1, 30)))
 
 
 def _stays(*_: Any, **__: Any) -> None:

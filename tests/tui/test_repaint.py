@@ -8,11 +8,13 @@ import pytest
 from textual._compositor import Compositor
 
 from tests.tui.pilot_helpers import make_app, run_app, wait_until
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 
-async def test_what_is_held_back_is_drawn_once_it_may_be_painted(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
-    app = make_app(world)
+async def test_what_is_held_back_is_drawn_once_it_may_be_painted(
+    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    app = make_app(workspace)
     drawn: list[object] = []
     render = Compositor.render_update
 

@@ -1,4 +1,4 @@
-"""A bare application around one widget, or under one dialog."""
+"""A minimal application with single widgets, or with a dialog."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ SCREENS = Path(sealyard_tui.__file__).parent / "screens"
 
 
 class BaseScreen(Screen[None]):
-    """What the stylesheet calls a place."""
+    """The base screen; the stylesheets name its class."""
 
 
 class WidgetApp(App[None]):
-    """Keeps what dialogs answered."""
+    """Shows widgets, and collects the results of dialogs in ``answers``."""
 
     CSS_PATH: ClassVar[list[str | PurePath]] = [SCREENS / "base.tcss", SCREENS.parent / "dialogs" / "base.tcss"]
 
@@ -38,7 +38,7 @@ class WidgetApp(App[None]):
         self.push_screen(dialog, self.answers.append)
 
     def text(self) -> str:
-        """What is on the screen, line by line, without colours."""
+        """Return the text of the screen, line by line, without styles."""
         strips = self.screen._compositor.render_strips()
         return "\n".join("".join(part.text for part in strip).rstrip() for strip in strips)
 

@@ -17,8 +17,9 @@ from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.session import Session
 from sealyard_tui.terminal.mouse import is_mouse_enabled
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import PROFILES, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import World, WorldConnection
+from tests.tui.workspace import TuiWorkspace
 
 
 @pytest.fixture
@@ -26,16 +27,18 @@ def path(tmp_path: Path) -> Path:
     return tmp_path / "memory.json"
 
 
-def _app(world: World, path: Path | None = None, environ: dict[str, str] | None = None, **changes: Any) -> SealyardApp:
+def _app(
+    workspace: TuiWorkspace, path: Path | None = None, environ: dict[str, str] | None = None, **changes: Any
+) -> SealyardApp:
     settings = Settings(bell=False, **changes)
     memory = UiStateFile(path) if path is not None else None
     preferences = Preferences(settings, memory, environ=environ or {})
-    session = Session(WorldConnection(world), PROFILES[2], PROFILES)
-    return SealyardApp(session, settings, now=lambda: world.now, preferences=preferences)
+    session = Session(FakeConnection(workspace), PROFILES[2], PROFILES)
+    return SealyardApp(session, settings, now=lambda: workspace.now, preferences=preferences)
 
 
-async def test_the_settings_theme_is_on_from_the_first_paint(world: World) -> None:
-    app = _app(world, theme="sealyard-light")
+async def test_the_settings_theme_is_on_from_the_first_paint(workspace: TuiWorkspace) -> None:
+    app = _app(workspace, theme="sealyard-light")
     async with run_app(app):
         assert app.theme == "sealyard-light"
 
@@ -55,12 +58,12 @@ def _colours(app: SealyardApp) -> set[str]:
 
 @pytest.mark.parametrize("variable", ["1", "", None])
 async def test_no_color_is_truly_colourless_whatever_textual_makes_of_it(
-    world: World, variable: str | None, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, variable: str | None, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     environ = {} if variable is None else {"NO_COLOR": variable}
     for name, value in environ.items():
         monkeypatch.setenv(name, value)
-    app = _app(world, environ=environ, theme="sealyard-light")
+    app = _app(workspace, environ=environ, theme="sealyard-light")
     async with run_app(app) as pilot:
         assert app.theme == ("ansi-dark" if variable else "sealyard-light")
         assert (_colours(app) == {"default"}) is bool(variable)
@@ -69,15 +72,17 @@ async def test_no_color_is_truly_colourless_whatever_textual_makes_of_it(
         assert (_colours(app) == {"default"}) is bool(variable)
 
 
-async def test_nothing_moves_unless_that_was_asked_for(world: World) -> None:
-    async with run_app(app := _app(world)):
+async def test_nothing_moves_unless_that_was_asked_for(workspace: TuiWorkspace) -> None:
+    async with run_app(app := _app(workspace)):
         assert app.animation_level == "none"
-    async with run_app(app := _app(world, animations="full")):
+    async with run_app(app := _app(workspace, animations="full")):
         assert app.animation_level == "full"
 
 
-async def test_a_theme_is_seen_while_it_is_looked_at_and_esc_brings_the_old_one_back(world: World, path: Path) -> None:
-    app = _app(world, path)
+async def test_a_theme_is_seen_while_it_is_looked_at_and_esc_brings_the_old_one_back(
+    workspace: TuiWorkspace, path: Path
+) -> None:
+    app = _app(workspace, path)
     async with run_app(app) as pilot:
         app.search_themes()
         await pilot.pause()
@@ -88,8 +93,8 @@ async def test_a_theme_is_seen_while_it_is_looked_at_and_esc_brings_the_old_one_
         await wait_until(pilot, lambda: app.theme == "sealyard-dark")
 
 
-async def test_a_chosen_theme_and_compact_mode_are_there_at_the_next_start(world: World, path: Path) -> None:
-    app = _app(world, path)
+async def test_a_chosen_theme_and_compact_mode_are_there_at_the_next_start(workspace: TuiWorkspace, path: Path) -> None:
+    app = _app(workspace, path)
     async with run_app(app) as pilot:
         app.search_themes()
         await pilot.pause()
@@ -97,13 +102,13 @@ async def test_a_chosen_theme_and_compact_mode_are_there_at_the_next_start(world
         await pilot.press("f4")
         assert app.theme == "sealyard-deuteranopia"
         assert app.has_class(COMPACT)
-    async with run_app(again := _app(world, path)):
+    async with run_app(again := _app(workspace, path)):
         assert again.theme == "sealyard-deuteranopia"
         assert again.has_class(COMPACT)
 
 
-async def test_the_theme_that_is_on_is_the_one_the_cursor_begins_on(world: World) -> None:
-    app = _app(world, theme="nord")
+async def test_the_theme_that_is_on_is_the_one_the_cursor_begins_on(workspace: TuiWorkspace) -> None:
+    app = _app(workspace, theme="nord")
     async with run_app(app) as pilot:
         app.search_themes()
         await pilot.pause()
@@ -113,34 +118,36 @@ async def test_the_theme_that_is_on_is_the_one_the_cursor_begins_on(world: World
         assert options.get_option_at_index(options.highlighted).id == "nord"
 
 
-async def test_the_last_place_is_the_first_one_where_that_is_set(world: World, path: Path) -> None:
-    app = _app(world, path, start_screen="last")
+async def test_the_last_place_is_the_first_one_where_that_is_set(workspace: TuiWorkspace, path: Path) -> None:
+    app = _app(workspace, path, start_screen="last")
     async with run_app(app) as pilot:
         assert app.current_mode == "dashboard"
         await pilot.press("4")
         await wait_for_workers(pilot)
-    async with run_app(again := _app(world, path, start_screen="last")):
+    async with run_app(again := _app(workspace, path, start_screen="last")):
         assert again.current_mode == "audit"
-    async with run_app(other := _app(world, path, start_screen="approvals")):
+    async with run_app(other := _app(workspace, path, start_screen="approvals")):
         assert other.current_mode == "approvals"
 
 
-async def test_filter_and_order_of_a_place_are_remembered(world: World, path: Path) -> None:
-    app = _app(world, path)
+async def test_filter_and_order_of_a_place_are_remembered(workspace: TuiWorkspace, path: Path) -> None:
+    app = _app(workspace, path)
     async with run_app(app):
         place = app.screen
         assert isinstance(place, BaseScreen)
         place.save_state(filter="state:expired")
         place.save_state(sort="age")
         assert place.saved_state == ScreenState(filter="state:expired", sort="age")
-    async with run_app(again := _app(world, path)):
+    async with run_app(again := _app(workspace, path)):
         place = again.screen
         assert isinstance(place, BaseScreen)
         assert place.saved_state == ScreenState(filter="state:expired", sort="age")
 
 
-async def test_a_memory_that_cannot_be_written_is_told_and_stops_nothing(world: World, tmp_path: Path) -> None:
-    app = _app(world, tmp_path / "state" / "memory.json")
+async def test_a_memory_that_cannot_be_written_is_told_and_stops_nothing(
+    workspace: TuiWorkspace, tmp_path: Path
+) -> None:
+    app = _app(workspace, tmp_path / "state" / "memory.json")
     async with run_app(app) as pilot:
         (tmp_path / "state").write_text("in the way")
         await pilot.press("2")
@@ -149,8 +156,8 @@ async def test_a_memory_that_cannot_be_written_is_told_and_stops_nothing(world: 
         assert app.current_mode == "upload"
 
 
-async def test_the_mouse_is_given_back_and_taken_again_by_one_key(world: World) -> None:
-    app = _app(world)
+async def test_the_mouse_is_given_back_and_taken_again_by_one_key(workspace: TuiWorkspace) -> None:
+    app = _app(workspace)
     async with run_app(app) as pilot:
         driver = app._driver
         assert driver is not None
@@ -161,8 +168,8 @@ async def test_the_mouse_is_given_back_and_taken_again_by_one_key(world: World) 
         assert is_mouse_enabled(driver)
 
 
-async def test_a_persons_keys_hold_and_those_that_cannot_are_told(world: World) -> None:
-    app = _app(world, keymap={"app.audit": "f9", "app.upload": "3", "app.nothing": "x"}, theme="nowhere")
+async def test_a_persons_keys_hold_and_those_that_cannot_are_told(workspace: TuiWorkspace) -> None:
+    app = _app(workspace, keymap={"app.audit": "f9", "app.upload": "3", "app.nothing": "x"}, theme="nowhere")
     async with run_app(app) as pilot:
         await wait_until(pilot, lambda: "3 of your settings ignored" in screen_text(app))
         await pilot.press("f9")
@@ -176,8 +183,8 @@ async def test_a_persons_keys_hold_and_those_that_cannot_are_told(world: World) 
         assert app.current_mode == "upload"
 
 
-async def test_where_nothing_was_left_out_the_key_says_nothing(world: World) -> None:
-    app = _app(world)
+async def test_where_nothing_was_left_out_the_key_says_nothing(workspace: TuiWorkspace) -> None:
+    app = _app(workspace)
     async with run_app(app) as pilot:
         before = app.screen
         await pilot.press("exclamation_mark")

@@ -10,11 +10,11 @@ from textual._compositor import ChopsUpdate
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.widgets.flash import Flash
 from tests.tui.pilot_helpers import make_app, run_app, wait_until
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 
 async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_asks_for_a_place_in_between(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     painted: list[int] = []
 
@@ -24,7 +24,7 @@ async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_ask
         elif renderable is not None:
             painted.extend(range(app.size.height))
 
-    app = make_app(world, "developer", start_screen="upload")
+    app = make_app(workspace, "developer", start_screen="upload")
     async with run_app(app) as pilot:
         line = app.screen.query_one(Flash)
         line.show("Already added")

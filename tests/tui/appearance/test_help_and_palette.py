@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from typing import Any
 
-import msgspec
 import pytest
 from textual.command import CommandPalette
 from textual.pilot import Pilot
@@ -15,12 +14,12 @@ from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.help import HelpScreen
 from sealyard_tui.screens.base import SCREENS, BaseScreen
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import World, task
+from tests.tui.workspace import TuiWorkspace
 
 
 @pytest.mark.parametrize(("key", "close"), [("question_mark", "escape"), ("f1", "q"), ("question_mark", "f1")])
-async def test_help_opens_and_closes_by_key(world: World, key: str, close: str) -> None:
-    app = make_app(world)
+async def test_help_opens_and_closes_by_key(workspace: TuiWorkspace, key: str, close: str) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press(key)
         await pilot.pause()
@@ -29,8 +28,8 @@ async def test_help_opens_and_closes_by_key(world: World, key: str, close: str) 
         assert isinstance(app.screen, BaseScreen)
 
 
-async def test_help_is_about_the_place_where_one_is(world: World) -> None:
-    app = make_app(world)
+async def test_help_is_about_the_place_where_one_is(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(100, 100)) as pilot:
         for place, (key, label) in SCREENS.items():
             await pilot.press(key)
@@ -48,8 +47,8 @@ async def test_help_is_about_the_place_where_one_is(world: World) -> None:
             await pilot.press("escape")
 
 
-async def test_help_names_every_key_of_an_action_after_a_persons_own_map(world: World) -> None:
-    app = make_app(world, keymap={"app.quit": "f10,Q"})
+async def test_help_names_every_key_of_an_action_after_a_persons_own_map(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, keymap={"app.quit": "f10,Q"})
     async with run_app(app, size=(100, 100)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
@@ -57,8 +56,8 @@ async def test_help_names_every_key_of_an_action_after_a_persons_own_map(world: 
         assert "f10 Q" in line
 
 
-async def test_help_scrolls_by_arrows_and_vim_keys_at_80x24(world: World) -> None:
-    app = make_app(world)
+async def test_help_scrolls_by_arrows_and_vim_keys_at_80x24(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
@@ -70,8 +69,8 @@ async def test_help_scrolls_by_arrows_and_vim_keys_at_80x24(world: World) -> Non
             assert reading.scroll_y == 0, back
 
 
-async def test_help_over_a_dialog_is_about_the_dialog(world: World) -> None:
-    app = make_app(world)
+async def test_help_over_a_dialog_is_about_the_dialog(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(100, 40)) as pilot:
         app.push_screen(ConfirmDialog("Sure?", "Really?"))
         await pilot.pause()
@@ -109,8 +108,8 @@ async def _choose(pilot: Pilot[None], query: str) -> None:
     await wait_for_workers(pilot)
 
 
-async def test_every_place_is_in_the_palette_with_its_key(world: World) -> None:
-    app = make_app(world)
+async def test_every_place_is_in_the_palette_with_its_key(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         for place, (key, label) in SCREENS.items():
             assert any(each.startswith(f"{label}  {key}") for each in await _found(pilot, label))
@@ -119,55 +118,54 @@ async def test_every_place_is_in_the_palette_with_its_key(world: World) -> None:
             assert app.current_mode == place
 
 
-async def test_switches_and_acts_of_the_place_are_in_the_palette(world: World) -> None:
-    app = make_app(world)
+async def test_switches_and_acts_of_the_place_are_in_the_palette(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         for query in ("Mouse", "Compact", "Theme", "Help", "Quit", "Refresh", "Next profile", "Screenshot"):
             assert any(query in each for each in await _found(pilot, query))
             await pilot.press("escape", "escape")
 
 
-async def test_what_is_chosen_in_the_palette_is_done(world: World) -> None:
-    app = make_app(world)
+async def test_what_is_chosen_in_the_palette_is_done(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await _choose(pilot, "Compact")
         assert app.has_class("-compact")
 
 
-async def test_another_person_is_a_command_away(world: World) -> None:
-    app = make_app(world)
+async def test_another_person_is_a_command_away(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await _choose(pilot, "Switch to profile owner")
         await wait_until(pilot, lambda: app.state.identity == "USER:owner" and bool(app.state.roles))
 
 
-async def test_a_task_is_found_by_a_part_of_its_name_or_id(world: World) -> None:
-    app = make_app(world)
+async def test_a_task_is_found_by_a_part_of_its_name_or_id(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         for query in ("1.4.2", "t-done"):
             assert any("gateway 1.4.2" in each for each in await _found(pilot, query))
             await pilot.press("escape", "escape")
 
 
-async def test_of_many_tasks_a_page_is_asked_for_and_nothing_more(world: World) -> None:
-    for number in range(300):
-        world.put(task(f"m{number}", name=f"many {number}"))
-    app = make_app(world)
+async def test_of_many_tasks_a_page_is_asked_for_and_nothing_more(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(300)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
-        found = await _found(pilot, "many")
-        assert len([each for each in found if each.startswith("many ")]) == 50
+        found = await _found(pilot, "copy 0")
+        assert len([each for each in found if each.startswith("copy 0")]) == 50
 
 
-async def test_a_hostile_name_is_harmless_in_the_palette(world: World) -> None:
-    world.put(msgspec.structs.replace(task("t-evil"), name="evil\x1b]2;x\x07[red]\u202e[/x]"))
-    app = make_app(world)
+async def test_a_hostile_name_is_harmless_in_the_palette(workspace: TuiWorkspace) -> None:
+    await workspace.add_task(name="evil\x1b]2;x\x07[red]\u202e[/x]")
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         (found,) = await _found(pilot, "evil")
         assert "evil\\x1b]2;x\\x07[red]\\u202e[/x]" in found
 
 
-async def test_tasks_that_cannot_be_read_leave_the_palette_as_it_is(world: World) -> None:
-    app = make_app(world)
+async def test_tasks_that_cannot_be_read_leave_the_palette_as_it_is(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
-        world.fail["tasks"] = StorageError("The disk is gone.")
+        workspace.faults.fail["tasks"] = StorageError("The disk is gone.")
         assert any("Compact" in each for each in await _found(pilot, "Compact"))

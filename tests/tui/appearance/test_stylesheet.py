@@ -14,7 +14,7 @@ from textual.css.types import CSSLocation
 
 from sealyard_tui.appearance.textual_patches import CachedStylesheet, cached_rules
 from tests.tui.pilot_helpers import make_app, run_app
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 
 @pytest.fixture
@@ -32,9 +32,9 @@ def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[object]:
 
 
 async def test_no_style_is_parsed_twice_at_the_start_and_at_the_first_sight_of_places(
-    world: World, parsed: Counter[object]
+    workspace: TuiWorkspace, parsed: Counter[object]
 ) -> None:
-    app = make_app(world)
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         assert parsed
         for place in ("audit", "access"):
@@ -43,16 +43,18 @@ async def test_no_style_is_parsed_twice_at_the_start_and_at_the_first_sight_of_p
         assert max(parsed.values()) == 1
 
 
-async def test_the_next_application_of_the_same_look_parses_nothing(world: World, parsed: Counter[object]) -> None:
-    async with run_app(make_app(world)):
+async def test_the_next_application_of_the_same_look_parses_nothing(
+    workspace: TuiWorkspace, parsed: Counter[object]
+) -> None:
+    async with run_app(make_app(workspace)):
         pass
     before = parsed.total()
-    async with run_app(make_app(world)):
+    async with run_app(make_app(workspace)):
         assert parsed.total() == before
 
 
-async def test_another_theme_colours_all_that_was_parsed(world: World) -> None:
-    app = make_app(world, theme="sealyard-dark")
+async def test_another_theme_colours_all_that_was_parsed(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, theme="sealyard-dark")
     async with run_app(app) as pilot:
         dark = app.screen.styles.background
         app.theme = "sealyard-light"
@@ -72,8 +74,8 @@ def test_a_variable_takes_effect_when_it_changes_and_not_otherwise() -> None:
     assert sheet.rules[0].styles.background.hex == "#222222"
 
 
-async def test_the_first_place_is_composed_alone(world: World) -> None:
-    app = make_app(world, start_screen="audit")
+async def test_the_first_place_is_composed_alone(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, start_screen="audit")
     async with run_app(app):
         assert app.current_mode == "audit"
         assert [each for each, stack in app._screen_stacks.items() if stack] == ["audit"]

@@ -23,7 +23,7 @@ from textual.driver import Driver
 from sealyard_tui.appearance.textual_patches import TEXTUAL_VERSION, BatchedScreen, RepaintingCompositor
 from sealyard_tui.widgets.flash import Flash
 from tests.tui.pilot_helpers import make_app, run_app, wait_until
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
@@ -35,10 +35,12 @@ def test_patches_are_for_the_pinned_version() -> None:
 
 
 @pytest.mark.parametrize("patched", [True, False])
-async def test_compositor_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPatch, patched: bool) -> None:
+async def test_compositor_patch_is_needed(
+    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch, patched: bool
+) -> None:
     if not patched:
         monkeypatch.setattr(RepaintingCompositor, "full_map", Compositor.full_map)
-    app = make_app(world, "developer", start_screen="upload")
+    app = make_app(workspace, "developer", start_screen="upload")
     async with run_app(app) as pilot:
         line = app.screen.query_one(Flash)
         line.show("Already added")
@@ -52,7 +54,7 @@ async def test_compositor_patch_is_needed(world: World, monkeypatch: pytest.Monk
         assert (region in compositor._dirty_regions) is patched
 
 
-async def test_batch_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_batch_patch_is_needed(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delattr(BatchedScreen, "_compositor_refresh")
     drawn: list[object] = []
     render = Compositor.render_update
@@ -61,7 +63,7 @@ async def test_batch_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPat
         drawn.append(self)
         return render(self, **options)
 
-    app = make_app(world)
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         monkeypatch.setattr(Compositor, "render_update", counted)
         with app.batch_update():
@@ -71,7 +73,7 @@ async def test_batch_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPat
             assert drawn != []
 
 
-async def test_stylesheet_patch_is_needed(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_stylesheet_patch_is_needed(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: Counter[object] = Counter()
 
     def counted(scope: str, css: str, read_from: CSSLocation, **options: Any) -> Iterable[RuleSet]:
@@ -80,7 +82,7 @@ async def test_stylesheet_patch_is_needed(world: World, monkeypatch: pytest.Monk
 
     monkeypatch.setattr(stylesheet, "parse", counted)
     monkeypatch.setattr("sealyard_tui.app_base.CachedStylesheet", Stylesheet)
-    app = make_app(world)
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         app.switch_mode("audit")
         await pilot.pause()

@@ -12,7 +12,7 @@ from sealyard_tui.dialogs.form import FormDialog, FormDraft
 from sealyard_tui.dialogs.picker import FilterPickDialog
 from tests.tui.form_helpers import fill_field
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 HOSTILE = "x[/oops] [@click=app.quit]y[/] \x1b]2;PWNED\x07 \u202e"
 
@@ -62,12 +62,12 @@ def opened(app: SealyardApp, dialog: FormDialog) -> list[bool | None]:
     return closed
 
 
-def the_app(world: World) -> SealyardApp:
-    return make_app(world, "administrator", start_screen="devices")
+def the_app(workspace: TuiWorkspace) -> SealyardApp:
+    return make_app(workspace, "administrator", start_screen="devices")
 
 
-async def test_enter_goes_on_and_ctrl_s_hands_in(world: World) -> None:
-    app, deed = the_app(world), Deed()
+async def test_enter_goes_on_and_ctrl_s_hands_in(workspace: TuiWorkspace) -> None:
+    app, deed = the_app(workspace), Deed()
     async with run_app(app, size=(80, 24)) as pilot:
         closed = opened(app, form(deed))
         await pilot.pause()
@@ -81,8 +81,8 @@ async def test_enter_goes_on_and_ctrl_s_hands_in(world: World) -> None:
         assert deed.answers[0].selections == {"who": ()}
 
 
-async def test_a_form_that_is_closed_before_the_paint_it_waited_for_ends_in_peace(world: World) -> None:
-    app = make_app(world)
+async def test_a_form_that_is_closed_before_the_paint_it_waited_for_ends_in_peace(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         dialog = form(Deed())
         opened(app, dialog)
@@ -93,8 +93,8 @@ async def test_a_form_that_is_closed_before_the_paint_it_waited_for_ends_in_peac
         assert app._exception is None
 
 
-async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(world: World) -> None:
-    app, deed = the_app(world), Deed()
+async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(workspace: TuiWorkspace) -> None:
+    app, deed = the_app(workspace), Deed()
     async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(deed))
         await pilot.pause()
@@ -104,8 +104,8 @@ async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(world
         assert not deed.answers
 
 
-async def test_an_error_of_the_work_stays_in_the_form_with_all_that_was_typed(world: World) -> None:
-    app, deed = the_app(world), Deed(StorageError("The disk is full.", "Make room."))
+async def test_an_error_of_the_work_stays_in_the_form_with_all_that_was_typed(workspace: TuiWorkspace) -> None:
+    app, deed = the_app(workspace), Deed(StorageError("The disk is full.", "Make room."))
     async with run_app(app, size=(80, 24)) as pilot:
         closed = opened(app, form(deed))
         await pilot.pause()
@@ -117,8 +117,8 @@ async def test_an_error_of_the_work_stays_in_the_form_with_all_that_was_typed(wo
         await wait_until(pilot, lambda: closed == [True])
 
 
-async def test_long_work_is_seen_to_go_on_and_is_not_begun_twice(world: World) -> None:
-    app, deed = the_app(world), Deed()
+async def test_long_work_is_seen_to_go_on_and_is_not_begun_twice(workspace: TuiWorkspace) -> None:
+    app, deed = the_app(workspace), Deed()
     deed.go_on.clear()
     async with run_app(app, size=(80, 24)) as pilot:
         closed = opened(app, form(deed))
@@ -133,8 +133,8 @@ async def test_long_work_is_seen_to_go_on_and_is_not_begun_twice(world: World) -
         assert len(deed.answers) == 1
 
 
-async def test_work_that_was_left_comes_to_its_end_and_tells_its_error(world: World) -> None:
-    app, deed = the_app(world), Deed(StorageError("The disk is full."))
+async def test_work_that_was_left_comes_to_its_end_and_tells_its_error(workspace: TuiWorkspace) -> None:
+    app, deed = the_app(workspace), Deed(StorageError("The disk is full."))
     deed.go_on.clear()
     async with run_app(app, size=(80, 24)) as pilot:
         closed = opened(app, form(deed))
@@ -146,8 +146,8 @@ async def test_work_that_was_left_comes_to_its_end_and_tells_its_error(world: Wo
         await assert_visible(pilot, "Error", "The disk is full.")
 
 
-async def test_esc_keeps_what_was_typed_for_the_next_time(world: World) -> None:
-    app, draft = the_app(world), FormDraft()
+async def test_esc_keeps_what_was_typed_for_the_next_time(workspace: TuiWorkspace) -> None:
+    app, draft = the_app(workspace), FormDraft()
     async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(Deed(), draft))
         await pilot.pause()
@@ -159,8 +159,8 @@ async def test_esc_keeps_what_was_typed_for_the_next_time(world: World) -> None:
         assert draft.answers is None, "what was handed in is not offered again"
 
 
-async def test_choices_follow_from_other_answers(world: World) -> None:
-    app, deed = the_app(world), Deed()
+async def test_choices_follow_from_other_answers(workspace: TuiWorkspace) -> None:
+    app, deed = the_app(workspace), Deed()
     async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(deed))
         await pilot.pause()
@@ -172,8 +172,8 @@ async def test_choices_follow_from_other_answers(world: World) -> None:
         assert deed.answers[0].texts["shade"] == "g1"
 
 
-async def test_several_are_marked_in_a_list_that_typing_narrows(world: World) -> None:
-    app, deed = the_app(world), Deed()
+async def test_several_are_marked_in_a_list_that_typing_narrows(workspace: TuiWorkspace) -> None:
+    app, deed = the_app(workspace), Deed()
     async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(deed))
         await pilot.pause()
@@ -189,8 +189,8 @@ async def test_several_are_marked_in_a_list_that_typing_narrows(world: World) ->
         assert deed.answers[0].selections["who"] == ("a", "c")
 
 
-async def test_foreign_words_to_choose_from_are_harmless(world: World) -> None:
-    app = the_app(world)
+async def test_foreign_words_to_choose_from_are_harmless(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         opened(app, form(Deed()))
         await pilot.pause()
@@ -201,8 +201,8 @@ async def test_foreign_words_to_choose_from_are_harmless(world: World) -> None:
         assert "\x1b" not in screen_text(app)
 
 
-async def test_a_long_form_scrolls_and_its_buttons_stay(world: World) -> None:
-    app = the_app(world)
+async def test_a_long_form_scrolls_and_its_buttons_stay(workspace: TuiWorkspace) -> None:
+    app = the_app(workspace)
     fields = tuple(TextField(name=f"f{n}", label=f"Field {n}") for n in range(40))
     async with run_app(app, size=(80, 24)) as pilot:
         opened(app, FormDialog("Long", fields, Deed(), draft=FormDraft()))

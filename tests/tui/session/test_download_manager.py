@@ -18,7 +18,7 @@ from sealyard_tui.session.messages import ConnectionMode, DownloadUpdate, Engine
 from sealyard_tui.session.state import SessionState
 from tests.support.fake_client import FakeClient
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 SECONDS = 30
 
@@ -95,8 +95,8 @@ async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplo
     assert caplog.records == []
 
 
-async def test_downloads_that_have_ended_promise_no_other_try(world: World) -> None:
-    async with run_app(app := make_app(world)) as pilot:
+async def test_downloads_that_have_ended_promise_no_other_try(workspace: TuiWorkspace) -> None:
+    async with run_app(app := make_app(workspace)) as pilot:
         app.download_manager.on_event(DownloadsInterrupted(error=SealyardError("It is over.").to_info(), retry_in=None))
         await assert_visible(pilot, "It is over.")
         assert "Retrying in" not in screen_text(app)

@@ -12,7 +12,7 @@ from sealyard_tui.action_keys import DEFAULT_KEYS, action_keys
 from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.session.hints import app_hint, error_text
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_until
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 EXPIRED = ResultExpiredError("The link has expired.", Hint.of(HintCode.RENEW_LINK, task_id="abc"))
 
@@ -45,8 +45,8 @@ def test_hint_without_a_key(error: SealyardError | ErrorInfo, hint: str) -> None
     ],
     ids=["default", "changed", "ignored"],
 )
-async def test_keys_are_those_of_the_key_map(world: World, keymap: Mapping[str, str], hint: str) -> None:
-    app = make_app(world, keymap=keymap)
+async def test_keys_are_those_of_the_key_map(workspace: TuiWorkspace, keymap: Mapping[str, str], hint: str) -> None:
+    app = make_app(workspace, keymap=keymap)
     async with run_app(app):
         error = SealyardError("Not found.", Hint.of(HintCode.ADD_SUBJECT, subject="USER:new"))
         assert app_hint(error, action_keys(app)) == hint
@@ -63,8 +63,8 @@ async def test_keys_are_those_of_the_key_map(world: World, keymap: Mapping[str, 
     ],
     ids=lambda value: value.code if isinstance(value, Hint) else "",
 )
-async def test_error_dialog_shows_the_wording(world: World, hint: Hint, text: str) -> None:
-    app = make_app(world, keymap={"dashboard.renew": "f9"})
+async def test_error_dialog_shows_the_wording(workspace: TuiWorkspace, hint: Hint, text: str) -> None:
+    app = make_app(workspace, keymap={"dashboard.renew": "f9"})
     async with run_app(app) as pilot:
         app.show_error(SealyardError("It failed.", hint))
         await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
@@ -73,9 +73,9 @@ async def test_error_dialog_shows_the_wording(world: World, hint: Hint, text: st
         assert text.removeprefix("→ ") in app.clipboard
 
 
-async def test_failed_request_shows_the_wording(world: World) -> None:
-    world.fail["renew"] = AuditVerificationError("It was changed.", Hint.of(HintCode.VERIFY_AUDIT))
-    app = make_app(world, keymap={"audit.verify": "f7"})
+async def test_failed_request_shows_the_wording(workspace: TuiWorkspace) -> None:
+    workspace.faults.fail["renew"] = AuditVerificationError("It was changed.", Hint.of(HintCode.VERIFY_AUDIT))
+    app = make_app(workspace, keymap={"audit.verify": "f7"})
 
     async def renew() -> None:
         await (await app.session.client()).renew("t-expired")

@@ -12,8 +12,9 @@ from textual.message import Message
 from sealyard.model.requests import TaskFilter
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.session import Session
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import PROFILES
-from tests.tui.tui_world import World, WorldConnection, task
+from tests.tui.workspace import TuiWorkspace
 
 LIMIT = 30.0
 
@@ -36,36 +37,38 @@ class Post:
 
 
 @asynccontextmanager
-async def slow_stream(world: World) -> AsyncIterator[None]:
+async def slow_stream(workspace: TuiWorkspace) -> AsyncIterator[None]:
     """While the events that are asked for take their time to begin."""
-    world.hold["events"] = asyncio.Event()
+    workspace.faults.hold["events"] = asyncio.Event()
     yield
-    world.hold.pop("events").set()
+    workspace.faults.hold.pop("events").set()
 
 
 @pytest.fixture
-def session(world: World) -> Session:
-    return Session(WorldConnection(world), PROFILES[0], PROFILES)
+def session(workspace: TuiWorkspace) -> Session:
+    return Session(FakeConnection(workspace), PROFILES[0], PROFILES)
 
 
-async def change_behind_the_first_page(session: Session, world: World, post: Post, task_id: str) -> None:
-    async with slow_stream(world):
+async def change_behind_the_first_page(session: Session, workspace: TuiWorkspace, post: Post, task_id: str) -> None:
+    async with slow_stream(workspace):
         await session.start(post)
         page = await (await session.client()).tasks(TaskFilter())
         assert task_id not in {each.id for each in page.tasks}
-        world.put(task(task_id))
+        await workspace.add_task(task_id)
     await post.until_told_of(task_id)
 
 
 async def test_what_changes_between_the_first_page_and_the_stream_of_events_is_told(
-    session: Session, world: World
+    session: Session, workspace: TuiWorkspace
 ) -> None:
-    await change_behind_the_first_page(session, world, Post(), "t-between")
+    await change_behind_the_first_page(session, workspace, Post(), "t-between")
     await session.stop()
 
 
-async def test_for_the_next_person_too_nothing_falls_between_page_and_stream(session: Session, world: World) -> None:
-    await change_behind_the_first_page(session, world, Post(), "t-before")
-    await session.switch_profile(PROFILES[1])
-    await change_behind_the_first_page(session, world, Post(), "t-between")
+async def test_for_the_next_person_too_nothing_falls_between_page_and_stream(
+    session: Session, workspace: TuiWorkspace
+) -> None:
+    await change_behind_the_first_page(session, workspace, Post(), "t-before")
+    await session.switch_profile(PROFILES[2])
+    await change_behind_the_first_page(session, workspace, Post(), "t-between")
     await session.stop()

@@ -6,12 +6,14 @@ import pytest
 
 from sealyard_tui.widgets.key_hints import KeyHintBar
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 40)])
-async def test_no_key_is_cut_off_and_help_and_quit_always_have_room(world: World, size: tuple[int, int]) -> None:
-    app = make_app(world, "administrator")
+async def test_no_key_is_cut_off_and_help_and_quit_always_have_room(
+    workspace: TuiWorkspace, size: tuple[int, int]
+) -> None:
+    app = make_app(workspace, "administrator")
     async with run_app(app, size=size) as pilot:
         for key in "123456":
             await pilot.press(key)
@@ -24,8 +26,8 @@ async def test_no_key_is_cut_off_and_help_and_quit_always_have_room(world: World
             assert ("…" in seen) == (len(line.visible_hints) < len(line.hints))
 
 
-async def test_a_click_on_a_key_is_as_good_as_the_key(world: World) -> None:
-    app = make_app(world)
+async def test_a_click_on_a_key_is_as_good_as_the_key(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         line = app.screen.query_one(KeyHintBar)
         at = screen_text(app).split("\n")[39].index("Help")

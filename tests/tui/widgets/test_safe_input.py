@@ -25,8 +25,8 @@ from tests.tui.pilot_helpers import (
     wait_idle,
     wait_until,
 )
-from tests.tui.tui_world import World
 from tests.tui.widget_app import WidgetApp, is_harmless
+from tests.tui.workspace import TuiWorkspace
 
 HOSTILE = "a\x1b]2;PWNED\x07b\u202ec\x9bd"
 SAFE = "a�]2;PWNED�b�c�d"
@@ -59,8 +59,8 @@ def test_nothing_in_the_application_is_typed_into_but_what_draws_harmlessly() ->
     assert [found for each in sources for found in unsafe(each)] == []
 
 
-async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(world: World) -> None:
-    app = make_app(world, "administrator", start_screen="audit")
+async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "administrator", start_screen="audit")
     async with run_app(app) as pilot:
         for place, (key, _) in SCREENS.items():
             app.screen.set_focus(None)
@@ -79,8 +79,8 @@ async def test_whatever_a_line_holds_is_drawn_harmless_on_every_place(world: Wor
                 line.value = ""
 
 
-async def test_a_hostile_paste_into_the_palette_is_not_taken(world: World) -> None:
-    app = make_app(world)
+async def test_a_hostile_paste_into_the_palette_is_not_taken(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("ctrl+p")
         await wait_until(pilot, lambda: app.screen.query(Input))
@@ -89,8 +89,8 @@ async def test_a_hostile_paste_into_the_palette_is_not_taken(world: World) -> No
         assert app.screen.query_one(Input).value == "au"
 
 
-async def test_a_hostile_reason_is_drawn_harmless_and_kept(world: World) -> None:
-    app = make_app(world)
+async def test_a_hostile_reason_is_drawn_harmless_and_kept(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         app.push_screen(ReasonDialog("Reason", "Why?", required=True, subject="paste", edit=str))
         await wait_until(pilot, lambda: isinstance(app.focused, SafeTextArea))

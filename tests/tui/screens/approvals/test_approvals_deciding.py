@@ -4,39 +4,37 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Iterator
-from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 from textual.widgets import Button, Input, TextArea
 
+from sealyard.model.access import Action
 from sealyard.model.errors import ConflictError
-from sealyard.model.tasks import TaskStatus, Verdict
+from sealyard.model.tasks import Verdict
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog, RejectDialog
+from tests.support.failing_disk import FailingDisk
 from tests.tui.approvals_helpers import (
     FIRST,
     OWN,
     SECOND,
+    SECOND_APPROVER,
     SENSOR,
-    add_pending_tasks,
     approvals_screen,
     approvals_table,
+    break_quorum,
+    expire_on_failing_disk,
     listed_ids,
     open_queue,
     paste_text,
     press_keys,
+    review_text,
     wait_for_review,
 )
 from tests.tui.pilot_helpers import assert_visible, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import NOW, World, task
+from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, TuiWorkspace
 
-pytestmark = pytest.mark.usefixtures("filled", "no_drafts")
-
-
-@pytest.fixture
-def filled(world: World) -> None:
-    add_pending_tasks(world)
+pytestmark = pytest.mark.usefixtures("no_drafts")
 
 
 @pytest.fixture
@@ -46,19 +44,20 @@ def no_drafts() -> Iterator[None]:
     RejectDialog.drafts.clear()
 
 
-def decisions(world: World) -> list[tuple[object, ...]]:
-    return [arguments for name, arguments in world.calls if name == "decide"]
+def decisions(workspace: TuiWorkspace) -> list[tuple[object, ...]]:
+    """Return the task id, verdict, reason and digest of each decision that was requested."""
+    return [arguments[:4] for arguments in workspace.faults.calls_of("decide")]
 
 
 # ---- approving
 
 
-async def test_approving_repeats_what_is_released_and_wants_the_device_typed(world: World) -> None:
-    async with open_queue(world, size=(80, 24)) as (app, pilot):
+async def test_approving_repeats_what_is_released_and_wants_the_device_typed(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         seen = screen_text(app)
-        digest = world.tasks[FIRST].approval_digest
+        digest = workspace.task(FIRST).approval_digest
         for words in (
             "gateway 1.5.0",
             "gateway version 2",
@@ -73,27 +72,27 @@ async def test_approving_repeats_what_is_released_and_wants_the_device_typed(wor
             assert words in seen, words
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
-        assert not decisions(world)
+        assert not decisions(workspace)
         await pilot.press(*"gateway", "enter")
         await wait_for_review(app, pilot)
-        assert decisions(world) == [(FIRST, Verdict.APPROVED, "", digest)]
+        assert decisions(workspace) == [(FIRST, Verdict.APPROVED, "", digest)]
         await assert_visible(pilot, "gateway 1.5.0 approved (status: SCHEDULED)")
         assert listed_ids(app) == [SECOND, SENSOR]
 
 
-async def test_a_comment_goes_with_the_approval(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_a_comment_goes_with_the_approval(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
         await pilot.press("tab")
         await paste_text(pilot, "tested well")
         await pilot.press("enter")
         await wait_for_review(app, pilot)
-        assert decisions(world)[0][2] == "tested well"
+        assert decisions(workspace)[0][2] == "tested well"
 
 
-async def test_a_comment_that_was_typed_is_there_again_after_escape(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_a_comment_that_was_typed_is_there_again_after_escape(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("A", "tab")
         await paste_text(pilot, "half a tho")
         await pilot.press("escape")
@@ -101,11 +100,11 @@ async def test_a_comment_that_was_typed_is_there_again_after_escape(world: World
         await pilot.press("ctrl+a")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         assert app.screen.query_one("#comment", Input).value == "half a tho"
-        assert not decisions(world)
+        assert not decisions(workspace)
 
 
-async def test_the_dialog_says_where_the_review_was_not_read_to_its_end(world: World) -> None:
-    async with open_queue(world, size=(80, 24)) as (app, pilot):
+async def test_the_dialog_says_where_the_review_was_not_read_to_its_end(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
         await pilot.press("A")
         await wait_until(pilot, lambda: "not read the review to the end" in screen_text(app))
@@ -116,8 +115,8 @@ async def test_the_dialog_says_where_the_review_was_not_read_to_its_end(world: W
         assert "not read the review to the end" not in screen_text(app)
 
 
-async def test_an_approval_that_does_not_complete_the_quorum_waits_for_another(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_an_approval_that_does_not_complete_the_quorum_waits_for_another(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "G")
         await pilot.press("A")
         await wait_until(pilot, lambda: "Approval 1 of 2; more approvals are needed." in screen_text(app))
@@ -128,41 +127,42 @@ async def test_an_approval_that_does_not_complete_the_quorum_waits_for_another(w
         assert SENSOR not in listed_ids(app)
 
 
-async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
-        other = msgspec.structs.replace(world.tasks[FIRST], approval_digest="f" * 64)
-        world.tasks[FIRST] = other
+        # The digest of a stored task never changes: this is the engine's answer to a review that was tampered with.
+        changed = ConflictError("The task changed since you reviewed it.", "Review the task again, then decide.")
+        workspace.faults.fail["decide"] = changed
+        workspace.faults.counts.clear()
         await pilot.press("enter")
         await wait_until(pilot, lambda: "changed since you reviewed it" in screen_text(app))
         assert "The list and the review" in screen_text(app)
         await pilot.press("escape")
         await wait_for_review(app, pilot)
-        seen = approvals_screen(app).review.review
-        assert seen is not None
-        assert seen.task.approval_digest == "f" * 64
+        assert workspace.faults.counts["review"] > 0
+        assert workspace.faults.counts["tasks"] > 0
 
 
-async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(world: World) -> None:
-    """The dialog is open while the task becomes another: what counts is what the dialog showed."""
-    seen_digest = world.tasks[FIRST].approval_digest
-    async with open_queue(world) as (app, pilot):
+async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(workspace: TuiWorkspace) -> None:
+    """The task changes while the dialog is open: the decision is for the digest that the dialog showed."""
+    shown_digest = workspace.task(FIRST).approval_digest
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        world.put(msgspec.structs.replace(world.tasks[FIRST], approval_digest="e" * 64))
-        await wait_for_workers(pilot)
+        await break_quorum(workspace)
+        await wait_until(pilot, lambda: workspace.task(FIRST).warning in review_text(app))
         await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: "changed since you reviewed it" in screen_text(app))
-        assert decisions(world)[0][3] == seen_digest
+        await wait_until(pilot, lambda: bool(decisions(workspace)))
+        assert decisions(workspace)[0][3] == shown_digest
 
 
 # ---- rejecting
 
 
-async def test_rejecting_wants_a_reason(world: World) -> None:
-    async with open_queue(world, size=(80, 24)) as (app, pilot):
+async def test_rejecting_wants_a_reason(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await pilot.press("x")
         await wait_until(pilot, lambda: isinstance(app.screen, RejectDialog))
         await assert_visible(pilot, "cannot be undone")
@@ -171,33 +171,33 @@ async def test_rejecting_wants_a_reason(world: World) -> None:
         await paste_text(pilot, "wrong bootloader")
         await pilot.press("ctrl+s")
         await wait_for_review(app, pilot)
-        digest = world.tasks[FIRST].approval_digest
-        assert decisions(world) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
+        digest = workspace.task(FIRST).approval_digest
+        assert decisions(workspace) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
         await assert_visible(pilot, "gateway 1.5.0 rejected")
 
 
 async def test_a_reason_is_written_in_the_editor_of_ones_own(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDITOR", "vi")
     monkeypatch.setattr("sealyard_tui.app_base.edit_text", lambda app, command, text: text + "from the editor")
-    async with open_queue(world) as (app, pilot):
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("x")
         await paste_text(pilot, "typed, ")
         await pilot.press("ctrl+e", "ctrl+s")
         await wait_for_review(app, pilot)
-        assert decisions(world)[0][2] == "typed, from the editor"
+        assert decisions(workspace)[0][2] == "typed, from the editor"
 
 
-async def test_a_reason_that_could_not_be_handed_in_is_not_lost(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
-        world.fail["decide"] = ConflictError("Somebody was faster.")
+async def test_a_reason_that_could_not_be_handed_in_is_not_lost(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
+        workspace.faults.fail["decide"] = ConflictError("Somebody was faster.")
         await pilot.press("x")
         await paste_text(pilot, "a long thought")
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: "Somebody was faster." in screen_text(app))
         await pilot.press("escape")
-        del world.fail["decide"]
+        del workspace.faults.fail["decide"]
         await wait_for_review(app, pilot)
         await pilot.press("x")
         await wait_until(pilot, lambda: isinstance(app.screen, RejectDialog))
@@ -207,8 +207,8 @@ async def test_a_reason_that_could_not_be_handed_in_is_not_lost(world: World) ->
 # ---- several
 
 
-async def test_several_are_approved_by_typing_how_many(world: World) -> None:
-    async with open_queue(world, size=(80, 24)) as (app, pilot):
+async def test_several_are_approved_by_typing_how_many(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await pilot.press("space", "j", "v")
         assert "3 to approve, 3 marked" in screen_text(app)
         await pilot.press("A")
@@ -217,110 +217,113 @@ async def test_several_are_approved_by_typing_how_many(world: World) -> None:
             await assert_visible(pilot, words)
         await paste_text(pilot, "approve 3")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: len(decisions(world)) == 3)
+        await wait_until(pilot, lambda: len(decisions(workspace)) == 3)
         await wait_until(pilot, lambda: "3 tasks approved; 1 task still pending" in screen_text(app))
         assert not approvals_table(app).marked_rows
-        assert [each[3] for each in decisions(world)] == [
-            world.tasks[each].approval_digest for each in (FIRST, SECOND, SENSOR)
+        assert [each[3] for each in decisions(workspace)] == [
+            workspace.task(each).approval_digest for each in (FIRST, SECOND, SENSOR)
         ]
 
 
-async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "m")
         await pilot.press("G", "k", "space", "g", "space", "A")
         await wait_until(pilot, lambda: "Type approve 1 to confirm" in screen_text(app))
         await assert_visible(pilot, "by the owner  skipped: own task")
         await paste_text(pilot, "approve 1")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: bool(decisions(world)))
+        await wait_until(pilot, lambda: bool(decisions(workspace)))
         await wait_for_review(app, pilot)
-        assert [each[0] for each in decisions(world)] == [FIRST]
+        assert [each[0] for each in decisions(workspace)] == [FIRST]
         assert OWN in listed_ids(app)
 
 
-async def test_several_are_rejected_for_one_reason(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_several_are_rejected_for_one_reason(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("space", "space", "x")
         await wait_until(pilot, lambda: "Reject 2 tasks" in screen_text(app))
         await paste_text(pilot, "recalled")
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: len(decisions(world)) == 2)
-        assert {each[2] for each in decisions(world)} == {"recalled"}
+        await wait_until(pilot, lambda: len(decisions(workspace)) == 2)
+        assert {each[2] for each in decisions(workspace)} == {"recalled"}
         await wait_until(pilot, lambda: listed_ids(app) == [SENSOR])
 
 
-async def test_of_several_each_outcome_is_told(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_of_several_each_outcome_is_told(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("space", "space", "A")
         await paste_text(pilot, "approve 2")
-        world.tasks[SECOND] = msgspec.structs.replace(world.tasks[SECOND], status=TaskStatus.CANCELLED)
+        await workspace.client(DEVELOPER).withdraw(SECOND, "a mistake")
         await pilot.press("enter")
         await wait_until(pilot, lambda: "1 approved, 1 failed" in screen_text(app))
-        assert "✗ gateway 1.5.1: The task is CANCELLED, not waiting for approval." in screen_text(app)
+        assert f"✗ gateway 1.5.1: Cannot decide on task {SECOND}: it is CANCELLED" in screen_text(app)
         await assert_visible(pilot, "✓ gateway 1.5.0 approved")
 
 
-async def test_a_second_press_while_one_decides_does_no_harm(world: World) -> None:
-    world.hold["decide"] = asyncio.Event()
-    async with open_queue(world) as (app, pilot):
+async def test_a_second_press_while_one_decides_does_no_harm(workspace: TuiWorkspace) -> None:
+    workspace.faults.hold["decide"] = asyncio.Event()
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.screen is approvals_screen(app))
         await pilot.press("j", "k", "n")
-        world.hold["decide"].set()
+        workspace.faults.hold["decide"].set()
         await wait_for_review(app, pilot)
-        assert len(decisions(world)) == 1
+        assert len(decisions(workspace)) == 1
         assert FIRST not in listed_ids(app)
 
 
 # ---- what happens meanwhile
 
 
-async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
-        client = await app.session.client()
-        await client.withdraw(FIRST, "a mistake")
+        await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
         await wait_until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in screen_text(app))
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.screen is approvals_screen(app))
         await wait_for_review(app, pilot)
-        assert not decisions(world)
+        assert not decisions(workspace)
         assert FIRST not in listed_ids(app)
 
 
-async def test_a_period_that_ends_while_the_dialog_is_open_is_told(world: World) -> None:
-    world.put(task("t-ending", name="nearly", created_at=NOW, approval_expires_at=NOW + timedelta(seconds=5)))
-    async with open_queue(world) as (app, pilot):
+async def test_a_period_that_ends_while_the_dialog_is_open_is_told(
+    empty_workspace: TuiWorkspace, disk: FailingDisk
+) -> None:
+    await empty_workspace.add_task(name="nearly")
+    async with open_queue(empty_workspace) as (app, pilot):
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        world.now = NOW + timedelta(minutes=1)
+        await expire_on_failing_disk(empty_workspace, disk, days=7)
         await wait_until(pilot, lambda: "nearly is no longer pending" in screen_text(app))
 
 
-async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_the_text_stays(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_the_text_stays(
+    workspace: TuiWorkspace,
+) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("x")
         await paste_text(pilot, "because")
-        world.put(msgspec.structs.replace(world.tasks[FIRST], status=TaskStatus.SCHEDULED))
-        await wait_until(pilot, lambda: "gateway 1.5.0 is now SCHEDULED" in screen_text(app))
+        await workspace.approve(workspace.task(FIRST), SECOND_APPROVER)
+        await wait_until(pilot, lambda: "gateway 1.5.0 is now " in screen_text(app))
         assert app.screen.query_one(TextArea).text == "because"
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: "not waiting for approval" in screen_text(app))
+        await assert_visible(pilot, "it is SCHEDULED")
         await pilot.press("escape")
         await wait_for_review(app, pilot)
         assert listed_ids(app) == [SECOND, SENSOR]
 
 
-async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(world: World) -> None:
-    async with open_queue(world) as (app, pilot):
+async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("space", "space", "A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        world.put(msgspec.structs.replace(world.tasks[FIRST], status=TaskStatus.CANCELLED))
+        await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
         await wait_until(pilot, lambda: "gateway 1.5.0 is now CANCELLED" in screen_text(app))
         await paste_text(pilot, "approve 2")
         await pilot.press("enter")
@@ -328,16 +331,10 @@ async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(world
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
-async def test_the_dialogs_fit_with_their_buttons(world: World, size: tuple[int, int]) -> None:
-    many = tuple(
-        msgspec.structs.replace(each, name=f"{number}-{each.name}")
-        for number in range(9)
-        for each in world.tasks[FIRST].inputs
-    )
-    world.put(
-        task("t-many", name="a name that is so long that it must wrap or be cut " * 2, inputs=many, created_at=NOW)
-    )
-    async with open_queue(world, size=size) as (app, pilot):
+async def test_the_dialogs_fit_with_their_buttons(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
+    firmware = {f"{number}-application.bin": b"firmware" for number in range(18)}
+    await workspace.add_task(name="a name that is so long that it must wrap or be cut " * 2, firmware=firmware)
+    async with open_queue(workspace, size=size) as (app, pilot):
         for key, words in (("A", "Approve       Back"), ("x", "Submit (ctrl+s)    Back (esc)")):
             await pilot.press(key)
             await wait_until(pilot, lambda words=words: words in screen_text(app))  # type: ignore[misc]
@@ -345,9 +342,9 @@ async def test_the_dialogs_fit_with_their_buttons(world: World, size: tuple[int,
             await wait_for_workers(pilot)
 
 
-async def test_what_one_person_typed_is_not_shown_to_another(world: World) -> None:
-    world.rights["USER:administrator"] = world.rights["USER:owner"]
-    async with open_queue(world) as (app, pilot):
+async def test_what_one_person_typed_is_not_shown_to_another(workspace: TuiWorkspace) -> None:
+    await workspace.add_rule(ADMINISTRATOR, "DEVICE_CONFIG:gateway", Action.APPROVE)
+    async with open_queue(workspace) as (app, pilot):
         await pilot.press("x")
         await paste_text(pilot, "between us")
         await pilot.press("escape")

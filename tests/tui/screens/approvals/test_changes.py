@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 
 from sealyard.model.tasks import InputFile
 from sealyard_tui.screens.approvals.diff import AttributeChange, ChangeKind, diff_packages
-from tests.tui.tui_world import device, file, task
+from tests.tui.task_factories import device, file, task
 
 
 def of(name: str, content: str, size: int = 10) -> InputFile:

@@ -10,7 +10,8 @@ import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
-from sealyard.model.audit import AuditAction, AuditEntry
+from sealyard.model.access import Action
+from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry
 from sealyard.model.errors import StorageError
 from sealyard.model.requests import AuditPage
 from sealyard_tui.app import SealyardApp
@@ -19,13 +20,13 @@ from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import AUDITOR, DEVELOPER, OWNER, RIGHTS, World, audit_entries
+from tests.tui.workspace import DEVELOPER, NOW, OWNER, TuiWorkspace
 
 HOSTILE = "fw[/oops].bin [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202egnp"
 
 
-def audit_app(world: World, who: str = "auditor") -> SealyardApp:
-    return make_app(world, who, start_screen="audit")
+def audit_app(workspace: TuiWorkspace, who: str = "auditor") -> SealyardApp:
+    return make_app(workspace, who, start_screen="audit")
 
 
 def place(app: SealyardApp) -> AuditScreen:
@@ -59,29 +60,52 @@ async def filtered(pilot: Pilot[None], app: SealyardApp, line: str) -> None:
     await wait_until(pilot, lambda: place(app)._loader.filter_text == line)
 
 
-def record(world: World, change: AuditAction = AuditAction.CREATED, message: str = "new", **changes: str) -> None:
-    """One more entry, without telling anybody."""
-    made = audit_entries(1)[0]
-    entry = msgspec.structs.replace(made, seq=len(world.entries), change=change, message=message, **changes)
-    world.entries.append(entry)
+def log_size(workspace: TuiWorkspace) -> int:
+    size, _ = workspace.engine.audit.sizes()
+    return size
+
+
+async def record(
+    workspace: TuiWorkspace,
+    change: AuditAction = AuditAction.CREATED,
+    message: str = "new",
+    *,
+    author: str = DEVELOPER,
+    resource: str = "TASK:t-new",
+    new_value: dict[str, Any] | None = None,
+) -> None:
+    """Add an audit entry without an event."""
+    unit_of_work = workspace.engine.repository.begin()
+    unit_of_work.audit(author, change, resource, message, new_value)
+    await unit_of_work.commit()
+
+
+async def notify(workspace: TuiWorkspace) -> None:
+    """Publish an event without an audit entry."""
+    unit_of_work = workspace.engine.repository.begin()
+    unit_of_work.notify("KEY:local:x")
+    await unit_of_work.commit()
 
 
 # ---- the list
 
 
-async def test_the_newest_is_first_and_unsealed_entries_are_marked(world: World) -> None:
-    app = audit_app(world)
+async def test_the_newest_is_first_and_unsealed_entries_are_marked(workspace: TuiWorkspace) -> None:
+    await record(workspace)
+    await record(workspace)
+    app = audit_app(workspace)
     async with run_app(app):
-        assert [entry.seq for entry in table(app).rows] == list(range(59, -1, -1))
+        newest = log_size(workspace) - 1
+        assert [entry.seq for entry in table(app).rows] == list(range(newest, -1, -1))
         seen = screen_text(app)
-        assert "◌ 59" in seen
-        assert "◌ 57" not in seen
+        assert f"◌ {newest}" in seen
+        assert f"◌ {newest - 2}" not in seen
         assert "2 not checkpointed" in seen
 
 
-async def test_the_first_page_is_there_at_once_and_more_comes_as_one_goes_down(world: World) -> None:
-    world.entries = audit_entries(5000)
-    app = audit_app(world)
+async def test_the_first_page_is_there_at_once_and_more_comes_as_one_goes_down(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(5000 - log_size(workspace))
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         assert len(table(app)) == 100
         await assert_visible(pilot, "100 of 5,000 entries")
@@ -90,11 +114,11 @@ async def test_the_first_page_is_there_at_once_and_more_comes_as_one_goes_down(w
         await wait_until(pilot, lambda: len(table(app)) == 200)
 
 
-async def test_the_end_is_read_in_the_background_while_the_count_grows(world: World) -> None:
-    world.entries = audit_entries(5000)
-    app = audit_app(world)
+async def test_the_end_is_read_in_the_background_while_the_count_grows(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(5000 - log_size(workspace))
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
-        gate = world.hold["audit"] = asyncio.Event()
+        gate = workspace.faults.hold["audit"] = asyncio.Event()
         await pilot.press("G")
         await wait_until(pilot, lambda: "loading older entries" in screen_text(app))
         gate.set()
@@ -103,9 +127,9 @@ async def test_the_end_is_read_in_the_background_while_the_count_grows(world: Wo
         await assert_visible(pilot, "5,000 entries")
 
 
-async def test_each_older_page_is_read_once(world: World) -> None:
-    world.entries = audit_entries(5000)
-    app = audit_app(world)
+async def test_each_older_page_is_read_once(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(5000 - log_size(workspace))
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         below = await heard_reads(app)
         await pilot.press("pagedown", "pagedown", "G", "G")
@@ -113,11 +137,11 @@ async def test_each_older_page_is_read_once(world: World) -> None:
         assert len(below) == len(set(below))
 
 
-async def test_escape_stops_reading_on(world: World) -> None:
-    world.entries = audit_entries(5000)
-    app = audit_app(world)
+async def test_escape_stops_reading_on(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(5000 - log_size(workspace))
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
-        gate = world.hold["audit"] = asyncio.Event()
+        gate = workspace.faults.hold["audit"] = asyncio.Event()
         await pilot.press("G", "escape")
         gate.set()
         await wait_for_workers(pilot)
@@ -125,11 +149,11 @@ async def test_escape_stops_reading_on(world: World) -> None:
         assert "reading older" not in screen_text(app)
 
 
-async def test_whoever_moves_on_is_not_taken_to_the_end(world: World) -> None:
-    world.entries = audit_entries(3000)
-    app = audit_app(world)
+async def test_whoever_moves_on_is_not_taken_to_the_end(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(3000 - log_size(workspace))
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
-        gate = world.hold["audit"] = asyncio.Event()
+        gate = workspace.faults.hold["audit"] = asyncio.Event()
         await pilot.press("G", "g")
         gate.set()
         await wait_until(pilot, lambda: len(table(app)) == 3000)
@@ -137,73 +161,74 @@ async def test_whoever_moves_on_is_not_taken_to_the_end(world: World) -> None:
         assert table(app).cursor_key == "2999"
 
 
-async def test_new_entries_come_on_top_and_the_cursor_stays_on_its_row(world: World) -> None:
-    app = audit_app(world)
+async def test_new_entries_come_on_top_and_the_cursor_stays_on_its_row(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("j", "j")
         before = table(app).cursor_key
-        record(world)
-        world.changed("KEY:x")
-        await wait_until(pilot, lambda: "60" in table(app))
-        assert table(app).rows[0].seq == 60
+        newest = str(log_size(workspace))
+        await record(workspace)
+        await notify(workspace)
+        await wait_until(pilot, lambda: newest in table(app))
+        assert str(table(app).rows[0].seq) == newest
         assert table(app).cursor_key == before
 
 
-async def test_what_no_event_tells_of_is_found_too(world: World) -> None:
-    app = make_app(world, "auditor", start_screen="audit", refresh_interval=0.2)
+async def test_what_no_event_tells_of_is_found_too(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "auditor", start_screen="audit", refresh_interval=0.2)
     async with run_app(app) as pilot:
-        record(world, AuditAction.REFUSED, "not told")
+        await record(workspace, AuditAction.REFUSED, "not told")
         await wait_until(pilot, lambda: "not told" in screen_text(app))
 
 
-async def test_many_events_lead_to_few_reads_of_what_is_new(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_many_events_lead_to_few_reads_of_what_is_new(
+    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     monkeypatch.setattr("sealyard_tui.screens.audit.entry_loader.READ_INTERVAL", 0.25)
-    app = audit_app(world)
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         reads = await heard_reads(app)
-        for _ in range(300):
-            record(world)
-            world.changed("KEY:x")
-            await asyncio.sleep(0)
-        await wait_until(pilot, lambda: len(table(app)) == 360)
+        await workspace.add_audit_entries(300, notify=300)
+        await wait_until(pilot, lambda: len(table(app)) == log_size(workspace))
         assert len(reads) <= 12
 
 
-async def test_a_new_entry_that_does_not_match_the_filter_stays_out(world: World) -> None:
-    app = audit_app(world)
+async def test_a_new_entry_that_does_not_match_the_filter_stays_out(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await filtered(pilot, app, "author:owner")
-        record(world, message="by somebody else")
-        record(world, message="by the owner", author=OWNER)
-        world.changed("KEY:x")
-        await wait_until(pilot, lambda: "61" in table(app))
-        assert "60" not in table(app)
+        first = log_size(workspace)
+        await record(workspace, message="by the developer")
+        await record(workspace, message="by the owner", author=OWNER)
+        await notify(workspace)
+        await wait_until(pilot, lambda: str(first + 1) in table(app))
+        assert str(first) not in table(app)
 
 
 # ---- the filter
 
 
-async def test_the_filter_narrows_in_place_with_the_count_and_escape_clears_it(world: World) -> None:
-    app = audit_app(world)
+async def test_the_filter_narrows_in_place_with_the_count_and_escape_clears_it(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await filtered(pilot, app, "author:owner change:approved")
         assert {entry.author for entry in table(app).rows} == {OWNER}
-        await assert_visible(pilot, "10 of 60")
+        await assert_visible(pilot, f"10 of {log_size(workspace)}")
         await pilot.press("enter", "escape")
-        await wait_until(pilot, lambda: len(table(app)) == 60)
+        await wait_until(pilot, lambda: len(table(app)) == log_size(workspace))
 
 
-async def test_a_filter_that_is_not_understood_is_said_beside_it_and_the_list_stays(world: World) -> None:
-    app = audit_app(world)
+async def test_a_filter_that_is_not_understood_is_said_beside_it_and_the_list_stays(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("slash", *"since:soon")
         await wait_until(pilot, lambda: "✗ soon: use 2h" in screen_text(app))
-        assert len(table(app)) == 60
+        assert len(table(app)) == log_size(workspace)
         assert not app.screen.is_modal
 
 
-async def test_t_and_w_narrow_to_what_is_under_the_cursor(world: World) -> None:
-    app = audit_app(world)
+async def test_t_and_w_narrow_to_what_is_under_the_cursor(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         entry = table(app).cursor_row
         assert entry is not None
@@ -216,16 +241,16 @@ async def test_t_and_w_narrow_to_what_is_under_the_cursor(world: World) -> None:
         await assert_visible(pilot, f"resource:{entry.resource} author:{DEVELOPER}")
 
 
-async def test_the_form_writes_the_filter_line(world: World) -> None:
-    app = audit_app(world)
+async def test_the_form_writes_the_filter_line(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("f", *"se-1", "tab", *"task", "tab", "tab", *"developer", "ctrl+s")
         await wait_until(pilot, lambda: place(app)._loader.filter_text == "type:task author:developer se-1")
         assert {each.change for each in table(app).rows} == {AuditAction.DOWNLOADED}
 
 
-async def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(world: World) -> None:
-    app = audit_app(world)
+async def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("f", *["tab"] * 6, *"never", "ctrl+s")
         await wait_until(pilot, lambda: "never: use 2h" in screen_text(app))
@@ -235,8 +260,8 @@ async def test_the_form_says_what_is_wrong_and_keeps_what_was_typed(world: World
         await wait_until(pilot, lambda: not app.screen.is_modal)
 
 
-async def test_a_filter_without_a_match_says_what_to_do(world: World) -> None:
-    app = audit_app(world)
+async def test_a_filter_without_a_match_says_what_to_do(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await filtered(pilot, app, "nothing-like-this")
         await assert_visible(pilot, "No entries match the filter. Press Esc")
@@ -245,16 +270,16 @@ async def test_a_filter_without_a_match_says_what_to_do(world: World) -> None:
 # ---- one entry
 
 
-async def test_the_detail_is_beside_the_list_where_there_is_room(world: World) -> None:
-    app = audit_app(world)
+async def test_the_detail_is_beside_the_list_where_there_is_room(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("j", "j")
-        await wait_until(pilot, lambda: '"message": "signature over the header"' in screen_text(app))
+        await wait_until(pilot, lambda: '"message": "signing key used"' in screen_text(app))
         await assert_visible(pilot, "KEY_USED")
 
 
-async def test_the_detail_opens_over_the_list_at_80_columns_and_escape_closes_it(world: World) -> None:
-    app = audit_app(world)
+async def test_the_detail_opens_over_the_list_at_80_columns_and_escape_closes_it(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         assert '"newValue"' not in screen_text(app)
         await pilot.press("enter")
@@ -265,10 +290,11 @@ async def test_the_detail_opens_over_the_list_at_80_columns_and_escape_closes_it
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_hostile_text_is_shown_harmless(world: World, size: tuple[int, int]) -> None:
-    record(world, message=HOSTILE, resource=f"TASK:{HOSTILE}", author=f"USER:{HOSTILE}")
-    world.entries[-1] = msgspec.structs.replace(world.entries[-1], new_value={HOSTILE: [HOSTILE]})
-    app = audit_app(world)
+async def test_hostile_text_is_shown_harmless(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
+    await record(
+        workspace, message=HOSTILE, resource=f"TASK:{HOSTILE}", author=f"USER:{HOSTILE}", new_value={HOSTILE: [HOSTILE]}
+    )
+    app = audit_app(workspace)
     async with run_app(app, size=size) as pilot:
         await pilot.press("enter")
         await wait_until(pilot, lambda: "\\u202egnp" in screen_text(app))
@@ -277,19 +303,29 @@ async def test_hostile_text_is_shown_harmless(world: World, size: tuple[int, int
         assert all(char.isprintable() or char == "\n" for char in screen_text(app))
 
 
-async def test_one_key_copies_number_and_hash_and_another_asks_what(world: World) -> None:
-    app = audit_app(world)
+async def test_one_key_copies_number_and_hash_and_another_asks_what(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
-        entry = world.entries[-1]
+        entry = (await workspace.audit_entries())[-1]
         await pilot.press("y")
-        assert app.clipboard == f"59 {entry_hash(entry)}"
+        assert app.clipboard == f"{entry.seq} {entry_hash(entry)}"
         await assert_visible(pilot, "Copied")
         await pilot.press("c", "2")
         await wait_until(pilot, lambda: app.clipboard == entry.resource)
 
 
 def test_the_json_of_an_entry_reads_back_as_it_was() -> None:
-    entry = msgspec.structs.replace(audit_entries(1)[0], message=f"{HOSTILE}\x7f\U000e0001\\x41")
+    entry = AuditEntry(
+        seq=0,
+        timestamp=NOW,
+        author=DEVELOPER,
+        change=AuditAction.CREATED,
+        resource="TASK:t-new",
+        message=f"{HOSTILE}\x7f\U000e0001\\x41",
+        new_value=None,
+        code="",
+        previous=GENESIS_HASH,
+    )
     text = entry_json(entry)
     assert all(char.isprintable() or char == "\n" for char in text)
     assert msgspec.json.decode(text, type=AuditEntry) == entry
@@ -298,8 +334,8 @@ def test_the_json_of_an_entry_reads_back_as_it_was() -> None:
 # ---- who may
 
 
-async def test_whoever_may_not_see_the_log_is_told_whom_to_ask_and_nothing_is_recorded(world: World) -> None:
-    app = audit_app(world, "developer")
+async def test_whoever_may_not_see_the_log_is_told_whom_to_ask_and_nothing_is_recorded(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace, "developer")
     asked: list[object] = []
     async with run_app(app) as pilot:
         client = await app.session.client()
@@ -315,33 +351,32 @@ async def test_whoever_may_not_see_the_log_is_told_whom_to_ask_and_nothing_is_re
         assert "Verify" not in seen
 
 
-async def test_the_log_opens_as_soon_as_the_right_is_given(world: World) -> None:
-    app = audit_app(world, "developer")
+async def test_the_log_opens_as_soon_as_the_right_is_given(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace, "developer")
     async with run_app(app) as pilot:
-        world.rights[DEVELOPER] = (*RIGHTS[DEVELOPER], *RIGHTS[AUDITOR])
-        world.changed("ACL")
-        await wait_until(pilot, lambda: len(table(app)) == 60)
+        await workspace.add_rule(DEVELOPER, "RESOURCE_TYPE:AUDIT_LOG", Action.VIEW)
+        await wait_until(pilot, lambda: len(table(app)) == log_size(workspace))
         assert "do not have permission to view" not in screen_text(app)
 
 
-async def test_what_one_person_saw_is_gone_for_the_next(world: World) -> None:
-    app = audit_app(world)
+async def test_what_one_person_saw_is_gone_for_the_next(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
-        assert len(table(app)) == 60
+        assert len(table(app)) == log_size(workspace)
         await pilot.press("f2")
         await wait_until(pilot, lambda: "do not have permission to view" in screen_text(app))
         assert len(table(app)) == 0
 
 
-async def test_a_log_that_cannot_be_read_is_told_once_and_the_application_goes_on(world: World) -> None:
-    app = make_app(world, "auditor", start_screen="audit", refresh_interval=0.2)
+async def test_a_log_that_cannot_be_read_is_told_once_and_the_application_goes_on(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "auditor", start_screen="audit", refresh_interval=0.2)
     async with run_app(app) as pilot:
-        world.fail["audit"] = StorageError("The disk fails.", "Look at it.")
-        record(world)
+        workspace.faults.fail["audit"] = StorageError("The disk fails.", "Look at it.")
+        await record(workspace)
         await wait_until(pilot, lambda: "The disk fails." in screen_text(app))
         await pilot.press("escape")
         await pilot.pause(0.5)
         assert not app.screen.is_modal
-        del world.fail["audit"]
+        del workspace.faults.fail["audit"]
         await pilot.press("r")
-        await wait_until(pilot, lambda: "60" in table(app))
+        await wait_until(pilot, lambda: len(table(app)) == log_size(workspace))

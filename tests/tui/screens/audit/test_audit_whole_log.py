@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 from textual.widgets import Input, TextArea
 
+from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.protocol import ProgressCallback
 from sealyard.model.audit import AuditReport
 from sealyard.model.errors import AuditVerificationError, StorageError
@@ -19,9 +20,7 @@ from sealyard_tui.screens.audit.filter_dialog import AuditFilterDialog
 from sealyard_tui.screens.audit.screen import AuditScreen
 from sealyard_tui.screens.audit.verify_dialog import AuditVerifyDialog
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import World, WorldClient, audit_entries
-
-NOTE = "sealyard/w1\n58\nAAAA\n\n— sealyard/w1 BBBB\n"
+from tests.tui.workspace import TuiWorkspace
 
 
 @pytest.fixture(autouse=True)
@@ -30,39 +29,50 @@ def no_drafts() -> None:
     AuditFilterDialog.drafts.clear()
 
 
-def audit_app(world: World, downloads: Path | None = None) -> SealyardApp:
-    app = make_app(world, "auditor", start_screen="audit")
+def audit_app(workspace: TuiWorkspace, downloads: Path | None = None) -> SealyardApp:
+    app = make_app(workspace, "auditor", start_screen="audit")
     app.download_manager.folder = downloads
     return app
 
 
-def asked_for(world: World, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+def asked_for(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
     """The checkpoints that the log was to be verified against."""
     notes: list[str | None] = []
-    verify = WorldClient.verify_audit
+    verify = EmbeddedClient.verify_audit
 
     async def heard(
-        self: WorldClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+        self: EmbeddedClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         notes.append(checkpoint)
         return await verify(self, checkpoint=checkpoint, progress=progress)
 
-    monkeypatch.setattr(WorldClient, "verify_audit", heard)
+    monkeypatch.setattr(EmbeddedClient, "verify_audit", heard)
     return notes
+
+
+def log_size(workspace: TuiWorkspace) -> int:
+    size, _ = workspace.engine.audit.sizes()
+    return size
+
+
+def newest_checkpoint(workspace: TuiWorkspace) -> str:
+    notes = (workspace.paths.audit / "checkpoints.txt").read_text()
+    return notes[notes.rindex("sealyard/w1\n") :]
 
 
 # ---- verifying
 
 
-async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep(world: World) -> None:
-    app = audit_app(world)
+async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(2)
+    app = audit_app(workspace)
     async with run_app(app, size=(120, 50)) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "Audit log verified" in screen_text(app))
         seen = screen_text(app)
         for words in (
-            "58, 2 not checkpointed",
-            "3 checked",
+            f"{log_size(workspace) - 2}, 2 not checkpointed",
+            " checked",
             "root",
             "audit key",
             "Not covered",
@@ -75,31 +85,34 @@ async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep
 
 
 async def test_a_checkpoint_kept_elsewhere_is_taken_as_it_was_signed(
-    world: World, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes = asked_for(world, monkeypatch)
-    app = audit_app(world)
+    notes = asked_for(workspace, monkeypatch)
+    note = newest_checkpoint(workspace)
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
-        app.screen.query_one(TextArea).text = "\n  " + NOTE.replace("\n", "  \n") + "\n\n"
+        app.screen.query_one(TextArea).text = "\n  " + note.replace("\n", "  \n") + "\n\n"
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: "yours among them" in screen_text(app))
-        assert notes == [NOTE]
+        assert notes == [note]
 
 
-async def test_a_pasted_checkpoint_is_not_lost_by_escape(world: World) -> None:
-    app = audit_app(world)
+async def test_a_pasted_checkpoint_is_not_lost_by_escape(workspace: TuiWorkspace) -> None:
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "shift+tab", *"abc", "escape", "V")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
         assert app.screen.query_one(TextArea).text == "abc"
 
 
-async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: World) -> None:
-    world.entries = audit_entries(3000)
-    world.fail["verify_audit"] = AuditVerificationError("Entry 7 is not in canonical form (000.jsonl, line 8).", seq=7)
-    app = audit_app(world)
+async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(workspace: TuiWorkspace) -> None:
+    await workspace.add_audit_entries(3000)
+    workspace.faults.fail["verify_audit"] = AuditVerificationError(
+        "Entry 7 is not in canonical form (000.jsonl, line 8).", seq=7
+    )
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "Entry 7 is not in canonical form" in screen_text(app))
@@ -110,9 +123,9 @@ async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(world: Wo
         await wait_until(pilot, lambda: place.table.cursor_key == "7")
 
 
-async def test_the_entry_is_found_though_a_filter_hides_it(world: World) -> None:
-    world.fail["verify_audit"] = AuditVerificationError("Entry 7 does not follow.", seq=7)
-    app = audit_app(world)
+async def test_the_entry_is_found_though_a_filter_hides_it(workspace: TuiWorkspace) -> None:
+    workspace.faults.fail["verify_audit"] = AuditVerificationError("Entry 7 does not follow.", seq=7)
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("slash", *"author:owner", "enter")
         await wait_for_workers(pilot)
@@ -124,12 +137,14 @@ async def test_the_entry_is_found_though_a_filter_hides_it(world: World) -> None
         await wait_until(pilot, lambda: place.table.cursor_key == "7")
 
 
-async def test_escape_ends_the_work_in_the_engines_thread(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_escape_ends_the_work_in_the_engines_thread(
+    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
     ended = threading.Event()
     begun = threading.Event()
 
     async def endless(
-        _: WorldClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
+        _: EmbeddedClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         assert progress is not None
 
@@ -144,8 +159,8 @@ async def test_escape_ends_the_work_in_the_engines_thread(world: World, monkeypa
         await asyncio.to_thread(work)
         raise AssertionError
 
-    monkeypatch.setattr(WorldClient, "verify_audit", endless)
-    app = audit_app(world)
+    monkeypatch.setattr(EmbeddedClient, "verify_audit", endless)
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, begun.is_set)
@@ -155,9 +170,9 @@ async def test_escape_ends_the_work_in_the_engines_thread(world: World, monkeypa
         await wait_until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
-async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_other(world: World) -> None:
-    world.fail["verify_audit"] = StorageError("The disk fails.", "Look at it.")
-    app = audit_app(world)
+async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_other(workspace: TuiWorkspace) -> None:
+    workspace.faults.fail["verify_audit"] = StorageError("The disk fails.", "Look at it.")
+    app = audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "The disk fails." in screen_text(app))
@@ -169,27 +184,30 @@ async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_othe
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-async def test_the_log_is_written_whole_and_for_this_person_only(world: World, tmp_path: Path, kind: str) -> None:
-    app = audit_app(world, tmp_path)
+async def test_the_log_is_written_whole_and_for_this_person_only(
+    workspace: TuiWorkspace, tmp_path: Path, kind: str
+) -> None:
+    app = audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X")
         if kind == "csv":
             await pilot.press("shift+tab", "down", "enter")
         await wait_until(pilot, lambda: f".{kind}" in app.screen.query_one("#path", Input).value)
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app) or "✓ 59 entries" in screen_text(app))
-        written = tmp_path / f"sealyard-audit-{world.now.astimezone():%Y-%m-%d}.{kind}"
-        assert written.read_text().count("\n") == 60
+        await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
+        written = tmp_path / f"sealyard-audit-{workspace.now.astimezone():%Y-%m-%d}.{kind}"
+        header_lines = 1 if kind == "csv" else 0
+        assert written.read_text().count("\n") == log_size(workspace) + header_lines
         assert stat.S_IMODE(written.stat().st_mode) == 0o600
         assert list(tmp_path.glob(".*")) == []
         await pilot.press("y")
         assert app.clipboard == str(written)
 
 
-async def test_a_file_that_is_there_is_replaced_only_after_a_yes(world: World, tmp_path: Path) -> None:
+async def test_a_file_that_is_there_is_replaced_only_after_a_yes(workspace: TuiWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("mine")
-    app = audit_app(world, tmp_path)
+    app = audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditExportDialog))
@@ -202,12 +220,14 @@ async def test_a_file_that_is_there_is_replaced_only_after_a_yes(world: World, t
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: "Replace it?" in screen_text(app))
         await pilot.press("y")
-        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app))
-        assert path.read_text().count("\n") == 60
+        await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
+        assert path.read_text().count("\n") == log_size(workspace)
 
 
-async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(world: World, tmp_path: Path) -> None:
-    app = audit_app(world, tmp_path)
+async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(
+    workspace: TuiWorkspace, tmp_path: Path
+) -> None:
+    app = audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X")
         await wait_until(pilot, lambda: "JSON Lines" in screen_text(app))
@@ -217,17 +237,17 @@ async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(world
 
 
 async def test_escape_stops_the_export_and_leaves_nothing_of_it(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = asyncio.Event()
 
-    async def slow(_: WorldClient, kind: str):  # type: ignore[no-untyped-def]
+    async def slow(_: EmbeddedClient, kind: str):  # type: ignore[no-untyped-def]
         yield "one\n"
         await gate.wait()
         yield "two\n"
 
-    monkeypatch.setattr(WorldClient, "export_audit", slow)
-    app = audit_app(world, tmp_path)
+    monkeypatch.setattr(EmbeddedClient, "export_audit", slow)
+    app = audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X", "ctrl+s")
         await wait_until(pilot, lambda: "press Esc to cancel" in screen_text(app) and list(tmp_path.glob(".*.tmp")))
@@ -239,28 +259,28 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
 
 
 async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_mended(
-    world: World, tmp_path: Path
+    workspace: TuiWorkspace, tmp_path: Path
 ) -> None:
-    app = audit_app(world, tmp_path / "missing")
+    app = audit_app(workspace, tmp_path / "missing")
     async with run_app(app) as pilot:
         await pilot.press("X", "ctrl+s")
         await wait_until(pilot, lambda: "cannot be written" in screen_text(app))
         app.screen.query_one("#path", Input).value = str(tmp_path / "log.jsonl")
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: "✓ 60 entries" in screen_text(app))
+        await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
 
 
 async def test_export_keeps_a_file_created_meanwhile(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "log.jsonl"
 
-    async def create_and_export(_: WorldClient, kind: str):  # type: ignore[no-untyped-def]
+    async def create_and_export(_: EmbeddedClient, kind: str):  # type: ignore[no-untyped-def]
         path.write_text("theirs")
         yield "ours\n"
 
-    monkeypatch.setattr(WorldClient, "export_audit", create_and_export)
-    app = audit_app(world, tmp_path)
+    monkeypatch.setattr(EmbeddedClient, "export_audit", create_and_export)
+    app = audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditExportDialog))

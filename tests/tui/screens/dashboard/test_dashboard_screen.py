@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-from datetime import timedelta
 from pathlib import Path
 
-import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
 
 from sealyard.client.downloads.downloader import DownloadedFile, DownloadProgress, DownloadResult, VerifiedBy
+from sealyard.engine.execution.progress import INITIAL_RATE
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
 from sealyard.model.tasks import DecisionOrigin, ResultState, TaskStatus
 from sealyard_tui.action_keys import DEFAULT_KEYS
@@ -21,8 +20,10 @@ from sealyard_tui.appearance.ui_state import UiStateFile
 from sealyard_tui.dialogs.error import ErrorDialog
 from sealyard_tui.screens.dashboard.screen import DashboardScreen
 from sealyard_tui.screens.dashboard.task_detail import render_task
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import APPROVED, DEVELOPER, NOW, OWNER, World, decision, file, result, task
+from tests.tui.task_factories import decision, task
+from tests.tui.workspace import DEVELOPER, NOW, OWNER, TuiWorkspace
 
 HOSTILE = ("fw[/oops].bin", "[@click=app.quit]x[/]", "\x1b]2;PWNED\x07.bin", "exe\u202egpj.bin")
 
@@ -90,8 +91,10 @@ def with_downloads(app: SealyardApp, folder: Path) -> FakeDownloads:
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_status_progress_queue_and_results_are_said_by_word_and_sign(world: World, size: tuple[int, int]) -> None:
-    app = make_app(world)
+async def test_status_progress_queue_and_results_are_said_by_word_and_sign(
+    workspace: TuiWorkspace, size: tuple[int, int]
+) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=size):
         seen = screen_text(app)
         for words in (
@@ -99,7 +102,7 @@ async def test_status_progress_queue_and_results_are_said_by_word_and_sign(world
             "0 of 1 approved",
             "▸ RUNNING",
             "40 % 42s",
-            "2 in queue",
+            "1 in queue",
             "↓ AVAILABLE 20h",
             "! EXPIRED",
             "∅ GONE",
@@ -112,8 +115,8 @@ async def test_status_progress_queue_and_results_are_said_by_word_and_sign(world
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_counters_title_and_throughput_are_above_the_list(world: World, size: tuple[int, int]) -> None:
-    app = make_app(world)
+async def test_counters_title_and_throughput_are_above_the_list(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=size) as pilot:
         await pilot.press("r")
         await wait_for_workers(pilot)
@@ -125,55 +128,51 @@ async def test_counters_title_and_throughput_are_above_the_list(world: World, si
 
 
 def test_the_detail_says_how_a_decision_was_made() -> None:
-    made = msgspec.structs.replace(decision(OWNER), origin=DecisionOrigin.TERMINAL, one_time_password=True)
+    made = decision(OWNER, origin=DecisionOrigin.TERMINAL, one_time_password=True)
     words = f"approved by {OWNER} (at a terminal, with one-time password), "
     assert words in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW, DEFAULT_KEYS).plain
 
 
-async def test_a_trial_is_marked_on_its_row_and_in_its_detail(world: World) -> None:
-    world.tasks["t-done"] = msgspec.structs.replace(
-        world.tasks["t-done"], self_approved=True, result=result(self_approved=True)
-    )
-    app = make_app(world)
+async def test_a_trial_is_marked_on_its_row_and_in_its_detail(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.set_policy(allow_self_approval=True)
+    await empty_workspace.complete(await empty_workspace.add_task("t-trial"))
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
-        await assert_visible(pilot, "↓ AVAILABLE 20h TRIAL")
-        await go_to(pilot, app, "t-done")
+        await assert_visible(pilot, "↓ AVAILABLE 1d TRIAL")
         await wait_until(pilot, lambda: "TRIAL: self-approved, do not release" in screen_text(app))
 
 
-async def test_with_no_tasks_it_says_what_to_do_next(world: World) -> None:
-    world.tasks.clear()
-    app = make_app(world)
+async def test_with_no_tasks_it_says_what_to_do_next(empty_workspace: TuiWorkspace) -> None:
+    app = make_app(empty_workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await wait_until(pilot, lambda: "No tasks yet. Press n to create the first package." in screen_text(app))
 
 
-async def test_with_no_tasks_nobody_is_sent_to_a_key_they_do_not_have(world: World) -> None:
-    world.tasks.clear()
-    app = make_app(world, "administrator")
+async def test_with_no_tasks_nobody_is_sent_to_a_key_they_do_not_have(empty_workspace: TuiWorkspace) -> None:
+    app = make_app(empty_workspace, "administrator")
     async with run_app(app, size=(80, 24)):
         assert "n asks for the first package" not in screen_text(app)
         assert "USE on a device configuration (5)" in screen_text(app)
 
 
-async def test_at_80_columns_the_counters_are_whole_however_long_ago_it_was_read(world: World) -> None:
-    app = make_app(world)
+async def test_at_80_columns_the_counters_are_whole_however_long_ago_it_was_read(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await wait_for_workers(pilot)
-        world.now += timedelta(seconds=3_000)
-        place(app).tick(world.now)
+        workspace.clock.advance(seconds=3_000)
+        place(app).tick(workspace.now)
         await wait_until(pilot, lambda: "updated" in screen_text(app))
         counters = screen_text(app).splitlines()[3]
         assert "available" in counters
         assert "gone" in counters
 
 
-async def test_names_of_strangers_are_shown_harmless(world: World) -> None:
-    world.tasks = {
-        f"t{number}": task(f"t{number}", name=name, inputs=(file(name),), reason=name)
-        for number, name in enumerate(HOSTILE)
-    }
-    app = make_app(world)
+async def test_names_of_strangers_are_shown_harmless(empty_workspace: TuiWorkspace) -> None:
+    for number, name in enumerate(HOSTILE):
+        await empty_workspace.reject(
+            await empty_workspace.add_task(f"t{number}", name=name, firmware={name: b"firmware"}), name
+        )
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         for number in range(len(HOSTILE)):
             await go_to(pilot, app, f"t{number}")
@@ -188,53 +187,52 @@ async def test_names_of_strangers_are_shown_harmless(world: World) -> None:
 # ---- what moves
 
 
-async def test_a_new_task_appears_and_one_that_moves_is_renewed_in_its_row(world: World) -> None:
-    app = make_app(world)
+async def test_a_new_task_appears_and_one_that_moves_is_renewed_in_its_row(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
-        await wait_until(pilot, lambda: world.listeners > 0)
-        world.put(task("t-new", name="fresh", created_at=NOW))
+        await workspace.add_task("t-new", name="fresh")
         await wait_until(pilot, lambda: ids(app)[0] == "t-new")
         assert place(app).table.cursor_key == "t-waiting", "the cursor stays on its row"
-        world.put(msgspec.structs.replace(world.tasks["t-new"], status=TaskStatus.SCHEDULED))
+        await workspace.approve(workspace.task("t-new"))
         await wait_until(pilot, lambda: place(app).table.row("t-new").status is TaskStatus.SCHEDULED)  # type: ignore[union-attr]
         await assert_visible(pilot, "10 tasks")
 
 
-async def test_progress_goes_into_the_row_without_a_read(world: World) -> None:
-    app = make_app(world)
+async def test_progress_goes_into_the_row_without_a_read(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
-        await wait_until(pilot, lambda: world.listeners > 0 and "bootloader.bin" in screen_text(app))
-        world.fail["task"] = world.fail["tasks"] = StorageError("not to be read")
-        world.progress("t-running", 400_000, 1_000_000, 40.0)
-        world.now += timedelta(seconds=1)
+        await wait_until(pilot, lambda: workspace.has_listeners and "bootloader.bin" in screen_text(app))
+        workspace.faults.fail["task"] = workspace.faults.fail["tasks"] = StorageError("not to be read")
+        second = int(INITIAL_RATE)
+        await workspace.report_progress("t-running", 50 * second, 100 * second)
+        workspace.clock.advance(seconds=1)
         await wait_for_workers(pilot)
-        world.progress("t-running", 990_000, 1_000_000, 1.0)
+        await workspace.report_progress("t-running", 99 * second, 100 * second)
         await wait_until(pilot, lambda: "99 % 1s" in screen_text(app))
         assert place(app)._throughput.rate > 0
 
 
-async def test_a_flood_of_changes_is_read_by_page_and_ends_right(world: World) -> None:
-    app = make_app(world)
+async def test_a_flood_of_changes_is_read_by_page_and_ends_right(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
-        await wait_until(pilot, lambda: world.listeners > 0)
         for number in range(100):
-            world.put(task(f"f{number:03}", created_at=NOW + timedelta(seconds=number)))
+            workspace.clock.advance(seconds=1)
+            await workspace.add_task(f"f{number:03}")
         for number in range(100):
-            world.put(msgspec.structs.replace(world.tasks[f"f{number:03}"], status=TaskStatus.FAILED))
+            await workspace.reject(workspace.task(f"f{number:03}"))
         await wait_until(pilot, lambda: len(place(app).table) == 109)
         await wait_until(
-            pilot, lambda: all(row.status is TaskStatus.FAILED for row in place(app).table.rows if row.id[0] == "f")
+            pilot, lambda: all(row.status is TaskStatus.CANCELLED for row in place(app).table.rows if row.id[0] == "f")
         )
         assert ids(app)[:2] == ["f099", "f098"]
 
 
-async def test_what_happened_while_another_place_was_seen_is_there_on_return(world: World) -> None:
-    app = make_app(world)
+async def test_what_happened_while_another_place_was_seen_is_there_on_return(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
-        await wait_until(pilot, lambda: world.listeners > 0)
         await pilot.press("5")
         await wait_for_workers(pilot)
-        world.put(task("t-new", created_at=NOW))
+        await workspace.add_task("t-new")
         await wait_for_workers(pilot)
         await pilot.press("1")
         await wait_until(pilot, lambda: "t-new" in ids(app))
@@ -243,15 +241,9 @@ async def test_what_happened_while_another_place_was_seen_is_there_on_return(wor
 # ---- long lists
 
 
-def many(world: World, count: int) -> None:
-    world.tasks = {
-        f"m{number:05}": task(f"m{number:05}", created_at=NOW - timedelta(seconds=number)) for number in range(count)
-    }
-
-
-async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(world: World) -> None:
-    many(world, 2500)
-    app = make_app(world)
+async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(2500)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         table = place(app).table
         assert len(table) == 200
@@ -263,18 +255,18 @@ async def test_a_long_list_begins_with_a_page_and_end_reads_on_to_the_last(world
         await assert_visible(pilot, "2,500 tasks")
 
 
-async def test_moving_down_reads_more_before_the_end_comes(world: World) -> None:
-    many(world, 1000)
-    app = make_app(world)
+async def test_moving_down_reads_more_before_the_end_comes(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(1000)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         await go_to(pilot, app, "m00180")
         await wait_until(pilot, lambda: len(place(app).table) > 200)
         assert place(app).table.cursor_key == "m00180"
 
 
-async def test_a_task_on_no_page_that_was_read_can_be_shown(world: World) -> None:
-    many(world, 1000)
-    app = make_app(world)
+async def test_a_task_on_no_page_that_was_read_can_be_shown(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(1000)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         app.show_task("m00900")
         await wait_until(pilot, lambda: place(app).table.cursor_key == "m00900")
@@ -288,8 +280,8 @@ async def test_a_task_on_no_page_that_was_read_can_be_shown(world: World) -> Non
 # ---- filter and order
 
 
-async def test_the_list_is_narrowed_in_place_with_a_count_and_escape_widens_it(world: World) -> None:
-    app = make_app(world)
+async def test_the_list_is_narrowed_in_place_with_a_count_and_escape_widens_it(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("slash", *"beta")
         await wait_until(pilot, lambda: ids(app) == ["t-queued"])
@@ -301,8 +293,8 @@ async def test_the_list_is_narrowed_in_place_with_a_count_and_escape_widens_it(w
         await wait_until(pilot, lambda: len(ids(app)) == 9)
 
 
-async def test_keys_that_come_before_the_first_paint_are_not_typed_into_a_hidden_line(world: World) -> None:
-    app = make_app(world)
+async def test_keys_that_come_before_the_first_paint_are_not_typed_into_a_hidden_line(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with app.run_test() as pilot:
         await pilot.press("j", "j")
         await wait_until(pilot, lambda: bool(app.state.workspace))
@@ -312,23 +304,23 @@ async def test_keys_that_come_before_the_first_paint_are_not_typed_into_a_hidden
         assert place(app).filter_bar.query_one(Input).disabled
 
 
-async def test_a_wrong_field_is_said_beside_the_line_and_the_list_stays(world: World) -> None:
-    app = make_app(world)
+async def test_a_wrong_field_is_said_beside_the_line_and_the_list_stays(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await filter_by(pilot, app, "stats:done")
         await assert_visible(pilot, "✗ unknown field stats: status:?")
         assert len(ids(app)) == 9
 
 
-async def test_an_unmatched_filter_says_how_to_come_back(world: World) -> None:
-    app = make_app(world)
+async def test_an_unmatched_filter_says_how_to_come_back(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await filter_by(pilot, app, "nothing-like-this")
         await assert_visible(pilot, "No tasks match the filter. Press Esc to clear it.")
 
 
-async def test_quick_filters_and_mine_are_written_into_the_line(world: World) -> None:
-    app = make_app(world, "owner")
+async def test_quick_filters_and_mine_are_written_into_the_line(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "owner")
     async with run_app(app) as pilot:
         await pilot.press("s", "9")
         await wait_until(pilot, lambda: ids(app) == ["t-expired"])
@@ -340,20 +332,19 @@ async def test_quick_filters_and_mine_are_written_into_the_line(world: World) ->
         await wait_until(pilot, lambda: ids(app) == ["t-expired"])
 
 
-async def test_news_keep_to_the_filter(world: World) -> None:
-    app = make_app(world)
+async def test_news_keep_to_the_filter(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
-        await wait_until(pilot, lambda: world.listeners > 0)
         await filter_by(pilot, app, "status:waiting")
-        world.put(task("t-other", TaskStatus.FAILED, created_at=NOW))
-        world.put(msgspec.structs.replace(world.tasks["t-waiting"], status=TaskStatus.CANCELLED))
-        world.put(task("t-next", created_at=NOW))
+        await workspace.fail("t-running")
+        await workspace.reject(workspace.task("t-waiting"))
+        await workspace.add_task("t-next")
         await wait_until(pilot, lambda: ids(app) == ["t-next"])
 
 
-async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(world: World) -> None:
-    many(world, 2500)
-    app = make_app(world)
+async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(empty_workspace: TuiWorkspace) -> None:
+    await empty_workspace.add_tasks(2500)
+    app = make_app(empty_workspace)
     async with run_app(app) as pilot:
         await pilot.press("o", "2")
         await wait_until(pilot, lambda: ids(app)[0] == "m02499")
@@ -366,21 +357,21 @@ async def test_orders_of_the_engine_hold_for_all_and_others_say_what_they_order(
         await assert_visible(pilot, f"{read:,} of 2,500 tasks · by name ({read:,} loaded rows only)")
 
 
-async def test_filter_and_order_are_as_they_were_left(world: World) -> None:
+async def test_filter_and_order_are_as_they_were_left(workspace: TuiWorkspace) -> None:
     memory = UiStateFile()
-    app = remembering(world, memory)
+    app = remembering(workspace, memory)
     async with run_app(app) as pilot:
         await filter_by(pilot, app, "status:done")
         await pilot.press("o", "2")
         await wait_for_workers(pilot)
-    again = remembering(world, memory)
+    again = remembering(workspace, memory)
     async with run_app(again):
         assert ids(again) == ["t-signed", "t-gone", "t-expired", "t-done"]
         assert "status:done" in screen_text(again)
 
 
-def remembering(world: World, memory: UiStateFile) -> SealyardApp:
-    app = make_app(world)
+def remembering(workspace: TuiWorkspace, memory: UiStateFile) -> SealyardApp:
+    app = make_app(workspace)
     app.preferences = Preferences(app.settings, memory)
     app.appearance = Appearance(app, app.preferences)
     return app
@@ -389,19 +380,19 @@ def remembering(world: World, memory: UiStateFile) -> SealyardApp:
 # ---- the detail
 
 
-async def test_the_detail_follows_the_cursor_where_there_is_room(world: World) -> None:
-    app = make_app(world)
+async def test_the_detail_follows_the_cursor_where_there_is_room(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await go_to(pilot, app, "t-rejected")
         await wait_until(pilot, lambda: place(app).pane.task_id == "t-rejected")
         await wait_for_workers(pilot)
         place(app).pane.scroll_end(animate=False)
         await pilot.pause()
-        await assert_visible(pilot, "rejected by USER:owner")
+        await assert_visible(pilot, "Rejected by USER:owner: wrong bootloader")
 
 
-async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(world: World) -> None:
-    app = make_app(world)
+async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         assert not place(app).pane.display
         await pilot.press("enter")
@@ -414,8 +405,8 @@ async def test_at_80_columns_enter_opens_the_detail_and_escape_goes_back(world: 
         assert place(app).table.display
 
 
-async def test_the_json_of_a_task_is_a_key_away(world: World) -> None:
-    app = make_app(world)
+async def test_the_json_of_a_task_is_a_key_away(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("J")
         await wait_until(pilot, lambda: '"id": "t-waiting"' in screen_text(app))
@@ -424,41 +415,41 @@ async def test_the_json_of_a_task_is_a_key_away(world: World) -> None:
 # ---- acts
 
 
-async def test_withdrawing_wants_a_reason_and_says_that_it_was_done(world: World) -> None:
-    app = make_app(world)
+async def test_withdrawing_wants_a_reason_and_says_that_it_was_done(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("w")
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "A reason is required")
         await pilot.press(*"old", "ctrl+s")
-        await wait_until(pilot, lambda: ("withdraw", ("t-waiting", "old")) in world.calls)
+        await wait_until(pilot, lambda: ("withdraw", ("t-waiting", "old")) in workspace.faults.calls)
         await wait_until(pilot, lambda: "gateway 1.5.0 withdrawn" in screen_text(app))
 
 
-async def test_cancelling_is_confirmed(world: World) -> None:
-    app = make_app(world)
+async def test_cancelling_is_confirmed(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await go_to(pilot, app, "t-running")
         await pilot.press("x", "n")
-        assert world.calls == []
+        assert workspace.faults.calls == []
         await pilot.press("x", "y")
-        await wait_until(pilot, lambda: ("cancel", ("t-running",)) in world.calls)
+        await wait_until(pilot, lambda: ("cancel", ("t-running",)) in workspace.faults.calls)
 
 
-async def test_marked_tasks_are_ended_together_and_the_others_are_left(world: World) -> None:
-    app = make_app(world)
+async def test_marked_tasks_are_ended_together_and_the_others_are_left(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("space", "space", "space", "space", "x")
         await wait_until(pilot, lambda: "Cancel 3 tasks?" in screen_text(app))
         await pilot.press("y")
-        await wait_until(pilot, lambda: len(world.calls) == 3)
+        await wait_until(pilot, lambda: len(workspace.faults.calls) == 3)
         await wait_for_workers(pilot)
         await assert_visible(pilot, "3 tasks cancelled")
 
 
-async def test_an_error_is_shown_and_the_application_goes_on(world: World) -> None:
-    world.fail["cancel"] = ConflictError("It has just ended.", "Look at its result.")
-    app = make_app(world)
+async def test_an_error_is_shown_and_the_application_goes_on(workspace: TuiWorkspace) -> None:
+    workspace.faults.fail["cancel"] = ConflictError("It has just ended.", "Look at its result.")
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("x", "y")
         await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
@@ -467,8 +458,8 @@ async def test_an_error_is_shown_and_the_application_goes_on(world: World) -> No
         assert place(app).table.cursor == 1
 
 
-async def test_an_expired_link_is_renewed_by_the_key_that_is_named(world: World, tmp_path: Path) -> None:
-    app = make_app(world)
+async def test_an_expired_link_is_renewed_by_the_key_that_is_named(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         fake = with_downloads(app, tmp_path)
         await go_to(pilot, app, "t-expired")
@@ -476,14 +467,14 @@ async def test_an_expired_link_is_renewed_by_the_key_that_is_named(world: World,
         await assert_visible(pilot, "The link has expired: press e to renew it")
         assert fake.asked == []
         await pilot.press("e")
-        await wait_until(pilot, lambda: ("renew", ("t-expired",)) in world.calls)
+        await wait_until(pilot, lambda: ("renew", ("t-expired",)) in workspace.faults.calls)
         await wait_for_workers(pilot)
         await pilot.press("d")
         await wait_until(pilot, lambda: fake.asked == ["t-expired"])
 
 
-async def test_of_a_file_that_is_gone_it_is_said_what_helps(world: World, tmp_path: Path) -> None:
-    app = make_app(world)
+async def test_of_a_file_that_is_gone_it_is_said_what_helps(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         with_downloads(app, tmp_path)
         await go_to(pilot, app, "t-gone")
@@ -492,9 +483,12 @@ async def test_of_a_file_that_is_gone_it_is_said_what_helps(world: World, tmp_pa
 
 
 @pytest.mark.parametrize("size", [(80, 24), (160, 40)])
-async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Path, size: tuple[int, int]) -> None:
-    world.tasks["t-other"] = task("t-other", TaskStatus.DONE, approvals=APPROVED, result=result(), created_by=DEVELOPER)
-    app = make_app(world)
+async def test_each_row_says_how_its_download_stands(
+    workspace: TuiWorkspace, tmp_path: Path, size: tuple[int, int]
+) -> None:
+    workspace.bus.small_slots = 3
+    await workspace.complete(await workspace.add_task("t-other"))
+    app = make_app(workspace)
     async with run_app(app, size=size) as pilot:
         fake = with_downloads(app, tmp_path)
         fake.put("t-done")
@@ -510,9 +504,9 @@ async def test_each_row_says_how_its_download_stands(world: World, tmp_path: Pat
         assert "↓ 43 %" in seen
 
 
-async def test_what_there_is_of_a_task_can_be_copied(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_what_there_is_of_a_task_can_be_copied(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     copied: list[str] = []
-    app = make_app(world)
+    app = make_app(workspace)
     monkeypatch.setattr(app, "copy_to_clipboard", copied.append)
     async with run_app(app) as pilot:
         await go_to(pilot, app, "t-done")
@@ -521,14 +515,14 @@ async def test_what_there_is_of_a_task_can_be_copied(world: World, monkeypatch: 
         await wait_until(pilot, lambda: "SHA-256" in screen_text(app))
         await pilot.press("3")
         await wait_for_workers(pilot)
-        assert copied == ["t-done", world.tasks["t-done"].result.sha256]  # type: ignore[union-attr]
+        assert copied == ["t-done", workspace.task("t-done").result.sha256]  # type: ignore[union-attr]
 
 
 async def test_over_ssh_the_path_is_said_instead_of_opening_a_window(
-    world: World, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SSH_CONNECTION", "1")
-    app = make_app(world)
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         with_downloads(app, tmp_path).put("t-done")
         await go_to(pilot, app, "t-done")
@@ -537,21 +531,20 @@ async def test_over_ssh_the_path_is_said_instead_of_opening_a_window(
         await assert_visible(pilot, "No file manager available.")
 
 
-async def test_who_may_only_read_sees_no_key_that_changes_anything(world: World) -> None:
-    world.read_only = True
-    app = make_app(world)
+async def test_who_may_only_read_sees_no_key_that_changes_anything(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, connection=FakeConnection(workspace, read_only=True))
     async with run_app(app) as pilot:
         await wait_until(pilot, lambda: "read only" in screen_text(app))
         for words in ("Withdraw", "Cancel", "Renew", "New"):
             assert words not in screen_text(app).splitlines()[-1]
         await pilot.press("x", "w", "e")
         await wait_for_workers(pilot)
-        assert world.calls == []
+        assert workspace.faults.calls == []
         assert isinstance(app.screen, DashboardScreen)
 
 
-async def test_what_is_not_ones_own_cannot_be_withdrawn(world: World) -> None:
-    app = make_app(world, "owner")
+async def test_what_is_not_ones_own_cannot_be_withdrawn(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "owner")
     async with run_app(app) as pilot:
         assert place(app).check_action("withdraw", ()) is None
         assert place(app).check_action("cancel", ()) is True
@@ -560,8 +553,8 @@ async def test_what_is_not_ones_own_cannot_be_withdrawn(world: World) -> None:
         assert isinstance(app.screen, DashboardScreen)
 
 
-async def test_another_person_sees_nothing_of_the_one_before(world: World) -> None:
-    app = make_app(world)
+async def test_another_person_sees_nothing_of_the_one_before(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("space", "f2")
         await wait_until(pilot, lambda: app.state.identity != DEVELOPER and bool(app.state.roles))
@@ -573,8 +566,8 @@ async def test_another_person_sees_nothing_of_the_one_before(world: World) -> No
 # ---- this session's downloads
 
 
-async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_done(world: World) -> None:
-    app = make_app(world)
+async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_done(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         fake = with_downloads(app, Path("/srv/packages"))
         expired = ResultExpiredError("The link has expired.", "Renew it.").to_info()
@@ -591,7 +584,9 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         await pilot.press("j")
         await wait_until(pilot, lambda: "Press e to renew the link" in screen_text(app))
         await pilot.press("e")
-        await wait_until(pilot, lambda: ("renew", ("t-expired",)) in world.calls and fake.asked == ["t-expired"])
+        await wait_until(
+            pilot, lambda: ("renew", ("t-expired",)) in workspace.faults.calls and fake.asked == ["t-expired"]
+        )
         await pilot.press("j")
         await wait_until(pilot, lambda: "Create a new package" in screen_text(app))
         await pilot.press("enter")
@@ -599,17 +594,19 @@ async def test_downloads_of_the_session_say_what_came_of_them_and_what_can_be_do
         await wait_until(pilot, lambda: place(app).pane.task_id == "t-gone")
 
 
-async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired(world: World) -> None:
-    world.tasks = {"t-done": world.tasks["t-done"]}
-    app = make_app(world, refresh_interval=0.2)
+async def test_a_result_that_expires_while_it_is_looked_at_is_said_to_be_expired(
+    empty_workspace: TuiWorkspace,
+) -> None:
+    await empty_workspace.complete(await empty_workspace.add_task())
+    app = make_app(empty_workspace, refresh_interval=0.2)
     async with run_app(app) as pilot:
         await assert_visible(pilot, "AVAILABLE")
-        world.now += timedelta(hours=21)
+        empty_workspace.clock.advance(hours=24)
         await wait_until(pilot, lambda: f"! {ResultState.EXPIRED}" in screen_text(app))
 
 
-async def test_a_window_made_larger_shows_the_detail_without_a_key(world: World) -> None:
-    app = make_app(world)
+async def test_a_window_made_larger_shows_the_detail_without_a_key(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         assert "bootloader.bin" not in screen_text(app)
         await pilot.resize_terminal(120, 40)

@@ -5,12 +5,11 @@ from __future__ import annotations
 from datetime import timedelta
 
 import msgspec
-import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.model.events import TaskChanged
-from sealyard.model.tasks import ResultState, TaskStatus
+from sealyard.model.tasks import ResultState, Task, TaskStatus
 from sealyard_tui.screens.dashboard.task_row import (
     SortOrder,
     TaskRow,
@@ -19,7 +18,8 @@ from sealyard_tui.screens.dashboard.task_row import (
     find_insert_position,
     sort_rows,
 )
-from tests.tui.tui_world import DEVELOPER, NOW, OWNER, file, result, task, usual_tasks
+from tests.tui.task_factories import file, result, task
+from tests.tui.workspace import DEVELOPER, NOW, OWNER
 
 rows = st.builds(
     lambda task_id, minutes, **fields: create_row(task(task_id, created_at=NOW - timedelta(minutes=minutes), **fields)),
@@ -44,15 +44,14 @@ def test_a_title_is_the_name_or_the_first_file_or_the_id_and_harmless() -> None:
     assert create_row(task("t1", name="", inputs=(), metadata=())).title == "t1"
 
 
-@pytest.mark.parametrize("made", usual_tasks(), ids=lambda made: made.id)
-def test_of_a_result_the_row_keeps_what_is_shown(made: object) -> None:
-    assert isinstance(made, type(task("x")))
-    kept, was = create_row(made).result, made.result
-    assert (kept is None) == (was is None)
-    if kept is not None and was is not None:
-        assert (kept.state, kept.expires_at, kept.retained_until) == (was.state, was.expires_at, was.retained_until)
-        assert (kept.signature is None) == (was.signature is None)
-        assert (kept.link, kept.sha256) == (None, None)
+def test_of_a_result_the_row_keeps_what_is_shown(usual_tasks: list[Task]) -> None:
+    for made in usual_tasks:
+        kept, was = create_row(made).result, made.result
+        assert (kept is None) == (was is None)
+        if kept is not None and was is not None:
+            assert (kept.state, kept.expires_at, kept.retained_until) == (was.state, was.expires_at, was.retained_until)
+            assert (kept.signature is None) == (was.signature is None)
+            assert (kept.link, kept.sha256) == (None, None)
 
 
 def test_an_event_moves_status_and_state_and_ends_the_progress() -> None:

@@ -6,7 +6,7 @@ from datetime import timedelta
 
 from sealyard.model.events import TaskProgressed
 from sealyard_tui.screens.dashboard.throughput import BUCKET_SECONDS, BUCKETS, Throughput
-from tests.tui.tui_world import NOW
+from tests.tui.workspace import NOW
 
 MIB = 1024 * 1024
 

@@ -18,7 +18,7 @@ from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import World
+from tests.tui.workspace import TuiWorkspace
 
 
 @pytest.fixture
@@ -67,8 +67,8 @@ def app_of(pilot: Pilot[None]) -> SealyardApp:
     return pilot.app
 
 
-async def test_sizes_and_dates_are_shown_folders_first(world: World, folder: Path) -> None:
-    async with run_app(make_app(world), size=(80, 24)) as pilot:
+async def test_sizes_and_dates_are_shown_folders_first(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace), size=(80, 24)) as pilot:
         browser = await opened(pilot, folder)
         assert browser.names == ["..", "apps", "alpha.bin", "beta.bin", "gamma.txt"]
         seen = screen_text(app_of(pilot))
@@ -77,23 +77,22 @@ async def test_sizes_and_dates_are_shown_folders_first(world: World, folder: Pat
 
 
 async def test_all_times_are_in_the_zone_of_the_column_title(
-    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    world.now = datetime(2026, 11, 23, 9, tzinfo=UTC)
     summer = datetime(2026, 7, 1, 12, tzinfo=UTC).timestamp()
     os.utime(folder / "alpha.bin", (0, summer))
     with monkeypatch.context() as patch:
         patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
         time.tzset()
-        async with run_app(make_app(world), size=(80, 24)) as pilot:
+        async with run_app(make_app(workspace), size=(80, 24)) as pilot:
             await opened(pilot, folder)
             assert "CHANGED (CET)" in screen_text(app_of(pilot))
             assert "2026-07-01 13:00" in screen_text(app_of(pilot))
     time.tzset()
 
 
-async def test_enter_adds_the_file_under_the_cursor(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_enter_adds_the_file_under_the_cursor(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("j", "j", "enter")
         assert browser.chosen == ["beta.bin"]
@@ -101,8 +100,8 @@ async def test_enter_adds_the_file_under_the_cursor(world: World, folder: Path) 
         assert not browser.answers[0].metadata
 
 
-async def test_marked_files_are_added_in_the_order_of_marking(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_marked_files_are_added_in_the_order_of_marking(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("G", "space", "g", "j", "j", "space")
         assert "2 marked" in screen_text(app_of(pilot))
@@ -112,8 +111,8 @@ async def test_marked_files_are_added_in_the_order_of_marking(world: World, fold
         assert browser.answers[0].metadata
 
 
-async def test_one_goes_into_folders_and_up_again_onto_where_one_was(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_one_goes_into_folders_and_up_again_onto_where_one_was(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("l")
         assert browser.names == ["..", "inner.bin"]
@@ -125,16 +124,16 @@ async def test_one_goes_into_folders_and_up_again_onto_where_one_was(world: Worl
         assert browser.chosen == ["inner.bin"]
 
 
-async def test_hidden_files_show_by_key(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_hidden_files_show_by_key(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder)
         assert "1 hidden" in screen_text(app_of(pilot))
         await browser.press("full_stop")
         assert ".hidden" in browser.names
 
 
-async def test_the_filter_narrows_and_escape_backs_out_level_by_level(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_the_filter_narrows_and_escape_backs_out_level_by_level(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("slash", "b", "e", "enter")
         await wait_until(pilot, lambda: browser.names == ["..", "beta.bin"])
@@ -145,8 +144,8 @@ async def test_the_filter_narrows_and_escape_backs_out_level_by_level(world: Wor
         assert browser.answers == [None]
 
 
-async def test_the_order_goes_round_by_key(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_the_order_goes_round_by_key(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("o")
         assert browser.names[-1] == "beta.bin"
@@ -154,8 +153,8 @@ async def test_the_order_goes_round_by_key(world: World, folder: Path) -> None:
         assert browser.names[2] == "beta.bin"
 
 
-async def test_a_typed_path_jumps_there(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_a_typed_path_jumps_there(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder.parent)
         await browser.press("p")
         app_of(pilot).screen.query_one("#path", Input).value = str(folder / "beta.bin")
@@ -167,27 +166,29 @@ async def test_a_typed_path_jumps_there(world: World, folder: Path) -> None:
         assert "not found: /no/such" in screen_text(app_of(pilot))
 
 
-async def test_it_begins_where_one_chose_last(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_it_begins_where_one_chose_last(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder)
         await browser.press("j", "enter")
         again = await opened(pilot, None)
         assert "alpha.bin" in again.names
 
 
-async def test_a_folder_that_cannot_be_read_says_so_and_one_gets_out(world: World, folder: Path) -> None:
-    async with run_app(make_app(world)) as pilot:
+async def test_a_folder_that_cannot_be_read_says_so_and_one_gets_out(workspace: TuiWorkspace, folder: Path) -> None:
+    async with run_app(make_app(workspace)) as pilot:
         browser = await opened(pilot, folder / "gone")
         assert "Cannot read this folder" in screen_text(app_of(pilot))
         await browser.press("h")
         assert "alpha.bin" in browser.names
 
 
-async def test_hostile_names_are_shown_harmless_and_chosen_all_the_same(world: World, tmp_path: Path) -> None:
+async def test_hostile_names_are_shown_harmless_and_chosen_all_the_same(
+    workspace: TuiWorkspace, tmp_path: Path
+) -> None:
     names = ["[@click=app.quit]x", "a\x1b]2;PWNED\x07b", "gnp\u202eexe", os.fsdecode(b"odd\xff")]
     for name in names:
         (tmp_path / name).write_bytes(b"x")
-    async with run_app(make_app(world), size=(80, 24)) as pilot:
+    async with run_app(make_app(workspace), size=(80, 24)) as pilot:
         browser = await opened(pilot, tmp_path)
         await browser.press("ctrl+a")
         seen = screen_text(app_of(pilot))
@@ -198,11 +199,11 @@ async def test_hostile_names_are_shown_harmless_and_chosen_all_the_same(world: W
 
 
 async def test_a_folder_that_takes_long_holds_nothing_up(
-    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
     monkeypatch.setattr(file_browser, "_read_rows", lambda *_: answer.wait(30) and [])
-    async with run_app(make_app(world), size=(80, 24)) as pilot:
+    async with run_app(make_app(workspace), size=(80, 24)) as pilot:
         browser = Opened(pilot, FileBrowser(folder))
         pilot.app.push_screen(browser.browser, browser.answers.append)
         await wait_until(pilot, lambda: "Loading" in screen_text(app_of(pilot)))
@@ -212,10 +213,10 @@ async def test_a_folder_that_takes_long_holds_nothing_up(
 
 
 async def test_the_home_folder_is_written_as_people_type_it(
-    world: World, folder: Path, monkeypatch: pytest.MonkeyPatch
+    workspace: TuiWorkspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(folder))
-    app = make_app(world, start_screen="upload")
+    app = make_app(workspace, start_screen="upload")
     async with run_app(app, size=(80, 24)) as pilot:
         shown = await opened(pilot, folder / "apps")
         path = shown.browser.query_one("#path", Input)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Any
 
 import pytest
 from textual.pilot import Pilot
@@ -18,8 +19,9 @@ from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
 from sealyard_tui.session.watch_folder import WatchState
 from sealyard_tui.widgets.virtual_table import VirtualTable
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.tui_world import AUDITOR, DEVELOPER, World
+from tests.tui.workspace import DEVELOPER, OWNER, TuiWorkspace
 
 
 @pytest.fixture
@@ -41,10 +43,10 @@ def quickly(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def watching_app(
-    world: World, drop: Path, who: str = "developer", rule: DropAction = DropAction.PROPOSE
+    workspace: TuiWorkspace, drop: Path, rule: DropAction = DropAction.PROPOSE, **settings: Any
 ) -> SealyardApp:
     plan = WatchFolderSettings(folder=str(drop), device="gateway", on_drop=rule)
-    return make_app(world, who, watch=plan, start_screen="upload")
+    return make_app(workspace, watch=plan, start_screen="upload", **settings)
 
 
 async def there(pilot: Pilot[None]) -> UploadScreen:
@@ -61,20 +63,20 @@ async def offered(pilot: Pilot[None], app: SealyardApp, count: int = 1) -> None:
     await wait_for_workers(pilot)
 
 
-def packages(world: World) -> list[PackageRequest]:
-    return [arguments[0] for method, arguments in world.calls if method == "create_package"]
+def packages(workspace: TuiWorkspace) -> list[PackageRequest]:
+    return [request for (request,) in workspace.faults.calls_of("create_package")]
 
 
-async def test_what_is_watched_stands_in_the_title_line(world: World, drop: Path) -> None:
-    app = watching_app(world, drop)
+async def test_what_is_watched_stands_in_the_title_line(workspace: TuiWorkspace, drop: Path) -> None:
+    app = watching_app(workspace, drop)
     async with run_app(app) as pilot:
         await there(pilot)
         await wait_until(pilot, lambda: "watching" in screen_text(app))
         await assert_visible(pilot, "for gateway (propose)")
 
 
-async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: World, drop: Path) -> None:
-    app = watching_app(world, drop)
+async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(workspace: TuiWorkspace, drop: Path) -> None:
+    app = watching_app(workspace, drop)
     calls: list[str] = []
     app.watch_folder._alert = calls.append
     async with run_app(app) as pilot:
@@ -88,8 +90,8 @@ async def test_a_dropped_file_is_offered_and_told_of_wherever_one_is(world: Worl
         await assert_visible(pilot, "◇ proposed: 1")
 
 
-async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Path) -> None:
-    app = watching_app(world, drop)
+async def test_an_offer_is_submitted_by_key_and_only_once(workspace: TuiWorkspace, drop: Path) -> None:
+    app = watching_app(workspace, drop)
     (drop / "fw.bin").write_bytes(b"firmware")
     async with run_app(app, size=(80, 24)) as pilot:
         place = await there(pilot)
@@ -99,29 +101,33 @@ async def test_an_offer_is_submitted_by_key_and_only_once(world: World, drop: Pa
         await wait_until(pilot, lambda: "submitted: task" in screen_text(app))
         await pilot.press("s")
         await wait_for_workers(pilot)
-        (request,) = packages(world)
+        (request,) = packages(workspace)
         assert [each.name for each in request.firmware] == ["fw.bin"]
 
 
-async def test_a_dismissed_offer_goes_and_does_not_come_back_at_the_next_start(world: World, drop: Path) -> None:
+async def test_a_dismissed_offer_goes_and_does_not_come_back_at_the_next_start(
+    workspace: TuiWorkspace, drop: Path
+) -> None:
     (drop / "fw.bin").write_bytes(b"firmware")
-    app = watching_app(world, drop)
+    app = watching_app(workspace, drop)
     async with run_app(app) as pilot:
         place = await there(pilot)
         await offered(pilot, app)
         place.query_one("#drops", VirtualTable).focus()
         await pilot.press("x")
         await wait_until(pilot, lambda: not app.watch_folder.dropped)
-    again = watching_app(world, drop)
+    again = watching_app(workspace, drop)
     async with run_app(again) as pilot:
         (drop / "other.bin").write_bytes(b"other")
         await offered(pilot, again)
         assert [each.name for each in again.watch_folder.proposals] == ["other.bin"]
-    assert packages(world) == []
+    assert packages(workspace) == []
 
 
-async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task(world: World, drop: Path) -> None:
-    app = watching_app(world, drop)
+async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task(
+    workspace: TuiWorkspace, drop: Path
+) -> None:
+    app = watching_app(workspace, drop)
     (drop / "release" / "metadata").mkdir(parents=True)
     (drop / "release" / "fw.bin").write_bytes(b"firmware")
     (drop / "release" / "metadata" / "notes.json").write_bytes(b"{}")
@@ -137,14 +143,16 @@ async def test_an_offer_is_taken_into_the_form_and_counts_as_taken_with_the_task
         await wait_for_workers(pilot)
         await pilot.press("y")
         await wait_until(pilot, lambda: not app.watch_folder.dropped)
-        (request,) = packages(world)
+        (request,) = packages(workspace)
         assert request.name == "release"
         assert [each.name for each in request.firmware] == ["fw.bin"]
         assert [each.name for each in request.metadata] == ["notes.json"]
 
 
-async def test_an_offer_whose_file_changed_says_so_and_the_new_one_is_offered(world: World, drop: Path) -> None:
-    app = watching_app(world, drop)
+async def test_an_offer_whose_file_changed_says_so_and_the_new_one_is_offered(
+    workspace: TuiWorkspace, drop: Path
+) -> None:
+    app = watching_app(workspace, drop)
     (drop / "fw.bin").write_bytes(b"firmware")
     async with run_app(app) as pilot:
         await there(pilot)
@@ -155,13 +163,13 @@ async def test_an_offer_whose_file_changed_says_so_and_the_new_one_is_offered(wo
         app.screen.query_one("#drops", VirtualTable).focus()
         await pilot.press("s")
         await wait_until(pilot, lambda: "submitted: task" in screen_text(app))
-        assert packages(world)[0].firmware[0].size == len(b"longer firmware")
+        assert packages(workspace)[0].firmware[0].size == len(b"longer firmware")
 
 
-async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: World, drop: Path) -> None:
+async def test_what_is_no_package_is_shown_as_refused_with_the_reason(workspace: TuiWorkspace, drop: Path) -> None:
     (drop / "release" / "stray").mkdir(parents=True)
     (drop / "release" / "fw.bin").write_bytes(b"firmware")
-    app = watching_app(world, drop)
+    app = watching_app(workspace, drop)
     async with run_app(app) as pilot:
         place = await there(pilot)
         await wait_until(pilot, lambda: "rejected" in screen_text(app))
@@ -172,37 +180,39 @@ async def test_what_is_no_package_is_shown_as_refused_with_the_reason(world: Wor
         assert "It contains stray, which is a folder" in " ".join(screen_text(app).split())
 
 
-async def test_by_the_rule_submit_a_task_is_made_at_once(world: World, drop: Path) -> None:
-    app = watching_app(world, drop, rule=DropAction.SUBMIT)
+async def test_by_the_rule_submit_a_task_is_made_at_once(workspace: TuiWorkspace, drop: Path) -> None:
+    app = watching_app(workspace, drop, rule=DropAction.SUBMIT)
     async with run_app(app) as pilot:
         (drop / "fw.bin").write_bytes(b"firmware")
-        await wait_until(pilot, lambda: packages(world) != [])
+        await wait_until(pilot, lambda: packages(workspace) != [])
         await there(pilot)
         await wait_until(pilot, lambda: "submitted: task" in screen_text(app))
 
 
-async def test_a_watch_that_fails_says_why_and_the_application_goes_on(world: World, drop: Path) -> None:
-    app = watching_app(world, drop / "nowhere")
+async def test_a_watch_that_fails_says_why_and_the_application_goes_on(workspace: TuiWorkspace, drop: Path) -> None:
+    app = watching_app(workspace, drop / "nowhere")
     async with run_app(app) as pilot:
         place = await there(pilot)
         await wait_until(pilot, lambda: "watch folder failed" in screen_text(app))
         assert app.screen is place
 
 
-async def test_a_watch_that_ends_by_a_fault_says_so(world: World, drop: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_a_watch_that_ends_by_a_fault_says_so(
+    workspace: TuiWorkspace, drop: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     async def fault(_: FolderWatcher) -> None:
         raise ZeroDivisionError
 
     monkeypatch.setattr(FolderWatcher, "run", fault)
-    app = watching_app(world, drop)
+    app = watching_app(workspace, drop)
     async with run_app(app) as pilot:
         await there(pilot)
         await wait_until(pilot, lambda: "watch folder failed" in screen_text(app))
         assert app.watch_folder.state is WatchState.FAILED
 
 
-async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, drop: Path) -> None:
-    app = make_app(world, start_screen="upload")
+async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(workspace: TuiWorkspace, drop: Path) -> None:
+    app = make_app(workspace, start_screen="upload")
     async with run_app(app, size=(80, 24)) as pilot:
         await there(pilot)
         await assert_visible(pilot, "watch folder off")
@@ -216,7 +226,7 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, d
         await wait_for_workers(pilot)
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: app.watch_folder.state is WatchState.WATCHING)
-    again = make_app(world, start_screen="upload")
+    again = make_app(workspace, start_screen="upload")
     async with run_app(again) as pilot:
         await wait_until(pilot, lambda: again.watch_folder.state is WatchState.WATCHING)
         assert again.watch_folder.settings.folder == str(drop)
@@ -228,8 +238,8 @@ async def test_it_is_set_up_by_key_and_goes_on_at_the_next_start(world: World, d
         await wait_until(pilot, lambda: again.watch_folder.state is WatchState.OFF)
 
 
-async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
-    app = make_app(world, start_screen="upload")
+async def test_what_was_typed_for_it_is_kept_by_escape(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, start_screen="upload")
     async with run_app(app) as pilot:
         await there(pilot)
         await pilot.press("w")
@@ -240,13 +250,13 @@ async def test_what_was_typed_for_it_is_kept_by_escape(world: World) -> None:
         assert app.screen.query_one(PathInput).value == "/srv/drop"
 
 
-async def test_each_person_has_a_watch_of_their_own(world: World, drop: Path) -> None:
-    app = watching_app(world, drop)
+async def test_each_person_has_a_watch_of_their_own(workspace: TuiWorkspace, drop: Path) -> None:
+    app = watching_app(workspace, drop)
     (drop / "fw.bin").write_bytes(b"firmware")
     async with run_app(app) as pilot:
         await there(pilot)
         await offered(pilot, app)
-        app.switch_profile(next(each for each in app.session.profiles if each.identity == AUDITOR))
+        app.switch_profile(next(each for each in app.session.profiles if each.identity == OWNER))
         await wait_until(pilot, lambda: "You do not have permission to use gateway" in screen_text(app))
         assert app.watch_folder.dropped == []
         app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
@@ -254,9 +264,8 @@ async def test_each_person_has_a_watch_of_their_own(world: World, drop: Path) ->
         assert not isinstance(app.screen, ErrorDialog)
 
 
-async def test_nothing_is_watched_where_it_can_only_be_read(world: World, drop: Path) -> None:
-    world.read_only = True
-    app = watching_app(world, drop)
+async def test_nothing_is_watched_where_it_can_only_be_read(workspace: TuiWorkspace, drop: Path) -> None:
+    app = watching_app(workspace, drop, connection=FakeConnection(workspace, read_only=True))
     async with run_app(app) as pilot:
         await there(pilot)
         assert app.watch_folder.state is WatchState.OFF

@@ -1,0 +1,73 @@
+"""A connection of the application to a test's workspace, which tests can lose and restore."""
+
+from __future__ import annotations
+
+import asyncio
+from datetime import timedelta
+
+from sealyard.client.config.profiles import Profile
+from sealyard.client.http.status import ConnectionStatus
+from sealyard.client.protocol import Client
+from sealyard.model.errors import ServerUnreachableError, WorkspaceLockedError
+from sealyard_tui.session.connections import ErrorCallback, StatusCallback
+from sealyard_tui.session.messages import ConnectionMode
+from tests.tui.workspace import TuiWorkspace
+
+LOST = ServerUnreachableError("Cannot reach seal.example.", "Check that the server is running and reachable.")
+
+
+class FakeConnection:
+    """A :class:`~sealyard_tui.session.connections.WorkspaceConnection` to an open :class:`TuiWorkspace`.
+
+    ``gate``: connecting waits for this event. ``lock_error``: why the workspace is read-only. The fault of the method
+    ``connect`` fails the connection.
+    """
+
+    def __init__(
+        self,
+        workspace: TuiWorkspace,
+        gate: asyncio.Event | None = None,
+        mode: ConnectionMode = ConnectionMode.OWNER,
+        host: str = "",
+        *,
+        read_only: bool = False,
+        lock_error: WorkspaceLockedError | None = None,
+    ) -> None:
+        self.on_error: ErrorCallback = lambda _: None
+        self.mode = mode
+        self.host = host
+        self.read_only = read_only
+        self.lock_error = lock_error
+        self.gate = gate
+        self._workspace = workspace
+        self._on_status: StatusCallback | None = None
+
+    async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
+        if self.gate is not None:
+            await self.gate.wait()
+        if "connect" in self._workspace.faults.fail:
+            raise self._workspace.faults.fail["connect"]
+        self._on_status = on_status
+        return self._workspace.client(profile.identity)
+
+    async def start_listening(self) -> None:
+        return None
+
+    async def close(self) -> None:
+        return None
+
+    def lose(self) -> None:
+        """Lose the connection now, six seconds after the last answer: all calls fail."""
+        now = self._workspace.now
+        self._workspace.faults.lost = LOST
+        self.report(ConnectionStatus(last_answer_at=now - timedelta(seconds=6), reconnecting_since=now))
+
+    def restore(self, mode: ConnectionMode | None = None) -> None:
+        """Restore the connection, perhaps in another ``mode``."""
+        self._workspace.faults.lost = None
+        self.mode = mode or self.mode
+        self.report(ConnectionStatus(last_answer_at=self._workspace.now))
+
+    def report(self, status: ConnectionStatus) -> None:
+        assert self._on_status is not None
+        self._on_status(status)
