@@ -129,8 +129,11 @@ async def test_counters_title_and_throughput_are_above_the_list(workspace: TuiWo
 
 def test_the_detail_says_how_a_decision_was_made() -> None:
     made = decision(OWNER, origin=DecisionOrigin.TERMINAL, one_time_password=True)
-    words = f"approved by {OWNER} (at a terminal, with one-time password), "
-    assert words in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW, DEFAULT_KEYS).plain
+    words = f"approved by {OWNER} (Olga Owner) (at a terminal, with one-time password), "
+    assert (
+        words
+        in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW, DEFAULT_KEYS, {OWNER: "Olga Owner"}).plain
+    )
 
 
 async def test_a_trial_is_marked_on_its_row_and_in_its_detail(empty_workspace: TuiWorkspace) -> None:

@@ -22,6 +22,7 @@ from sealyard.model.errors import ConfirmationRequiredError
 from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import collect_subject_names, format_subject
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog, TypedConfirmDialog
@@ -35,7 +36,6 @@ from sealyard_tui.screens.access.rows import (
     list_valid_actions,
 )
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
 ActionResult = TypeVar("ActionResult")
 

@@ -24,7 +24,7 @@ from sealyard.model.access import (
 from sealyard.model.base import FrozenStruct
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.requests import AccessControlList
-from sealyard_tui.screens.subject_names import SubjectNames, collect_subject_names, format_subject
+from sealyard.model.subject_names import SubjectNames, collect_subject_names, format_subject
 
 
 class Section(StrEnum):

@@ -11,6 +11,7 @@ from sealyard.model.access import Action, device_resource
 from sealyard.model.approval import DecisionBlocker, decision_blocker, valid_approvers
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import format_subject_name
 from sealyard.model.tasks import Task
 from sealyard_tui.formatting import format_age, short_duration, task_title
 from sealyard_tui.session.state import SessionState
@@ -71,7 +72,7 @@ def render_cells(task: Task, state: SessionState, now: datetime) -> tuple[Cell, 
         _format_name(task),
         task.kind,
         escape_text(f"{task.config_name} v{task.config_version}"),
-        escape_text(task.created_by.partition(":")[2]),
+        escape_text(format_subject_name(task.created_by, state.subject_names)),
         format_age(task.created_at, now),
         format_size(task.total_bytes),
         format_quorum(task),

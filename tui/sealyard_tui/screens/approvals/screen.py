@@ -139,9 +139,11 @@ class ApprovalsScreen(BaseScreen):
         self.review.clear()
         self.remove_class("-reading")
 
-    def _on_permissions_changed(self, _: SessionState) -> None:
+    def _on_permissions_changed(self, state: SessionState) -> None:
         self.table.refresh()
         self.update_title()
+        if self.review.review is not None:
+            self.review.show(self.review.review, self.now(), state.subject_names)
 
     @on(VirtualTable.NearEnd)
     def _on_near_end(self) -> None:
@@ -188,7 +190,7 @@ class ApprovalsScreen(BaseScreen):
             self._task_list.remove(task_id)
             return
         if task_id == self.table.cursor_key:
-            self.review.show(review, self.now())
+            self.review.show(review, self.now(), self.state.subject_names)
             self._update_permissions()
 
     @on(VirtualTable.RowActivated)

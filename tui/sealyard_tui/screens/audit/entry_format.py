@@ -14,6 +14,7 @@ from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject_name, insert_subject_names
 from sealyard_tui.formatting import add_zone, format_fields
 from sealyard_tui.widgets.columns import Cell, Column
 
@@ -69,11 +70,13 @@ def change_badge(change: AuditAction) -> Content:
     return Content.styled(f"{sign} {change}", style)
 
 
-def render_cells(entry: AuditEntry, checkpointed_size: int, zone: tzinfo | None) -> tuple[Cell, ...]:
+def render_cells(
+    entry: AuditEntry, checkpointed_size: int, zone: tzinfo | None, names: SubjectNames
+) -> tuple[Cell, ...]:
     """Return the cells of an entry for :func:`create_columns`.
 
     ``checkpointed_size`` is the number of entries covered by a signed checkpoint. All times are in ``zone``, the one
-    in the column title, also across DST changes.
+    in the column title, also across DST changes. ``names``: display names of subjects; the detail has the ids.
     """
     number = (
         str(entry.seq)
@@ -81,8 +84,8 @@ def render_cells(entry: AuditEntry, checkpointed_size: int, zone: tzinfo | None)
         else Content.assemble(Content.styled(NOT_CHECKPOINTED, "$warning"), f" {entry.seq}")
     )
     time = f"{entry.timestamp.astimezone(zone):%Y-%m-%d %H:%M:%S}"
-    author = escape_text(entry.author.removeprefix("USER:"))
-    message = escape_text(entry.message)
+    author = escape_text(format_subject_name(entry.author, names))
+    message = escape_text(insert_subject_names(entry.message, names))
     times = (time[5:16], time[:16], time)
     return number, *times, author, author, change_badge(entry.change), escape_text(entry.resource), message
 

@@ -33,6 +33,7 @@ from sealyard_tui.screens.audit.entry_loader import LOADING_TEXT, EntryLoader
 from sealyard_tui.screens.audit.filter_syntax import format_filter, split_filter
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
+from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -104,7 +105,7 @@ class AuditScreen(BaseScreen):
         yield Static("", id="state", markup=False)
 
     def _render_cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
-        return render_cells(entry, self._loader.checkpointed_size, self._zone)
+        return render_cells(entry, self._loader.checkpointed_size, self._zone, self.state.subject_names)
 
     @property
     def table(self) -> VirtualTable[AuditEntry]:
@@ -122,6 +123,10 @@ class AuditScreen(BaseScreen):
     def tick(self, now: datetime) -> None:  # noqa: ARG002 - as in the base class
         self._loader.poll()
         self.update_title()
+
+    def _on_state_changed(self, state: SessionState) -> None:
+        super()._on_state_changed(state)
+        self.table.refresh()
 
     def reset(self) -> None:
         self._loader.reset()

@@ -11,9 +11,11 @@ from sealyard.client.downloads.events import DownloadProgress, DownloadResult, V
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject_name, insert_subject_names
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.formatting import format_age, progress_bar, result_badge, short_duration, status_badge
 from sealyard_tui.screens.dashboard.task_row import TaskRow
+from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
 
 WIDE_COLUMNS_FROM = 150
@@ -42,35 +44,35 @@ class RowRenderer:
         self,
         now: Callable[[], datetime],
         get_download_status: GetDownloadStatus,
-        get_identity: Callable[[], str],
+        get_state: Callable[[], SessionState],
         get_keys: Callable[[], Mapping[str, str]],
     ) -> None:
         """``get_keys`` returns the keys of the application's actions."""
         self._now = now
         self._get_download_status = get_download_status
-        self._get_identity = get_identity
+        self._get_state = get_state
         self._get_keys = get_keys
 
     def __call__(self, row: TaskRow) -> Sequence[Cell]:
-        now = self._now()
+        now, names = self._now(), self._get_state().subject_names
         short_status, long_status = self.render_download(row)
         return (
             status_badge(row.status),
             Content.assemble(Content.styled("! ", "$warning") if row.has_warning else "", row.title),
             escape_text(f"{row.device} v{row.version}"),
-            escape_text(row.creator.removeprefix("USER:")),
+            escape_text(format_subject_name(row.creator, names)),
             format_age(row.created_at, now),
-            render_result(row, now),
+            render_result(row, now, names),
             short_status,
             long_status,
         )
 
     def render_download(self, row: TaskRow) -> tuple[Content, Content]:
         """Return the status of the download, as short text and as a sentence."""
-        return render_download(self._get_download_status(row.id), row, self._get_identity(), self._get_keys)
+        return render_download(self._get_download_status(row.id), row, self._get_state().identity, self._get_keys)
 
 
-def render_result(row: TaskRow, now: datetime) -> Content:
+def render_result(row: TaskRow, now: datetime, names: SubjectNames) -> Content:
     """Render the progress of a task, or its result."""
     live = row.live
     match row.status:
@@ -87,7 +89,7 @@ def render_result(row: TaskRow, now: datetime) -> Content:
         case TaskStatus.DONE if row.result is not None:
             return result_badge(refreshed(row.result, now), now)
         case TaskStatus.FAILED | TaskStatus.CANCELLED:
-            return Content.styled(escape_text(row.reason), "$text-muted")
+            return Content.styled(escape_text(insert_subject_names(row.reason, names)), "$text-muted")
     return Content("")
 
 

@@ -98,7 +98,7 @@ class DashboardScreen(BaseScreen):
         self._filter_text = ""
         self._total_tasks: int | None = None
         self._renderer = RowRenderer(
-            self.now, self._get_download_status, self._get_identity, lambda: action_keys(self.app)
+            self.now, self._get_download_status, lambda: self.state, lambda: action_keys(self.app)
         )
         self._detail = DetailLoader(self, self._renderer)
         self._available_actions = AvailableActions()
@@ -130,9 +130,6 @@ class DashboardScreen(BaseScreen):
 
     def _get_download_status(self, task_id: str) -> DownloadStatus | None:
         return self.app.download_manager.status(task_id)
-
-    def _get_identity(self) -> str:
-        return self.state.identity
 
     @property
     def table(self) -> VirtualTable[TaskRow]:

@@ -18,6 +18,7 @@ from sealyard.model.formatting import (
 )
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard.model.tasks import (
     Decision,
     InputFile,
@@ -39,20 +40,21 @@ def render_task(
     task: Task,
     now: datetime,
     keys: Mapping[str, str],
+    names: SubjectNames,
     *,
     live: RunProgress | None = None,
     file: Content | None = None,
 ) -> Content:
     """Render a task. ``live`` replaces the progress of the task; ``file`` is the status of its download.
 
-    ``keys``: keys of the application's actions.
+    ``keys``: keys of the application's actions. ``names``: display names of subjects.
     """
     sections = [
-        _render_status(task, now, live or task.live),
+        _render_status(task, now, names, live or task.live),
         _render_section("Result", _render_result(task.result, now, file, keys)) if task.result is not None else None,
         _render_section("Firmware" if task.subtasks else "Input", _render_files(task.inputs)),
         _render_section("Metadata", _render_files(task.metadata)) if task.metadata else None,
-        _render_section("Approvals", _render_approvals(task, now))
+        _render_section("Approvals", _render_approvals(task, now, names))
         if task.approvals_required or task.approvals
         else None,
         _render_section("Sub-tasks", _render_subtasks(task.subtasks)) if task.subtasks else None,
@@ -66,7 +68,7 @@ def _render_section(heading: str, body: Content) -> Content:
     return Content.assemble(Content.styled(heading, "bold $primary"), "\n", body)
 
 
-def _render_status(task: Task, now: datetime, live: RunProgress | None) -> Content:
+def _render_status(task: Task, now: datetime, names: SubjectNames, live: RunProgress | None) -> Content:
     reason_style = "$error" if task.status is TaskStatus.FAILED else "$warning"
     lines = [
         Content.assemble(
@@ -83,7 +85,7 @@ def _render_status(task: Task, now: datetime, live: RunProgress | None) -> Conte
     lines += [Content.styled(f"! {escape_text(each)}", "$warning") for each in task.warnings]
     fields: Fields = [
         ("progress", _render_progress(task, live)),
-        ("requested by", escape_text(f"{task.created_by}, {format_time(task.created_at)}")),
+        ("requested by", escape_text(f"{format_subject(task.created_by, names)}, {format_time(task.created_at)}")),
         ("device", escape_text(f"{task.config_name} version {task.config_version}")),
         ("kind", f"{task.kind}{escape_text(f', {task.content_type}' if task.content_type else '')}"),
         ("id", escape_text(task.id)),
@@ -149,20 +151,20 @@ def _render_files(files: Iterable[InputFile]) -> Content:
     )
 
 
-def _render_approvals(task: Task, now: datetime) -> Content:
+def _render_approvals(task: Task, now: datetime, names: SubjectNames) -> Content:
     count = sum(each.verdict is Verdict.APPROVED for each in task.approvals)
     summary = f"{count} of {task.approvals_required}"
     if task.status is TaskStatus.WAITING and task.approval_expires_at is not None:
         summary += f", until {format_time_left(task.approval_expires_at, now)}"
-    return Content("\n").join([Content(summary), *(_render_decision(each) for each in task.approvals)])
+    return Content("\n").join([Content(summary), *(_render_decision(each, names) for each in task.approvals)])
 
 
-def _render_decision(decision: Decision) -> Content:
+def _render_decision(decision: Decision, names: SubjectNames) -> Content:
     is_approved = decision.verdict is Verdict.APPROVED
     reason = f": {escape_text(decision.reason)}" if decision.reason else ""
     return Content.assemble(
         Content.styled("✓ approved" if is_approved else "✗ rejected", "$success" if is_approved else "$error"),
-        escape_text(f" by {format_decider(decision)}, {format_time(decision.at)}"),
+        escape_text(f" by {format_decider(decision, names)}, {format_time(decision.at)}"),
         reason,
     )
 

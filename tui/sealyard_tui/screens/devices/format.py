@@ -14,8 +14,8 @@ from sealyard.model.formatting import format_count, format_duration, format_time
 from sealyard.model.keys import CERTIFICATE_EXPIRY_WARNING, KeyInfo, KeyVersion
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard_tui.formatting import format_fields, safe_content
-from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
 Field = tuple[str, Content | str]
 
@@ -23,12 +23,13 @@ Field = tuple[str, Content | str]
 class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
     """Data besides the configurations. ``keys`` and ``access`` are None without permission to view them.
 
-    ``permissions`` are those of the user.
+    ``permissions`` are those of the user; ``names``, the display names of subjects.
     """
 
     permissions: tuple[Permission, ...] = ()
     keys: tuple[KeyInfo, ...] | None = None
     access: AccessControlList | None = None
+    names: SubjectNames = {}
 
     def find_key(self, uri: str) -> KeyInfo | None:
         return next((each for each in self.keys or () if each.uri == uri), None)
@@ -56,10 +57,11 @@ def format_detail(
     width: int,
 ) -> Content:
     """Render a version of a configuration. ``keys``: keys of the application's actions. ``width`` is in cells."""
+    creator = escape_text(format_subject(device.created_by, context.names))
     fields: list[Field] = [
         ("description", safe_content(device.description)),
         ("id", safe_content(device.id)),
-        ("created", f"{format_time(device.created_at)} by {_format_subject(device.created_by, context.access)}"),
+        ("created", f"{format_time(device.created_at)} by {creator}"),
         ("format", safe_content(device.format)),
         ("approvals", _format_approvals(device)),
         ("link time", f"{format_duration(device.link_ttl_seconds)}: how long a result can be downloaded"),
@@ -82,7 +84,7 @@ def format_detail(
         )
     fields += [
         ("", " "),
-        *_build_permission_fields(device, context.access),
+        *_build_permission_fields(device, context),
         ("your permissions", _format_own_permissions(device, context)),
     ]
     if device.warnings:
@@ -179,34 +181,30 @@ def _expires_soon(key: SigningKey, context: DeviceContext, now: datetime) -> boo
     return expires_at is not None and expires_at <= now + CERTIFICATE_EXPIRY_WARNING
 
 
-def _build_permission_fields(device: DeviceConfig, access: AccessControlList | None) -> list[Field]:
-    if access is None:
+def _build_permission_fields(device: DeviceConfig, context: DeviceContext) -> list[Field]:
+    if context.access is None:
         return []
     return [
-        ("may use", _format_holders(device, access, Action.USE)),
-        ("may approve", _format_holders(device, access, Action.APPROVE)),
+        ("may use", _format_holders(device, context.access, context.names, Action.USE)),
+        ("may approve", _format_holders(device, context.access, context.names, Action.APPROVE)),
     ]
 
 
-def _format_holders(device: DeviceConfig, access: AccessControlList, action: Action) -> Content:
+def _format_holders(device: DeviceConfig, access: AccessControlList, names: SubjectNames, action: Action) -> Content:
     resource, type_resource = device_resource(device.id), resource_type_uri(ResourceType.DEVICE_CONFIG)
     holders = [
-        _format_with_members(each.subject, access) + (" (all configurations)" if each.resource == type_resource else "")
+        _format_with_members(each.subject, access, names)
+        + (" (all configurations)" if each.resource == type_resource else "")
         for each in access.rules
         if each.action is action and each.resource in (resource, type_resource)
     ]
     return Content(", ".join(holders)) if holders else Content.styled("! none", "$warning")
 
 
-def _format_with_members(subject: str, access: AccessControlList) -> str:
-    members = [_format_subject(each.member, access) for each in access.memberships if each.group == subject]
-    text = _format_subject(subject, access)
+def _format_with_members(subject: str, access: AccessControlList, names: SubjectNames) -> str:
+    members = [escape_text(format_subject(each.member, names)) for each in access.memberships if each.group == subject]
+    text = escape_text(format_subject(subject, names))
     return f"{text} [{', '.join(members)}]" if members else text
-
-
-def _format_subject(subject: str, access: AccessControlList | None) -> str:
-    """Return a subject with its display name, if the user has permission to read it. Safe text."""
-    return escape_text(format_subject(subject, collect_subject_names(access.subjects) if access is not None else {}))
 
 
 def _format_own_permissions(device: DeviceConfig, context: DeviceContext) -> str:

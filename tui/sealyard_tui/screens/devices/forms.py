@@ -22,9 +22,9 @@ from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.keys import KEY_NAME
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import collect_subject_names, format_subject
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, MultiChoiceField, TextField, Texts
 from sealyard_tui.screens.devices.format import DeviceContext
-from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
 NEW_KEY = ""
 """The choice that creates a new key."""

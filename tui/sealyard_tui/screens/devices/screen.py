@@ -7,6 +7,7 @@ import contextlib
 from functools import partial
 from typing import ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -27,6 +28,7 @@ from sealyard_tui.screens.devices.actions import DeviceActions
 from sealyard_tui.screens.devices.detail_pane import DeviceDetailPane
 from sealyard_tui.screens.devices.format import DeviceContext, format_detail, format_warning_count, list_keys
 from sealyard_tui.session.messages import EngineUpdate
+from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -160,6 +162,10 @@ class DevicesScreen(BaseScreen):
         if update.missed_events or any(each.partition(":")[0] in RESOURCES for each in update.resources):
             await self.load()
 
+    def _on_state_changed(self, state: SessionState) -> None:
+        super()._on_state_changed(state)
+        self._show_detail()
+
     def reset(self) -> None:
         self.context = DeviceContext()
         self.shown_version = None
@@ -226,7 +232,8 @@ class DevicesScreen(BaseScreen):
             steps = insert_keys(self.app, "{key[devices.older]} older  {key[devices.newer]} newer")
             pane.border_subtitle = Content(steps if latest.version > 1 else "")
             keys = action_keys(self.app)
-            pane.show(partial(format_detail, shown_version, latest.version, self.context, self.now(), keys))
+            context = msgspec.structs.replace(self.context, names=self.state.subject_names)
+            pane.show(partial(format_detail, shown_version, latest.version, context, self.now(), keys))
         self.refresh_bindings()
 
     def action_step(self, step: int) -> None:
