@@ -24,7 +24,7 @@ KEYMAP = dict(zip(DEFAULT_KEYS, LETTERS, strict=False))
 
 LABELS = "|".join(label for _, label in SCREENS.values())
 NAMED_KEY = re.compile(
-    rf"[Pp]ress (?!the |│)(\S+)|\((\S|esc|\^\w|enter|tab|space|f\d+)[:)]|(?:^|\s)(\S) (?:{LABELS})\b"
+    rf"[Pp]ress (?!the )(\S+)|\((\S|esc|\^\w|enter|tab|space|f\d+)[:)]|(?:^|\s)([^\s│]) (?:{LABELS})\b"
 )
 
 

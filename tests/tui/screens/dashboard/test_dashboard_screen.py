@@ -319,7 +319,7 @@ async def test_an_unmatched_filter_says_how_to_come_back(workspace: TuiWorkspace
     app = make_app(workspace)
     async with run_app(app) as pilot:
         await filter_by(pilot, app, "nothing-like-this")
-        await assert_visible(pilot, "No tasks match the filter. Press Esc to clear it.")
+        await assert_visible(pilot, "No tasks match the filter. Press esc to clear it.")
 
 
 async def test_quick_filters_and_mine_are_written_into_the_line(workspace: TuiWorkspace) -> None:
@@ -503,7 +503,7 @@ async def test_each_row_says_how_its_download_stands(
         seen = screen_text(app)
         long = size[0] >= 150
         assert ("✓ on disk, signature checked" if long else "✓ on disk") in seen
-        assert ("! not downloaded (expired)" if long else "! missed") in seen
+        assert ("! not downloaded (expired)" if long else "! missing") in seen
         assert "↓ 43 %" in seen
 
 
