@@ -17,6 +17,7 @@ from sealyard.model.formatting import (
     format_time_left,
     parse_duration,
 )
+from sealyard.model.subject_names import SubjectNames
 from sealyard.model.tasks import DecisionOrigin
 from tests.support.factories.tasks import decision, waiting
 
@@ -59,17 +60,20 @@ def test_invalid_duration_error_shows_examples(text: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("origin", "one_time_password", "expected"),
+    ("origin", "one_time_password", "names", "expected"),
     [
-        (None, False, "USER:anna"),
-        (DecisionOrigin.MACHINE, False, "USER:anna (machine client)"),
-        (DecisionOrigin.TERMINAL, False, "USER:anna (at a terminal)"),
-        (DecisionOrigin.TERMINAL, True, "USER:anna (at a terminal, with one-time password)"),
+        (None, False, {}, "USER:anna"),
+        (None, False, {"USER:anna": "Anna"}, "USER:anna (Anna)"),
+        (DecisionOrigin.MACHINE, False, {}, "USER:anna (machine client)"),
+        (DecisionOrigin.TERMINAL, False, {"USER:bo": "Bo"}, "USER:anna (at a terminal)"),
+        (DecisionOrigin.TERMINAL, True, {}, "USER:anna (at a terminal, with one-time password)"),
+        (DecisionOrigin.TERMINAL, False, {"USER:anna": "Anna"}, "USER:anna (Anna) (at a terminal)"),
     ],
 )
-def test_format_decider_names_the_origin(origin: DecisionOrigin | None, one_time_password: bool, expected: str) -> None:
-    made_decision = decision(waiting(), "USER:anna")
-    assert (
-        format_decider(msgspec.structs.replace(made_decision, origin=origin, one_time_password=one_time_password))
-        == expected
+def test_format_decider_names_the_subject_and_the_origin(
+    origin: DecisionOrigin | None, one_time_password: bool, names: SubjectNames, expected: str
+) -> None:
+    made_decision = msgspec.structs.replace(
+        decision(waiting(), "USER:anna"), origin=origin, one_time_password=one_time_password
     )
+    assert format_decider(made_decision, names) == expected

@@ -16,9 +16,6 @@ import sealyard.server.http.hints
 import sealyard_tui.session.hints
 from sealyard.cli.parser import build_parser
 from sealyard.model.hints import NEUTRAL_TEXTS, HintCode
-from sealyard_tui.app import keymap_classes
-from sealyard_tui.appearance.keymap import bindings_of
-from sealyard_tui.session.hints import DEFAULT_KEYS
 
 TABLES: dict[str, Mapping[str, str]] = {
     "cli": sealyard.cli.hints.WORDINGS,
@@ -29,7 +26,6 @@ OPENAPI = Path(sealyard.server.http.hints.__file__).parents[1] / "openapi.json"
 COMMAND = re.compile(r"sealyard ((?:[a-z][a-z-]* ?)+)")
 OPTION = re.compile(r"--[a-z-]+")
 REQUEST = re.compile(r"(GET|POST|PUT|PATCH|DELETE) (/\S+?)[.,]?(?=\s|$)")
-KEY = re.compile(r"\{key\[([a-z_.]+)\]\}")
 
 
 def fields(text: str) -> set[str]:
@@ -96,12 +92,3 @@ def test_requests_are_in_the_openapi_document(text: str) -> None:
         assert method.lower() in paths[path]
     assert not COMMAND.search(text)
     assert not OPTION.search(text)
-
-
-def test_keys_of_hints_are_those_of_the_bindings() -> None:
-    bindings = bindings_of(keymap_classes())
-    assert {action: bindings[action][0] for action in DEFAULT_KEYS} == DEFAULT_KEYS
-
-
-def test_hints_name_known_actions() -> None:
-    assert {action for text in wordings("tui") for action in KEY.findall(text)} == set(DEFAULT_KEYS)

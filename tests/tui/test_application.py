@@ -22,7 +22,7 @@ async def test_profile_role_workspace_engine_and_four_eyes_are_seen_on_every_pla
             await pilot.press(key)
             await wait_for_workers(pilot)
             seen = screen_text(app)
-            for words in ("developer", "USER:developer", "demo", "DEMO", "ready", "no separation of duties"):
+            for words in ("developer", "Dana Developer", "demo", "DEMO", "ready", "no separation of duties"):
                 assert words in seen, (key, words)
 
 

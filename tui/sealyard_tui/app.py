@@ -10,7 +10,6 @@ from datetime import datetime
 from pathlib import Path
 from typing import Any, ClassVar
 
-import msgspec
 from textual import on
 from textual.app import App, SystemCommand
 from textual.binding import Binding, BindingType
@@ -22,11 +21,11 @@ from textual.widgets import Input
 from sealyard.client.config.profiles import Profile
 from sealyard.client.config.settings_loader import Settings
 from sealyard.client.protocol import Client
-from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, roles_for, subject_kind
+from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, subject_kind
 from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import TaskStatus
 from sealyard_tui import dialogs, screens, widgets
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.dialogs.confirm import ConfirmDialog
@@ -35,11 +34,11 @@ from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.dialogs.theme_picker import ThemePicker
 from sealyard_tui.messages import ShowScreen, ShowTask, SwitchProfile
 from sealyard_tui.screens.base import SCREENS, BaseScreen
-from sealyard_tui.session.hints import action_keys, error_text
+from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.session.state_format import state_summary
+from sealyard_tui.session.state_loader import load_workspace_state
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
 
@@ -131,8 +130,8 @@ class SealyardApp(BaseApp):
         Binding("f4", "toggle_compact", "Compact", show=False, id="app.compact"),
         Binding("exclamation_mark", "show_ignored_settings", "Ignored settings", show=False, id="app.ignored_settings"),
         Binding("ctrl+z", "suspend_process", "Suspend", show=False, id="app.suspend"),
-        Binding("q", "quit_safely", "Quit", id="app.leave"),
-        Binding("ctrl+q", "quit", "Quit without asking", show=False, priority=True, id="app.quit"),
+        Binding("q", "quit_safely", "Quit", id="app.quit"),
+        Binding("ctrl+q", "quit", "Quit without asking", show=False, priority=True, id="app.force_quit"),
     ]
 
     def __init__(
@@ -153,13 +152,18 @@ class SealyardApp(BaseApp):
         """Set if the application exited because the key store is locked: only the launcher can ask for a passphrase."""
         self._refreshing_state = False
         self._refresh_requested = False
+        self._reload_names = True
+        """Whether the display names of subjects may have changed."""
         self._connect_lock = asyncio.Lock()
 
     # ---- start and stop
 
+    def on_load(self) -> None:
+        self.appearance.apply_keymap(keymap_classes)
+
     async def on_mount(self) -> None:
         install_signal_handlers(self)
-        self.appearance.apply(keymap_classes)
+        self.appearance.apply()
         self.appearance.remember_screen(self.current_mode)
         self.mode_change_signal.subscribe(self, self.appearance.remember_screen)
         self.call_after_refresh(self._start_session)
@@ -205,33 +209,21 @@ class SealyardApp(BaseApp):
         """Load the user's permissions, then start or resume downloads and the watch folder."""
         async with self._connect_lock:
             client = await self.session.client()
+            self._reload_names = True
             await self._refresh_state(client)
             await self.download_manager.start(client)
             await self.watch_folder.start(client)
 
     async def _refresh_state(self, client: Client) -> None:
-        info, policy, counts = await client.workspace(), await client.policy(), await client.counts()
-        self.set_state(
-            msgspec.structs.replace(
-                self.state,
-                roles=roles_for(info.rights),
-                rights=info.rights,
-                workspace=info.name,
-                workspace_id=info.id,
-                location=info.location,
-                demo=info.demo,
-                self_approval=policy.allow_self_approval,
-                one_time_password=policy.require_otp,
-                separation_of_duties_note=info.trust_note,
-                running=counts.by_status.get(TaskStatus.RUNNING, 0),
-                awaiting_my_approval=counts.awaiting_my_approval,
-            )
-        )
+        reload_names, self._reload_names = self._reload_names, False
+        state = await load_workspace_state(client, self.state, reload_names=reload_names)
+        self.set_state(state)
 
     @on(EngineUpdate)
     def _on_engine_update(self, update: EngineUpdate) -> None:
         self.engine_updates.publish(update)
         self.notifier.on_engine_update(update)
+        self._reload_names = self._reload_names or update.may_change_subjects
         if update.durable:
             self.run_guarded(self, self._refresh_state_soon(), group="state", background=True)
 
@@ -345,13 +337,10 @@ class SealyardApp(BaseApp):
         from sealyard_tui.appearance.active_bindings import active_actions
         from sealyard_tui.dialogs.help import HelpScreen
 
-        screen = self.screen
-        about = getattr(screen, "HELP", "") or ""
-        label = "this dialog"
-        if isinstance(screen, BaseScreen):
-            label = SCREENS[screen.NAME][1]
-            about = "\n".join([about, "", *state_summary(screen.state)])
-        self.push_screen(HelpScreen(label, about, active_actions(screen)))
+        label, about = "this dialog", ""
+        if isinstance(self.screen, BaseScreen):
+            label, about = SCREENS[self.screen.NAME][1], self.screen.help_text
+        self.push_screen(HelpScreen(label, about, active_actions(self.screen)))
 
     def action_toggle_mouse(self) -> None:
         enabled = self.appearance.toggle_mouse()

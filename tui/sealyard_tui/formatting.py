@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from datetime import datetime
+from datetime import datetime, tzinfo
 from pathlib import Path
 
 from textual.content import Content
@@ -78,9 +78,14 @@ def format_age(moment: datetime, now: datetime) -> str:
     return short_duration(max(0.0, (now - moment).total_seconds()))
 
 
+def add_zone(title: str, zone: tzinfo | None) -> str:
+    """Return the title of a column with times in ``zone``, such as ``TIME (CEST)``."""
+    return f"{title} ({datetime.now(zone):%Z})"
+
+
 def format_clock(moment: datetime | None) -> str:
-    """Return the time of day in the local time zone; empty for None."""
-    return f"{moment.astimezone():%H:%M:%S}" if moment is not None else ""
+    """Return the time of day in the local time zone, with its name; empty for None."""
+    return f"{moment.astimezone():%H:%M:%S %Z}" if moment is not None else ""
 
 
 def progress_bar(done: int, total: int, width: int) -> Content:

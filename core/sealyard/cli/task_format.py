@@ -10,13 +10,14 @@ from sealyard.model.approval import valid_approvers
 from sealyard.model.formatting import format_count, format_decider, format_size_exact, format_time, format_time_left
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_multiline
+from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus
 
 _HEADERS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "REQUESTER", "CREATED", "RESULT")
 _PREVIEW_LINES = 20
 
 
-def format_tasks(tasks: Iterable[Task]) -> Iterator[str]:
+def format_tasks(tasks: Iterable[Task], names: SubjectNames) -> Iterator[str]:
     rows = (
         (
             task.id,
@@ -24,7 +25,7 @@ def format_tasks(tasks: Iterable[Task]) -> Iterator[str]:
             task.kind,
             task.name,
             f"{task.config_name} v{task.config_version}",
-            task.created_by,
+            format_subject(task.created_by, names),
             format_time(task.created_at),
             _format_result_state(task),
         )
@@ -53,8 +54,8 @@ def format_task(task: Task) -> list[str]:
     return lines
 
 
-def format_review(review: ApprovalReview) -> list[str]:
-    """Return everything an approver must review before a decision."""
+def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
+    """Return everything an approver must review before a decision. ``names``: display names of subjects."""
     task = review.task
     newer_version_note = f" (newer version available: {review.newer_version})" if review.newer_version else ""
     lines = list(
@@ -66,7 +67,7 @@ def format_review(review: ApprovalReview) -> list[str]:
                 ("reason", task.reason),
                 ("warning", task.warning),
                 ("content type", task.content_type),
-                ("requested by", f"{task.created_by} at {format_time(task.created_at)}"),
+                ("requested by", f"{format_subject(task.created_by, names)} at {format_time(task.created_at)}"),
                 (
                     "device",
                     f"{task.config_name} version {task.config_version}{newer_version_note}, id {task.config_id}",
@@ -88,7 +89,7 @@ def format_review(review: ApprovalReview) -> list[str]:
     lines += [line for name, preview in review.metadata for line in _format_preview(name, printable(preview))]
     lines += _format_previous_task(review.previous)
     lines += [
-        f"{decision.verdict.lower()} by {format_decider(decision)} at {format_time(decision.at)}"
+        f"{decision.verdict.lower()} by {format_decider(decision, names)} at {format_time(decision.at)}"
         + (f": {decision.reason}" if decision.reason else "")
         for decision in task.approvals
     ]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
@@ -240,6 +240,9 @@ class EmbeddedClient:
 
     async def access(self) -> AccessControlList:
         return await self._query("ACL", lambda: self._engine.access.access(self._subject))
+
+    async def subject_names(self) -> Mapping[str, str]:
+        return await self._query("ACL", self._engine.access.subject_names)
 
     async def own_subjects(self) -> tuple[str, ...]:
         return await self._query("ACL", lambda: self._engine.access.own_subjects(self._subject))

@@ -8,7 +8,7 @@ leaves no partial state that would break a later one.
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
@@ -177,6 +177,13 @@ class AdministrationClient(Protocol):
         ...
 
     async def access(self) -> AccessControlList: ...
+    async def subject_names(self) -> Mapping[str, str]:
+        """Return the display names of subjects, by subject; subjects without one are missing.
+
+        Every subject of the workspace may read them. :class:`WorkspaceChanged` of a SUBJECT reports changes.
+        """
+        ...
+
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
     async def unlink_subject(self, subject: str) -> None:
         """Remove the link between the subject and its account at an identity provider, and revoke its access tokens.

@@ -7,6 +7,7 @@ from datetime import datetime
 
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard.model.tasks import Decision, DecisionOrigin
 
 _DISPLAY_UNITS = (("d", 86400), ("h", 3600), ("m", 60), ("s", 1))
@@ -62,14 +63,15 @@ def format_time(moment: datetime | None) -> str:
     return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}" if moment is not None else ""
 
 
-def format_decider(decision: Decision) -> str:
-    """Format who made a decision and how: ``USER:anna (at a terminal, with one-time password)``."""
+def format_decider(decision: Decision, names: SubjectNames) -> str:
+    """Format who made a decision and how: ``USER:anna (Anna Approver) (at a terminal, with one-time password)``."""
     origin_text = {DecisionOrigin.TERMINAL: "at a terminal", DecisionOrigin.MACHINE: "machine client", None: ""}[
         decision.origin
     ]
     otp_text = "with one-time password" if decision.one_time_password else ""
     details = ", ".join(detail for detail in (origin_text, otp_text) if detail)
-    return f"{decision.by} ({details})" if details else decision.by
+    subject = format_subject(decision.by, names)
+    return f"{subject} ({details})" if details else subject
 
 
 def format_time_left(until: datetime | None, now: datetime) -> str:

@@ -275,6 +275,21 @@ def test_subjects_rules_and_policy_are_editable(harness: ClientHarness) -> None:
     harness.run(test)
 
 
+def test_every_subject_reads_display_names(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin, dev, _ = await subjects.all_clients()
+        before = await dev.subject_names()
+        await admin.add_subject("USER:anna", "Anna Approver")
+        await admin.add_subject("GROUP:unnamed")
+        names = await dev.subject_names()
+        assert names == {**before, "USER:anna": "Anna Approver"}
+        assert await admin.subject_names() == names
+        with pytest.raises(PermissionDeniedError):
+            await dev.access()
+
+    harness.run(test)
+
+
 def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         admin = await subjects.client_for(ADMIN)

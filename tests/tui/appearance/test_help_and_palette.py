@@ -39,7 +39,8 @@ async def test_help_is_about_the_place_where_one_is(workspace: TuiWorkspace) -> 
             await pilot.pause()
             seen = screen_text(app)
             assert f"Help: {label}" in seen
-            assert (screen.HELP or "").strip().partition("\n")[0][:40] in seen
+            assert isinstance(screen, BaseScreen)
+            assert screen.help_text.strip().partition("\n")[0][:40] in seen
             assert "Everywhere" in seen
             assert "app.help" in seen
             assert f"app.{place}" in seen
@@ -47,11 +48,11 @@ async def test_help_is_about_the_place_where_one_is(workspace: TuiWorkspace) -> 
 
 
 async def test_help_names_every_key_of_an_action_after_a_persons_own_map(workspace: TuiWorkspace) -> None:
-    app = make_app(workspace, keymap={"app.leave": "f10,Q"})
+    app = make_app(workspace, keymap={"app.quit": "f10,Q"})
     async with run_app(app, size=(100, 100)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
-        line = next(line for line in screen_text(app).splitlines() if "app.leave" in line)
+        line = next(line for line in screen_text(app).splitlines() if "app.quit" in line)
         assert "f10 Q" in line
 
 

@@ -12,17 +12,18 @@ from textual.app import App
 from textual.binding import Binding, BindingType
 from textual.screen import Screen
 
+from sealyard_tui.app import keymap_classes
 from sealyard_tui.appearance.keymap import (
+    FORCE_QUIT,
+    FORCE_QUIT_KEY,
     GUARDED_ACTIONS,
     NAVIGATION_KEYS,
-    QUIT,
-    QUIT_KEY,
     bindings_of,
     check_keymap,
 )
 
 BINDINGS = {
-    "app.quit": ("ctrl+q", "q"),
+    "app.force_quit": ("ctrl+q", "q"),
     "app.help": ("question_mark",),
     "screen.back": ("escape",),
     "table.up": ("up", "k"),
@@ -96,7 +97,14 @@ def test_what_cannot_be_is_told_with_what_stays_in_force(text: str, said: str) -
 
 def test_an_unknown_action_is_told_with_the_nearest() -> None:
     assert "Did you mean dashboard.download?" in _told({"dashboard.downlod": "x"})
-    assert "Press `?` to list the actions" in _told({"\x1bxyz": "x"})
+    assert "The help of each screen lists its actions" in _told({"\x1bxyz": "x"})
+
+
+@pytest.mark.parametrize("action", ["app.leave", "finder.mark", "browser.into", "upload.take_offer"])
+def test_earlier_names_of_actions_are_unknown(action: str) -> None:
+    bindings = bindings_of(keymap_classes())
+    _, errors = check_keymap({action: "f9"}, bindings)
+    assert [error.message for error in errors] == [f"Key binding ignored: unknown action {action}."]
 
 
 def test_a_grave_action_is_never_on_a_motion() -> None:
@@ -138,7 +146,7 @@ def test_a_key_that_reaches_us_as_another_is_that_other() -> None:
 
 
 def test_quit_may_have_other_keys_and_keeps_its_own() -> None:
-    assert check_keymap({"app.quit": "f10"}, BINDINGS) == ({"app.quit": "f10,ctrl+q"}, ())
+    assert check_keymap({"app.force_quit": "f10"}, BINDINGS) == ({"app.force_quit": "f10,ctrl+q"}, ())
 
 
 some_keys = st.lists(
@@ -149,14 +157,14 @@ some_keys = st.lists(
 # The first text of a fresh checkout waits for Hypothesis's table of characters.
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
 @given(st.dictionaries(st.sampled_from([*BINDINGS, "app.fly"]), some_keys | st.text(max_size=8)))
-@example({"app.quit": "x", "dashboard.copy": "q"})
-@example({"app.help": "ctrl+q", "app.quit": "?"})
+@example({"app.force_quit": "x", "dashboard.copy": "q"})
+@example({"app.help": "ctrl+q", "app.force_quit": "?"})
 def test_whatever_is_wanted_quit_is_reachable_and_no_key_means_two_things(wanted: dict[str, str]) -> None:
     keymap, reports = check_keymap(wanted, BINDINGS)
     assert len(keymap) + len(reports) == len(wanted)
     assert set(keymap) <= set(BINDINGS)
     now = {action: set(keymap[action].split(",")) if action in keymap else {*keys} for action, keys in BINDINGS.items()}
-    assert QUIT_KEY in now[QUIT]
+    assert FORCE_QUIT_KEY in now[FORCE_QUIT]
     for action, keys in now.items():
         place, _, name = action.partition(".")
         for other, others in now.items():

@@ -250,7 +250,7 @@ async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int])
     async with app.run_test(size=size) as pilot:
         for dialog, words in (
             (TypedConfirmDialog("Heading", long, "word", submit_label="Do it"), "Do it"),
-            (ReasonDialog("Heading", long, required=True, subject="t", edit=str), "Submit (ctrl+s)"),
+            (ReasonDialog("Heading", long, required=True, subject="t", edit=str), "Submit (^s)"),
             (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
         ):
             await asked(app, pilot, dialog)

@@ -206,6 +206,6 @@ async def test_a_long_form_scrolls_and_its_buttons_stay(workspace: TuiWorkspace)
     fields = tuple(TextField(name=f"f{n}", label=f"Field {n}") for n in range(40))
     async with run_app(app, size=(80, 24)) as pilot:
         opened(app, FormDialog("Long", fields, Deed(), draft=FormDraft()))
-        await assert_visible(pilot, "Field 0", "(ctrl+s)")
+        await assert_visible(pilot, "Field 0", "(^s)")
         await pilot.press("up", "up", "up")
-        await assert_visible(pilot, "Field 39", "(ctrl+s)")
+        await assert_visible(pilot, "Field 39", "(^s)")

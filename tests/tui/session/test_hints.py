@@ -8,8 +8,9 @@ import pytest
 
 from sealyard.model.errors import AuditVerificationError, ErrorInfo, ResultExpiredError, SealyardError, UsageError
 from sealyard.model.hints import Hint, HintCode
+from sealyard_tui.action_keys import DEFAULT_KEYS, action_keys
 from sealyard_tui.dialogs.error import ErrorDialog
-from sealyard_tui.session.hints import DEFAULT_KEYS, action_keys, app_hint, error_text
+from sealyard_tui.session.hints import app_hint, error_text
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_until
 from tests.tui.workspace import TuiWorkspace
 

@@ -35,7 +35,7 @@ STANDING = SessionState(
 
 class Bench(WidgetApp):
     def __init__(self) -> None:
-        super().__init__(StatusBar(SCREENS, "approvals"))
+        super().__init__(StatusBar({name: label for name, (_, label) in SCREENS.items()}, "approvals"))
         self.gone_to: list[str] = []
 
     @on(ScreenTab.Clicked)

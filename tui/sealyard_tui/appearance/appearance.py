@@ -12,9 +12,10 @@ from textual.timer import Timer
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_key, action_keys
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.ui_state import ScreenState
-from sealyard_tui.session.hints import action_keys, app_hint
+from sealyard_tui.session.hints import app_hint
 from sealyard_tui.terminal.mouse import is_mouse_enabled, set_mouse_enabled
 
 COMPACT = "-compact"
@@ -38,19 +39,23 @@ class Appearance:
             self._app.register_theme(theme)
         self._app.theme = self._preferences.theme
 
-    def apply(self, keymap_classes: Callable[[], tuple[type[DOMNode], ...]]) -> None:
-        """Apply the preferences before the first paint.
+    def apply_keymap(self, keymap_classes: Callable[[], tuple[type[DOMNode], ...]]) -> None:
+        """Apply the key map. Must be called before the first screen is composed, whose texts name keys.
 
         ``keymap_classes`` returns the classes with key bindings. It is slow, and called only if the user has a key map.
         """
+        if self._preferences.settings.keymap:
+            self._app.set_keymap(self._preferences.keymap(keymap_classes()))
+
+    def apply(self) -> None:
+        """Apply the other preferences before the first paint, and report the ignored ones."""
         app, preferences = self._app, self._preferences
         app.no_color = preferences.is_colourless
         app.animation_level = preferences.settings.animations
         app.set_class(preferences.compact, COMPACT)
-        if preferences.settings.keymap:
-            app.set_keymap(preferences.keymap(keymap_classes()))
         if count := len(preferences.ignored):
-            text = f"{count} of your settings ignored; press ! to see which and why."
+            key = action_key(app, "app.ignored_settings")
+            text = f"{count} of your settings ignored; press {key} to see which and why."
             app.notify(text, severity="warning", timeout=10, markup=False)
 
     @property

@@ -17,15 +17,15 @@ from textual.keys import KEY_ALIASES, REPLACED_KEYS, Keys, key_to_character
 from sealyard.model.errors import ErrorInfo, UsageError
 from sealyard.model.safe_text import escape_text
 
-QUIT = "app.quit"
-QUIT_KEY = "ctrl+q"
+FORCE_QUIT = "app.force_quit"
+FORCE_QUIT_KEY = "ctrl+q"
 GLOBAL_SCOPES = ("app", "screen", "table")
 MODAL_SCOPES = ("dialog", "help")
 """Scopes of dialogs, in which the keys of ``app`` and ``screen`` are inactive."""
 
 NAVIGATION_KEYS = ("h", "j", "k", "l", "g", "G", "ctrl+d", "ctrl+u")
 GUARDED_ACTIONS = frozenset(
-    {"approve", "reject", "withdraw", "cancel", "delete", "remove", "rotate", "export_key", "leave", "quit"}
+    {"approve", "reject", "withdraw", "cancel", "delete", "remove", "rotate", "export_key", "quit", "force_quit"}
 )
 """Actions that cannot be bound to a navigation key, so that browsing never triggers them."""
 
@@ -59,8 +59,8 @@ def bindings_of(classes: Iterable[type[DOMNode]]) -> dict[str, tuple[str, ...]]:
 def check_keymap(entries: Mapping[str, str], bindings: Bindings) -> tuple[dict[str, str], tuple[ErrorInfo, ...]]:
     """Return the key map for ``App.set_keymap``, and an error for each ignored entry.
 
-    ``entries`` has comma separated keys by action id; ``bindings`` is the result of :func:`bindings_of`. The quit
-    action always keeps ctrl+q.
+    ``entries`` has comma separated keys by action id; ``bindings`` is the result of :func:`bindings_of`. The action
+    that quits without asking always keeps ctrl+q.
     """
     keymap: dict[str, tuple[str, ...]] = {}
     errors: list[ErrorInfo] = []
@@ -79,13 +79,13 @@ def check_keymap(entries: Mapping[str, str], bindings: Bindings) -> tuple[dict[s
 def _parse_entry(action: str, text: str, bindings: Bindings) -> tuple[str, ...]:
     if action not in bindings:
         matches = difflib.get_close_matches(action[:_QUOTED_LENGTH], bindings, n=1)
-        hint = f"Did you mean {matches[0]}?" if matches else "Press `?` to list the actions of each screen."
+        hint = f"Did you mean {matches[0]}?" if matches else "The help of each screen lists its actions."
         raise UsageError(f"Key binding ignored: unknown action {escape_text(action, _QUOTED_LENGTH)}.", hint)
     keys = _parse_keys(action, text, bindings)
-    if action == QUIT:
-        return tuple(dict.fromkeys((*keys, QUIT_KEY)))
-    if QUIT_KEY in keys:
-        raise _rejection(action, f"{QUIT_KEY} always quits", bindings)
+    if action == FORCE_QUIT:
+        return tuple(dict.fromkeys((*keys, FORCE_QUIT_KEY)))
+    if FORCE_QUIT_KEY in keys:
+        raise _rejection(action, f"{FORCE_QUIT_KEY} always quits", bindings)
     return keys
 
 

@@ -12,6 +12,7 @@ from textual.content import Content
 from textual.widgets import Button, Input, Static
 
 from sealyard.model.safe_text import escape_multiline
+from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.base import BaseDialog, format_failure
 from sealyard_tui.widgets.safe_input import SafeInput
 
@@ -98,7 +99,8 @@ class TypedConfirmDialog(BaseDialog[bool]):
         if self._is_confirmed():
             self.dismiss(True)
             return
-        self.query_one(".wrong", Static).update(Content(f"{self._missing_text()}. Press Esc to cancel."))
+        hint = insert_keys(self.app, "Press {key[dialog.back]} to cancel.")
+        self.query_one(".wrong", Static).update(Content(f"{self._missing_text()}. {hint}"))
 
     @on(Button.Pressed)
     def _on_button_pressed(self, event: Button.Pressed) -> None:

@@ -12,8 +12,9 @@ from textual.widgets import Static
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.base import BaseDialog
-from sealyard_tui.session.hints import action_keys, app_hint
+from sealyard_tui.session.hints import app_hint
 
 
 class ErrorDialog(BaseDialog[None]):

@@ -1,4 +1,7 @@
-"""The fields of a form, for text, one choice, or several choices, and their widgets."""
+"""The fields of a form, for text, one choice, or several choices, and their widgets.
+
+The hints of fields may name keys as :func:`sealyard_tui.action_keys.insert_keys` replaces them.
+"""
 
 from __future__ import annotations
 

@@ -16,6 +16,7 @@ from textual.widgets import Button, Input, Static
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.dialogs.fields import (
     Answers,
@@ -29,7 +30,7 @@ from sealyard_tui.dialogs.fields import (
 )
 from sealyard_tui.dialogs.picker import FilterPickDialog
 from sealyard_tui.messages import ShowError
-from sealyard_tui.session.hints import action_keys, app_hint
+from sealyard_tui.session.hints import app_hint
 
 log = logging.getLogger(__name__)
 
@@ -101,6 +102,7 @@ class FormDialog(BaseDialog[bool]):
     # ---- layout
 
     def compose_body(self) -> ComposeResult:
+        keys = action_keys(self.app)
         if self._about:
             yield Static(Content(escape_multiline(self._about)), classes="about")
         with _Fields(classes="fields", can_focus=False):
@@ -109,8 +111,9 @@ class FormDialog(BaseDialog[bool]):
         yield Static("", classes="notes", markup=False)
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button(Content(f"{self._submit_label} (ctrl+s)"), id="yes", variant="primary", compact=True)
-            yield Button(Content("Back (esc)"), id="no", compact=True)
+            submit_key, back_key = keys["form.submit"], keys["dialog.back"]
+            yield Button(Content(f"{self._submit_label} ({submit_key})"), id="yes", variant="primary", compact=True)
+            yield Button(Content(f"Back ({back_key})"), id="no", compact=True)
 
     def _create_rows(self) -> list[FieldRow]:
         draft = self._draft.answers
@@ -165,7 +168,8 @@ class FormDialog(BaseDialog[bool]):
         current = next((widget for widget in event.widget.ancestors if isinstance(widget, FieldRow)), None)
         for row in self.query(FieldRow):
             row.set_class(row is current, "-current")
-        self.query_one(".hint", Static).update(Content(current.field.hint if current is not None else ""))
+        hint = insert_keys(self.app, current.field.hint) if current is not None else ""
+        self.query_one(".hint", Static).update(Content(hint))
 
     # ---- fields
 

@@ -13,6 +13,7 @@ from textual.widgets import Input, OptionList, Static
 from textual.widgets.option_list import Option
 
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_key
 from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.dialogs.fields import Choices
 from sealyard_tui.widgets.safe_input import SafeInput
@@ -29,10 +30,10 @@ class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
     """Returns the chosen values in the order of the list; None if the user went back. ``multiple``: more than one."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("up", "move(-1)", "Up", show=False, id="finder.up", priority=True),
-        Binding("down", "move(1)", "Down", show=False, id="finder.down", priority=True),
-        Binding("space", "mark", "Mark", id="finder.mark", priority=True),
-        Binding("enter", "done", "Done", id="finder.done", priority=True),
+        Binding("up", "move(-1)", "Up", show=False, id="search.up", priority=True),
+        Binding("down", "move(1)", "Down", show=False, id="search.down", priority=True),
+        Binding("space", "mark", "Mark", id="search.mark", priority=True),
+        Binding("enter", "done", "Done", id="search.done", priority=True),
     ]
 
     def __init__(self, heading: str, choices: Choices, selection: Collection[str], *, multiple: bool) -> None:
@@ -77,7 +78,8 @@ class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
 
     def _update_count(self) -> None:
         count = f"{len(self._visible_values):,} of {len(self._choices):,}"
-        text = f"{len(self._selection)} chosen · {count} · space marks" if self._multiple else count
+        mark_key = action_key(self.app, "search.mark")
+        text = f"{len(self._selection)} chosen · {count} · {mark_key} marks" if self._multiple else count
         self.query_one(".detail", Static).update(Content(text))
 
     def action_move(self, offset: int) -> None:

@@ -14,6 +14,7 @@ from textual.widgets import Button, Static
 
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.base import BaseDialog, format_failure
 from sealyard_tui.dialogs.error import ErrorDialog
 
@@ -54,9 +55,10 @@ class ReasonDialog(BaseDialog[str | None]):
         yield Static(Content(escape_multiline(self._about)), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._draft_key, ""), id="reason", compact=True)
         yield Static(format_failure(self.error_text), classes="wrong", markup=False)
+        keys = action_keys(self.app)
         with Horizontal(classes="buttons"):
-            yield Button(Content("Submit (ctrl+s)"), id="yes", variant="primary", compact=True)
-            yield Button(Content("Back (esc)"), id="no", compact=True)
+            yield Button(Content(f"Submit ({keys['dialog.done']})"), id="yes", variant="primary", compact=True)
+            yield Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True)
 
     @property
     def _area(self) -> TextArea:

@@ -14,6 +14,7 @@ from textual.containers import Vertical
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
+from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.textual_patches import BatchedScreen, use_repainting_compositor
 from sealyard_tui.appearance.ui_state import ScreenState
@@ -116,6 +117,11 @@ class BaseScreen(BatchedScreen[None]):
         """
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive, background=True)
 
+    @property
+    def help_text(self) -> str:
+        """The purpose of the screen, with the keys in force, and a summary of the session."""
+        return "\n".join([insert_keys(self.app, self.HELP or ""), "", *state_summary(self.state)])
+
     def flash(self, text: str, *, warning: bool = False) -> None:
         """Show a short message. ``text`` may be untrusted."""
         self.query_one(Flash).show(text, warning=warning)
@@ -144,7 +150,7 @@ class BaseScreen(BatchedScreen[None]):
     # ---- layout
 
     def compose(self) -> ComposeResult:
-        yield StatusBar(SCREENS, self.NAME)
+        yield StatusBar({name: label for name, (_, label) in SCREENS.items()}, self.NAME)
         with Vertical(id="body"):
             yield from self.compose_body()
         yield DownloadBar()

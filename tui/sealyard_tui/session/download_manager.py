@@ -23,7 +23,8 @@ from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.model.access import subject_kind
 from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.session.hints import action_keys, error_text
+from sealyard_tui.action_keys import action_keys
+from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import DownloadUpdate
 from sealyard_tui.session.state import SessionState
 

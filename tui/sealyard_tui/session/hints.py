@@ -6,28 +6,9 @@ What the application cannot do is done with a command in a terminal.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Any
-
-from textual.app import App
-from textual.binding import Binding
 
 from sealyard.model.errors import ErrorInfo, SealyardError
 from sealyard.model.hints import HintCode
-
-DEFAULT_KEYS: Mapping[str, str] = {
-    "access.add_rule": "plus",
-    "access.add_subject": "n",
-    "app.access": "6",
-    "app.audit": "4",
-    "app.dashboard": "1",
-    "app.devices": "5",
-    "app.profile": "P",
-    "audit.verify": "V",
-    "dashboard.renew": "e",
-    "upload.add": "a",
-    "upload.signing_input": "i",
-}
-"""The keys of the actions that hints name, unless the key map changes them."""
 
 WORDINGS: Mapping[str, str] = {
     HintCode.ADD_APPROVERS: "Add more approvers, other than the users of the configuration.",
@@ -85,11 +66,6 @@ WORDINGS: Mapping[str, str] = {
 }
 
 
-def action_keys(app: App[Any]) -> Mapping[str, str]:
-    """Return the keys of the actions that hints name, as displayed, with the key map in force."""
-    return {action: _format_key(app, app._keymap.get(action, key)) for action, key in DEFAULT_KEYS.items()}
-
-
 def app_hint(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
     """Return the hint of ``error`` with ``keys`` from :func:`action_keys`. It may contain untrusted text."""
     return error.structured_hint.word(WORDINGS, key=keys)
@@ -98,8 +74,3 @@ def app_hint(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
 def error_text(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
     """Return message and hint of ``error`` in one line, like :func:`app_hint`. It may contain untrusted text."""
     return f"{error.message} {app_hint(error, keys)}".rstrip()
-
-
-def _format_key(app: App[Any], keys: str) -> str:
-    """Return the first of several comma-separated keys, as displayed."""
-    return app.get_key_display(Binding(keys.partition(",")[0], ""))

@@ -79,6 +79,10 @@ class EngineUpdate(Message):
         """Whether the batch contains changes of stored data, not only progress."""
         return bool(self.tasks or self.resources or self.missed_events)
 
+    @property
+    def may_change_subjects(self) -> bool:
+        return self.missed_events or any(resource.startswith("SUBJECT:") for resource in self.resources)
+
 
 class DownloadUpdate(Message):
     """Progress or result of a download."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from datetime import UTC, datetime, timedelta
 from enum import Enum
 from typing import Any
@@ -15,6 +15,7 @@ from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.events import TaskChanged
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import ResultState, TaskKind, TaskStatus
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 
@@ -28,27 +29,34 @@ APPROVAL_NOTIFICATION_INTERVAL = timedelta(seconds=10)
 class NotificationKind(Enum):
     """Kind of a notification, with a text for one task, which follows its name, and one for several tasks."""
 
-    DOWNLOADED = ("✓ downloaded and verified", "✓ {} downloaded and verified.")
-    DONE = ("✓ is done", "✓ {} done.")
-    FAILED = ("✗ failed: see the dashboard for the reason", "✗ {} failed: see the dashboard for the reason.")
-    CANCELLED = ("– cancelled: see the dashboard for the reason", "– {} cancelled: see the dashboard for the reason.")
-    EXPIRED = (
-        "! link expired: press e on the dashboard to renew it",
-        "! {} expired: press e on the dashboard to renew the link.",
+    DOWNLOADED = ("✓ downloaded and verified", "✓ {count} downloaded and verified.")
+    DONE = ("✓ is done", "✓ {count} done.")
+    FAILED = ("✗ failed: see the dashboard for the reason", "✗ {count} failed: see the dashboard for the reason.")
+    CANCELLED = (
+        "– cancelled: see the dashboard for the reason",
+        "– {count} cancelled: see the dashboard for the reason.",
     )
-    GONE = ("∅ file removed: create a new package", "∅ {} removed: create a new package for each.")
-    DOWNLOAD_FAILED = ("! download failed", "! {} not downloaded: press L on the dashboard for the reason.")
+    EXPIRED = (
+        "! link expired: press {key[dashboard.renew]} on the dashboard to renew it",
+        "! {count} expired: press {key[dashboard.renew]} on the dashboard to renew the link.",
+    )
+    GONE = ("∅ file removed: create a new package", "∅ {count} removed: create a new package for each.")
+    DOWNLOAD_FAILED = (
+        "! download failed",
+        "! {count} not downloaded: press {key[dashboard.downloads]} on the dashboard for the reason.",
+    )
 
     @property
     def is_success(self) -> bool:
         return self in (NotificationKind.DOWNLOADED, NotificationKind.DONE)
 
-    @property
-    def singular(self) -> str:
-        return self.value[0]
+    def singular(self, keys: Mapping[str, str]) -> str:
+        template: str = self.value[0]
+        return template.format(key=keys)
 
-    def plural(self, count: int) -> str:
-        return self.value[1].format(count)
+    def plural(self, count: int, keys: Mapping[str, str]) -> str:
+        template: str = self.value[1]
+        return template.format(count=count, key=keys)
 
 
 _FINAL_KINDS = {
@@ -109,7 +117,8 @@ class Notifier:
         if new_tasks > 0:
             self._quiet_until = now + APPROVAL_NOTIFICATION_INTERVAL
             subject = "1 task is waiting" if new_tasks == 1 else f"{new_tasks} tasks are waiting"
-            self._app.notify(f"{subject} for your approval. Press 3 to open the queue.", markup=False)
+            hint = insert_keys(self._app, "Press {key[app.approvals]} to open the queue.")
+            self._app.notify(f"{subject} for your approval. {hint}", markup=False)
             self._alert(f"{subject} for your approval")
 
     def on_download_result(self, result: DownloadResult) -> None:
@@ -133,8 +142,9 @@ class Notifier:
         if len(batch) == 1:
             self._notify_single(*batch[0])
             return
+        keys = action_keys(self._app)
         counts = Counter(kind for kind, _, _ in batch)
-        lines = [kind.plural(counts[kind]) for kind in NotificationKind if counts[kind]]
+        lines = [kind.plural(counts[kind], keys) for kind in NotificationKind if counts[kind]]
         if lines:
             self._notify("\n".join(lines), is_success=all(kind.is_success for kind in counts))
 
@@ -149,7 +159,7 @@ class Notifier:
                 escape_text(f"{result.error.message}{retry_text}"), is_success=False, title=f"Download of {name} failed"
             )
         else:
-            self._notify(f"{name} {kind.singular}", is_success=kind.is_success)
+            self._notify(f"{name} {kind.singular(action_keys(self._app))}", is_success=kind.is_success)
 
     def _notify(self, text: str, *, is_success: bool, title: str = "") -> None:
         self._app.notify(text, title=title, severity="information" if is_success else "warning", markup=False)

@@ -7,6 +7,7 @@ import msgspec
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.access import Action, Role, is_allowed
 from sealyard.model.base import FrozenStruct
+from sealyard.model.subject_names import SubjectNames
 from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, ConnectionMode, EngineState
 
 
@@ -39,6 +40,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     """Who has locked the workspace; empty if it is not locked, or if read-only access was requested."""
     running: int = 0
     awaiting_my_approval: int = 0
+    subject_names: SubjectNames = {}
+    """Display names of the subjects of the workspace."""
 
     def is_allowed(self, action: Action, resource: str) -> bool:
         return is_allowed(self.rights, action, resource)

@@ -10,6 +10,7 @@ from textual.content import Content
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import format_subject
 from sealyard_tui.formatting import format_clock
 from sealyard_tui.session.messages import ConnectionMode, EngineState
 from sealyard_tui.session.state import SessionState
@@ -63,6 +64,8 @@ def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
 def state_summary(state: SessionState) -> list[str]:
     """Return the full texts, one for each line, of what the status bar abbreviates."""
     lines = []
+    if state.identity in state.subject_names:
+        lines.append(f"You are {escape_text(format_subject(state.identity, state.subject_names))}.")
     if state.separation_of_duties_note:
         lines.append(_separation_of_duties_summary(state))
     if state.workspace:
@@ -94,6 +97,7 @@ def _connection_summary(connection: ConnectionStatus) -> str:
 
 def _format_identity(state: SessionState, brevity: _Brevity) -> Content:
     subject = state.identity.removeprefix("USER:") if brevity >= _Brevity.NO_SUBJECT_KIND else state.identity
+    subject = state.subject_names.get(state.identity) or subject
     has_roles = bool(state.workspace) and brevity < _Brevity.NO_ROLES
     return Content.assemble(
         Content.styled(_format_profile(state, brevity), "bold"),

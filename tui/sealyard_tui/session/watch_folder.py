@@ -320,7 +320,7 @@ class WatchFolderManager:
 
     def _active_runner(self) -> WatchRunner:
         if self._runner is None:
-            raise InvalidInputError("The folder is no longer watched.", "Set the watch folder up again (w).")
+            raise InvalidInputError("The folder is no longer watched.", "Set up the watch folder again.")
         return self._runner
 
     @contextmanager

@@ -9,7 +9,7 @@ from textual.content import Content
 from textual.screen import Screen
 from textual.widget import Widget
 
-PINNED = ("app.help", "app.leave")
+PINNED = ("app.help", "app.quit")
 """Ids of the bindings that are shown last, on narrow terminals as well."""
 
 GAP = "  "

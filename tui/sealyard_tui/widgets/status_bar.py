@@ -12,6 +12,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_key
 
 MARGIN = 3
 """Columns that the identity and the engine cannot use: padding, and a gap between them."""
@@ -33,19 +34,19 @@ class ScreenTab(Static):
             super().__init__()
             self.screen_name = name
 
-    def __init__(self, name: str, key: str, label: str, *, is_current: bool) -> None:
+    def __init__(self, name: str, label: str, *, is_current: bool) -> None:
         super().__init__(classes="current" if is_current else "")
         self.screen_name = name
-        self._key = key
         self._label = label
         self._count = 0
 
     def render(self) -> Content:
         count = Content.styled(f"·{self._count}", "$warning bold") if self._count else Content("")
         is_current = self.has_class("current")
+        key = action_key(self.app, f"app.{self.screen_name}")
         label = escape_text(self._label, 0 if self.app.size.width >= FULL_LABEL_WIDTH else SHORT_LABEL_LENGTH)
         return Content.assemble(
-            Content.styled(self._key, "$text-muted"), " ", Content.styled(label, "bold" if is_current else ""), count
+            Content.styled(key, "$text-muted"), " ", Content.styled(label, "bold" if is_current else ""), count
         )
 
     def show_count(self, count: int) -> None:
@@ -60,16 +61,16 @@ class ScreenTab(Static):
 class StatusBar(Vertical):
     """Two lines: tabs of the screens, then identity and engine."""
 
-    def __init__(self, screens: dict[str, tuple[str, str]], current: str) -> None:
-        """``screens``: key and label by name. ``current``: name of the screen that this bar belongs to."""
+    def __init__(self, labels: Mapping[str, str], current: str) -> None:
+        """``labels``: labels of the screens, by name. ``current``: name of the screen that this bar belongs to."""
         super().__init__()
-        self._screens = screens
+        self._labels = labels
         self._current = current
 
     def compose(self) -> ComposeResult:
         with Horizontal(classes="tabs"):
-            for name, (key, label) in self._screens.items():
-                yield ScreenTab(name, key, label, is_current=name == self._current)
+            for name, label in self._labels.items():
+                yield ScreenTab(name, label, is_current=name == self._current)
         with Horizontal(classes="session"):
             yield Static("", id="identity", markup=False)
             yield Static("", id="engine", markup=False)

@@ -5,6 +5,8 @@ from __future__ import annotations
 from textual.content import Content
 from textual.widgets import Static
 
+from sealyard_tui.action_keys import action_key
+
 MIN_WIDTH = 60
 MIN_HEIGHT = 18
 
@@ -20,10 +22,11 @@ class TooSmall(Static):
 
     def render(self) -> Content:
         size = self.screen.size
+        quit_key = action_key(self.app, "app.quit")
         return Content.assemble(
             Content.styled("! Terminal too small\n\n", "bold $warning"),
             f"Sealyard needs {MIN_WIDTH} columns and {MIN_HEIGHT} lines; this terminal has {size.width} and "
-            f"{size.height}. Resize it; nothing is lost. Press q to quit.",
+            f"{size.height}. Resize it; nothing is lost. Press {quit_key} to quit.",
         )
 
     def on_resize(self) -> None:

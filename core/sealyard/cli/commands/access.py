@@ -29,7 +29,7 @@ _SUBJECT_HELP = "USER:name, GROUP:name or CLIENT:name; a name without a kind is 
 
 def add_commands(commands: Commands) -> None:
     _add_subject_commands(
-        add_command_group(commands, "subject", "Manage people (USER:), groups (GROUP:) and machine clients (CLIENT:)")
+        add_command_group(commands, "subject", "Manage users (USER:), groups (GROUP:) and machine clients (CLIENT:)")
     )
     _add_group_commands(add_command_group(commands, "group", "Manage the members of groups"))
     _add_acl_commands(add_command_group(commands, "acl", "Manage access rules"))
@@ -38,7 +38,7 @@ def add_commands(commands: Commands) -> None:
 
 def _add_subject_commands(subcommands: Commands) -> None:
     add_command(subcommands, "list", _list_subjects, "List subjects and their groups")
-    add_parser = add_command(subcommands, "add", _add_subject, "Add a person, group or machine client")
+    add_parser = add_command(subcommands, "add", _add_subject, "Add a user, group or machine client")
     add_parser.add_argument("subject", metavar="SUBJECT", help=_SUBJECT_HELP)
     add_parser.add_argument("--display-name", metavar="NAME", default="", help="name to show instead of the subject")
     unlink_parser = add_command(

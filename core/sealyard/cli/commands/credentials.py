@@ -39,9 +39,7 @@ def add_commands(commands: Commands) -> None:
         type=duration,
         help="lifetime from 1m to 365d; by default 90d, limited by the expiry of the token you use",
     )
-    create_parser.add_argument(
-        "--machine", action="store_true", help="token of a machine client; cannot approve as a person"
-    )
+    create_parser.add_argument("--machine", action="store_true", help="token of a machine client; cannot approve")
     add_command(subcommands, "list", _list_tokens, "List your tokens, or all tokens if you may add subjects")
     revoke_parser = add_command(subcommands, "revoke", _revoke, "Revoke a token")
     revoke_parser.add_argument("token", metavar="ID", help="id of the token, see `sealyard token list`")
@@ -54,8 +52,8 @@ def add_commands(commands: Commands) -> None:
     confirm_parser = add_command(subcommands, "confirm", _confirm, "Confirm an enrollment with a one-time password")
     confirm_parser.add_argument("code", metavar="CODE", help="one-time password of the new authenticator")
     add_command(subcommands, "status", _show_status, "Show whether you are enrolled")
-    reset_parser = add_command(subcommands, "reset", _reset, "Remove the authenticator of another person")
-    reset_parser.add_argument("subject", metavar="SUBJECT", help="the person, for example USER:anna")
+    reset_parser = add_command(subcommands, "reset", _reset, "Remove the authenticator of another user")
+    reset_parser.add_argument("subject", metavar="SUBJECT", help="the user, for example USER:anna")
 
 
 # ---- tokens
@@ -82,7 +80,7 @@ async def _list_tokens(ctx: Context) -> int:
             token.id,
             token.name,
             token.subject,
-            "machine" if token.is_machine else "person",
+            "machine" if token.is_machine else "user",
             format_time(token.created_at),
             _format_token_status(token, now),
         )

@@ -245,8 +245,9 @@ async def _list_tasks(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         # Request one task more than the limit, to know whether there are more.
         matching_tasks = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
+        names = await client.subject_names()
     tasks = matching_tasks[: args.limit]
-    ctx.out.result(tasks, format_tasks(tasks))
+    ctx.out.result(tasks, format_tasks(tasks, names))
     if len(matching_tasks) > len(tasks):
         ctx.out.warn(f"Only the first {format_count(len(tasks), 'task')} shown; increase --limit to see more.")
     return ExitCode.OK
@@ -254,7 +255,7 @@ async def _list_tasks(ctx: Context) -> int:
 
 async def _show(ctx: Context) -> int:
     async with ctx.open_reader() as client:
-        review = await client.review(ctx.args.id)
+        review, names = await client.review(ctx.args.id), await client.subject_names()
     value = {
         **msgspec.to_builtins(review.task),
         "configuration": msgspec.to_builtins(review.configuration),
@@ -263,5 +264,5 @@ async def _show(ctx: Context) -> int:
         "previous": msgspec.to_builtins(review.previous),
         "newerVersion": review.newer_version,
     }
-    ctx.out.result(value, format_review(review))
+    ctx.out.result(value, format_review(review, names))
     return ExitCode.OK

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import os
+from collections.abc import Mapping
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -129,6 +130,9 @@ class AccessCalls(ApiCalls):
 
     async def access(self) -> AccessControlList:
         return await self._sender.get("/acl/all", AccessControlList)
+
+    async def subject_names(self) -> Mapping[str, str]:
+        return await self._sender.get("/acl/names", dict[str, str])
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         body = {"subject": subject, "displayName": display_name}

@@ -89,6 +89,11 @@ class AccessAdministration:
             ),
         )
 
+    def subject_names(self) -> dict[str, str]:
+        """Return the display names of subjects, by subject. Every known subject may read them."""
+        subjects = self._repository.list_all(SUBJECTS)
+        return {subject.id: subject.display_name for subject in subjects if subject.display_name}
+
     def own_subjects(self, subject: str) -> tuple[str, ...]:
         """Return the subject followed by the groups that contain it, directly or through other groups."""
         principals = self._permissions.current.principals_of(subject)

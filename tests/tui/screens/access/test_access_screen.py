@@ -48,7 +48,7 @@ async def test_people_groups_members_and_rules_are_told_apart_by_word_and_sign(w
     async with run_app(app, size=(80, 40)):
         seen = screen_text(app)
         for words in (
-            "○ person     USER:owner",
+            "○ user       USER:owner",
             "in GROUP:owners",
             "◎ group      GROUP:owners",
             "└ member     USER:owner",
@@ -74,7 +74,7 @@ async def test_sections_are_a_key_away_and_say_how_much_is_in_them(workspace: Tu
         assert "→ rule" not in screen_text(app)
         await pilot.press("l", "l")
         await assert_visible(pilot, f"[rules {len(rules(workspace))}]")
-        assert "○ person" not in screen_text(app)
+        assert "○ user" not in screen_text(app)
         await pilot.press("h")
         await assert_visible(pilot, "[groups 2]", "1 member")
 
@@ -131,7 +131,7 @@ async def test_somebody_is_added_after_the_name_is_seen_to_be_one(workspace: Tui
         fill_field(app, "display", "Anna A.")
         await submit_form(pilot)
         assert workspace.faults.calls_of("add_subject") == [("USER:anna", "Anna A.")]
-        await assert_visible(pilot, "▶ ○ person     USER:anna", "Added USER:anna")
+        await assert_visible(pilot, "▶ ○ user       USER:anna", "Added USER:anna")
 
 
 async def test_a_name_that_is_taken_is_told_and_what_was_typed_stays(workspace: TuiWorkspace) -> None:

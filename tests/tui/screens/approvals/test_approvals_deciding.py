@@ -335,7 +335,7 @@ async def test_the_dialogs_fit_with_their_buttons(workspace: TuiWorkspace, size:
     firmware = {f"{number}-application.bin": b"firmware" for number in range(18)}
     await workspace.add_task(name="a name that is so long that it must wrap or be cut " * 2, firmware=firmware)
     async with open_queue(workspace, size=size) as (app, pilot):
-        for key, words in (("A", "Approve       Back"), ("x", "Submit (ctrl+s)    Back (esc)")):
+        for key, words in (("A", "Approve       Back"), ("x", "Submit (^s)    Back (esc)")):
             await pilot.press(key)
             await wait_until(pilot, lambda words=words: words in screen_text(app))  # type: ignore[misc]
             await pilot.press("escape")

@@ -42,7 +42,7 @@ async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_to
     async with open_queue(workspace) as (app, _):
         seen = review_text(app)
         for words in (
-            "USER:developer at ",
+            "USER:developer (Dana Developer) at ",
             "gateway version 2 (newest)",
             "The gateway in the field",
             "AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1",

@@ -264,7 +264,7 @@ async def test_a_filter_without_a_match_says_what_to_do(workspace: TuiWorkspace)
     app = audit_app(workspace)
     async with run_app(app) as pilot:
         await filtered(pilot, app, "nothing-like-this")
-        await assert_visible(pilot, "No entries match the filter. Press Esc")
+        await assert_visible(pilot, "No entries match the filter. Press esc")
 
 
 # ---- one entry

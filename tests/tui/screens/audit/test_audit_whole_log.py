@@ -116,7 +116,7 @@ async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(workspace
     async with run_app(app) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "Entry 7 is not in canonical form" in screen_text(app))
-        await assert_visible(pilot, "Press Enter to go to entry 7")
+        await assert_visible(pilot, "Press ⏎ to go to entry 7")
         await pilot.press("enter")
         place = app.screen
         assert isinstance(place, AuditScreen)
@@ -130,7 +130,7 @@ async def test_the_entry_is_found_though_a_filter_hides_it(workspace: TuiWorkspa
         await pilot.press("slash", *"author:owner", "enter")
         await wait_for_workers(pilot)
         await pilot.press("V", "enter")
-        await wait_until(pilot, lambda: "Press Enter to go to entry 7" in screen_text(app))
+        await wait_until(pilot, lambda: "Press ⏎ to go to entry 7" in screen_text(app))
         await pilot.press("enter")
         place = app.screen
         assert isinstance(place, AuditScreen)

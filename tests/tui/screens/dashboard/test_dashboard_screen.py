@@ -12,6 +12,7 @@ from sealyard.client.downloads.downloader import DownloadedFile, DownloadProgres
 from sealyard.engine.execution.progress import INITIAL_RATE
 from sealyard.model.errors import ConflictError, ResultExpiredError, ResultGoneError, StorageError
 from sealyard.model.tasks import DecisionOrigin, ResultState, TaskStatus
+from sealyard_tui.action_keys import DEFAULT_KEYS
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.appearance.appearance import Appearance
 from sealyard_tui.appearance.preferences import Preferences
@@ -128,8 +129,11 @@ async def test_counters_title_and_throughput_are_above_the_list(workspace: TuiWo
 
 def test_the_detail_says_how_a_decision_was_made() -> None:
     made = decision(OWNER, origin=DecisionOrigin.TERMINAL, one_time_password=True)
-    words = f"approved by {OWNER} (at a terminal, with one-time password), "
-    assert words in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW).plain
+    words = f"approved by {OWNER} (Olga Owner) (at a terminal, with one-time password), "
+    assert (
+        words
+        in render_task(task("t1", TaskStatus.DONE, approvals=(made,)), NOW, DEFAULT_KEYS, {OWNER: "Olga Owner"}).plain
+    )
 
 
 async def test_a_trial_is_marked_on_its_row_and_in_its_detail(empty_workspace: TuiWorkspace) -> None:
@@ -315,7 +319,7 @@ async def test_an_unmatched_filter_says_how_to_come_back(workspace: TuiWorkspace
     app = make_app(workspace)
     async with run_app(app) as pilot:
         await filter_by(pilot, app, "nothing-like-this")
-        await assert_visible(pilot, "No tasks match the filter. Press Esc to clear it.")
+        await assert_visible(pilot, "No tasks match the filter. Press esc to clear it.")
 
 
 async def test_quick_filters_and_mine_are_written_into_the_line(workspace: TuiWorkspace) -> None:
@@ -499,7 +503,7 @@ async def test_each_row_says_how_its_download_stands(
         seen = screen_text(app)
         long = size[0] >= 150
         assert ("✓ on disk, signature checked" if long else "✓ on disk") in seen
-        assert ("! not downloaded (expired)" if long else "! missed") in seen
+        assert ("! not downloaded (expired)" if long else "! missing") in seen
         assert "↓ 43 %" in seen
 
 

@@ -160,4 +160,4 @@ async def test_a_small_and_a_large_terminal_show_all_of_it() -> None:
         async with running(size=size) as (app, pilot):
             await sees(pilot, app, "Quit", "Every step")
             await pilot.press("n")
-            await sees(pilot, app, "1 Folder", "(ctrl+s)")
+            await sees(pilot, app, "1 Folder", "(^s)")

@@ -22,7 +22,9 @@ from sealyard.model.errors import ConfirmationRequiredError
 from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.policy import Policy
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import collect_subject_names, format_subject
 from sealyard.model.tasks import TaskKind
+from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog, TypedConfirmDialog
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, MultiChoiceField, TextField
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
@@ -34,7 +36,6 @@ from sealyard_tui.screens.access.rows import (
     list_valid_actions,
 )
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
 ActionResult = TypeVar("ActionResult")
 
@@ -93,10 +94,10 @@ class AccessActions:
     async def _submit_subject(self, answers: Answers) -> bool:
         subject_id = parse_subject(answers.texts["subject"])
         new_subject = await (await self._screen.client()).add_subject(subject_id, answers.texts["display"])
-        identity_hint = "; press P to act as this user" if subject_kind(new_subject.id) is SubjectKind.USER else ""
-        await self._reload_and_select(
-            new_subject.id, f"Added {new_subject.id}. Press + to grant permissions{identity_hint}"
-        )
+        hint = "Press {key[access.add_rule]} to grant permissions"
+        if subject_kind(new_subject.id) is SubjectKind.USER:
+            hint += "; press {key[app.profile]} to act as this user"
+        await self._reload_and_select(new_subject.id, f"Added {new_subject.id}. {insert_keys(self._screen.app, hint)}")
         return True
 
     # ---- groups
@@ -157,7 +158,7 @@ class AccessActions:
                     label="Subject",
                     choices=self._build_subject_choices(groups=False),
                     value=row.subject if row is not None else "",
-                    hint="Enter: choose from list (type to filter)",
+                    hint="{key[form.choose]}: choose from list (type to filter)",
                 ),
                 ChoiceField(
                     name="resource",
@@ -266,7 +267,7 @@ class AccessActions:
                     choices=tuple((each, each) for each in TaskKind),
                     value=policy.requires_approval,
                     empty_label="none: keys are used without approval",
-                    hint="Task types that require approval. Enter: choose from list",
+                    hint="Task types that require approval. {key[form.choose]}: choose from list",
                 ),
                 *(
                     TextField(

@@ -24,14 +24,14 @@ from sealyard.model.access import (
 from sealyard.model.base import FrozenStruct
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.requests import AccessControlList
-from sealyard_tui.screens.subject_names import SubjectNames, collect_subject_names, format_subject
+from sealyard.model.subject_names import SubjectNames, collect_subject_names, format_subject
 
 
 class Section(StrEnum):
     """A section of the list."""
 
     ALL = "all"
-    PEOPLE = "users & clients"
+    USERS = "users & clients"
     GROUPS = "groups"
     RULES = "rules"
     OWN_PERMISSIONS = "my permissions"
@@ -40,7 +40,7 @@ class Section(StrEnum):
 class RowKind(StrEnum):
     """The kind of entry that a row shows."""
 
-    PERSON = "person"
+    USER = "user"
     CLIENT = "client"
     GROUP = "group"
     MEMBER = "member"
@@ -49,7 +49,7 @@ class RowKind(StrEnum):
 
 
 KIND_SIGNS = {
-    RowKind.PERSON: "○",
+    RowKind.USER: "○",
     RowKind.CLIENT: "◇",
     RowKind.GROUP: "◎",
     RowKind.MEMBER: "└",
@@ -59,7 +59,7 @@ KIND_SIGNS = {
 
 ROW_KINDS_BY_SECTION: Mapping[Section, frozenset[RowKind]] = {
     Section.ALL: frozenset(RowKind) - {RowKind.PERMISSION},
-    Section.PEOPLE: frozenset({RowKind.PERSON, RowKind.CLIENT}),
+    Section.USERS: frozenset({RowKind.USER, RowKind.CLIENT}),
     Section.GROUPS: frozenset({RowKind.GROUP, RowKind.MEMBER}),
     Section.RULES: frozenset({RowKind.RULE}),
     Section.OWN_PERMISSIONS: frozenset({RowKind.PERMISSION}),
@@ -75,7 +75,7 @@ _RESOURCE_TYPE_LABELS = {
 }
 
 _ROW_KINDS = {
-    SubjectKind.USER: RowKind.PERSON,
+    SubjectKind.USER: RowKind.USER,
     SubjectKind.CLIENT: RowKind.CLIENT,
     SubjectKind.GROUP: RowKind.GROUP,
 }

@@ -16,6 +16,7 @@ from sealyard.model.access import Action, Permission, ResourceType, Subject, is_
 from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.requests import AccessControlList
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.access.actions import AccessActions, format_policy
 from sealyard_tui.screens.access.rows import (
@@ -42,6 +43,14 @@ RESOURCES = ("ACL", "SUBJECT", "DEVICE_CONFIG", "POLICY")
 
 WIDE_FROM = 100
 """Width of the table from which subjects are shown with their display names."""
+
+ACCESS_DENIED_TEXT = (
+    "You do not have permission to view this list. Press {key[access.next_section]} to show your permissions."
+)
+NO_ENTRIES_TEXT = (
+    "No entries yet. Press {key[access.add_subject]} to add a user, group or client, {key[access.add_rule]} to add a "
+    "rule, {key[access.add_member]} to add a group member."
+)
 
 
 class SectionTab(Static):
@@ -186,12 +195,12 @@ class AccessScreen(BaseScreen):
 
     def _format_empty_text(self) -> str:
         if self.query_one(FilterBar).text:
-            return "No entries match the filter. Press Esc to clear it."
+            return insert_keys(self.app, "No entries match the filter. Press {key[screen.back]} to clear it.")
         if self.section is Section.OWN_PERMISSIONS:
             return "You have no permissions yet. Ask an administrator to grant them."
         if self._access is None:
-            return "You do not have permission to view this list. Press → to show your permissions."
-        return "No entries yet. Press n to add a user, group or client, + to add a rule, m to add a group member."
+            return insert_keys(self.app, ACCESS_DENIED_TEXT)
+        return insert_keys(self.app, NO_ENTRIES_TEXT)
 
     @on(VirtualTable.RowHighlighted)
     def _on_row_highlighted(self) -> None:
@@ -235,7 +244,8 @@ class AccessScreen(BaseScreen):
 
     def action_add_member(self) -> None:
         if not any(each.kind is RowKind.GROUP for each in self._rows):
-            self.flash("No groups yet. Press n to add one, such as GROUP:owners", warning=True)
+            hint = insert_keys(self.app, "Press {key[access.add_subject]} to add one, such as GROUP:owners")
+            self.flash(f"No groups yet. {hint}", warning=True)
             return
         self._actions.add_member(self.row)
 
@@ -298,6 +308,6 @@ def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
         row.action,
         escape_text(row.target),
         Content.styled("locked" if row.permanent else "", "$text-muted"),
-        f"{row.created_at:%Y-%m-%d}" if row.created_at is not None else "",
+        f"{row.created_at.astimezone():%Y-%m-%d}" if row.created_at is not None else "",
         escape_text(row.created_by),
     )

@@ -10,6 +10,7 @@ from sealyard.model.errors import ConflictError, SealyardError, ServerUnreachabl
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import DecisionOrigin, Task, TaskStatus, Verdict
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.base import Answer
 from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
@@ -24,7 +25,7 @@ from sealyard_tui.screens.approvals.review_pane import ReviewPane
 from sealyard_tui.screens.approvals.row import get_blocked_reason
 from sealyard_tui.screens.approvals.task_list import PendingTaskList
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.session.hints import action_keys, app_hint, error_text
+from sealyard_tui.session.hints import app_hint, error_text
 
 OTP_SINGLE_ONLY = "One-time passwords can be used once; approve tasks individually."
 

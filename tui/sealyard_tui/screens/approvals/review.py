@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import base64
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -19,6 +19,7 @@ from sealyard.model.formatting import (
 )
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard_tui.formatting import format_fields, status_badge, task_title
 from sealyard_tui.screens.approvals.diff import ChangeKind, FileChange, PackageDiff, diff_packages, format_key
@@ -40,16 +41,21 @@ GUTTER = "│ "
 TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be decided and will be cancelled."
 
 
-def render_sections(review: ApprovalReview, now: datetime, width: int) -> dict[str, tuple[str, Content]]:
-    """Return the heading and the text of each section in :data:`SECTIONS`. ``width`` is in cells."""
+def render_sections(
+    review: ApprovalReview, now: datetime, width: int, keys: Mapping[str, str], names: SubjectNames
+) -> dict[str, tuple[str, Content]]:
+    """Return the heading and the text of each section in :data:`SECTIONS`.
+
+    ``width`` is in cells. ``keys``: keys of the application's actions. ``names``: display names of subjects.
+    """
     task = review.task
     return {
         "verdict": ("", render_verdict(review, now, width)),
-        "request": ("Request", _render_request(review, width)),
-        "files": (_format_files_heading(task), _join_lines(_render_files(task, width))),
-        "changes": ("Since the last approved package", _join_lines(_render_changes(review, width))),
-        "metadata": (f"Metadata ({len(task.metadata)})", _join_lines(_render_metadata(review, width))),
-        "decisions": ("Decisions", _join_lines(_render_decisions(task, width))),
+        "request": ("Request", _render_request(review, width, names)),
+        "files": (_format_files_heading(task), _join_lines(_render_files(task, width, keys))),
+        "changes": ("Since the last approved package", _join_lines(_render_changes(review, width, names))),
+        "metadata": (f"Metadata ({len(task.metadata)})", _join_lines(_render_metadata(review, width, keys))),
+        "decisions": ("Decisions", _join_lines(_render_decisions(task, width, names))),
     }
 
 
@@ -98,7 +104,7 @@ def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content
     return _join_lines(lines)
 
 
-def _render_request(review: ApprovalReview, width: int) -> Content:
+def _render_request(review: ApprovalReview, width: int, names: SubjectNames) -> Content:
     task, device = review.task, review.configuration
     version_note = f" (newest: {review.newer_version})" if review.newer_version else " (newest)"
     digest = _indent(Content.styled("digest ", "$text-muted"), Content(escape_text(task.approval_digest)), width)
@@ -108,7 +114,7 @@ def _render_request(review: ApprovalReview, width: int) -> Content:
             ("task", escape_text(f"{task.kind} {task.id}")),
             ("status", status_badge(task.status) if task.status is not TaskStatus.WAITING else ""),
             ("reason", escape_text(task.reason)),
-            ("requester", escape_text(f"{task.created_by} at {format_time(task.created_at)}")),
+            ("requester", escape_text(f"{format_subject(task.created_by, names)} at {format_time(task.created_at)}")),
             ("configuration", escape_text(f"{task.config_name} version {task.config_version}{version_note}")),
             ("description", escape_text(device.description)),
             ("content type", escape_text(task.content_type)),
@@ -145,11 +151,11 @@ def _format_files_heading(task: Task) -> str:
     return f"{label} ({len(task.inputs)}, {format_size(task.total_bytes)})"
 
 
-def _render_files(task: Task, width: int) -> Iterator[Content]:
+def _render_files(task: Task, width: int, keys: Mapping[str, str]) -> Iterator[Content]:
     for number, file in enumerate(task.inputs, 1):
         yield from _render_file(file, f"{number}. ", width)
         if file.inline is not None:
-            yield from _render_content(_decode_inline(file.inline), file.size, width)
+            yield from _render_content(_decode_inline(file.inline), file.size, width, keys)
 
 
 def _decode_inline(inline: str) -> bytes:
@@ -167,30 +173,31 @@ def _render_file(file: InputFile, sign: str, width: int) -> Iterator[Content]:
     yield _indent(Content(" " * len(sign)), digest, width)
 
 
-def _render_metadata(review: ApprovalReview, width: int) -> Iterator[Content]:
+def _render_metadata(review: ApprovalReview, width: int, keys: Mapping[str, str]) -> Iterator[Content]:
     if not review.task.metadata:
         yield Content.styled("None.", "$text-muted")
     contents = [content for _, content in review.metadata]
     for index, file in enumerate(review.task.metadata):
         yield from _render_file(file, f"{index + 1}. ", width)
         if index < len(contents):
-            yield from _render_content(contents[index], file.size, width)
+            yield from _render_content(contents[index], file.size, width, keys)
 
 
-def _render_content(data: bytes, size: int, width: int) -> Iterator[Content]:
+def _render_content(data: bytes, size: int, width: int, keys: Mapping[str, str]) -> Iterator[Content]:
     metadata = render_metadata(data, size)
     yield Content.styled(f"{GUTTER}{metadata.kind}", "$text-muted")
     for line in metadata.content.split("\n", allow_blank=True) if metadata.content else ():
         for part in line.wrap(max(1, width - len(GUTTER))):
             yield Content.assemble(Content.styled(GUTTER, "$text-muted"), part)
     if metadata.omitted:
-        yield Content.styled(f"! {metadata.omitted}; press e to open it in the pager", "$warning")
+        pager_key = keys["approvals.pager"]
+        yield Content.styled(f"! {metadata.omitted}; press {pager_key} to open it in the pager", "$warning")
 
 
 # ---- differences
 
 
-def _render_changes(review: ApprovalReview, width: int) -> Iterator[Content]:
+def _render_changes(review: ApprovalReview, width: int, names: SubjectNames) -> Iterator[Content]:
     if review.task.kind is not TaskKind.PACKAGING:
         yield Content.styled("Only packages are compared.", "$text-muted")
         return
@@ -198,7 +205,8 @@ def _render_changes(review: ApprovalReview, width: int) -> Iterator[Content]:
         yield _format_marked_line("!", "First package for this device configuration.", "$warning", width)
         return
     previous = review.previous
-    text = f"{task_title(previous)}, requested by {previous.created_by} at {format_time(previous.created_at)}"
+    requester = format_subject(previous.created_by, names)
+    text = f"{task_title(previous)}, requested by {requester} at {format_time(previous.created_at)}"
     yield _indent(Content("compared with "), Content(escape_text(text)), width)
     diff = diff_packages(previous, review.task)
     if diff.is_empty:
@@ -236,18 +244,18 @@ def _format_growth(count: int) -> str:
 # ---- decisions
 
 
-def _render_decisions(task: Task, width: int) -> Iterator[Content]:
+def _render_decisions(task: Task, width: int, names: SubjectNames) -> Iterator[Content]:
     if not task.approvals:
         yield Content.styled("No decisions yet.", "$text-muted")
     for approval in task.approvals:
-        yield _render_decision(approval, width)
+        yield _render_decision(approval, width, names)
     yield Content.styled("── end ──", "$text-muted")
 
 
-def _render_decision(decision: Decision, width: int) -> Content:
+def _render_decision(decision: Decision, width: int, names: SubjectNames) -> Content:
     is_approved = decision.verdict is Verdict.APPROVED
     reason = f": {decision.reason}" if decision.reason else ""
-    text = f"{decision.verdict} by {format_decider(decision)} at {format_time(decision.at)}{reason}"
+    text = f"{decision.verdict} by {format_decider(decision, names)} at {format_time(decision.at)}{reason}"
     return _format_marked_line(
         "✓" if is_approved else "✗", escape_text(text), "$success" if is_approved else "$error", width
     )

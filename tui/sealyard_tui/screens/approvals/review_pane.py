@@ -11,7 +11,9 @@ from textual.content import Content
 from textual.widgets import Static
 
 from sealyard.model.requests import ApprovalReview
+from sealyard.model.subject_names import SubjectNames
 from sealyard.model.tasks import Task
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.formatting import task_title
 from sealyard_tui.screens.approvals.review import SECTIONS, render_sections, render_verdict
 from sealyard_tui.widgets.scroll_pane import ScrollPane
@@ -35,6 +37,7 @@ class ReviewPane(ScrollPane, can_focus=True):
         super().__init__(id="review", classes="pane")
         self.review: ApprovalReview | None = None
         self._now: datetime | None = None
+        self._names: SubjectNames = {}
         self._rendered_width = 0
         self._is_laid_out = False
         self._line_count = 0
@@ -46,11 +49,11 @@ class ReviewPane(ScrollPane, can_focus=True):
         for name in SECTIONS:
             yield Static("", id=f"review-{name}", classes="section", markup=False)
 
-    def show(self, review: ApprovalReview, now: datetime) -> None:
-        """Show a review. Scrolls to the top if it is that of another task."""
+    def show(self, review: ApprovalReview, now: datetime, names: SubjectNames) -> None:
+        """Show a review. Scrolls to the top if it is that of another task. ``names``: display names of subjects."""
         is_other_task = self.review is None or self.review.task.id != review.task.id
-        if is_other_task or review != self.review:
-            self.review, self._now = review, now
+        if is_other_task or review != self.review or names != self._names:
+            self.review, self._now, self._names = review, now, names
             self._render_review()
         if is_other_task:
             self.scroll_home(animate=False, immediate=True)
@@ -101,7 +104,7 @@ class ReviewPane(ScrollPane, can_focus=True):
             return
         self._rendered_width = self._text_width
         self.border_title = Content(task_title(self.review.task))
-        texts = render_sections(self.review, self._now, self._text_width)
+        texts = render_sections(self.review, self._now, self._text_width, action_keys(self.app), self._names)
         self._line_count = (
             len(texts) - 1 + sum(text.plain.count("\n") + 1 + bool(heading) for heading, text in texts.values())
         )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -10,6 +11,7 @@ from sealyard.model.access import Action, device_resource
 from sealyard.model.approval import DecisionBlocker, decision_blocker, valid_approvers
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import format_subject_name
 from sealyard.model.tasks import Task
 from sealyard_tui.formatting import format_age, short_duration, task_title
 from sealyard_tui.session.state import SessionState
@@ -36,7 +38,7 @@ LOADING_TEXT = "Loading …"
 _BLOCKER_TEXTS = {
     DecisionBlocker.EXPIRED: EXPIRED_TEXT,
     DecisionBlocker.OWN_TASK: "own task",
-    DecisionBlocker.NOT_A_PERSON: "not a person",
+    DecisionBlocker.NOT_A_PERSON: "not a user",
     DecisionBlocker.ALREADY_DECIDED: "decided",
     DecisionBlocker.NO_PERMISSION: "no access",
 }
@@ -70,7 +72,7 @@ def render_cells(task: Task, state: SessionState, now: datetime) -> tuple[Cell, 
         _format_name(task),
         task.kind,
         escape_text(f"{task.config_name} v{task.config_version}"),
-        escape_text(task.created_by.partition(":")[2]),
+        escape_text(format_subject_name(task.created_by, state.subject_names)),
         format_age(task.created_at, now),
         format_size(task.total_bytes),
         format_quorum(task),
@@ -98,20 +100,20 @@ def _format_decision(reason: str) -> Content:
     return Content.styled(f"✗ {reason}", "$text-muted") if reason else Content.styled("✓ approve", "$success")
 
 
-def format_empty_text(state: SessionState, *, show_all: bool, is_filtered: bool) -> str:
-    """Return the text of an empty list, with a hint for the user."""
+def format_empty_text(state: SessionState, keys: Mapping[str, str], *, show_all: bool, is_filtered: bool) -> str:
+    """Return the text of an empty list, with a hint for the user. ``keys``: keys of the application's actions."""
     if not state.workspace:
         return LOADING_TEXT
     if is_filtered:
-        return "No pending tasks match the filter. Press Esc to clear it."
+        return f"No pending tasks match the filter. Press {keys['screen.back']} to clear it."
     if show_all:
         return "No pending tasks. New tasks appear here automatically."
     if not any(action is Action.APPROVE for _, action in state.rights):
         return (
             "You are not an approver for any device configuration. Ask an administrator for APPROVE "
-            "permission (6 Access). Press m to show all pending tasks."
+            f"permission ({keys['app.access']} Access). Press {keys['approvals.all']} to show all pending tasks."
         )
     return (
-        "Nothing to approve. New tasks appear here automatically and are counted in the tab above. Press m "
-        "to show all pending tasks, including your own."
+        "Nothing to approve. New tasks appear here automatically and are counted in the tab above. "
+        f"Press {keys['approvals.all']} to show all pending tasks, including your own."
     )

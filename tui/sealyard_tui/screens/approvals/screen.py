@@ -17,6 +17,7 @@ from textual.timer import Timer
 from sealyard.model.access import Action
 from sealyard.model.errors import NotFoundError, SealyardError
 from sealyard.model.tasks import Task
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.formatting import task_title
@@ -53,12 +54,12 @@ class ApprovalsScreen(BaseScreen):
     NAME = "approvals"
     CSS_PATH = "screen.tcss"
     HELP = (
-        "Tasks that need your decision; press `m` to show all pending tasks, with the reason where you "
-        "cannot decide. The review shows everything that will be released: files with their digests, "
+        "Tasks that need your decision; press {key[approvals.all]} to show all pending tasks, with the reason "
+        "where you cannot decide. The review shows everything that will be released: files with their digests, "
         "metadata, keys, and what changed since the last approved package of the same configuration.\n"
-        "Press Enter to show the review full screen; press . and , to scroll it from the list. To approve, "
-        "type the name of the device configuration: the final approval cannot be undone. To reject, enter a "
-        "reason."
+        "Press {key[table.open]} to show the review full screen; press {key[approvals.review_down]} and "
+        "{key[approvals.review_up]} to scroll it from the list. To approve, type the name of the device "
+        "configuration: the final approval cannot be undone. To reject, enter a reason."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -138,9 +139,11 @@ class ApprovalsScreen(BaseScreen):
         self.review.clear()
         self.remove_class("-reading")
 
-    def _on_permissions_changed(self, _: SessionState) -> None:
+    def _on_permissions_changed(self, state: SessionState) -> None:
         self.table.refresh()
         self.update_title()
+        if self.review.review is not None:
+            self.review.show(self.review.review, self.now(), state.subject_names)
 
     @on(VirtualTable.NearEnd)
     def _on_near_end(self) -> None:
@@ -157,7 +160,9 @@ class ApprovalsScreen(BaseScreen):
         pane.border_subtitle = Content(self.format_last_update())
         self.query_one(FilterBar).show_count(len(self.table), more=more)
         is_filtered = bool(self.query_one(FilterBar).text)
-        self.table.set_empty_text(format_empty_text(self.state, show_all=task_list.show_all, is_filtered=is_filtered))
+        self.table.set_empty_text(
+            format_empty_text(self.state, action_keys(self.app), show_all=task_list.show_all, is_filtered=is_filtered)
+        )
 
     # ---- the review
 
@@ -185,7 +190,7 @@ class ApprovalsScreen(BaseScreen):
             self._task_list.remove(task_id)
             return
         if task_id == self.table.cursor_key:
-            self.review.show(review, self.now())
+            self.review.show(review, self.now(), self.state.subject_names)
             self._update_permissions()
 
     @on(VirtualTable.RowActivated)

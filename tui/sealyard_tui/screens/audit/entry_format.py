@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+from datetime import tzinfo
 
 import msgspec
 from textual.content import Content
@@ -13,7 +14,8 @@ from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.formatting import format_fields
+from sealyard.model.subject_names import SubjectNames, format_subject_name, insert_subject_names
+from sealyard_tui.formatting import add_zone, format_fields
 from sealyard_tui.widgets.columns import Cell, Column
 
 NOT_CHECKPOINTED = "◌"
@@ -21,18 +23,6 @@ NOT_CHECKPOINTED = "◌"
 
 WIDE_FROM = 100
 MEDIUM_FROM = 72
-
-COLUMNS = (
-    Column(title="SEQ", width=9, right=True),
-    Column(title="TIME", width=11, below_width=MEDIUM_FROM),
-    Column(title="TIME", width=16, from_width=MEDIUM_FROM, below_width=WIDE_FROM),
-    Column(title="TIME", width=19, from_width=WIDE_FROM),
-    Column(title="AUTHOR", width=10, from_width=MEDIUM_FROM, below_width=WIDE_FROM),
-    Column(title="AUTHOR", width=15, from_width=WIDE_FROM),
-    Column(title="CHANGE", width=16),
-    Column(title="RESOURCE", width=18, from_width=WIDE_FROM),
-    Column(title="MESSAGE", width=16, grow=1),
-)
 
 _CHANGE_STYLES: dict[AuditAction, tuple[str, str]] = {
     AuditAction.CREATED: ("+", "$accent"),
@@ -55,6 +45,22 @@ _CHANGE_STYLES: dict[AuditAction, tuple[str, str]] = {
 }
 
 
+def create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
+    """Return the columns. ``zone`` is the time zone of all times."""
+    time_title = add_zone("TIME", zone)
+    return (
+        Column(title="SEQ", width=9, right=True),
+        Column(title=time_title, width=11, below_width=MEDIUM_FROM),
+        Column(title=time_title, width=16, from_width=MEDIUM_FROM, below_width=WIDE_FROM),
+        Column(title=time_title, width=19, from_width=WIDE_FROM),
+        Column(title="AUTHOR", width=10, from_width=MEDIUM_FROM, below_width=WIDE_FROM),
+        Column(title="AUTHOR", width=15, from_width=WIDE_FROM),
+        Column(title="CHANGE", width=16),
+        Column(title="RESOURCE", width=18, from_width=WIDE_FROM),
+        Column(title="MESSAGE", width=16, grow=1),
+    )
+
+
 def row_key(entry: AuditEntry) -> str:
     return str(entry.seq)
 
@@ -64,20 +70,23 @@ def change_badge(change: AuditAction) -> Content:
     return Content.styled(f"{sign} {change}", style)
 
 
-def render_cells(entry: AuditEntry, checkpointed_size: int) -> tuple[Cell, ...]:
-    """Return the cells of an entry for :data:`COLUMNS`.
+def render_cells(
+    entry: AuditEntry, checkpointed_size: int, zone: tzinfo | None, names: SubjectNames
+) -> tuple[Cell, ...]:
+    """Return the cells of an entry for :func:`create_columns`.
 
-    ``checkpointed_size`` is the number of entries covered by a signed checkpoint.
+    ``checkpointed_size`` is the number of entries covered by a signed checkpoint. All times are in ``zone``, the one
+    in the column title, also across DST changes. ``names``: display names of subjects; the detail has the ids.
     """
     number = (
         str(entry.seq)
         if entry.seq < checkpointed_size
         else Content.assemble(Content.styled(NOT_CHECKPOINTED, "$warning"), f" {entry.seq}")
     )
-    time = format_time(entry.timestamp)
-    author = escape_text(entry.author.removeprefix("USER:"))
-    message = escape_text(entry.message)
-    times = (time[5:16], time[:16], time[:19])
+    time = f"{entry.timestamp.astimezone(zone):%Y-%m-%d %H:%M:%S}"
+    author = escape_text(format_subject_name(entry.author, names))
+    message = escape_text(insert_subject_names(entry.message, names))
+    times = (time[5:16], time[:16], time)
     return number, *times, author, author, change_badge(entry.change), escape_text(entry.resource), message
 
 

@@ -9,6 +9,7 @@ from sealyard.client.protocol import Client
 from sealyard.model.access import Action, ResourceType, is_allowed, resource_type_uri
 from sealyard.model.audit import AuditEntry, AuditFilter
 from sealyard.model.errors import UsageError
+from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.screens.audit.entry_format import row_key
 from sealyard_tui.screens.audit.filter_syntax import parse_filter
 from sealyard_tui.screens.base import BaseScreen
@@ -29,7 +30,9 @@ AUDIT_LOG = resource_type_uri(ResourceType.AUDIT_LOG)
 
 LOADING_TEXT = "Loading the log …"
 EMPTY_TEXT = "No entries yet."
-NO_MATCH_TEXT = "No entries match the filter. Press Esc to clear it or f to edit it in a form."
+NO_MATCH_TEXT = (
+    "No entries match the filter. Press {key[screen.back]} to clear it or {key[audit.form]} to edit it in a form."
+)
 
 
 class EntryLoader:
@@ -160,7 +163,7 @@ class EntryLoader:
         self._newest_seq = max([newest_seq, *(entry.seq for entry in page.entries[:1])])
         self.log_size = max(self.log_size, self._newest_seq + 1)
         self.table.replace(page.entries)
-        self.table.set_empty_text(NO_MATCH_TEXT if text else EMPTY_TEXT)
+        self.table.set_empty_text(insert_keys(self._screen.app, NO_MATCH_TEXT) if text else EMPTY_TEXT)
         self._on_change()
         self._show_detail()
 

@@ -21,9 +21,10 @@ from sealyard.fs.atomic import AtomicFile
 from sealyard.model.errors import InvalidInputError, SealyardError, StorageError
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import action_keys, error_text
+from sealyard_tui.session.hints import error_text
 from sealyard_tui.widgets.safe_input import SafeInput
 
 FORMAT_DESCRIPTIONS = {
@@ -136,9 +137,8 @@ class AuditExportDialog(ScreenDialog[None]):
         if overwrite and not await self._confirm_replace():
             return
         self.add_class("-running")
-        self.query_one(".running .about", Static).update(
-            Content(f"Writing {escape_text(str(self._path))}; press Esc to cancel.")
-        )
+        hint = insert_keys(self.app, "press {key[dialog.back]} to cancel.")
+        self.query_one(".running .about", Static).update(Content(f"Writing {escape_text(str(self._path))}; {hint}"))
         self.refresh_bindings()
         try:
             await self._write(await self.app.session.client(), overwrite=overwrite)
@@ -173,7 +173,8 @@ class AuditExportDialog(ScreenDialog[None]):
         AuditExportDialog.draft = ""
         self.add_class("-finished")
         summary = Content.styled(f"✓ {count:,} entries, {format_size(size)}", "bold $success")
-        details = f"\n\n{escape_text(str(self._path))}\n\nOnly you can read the file. Press y to copy its path."
+        hint = insert_keys(self.app, "Only you can read the file. Press {key[audit_export.copy]} to copy its path.")
+        details = f"\n\n{escape_text(str(self._path))}\n\n{hint}"
         self.query_one(".outcome", Static).update(Content.assemble(summary, details))
 
     def _show_error(self, text: str) -> None:

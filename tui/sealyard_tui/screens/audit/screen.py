@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from datetime import datetime
+from datetime import datetime, tzinfo
 from typing import ClassVar
 
 from textual import on
@@ -17,12 +17,13 @@ from sealyard.model.audit import AuditEntry
 from sealyard.model.errors import AuditVerificationError, UsageError
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.audit.detail_pane import AuditDetailPane
 from sealyard_tui.screens.audit.entry_format import (
-    COLUMNS,
     NOT_CHECKPOINTED,
+    create_columns,
     entry_hash,
     entry_json,
     render_cells,
@@ -32,6 +33,7 @@ from sealyard_tui.screens.audit.entry_loader import LOADING_TEXT, EntryLoader
 from sealyard_tui.screens.audit.filter_syntax import format_filter, split_filter
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.session.messages import EngineUpdate
+from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -45,7 +47,8 @@ PREVIEW_LENGTH = 40
 ACCESS_DENIED_TEXT = (
     "You do not have permission to view the audit log.\n"
     "\n"
-    "Ask an administrator to grant {subject} VIEW on the audit log (+ under 6 Access).\n"
+    "Ask an administrator to grant {subject} VIEW on the audit log "
+    "({key[access.add_rule]} under {key[app.access]} Access).\n"
     "\n"
     "The log is then shown here automatically."
 )
@@ -87,18 +90,22 @@ class AuditScreen(BaseScreen):
         self._has_entry = False
         """Whether the cursor is on an entry."""
         self._detail_timer: Timer | None = None
+        self._zone: tzinfo | None = None
 
     # ---- layout
 
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint=FILTER_HINT)
-        yield VirtualTable[AuditEntry](COLUMNS, self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries")
+        self._zone = self.now().astimezone().tzinfo
+        yield VirtualTable[AuditEntry](
+            create_columns(self._zone), self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries"
+        )
         yield Static("", id="no-access", markup=False)
         yield AuditDetailPane()
         yield Static("", id="state", markup=False)
 
     def _render_cells(self, entry: AuditEntry) -> tuple[Cell, ...]:
-        return render_cells(entry, self._loader.checkpointed_size)
+        return render_cells(entry, self._loader.checkpointed_size, self._zone, self.state.subject_names)
 
     @property
     def table(self) -> VirtualTable[AuditEntry]:
@@ -117,6 +124,10 @@ class AuditScreen(BaseScreen):
         self._loader.poll()
         self.update_title()
 
+    def _on_state_changed(self, state: SessionState) -> None:
+        super()._on_state_changed(state)
+        self.table.refresh()
+
     def reset(self) -> None:
         self._loader.reset()
         self.remove_class("-detail")
@@ -134,9 +145,8 @@ class AuditScreen(BaseScreen):
             self.refresh_bindings()
         if not can_view:
             self.remove_class("-detail")
-            self.query_one("#no-access", Static).update(
-                Content(ACCESS_DENIED_TEXT.format(subject=escape_text(subject)))
-            )
+            text = ACCESS_DENIED_TEXT.format(subject=escape_text(subject), key=action_keys(self.app))
+            self.query_one("#no-access", Static).update(Content(text))
 
     # ---- content
 
@@ -161,7 +171,7 @@ class AuditScreen(BaseScreen):
         if loader.is_searching:
             yield "searching for matches …"
         if loader.is_reading_down:
-            yield "loading older entries … Esc: cancel"
+            yield insert_keys(self.app, "loading older entries … {key[screen.back]}: cancel")
         if unsigned_count := log_size - loader.checkpointed_size:
             yield f"{NOT_CHECKPOINTED} {unsigned_count:,} not checkpointed"
         yield self.format_last_update()

@@ -18,9 +18,10 @@ from textual.worker import Worker
 from sealyard.model.audit import AuditReport
 from sealyard.model.errors import AuditVerificationError, SealyardError
 from sealyard.model.safe_text import escape_multiline, escape_text
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.formatting import format_fields
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import action_keys, app_hint
+from sealyard_tui.session.hints import app_hint
 from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 PROGRESS_INTERVAL = 0.1
@@ -58,7 +59,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "begin", "Verify", id="audit_verify.begin", priority=True),
         Binding("y", "copy", "Copy result", id="audit_verify.copy"),
-        Binding("enter", "go_to_entry", "Go to the entry", id="audit_verify.go_there"),
+        Binding("enter", "go_to_entry", "Go to the entry", id="audit_verify.go_to_entry"),
     ]
 
     draft: ClassVar[str] = ""
@@ -95,7 +96,8 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
                 yield Button(Content("Verify"), id="begin", variant="primary", compact=True)
                 yield Button(Content("Back"), id="back", compact=True)
         with Vertical(classes="running"):
-            yield Static(Content(f"Verifying {self._log_size:,} entries; press Esc to cancel."), classes="about")
+            hint = insert_keys(self.app, "press {key[dialog.back]} to cancel.")
+            yield Static(Content(f"Verifying {self._log_size:,} entries; {hint}"), classes="about")
             yield ProgressBar(total=max(1, self._log_size), show_eta=False)
         with VerticalScroll(classes="outcome"):
             yield Static("", markup=False, id="outcome")
@@ -161,11 +163,13 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
 
     def _format_failure(self, error: AuditVerificationError) -> Content:
         lines = [Content.styled(f"✗ {escape_multiline(error.message)}", "bold $error")]
-        if hint := app_hint(error, action_keys(self.app)):
+        keys = action_keys(self.app)
+        if hint := app_hint(error, keys):
             lines.append(Content(f"→ {escape_multiline(hint)}"))
         lines.append(Content(MODIFIED_TEXT))
         if error.seq is not None:
-            lines.append(Content(f"Press Enter to go to entry {error.seq}, the first invalid entry."))
+            key = keys["audit_verify.go_to_entry"]
+            lines.append(Content(f"Press {key} to go to entry {error.seq}, the first invalid entry."))
         return Content("\n\n").join(lines)
 
     def action_copy(self) -> None:

@@ -15,6 +15,7 @@ from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.formatting import format_count
 from sealyard.model.results import state_at
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.reason import ReasonDialog
@@ -22,7 +23,7 @@ from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.task_row import TaskRow
-from sealyard_tui.session.hints import action_keys, error_text
+from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -173,7 +174,7 @@ class TaskActions:
         states = {row.id: get_artifact_state(row.result, screen.now()) for row in rows}
         ready = [row for row in rows if states[row.id] is ResultState.AVAILABLE]
         if not ready:
-            screen.flash(_explain_no_download(set(states.values())), warning=True)
+            screen.flash(insert_keys(screen.app, _explain_no_download(set(states.values()))), warning=True)
             return
         for row in ready:
             screen.run_guarded(self._download(row), group="fetch")
@@ -188,7 +189,8 @@ class TaskActions:
         row = self._table.cursor_row
         path = self._get_downloaded_path(row.id) if row is not None else None
         if path is None:
-            self._screen.flash("The file is not on disk; press d to download it.", warning=True)
+            text = "The file is not on disk; press {key[dashboard.download]} to download it."
+            self._screen.flash(insert_keys(self._screen.app, text), warning=True)
             return
         self._screen.run_guarded(self._open(Path(path).parent))
 
@@ -303,8 +305,12 @@ def _format_names(rows: Sequence[TaskRow]) -> str:
 
 
 def _explain_no_download(states: set[ResultState | None]) -> str:
+    """Return a text for :func:`insert_keys`."""
     if ResultState.EXPIRED in states:
-        return "The link has expired: press e to renew it, then d to download."
+        return (
+            "The link has expired: press {key[dashboard.renew]} to renew it, "
+            "then {key[dashboard.download]} to download."
+        )
     if ResultState.GONE in states:
-        return "The file was removed at the end of its retention period; create a new package (n)."
+        return "The file was removed at the end of its retention period; create a new package ({key[dashboard.new]})."
     return "No file to download."

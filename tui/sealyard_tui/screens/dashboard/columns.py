@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 
 from textual.content import Content
@@ -11,9 +11,11 @@ from sealyard.client.downloads.events import DownloadProgress, DownloadResult, V
 from sealyard.model.errors import ResultExpiredError, ResultGoneError
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject_name, insert_subject_names
 from sealyard.model.tasks import ResultState, TaskStatus
 from sealyard_tui.formatting import format_age, progress_bar, result_badge, short_duration, status_badge
 from sealyard_tui.screens.dashboard.task_row import TaskRow
+from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
 
 WIDE_COLUMNS_FROM = 150
@@ -39,32 +41,38 @@ class RowRenderer:
     """Renders the rows of the dashboard."""
 
     def __init__(
-        self, now: Callable[[], datetime], get_download_status: GetDownloadStatus, get_identity: Callable[[], str]
+        self,
+        now: Callable[[], datetime],
+        get_download_status: GetDownloadStatus,
+        get_state: Callable[[], SessionState],
+        get_keys: Callable[[], Mapping[str, str]],
     ) -> None:
+        """``get_keys`` returns the keys of the application's actions."""
         self._now = now
         self._get_download_status = get_download_status
-        self._get_identity = get_identity
+        self._get_state = get_state
+        self._get_keys = get_keys
 
     def __call__(self, row: TaskRow) -> Sequence[Cell]:
-        now = self._now()
+        now, names = self._now(), self._get_state().subject_names
         short_status, long_status = self.render_download(row)
         return (
             status_badge(row.status),
             Content.assemble(Content.styled("! ", "$warning") if row.has_warning else "", row.title),
             escape_text(f"{row.device} v{row.version}"),
-            escape_text(row.creator.removeprefix("USER:")),
+            escape_text(format_subject_name(row.creator, names)),
             format_age(row.created_at, now),
-            render_result(row, now),
+            render_result(row, now, names),
             short_status,
             long_status,
         )
 
     def render_download(self, row: TaskRow) -> tuple[Content, Content]:
         """Return the status of the download, as short text and as a sentence."""
-        return render_download(self._get_download_status(row.id), row, self._get_identity())
+        return render_download(self._get_download_status(row.id), row, self._get_state().identity, self._get_keys)
 
 
-def render_result(row: TaskRow, now: datetime) -> Content:
+def render_result(row: TaskRow, now: datetime, names: SubjectNames) -> Content:
     """Render the progress of a task, or its result."""
     live = row.live
     match row.status:
@@ -81,12 +89,15 @@ def render_result(row: TaskRow, now: datetime) -> Content:
         case TaskStatus.DONE if row.result is not None:
             return result_badge(refreshed(row.result, now), now)
         case TaskStatus.FAILED | TaskStatus.CANCELLED:
-            return Content.styled(escape_text(row.reason), "$text-muted")
+            return Content.styled(escape_text(insert_subject_names(row.reason, names)), "$text-muted")
     return Content("")
 
 
 def render_download(
-    status: DownloadProgress | DownloadResult | VerifiedBy | None, row: TaskRow, identity: str
+    status: DownloadProgress | DownloadResult | VerifiedBy | None,
+    row: TaskRow,
+    identity: str,
+    get_keys: Callable[[], Mapping[str, str]],
 ) -> tuple[Content, Content]:
     """Render the status of a download, as short text and as a sentence; both are empty without a download."""
     match status:
@@ -100,7 +111,8 @@ def render_download(
                 return _render_not_downloaded("expired")
             if error.code == ResultGoneError.code:
                 return _render_not_downloaded("gone")
-            return _render_short_and_long("✗", "failed", "download failed: press L for the reason", "$error")
+            sentence = f"download failed: press {get_keys()['dashboard.downloads']} for the reason"
+            return _render_short_and_long("✗", "failed", sentence, "$error")
         case VerifiedBy():
             return _render_on_disk(status)
     result = row.result
@@ -120,7 +132,7 @@ def _render_on_disk(verified_by: VerifiedBy) -> tuple[Content, Content]:
 
 def _render_not_downloaded(state: str) -> tuple[Content, Content]:
     return _render_short_and_long(
-        "!", "missed", f"not downloaded ({'expired' if state == 'expired' else 'removed'})", "$warning"
+        "!", "missing", f"not downloaded ({'expired' if state == 'expired' else 'removed'})", "$warning"
     )
 
 

@@ -69,7 +69,8 @@ class DetailLoader:
     def _show(self, task: Task) -> None:
         row = self._table.row(task.id)
         live = row.live if row is not None else None
-        self._pane.show(task, self._screen.now(), live=live, file=self._format_file_status(task.id))
+        names = self._screen.state.subject_names
+        self._pane.show(task, self._screen.now(), names, live=live, file=self._format_file_status(task.id))
 
     def _format_file_status(self, task_id: str) -> Content:
         row = self._table.row(task_id)

@@ -18,13 +18,15 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import ErrorInfo, ResultExpiredError, ResultGoneError, SealyardError
 from sealyard.model.formatting import format_size, format_size_exact, format_time
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.formatting import format_fields, progress_bar
 from sealyard_tui.screens.base import ScreenDialog
-from sealyard_tui.session.hints import action_keys, app_hint
+from sealyard_tui.session.hints import app_hint
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
+EMPTY_TEXT = "No downloads in this session; press {key[dashboard.download]} on the dashboard to download a result."
 _BAR_WIDTH = 20
 
 
@@ -76,7 +78,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
             (Column(title="PACKAGE", width=16, grow=1), Column(title="DOWNLOAD", width=32, grow=1)),
             _render_cells,
             key=lambda row: row.task_id,
-            empty="No downloads in this session; press d on the dashboard to download a result.",
+            empty=insert_keys(self.app, EMPTY_TEXT),
             id="list",
         )
         with VerticalScroll(id="detail", can_focus=False):
@@ -197,13 +199,13 @@ def _describe_download(row: DownloadRow, keys: Mapping[str, str]) -> Content:
     hint = "" if row.is_expired or row.is_gone else app_hint(error, keys)
     lines = [Content.styled(f"✗ {escape_text(error.message)}", "$error"), Content(escape_text(hint))]
     if row.is_expired:
-        lines.append(Content("→ Press e to renew the link and download the file."))
+        lines.append(Content(f"→ Press {keys['downloads.renew']} to renew the link and download the file."))
     elif row.is_gone:
-        lines.append(Content("→ Create a new package: press n on the dashboard."))
+        lines.append(Content(f"→ Create a new package: press {keys['dashboard.new']} on the dashboard."))
     elif row.status.retry_in is not None:
-        lines.append(Content(f"→ Retrying in {row.status.retry_in:g} s; press a to retry now."))
+        lines.append(Content(f"→ Retrying in {row.status.retry_in:g} s; press {keys['downloads.again']} to retry now."))
     else:
-        lines.append(Content("→ Press a to retry."))
+        lines.append(Content(f"→ Press {keys['downloads.again']} to retry."))
     return Content("\n").join([each for each in lines if each])
 
 

@@ -32,6 +32,20 @@ _TOKEN = re.compile(r"""(?P<not>[-!])?(?:(?P<field>[^\s":]+):)?(?:"(?P<quoted>(?
 
 EnumT = TypeVar("EnumT", bound=StrEnum)
 
+QUICK_FILTERS = (
+    ("", "", "all"),
+    ("status", "waiting", "waiting for approval"),
+    ("status", "running", "running"),
+    ("status", "queued", "in the queue"),
+    ("status", "done", "done"),
+    ("status", "failed", "failed"),
+    ("status", "cancelled", "cancelled, rejected or withdrawn"),
+    ("state", "available", "results that can be downloaded"),
+    ("state", "expired", "results whose link expired"),
+    ("state", "gone", "results whose file was removed"),
+)
+"""Field, value and label of each quick filter."""
+
 
 class Term(FrozenStruct, frozen=True, kw_only=True):
     """One condition. ``field`` is empty for a word. ``is_exact``: the values are ids of device configurations."""
@@ -118,6 +132,12 @@ def set_fields(text: str, values: Mapping[str, str]) -> str:
 def get_field(text: str, field: str) -> str:
     """Return the value of a field in the filter ``text``; empty if the field is missing."""
     return next((each.value for each in _split_tokens(text) if each.field == field and not each.is_negated), "")
+
+
+def find_quick_filter(text: str) -> str:
+    """Return the first of :data:`QUICK_FILTERS` that is part of the filter ``text``, as ``field:value``; else ``:``."""
+    matches = (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(text, field) == value)
+    return next(matches, ":")
 
 
 class _Token(FrozenStruct, frozen=True, kw_only=True):

@@ -13,6 +13,7 @@ from textual.containers import Container
 from sealyard.model.access import Action
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.messages import ShowScreen
 from sealyard_tui.screens.base import BaseScreen
@@ -20,7 +21,14 @@ from sealyard_tui.screens.dashboard.actions import AvailableActions, TaskActions
 from sealyard_tui.screens.dashboard.columns import COLUMNS, RowRenderer
 from sealyard_tui.screens.dashboard.detail_loader import DetailLoader
 from sealyard_tui.screens.dashboard.downloads_dialog import DownloadsDialog
-from sealyard_tui.screens.dashboard.filter_syntax import ME, get_field, parse_filter, set_fields
+from sealyard_tui.screens.dashboard.filter_syntax import (
+    ME,
+    QUICK_FILTERS,
+    find_quick_filter,
+    get_field,
+    parse_filter,
+    set_fields,
+)
 from sealyard_tui.screens.dashboard.summary import SummaryBar
 from sealyard_tui.screens.dashboard.task_list import TaskListModel
 from sealyard_tui.screens.dashboard.task_pane import TaskPane
@@ -35,23 +43,9 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 DETAIL_CLASS = "-detail"
 """CSS class of the screen while the detail is open. Small terminals show it instead of the list."""
 
-NO_TASKS_TEXT = "No tasks yet. Press n to create the first package."
-NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration (5) can create them."
-NO_MATCH_TEXT = "No tasks match the filter. Press Esc to clear it."
-
-QUICK_FILTERS = (
-    ("", "", "all"),
-    ("status", "waiting", "waiting for approval"),
-    ("status", "running", "running"),
-    ("status", "queued", "in the queue"),
-    ("status", "done", "done"),
-    ("status", "failed", "failed"),
-    ("status", "cancelled", "cancelled, rejected or withdrawn"),
-    ("state", "available", "results that can be downloaded"),
-    ("state", "expired", "results whose link expired"),
-    ("state", "gone", "results whose file was removed"),
-)
-"""Field, value and label of each quick filter."""
+NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
+NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
+NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
 
 
 class DashboardScreen(BaseScreen):
@@ -61,10 +55,10 @@ class DashboardScreen(BaseScreen):
     CSS_PATH = "screen.tcss"
     AUTO_FOCUS = "#rows"
     HELP = (
-        "All tasks you have permission to view, updated live. Press / to filter by words or fields: "
+        "All tasks you have permission to view, updated live. Press {key[screen.filter]} to filter by words or fields: "
         "status:waiting state:expired owner:me kind:packaging device:gateway. Prefix a term with - or ! to "
         'exclude it; use "double quotes" around spaces and colons. Result states: ↓ available for download, '
-        "! link expired (press e to renew it), ∅ file removed (create a new package)."
+        "! link expired (press {key[dashboard.renew]} to renew it), ∅ file removed (create a new package)."
     )
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -103,7 +97,9 @@ class DashboardScreen(BaseScreen):
         super().__init__()
         self._filter_text = ""
         self._total_tasks: int | None = None
-        self._renderer = RowRenderer(self.now, self._get_download_status, self._get_identity)
+        self._renderer = RowRenderer(
+            self.now, self._get_download_status, lambda: self.state, lambda: action_keys(self.app)
+        )
         self._detail = DetailLoader(self, self._renderer)
         self._available_actions = AvailableActions()
         self._actions = TaskActions(self)
@@ -135,9 +131,6 @@ class DashboardScreen(BaseScreen):
     def _get_download_status(self, task_id: str) -> DownloadStatus | None:
         return self.app.download_manager.status(task_id)
 
-    def _get_identity(self) -> str:
-        return self.state.identity
-
     @property
     def table(self) -> VirtualTable[TaskRow]:
         return self.query_one("#rows", VirtualTable)
@@ -165,8 +158,8 @@ class DashboardScreen(BaseScreen):
 
     def _format_empty_text(self) -> str:
         if self._filter_text:
-            return NO_MATCH_TEXT
-        return NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT
+            return insert_keys(self.app, NO_MATCH_TEXT)
+        return insert_keys(self.app, NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT)
 
     async def apply_update(self, update: EngineUpdate) -> None:
         now = self.now()
@@ -211,21 +204,9 @@ class DashboardScreen(BaseScreen):
         task_list = self._list
         if not task_list.is_loaded:
             return
-        row_count, match_count = len(self.table), task_list.total
-        count = f"{row_count:,}" if match_count in (None, row_count) else f"{row_count:,} of {match_count:,}"
-        if match_count is None:
-            count += "+"
-        sorts_loaded_rows = not task_list.order.is_server_side and not task_list.is_complete
-        order_note = f" ({row_count:,} loaded rows only)" if sorts_loaded_rows else ""
-        loading_text = f"loading, {task_list.scanned_count:,} checked" if task_list.is_reading else ""
-        self.summary_bar.show_title(
-            [
-                f"{count} {'task' if count == '1' else 'tasks'}",
-                f"{task_list.order.label}{order_note}",
-                loading_text or self.format_last_update(),
-            ]
-        )
+        self.summary_bar.show_title(task_list.format_title(self.format_last_update()))
         if self._filter_text and self._filter_text == self.filter_bar.text:
+            row_count, match_count = len(self.table), task_list.total
             filter_count = row_count if match_count is None else match_count
             self.filter_bar.show_count(filter_count, self._total_tasks, more=match_count is None)
 
@@ -275,12 +256,8 @@ class DashboardScreen(BaseScreen):
         self._apply_filter(text)
 
     def action_pick_status(self) -> None:
-        text = self.filter_bar.text
-        current = next(
-            (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(text, field) == value), ":"
-        )
         choices = [(f"{field}:{value}", label) for field, value, label in QUICK_FILTERS]
-        self.app.push_screen(PickDialog("Show", choices, current), self._set_status)
+        self.app.push_screen(PickDialog("Show", choices, find_quick_filter(self.filter_bar.text)), self._set_status)
 
     def _set_status(self, choice: str | None) -> None:
         if choice is not None:

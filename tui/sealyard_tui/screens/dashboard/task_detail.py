@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -18,6 +18,7 @@ from sealyard.model.formatting import (
 )
 from sealyard.model.results import refreshed
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard.model.tasks import (
     Decision,
     InputFile,
@@ -35,14 +36,25 @@ _BAR_WIDTH = 30
 Fields = list[tuple[str, Content | str]]
 
 
-def render_task(task: Task, now: datetime, *, live: RunProgress | None = None, file: Content | None = None) -> Content:
-    """Render a task. ``live`` replaces the progress of the task; ``file`` is the status of its download."""
+def render_task(
+    task: Task,
+    now: datetime,
+    keys: Mapping[str, str],
+    names: SubjectNames,
+    *,
+    live: RunProgress | None = None,
+    file: Content | None = None,
+) -> Content:
+    """Render a task. ``live`` replaces the progress of the task; ``file`` is the status of its download.
+
+    ``keys``: keys of the application's actions. ``names``: display names of subjects.
+    """
     sections = [
-        _render_status(task, now, live or task.live),
-        _render_section("Result", _render_result(task.result, now, file)) if task.result is not None else None,
+        _render_status(task, now, names, live or task.live),
+        _render_section("Result", _render_result(task.result, now, file, keys)) if task.result is not None else None,
         _render_section("Firmware" if task.subtasks else "Input", _render_files(task.inputs)),
         _render_section("Metadata", _render_files(task.metadata)) if task.metadata else None,
-        _render_section("Approvals", _render_approvals(task, now))
+        _render_section("Approvals", _render_approvals(task, now, names))
         if task.approvals_required or task.approvals
         else None,
         _render_section("Sub-tasks", _render_subtasks(task.subtasks)) if task.subtasks else None,
@@ -56,7 +68,7 @@ def _render_section(heading: str, body: Content) -> Content:
     return Content.assemble(Content.styled(heading, "bold $primary"), "\n", body)
 
 
-def _render_status(task: Task, now: datetime, live: RunProgress | None) -> Content:
+def _render_status(task: Task, now: datetime, names: SubjectNames, live: RunProgress | None) -> Content:
     reason_style = "$error" if task.status is TaskStatus.FAILED else "$warning"
     lines = [
         Content.assemble(
@@ -73,7 +85,7 @@ def _render_status(task: Task, now: datetime, live: RunProgress | None) -> Conte
     lines += [Content.styled(f"! {escape_text(each)}", "$warning") for each in task.warnings]
     fields: Fields = [
         ("progress", _render_progress(task, live)),
-        ("requested by", escape_text(f"{task.created_by}, {format_time(task.created_at)}")),
+        ("requested by", escape_text(f"{format_subject(task.created_by, names)}, {format_time(task.created_at)}")),
         ("device", escape_text(f"{task.config_name} version {task.config_version}")),
         ("kind", f"{task.kind}{escape_text(f', {task.content_type}' if task.content_type else '')}"),
         ("id", escape_text(task.id)),
@@ -101,13 +113,13 @@ def _render_progress(task: Task, live: RunProgress | None) -> Content:
     return Content.assemble(progress_bar(live.bytes_done, live.bytes_total, _BAR_WIDTH), progress_text)
 
 
-def _render_result(result: Result, now: datetime, file: Content | None) -> Content:
+def _render_result(result: Result, now: datetime, file: Content | None, keys: Mapping[str, str]) -> Content:
     current = refreshed(result, now)
     fields: Fields = [
-        ("state", Content.assemble(result_badge(current, now), _format_result_hint(current))),
+        ("state", Content.assemble(result_badge(current, now), _format_result_hint(current, keys))),
         ("trial", Content.styled("self-approved: do not release", "$error bold") if result.self_approved else ""),
         ("file", escape_text(result.file_name)),
-        ("here", file or ""),
+        ("download", file or ""),
         ("size", format_size_exact(result.size) if result.size is not None else ""),
         ("sha256", result.sha256 or ""),
         ("link", _format_until(result.expires_at, now)),
@@ -121,10 +133,10 @@ def _format_until(moment: datetime | None, now: datetime) -> str:
     return f"until {format_time_left(moment, now)}" if moment is not None else ""
 
 
-def _format_result_hint(result: Result) -> Content:
+def _format_result_hint(result: Result, keys: Mapping[str, str]) -> Content:
     hints = {
-        ResultState.EXPIRED: "  the link has expired: press e to renew it",
-        ResultState.GONE: "  the file was removed: create a new package (n)",
+        ResultState.EXPIRED: f"  the link has expired: press {keys['dashboard.renew']} to renew it",
+        ResultState.GONE: f"  the file was removed: create a new package ({keys['dashboard.new']})",
     }
     return Content.styled(hints.get(result.state, "") if result.signature is None else "", "$text-muted")
 
@@ -139,20 +151,20 @@ def _render_files(files: Iterable[InputFile]) -> Content:
     )
 
 
-def _render_approvals(task: Task, now: datetime) -> Content:
+def _render_approvals(task: Task, now: datetime, names: SubjectNames) -> Content:
     count = sum(each.verdict is Verdict.APPROVED for each in task.approvals)
     summary = f"{count} of {task.approvals_required}"
     if task.status is TaskStatus.WAITING and task.approval_expires_at is not None:
         summary += f", until {format_time_left(task.approval_expires_at, now)}"
-    return Content("\n").join([Content(summary), *(_render_decision(each) for each in task.approvals)])
+    return Content("\n").join([Content(summary), *(_render_decision(each, names) for each in task.approvals)])
 
 
-def _render_decision(decision: Decision) -> Content:
+def _render_decision(decision: Decision, names: SubjectNames) -> Content:
     is_approved = decision.verdict is Verdict.APPROVED
     reason = f": {escape_text(decision.reason)}" if decision.reason else ""
     return Content.assemble(
         Content.styled("✓ approved" if is_approved else "✗ rejected", "$success" if is_approved else "$error"),
-        escape_text(f" by {format_decider(decision)}, {format_time(decision.at)}"),
+        escape_text(f" by {format_decider(decision, names)}, {format_time(decision.at)}"),
         reason,
     )
 

@@ -110,6 +110,20 @@ class TaskListModel:
         """Number of tasks that were read, including those that do not match."""
         return self._pager.scanned_count if self._pager is not None else 0
 
+    def format_title(self, last_update: str) -> list[str]:
+        """Return the parts of the title: number of tasks, order, and progress or ``last_update``."""
+        row_count = len(self._table)
+        count = f"{row_count:,}" if self.total in (None, row_count) else f"{row_count:,} of {self.total:,}"
+        if self.total is None:
+            count += "+"
+        sorts_loaded_rows = not self.order.is_server_side and not self.is_complete
+        order_note = f" ({row_count:,} loaded rows only)" if sorts_loaded_rows else ""
+        return [
+            f"{count} {'task' if count == '1' else 'tasks'}",
+            f"{self.order.label}{order_note}",
+            f"loading, {self.scanned_count:,} checked" if self.is_reading else last_update,
+        ]
+
     # ---- loading
 
     async def load(self) -> None:

@@ -10,7 +10,9 @@ from textual.binding import BindingType
 from textual.content import Content
 from textual.widgets import Static
 
+from sealyard.model.subject_names import SubjectNames
 from sealyard.model.tasks import RunProgress, Task
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.screens.dashboard.task_detail import render_task
 from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
@@ -36,12 +38,15 @@ class TaskPane(ScrollPane):
         """Id of the current task; empty without one."""
         return self.current_task.id if self.current_task is not None else ""
 
-    def show(self, task: Task, now: datetime, *, live: RunProgress | None, file: Content) -> None:
-        """Show a task. Scrolls to the top if it is another task than before."""
+    def show(self, task: Task, now: datetime, names: SubjectNames, *, live: RunProgress | None, file: Content) -> None:
+        """Show a task. Scrolls to the top if it is another task than before.
+
+        ``names``: display names of subjects.
+        """
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)
         self.current_task = task
-        self._update(render_task(task, now, live=live, file=file))
+        self._update(render_task(task, now, action_keys(self.app), names, live=live, file=file))
 
     def clear(self) -> None:
         self.current_task = None

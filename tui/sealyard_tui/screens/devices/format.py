@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from datetime import datetime
 
 from textual.content import Content
@@ -13,8 +14,8 @@ from sealyard.model.formatting import format_count, format_duration, format_time
 from sealyard.model.keys import CertificateStatus, KeyInfo, KeyVersion, certificate_status
 from sealyard.model.requests import AccessControlList, DeviceUpdate
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard_tui.formatting import format_fields, safe_content
-from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
 Field = tuple[str, Content | str]
 
@@ -22,12 +23,13 @@ Field = tuple[str, Content | str]
 class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
     """Data besides the configurations. ``keys`` and ``access`` are None without permission to view them.
 
-    ``permissions`` are those of the user.
+    ``permissions`` are those of the user; ``names``, the display names of subjects.
     """
 
     permissions: tuple[Permission, ...] = ()
     keys: tuple[KeyInfo, ...] | None = None
     access: AccessControlList | None = None
+    names: SubjectNames = {}
 
     def find_key(self, uri: str) -> KeyInfo | None:
         return next((each for each in self.keys or () if each.uri == uri), None)
@@ -47,13 +49,19 @@ def format_heading(device: DeviceConfig, latest_version: int) -> Content:
 
 
 def format_detail(
-    device: DeviceConfig, latest_version: int, context: DeviceContext, now: datetime, width: int
+    device: DeviceConfig,
+    latest_version: int,
+    context: DeviceContext,
+    now: datetime,
+    keys: Mapping[str, str],
+    width: int,
 ) -> Content:
-    """Render a version of a configuration. ``width`` is in cells."""
+    """Render a version of a configuration. ``keys``: keys of the application's actions. ``width`` is in cells."""
+    creator = escape_text(format_subject(device.created_by, context.names))
     fields: list[Field] = [
         ("description", safe_content(device.description)),
         ("id", safe_content(device.id)),
-        ("created", f"{format_time(device.created_at)} by {_format_subject(device.created_by, context.access)}"),
+        ("created", f"{format_time(device.created_at)} by {creator}"),
         ("format", safe_content(device.format)),
         ("approvals", _format_approvals(device)),
         ("link time", f"{format_duration(device.link_ttl_seconds)}: how long a result can be downloaded"),
@@ -63,13 +71,13 @@ def format_detail(
     is_latest = device.version == latest_version
     for index, encryption in enumerate(device.encryption_keys):
         label = "encryption (if named)" if index else "encryption"
-        fields += _build_key_fields("encryption", label, encryption, context, now, is_latest=is_latest)
+        fields += _build_key_fields("encryption", label, encryption, context, now, keys, is_latest=is_latest)
     for index, signing in enumerate(device.signing_keys):
         label = "signing (not used)" if index else "signing"
-        fields += _build_key_fields("signing", label, signing, context, now, is_latest=is_latest)
+        fields += _build_key_fields("signing", label, signing, context, now, keys, is_latest=is_latest)
     fields += [
         ("", " "),
-        *_build_permission_fields(device, context.access),
+        *_build_permission_fields(device, context),
         ("your permissions", _format_own_permissions(device, context)),
     ]
     if device.warnings:
@@ -90,6 +98,7 @@ def _build_key_fields(
     key: EncryptionKey | SigningKey,
     context: DeviceContext,
     now: datetime,
+    keys: Mapping[str, str],
     *,
     is_latest: bool,
 ) -> list[Field]:
@@ -98,16 +107,18 @@ def _build_key_fields(
     fields: list[Field] = [
         (label, Content.styled(key.algorithm, "bold")),
         ("name", safe_content(key.name)),
-        (f"{role} key", _format_key(key, info, is_latest=is_latest)),
+        (f"{role} key", _format_key(key, info, keys, is_latest=is_latest)),
         ("", safe_content(key.description)),
     ]
     if version is not None:
         fields.append(("fingerprint", version.fingerprint))
-        fields.append(("certificate expires", format_certificate_expiry(version, now)))
+        fields.append(("certificate expires", format_certificate_expiry(version, now, keys)))
     return fields
 
 
-def _format_key(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, is_latest: bool) -> Content:
+def _format_key(
+    key: EncryptionKey | SigningKey, info: KeyInfo | None, keys: Mapping[str, str], *, is_latest: bool
+) -> Content:
     text = f"{escape_text(key.uri)} version {key.version}"
     if info is None:
         return Content(text)
@@ -115,8 +126,11 @@ def _format_key(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, is_lat
     details = [info.kind, f"for {info.purpose}", *([version.origin] if version is not None else [])]
     current_version = info.current.version
     is_outdated = is_latest and current_version > key.version
+    new_version_key = keys["devices.new_version"]
     rotation_note = (
-        f"\n! key version {current_version} is available; press e to use it in a new version" if is_outdated else ""
+        f"\n! key version {current_version} is available; press {new_version_key} to use it in a new version"
+        if is_outdated
+        else ""
     )
     return Content.assemble(
         text,
@@ -125,13 +139,17 @@ def _format_key(key: EncryptionKey | SigningKey, info: KeyInfo | None, *, is_lat
     )
 
 
-def format_certificate_expiry(version: KeyVersion, now: datetime) -> Content:
-    """Return when the certificate of a key expires; empty without a certificate."""
+def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[str, str]) -> Content:
+    """Return when the certificate of a key expires; empty without a certificate.
+
+    ``keys``: keys of the application's actions.
+    """
     expires_at = version.certificate_expires_at
     if expires_at is None:
         return Content("")
     # Rotating an imported key would replace its certificate by a self-signed one.
-    advice = "import a renewed certificate" if version.origin == "imported" else "rotate the key (R)"
+    is_imported = version.origin == "imported"
+    advice = "import a renewed certificate" if is_imported else f"rotate the key ({keys['devices.rotate']})"
     match certificate_status(version, now):
         case CertificateStatus.EXPIRED:
             return Content.styled(f"✗ {format_time(expires_at)}: expired; {advice}", "$error")
@@ -158,34 +176,30 @@ def _needs_attention(key: SigningKey, context: DeviceContext, now: datetime) -> 
     return version is not None and certificate_status(version, now) is not CertificateStatus.VALID
 
 
-def _build_permission_fields(device: DeviceConfig, access: AccessControlList | None) -> list[Field]:
-    if access is None:
+def _build_permission_fields(device: DeviceConfig, context: DeviceContext) -> list[Field]:
+    if context.access is None:
         return []
     return [
-        ("may use", _format_holders(device, access, Action.USE)),
-        ("may approve", _format_holders(device, access, Action.APPROVE)),
+        ("may use", _format_holders(device, context.access, context.names, Action.USE)),
+        ("may approve", _format_holders(device, context.access, context.names, Action.APPROVE)),
     ]
 
 
-def _format_holders(device: DeviceConfig, access: AccessControlList, action: Action) -> Content:
+def _format_holders(device: DeviceConfig, access: AccessControlList, names: SubjectNames, action: Action) -> Content:
     resource, type_resource = device_resource(device.id), resource_type_uri(ResourceType.DEVICE_CONFIG)
     holders = [
-        _format_with_members(each.subject, access) + (" (all configurations)" if each.resource == type_resource else "")
+        _format_with_members(each.subject, access, names)
+        + (" (all configurations)" if each.resource == type_resource else "")
         for each in access.rules
         if each.action is action and each.resource in (resource, type_resource)
     ]
     return Content(", ".join(holders)) if holders else Content.styled("! none", "$warning")
 
 
-def _format_with_members(subject: str, access: AccessControlList) -> str:
-    members = [_format_subject(each.member, access) for each in access.memberships if each.group == subject]
-    text = _format_subject(subject, access)
+def _format_with_members(subject: str, access: AccessControlList, names: SubjectNames) -> str:
+    members = [escape_text(format_subject(each.member, names)) for each in access.memberships if each.group == subject]
+    text = escape_text(format_subject(subject, names))
     return f"{text} [{', '.join(members)}]" if members else text
-
-
-def _format_subject(subject: str, access: AccessControlList | None) -> str:
-    """Return a subject with its display name, if the user has permission to read it. Safe text."""
-    return escape_text(format_subject(subject, collect_subject_names(access.subjects) if access is not None else {}))
 
 
 def _format_own_permissions(device: DeviceConfig, context: DeviceContext) -> str:

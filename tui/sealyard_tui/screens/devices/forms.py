@@ -22,9 +22,9 @@ from sealyard.model.formatting import format_duration, parse_duration
 from sealyard.model.keys import KEY_NAME
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import collect_subject_names, format_subject
 from sealyard_tui.dialogs.fields import Answers, ChoiceField, Choices, Field, MultiChoiceField, TextField, Texts
 from sealyard_tui.screens.devices.format import DeviceContext
-from sealyard_tui.screens.subject_names import collect_subject_names, format_subject
 
 NEW_KEY = ""
 """The choice that creates a new key."""
@@ -103,7 +103,7 @@ def _build_algorithm_fields(
             choices=_build_choices(algorithms),
             value=value,
             note=lambda algorithm: _format_caveats(algorithms[algorithm]),
-            hint="←/→: change, Enter: choose from list",
+            hint="{key[form.previous_choice]}/{key[form.next_choice]}: change, {key[form.choose]}: choose from list",
         ),
         ChoiceField(name=f"{name}_key", label=f"{label} key", choices=key_choices, hint=key_hint),
     )
@@ -168,7 +168,11 @@ def _build_users_field(name: str, label: str, context: DeviceContext, empty_labe
         if name == "use" or subject_kind(subject.id) is not SubjectKind.CLIENT
     )
     return MultiChoiceField(
-        name=name, label=label, choices=choices, empty_label=empty_label, hint="Enter: choose from list"
+        name=name,
+        label=label,
+        choices=choices,
+        empty_label=empty_label,
+        hint="{key[form.choose]}: choose from list",
     )
 
 

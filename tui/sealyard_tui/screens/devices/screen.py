@@ -7,6 +7,7 @@ import contextlib
 from functools import partial
 from typing import ClassVar
 
+import msgspec
 from textual import on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
@@ -21,11 +22,13 @@ from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.devices.actions import DeviceActions
 from sealyard_tui.screens.devices.detail_pane import DeviceDetailPane
 from sealyard_tui.screens.devices.format import DeviceContext, format_detail, format_warning_count, list_keys
 from sealyard_tui.session.messages import EngineUpdate
+from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -159,6 +162,10 @@ class DevicesScreen(BaseScreen):
         if update.missed_events or any(each.partition(":")[0] in RESOURCES for each in update.resources):
             await self.load()
 
+    def _on_state_changed(self, state: SessionState) -> None:
+        super()._on_state_changed(state)
+        self._show_detail()
+
     def reset(self) -> None:
         self.context = DeviceContext()
         self.shown_version = None
@@ -186,9 +193,11 @@ class DevicesScreen(BaseScreen):
 
     def _format_empty_text(self) -> str:
         if self._devices:
-            return "No device configurations match the filter. Press Esc to clear it."
+            return insert_keys(
+                self.app, "No device configurations match the filter. Press {key[screen.back]} to clear it."
+            )
         if is_allowed(self.context.permissions, Action.CREATE, resource_type_uri(ResourceType.DEVICE_CONFIG)):
-            return "No device configurations yet. Press n to create one."
+            return insert_keys(self.app, "No device configurations yet. Press {key[devices.create]} to create one.")
         return "No device configurations available. Ask an administrator for USE or APPROVE permission."
 
     # ---- detail
@@ -220,8 +229,11 @@ class DevicesScreen(BaseScreen):
         if shown_version is None or latest is None:
             pane.show(lambda _: Content.styled("Select a device configuration to see details.", "$text-muted"))
         else:
-            pane.border_subtitle = Content("[ older  ] newer" if latest.version > 1 else "")
-            pane.show(partial(format_detail, shown_version, latest.version, self.context, self.now()))
+            steps = insert_keys(self.app, "{key[devices.older]} older  {key[devices.newer]} newer")
+            pane.border_subtitle = Content(steps if latest.version > 1 else "")
+            keys = action_keys(self.app)
+            context = msgspec.structs.replace(self.context, names=self.state.subject_names)
+            pane.show(partial(format_detail, shown_version, latest.version, context, self.now(), keys))
         self.refresh_bindings()
 
     def action_step(self, step: int) -> None:

@@ -11,6 +11,7 @@ from sealyard.client.capabilities import signs_digest
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.tasks import Task
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.form_model import UploadForm
@@ -117,9 +118,11 @@ class UploadActions:
                 signs_digests = signs_digest(device.signing.algorithm)
                 self._screen.run_guarded(self._submit(queue, signs_digests=signs_digests), group="submit")
 
-        self._screen.app.push_screen(
-            ConfirmDialog("Submit?", question, yes="Submit (y)", no="Back (n)"), submit_if_confirmed
+        keys = action_keys(self._screen.app)
+        dialog = ConfirmDialog(
+            "Submit?", question, yes=f"Submit ({keys['dialog.yes']})", no=f"Back ({keys['dialog.no']})"
         )
+        self._screen.app.push_screen(dialog, submit_if_confirmed)
 
     async def _submit(self, queue: UploadQueue, *, signs_digests: bool) -> None:
         form = queue.form

@@ -17,6 +17,7 @@ from sealyard.client.config.settings import DropAction
 from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.base import BaseDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
@@ -46,13 +47,14 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
         self._current_digest = current_digest
 
     def compose_body(self) -> ComposeResult:
+        keys = action_keys(self.app)
         about = f"Expected digest of {self._file_name}, or the output of sha256sum for one or more files."
         yield Static(Content(about), classes="dialog-text")
         yield SafeTextArea(self.drafts.get(self._path, self._current_digest), compact=True)
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button(Content("Save (ctrl+s)"), id="yes", variant="primary", compact=True)
-            yield Button(Content("Back (esc)"), id="no", compact=True)
+            yield Button(Content(f"Save ({keys['dialog.done']})"), id="yes", variant="primary", compact=True)
+            yield Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True)
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(TextArea))
@@ -104,11 +106,13 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
         self._devices = devices
 
     def compose_body(self) -> ComposeResult:
+        keys = action_keys(self.app)
         about = "Each file or folder dropped there becomes a package. Its subfolder metadata/ holds the metadata."
         yield Static(Content(about), classes="dialog-text")
         with Horizontal(classes="row"):
             yield Static("Folder", classes="label")
-            yield PathInput(self._settings.folder, folders_only=True, placeholder="Tab completes", id="folder")
+            placeholder = f"{keys['path.complete']} completes"
+            yield PathInput(self._settings.folder, folders_only=True, placeholder=placeholder, id="folder")
         yield Static("", id="candidates", markup=False)
         with Horizontal(classes="row"):
             yield Static("Device", classes="label")
@@ -121,9 +125,9 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
             yield Button("", id="polling", compact=True, classes="field")
         yield Static("", classes="wrong", markup=False)
         with Horizontal(classes="buttons"):
-            yield Button(Content("Watch (ctrl+s)"), id="yes", variant="primary", compact=True)
+            yield Button(Content(f"Watch ({keys['dialog.done']})"), id="yes", variant="primary", compact=True)
             yield Button(Content("Turn off"), id="off", compact=True, disabled=not self._initial_settings.folder)
-            yield Button(Content("Back (esc)"), id="no", compact=True)
+            yield Button(Content(f"Back ({keys['dialog.back']})"), id="no", compact=True)
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(PathInput))

@@ -23,7 +23,8 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError
 from sealyard.model.formatting import format_count, format_size
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.formatting import format_path
+from sealyard_tui.action_keys import action_keys
+from sealyard_tui.formatting import add_zone, format_path
 from sealyard_tui.screens.base import ScreenDialog
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.widgets.columns import Column
@@ -80,7 +81,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("m", "choose_metadata", "As metadata", id="browser.metadata", tooltip="Add as metadata"),
         Binding("h,left,backspace", "up", "Up", id="browser.up", tooltip="Open the parent folder"),
-        Binding("l,right", "enter_folder", "Open", show=False, id="browser.into", tooltip="Open the folder"),
+        Binding("l,right", "enter_folder", "Open", show=False, id="browser.open", tooltip="Open the folder"),
         Binding("slash", "filter", "Filter", id="browser.filter", tooltip="Filter the list"),
         Binding("full_stop", "hidden", "Hidden", id="browser.hidden", tooltip="Show or hide hidden files"),
         Binding("o", "order", "Order", id="browser.order", tooltip="Sort by name, date or size"),
@@ -166,18 +167,19 @@ class FileBrowser(ScreenDialog[Selection | None]):
         self._update_summary()
 
     def _update_summary(self) -> None:
-        marked_files = self._marked_files
+        marked_files, keys = self._marked_files, action_keys(self.app)
         if self._error_text:
             text = self._error_text
         elif marked_files:
             total_size = format_size(sum(each.size for each in marked_files))
             pronoun = "it" if len(marked_files) == 1 else "them"
-            text = f"{len(marked_files)} marked, {total_size}: press Enter to add {pronoun}"
+            text = f"{len(marked_files)} marked, {total_size}: press {keys['table.open']} to add {pronoun}"
         else:
             hidden_count = sum(each.name.startswith(".") for each in self._rows)
-            hidden_note = "" if self._shows_hidden else f", {hidden_count} hidden (.)"
+            hidden_note = "" if self._shows_hidden else f", {hidden_count} hidden ({keys['browser.hidden']})"
             count = format_count(len(self._rows), "entry", "entries")
-            text = f"{count}{hidden_note}; by {self._order} · Enter: add or open, Space: mark"
+            key_note = f"{keys['table.open']}: add or open, {keys['table.mark']}: mark"
+            text = f"{count}{hidden_note}; by {self._order} · {key_note}"
         self.query_one("#summary", Static).update(Content(text))
 
     # ---- keys
@@ -305,7 +307,7 @@ def _create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
     return (
         Column(title="NAME", width=20, grow=1),
         Column(title="SIZE", width=10, right=True),
-        Column(title=f"CHANGED ({datetime.now(zone):%Z})", width=16, from_width=50),
+        Column(title=add_zone("CHANGED", zone), width=16, from_width=50),
     )
 
 

@@ -13,16 +13,19 @@ from textual.message import Message
 from textual.widgets import Static
 
 from sealyard.model.formatting import format_count
+from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, find_checksum
 from sealyard_tui.screens.upload.dialogs import ExpectedChecksumDialog
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
 from sealyard_tui.screens.upload.format import format_totals, render_file_cells, render_file_detail
-from sealyard_tui.session.hints import action_keys
 from sealyard_tui.widgets.columns import Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
-EMPTY_TEXT = "No files yet. Press a to type or paste paths, b to browse, or drop files onto the terminal."
+EMPTY_TEXT = (
+    "No files yet. Press {key[upload.add]} to type or paste paths, {key[upload.browse]} to browse, or drop files onto "
+    "the terminal."
+)
 COLUMNS = (
     Column(title="PART", width=11),
     Column(title="NAME", width=16, grow=2),
@@ -89,7 +92,7 @@ class FilesPane(Vertical):
             COLUMNS,
             lambda entry: render_file_cells(entry, self._numbers.get(entry.key, 0)),
             key=lambda entry: entry.key,
-            empty=EMPTY_TEXT,
+            empty=insert_keys(self.app, EMPTY_TEXT),
             markable=True,
             id="files",
         )

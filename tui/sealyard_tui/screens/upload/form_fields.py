@@ -17,6 +17,7 @@ from textual.widgets import Button, Input, Static
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.checksums import Checksum, parse_checksums
 from sealyard_tui.screens.upload.form_model import UploadForm
@@ -76,7 +77,8 @@ class UploadFormFields(Vertical):
                 )
         with Horizontal(classes="row"):
             yield Static("Add", classes="label")
-            yield PathInput(placeholder="paths (Enter: add, Tab: complete, ctrl+o: browse)", id="line")
+            placeholder = insert_keys(self.app, "paths (Enter: add, {key[path.complete]}: complete)")
+            yield PathInput(placeholder=placeholder, id="line")
         yield Static("", id="hint", markup=False)
 
     @property
@@ -159,9 +161,8 @@ class UploadFormFields(Vertical):
         completion = event.completion
         text = "  ".join(escape_text(each, 30) for each in completion.candidates)
         if completion.unprintable:
-            text += (
-                f"  {format_count(completion.unprintable, 'name')} with unprintable characters: press ctrl+o to browse"
-            )
+            name_count = format_count(completion.unprintable, "name")
+            text += f"  {name_count} with unprintable characters: use the file browser"
         self.show_hint(text)
 
     @on(Input.Submitted, "#name")

@@ -120,6 +120,13 @@ class UploadForm:
         self._entries[entry.key] = entry
         return entry
 
+    def add_proposal(self, proposal: PackageProposal) -> None:
+        """Use the configuration of ``proposal``, and its name if none is entered. Its files are added separately."""
+        self.proposals.append(proposal)
+        self.device = proposal.device
+        if not self.name:
+            self.name = escape_text(proposal.name)
+
     def change(self, key: str, **changes: object) -> FormFile | None:
         """Change attributes of a file. Returns the changed file, or None if it was removed."""
         entry = self._entries.get(key)
@@ -195,7 +202,7 @@ class UploadForm:
                 f" and {len(pending_files) - 1} more" if pending_files[1:] else ""
             )
         if not self.device:
-            return "choose a device configuration (d)"
+            return "choose a device configuration"
         if len(self.name.strip()) > MAX_NAME_LENGTH:
             return f"the name is longer than {MAX_NAME_LENGTH} characters"
         return ""

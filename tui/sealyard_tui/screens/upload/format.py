@@ -123,16 +123,17 @@ def _format_summary_line(entry: FormFile, number: int) -> str:
     return f"{number}. {escape_text(entry.path.name, 34)}  {entry.role}, {format_size(entry.size)}, {digest}…"
 
 
-def format_watch_state(manager: WatchFolderManager) -> Content:
-    """Return the state of the watch folder for the title line."""
+def format_watch_state(manager: WatchFolderManager, keys: Mapping[str, str]) -> Content:
+    """Return the state of the watch folder for the title line. ``keys``: keys of the application's actions."""
+    setup_note = f" ({keys['upload.watch']})"
     folder, device = escape_text(manager.settings.folder, 40), escape_text(manager.settings.device, 24)
     if manager.state is WatchState.WATCHING:
         return Content.assemble(
             Content.styled("● ", "$success"), f"watching {folder} for {device} ({manager.settings.on_drop})"
         )
     if manager.state is WatchState.FAILED and manager.error is not None:
-        return Content.styled(f"✗ watch folder failed: {escape_text(manager.error.message)} (w)", "$error")
-    reason = f": {escape_text(manager.error.message)}" if manager.error is not None else " (w)"
+        return Content.styled(f"✗ watch folder failed: {escape_text(manager.error.message)}{setup_note}", "$error")
+    reason = f": {escape_text(manager.error.message)}" if manager.error is not None else setup_note
     return Content.styled(f"○ watch folder off{reason}", "$text-muted")
 
 
@@ -188,5 +189,5 @@ def get_submit_blocked_reason(
     if reason := form.get_blocked_reason():
         return reason
     if device is None:
-        return "choose a device configuration (d)"
+        return "choose a device configuration"
     return "see the error above" if is_rejected else ""

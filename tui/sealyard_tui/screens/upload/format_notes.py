@@ -16,9 +16,10 @@ from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import TaskKind
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
-from sealyard_tui.session.hints import action_keys, error_text
+from sealyard_tui.session.hints import error_text
 
 
 class _CheckInput(FrozenStruct, frozen=True, kw_only=True):

@@ -15,8 +15,8 @@ from textual.widgets import Button, Input, Static
 from sealyard.client.config.settings_loader import WatchFolderSettings
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.formatting import format_count
-from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Task, TaskKind
+from sealyard_tui.action_keys import action_key, action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.messages import ShowTask
@@ -51,7 +51,7 @@ class UploadScreen(BaseScreen):
     AUTO_FOCUS = "#files"
     HELP = (
         "Create a packaging, encryption or signing task. Add files, choose the device configuration, then "
-        "press ctrl+s. Files are uploaded and hashed immediately; unsubmitted files are discarded. Files "
+        "press {key[upload.submit]}. Files are uploaded and hashed immediately; unsubmitted files are discarded. Files "
         "dropped into the watch folder are proposed below."
     )
 
@@ -103,7 +103,8 @@ class UploadScreen(BaseScreen):
         yield FormatNotes()
         yield WatchFolderPane(lambda proposal: proposal in self.form.proposals)
         with Horizontal(id="end"):
-            yield Button(Content("Submit (ctrl+s)"), id="submit", variant="primary", compact=True)
+            submit_label = insert_keys(self.app, "Submit ({key[upload.submit]})")
+            yield Button(Content(submit_label), id="submit", variant="primary", compact=True)
             yield Static("", id="ready", markup=False)
 
     def on_mount(self) -> None:
@@ -184,7 +185,7 @@ class UploadScreen(BaseScreen):
         self._files.show(form)
         self.query_one(WatchFolderPane).show()
         self._notes.check_form(form, device)
-        self.query_one("#watch", Static).update(format_watch_state(self.app.watch_folder))
+        self.query_one("#watch", Static).update(format_watch_state(self.app.watch_folder, action_keys(self.app)))
         choice = self._device_choice
         self._fields.show(device, choice.format_terms_line(form), needs_signing_input=choice.needs_signing_input(form))
         self._update_readiness()
@@ -349,7 +350,10 @@ class UploadScreen(BaseScreen):
         if form is self.form:
             self._last_task_id = task.id
             self._show_form()
-            self.flash(f"Created task {task.id} (o: open)")
+            self._flash_created(f"Created task {task.id}")
+
+    def _flash_created(self, text: str) -> None:
+        self.flash(f"{text} ({action_key(self.app, 'upload.show_task')}: open)")
 
     def action_show_task(self) -> None:
         self.post_message(ShowTask(self._last_task_id))
@@ -367,17 +371,14 @@ class UploadScreen(BaseScreen):
     @on(WatchFolderPane.TaskCreated)
     def _on_task_created(self, event: WatchFolderPane.TaskCreated) -> None:
         self._last_task_id = event.task_id
-        self.flash(f"Created task {event.task_id} from {event.proposal.name} (o: open)")
+        self._flash_created(f"Created task {event.task_id} from {event.proposal.name}")
         self._update_bindings()
 
     @on(WatchFolderPane.LoadRequested)
     def _load_proposal(self, event: WatchFolderPane.LoadRequested) -> None:
         """Load a proposal into the form. It is dismissed after the task is created."""
         proposal, form = event.proposal, self.form
-        form.proposals.append(proposal)
-        form.device = proposal.device
-        if not form.name:
-            form.name = escape_text(proposal.name)
+        form.add_proposal(proposal)
         self.add_paths(tuple(Path(each) for each in proposal.firmware))
         self.add_paths(tuple(Path(each) for each in proposal.metadata), FileRole.METADATA)
         self._show_form()

@@ -161,7 +161,7 @@ def _read_fingerprint(path: Path) -> FileFingerprint | None:
 def _read_file(entry: FormFile) -> bytes:
     """Read a file. Raises :class:`InvalidInputError` if it has changed since the upload, or cannot be read."""
     if _read_fingerprint(entry.path) != entry.fingerprint:
-        raise InvalidInputError(f"{entry.name} changed since it was uploaded.", "Upload it again (u).")
+        raise InvalidInputError(f"{entry.name} changed since it was uploaded.", "Upload it again.")
     try:
         return entry.path.read_bytes()
     except OSError as error:

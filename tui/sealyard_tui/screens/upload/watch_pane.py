@@ -14,11 +14,11 @@ from textual.message import Message
 
 from sealyard.client.watch_folder.events import DropSubmitted, PackageProposal
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_keys
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.messages import ShowTask
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.upload.format import format_drop_reason, render_drop_cells
-from sealyard_tui.session.hints import action_keys
 from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager
 from sealyard_tui.widgets.columns import Cell, Column
 from sealyard_tui.widgets.virtual_table import VirtualTable
@@ -34,15 +34,17 @@ class WatchFolderPane(Vertical):
     """Lists the entries of the watch folder. Hidden without entries."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
-        Binding("s", "submit_proposal", "Submit", id="upload.submit_offer", tooltip="Submit the proposal as a task"),
+        Binding("s", "submit_proposal", "Submit", id="upload.submit_proposal", tooltip="Submit the proposal as a task"),
         Binding(
             "f",
             "load_into_form",
             "Add to form",
-            id="upload.take_offer",
+            id="upload.take_proposal",
             tooltip="Add the files of the proposal to the form",
         ),
-        Binding("x,delete", "dismiss_proposal", "Dismiss", id="upload.dismiss_offer", tooltip="Dismiss the proposal"),
+        Binding(
+            "x,delete", "dismiss_proposal", "Dismiss", id="upload.dismiss_proposal", tooltip="Dismiss the proposal"
+        ),
     ]
 
     class LoadRequested(Message):

@@ -178,7 +178,9 @@ def _build_fields(defaults: CreateWorkspaceChoice, preferred_key_store: KeyStore
             label="3 Master key",
             choices=stores,
             value=defaults.key_store,
-            hint="←/→: change" if len(stores) > 1 else "No OS keyring available",
+            hint="{key[form.previous_choice]}/{key[form.next_choice]}: change"
+            if len(stores) > 1
+            else "No OS keyring available",
             note=lambda chosen: Content.styled(_KEY_STORE_NOTES[KeyStore(chosen)], "$text-muted"),
         ),
     )

@@ -35,6 +35,10 @@ class AccessController(Controller):
     async def all_rules(self, caller: CallerDependency) -> AccessControlList:
         return await caller.client.access()
 
+    @get("/names", summary="Return the display names of subjects")
+    async def subject_names(self, caller: CallerDependency) -> dict[str, str]:
+        return dict(await caller.client.subject_names())
+
     @get("/subjects", summary="List your subject and groups")
     async def my_subjects(self, caller: CallerDependency) -> list[SubjectResponse]:
         return [subject_response(subject) for subject in await caller.client.own_subjects()]
@@ -55,7 +59,7 @@ class AccessController(Controller):
     ) -> None:
         await caller.client.remove_rule(rule_id, confirmed=confirmed)
 
-    @post("/subjects", summary="Add a person, group or machine client")
+    @post("/subjects", summary="Add a user, group or machine client")
     async def add_subject(self, caller: CallerDependency, data: JSONBody[SubjectBody]) -> Subject:
         return await caller.client.add_subject(data.subject, data.display_name)
 

@@ -1,0 +1,82 @@
+"""The keys of actions, for texts that name them: taken from the key map in force, as the key hints display them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from textual.app import App
+from textual.binding import Binding
+
+DEFAULT_KEYS: Mapping[str, str] = {
+    "access.add_member": "m",
+    "access.add_rule": "plus",
+    "access.add_subject": "n",
+    "access.next_section": "right",
+    "app.access": "6",
+    "app.approvals": "3",
+    "app.audit": "4",
+    "app.dashboard": "1",
+    "app.devices": "5",
+    "app.ignored_settings": "exclamation_mark",
+    "app.profile": "P",
+    "app.quit": "q",
+    "app.upload": "2",
+    "approvals.all": "m",
+    "approvals.pager": "e",
+    "approvals.review_down": "full_stop",
+    "approvals.review_up": "comma",
+    "audit.form": "f",
+    "audit.verify": "V",
+    "audit_export.copy": "y",
+    "audit_verify.go_to_entry": "enter",
+    "browser.hidden": "full_stop",
+    "dashboard.download": "d",
+    "dashboard.downloads": "L",
+    "dashboard.new": "n",
+    "dashboard.renew": "e",
+    "devices.create": "n",
+    "devices.new_version": "e",
+    "devices.newer": "right_square_bracket",
+    "devices.older": "left_square_bracket",
+    "devices.rotate": "R",
+    "dialog.back": "escape",
+    "dialog.done": "ctrl+s",
+    "dialog.no": "n",
+    "dialog.yes": "y",
+    "downloads.again": "a",
+    "downloads.renew": "e",
+    "form.choose": "enter",
+    "form.next_choice": "right",
+    "form.previous_choice": "left",
+    "form.submit": "ctrl+s",
+    "path.complete": "tab",
+    "screen.back": "escape",
+    "screen.filter": "slash",
+    "search.mark": "space",
+    "table.mark": "space",
+    "table.open": "enter",
+    "upload.add": "a",
+    "upload.browse": "b",
+    "upload.show_task": "o",
+    "upload.signing_input": "i",
+    "upload.submit": "ctrl+s",
+    "upload.watch": "w",
+}
+"""The first key of each action that a text names, unless the key map changes it."""
+
+
+def action_key(app: App[Any], action: str) -> str:
+    """Return the first key of ``action``, which :data:`DEFAULT_KEYS` must list, as displayed."""
+    keys = app._keymap.get(action, DEFAULT_KEYS[action])
+    return app.get_key_display(Binding(keys.partition(",")[0], ""))
+
+
+def action_keys(app: App[Any]) -> Mapping[str, str]:
+    """Return the keys of all actions in :data:`DEFAULT_KEYS`, by action, like :func:`action_key`."""
+    return {action: action_key(app, action) for action in DEFAULT_KEYS}
+
+
+def insert_keys(app: App[Any], text: str) -> str:
+    """Replace each ``{key[<action>]}`` in ``text`` by the key of that action. ``text`` must not be foreign text."""
+    return text.format(key=action_keys(app))
