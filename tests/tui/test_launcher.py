@@ -1,4 +1,4 @@
-"""Before the application: who has no workspace is led to one, and passphrases are asked on the plain terminal alone."""
+"""Tests of the launcher: first start, passphrase prompts, the demo and server profiles."""
 
 from __future__ import annotations
 
@@ -31,42 +31,42 @@ from sealyard_tui.session.connections import LocalConnection, WorkspaceConnectio
 from sealyard_tui.session.messages import ConnectionMode
 
 PASSPHRASE = "a passphrase for this test alone"
-LIMIT = 60.0
+TIMEOUT = 60.0
 
 
 class Terminal:
-    """The `sealyard` command on a terminal of 80x24: what it wrote, and keys for it."""
+    """The ``sealyard`` command on a pseudo-terminal of 80x24."""
 
     def __init__(self, *arguments: str) -> None:
-        self._ours, theirs = pty.openpty()
-        fcntl.ioctl(theirs, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
+        self._master, slave = pty.openpty()
+        fcntl.ioctl(slave, termios.TIOCSWINSZ, struct.pack("HHHH", 24, 80, 0, 0))
         self.process = subprocess.Popen(
             [sys.executable, "-m", "sealyard.cli.main", *arguments],
-            stdin=theirs,
-            stdout=theirs,
-            stderr=theirs,
+            stdin=slave,
+            stdout=slave,
+            stderr=slave,
             start_new_session=True,
             env={**os.environ, "TERM": "xterm-256color", "COLORTERM": "truecolor"},
         )
-        os.close(theirs)
+        os.close(slave)
         self.written = b""
-        self._read_to = 0
+        self._offset = 0
 
-    def shows(self, words: str) -> None:
-        """Waits until ``words`` are written after what was waited for last."""
-        wanted, end = words.encode(), time.monotonic() + LIMIT
-        while (found_at := self.written.find(wanted, self._read_to)) < 0:
-            assert time.monotonic() < end, f"{words!r} was not written: {self.written[-2000:]!r}"
+    def wait_for_text(self, words: str) -> None:
+        """Wait until ``words`` are written after the text of the previous call."""
+        expected, deadline = words.encode(), time.monotonic() + TIMEOUT
+        while (position := self.written.find(expected, self._offset)) < 0:
+            assert time.monotonic() < deadline, f"{words!r} was not written: {self.written[-2000:]!r}"
             self._read()
-        self._read_to = found_at + len(wanted)
+        self._offset = position + len(expected)
 
-    def types(self, keys: str) -> None:
-        os.write(self._ours, keys.encode())
+    def send_keys(self, keys: str) -> None:
+        os.write(self._master, keys.encode())
 
-    def ends(self) -> int:
-        end = time.monotonic() + LIMIT
+    def wait_for_exit(self) -> int:
+        deadline = time.monotonic() + TIMEOUT
         while self.process.poll() is None:
-            assert time.monotonic() < end, "it does not end"
+            assert time.monotonic() < deadline, "the command does not exit"
             self._read()
         self._read()
         return self.process.returncode
@@ -75,13 +75,13 @@ class Terminal:
         if self.process.poll() is None:
             self.process.kill()
             self.process.wait()
-        os.close(self._ours)
+        os.close(self._master)
 
     def _read(self) -> None:
-        if select.select([self._ours], [], [], 0.05)[0]:
+        if select.select([self._master], [], [], 0.05)[0]:
             try:
-                self.written += os.read(self._ours, 65536)
-            except OSError:  # the last one at the terminal has left
+                self.written += os.read(self._master, 65536)
+            except OSError:  # no process has the terminal open
                 time.sleep(0.01)
 
 
@@ -89,71 +89,73 @@ class Terminal:
 def terminal(monkeypatch: pytest.MonkeyPatch) -> Iterator[Terminal]:
     for name in ("SEALYARD_PASSPHRASE", "SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
-    opened = Terminal()
-    yield opened
-    opened.close()
+    running_terminal = Terminal()
+    yield running_terminal
+    running_terminal.close()
 
 
-def test_a_first_start_leads_through_the_questions_into_a_workspace_of_ones_own(terminal: Terminal) -> None:
-    terminal.shows("Create a workspace")
-    terminal.types("n")
-    terminal.shows("3 Master key")
-    terminal.types("\x13")
-    terminal.shows("New passphrase for the key store: ")
-    terminal.types("one\r")
-    terminal.shows("Repeat: ")
-    terminal.types("other\r")
-    terminal.shows("Passphrases do not match.")
-    terminal.shows("New passphrase for the key store: ")
-    terminal.types(f"{PASSPHRASE}\r")
-    terminal.shows("Repeat: ")
-    terminal.types(f"{PASSPHRASE}\r")
-    terminal.shows("ready")
-    terminal.types("q")
-    assert terminal.ends() == 0
+def test_first_start_creates_workspace_from_answers(terminal: Terminal) -> None:
+    terminal.wait_for_text("Create a workspace")
+    terminal.send_keys("n")
+    terminal.wait_for_text("3 Master key")
+    terminal.send_keys("\x13")
+    terminal.wait_for_text("New passphrase for the key store: ")
+    terminal.send_keys("one\r")
+    terminal.wait_for_text("Repeat: ")
+    terminal.send_keys("other\r")
+    terminal.wait_for_text("Passphrases do not match.")
+    terminal.wait_for_text("New passphrase for the key store: ")
+    terminal.send_keys(f"{PASSPHRASE}\r")
+    terminal.wait_for_text("Repeat: ")
+    terminal.send_keys(f"{PASSPHRASE}\r")
+    terminal.wait_for_text("ready")
+    terminal.send_keys("q")
+    assert terminal.wait_for_exit() == 0
     assert PASSPHRASE.encode() not in terminal.written
     assert read_profiles(user_profiles_path()).current == "workspace"
 
 
-def test_who_only_looks_in_leaves_with_nothing_made(terminal: Terminal) -> None:
-    terminal.shows("Quit")
-    terminal.types("q")
-    assert terminal.ends() == 0
+def test_quit_at_first_start_creates_nothing(terminal: Terminal) -> None:
+    terminal.wait_for_text("Quit")
+    terminal.send_keys("q")
+    assert terminal.wait_for_exit() == 0
     assert not user_profiles_path().exists()
 
 
 @pytest.fixture
 def workspace(tmp_path: Path) -> Path:
-    place = tmp_path / "yard"
+    folder = tmp_path / "yard"
     asyncio.run(
-        create_workspace(place, name="yard", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE)
+        create_workspace(
+            folder, name="yard", administrator="olga", key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+        )
     )
-    return place
+    return folder
 
 
-def test_a_wrong_passphrase_is_asked_for_again(workspace: Path, terminal: Terminal) -> None:
-    terminal.shows("Passphrase of the key store: ")
-    terminal.types("wrong\r")
-    terminal.shows("Wrong passphrase for the key store.")
-    terminal.shows("Passphrase of the key store: ")
-    terminal.types(f"{PASSPHRASE}\r")
-    terminal.shows("ready")
-    terminal.types("q")
-    assert terminal.ends() == 0
+def test_wrong_passphrase_prompts_again(workspace: Path, terminal: Terminal) -> None:
+    terminal.wait_for_text("Passphrase of the key store: ")
+    terminal.send_keys("wrong\r")
+    terminal.wait_for_text("Wrong passphrase for the key store.")
+    terminal.wait_for_text("Passphrase of the key store: ")
+    terminal.send_keys(f"{PASSPHRASE}\r")
+    terminal.wait_for_text("ready")
+    terminal.send_keys("q")
+    assert terminal.wait_for_exit() == 0
 
 
-def test_nobody_saying_a_passphrase_is_exit_code_7(workspace: Path, terminal: Terminal) -> None:
-    terminal.shows("Passphrase of the key store: ")
-    terminal.types("\r")
-    assert terminal.ends() == 7
+def test_empty_passphrase_exits_with_code_7(workspace: Path, terminal: Terminal) -> None:
+    terminal.wait_for_text("Passphrase of the key store: ")
+    terminal.send_keys("\r")
+    assert terminal.wait_for_exit() == 7
     assert b"SEALYARD_PASSPHRASE" in terminal.written
 
 
 # ---- without a terminal
 
 
-class Runs:
-    """Stands for the application: answers what it is told, and remembers whom it ran for."""
+class FakeRun:
+    """Replaces the application: returns the given outcomes, and records its arguments."""
 
     def __init__(self, *outcomes: int | KeyStoreLockedError) -> None:
         self._outcomes = list(outcomes)
@@ -171,30 +173,28 @@ class Runs:
         return outcome
 
 
-WRONG = KeyStoreLockedError("Wrong passphrase for the key store.", "Try again.")
+WRONG_PASSPHRASE = KeyStoreLockedError("Wrong passphrase for the key store.", "Try again.")
 
 
 def profile_of(workspace: Path) -> Profile:
     return read_profiles(user_profiles_path()).profiles[0]
 
 
-def test_a_passphrase_is_asked_for_three_times_at_most(
+def test_passphrase_prompt_fails_after_three_attempts(
     workspace: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     answers = ["a", "b", "c", "d"]
-    runs = Runs(WRONG, WRONG, WRONG, 0)
+    runs = FakeRun(WRONG_PASSPHRASE, WRONG_PASSPHRASE, WRONG_PASSPHRASE, 0)
     monkeypatch.setattr(front, "run", runs)
     monkeypatch.setattr(front, "prompt", lambda _: answers.pop(0))
     with pytest.raises(KeyStoreLockedError):
         front.open_workspace(profile_of(workspace), Settings())
     assert runs.passphrases == ["a", "b", "c"]
-    assert capsys.readouterr().err.count("Wrong passphrase") == 2, "the last time it is for the command to say"
+    assert capsys.readouterr().err.count("Wrong passphrase") == 2, "the command reports the last error"
 
 
-def test_a_wrong_passphrase_that_nobody_typed_is_not_asked_for(
-    workspace: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    runs = Runs(WRONG, 0)
+def test_wrong_environment_passphrase_fails_without_prompt(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = FakeRun(WRONG_PASSPHRASE, 0)
     monkeypatch.setattr(front, "run", runs)
     monkeypatch.setenv("SEALYARD_PASSPHRASE", "wrong")
     with pytest.raises(KeyStoreLockedError):
@@ -202,93 +202,91 @@ def test_a_wrong_passphrase_that_nobody_typed_is_not_asked_for(
     assert runs.passphrases == ["wrong"]
 
 
-def test_who_only_reads_needs_no_passphrase(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    runs = Runs(0)
+def test_read_only_needs_no_passphrase(workspace: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    runs = FakeRun(0)
     monkeypatch.setattr(front, "run", runs)
     assert front.open_workspace(profile_of(workspace), Settings(read_only=True)) == 0
     assert runs.passphrases == [None]
 
 
-def welcomes(monkeypatch: pytest.MonkeyPatch, *starts: StartChoice | None) -> list[WelcomeApp]:
-    """What the person answers, time after time; the applications that asked."""
-    answers, asked = list(starts), []
+def answer_welcome(monkeypatch: pytest.MonkeyPatch, *starts: StartChoice | None) -> list[WelcomeApp]:
+    """Answer the welcome screen with ``starts``; return the applications that were run."""
+    answers, welcome_apps = list(starts), []
 
     def run(self: WelcomeApp, *, mouse: bool) -> StartChoice | None:
-        asked.append(self)
+        welcome_apps.append(self)
         return answers.pop(0)
 
     monkeypatch.setattr(welcome_app.WelcomeApp, "run", run)
-    return asked
+    return welcome_apps
 
 
-def test_a_workspace_that_cannot_be_made_goes_back_to_the_questions(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_workspace_creation_error_returns_to_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "file").touch()
     monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
     wrong = CreateWorkspaceChoice(
         folder=tmp_path / "file" / "yard", name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
     )
-    asked = welcomes(monkeypatch, wrong, None)
+    welcome_apps = answer_welcome(monkeypatch, wrong, None)
     assert front.welcome(Settings()) == 0
-    assert asked[0].error is None
-    assert asked[1].previous_choice == wrong
-    assert isinstance(asked[1].error, StorageError)
+    assert welcome_apps[0].error is None
+    assert welcome_apps[1].previous_choice == wrong
+    assert isinstance(welcome_apps[1].error, StorageError)
 
 
-def test_two_passphrases_that_differ_go_back_to_the_questions(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_differing_passphrases_return_to_form(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_PASSPHRASE", raising=False)
     numbers = iter(range(100))
     monkeypatch.setattr(front, "prompt", lambda _: f"another {next(numbers)}")
-    wanted = CreateWorkspaceChoice(
+    choice = CreateWorkspaceChoice(
         folder=tmp_path / "yard", name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
     )
-    asked = welcomes(monkeypatch, wanted, None)
+    welcome_apps = answer_welcome(monkeypatch, choice, None)
     assert front.welcome(Settings()) == 0
-    assert isinstance(asked[1].error, UsageError)
+    assert isinstance(welcome_apps[1].error, UsageError)
     assert not (tmp_path / "yard").exists()
 
 
-def test_the_demo_opens_as_its_developer_and_leaves_nothing_behind(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_opens_as_developer_and_is_deleted(monkeypatch: pytest.MonkeyPatch) -> None:
     from sealyard.client import demo
 
     monkeypatch.setattr(demo, "create_populated_demo", demo.create_demo)
-    runs = Runs(0)
+    runs = FakeRun(0)
     monkeypatch.setattr(front, "run", runs)
-    welcomes(monkeypatch, OpenDemoChoice())
+    answer_welcome(monkeypatch, OpenDemoChoice())
     assert front.welcome(Settings()) == 0
     assert runs.profiles[0].identity == demo.DEVELOPER
     assert runs.passphrases[0]
     assert not Path(runs.profiles[0].workspace).exists()
 
 
-def test_the_log_of_a_demo_is_there_when_the_demo_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_demo_log_is_kept_after_exit(monkeypatch: pytest.MonkeyPatch) -> None:
     from sealyard.client import demo
 
     monkeypatch.setattr(demo, "create_populated_demo", demo.create_demo)
-    runs = Runs(1)
+    runs = FakeRun(1)
     monkeypatch.setattr(front, "run", runs)
-    welcomes(monkeypatch, OpenDemoChoice())
+    answer_welcome(monkeypatch, OpenDemoChoice())
     assert front.welcome(Settings()) == 1
     (log,) = runs.logs
     assert log is not None
     assert not log.is_relative_to(Path(runs.profiles[0].workspace).parent)
 
 
-# ---- at a server
+# ---- server profiles
 
 
 SERVER = "https://seal.example:8443"
 
 
-def at(server: str, name: str, **more: str) -> Profile:
+def add_server_profile(server: str, name: str, **more: str) -> Profile:
     profile = Profile(name=name, identity=f"USER:{name}", server=server, **more)
     add_profile(user_profiles_path(), profile, current=True)
     return profile
 
 
-class Opened:
-    """Stands for the application, and remembers what it was opened with."""
+class FakeServerRun:
+    """Replaces the application, and records its arguments."""
 
     def __init__(self) -> None:
         self.connections: list[WorkspaceConnection] = []
@@ -310,43 +308,43 @@ class Opened:
 
 
 @pytest.fixture
-def opened(monkeypatch: pytest.MonkeyPatch) -> Opened:
-    made = Opened()
-    monkeypatch.setattr(front, "run_app", made)
+def server_run(monkeypatch: pytest.MonkeyPatch) -> FakeServerRun:
+    recorder = FakeServerRun()
+    monkeypatch.setattr(front, "run_app", recorder)
     for name in ("SEALYARD_PASSPHRASE", "SEALYARD_WORKSPACE", "SEALYARD_PROFILE", "CREDENTIALS_DIRECTORY"):
         monkeypatch.delenv(name, raising=False)
-    return made
+    return recorder
 
 
-def test_a_servers_profile_is_opened_without_a_workspace_and_without_a_passphrase(
-    opened: Opened, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_server_profile_opens_without_passphrase(
+    server_run: FakeServerRun, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEALYARD_TOKEN", "sy_token")
     monkeypatch.setattr(front, "prompt", pytest.fail)
-    at("https://other.example", "elsewhere")
-    others = at(SERVER, "owner"), at(SERVER, "dev")
+    add_server_profile("https://other.example", "elsewhere")
+    others = add_server_profile(SERVER, "owner"), add_server_profile(SERVER, "dev")
     assert front.main() == 0
-    (connection,) = opened.connections
+    (connection,) = server_run.connections
     assert (connection.mode, connection.host) == (ConnectionMode.SERVER, "seal.example:8443")
-    assert set(opened.profiles[0]) == set(others), "one can be those of this server only"
-    assert opened.logs[0].is_relative_to(tmp_path), "the log is not where a workspace would be"
+    assert set(server_run.profiles[0]) == set(others), "only profiles of the same server can be chosen"
+    assert server_run.logs[0].is_relative_to(tmp_path), "the log is stored in the user's folders"
 
 
-def test_who_has_no_token_is_told_before_the_terminal_is_taken(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_missing_token_raises_before_start(server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     monkeypatch.setattr("sealyard.keys.master_key.os_keyring_available", lambda: False)
-    at(SERVER, "dev")
+    add_server_profile(SERVER, "dev")
     with pytest.raises(AuthenticationError, match="No token"):
         front.main()
-    assert opened.connections == []
+    assert server_run.connections == []
 
 
-def test_the_passphrase_that_a_token_lies_under_is_asked_for_three_times_at_most(
-    opened: Opened, monkeypatch: pytest.MonkeyPatch
+def test_token_passphrase_prompt_fails_after_three_attempts(
+    server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.delenv("SEALYARD_TOKEN", raising=False)
     monkeypatch.setattr("sealyard.keys.master_key.os_keyring_available", lambda: False)
-    profile = at(SERVER, "dev")
+    profile = add_server_profile(SERVER, "dev")
     save_token(profile, "sy_token", {}, lambda: PASSPHRASE)
     answers = ["wrong", PASSPHRASE, "a", "b", "c", "d"]
     monkeypatch.setattr(front, "prompt", lambda _: answers.pop(0))
@@ -357,18 +355,18 @@ def test_the_passphrase_that_a_token_lies_under_is_asked_for_three_times_at_most
     assert answers == ["d"]
 
 
-def test_a_read_only_application_is_so_at_a_server_too(opened: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_read_only_applies_to_server(server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_TOKEN", "sy_token")
-    profile = at(SERVER, "dev")
+    profile = add_server_profile(SERVER, "dev")
     front.open_server(profile, Settings(read_only=True))
-    assert opened.connections[0].read_only
+    assert server_run.connections[0].read_only
 
 
-def test_the_group_that_may_attach_is_what_the_settings_say(
-    workspace: Path, opened: Opened, monkeypatch: pytest.MonkeyPatch
+def test_socket_group_comes_from_settings(
+    workspace: Path, server_run: FakeServerRun, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("SEALYARD_PASSPHRASE", PASSPHRASE)
     front.open_workspace(profile_of(workspace), Settings(socket_group="firmware"))
-    (connection,) = opened.connections
+    (connection,) = server_run.connections
     assert isinstance(connection, LocalConnection)
     assert connection._group == "firmware"

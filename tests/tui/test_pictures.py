@@ -1,4 +1,4 @@
-"""What each place and the important dialogs look like, at both sizes and in each kind of theme."""
+"""Compare screens and dialogs with approved pictures, in both sizes and all kinds of themes."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from tests.tui.workspace import DEVELOPER, NOW, TuiWorkspace
 
 SIZES = {"80x24": (80, 24), "120x40": (120, 40)}
 THEMES = {"dark": "sealyard-dark", "light": "sealyard-light"}
-WHO = {
+SCREEN_PROFILES = {
     "dashboard": "developer",
     "upload": "developer",
     "approvals": "owner",
@@ -48,9 +48,9 @@ WHO = {
     "devices": "administrator",
     "access": "administrator",
 }
-"""Who has most to do in each place."""
+"""By screen, the profile with the most permissions there."""
 
-SEEN = {
+SCREEN_TEXTS = {
     "dashboard": ("gateway 1.4.3", "40 %", "EXPIRED"),
     "upload": ("firmware 2", "as expected", "ready"),
     "approvals": ("gateway 1.5.0", "sensor 3.1", "3 to approve"),
@@ -58,9 +58,9 @@ SEEN = {
     "devices": ("ECC_NIST_P256", "sensor"),
     "access": ("USER:administrator", "GROUP:owners"),
 }
-"""What must be there before a picture is worth a look."""
+"""By screen, the text that must be visible before the picture is taken."""
 
-EMPTY = {
+EMPTY_TEXTS = {
     "dashboard": "Press n to create the first package",
     "upload": "No files yet",
     "approvals": "Nothing to approve",
@@ -68,8 +68,8 @@ EMPTY = {
 
 
 @pytest.fixture(autouse=True)
-def same_everywhere(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
-    """The same time zone, and a home whose place does not show."""
+def fixed_environment(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+    """Set the time zone, and a home folder whose path is not shown."""
     monkeypatch.setenv("TZ", "UTC")
     monkeypatch.setenv("HOME", str(tmp_path))
     monkeypatch.chdir(tmp_path)
@@ -100,41 +100,41 @@ def firmware(tmp_path: Path) -> Path:
     return folder
 
 
-async def sees(pilot: Pilot[None], *words: str) -> None:
-    """Once all of it is there, wherever lines end."""
+async def wait_for_text(pilot: Pilot[None], *words: str) -> None:
+    """Wait until the screen shows all of the words, ignoring line breaks."""
 
-    def there() -> bool:
-        seen = " ".join(screen_text(pilot.app).split())  # type: ignore[arg-type]
-        return all(each in seen for each in words)
+    def is_visible() -> bool:
+        text = " ".join(screen_text(pilot.app).split())  # type: ignore[arg-type]
+        return all(each in text for each in words)
 
-    await wait_until(pilot, there)
+    await wait_until(pilot, is_visible)
     await wait_for_workers(pilot)
 
 
-async def dialog_opens(pilot: Pilot[None], *keys: str) -> None:
+async def open_dialog(pilot: Pilot[None], *keys: str) -> None:
     await pilot.press(*keys)
     await wait_until(pilot, lambda: isinstance(pilot.app.screen, BaseDialog))
     await wait_for_workers(pilot)
 
 
-async def filled(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
-    """The form with two files of firmware and one of metadata, one digest of which was expected."""
+async def fill_upload_form(app: SealyardApp, pilot: Pilot[None], folder: Path) -> None:
+    """Add two firmware files and one metadata file to the form, one with an expected digest."""
     await wait_until(pilot, lambda: isinstance(app.screen, UploadScreen))
-    place = app.screen
-    assert isinstance(place, UploadScreen)
-    place.add_paths((folder / "gateway-boot-1.6.0.bin", folder / "gateway-1.6.0.bin"))
-    place.add_paths((folder / "gateway-1.6.0.json",), FileRole.METADATA)
-    await wait_until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
-    second = place.form.entries[1]
+    screen = app.screen
+    assert isinstance(screen, UploadScreen)
+    screen.add_paths((folder / "gateway-boot-1.6.0.bin", folder / "gateway-1.6.0.bin"))
+    screen.add_paths((folder / "gateway-1.6.0.json",), FileRole.METADATA)
+    await wait_until(pilot, lambda: not any(each.is_pending for each in screen.form.entries))
+    second = screen.form.entries[1]
     assert second.file is not None
-    place.form.change(second.key, expected_sha256=second.file.sha256)
-    place.form.device = "gw"
-    place.reload()
+    screen.form.change(second.key, expected_sha256=second.file.sha256)
+    screen.form.device = "gw"
+    screen.reload()
     await pilot.press("g")
     await wait_for_workers(pilot)
 
 
-# ---- places
+# ---- screens
 
 
 Workspaces = dict[str, TuiWorkspace]
@@ -147,21 +147,21 @@ def workspaces(workspace: TuiWorkspace, pending_workspace: TuiWorkspace) -> Work
 
 
 @asynccontextmanager
-async def shown(
-    workspaces: Workspaces, place: str, firmware: Path, theme: str = "sealyard-dark"
+async def open_screen(
+    workspaces: Workspaces, screen_name: str, firmware: Path, theme: str = "sealyard-dark"
 ) -> AsyncIterator[tuple[SealyardApp, Pilot[None]]]:
     """Run the application on a screen that is completely loaded, at 80x24."""
-    workspace = workspaces[place]
-    if place == "audit":
+    workspace = workspaces[screen_name]
+    if screen_name == "audit":
         await add_key_use_and_refusal(workspace)
-    app = make_app(workspace, WHO[place], start_screen=place, theme=theme)
+    app = make_app(workspace, SCREEN_PROFILES[screen_name], start_screen=screen_name, theme=theme)
     async with run_app(app, size=(80, 24)) as pilot:
-        if place == "upload":
-            await filled(app, pilot, firmware)
-        if place == "approvals":
+        if screen_name == "upload":
+            await fill_upload_form(app, pilot, firmware)
+        if screen_name == "approvals":
             await approvals_helpers.wait_for_review(app, pilot)
-        await sees(pilot, *SEEN[place])
-        seconds_go_by(app)
+        await wait_for_text(pilot, *SCREEN_TEXTS[screen_name])
+        tick_clock(app)
         yield app, pilot
 
 
@@ -173,14 +173,14 @@ async def add_key_use_and_refusal(workspace: TuiWorkspace) -> None:
         await workspace.client(DEVELOPER).decide("t-waiting", Verdict.APPROVED)
 
 
-def seconds_go_by(app: SealyardApp) -> None:
-    """What is said each second is said, whether one has gone by or not."""
-    place = app.screen
-    assert isinstance(place, BaseScreen)
-    place.tick(place.now())
+def tick_clock(app: SealyardApp) -> None:
+    """Update the texts that change every second."""
+    screen = app.screen
+    assert isinstance(screen, BaseScreen)
+    screen.tick(screen.now())
 
 
-async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
+async def resize_terminal(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
     await pilot.resize_terminal(*SIZES[size])
     await wait_until(pilot, lambda: app.size == SIZES[size])
     await wait_for_workers(pilot)
@@ -189,71 +189,75 @@ async def resized(app: SealyardApp, pilot: Pilot[None], size: str) -> None:
     await wait_for_workers(pilot)
 
 
-@pytest.mark.parametrize("place", SCREENS)
-async def test_each_place_looks_as_it_was_approved(
-    workspaces: Workspaces, place: str, firmware: Path, screenshot: SnapshotAssertion
+@pytest.mark.parametrize("screen_name", SCREENS)
+async def test_screen_matches_picture(
+    workspaces: Workspaces, screen_name: str, firmware: Path, screenshot: SnapshotAssertion
 ) -> None:
-    async with shown(workspaces, place, firmware) as (app, pilot):
+    async with open_screen(workspaces, screen_name, firmware) as (app, pilot):
         for size in SIZES:
-            await resized(app, pilot, size)
+            await resize_terminal(app, pilot, size)
             for name, theme in THEMES.items():
                 app.theme = theme
                 await wait_for_workers(pilot)
-                await sees(pilot, *SEEN[place])
-                assert await render_screenshot(pilot) == screenshot(name=f"{place}-{size}-{name}")
+                await wait_for_text(pilot, *SCREEN_TEXTS[screen_name])
+                assert await render_screenshot(pilot) == screenshot(name=f"{screen_name}-{size}-{name}")
 
 
-@pytest.mark.parametrize("place", SCREENS)
-async def test_each_place_looks_as_it_was_approved_without_colour(
-    workspaces: Workspaces, place: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
+@pytest.mark.parametrize("screen_name", SCREENS)
+async def test_screen_without_colour_matches_picture(
+    workspaces: Workspaces,
+    screen_name: str,
+    firmware: Path,
+    screenshot: SnapshotAssertion,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     monkeypatch.setenv("NO_COLOR", "1")
-    async with shown(workspaces, place, firmware) as (app, pilot):
+    async with open_screen(workspaces, screen_name, firmware) as (app, pilot):
         for size in SIZES:
-            await resized(app, pilot, size)
-            await sees(pilot, *SEEN[place])
-            assert await render_screenshot(pilot) == screenshot(name=f"{place}-{size}-no-color")
+            await resize_terminal(app, pilot, size)
+            await wait_for_text(pilot, *SCREEN_TEXTS[screen_name])
+            assert await render_screenshot(pilot) == screenshot(name=f"{screen_name}-{size}-no-color")
 
 
-@pytest.mark.parametrize("place", EMPTY)
-async def test_an_empty_place_says_what_to_do_next(
-    empty_workspace: TuiWorkspace, place: str, screenshot: SnapshotAssertion
+@pytest.mark.parametrize("screen_name", EMPTY_TEXTS)
+async def test_empty_screen_matches_picture(
+    empty_workspace: TuiWorkspace, screen_name: str, screenshot: SnapshotAssertion
 ) -> None:
-    app = make_app(empty_workspace, WHO[place], start_screen=place)
+    app = make_app(empty_workspace, SCREEN_PROFILES[screen_name], start_screen=screen_name)
     async with run_app(app, size=(80, 24)) as pilot:
-        await sees(pilot, EMPTY[place])
-        seconds_go_by(app)
-        assert await render_screenshot(pilot) == screenshot(name=f"{place}-empty")
+        await wait_for_text(pilot, EMPTY_TEXTS[screen_name])
+        tick_clock(app)
+        assert await render_screenshot(pilot) == screenshot(name=f"{screen_name}-empty")
 
 
-@pytest.mark.parametrize("who", ["developer", "owner", "auditor", "administrator"])
-async def test_at_80_columns_no_key_in_the_footer_is_clipped(workspace: TuiWorkspace, who: str) -> None:
-    app = make_app(workspace, who)
+@pytest.mark.parametrize("profile_name", ["developer", "owner", "auditor", "administrator"])
+async def test_footer_at_80_columns_shows_all_keys(workspace: TuiWorkspace, profile_name: str) -> None:
+    app = make_app(workspace, profile_name)
     async with run_app(app, size=(80, 24)) as pilot:
-        for place, (key, _) in SCREENS.items():
+        for screen_name, (key, _) in SCREENS.items():
             await pilot.press(key)
-            await wait_until(pilot, lambda place=place: app.current_mode == place)  # type: ignore[misc]
+            await wait_until(pilot, lambda screen_name=screen_name: app.current_mode == screen_name)  # type: ignore[misc]
             await wait_for_workers(pilot)
-            line = app.screen.query_one(KeyHintBar)
-            assert len(line.hints) > 1, place
-            assert line.visible_hints == line.hints, f"{place}, for {who}"
+            footer = app.screen.query_one(KeyHintBar)
+            assert len(footer.hints) > 1, screen_name
+            assert footer.visible_hints == footer.hints, f"{screen_name} as {profile_name}"
 
 
 # ---- dialogs
 
-Opening = Callable[[SealyardApp, Pilot[None]], Awaitable[None]]
+DialogOpener = Callable[[SealyardApp, Pilot[None]], Awaitable[None]]
 
 
 async def _approve(_: SealyardApp, pilot: Pilot[None]) -> None:
-    await dialog_opens(pilot, "A")
+    await open_dialog(pilot, "A")
     await pilot.press(*"gatew")
-    await sees(pilot, "gatew", "cannot be undone")
+    await wait_for_text(pilot, "gatew", "cannot be undone")
 
 
 async def _reject(_: SealyardApp, pilot: Pilot[None]) -> None:
-    await dialog_opens(pilot, "x")
+    await open_dialog(pilot, "x")
     await pilot.press(*"Built from the wrong branch.")
-    await sees(pilot, "wrong branch")
+    await wait_for_text(pilot, "wrong branch")
 
 
 async def _error(app: SealyardApp, pilot: Pilot[None]) -> None:
@@ -261,13 +265,13 @@ async def _error(app: SealyardApp, pilot: Pilot[None]) -> None:
         StorageError("The artifact store is full.", "Make room on its disk, then try again."),
         detail="artifacts: 0 bytes free of 512 GiB, 18 MiB wanted",
     )
-    await sees(pilot, "is full", "Make room")
+    await wait_for_text(pilot, "is full", "Make room")
 
 
 async def _help(app: SealyardApp, pilot: Pilot[None]) -> None:
     await pilot.press("question_mark")
     await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))
-    await sees(pilot, "Help: Dashboard")
+    await wait_for_text(pilot, "Help: Dashboard")
 
 
 async def _palette(app: SealyardApp, pilot: Pilot[None]) -> None:
@@ -279,21 +283,21 @@ async def _palette(app: SealyardApp, pilot: Pilot[None]) -> None:
 
 
 async def _browser(_: SealyardApp, pilot: Pilot[None]) -> None:
-    await dialog_opens(pilot, "b")
-    await sees(pilot, "gateway-boot-1.6.0.bin")
+    await open_dialog(pilot, "b")
+    await wait_for_text(pilot, "gateway-boot-1.6.0.bin")
     await pilot.press("j", "space")
-    await sees(pilot, "1 marked", "~/firmware/")
+    await wait_for_text(pilot, "1 marked", "~/firmware/")
 
 
 async def _device_form(_: SealyardApp, pilot: Pilot[None]) -> None:
-    await dialog_opens(pilot, "n")
-    await sees(pilot, "Name")
+    await open_dialog(pilot, "n")
+    await wait_for_text(pilot, "Name")
 
 
 async def _verify(_: SealyardApp, pilot: Pilot[None]) -> None:
-    await dialog_opens(pilot, "V")
+    await open_dialog(pilot, "V")
     await pilot.press("enter")
-    await sees(pilot, "Audit log verified")
+    await wait_for_text(pilot, "Audit log verified")
 
 
 async def _downloads(app: SealyardApp, pilot: Pilot[None]) -> None:
@@ -314,11 +318,11 @@ async def _downloads(app: SealyardApp, pilot: Pilot[None]) -> None:
             "t-expired": DownloadResult(task_id="t-expired", name="gateway 1.4.1", error=expired),
         }
     )
-    await dialog_opens(pilot, "L")
-    await sees(pilot, "signature and digest", "43 %", "expired")
+    await open_dialog(pilot, "L")
+    await wait_for_text(pilot, "signature and digest", "43 %", "expired")
 
 
-DIALOGS: dict[str, tuple[str, Opening]] = {
+DIALOGS: dict[str, tuple[str, DialogOpener]] = {
     "approve": ("approvals", _approve),
     "reject": ("approvals", _reject),
     "error": ("dashboard", _error),
@@ -329,7 +333,7 @@ DIALOGS: dict[str, tuple[str, Opening]] = {
     "device-form": ("devices", _device_form),
     "verify": ("audit", _verify),
 }
-"""By name: the place under it, and how it is opened."""
+"""By name: the screen below the dialog, and the function that opens it."""
 
 
 def _is_laid_out(review: ReviewPane) -> Callable[[], bool]:
@@ -337,26 +341,26 @@ def _is_laid_out(review: ReviewPane) -> Callable[[], bool]:
 
 
 @pytest.mark.parametrize("dialog", DIALOGS)
-async def test_each_dialog_looks_as_it_was_approved(
+async def test_dialog_matches_picture(
     workspaces: Workspaces, dialog: str, firmware: Path, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.chdir(firmware)
-    place, opened = DIALOGS[dialog]
-    async with shown(workspaces, place, firmware) as (app, pilot):
-        await opened(app, pilot)
+    screen_name, opener = DIALOGS[dialog]
+    async with open_screen(workspaces, screen_name, firmware) as (app, pilot):
+        await opener(app, pilot)
         for size in SIZES:
-            await resized(app, pilot, size)
-            if place == "approvals" and size == "120x40":
+            await resize_terminal(app, pilot, size)
+            if screen_name == "approvals" and size == "120x40":
                 review = app.screen_stack[-2].query_one(ReviewPane)
-                # Below the dialog it is laid out later than the dialog itself.
+                # The screen below the dialog is laid out after the dialog.
                 await wait_until(pilot, _is_laid_out(review))
             assert await render_screenshot(pilot) == screenshot(name=f"dialog-{dialog}-{size}")
 
 
-# ---- the line
+# ---- connection
 
 
-def _line(workspace: TuiWorkspace, mode: ConnectionMode, host: str = "") -> FakeConnection:
+def _make_connection(workspace: TuiWorkspace, mode: ConnectionMode, host: str = "") -> FakeConnection:
     """Return a connection to a workspace that is not a demo; on a server, dual control is enforced."""
     workspace.engine.metadata = msgspec.structs.replace(workspace.engine.metadata, demo=False)
     if mode is ConnectionMode.SERVER:
@@ -364,40 +368,40 @@ def _line(workspace: TuiWorkspace, mode: ConnectionMode, host: str = "") -> Fake
     return FakeConnection(workspace, mode=mode, host=host)
 
 
-LINES: dict[str, tuple[ConnectionMode, str]] = {
+CONNECTIONS: dict[str, tuple[ConnectionMode, str]] = {
     "attached": (ConnectionMode.ATTACHED, ""),
     "server": (ConnectionMode.SERVER, "seal.example:8443"),
 }
 
 
-@pytest.mark.parametrize("line", LINES)
-async def test_a_line_looks_as_it_was_approved_there_and_lost(
-    workspace: TuiWorkspace, line: str, screenshot: SnapshotAssertion
+@pytest.mark.parametrize("connection_name", CONNECTIONS)
+async def test_connection_status_matches_pictures(
+    workspace: TuiWorkspace, connection_name: str, screenshot: SnapshotAssertion
 ) -> None:
-    app = make_app(workspace, connection=_line(workspace, *LINES[line]))
+    app = make_app(workspace, connection=_make_connection(workspace, *CONNECTIONS[connection_name]))
     async with run_app(app, size=(80, 24)) as pilot:
         for size in SIZES:
-            await resized(app, pilot, size)
-            seconds_go_by(app)
-            await sees(pilot, "● ready", "gateway 1.4.3")
-            assert await render_screenshot(pilot) == screenshot(name=f"line-{line}-{size}-there")
+            await resize_terminal(app, pilot, size)
+            tick_clock(app)
+            await wait_for_text(pilot, "● ready", "gateway 1.4.3")
+            assert await render_screenshot(pilot) == screenshot(name=f"line-{connection_name}-{size}-there")
             connection_of(app).lose()
-            await sees(pilot, "reconnecting since 09:00:00")
-            seconds_go_by(app)
-            await sees(pilot, "as of 09:00:00")
-            assert await render_screenshot(pilot) == screenshot(name=f"line-{line}-{size}-lost")
+            await wait_for_text(pilot, "reconnecting since 09:00:00")
+            tick_clock(app)
+            await wait_for_text(pilot, "as of 09:00:00")
+            assert await render_screenshot(pilot) == screenshot(name=f"line-{connection_name}-{size}-lost")
             connection_of(app).restore()
-            await sees(pilot, "● ready")
+            await wait_for_text(pilot, "● ready")
 
 
-async def test_too_small_a_window_says_so(workspace: TuiWorkspace, screenshot: SnapshotAssertion) -> None:
+async def test_too_small_terminal_matches_picture(workspace: TuiWorkspace, screenshot: SnapshotAssertion) -> None:
     async with run_app(make_app(workspace), size=(58, 16)) as pilot:
-        await sees(pilot, "Terminal too small", "58 and 16")
+        await wait_for_text(pilot, "Terminal too small", "58 and 16")
         assert await render_screenshot(pilot) == screenshot(name="too-small")
 
 
 @pytest.mark.parametrize("size", SIZES)
-async def test_the_first_start_looks_as_it_was_approved(
+async def test_welcome_screen_matches_picture(
     size: str, screenshot: SnapshotAssertion, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.PASSPHRASE)

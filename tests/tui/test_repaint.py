@@ -1,4 +1,4 @@
-"""A place is drawn when it is painted, not before."""
+"""Test that a screen is not drawn while updates are batched."""
 
 from __future__ import annotations
 
@@ -11,19 +11,17 @@ from tests.tui.pilot_helpers import make_app, run_app, wait_until
 from tests.tui.workspace import TuiWorkspace
 
 
-async def test_what_is_held_back_is_drawn_once_it_may_be_painted(
-    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_batched_update_is_drawn_on_refresh(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     app = make_app(workspace)
     drawn: list[object] = []
     render = Compositor.render_update
 
-    def counted(self: Compositor, **options: Any) -> object:
+    def record_render(self: Compositor, **options: Any) -> object:
         drawn.append(self)
         return render(self, **options)
 
     async with run_app(app) as pilot:
-        monkeypatch.setattr(Compositor, "render_update", counted)
+        monkeypatch.setattr(Compositor, "render_update", record_render)
         with app.batch_update():
             app.screen.refresh(layout=True)
             app.screen._refresh_layout()

@@ -47,7 +47,6 @@ from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Ve
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
 T = TypeVar("T")
-
 EMBEDDED_TRUST_NOTE = "embedded: anyone with this account can act as any user"
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
@@ -66,8 +65,7 @@ class EmbeddedClient:
     ) -> None:
         """Use :meth:`EngineHandle.client` to create clients.
 
-        ``trust_note`` describes to the user how dual control is enforced on this connection. ``presented_token`` is the
-        token with which a remote caller has authenticated.
+        ``trust_note``: how dual control is enforced. ``presented_token``: the token of a remote caller.
         """
         self._engine = engine
         self._thread = thread

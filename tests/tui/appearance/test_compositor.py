@@ -1,4 +1,4 @@
-"""What a widget has covered is seen again once it is hidden."""
+"""Test the repaint of regions that a hidden widget covered."""
 
 from __future__ import annotations
 
@@ -13,9 +13,7 @@ from tests.tui.pilot_helpers import make_app, run_app, wait_until
 from tests.tui.workspace import TuiWorkspace
 
 
-async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_asks_for_a_place_in_between(
-    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
+async def test_hidden_widget_region_is_repainted(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     painted: list[int] = []
 
     def display(app: SealyardApp, screen: Any, renderable: Any) -> None:
@@ -33,7 +31,7 @@ async def test_what_a_hidden_line_has_covered_is_painted_even_where_somebody_ask
         monkeypatch.setattr(SealyardApp, "_display", display)
         await pilot.pause()
         painted.clear()
-        # As scrolling leaves it.
+        # Scrolling leaves the map in this state.
         app.screen._compositor._full_map_invalidated = True
         line._hide()
         assert app.screen.find_widget(app.screen.query_one("#submit")).region

@@ -1,4 +1,4 @@
-"""`?` explains the keys of the place where one is; the palette reaches everything."""
+"""Tests of the help screen and the command palette."""
 
 from __future__ import annotations
 
@@ -28,26 +28,26 @@ async def test_help_opens_and_closes_by_key(workspace: TuiWorkspace, key: str, c
         assert isinstance(app.screen, BaseScreen)
 
 
-async def test_help_is_about_the_place_where_one_is(workspace: TuiWorkspace) -> None:
+async def test_help_describes_the_current_screen(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app, size=(100, 100)) as pilot:
-        for place, (key, label) in SCREENS.items():
+        for screen_name, (key, label) in SCREENS.items():
             await pilot.press(key)
             await wait_for_workers(pilot)
             screen = app.screen
             await pilot.press("question_mark")
             await pilot.pause()
-            seen = screen_text(app)
-            assert f"Help: {label}" in seen
+            text = screen_text(app)
+            assert f"Help: {label}" in text
             assert isinstance(screen, BaseScreen)
-            assert screen.help_text.strip().partition("\n")[0][:40] in seen
-            assert "Everywhere" in seen
-            assert "app.help" in seen
-            assert f"app.{place}" in seen
+            assert screen.help_text.strip().partition("\n")[0][:40] in text
+            assert "Everywhere" in text
+            assert "app.help" in text
+            assert f"app.{screen_name}" in text
             await pilot.press("escape")
 
 
-async def test_help_names_every_key_of_an_action_after_a_persons_own_map(workspace: TuiWorkspace) -> None:
+async def test_help_lists_remapped_keys(workspace: TuiWorkspace) -> None:
     app = make_app(workspace, keymap={"app.quit": "f10,Q"})
     async with run_app(app, size=(100, 100)) as pilot:
         await pilot.press("question_mark")
@@ -56,37 +56,37 @@ async def test_help_names_every_key_of_an_action_after_a_persons_own_map(workspa
         assert "f10 Q" in line
 
 
-async def test_help_scrolls_by_arrows_and_vim_keys_at_80x24(workspace: TuiWorkspace) -> None:
+async def test_help_scrolls_with_arrow_and_vim_keys(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("question_mark")
         await pilot.pause()
         reading = app.screen.query_one(".reading")
-        for there, back in (("G", "g"), ("end", "home"), ("j", "k"), ("down", "up"), ("ctrl+d", "ctrl+u")):
-            await pilot.press(there)
-            assert reading.scroll_y > 0, there
+        for forward, back in (("G", "g"), ("end", "home"), ("j", "k"), ("down", "up"), ("ctrl+d", "ctrl+u")):
+            await pilot.press(forward)
+            assert reading.scroll_y > 0, forward
             await pilot.press(back)
             assert reading.scroll_y == 0, back
 
 
-async def test_help_over_a_dialog_is_about_the_dialog(workspace: TuiWorkspace) -> None:
+async def test_help_over_dialog_describes_the_dialog(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app, size=(100, 40)) as pilot:
         app.push_screen(ConfirmDialog("Sure?", "Really?"))
         await pilot.pause()
         app.action_help()
         await pilot.pause()
-        seen = screen_text(app)
-        assert "In this dialog" in seen
-        assert "dialog.yes" in seen
-        assert "screen.refresh" not in seen
+        text = screen_text(app)
+        assert "In this dialog" in text
+        assert "dialog.yes" in text
+        assert "screen.refresh" not in text
 
 
-# ---- the palette
+# ---- command palette
 
 
-async def _found(pilot: Pilot[None], query: str) -> list[str]:
-    """Opens the palette, types, and gives what it lists."""
+async def _search_palette(pilot: Pilot[None], query: str) -> list[str]:
+    """Open the palette, type the query, and return the listed options."""
     app = pilot.app
     await pilot.press("ctrl+p")
     await wait_until(pilot, lambda: isinstance(app.screen, CommandPalette))
@@ -94,78 +94,78 @@ async def _found(pilot: Pilot[None], query: str) -> list[str]:
     options = app.screen.query_one(OptionList)
 
     await wait_for_workers(pilot)
-    return [_prompt(each.prompt) for each in options.options]
+    return [_prompt_text(each.prompt) for each in options.options]
 
 
-def _prompt(prompt: Any) -> str:
+def _prompt_text(prompt: Any) -> str:
     return str(getattr(prompt, "plain", prompt))
 
 
 async def _choose(pilot: Pilot[None], query: str) -> None:
-    found = await _found(pilot, query)
-    assert found
+    results = await _search_palette(pilot, query)
+    assert results
     await pilot.press("enter")
     await wait_for_workers(pilot)
 
 
-async def test_every_place_is_in_the_palette_with_its_key(workspace: TuiWorkspace) -> None:
+async def test_palette_lists_screens_with_keys(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
-        for place, (key, label) in SCREENS.items():
-            assert any(each.startswith(f"{label}  {key}") for each in await _found(pilot, label))
+        for screen_name, (key, label) in SCREENS.items():
+            assert any(each.startswith(f"{label}  {key}") for each in await _search_palette(pilot, label))
             await pilot.press("enter")
             await wait_for_workers(pilot)
-            assert app.current_mode == place
+            assert app.current_mode == screen_name
 
 
-async def test_switches_and_acts_of_the_place_are_in_the_palette(workspace: TuiWorkspace) -> None:
+async def test_palette_lists_settings_and_screen_actions(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         for query in ("Mouse", "Compact", "Theme", "Help", "Quit", "Refresh", "Next profile", "Screenshot"):
-            assert any(query in each for each in await _found(pilot, query))
+            assert any(query in each for each in await _search_palette(pilot, query))
             await pilot.press("escape", "escape")
 
 
-async def test_what_is_chosen_in_the_palette_is_done(workspace: TuiWorkspace) -> None:
+async def test_palette_selection_runs_command(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         await _choose(pilot, "Compact")
         assert app.has_class("-compact")
 
 
-async def test_another_person_is_a_command_away(workspace: TuiWorkspace) -> None:
+async def test_palette_command_switches_profile(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         await _choose(pilot, "Switch to profile owner")
         await wait_until(pilot, lambda: app.state.identity == "USER:owner" and bool(app.state.roles))
 
 
-async def test_a_task_is_found_by_a_part_of_its_name_or_id(workspace: TuiWorkspace) -> None:
+async def test_palette_finds_task_by_partial_text(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         for query in ("1.4.2", "t-done"):
-            assert any("gateway 1.4.2" in each for each in await _found(pilot, query))
+            assert any("gateway 1.4.2" in each for each in await _search_palette(pilot, query))
             await pilot.press("escape", "escape")
 
 
-async def test_of_many_tasks_a_page_is_asked_for_and_nothing_more(empty_workspace: TuiWorkspace) -> None:
+async def test_palette_reads_one_page_of_tasks(empty_workspace: TuiWorkspace) -> None:
     await empty_workspace.add_tasks(300)
     app = make_app(empty_workspace)
     async with run_app(app) as pilot:
-        found = await _found(pilot, "copy 0")
-        assert len([each for each in found if each.startswith("copy 0")]) == 50
+        results = await _search_palette(pilot, "copy 0")
+        assert len([each for each in results if each.startswith("copy 0")]) == 50
 
 
-async def test_a_hostile_name_is_harmless_in_the_palette(workspace: TuiWorkspace) -> None:
+async def test_palette_escapes_hostile_task_name(workspace: TuiWorkspace) -> None:
     await workspace.add_task(name="evil\x1b]2;x\x07[red]\u202e[/x]")
     app = make_app(workspace)
     async with run_app(app) as pilot:
-        (found,) = await _found(pilot, "evil")
-        assert "evil\\x1b]2;x\\x07[red]\\u202e[/x]" in found
+        (results,) = await _search_palette(pilot, "evil")
+        assert "evil\\x1b]2;x\\x07[red]\\u202e[/x]" in results
 
 
-async def test_tasks_that_cannot_be_read_leave_the_palette_as_it_is(workspace: TuiWorkspace) -> None:
+async def test_palette_task_read_error_keeps_commands(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         workspace.faults.fail["tasks"] = StorageError("The disk is gone.")
-        assert any("Compact" in each for each in await _found(pilot, "Compact"))
+        assert any("Compact" in each for each in await _search_palette(pilot, "Compact"))

@@ -1,4 +1,4 @@
-"""A person's own keys: whatever they write, quitting works, no key means two things, and what is wrong is told."""
+"""Tests of the user's key map: validation, conflicts, and the keys that always quit."""
 
 from __future__ import annotations
 
@@ -37,8 +37,8 @@ BINDINGS = {
 }
 
 
-def _told(wanted: dict[str, str]) -> str:
-    """What is told of the one thing that is wrong; nothing is taken."""
+def _rejection_text(wanted: dict[str, str]) -> str:
+    """Return the only report; the key map must be rejected."""
     keymap, (report,) = check_keymap(wanted, BINDINGS)
     assert keymap == {}
     return f"{report.message} {report.hint}"
@@ -63,14 +63,14 @@ def _told(wanted: dict[str, str]) -> str:
         ("x,x", "x"),
     ],
 )
-def test_keys_are_understood_as_textual_names_them(text: str, keys: str) -> None:
+def test_keys_are_normalized_to_textual_names(text: str, keys: str) -> None:
     wanted = {"approvals.copy": text}
     bindings = {"approvals.copy": ("c",)}
     assert check_keymap(wanted, bindings) == ({"approvals.copy": keys}, ())
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("", "is not a key"),
         ("x,", "is not a key"),
@@ -89,35 +89,35 @@ def test_keys_are_understood_as_textual_names_them(text: str, keys: str) -> None
         ("?", "question_mark is already bound to app.help"),
     ],
 )
-def test_what_cannot_be_is_told_with_what_stays_in_force(text: str, said: str) -> None:
-    told = _told({"dashboard.copy": text})
-    assert said in told
-    assert "dashboard.copy stays on c" in told
+def test_invalid_keys_report_the_key_kept(text: str, message: str) -> None:
+    report_text = _rejection_text({"dashboard.copy": text})
+    assert message in report_text
+    assert "dashboard.copy stays on c" in report_text
 
 
-def test_an_unknown_action_is_told_with_the_nearest() -> None:
-    assert "Did you mean dashboard.download?" in _told({"dashboard.downlod": "x"})
-    assert "The help of each screen lists its actions" in _told({"\x1bxyz": "x"})
+def test_unknown_action_suggests_nearest_action() -> None:
+    assert "Did you mean dashboard.download?" in _rejection_text({"dashboard.downlod": "x"})
+    assert "The help of each screen lists its actions" in _rejection_text({"\x1bxyz": "x"})
 
 
 @pytest.mark.parametrize("action", ["app.leave", "finder.mark", "browser.into", "upload.take_offer"])
-def test_earlier_names_of_actions_are_unknown(action: str) -> None:
+def test_former_action_names_are_unknown(action: str) -> None:
     bindings = bindings_of(keymap_classes())
     _, errors = check_keymap({action: "f9"}, bindings)
     assert [error.message for error in errors] == [f"Key binding ignored: unknown action {action}."]
 
 
-def test_a_grave_action_is_never_on_a_motion() -> None:
+def test_guarded_action_rejects_navigation_key() -> None:
     for motion in NAVIGATION_KEYS:
-        assert "is a navigation key" in _told({"dashboard.withdraw": motion})
+        assert "is a navigation key" in _rejection_text({"dashboard.withdraw": motion})
 
 
-def test_two_actions_may_change_places() -> None:
+def test_two_actions_can_swap_keys() -> None:
     wanted = {"dashboard.download": "w", "dashboard.withdraw": "d"}
     assert check_keymap(wanted, BINDINGS) == (wanted, ())
 
 
-def test_two_wishes_for_one_key_leave_the_first_and_a_chain_falls_back_as_a_whole() -> None:
+def test_conflicting_keys_keep_first_and_reject_chains() -> None:
     keymap, (report,) = check_keymap({"dashboard.download": "x", "dashboard.copy": "x"}, BINDINGS)
     assert keymap == {"dashboard.download": "x"}
     assert "dashboard.copy stays on c (x is already bound to dashboard.download" in report.message
@@ -127,11 +127,11 @@ def test_two_wishes_for_one_key_leave_the_first_and_a_chain_falls_back_as_a_whol
     assert len(reports) == 3
 
 
-def test_a_key_may_be_used_in_two_places_that_never_meet() -> None:
+def test_same_key_on_different_screens_is_accepted() -> None:
     assert check_keymap({"approvals.copy": "d"}, BINDINGS) == ({"approvals.copy": "d"}, ())
 
 
-def test_a_key_of_dialogs_is_free_for_the_application_below_them_but_not_for_their_lists() -> None:
+def test_dialog_keys_conflict_only_with_tables() -> None:
     bindings = {"app.note": ("m",), "table.mark": ("space",), "dialog.yes": ("y",), "dialog.no": ("n",)}
     assert check_keymap({"app.note": "y"}, bindings) == ({"app.note": "y"}, ())
     keymap, (report,) = check_keymap({"table.mark": "n"}, bindings)
@@ -139,37 +139,37 @@ def test_a_key_of_dialogs_is_free_for_the_application_below_them_but_not_for_the
     assert "n is already bound to dialog.no" in report.message
 
 
-def test_a_key_that_reaches_us_as_another_is_that_other() -> None:
+def test_terminal_key_alias_conflicts_with_original() -> None:
     bindings = {"app.next": ("tab",), "audit.copy": ("c",)}
     _, (report,) = check_keymap({"audit.copy": "ctrl+i"}, bindings)
     assert "tab is already bound to app.next" in report.message
 
 
-def test_quit_may_have_other_keys_and_keeps_its_own() -> None:
+def test_remapped_quit_keeps_default_key() -> None:
     assert check_keymap({"app.force_quit": "f10"}, BINDINGS) == ({"app.force_quit": "f10,ctrl+q"}, ())
 
 
-some_keys = st.lists(
+key_lists = st.lists(
     st.sampled_from([*"abcdjkqwxhG?", "ctrl+q", "ctrl+d", "up", "f1", "tab", "ctrl+i", "shift+a", "", "é"]), max_size=3
 ).map(",".join)
 
 
 # The first text of a fresh checkout waits for Hypothesis's table of characters.
 @settings(deadline=None, suppress_health_check=[HealthCheck.too_slow])
-@given(st.dictionaries(st.sampled_from([*BINDINGS, "app.fly"]), some_keys | st.text(max_size=8)))
+@given(st.dictionaries(st.sampled_from([*BINDINGS, "app.fly"]), key_lists | st.text(max_size=8)))
 @example({"app.force_quit": "x", "dashboard.copy": "q"})
 @example({"app.help": "ctrl+q", "app.force_quit": "?"})
-def test_whatever_is_wanted_quit_is_reachable_and_no_key_means_two_things(wanted: dict[str, str]) -> None:
+def test_any_keymap_keeps_quit_and_unique_keys(wanted: dict[str, str]) -> None:
     keymap, reports = check_keymap(wanted, BINDINGS)
     assert len(keymap) + len(reports) == len(wanted)
     assert set(keymap) <= set(BINDINGS)
     now = {action: set(keymap[action].split(",")) if action in keymap else {*keys} for action, keys in BINDINGS.items()}
     assert FORCE_QUIT_KEY in now[FORCE_QUIT]
     for action, keys in now.items():
-        place, _, name = action.partition(".")
+        screen, _, name = action.partition(".")
         for other, others in now.items():
-            meet = place == other.partition(".")[0] or (
-                place in {"app", "screen", "table"} and not (place != "table" and other.startswith("dialog."))
+            meet = screen == other.partition(".")[0] or (
+                screen in {"app", "screen", "table"} and not (screen != "table" and other.startswith("dialog."))
             )
             by_default = set(BINDINGS[action]) & set(BINDINGS[other])
             assert action == other or not meet or keys & others <= by_default
@@ -178,14 +178,14 @@ def test_whatever_is_wanted_quit_is_reachable_and_no_key_means_two_things(wanted
         assert report.message.isprintable()
 
 
-class _Place(Screen[None]):
+class _BaseScreen(Screen[None]):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("d,f5", "download", "Download", id="dashboard.download"),
         ("x", "nothing", "No id"),
     ]
 
 
-class _Narrower(_Place):
+class _DerivedScreen(_BaseScreen):
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("?", "copy", "Copy", id="dashboard.copy"),
         Binding("f6", "download", id="dashboard.download"),
@@ -203,8 +203,8 @@ class _Application(App[None]):
         self.noted += 1
 
 
-def test_actions_are_collected_with_what_is_inherited() -> None:
-    assert bindings_of([_Narrower, _Application]) == {
+def test_bindings_include_inherited_bindings() -> None:
+    assert bindings_of([_DerivedScreen, _Application]) == {
         "dashboard.copy": ("question_mark",),
         "dashboard.download": ("f6", "d", "f5"),
         "app.quit": ("q",),
@@ -212,7 +212,7 @@ def test_actions_are_collected_with_what_is_inherited() -> None:
     }
 
 
-def test_what_is_accepted_does_what_it_says_in_textual() -> None:
+def test_accepted_keymap_works_in_textual() -> None:
     async def pressed() -> None:
         app = _Application()
         keymap, _ = check_keymap({"app.note": "+,f5", "app.quit": "x"}, bindings_of([_Application]))

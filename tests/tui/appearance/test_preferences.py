@@ -1,4 +1,4 @@
-"""What a person set up and what they chose since: which counts, and what is told of the rest."""
+"""Tests of the precedence of settings, saved state and environment."""
 
 from __future__ import annotations
 
@@ -18,30 +18,30 @@ def memory(tmp_path: Path) -> UiStateFile:
     return UiStateFile(tmp_path / "memory.json")
 
 
-def test_a_look_chosen_at_run_time_holds_until_the_setting_changes(memory: UiStateFile) -> None:
+def test_runtime_choice_yields_to_changed_setting(memory: UiStateFile) -> None:
     before = Preferences(Settings(theme="nord"), memory, environ={})
     assert (before.theme, before.compact) == ("nord", False)
     before.choose_theme("gruvbox")
     before.choose_compact(True)
-    again = Preferences(Settings(theme="nord"), memory, environ={})
-    assert (again.theme, again.compact) == ("gruvbox", True)
+    restarted = Preferences(Settings(theme="nord"), memory, environ={})
+    assert (restarted.theme, restarted.compact) == ("gruvbox", True)
     edited = Preferences(Settings(theme="sealyard-light", compact=True), memory, environ={})
     assert (edited.theme, edited.compact) == ("sealyard-light", True)
 
 
-def test_no_color_counts_more_than_what_was_chosen(memory: UiStateFile) -> None:
+def test_no_color_overrides_chosen_theme(memory: UiStateFile) -> None:
     Preferences(Settings(), memory, environ={}).choose_theme("gruvbox")
     assert Preferences(Settings(), memory, environ={"NO_COLOR": "1"}).theme == "ansi-dark"
 
 
-def test_the_last_screen_is_the_one_that_was_seen_last(memory: UiStateFile) -> None:
+def test_start_screen_last_uses_saved_screen(memory: UiStateFile) -> None:
     assert Preferences(Settings(start_screen="last"), memory).first_screen == ""
     memory.set_screen("audit")
     assert Preferences(Settings(start_screen="last"), memory).first_screen == "audit"
     assert Preferences(Settings(start_screen="upload"), memory).first_screen == "upload"
 
 
-def test_the_settings_filter_is_for_the_first_screen_only(memory: UiStateFile) -> None:
+def test_start_filter_applies_to_first_screen_only(memory: UiStateFile) -> None:
     memory.set_screen_state("audit", ScreenState(filter="author:anna"))
     memory.set_screen_state("dashboard", ScreenState(filter="mine"))
     preferences = Preferences(Settings(start_filter="state:expired"), memory)
@@ -49,7 +49,7 @@ def test_the_settings_filter_is_for_the_first_screen_only(memory: UiStateFile) -
     assert preferences.view("audit") == ScreenState(filter="author:anna")
 
 
-def test_broken_themes_keys_and_memory_are_reported_together_and_the_rest_holds(tmp_path: Path) -> None:
+def test_invalid_inputs_are_reported_together(tmp_path: Path) -> None:
     folder = tmp_path / "themes"
     folder.mkdir()
     (folder / "mine.toml").write_text('name = "mine"\nprimary = "#336699"')
@@ -61,13 +61,13 @@ def test_broken_themes_keys_and_memory_are_reported_together_and_the_rest_holds(
     preferences = load_preferences(settings, {"SEALYARD_CONFIG": str(tmp_path / "settings.toml")})
     assert preferences.theme == "mine"
     assert preferences.keymap((BaseScreen,)) == {"screen.refresh": "f9"}
-    told = [report.message for report in preferences.ignored]
+    messages = [report.message for report in preferences.ignored]
     for words in ("broken.toml", "damaged", "screen.fly", "screen.filter stays on slash"):
-        assert any(words in message for message in told)
-    assert len(told) == 4
+        assert any(words in message for message in messages)
+    assert len(messages) == 4
 
 
-def test_without_a_memory_the_choice_holds_for_this_run() -> None:
+def test_choice_without_state_file_lasts_for_process() -> None:
     preferences = Preferences(Settings(), environ={})
     preferences.choose_theme("nord")
     preferences.choose_compact(True)

@@ -1,4 +1,4 @@
-"""Styles are parsed once, and anew when what they are made from is another."""
+"""Tests of the stylesheet cache."""
 
 from __future__ import annotations
 
@@ -18,42 +18,38 @@ from tests.tui.workspace import TuiWorkspace
 
 
 @pytest.fixture
-def parsed(monkeypatch: pytest.MonkeyPatch) -> Counter[object]:
-    """How often each source was parsed since nothing was."""
+def parse_counts(monkeypatch: pytest.MonkeyPatch) -> Counter[object]:
+    """Clear the cache, and count how often each source is parsed."""
     cached_rules.cache_clear()
-    found: Counter[object] = Counter()
+    counts: Counter[object] = Counter()
 
-    def counted(scope: str, css: str, read_from: CSSLocation, **options: Any) -> Iterable[RuleSet]:
-        found[read_from, options["tie_breaker"]] += 1
+    def count_parse(scope: str, css: str, read_from: CSSLocation, **options: Any) -> Iterable[RuleSet]:
+        counts[read_from, options["tie_breaker"]] += 1
         return parse(scope, css, read_from, **options)
 
-    monkeypatch.setattr(stylesheet, "parse", counted)
-    return found
+    monkeypatch.setattr(stylesheet, "parse", count_parse)
+    return counts
 
 
-async def test_no_style_is_parsed_twice_at_the_start_and_at_the_first_sight_of_places(
-    workspace: TuiWorkspace, parsed: Counter[object]
-) -> None:
+async def test_styles_are_parsed_once_per_source(workspace: TuiWorkspace, parse_counts: Counter[object]) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
-        assert parsed
-        for place in ("audit", "access"):
-            app.switch_mode(place)
+        assert parse_counts
+        for screen_name in ("audit", "access"):
+            app.switch_mode(screen_name)
             await pilot.pause()
-        assert max(parsed.values()) == 1
+        assert max(parse_counts.values()) == 1
 
 
-async def test_the_next_application_of_the_same_look_parses_nothing(
-    workspace: TuiWorkspace, parsed: Counter[object]
-) -> None:
+async def test_second_application_reuses_parsed_styles(workspace: TuiWorkspace, parse_counts: Counter[object]) -> None:
     async with run_app(make_app(workspace)):
         pass
-    before = parsed.total()
+    before = parse_counts.total()
     async with run_app(make_app(workspace)):
-        assert parsed.total() == before
+        assert parse_counts.total() == before
 
 
-async def test_another_theme_colours_all_that_was_parsed(workspace: TuiWorkspace) -> None:
+async def test_theme_change_updates_cached_styles(workspace: TuiWorkspace) -> None:
     app = make_app(workspace, theme="sealyard-dark")
     async with run_app(app) as pilot:
         dark = app.screen.styles.background
@@ -62,7 +58,7 @@ async def test_another_theme_colours_all_that_was_parsed(workspace: TuiWorkspace
         assert app.screen.styles.background != dark
 
 
-def test_a_variable_takes_effect_when_it_changes_and_not_otherwise() -> None:
+def test_rules_are_reparsed_only_for_changed_variables() -> None:
     sheet = CachedStylesheet(variables={"shade": "#111111"})
     sheet.add_source("Screen { background: $shade; }")
     first = sheet.rules
@@ -74,7 +70,7 @@ def test_a_variable_takes_effect_when_it_changes_and_not_otherwise() -> None:
     assert sheet.rules[0].styles.background.hex == "#222222"
 
 
-async def test_the_first_place_is_composed_alone(workspace: TuiWorkspace) -> None:
+async def test_start_composes_only_first_screen(workspace: TuiWorkspace) -> None:
     app = make_app(workspace, start_screen="audit")
     async with run_app(app):
         assert app.current_mode == "audit"

@@ -1,4 +1,4 @@
-"""The patches of Textual are for the pinned version, and each is still needed: without it the fault is there."""
+"""Test that the patches match the pinned version of Textual, and that each is still needed."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.tui.workspace import TuiWorkspace
 PYPROJECT = Path(__file__).parents[3] / "pyproject.toml"
 
 
-def test_patches_are_for_the_pinned_version() -> None:
+def test_patches_match_pinned_textual_version() -> None:
     dependencies = tomllib.loads(PYPROJECT.read_text())["project"]["dependencies"]
     assert f"textual=={TEXTUAL_VERSION}" in dependencies
     assert version("textual") == TEXTUAL_VERSION
@@ -59,13 +59,13 @@ async def test_batch_patch_is_needed(workspace: TuiWorkspace, monkeypatch: pytes
     drawn: list[object] = []
     render = Compositor.render_update
 
-    def counted(self: Compositor, **options: Any) -> object:
+    def record_call(self: Compositor, **options: Any) -> object:
         drawn.append(self)
         return render(self, **options)
 
     app = make_app(workspace)
     async with run_app(app) as pilot:
-        monkeypatch.setattr(Compositor, "render_update", counted)
+        monkeypatch.setattr(Compositor, "render_update", record_call)
         with app.batch_update():
             app.screen.refresh(layout=True)
             app.screen._refresh_layout()
@@ -76,11 +76,11 @@ async def test_batch_patch_is_needed(workspace: TuiWorkspace, monkeypatch: pytes
 async def test_stylesheet_patch_is_needed(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     parsed: Counter[object] = Counter()
 
-    def counted(scope: str, css: str, read_from: CSSLocation, **options: Any) -> Iterable[RuleSet]:
+    def record_call(scope: str, css: str, read_from: CSSLocation, **options: Any) -> Iterable[RuleSet]:
         parsed[read_from, options["tie_breaker"]] += 1
         return parse(scope, css, read_from, **options)
 
-    monkeypatch.setattr(stylesheet, "parse", counted)
+    monkeypatch.setattr(stylesheet, "parse", record_call)
     monkeypatch.setattr("sealyard_tui.app_base.CachedStylesheet", Stylesheet)
     app = make_app(workspace)
     async with run_app(app) as pilot:
@@ -93,6 +93,6 @@ def test_crash_patch_is_needed() -> None:
     assert "show_locals=True" in inspect.getsource(App._fatal_error)
 
 
-def test_driver_has_no_public_switch_for_the_mouse() -> None:
-    """Else :mod:`sealyard_tui.terminal.mouse` should use it."""
+def test_driver_has_no_public_mouse_api() -> None:
+    """If Textual adds one, :mod:`sealyard_tui.terminal.mouse` should use it."""
     assert [name for name in dir(Driver) if "mouse" in name and not name.startswith("_")] == []

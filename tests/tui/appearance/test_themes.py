@@ -1,4 +1,4 @@
-"""Themes: legible, told apart by those who see fewer colours, colourless where asked; a broken one stops nothing."""
+"""Tests of the built-in and user themes: contrast, colour blindness, NO_COLOR and invalid files."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from sealyard_tui.appearance.themes import (
 
 STATES = ("success", "warning", "error")
 TEXTS = ("foreground", "text-muted", "accent", "primary", *STATES)
-GROUNDS = ("background", "surface", "panel", "block-cursor-background", "block-cursor-blurred-background")
+BACKGROUNDS = ("background", "surface", "panel", "block-cursor-background", "block-cursor-blurred-background")
 NAMES = {*BUILTIN_THEMES, *(each.name for each in SEALYARD_THEMES)}
 
 # G. Machado, M. Oliveira, L. Fernandes, "A Physiologically-based Model for Simulation of Color Vision Deficiency",
@@ -42,16 +42,16 @@ TRITANOPE = (
 )
 
 Triple = tuple[float, ...]
-Eye = tuple[Triple, Triple, Triple]
+ColourMatrix = tuple[Triple, Triple, Triple]
 
 
 def _linear(colour: Color) -> Triple:
-    """sRGB to linear light."""
+    """Convert sRGB to linear light."""
     return tuple(c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in colour.normalized)
 
 
 def _contrast(one: Color, other: Color) -> float:
-    """WCAG 2.2, contrast ratio."""
+    """Return the contrast ratio of WCAG 2.2."""
 
     def luminance(colour: Color) -> float:
         red, green, blue = _linear(colour)
@@ -61,8 +61,8 @@ def _contrast(one: Color, other: Color) -> float:
     return (lighter + 0.05) / (darker + 0.05)
 
 
-def _seen(colour: Color, eye: Eye) -> Triple:
-    """In Oklab (B. Ottosson, 2020), where distances are about as large as they look."""
+def _to_oklab(colour: Color, eye: ColourMatrix) -> Triple:
+    """Convert to Oklab (B. Ottosson, 2020), whose distances match perceived differences."""
     light = _linear(colour)
     red, green, blue = (min(1.0, max(0.0, sum(a * b for a, b in zip(row, light, strict=True)))) for row in eye)
     long = (0.4122214708 * red + 0.5363325363 * green + 0.0514459929 * blue) ** (1 / 3)
@@ -75,52 +75,53 @@ def _seen(colour: Color, eye: Eye) -> Triple:
     )
 
 
-def _colours(theme: Theme) -> dict[str, Color]:
+def _theme_colours(theme: Theme) -> dict[str, Color]:
     generated = theme.to_color_system().generate()
-    return {name: Color.parse(generated[name]) for name in (*TEXTS, *GROUNDS)}
+    return {name: Color.parse(generated[name]) for name in (*TEXTS, *BACKGROUNDS)}
 
 
-def _closest(theme: Theme, eye: Eye) -> float:
-    colours = _colours(theme)
+def _min_distance(theme: Theme, eye: ColourMatrix) -> float:
+    colours = _theme_colours(theme)
     return min(
-        math.dist(_seen(colours[one], eye), _seen(colours[other], eye)) for one, other in combinations(STATES, 2)
+        math.dist(_to_oklab(colours[one], eye), _to_oklab(colours[other], eye))
+        for one, other in combinations(STATES, 2)
     )
 
 
 @pytest.mark.parametrize("theme", SEALYARD_THEMES, ids=lambda theme: theme.name)
-def test_every_text_has_the_contrast_of_wcag_aa_on_every_ground(theme: Theme) -> None:
-    colours = _colours(theme)
+def test_theme_contrast_meets_wcag_aa(theme: Theme) -> None:
+    colours = _theme_colours(theme)
     poor = {
         (text, ground): round(ratio, 2)
         for text in TEXTS
-        for ground in GROUNDS
+        for ground in BACKGROUNDS
         if (ratio := _contrast(colours[text], colours[ground])) < 4.5
     }
     assert poor == {}
 
 
 @pytest.mark.parametrize(("theme", "eye"), [(DEUTERANOPIA, DEUTERANOPE), (TRITANOPIA, TRITANOPE)])
-def test_who_sees_fewer_colours_tells_good_waiting_and_bad_apart(theme: Theme, eye: Eye) -> None:
-    assert _closest(theme, eye) > 0.12
+def test_status_colours_differ_with_colour_blindness(theme: Theme, eye: ColourMatrix) -> None:
+    assert _min_distance(theme, eye) > 0.12
 
 
-def test_the_measure_sees_that_the_usual_colours_are_alike_to_a_deuteranope() -> None:
-    assert _closest(DARK, DEUTERANOPE) < 0.05
+def test_default_status_colours_look_similar_to_deuteranopes() -> None:
+    assert _min_distance(DARK, DEUTERANOPE) < 0.05
 
 
-def test_no_color_is_the_terminals_palette_whatever_is_wanted() -> None:
+def test_no_color_selects_terminal_palette() -> None:
     assert select_theme("nord", {"NO_COLOR": "1"}, NAMES) == ("ansi-dark", ())
     assert select_theme("nord", {"NO_COLOR": ""}, NAMES) == ("nord", ())
 
 
-def test_a_theme_that_is_not_there_is_told_and_ours_is_taken() -> None:
+def test_unknown_theme_falls_back_with_report() -> None:
     name, (report,) = select_theme("nrod\x1b", {}, NAMES)
     assert name == "sealyard-dark"
     assert "nrod\\x1b" in report.message
     assert "nord" in report.hint
 
 
-def test_our_themes_can_be_put_on() -> None:
+def test_builtin_themes_can_be_applied() -> None:
     async def each_in_turn() -> None:
         app: App[None] = App()
         async with app.run_test() as pilot:
@@ -133,7 +134,7 @@ def test_our_themes_can_be_put_on() -> None:
     asyncio.run(each_in_turn())
 
 
-WHOLE = """
+COMPLETE_THEME = """
 name = "mine"
 dark = false
 primary = "#123456"
@@ -149,15 +150,15 @@ error = "red"
 """
 
 
-def test_a_persons_theme_is_read(tmp_path: Path) -> None:
-    (tmp_path / "mine.toml").write_text(WHOLE)
+def test_complete_user_theme_is_loaded(tmp_path: Path) -> None:
+    (tmp_path / "mine.toml").write_text(COMPLETE_THEME)
     (theme,), reports = load_user_themes(tmp_path)
     assert reports == ()
     assert (theme.name, theme.dark, theme.primary, theme.accent) == ("mine", False, "#123456", "#AABBCC")
     assert theme.secondary == Color.parse("rebeccapurple").hex
 
 
-def test_what_is_left_out_is_derived(tmp_path: Path) -> None:
+def test_missing_theme_colours_are_derived(tmp_path: Path) -> None:
     (tmp_path / "small.toml").write_text('name = "small"\nprimary = "#123456"')
     (theme,), reports = load_user_themes(tmp_path)
     assert (theme.name, theme.background, reports) == ("small", None, ())
@@ -165,7 +166,7 @@ def test_what_is_left_out_is_derived(tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize(
-    ("text", "said"),
+    ("text", "message"),
     [
         ("= [", "Invalid TOML in"),
         ('name = "x"', "missing key primary"),
@@ -182,32 +183,34 @@ def test_what_is_left_out_is_derived(tmp_path: Path) -> None:
         ('name = "good"\nprimary = "red"', "theme good already exists"),
     ],
 )
-def test_a_broken_theme_is_told_and_the_others_are_there(tmp_path: Path, text: str, said: str) -> None:
+def test_invalid_theme_is_reported_and_others_load(tmp_path: Path, text: str, message: str) -> None:
     (tmp_path / "a.toml").write_text('name = "good"\nprimary = "red"')
     (tmp_path / "b.toml").write_text(text)
     themes, (report,) = load_user_themes(tmp_path)
     assert [each.name for each in themes] == ["good"]
     assert str(tmp_path / "b.toml") in report.message
-    assert said in f"{report.message} {report.hint}"
+    assert message in f"{report.message} {report.hint}"
 
 
-def test_a_folder_with_the_name_of_a_theme_is_told(tmp_path: Path) -> None:
+def test_directory_named_like_theme_is_reported(tmp_path: Path) -> None:
     (tmp_path / "b.toml").mkdir()
     themes, (report,) = load_user_themes(tmp_path)
     assert themes == ()
     assert "is not a file" in report.message
 
 
-def test_without_the_folder_there_is_nothing_to_tell(tmp_path: Path) -> None:
+def test_missing_theme_folder_loads_nothing(tmp_path: Path) -> None:
     assert load_user_themes(tmp_path / "themes") == ((), ())
 
 
-colours = st.text(max_size=12) | st.from_regex(r"#[0-9a-fA-F]{3,8}", fullmatch=True) | st.sampled_from(["red", "auto"])
+colour_values = (
+    st.text(max_size=12) | st.from_regex(r"#[0-9a-fA-F]{3,8}", fullmatch=True) | st.sampled_from(["red", "auto"])
+)
 
 
 @settings(suppress_health_check=[HealthCheck.function_scoped_fixture, HealthCheck.too_slow], deadline=None)
-@given(st.dictionaries(st.sampled_from(["name", "primary", "panel", "background", "dark", "x"]), colours))
-def test_any_theme_can_be_put_on_or_is_told(tmp_path: Path, table: dict[str, str]) -> None:
+@given(st.dictionaries(st.sampled_from(["name", "primary", "panel", "background", "dark", "x"]), colour_values))
+def test_any_theme_file_loads_or_is_reported(tmp_path: Path, table: dict[str, str]) -> None:
     lines = (f"{key} = '{value}'" for key, value in table.items())
     (tmp_path / "any.toml").write_text("\n".join(lines), errors="backslashreplace")
     themes, reports = load_user_themes(tmp_path)

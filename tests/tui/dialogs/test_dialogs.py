@@ -1,4 +1,4 @@
-"""The dialogs that places share: every way in and out by key, nothing typed is lost, foreign text is harmless."""
+"""Tests of the shared dialogs: keys, drafts, and escaping of hostile text."""
 
 from __future__ import annotations
 
@@ -27,43 +27,43 @@ def no_drafts() -> Iterator[None]:
     ReasonDialog.drafts.clear()
 
 
-async def asked(app: WidgetApp, pilot: Pilot[None], dialog: BaseDialog[Any]) -> None:
+async def open_dialog(app: WidgetApp, pilot: Pilot[None], dialog: BaseDialog[Any]) -> None:
     app.ask(dialog)
     await wait_until(pilot, lambda: app.screen is dialog)
     await pilot.pause()
 
 
-# ---- yes or no
+# ---- confirmation
 
 
 @pytest.mark.parametrize(
     ("keys", "answer"),
     [(["y"], True), (["n"], False), (["enter"], True), (["escape"], False), (["tab", "enter"], False)],
 )
-async def test_a_question_is_answered_by_letters_enter_and_escape(keys: list[str], answer: bool) -> None:
+async def test_confirm_dialog_accepts_keys(keys: list[str], answer: bool) -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
+        await open_dialog(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
         await wait_until(pilot, lambda: "Renew the link?" in app.text())
         await pilot.press(*keys)
         assert app.answers == [answer]
 
 
-async def test_a_question_is_answered_by_the_mouse() -> None:
+async def test_confirm_dialog_accepts_mouse_click() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
+        await open_dialog(app, pilot, ConfirmDialog("Renew", "Renew the link?"))
         await pilot.click("#yes")
         assert app.answers == [True]
 
 
-# ---- by typing
+# ---- typed confirmation
 
 
-async def test_nothing_happens_until_the_word_is_typed() -> None:
+async def test_typed_confirmation_requires_exact_word() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "gateway"))
+        await open_dialog(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "gateway"))
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
         assert "Does not match gateway" in app.text()
@@ -75,19 +75,19 @@ async def test_nothing_happens_until_the_word_is_typed() -> None:
         assert app.answers == [True]
 
 
-async def test_escape_leaves_the_dangerous_thing_undone() -> None:
+async def test_typed_confirmation_escape_returns_false() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "x"))
+        await open_dialog(app, pilot, TypedConfirmDialog("Export", "The key leaves.", "x"))
         await pilot.press("x", "escape")
         assert app.answers == [False]
 
 
-async def test_a_text_that_is_longer_than_its_room_is_read_while_one_types() -> None:
+async def test_long_text_scrolls_with_input_focused() -> None:
     app = WidgetApp()
     async with app.run_test(size=(80, 24)) as pilot:
         about = "\n".join(f"line {number}" for number in range(60))
-        await asked(app, pilot, TypedConfirmDialog("Export", about, "x"))
+        await open_dialog(app, pilot, TypedConfirmDialog("Export", about, "x"))
         await pilot.press(*["pagedown"] * 8)
         await wait_until(pilot, lambda: "line 59" in app.text())
         assert app.screen.query_one("#word", Input).has_focus
@@ -95,13 +95,13 @@ async def test_a_text_that_is_longer_than_its_room_is_read_while_one_types() -> 
         await wait_until(pilot, lambda: "line 0" in app.text())
 
 
-# ---- a reason
+# ---- reasons
 
 
-async def test_a_reason_that_is_needed_is_asked_for_until_it_is_there() -> None:
+async def test_required_reason_rejects_blank_text() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
+        await open_dialog(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("space", "ctrl+s")
         await wait_until(pilot, lambda: "A reason is required." in app.text())
         assert app.answers == []
@@ -109,35 +109,35 @@ async def test_a_reason_that_is_needed_is_asked_for_until_it_is_there() -> None:
         assert app.answers == ["no"]
 
 
-async def test_a_reason_of_several_lines_is_taken() -> None:
+async def test_reason_keeps_multiple_lines() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
+        await open_dialog(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("a", "enter", "b", "ctrl+s")
         assert app.answers == ["a\nb"]
 
 
-async def test_what_was_typed_is_there_again_after_escape_and_for_its_subject_only() -> None:
+async def test_reason_draft_is_kept_per_subject() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
+        await open_dialog(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         await pilot.press("h", "m", "escape")
         assert app.answers == [None]
-        await asked(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
+        await open_dialog(app, pilot, ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=str))
         assert app.screen.query_one(TextArea).text == "hm"
         await pilot.press("ctrl+s")
-        await asked(app, pilot, ReasonDialog("Reject", "other", required=True, subject="t-2", edit=str))
+        await open_dialog(app, pilot, ReasonDialog("Reject", "other", required=True, subject="t-2", edit=str))
         assert app.screen.query_one(TextArea).text == ""
 
 
-async def test_an_editor_that_fails_is_told_and_the_text_stays() -> None:
+async def test_editor_failure_shows_error_and_keeps_text() -> None:
     def fails(*_: object) -> str:
         raise UsageError("vi cannot be started.", "Set another editor.")
 
     app = WidgetApp()
     async with app.run_test() as pilot:
         dialog = ReasonDialog("Reject", "gateway", required=True, subject="t-1", edit=fails)
-        await asked(app, pilot, dialog)
+        await open_dialog(app, pilot, dialog)
         await pilot.press("h", "m", "ctrl+e")
         await wait_until(pilot, lambda: "vi cannot be started." in app.text())
         await pilot.press("escape")
@@ -161,26 +161,26 @@ CHOICES = [("a", "first"), ("b", "second"), ("c", "third")]
         (["escape"], None),
     ],
 )
-async def test_a_choice_is_made_by_number_letters_or_arrows(keys: list[str], answer: str | None) -> None:
+async def test_pick_dialog_accepts_keys(keys: list[str], answer: str | None) -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, PickDialog("Which", CHOICES, "b"))
+        await open_dialog(app, pilot, PickDialog("Which", CHOICES, "b"))
         await pilot.press(*keys)
         assert app.answers == [answer]
 
 
-async def test_a_number_that_is_not_there_chooses_nothing() -> None:
+async def test_pick_dialog_ignores_unknown_number() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, PickDialog("Which", CHOICES))
+        await open_dialog(app, pilot, PickDialog("Which", CHOICES))
         await pilot.press("9")
         assert app.answers == []
 
 
-async def test_a_list_of_no_choices_is_left_by_escape() -> None:
+async def test_empty_pick_dialog_closes_with_escape() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, PickDialog("Which", []))
+        await open_dialog(app, pilot, PickDialog("Which", []))
         assert app.screen.query_one(OptionList).option_count == 0
         await pilot.press("j", "1", "enter", "escape")
         assert app.answers == [None]
@@ -189,10 +189,10 @@ async def test_a_list_of_no_choices_is_left_by_escape() -> None:
 # ---- texts and errors
 
 
-async def test_a_text_is_scrolled_by_vim_keys_copied_and_closed() -> None:
+async def test_text_dialog_scrolls_copies_and_closes() -> None:
     app = WidgetApp()
     async with app.run_test(size=(80, 24)) as pilot:
-        await asked(app, pilot, TextDialog("JSON", "\n".join(f"line {number}" for number in range(200))))
+        await open_dialog(app, pilot, TextDialog("JSON", "\n".join(f"line {number}" for number in range(200))))
         await pilot.press("G")
         await wait_until(pilot, lambda: "line 199" in app.text())
         await pilot.press("g", "j")
@@ -203,10 +203,10 @@ async def test_a_text_is_scrolled_by_vim_keys_copied_and_closed() -> None:
         assert app.answers == [None]
 
 
-async def test_an_error_says_what_happened_what_to_do_and_the_detail_to_copy() -> None:
+async def test_error_dialog_shows_and_copies_details() -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
-        await asked(app, pilot, ErrorDialog(StorageError("The disk is full.", "Make room."), "OSError: 28"))
+        await open_dialog(app, pilot, ErrorDialog(StorageError("The disk is full.", "Make room."), "OSError: 28"))
         for words in ("✗ The disk is full.", "→ Make room.", "code: storage", "OSError: 28"):
             assert words in app.text(), words
         await pilot.press("c")
@@ -215,9 +215,9 @@ async def test_an_error_says_what_happened_what_to_do_and_the_detail_to_copy() -
         assert app.answers == [None]
 
 
-# ---- all of them
+# ---- all dialogs
 
-MAKERS: list[Callable[[str], BaseDialog[Any]]] = [
+DIALOG_FACTORIES: list[Callable[[str], BaseDialog[Any]]] = [
     lambda text: ErrorDialog(StorageError(text, text), text),
     lambda text: ConfirmDialog("Heading", text),
     lambda text: ReasonDialog("Heading", text, required=True, subject="t", edit=str),
@@ -226,25 +226,25 @@ MAKERS: list[Callable[[str], BaseDialog[Any]]] = [
 ]
 
 
-def seen(app: WidgetApp, words: str) -> Callable[[], bool]:
+def is_shown(app: WidgetApp, words: str) -> Callable[[], bool]:
     return lambda: words in app.text()
 
 
-@pytest.mark.parametrize("maker", MAKERS)
-async def test_hostile_text_is_shown_harmless_in_every_dialog(maker: Callable[[str], BaseDialog[Any]]) -> None:
+@pytest.mark.parametrize("make_dialog", DIALOG_FACTORIES)
+async def test_dialogs_escape_hostile_text(make_dialog: Callable[[str], BaseDialog[Any]]) -> None:
     app = WidgetApp()
     async with app.run_test() as pilot:
         for text in HOSTILE:
-            await asked(app, pilot, maker(text))
+            await open_dialog(app, pilot, make_dialog(text))
             assert is_harmless(app.text())
             if text.isprintable():
-                await wait_until(pilot, seen(app, text))
+                await wait_until(pilot, is_shown(app, text))
             await pilot.press("escape")
             await wait_until(pilot, lambda: len(app.screen_stack) == 1)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
-async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int]) -> None:
+async def test_buttons_stay_visible_with_long_text(size: tuple[int, int]) -> None:
     long = "a sentence that is repeated. " * 40
     app = WidgetApp()
     async with app.run_test(size=size) as pilot:
@@ -253,7 +253,7 @@ async def test_the_buttons_are_seen_however_long_the_text(size: tuple[int, int])
             (ReasonDialog("Heading", long, required=True, subject="t", edit=str), "Submit (^s)"),
             (ConfirmDialog("Heading", long, yes="Renew"), "Renew"),
         ):
-            await asked(app, pilot, dialog)
-            await wait_until(pilot, seen(app, words))
+            await open_dialog(app, pilot, dialog)
+            await wait_until(pilot, is_shown(app, words))
             await pilot.press("escape")
             await wait_until(pilot, lambda: len(app.screen_stack) == 1)

@@ -1,4 +1,4 @@
-"""A form: wrong answers are told beside their field, work is seen to go on, and nothing typed is lost."""
+"""Tests of the form dialog: validation, progress, errors and drafts."""
 
 from __future__ import annotations
 
@@ -17,24 +17,24 @@ from tests.tui.workspace import TuiWorkspace
 HOSTILE = "x[/oops] [@click=app.quit]y[/] \x1b]2;PWNED\x07 \u202e"
 
 
-class Deed:
-    """What a form is for; it goes on until it is let."""
+class FakeSubmit:
+    """The submit callback of a form; runs until ``released`` is set."""
 
     def __init__(self, error: StorageError | None = None) -> None:
-        self.go_on = asyncio.Event()
-        self.go_on.set()
+        self.released = asyncio.Event()
+        self.released.set()
         self.error = error
         self.answers: list[Answers] = []
 
     async def __call__(self, answers: Answers) -> bool:
         self.answers.append(answers)
-        await self.go_on.wait()
+        await self.released.wait()
         if self.error is not None:
             raise self.error
         return True
 
 
-def form(deed: Deed, draft: FormDraft | None = None) -> FormDialog:
+def make_form(submit: FakeSubmit, draft: FormDraft | None = None) -> FormDialog:
     return FormDialog(
         "A form",
         (
@@ -50,26 +50,26 @@ def form(deed: Deed, draft: FormDraft | None = None) -> FormDialog:
                 name="who", label="Who", choices=(("a", "anna"), ("b", HOSTILE), ("c", "carl")), empty_label="nobody"
             ),
         ),
-        deed,
+        submit,
         draft=draft or FormDraft(),
         busy_label="Making it",
     )
 
 
-def opened(app: SealyardApp, dialog: FormDialog) -> list[bool | None]:
+def open_dialog(app: SealyardApp, dialog: FormDialog) -> list[bool | None]:
     closed: list[bool | None] = []
     app.push_screen(dialog, closed.append)
     return closed
 
 
-def the_app(workspace: TuiWorkspace) -> SealyardApp:
+def make_devices_app(workspace: TuiWorkspace) -> SealyardApp:
     return make_app(workspace, "administrator", start_screen="devices")
 
 
-async def test_enter_goes_on_and_ctrl_s_hands_in(workspace: TuiWorkspace) -> None:
-    app, deed = the_app(workspace), Deed()
+async def test_enter_moves_on_and_ctrl_s_submits(workspace: TuiWorkspace) -> None:
+    app, submit = make_devices_app(workspace), FakeSubmit()
     async with run_app(app, size=(80, 24)) as pilot:
-        closed = opened(app, form(deed))
+        closed = open_dialog(app, make_form(submit))
         await pilot.pause()
         await pilot.press("n", "1", "enter")
         assert app.focused is not None
@@ -77,15 +77,15 @@ async def test_enter_goes_on_and_ctrl_s_hands_in(workspace: TuiWorkspace) -> Non
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: closed)
         assert closed == [True]
-        assert deed.answers[0].texts == {"name": "n1", "span": "1d", "colour": "r", "shade": "r1"}
-        assert deed.answers[0].selections == {"who": ()}
+        assert submit.answers[0].texts == {"name": "n1", "span": "1d", "colour": "r", "shade": "r1"}
+        assert submit.answers[0].selections == {"who": ()}
 
 
-async def test_a_form_that_is_closed_before_the_paint_it_waited_for_ends_in_peace(workspace: TuiWorkspace) -> None:
+async def test_form_closed_before_first_paint_raises_nothing(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
-        dialog = form(Deed())
-        opened(app, dialog)
+        dialog = make_form(FakeSubmit())
+        open_dialog(app, dialog)
         await wait_until(pilot, lambda: dialog.query(FieldRow))
         await pilot.press("escape")
         await wait_until(pilot, lambda: dialog not in app.screen_stack and not dialog.query(FieldRow))
@@ -93,89 +93,89 @@ async def test_a_form_that_is_closed_before_the_paint_it_waited_for_ends_in_peac
         assert app._exception is None
 
 
-async def test_a_wrong_answer_is_told_beside_its_field_and_nothing_is_done(workspace: TuiWorkspace) -> None:
-    app, deed = the_app(workspace), Deed()
+async def test_invalid_field_shows_error_without_submit(workspace: TuiWorkspace) -> None:
+    app, submit = make_devices_app(workspace), FakeSubmit()
     async with run_app(app, size=(80, 24)) as pilot:
-        opened(app, form(deed))
+        open_dialog(app, make_form(submit))
         await pilot.pause()
         fill_field(app, "span", "soon")
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "✗ This field is required.", "Invalid duration 'soon'")
-        assert not deed.answers
+        assert not submit.answers
 
 
-async def test_an_error_of_the_work_stays_in_the_form_with_all_that_was_typed(workspace: TuiWorkspace) -> None:
-    app, deed = the_app(workspace), Deed(StorageError("The disk is full.", "Make room."))
+async def test_submit_error_is_shown_in_form(workspace: TuiWorkspace) -> None:
+    app, submit = make_devices_app(workspace), FakeSubmit(StorageError("The disk is full.", "Make room."))
     async with run_app(app, size=(80, 24)) as pilot:
-        closed = opened(app, form(deed))
+        closed = open_dialog(app, make_form(submit))
         await pilot.pause()
         fill_field(app, "name", "gateway")
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "✗ The disk is full.", "→ Make room.", "gateway")
-        deed.error = None
+        submit.error = None
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: closed == [True])
 
 
-async def test_long_work_is_seen_to_go_on_and_is_not_begun_twice(workspace: TuiWorkspace) -> None:
-    app, deed = the_app(workspace), Deed()
-    deed.go_on.clear()
+async def test_running_submit_is_not_started_twice(workspace: TuiWorkspace) -> None:
+    app, submit = make_devices_app(workspace), FakeSubmit()
+    submit.released.clear()
     async with run_app(app, size=(80, 24)) as pilot:
-        closed = opened(app, form(deed))
+        closed = open_dialog(app, make_form(submit))
         await pilot.pause()
         fill_field(app, "name", "gateway")
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "▸ Making it…")
         await pilot.press("ctrl+s", "down", "x")
         await assert_visible(pilot, "1dx")
-        deed.go_on.set()
+        submit.released.set()
         await wait_until(pilot, lambda: closed == [True])
-        assert len(deed.answers) == 1
+        assert len(submit.answers) == 1
 
 
-async def test_work_that_was_left_comes_to_its_end_and_tells_its_error(workspace: TuiWorkspace) -> None:
-    app, deed = the_app(workspace), Deed(StorageError("The disk is full."))
-    deed.go_on.clear()
+async def test_submit_error_after_close_is_shown(workspace: TuiWorkspace) -> None:
+    app, submit = make_devices_app(workspace), FakeSubmit(StorageError("The disk is full."))
+    submit.released.clear()
     async with run_app(app, size=(80, 24)) as pilot:
-        closed = opened(app, form(deed))
+        closed = open_dialog(app, make_form(submit))
         await pilot.pause()
         fill_field(app, "name", "gateway")
         await pilot.press("ctrl+s", "escape")
         await wait_until(pilot, lambda: closed == [False])
-        deed.go_on.set()
+        submit.released.set()
         await assert_visible(pilot, "Error", "The disk is full.")
 
 
-async def test_esc_keeps_what_was_typed_for_the_next_time(workspace: TuiWorkspace) -> None:
-    app, draft = the_app(workspace), FormDraft()
+async def test_escape_keeps_draft(workspace: TuiWorkspace) -> None:
+    app, draft = make_devices_app(workspace), FormDraft()
     async with run_app(app, size=(80, 24)) as pilot:
-        opened(app, form(Deed(), draft))
+        open_dialog(app, make_form(FakeSubmit(), draft))
         await pilot.pause()
         await pilot.press("g", "w", "escape")
-        opened(app, form(Deed(), draft))
+        open_dialog(app, make_form(FakeSubmit(), draft))
         await assert_visible(pilot, "gw")
         await pilot.press("ctrl+s")
         await wait_for_workers(pilot)
-        assert draft.answers is None, "what was handed in is not offered again"
+        assert draft.answers is None, "a submitted draft is deleted"
 
 
-async def test_choices_follow_from_other_answers(workspace: TuiWorkspace) -> None:
-    app, deed = the_app(workspace), Deed()
+async def test_choices_depend_on_other_fields(workspace: TuiWorkspace) -> None:
+    app, submit = make_devices_app(workspace), FakeSubmit()
     async with run_app(app, size=(80, 24)) as pilot:
-        opened(app, form(deed))
+        open_dialog(app, make_form(submit))
         await pilot.pause()
         fill_field(app, "name", "n")
         await pilot.press("tab", "tab", "right")
         await assert_visible(pilot, "green")
         await pilot.press("ctrl+s")
         await wait_for_workers(pilot)
-        assert deed.answers[0].texts["shade"] == "g1"
+        assert submit.answers[0].texts["shade"] == "g1"
 
 
-async def test_several_are_marked_in_a_list_that_typing_narrows(workspace: TuiWorkspace) -> None:
-    app, deed = the_app(workspace), Deed()
+async def test_multiple_values_are_picked_with_filter(workspace: TuiWorkspace) -> None:
+    app, submit = make_devices_app(workspace), FakeSubmit()
     async with run_app(app, size=(80, 24)) as pilot:
-        opened(app, form(deed))
+        open_dialog(app, make_form(submit))
         await pilot.pause()
         fill_field(app, "name", "n")
         await pilot.press("tab", "tab", "tab", "tab", "enter")
@@ -186,13 +186,13 @@ async def test_several_are_marked_in_a_list_that_typing_narrows(workspace: TuiWo
         await assert_visible(pilot, "2 anna, carl")
         await pilot.press("ctrl+s")
         await wait_for_workers(pilot)
-        assert deed.answers[0].selections["who"] == ("a", "c")
+        assert submit.answers[0].selections["who"] == ("a", "c")
 
 
-async def test_foreign_words_to_choose_from_are_harmless(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_choices_escape_hostile_text(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
-        opened(app, form(Deed()))
+        open_dialog(app, make_form(FakeSubmit()))
         await pilot.pause()
         await pilot.press("tab", "tab", "enter")
         await assert_visible(pilot, "x[/oops] [@click=app.quit]y[/] \\x1b]2;PWNED\\x07 \\u202e")
@@ -201,11 +201,11 @@ async def test_foreign_words_to_choose_from_are_harmless(workspace: TuiWorkspace
         assert "\x1b" not in screen_text(app)
 
 
-async def test_a_long_form_scrolls_and_its_buttons_stay(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_long_form_scrolls_with_buttons_visible(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     fields = tuple(TextField(name=f"f{n}", label=f"Field {n}") for n in range(40))
     async with run_app(app, size=(80, 24)) as pilot:
-        opened(app, FormDialog("Long", fields, Deed(), draft=FormDraft()))
+        open_dialog(app, FormDialog("Long", fields, FakeSubmit(), draft=FormDraft()))
         await assert_visible(pilot, "Field 0", "(^s)")
         await pilot.press("up", "up", "up")
         await assert_visible(pilot, "Field 39", "(^s)")

@@ -1,4 +1,4 @@
-"""Real workspaces: the first application holds, the next attaches, and takes over when the first goes."""
+"""Tests of connections to real workspaces: owning, attaching and taking over."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sealyard.model.requests import TaskFilter
 from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.messages import ConnectionMode
 
-LIMIT = 30.0
+TIMEOUT = 30.0
 
 
 @pytest.fixture(scope="module")
@@ -29,138 +29,140 @@ def demo(tmp_path_factory: pytest.TempPathFactory) -> DemoWorkspace:
     return asyncio.run(create_demo(tmp_path_factory.mktemp("demo")))
 
 
-def person(place: DemoWorkspace, name: str) -> Profile:
-    found = workspace_profiles(place.folder).get(name)
-    assert found is not None
-    return found
+def load_profile(workspace: DemoWorkspace, name: str) -> Profile:
+    profile = workspace_profiles(workspace.folder).get(name)
+    assert profile is not None
+    return profile
 
 
 @asynccontextmanager
-async def connection(place: DemoWorkspace, *, read_only: bool = False) -> AsyncIterator[LocalConnection]:
-    made = LocalConnection(place.folder, place.passphrase, read_only=read_only)
+async def open_connection(workspace: DemoWorkspace, *, read_only: bool = False) -> AsyncIterator[LocalConnection]:
+    connection = LocalConnection(workspace.folder, workspace.passphrase, read_only=read_only)
     try:
-        yield made
+        yield connection
     finally:
-        await made.close()
+        await connection.close()
 
 
-async def entered(made: WorkspaceConnection, profile: Profile, links: list[ConnectionStatus] | None = None) -> Client:
-    client = await made.connect(profile, (links if links is not None else []).append)
-    await made.start_listening()
+async def connect_client(
+    connection: WorkspaceConnection, profile: Profile, statuses: list[ConnectionStatus] | None = None
+) -> Client:
+    client = await connection.connect(profile, (statuses if statuses is not None else []).append)
+    await connection.start_listening()
     return client
 
 
-async def test_the_first_holds_the_workspace_and_the_next_attaches_to_it(demo: DemoWorkspace) -> None:
-    async with connection(demo) as first, connection(demo) as second:
-        developer = await entered(first, person(demo, "developer"))
-        owner = await entered(second, person(demo, "owner"))
+async def test_second_connection_attaches_to_owner(demo: DemoWorkspace) -> None:
+    async with open_connection(demo) as first, open_connection(demo) as second:
+        developer = await connect_client(first, load_profile(demo, "developer"))
+        owner = await connect_client(second, load_profile(demo, "owner"))
         assert (first.mode, second.mode) == (ConnectionMode.OWNER, ConnectionMode.ATTACHED)
         assert second.lock_error is None
         assert (await owner.workspace()).subject == "USER:owner"
         assert (await owner.workspace()).id == (await developer.workspace()).id
 
 
-async def test_who_attached_takes_over_when_the_holder_goes_and_its_line_says_so(demo: DemoWorkspace) -> None:
-    links: list[ConnectionStatus] = []
-    async with connection(demo) as second:
-        async with connection(demo) as first:
-            await entered(first, person(demo, "developer"))
-            owner = await entered(second, person(demo, "owner"), links)
+async def test_attached_connection_takes_over_closed_owner(demo: DemoWorkspace) -> None:
+    statuses: list[ConnectionStatus] = []
+    async with open_connection(demo) as second:
+        async with open_connection(demo) as first:
+            await connect_client(first, load_profile(demo, "developer"))
+            owner = await connect_client(second, load_profile(demo, "owner"), statuses)
             await owner.workspace()
-        async with asyncio.timeout(LIMIT):
+        async with asyncio.timeout(TIMEOUT):
             await owner.tasks(TaskFilter())
         assert second.mode is ConnectionMode.OWNER
-        assert [each.is_connected for each in links] == [True, False, True]
+        assert [each.is_connected for each in statuses] == [True, False, True]
         assert WorkspaceLock.holder(demo.folder / "lock") is not None
 
 
-async def test_who_cannot_unlock_the_keys_is_told_so_when_it_would_take_over_and_waits_for_another(
+async def test_wrong_passphrase_prevents_takeover_and_reports_error(
     demo: DemoWorkspace,
 ) -> None:
-    told: asyncio.Queue[SealyardError] = asyncio.Queue()
+    errors: asyncio.Queue[SealyardError] = asyncio.Queue()
     loop = asyncio.get_running_loop()
     second = LocalConnection(demo.folder, "another passphrase")
 
     def on_trouble(error: SealyardError) -> None:
-        loop.call_soon_threadsafe(told.put_nowait, error)
+        loop.call_soon_threadsafe(errors.put_nowait, error)
 
     second.on_error = on_trouble
     try:
-        async with connection(demo) as first:
-            await entered(first, person(demo, "developer"))
-            owner = await entered(second, person(demo, "owner"))
+        async with open_connection(demo) as first:
+            await connect_client(first, load_profile(demo, "developer"))
+            owner = await connect_client(second, load_profile(demo, "owner"))
             await owner.workspace()
         asking = asyncio.create_task(owner.workspace())
-        async with asyncio.timeout(LIMIT):
-            assert isinstance(await told.get(), KeyStoreLockedError)
+        async with asyncio.timeout(TIMEOUT):
+            assert isinstance(await errors.get(), KeyStoreLockedError)
         assert second.mode is ConnectionMode.ATTACHED
-        async with connection(demo) as third, asyncio.timeout(LIMIT):
-            await entered(third, person(demo, "developer"))
+        async with open_connection(demo) as third, asyncio.timeout(TIMEOUT):
+            await connect_client(third, load_profile(demo, "developer"))
             assert (await asking).subject == "USER:owner"
     finally:
         await second.close()
 
 
-async def test_one_person_of_an_attached_application_after_the_other_and_only_the_latest_line_is_told(
+async def test_status_goes_to_latest_profile_only(
     demo: DemoWorkspace,
 ) -> None:
     owners: list[ConnectionStatus] = []
     developers: list[ConnectionStatus] = []
-    async with connection(demo) as first, connection(demo) as second:
-        await entered(first, person(demo, "developer"))
-        owner = await entered(second, person(demo, "owner"), owners)
-        developer = await entered(second, person(demo, "developer"), developers)
+    async with open_connection(demo) as first, open_connection(demo) as second:
+        await connect_client(first, load_profile(demo, "developer"))
+        owner = await connect_client(second, load_profile(demo, "owner"), owners)
+        developer = await connect_client(second, load_profile(demo, "developer"), developers)
         await owner.workspace()
         assert (await developer.workspace()).subject == "USER:developer"
         assert owners == []
         assert [each.is_connected for each in developers] == [True]
 
 
-async def test_a_holder_that_lets_nobody_in_is_read_beside_with_the_reason(
+async def test_locked_workspace_opens_read_only_with_reason(
     demo: DemoWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(SharedWorkspace, "open", partialmethod(SharedWorkspace.open, within=0.0))
     holder = await EngineHandle.open(demo.folder, purpose="a command", passphrase=demo.passphrase, work=False)
     try:
-        async with connection(demo) as made:
-            client = await entered(made, person(demo, "owner"))
-            assert made.mode is ConnectionMode.READ_ONLY
-            assert made.lock_error is not None
-            assert "a command" in made.lock_error.message
+        async with open_connection(demo) as connection:
+            client = await connect_client(connection, load_profile(demo, "owner"))
+            assert connection.mode is ConnectionMode.READ_ONLY
+            assert connection.lock_error is not None
+            assert "a command" in connection.lock_error.message
             assert (await client.workspace()).read_only
     finally:
         await holder.close()
 
 
-async def test_who_asked_to_read_only_reads_the_files_though_it_could_attach(demo: DemoWorkspace) -> None:
-    async with connection(demo) as first, connection(demo, read_only=True) as second:
-        await entered(first, person(demo, "developer"))
-        client = await entered(second, person(demo, "owner"))
+async def test_read_only_request_does_not_attach(demo: DemoWorkspace) -> None:
+    async with open_connection(demo) as first, open_connection(demo, read_only=True) as second:
+        await connect_client(first, load_profile(demo, "developer"))
+        client = await connect_client(second, load_profile(demo, "owner"))
         assert second.mode is ConnectionMode.READ_ONLY
         assert second.lock_error is None
         assert (await client.workspace()).read_only
 
 
-async def test_an_unknown_group_is_told_and_the_workspace_is_held_all_the_same(demo: DemoWorkspace) -> None:
-    made = LocalConnection(demo.folder, demo.passphrase, group="no-such-group-here")
+async def test_unknown_socket_group_raises_and_keeps_workspace(demo: DemoWorkspace) -> None:
+    connection = LocalConnection(demo.folder, demo.passphrase, group="no-such-group-here")
     try:
-        client = await made.connect(person(demo, "developer"), lambda _: None)
+        client = await connection.connect(load_profile(demo, "developer"), lambda _: None)
         with pytest.raises(UsageError, match="no-such-group-here"):
-            await made.start_listening()
+            await connection.start_listening()
         assert not (await client.workspace()).read_only
     finally:
-        await made.close()
+        await connection.close()
 
 
-async def test_a_profile_without_a_token_is_told_so() -> None:
+async def test_server_profile_without_token_raises() -> None:
     def none(profile: Profile) -> str:
         raise AuthenticationError(f"There is no token for {profile.server}.")
 
-    made = ServerConnection("https://seal.example:8443", none)
-    assert (made.mode, made.host) == (ConnectionMode.SERVER, "seal.example:8443")
+    connection = ServerConnection("https://seal.example:8443", none)
+    assert (connection.mode, connection.host) == (ConnectionMode.SERVER, "seal.example:8443")
     profile = Profile(name="seal", identity="USER:dev", server="https://seal.example:8443")
     try:
         with pytest.raises(AuthenticationError, match="no token"):
-            await made.connect(profile, lambda _: None)
+            await connection.connect(profile, lambda _: None)
     finally:
-        await made.close()
+        await connection.close()

@@ -1,4 +1,4 @@
-"""The downloads of one person: whatever ends them, it is told."""
+"""Tests of the download manager: faults, stopping and retries."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from tests.support.fake_client import FakeClient
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text
 from tests.tui.workspace import TuiWorkspace
 
-SECONDS = 30
+TIMEOUT = 30
 
 
 STATE = SessionState(
@@ -29,7 +29,7 @@ STATE = SessionState(
 
 
 class MessageSink:
-    """Stands in for the application: receives what the manager posts, on any thread."""
+    """Replaces the application: receives the messages of the manager, on any thread."""
 
     def __init__(self, on_event: Callable[[DownloadEvent], None]) -> None:
         self._on_event = on_event
@@ -39,7 +39,7 @@ class MessageSink:
         return True
 
 
-def manager(folder: Path, on_event: Callable[[DownloadEvent], None]) -> DownloadManager:
+def make_manager(folder: Path, on_event: Callable[[DownloadEvent], None]) -> DownloadManager:
     app: Any = MessageSink(on_event)
     return DownloadManager(
         app, folder, automatic=True, state=lambda: STATE, on_change=lambda: None, on_result=lambda _: None
@@ -47,27 +47,25 @@ def manager(folder: Path, on_event: Callable[[DownloadEvent], None]) -> Download
 
 
 class FaultyClient(FakeClient):
-    """With a fault that is none of the family."""
+    """Raises an exception that is not a SealyardError."""
 
     async def workspace(self) -> Any:
         raise ZeroDivisionError
 
 
-async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
-    tmp_path: Path, caplog: pytest.LogCaptureFixture
-) -> None:
-    told: list[DownloadEvent] = []
-    heard = asyncio.Event()
+async def test_unexpected_fault_is_reported_and_logged(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    events: list[DownloadEvent] = []
+    received = asyncio.Event()
 
-    def tell(event: DownloadEvent) -> None:
-        told.append(event)
-        heard.set()
+    def on_event(event: DownloadEvent) -> None:
+        events.append(event)
+        received.set()
 
-    downloads = manager(tmp_path / "down", tell)
+    downloads = make_manager(tmp_path / "down", on_event)
     await downloads.start(FaultyClient().as_client)
     try:
-        await asyncio.wait_for(heard.wait(), SECONDS)
-        (event,) = told
+        await asyncio.wait_for(received.wait(), TIMEOUT)
+        (event,) = events
         assert isinstance(event, DownloadsInterrupted)
         assert event.retry_in is None
         assert "stopped" in event.error.message
@@ -76,26 +74,26 @@ async def test_a_fault_that_ends_the_downloads_is_told_and_logged(
         await downloads.stop()
 
 
-async def test_downloads_that_are_stopped_tell_of_no_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    told: list[DownloadEvent] = []
-    came = threading.Event()
+async def test_stop_reports_no_fault(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    events: list[DownloadEvent] = []
+    completed = threading.Event()
 
-    def tell(event: DownloadEvent) -> None:
-        told.append(event)
+    def on_event(event: DownloadEvent) -> None:
+        events.append(event)
         if isinstance(event, DownloadResult):
-            came.set()
+            completed.set()
 
     client = FakeClient()
     client.add(b"firmware")
-    downloads = manager(tmp_path / "down", tell)
+    downloads = make_manager(tmp_path / "down", on_event)
     await downloads.start(client.as_client)
-    assert await asyncio.to_thread(came.wait, SECONDS)
+    assert await asyncio.to_thread(completed.wait, TIMEOUT)
     await downloads.stop()
-    assert not any(isinstance(each, DownloadsInterrupted) for each in told)
+    assert not any(isinstance(each, DownloadsInterrupted) for each in events)
     assert caplog.records == []
 
 
-async def test_downloads_that_have_ended_promise_no_other_try(workspace: TuiWorkspace) -> None:
+async def test_final_interruption_shows_no_retry(workspace: TuiWorkspace) -> None:
     async with run_app(app := make_app(workspace)) as pilot:
         app.download_manager.on_event(DownloadsInterrupted(error=SealyardError("It is over.").to_info(), retry_in=None))
         await assert_visible(pilot, "It is over.")

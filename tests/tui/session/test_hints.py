@@ -17,7 +17,7 @@ from tests.tui.workspace import TuiWorkspace
 EXPIRED = ResultExpiredError("The link has expired.", Hint.of(HintCode.RENEW_LINK, task_id="abc"))
 
 
-def test_hint_names_a_key_for_errors_and_error_infos() -> None:
+def test_hint_names_key_for_any_error_type() -> None:
     assert app_hint(EXPIRED, DEFAULT_KEYS) == "Press e on the dashboard to renew the link."
     assert app_hint(EXPIRED.to_info(), DEFAULT_KEYS) == app_hint(EXPIRED, DEFAULT_KEYS)
     assert error_text(EXPIRED, DEFAULT_KEYS) == "The link has expired. Press e on the dashboard to renew the link."
@@ -45,7 +45,7 @@ def test_hint_without_a_key(error: SealyardError | ErrorInfo, hint: str) -> None
     ],
     ids=["default", "changed", "ignored"],
 )
-async def test_keys_are_those_of_the_key_map(workspace: TuiWorkspace, keymap: Mapping[str, str], hint: str) -> None:
+async def test_hints_use_keys_of_key_map(workspace: TuiWorkspace, keymap: Mapping[str, str], hint: str) -> None:
     app = make_app(workspace, keymap=keymap)
     async with run_app(app):
         error = SealyardError("Not found.", Hint.of(HintCode.ADD_SUBJECT, subject="USER:new"))

@@ -1,4 +1,4 @@
-"""A line that is lost: seen at the top of the screen, no dialog after dialog, and nothing typed is lost with it."""
+"""Tests of a lost connection: the status bar, forms that keep their input, and retries."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ async def restore_connection(app: SealyardApp, pilot: Pilot[None], mode: Connect
     await wait_for_workers(pilot)
 
 
-async def test_since_when_it_is_lost_and_when_the_last_answer_came_is_seen_on_every_place(
+async def test_all_screens_show_time_of_loss(
     workspace: TuiWorkspace,
 ) -> None:
     async with run_app(app := make_app(workspace)) as pilot:
@@ -61,7 +61,7 @@ async def test_since_when_it_is_lost_and_when_the_last_answer_came_is_seen_on_ev
         await assert_visible(pilot, "● ready")
 
 
-async def test_the_list_stays_as_it_was_says_of_when_it_is_and_is_read_anew_afterwards(workspace: TuiWorkspace) -> None:
+async def test_list_shows_age_until_reconnect(workspace: TuiWorkspace) -> None:
     async with run_app(app := make_app(workspace)) as pilot:
         workspace.clock.advance(minutes=5)
         await lose_connection(app, pilot)
@@ -69,13 +69,13 @@ async def test_the_list_stays_as_it_was_says_of_when_it_is_and_is_read_anew_afte
         await pilot.press("r")
         await wait_for_workers(pilot)
         await assert_visible(pilot, "gateway 1.4.3", f"as of {format_clock(NOW)}")
-        assert isinstance(app.screen, BaseScreen), "no dialog for what nobody asked for"
+        assert isinstance(app.screen, BaseScreen), "background reads open no dialog"
         assert "came meanwhile" not in screen_text(app)
         await restore_connection(app, pilot)
         await assert_visible(pilot, "came meanwhile", "updated 0 s ago")
 
 
-async def test_a_place_first_seen_while_it_is_lost_is_filled_when_it_is_back(workspace: TuiWorkspace) -> None:
+async def test_screen_opened_offline_loads_after_reconnect(workspace: TuiWorkspace) -> None:
     async with run_app(app := make_app(workspace, "administrator")) as pilot:
         await lose_connection(app, pilot)
         await pilot.press("5")
@@ -86,7 +86,7 @@ async def test_a_place_first_seen_while_it_is_lost_is_filled_when_it_is_back(wor
         await assert_visible(pilot, "sensor")
 
 
-async def test_an_approval_that_gets_no_answer_is_asked_for_again_with_all_that_was_typed(
+async def test_failed_approval_keeps_input_for_retry(
     workspace: TuiWorkspace,
 ) -> None:
     async with open_queue(workspace) as (app, pilot):
@@ -110,7 +110,7 @@ async def test_an_approval_that_gets_no_answer_is_asked_for_again_with_all_that_
     ApproveDialog.comments.clear()
 
 
-async def test_a_rejection_that_gets_no_answer_is_asked_for_again_with_its_reason(workspace: TuiWorkspace) -> None:
+async def test_failed_rejection_keeps_reason_for_retry(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("x")
         await paste_text(pilot, "the wrong bootloader")
@@ -126,7 +126,7 @@ async def test_a_rejection_that_gets_no_answer_is_asked_for_again_with_its_reaso
         await assert_visible(pilot, "rejected")
 
 
-async def test_a_withdrawal_that_gets_no_answer_is_asked_for_again_with_its_reason(workspace: TuiWorkspace) -> None:
+async def test_failed_withdrawal_keeps_reason_for_retry(workspace: TuiWorkspace) -> None:
     async with run_app(app := make_app(workspace)) as pilot:
         await pilot.press("w")
         await paste_text(pilot, "built from the wrong branch")
@@ -140,7 +140,7 @@ async def test_a_withdrawal_that_gets_no_answer_is_asked_for_again_with_its_reas
         assert workspace.task("t-waiting").reason == "Withdrawn by USER:developer: built from the wrong branch"
 
 
-async def test_a_form_keeps_what_was_typed_and_can_be_handed_in_again(workspace: TuiWorkspace) -> None:
+async def test_failed_form_keeps_input_for_retry(workspace: TuiWorkspace) -> None:
     async with run_app(app := make_app(workspace, "administrator", start_screen="access")) as pilot:
         await pilot.press("n")
         await paste_text(pilot, "maria")
@@ -152,7 +152,7 @@ async def test_a_form_keeps_what_was_typed_and_can_be_handed_in_again(workspace:
         await wait_until(pilot, lambda: workspace.engine.permissions.contains("USER:maria"))
 
 
-# ---- a task
+# ---- tasks
 
 
 @pytest.fixture
@@ -162,16 +162,16 @@ def firmware(tmp_path: Path) -> Path:
     return path
 
 
-async def form_with(app: SealyardApp, pilot: Pilot[None], firmware: Path) -> UploadScreen:
+async def fill_upload_form(app: SealyardApp, pilot: Pilot[None], firmware: Path) -> UploadScreen:
     await wait_until(pilot, lambda: isinstance(app.screen, UploadScreen))
-    place = app.screen
-    assert isinstance(place, UploadScreen)
-    place.form.device = "gw"
-    place.add_paths((firmware,))
+    screen = app.screen
+    assert isinstance(screen, UploadScreen)
+    screen.form.device = "gw"
+    screen.add_paths((firmware,))
     # Uploads are not workers of the application; the form cannot be submitted before they end.
-    await wait_until(pilot, lambda: not any(entry.is_pending for entry in place.form.entries))
+    await wait_until(pilot, lambda: not any(entry.is_pending for entry in screen.form.entries))
     await wait_for_workers(pilot)
-    return place
+    return screen
 
 
 async def submit(pilot: Pilot[None]) -> None:
@@ -180,17 +180,15 @@ async def submit(pilot: Pilot[None]) -> None:
     await pilot.press("y")
 
 
-async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
-    workspace: TuiWorkspace, firmware: Path
-) -> None:
+async def test_lost_response_creates_task_once(workspace: TuiWorkspace, firmware: Path) -> None:
     async with run_app(app := make_app(workspace, start_screen="upload")) as pilot:
-        place = await form_with(app, pilot, firmware)
+        screen = await fill_upload_form(app, pilot, firmware)
         before = len(workspace.tasks())
         workspace.faults.lost_answers["create_package"] = LOST
         await submit(pilot)
         await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
         await pilot.press("escape")
-        assert [each.path for each in place.form.entries] == [firmware], "the form is as it was"
+        assert [each.path for each in screen.form.entries] == [firmware], "the form is unchanged"
         await submit(pilot)
         await assert_visible(pilot, "Created task")
         first, second = [request for (request,) in workspace.faults.calls_of("create_package")]
@@ -198,22 +196,20 @@ async def test_a_task_asked_for_twice_because_its_answer_was_lost_is_made_once(
         assert len(workspace.tasks()) == before + 1
 
 
-async def test_a_file_that_could_not_be_handed_in_is_handed_in_when_the_line_is_back(
-    workspace: TuiWorkspace, firmware: Path
-) -> None:
+async def test_failed_upload_is_retried_after_reconnect(workspace: TuiWorkspace, firmware: Path) -> None:
     async with run_app(app := make_app(workspace, start_screen="upload")) as pilot:
         await wait_until(pilot, lambda: isinstance(app.screen, UploadScreen))
         await lose_connection(app, pilot)
-        place = await form_with(app, pilot, firmware)
-        await wait_until(pilot, lambda: isinstance(place.form.entries[0].error, ServerUnreachableError))
+        screen = await fill_upload_form(app, pilot, firmware)
+        await wait_until(pilot, lambda: isinstance(screen.form.entries[0].error, ServerUnreachableError))
         await restore_connection(app, pilot)
-        await wait_until(pilot, lambda: place.form.entries[0].file is not None)
+        await wait_until(pilot, lambda: screen.form.entries[0].file is not None)
 
 
-# ---- the line itself
+# ---- connection status
 
 
-async def test_who_takes_the_workspace_over_is_told(workspace: TuiWorkspace) -> None:
+async def test_takeover_is_shown(workspace: TuiWorkspace) -> None:
     app = make_app(workspace, connection=FakeConnection(workspace, mode=ConnectionMode.ATTACHED))
     async with run_app(app) as pilot:
         await pilot.press("question_mark")
@@ -226,7 +222,7 @@ async def test_who_takes_the_workspace_over_is_told(workspace: TuiWorkspace) -> 
         await assert_visible(pilot, "This application owns the workspace")
 
 
-async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the_screen(
+async def test_failed_takeover_shows_one_error(
     workspace: TuiWorkspace,
 ) -> None:
     app = make_app(workspace, connection=FakeConnection(workspace, mode=ConnectionMode.ATTACHED))
@@ -243,7 +239,7 @@ async def test_who_cannot_take_over_is_told_why_and_nothing_else_is_put_over_the
         assert app.state.engine is EngineState.RECONNECTING
 
 
-async def test_a_server_that_is_not_there_yet_is_waited_for(workspace: TuiWorkspace) -> None:
+async def test_unreachable_server_is_retried_at_start(workspace: TuiWorkspace) -> None:
     connection = FakeConnection(workspace, mode=ConnectionMode.SERVER, host="seal.example")
     workspace.faults.lost = LOST
     app = make_app(workspace, connection=connection)
@@ -257,9 +253,7 @@ async def test_a_server_that_is_not_there_yet_is_waited_for(workspace: TuiWorksp
 
 
 @pytest.mark.parametrize("reach", [DeliveryCertainty.UNTRUSTED, DeliveryCertainty.NOT_POSSIBLE])
-async def test_a_server_that_is_not_trusted_is_not_waited_for(
-    workspace: TuiWorkspace, reach: DeliveryCertainty
-) -> None:
+async def test_untrusted_server_is_not_retried(workspace: TuiWorkspace, reach: DeliveryCertainty) -> None:
     workspace.faults.fail["workspace"] = ServerUnreachableError("It is not trusted.", reach=reach)
     app = make_app(workspace)
     async with app.run_test() as pilot:
@@ -267,7 +261,7 @@ async def test_a_server_that_is_not_trusted_is_not_waited_for(
         assert app.state.engine is EngineState.FAILED
 
 
-async def test_a_token_that_ended_is_told_once(workspace: TuiWorkspace) -> None:
+async def test_invalid_token_is_shown_once(workspace: TuiWorkspace) -> None:
     async with run_app(app := make_app(workspace)) as pilot:
         ended = "The token is not valid here."
         for method in ("tasks", "counts", "devices", "workspace"):
@@ -278,7 +272,7 @@ async def test_a_token_that_ended_is_told_once(workspace: TuiWorkspace) -> None:
         assert sum(isinstance(each, ErrorDialog) for each in app.screen_stack) == 1
 
 
-async def test_events_that_end_for_good_are_told_and_not_taken_for_a_quiet_engine(workspace: TuiWorkspace) -> None:
+async def test_rejected_event_stream_shows_failure(workspace: TuiWorkspace) -> None:
     workspace.faults.fail["events"] = AuthenticationError("The token is not valid here.")
     app = make_app(workspace)
     async with app.run_test() as pilot:

@@ -1,4 +1,4 @@
-"""One key acts as anybody of the workspace, with a profile or without."""
+"""Tests of the profile picker."""
 
 from __future__ import annotations
 
@@ -11,17 +11,17 @@ from tests.tui.pilot_helpers import PROFILES, make_app, run_app, screen_text, wa
 from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, TuiWorkspace
 
 
-def alone(workspace: TuiWorkspace) -> SealyardApp:
-    """As a workspace that was made a moment ago: its administrator has a profile, and nobody else."""
+def make_single_profile_app(workspace: TuiWorkspace) -> SealyardApp:
+    """Return an application in which only the administrator has a profile, as after creating a workspace."""
     profile = Profile(name="yard", identity=ADMINISTRATOR, workspace="/srv/yard")
     session = Session(FakeConnection(workspace), profile, (profile,))
     return SealyardApp(session, Settings(bell=False), now=lambda: workspace.now)
 
 
-async def test_who_sees_the_people_of_the_workspace_can_act_as_those_without_a_profile_and_go_back(
+async def test_administrator_can_pick_subjects_without_profile(
     workspace: TuiWorkspace,
 ) -> None:
-    app = alone(workspace)
+    app = make_single_profile_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("P")
         await wait_until(pilot, lambda: "Who are you?" in screen_text(app) and DEVELOPER in screen_text(app))
@@ -35,7 +35,7 @@ async def test_who_sees_the_people_of_the_workspace_can_act_as_those_without_a_p
         await wait_until(pilot, lambda: app.state.identity == ADMINISTRATOR)
 
 
-async def test_who_may_not_see_the_people_is_offered_the_profiles_alone_and_nothing_is_refused(
+async def test_unprivileged_user_is_offered_profiles_only(
     workspace: TuiWorkspace,
 ) -> None:
     app = make_app(workspace, "developer")
@@ -45,7 +45,7 @@ async def test_who_may_not_see_the_people_is_offered_the_profiles_alone_and_noth
         assert app.session.available_profiles == PROFILES
 
 
-async def test_a_name_that_a_profile_has_is_not_given_to_somebody_else(workspace: TuiWorkspace) -> None:
+async def test_profile_name_is_not_reused_for_subject(workspace: TuiWorkspace) -> None:
     profile = Profile(name="dev", identity="USER:root", workspace="/srv/yard")
     session = Session(FakeConnection(workspace), profile, (profile,))
     session.add_identities(("USER:root", "USER:dev"))

@@ -1,4 +1,4 @@
-"""The mouse can be given back to the terminal and taken again while the application runs."""
+"""Tests of enabling and disabling the mouse at run time."""
 
 from __future__ import annotations
 
@@ -14,8 +14,8 @@ from sealyard_tui.terminal.mouse import is_mouse_enabled, set_mouse_enabled
 ON, OFF, PIXELS = "\x1b[?1003h", "\x1b[?1003l", "\x1b[?1016h"
 
 
-class _Terminal(LinuxDriver):
-    """Keeps what would go to the terminal."""
+class _RecordingDriver(LinuxDriver):
+    """Records what it writes to the terminal."""
 
     def __init__(self, *, mouse: bool) -> None:
         super().__init__(App(), mouse=mouse)
@@ -28,49 +28,49 @@ class _Terminal(LinuxDriver):
         pass
 
 
-@pytest.mark.parametrize("begun", [True, False])
-def test_the_terminal_is_told_once_for_each_change(begun: bool) -> None:
-    async def switched() -> None:
-        driver = _Terminal(mouse=begun)
-        set_mouse_enabled(driver, begun)
+@pytest.mark.parametrize("initially_enabled", [True, False])
+def test_change_writes_one_terminal_sequence(initially_enabled: bool) -> None:
+    async def switch() -> None:
+        driver = _RecordingDriver(mouse=initially_enabled)
+        set_mouse_enabled(driver, initially_enabled)
         assert driver.written == []
-        set_mouse_enabled(driver, not begun)
-        assert is_mouse_enabled(driver) is not begun
-        set_mouse_enabled(driver, begun)
-        first, second = (OFF, ON) if begun else (ON, OFF)
+        set_mouse_enabled(driver, not initially_enabled)
+        assert is_mouse_enabled(driver) is not initially_enabled
+        set_mouse_enabled(driver, initially_enabled)
+        first, second = (OFF, ON) if initially_enabled else (ON, OFF)
         assert driver.written.index(first) < driver.written.index(second)
         assert PIXELS not in driver.written
 
-    asyncio.run(switched())
+    asyncio.run(switch())
 
 
-def test_what_comes_back_from_the_background_keeps_the_choice() -> None:
-    async def back() -> None:
-        driver = _Terminal(mouse=True)
+def test_resume_keeps_mouse_disabled() -> None:
+    async def resume() -> None:
+        driver = _RecordingDriver(mouse=True)
         set_mouse_enabled(driver, False)
         driver.written.clear()
         driver._enable_mouse_support()
         assert driver.written == []
 
-    asyncio.run(back())
+    asyncio.run(resume())
 
 
-def test_a_terminal_that_counts_in_pixels_does_so_again() -> None:
-    async def again() -> None:
-        driver = _Terminal(mouse=True)
+def test_enabling_restores_pixel_mode() -> None:
+    async def reenable() -> None:
+        driver = _RecordingDriver(mouse=True)
         driver._enable_mouse_pixels()
         set_mouse_enabled(driver, False)
         driver.written.clear()
         set_mouse_enabled(driver, True)
         assert driver.written.index(ON) < driver.written.index(PIXELS)
 
-    asyncio.run(again())
+    asyncio.run(reenable())
 
 
-def test_where_there_is_no_terminal_the_choice_is_only_kept() -> None:
-    async def kept() -> None:
+def test_headless_driver_stores_state() -> None:
+    async def disable() -> None:
         driver = HeadlessDriver(App())
         set_mouse_enabled(driver, False)
         assert is_mouse_enabled(driver) is False
 
-    asyncio.run(kept())
+    asyncio.run(disable())

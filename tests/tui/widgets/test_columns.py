@@ -1,4 +1,4 @@
-"""Columns: those there is room for share it, and what is in them is as wide as they are."""
+"""Tests of the column layout: shared width and exact cell width."""
 
 from __future__ import annotations
 
@@ -18,24 +18,24 @@ COLUMNS = (
 TEXTS = st.text(st.characters(exclude_categories=["Cc", "Cs", "Cf"]), max_size=30)
 
 
-def test_what_is_left_over_is_shared_by_those_that_grow() -> None:
+def test_extra_width_is_shared_by_growing_columns() -> None:
     assert column_widths(COLUMNS, 118, 120) == (8 + 96 * 3 // 4, 4 + 96 // 4, 7, 0)
 
 
-def test_a_column_without_room_is_left_out() -> None:
+def test_column_without_space_is_omitted() -> None:
     assert column_widths(COLUMNS, 38, 40)[1] == 0
     assert fit_cells(COLUMNS, ("a", "b", "c", "d"), (2, 0, 2, 0)) == [Content("a "), " ", Content(" c"), " "]
 
 
 @given(st.integers(30, 300))
-def test_columns_and_spaces_never_take_more_than_the_room(room: int) -> None:
-    taken = column_widths(COLUMNS, room, room + 2)
-    assert sum(taken) + GUTTER * sum(each > 0 for each in taken) <= room
+def test_columns_never_exceed_available_width(available: int) -> None:
+    widths = column_widths(COLUMNS, available, available + 2)
+    assert sum(widths) + GUTTER * sum(each > 0 for each in widths) <= available
 
 
 @given(st.lists(st.one_of(TEXTS, TEXTS.map(Content)), min_size=4, max_size=4), st.integers(30, 200))
-def test_any_text_fills_its_column_exactly(cells: list[Cell], room: int) -> None:
-    taken = column_widths(COLUMNS, room, room)
-    parts = fit_cells(COLUMNS, cells, taken)
+def test_any_text_fills_column_exactly(cells: list[Cell], available: int) -> None:
+    widths = column_widths(COLUMNS, available, available)
+    parts = fit_cells(COLUMNS, cells, widths)
     filled = [each.cell_length if isinstance(each, Content) else cell_len(each) for each in parts]
-    assert filled == [width for each in taken if each for width in (each, GUTTER)]
+    assert filled == [width for each in widths if each for width in (each, GUTTER)]

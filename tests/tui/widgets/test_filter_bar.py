@@ -1,4 +1,4 @@
-"""The filter line: opens by key, tells after a pause, keeps by Enter, clears by Escape, says how many."""
+"""Tests of the filter bar."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from tests.tui.pilot_helpers import wait_until
 from tests.tui.widget_app import WidgetApp
 
 
-class Bench(WidgetApp):
+class FilterBarApp(WidgetApp):
     def __init__(self, text: str = "") -> None:
         super().__init__(FilterBar(text, hint="a word"))
-        self.told: list[str] = []
+        self.events: list[str] = []
 
     @property
     def bar(self) -> FilterBar:
@@ -21,15 +21,15 @@ class Bench(WidgetApp):
 
     @on(FilterBar.Changed)
     def _changed(self, event: FilterBar.Changed) -> None:
-        self.told.append(event.text)
+        self.events.append(event.text)
 
     @on(FilterBar.Closed)
-    def _left(self) -> None:
-        self.told.append("left")
+    def _record_close(self) -> None:
+        self.events.append("closed")
 
 
-async def test_it_is_hidden_until_it_is_opened_and_takes_no_keys_before() -> None:
-    app = Bench()
+async def test_hidden_bar_ignores_keys_until_open() -> None:
+    app = FilterBarApp()
     async with app.run_test() as pilot:
         assert not app.bar.display
         await pilot.press("x")
@@ -39,59 +39,59 @@ async def test_it_is_hidden_until_it_is_opened_and_takes_no_keys_before() -> Non
         assert app.query_one(Input).value == "y"
 
 
-async def test_what_is_typed_fast_is_told_once() -> None:
-    app = Bench()
+async def test_fast_typing_posts_one_change() -> None:
+    app = FilterBarApp()
     async with app.run_test() as pilot:
         app.bar.open()
         app.query_one(Input).value = "g"
         app.query_one(Input).value = "ga"
         app.query_one(Input).value = "gat"
-        await wait_until(pilot, lambda: bool(app.told))
-        assert app.told == ["gat"]
+        await wait_until(pilot, lambda: bool(app.events))
+        assert app.events == ["gat"]
         assert app.bar.text == "gat"
 
 
-async def test_enter_keeps_the_filter_and_leaves_the_line_at_once() -> None:
-    app = Bench()
+async def test_enter_keeps_filter_and_closes() -> None:
+    app = FilterBarApp()
     async with app.run_test() as pilot:
         app.bar.open()
         await pilot.press("a", "enter")
-        assert app.told == ["a", "left"]
+        assert app.events == ["a", "closed"]
         assert app.bar.display
 
 
-async def test_enter_on_nothing_hides_it() -> None:
-    app = Bench()
+async def test_enter_without_text_hides_bar() -> None:
+    app = FilterBarApp()
     async with app.run_test() as pilot:
         app.bar.open()
         await pilot.press("enter")
-        assert app.told == ["left"]
+        assert app.events == ["closed"]
         assert not app.bar.display
 
 
-async def test_escape_clears_hides_and_leaves() -> None:
-    app = Bench("before")
+async def test_escape_clears_and_hides_bar() -> None:
+    app = FilterBarApp("before")
     async with app.run_test() as pilot:
         assert app.bar.display
         app.bar.open()
         await pilot.press("escape")
-        assert app.told == ["", "left"]
+        assert app.events == ["", "closed"]
         assert not app.bar.display
         assert not app.bar.clear()
 
 
-async def test_a_text_from_elsewhere_is_told_to_nobody() -> None:
-    app = Bench()
+async def test_set_text_posts_no_change() -> None:
+    app = FilterBarApp()
     async with app.run_test() as pilot:
         app.bar.set_text("status:done")
         await pilot.pause(0.2)
-        assert app.told == []
+        assert app.events == []
         assert app.bar.text == "status:done"
         assert app.bar.display
 
 
-async def test_it_says_how_many_and_what_is_wrong() -> None:
-    app = Bench("x")
+async def test_count_and_error_are_shown() -> None:
+    app = FilterBarApp("x")
     async with app.run_test() as pilot:
         app.bar.show_count(1234, 100_000)
         await pilot.pause()

@@ -1,4 +1,4 @@
-"""The line for what just went well: words and a sign, harmless, gone by itself."""
+"""Tests of the flash message."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from tests.tui.pilot_helpers import wait_until
 from tests.tui.widget_app import HOSTILE, WidgetApp, is_harmless
 
 
-async def test_it_is_seen_with_a_sign_and_goes_by_itself(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_message_has_symbol_and_disappears(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flash, "DURATION", 0.2)
     app = WidgetApp(Flash())
     async with app.run_test() as pilot:
@@ -20,7 +20,7 @@ async def test_it_is_seen_with_a_sign_and_goes_by_itself(monkeypatch: pytest.Mon
         await wait_until(pilot, lambda: not app.query_one(Flash).display)
 
 
-async def test_a_warning_has_another_sign() -> None:
+async def test_warning_has_different_symbol() -> None:
     app = WidgetApp(Flash())
     async with app.run_test() as pilot:
         app.query_one(Flash).show("Gone.", warning=True)
@@ -31,7 +31,7 @@ async def test_a_warning_has_another_sign() -> None:
         await wait_until(pilot, lambda: "✓ Back." in app.text())
 
 
-async def test_the_newest_stays_its_whole_time(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_new_message_restarts_duration(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(flash, "DURATION", 0.3)
     app = WidgetApp(Flash())
     async with app.run_test() as pilot:
@@ -46,7 +46,7 @@ async def test_the_newest_stays_its_whole_time(monkeypatch: pytest.MonkeyPatch) 
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_names_are_shown_as_they_are_and_do_nothing(name: str) -> None:
+async def test_hostile_names_are_escaped(name: str) -> None:
     app = WidgetApp(Flash())
     async with app.run_test() as pilot:
         app.query_one(Flash).show(name)

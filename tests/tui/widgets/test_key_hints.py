@@ -1,4 +1,4 @@
-"""The lowest line says what keys do, never cut in the middle, and a click on one is as good as the key."""
+"""Tests of the key hints in the footer."""
 
 from __future__ import annotations
 
@@ -10,26 +10,24 @@ from tests.tui.workspace import TuiWorkspace
 
 
 @pytest.mark.parametrize("size", [(60, 18), (80, 24), (120, 40)])
-async def test_no_key_is_cut_off_and_help_and_quit_always_have_room(
-    workspace: TuiWorkspace, size: tuple[int, int]
-) -> None:
+async def test_hints_are_complete_and_include_help(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
     app = make_app(workspace, "administrator")
     async with run_app(app, size=size) as pilot:
         for key in "123456":
             await pilot.press(key)
             await wait_for_workers(pilot)
             line = app.screen.query_one(KeyHintBar)
-            seen = screen_text(app).split("\n")[size[1] - 1]
+            footer = screen_text(app).split("\n")[size[1] - 1]
             for hint in line.visible_hints:
-                assert f"{hint.display} {hint.label}" in seen
+                assert f"{hint.display} {hint.label}" in footer
             assert {"Help", "Quit"} <= {each.label for each in line.visible_hints} or app.focused is None
-            assert ("…" in seen) == (len(line.visible_hints) < len(line.hints))
+            assert ("…" in footer) == (len(line.visible_hints) < len(line.hints))
 
 
-async def test_a_click_on_a_key_is_as_good_as_the_key(workspace: TuiWorkspace) -> None:
+async def test_click_on_hint_runs_action(workspace: TuiWorkspace) -> None:
     app = make_app(workspace)
     async with run_app(app) as pilot:
         line = app.screen.query_one(KeyHintBar)
-        at = screen_text(app).split("\n")[39].index("Help")
-        await pilot.click(line, offset=(at, 0))
+        column = screen_text(app).split("\n")[39].index("Help")
+        await pilot.click(line, offset=(column, 0))
         await wait_until(pilot, lambda: len(app.screen_stack) > 1)

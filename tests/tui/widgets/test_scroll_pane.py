@@ -1,4 +1,4 @@
-"""A pane that is read by keys, however fast they come."""
+"""Tests of the scroll pane."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane
 LINES = 500
 
 
-class Stage(App[None]):
+class ScrollPaneApp(App[None]):
     def compose(self) -> ComposeResult:
         with ScrollPane():
             yield Static("\n".join(str(number) for number in range(LINES)))
 
 
-async def test_of_keys_that_come_faster_than_paints_each_one_counts() -> None:
-    async with Stage().run_test(size=(80, 24)) as pilot:
+async def test_scrolls_between_paints_accumulate() -> None:
+    async with ScrollPaneApp().run_test(size=(80, 24)) as pilot:
         pane = pilot.app.query_one(ScrollPane)
         for _ in range(5):
             pane.action_page_down()
@@ -30,8 +30,8 @@ async def test_of_keys_that_come_faster_than_paints_each_one_counts() -> None:
         assert pane.scroll_offset.y == 4 * 24 - 3 + 12
 
 
-async def test_the_ends_are_reached_and_not_left_behind() -> None:
-    async with Stage().run_test(size=(80, 24)) as pilot:
+async def test_scrolling_stops_at_both_ends() -> None:
+    async with ScrollPaneApp().run_test(size=(80, 24)) as pilot:
         pane = pilot.app.query_one(ScrollPane)
         pane.action_scroll_end()
         assert pane.scroll_offset.y == LINES - 24

@@ -1,4 +1,4 @@
-"""The top of every place: who, where, how the engine does, four eyes and what waits, at any width."""
+"""Tests of the status bar at several widths."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sealyard_tui.widgets.status_bar import ScreenTab, StatusBar
 from tests.tui.pilot_helpers import wait_until
 from tests.tui.widget_app import HOSTILE, WidgetApp, is_harmless
 
-STANDING = SessionState(
+STATE = SessionState(
     profile="dana",
     identity="USER:developer",
     engine=EngineState.READY,
@@ -33,17 +33,17 @@ STANDING = SessionState(
 )
 
 
-class Bench(WidgetApp):
+class StatusBarApp(WidgetApp):
     def __init__(self) -> None:
         super().__init__(StatusBar({name: label for name, (_, label) in SCREENS.items()}, "approvals"))
-        self.gone_to: list[str] = []
+        self.clicked_screens: list[str] = []
 
     @on(ScreenTab.Clicked)
     def _clicked(self, event: ScreenTab.Clicked) -> None:
-        self.gone_to.append(event.screen_name)
+        self.clicked_screens.append(event.screen_name)
 
     def show(self, **changes: object) -> None:
-        state = msgspec.structs.replace(STANDING, **changes)
+        state = msgspec.structs.replace(STATE, **changes)
         bar = self.query_one(StatusBar)
         identity, engine = format_status(state, bar.text_width)
         details = "\n".join(state_summary(state))
@@ -51,21 +51,21 @@ class Bench(WidgetApp):
 
 
 @pytest.mark.parametrize("width", [80, 120, 200])
-async def test_identity_role_workspace_engine_and_four_eyes_are_seen_at_any_width(width: int) -> None:
-    app = Bench()
+async def test_session_state_is_visible_at_any_width(width: int) -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(width, 24)) as pilot:
         app.show()
         await pilot.pause()
-        seen = app.text()
+        text = app.text()
         separation = "no separation of duties" if width == 80 else "separation of duties: not enforced"
         for words in ("dana", "developer (developer", "gateway yard", "● ready", separation, "3 Approvals·3"):
-            assert words in seen, words
+            assert words in text, words
         for _, label in SCREENS.values():
-            assert label in seen
+            assert label in text
 
 
-async def test_a_wide_screen_says_what_four_eyes_means() -> None:
-    app = Bench()
+async def test_wide_bar_names_separation_of_duties() -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(160, 24)) as pilot:
         app.show()
         await pilot.pause()
@@ -73,8 +73,8 @@ async def test_a_wide_screen_says_what_four_eyes_means() -> None:
         await wait_until(pilot, lambda: "developer, auditor" in app.text())
 
 
-async def test_the_self_approval_trial_is_said_in_words_at_any_width() -> None:
-    app = Bench()
+async def test_self_approval_is_shown_at_80_columns() -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(80, 24)) as pilot:
         app.show(self_approval=True, demo=True, roles=(Role.DEVELOPER,), running=0)
         await pilot.pause()
@@ -83,8 +83,8 @@ async def test_the_self_approval_trial_is_said_in_words_at_any_width() -> None:
 
 
 @pytest.mark.parametrize("state", EngineState)
-async def test_each_state_of_the_engine_is_a_word_and_a_sign(state: EngineState) -> None:
-    app = Bench()
+async def test_engine_states_have_word_and_symbol(state: EngineState) -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(120, 24)) as pilot:
         app.show(engine=state)
         await pilot.pause()
@@ -95,18 +95,16 @@ async def test_each_state_of_the_engine_is_a_word_and_a_sign(state: EngineState)
 @pytest.mark.parametrize("width", [57, 77, 117, 200])
 @pytest.mark.parametrize("mode", ConnectionMode)
 @pytest.mark.parametrize("engine", EngineState)
-def test_every_state_tells_whether_separation_of_duties_is_enforced(
-    engine: EngineState, mode: ConnectionMode, width: int
-) -> None:
-    state = msgspec.structs.replace(STANDING, engine=engine, mode=mode, connection=LOST)
+def test_every_state_shows_separation_of_duties(engine: EngineState, mode: ConnectionMode, width: int) -> None:
+    state = msgspec.structs.replace(STATE, engine=engine, mode=mode, connection=LOST)
     _, text = format_status(state, width)
     enforced = ("separation of duties: enforced", "separation of duties: on")
     not_enforced = ("separation of duties: not enforced", "no separation of duties")
     assert text.plain.endswith(enforced if mode is ConnectionMode.SERVER else not_enforced)
 
 
-def test_self_approval_trial_means_no_separation_of_duties_on_a_server_too() -> None:
-    state = msgspec.structs.replace(STANDING, mode=ConnectionMode.SERVER, self_approval=True)
+def test_self_approval_trial_disables_separation_of_duties() -> None:
+    state = msgspec.structs.replace(STATE, mode=ConnectionMode.SERVER, self_approval=True)
     _, text = format_status(state, 200)
     assert text.plain.endswith("no separation of duties: SELF-APPROVAL TRIAL")
     assert state_summary(state)[0] == "Separation of duties: not enforced (self-approval trial)."
@@ -118,46 +116,46 @@ LOST = ConnectionStatus(
 )
 
 
-def lost_since(link: ConnectionStatus) -> str:
-    return f"reconnecting since {format_clock(link.reconnecting_since)}"
+def reconnecting_text(status: ConnectionStatus) -> str:
+    return f"reconnecting since {format_clock(status.reconnecting_since)}"
 
 
 @pytest.mark.parametrize("width", [80, 100, 120, 200])
-async def test_since_when_the_line_is_lost_is_seen_at_any_width_and_the_last_answer_where_there_is_room(
+async def test_lost_connection_shows_times_at_any_width(
     width: int,
 ) -> None:
-    app = Bench()
+    app = StatusBarApp()
     async with app.run_test(size=(width, 24)) as pilot:
         app.show(engine=EngineState.RECONNECTING, connection=LOST)
         await pilot.pause()
-        assert lost_since(LOST) in app.text()
+        assert reconnecting_text(LOST) in app.text()
         assert (f"(last response {format_clock(LOST.last_answer_at)})" in app.text()) is (width >= 120)
         assert "no separation of duties" in app.text() or "separation of duties: not enforced" in app.text()
 
 
-async def test_a_server_that_never_answered_is_told_from_one_that_did() -> None:
-    app = Bench()
+async def test_unreached_server_shows_no_response_yet() -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(120, 24)) as pilot:
-        never = ConnectionStatus(reconnecting_since=LOST.reconnecting_since)
+        unreached = ConnectionStatus(reconnecting_since=LOST.reconnecting_since)
         app.show(
             engine=EngineState.RECONNECTING,
-            connection=never,
+            connection=unreached,
             workspace="",
             host="seal.example:8443",
             mode=ConnectionMode.SERVER,
         )
         await pilot.pause()
-        assert f"{lost_since(never)} (no response yet)" in app.text()
+        assert f"{reconnecting_text(unreached)} (no response yet)" in app.text()
         assert "seal.example:8443" in app.text()
 
 
-async def test_the_trial_is_said_while_the_line_is_lost_too() -> None:
-    app = Bench()
+async def test_lost_connection_keeps_self_approval_trial_visible() -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(80, 24)) as pilot:
         app.show(engine=EngineState.RECONNECTING, connection=LOST, self_approval=True, roles=(), profile="developer")
         await pilot.pause()
         assert "SELF-APPROVAL TRIAL" in app.text()
-        assert lost_since(LOST) in app.text()
+        assert reconnecting_text(LOST) in app.text()
 
 
 @pytest.mark.parametrize(
@@ -167,10 +165,8 @@ async def test_the_trial_is_said_while_the_line_is_lost_too() -> None:
         (160, ("@ gateway yard on seal.example:8443", "separation of duties: enforced")),
     ],
 )
-async def test_a_server_is_named_and_what_four_eyes_means_there_at_any_width(
-    width: int, words: tuple[str, ...]
-) -> None:
-    app = Bench()
+async def test_server_bar_shows_host_and_dual_control(width: int, words: tuple[str, ...]) -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(width, 24)) as pilot:
         app.show(
             mode=ConnectionMode.SERVER,
@@ -184,51 +180,51 @@ async def test_a_server_is_named_and_what_four_eyes_means_there_at_any_width(
 
 
 @pytest.mark.parametrize(
-    ("way", "words"),
+    ("mode", "words"),
     [
         (ConnectionMode.OWNER, "This application owns the workspace"),
         (ConnectionMode.ATTACHED, "Connected to another process"),
         (ConnectionMode.SERVER, "Connected to the server yard.example"),
     ],
 )
-def test_the_long_words_say_how_one_is_at_the_workspace(way: ConnectionMode, words: str) -> None:
-    said = state_summary(msgspec.structs.replace(STANDING, mode=way, host="yard.example"))
-    assert any(each.startswith(words) for each in said)
+def test_summary_describes_connection_mode(mode: ConnectionMode, words: str) -> None:
+    summary = state_summary(msgspec.structs.replace(STATE, mode=mode, host="yard.example"))
+    assert any(each.startswith(words) for each in summary)
 
 
-def test_the_long_words_say_of_when_it_is_what_is_seen() -> None:
-    lost = msgspec.structs.replace(STANDING, engine=EngineState.RECONNECTING, connection=LOST)
+def test_summary_shows_age_of_data() -> None:
+    lost = msgspec.structs.replace(STATE, engine=EngineState.RECONNECTING, connection=LOST)
     assert format_time(LOST.last_answer_at) in state_summary(lost)[-1]
     assert "the data shown is from then" in state_summary(lost)[-1]
 
 
-async def test_nothing_waiting_shows_no_count() -> None:
-    app = Bench()
+async def test_zero_pending_approvals_show_no_count() -> None:
+    app = StatusBarApp()
     async with app.run_test() as pilot:
         app.show(awaiting_my_approval=0)
         await pilot.pause()
         assert "Approvals·" not in app.text()
 
 
-async def test_a_click_on_a_place_goes_there() -> None:
-    app = Bench()
+async def test_click_on_tab_posts_screen_name() -> None:
+    app = StatusBarApp()
     async with app.run_test() as pilot:
         tab = next(each for each in app.query(ScreenTab) if each.screen_name == "audit")
         await pilot.click(tab)
-        await wait_until(pilot, lambda: app.gone_to == ["audit"])
+        await wait_until(pilot, lambda: app.clicked_screens == ["audit"])
 
 
 @pytest.mark.parametrize("name", HOSTILE)
-async def test_hostile_names_of_profiles_and_workspaces_are_harmless(name: str) -> None:
-    app = Bench()
+async def test_hostile_names_are_escaped(name: str) -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(120, 24)) as pilot:
         app.show(profile=name, workspace=name, identity=f"USER:{name}", separation_of_duties_note=name)
         await pilot.pause()
         assert is_harmless(app.text())
 
 
-async def test_at_60_columns_every_place_is_seen_whole_enough_to_go_there_with_what_waits() -> None:
-    app = Bench()
+async def test_tabs_fit_60_columns_with_count() -> None:
+    app = StatusBarApp()
     async with app.run_test(size=(60, 18)) as pilot:
         app.show(awaiting_my_approval=12)
         await pilot.pause()

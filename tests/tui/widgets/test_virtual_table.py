@@ -1,4 +1,4 @@
-"""The table for lists that grow: draws what is in view, keeps its cursor on its row, never breaks its columns."""
+"""Tests of the virtual table: drawing, cursor, marks and columns."""
 
 from __future__ import annotations
 
@@ -28,15 +28,15 @@ COLUMNS = (
 )
 
 
-class Bench(App[None]):
-    """One table, and what it told."""
+class TableApp(App[None]):
+    """A table, and the events that it posted."""
 
     def __init__(self, rows: list[Line], *, markable: bool = True) -> None:
         super().__init__()
-        self._given = rows
+        self._rows = rows
         self._markable = markable
         self.drawn: list[str] = []
-        self.told: list[Any] = []
+        self.events: list[Any] = []
 
     def compose(self) -> ComposeResult:
         yield VirtualTable[Line](
@@ -48,7 +48,7 @@ class Bench(App[None]):
         return (row[1], "w", Content.styled("5 B", "red"))
 
     def on_mount(self) -> None:
-        self.table.replace(self._given)
+        self.table.replace(self._rows)
         self.table.focus()
 
     @property
@@ -56,21 +56,21 @@ class Bench(App[None]):
         return self.query_one(VirtualTable)
 
     def on_virtual_table_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
-        self.told.append(("highlighted", event.key))
+        self.events.append(("highlighted", event.key))
 
     def on_virtual_table_row_activated(self, event: VirtualTable.RowActivated) -> None:
-        self.told.append(("chosen", event.key))
+        self.events.append(("activated", event.key))
 
     def on_virtual_table_near_end(self, event: VirtualTable.NearEnd) -> None:
-        self.told.append(("near end", event.last))
+        self.events.append(("near end", event.last))
 
     def on_virtual_table_marks_changed(self) -> None:
-        self.told.append(("marks", None))
+        self.events.append(("marks", None))
 
     @property
     def highlighted(self) -> str | None:
         """The row that was told last."""
-        found: list[str | None] = [key for kind, key in self.told if kind == "highlighted"]
+        found: list[str | None] = [key for kind, key in self.events if kind == "highlighted"]
         return found[-1] if found else None
 
     def lines(self) -> list[str]:
@@ -79,29 +79,29 @@ class Bench(App[None]):
         return ["".join(part.text for part in table.render_line(y)) for y in range(table.size.height)]
 
 
-def rows(count: int) -> list[Line]:
+def make_rows(count: int) -> list[Line]:
     return [(f"k{number}", f"name {number}") for number in range(count)]
 
 
 @asynccontextmanager
-async def bench(
-    given: list[Line], size: tuple[int, int] = (80, 24), *, markable: bool = True
-) -> AsyncIterator[tuple[Bench, Pilot[None]]]:
-    app = Bench(given, markable=markable)
+async def run_table(
+    table_rows: list[Line], size: tuple[int, int] = (80, 24), *, markable: bool = True
+) -> AsyncIterator[tuple[TableApp, Pilot[None]]]:
+    app = TableApp(table_rows, markable=markable)
     async with app.run_test(size=size) as pilot:
         await pilot.pause()
         yield app, pilot
 
 
-def marked(app: Bench) -> list[str]:
+def list_marked(app: TableApp) -> list[str]:
     return [key for key, _ in app.table.marked_rows]
 
 
 # ---- drawing
 
 
-async def test_of_a_hundred_thousand_rows_only_those_in_view_are_drawn() -> None:
-    async with bench(rows(100_000)) as (app, pilot):
+async def test_only_visible_rows_are_drawn() -> None:
+    async with run_table(make_rows(100_000)) as (app, pilot):
         assert set(app.drawn) <= {f"k{number}" for number in range(24)}
         app.drawn.clear()
         await pilot.press("G")
@@ -110,40 +110,40 @@ async def test_of_a_hundred_thousand_rows_only_those_in_view_are_drawn() -> None
         assert "name 99999" in app.lines()[-1]
 
 
-async def test_a_move_of_the_cursor_draws_few_lines() -> None:
-    async with bench(rows(100_000)) as (app, pilot):
+async def test_cursor_move_redraws_two_rows() -> None:
+    async with run_table(make_rows(100_000)) as (app, pilot):
         app.drawn.clear()
         await pilot.press("j")
         await pilot.pause()
         assert set(app.drawn) <= {"k0", "k1"}
 
 
-async def test_the_heads_stay_while_the_rows_scroll() -> None:
-    async with bench(rows(500)) as (app, pilot):
+async def test_header_stays_while_rows_scroll() -> None:
+    async with run_table(make_rows(500)) as (app, pilot):
         await pilot.press("G")
         await pilot.pause()
         assert "NAME" in app.lines()[0]
         assert "name 499" in app.lines()[-1]
 
 
-async def test_the_cursor_and_marks_are_seen_without_colour() -> None:
-    async with bench(rows(3)) as (app, pilot):
+async def test_cursor_and_marks_have_symbols() -> None:
+    async with run_table(make_rows(3)) as (app, pilot):
         await pilot.press("space")
         lines = app.lines()
         assert lines[1].startswith(" ●name 0")
         assert lines[2].startswith("▶ name 1")
 
 
-async def test_an_empty_table_says_so_in_as_many_lines_as_it_takes() -> None:
-    async with bench([], (40, 10)) as (app, _):
+async def test_empty_text_wraps_to_table_width() -> None:
+    async with run_table([], (40, 10)) as (app, _):
         assert "Nothing yet." in app.lines()[1]
         app.table.set_empty_text("There is nothing here, and this sentence is longer than a line.")
         assert "There is nothing here, and this" in app.lines()[1]
         assert "longer than a line." in app.lines()[2]
 
 
-async def test_a_column_is_left_out_where_the_table_is_narrow() -> None:
-    async with bench(rows(3), (80, 24)) as (app, pilot):
+async def test_narrow_table_omits_optional_column() -> None:
+    async with run_table(make_rows(3), (80, 24)) as (app, pilot):
         assert "WIDE" in app.lines()[0]
         await pilot.resize_terminal(50, 24)
         await pilot.pause()
@@ -151,8 +151,8 @@ async def test_a_column_is_left_out_where_the_table_is_narrow() -> None:
         assert "SIZE" in app.lines()[0]
 
 
-async def test_what_is_left_over_goes_to_the_columns_that_grow() -> None:
-    async with bench([("k", "n" * 200)], (100, 10)) as (app, _):
+async def test_extra_width_goes_to_growing_column() -> None:
+    async with run_table([("k", "n" * 200)], (100, 10)) as (app, _):
         line = app.lines()[1]
         assert line.count("n") > 70
         assert "…" in line
@@ -172,20 +172,20 @@ NAMES = [
 
 
 @pytest.mark.parametrize("width", [30, 31, 33, 80])
-async def test_wide_characters_never_break_the_columns(width: int) -> None:
-    given = [(str(number), name) for number, name in enumerate(NAMES)]
-    async with bench(given, (width, 20)) as (app, _):
+async def test_wide_characters_keep_columns_aligned(width: int) -> None:
+    table_rows = [(str(number), name) for number, name in enumerate(NAMES)]
+    async with run_table(table_rows, (width, 20)) as (app, _):
         lines = app.lines()
         assert {cell_len(line) for line in lines} == {width}
         for line in lines[1 : len(NAMES) + 1]:
             assert cell_len(line[: line.index("5 B")]) == cell_len(lines[0][: lines[0].index("SIZE") + 1]), line
 
 
-# ---- keys and the mouse
+# ---- keys and mouse
 
 
 @pytest.mark.parametrize(
-    ("keys", "at"),
+    ("keys", "index"),
     [
         (["j", "j", "k"], 1),
         (["down", "down", "up"], 1),
@@ -201,42 +201,42 @@ async def test_wide_characters_never_break_the_columns(width: int) -> None:
         (["G", "j", "ctrl+d", "pagedown"], 199),
     ],
 )
-async def test_keys_move_the_cursor_and_it_stays_in_view(keys: list[str], at: int) -> None:
-    async with bench(rows(200)) as (app, pilot):
+async def test_keys_move_cursor_within_view(keys: list[str], index: int) -> None:
+    async with run_table(make_rows(200)) as (app, pilot):
         await pilot.press(*keys)
         await pilot.pause()
-        assert app.table.cursor == at
-        assert app.table.cursor_key == f"k{at}"
-        assert app.highlighted == f"k{at}"
+        assert app.table.cursor == index
+        assert app.table.cursor_key == f"k{index}"
+        assert app.highlighted == f"k{index}"
         assert 1 <= app.table.region_of_cursor().y < 24
 
 
-async def test_a_click_goes_to_the_row_and_a_second_one_opens_it() -> None:
-    async with bench(rows(50)) as (app, pilot):
+async def test_click_selects_and_double_click_activates() -> None:
+    async with run_table(make_rows(50)) as (app, pilot):
         await pilot.click(VirtualTable, offset=(5, 4))
         assert app.table.cursor_key == "k3"
-        assert ("chosen", "k3") not in app.told
+        assert ("activated", "k3") not in app.events
         await pilot.double_click(VirtualTable, offset=(5, 4))
-        assert ("chosen", "k3") in app.told
+        assert ("activated", "k3") in app.events
 
 
-async def test_a_click_after_scrolling_goes_to_the_row_that_is_seen_there() -> None:
-    async with bench(rows(500)) as (app, pilot):
+async def test_click_after_scrolling_selects_visible_row() -> None:
+    async with run_table(make_rows(500)) as (app, pilot):
         await pilot.press("G")
         await pilot.pause()
         await pilot.click(VirtualTable, offset=(5, 1))
         assert app.table.cursor_key == "k477"
 
 
-async def test_clicks_on_the_heads_and_below_the_rows_do_nothing() -> None:
-    async with bench(rows(3)) as (app, pilot):
+async def test_clicks_outside_rows_are_ignored() -> None:
+    async with run_table(make_rows(3)) as (app, pilot):
         await pilot.click(VirtualTable, offset=(5, 0))
         await pilot.click(VirtualTable, offset=(5, 15))
         assert app.table.cursor_key == "k0"
 
 
-async def test_the_wheel_scrolls_and_leaves_the_cursor() -> None:
-    async with bench(rows(500)) as (app, pilot):
+async def test_wheel_scrolls_without_moving_cursor() -> None:
+    async with run_table(make_rows(500)) as (app, pilot):
         for _ in range(3):
             await pilot._post_mouse_events([MouseScrollDown], VirtualTable, offset=(5, 5))
         await pilot.pause()
@@ -244,55 +244,55 @@ async def test_the_wheel_scrolls_and_leaves_the_cursor() -> None:
         assert app.table.cursor_key == "k0"
 
 
-async def test_enter_opens_the_row() -> None:
-    async with bench(rows(3)) as (app, pilot):
+async def test_enter_activates_row() -> None:
+    async with run_table(make_rows(3)) as (app, pilot):
         await pilot.press("j", "enter")
-        assert app.told[-1] == ("chosen", "k1")
+        assert app.events[-1] == ("activated", "k1")
 
 
-async def test_keys_do_no_harm_in_an_empty_table() -> None:
-    async with bench([]) as (app, pilot):
+async def test_empty_table_ignores_keys() -> None:
+    async with run_table([]) as (app, pilot):
         await pilot.press("j", "k", "G", "g", "enter", "space", "v", "ctrl+d", "pageup")
         assert app.table.cursor == 0
         assert app.table.cursor_key is None
         assert not app.table.selected_rows
 
 
-async def test_more_is_asked_for_before_the_end_comes() -> None:
-    async with bench(rows(500)) as (app, pilot):
+async def test_near_end_is_posted_before_end() -> None:
+    async with run_table(make_rows(500)) as (app, pilot):
         await pilot.press("pagedown")
-        assert not any(kind == "near end" for kind, _ in app.told)
+        assert not any(kind == "near end" for kind, _ in app.events)
         await pilot.press("G")
-        assert ("near end", True) in app.told
+        assert ("near end", True) in app.events
 
 
 # ---- marks
 
 
-async def test_space_marks_goes_on_and_takes_back() -> None:
-    async with bench(rows(5)) as (app, pilot):
+async def test_space_toggles_mark_and_moves_down() -> None:
+    async with run_table(make_rows(5)) as (app, pilot):
         await pilot.press("space", "space")
-        assert marked(app) == ["k0", "k1"]
+        assert list_marked(app) == ["k0", "k1"]
         assert app.table.cursor_key == "k2"
         await pilot.press("k", "space")
-        assert marked(app) == ["k0"]
-        assert ("marks", None) in app.told
+        assert list_marked(app) == ["k0"]
+        assert ("marks", None) in app.events
 
 
-async def test_v_marks_from_the_last_mark_to_here() -> None:
-    async with bench(rows(9)) as (app, pilot):
+async def test_v_marks_range_from_last_mark() -> None:
+    async with run_table(make_rows(9)) as (app, pilot):
         await pilot.press("j", "space", "j", "j", "v")
-        assert marked(app) == ["k1", "k2", "k3", "k4"]
+        assert list_marked(app) == ["k1", "k2", "k3", "k4"]
 
 
-async def test_v_marks_upwards_too_and_alone_marks_the_row() -> None:
-    async with bench(rows(9)) as (app, pilot):
+async def test_v_marks_upwards_or_single_row() -> None:
+    async with run_table(make_rows(9)) as (app, pilot):
         await pilot.press("G", "v", "k", "k", "v")
-        assert set(marked(app)) == {"k8", "k7", "k6"}
+        assert set(list_marked(app)) == {"k8", "k7", "k6"}
 
 
-async def test_what_an_action_is_about_is_the_marked_rows_else_the_one_under_the_cursor() -> None:
-    async with bench(rows(5)) as (app, pilot):
+async def test_selected_rows_are_marks_or_cursor_row() -> None:
+    async with run_table(make_rows(5)) as (app, pilot):
         assert app.table.selected_rows == [("k0", "name 0")]
         await pilot.press("j", "space", "space")
         assert [key for key, _ in app.table.selected_rows] == ["k1", "k2"]
@@ -300,46 +300,46 @@ async def test_what_an_action_is_about_is_the_marked_rows_else_the_one_under_the
         assert not app.table.clear_marks()
 
 
-async def test_a_row_that_goes_takes_its_mark_with_it() -> None:
-    async with bench(rows(5)) as (app, pilot):
+async def test_removed_row_loses_mark() -> None:
+    async with run_table(make_rows(5)) as (app, pilot):
         await pilot.press("space", "space")
         app.table.remove_row("k0")
-        assert marked(app) == ["k1"]
-        app.table.replace(rows(1))
-        assert marked(app) == []
+        assert list_marked(app) == ["k1"]
+        app.table.replace(make_rows(1))
+        assert list_marked(app) == []
 
 
-async def test_a_table_that_is_not_markable_marks_nothing() -> None:
-    async with bench(rows(5), markable=False) as (app, pilot):
+async def test_unmarkable_table_marks_nothing() -> None:
+    async with run_table(make_rows(5), markable=False) as (app, pilot):
         await pilot.press("space", "v")
         app.table.mark_all()
-        assert marked(app) == []
+        assert list_marked(app) == []
         assert app.table.cursor_key == "k0"
 
 
-# ---- the cursor stays on its row
+# ---- cursor
 
 
 @pytest.mark.parametrize(
     ("change", "key"),
     [
-        (lambda table: table.replace(list(reversed(rows(100)))), "k50"),
+        (lambda table: table.replace(list(reversed(make_rows(100)))), "k50"),
         (lambda table: table.insert_first(("new", "new"), ("newer", "newer")), "k50"),
         (lambda table: table.insert(3, ("new", "new")), "k50"),
         (lambda table: table.insert(0, ("k50", "moved")), "k50"),
-        (lambda table: table.extend(rows(300)), "k50"),
+        (lambda table: table.extend(make_rows(300)), "k50"),
         (lambda table: table.remove_row("k3"), "k50"),
         (lambda table: table.update_row(("k50", "other")), "k50"),
         (lambda table: table.remove_row("k50"), "k51"),
-        (lambda table: table.replace(row for row in rows(100) if row[0] != "k50"), "k51"),
-        (lambda table: table.replace(rows(20)), "k19"),
+        (lambda table: table.replace(row for row in make_rows(100) if row[0] != "k50"), "k51"),
+        (lambda table: table.replace(make_rows(20)), "k19"),
         (lambda table: table.replace(()), None),
     ],
 )
-async def test_the_cursor_stays_on_its_row_or_goes_to_a_neighbour(
+async def test_cursor_follows_row_or_selects_neighbour(
     change: Callable[[VirtualTable[Line]], None], key: str | None
 ) -> None:
-    async with bench(rows(100)) as (app, pilot):
+    async with run_table(make_rows(100)) as (app, pilot):
         app.table.move_cursor_to("k50")
         change(app.table)
         await pilot.pause()
@@ -347,8 +347,8 @@ async def test_the_cursor_stays_on_its_row_or_goes_to_a_neighbour(
         assert app.highlighted == key
 
 
-async def test_the_row_under_the_cursor_stays_where_it_is_seen_while_others_come_before_it() -> None:
-    async with bench(rows(500)) as (app, pilot):
+async def test_insertion_above_keeps_cursor_position() -> None:
+    async with run_table(make_rows(500)) as (app, pilot):
         app.table.move_cursor_to("k200")
         await pilot.pause()
         before = app.table.region_of_cursor()
@@ -359,34 +359,34 @@ async def test_the_row_under_the_cursor_stays_where_it_is_seen_while_others_come
         assert app.table.region_of_cursor() == before
 
 
-async def test_going_to_a_row_that_is_not_there_is_told() -> None:
-    async with bench(rows(5)) as (app, _):
+async def test_move_to_unknown_row_returns_false() -> None:
+    async with run_table(make_rows(5)) as (app, _):
         assert not app.table.move_cursor_to("nobody")
         assert app.table.cursor_key == "k0"
 
 
-KEYS = st.sampled_from([f"k{number}" for number in range(12)])
-CHANGES = st.one_of(
-    st.tuples(st.just("replace"), st.lists(KEYS, unique=True, max_size=12)),
-    st.tuples(st.just("insert_first"), KEYS),
-    st.tuples(st.just("insert"), st.tuples(st.integers(0, 12), KEYS)),
-    st.tuples(st.just("extend"), st.lists(KEYS, max_size=5)),
-    st.tuples(st.just("remove_row"), KEYS),
-    st.tuples(st.just("update_row"), KEYS),
+row_keys = st.sampled_from([f"k{number}" for number in range(12)])
+table_changes = st.one_of(
+    st.tuples(st.just("replace"), st.lists(row_keys, unique=True, max_size=12)),
+    st.tuples(st.just("insert_first"), row_keys),
+    st.tuples(st.just("insert"), st.tuples(st.integers(0, 12), row_keys)),
+    st.tuples(st.just("extend"), st.lists(row_keys, max_size=5)),
+    st.tuples(st.just("remove_row"), row_keys),
+    st.tuples(st.just("update_row"), row_keys),
     st.tuples(st.just("move"), st.integers(-14, 14)),
     st.tuples(st.just("mark"), st.booleans()),
 )
 
 
-@given(st.lists(CHANGES, max_size=40))
+@given(st.lists(table_changes, max_size=40))
 @settings(max_examples=150, deadline=None)
-def test_whatever_happens_the_cursor_is_on_its_row_or_next_to_where_it_was(steps: list[tuple[str, Any]]) -> None:
+def test_any_changes_keep_cursor_on_row(steps: list[tuple[str, Any]]) -> None:
     table = VirtualTable[Line](COLUMNS, lambda row: (row[1], "", ""), key=lambda row: row[0], markable=True)
     model: list[str] = []
     for step, argument in steps:
-        key, place = table.cursor_key, table.cursor
-        _do(table, step, argument)
-        model = _expected(model, step, argument)
+        key, position = table.cursor_key, table.cursor
+        _apply_change(table, step, argument)
+        model = _expected_keys(model, step, argument)
         assert [each for each, _ in table.rows] == model
         assert 0 <= table.cursor <= max(0, len(model) - 1)
         assert (table.cursor_key is None) is (not model)
@@ -396,20 +396,20 @@ def test_whatever_happens_the_cursor_is_on_its_row_or_next_to_where_it_was(steps
         if key in model:
             assert table.cursor_key == key
         elif model:
-            assert table.cursor == min(place, len(model) - 1)
+            assert table.cursor == min(position, len(model) - 1)
 
 
 def marked_keys(table: VirtualTable[Line]) -> list[str]:
     return [key for key, _ in table.marked_rows]
 
 
-def _do(table: VirtualTable[Line], step: str, argument: Any) -> None:
+def _apply_change(table: VirtualTable[Line], step: str, argument: Any) -> None:
     if step in ("replace", "extend"):
         getattr(table, step)([(key, step) for key in argument])
     elif step == "insert":
-        place, key = argument
+        position, key = argument
         others = len(table) - (key in table)
-        table.insert(min(place, others), (key, step))
+        table.insert(min(position, others), (key, step))
     elif step == "remove_row":
         table.remove_row(argument)
     elif step == "move":
@@ -420,16 +420,16 @@ def _do(table: VirtualTable[Line], step: str, argument: Any) -> None:
         getattr(table, step)((argument, step))
 
 
-def _expected(model: list[str], step: str, argument: Any) -> list[str]:
+def _expected_keys(model: list[str], step: str, argument: Any) -> list[str]:
     match step:
         case "replace":
             return list(argument)
         case "insert_first":
             return model if argument in model else [argument, *model]
         case "insert":
-            place, key = argument
+            position, key = argument
             others = [each for each in model if each != key]
-            return [*others[:place], key, *others[place:]]
+            return [*others[:position], key, *others[position:]]
         case "extend":
             return [*model, *dict.fromkeys(each for each in argument if each not in model)]
         case "remove_row":

@@ -1,4 +1,4 @@
-"""Deciding: typed or with a reason, bound to what was seen, and every outcome told."""
+"""Tests of decisions on the approvals screen: approve and reject, single and in bulk."""
 
 from __future__ import annotations
 
@@ -44,19 +44,19 @@ def no_drafts() -> Iterator[None]:
     RejectDialog.drafts.clear()
 
 
-def decisions(workspace: TuiWorkspace) -> list[tuple[object, ...]]:
+def requested_decisions(workspace: TuiWorkspace) -> list[tuple[object, ...]]:
     """Return the task id, verdict, reason and digest of each decision that was requested."""
     return [arguments[:4] for arguments in workspace.faults.calls_of("decide")]
 
 
-# ---- approving
+# ---- approval
 
 
-async def test_approving_repeats_what_is_released_and_wants_the_device_typed(workspace: TuiWorkspace) -> None:
+async def test_approval_summarizes_task_and_requires_device_name(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
-        seen = screen_text(app)
+        text = screen_text(app)
         digest = workspace.task(FIRST).approval_digest
         for words in (
             "gateway 1.5.0",
@@ -69,18 +69,18 @@ async def test_approving_repeats_what_is_released_and_wants_the_device_typed(wor
             "Approve",
             "Back",
         ):
-            assert words in seen, words
+            assert words in text, words
         assert app.screen.query_one("#yes", Button).disabled
         await pilot.press("enter")
-        assert not decisions(workspace)
+        assert not requested_decisions(workspace)
         await pilot.press(*"gateway", "enter")
         await wait_for_review(app, pilot)
-        assert decisions(workspace) == [(FIRST, Verdict.APPROVED, "", digest)]
+        assert requested_decisions(workspace) == [(FIRST, Verdict.APPROVED, "", digest)]
         await assert_visible(pilot, "gateway 1.5.0 approved (status: SCHEDULED)")
         assert listed_ids(app) == [SECOND, SENSOR]
 
 
-async def test_a_comment_goes_with_the_approval(workspace: TuiWorkspace) -> None:
+async def test_approval_includes_comment(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
@@ -88,10 +88,10 @@ async def test_a_comment_goes_with_the_approval(workspace: TuiWorkspace) -> None
         await paste_text(pilot, "tested well")
         await pilot.press("enter")
         await wait_for_review(app, pilot)
-        assert decisions(workspace)[0][2] == "tested well"
+        assert requested_decisions(workspace)[0][2] == "tested well"
 
 
-async def test_a_comment_that_was_typed_is_there_again_after_escape(workspace: TuiWorkspace) -> None:
+async def test_comment_draft_survives_escape(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A", "tab")
         await paste_text(pilot, "half a tho")
@@ -100,10 +100,10 @@ async def test_a_comment_that_was_typed_is_there_again_after_escape(workspace: T
         await pilot.press("ctrl+a")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         assert app.screen.query_one("#comment", Input).value == "half a tho"
-        assert not decisions(workspace)
+        assert not requested_decisions(workspace)
 
 
-async def test_the_dialog_says_where_the_review_was_not_read_to_its_end(workspace: TuiWorkspace) -> None:
+async def test_approval_warns_about_unread_review(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
         await pilot.press("A")
@@ -115,7 +115,7 @@ async def test_the_dialog_says_where_the_review_was_not_read_to_its_end(workspac
         assert "not read the review to the end" not in screen_text(app)
 
 
-async def test_an_approval_that_does_not_complete_the_quorum_waits_for_another(workspace: TuiWorkspace) -> None:
+async def test_incomplete_quorum_shows_remaining_approvals(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "G")
         await pilot.press("A")
@@ -127,7 +127,7 @@ async def test_an_approval_that_does_not_complete_the_quorum_waits_for_another(w
         assert SENSOR not in listed_ids(app)
 
 
-async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(workspace: TuiWorkspace) -> None:
+async def test_conflicting_approval_shows_error_and_reloads(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
@@ -144,7 +144,7 @@ async def test_what_is_not_what_was_looked_at_is_refused_told_and_read_anew(work
         assert workspace.faults.counts["tasks"] > 0
 
 
-async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(workspace: TuiWorkspace) -> None:
+async def test_approval_uses_digest_shown_in_dialog(workspace: TuiWorkspace) -> None:
     """The task changes while the dialog is open: the decision is for the digest that the dialog showed."""
     shown_digest = workspace.task(FIRST).approval_digest
     async with open_queue(workspace) as (app, pilot):
@@ -154,14 +154,14 @@ async def test_the_approval_is_bound_to_the_digest_that_was_on_the_screen(worksp
         await wait_until(pilot, lambda: workspace.task(FIRST).warning in review_text(app))
         await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: bool(decisions(workspace)))
-        assert decisions(workspace)[0][3] == shown_digest
+        await wait_until(pilot, lambda: bool(requested_decisions(workspace)))
+        assert requested_decisions(workspace)[0][3] == shown_digest
 
 
-# ---- rejecting
+# ---- rejection
 
 
-async def test_rejecting_wants_a_reason(workspace: TuiWorkspace) -> None:
+async def test_rejection_requires_reason(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await pilot.press("x")
         await wait_until(pilot, lambda: isinstance(app.screen, RejectDialog))
@@ -172,11 +172,11 @@ async def test_rejecting_wants_a_reason(workspace: TuiWorkspace) -> None:
         await pilot.press("ctrl+s")
         await wait_for_review(app, pilot)
         digest = workspace.task(FIRST).approval_digest
-        assert decisions(workspace) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
+        assert requested_decisions(workspace) == [(FIRST, Verdict.REJECTED, "wrong bootloader", digest)]
         await assert_visible(pilot, "gateway 1.5.0 rejected")
 
 
-async def test_a_reason_is_written_in_the_editor_of_ones_own(
+async def test_rejection_reason_opens_in_editor(
     workspace: TuiWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("EDITOR", "vi")
@@ -186,10 +186,10 @@ async def test_a_reason_is_written_in_the_editor_of_ones_own(
         await paste_text(pilot, "typed, ")
         await pilot.press("ctrl+e", "ctrl+s")
         await wait_for_review(app, pilot)
-        assert decisions(workspace)[0][2] == "typed, from the editor"
+        assert requested_decisions(workspace)[0][2] == "typed, from the editor"
 
 
-async def test_a_reason_that_could_not_be_handed_in_is_not_lost(workspace: TuiWorkspace) -> None:
+async def test_failed_rejection_keeps_reason(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         workspace.faults.fail["decide"] = ConflictError("Somebody was faster.")
         await pilot.press("x")
@@ -204,10 +204,10 @@ async def test_a_reason_that_could_not_be_handed_in_is_not_lost(workspace: TuiWo
         assert app.screen.query_one(TextArea).text == "a long thought"
 
 
-# ---- several
+# ---- bulk decisions
 
 
-async def test_several_are_approved_by_typing_how_many(workspace: TuiWorkspace) -> None:
+async def test_bulk_approval_requires_typed_count(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await pilot.press("space", "j", "v")
         assert "3 to approve, 3 marked" in screen_text(app)
@@ -217,15 +217,15 @@ async def test_several_are_approved_by_typing_how_many(workspace: TuiWorkspace) 
             await assert_visible(pilot, words)
         await paste_text(pilot, "approve 3")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: len(decisions(workspace)) == 3)
+        await wait_until(pilot, lambda: len(requested_decisions(workspace)) == 3)
         await wait_until(pilot, lambda: "3 tasks approved; 1 task still pending" in screen_text(app))
         assert not approvals_table(app).marked_rows
-        assert [each[3] for each in decisions(workspace)] == [
+        assert [each[3] for each in requested_decisions(workspace)] == [
             workspace.task(each).approval_digest for each in (FIRST, SECOND, SENSOR)
         ]
 
 
-async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(workspace: TuiWorkspace) -> None:
+async def test_bulk_approval_skips_and_names_own_tasks(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "m")
         await pilot.press("G", "k", "space", "g", "space", "A")
@@ -233,24 +233,24 @@ async def test_of_several_those_not_mine_to_decide_are_left_out_and_named(worksp
         await assert_visible(pilot, "by the owner  skipped: own task")
         await paste_text(pilot, "approve 1")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: bool(decisions(workspace)))
+        await wait_until(pilot, lambda: bool(requested_decisions(workspace)))
         await wait_for_review(app, pilot)
-        assert [each[0] for each in decisions(workspace)] == [FIRST]
+        assert [each[0] for each in requested_decisions(workspace)] == [FIRST]
         assert OWN in listed_ids(app)
 
 
-async def test_several_are_rejected_for_one_reason(workspace: TuiWorkspace) -> None:
+async def test_bulk_rejection_shares_one_reason(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("space", "space", "x")
         await wait_until(pilot, lambda: "Reject 2 tasks" in screen_text(app))
         await paste_text(pilot, "recalled")
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: len(decisions(workspace)) == 2)
-        assert {each[2] for each in decisions(workspace)} == {"recalled"}
+        await wait_until(pilot, lambda: len(requested_decisions(workspace)) == 2)
+        assert {each[2] for each in requested_decisions(workspace)} == {"recalled"}
         await wait_until(pilot, lambda: listed_ids(app) == [SENSOR])
 
 
-async def test_of_several_each_outcome_is_told(workspace: TuiWorkspace) -> None:
+async def test_bulk_approval_reports_each_outcome(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("space", "space", "A")
         await paste_text(pilot, "approve 2")
@@ -261,7 +261,7 @@ async def test_of_several_each_outcome_is_told(workspace: TuiWorkspace) -> None:
         await assert_visible(pilot, "✓ gateway 1.5.0 approved")
 
 
-async def test_a_second_press_while_one_decides_does_no_harm(workspace: TuiWorkspace) -> None:
+async def test_keys_during_pending_decision_are_harmless(workspace: TuiWorkspace) -> None:
     workspace.faults.hold["decide"] = asyncio.Event()
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
@@ -271,14 +271,14 @@ async def test_a_second_press_while_one_decides_does_no_harm(workspace: TuiWorks
         await pilot.press("j", "k", "n")
         workspace.faults.hold["decide"].set()
         await wait_for_review(app, pilot)
-        assert len(decisions(workspace)) == 1
+        assert len(requested_decisions(workspace)) == 1
         assert FIRST not in listed_ids(app)
 
 
-# ---- what happens meanwhile
+# ---- concurrent changes
 
 
-async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(workspace: TuiWorkspace) -> None:
+async def test_task_withdrawn_during_dialog_disables_approval(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
@@ -288,13 +288,11 @@ async def test_a_task_withdrawn_while_its_dialog_is_open_is_told(workspace: TuiW
         await pilot.press("enter")
         await wait_until(pilot, lambda: app.screen is approvals_screen(app))
         await wait_for_review(app, pilot)
-        assert not decisions(workspace)
+        assert not requested_decisions(workspace)
         assert FIRST not in listed_ids(app)
 
 
-async def test_a_period_that_ends_while_the_dialog_is_open_is_told(
-    empty_workspace: TuiWorkspace, disk: FailingDisk
-) -> None:
+async def test_deadline_passing_during_dialog_shows_notice(empty_workspace: TuiWorkspace, disk: FailingDisk) -> None:
     await empty_workspace.add_task(name="nearly")
     async with open_queue(empty_workspace) as (app, pilot):
         await pilot.press("A")
@@ -303,7 +301,7 @@ async def test_a_period_that_ends_while_the_dialog_is_open_is_told(
         await wait_until(pilot, lambda: "nearly is no longer pending" in screen_text(app))
 
 
-async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_the_text_stays(
+async def test_task_decided_elsewhere_keeps_typed_reason(
     workspace: TuiWorkspace,
 ) -> None:
     async with open_queue(workspace) as (app, pilot):
@@ -319,7 +317,7 @@ async def test_a_task_decided_elsewhere_while_the_reason_is_typed_is_told_and_th
         assert listed_ids(app) == [SECOND, SENSOR]
 
 
-async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(workspace: TuiWorkspace) -> None:
+async def test_bulk_approval_continues_after_withdrawn_task(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("space", "space", "A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
@@ -331,7 +329,7 @@ async def test_of_several_one_that_goes_meanwhile_does_not_stop_the_others(works
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
-async def test_the_dialogs_fit_with_their_buttons(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
+async def test_decision_dialogs_show_buttons_at_all_sizes(workspace: TuiWorkspace, size: tuple[int, int]) -> None:
     firmware = {f"{number}-application.bin": b"firmware" for number in range(18)}
     await workspace.add_task(name="a name that is so long that it must wrap or be cut " * 2, firmware=firmware)
     async with open_queue(workspace, size=size) as (app, pilot):
@@ -342,7 +340,7 @@ async def test_the_dialogs_fit_with_their_buttons(workspace: TuiWorkspace, size:
             await wait_for_workers(pilot)
 
 
-async def test_what_one_person_typed_is_not_shown_to_another(workspace: TuiWorkspace) -> None:
+async def test_reason_draft_is_kept_per_user(workspace: TuiWorkspace) -> None:
     await workspace.add_rule(ADMINISTRATOR, "DEVICE_CONFIG:gateway", Action.APPROVE)
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("x")

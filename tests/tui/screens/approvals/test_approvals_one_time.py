@@ -1,4 +1,4 @@
-"""Approving where the policy wants a one-time password, and what is said of how a decision was made."""
+"""Tests of approvals with one-time passwords, and of the display of a decision's origin."""
 
 from __future__ import annotations
 
@@ -25,11 +25,11 @@ from tests.tui.pilot_helpers import assert_visible, screen_text, wait_until
 from tests.tui.task_factories import decision
 from tests.tui.workspace import OWNER, TuiWorkspace
 
-pytestmark = pytest.mark.usefixtures("strict")
+pytestmark = pytest.mark.usefixtures("otp_policy")
 
 
 @pytest.fixture
-async def strict(workspace: TuiWorkspace) -> AsyncIterator[None]:
+async def otp_policy(workspace: TuiWorkspace) -> AsyncIterator[None]:
     await workspace.set_policy(require_otp=True)
     yield
     ApproveDialog.comments.clear()
@@ -41,12 +41,12 @@ async def authenticator(workspace: TuiWorkspace) -> Authenticator:
     return await enroll(workspace, OWNER)
 
 
-def approved(workspace: TuiWorkspace, task_id: str = FIRST) -> Task:
+def get_task(workspace: TuiWorkspace, task_id: str = FIRST) -> Task:
     return workspace.task(task_id)
 
 
 @pytest.mark.parametrize("size", [(80, 24), (60, 18), (120, 40)])
-async def test_the_one_time_password_is_asked_for_and_handed_in(
+async def test_approval_requires_one_time_password(
     workspace: TuiWorkspace, authenticator: Authenticator, size: tuple[int, int]
 ) -> None:
     async with open_queue(workspace, size=size) as (app, pilot):
@@ -59,13 +59,13 @@ async def test_the_one_time_password_is_asked_for_and_handed_in(
         await pilot.press("tab", "tab")
         await paste_text(pilot, authenticator.code(workspace.now))
         await pilot.press("enter")
-        await wait_until(pilot, lambda: approved(workspace).status is TaskStatus.SCHEDULED)
-        (made,) = approved(workspace).approvals
-        assert (made.by, made.origin, made.one_time_password) == (OWNER, DecisionOrigin.TERMINAL, True)
+        await wait_until(pilot, lambda: get_task(workspace).status is TaskStatus.SCHEDULED)
+        (approval,) = get_task(workspace).approvals
+        assert (approval.by, approval.origin, approval.one_time_password) == (OWNER, DecisionOrigin.TERMINAL, True)
 
 
 @pytest.mark.usefixtures("authenticator")
-async def test_a_wrong_one_is_told_and_the_comment_is_kept_but_no_password(workspace: TuiWorkspace) -> None:
+async def test_wrong_otp_keeps_comment_and_clears_password(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
         await paste_text(pilot, "gateway")
@@ -77,14 +77,14 @@ async def test_a_wrong_one_is_told_and_the_comment_is_kept_but_no_password(works
         await assert_visible(pilot, "The one-time password is wrong.", "Wait for the next one")
         await pilot.press("escape")
         await wait_for_review(app, pilot)
-        assert approved(workspace).status is TaskStatus.WAITING
+        assert get_task(workspace).status is TaskStatus.WAITING
         await pilot.press("A")
         await wait_until(pilot, lambda: isinstance(app.screen, ApproveDialog))
         assert app.screen.query_one("#comment", Input).value == "tested well"
         assert app.screen.query_one("#otp", Input).value == ""
 
 
-async def test_several_at_once_are_refused_with_the_reason(workspace: TuiWorkspace) -> None:
+async def test_bulk_approval_with_otp_is_refused(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await pilot.press("space", "space", "A")
         await assert_visible(pilot, "One-time passwords can be used once; approve tasks individually.")
@@ -92,18 +92,18 @@ async def test_several_at_once_are_refused_with_the_reason(workspace: TuiWorkspa
         assert workspace.faults.calls_of("decide") == []
 
 
-async def test_several_are_still_rejected_at_once_and_without_one(workspace: TuiWorkspace) -> None:
+async def test_bulk_rejection_needs_no_otp(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (_, pilot):
         await pilot.press("space", "space", "x")
         await assert_visible(pilot, "Reject 2 tasks")
         await paste_text(pilot, "recalled")
         await pilot.press("ctrl+s")
-        await wait_until(pilot, lambda: approved(workspace, SECOND).status is TaskStatus.CANCELLED)
-        (made,) = approved(workspace).approvals
-        assert (made.origin, made.one_time_password) == (DecisionOrigin.TERMINAL, False)
+        await wait_until(pilot, lambda: get_task(workspace, SECOND).status is TaskStatus.CANCELLED)
+        (approval,) = get_task(workspace).approvals
+        assert (approval.origin, approval.one_time_password) == (DecisionOrigin.TERMINAL, False)
 
 
-async def test_where_none_is_wanted_none_is_asked_for(workspace: TuiWorkspace) -> None:
+async def test_approval_without_otp_policy_omits_field(workspace: TuiWorkspace) -> None:
     await workspace.set_policy()
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("A")
@@ -111,9 +111,9 @@ async def test_where_none_is_wanted_none_is_asked_for(workspace: TuiWorkspace) -
         assert "One-time" not in screen_text(app)
         await paste_text(pilot, "gateway")
         await pilot.press("enter")
-        await wait_until(pilot, lambda: approved(workspace).status is TaskStatus.SCHEDULED)
-        (made,) = approved(workspace).approvals
-        assert (made.origin, made.one_time_password) == (DecisionOrigin.TERMINAL, False)
+        await wait_until(pilot, lambda: get_task(workspace).status is TaskStatus.SCHEDULED)
+        (approval,) = get_task(workspace).approvals
+        assert (approval.origin, approval.one_time_password) == (DecisionOrigin.TERMINAL, False)
 
 
 @pytest.mark.parametrize(
@@ -125,13 +125,13 @@ async def test_where_none_is_wanted_none_is_asked_for(workspace: TuiWorkspace) -
         (DecisionOrigin.TERMINAL, True, f"by {OWNER} (at a terminal, with one-time password) at"),
     ],
 )
-async def test_the_review_says_how_a_decision_was_made(
+async def test_review_shows_decision_origin_and_otp(
     workspace: TuiWorkspace, origin: DecisionOrigin | None, one_time: bool, words: str
 ) -> None:
-    made = decision(OWNER, origin=origin, one_time_password=one_time)
+    approval = decision(OWNER, origin=origin, one_time_password=one_time)
     # Decisions without an origin are from versions of Sealyard that did not record it.
     await workspace.insert_tasks(
-        msgspec.structs.replace(workspace.task(FIRST), approvals=(made,), approvals_required=2)
+        msgspec.structs.replace(workspace.task(FIRST), approvals=(approval,), approvals_required=2)
     )
     async with open_queue(workspace, "administrator", size=(120, 40)) as (app, pilot):
         await press_keys(app, pilot, "m", "enter")

@@ -1,4 +1,4 @@
-"""The review: everything an approver must see before a release, and a way to read it to its end."""
+"""Tests of the review pane: its content, scrolling and copy keys."""
 
 from __future__ import annotations
 
@@ -28,19 +28,19 @@ from tests.tui.pilot_helpers import assert_visible, screen_text, wait_for_worker
 from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, FIRMWARE, METADATA, TuiWorkspace
 
 
-async def test_files_are_in_order_with_sizes_and_whole_digests(workspace: TuiWorkspace) -> None:
+async def test_files_show_order_size_and_digest(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, _):
-        seen = review_text(app)
+        text = review_text(app)
         first, second = workspace.task(FIRST).inputs
-        assert seen.index("1. bootloader.bin") < seen.index(first.sha256) < seen.index("2. application.bin")
-        assert second.sha256 in seen
-        assert "64.0 KiB (65,536 bytes)" in seen
-        assert workspace.task(FIRST).metadata[0].sha256 in seen
+        assert text.index("1. bootloader.bin") < text.index(first.sha256) < text.index("2. application.bin")
+        assert second.sha256 in text
+        assert "64.0 KiB (65,536 bytes)" in text
+        assert workspace.task(FIRST).metadata[0].sha256 in text
 
 
-async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_told(workspace: TuiWorkspace) -> None:
+async def test_review_shows_request_and_configuration(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, _):
-        seen = review_text(app)
+        text = review_text(app)
         for words in (
             "USER:developer (Dana Developer) at ",
             "gateway version 2 (newest)",
@@ -54,24 +54,24 @@ async def test_who_asked_when_configuration_keys_format_quorum_and_digest_are_to
             "(6d 23h left)",
             "No decisions yet.",
         ):
-            assert words in seen, words
+            assert words in text, words
 
 
-async def test_warnings_attention_trial_and_a_newer_version_stand_first(workspace: TuiWorkspace) -> None:
+async def test_warnings_are_shown_first(workspace: TuiWorkspace) -> None:
     await workspace.client(ADMINISTRATOR).update_device(DeviceUpdate(config="gateway", description="renamed"))
     await workspace.insert_tasks(
         msgspec.structs.replace(workspace.task(FIRST), warning="The quorum broke.", self_approved=True)
     )
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
-        seen = screen_text(app)
+        text = screen_text(app)
         for words in (
             "! This cipher is not authenticated",
             "! The quorum broke.",
             "SELF-APPROVAL TRIAL",
             "! gateway has a newer version 3; this task uses version 2.",
         ):
-            assert words in seen, words
+            assert words in text, words
 
 
 async def test_certificate_warning_is_above_the_decision(empty_workspace: TuiWorkspace) -> None:
@@ -80,12 +80,12 @@ async def test_certificate_warning_is_above_the_decision(empty_workspace: TuiWor
     empty_workspace.clock.move_to(key.current.certificate_expires_at - timedelta(days=3))
     await empty_workspace.add_task("t-new", name="gateway 1.6.0", firmware=FIRMWARE, metadata=METADATA)
     async with open_queue(empty_workspace) as (app, _):
-        seen = " ".join(review_text(app).split())
-        assert "! The certificate of local:gateway-signing version 1 expires on" in seen
-        assert seen.index("! The certificate of") < seen.index("! This cipher is not authenticated")
+        text = " ".join(review_text(app).split())
+        assert "! The certificate of local:gateway-signing version 1 expires on" in text
+        assert text.index("! The certificate of") < text.index("! This cipher is not authenticated")
 
 
-async def test_it_says_who_approved_already_and_why(workspace: TuiWorkspace) -> None:
+async def test_earlier_approvals_show_approver_and_reason(workspace: TuiWorkspace) -> None:
     await workspace.decide(workspace.task(SENSOR), SECOND_APPROVER, reason="tested on the bench")
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "j", "j")
@@ -94,11 +94,11 @@ async def test_it_says_who_approved_already_and_why(workspace: TuiWorkspace) -> 
         assert "1 of 2 (requester" in review_text(app)
 
 
-async def test_what_changed_since_the_last_approved_package_is_told(workspace: TuiWorkspace) -> None:
+async def test_review_lists_changes_since_last_package(workspace: TuiWorkspace) -> None:
     await workspace.client(ADMINISTRATOR).update_device(DeviceUpdate(config="gateway", description="renamed"))
     await workspace.add_task("t-new", name="gateway 1.6.0", firmware=FIRMWARE, metadata=METADATA)
     async with open_queue(workspace) as (app, _):
-        seen = review_text(app)
+        text = review_text(app)
         before, now = workspace.task("t-done").inputs[1], workspace.task("t-new").inputs[1]
         for words in (
             "compared with gateway 1.4.2",
@@ -110,10 +110,10 @@ async def test_what_changed_since_the_last_approved_package_is_told(workspace: T
             f"now {now.sha256}",
             "- removed radio.bin",
         ):
-            assert words in seen, words
+            assert words in text, words
 
 
-async def test_a_first_package_and_an_unchanged_one_are_said_to_be_so(workspace: TuiWorkspace) -> None:
+async def test_first_and_unchanged_packages_are_stated(workspace: TuiWorkspace) -> None:
     workspace.bus.small_slots = 1
     await workspace.complete(await workspace.add_task(name="gateway 1.6.0"))
     await workspace.add_task("t-again", name="gateway 1.6.0")
@@ -123,30 +123,30 @@ async def test_a_first_package_and_an_unchanged_one_are_said_to_be_so(workspace:
         assert "First package for this device configuration." in review_text(app)
 
 
-async def test_metadata_is_set_out_as_text_json_or_bytes(workspace: TuiWorkspace) -> None:
+async def test_metadata_is_rendered_by_content_kind(workspace: TuiWorkspace) -> None:
     contents = {"a.json": b'{"v":[1]}', "b.txt": b"plain [red]words[/]", "c.bin": b"\x00\x01\xff"}
     await workspace.add_task("t-new", metadata=contents)
     async with open_queue(workspace) as (app, _):
-        seen = review_text(app)
-        assert '│   "v": [' in seen
-        assert "│ plain [red]words[/]" in seen
-        assert "│ 0000  00 01 ff" in seen
+        text = review_text(app)
+        assert '│   "v": [' in text
+        assert "│ plain [red]words[/]" in text
+        assert "│ 0000  00 01 ff" in text
 
 
-async def test_it_says_when_only_the_beginning_of_metadata_is_shown(workspace: TuiWorkspace) -> None:
+async def test_truncated_metadata_shows_remaining_lines(workspace: TuiWorkspace) -> None:
     await workspace.add_task("t-new", metadata={"big.txt": b"line\n" * 1000})
     async with open_queue(workspace) as (app, _):
         assert "! only the first 200 lines are shown, 800 follow; press e" in review_text(app)
 
 
-async def test_what_a_signing_task_signs_is_shown(workspace: TuiWorkspace) -> None:
+async def test_signing_task_shows_message(workspace: TuiWorkspace) -> None:
     await workspace.signing(DEVELOPER, config="sensor", message=b'{"release": 7}', file_name="manifest.json")
     async with open_queue(workspace) as (app, _):
         assert '│   "release": 7' in review_text(app)
         assert "Only packages are compared." in review_text(app)
 
 
-async def test_a_hindrance_is_told_in_the_engines_words(workspace: TuiWorkspace) -> None:
+async def test_blocked_decision_shows_engine_reason(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "m", "j", "j", "j")
         assert "✗ You cannot decide on your own task." in review_text(app)
@@ -155,13 +155,13 @@ async def test_a_hindrance_is_told_in_the_engines_words(workspace: TuiWorkspace)
         assert "✗ The approval period has expired. The task can no longer be decided" in review_text(app)
 
 
-async def test_the_time_left_goes_on_in_the_review(workspace: TuiWorkspace) -> None:
+async def test_remaining_time_updates_with_clock(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         workspace.clock.advance(days=5)
         await wait_until(pilot, lambda: "(1d 23h left)" in review_text(app))
 
 
-async def test_the_review_scrolls_while_the_list_keeps_its_cursor(workspace: TuiWorkspace) -> None:
+async def test_scrolling_review_keeps_list_cursor(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(120, 40)) as (app, pilot):
         await press_keys(app, pilot, "full_stop")
         assert approvals_screen(app).review.scroll_offset.y > 0
@@ -171,7 +171,7 @@ async def test_the_review_scrolls_while_the_list_keeps_its_cursor(workspace: Tui
         assert approvals_screen(app).review.scroll_offset.y == 0
 
 
-async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(workspace: TuiWorkspace) -> None:
+async def test_review_is_read_after_last_line(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
         review = approvals_screen(app).review
@@ -185,30 +185,28 @@ async def test_the_end_is_reached_where_the_last_line_is_seen_and_not_before(wor
         assert not review.was_read_to_end(workspace.task(SENSOR))
 
 
-async def test_in_24_lines_enter_opens_the_review_alone_and_all_of_it_can_be_read(workspace: TuiWorkspace) -> None:
+async def test_small_terminal_opens_review_alone(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         assert not approvals_screen(app).review.display
         await press_keys(app, pilot, "enter")
         assert approvals_screen(app).review.has_focus
         assert not approvals_table(app).display or not approvals_screen(app).query_one("#list").display
-        seen = screen_text(app)
-        while "── end ──" not in seen:
+        text = screen_text(app)
+        while "── end ──" not in text:
             before = approvals_screen(app).review.scroll_offset.y
             await press_keys(app, pilot, "space")
             assert approvals_screen(app).review.scroll_offset.y > before
-            seen += screen_text(app)
+            text += screen_text(app)
         for digest in (each.sha256 for each in (*workspace.task(FIRST).inputs, *workspace.task(FIRST).metadata)):
-            assert digest in seen
+            assert digest in text
         await press_keys(app, pilot, "escape")
         assert approvals_table(app).has_focus
 
 
-@pytest.mark.parametrize(("forth", "back"), [("n", "N"), ("right_square_bracket", "left_square_bracket")])
-async def test_the_next_and_the_previous_task_are_a_key_away_within_the_review(
-    workspace: TuiWorkspace, forth: str, back: str
-) -> None:
+@pytest.mark.parametrize(("forward", "back"), [("n", "N"), ("right_square_bracket", "left_square_bracket")])
+async def test_review_keys_switch_to_adjacent_task(workspace: TuiWorkspace, forward: str, back: str) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
-        await press_keys(app, pilot, "enter", "G", forth)
+        await press_keys(app, pilot, "enter", "G", forward)
         await assert_visible(pilot, "gateway 1.5.1")
         await wait_until(pilot, lambda: approvals_screen(app).review.scroll_offset.y == 0)
         await press_keys(app, pilot, back)
@@ -216,7 +214,7 @@ async def test_the_next_and_the_previous_task_are_a_key_away_within_the_review(
         assert approvals_screen(app).review.has_focus
 
 
-async def test_vim_keys_and_pages_move_in_the_review(workspace: TuiWorkspace) -> None:
+async def test_vim_and_page_keys_scroll_review(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
         review = approvals_screen(app).review
@@ -232,28 +230,28 @@ async def test_vim_keys_and_pages_move_in_the_review(workspace: TuiWorkspace) ->
         assert review.scroll_offset.y == 0
 
 
-async def test_no_line_of_the_review_is_wider_than_its_room(workspace: TuiWorkspace) -> None:
+async def test_review_lines_fit_pane_width(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
-        room = approvals_screen(app).review.scrollable_content_region.width
-        assert all(len(line) <= room for line in review_text(app).splitlines())
+        width = approvals_screen(app).review.scrollable_content_region.width
+        assert all(len(line) <= width for line in review_text(app).splitlines())
         await pilot.resize_terminal(60, 18)
         await wait_for_workers(pilot)
-        room = approvals_screen(app).review.scrollable_content_region.width
-        assert all(len(line) <= room for line in review_text(app).splitlines())
+        width = approvals_screen(app).review.scrollable_content_region.width
+        assert all(len(line) <= width for line in review_text(app).splitlines())
 
 
-async def test_a_task_that_changes_is_shown_anew_without_losing_the_place(workspace: TuiWorkspace) -> None:
+async def test_task_change_updates_review_and_keeps_scroll(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "full_stop")
-        at = approvals_screen(app).review.scroll_offset.y
+        offset = approvals_screen(app).review.scroll_offset.y
         await break_quorum(workspace)
         await wait_until(pilot, lambda: workspace.task(FIRST).warning in review_text(app))
         await wait_for_workers(pilot)
-        assert approvals_screen(app).review.scroll_offset.y == at
+        assert approvals_screen(app).review.scroll_offset.y == offset
 
 
-async def test_digest_id_and_name_are_copied_by_key(workspace: TuiWorkspace) -> None:
+async def test_copy_keys_copy_digest_and_id(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "y")
         assert app.clipboard == workspace.task(FIRST).approval_digest
@@ -264,13 +262,13 @@ async def test_digest_id_and_name_are_copied_by_key(workspace: TuiWorkspace) -> 
         await wait_until(pilot, lambda: app.clipboard == FIRST)
 
 
-async def test_the_whole_task_is_shown_as_json(workspace: TuiWorkspace) -> None:
+async def test_task_is_shown_as_json(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("J")
         await wait_until(pilot, lambda: '"configId": "gw"' in screen_text(app))
 
 
-async def test_metadata_opens_in_the_pager(
+async def test_metadata_opens_in_pager(
     workspace: TuiWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     paged: list[str] = []
@@ -287,7 +285,7 @@ async def test_metadata_opens_in_the_pager(
         assert len(paged) == 1
 
 
-async def test_a_fast_cursor_reads_the_review_only_where_it_rests(workspace: TuiWorkspace) -> None:
+async def test_fast_cursor_loads_only_last_review(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         client = app.session._client.result()  # type: ignore[union-attr]
         read: list[str] = []
@@ -304,7 +302,7 @@ async def test_a_fast_cursor_reads_the_review_only_where_it_rests(workspace: Tui
         assert read == [SENSOR]
 
 
-async def test_typing_in_the_filter_moves_nothing_else(workspace: TuiWorkspace) -> None:
+async def test_filter_input_triggers_no_key_bindings(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("slash")
         await paste_text(pilot, "1.5")

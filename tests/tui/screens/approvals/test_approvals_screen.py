@@ -1,4 +1,4 @@
-"""The approval queue: what waits, what one may not decide and why, live changes, and an empty queue."""
+"""Tests of the approval queue: rows, blocked reasons, live updates and the empty queue."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from tests.tui.pilot_helpers import assert_visible, screen_text, wait_for_worker
 from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, OWNER, TuiWorkspace
 
 
-async def test_what_waits_for_me_is_listed_with_all_that_a_row_says(workspace: TuiWorkspace) -> None:
+async def test_queue_lists_decidable_tasks_with_columns(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, _):
         assert listed_ids(app) == [FIRST, SECOND, SENSOR]
         row = next(line for line in screen_text(app).splitlines() if "gateway 1.5.0" in line)
@@ -44,7 +44,7 @@ async def test_wide_terminal_shows_age_of_tasks(workspace: TuiWorkspace) -> None
         assert "  2m " in row
 
 
-async def test_all_that_waits_is_a_key_away_and_says_in_the_row_why_not_by_me(workspace: TuiWorkspace) -> None:
+async def test_all_pending_tasks_show_blocked_reason(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "m")
         assert listed_ids(app) == [FIRST, SECOND, SENSOR, OWN, LATE]
@@ -55,13 +55,13 @@ async def test_all_that_waits_is_a_key_away_and_says_in_the_row_why_not_by_me(wo
         assert listed_ids(app) == [FIRST, SECOND, SENSOR]
 
 
-async def test_somebody_without_the_right_is_told_so_in_the_row(workspace: TuiWorkspace) -> None:
+async def test_missing_permission_is_shown_in_row(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, "administrator", size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "m")
         assert screen_text(app).count("✗ no access") == 5
 
 
-async def test_one_who_decided_already_sees_that(workspace: TuiWorkspace) -> None:
+async def test_decided_task_is_marked_in_row(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "m")
         client = await app.session.client()
@@ -70,20 +70,20 @@ async def test_one_who_decided_already_sees_that(workspace: TuiWorkspace) -> Non
         await assert_visible(pilot, "1/2")
 
 
-async def test_an_empty_queue_says_so_kindly_and_what_to_do(empty_workspace: TuiWorkspace) -> None:
+async def test_empty_queue_shows_hint(empty_workspace: TuiWorkspace) -> None:
     async with open_queue(empty_workspace, size=(80, 24)) as (app, pilot):
         await wait_until(pilot, lambda: "Nothing to approve" in screen_text(app))
         await assert_visible(pilot, "Press m")
 
 
-async def test_who_may_approve_nothing_is_told_why_the_queue_is_empty(workspace: TuiWorkspace) -> None:
+async def test_queue_of_non_approver_explains_emptiness(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, "developer", size=(80, 24)) as (app, pilot):
         await wait_until(pilot, lambda: "You are not an approver for any device configuration" in screen_text(app))
         await assert_visible(pilot, "APPROVE")
         assert "Approve " not in screen_text(app).splitlines()[-1]
 
 
-async def test_a_new_task_comes_in_by_itself_and_the_cursor_stays(workspace: TuiWorkspace) -> None:
+async def test_new_task_appears_and_cursor_stays(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "j")
         await workspace.add_task("t-new", name="brand new")
@@ -92,7 +92,7 @@ async def test_a_new_task_comes_in_by_itself_and_the_cursor_stays(workspace: Tui
         assert approvals_table(app).cursor_key == SECOND
 
 
-async def test_a_task_that_is_not_for_me_does_not_come_in(workspace: TuiWorkspace) -> None:
+async def test_new_own_task_stays_out_of_queue(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await workspace.add_rule(OWNER, "DEVICE_CONFIG:gateway", Action.USE)
         await workspace.add_task("t-mine", by=OWNER)
@@ -102,7 +102,7 @@ async def test_a_task_that_is_not_for_me_does_not_come_in(workspace: TuiWorkspac
         assert "t-mine" not in approvals_table(app)
 
 
-async def test_what_is_decided_elsewhere_goes_and_is_told_where_one_looked_at_it(workspace: TuiWorkspace) -> None:
+async def test_withdrawn_task_leaves_queue_with_notice(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await workspace.client(DEVELOPER).withdraw(FIRST, "a mistake")
         await wait_until(pilot, lambda: FIRST not in approvals_table(app))
@@ -111,9 +111,7 @@ async def test_what_is_decided_elsewhere_goes_and_is_told_where_one_looked_at_it
         assert approvals_table(app).cursor_key == SECOND
 
 
-async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancels(
-    empty_workspace: TuiWorkspace, disk: FailingDisk
-) -> None:
+async def test_expired_row_stays_until_engine_cancels(empty_workspace: TuiWorkspace, disk: FailingDisk) -> None:
     ending = await empty_workspace.add_task("t-ending", name="nearly over")
     async with open_queue(empty_workspace) as (app, pilot):
         assert approvals_table(app).cursor_key == ending.id
@@ -126,7 +124,7 @@ async def test_a_row_whose_period_ends_says_so_and_stays_until_the_engine_cancel
         await wait_until(pilot, lambda: ending.id not in approvals_table(app))
 
 
-async def test_many_events_cause_few_reads(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_event_burst_causes_few_reads(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("sealyard_tui.screens.approvals.task_list.RELOAD_INTERVAL", 0.3)
     async with open_queue(workspace) as (app, pilot):
         workspace.faults.counts.clear()
@@ -135,7 +133,7 @@ async def test_many_events_cause_few_reads(workspace: TuiWorkspace, monkeypatch:
         assert workspace.faults.counts["tasks"] + workspace.faults.counts["task"] <= 6
 
 
-async def test_a_long_queue_is_read_page_by_page(workspace: TuiWorkspace) -> None:
+async def test_long_queue_is_loaded_in_pages(workspace: TuiWorkspace) -> None:
     await workspace.add_tasks(1500)
     async with open_queue(workspace) as (app, pilot):
         assert len(approvals_table(app)) == 200
@@ -149,7 +147,7 @@ async def test_a_long_queue_is_read_page_by_page(workspace: TuiWorkspace) -> Non
         )
 
 
-async def test_the_filter_narrows_the_queue_and_escape_clears_it(workspace: TuiWorkspace) -> None:
+async def test_filter_narrows_queue_until_escape(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         await pilot.press("slash", *"sensor", "enter")
         await wait_until(pilot, lambda: listed_ids(app) == [SENSOR])
@@ -157,7 +155,7 @@ async def test_the_filter_narrows_the_queue_and_escape_clears_it(workspace: TuiW
         await wait_until(pilot, lambda: len(listed_ids(app)) == 3)
 
 
-async def test_another_person_sees_nothing_of_what_the_one_before_saw(workspace: TuiWorkspace) -> None:
+async def test_profile_switch_clears_queue_and_review(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         app.switch_profile(next(each for each in app.session.profiles if each.identity == DEVELOPER))
         await wait_until(pilot, lambda: app.state.identity == DEVELOPER and not len(approvals_table(app)))
@@ -165,7 +163,7 @@ async def test_another_person_sees_nothing_of_what_the_one_before_saw(workspace:
         assert approvals_screen(app).review.review is None
 
 
-async def test_a_right_that_is_given_shows_at_once(workspace: TuiWorkspace) -> None:
+async def test_granted_permission_updates_queue(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, "administrator") as (app, pilot):
         assert not listed_ids(app)
         await workspace.add_rule(ADMINISTRATOR, "DEVICE_CONFIG:gateway", Action.APPROVE)
@@ -173,7 +171,7 @@ async def test_a_right_that_is_given_shows_at_once(workspace: TuiWorkspace) -> N
         await wait_until(pilot, lambda: "A Approve" in screen_text(app))
 
 
-async def test_an_error_while_reading_is_told_and_the_queue_stays(workspace: TuiWorkspace) -> None:
+async def test_read_error_is_shown_and_queue_stays(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace) as (app, pilot):
         workspace.faults.fail["tasks"] = StorageError("The disk is gone.", "Plug it in.")
         await pilot.press("r")
@@ -188,7 +186,7 @@ HOSTILE = ["fw[/oops].bin", "[@click=app.quit]x[/]", "a\x1b]2;PWNED\x07b", "gnp\
 
 
 @pytest.mark.parametrize("size", [(80, 24), (120, 40)])
-async def test_hostile_names_are_shown_harmless(empty_workspace: TuiWorkspace, size: tuple[int, int]) -> None:
+async def test_hostile_names_are_escaped(empty_workspace: TuiWorkspace, size: tuple[int, int]) -> None:
     for number, name in enumerate(HOSTILE):
         firmware, metadata = {name: b"firmware"}, {f"{name}.txt": name.encode()}
         await empty_workspace.complete(await empty_workspace.add_task(name=name, firmware=firmware, metadata=metadata))
@@ -198,15 +196,15 @@ async def test_hostile_names_are_shown_harmless(empty_workspace: TuiWorkspace, s
     async with open_queue(empty_workspace, size=size) as (app, pilot):
         for _ in HOSTILE:
             await press_keys(app, pilot, "enter")
-            seen = screen_text(app)
-            assert "\x1b" not in seen
-            assert "\x07" not in seen
-            assert "\u202e" not in seen
+            text = screen_text(app)
+            assert "\x1b" not in text
+            assert "\x07" not in text
+            assert "\u202e" not in text
             await press_keys(app, pilot, "escape", "j")
         assert app.is_running
 
 
-async def test_the_columns_stay_in_line_whatever_the_names(workspace: TuiWorkspace) -> None:
+async def test_columns_stay_aligned_with_any_names(workspace: TuiWorkspace) -> None:
     for number, name in enumerate(HOSTILE):
         await workspace.add_task(f"t-{number}", name=name * 5)
     async with open_queue(workspace, size=(80, 24)) as (app, _):
@@ -217,7 +215,7 @@ async def test_the_columns_stay_in_line_whatever_the_names(workspace: TuiWorkspa
         assert len({cell_len(line[: line.index("✓ approve")]) for line in lines}) == 1
 
 
-async def test_read_only_hides_what_decides(workspace: TuiWorkspace) -> None:
+async def test_read_only_disables_decisions(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, connection=FakeConnection(workspace, read_only=True)) as (app, pilot):
         assert "A Approve" not in screen_text(app)
         assert "x Reject" not in screen_text(app)
@@ -227,7 +225,7 @@ async def test_read_only_hides_what_decides(workspace: TuiWorkspace) -> None:
 
 
 @pytest.mark.parametrize("key", ["A", "x"])
-async def test_a_key_that_decides_says_why_it_does_not(workspace: TuiWorkspace, key: str) -> None:
+async def test_blocked_decision_key_shows_reason(workspace: TuiWorkspace, key: str) -> None:
     async with open_queue(workspace) as (app, pilot):
         await press_keys(app, pilot, "m", "j", "j", "j")
         assert approvals_table(app).cursor_key == OWN

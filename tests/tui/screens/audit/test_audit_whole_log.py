@@ -1,4 +1,4 @@
-"""The audit log as a whole: verified with its outcome in words, and written to a file that appears whole."""
+"""Tests of the verification and the export of the audit log."""
 
 from __future__ import annotations
 
@@ -29,24 +29,24 @@ def no_drafts() -> None:
     AuditFilterDialog.drafts.clear()
 
 
-def audit_app(workspace: TuiWorkspace, downloads: Path | None = None) -> SealyardApp:
+def make_audit_app(workspace: TuiWorkspace, downloads: Path | None = None) -> SealyardApp:
     app = make_app(workspace, "auditor", start_screen="audit")
     app.download_manager.folder = downloads
     return app
 
 
-def asked_for(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
-    """The checkpoints that the log was to be verified against."""
+def record_checkpoints(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> list[str | None]:
+    """Record the checkpoints that the log is verified against."""
     notes: list[str | None] = []
     verify = EmbeddedClient.verify_audit
 
-    async def heard(
+    async def verify_and_record(
         self: EmbeddedClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
         notes.append(checkpoint)
         return await verify(self, checkpoint=checkpoint, progress=progress)
 
-    monkeypatch.setattr(EmbeddedClient, "verify_audit", heard)
+    monkeypatch.setattr(EmbeddedClient, "verify_audit", verify_and_record)
     return notes
 
 
@@ -60,16 +60,16 @@ def newest_checkpoint(workspace: TuiWorkspace) -> str:
     return notes[notes.rindex("sealyard/w1\n") :]
 
 
-# ---- verifying
+# ---- verification
 
 
-async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep(workspace: TuiWorkspace) -> None:
+async def test_verification_result_shows_scope_and_root(workspace: TuiWorkspace) -> None:
     await workspace.add_audit_entries(2)
-    app = audit_app(workspace)
+    app = make_audit_app(workspace)
     async with run_app(app, size=(120, 50)) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "Audit log verified" in screen_text(app))
-        seen = screen_text(app)
+        text = screen_text(app)
         for words in (
             f"{log_size(workspace) - 2}, 2 not checkpointed",
             " checked",
@@ -78,18 +78,18 @@ async def test_the_outcome_says_what_was_checked_what_it_proves_and_what_to_keep
             "Not covered",
             "Keep a copy elsewhere",
         ):
-            assert words in seen, words
-        assert "/srv/yard/audit/checkpoints.txt" in seen
+            assert words in text, words
+        assert "/srv/yard/audit/checkpoints.txt" in text
         await pilot.press("y")
         assert "Audit log verified" in app.clipboard
 
 
-async def test_a_checkpoint_kept_elsewhere_is_taken_as_it_was_signed(
+async def test_pasted_checkpoint_is_normalized_before_verification(
     workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    notes = asked_for(workspace, monkeypatch)
+    notes = record_checkpoints(workspace, monkeypatch)
     note = newest_checkpoint(workspace)
-    app = audit_app(workspace)
+    app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
@@ -99,49 +99,47 @@ async def test_a_checkpoint_kept_elsewhere_is_taken_as_it_was_signed(
         assert notes == [note]
 
 
-async def test_a_pasted_checkpoint_is_not_lost_by_escape(workspace: TuiWorkspace) -> None:
-    app = audit_app(workspace)
+async def test_pasted_checkpoint_survives_escape(workspace: TuiWorkspace) -> None:
+    app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "shift+tab", *"abc", "escape", "V")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditVerifyDialog))
         assert app.screen.query_one(TextArea).text == "abc"
 
 
-async def test_a_log_that_does_not_fit_names_the_entry_and_leads_there(workspace: TuiWorkspace) -> None:
+async def test_failed_verification_links_to_entry(workspace: TuiWorkspace) -> None:
     await workspace.add_audit_entries(3000)
     workspace.faults.fail["verify_audit"] = AuditVerificationError(
         "Entry 7 is not in canonical form (000.jsonl, line 8).", seq=7
     )
-    app = audit_app(workspace)
+    app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "Entry 7 is not in canonical form" in screen_text(app))
         await assert_visible(pilot, "Press ⏎ to go to entry 7")
         await pilot.press("enter")
-        place = app.screen
-        assert isinstance(place, AuditScreen)
-        await wait_until(pilot, lambda: place.table.cursor_key == "7")
+        screen = app.screen
+        assert isinstance(screen, AuditScreen)
+        await wait_until(pilot, lambda: screen.table.cursor_key == "7")
 
 
-async def test_the_entry_is_found_though_a_filter_hides_it(workspace: TuiWorkspace) -> None:
+async def test_failed_entry_is_found_despite_filter(workspace: TuiWorkspace) -> None:
     workspace.faults.fail["verify_audit"] = AuditVerificationError("Entry 7 does not follow.", seq=7)
-    app = audit_app(workspace)
+    app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("slash", *"author:owner", "enter")
         await wait_for_workers(pilot)
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "Press ⏎ to go to entry 7" in screen_text(app))
         await pilot.press("enter")
-        place = app.screen
-        assert isinstance(place, AuditScreen)
-        await wait_until(pilot, lambda: place.table.cursor_key == "7")
+        screen = app.screen
+        assert isinstance(screen, AuditScreen)
+        await wait_until(pilot, lambda: screen.table.cursor_key == "7")
 
 
-async def test_escape_ends_the_work_in_the_engines_thread(
-    workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    ended = threading.Event()
-    begun = threading.Event()
+async def test_escape_cancels_verification_thread(workspace: TuiWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    stopped = threading.Event()
+    started = threading.Event()
 
     async def endless(
         _: EmbeddedClient, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
@@ -152,27 +150,27 @@ async def test_escape_ends_the_work_in_the_engines_thread(
             try:
                 while True:
                     progress(1000, 100_000)
-                    begun.set()
+                    started.set()
             finally:
-                ended.set()
+                stopped.set()
 
         await asyncio.to_thread(work)
         raise AssertionError
 
     monkeypatch.setattr(EmbeddedClient, "verify_audit", endless)
-    app = audit_app(workspace)
+    app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "enter")
-        await wait_until(pilot, begun.is_set)
+        await wait_until(pilot, started.is_set)
         await wait_until(pilot, lambda: "1%" in screen_text(app))
         await pilot.press("escape")
-        await wait_until(pilot, ended.is_set)
+        await wait_until(pilot, stopped.is_set)
         await wait_until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
-async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_other(workspace: TuiWorkspace) -> None:
+async def test_verification_storage_error_is_shown(workspace: TuiWorkspace) -> None:
     workspace.faults.fail["verify_audit"] = StorageError("The disk fails.", "Look at it.")
-    app = audit_app(workspace)
+    app = make_audit_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("V", "enter")
         await wait_until(pilot, lambda: "The disk fails." in screen_text(app))
@@ -180,14 +178,12 @@ async def test_verifying_that_fails_for_another_reason_is_an_error_like_any_othe
         await wait_until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
-# ---- exporting
+# ---- export
 
 
 @pytest.mark.parametrize("kind", ["jsonl", "csv"])
-async def test_the_log_is_written_whole_and_for_this_person_only(
-    workspace: TuiWorkspace, tmp_path: Path, kind: str
-) -> None:
-    app = audit_app(workspace, tmp_path)
+async def test_export_writes_complete_private_file(workspace: TuiWorkspace, tmp_path: Path, kind: str) -> None:
+    app = make_audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X")
         if kind == "csv":
@@ -195,19 +191,19 @@ async def test_the_log_is_written_whole_and_for_this_person_only(
         await wait_until(pilot, lambda: f".{kind}" in app.screen.query_one("#path", Input).value)
         await pilot.press("ctrl+s")
         await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
-        written = tmp_path / f"sealyard-audit-{workspace.now.astimezone():%Y-%m-%d}.{kind}"
+        path = tmp_path / f"sealyard-audit-{workspace.now.astimezone():%Y-%m-%d}.{kind}"
         header_lines = 1 if kind == "csv" else 0
-        assert written.read_text().count("\n") == log_size(workspace) + header_lines
-        assert stat.S_IMODE(written.stat().st_mode) == 0o600
+        assert path.read_text().count("\n") == log_size(workspace) + header_lines
+        assert stat.S_IMODE(path.stat().st_mode) == 0o600
         assert list(tmp_path.glob(".*")) == []
         await pilot.press("y")
-        assert app.clipboard == str(written)
+        assert app.clipboard == str(path)
 
 
-async def test_a_file_that_is_there_is_replaced_only_after_a_yes(workspace: TuiWorkspace, tmp_path: Path) -> None:
+async def test_export_asks_before_replacing_file(workspace: TuiWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("mine")
-    app = audit_app(workspace, tmp_path)
+    app = make_audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditExportDialog))
@@ -224,10 +220,8 @@ async def test_a_file_that_is_there_is_replaced_only_after_a_yes(workspace: TuiW
         assert path.read_text().count("\n") == log_size(workspace)
 
 
-async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(
-    workspace: TuiWorkspace, tmp_path: Path
-) -> None:
-    app = audit_app(workspace, tmp_path)
+async def test_selected_format_is_marked_with_symbol(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X")
         await wait_until(pilot, lambda: "JSON Lines" in screen_text(app))
@@ -236,7 +230,7 @@ async def test_the_chosen_kind_is_marked_by_a_sign_not_by_its_colour_alone(
         assert not any("●" in line and "spreadsheet" in line for line in lines)
 
 
-async def test_escape_stops_the_export_and_leaves_nothing_of_it(
+async def test_escape_cancels_export_and_removes_file(
     workspace: TuiWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     gate = asyncio.Event()
@@ -247,7 +241,7 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
         yield "two\n"
 
     monkeypatch.setattr(EmbeddedClient, "export_audit", slow)
-    app = audit_app(workspace, tmp_path)
+    app = make_audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X", "ctrl+s")
         await wait_until(pilot, lambda: "press Esc to cancel" in screen_text(app) and list(tmp_path.glob(".*.tmp")))
@@ -258,10 +252,8 @@ async def test_escape_stops_the_export_and_leaves_nothing_of_it(
         await wait_until(pilot, lambda: isinstance(app.screen, AuditScreen))
 
 
-async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_mended(
-    workspace: TuiWorkspace, tmp_path: Path
-) -> None:
-    app = audit_app(workspace, tmp_path / "missing")
+async def test_unwritable_path_shows_error_in_dialog(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_audit_app(workspace, tmp_path / "missing")
     async with run_app(app) as pilot:
         await pilot.press("X", "ctrl+s")
         await wait_until(pilot, lambda: "cannot be written" in screen_text(app))
@@ -270,7 +262,7 @@ async def test_a_path_that_cannot_be_written_is_said_in_the_dialog_and_can_be_me
         await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
 
 
-async def test_export_keeps_a_file_created_meanwhile(
+async def test_export_keeps_file_created_meanwhile(
     workspace: TuiWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     path = tmp_path / "log.jsonl"
@@ -280,7 +272,7 @@ async def test_export_keeps_a_file_created_meanwhile(
         yield "ours\n"
 
     monkeypatch.setattr(EmbeddedClient, "export_audit", create_and_export)
-    app = audit_app(workspace, tmp_path)
+    app = make_audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X")
         await wait_until(pilot, lambda: isinstance(app.screen, AuditExportDialog))

@@ -1,4 +1,4 @@
-"""The dashboard's filter line: any line is read or refused in words, and the engine is never asked for too little."""
+"""Tests of the parser of the dashboard's filter line, and of the engine filter derived from it."""
 
 from __future__ import annotations
 
@@ -45,16 +45,16 @@ def find_ids(tasks: list[Task], line: str, me: str = DEVELOPER) -> list[str]:
         ("-status:done -status:waiting -1.4", ["t-rejected", "t-failed"]),
     ],
 )
-def test_a_line_lets_through_what_it_says(usual_tasks: list[Task], line: str, ids: list[str]) -> None:
+def test_filter_line_selects_matching_tasks(usual_tasks: list[Task], line: str, ids: list[str]) -> None:
     assert find_ids(usual_tasks, line) == ids
 
 
-def test_me_is_who_asks(usual_tasks: list[Task]) -> None:
+def test_me_is_replaced_by_caller(usual_tasks: list[Task]) -> None:
     assert find_ids(usual_tasks, "owner:me", OWNER) == []
 
 
 @pytest.mark.parametrize(
-    ("line", "said"),
+    ("line", "message"),
     [
         ("stats:done", "unknown field stats: status:?"),
         ("done:", "unknown field done: status:done?"),
@@ -65,25 +65,25 @@ def test_me_is_who_asks(usual_tasks: list[Task]) -> None:
         ("\x1b:x", "unknown field \\x1b"),
     ],
 )
-def test_what_is_not_understood_is_said_in_words(line: str, said: str) -> None:
+def test_invalid_line_raises_usage_error(line: str, message: str) -> None:
     with pytest.raises(UsageError) as caught:
         parse_filter(line, DEVELOPER)
-    assert caught.value.message.startswith(said)
+    assert caught.value.message.startswith(message)
 
 
-def test_a_configuration_that_is_known_is_looked_up_by_the_engine() -> None:
+def test_known_device_is_filtered_by_engine() -> None:
     filters, whole = parse_filter("device:gateway", DEVELOPER, DEVICES).to_engine_filter()
     assert (filters.config, whole) == ("gw", True)
     filters, whole = parse_filter("device:gate", DEVELOPER, DEVICES).to_engine_filter()
     assert (filters.config, whole) == (None, False)
 
 
-def test_what_the_engine_cannot_look_for_is_left_to_the_rows() -> None:
+def test_unsupported_terms_are_filtered_locally() -> None:
     filters, whole = parse_filter("status:done status:failed -beta release 1.0", DEVELOPER).to_engine_filter()
     assert (filters.status, filters.text, whole) == (TaskStatus.DONE, "release", False)
 
 
-def test_a_field_is_set_and_taken_out_and_the_rest_stays() -> None:
+def test_set_fields_keeps_other_terms() -> None:
     line = set_fields('beta status:done -status:failed "a b"', {"status": "", "state": "expired"})
     assert line == 'beta -status:failed "a b" state:expired'
     assert set_fields(line, {"state": ""}) == 'beta -status:failed "a b"'
@@ -91,13 +91,13 @@ def test_a_field_is_set_and_taken_out_and_the_rest_stays() -> None:
     assert (get_field(line, "state"), get_field(line, "status")) == ("expired", "")
 
 
-words = st.sampled_from(
+filter_words = st.sampled_from(
     """status:waiting status:done,failed state:expired kind:pack owner:me owner:d owner:USER:owner device:gateway
     device:gate device:gateway,sensor beta "a_b" release 1.4 "12:30" - " """.replace("\n", " ").split()
 )
-lines = st.lists(st.tuples(st.sampled_from(["", "-", "!"]), words).map("".join), max_size=4).map(" ".join)
+filter_lines = st.lists(st.tuples(st.sampled_from(["", "-", "!"]), filter_words).map("".join), max_size=4).map(" ".join)
 
-tasks = st.builds(
+any_task = st.builds(
     task,
     st.sampled_from(["t1", "beta-2", "a_b"]),
     st.sampled_from([*TaskStatus]),
@@ -109,38 +109,38 @@ tasks = st.builds(
 )
 
 
-@given(st.text(max_size=60) | lines)
-def test_any_line_is_read_or_refused_in_words(line: str) -> None:
-    said = ""
+@given(st.text(max_size=60) | filter_lines)
+def test_any_line_parses_or_raises_usage_error(line: str) -> None:
+    message = ""
     try:
         parse_filter(line, DEVELOPER, DEVICES)
     except UsageError as error:
-        said = error.message
-    assert said.isprintable()
+        message = error.message
+    assert message.isprintable()
 
 
-@given(lines, tasks)
-def test_the_engine_gives_at_least_what_matches_and_exactly_that_where_it_can(line: str, made: Task) -> None:
+@given(filter_lines, any_task)
+def test_engine_filter_covers_all_matches(line: str, candidate: Task) -> None:
     query = parse_filter(line, DEVELOPER, DEVICES)
     filters, whole = query.to_engine_filter()
-    row = create_row(made)
+    row = create_row(candidate)
     if query.matches(row):
-        assert filters.matches(made)
+        assert filters.matches(candidate)
     if whole:
-        assert filters.matches(made) == query.matches(row)
+        assert filters.matches(candidate) == query.matches(row)
 
 
-@given(lines, tasks)
-def test_a_term_turned_round_lets_through_what_the_term_does_not(line: str, made: Task) -> None:
+@given(filter_lines, any_task)
+def test_negated_term_selects_complement(line: str, candidate: Task) -> None:
     for term in parse_filter(line, DEVELOPER, DEVICES).terms:
         other = msgspec.structs.replace(term, is_negated=not term.is_negated)
-        assert term.matches(create_row(made)) is not other.matches(create_row(made))
+        assert term.matches(create_row(candidate)) is not other.matches(create_row(candidate))
 
 
-@given(lines, tasks, st.sampled_from(["waiting", "running", ""]))
-def test_setting_a_field_narrows_to_it_and_setting_it_again_changes_nothing(line: str, made: Task, status: str) -> None:
-    once = set_fields(line, {"status": status})
-    assert set_fields(once, {"status": status}) == once
-    query = parse_filter(once, DEVELOPER, DEVICES)
-    wanted = TaskQuery() if not status else parse_filter(f"status:{status}", DEVELOPER)
-    assert not query.matches(create_row(made)) or wanted.matches(create_row(made))
+@given(filter_lines, any_task, st.sampled_from(["waiting", "running", ""]))
+def test_set_fields_narrows_and_is_idempotent(line: str, candidate: Task, status: str) -> None:
+    updated = set_fields(line, {"status": status})
+    assert set_fields(updated, {"status": status}) == updated
+    query = parse_filter(updated, DEVELOPER, DEVICES)
+    status_query = TaskQuery() if not status else parse_filter(f"status:{status}", DEVELOPER)
+    assert not query.matches(create_row(candidate)) or status_query.matches(create_row(candidate))

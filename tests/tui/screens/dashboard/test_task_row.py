@@ -1,4 +1,4 @@
-"""Light rows: what is shown of a task is in them, and each has one place in every order."""
+"""Tests of the task rows of the dashboard and of their sort orders."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ from sealyard_tui.screens.dashboard.task_row import (
 from tests.tui.task_factories import file, result, task
 from tests.tui.workspace import DEVELOPER, NOW, OWNER
 
-rows = st.builds(
+task_rows = st.builds(
     lambda task_id, minutes, **fields: create_row(task(task_id, created_at=NOW - timedelta(minutes=minutes), **fields)),
     st.text("abc", min_size=1, max_size=3),
     st.integers(0, 3),
@@ -31,30 +31,34 @@ rows = st.builds(
 )
 
 
-@given(st.lists(rows, max_size=12, unique_by=lambda row: row.id), rows, st.sampled_from([*SortOrder]))
-def test_a_row_is_put_where_ordering_all_would_put_it(others: list[TaskRow], row: TaskRow, order: SortOrder) -> None:
-    there = sort_rows([each for each in others if each.id != row.id], order)
-    place = find_insert_position(row, len(there), there.__getitem__, order)
-    assert [*there[:place], row, *there[place:]] == sort_rows([*there, row], order)
+@given(st.lists(task_rows, max_size=12, unique_by=lambda row: row.id), task_rows, st.sampled_from([*SortOrder]))
+def test_insert_position_matches_full_sort(others: list[TaskRow], row: TaskRow, order: SortOrder) -> None:
+    sorted_others = sort_rows([each for each in others if each.id != row.id], order)
+    position = find_insert_position(row, len(sorted_others), sorted_others.__getitem__, order)
+    assert [*sorted_others[:position], row, *sorted_others[position:]] == sort_rows([*sorted_others, row], order)
 
 
-def test_a_title_is_the_name_or_the_first_file_or_the_id_and_harmless() -> None:
+def test_title_falls_back_and_is_escaped() -> None:
     assert create_row(task("t1", name="\x1b]2;x")).title == "\\x1b]2;x"
     assert create_row(task("t1", name="", inputs=(file("a\u202eb"),))).title == "a\\u202eb"
     assert create_row(task("t1", name="", inputs=(), metadata=())).title == "t1"
 
 
-def test_of_a_result_the_row_keeps_what_is_shown(usual_tasks: list[Task]) -> None:
-    for made in usual_tasks:
-        kept, was = create_row(made).result, made.result
-        assert (kept is None) == (was is None)
-        if kept is not None and was is not None:
-            assert (kept.state, kept.expires_at, kept.retained_until) == (was.state, was.expires_at, was.retained_until)
-            assert (kept.signature is None) == (was.signature is None)
-            assert (kept.link, kept.sha256) == (None, None)
+def test_row_keeps_displayed_result_fields(usual_tasks: list[Task]) -> None:
+    for usual_task in usual_tasks:
+        row_result, task_result = create_row(usual_task).result, usual_task.result
+        assert (row_result is None) == (task_result is None)
+        if row_result is not None and task_result is not None:
+            assert (row_result.state, row_result.expires_at, row_result.retained_until) == (
+                task_result.state,
+                task_result.expires_at,
+                task_result.retained_until,
+            )
+            assert (row_result.signature is None) == (task_result.signature is None)
+            assert (row_result.link, row_result.sha256) == (None, None)
 
 
-def test_an_event_moves_status_and_state_and_ends_the_progress() -> None:
+def test_event_updates_result_state() -> None:
     row = create_row(task("t1", TaskStatus.DONE, result=result()))
     change = TaskChanged(
         cursor=1,

@@ -1,4 +1,4 @@
-"""The rate is what the workers got through lately, however the reports come."""
+"""Tests of the throughput computed from progress reports."""
 
 from __future__ import annotations
 
@@ -11,31 +11,31 @@ from tests.tui.workspace import NOW
 MIB = 1024 * 1024
 
 
-def _at(task_id: str, done: int) -> TaskProgressed:
+def _make_progress(task_id: str, done: int) -> TaskProgressed:
     return TaskProgressed(cursor=1, task_id=task_id, bytes_done=done, bytes_total=100 * MIB)
 
 
-def test_the_first_report_of_a_task_counts_from_there() -> None:
+def test_first_report_sets_baseline() -> None:
     throughput = Throughput(NOW)
-    throughput.add([_at("a", 50 * MIB)], NOW)
+    throughput.add([_make_progress("a", 50 * MIB)], NOW)
     assert throughput.rate == 0
-    throughput.add([_at("a", 53 * MIB), _at("b", 9 * MIB)], NOW)
-    throughput.add([_at("b", 12 * MIB)], NOW)
+    throughput.add([_make_progress("a", 53 * MIB), _make_progress("b", 9 * MIB)], NOW)
+    throughput.add([_make_progress("b", 12 * MIB)], NOW)
     assert throughput.rate == 6 / BUCKET_SECONDS
 
 
-def test_what_begins_anew_is_not_counted_backwards() -> None:
+def test_restarted_progress_is_not_counted_negative() -> None:
     throughput = Throughput(NOW)
-    throughput.add([_at("a", 50 * MIB)], NOW)
-    throughput.add([_at("a", 0)], NOW)
-    throughput.add([_at("a", 3 * MIB)], NOW)
+    throughput.add([_make_progress("a", 50 * MIB)], NOW)
+    throughput.add([_make_progress("a", 0)], NOW)
+    throughput.add([_make_progress("a", 3 * MIB)], NOW)
     assert throughput.rate == 3 / BUCKET_SECONDS
 
 
-def test_after_a_while_of_nothing_the_chart_is_empty() -> None:
+def test_rates_become_zero_after_idle_time() -> None:
     throughput = Throughput(NOW)
-    throughput.add([_at("a", 0)], NOW)
-    throughput.add([_at("a", 9 * MIB)], NOW)
+    throughput.add([_make_progress("a", 0)], NOW)
+    throughput.add([_make_progress("a", 9 * MIB)], NOW)
     throughput.tick(NOW + timedelta(seconds=BUCKET_SECONDS * 2))
     assert (throughput.rate, max(throughput.rates)) == (0, 9 / BUCKET_SECONDS)
     throughput.tick(NOW + timedelta(days=1))

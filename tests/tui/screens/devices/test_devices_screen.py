@@ -1,4 +1,4 @@
-"""Device configurations: all of a version is seen, and each act is there for who may do it, with what it means."""
+"""Tests of the devices screen: versions, forms, certificates and keys."""
 
 from __future__ import annotations
 
@@ -27,40 +27,40 @@ from tests.tui.workspace import ADMINISTRATOR, DEVELOPER, OWNER, TuiWorkspace
 HOSTILE = "fw[/oops] [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202e"
 
 
-def the_app(
-    workspace: TuiWorkspace, who: str = "administrator", downloads: Path | None = None, **settings: Any
+def make_devices_app(
+    workspace: TuiWorkspace, profile_name: str = "administrator", downloads: Path | None = None, **settings: Any
 ) -> SealyardApp:
-    app = make_app(workspace, who, start_screen="devices", **settings)
+    app = make_app(workspace, profile_name, start_screen="devices", **settings)
     app.download_manager.folder = downloads
     return app
 
 
-async def typed(pilot: Pilot[None], word: str) -> None:
+async def confirm_by_typing(pilot: Pilot[None], word: str) -> None:
     type_text(pilot.app, word)
     await pilot.press("enter")
     await wait_for_workers(pilot)
 
 
-async def test_a_list_says_name_version_algorithms_and_warnings_at_80_columns(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_list_at_80_columns_shows_main_columns(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)):
-        seen = screen_text(app)
+        text = screen_text(app)
         for words in ("gateway", "AES256_CBC_PKCS7_PAD", "ECC_NIST_P256", "!1", "sensor"):
-            assert words in seen
+            assert words in text
 
 
-async def test_a_wide_list_says_quorum_format_and_terms_beside_the_detail(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_wide_list_shows_more_columns_and_detail(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app, size=(120, 60)):
-        seen = screen_text(app)
+        text = screen_text(app)
         for words in ("APPROVALS", "FORMAT", "LINK", "KEPT", "local:gateway-signing version 1", "may approve"):
-            assert words in seen
-        assert re.search(rf"may use +{DEVELOPER} \(Dana Developer\)", seen)
-        assert "This cipher is not authenticated" in seen
+            assert words in text
+        assert re.search(rf"may use +{DEVELOPER} \(Dana Developer\)", text)
+        assert "This cipher is not authenticated" in text
 
 
-async def test_enter_opens_the_detail_and_esc_closes_it(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_detail_opens_and_closes_by_key(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         assert "link time" not in screen_text(app)
         await pilot.press("enter")
@@ -69,8 +69,8 @@ async def test_enter_opens_the_detail_and_esc_closes_it(workspace: TuiWorkspace)
         await wait_until(pilot, lambda: "link time" not in screen_text(app))
 
 
-async def test_older_versions_are_stepped_through_and_said_to_be_older(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_version_keys_show_older_versions(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("left_square_bracket")
         await assert_visible(pilot, "version 1 of 2", "newest version: 2")
@@ -79,13 +79,13 @@ async def test_older_versions_are_stepped_through_and_said_to_be_older(workspace
         await assert_visible(pilot, "version 2 of 2")
 
 
-async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace, "developer")
+async def test_unprivileged_user_sees_detail_without_keys(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace, "developer")
     async with run_app(app) as pilot:
-        seen = screen_text(app)
-        assert "local:gateway-signing version 1" in seen
-        assert "your permissions  USE" in seen
-        assert "fingerprint" not in seen
+        text = screen_text(app)
+        assert "local:gateway-signing version 1" in text
+        assert "your permissions  USE" in text
+        assert "fingerprint" not in text
         for key in ("n", "e", "E", "R"):
             await pilot.press(key)
         await wait_for_workers(pilot)
@@ -94,19 +94,19 @@ async def test_who_may_not_see_keys_and_rules_sees_the_rest_and_is_not_refused(w
         assert await workspace.audit_entries(AuditAction.REFUSED) == []
 
 
-async def test_a_certificate_that_ends_soon_is_a_warning_in_words(empty_workspace: TuiWorkspace) -> None:
+async def test_expiring_certificate_shows_warning(empty_workspace: TuiWorkspace) -> None:
     (key,) = [key for key in empty_workspace.shelf.infos.values() if key.uri == "local:gateway-signing"]
     assert key.current.certificate_expires_at is not None
     empty_workspace.clock.move_to(key.current.certificate_expires_at - timedelta(days=3))
-    app = the_app(empty_workspace)
+    app = make_devices_app(empty_workspace)
     async with run_app(app):
-        seen = screen_text(app)
-        assert "in 3d; rotate the key (R)" in seen
-        assert "!2" in seen
+        text = screen_text(app)
+        assert "in 3d; rotate the key (R)" in text
+        assert "!2" in text
 
 
-async def test_read_only_hides_all_that_changes_something(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace, connection=FakeConnection(workspace, read_only=True))
+async def test_read_only_disables_modifying_actions(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace, connection=FakeConnection(workspace, read_only=True))
     async with run_app(app) as pilot:
         footer = screen_text(app).splitlines()[-1]
         assert "New" not in footer
@@ -117,8 +117,8 @@ async def test_read_only_hides_all_that_changes_something(workspace: TuiWorkspac
         assert app.screen.id == "devices"
 
 
-async def test_creating_shows_the_caveats_of_what_is_chosen(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_create_form_warns_about_algorithm(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "n")
         fill_field(app, "encryption", EncryptionAlgorithm.AES256_ECB_ZERO_BYTE_PAD)
@@ -127,8 +127,8 @@ async def test_creating_shows_the_caveats_of_what_is_chosen(workspace: TuiWorksp
         await wait_until(pilot, lambda: "patterns" not in screen_text(app))
 
 
-async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_create_form_submits_request_and_selects_device(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app) as pilot:
         await open_form(pilot, "n")
         fill_field(app, "name", "door-lock")
@@ -160,8 +160,8 @@ async def test_a_new_configuration_is_what_was_answered_and_is_looked_at(workspa
         await assert_visible(pilot, "door-lock  version 1 of 1", "Created door-lock")
 
 
-async def test_only_keys_that_fit_the_algorithm_are_offered(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_create_form_drops_incompatible_key(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app) as pilot:
         await open_form(pilot, "n")
         fill_field(app, "signing", SigningAlgorithm.ECC_NIST_P256)
@@ -171,9 +171,9 @@ async def test_only_keys_that_fit_the_algorithm_are_offered(workspace: TuiWorksp
         await assert_visible(pilot, "a new key (RSA_4096)")
 
 
-async def test_making_keys_takes_time_and_the_screen_says_so(workspace: TuiWorkspace) -> None:
+async def test_key_creation_shows_progress(workspace: TuiWorkspace) -> None:
     workspace.faults.hold["create_device"] = asyncio.Event()
-    app = the_app(workspace)
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "n")
         fill_field(app, "name", "slow")
@@ -184,11 +184,11 @@ async def test_making_keys_takes_time_and_the_screen_says_so(workspace: TuiWorks
         assert app.screen.id == "devices"
 
 
-async def test_a_product_owner_without_the_list_of_people_writes_their_names(workspace: TuiWorkspace) -> None:
+async def test_create_form_without_subject_list_accepts_names(workspace: TuiWorkspace) -> None:
     await workspace.add_rule(OWNER, "RESOURCE_TYPE:DEVICE_CONFIG", Action.CREATE)
     await workspace.add_subject("USER:dana")
     await workspace.add_subject("GROUP:devs")
-    app = the_app(workspace, "owner")
+    app = make_devices_app(workspace, "owner")
     async with run_app(app) as pilot:
         await open_form(pilot, "n")
         fill_field(app, "name", "door")
@@ -203,9 +203,9 @@ async def test_a_product_owner_without_the_list_of_people_writes_their_names(wor
         assert request.use == ("USER:dana", "GROUP:devs")
 
 
-async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(workspace: TuiWorkspace) -> None:
+async def test_edit_form_shows_changes_and_saves_version(workspace: TuiWorkspace) -> None:
     await workspace.add_user("USER:second", Action.APPROVE)
-    app = the_app(workspace)
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "e")
         await assert_visible(pilot, "Existing tasks keep version 2")
@@ -219,8 +219,8 @@ async def test_a_new_version_says_what_changes_and_that_tasks_keep_theirs(worksp
         await assert_visible(pilot, "Saved gateway version 3")
 
 
-async def test_a_version_without_a_change_is_not_made(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_edit_form_without_changes_saves_nothing(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "e")
         await submit_form(pilot)
@@ -228,11 +228,11 @@ async def test_a_version_without_a_change_is_not_made(workspace: TuiWorkspace) -
         assert not workspace.faults.calls
 
 
-async def test_a_span_of_more_than_two_units_stays_as_it_was(workspace: TuiWorkspace) -> None:
+async def test_edit_form_keeps_unchanged_long_duration(workspace: TuiWorkspace) -> None:
     await workspace.add_user("USER:second", Action.APPROVE)
     span = DeviceUpdate(config="gw", link_ttl_seconds=86400 + 3600 + 60)
     await workspace.execute(ADMINISTRATOR, workspace.engine.devices.update(ADMINISTRATOR, span))
-    app = the_app(workspace)
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "e")
         fill_field(app, "approvals", "2")
@@ -252,16 +252,14 @@ async def test_detail_shows_all_keys_with_their_names(workspace: TuiWorkspace) -
         use=(DEVELOPER,),
         approve=(OWNER,),
     )
-    async with run_app(the_app(workspace), size=(160, 60)) as pilot:
+    async with run_app(make_devices_app(workspace), size=(160, 60)) as pilot:
         await assert_visible(pilot, "local:aaa-encryption version 1", "encryption (if named)")
         await assert_visible(pilot, "local:aaa-encryption-2 version 1", "name", "old", "for old doors")
 
 
-async def test_certificates_are_written_beside_what_is_there_and_told_where(
-    workspace: TuiWorkspace, tmp_path: Path
-) -> None:
+async def test_certificate_export_keeps_existing_file(workspace: TuiWorkspace, tmp_path: Path) -> None:
     (tmp_path / "gateway-signing-v1.pem").write_text("somebody else's")
-    app = the_app(workspace, "developer", tmp_path)
+    app = make_devices_app(workspace, "developer", tmp_path)
     async with run_app(app) as pilot:
         await open_form(pilot, "d")
         await submit_form(pilot)
@@ -271,8 +269,8 @@ async def test_certificates_are_written_beside_what_is_there_and_told_where(
     assert "BEGIN CERTIFICATE" in (tmp_path / "gateway-signing-v1 (2).pem").read_text()
 
 
-async def test_the_key_leaves_only_after_its_name_was_typed(workspace: TuiWorkspace, tmp_path: Path) -> None:
-    app = the_app(workspace, "administrator", tmp_path)
+async def test_key_export_requires_typed_name(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_devices_app(workspace, "administrator", tmp_path)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "E")
         await assert_visible(pilot, "(mode 0600)")
@@ -281,15 +279,15 @@ async def test_the_key_leaves_only_after_its_name_was_typed(workspace: TuiWorksp
         type_text(app, "gate")
         await pilot.press("enter")
         assert not workspace.faults.calls
-        await typed(pilot, "way")
+        await confirm_by_typing(pilot, "way")
         path = tmp_path / "gateway-v1.key"
         assert workspace.faults.calls_of("export_device_key") == [("gw", path, True)]
         assert path.exists()
         await assert_visible(pilot, "mode 0600")
 
 
-async def test_going_back_from_the_typed_confirmation_exports_nothing(workspace: TuiWorkspace, tmp_path: Path) -> None:
-    app = the_app(workspace, "administrator", tmp_path)
+async def test_key_export_escape_exports_nothing(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_devices_app(workspace, "administrator", tmp_path)
     async with run_app(app, size=(80, 24)) as pilot:
         form = await open_form(pilot, "E")
         await pilot.press("ctrl+s")
@@ -299,21 +297,19 @@ async def test_going_back_from_the_typed_confirmation_exports_nothing(workspace:
         assert not workspace.faults.calls
 
 
-async def test_a_refusal_of_the_export_is_told_and_the_application_lives(
-    workspace: TuiWorkspace, tmp_path: Path
-) -> None:
+async def test_key_export_error_is_shown_in_form(workspace: TuiWorkspace, tmp_path: Path) -> None:
     # The engine's answer if another program creates the file in the meantime.
     workspace.faults.fail["export_device_key"] = StorageError("There is such a file already.", "Choose another name.")
-    app = the_app(workspace, "administrator", tmp_path)
+    app = make_devices_app(workspace, "administrator", tmp_path)
     async with run_app(app, size=(80, 24)) as pilot:
         await open_form(pilot, "E")
         await pilot.press("ctrl+s")
         await assert_visible(pilot, "Type gateway to confirm")
-        await typed(pilot, "gateway")
+        await confirm_by_typing(pilot, "gateway")
         await assert_visible(pilot, "✗ There is such a file already.", "→ Choose another name.")
 
 
-async def test_rotating_names_every_configuration_that_follows(workspace: TuiWorkspace) -> None:
+async def test_key_rotation_lists_affected_configurations(workspace: TuiWorkspace) -> None:
     workspace.faults.hold["rotate_key"] = asyncio.Event()
     await workspace.create_device(
         "door",
@@ -322,7 +318,7 @@ async def test_rotating_names_every_configuration_that_follows(workspace: TuiWor
         use=(DEVELOPER,),
         approve=(OWNER,),
     )
-    app = the_app(workspace)
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("R")
         await assert_visible(pilot, "Choose the key to rotate", "local:gateway-signing  door, gateway")
@@ -337,9 +333,9 @@ async def test_rotating_names_every_configuration_that_follows(workspace: TuiWor
         assert "▸ Making" not in screen_text(app)
 
 
-async def test_foreign_text_is_shown_harmless(workspace: TuiWorkspace) -> None:
+async def test_hostile_text_is_escaped(workspace: TuiWorkspace) -> None:
     await workspace.store_device(device(version=3, name=HOSTILE, description=HOSTILE, warnings=(HOSTILE,)))
-    app = the_app(workspace)
+    app = make_devices_app(workspace)
     async with run_app(app) as pilot:
         await assert_visible(pilot, "fw[/oops] [@click=app.quit]x[/] \\x1b]2;PWNED\\x07 \\u202e")
         await open_form(pilot, "e")
@@ -349,8 +345,8 @@ async def test_foreign_text_is_shown_harmless(workspace: TuiWorkspace) -> None:
         assert "\u202e" not in screen_text(app)
 
 
-async def test_the_filter_narrows_by_name_algorithm_and_key(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_filter_matches_key_name(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app, size=(80, 24)) as pilot:
         await pilot.press("slash")
         await wait_until(pilot, lambda: isinstance(app.focused, Input))
@@ -362,27 +358,27 @@ async def test_the_filter_narrows_by_name_algorithm_and_key(workspace: TuiWorksp
         await assert_visible(pilot, "gateway")
 
 
-async def test_an_empty_list_says_what_to_do_next(empty_workspace: TuiWorkspace) -> None:
+async def test_empty_list_shows_next_step(empty_workspace: TuiWorkspace) -> None:
     unit_of_work = empty_workspace.engine.repository.begin()
     for config_id in ("gw", "sensor"):
         unit_of_work.delete(DEVICES, config_id)
     await unit_of_work.commit()
-    for who, words in (("administrator", "Press n to create one"), ("developer", "Ask an administrator")):
-        app = the_app(empty_workspace, who)
+    for profile_name, words in (("administrator", "Press n to create one"), ("developer", "Ask an administrator")):
+        app = make_devices_app(empty_workspace, profile_name)
         async with run_app(app, size=(80, 24)) as pilot:
             await assert_visible(pilot, words)
 
 
-async def test_a_change_elsewhere_is_seen_and_the_cursor_stays(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_external_change_updates_list_and_keeps_cursor(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app) as pilot:
         await pilot.press("down")
         await workspace.create_device("aaa", use=(DEVELOPER,), approve=(OWNER,))
         await assert_visible(pilot, "aaa", "sensor  version 1 of 1")
 
 
-async def test_another_person_sees_nothing_of_the_one_before(workspace: TuiWorkspace) -> None:
-    app = the_app(workspace)
+async def test_profile_switch_hides_key_details(workspace: TuiWorkspace) -> None:
+    app = make_devices_app(workspace)
     async with run_app(app) as pilot:
         await assert_visible(pilot, "fingerprint")
         app.switch_profile(next(each for each in app.session.profiles if each.name == "developer"))

@@ -1,4 +1,4 @@
-"""Lists of digests, as the tools of the field print them."""
+"""Tests of the parser of checksum lists."""
 
 from __future__ import annotations
 
@@ -23,26 +23,26 @@ ONE, TWO = "a1" * 32, "b2" * 32
         (f"SHA256:{ONE.upper()}  fw.bin", "fw.bin"),
     ],
 )
-def test_each_kind_of_line_is_understood(line: str, name: str) -> None:
+def test_supported_line_formats_are_parsed(line: str, name: str) -> None:
     assert parse_checksums(f"\n{line}\n") == (Checksum(name=name, sha256=ONE),)
 
 
 @pytest.mark.parametrize("text", ["", "  \n", "fw.bin", ONE[:-1], f"{ONE}  fw.bin\nrubbish", f"{ONE}0"])
-def test_anything_else_is_no_list(text: str) -> None:
+def test_invalid_text_returns_none(text: str) -> None:
     assert parse_checksums(text) is None
 
 
-def test_the_longest_listed_name_decides() -> None:
-    listed = parse_checksums(f"{ONE}  old/fw.bin\n{TWO}  new/fw.bin\n")
-    assert listed is not None
-    assert find_checksum("/build/new/fw.bin", listed) == TWO
-    assert find_checksum("/build/old/fw.bin", listed) == ONE
-    assert find_checksum("/build/other.bin", listed) == ""
+def test_longest_matching_name_is_used() -> None:
+    checksums = parse_checksums(f"{ONE}  old/fw.bin\n{TWO}  new/fw.bin\n")
+    assert checksums is not None
+    assert find_checksum("/build/new/fw.bin", checksums) == TWO
+    assert find_checksum("/build/old/fw.bin", checksums) == ONE
+    assert find_checksum("/build/other.bin", checksums) == ""
 
 
-def test_a_file_elsewhere_is_known_by_its_last_name() -> None:
+def test_file_in_other_folder_matches_base_name() -> None:
     assert find_checksum("/tmp/fw.bin", (Checksum(name="out/fw.bin", sha256=ONE),)) == ONE
 
 
-def test_a_digest_alone_is_of_no_named_file() -> None:
+def test_bare_digest_matches_no_file() -> None:
     assert find_checksum("/tmp/fw.bin", (Checksum(name="", sha256=ONE),)) == ""

@@ -1,4 +1,4 @@
-"""Choosing files in a list: by keys, of any size and with any name."""
+"""Tests of the file browser."""
 
 from __future__ import annotations
 
@@ -23,17 +23,17 @@ from tests.tui.workspace import TuiWorkspace
 
 @pytest.fixture
 def folder(tmp_path: Path) -> Path:
-    made = tmp_path / "files"
-    (made / "apps").mkdir(parents=True)
+    root = tmp_path / "files"
+    (root / "apps").mkdir(parents=True)
     for name, size in (("alpha.bin", 10), ("beta.bin", 2048), ("gamma.txt", 5), (".hidden", 1)):
-        (made / name).write_bytes(b"x" * size)
-    (made / "apps" / "inner.bin").write_bytes(b"y")
-    os.utime(made / "beta.bin", (0, 1_000_000_000))
-    return made
+        (root / name).write_bytes(b"x" * size)
+    (root / "apps" / "inner.bin").write_bytes(b"y")
+    os.utime(root / "beta.bin", (0, 1_000_000_000))
+    return root
 
 
-class Opened:
-    """A browser on the stage, and what it answered."""
+class BrowserSession:
+    """An open file browser, and the results of its dialog."""
 
     def __init__(self, pilot: Pilot[None], browser: FileBrowser) -> None:
         self.pilot = pilot
@@ -54,12 +54,12 @@ class Opened:
         await wait_for_workers(self.pilot)
 
 
-async def opened(pilot: Pilot[None], folder: Path | None) -> Opened:
-    made = Opened(pilot, FileBrowser(folder))
-    pilot.app.push_screen(made.browser, made.answers.append)
+async def open_browser(pilot: Pilot[None], folder: Path | None) -> BrowserSession:
+    session = BrowserSession(pilot, FileBrowser(folder))
+    pilot.app.push_screen(session.browser, session.answers.append)
     await wait_for_workers(pilot)
     await wait_until(pilot, lambda: "Reading" not in screen_text(app_of(pilot)))
-    return made
+    return session
 
 
 def app_of(pilot: Pilot[None]) -> SealyardApp:
@@ -67,16 +67,16 @@ def app_of(pilot: Pilot[None]) -> SealyardApp:
     return pilot.app
 
 
-async def test_sizes_and_dates_are_shown_folders_first(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_entries_show_sizes_with_folders_first(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace), size=(80, 24)) as pilot:
-        browser = await opened(pilot, folder)
+        browser = await open_browser(pilot, folder)
         assert browser.names == ["..", "apps", "alpha.bin", "beta.bin", "gamma.txt"]
-        seen = screen_text(app_of(pilot))
-        assert "2.0 KiB" in seen
-        assert "2001-09-09" in seen
+        text = screen_text(app_of(pilot))
+        assert "2.0 KiB" in text
+        assert "2001-09-09" in text
 
 
-async def test_all_times_are_in_the_zone_of_the_column_title(
+async def test_times_use_zone_of_column_title(
     workspace: TuiWorkspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     summer = datetime(2026, 7, 1, 12, tzinfo=UTC).timestamp()
@@ -85,24 +85,24 @@ async def test_all_times_are_in_the_zone_of_the_column_title(
         patch.setenv("TZ", "CET-1CEST,M3.5.0,M10.5.0/3")
         time.tzset()
         async with run_app(make_app(workspace), size=(80, 24)) as pilot:
-            await opened(pilot, folder)
+            await open_browser(pilot, folder)
             assert "CHANGED (CET)" in screen_text(app_of(pilot))
             assert "2026-07-01 13:00" in screen_text(app_of(pilot))
     time.tzset()
 
 
-async def test_enter_adds_the_file_under_the_cursor(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_enter_adds_file_under_cursor(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder)
+        browser = await open_browser(pilot, folder)
         await browser.press("j", "j", "enter")
         assert browser.chosen == ["beta.bin"]
         assert browser.answers[0] is not None
         assert not browser.answers[0].metadata
 
 
-async def test_marked_files_are_added_in_the_order_of_marking(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_marked_files_are_added_in_marking_order(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder)
+        browser = await open_browser(pilot, folder)
         await browser.press("G", "space", "g", "j", "j", "space")
         assert "2 marked" in screen_text(app_of(pilot))
         await browser.press("m")
@@ -111,9 +111,9 @@ async def test_marked_files_are_added_in_the_order_of_marking(workspace: TuiWork
         assert browser.answers[0].metadata
 
 
-async def test_one_goes_into_folders_and_up_again_onto_where_one_was(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_returning_to_parent_selects_left_folder(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder)
+        browser = await open_browser(pilot, folder)
         await browser.press("l")
         assert browser.names == ["..", "inner.bin"]
         await browser.press("h")
@@ -124,17 +124,17 @@ async def test_one_goes_into_folders_and_up_again_onto_where_one_was(workspace: 
         assert browser.chosen == ["inner.bin"]
 
 
-async def test_hidden_files_show_by_key(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_hidden_files_are_shown_by_key(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder)
+        browser = await open_browser(pilot, folder)
         assert "1 hidden" in screen_text(app_of(pilot))
         await browser.press("full_stop")
         assert ".hidden" in browser.names
 
 
-async def test_the_filter_narrows_and_escape_backs_out_level_by_level(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_escape_clears_filter_before_closing(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder)
+        browser = await open_browser(pilot, folder)
         await browser.press("slash", "b", "e", "enter")
         await wait_until(pilot, lambda: browser.names == ["..", "beta.bin"])
         assert app_of(pilot).screen.query_one(FilterBar).text == "be"
@@ -144,18 +144,18 @@ async def test_the_filter_narrows_and_escape_backs_out_level_by_level(workspace:
         assert browser.answers == [None]
 
 
-async def test_the_order_goes_round_by_key(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_sort_key_cycles_orders(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder)
+        browser = await open_browser(pilot, folder)
         await browser.press("o")
         assert browser.names[-1] == "beta.bin"
         await browser.press("o")
         assert browser.names[2] == "beta.bin"
 
 
-async def test_a_typed_path_jumps_there(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_typed_path_selects_file(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder.parent)
+        browser = await open_browser(pilot, folder.parent)
         await browser.press("p")
         app_of(pilot).screen.query_one("#path", Input).value = str(folder / "beta.bin")
         await browser.press("enter")
@@ -166,45 +166,43 @@ async def test_a_typed_path_jumps_there(workspace: TuiWorkspace, folder: Path) -
         assert "not found: /no/such" in screen_text(app_of(pilot))
 
 
-async def test_it_begins_where_one_chose_last(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_browser_opens_last_used_folder(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder)
+        browser = await open_browser(pilot, folder)
         await browser.press("j", "enter")
-        again = await opened(pilot, None)
-        assert "alpha.bin" in again.names
+        reopened = await open_browser(pilot, None)
+        assert "alpha.bin" in reopened.names
 
 
-async def test_a_folder_that_cannot_be_read_says_so_and_one_gets_out(workspace: TuiWorkspace, folder: Path) -> None:
+async def test_unreadable_folder_shows_error(workspace: TuiWorkspace, folder: Path) -> None:
     async with run_app(make_app(workspace)) as pilot:
-        browser = await opened(pilot, folder / "gone")
+        browser = await open_browser(pilot, folder / "gone")
         assert "Cannot read this folder" in screen_text(app_of(pilot))
         await browser.press("h")
         assert "alpha.bin" in browser.names
 
 
-async def test_hostile_names_are_shown_harmless_and_chosen_all_the_same(
-    workspace: TuiWorkspace, tmp_path: Path
-) -> None:
+async def test_hostile_names_are_escaped_and_selectable(workspace: TuiWorkspace, tmp_path: Path) -> None:
     names = ["[@click=app.quit]x", "a\x1b]2;PWNED\x07b", "gnp\u202eexe", os.fsdecode(b"odd\xff")]
     for name in names:
         (tmp_path / name).write_bytes(b"x")
     async with run_app(make_app(workspace), size=(80, 24)) as pilot:
-        browser = await opened(pilot, tmp_path)
+        browser = await open_browser(pilot, tmp_path)
         await browser.press("ctrl+a")
-        seen = screen_text(app_of(pilot))
-        assert all(each.isprintable() for each in seen.replace("\n", ""))
-        assert "\\x1b]2;PWNED" in seen
+        text = screen_text(app_of(pilot))
+        assert all(each.isprintable() for each in text.replace("\n", ""))
+        assert "\\x1b]2;PWNED" in text
         await browser.press("enter")
         assert sorted(browser.chosen) == sorted(names)
 
 
-async def test_a_folder_that_takes_long_holds_nothing_up(
+async def test_slow_folder_does_not_block(
     workspace: TuiWorkspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     answer = threading.Event()
     monkeypatch.setattr(file_browser, "_read_rows", lambda *_: answer.wait(30) and [])
     async with run_app(make_app(workspace), size=(80, 24)) as pilot:
-        browser = Opened(pilot, FileBrowser(folder))
+        browser = BrowserSession(pilot, FileBrowser(folder))
         pilot.app.push_screen(browser.browser, browser.answers.append)
         await wait_until(pilot, lambda: "Loading" in screen_text(app_of(pilot)))
         await pilot.press("escape")
@@ -212,15 +210,15 @@ async def test_a_folder_that_takes_long_holds_nothing_up(
         answer.set()
 
 
-async def test_the_home_folder_is_written_as_people_type_it(
+async def test_home_folder_is_shown_as_tilde(
     workspace: TuiWorkspace, folder: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("HOME", str(folder))
     app = make_app(workspace, start_screen="upload")
     async with run_app(app, size=(80, 24)) as pilot:
-        shown = await opened(pilot, folder / "apps")
-        path = shown.browser.query_one("#path", Input)
+        session = await open_browser(pilot, folder / "apps")
+        path = session.browser.query_one("#path", Input)
         assert path.value == "~/apps/"
         path.value = "~/"
-        await shown.press("p", "enter")
-        await wait_until(pilot, lambda: "alpha.bin" in shown.names)
+        await session.press("p", "enter")
+        await wait_until(pilot, lambda: "alpha.bin" in session.names)

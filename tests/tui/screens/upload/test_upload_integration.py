@@ -1,4 +1,4 @@
-"""The form over the real engine: from two files on the disk to a task that waits for its approval."""
+"""Test the upload form with a real engine, from files on disk to a pending task."""
 
 from __future__ import annotations
 
@@ -57,12 +57,12 @@ class OpenEngine:
 def workspace(tmp_path: Path) -> Path:
     folder = tmp_path / "workspace"
 
-    async def found() -> None:
-        places = WorkspacePaths(folder)
+    async def create() -> None:
+        paths = WorkspacePaths(folder)
         await create_workspace(
-            places, name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
+            paths, name="factory", administrator=ADMIN, key_store=KeyStore.PASSPHRASE, passphrase=PASSPHRASE
         )
-        engine = await opened(folder)
+        engine = await open_engine(folder)
         client = engine.client(ADMIN)
         for each in (DEVELOPER, OWNER):
             await client.add_subject(each)
@@ -77,41 +77,39 @@ def workspace(tmp_path: Path) -> Path:
         )
         await engine.close()
 
-    asyncio.run(found())
+    asyncio.run(create())
     return folder
 
 
-async def opened(folder: Path) -> EngineHandle:
+async def open_engine(folder: Path) -> EngineHandle:
     return await EngineHandle.open(folder, purpose="test", passphrase=PASSPHRASE, workers=1)
 
 
-def inputs_in(workspace: Path) -> set[str]:
+def stored_inputs(workspace: Path) -> set[str]:
     return {each.name for each in workspace.rglob("*") if each.is_file() and len(each.name) == 64}
 
 
-async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given_back(
-    workspace: Path, tmp_path: Path
-) -> None:
+async def test_submitted_files_create_task_and_release_others(workspace: Path, tmp_path: Path) -> None:
     files = {name: tmp_path / name for name in ("boot.bin", "app.bin", "notes.json", "left-out.bin")}
     for name, path in files.items():
         path.write_bytes(name.encode() * 1000)
     files["closed.bin"] = tmp_path / "folder"
     files["closed.bin"].mkdir()
-    engine = await opened(workspace)
+    engine = await open_engine(workspace)
     try:
         profile = Profile(name="dev", identity=DEVELOPER, workspace=str(workspace))
         app = SealyardApp(Session(OpenEngine(engine), profile, (profile,)), Settings(bell=False, start_screen="upload"))
         async with run_app(app, size=(80, 24)) as pilot:
-            place = app.screen
-            assert isinstance(place, UploadScreen)
-            place.add_paths((files["boot.bin"], files["app.bin"], files["left-out.bin"], files["closed.bin"]))
-            place.add_paths((files["notes.json"],), FileRole.METADATA)
-            await wait_until(pilot, lambda: not any(each.is_pending for each in place.form.entries))
+            screen = app.screen
+            assert isinstance(screen, UploadScreen)
+            screen.add_paths((files["boot.bin"], files["app.bin"], files["left-out.bin"], files["closed.bin"]))
+            screen.add_paths((files["notes.json"],), FileRole.METADATA)
+            await wait_until(pilot, lambda: not any(each.is_pending for each in screen.form.entries))
             await wait_for_workers(pilot)
             await assert_visible(pilot, "is a directory")
             await pilot.press("g", "j", "j", "x", "x")
             await wait_for_workers(pilot)
-            assert place.form.device
+            assert screen.form.device
             await pilot.press("ctrl+s")
             await wait_until(pilot, lambda: isinstance(app.screen, ConfirmDialog))
             await pilot.press("y")
@@ -120,9 +118,9 @@ async def test_two_files_become_a_waiting_package_and_what_was_left_out_is_given
         (task,) = page.tasks
         assert task.status in (TaskStatus.CREATED, TaskStatus.WAITING)
         assert task.name == "boot.bin, app.bin"
-        handed = [(each.name, each.sha256) for each in (*task.inputs, *task.metadata)]
-        named = ("boot.bin", "app.bin", "notes.json")
-        assert handed == [(name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in named]
-        assert inputs_in(workspace) == {sha256 for _, sha256 in handed}
+        submitted = [(each.name, each.sha256) for each in (*task.inputs, *task.metadata)]
+        names = ("boot.bin", "app.bin", "notes.json")
+        assert submitted == [(name, hashlib.sha256(files[name].read_bytes()).hexdigest()) for name in names]
+        assert stored_inputs(workspace) == {sha256 for _, sha256 in submitted}
     finally:
         await engine.close()

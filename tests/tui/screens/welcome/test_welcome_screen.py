@@ -1,4 +1,4 @@
-"""The first start: three questions lead to a workspace, and nobody is stuck."""
+"""Tests of the first start: create a workspace, open the demo, or quit."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealyard_tui.screens.welcome.app import WelcomeApp
 from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, OpenDemoChoice, StartChoice
 from tests.tui.form_helpers import field_row, fill_field
 
-WANTED = CreateWorkspaceChoice(
+PREVIOUS_CHOICE = CreateWorkspaceChoice(
     folder=Path("/srv/yard"), name="yard", administrator="USER:olga", key_store=KeyStore.PASSPHRASE
 )
 
@@ -34,51 +34,53 @@ def _no_keyring(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(welcome_screen, "current_user_name", lambda: "olga")
 
 
-def text(app: WelcomeApp) -> str:
+def app_text(app: WelcomeApp) -> str:
     strips = app.screen._compositor.render_strips()
     return "\n".join("".join(segment.text for segment in strip).rstrip() for strip in strips)
 
 
-async def sees(pilot: Pilot[StartChoice | None], app: WelcomeApp, *words: str) -> None:
+async def wait_for_text(pilot: Pilot[StartChoice | None], app: WelcomeApp, *words: str) -> None:
     for _ in range(500):
-        if all(each in text(app) for each in words):
+        if all(each in app_text(app) for each in words):
             return
         await pilot.pause(0.01)
-    raise AssertionError(f"{words} not in\n{text(app)}")
+    raise AssertionError(f"{words} not in\n{app_text(app)}")
 
 
 @asynccontextmanager
-async def running(
-    wanted: CreateWorkspaceChoice | None = None, error: SealyardError | None = None, size: tuple[int, int] = (80, 24)
+async def run_welcome_app(
+    previous: CreateWorkspaceChoice | None = None, error: SealyardError | None = None, size: tuple[int, int] = (80, 24)
 ) -> AsyncIterator[tuple[WelcomeApp, Pilot[StartChoice | None]]]:
-    app = WelcomeApp(Preferences(Settings()), wanted, error)
+    app = WelcomeApp(Preferences(Settings()), previous, error)
     async with app.run_test(size=size) as pilot:
-        await sees(pilot, app, "Create a workspace")
+        await wait_for_text(pilot, app, "Create a workspace")
         yield app, pilot
 
 
-async def test_it_says_what_sealyard_is_and_what_one_can_do() -> None:
-    async with running() as (app, pilot):
-        await sees(pilot, app, "under dual control", "Create a workspace", "Open the demo", "Quit")
+async def test_start_page_lists_choices() -> None:
+    async with run_welcome_app() as (app, pilot):
+        await wait_for_text(pilot, app, "under dual control", "Create a workspace", "Open the demo", "Quit")
 
 
-async def test_three_questions_have_answers_that_only_want_enter() -> None:
-    async with running() as (app, pilot):
+async def test_form_defaults_create_default_workspace() -> None:
+    async with run_welcome_app() as (app, pilot):
         await pilot.press("enter")
-        await sees(pilot, app, "1 Folder", "2 User name", "olga", "3 Master key", "encrypted file (passphrase)")
+        await wait_for_text(
+            pilot, app, "1 Folder", "2 User name", "olga", "3 Master key", "encrypted file (passphrase)"
+        )
         await pilot.press("enter", "enter", "enter", "ctrl+s")
         await pilot.pause()
-    place = default_workspace_path()
+    folder = default_workspace_path()
     assert app.return_value == CreateWorkspaceChoice(
-        folder=place, name=place.name, administrator="USER:olga", key_store=KeyStore.PASSPHRASE
+        folder=folder, name=folder.name, administrator="USER:olga", key_store=KeyStore.PASSPHRASE
     )
 
 
-async def test_the_answers_are_what_was_typed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+async def test_form_returns_typed_values(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(welcome_app, "detect_key_store", lambda: KeyStore.OS_KEYRING)
-    async with running() as (app, pilot):
+    async with run_welcome_app() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "OS keyring")
+        await wait_for_text(pilot, app, "OS keyring")
         fill_field(app, "folder", str(tmp_path / "yard"))
         fill_field(app, "name", "Yard 1")
         fill_field(app, "who", "USER:dana")
@@ -89,57 +91,59 @@ async def test_the_answers_are_what_was_typed(monkeypatch: pytest.MonkeyPatch, t
     )
 
 
-async def test_without_a_keyring_none_is_offered() -> None:
-    async with running() as (app, pilot):
+async def test_missing_keyring_is_not_offered() -> None:
+    async with run_welcome_app() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "3 Master key")
+        await wait_for_text(pilot, app, "3 Master key")
         control = field_row(app, "store").control
         assert isinstance(control, ChoiceLine)
         assert [each for each, _ in control.choices] == [KeyStore.PASSPHRASE]
 
 
-async def test_only_a_person_can_administer() -> None:
-    async with running() as (app, pilot):
+async def test_group_as_administrator_is_rejected() -> None:
+    async with run_welcome_app() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "2 User name")
+        await wait_for_text(pilot, app, "2 User name")
         fill_field(app, "who", "GROUP:owners")
         await pilot.press("ctrl+s")
-        await sees(pilot, app, "GROUP:owners is not a user")
+        await wait_for_text(pilot, app, "GROUP:owners is not a user")
         assert app.return_value is None
 
 
-async def test_what_went_wrong_is_told_beside_the_answers_of_before() -> None:
-    async with running(WANTED, StorageError("/srv/yard cannot be made.", "Choose another folder.")) as (app, pilot):
-        await sees(pilot, app, "✗ /srv/yard cannot be made.", "→ Choose another folder.", "USER:olga")
+async def test_previous_error_and_answers_are_shown() -> None:
+    async with run_welcome_app(
+        PREVIOUS_CHOICE, StorageError("/srv/yard cannot be made.", "Choose another folder.")
+    ) as (app, pilot):
+        await wait_for_text(pilot, app, "✗ /srv/yard cannot be made.", "→ Choose another folder.", "USER:olga")
         await pilot.press("ctrl+s")
         await pilot.pause()
-    assert app.return_value == WANTED
+    assert app.return_value == PREVIOUS_CHOICE
 
 
-async def test_esc_goes_back_one_level_and_keeps_what_was_typed() -> None:
-    async with running() as (app, pilot):
+async def test_escape_closes_form_and_keeps_draft() -> None:
+    async with run_welcome_app() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "1 Folder")
+        await wait_for_text(pilot, app, "1 Folder")
         fill_field(app, "name", "typed once")
         await pilot.pause()
         await pilot.press("escape")
         assert not isinstance(app.screen, FormDialog)
         await pilot.press("n")
-        await sees(pilot, app, "typed once")
+        await wait_for_text(pilot, app, "typed once")
 
 
-async def test_the_demo_and_quitting_are_a_key_away() -> None:
-    async with running() as (app, pilot):
+async def test_keys_open_demo_or_quit() -> None:
+    async with run_welcome_app() as (app, pilot):
         await pilot.press("d")
         await pilot.pause()
     assert app.return_value == OpenDemoChoice()
-    async with running() as (app, pilot):
+    async with run_welcome_app() as (app, pilot):
         await pilot.press("q")
         await pilot.pause()
     assert app.return_value is None
 
 
-async def test_a_keyring_that_does_not_answer_holds_up_only_the_questions(monkeypatch: pytest.MonkeyPatch) -> None:
+async def test_slow_keyring_delays_only_the_form(monkeypatch: pytest.MonkeyPatch) -> None:
     answer = threading.Event()
 
     def slow() -> KeyStore:
@@ -147,17 +151,17 @@ async def test_a_keyring_that_does_not_answer_holds_up_only_the_questions(monkey
         return KeyStore.PASSPHRASE
 
     monkeypatch.setattr(welcome_app, "detect_key_store", slow)
-    async with running() as (app, pilot):
+    async with run_welcome_app() as (app, pilot):
         await pilot.press("n")
-        await sees(pilot, app, "Checking for an OS keyring…")
+        await wait_for_text(pilot, app, "Checking for an OS keyring…")
         await pilot.press("j", "j", "k")
         answer.set()
-        await sees(pilot, app, "3 Master key")
+        await wait_for_text(pilot, app, "3 Master key")
 
 
-async def test_a_small_and_a_large_terminal_show_all_of_it() -> None:
+async def test_content_fits_small_and_large_terminals() -> None:
     for size in ((60, 18), (120, 40)):
-        async with running(size=size) as (app, pilot):
-            await sees(pilot, app, "Quit", "Every step")
+        async with run_welcome_app(size=size) as (app, pilot):
+            await wait_for_text(pilot, app, "Quit", "Every step")
             await pilot.press("n")
-            await sees(pilot, app, "1 Folder", "(^s)")
+            await wait_for_text(pilot, app, "1 Folder", "(^s)")
