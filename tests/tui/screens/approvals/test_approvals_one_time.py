@@ -119,10 +119,10 @@ async def test_where_none_is_wanted_none_is_asked_for(workspace: TuiWorkspace) -
 @pytest.mark.parametrize(
     ("origin", "one_time", "words"),
     [
-        (None, False, f"by {OWNER} at"),
-        (DecisionOrigin.MACHINE, False, f"by {OWNER} (machine client) at"),
-        (DecisionOrigin.TERMINAL, False, f"by {OWNER} (at a terminal) at"),
-        (DecisionOrigin.TERMINAL, True, f"by {OWNER} (at a terminal, with one-time password) at"),
+        (None, False, f"by {OWNER} (Olga Owner) at"),
+        (DecisionOrigin.MACHINE, False, f"by {OWNER} (Olga Owner) (machine client) at"),
+        (DecisionOrigin.TERMINAL, False, f"by {OWNER} (Olga Owner) (at a terminal) at"),
+        (DecisionOrigin.TERMINAL, True, f"by {OWNER} (Olga Owner) (at a terminal, with one-time password) at"),
     ],
 )
 async def test_the_review_says_how_a_decision_was_made(
