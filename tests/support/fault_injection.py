@@ -15,7 +15,7 @@ from sealyard.model.errors import SealyardError
 QUERIES = frozenset({
     "access", "audit", "certificate", "close", "counts", "cursor", "dead_letters", "device", "device_certificates",
     "devices", "download", "events", "export_audit", "keys", "one_time_password", "own_device_rules", "own_subjects",
-    "policy", "review", "task", "tasks", "tokens", "verify_audit", "wait", "webhooks", "workspace",
+    "policy", "review", "subject_names", "task", "tasks", "tokens", "verify_audit", "wait", "webhooks", "workspace",
 })
 # fmt: on
 """Methods that change nothing; all other calls are recorded."""

@@ -84,8 +84,8 @@ def add_zone(title: str, zone: tzinfo | None) -> str:
 
 
 def format_clock(moment: datetime | None) -> str:
-    """Return the time of day in the local time zone, with its name; empty for None."""
-    return f"{moment.astimezone():%H:%M:%S %Z}" if moment is not None else ""
+    """Return the time of day in the local time zone; empty for None."""
+    return f"{moment.astimezone():%H:%M:%S}" if moment is not None else ""
 
 
 def progress_bar(done: int, total: int, width: int) -> Content:
@@ -128,4 +128,5 @@ def format_fields(fields: list[tuple[str, Content | str]], *, width: int = 0) ->
 def _hanging_indent(value: Content | str, indent: int, width: int) -> Content:
     content = value if isinstance(value, Content) else Content(value)
     lines = content.wrap(max(1, width - indent)) if width else content.split("\n")
-    return Content("\n" + " " * indent).join(lines)
+    # A space at which a line was wrapped would make the line too wide.
+    return Content("\n" + " " * indent).join(line.rstrip() for line in lines)

@@ -144,7 +144,7 @@ class BaseScreen(BatchedScreen[None]):
         if self.loaded_at is None:
             return ""
         if self.state.engine is EngineState.RECONNECTING:
-            return f"as of {format_clock(self.loaded_at)}"
+            return f"as of {format_clock(self.loaded_at)} {self.loaded_at.astimezone():%Z}"
         return f"updated {max(0, int((self.now() - self.loaded_at).total_seconds()))} s ago"
 
     # ---- layout

@@ -119,10 +119,10 @@ async def test_approval_without_otp_policy_omits_field(workspace: TuiWorkspace) 
 @pytest.mark.parametrize(
     ("origin", "one_time", "words"),
     [
-        (None, False, f"by {OWNER} at"),
-        (DecisionOrigin.MACHINE, False, f"by {OWNER} (machine client) at"),
-        (DecisionOrigin.TERMINAL, False, f"by {OWNER} (at a terminal) at"),
-        (DecisionOrigin.TERMINAL, True, f"by {OWNER} (at a terminal, with one-time password) at"),
+        (None, False, f"by {OWNER} (Olga Owner) at"),
+        (DecisionOrigin.MACHINE, False, f"by {OWNER} (Olga Owner) (machine client) at"),
+        (DecisionOrigin.TERMINAL, False, f"by {OWNER} (Olga Owner) (at a terminal) at"),
+        (DecisionOrigin.TERMINAL, True, f"by {OWNER} (Olga Owner) (at a terminal, with one-time password) at"),
     ],
 )
 async def test_review_shows_decision_origin_and_otp(

@@ -32,7 +32,7 @@ async def test_queue_lists_decidable_tasks_with_columns(workspace: TuiWorkspace)
     async with open_queue(workspace, size=(80, 24)) as (app, _):
         assert listed_ids(app) == [FIRST, SECOND, SENSOR]
         row = next(line for line in screen_text(app).splitlines() if "gateway 1.5.0" in line)
-        for words in ("gateway v2", "developer", "1.1 MiB", "0/1", "6d", "✓ approve"):
+        for words in ("gateway v2", "Dana Dev…", "1.1 MiB", "0/1", "6d", "✓ approve"):
             assert words in row, words
         assert "APPROVALS EXPIRES YOU" in screen_text(app)
         assert "3 to approve" in screen_text(app)

@@ -244,7 +244,7 @@ async def test_escape_cancels_export_and_removes_file(
     app = make_audit_app(workspace, tmp_path)
     async with run_app(app) as pilot:
         await pilot.press("X", "ctrl+s")
-        await wait_until(pilot, lambda: "press Esc to cancel" in screen_text(app) and list(tmp_path.glob(".*.tmp")))
+        await wait_until(pilot, lambda: "press esc to cancel" in screen_text(app) and list(tmp_path.glob(".*.tmp")))
         await pilot.press("escape")
         await wait_until(pilot, lambda: not list(tmp_path.iterdir()))
         assert isinstance(app.screen, AuditExportDialog)
