@@ -34,7 +34,7 @@ def test_export_with_filter_yields_matches(tmp_path: Path) -> None:
     assert len(list(export_jsonl(log.all_entries(AuditFilter(author="USER:anna"))))) == 2
 
 
-def test_csv_has_heading_and_entry_rows(tmp_path: Path) -> None:
+def test_csv_has_header_and_entry_rows(tmp_path: Path) -> None:
     heading, first, *others = parse_csv(make_log(tmp_path, (3,)))
     assert heading == ["seq", "timestamp", "author", "change", "resource", "message", "newValue", "code", "previous"]
     assert first[:6] == [

@@ -60,7 +60,7 @@ class BaseApp(CrashReportingApp[None]):
         """Create the services; nothing is started before the application runs.
 
         ``download_dir`` is where results are stored; without it nothing is downloaded. ``preferences`` hold the
-        user's own themes and the saved state of screens; by default they follow from ``settings``.
+        user's own themes and the saved state of screens; by default they are derived from ``settings``.
         """
         self.preferences = preferences or Preferences(settings)
         super().__init__()
@@ -187,7 +187,7 @@ class BaseApp(CrashReportingApp[None]):
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Replace Textual's NO_COLOR filters, which emit shades of grey, and black on black with ANSI themes."""
         filters = [rule for rule in super().get_line_filters() if not isinstance(rule, Monochrome | NoColor)]
-        return [*filters, _NO_COLOR] if self.preferences.is_colourless else filters
+        return [*filters, _NO_COLOR] if self.preferences.is_colorless else filters
 
     def delay_update(self, delay: float = MAX_UPDATE_DELAY) -> None:
         super().delay_update(min(delay, MAX_UPDATE_DELAY))

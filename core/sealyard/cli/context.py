@@ -52,7 +52,7 @@ class Context:
         if self.profile.server:
             raise UsageError(
                 f"Not available on a server: the profile {escape_text(self.profile.name)} is for a server.",
-                "Select a workspace of this machine with --workspace or --profile.",
+                "Select a workspace on this machine with --workspace or --profile.",
             )
         return Path(self.profile.workspace)
 

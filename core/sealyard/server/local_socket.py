@@ -1,4 +1,4 @@
-"""The Unix socket of a workspace, through which other processes of this machine use its engine."""
+"""The Unix socket of a workspace, through which other processes on this machine use its engine."""
 
 from __future__ import annotations
 
@@ -47,10 +47,9 @@ class LocalSocketServer:
     ) -> None:
         """Create a server for the workspace of ``engine_handle``.
 
-        ``os_group``: group of this machine whose members may use the socket. ``allow_private_webhooks``: allow webhooks
-        to all addresses and over plain HTTP. ``app_for_tenant``: the tenant's name and the application of a server that
-        includes this workspace; by default a new application is created.
-        """
+        ``os_group``: operating system group whose members may use the socket. ``allow_private_webhooks``: allow
+        webhooks to all addresses and over plain HTTP. ``app_for_tenant``: the tenant's name and the application of a
+        server that includes this workspace; by default a new application is created."""
         self._engine_handle = engine_handle
         self._os_group = os_group
         self._sender = WebhookSender(
@@ -167,4 +166,4 @@ def _find_group_id(name: str) -> int:
     try:
         return grp.getgrnam(name).gr_gid
     except KeyError:
-        raise UsageError(f"Unknown group {escape_text(name)}.", "Use an existing group of this machine.") from None
+        raise UsageError(f"Unknown group {escape_text(name)}.", "Use an existing operating system group.") from None

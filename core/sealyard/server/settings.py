@@ -104,7 +104,7 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
         bool, Meta(description="Make /metrics available to other machines. It names tenants and their activity.")
     ] = False
     socket_group: Annotated[
-        str, Meta(description="Group of this machine whose members may use the workspace's socket.")
+        str, Meta(description="Operating system group whose members may use the workspace's socket.")
     ] = ""
     log_format: Annotated[LogFormat, Meta(description="json: one JSON object per line. text: for a terminal.")] = "json"
     tenants: Annotated[

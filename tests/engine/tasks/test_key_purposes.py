@@ -54,7 +54,7 @@ async def test_task_that_its_key_cannot_sign_is_rejected_at_creation(
 
 
 @pytest.mark.parametrize("algorithm", SigningAlgorithm)
-async def test_generated_key_allows_the_documented_signing_task(
+async def test_default_purpose_of_generated_key_follows_algorithm(
     harness: EngineHarness, algorithm: SigningAlgorithm
 ) -> None:
     device = await harness.create_device("door", signing=algorithm)

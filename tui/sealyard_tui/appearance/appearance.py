@@ -50,7 +50,7 @@ class Appearance:
     def apply(self) -> None:
         """Apply the other preferences before the first paint, and report the ignored ones."""
         app, preferences = self._app, self._preferences
-        app.no_color = preferences.is_colourless
+        app.no_color = preferences.is_colorless
         app.animation_level = preferences.settings.animations
         app.set_class(preferences.compact, COMPACT)
         if count := len(preferences.ignored):

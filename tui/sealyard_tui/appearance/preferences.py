@@ -38,7 +38,7 @@ class Preferences:
         self.ui_state = ui_state
         self.themes = (*SEALYARD_THEMES, *themes)
         self._theme_names = (*(theme.name for theme in self.themes), *BUILTIN_THEMES)
-        self.is_colourless = no_color(environ)
+        self.is_colorless = no_color(environ)
         self.theme, theme_errors = select_theme(
             self._effective_value("theme", settings.theme), environ, self._theme_names
         )

@@ -68,7 +68,7 @@ class ReasonDialog(BaseDialog[str | None]):
         self.set_focus(self._area)
 
     def restore(self, text: str) -> None:
-        """Store a text that could not be submitted as the draft, for when the dialog is opened again."""
+        """Save the unsubmitted text as the draft for the next time the dialog is opened."""
         self.drafts[self._draft_key] = text
 
     def on_text_area_changed(self) -> None:

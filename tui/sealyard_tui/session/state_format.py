@@ -1,4 +1,4 @@
-"""Texts of the status bar: identity, workspace, connection, and separation of duties."""
+"""Status bar text: identity, workspace, connection, and separation of duties."""
 
 from __future__ import annotations
 

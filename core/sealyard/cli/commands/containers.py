@@ -88,9 +88,7 @@ def _detect_format(source: BinaryIO) -> ContainerFormat:
     name = sniff_format(source.read(_MAX_MAGIC_BYTES))
     source.seek(0)
     if name is None:
-        raise ContainerError(
-            "Unknown container format.", "Check that the file is a container and complete.", part="header"
-        )
+        raise ContainerError("Unknown container format.", "Check that the file is a complete container.", part="header")
     return get_format(name)
 
 

@@ -1,4 +1,4 @@
-"""`sealyard demo`: a temporary workspace, for the application or for a scripted run with files of this machine."""
+"""`sealyard demo`: a temporary workspace, for the application or for a scripted run with files from this machine."""
 
 from __future__ import annotations
 

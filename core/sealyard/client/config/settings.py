@@ -68,7 +68,7 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         bool, Meta(description="Also show a desktop notification, if the terminal supports it (OSC 9, OSC 777).")
     ] = False
     socket_group: Annotated[
-        str, Meta(description="Group of this machine whose members can use the workspace. If empty, only you can.")
+        str, Meta(description="Operating system group whose members can use the workspace. If empty, only you can.")
     ] = ""
     read_only: Annotated[bool, Meta(description="Disable all actions that modify the workspace.")] = False
     start_screen: Annotated[StartScreen, Meta(description='Screen to open first ("last": the last one used).')] = (

@@ -16,7 +16,7 @@ ENTRY_POINT_GROUP = "sealyard.hosting"
 
 
 class LocalServer(Protocol):
-    """Serves an engine to other processes of this machine and sends its webhooks, until it is stopped.
+    """Serves an engine to other processes on this machine and sends its webhooks, until it is stopped.
 
     :meth:`start` raises :class:`StorageError` if the socket cannot be created; webhooks are sent nevertheless.
     """

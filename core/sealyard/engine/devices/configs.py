@@ -209,7 +209,7 @@ class DeviceConfigs:
             for key in keys:
                 pem = self._find_certificate(key)
                 if pem is None and role is KeyRole.SIGNING:
-                    raise NotFoundError(f"The workspace has no certificate of {key.uri}.")
+                    raise NotFoundError(f"The workspace has no certificate for {key.uri}.")
                 if pem is not None:
                     certificates.append(_build_certificate(role, key, pem))
         return tuple(certificates)

@@ -137,7 +137,7 @@ class ResultDelivery:
         key = self._repository.get(KEYS, task.signing_key.uri)
         key_version = key.version(task.signing_key.version) if key is not None else None
         if key_version is None or key_version.certificate is None:
-            raise NotFoundError(f"The workspace has no certificate of {task.signing_key.uri}.")
+            raise NotFoundError(f"The workspace has no certificate for {task.signing_key.uri}.")
         return key_version.certificate
 
     def _load_with_artifact(self, task_id: str) -> Task:

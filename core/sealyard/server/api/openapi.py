@@ -1,6 +1,6 @@
 """The OpenAPI document: generated from the routes, and completed with the parts that all operations share.
 
-`python -m tests.support.update_openapi` stores it as ``sealyard/server/openapi.json``, which the server delivers.
+`python -m tests.support.update_openapi` stores it as ``sealyard/server/openapi.json``, which the server serves.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from sealyard.server.api.wire import API
 from sealyard.server.http.problems import PROBLEM_JSON, ProblemDetails
 
 DESCRIPTION = """\
-Signs and encrypts firmware under dual control. Calls documented by the Sign & Encrypt service have its paths, methods,
-field names and status codes; additional calls and members are Sealyard's own.
+Signs and encrypts firmware under dual control. Operations documented by the Sign & Encrypt service use its paths,
+methods, field names and status codes; additional operations and fields are specific to Sealyard.
 
 Lists are arrays; `X-SE-CURSOR` and `Link` refer to the next page. Errors are RFC 9457 problem documents with stable
 values of `type` and `code`. Requests with the same `Idempotency-Key` return the same task."""
@@ -96,7 +96,7 @@ def _complete_operation(path: str, operation: dict[str, Any]) -> None:
 
 
 def _simplify(value: Any) -> Any:
-    """Replace each ``oneOf`` with a single schema, which the framework writes for optional members, by that schema."""
+    """Unwrap each ``oneOf`` that contains only one schema; the framework generates these for optional fields."""
     if isinstance(value, list):
         return [_simplify(item) for item in value]
     if not isinstance(value, dict):

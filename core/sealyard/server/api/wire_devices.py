@@ -1,4 +1,4 @@
-"""Bodies of the device configurations' calls, and their conversion from and to model types."""
+"""Request and response bodies of the device configuration endpoints, and their conversion from and to model types."""
 
 from __future__ import annotations
 

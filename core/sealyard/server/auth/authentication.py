@@ -217,7 +217,7 @@ def account_name(uid: int) -> str:
 def _parse_bearer_token(authorization: str) -> str:
     scheme, _, token = authorization.partition(" ")
     if not authorization:
-        raise AuthenticationError("Authentication required.", "Send an access token as bearer token.")
+        raise AuthenticationError("Authentication required.", "Send an access token as a bearer token.")
     if scheme.lower() != "bearer" or not token.strip():
         raise invalid_token()
     return token.strip()

@@ -38,7 +38,10 @@ class HeadMiddleware:
 
 
 class _HeadResponse:
-    """Sends the start of a response and drops its body; holds back a response of 405 to the original HEAD."""
+    """Sends the headers of a response and discards its body.
+
+    Suppresses a 405 response to the original HEAD request, which is then handled like GET.
+    """
 
     def __init__(self, send: Send, *, is_get: bool = False) -> None:
         self._send = send

@@ -178,7 +178,7 @@ def _to_sealyard_error(error: HTTPException) -> SealyardError | None:
         case 415:
             return MediaTypeError("Unsupported media type.", "See /docs for the API reference.")
         case 401:
-            return AuthenticationError("Authentication required.", "Send an access token as bearer token.")
+            return AuthenticationError("Authentication required.", "Send an access token as a bearer token.")
         case 503:
             return ServerUnreachableError("The server is stopping.", "Try again later.")
         case status if 400 <= status < 500:  # noqa: PLR2004 - client errors

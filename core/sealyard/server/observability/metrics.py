@@ -122,7 +122,7 @@ def metrics_handler(
 
 
 def _is_local_request(request: Request[Any, Any, Any]) -> bool:
-    """Return whether the request comes from a process of this machine and was not forwarded by a proxy.
+    """Return whether the request comes from a process on this machine and was not forwarded by a proxy.
 
     The address alone is not sufficient: requests that a proxy on this machine forwards come from a local address too.
     """

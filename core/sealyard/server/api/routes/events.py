@@ -52,10 +52,10 @@ class EventController(Controller):
 
 
 async def stream_events(caller: Caller, after_cursor: int | None) -> AsyncGenerator[str, None]:
-    """Yield an event `Cursor` with the start of the stream, then all events after it.
+    """Yield a `Cursor` event with the starting cursor, then every later event.
 
-    The stream starts at ``after_cursor``; if it is None, at the current end of the events. It ends when the engine
-    stops or the caller's token is no longer valid. Clients reconnect with the cursor of the last event.
+    The starting cursor is ``after_cursor`` or, if that is None, the cursor of the latest event. The stream ends when
+    the engine stops or the caller's token is no longer valid. Clients reconnect with the cursor of the last event.
     """
     cursor = await caller.client.cursor() if after_cursor is None else after_cursor
     yield f'id: {cursor}\nevent: Cursor\ndata: {{"cursor": {cursor}}}\n\n'
