@@ -49,7 +49,8 @@ class LocalSocketServer:
 
         ``os_group``: operating system group whose members may use the socket. ``allow_private_webhooks``: allow
         webhooks to all addresses and over plain HTTP. ``app_for_tenant``: the tenant's name and the application of a
-        server that includes this workspace; by default a new application is created."""
+        server that includes this workspace; by default a new application is created.
+        """
         self._engine_handle = engine_handle
         self._os_group = os_group
         self._sender = WebhookSender(
