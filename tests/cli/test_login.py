@@ -24,6 +24,8 @@ async def _handler(exchange: Exchange) -> None:
         await exchange.refuse(401, "unauthenticated", "The token is not valid here.")
     elif exchange.path == "/workspace":
         await exchange.answer(INFO)
+    elif exchange.path == "/acl/names":
+        await exchange.answer({})
     else:
         await exchange.answer([])
 

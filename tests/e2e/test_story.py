@@ -45,13 +45,18 @@ def create_file(path: Path, size: int) -> Path:
     return path
 
 
+DISPLAY_NAMES = {"USER:developer": "Dana Developer", "USER:owner": "Olga Owner"}
+CURRENT_USER = rf"(USER:\w+|{'|'.join(DISPLAY_NAMES.values())}) \("
+"""Matches the user in the status bar."""
+
+
 def switch_user(app: TmuxTerminal, identity: str) -> None:
     """Press F2, which selects the next profile, until the user is `identity`."""
     for _ in range(5):
-        screen = app.wait_for(r"USER:\w+ \(")
-        if f"{identity} (" in screen:
+        screen = app.wait_for(CURRENT_USER)
+        if f"{DISPLAY_NAMES.get(identity, identity)} (" in screen:
             return
-        match = re.search(r"USER:\w+ \(", screen)
+        match = re.search(CURRENT_USER, screen)
         assert match is not None
         app.press("F2")
         app.wait_until(lambda text, old=match[0]: old not in text and "● ready" in text, "another user")
@@ -162,7 +167,7 @@ def test_rejection_reason_from_editor_reaches_requester(demo: TmuxTerminal) -> N
     demo.wait_for("reject")
     switch_user(demo, "USER:developer")
     demo.press("1")
-    demo.wait_for("Rejected by USER:owner: not th")
+    demo.wait_for("Rejected by Olga Owner: not th")
 
 
 def test_killed_workers_are_replaced(demo: TmuxTerminal, tmp_path: Path) -> None:

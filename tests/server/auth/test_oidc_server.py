@@ -188,7 +188,7 @@ async def test_unreachable_issuer_makes_server_unready(
     async with run_tenant(folder, issuer) as acme:
         response = await acme.http.get("/readyz")
         assert response.status_code == 503
-        assert {"name": "oidc-issuer", "passed": 0, "failed": 1} in response.json()["checks"]
+        assert {"name": "oidc-issuer", "passed": 0, "failed": 1, "warnings": 0} in response.json()["checks"]
         assert issuer.url not in response.text
         issuer.configure(status=200)
         response = await acme.http.get("/readyz")

@@ -33,6 +33,7 @@ def test_every_error_code_has_a_status() -> None:
     assert {each for each in error_codes(SealyardError) if each.isascii()} - set(STATUS) - SERVER_FAULTS <= {
         "interrupted",
         "later",
+        "output",
     }
 
 

@@ -40,7 +40,7 @@ async def test_expiring_certificate_is_counted_as_warning(folder: Path) -> None:
         response = await harness.anonymous_client().get("/readyz")
         assert response.status_code == 200
         warnings = {each["name"]: each["warnings"] for each in response.json()["checks"]}
-        assert warnings == {"store": 0, "worker": 0, "encryption-key": 0, "signing-key": 1}
+        assert warnings == {"store": 0, "worker": 0, "clock": 0, "encryption-key": 0, "signing-key": 1}
         assert "local:" not in response.text
 
 

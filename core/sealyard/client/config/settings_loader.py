@@ -179,7 +179,8 @@ def _key_types(kind: type[FrozenStruct], prefix: str = "") -> dict[str, inspect.
         if isinstance(field_type, inspect.Metadata):
             field_type = field_type.type
         if isinstance(field_type, inspect.UnionType):  # a table, or an array of such tables
-            field_type = next(member for member in field_type.types if isinstance(member, inspect.StructType))
+            structs = (member for member in field_type.types if isinstance(member, inspect.StructType))
+            field_type = next(structs, field_type)
         if isinstance(field_type, inspect.StructType):
             types.update(_key_types(field_type.cls, f"{prefix}{field.name}."))
         else:

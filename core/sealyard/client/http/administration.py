@@ -17,7 +17,7 @@ from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
-from sealyard.model.errors import InvalidKeyError
+from sealyard.model.errors import InvalidKeyError, NotFoundError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
@@ -132,7 +132,10 @@ class AccessCalls(ApiCalls):
         return await self._sender.get("/acl/all", AccessControlList)
 
     async def subject_names(self) -> Mapping[str, str]:
-        return await self._sender.get("/acl/names", dict[str, str])
+        try:
+            return await self._sender.get("/acl/names", dict[str, str])
+        except NotFoundError:  # an older server
+            return {}
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         body = {"subject": subject, "displayName": display_name}
