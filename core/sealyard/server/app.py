@@ -117,7 +117,7 @@ def build_app(
             HTTPException: handle_http_exception,
             Exception: handle_unexpected,
         },
-        # The framework's own pages load scripts from other hosts.
+        # Litestar's own API pages would load scripts from other hosts.
         openapi_config=None,
         request_class=ApiRequest,
         request_max_body_size=MAX_JSON_BYTES,

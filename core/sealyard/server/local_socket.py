@@ -29,13 +29,13 @@ from sealyard.server.http.listeners import local_listener
 from sealyard.server.webhooks.sender import WebhookSender
 
 MAX_UPLOAD_BYTES = 1 << 50
-"""Practically unlimited: on the same machine only the disk limits an upload."""
+"""Effectively unlimited: on the same machine, only disk space limits an upload."""
 
 log = logging.getLogger(__name__)
 
 
 class LocalSocketServer:
-    """Serves the Unix socket of a workspace and delivers its webhooks, on a separate thread."""
+    """A server for the Unix socket of a workspace, which also delivers its webhooks, on a separate thread."""
 
     def __init__(
         self,
@@ -66,7 +66,7 @@ class LocalSocketServer:
         """Start delivering webhooks and listening on the socket.
 
         Raises :class:`UsageError` if the group cannot be used, and :class:`StorageError` if the socket cannot be
-        created; in both cases webhooks are delivered nevertheless.
+        created; in both cases, webhooks are still delivered.
         """
         self._send_task = self._start_task(self._sender.run())
         sock = await asyncio.to_thread(bind_socket, self._engine_handle.folder, self._os_group)
@@ -75,7 +75,7 @@ class LocalSocketServer:
     async def stop(self) -> None:
         """Stop listening, wait a short time for open responses, and stop the thread.
 
-        Drain the engine before: otherwise open event streams delay the stop.
+        Drain the engine first: otherwise, open event streams delay stopping.
         """
         if self._serve_task is not None:
             with contextlib.suppress(OSError):
@@ -122,7 +122,7 @@ def bind_socket(folder: Path, os_group: str = "") -> socket.socket:
         path.chmod(0o600)
         if gid is not None:
             _grant_group_access(gid, os_group, path)
-        # Listen last: from now on clients can connect, so the permissions must already be set.
+        # Listen last: from here on, clients can connect, so the permissions must already be set.
         sock.listen(256)
     except OSError as error:
         sock.close()
@@ -150,7 +150,7 @@ def _remove_stale_socket(path: Path) -> None:
 
 
 def _grant_group_access(gid: int, os_group: str, path: Path) -> None:
-    """Let the group use the socket and enter its folder; other files of the folder stay inaccessible to it."""
+    """Let the group use the socket and enter its folder; other files in the folder stay inaccessible to it."""
     try:
         os.chown(path, -1, gid)
         os.chown(path.parent, -1, gid)

@@ -33,7 +33,7 @@ log = logging.getLogger(__name__)
 
 
 class Server:
-    """Serves the engines of all tenants, from :meth:`open`, which creates and starts the server, to :meth:`stop`."""
+    """A server for the engines of all tenants. :meth:`open` creates and starts it; :meth:`stop` stops it."""
 
     def __init__(self, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> None:
         self._settings = settings
@@ -86,7 +86,7 @@ class Server:
     async def stop(self, force: asyncio.Event | None = None) -> None:
         """Stop the server.
 
-        Waits for running tasks up to the shutdown timeout, and answers requests meanwhile. Then it interrupts the
+        Waits for running tasks up to the shutdown timeout, while still answering requests. Then it interrupts the
         remaining tasks, which resume at the next start, ends event streams, and aborts open responses. Once ``force``
         is set, the server stops without waiting.
         """

@@ -1,4 +1,4 @@
-"""The settings of a server: a strictly validated TOML file, overridden by the options of `sealyard serve`."""
+"""The settings of a server: a strictly validated TOML file, overridden by the options of ``sealyard serve``."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_field
 
 
 class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """All settings of a server with their defaults. The field names are the keys of the settings file."""
+    """All settings of a server, with their defaults. The field names are the keys of the settings file."""
 
     listen: Annotated[str, Meta(description="Address and port to listen on. Port 0 selects a free port.")] = (
         "127.0.0.1:8750"
@@ -135,7 +135,7 @@ class ServerSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fie
 def load_server_settings(path: Path) -> ServerSettings:
     """Load a settings file.
 
-    Raises :class:`UsageError` if there is no such file, or if it contains an unknown or invalid key.
+    Raises :class:`UsageError` if the file does not exist or contains an unknown or invalid key.
     """
     from sealyard.client.config.settings_loader import convert, read_toml
 

@@ -1,6 +1,6 @@
-"""The OpenAPI document: generated from the routes, and completed with the parts that all operations share.
+"""The OpenAPI document: generated from the routes and completed with the parts that all operations share.
 
-`python -m tests.support.update_openapi` stores it as ``sealyard/server/openapi.json``, which the server serves.
+``python -m tests.support.update_openapi`` saves it as ``sealyard/server/openapi.json``, which the server serves.
 """
 
 from __future__ import annotations
@@ -55,7 +55,7 @@ TENANT_HEADER = {
 
 
 def build_document(routes: Sequence[ControllerRouterHandler]) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of ``routes`` as a dictionary that can be encoded as JSON."""
+    """Return the OpenAPI 3.1 document of ``routes`` as a JSON-serializable dictionary."""
     app = Litestar(route_handlers=routes, openapi_config=CONFIG, logging_config=None)
     document: dict[str, Any] = app.openapi_schema.to_schema()
     document["openapi"] = "3.1.0"
@@ -112,7 +112,7 @@ def _simplify(value: Any) -> Any:
 def _fix_response(response: dict[str, Any]) -> dict[str, Any]:
     """Remove the content of a response without a body, which the framework describes as JSON null.
 
-    Also adds the schemas of headers, and sorts them, because the framework's order differs between processes.
+    Also adds the schemas of headers, and sorts the headers, because their order would differ between processes.
     """
     headers = {
         name: {"schema": {"type": "integer"} if name.endswith(("Offset", "Length")) else {"type": "string"}, **header}

@@ -1,4 +1,4 @@
-"""Pagination of lists: parameters ``size`` and ``cursor``, and response headers with the next page."""
+"""Pagination of lists: the parameters ``size`` and ``cursor``, and response headers that link to the next page."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sealyard.server.api.wire import next_page_url
 T = TypeVar("T")
 
 MAX_PAGE_SIZE = 10_000
-"""Maximum number of items in a response. Calls that are documented to return all items return this many by default."""
+"""Maximum number of items in a response. Operations documented to return all items return this many by default."""
 
 CLIENT_PAGE_SIZE = 1000
 """Maximum number of items that the engine returns in one call."""
@@ -29,9 +29,9 @@ Cursor = Annotated[str | None, QueryParameter(description="X-SE-CURSOR of the pr
 def paginated_response(
     request: Request[Any, Any, Any], items: Sequence[T], cursor: str | None, total: int | None = None
 ) -> Response[list[T]]:
-    """Return ``items`` as an array.
+    """Return a response with ``items`` as a JSON array.
 
-    The headers ``X-SE-CURSOR`` and ``Link`` refer to the next page, if there is one; ``X-SE-TOTAL`` is ``total``.
+    The headers ``X-SE-CURSOR`` and ``Link`` refer to the next page, if there is one; ``X-SE-TOTAL`` contains ``total``.
     """
     headers: dict[str, str] = {}
     if cursor is not None:

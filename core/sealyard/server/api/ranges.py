@@ -1,4 +1,4 @@
-"""Downloads of results: complete or as a range, with an ETag."""
+"""Result downloads: complete or a byte range, with an ETag."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OCTET_STREAM = "application/octet-stream"
 
 
 class RangeError(SealyardError):
-    """The requested range is outside of the result."""
+    """The requested range is outside the result."""
 
     code = "range"
 
@@ -34,10 +34,10 @@ class RangeHeaders:
     if_none_match: str | None
 
     def bounds(self, size: int, etag: str) -> tuple[int, int] | None:
-        """Return the start and end (exclusive) of the requested range; None for the complete result.
+        """Return the start and end (exclusive) of the requested range, or None for the complete result.
 
         Requests for several ranges or in other units get the complete result, as RFC 9110 allows. Raises
-        :class:`RangeError` if the range is outside of the result. ``size``: bytes of the result.
+        :class:`RangeError` if the range is outside the result. ``size``: size of the result in bytes.
         """
         match = _RANGE_PATTERN.fullmatch(self.range or "")
         if match is None or match[0] == "bytes=-" or self.if_range not in (None, etag):
@@ -61,9 +61,9 @@ async def file_response(
 ) -> Stream:
     """Return a response with the result of a task, or the requested range of it.
 
-    ``read``: returns the bytes of the result from an offset. ``on_sent``: awaited after the last byte of the result was
-    sent, with the offset at which this response started. Raises the error of ``read`` if the first chunk cannot be
-    read. ``head_only``: send only the headers.
+    ``read``: returns the bytes of the result from an offset. ``on_sent``: called after the last byte of the result has
+    been sent, with the offset at which this response started. ``head_only``: send only the headers. Raises the error
+    from ``read`` if the first chunk cannot be read.
     """
     result = task.result
     if result is None or result.size is None or result.sha256 is None:
@@ -78,7 +78,7 @@ async def file_response(
     chunks = await _read_first_chunk(source)
     if request_headers.if_none_match == etag:
         # Answer 304 only after reading the first chunk, which raises an error if the link has expired: clients that
-        # already have the result must receive this error, too.
+        # already have the result must receive this error too.
         await source.aclose()
         return Stream(empty_body(), status_code=304, headers=headers)
     headers["Content-Length"] = str(end - start)
@@ -103,7 +103,7 @@ def _result_headers(result: Result, etag: str) -> dict[str, str]:
 
 
 async def _read_first_chunk(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Return all chunks. The first one is read now, so that errors are raised before the response starts."""
+    """Return all chunks. The first one is read immediately, so that errors are raised before the response starts."""
     try:
         first_chunk = await anext(chunks)
     except StopAsyncIteration:
@@ -131,7 +131,7 @@ async def _take_bytes(chunks: AsyncGenerator[bytes, None], length: int) -> Async
 async def _call_at_end(
     chunks: AsyncGenerator[bytes, None], on_end: Callable[[], Awaitable[None]] | None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks, then await ``on_end``."""
+    """Yield the chunks, then call ``on_end`` if it is not None."""
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             yield chunk

@@ -1,4 +1,4 @@
-"""Multipart forms that create tasks. Each file is streamed into an upload without buffering it."""
+"""Multipart forms that create tasks. Each file is streamed into an upload without being buffered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TASK_FIELDS = ("deviceConfigId", "name", "contentType")
 
 @dataclass(frozen=True)
 class FormFieldNames:
-    """The names of a form's fields: ``texts`` with one value, and those with files, or with ids of uploads instead."""
+    """The names of a form's fields: text fields, file fields, and fields with upload ids in place of files."""
 
     texts: tuple[str, ...]
     firmware: tuple[str, ...]
@@ -42,11 +42,11 @@ ENCRYPTION_FIELDS = FormFieldNames((*TASK_FIELDS, "encryptionKey"), ("inputFile"
 
 @asynccontextmanager
 async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[PackageBody]:
-    """Parse the form of a packaging task. The order of files and upload ids is that of the form.
+    """Parse the form of a packaging task. Files and upload ids keep their order in the form.
 
     On entry, the context streams each file of the form into an upload; on exit or failure, it deletes these uploads. A
     task that was created within the context keeps their content. Raises :class:`InvalidInputError` if the form is
-    invalid, :class:`TooLargeError` if it is too large, and the errors of uploads.
+    invalid, :class:`TooLargeError` if it is too large, and any error raised by an upload.
     """
     async with _receive_form(request, caller, PACKAGE_FIELDS) as form:
         yield PackageBody(
@@ -96,7 +96,7 @@ async def _receive_form(
 
 
 class _Form:
-    """The parts of a form that were received so far. ``firmware`` and ``metadata`` contain ids of uploads."""
+    """The parts of a form received so far. ``firmware`` and ``metadata`` contain upload ids."""
 
     def __init__(self, caller: Caller, fields: FormFieldNames) -> None:
         self._caller = caller

@@ -1,6 +1,6 @@
-"""Request and response bodies of the API, and their conversion from and to model types.
+"""Request and response bodies of the API, and their conversion to and from model types.
 
-Calls that the Sign & Encrypt API documents use its names; all other names are Sealyard's own.
+Operations documented by the Sign & Encrypt API use its names; all other names are Sealyard's own.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from sealyard.model.tasks import DecisionOrigin, Subtask, Task, TaskKind, Verdic
 API = "/api/v1"
 
 DEFAULT_REJECTION_REASON = "none given"
-"""Reason that is recorded if a rejection gives none, which the Sign & Encrypt API allows."""
+"""Reason recorded for a rejection without one, which the Sign & Encrypt API allows."""
 
 
 class TaskResponse(Task, frozen=True, kw_only=True):
@@ -51,7 +51,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     """A decision on a task.
 
     ``digest``: the approval digest that the approver reviewed. ``origin``: whether the decision was made by a person at
-    a terminal or by a machine client; if omitted, a one-time password stands for a person.
+    a terminal or by a machine client; if omitted, a one-time password implies a person.
     """
 
     REPR_FIELDS = ("decision",)
@@ -70,7 +70,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
 
     @property
     def reason_text(self) -> str:
-        """The reason to record. The engine requires one for a rejection, but the Sign & Encrypt API does not."""
+        """The reason to record. The engine requires one for a rejection; the Sign & Encrypt API does not."""
         reason = self.reason.strip()
         return reason or (DEFAULT_REJECTION_REASON if self.decision is Verdict.REJECTED else "")
 
@@ -80,7 +80,7 @@ class ReasonBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PackageBody(FrozenStruct, frozen=True, kw_only=True):
-    """A package of complete uploads. ``input_ids``: firmware, in the order in which it is packaged."""
+    """A package to create from completed uploads. ``input_ids``: firmware uploads, in packaging order."""
 
     device_config_id: ShortText
     input_ids: tuple[ShortText, ...]
@@ -90,7 +90,7 @@ class PackageBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class EncryptionBody(FrozenStruct, frozen=True, kw_only=True):
-    """A complete upload to encrypt. ``encryption_key``: name of a key of the configuration; by default the first."""
+    """A completed upload to encrypt. ``encryption_key``: name of a key of the configuration; by default the first."""
 
     device_config_id: ShortText
     input_id: ShortText
@@ -102,8 +102,8 @@ class EncryptionBody(FrozenStruct, frozen=True, kw_only=True):
 class SigningBody(FrozenStruct, frozen=True, kw_only=True):
     """A message or digest to sign.
 
-    ``input_base64``: the message, or a SHA-256 digest. ``is_digest``: whether it is a digest; by default whether the
-    device's signing algorithm signs digests.
+    ``input_base64``: the message, or a SHA-256 digest. ``is_digest``: whether it is a digest; defaults to whether
+    the device's signing algorithm signs digests.
     """
 
     device_config_id: ShortText
@@ -204,17 +204,17 @@ def audit_entry_response(entry: AuditEntry) -> AuditEntryResponse:
 
 
 def link_url(link: str, base_url: str) -> str:
-    """Return the API URL of a link ``sealyard:<workspace>/<task>?…``."""
+    """Return the API URL of a ``sealyard:<workspace>/<task>?…`` link."""
     return f"{base_url}{API}/link/{link.partition(':')[2]}"
 
 
 def link_from_url(workspace_id: str, task_id: str, expires: str, signature: str) -> str:
-    """Return the link ``sealyard:…`` for the parts of an API URL, without verifying it."""
+    """Return the ``sealyard:…`` link for the parts of an API URL, without verifying it."""
     return f"sealyard:{workspace_id}/{task_id}?expires={expires}&signature={signature}"
 
 
 def next_page_url(url: str, cursor: str) -> str:
-    """Return ``url`` with its query parameter ``cursor`` replaced."""
+    """Return ``url`` with its ``cursor`` query parameter replaced."""
     parts = urlsplit(url)
     query = {**parse_qs(parts.query), "cursor": [cursor]}
     return parts._replace(query=urlencode(query, doseq=True)).geturl()

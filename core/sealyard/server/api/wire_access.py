@@ -1,4 +1,4 @@
-"""Bodies of the access control list's calls, and their conversion from and to model types."""
+"""Request and response bodies of the access control endpoints, and their conversion to and from model types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
-    """A subject as an object, and in the form ``KIND:name``."""
+    """A subject as an object, and as a string of the form ``KIND:name``."""
 
     id: str
     type: SubjectKind
@@ -33,7 +33,7 @@ class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
 class RuleBody(FrozenStruct, frozen=True, kw_only=True):
     """A new rule.
 
-    ``subject``: an object or text in the form ``KIND:name``. ``confirmed``: add the rule even if it leaves a device
+    ``subject``: an object or a string of the form ``KIND:name``. ``confirmed``: add the rule even if it leaves a device
     configuration with too few approvers.
     """
 
@@ -76,7 +76,7 @@ def rule_response(rule: AclRule) -> RuleResponse:
 
 
 def subject_of(reference: SubjectReference | str) -> str:
-    """Return the subject of a request. Raises :class:`UsageError` if it is not valid."""
+    """Return the subject of a request. Raises :class:`UsageError` if it is invalid."""
     return parse_subject(reference) if isinstance(reference, str) else reference.subject
 
 

@@ -1,4 +1,4 @@
-"""Request and response bodies of the device configuration endpoints, and their conversion from and to model types."""
+"""Request and response bodies of the device configuration endpoints, and their conversion to and from model types."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealyard.server.api.wire_access import SubjectReference, SubjectResponse, s
 class KeyReference(FrozenStruct, frozen=True, kw_only=True):
     """A key of a device configuration.
 
-    ``reference``: URI of an existing key; without it a new key is generated. To use an existing key, the caller needs
+    ``reference``: URI of an existing key; if omitted, a new key is generated. To use an existing key, the caller needs
     permission to UPDATE keys, or to UPDATE every configuration that already uses the key, or must have imported the key
     if no configuration uses it yet. ``name`` and ``description``: for display.
     """
@@ -45,7 +45,7 @@ class DeviceBody(FrozenStruct, frozen=True, kw_only=True):
     """A new device configuration.
 
     ``encryption_keys``, ``signing_keys``: tasks use the first key of each list, but an encryption task may name another
-    encryption key. ``acl``: subjects by action (VIEW, USE, APPROVE), as objects or in the form ``KIND:name``.
+    encryption key. ``acl``: subjects by action (VIEW, USE, APPROVE), as objects or ``KIND:name`` strings.
     ``purpose``: what generated signing keys may sign; by default both packages and data, or only data if the algorithm
     signs digests, because signing tasks then need a key for data.
     """
@@ -76,13 +76,13 @@ class DeviceUpdateBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class EncryptionKeyResponse(EncryptionKey, frozen=True, kw_only=True):
-    """An encryption key of a device configuration. ``reference``: its URI, with which other configurations name it."""
+    """An encryption key of a device configuration. ``reference``: URI by which other configurations refer to it."""
 
     reference: str
 
 
 class SigningKeyResponse(SigningKey, frozen=True, kw_only=True):
-    """A signing key of a device configuration. ``reference``: its URI, with which other configurations name it."""
+    """A signing key of a device configuration. ``reference``: URI by which other configurations refer to it."""
 
     reference: str
 
@@ -104,7 +104,7 @@ class AlgorithmResponse(FrozenStruct, frozen=True, kw_only=True):
     """An algorithm.
 
     ``reference_needed``: whether a configuration must name an existing key; otherwise one can be generated.
-    ``reference_supported``: whether it may name one. ``reference_description``: what the reference names.
+    ``reference_supported``: whether it may name one. ``reference_description``: what the reference identifies.
     """
 
     algorithm: str

@@ -1,4 +1,4 @@
-"""Authentication of requests: by bearer token, or by the peer's user id on the Unix socket of a workspace."""
+"""Authentication of requests by bearer token, or by the peer's user id on the Unix socket of a workspace."""
 
 from __future__ import annotations
 
@@ -25,12 +25,12 @@ SERVER_TRUST_NOTE = "on a server: people are authenticated; requesters cannot ap
 TOKEN_PREFIX = "sy_"  # noqa: S105
 """Prefix of access tokens that Sealyard itself issues.
 
-If an OpenID Connect issuer is configured, tokens without this prefix are verified as tokens of an issuer.
+If an OpenID Connect issuer is configured, tokens without this prefix are verified as issuer tokens.
 """
 
 
 class TokenClaims(Protocol):
-    """The claims of an access token of an OpenID Connect issuer. ``tenants``: those that accept it; empty for all."""
+    """The claims of an access token of an OpenID Connect issuer. ``tenants``: those that accept it; empty if all do."""
 
     @property
     def subject(self) -> str: ...
@@ -47,14 +47,14 @@ class TokenClaims(Protocol):
 
 
 VerifyToken = Callable[[str], Awaitable[TokenClaims]]
-"""Verifies an access token of an OpenID Connect issuer.
+"""Function that verifies an access token of an OpenID Connect issuer and returns its claims.
 
 Raises :class:`AuthenticationError` if it is invalid, and :class:`IssuerUnreachableError` if it cannot be verified now.
 """
 
 
 class Authenticator:
-    """Determines the caller of each request. It keeps no sessions: every request is authenticated again."""
+    """Resolver of the caller of a request. It keeps no sessions: every request is authenticated anew."""
 
     def __init__(
         self,
@@ -142,7 +142,7 @@ class Authenticator:
         )
 
     def rate_limit_link(self, scope: Scope, result: str) -> None:
-        """Count a download by signed link. ``result``: workspace id and task id of the downloaded result.
+        """Count a download through a signed link. ``result``: workspace id and task id of the downloaded result.
 
         Links require no authentication, so all clients that download the same result share one limit. Requests on the
         Unix socket of a workspace are not counted. Raises :class:`TooManyRequestsError` if the limit is exceeded.
@@ -153,7 +153,7 @@ class Authenticator:
     def _rate_limit(self, namespace: str, name: str) -> None:
         """Count a request against the limit of ``name``, a subject of a tenant or an account of an issuer.
 
-        ``namespace``: the tenant, or the issuer: its accounts have one limit across all tenants. Raises
+        ``namespace``: the tenant, or the issuer, whose accounts each have one limit across all tenants. Raises
         :class:`TooManyRequestsError` if the limit is exceeded.
         """
         if self._limiter is not None:
@@ -185,7 +185,7 @@ class Authenticator:
 
 
 def subject_for_uid(claimed_subject: str | None, uid: int) -> str:
-    """Return the subject as which a peer on the Unix socket of a workspace acts.
+    """Return the subject that a peer on the Unix socket of a workspace acts as.
 
     ``claimed_subject``: the subject that the request names. ``uid``: user id of the peer, as reported by the kernel.
     The user that runs this process can act as any subject; other users act as the subject of their own account.

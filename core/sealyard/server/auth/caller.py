@@ -16,10 +16,10 @@ from sealyard.model.errors import PermissionDeniedError
 class Caller:
     """An authenticated subject and its access to the tenant's engine.
 
-    ``client``: client of the engine that acts as the subject. ``max_body_bytes``: maximum size of an upload.
+    ``client``: engine client that acts as the subject. ``max_body_bytes``: maximum size of an upload.
     ``revalidate``: raises :class:`AuthenticationError` once the token is no longer valid; long-running responses call
-    it. ``is_machine``: the token was issued to a machine client, even if its subject is a person. ``is_local``: the
-    request came through the Unix socket of the workspace.
+    it. ``is_machine``: whether the token was issued to a machine client, even if its subject is a person. ``is_local``:
+    whether the request came through the Unix socket of the workspace.
     """
 
     tenant: str
@@ -34,11 +34,11 @@ class Caller:
     def require_human(self) -> None:
         """Raise :class:`PermissionDeniedError` if the caller is a machine client.
 
-        Routes that create or change credentials call this: with new credentials a machine client could act as a person.
+        Routes that create or change credentials call this: new credentials could let a machine client act as a person.
         """
         if self.is_machine:
             raise PermissionDeniedError("Machine clients cannot create credentials.", "Use the token of a person.")
 
 
 CallerDependency = NamedDependency[Caller]
-"""Type of the parameter ``caller`` of a route handler."""
+"""Type of the ``caller`` parameter of route handlers."""

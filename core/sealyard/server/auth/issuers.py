@@ -1,4 +1,4 @@
-"""The OpenID Connect issuers that a server trusts. Each speaks for its own subjects only."""
+"""The OpenID Connect issuers that a server trusts. Each can authenticate only its own subjects."""
 
 from __future__ import annotations
 
@@ -23,11 +23,11 @@ class _IssuerClaim(msgspec.Struct):
 
 
 class IssuerRegistry:
-    """Verifies access tokens of several issuers.
+    """A registry of trusted issuers that verifies their access tokens.
 
     The names of an issuer's subjects start with its prefix. If the prefix of another issuer also matches, the subject
-    belongs to the issuer with the longer one. Thus no two issuers can authenticate the same subject, even if the prefix
-    of one of them is empty.
+    belongs to the issuer with the longer one. Therefore, no two issuers can authenticate the same subject, even if
+    the prefix of one of them is empty.
     """
 
     def __init__(
@@ -40,7 +40,7 @@ class IssuerRegistry:
         """Create a registry of issuers. ``tenants``: the tenants of the server.
 
         Raises :class:`UsageError` if two issuers have the same URL or prefix, if a prefix is invalid, if a setting
-        names an unknown tenant, or if the settings of an issuer are invalid, see :class:`OidcVerifier`.
+        names an unknown tenant, or if the settings of an issuer are invalid (see :class:`OidcVerifier`).
         """
         _require_distinct("issuer", [issuer.issuer for issuer in settings])
         _require_distinct("subject_prefix", [issuer.subject_prefix for issuer in settings])
@@ -69,7 +69,7 @@ class IssuerRegistry:
         return claims
 
     async def check_reachable(self) -> list[bool]:
-        """Return for each issuer whether its keys can be fetched."""
+        """Return, for each issuer, whether its keys can be fetched."""
         return await asyncio.gather(*(verifier.is_reachable() for verifier in self._verifiers.values()))
 
     def _find_owner(self, subject: str) -> str:
@@ -79,7 +79,7 @@ class IssuerRegistry:
 
 
 def _read_issuer(token: str) -> str:
-    """Return the claim ``iss`` of a token without verifying the token."""
+    """Return the ``iss`` claim of a token without verifying the token."""
     payload = token.split(".")[1] if len(token) <= MAX_TOKEN_LENGTH and token.count(".") == 2 else ""  # noqa: PLR2004
     try:
         document = urlsafe_b64decode(payload + "=" * (-len(payload) % 4))

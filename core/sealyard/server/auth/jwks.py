@@ -19,40 +19,40 @@ from sealyard.model.safe_text import escape_text
 T = TypeVar("T")
 
 Fetch = Callable[[str], Awaitable[bytes]]
-"""Fetches a URL with GET. Raises :class:`ServerUnreachableError` if there is no successful response."""
+"""Function that fetches a URL with GET. Raises :class:`ServerUnreachableError` if there is no successful response."""
 
 MIN_REFRESH_INTERVAL = timedelta(seconds=5)
-"""Minimum time between two fetches. It limits fetches that unauthenticated clients trigger by naming unknown keys."""
+"""Minimum time between two fetches. Limits how often unauthenticated clients can trigger one with unknown keys."""
 
 RETRY_INTERVAL = timedelta(seconds=1)
-"""Minimum time between two fetches after a failed one, so that requests succeed soon after the issuer's return."""
+"""Minimum time between two fetches after a failed one, so that requests succeed soon after the issuer recovers."""
 
 PROBE_INTERVAL = timedelta(seconds=30)
-"""Minimum time between two successful fetches that readiness checks trigger."""
+"""Minimum time after a successful fetch before a readiness check triggers another."""
 
 FETCH_TIMEOUT = 4.0
-"""Maximum duration of a fetch, in seconds. A fetch that hangs delays the next one, which may succeed."""
+"""Maximum duration of a fetch, in seconds. A hanging fetch delays the next one, which might succeed."""
 
 RETRY_AFTER_SECONDS = 2.0
-"""Time after which clients repeat a request that failed because the issuer is unreachable, in seconds."""
+"""Seconds after which clients should retry a request that failed because the issuer is unreachable."""
 
 MAX_AGE = timedelta(hours=1)
-"""Age at which the keys are fetched again, so that a withdrawn key does not stay valid forever."""
+"""Age at which the keys are fetched again, so that a withdrawn key does not remain valid forever."""
 
 MAX_KEYS = 100
-"""Maximum number of keys of an issuer; the others are ignored."""
+"""Maximum number of keys of an issuer; any others are ignored."""
 
 MIN_RSA_BITS = 2048
 """Minimum size of an RSA key (NIST SP 800-131A)."""
 
 EPOCH = datetime.min.replace(tzinfo=UTC)
-"""Initial value for the times of the last fetch, before the first fetch."""
+"""Placeholder for the time of the last fetch until there has been one."""
 
 log = logging.getLogger(__name__)
 
 
 class _Discovery(msgspec.Struct):
-    """The used members of a discovery document (OpenID Connect Discovery 1.0, section 3)."""
+    """The members of a discovery document (OpenID Connect Discovery 1.0, section 3) that are used here."""
 
     issuer: str
     jwks_uri: str
@@ -65,7 +65,7 @@ class _KeySet(msgspec.Struct):
 
 
 class JwksCache:
-    """A cache for the keys of an issuer, to be used on one event loop only.
+    """A cache for the keys of an issuer, to be used on a single event loop.
 
     Each fetch replaces all keys, so that a key is no longer accepted once the issuer has withdrawn it.
     """
@@ -73,7 +73,7 @@ class JwksCache:
     def __init__(self, issuer: str, jwks_uri: str, fetch: Fetch, clock: Clock) -> None:
         """Create an empty cache. If ``jwks_uri`` is empty, it is taken from the discovery document.
 
-        Raises :class:`UsageError` if a URL is not secure, see :func:`is_secure_url`.
+        Raises :class:`UsageError` if a URL is not secure (see :func:`is_secure_url`).
         """
         for url in filter(None, (issuer, jwks_uri)):
             if not is_secure_url(url):
@@ -123,7 +123,7 @@ class JwksCache:
     def _start_refresh(self) -> asyncio.Task[None] | None:
         """Return the running fetch, or start one.
 
-        Return None if the last fetch started too recently, see MIN_REFRESH_INTERVAL and RETRY_INTERVAL.
+        Returns None if the last fetch started too recently (see MIN_REFRESH_INTERVAL and RETRY_INTERVAL).
         """
         now = self._clock.now()
         if self._refresh_task is not None and not self._refresh_task.done():
@@ -140,7 +140,7 @@ class JwksCache:
                 jwks_uri = self._jwks_uri or await self._discover_jwks_uri()
                 keys = _import_keys((await self._fetch_json(jwks_uri, _KeySet)).keys)
         except Exception as error:
-            # Not only a SealyardError: httpx raises several others for invalid proxy settings.
+            # Not just SealyardError: httpx raises several others for invalid proxy settings.
             self._is_reachable = False
             log.warning("cannot fetch the keys of issuer %s: %s", self._issuer, str(error) or type(error).__name__)
             return

@@ -29,7 +29,7 @@ MAX_HEADER_LENGTH = 4096
 """Maximum length of the header of a token in bytes."""
 
 MAX_SUB_LENGTH = 255
-"""Maximum length of the claim ``sub`` in ASCII characters (OpenID Connect Core, section 2)."""
+"""Maximum length of the ``sub`` claim in ASCII characters (OpenID Connect Core, section 2)."""
 
 CLOCK_SKEW_SECONDS = 30
 """Tolerated difference between the clocks of the issuer and this machine, in seconds."""
@@ -40,10 +40,10 @@ ALGORITHMS = frozenset(
 """Algorithms that the settings can allow: all asymmetric, none with a shared secret (RFC 8725, section 3.1)."""
 
 TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
-"""Accepted values of the header parameter ``typ`` (RFC 9068, section 2.1), in lower case."""
+"""Accepted values of the ``typ`` header parameter (RFC 9068, section 2.1), in lower case."""
 
 OTHER_TOKEN_TYPES = frozenset({"id", "refresh", "offline", "logout"})
-"""Values of the claim ``typ`` by which some issuers mark tokens that are not access tokens."""
+"""Values of the ``typ`` claim by which some issuers mark tokens that are not access tokens."""
 
 SERVICE_ACCOUNT_PREFIX = "service-account-"
 """Keycloak's prefix for the name of the user that represents a client."""
@@ -59,8 +59,8 @@ class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
     """The verified claims of an access token.
 
     ``subject`` is derived from the current name, which the issuer can change; ``account`` identifies the caller
-    permanently. ``roles``: names of groups. ``is_machine``: the token was issued to a machine client, not a person.
-    ``tenants``: the tenants that accept the token; empty if all do.
+    permanently. ``roles``: names of groups. ``is_machine``: whether the token was issued to a machine client rather
+    than a person. ``tenants``: the tenants that accept the token; empty if all do.
     """
 
     subject: str
@@ -72,7 +72,7 @@ class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OidcVerifier:
-    """Verifies that an access token was signed by the configured issuer for the configured audience."""
+    """Verifier for access tokens that the configured issuer signed for the configured audience."""
 
     def __init__(self, settings: OidcSettings, fetch: Fetch = fetch_document, clock: Clock | None = None) -> None:
         """Create a verifier. Raises :class:`UsageError` if an algorithm is not allowed or the audience is missing."""
@@ -172,7 +172,7 @@ class OidcVerifier:
             raise _not_an_access_token()
 
     def _client_name(self, claims: dict[str, Any]) -> str | None:
-        """Return the name of the machine client to which the token was issued; None if it was issued to a person.
+        """Return the name of the machine client that the token was issued to, or None if it was issued to a person.
 
         The name of a client in the token is not sufficient evidence: the token of a person contains the name of the
         client through which the person signed in.
@@ -180,7 +180,7 @@ class OidcVerifier:
         client = claims.get(self._settings.client_claim, claims.get("azp"))
         name = client if isinstance(client, str) else ""
         if any(claims.get(claim) == value for claim, value in MACHINE_CLAIM_VALUES.items()):
-            # Reject a machine client without a name: the claim with a user name must not be used for it.
+            # Reject a machine client without a name: the user name claim must not be used instead.
             return name or self._reject_nameless_client()
         return name if name and _is_client_credentials(name, claims) else None
 
@@ -206,8 +206,8 @@ class OidcVerifier:
     def _create_subject(self, kind: SubjectKind, name: str) -> str:
         """Return the subject with this name at the issuer.
 
-        Raises :class:`AuthenticationError` if the name is invalid. It is not normalized, because two people could then
-        get the same subject.
+        Raises :class:`AuthenticationError` if the name is invalid. The name is not normalized, because two people
+        could then get the same subject.
         """
         try:
             return parse_subject(f"{kind}:{self._settings.subject_prefix}{name}")
@@ -271,7 +271,7 @@ def _parse_time(seconds: float) -> datetime:
 
 
 def _find_claim(claims: dict[str, Any], path: str) -> Any:
-    """Return the claim with exactly this name, or else the member of nested objects at this dotted path."""
+    """Return the claim with exactly this name, or else the nested member at this dotted path."""
     if path in claims:
         return claims[path]
     value: Any = claims

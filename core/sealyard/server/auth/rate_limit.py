@@ -9,14 +9,14 @@ from collections.abc import Callable
 from sealyard.model.errors import TooManyRequestsError
 
 BURST_SECONDS = 10.0
-"""Size of a bucket: as many requests as the rate allows in this time can arrive at once."""
+"""Size of a bucket, in seconds: all requests that the rate allows in this time can arrive at once."""
 
 MAX_BUCKETS = 10_000
-"""Maximum number of buckets. The least recently used one is discarded first: it had the most time to refill."""
+"""Maximum number of buckets. The least recently used one, which has had the most time to refill, is discarded first."""
 
 
 class TokenBucketLimiter:
-    """Limits the requests per minute of each key. ``now`` returns the seconds of a monotonic clock."""
+    """Limiter of the requests per minute of each key. ``now`` returns the time of a monotonic clock in seconds."""
 
     def __init__(self, per_minute: float, now: Callable[[], float] = time.monotonic) -> None:
         self._rate = per_minute / 60
@@ -26,7 +26,7 @@ class TokenBucketLimiter:
         """Level and time of the last update of each bucket; the least recently used bucket is first."""
 
     def acquire(self, key: str) -> None:
-        """Count one request of ``key``.
+        """Count one request for ``key``.
 
         Raises :class:`TooManyRequestsError` if the limit is exceeded; its ``retry_after`` is the time in seconds until
         the next request is allowed.

@@ -10,7 +10,7 @@ from sealyard.model.errors import UsageError
 
 
 class TenantRegistry:
-    """The engines of all tenants, by the name of the tenant."""
+    """The engines of all tenants, by tenant name."""
 
     def __init__(self, engine_handles: Mapping[str, EngineHandle]) -> None:
         self._engine_handles = dict(engine_handles)

@@ -1,4 +1,4 @@
-"""The public base URL of the API, used in links and in the header Location."""
+"""The public base URL of the API, used in links and in the ``Location`` header."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Request bodies: size limit, time limit, and bodies that a route does not read."""
+"""Request bodies: size limit, time limit, and handling of unread bodies."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sealyard.model.errors import ServerUnreachableError, TooLargeError, UsageEr
 
 
 class BodyTimeoutError(UsageError):
-    """The client sends the body of its request too slowly."""
+    """The client sent the request body too slowly."""
 
     code = "request-timeout"
 
@@ -55,10 +55,10 @@ async def _read_chunks(request: Request[Any, Any, Any], limit: int) -> AsyncIter
 
 
 BODY_TIMEOUT = 20.0
-"""Seconds for which the server waits for a request body, in addition to the time at MIN_BODY_RATE."""
+"""Seconds allowed for receiving a request body, plus one second for every MIN_BODY_RATE bytes received."""
 
 MIN_BODY_RATE = 500
-"""Bytes per second that extend BODY_TIMEOUT, as in Apache's mod_reqtimeout."""
+"""Received bytes that extend BODY_TIMEOUT by one second, like MinRate in Apache's mod_reqtimeout."""
 
 DRAIN_LIMIT = 1 << 20
 """Maximum number of unread bytes of a body that are read and discarded to keep the connection open."""
@@ -70,8 +70,8 @@ LINGER_TIMEOUT = 10.0
 class BodyMiddleware:
     """Middleware that limits the time for a request body, and closes the connection if a large part was not read.
 
-    Otherwise uvicorn would read the rest of the body before the next request: many GiB of a rejected file, or a body
-    without end.
+    Otherwise uvicorn would read the rest of the body before the next request: many GiB of a rejected file, or an
+    endless body.
     """
 
     def __init__(self, app: ASGIApp) -> None:
@@ -83,7 +83,7 @@ class BodyMiddleware:
 
 
 class _BodyTracker:
-    """Counts the bytes of a body that have not been received, and closes the connection if too many are left."""
+    """Counter of the bytes of a body not yet received, which closes the connection if too many remain."""
 
     def __init__(self, unread_bytes: float, receive: Receive, send: Send) -> None:
         self._unread_bytes = unread_bytes
@@ -100,7 +100,7 @@ class _BodyTracker:
         return message
 
     async def _receive_in_time(self) -> ReceiveMessage:
-        """Receive a part of the body. Time in which the server does not read is not counted.
+        """Receive part of the body. Only the time spent waiting for the client counts.
 
         Raises :class:`BodyTimeoutError` if the client sends too slowly.
         """
@@ -127,7 +127,7 @@ class _BodyTracker:
         await self._send(message)
 
     async def _discard_unread_body(self) -> None:
-        """Read and discard the body until the timeout.
+        """Read and discard the rest of the body, for at most LINGER_TIMEOUT.
 
         Closing a connection with unread data could discard the response in transit.
         """

@@ -11,11 +11,11 @@ MAX_CONNECTIONS = 1000
 """Maximum number of simultaneous network connections."""
 
 DESCRIPTORS_PER_CONNECTION = 4
-"""File descriptors for each connection: its socket, and the files that its request and the engine open."""
+"""File descriptors per connection: its socket, and the files opened by its request and the engine."""
 
 
 class ConnectionLimitedSocket(socket.socket):
-    """Listening socket that closes new connections while the limit is reached.
+    """A listening socket that closes new connections while the limit is reached.
 
     Connections are counted here, below HTTP, because an unfinished TLS handshake also occupies one.
     """
@@ -45,7 +45,7 @@ class ConnectionLimitedSocket(socket.socket):
 
 
 def connection_limit() -> int:
-    """Raise the process's soft limit of file descriptors, and return for how many connections it suffices."""
+    """Raise the soft limit on file descriptors of the process, and return how many connections it allows."""
     required_descriptors = MAX_CONNECTIONS * DESCRIPTORS_PER_CONNECTION
     old_soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft_limit = required_descriptors if hard_limit == resource.RLIM_INFINITY else min(required_descriptors, hard_limit)

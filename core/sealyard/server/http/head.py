@@ -33,12 +33,12 @@ class HeadMiddleware:
         try:
             await self._app(get_scope, receive, response.send)
         finally:
-            # For the middlewares around this one, which log the path template and the caller.
+            # For the outer middleware, which logs the path template and the caller.
             scope.update({**get_scope, "method": "HEAD"})  # type: ignore[typeddict-item]
 
 
 class _HeadResponse:
-    """Sends the headers of a response and discards its body.
+    """Wrapper around ``send`` that passes on the headers of a response and discards its body.
 
     Suppresses a 405 response to the original HEAD request, which is then handled like GET.
     """
@@ -59,7 +59,7 @@ class _HeadResponse:
 
 
 def is_head(request: Request[Any, Any, Any]) -> bool:
-    """Return whether only the headers of the response are needed. Handlers of streams then send an empty one."""
+    """Return whether only the response headers are needed. Handlers of streams then return an empty stream."""
     return bool(request.scope["state"].get(_STATE_KEY))
 
 

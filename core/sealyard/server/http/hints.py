@@ -1,4 +1,4 @@
-"""Hints in the words of the REST API: with the request or member that follows them."""
+"""Hints worded for clients of the REST API: they name the request to send or the member to set."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.USE_DATA_KEY: "Use a device configuration created with the purpose data.",
     HintCode.VERIFY_AUDIT: "POST /api/v1/auditlog/verification finds what was changed.",
 }
-"""For each code, how a client of the API can follow the hint; empty if it cannot."""
+"""How a client of the API can follow the hint with each code; empty if it cannot."""
 
 
 def format_api_hint(error: SealyardError) -> str:

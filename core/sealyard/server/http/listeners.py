@@ -33,7 +33,7 @@ ABORT_TIMEOUT = 5
 """Seconds after which a stopping listener aborts open responses; clients can resume downloads later."""
 
 LOCAL_ABORT_TIMEOUT = 2
-"""Like :data:`ABORT_TIMEOUT`, for the Unix socket of a workspace; shorter, because a user waits for the exit."""
+"""Like :data:`ABORT_TIMEOUT`, for the Unix socket of a workspace; shorter, because a user is waiting for the exit."""
 
 
 class UvicornListener(uvicorn.Server):
@@ -142,7 +142,7 @@ def _build_config(app: ASGIApp, **overrides: object) -> uvicorn.Config:
 
 
 def parse_address(text: str) -> tuple[str, int]:
-    """Return host and port of an address such as ``127.0.0.1:8750``, ``[::1]:8750`` or ``localhost:8750``.
+    """Return the host and port of an address such as ``127.0.0.1:8750``, ``[::1]:8750`` or ``localhost:8750``.
 
     Raises :class:`UsageError` if the address is invalid.
     """
@@ -162,7 +162,7 @@ def is_loopback(host: str) -> bool:
 
 
 def require_tls_or_loopback(host: str, *, tls: bool, behind_proxy: bool) -> None:
-    """Raise :class:`UsageError` if plain HTTP would be available to other machines."""
+    """Raise :class:`UsageError` if other machines could connect over plain HTTP."""
     if tls or behind_proxy or is_loopback(host):
         return
     raise UsageError(
@@ -172,7 +172,7 @@ def require_tls_or_loopback(host: str, *, tls: bool, behind_proxy: bool) -> None
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Listen on an address, for at most :func:`connection_limit` connections.
+    """Listen on an address, accepting at most :func:`connection_limit` simultaneous connections.
 
     Raises :class:`UsageError` if the address is in use or not available.
     """

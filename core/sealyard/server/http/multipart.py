@@ -40,7 +40,7 @@ _EXTENDED_FILE_NAME = re.compile(r";\s*filename\*\s*=\s*(?P<charset>[\w-]+)'[^']
 _ENCODED_WORDS = re.compile(r"=\?[\w-]+\?[bBqQ]\?[^?]*\?=(\s+=\?[\w-]+\?[bBqQ]\?[^?]*\?=)*")
 
 ParserEvents = AsyncGenerator[MultipartSegment | bytes | None, None]
-"""Events of the parser. For each part: its head, its content in chunks, and None at its end."""
+"""Parser events. For each part: its head, its content in chunks, and None at its end."""
 
 
 @dataclass(frozen=True)
@@ -86,7 +86,7 @@ async def iter_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIter
 
 
 def _file_name(head: MultipartSegment) -> str | None:
-    """Return the name of a file; None for a text field.
+    """Return the name of a file, or None for a text field.
 
     ``filename*`` takes precedence over ``filename`` (RFC 6266, section 4.3). RFC 7578 does not allow it in forms, but
     .NET sends it, and an encoded word (RFC 2047) as ``filename``.
@@ -145,9 +145,9 @@ async def _parse_events(boundary: str, body: AsyncIterator[bytes]) -> ParserEven
 
 
 async def _skip_preamble(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:
-    """Yield the body from its first boundary on. A preamble is ignored (RFC 2046, section 5.1.1).
+    """Yield the body starting at its first boundary. A preamble is ignored (RFC 2046, section 5.1.1).
 
-    It is skipped here, because the parser's result would depend on how it is split into chunks. Raises
+    It is skipped here, because the parser's result would depend on how a preamble is split into chunks. Raises
     :class:`InvalidInputError` if the first MAX_PREAMBLE_BYTES contain no boundary.
     """
     delimiter = f"--{boundary}".encode()

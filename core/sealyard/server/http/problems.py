@@ -67,7 +67,7 @@ STATUS: dict[str, int] = {
     "worker": 503,
     "workspace-held": 503,
 }
-"""HTTP status of each error code. Other codes are internal errors (500)."""
+"""HTTP status of each error code. All other codes are internal errors (500)."""
 
 MAX_DETAIL_LENGTH = 1000
 """Maximum length of the details of a validation error, in characters."""
@@ -187,7 +187,7 @@ def _to_sealyard_error(error: HTTPException) -> SealyardError | None:
 
 
 def _validation_message(error: HTTPException) -> str:
-    """Return which members or parameters are invalid and why. Quotes no values, except unknown ones of an enum."""
+    """Return which members or parameters are invalid and why. Quotes no values except unknown enum values."""
     extra = error.extra if isinstance(error.extra, list) else []
     reasons = [f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)]
     return f"Invalid request: {escape_text('; '.join(reasons), MAX_DETAIL_LENGTH)}." if reasons else "Invalid request."

@@ -1,4 +1,4 @@
-"""HTTP/1.1 protocol with limits for unauthenticated connections: head size, head timeout and pipelined requests."""
+"""HTTP/1.1 protocol with limits for unauthenticated connections: head size, head timeout, and pipelined requests."""
 
 from __future__ import annotations
 
@@ -13,11 +13,14 @@ MAX_HEAD_BYTES = 64 << 10
 """Maximum size of a request line with its header fields, and of the trailer fields after a body."""
 
 MAX_HEADER_FIELDS = 200
-"""Maximum number of header fields of a request. Many small fields need far more memory than their size."""
+"""Maximum number of header fields of a request. Many small fields take up far more memory than their size."""
 
 HEAD_TIMEOUT = 15.0
-"""Seconds in which the head of a request must be complete. The time starts when the client connects; for later requests
-on the connection, with the first byte after the previous response."""
+"""Seconds within which the head of a request must be complete.
+
+The time starts when the client connects or, for later requests on the connection, with the first byte after the
+previous response.
+"""
 
 MAX_PIPELINED = 100
 """Maximum number of requests that wait for earlier responses on a connection (RFC 9112, section 9.3.2)."""
@@ -56,7 +59,7 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         super().data_received(data)
         if self._unparsed_bytes > MAX_HEAD_BYTES and not self._discard_input:
             self._reject_head()
-        # The deadline replaces uvicorn's keep-alive timeout, which any byte cancels, even if it starts no request.
+        # The deadline replaces uvicorn's keep-alive timeout, which any byte cancels, even one that starts no request.
         if not self._is_responding():
             self._start_deadline()
 
@@ -121,12 +124,12 @@ class LimitedHttpProtocol(HttpToolsProtocol):
         return b"%s%s\r\n%s" % (STATUS_LINE[problem.status], lines, body)
 
     def _close_after_pipeline(self) -> None:
-        """Close the connection after the response to the last pipelined request; clients must repeat the others."""
+        """Close the connection after the response to the last pipelined request; clients must resend any others."""
         self._discard_input = True
         self.cycle.keep_alive = False
 
     def _start_deadline(self) -> None:
-        """Start the timeout of the head unless it is running: a client must not extend it by sending single bytes."""
+        """Start the head timeout unless it is already running: a client must not extend it by sending single bytes."""
         if self._deadline is None:
             self._deadline = self.loop.call_later(HEAD_TIMEOUT, self.transport.abort)
 

@@ -1,4 +1,4 @@
-"""Measurement of requests, for the log and the metrics."""
+"""Request measurements for the log and the metrics."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"}
 """Methods that are recorded by name; all others are recorded as OTHER."""
 
 UNMATCHED_PATH = "unmatched"
-"""Template recorded for all unknown paths. With a metric for each path, clients could exhaust the memory."""
+"""Template recorded for all unknown paths. With a metric for each path, clients could exhaust memory."""
 
 MAX_PATH_LENGTH = 300
 """Maximum length of a recorded path in characters; longer paths are truncated."""
@@ -29,13 +29,13 @@ MAX_PATH_LENGTH = 300
 _ID_PATTERN = re.compile(r"[A-Za-z0-9._-]{1,64}")
 
 current_request: ContextVar[str] = ContextVar("current_request", default="")
-"""Id of the request that is being handled; empty outside of a request."""
+"""Id of the request that is being handled; empty outside a request."""
 
 
 class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
     """Data about a finished request and its response.
 
-    ``template``: path with the names of its parameters. ``path``: without query. ``status``: 0 if there was no
+    ``template``: path with parameter names. ``path``: path without the query. ``status``: 0 if there was no
     response. ``time_to_first_byte``: seconds until the response started; ``seconds``: until it ended. ``received`` and
     ``sent``: bytes of the bodies. ``tenant`` and ``subject``: empty if the request was not authenticated.
     """
@@ -54,11 +54,11 @@ class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
 
 
 Observer = Callable[[RequestRecord], None]
-"""Called with the record of each finished request."""
+"""Function that is called with the record of each finished request."""
 
 
 class AuthenticatedCaller(Protocol):
-    """The caller that the authentication stores as ``caller`` in the state of a request."""
+    """The caller that authentication stores as ``caller`` in the state of a request."""
 
     @property
     def tenant(self) -> str: ...
@@ -92,7 +92,7 @@ class RequestLogMiddleware:
 
 
 class _RequestTimer:
-    """Measures the duration, status and body sizes of one request."""
+    """Recorder of the duration, status and body sizes of one request."""
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self.id = _request_id(scope)
@@ -140,6 +140,6 @@ class _RequestTimer:
 
 
 def _request_id(scope: HTTPScope) -> str:
-    """Return the id that a proxy assigned to the request if it is valid, else a new id."""
+    """Return the id that a proxy assigned to the request, or a new id if there is no valid one."""
     proxy_id = next((value.decode("latin-1") for name, value in scope["headers"] if name == REQUEST_ID_HEADER), "")
     return proxy_id if _ID_PATTERN.fullmatch(proxy_id) else secrets.token_hex(8)

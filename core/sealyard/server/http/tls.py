@@ -28,7 +28,7 @@ class TlsCertificate:
         self.context.sni_callback = self._use_current_context
 
     def reload(self) -> None:
-        """Load the files again.
+        """Reload the files.
 
         If that fails, keeps the old certificate and raises the same errors as the constructor.
         """
@@ -57,7 +57,7 @@ class TlsCertificate:
 
 
 def _no_passphrase() -> str:
-    """Reject an encrypted key. By default OpenSSL would prompt for the passphrase and block the start of the server."""
+    """Reject an encrypted key. By default OpenSSL would prompt for the passphrase and block server startup."""
     raise UsageError("The private key of the certificate is encrypted.", "Use a key without a passphrase.")
 
 

@@ -1,4 +1,4 @@
-"""Liveness and readiness checks. They need no token and disclose nothing about tenants, tasks or keys."""
+"""Liveness and readiness checks. They require no token and disclose nothing about tenants, tasks or keys."""
 
 from __future__ import annotations
 
@@ -28,9 +28,9 @@ class LivenessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class CheckSummary(FrozenStruct, frozen=True, kw_only=True):
-    """The number of passed and failed checks of one kind over all tenants, without the names of keys.
+    """The number of passed and failed checks of one kind across all tenants, without the names of keys.
 
-    ``warnings``: the number of checks that need attention, such as a certificate that expires soon.
+    ``warnings``: the number of checks that need attention, for example because a certificate expires soon.
     """
 
     name: str
@@ -65,7 +65,7 @@ class HealthController(Controller):
 
 
 async def check_readiness(engine_handles: Iterable[EngineHandle], issuers: IssuerRegistry) -> ReadinessResponse:
-    """Run all health checks concurrently, and count the results by name."""
+    """Run all health checks concurrently and count the results by check name."""
     *engine_checks, issuer_checks = await asyncio.gather(*map(_run_checks, engine_handles), _check_issuers(issuers))
     checks = list(chain(*engine_checks, issuer_checks))
     passed_counts = Counter(check.name for check in checks if check.passed)

@@ -23,7 +23,7 @@ log = logging.getLogger(__name__)
 
 
 def configure_logging(log_format: LogFormat) -> None:
-    """Log messages of level INFO and above to standard error."""
+    """Configure logging of messages at level INFO and above to standard error."""
     handler = logging.StreamHandler(sys.stderr)
     handler.setFormatter(JsonFormatter() if log_format == "json" else RedactingFormatter(TEXT_FORMAT))
     root = logging.getLogger()
@@ -47,7 +47,7 @@ def _level_for_status(status: int) -> int:
 
 
 class JsonFormatter(logging.Formatter):
-    """Formats records as ASCII JSON, so that logged text can neither end a line nor control a terminal."""
+    """A formatter for records as ASCII JSON, so that logged text can neither end a line nor control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {

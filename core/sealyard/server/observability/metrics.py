@@ -85,7 +85,7 @@ class Metrics:
         ``stats_by_tenant``: the current statistics of each tenant's workspace; None if the engine does not respond.
         """
         for gauge in (self._up, self._tasks, self._queue_length, self._workers, self._webhooks):
-            gauge.clear()  # otherwise the last values of an engine that does not respond would remain
+            gauge.clear()  # otherwise, an unresponsive engine's last values would remain
         for tenant, stats in stats_by_tenant.items():
             self._up.labels(tenant).set(stats is not None)
             if stats is not None:

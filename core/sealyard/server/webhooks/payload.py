@@ -40,7 +40,7 @@ class WebhookData(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
-    """The body of a message. All delivery attempts of a message send the same bytes."""
+    """The body of a message. Every delivery attempt of a message sends the same bytes."""
 
     type: WebhookEvent
     timestamp: datetime

@@ -1,4 +1,4 @@
-"""Retry policy of webhook messages: which failures are retried, how often, and after which delays."""
+"""Retry policy for webhook messages: which failures are retried, how often, and after what delay."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ MAX_TRIES = len(DELAYS.seconds) + 1
 """Maximum number of attempts if the failure is likely to be temporary."""
 
 FEW_TRIES = 3
-"""Maximum number of attempts if a person must fix the cause of the failure."""
+"""Maximum number of attempts if someone must fix the cause of the failure."""
 
 ONE_TRY = 1
 """Maximum number of attempts if the receiver answers that it no longer exists (410)."""
@@ -30,7 +30,7 @@ MAX_RETRY_AFTER = 24 * 3600.0
 """Maximum delay in seconds that a receiver can request."""
 
 MAX_ERROR_LENGTH = 200
-"""Maximum length of the response body that an error quotes, in characters."""
+"""Maximum length of a response body quoted in an error, in characters."""
 
 TRANSIENT_STATUSES = frozenset(
     {HTTPStatus.REQUEST_TIMEOUT, HTTPStatus.CONFLICT, HTTPStatus.TOO_EARLY, HTTPStatus.TOO_MANY_REQUESTS}
@@ -49,7 +49,7 @@ class DeliveryFailure(FrozenStruct, frozen=True, kw_only=True):
 
 
 def classify_response(response: PinnedResponse, now: datetime) -> DeliveryFailure | None:
-    """Return None if the response accepts the message, else the failure."""
+    """Return the failure that a response indicates, or None if the receiver accepted the message."""
     status = response.status
     if HTTPStatus.OK <= status < HTTPStatus.MULTIPLE_CHOICES:
         return None
@@ -64,7 +64,7 @@ def classify_response(response: PinnedResponse, now: datetime) -> DeliveryFailur
 
 
 def next_delay(failure: DeliveryFailure, attempts: int) -> float | None:
-    """Return the seconds to wait after ``attempts`` attempts; None if the message is undeliverable."""
+    """Return the seconds to wait after ``attempts`` attempts, or None if the message is undeliverable."""
     if attempts >= failure.tries:
         return None
     return max(DELAYS.delay_after(attempts), failure.wait)

@@ -19,19 +19,19 @@ if TYPE_CHECKING:
     from sealyard.client.http.pinned import PinnedResponse
 
 Post = Callable[[str, str, Mapping[str, str], bytes], Awaitable["PinnedResponse"]]
-"""Sends a POST request: URL, IP address to connect to, headers and body.
+"""Function that sends a POST request. Arguments: URL, IP address to connect to, headers, body.
 
 See :func:`sealyard.client.http.pinned.post_pinned`.
 """
 
 RETRY_SECONDS = 5.0
-"""Delay after an unexpected error before the next attempt."""
+"""Delay in seconds after an unexpected error before the next attempt."""
 
 log = logging.getLogger(__name__)
 
 
 class WebhookSender:
-    """Delivers each message at least once. If a message is sent repeatedly, its id is the same each time.
+    """Sender that delivers each message at least once. A message keeps its id if it is sent again.
 
     ``allow_private``: allow all addresses, and plain HTTP. ``allow_http``: allow plain HTTP to public addresses.
     """
@@ -55,7 +55,7 @@ class WebhookSender:
         self._allow_http = allow_http
 
     async def run(self) -> None:
-        """Deliver messages until cancelled. The next sender repeats a delivery that was interrupted."""
+        """Deliver messages until cancelled. An interrupted delivery is repeated by the next sender."""
         known_ids: frozenset[str] = frozenset()
         async with asyncio.TaskGroup() as deliveries:
             while True:
@@ -91,7 +91,7 @@ class WebhookSender:
         await self._engine_handle.run(self._outbox.move_to_dead_letters(message, failure.error))
 
     async def _send(self, delivery: PendingDelivery) -> DeliveryFailure | None:
-        """Send the message once. Return None if the receiver accepted it, else the failure."""
+        """Send the message once. Return the failure, or None if the receiver accepted it."""
         try:
             response = await self._post_signed(delivery)
         except ServerUnreachableError as error:

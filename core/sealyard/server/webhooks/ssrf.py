@@ -1,4 +1,4 @@
-"""Protection against server-side request forgery: by default, webhooks can use public addresses only."""
+"""Protection against server-side request forgery: by default, webhooks can be sent only to public addresses."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from sealyard.model.errors import PermissionDeniedError, ServerUnreachableError
 from sealyard.model.webhook_url import WebhookUrl
 
 Resolve = Callable[[str, int], Awaitable[Sequence[str]]]
-"""Returns the IP addresses of a host and port, the preferred one first.
+"""Function that returns the IP addresses of a host and port, preferred ones first.
 
 Raises :class:`ServerUnreachableError` if they cannot be resolved.
 """
@@ -52,7 +52,7 @@ def is_public_address(address: str) -> bool:
 
 
 async def resolve_allowed(url: WebhookUrl, resolve: Resolve, *, allow_private: bool, allow_http: bool) -> Sequence[str]:
-    """Resolve the host of ``url`` and return the addresses to use: resolving it again could return other addresses.
+    """Resolve the host of ``url`` and return the addresses to use, as resolving it again could return others.
 
     Raises :class:`PermissionDeniedError` if the URL or any of its addresses is not allowed (a mixture of allowed and
     other addresses indicates an attack), and :class:`ServerUnreachableError` if the name has no address.
@@ -71,7 +71,7 @@ async def resolve_allowed(url: WebhookUrl, resolve: Resolve, *, allow_private: b
 
 
 async def resolve_with_system(host: str, port: int) -> Sequence[str]:
-    """Resolve a host name with the resolver of the operating system; see :data:`Resolve`."""
+    """Resolve a host name with the operating system's resolver; see :data:`Resolve`."""
     loop = asyncio.get_running_loop()
     try:
         async with asyncio.timeout(RESOLVE_TIMEOUT):

@@ -1,4 +1,4 @@
-"""Routes of the access control list (subjects, groups, rules) and the policy."""
+"""Routes for the access control list (subjects, groups, rules) and the policy."""
 
 from __future__ import annotations
 

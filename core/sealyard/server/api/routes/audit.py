@@ -1,4 +1,4 @@
-"""Routes of the audit log: entries, verification and export."""
+"""Routes for the audit log: entries, verification and export."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class AuditListController(Controller):
 
 
 class AuditController(AuditListController):
-    """The audit log. Entries are listed newest first and never deleted."""
+    """The audit log. Entries are listed newest first, and are never deleted."""
 
     path = "/auditlog"
 
@@ -112,7 +112,7 @@ class AuditController(AuditListController):
         lines = caller.client.export_audit(kind)
         first_line = await anext(lines, "")
 
-        # The first line is read before the response starts, so that an error is answered with its HTTP status.
+        # The first line is read before the response starts, so that an error still determines the HTTP status.
         async def all_lines() -> AsyncGenerator[str, None]:
             async with contextlib.aclosing(lines):
                 yield first_line

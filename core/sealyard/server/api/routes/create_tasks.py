@@ -1,4 +1,4 @@
-"""Routes that create tasks, from files in the request body or from complete uploads."""
+"""Routes that create tasks, from files in the request body or from completed uploads."""
 
 from __future__ import annotations
 

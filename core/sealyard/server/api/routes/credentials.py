@@ -1,4 +1,4 @@
-"""Routes of access tokens and one-time passwords."""
+"""Routes for access tokens and one-time passwords."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class TokenController(Controller):
-    """Access tokens of people and machine clients. Only the response to the creation contains the token itself."""
+    """Access tokens of people and machine clients. The token itself is returned only on creation."""
 
     path = "/token"
     tags = ["credentials"]

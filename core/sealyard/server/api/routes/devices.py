@@ -1,4 +1,4 @@
-"""Routes of device configurations and algorithms."""
+"""Routes for device configurations and algorithms."""
 
 from __future__ import annotations
 
@@ -95,7 +95,7 @@ class DeviceController(Controller):
 
 async def _build_response(caller: Caller, device: DeviceConfig) -> DeviceResponse:
     access = await caller.client.device_access((device.id,))
-    # The creator of a configuration may be allowed to create it, but not to view it.
+    # The caller might be allowed to create a configuration but not to view it.
     return device_response(device, access.get(device.id, {}))
 
 

@@ -1,4 +1,4 @@
-"""Routes of the API reference: the OpenAPI document, and an HTML page that can send requests."""
+"""Routes for the API reference: the OpenAPI document, and an HTML page that can send requests."""
 
 from __future__ import annotations
 

@@ -17,7 +17,7 @@ from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.head import empty_body, is_head
 
 KEEPALIVE_SECONDS = 10.0
-"""Interval of keep-alive comments. Clients consider a connection lost if they receive nothing for much longer."""
+"""Seconds between keep-alive comments. Clients consider a connection lost if they receive nothing for much longer."""
 
 MAX_CURSOR = 2**53
 
@@ -52,10 +52,11 @@ class EventController(Controller):
 
 
 async def stream_events(caller: Caller, after_cursor: int | None) -> AsyncGenerator[str, None]:
-    """Yield a `Cursor` event with the starting cursor, then every later event.
+    """Yield a ``Cursor`` event with the starting cursor, then every later event.
 
     The starting cursor is ``after_cursor`` or, if that is None, the cursor of the latest event. The stream ends when
-    the engine stops or the caller's token is no longer valid. Clients reconnect with the cursor of the last event.
+    the engine stops or the caller's token is no longer valid. Clients reconnect with the cursor of the last event they
+    received.
     """
     cursor = await caller.client.cursor() if after_cursor is None else after_cursor
     yield f'id: {cursor}\nevent: Cursor\ndata: {{"cursor": {cursor}}}\n\n'
@@ -92,17 +93,17 @@ def _loop_time() -> float:
 
 
 def _next_keepalive_time() -> float:
-    """Return the event loop's time, in seconds, at which the next keep-alive comment is due.
+    """Return the event loop time in seconds at which the next keep-alive comment is due.
 
-    Events do not postpone a keep-alive, because the caller's token is revalidated together with it.
+    Events do not postpone a keep-alive, because the caller's token is revalidated whenever one is due.
     """
     return _loop_time() + KEEPALIVE_SECONDS
 
 
 def format_sse(event: Event) -> str:
-    """Format an event as Server-Sent Event (HTML standard, section 9.2).
+    """Format an event as a Server-Sent Event (HTML standard, section 9.2).
 
-    Progress events get no id: they are not stored, so that a client cannot resume after them.
+    Progress events have no id: they are not stored, so a client cannot resume after them.
     """
     id_line = "" if isinstance(event, TaskProgressed) else f"id: {event.cursor}\n"
     return f"{id_line}event: {type(event).__name__}\ndata: {_encode_json(event).decode()}\n\n"

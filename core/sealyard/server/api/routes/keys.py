@@ -1,4 +1,4 @@
-"""Routes of keys: list, import and rotate."""
+"""Routes for keys: list, import and rotate."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Downloads by signed, expiring links, which need no token."""
+"""Downloads through signed, expiring links, which require no token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sealyard.server.http.head import is_head
 
 
 class LinkController(Controller):
-    """Downloads by signed link. A link grants access to one result until it expires."""
+    """Downloads through signed links. A link grants access to one result until it expires."""
 
     path = "/link"
     tags = ["results"]

@@ -1,4 +1,4 @@
-"""Metadata of the server for clients that have no token yet (RFC 9728)."""
+"""Server metadata for clients that do not have a token yet (RFC 9728)."""
 
 from __future__ import annotations
 

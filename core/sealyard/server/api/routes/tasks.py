@@ -1,4 +1,4 @@
-"""Routes of tasks of all kinds: list, review, decide and download."""
+"""Routes for tasks of all kinds: list, review, decide and download."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sealyard.server.http.head import is_head
 
 
 class TaskController(Controller):
-    """Operations on existing tasks. ``kind``: the only kind of task that they accept; None for all kinds."""
+    """Operations on existing tasks. ``kind``: the only kind of task they accept, or None for all kinds."""
 
     kind: ClassVar[TaskKind | None] = None
     default_page_size: ClassVar[int] = MAX_PAGE_SIZE
@@ -154,7 +154,7 @@ class TaskController(Controller):
         return await caller.client.certificate((await self._get_task(caller, task_id)).id)
 
     async def _get_task(self, caller: Caller, task_id: str) -> Task:
-        """Return a task. Raises :class:`NotFoundError` if there is no such task, or if it is of another kind."""
+        """Return a task. Raises :class:`NotFoundError` if it does not exist or is of another kind."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
             raise task_not_found(task_id)

@@ -1,4 +1,4 @@
-"""Routes of resumable uploads: tus 1.0 (core, creation, termination), and PUT with an offset."""
+"""Routes for resumable uploads: tus 1.0 (core, creation, termination), and PUT with an offset."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _binary_body(media_type: str) -> RequestBody:
 
 
 def _require_tus_version(request: ApiRequest) -> Response[Any] | None:
-    """Respond with 412 and the supported version if a request uses another version of tus, else return None."""
+    """Respond with 412 and the supported version if a request uses another version of tus; otherwise return None."""
     if request.method == "OPTIONS" or request.headers.get("tus-resumable", TUS_VERSION) == TUS_VERSION:
         return None
     problem = to_problem(UsageError("Unsupported version of tus.", f"Use version {TUS_VERSION}."))
@@ -86,15 +86,15 @@ def _require_tus_version(request: ApiRequest) -> Response[Any] | None:
 
 
 class UploadController(Controller):
-    """Uploads of files. Only the owner can access an upload; it expires 24 hours after it was created."""
+    """File uploads. Only the owner can access an upload, which expires 24 hours after it was created."""
 
     path = "/upload"
     tags = ["uploads"]
     request_max_body_size = None  # `limited_body` enforces the limit while the body is streamed
     before_request = staticmethod(_require_tus_version)
 
-    # Litestar registers handlers in the order of their names, and handles OPTIONS itself if another handler of the path
-    # comes first. Therefore this name must remain the first in alphabetical order.
+    # Litestar registers handlers in alphabetical order of their names, and handles OPTIONS itself if another handler
+    # of the path comes first. Therefore, this name must remain first in alphabetical order.
     @route("/", http_method=["OPTIONS"], status_code=204, summary="Return the supported tus features")
     async def advertise_capabilities(self, caller: CallerDependency) -> Response[None]:
         return _tus_response(
@@ -195,14 +195,14 @@ def _check_size(length: int, caller: Caller) -> None:
 
 
 def _declared_length(request: ApiRequest) -> int:
-    """Return the Content-Length. Raises :class:`UsageError` if it is missing."""
+    """Return the value of ``Content-Length``. Raises :class:`UsageError` if it is missing."""
     if request.content_length is None:
         raise UsageError("Missing file size.", "Set the parameter size or the header Content-Length.")
     return request.content_length
 
 
 def _parse_metadata(header: str) -> dict[str, str]:
-    """Parse the header "Upload-Metadata" of tus 1.0. Raises :class:`UsageError` if it is invalid."""
+    """Parse the ``Upload-Metadata`` header of tus 1.0. Raises :class:`UsageError` if it is invalid."""
     pairs = [pair.strip().partition(" ") for pair in header.split(",") if pair.strip()]
     try:
         return {key: base64.b64decode(value.strip(), validate=True).decode() for key, _, value in pairs}

@@ -1,4 +1,4 @@
-"""Routes of webhooks, which announce results and approvals to other systems."""
+"""Routes for webhooks, which notify other systems of results and approvals."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ class WebhookController(Controller):
 
 
 class DeadLetterController(Controller):
-    """Undeliverable messages of webhooks."""
+    """Undeliverable webhook messages."""
 
     path = "/deadLetter"
     tags = ["webhooks"]

@@ -1,4 +1,4 @@
-"""Route of the workspace and the caller's permissions in it."""
+"""Route for the workspace and the caller's permissions in it."""
 
 from __future__ import annotations
 
