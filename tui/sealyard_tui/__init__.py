@@ -1,1 +1,1 @@
-"""The terminal application. It uses a client and nothing else of the core below it."""
+"""The terminal application. It accesses workspaces only through a client."""

@@ -1,4 +1,4 @@
-"""The keys of actions, for texts that name them: taken from the key map in force, as the key hints display them."""
+"""The keys of actions, for texts that mention them: as set in the current keymap and displayed in the key hints."""
 
 from __future__ import annotations
 
@@ -63,20 +63,20 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "upload.submit": "ctrl+s",
     "upload.watch": "w",
 }
-"""The first key of each action that a text names, unless the key map changes it."""
+"""The first default key of each action that is mentioned in a text. The keymap can override it."""
 
 
 def action_key(app: App[Any], action: str) -> str:
-    """Return the first key of ``action``, which :data:`DEFAULT_KEYS` must list, as displayed."""
+    """Return the first key of ``action``, formatted for display. :data:`DEFAULT_KEYS` must contain the action."""
     keys = app._keymap.get(action, DEFAULT_KEYS[action])
     return app.get_key_display(Binding(keys.partition(",")[0], ""))
 
 
 def action_keys(app: App[Any]) -> Mapping[str, str]:
-    """Return the keys of all actions in :data:`DEFAULT_KEYS`, by action, like :func:`action_key`."""
+    """Return the result of :func:`action_key` for each action in :data:`DEFAULT_KEYS`, by action."""
     return {action: action_key(app, action) for action in DEFAULT_KEYS}
 
 
 def insert_keys(app: App[Any], text: str) -> str:
-    """Replace each ``{key[<action>]}`` in ``text`` by the key of that action. ``text`` must not be foreign text."""
+    """Replace each ``{key[<action>]}`` in ``text`` with the key of that action. ``text`` must be trusted."""
     return text.format(key=action_keys(app))

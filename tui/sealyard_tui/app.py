@@ -169,11 +169,11 @@ class SealyardApp(BaseApp):
         self.call_after_refresh(self._start_session)
 
     def _start_session(self) -> None:
-        """Start the session after the first paint, which loading the engine would delay, even on another thread."""
+        """Start the session. Called after the first paint, which loading the engine would delay, even in a thread."""
         self.run_guarded(self, self.session.start(self.post_message), group="session")
 
     async def on_unmount(self) -> None:
-        """Stop the services of this event loop; the launcher closes the engine."""
+        """Stop the services that run in this event loop; the launcher closes the engine."""
         await self.download_manager.stop()
         await self.watch_folder.stop()
         await self.session.stop()
@@ -228,7 +228,7 @@ class SealyardApp(BaseApp):
             self.run_guarded(self, self._refresh_state_soon(), group="state", background=True)
 
     async def _refresh_state_soon(self) -> None:
-        """Refresh the state, and repeat if updates arrived meanwhile; concurrent calls share one refresh."""
+        """Refresh the state, and repeat if updates arrive meanwhile; concurrent calls share one refresh."""
         if self._refreshing_state:
             self._refresh_requested = True
             return
@@ -250,7 +250,7 @@ class SealyardApp(BaseApp):
         self.run_worker(self.guard(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
 
     async def _pick_profile(self) -> None:
-        """Let the user pick a profile, or in a local workspace any of its users, even without a profile.
+        """Let the user pick a profile or, in a local workspace, any of its users, even one without a profile.
 
         A server requires a token for each identity, so only profiles are offered there.
         """
@@ -269,7 +269,7 @@ class SealyardApp(BaseApp):
         self.switch_profile(message.profile)
 
     def switch_profile(self, profile: Profile) -> None:
-        """Continue in the same workspace as another identity."""
+        """Switch to another identity in the same workspace."""
         if profile.name != self.session.profile.name and self.state.engine is not EngineState.STARTING:
             self.run_guarded(self, self._switch_profile(profile), group="session", exclusive=True)
 
@@ -361,14 +361,14 @@ class SealyardApp(BaseApp):
 
     @on(CommandPalette.Opened)
     def _on_palette_opened(self) -> None:
-        """Restrict the palette's input: it is one of Textual's, which would draw unprintable characters."""
+        """Restrict the palette's input to printable characters: Textual's input widget would draw any others."""
         self.screen.query_one(Input).restrict = PRINTABLE_PATTERN
 
     def search_themes(self) -> None:
         self.push_screen(ThemePicker(self.preferences.theme_names, self.theme), self.appearance.choose_theme)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Yield the commands that have no key."""
+        """Yield the commands that have no key binding."""
         yield SystemCommand("Theme", "Choose a theme with live preview", self.search_themes)
         yield SystemCommand("Screenshot", "Save a screenshot (SVG)", self.deliver_screenshot)
         commands = super().get_system_commands(screen)

@@ -39,14 +39,14 @@ from sealyard_tui.terminal.notify import notify_desktop
 log = logging.getLogger(__name__)
 
 MAX_UPDATE_DELAY = 0.01
-"""Seconds for which the first paint of a screen may be delayed; Textual's default of 0.05 is noticeable."""
+"""Maximum delay in seconds of the first paint of a screen; Textual's default of 0.05 is noticeable."""
 
 
 _NO_COLOR = NoColor()
 
 
 class BaseApp(CrashReportingApp[None]):
-    """Provides the services of one session that all screens share. Accesses the workspace only through the client."""
+    """An application with the services that all screens share. Accesses the workspace only through the client."""
 
     def __init__(
         self,
@@ -57,7 +57,7 @@ class BaseApp(CrashReportingApp[None]):
         download_dir: Path | None = None,
         preferences: Preferences | None = None,
     ) -> None:
-        """Create the services; nothing is started before the application runs.
+        """Create the services, but start nothing: that happens when the application runs.
 
         ``download_dir`` is where results are stored; without it nothing is downloaded. ``preferences`` hold the
         user's own themes and the saved state of screens; by default they are derived from ``settings``.
@@ -82,7 +82,7 @@ class BaseApp(CrashReportingApp[None]):
         self.downloads_changed: Signal[None] = Signal(self, "downloads")
         self.watch_folder_changed: Signal[None] = Signal(self, "watch-folder")
         self.has_unsaved_form = False
-        """Whether a form holds input that quitting would lose."""
+        """Whether a form holds input that would be lost on quitting."""
         self.notifier = Notifier(
             self,
             state=lambda: self.state,
@@ -122,12 +122,12 @@ class BaseApp(CrashReportingApp[None]):
         """Run ``work`` as a Textual worker owned by ``node``; errors are shown as by :meth:`guard`."""
         create_coroutine: Callable[[], Coroutine[Any, Any, None]] = partial(self.guard, work, background=background)
         worker: Worker[None] = node.run_worker(create_coroutine, group=group, exclusive=exclusive, exit_on_error=False)
-        # A worker that is cancelled before it starts would leave the coroutine unawaited.
+        # A worker that is cancelled before it starts never awaits the coroutine, which must then be closed.
         weakref.finalize(worker, work.close)
         return worker
 
     async def guard(self, work: Coroutine[Any, Any, None], *, background: bool = False) -> None:
-        """Await ``work`` and show its error in a dialog; the application continues.
+        """Await ``work``. If it fails, show the error in a dialog instead of raising it.
 
         ``background``: the work was not started by the user. A lost connection is then shown in the status bar only,
         and all data is reloaded after the reconnect.
@@ -174,7 +174,7 @@ class BaseApp(CrashReportingApp[None]):
     # ---- terminal
 
     def alert(self, text: str) -> None:
-        """Ring the bell and send a desktop notification, as far as the settings allow."""
+        """Ring the bell and send a desktop notification, if the settings allow it."""
         if self.settings.bell:
             self.bell()
         if self.settings.desktop_notifications:
@@ -185,7 +185,7 @@ class BaseApp(CrashReportingApp[None]):
         return edit_text(self, editor_command(self.settings), text)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Replace Textual's NO_COLOR filters, which emit shades of grey, and black on black with ANSI themes."""
+        """Replace Textual's NO_COLOR filters, which produce shades of gray, or black on black with ANSI themes."""
         filters = [rule for rule in super().get_line_filters() if not isinstance(rule, Monochrome | NoColor)]
         return [*filters, _NO_COLOR] if self.preferences.is_colorless else filters
 

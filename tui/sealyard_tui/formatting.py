@@ -1,4 +1,4 @@
-"""Formatting of values for display: icons with words, so that colour alone has no meaning, and escaped foreign text."""
+"""Formatting of values for display: icons with words, so that nothing depends on color alone, and escaped text."""
 
 from __future__ import annotations
 
@@ -30,11 +30,11 @@ _RESULT: dict[ResultState, tuple[str, str]] = {
 }
 
 EXPIRY_WARNING_SECONDS = 3600
-"""A link that expires within this time is shown as a warning."""
+"""A link that expires within this time is shown in the warning style."""
 
 
 def safe_content(text: str, limit: int = 0) -> Content:
-    """Return foreign text as content: unprintable characters are escaped, and nothing is interpreted as markup."""
+    """Return untrusted text as content: unprintable characters are escaped, and nothing is interpreted as markup."""
     return Content(escape_text(text, limit))
 
 
@@ -54,7 +54,7 @@ def status_badge(status: TaskStatus) -> Content:
 
 
 def result_badge(result: Result | None, now: datetime) -> Content:
-    """Return the state of a result with the remaining time; empty without a result."""
+    """Return the state of a result with the remaining time; empty if there is no result."""
     if result is None:
         return Content("")
     if result.signature is not None:
@@ -112,7 +112,7 @@ def format_path(path: Path) -> str:
 
 
 def format_fields(fields: list[tuple[str, Content | str]], *, width: int = 0) -> Content:
-    """Return names and values, one per line and aligned; empty values are skipped. A ``str`` must be safe text.
+    """Return one aligned line per name and value; empty values are skipped. A ``str`` must be safe text.
 
     With ``width`` > 0, longer values are wrapped with a hanging indent.
     """

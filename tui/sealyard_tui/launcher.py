@@ -42,7 +42,7 @@ startup time, although most objects survive.
 """
 
 GIL_SWITCH_INTERVAL = 0.001
-"""Seconds for which the engine's thread may hold the GIL while a key waits; Python's default of 0.005 is noticeable."""
+"""Seconds the engine's thread may hold the GIL while a key press waits; Python's default of 0.005 is noticeable."""
 
 
 def main() -> int:
@@ -116,7 +116,7 @@ def open_demo(settings: Settings) -> int:
         demo = asyncio.run(create_populated_demo(root))
         profile = workspace_profiles(demo.folder).get("developer")
         assert profile is not None
-        # The demo directory is deleted at exit; its log must survive to be read.
+        # The demo directory is deleted at exit, but its log must remain readable afterwards.
         return run(profile, demo.passphrase, settings, log=user_state_path("sealyard") / "demo.log")
 
 
@@ -124,7 +124,7 @@ def open_demo(settings: Settings) -> int:
 
 
 class PassphrasePrompt:
-    """Prompts for the passphrase of a key store and keeps the last answer; empty if there was none."""
+    """A prompt for the passphrase of a key store that keeps the last answer (empty if there was none)."""
 
     def __init__(self) -> None:
         self.answer = ""
@@ -146,7 +146,7 @@ def prompt_new_passphrase() -> str:
 
 
 def prompt(text: str) -> str:
-    """Return what the user enters, without echo; empty at the end of the input."""
+    """Prompt for input without echo. Return an empty string if the input ends."""
     try:
         return getpass.getpass(text)
     except EOFError:
@@ -215,7 +215,7 @@ def launch_with_retries(launch: Callable[[PassphrasePrompt], int]) -> int:
 
 
 def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
-    """Run the application on a local workspace. ``log`` is by default in the workspace directory.
+    """Run the application on a local workspace. The log file is in the workspace by default.
 
     Raises :class:`KeyStoreLockedError`: the engine is opened after the first paint, and may reject the passphrase.
     """
@@ -246,7 +246,7 @@ def run_app(
     from sealyard_tui.session.session import Session
 
     # Without a log, for example on a read-only disk, the application still works.
-    with contextlib.suppress(StorageError):  # the application also works without a log
+    with contextlib.suppress(StorageError):
         log_to_file(log)
     app = SealyardApp(
         Session(connection, profile, profiles),

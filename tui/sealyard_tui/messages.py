@@ -1,4 +1,4 @@
-"""Messages by which screens and dialogs request actions of the application, without importing it."""
+"""Messages with which screens and dialogs request actions from the application without importing it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sealyard.model.errors import SealyardError
 
 
 class ShowScreen(Message):
-    """Switch to the main screen with this name."""
+    """A request to switch to the main screen with this name."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -17,7 +17,7 @@ class ShowScreen(Message):
 
 
 class ShowTask(Message):
-    """Switch to the dashboard and select a task."""
+    """A request to switch to the dashboard and select a task."""
 
     def __init__(self, task_id: str) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class ShowTask(Message):
 
 
 class SwitchProfile(Message):
-    """Continue in the same workspace as another identity."""
+    """A request to switch to another identity in the same workspace."""
 
     def __init__(self, profile: Profile) -> None:
         super().__init__()
@@ -33,7 +33,7 @@ class SwitchProfile(Message):
 
 
 class ShowError(Message):
-    """Show an error in a dialog."""
+    """A request to show an error in a dialog."""
 
     def __init__(self, error: SealyardError) -> None:
         super().__init__()

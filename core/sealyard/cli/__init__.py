@@ -1,1 +1,1 @@
-"""The `sealyard` command."""
+"""The ``sealyard`` command."""

@@ -1,4 +1,4 @@
-"""Starts the full-screen application. It is loaded by its entry point, because the core does not import it."""
+"""Start of the full-screen application, loaded through its entry point because the core does not import it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _APP_OPTIONS = ("read_only", "no_mouse", "start_screen", "filter")
 
 
 def build_application_parser() -> CommandParser:
-    """Return the parser of `sealyard` without a command."""
+    """Return the parser for ``sealyard`` without a command."""
     parser = CommandParser(prog="sealyard", add_help=False, parents=[build_global_options()])
     parser.set_defaults(handler=start_app)
     add_app_options(parser)
@@ -27,7 +27,10 @@ def build_application_parser() -> CommandParser:
 
 
 def add_app_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the application, without defaults: :func:`reject_app_options` checks which ones are given."""
+    """Add the options of the application, without defaults.
+
+    :func:`reject_app_options` can thus tell which ones are given.
+    """
     options = parser.add_argument_group("application options")
     no_default = argparse.SUPPRESS
     options.add_argument("--read-only", action="store_true", default=no_default, help="disable all modifying actions")

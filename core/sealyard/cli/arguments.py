@@ -20,11 +20,11 @@ E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
-"""Runs a command and returns its exit code."""
+"""A function that runs a command and returns its exit code."""
 
 
 class CommandParser(argparse.ArgumentParser):
-    """Raises :class:`UsageError` for invalid arguments instead of exiting the process."""
+    """An argument parser that raises :class:`UsageError` for invalid arguments instead of exiting the process."""
 
     def __init__(self, **options: Any) -> None:
         options.setdefault("formatter_class", argparse.RawDescriptionHelpFormatter)
@@ -69,7 +69,7 @@ def add_command(
 
 
 def add_command_group(commands: Commands, name: str, description: str) -> Commands:
-    """Add a command group such as `device`, and return the object to which its subcommands are added."""
+    """Add a command group such as ``device``, and return the object to which its subcommands are added."""
     parser = commands.add_parser(name, help=description, description=description, parents=[build_global_options()])
     return parser.add_subparsers(metavar="COMMAND", required=True, dest="subcommand")
 
@@ -87,7 +87,7 @@ def choice(values: type[E]) -> Callable[[str], E]:
 
 
 def named(convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
-    """Return an argument type for ``[NAME=]VALUE``: the name, which can be empty, and the converted value."""
+    """Return an argument type for ``[NAME=]VALUE`` that returns the name (empty if omitted) and the converted value."""
 
     def convert_named(text: str) -> tuple[str, T]:
         name, _, value = text.rpartition("=")
@@ -97,7 +97,7 @@ def named(convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
 
 
 def folder(text: str) -> Path:
-    """Argument type of a folder whose path is stored as text and must therefore be valid Unicode."""
+    """Parse a folder argument. Its path is stored as text and must therefore be valid Unicode."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -123,7 +123,7 @@ def add_task_id(parser: argparse.ArgumentParser) -> None:
 
 
 def duration(text: str) -> int:
-    """Argument type of a duration in seconds; see :func:`sealyard.model.formatting.parse_duration`."""
+    """Parse a duration argument and return it in seconds; see :func:`sealyard.model.formatting.parse_duration`."""
     try:
         return parse_duration(text)
     except UsageError:
@@ -131,7 +131,7 @@ def duration(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Argument type of a timeout in seconds: a number with an optional fraction, or a duration such as 30m."""
+    """Parse a timeout argument: a number of seconds, optionally with a fraction, or a duration such as ``30m``."""
     try:
         value = float(text)
     except ValueError:
@@ -142,7 +142,7 @@ def seconds(text: str) -> float:
 
 
 def timestamp(text: str) -> datetime:
-    """Argument type of a time in ISO 8601, in the local time zone unless it has an offset."""
+    """Parse an ISO 8601 time argument, which is in the local time zone unless it has an offset."""
     try:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):
@@ -152,7 +152,7 @@ def timestamp(text: str) -> datetime:
 
 
 def on_off(text: str) -> bool:
-    """Argument type of a switch: True for ``on``, False for ``off``."""
+    """Parse an argument that is ``on`` (True) or ``off`` (False)."""
     if text not in ("on", "off"):
         raise argparse.ArgumentTypeError(f"invalid value {text!r}; use on or off")
     return text == "on"

@@ -27,9 +27,9 @@ if TYPE_CHECKING:
 
 
 LOCK_TIMEOUT = 2.0
-"""Seconds to wait for a workspace whose owner accepts no connections.
+"""Seconds to wait for a workspace whose owner does not accept connections.
 
-Such an owner is starting or stopping, or it is another short command.
+Such an owner is starting or stopping, or is another short-lived command.
 """
 
 
@@ -58,7 +58,7 @@ class Context:
 
     @property
     def downloads(self) -> Path:
-        """The folder for results if --out is not given."""
+        """The folder for downloaded results if ``--out`` is not given."""
         if self.profile.downloads:
             return Path(self.profile.downloads)
         from platformdirs import user_downloads_path
@@ -84,8 +84,8 @@ class Context:
 
         If another process owns the workspace and accepts connections, the client uses that process, which also runs
         the tasks; the same applies to a server. ``run_tasks``: run pending tasks while this process is the owner.
-        ``finish_tasks``: run them to completion before the context exits; if False, this process accepts connections of
-        other processes instead.
+        ``finish_tasks``: run them to completion before the context exits; if False, this process accepts connections
+        from other processes instead.
         """
         async with contextlib.AsyncExitStack() as stack:
             if self.profile.server:
@@ -142,7 +142,8 @@ class Context:
     async def _open_local_reader(self, stack: contextlib.AsyncExitStack) -> Client:
         """Return a client that reads the files of the workspace.
 
-        If another user shares the workspace with a group, its files are not readable, and the client uses its socket.
+        If another user owns the workspace and shares it with a group, its files are not readable, and the client
+        connects to its socket instead.
         """
         if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
             from sealyard.client.sharing.workspace import connect_to_holder
@@ -159,13 +160,13 @@ class Context:
     def _unlock(self, *, may_prompt: bool) -> str | None:
         """Return the passphrase of the key store, and open the log of the engine.
 
-        Called before this process becomes the owner of the workspace. ``may_prompt``: whether to prompt the user if
-        necessary.
+        Called before this process becomes the owner of the workspace. ``may_prompt``: whether the user may be
+        prompted.
         """
         passphrase = passphrase_for(
             self.folder, os.environ, ask_passphrase if may_prompt and is_interactive() else None
         )
-        # A command that only reads also works on a read-only disk, where there is no log.
+        # A command that only reads also works on a read-only disk, where no log can be written.
         with contextlib.suppress(StorageError):
             log_to_file(WorkspacePaths(self.folder).engine_log)
         return passphrase
@@ -173,7 +174,7 @@ class Context:
     async def _await_with_progress(
         self, awaitable: Awaitable[object], client: Client, task_id: str | None = None
     ) -> None:
-        """Await ``awaitable``, and meanwhile show the progress of a task, or of all tasks if ``task_id`` is None."""
+        """Await ``awaitable`` while showing the progress of a task, or of all tasks if ``task_id`` is None."""
         import asyncio
 
         if not self.out.progress.is_enabled:

@@ -1,4 +1,4 @@
-"""Downloads of results, shared by several commands."""
+"""Download of results, used by several commands."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from sealyard.client.protocol import Client
 
 LOCK_TIMEOUT = 30.0
-"""Seconds to wait until the command that ran the task releases the workspace."""
+"""Seconds to wait for the command that ran the task to release the workspace."""
 _RETRY_SECONDS = 0.2
 
 
@@ -53,8 +53,8 @@ def format_download(file: DownloadedFile) -> str:
 async def wait_for_writer(ctx: Context, deadline: float | None) -> AsyncIterator[Client]:
     """Yield a client for writing as soon as the process that owns the workspace releases it.
 
-    ``deadline``: the event loop's time at which to give up; None for LOCK_TIMEOUT seconds from now, which is also the
-    maximum. Raises :class:`WorkspaceLockedError` if the workspace is not released in time.
+    ``deadline``: when to give up, in event loop time: by default, and at the latest, LOCK_TIMEOUT seconds from now.
+    Raises :class:`WorkspaceLockedError` if the workspace is not released in time.
     """
     import asyncio
 

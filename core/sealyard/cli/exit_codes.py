@@ -1,4 +1,4 @@
-"""The exit codes of the `sealyard` command. They are stable, because scripts rely on them."""
+"""The exit codes of the ``sealyard`` command. They are stable, because scripts rely on them."""
 
 from __future__ import annotations
 
@@ -54,7 +54,7 @@ DESCRIPTIONS: dict[ExitCode, str] = {
     ExitCode.INTERRUPTED: "interrupted",
     ExitCode.PIPE_CLOSED: "standard output was closed",
 }
-"""The table that `sealyard help exit-codes` prints. core/sealyard/cli/README.md contains the same table."""
+"""The table that ``sealyard help exit-codes`` prints. core/sealyard/cli/README.md contains the same table."""
 
 _CODES: dict[type[SealyardError], ExitCode] = {
     UsageError: ExitCode.USAGE,
@@ -78,5 +78,5 @@ def exit_code_for_error(error: SealyardError) -> ExitCode:
 
 
 def exit_code_for_task(task: Task) -> ExitCode:
-    """Return the exit code for a task. A task that waits for approval or a worker is not a failure."""
+    """Return the exit code for a task. A task that waits for approval or for a worker is not a failure."""
     return ExitCode.FAILED if task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED) else ExitCode.OK

@@ -1,4 +1,4 @@
-"""Hints in the words of the command line: with its commands and options."""
+"""Hints for users of the command line, which refer to its commands and options."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The `sealyard` command: starts the application, or runs a subcommand."""
+"""The ``sealyard`` command: starts the application, or runs a subcommand."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealyard.model.errors import SealyardError, UsageError
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
-    """Run one command and return its exit code, see :mod:`sealyard.cli.exit_codes`."""
+    """Run one command and return its exit code (see :mod:`sealyard.cli.exit_codes`)."""
     arguments = list(sys.argv[1:] if arguments is None else arguments)
     open_missing_streams()
     logging.getLogger().addHandler(logging.NullHandler())
@@ -67,7 +67,7 @@ def _run(arguments: Sequence[str], out: Output) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments. Imports the commands only if there is a command, so that the application starts faster."""
+    """Parse the arguments. Imports the commands only if one is given, so that the application starts faster."""
     with contextlib.suppress(UsageError):
         args, unknown_arguments = build_application_parser().parse_known_args(arguments)
         if not unknown_arguments:
@@ -82,7 +82,7 @@ class _InterruptedError(SealyardError):
 
 
 def _run_coroutine(command: Coroutine[Any, Any, int]) -> int:
-    import asyncio  # here, because the application starts faster without it
+    import asyncio  # imported here, so that the application starts faster
 
     return asyncio.run(command)
 

@@ -18,16 +18,16 @@ from sealyard.model.safe_text import escape_multiline, escape_text
 
 
 class OutputError(SealyardError):
-    """Standard output cannot be written, for example because the disk is full."""
+    """Standard output cannot be written to, for example because the disk is full."""
 
     code = "output"
 
 
 class Output:
-    """Prints results and messages. With ``as_json``, standard output contains exactly one JSON value.
+    """The output of a command: results and messages. With ``as_json``, standard output contains exactly one JSON value.
 
     Untrusted text is escaped, so that it cannot control the terminal. Methods that write to standard output raise
-    ``BrokenPipeError`` if its reader has exited, and :class:`OutputError` if it cannot be written for another reason.
+    ``BrokenPipeError`` if its reader has exited, and :class:`OutputError` if writing fails for another reason.
     Messages that cannot be written to standard error are lost.
     """
 
@@ -57,7 +57,7 @@ class Output:
                 self.flush()
 
     def document(self, text: str) -> None:
-        """Print a part of a document on standard output: escaped on a terminal, unchanged in a file or pipe."""
+        """Print part of a document on standard output: escaped on a terminal, unchanged in a file or pipe."""
         self.progress.clear()
         self._write(escape_multiline(text) if sys.stdout.isatty() else text)
 
@@ -67,7 +67,7 @@ class Output:
         self._write_message(escape_text(text))
 
     def error(self, error: SealyardError) -> None:
-        """Print an error and its hint on standard error, and as the result if the output is JSON."""
+        """Print an error and its hint on standard error, and also as the JSON result if the output is JSON."""
         self.progress.clear()
         self._write_message(f"sealyard: {escape_text(error.message)}")
         if hint := format_hint(error):
@@ -97,7 +97,7 @@ class Output:
 
 @contextmanager
 def _raise_output_errors() -> Iterator[None]:
-    """Raise :class:`OutputError` for an error of standard output, except for ``BrokenPipeError``."""
+    """Convert errors of standard output to :class:`OutputError`, except for ``BrokenPipeError``."""
     try:
         yield
     except BrokenPipeError:
@@ -110,7 +110,7 @@ def _raise_output_errors() -> Iterator[None]:
 
 
 def escape_unencodable(stream: TextIO) -> None:
-    """Escape characters that the encoding of the stream lacks, instead of raising an error."""
+    """Make a stream escape characters that its encoding cannot represent, instead of raising an error."""
     reconfigure = getattr(stream, "reconfigure", None)
     if reconfigure is not None:
         reconfigure(errors="backslashreplace")
@@ -132,7 +132,7 @@ def format_table(headers: Sequence[str], rows: Iterable[Sequence[object]], empty
 
 
 def format_fields(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
-    """Yield an aligned line for each pair of a name and a value. Pairs with an empty value are omitted."""
+    """Yield one aligned line for each name and its value. Pairs with an empty value are omitted."""
     fields = [(name, str(value)) for name, value in pairs if value not in ("", None, ())]
     width = max((len(name) for name, _ in fields), default=0)
     for name, value in fields:

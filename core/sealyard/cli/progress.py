@@ -12,7 +12,7 @@ from sealyard.model.safe_text import escape_text
 
 
 class ProgressLine:
-    """A line that each update overwrites. Any thread can update it. Clear the line before printing anything else."""
+    """A line that is overwritten by each update, from any thread. Clear the line before printing anything else."""
 
     def __init__(self, stream: TextIO) -> None:
         self.is_enabled = stream.isatty()
@@ -20,7 +20,7 @@ class ProgressLine:
         self._is_visible = False
 
     def for_file(self, label: str) -> Callable[[int, int], None] | None:
-        """Return a callback that takes the processed and total bytes; None if the progress is not shown."""
+        """Return a callback that takes the number of bytes processed and in total; None if progress is not shown."""
         if not self.is_enabled:
             return None
         start_time = time.monotonic()
@@ -33,13 +33,13 @@ class ProgressLine:
         return show
 
     def for_entries(self, label: str) -> Callable[[int, int], None] | None:
-        """Return a callback that takes the processed and total audit entries; None if the progress is not shown."""
+        """Return a callback that takes the number of entries processed and in total; None if progress is not shown."""
         if not self.is_enabled:
             return None
         return lambda done, total: self._write(f"{label}: {done:,} of {format_count(total, 'entry', 'entries')}")
 
     def counter(self, label: str, total: int) -> Callable[[int], None]:
-        """Return a callback that takes the number of bytes processed since its last call. ``total``: bytes."""
+        """Return a callback that takes the number of bytes processed since its last call. ``total`` is in bytes."""
         show = self.for_file(label)
         done = 0
 
@@ -52,7 +52,7 @@ class ProgressLine:
         return add_bytes
 
     def show(self, label: str, done: int, total: int, rate: float | None, seconds_left: float | None) -> None:
-        """Show ``done`` of ``total`` bytes. ``rate``: bytes per second."""
+        """Show that ``done`` of ``total`` bytes are processed. ``rate`` is in bytes per second."""
         if not self.is_enabled:
             return
         parts = [f"{escape_text(label, 40)}: {format_size(done)} of {format_size(total)}"]

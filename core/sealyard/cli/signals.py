@@ -8,9 +8,9 @@ import signal
 
 
 def stop_event(*, hang_up: bool = True) -> asyncio.Event:
-    """Return an event that SIGINT and SIGTERM set instead of their default action.
+    """Return an event that is set by SIGINT and SIGTERM, which then no longer end the process.
 
-    SIGHUP sets it as well, unless ``hang_up`` is False or the signal is ignored from the start (``nohup``).
+    SIGHUP sets it as well, unless ``hang_up`` is False or the signal was already ignored at startup (``nohup``).
     """
     stop = asyncio.Event()
     for signal_number in (signal.SIGINT, signal.SIGTERM):
@@ -21,7 +21,7 @@ def stop_event(*, hang_up: bool = True) -> asyncio.Event:
 
 
 def has_terminal() -> bool:
-    """Return whether the process has a controlling terminal, regardless of redirection of its standard streams."""
+    """Return whether the process has a controlling terminal, even if its standard streams are redirected."""
     try:
         os.close(os.open("/dev/tty", os.O_RDWR | os.O_NOCTTY))
     except OSError:

@@ -1,4 +1,4 @@
-"""Standard streams that are missing, or that can no longer be written."""
+"""Handling of standard streams that are missing or can no longer be written to."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ _MODES = {"stdin": "r", "stdout": "w", "stderr": "w"}
 def open_missing_streams() -> None:
     """Open the null device for each standard stream that was closed when the process started.
 
-    Otherwise, the stream is None, and the next file that is opened (such as a file of the workspace) takes its file
-    descriptor, so that other programs would write their messages to that file.
+    Otherwise, the stream would be None, and the next file that is opened (such as a file of the workspace) would take
+    its file descriptor, so that messages meant for the stream could end up in that file.
     """
     for name, mode in _MODES.items():  # in the order of the descriptors: the lowest free one is used
         if getattr(sys, name) is None:
@@ -23,7 +23,7 @@ def open_missing_streams() -> None:
 
 
 def redirect_to_null(stream: TextIO) -> None:
-    """Redirect a stream that cannot be written, so that the interpreter does not report its buffered data at exit."""
+    """Redirect an unwritable stream to the null device, so that flushing it at exit does not cause an error."""
     null = os.open(os.devnull, os.O_WRONLY)
     os.dup2(null, stream.fileno())
     os.close(null)

@@ -35,7 +35,7 @@ def format_tasks(tasks: Iterable[Task], names: SubjectNames) -> Iterator[str]:
 
 
 def format_task(task: Task) -> list[str]:
-    """Return the state of a task, for the output of a command that changed it."""
+    """Return a summary of a task, for commands that create, change or wait for one."""
     reason = f": {task.reason}" if task.reason else ""
     is_waiting = task.status is TaskStatus.WAITING
     lines = [

@@ -1,1 +1,1 @@
-"""The subcommands of `sealyard`, one module for each group."""
+"""The subcommands of ``sealyard``, one module for each group."""

@@ -1,4 +1,4 @@
-"""`sealyard subject`, `group`, `acl` and `policy`: subjects, groups, rules, and the approval policy."""
+"""``sealyard subject``, ``group``, ``acl`` and ``policy``: subjects, groups, rules, and the approval policy."""
 
 from __future__ import annotations
 

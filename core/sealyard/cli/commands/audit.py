@@ -1,4 +1,4 @@
-"""`sealyard audit`: list, verify and export the audit log."""
+"""``sealyard audit``: list, verify and export the audit log."""
 
 from __future__ import annotations
 
@@ -118,7 +118,7 @@ async def _export(ctx: Context) -> int:
 
 @contextlib.contextmanager
 def _create_file(path: Path) -> Iterator[TextIO]:
-    """Create a file to write to. If it cannot be written, remove it and raise :class:`StorageError`."""
+    """Create a file and open it for writing. If writing fails, remove it and raise :class:`StorageError`."""
     try:
         with os.fdopen(create_private_file(path), "w", encoding="utf-8", newline="") as file:
             yield file

@@ -1,4 +1,4 @@
-"""`sealyard verify` and `extract`: verify and extract containers with a certificate and a key, without a workspace."""
+"""``sealyard verify`` and ``extract``: verify and extract containers without a workspace."""
 
 from __future__ import annotations
 
@@ -133,7 +133,7 @@ def _unreadable_file_error(path: Path, error: OSError) -> InvalidInputError:
 def _parse_key(data: bytes) -> bytes:
     """Return the key in a file, decoded if the file contains only hexadecimal digits.
 
-    Hexadecimal digits are never used as raw bytes; `sealyard key import` reads keys in the same way.
+    A file of hexadecimal digits is never used as raw bytes; ``sealyard key import`` reads keys in the same way.
     """
     digits = _HEX_PATTERN.fullmatch(data.strip())
     return bytes.fromhex(digits[0].decode()) if digits else data

@@ -1,4 +1,4 @@
-"""`sealyard token` and `otp`: access tokens and one-time passwords."""
+"""``sealyard token`` and ``otp``: access tokens and one-time passwords."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ from sealyard.model.formatting import format_time, format_time_left
 QR_COLORS, RESET_COLORS = "\x1b[38;5;231;48;5;16m", "\x1b[0m"
 """Escape sequences that switch to white on black and back, independent of the colors of the terminal.
 
-With other colors the QR code could be inverted, and not all authenticators can read that.
+In the colors of the terminal, the QR code could be inverted, which not all authenticators can read.
 """
 
 QR_BORDER = 2
-"""Width of the QR code's border in modules. Four are recommended; two are sufficient and take less space."""
+"""Width of the QR code's border in modules. Four are recommended, but two suffice and save space."""
 
 
 def add_commands(commands: Commands) -> None:

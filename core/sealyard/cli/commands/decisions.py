@@ -1,4 +1,4 @@
-"""`sealyard approve`, `reject`, `withdraw` and `cancel`: decide on tasks, or stop them."""
+"""``sealyard approve``, ``reject``, ``withdraw`` and ``cancel``: decide on tasks, or stop them."""
 
 from __future__ import annotations
 
@@ -71,8 +71,8 @@ def _decision_origin() -> DecisionOrigin:
     return DecisionOrigin.TERMINAL if is_interactive() else DecisionOrigin.MACHINE
 
 
-# The following commands open the workspace without running pending tasks: otherwise the task that a command stops could
-# be started first.
+# The following commands open the workspace without running pending tasks: otherwise the very task to be stopped
+# could be started first.
 
 
 async def _reject(ctx: Context) -> int:
@@ -106,7 +106,7 @@ def add_otp_option(parser: argparse.ArgumentParser) -> None:
 
 
 def otp_from_options(ctx: Context) -> str | None:
-    """Return the one-time password from the option --otp or the environment; None if there is none.
+    """Return the one-time password from the option ``--otp`` or the environment; None if there is none.
 
     Removes the environment variable, so that child processes do not inherit it.
     """

@@ -1,4 +1,4 @@
-"""`sealyard demo`: a temporary workspace, for the application or for a scripted run with files from this machine."""
+"""``sealyard demo``: a temporary workspace, for the application or for a scripted run with files from this machine."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
 
 def run(ctx: Context) -> int:
-    """Create a demo workspace; run the scripted demo with --headless, or the application."""
+    """Create a demo workspace; with ``--headless``, run the scripted demo, else the application."""
     headless = ctx.args.headless
     if not headless:
         ctx.out.warn("Creating a demo workspace…")
@@ -200,7 +200,7 @@ class _DemoRun:
             )
 
     async def _verify_audit(self) -> None:
-        """Verify the audit log as the auditor, and that the engine added a last checkpoint when it was closed."""
+        """Verify the audit log as the auditor, and that the engine added a final checkpoint when it was closed."""
         from sealyard.client.engine_handle import EngineHandle
 
         engine = await EngineHandle.open_read_only(self._demo.folder)
@@ -219,7 +219,7 @@ class _DemoRun:
 
 
 def _find_sample_files() -> tuple[Path, Path]:
-    """Return two files that exist in every installation: the Python interpreter, and a library of `cryptography`."""
+    """Return two files that exist in every installation: the Python interpreter, and a library of ``cryptography``."""
     library = find_spec("cryptography.hazmat.bindings._rust")
     assert library is not None
     assert library.origin is not None

@@ -1,4 +1,4 @@
-"""`sealyard device` and `key`: device configurations and their keys."""
+"""``sealyard device`` and ``key``: device configurations and their keys."""
 
 from __future__ import annotations
 
@@ -187,9 +187,9 @@ async def _create(ctx: Context) -> int:
 
 
 def _key_uris(option: str, algorithms: Sequence[tuple[str, object]], uris: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return the URIs of existing keys by the name of their key.
+    """Return the URIs of existing keys by name.
 
-    Raises :class:`UsageError` if a URI does not belong to exactly one of the algorithms that ``option`` gives.
+    Raises :class:`UsageError` unless each name is unique and matches exactly one algorithm given with ``option``.
     """
     names = [name for name, _ in algorithms]
     for name, uri in uris:
@@ -375,7 +375,7 @@ def _read_first_line(path: Path) -> str:
 
 
 def _looks_encrypted(path: Path) -> bool:
-    """Return whether to prompt for the password of a key file: it is PKCS#12, or PEM that is marked as encrypted."""
+    """Return whether a key file probably needs a password: it is PKCS#12, or PEM that is marked as encrypted."""
     try:
         with path.open("rb") as file:
             start = file.read(_MAX_PASSWORD_LENGTH)

@@ -1,4 +1,4 @@
-"""`sealyard help`: help on topics that concern several commands."""
+"""``sealyard help``: help on topics that concern several commands."""
 
 from __future__ import annotations
 

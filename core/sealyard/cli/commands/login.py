@@ -1,4 +1,4 @@
-"""`sealyard login` and `logout`: profiles for servers, and their stored tokens."""
+"""``sealyard login`` and ``logout``: profiles for servers, and their stored tokens."""
 
 from __future__ import annotations
 
@@ -81,7 +81,7 @@ async def _login(ctx: Context) -> int:
 
 
 async def _obtain_token(ctx: Context, profile: Profile) -> StoredToken:
-    """Return the token to store: through an issuer if the server accepts one, else a token of the user."""
+    """Return the token to store: one that the user supplies, or one from a login through an issuer."""
     args = ctx.args
     through_issuer = args.browser or args.device or args.issuer is not None
     has_token = os.environ.get(server_tokens.TOKEN_VARIABLE) or not sys.stdin.isatty()
@@ -98,7 +98,7 @@ async def _obtain_token(ctx: Context, profile: Profile) -> StoredToken:
 
 
 def _select_method(methods: tuple[LoginMethod, ...], issuer: str | None) -> LoginMethod:
-    """Return the method of ``issuer``, or the only one. Raises :class:`UsageError` if there is no such method."""
+    """Return the login method of ``issuer``, by default the only one. Raises :class:`UsageError` unless one matches."""
     candidates = [method for method in methods if issuer is None or method.issuer.rstrip("/") == issuer.rstrip("/")]
     if len(candidates) == 1:
         return candidates[0]
@@ -125,7 +125,7 @@ async def _log_in_through_issuer(ctx: Context, profile: Profile, method: LoginMe
 
 
 def _open_browser(ctx: Context, url: str) -> None:
-    """Open the URL, and print it for the case that no browser appears."""
+    """Open the URL in a browser, and print it in case no browser opens."""
     import threading
     import webbrowser
 
@@ -152,9 +152,9 @@ async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
 
 
 def _with_name(profile: Profile, name: str | None) -> Profile:
-    """Return ``profile`` with a name.
+    """Return ``profile`` with its name set.
 
-    This is ``name`` if given, else the name of an existing profile for the same login, else one derived from the host.
+    The name is ``name`` if given, else that of an existing profile for the same login, else one derived from the host.
     """
     file = profiles.read_profiles(profiles.user_profiles_path())
     host = urlsplit(profile.server).hostname or ""
@@ -167,7 +167,7 @@ def _with_name(profile: Profile, name: str | None) -> Profile:
 
 
 def _save_token(ctx: Context, profile: Profile, token: StoredToken) -> None:
-    """Store the token. If this fails, and the token is in the environment, only print a warning."""
+    """Store the token. If this fails but the token is in the environment, only print a warning."""
     try:
         server_tokens.save_token(profile, token, os.environ, ask_passphrase if is_interactive() else None)
     except KeyStoreLockedError as error:

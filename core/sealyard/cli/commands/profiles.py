@@ -1,4 +1,4 @@
-"""`sealyard profile`: named profiles, each a workspace or server and an identity on it."""
+"""``sealyard profile``: named profiles, each a workspace or server and an identity on it."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ def _list(ctx: Context) -> int:
 
 
 def validate_name(name: str) -> None:
-    """Raise :class:`UsageError` if a profile cannot have this name."""
+    """Raise :class:`UsageError` if this is not a valid name for a profile."""
     if not _NAME_PATTERN.fullmatch(name):
         raise UsageError(f"Invalid profile name {name!r}.", "Use letters, digits, '.', '_' and '-'.")
 
@@ -91,7 +91,7 @@ def _add(ctx: Context) -> int:
 def _use(ctx: Context) -> int:
     """Set the default profile of the user.
 
-    With --workspace, set the default profile of the workspace instead, if the workspace has a profile with this name.
+    With ``--workspace``, set the default profile of the workspace instead, if it has a profile with this name.
     """
     workspace = getattr(ctx.args, "workspace", None)
     path = profiles.user_profiles_path()

@@ -1,4 +1,4 @@
-"""`sealyard serve`: provides workspaces to other machines through the REST API."""
+"""``sealyard serve``: serve workspaces to other machines through the REST API."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ async def _serve(ctx: Context) -> int:
 
     settings = _load_settings(ctx)
     tenants = _load_tenants(ctx, settings)
-    # With a terminal, SIGHUP means that the terminal was closed; for a service, that it must reload its certificate.
+    # With a terminal, SIGHUP means that the terminal was closed; for a service, it is used to reload the certificate.
     stops_on_hangup = has_terminal()
     stop = stop_event(hang_up=stops_on_hangup)
     # Import the server while the first workers unlock their keys: both take about a second.
@@ -86,7 +86,7 @@ async def _serve(ctx: Context) -> int:
             _write_address(address_file, server.address)
         ctx.out.status(f"Serving {', '.join(tenants)} on {server.address} (press Ctrl-C to stop)")
         await server.serve_until(stop)
-        # Clear the event: a second signal sets it again and stops the server without waiting for running tasks.
+        # Clear the event, so that a second signal sets it again and stops the server without waiting for running tasks.
         stop.clear()
     finally:
         if address_file is not None:
@@ -123,7 +123,7 @@ def _remove_address(path: Path, address: str) -> None:
 
 
 async def _open_engines(tenants: Mapping[str, tuple[Path, str | None]]) -> dict[str, EngineHandle]:
-    """Open the engine of each tenant. If one cannot be opened, closes the others and raises its error."""
+    """Open the engine of each tenant. If one cannot be opened, close the others and raise its error."""
     from sealyard.client.engine_handle import EngineHandle
 
     engines: dict[str, EngineHandle] = {}
@@ -188,7 +188,7 @@ def _load_passphrase(tenant: str, folder: Path) -> str | None:
 def _select_folder(ctx: Context) -> Path:
     """Return the folder of the selected workspace, or of the selected profile's workspace.
 
-    In contrast to :attr:`Context.folder`, a workspace can be selected without an identity: a server needs none.
+    Unlike with :attr:`Context.folder`, a workspace can be selected without an identity: a server needs none.
     """
     workspace = selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
     return workspace if workspace is not None and not getattr(ctx.args, "profile", None) else ctx.folder

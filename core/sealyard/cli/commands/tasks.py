@@ -1,4 +1,4 @@
-"""`sealyard package`, `encrypt` and `sign` create tasks; `tasks` and `show` display them."""
+"""``sealyard package``, ``encrypt`` and ``sign`` create tasks; ``tasks`` and ``show`` display them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sealyard watch`: creates packages from files that are copied to a folder, or prints commands that create them."""
+"""``sealyard watch``: create packages from files that are copied to a folder, or print commands that create them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`sealyard init`, `run`, `demo` and `worker`: create workspaces and run their tasks."""
+"""``sealyard init``, ``run``, ``demo`` and ``worker``: create workspaces and run their tasks."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from sealyard.model.tasks import TaskStatus
 
 SHUTDOWN_TIMEOUT = 2.0
-"""Maximum time in seconds to print the remaining events when the command stops."""
+"""Maximum number of seconds spent printing the remaining events when the command stops."""
 
 
 def add_commands(commands: Commands) -> None:
@@ -132,7 +132,7 @@ async def _run(ctx: Context) -> int:
 
 
 class _TaskReporter:
-    """Prints the status changes of tasks, and records the final status of each task."""
+    """A reporter that prints the status changes of tasks and records the final status of each task."""
 
     def __init__(self, ctx: Context, cursor: int) -> None:
         import asyncio
@@ -158,7 +158,7 @@ class _TaskReporter:
                 self._cursor_moved.notify_all()
 
     async def wait_for_cursor(self, cursor: int) -> None:
-        """Wait until all events up to ``cursor`` are printed."""
+        """Wait until all events up to ``cursor`` have been printed."""
         async with self._cursor_moved:
             await self._cursor_moved.wait_for(lambda: self._cursor >= cursor)
 
