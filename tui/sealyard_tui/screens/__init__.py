@@ -1,1 +1,1 @@
-"""The screens of the application, one package each, with the stylesheet beside the module."""
+"""The screens of the application, one package each, with each stylesheet next to its module."""

@@ -40,11 +40,11 @@ SCREENS = {
     "devices": ("5", "Devices"),
     "access": ("6", "Access"),
 }
-"""Key and label of each screen, by name, in the order of the tabs."""
+"""Maps the name of each screen to its key and label, in tab order."""
 
 
 class BaseScreen(BatchedScreen[None]):
-    """Base class of the six main screens. Loads its data on first display and when the engine reports a change."""
+    """Base class of the six main screens. Each loads its data when first shown and when the engine reports a change."""
 
     app = getters.app(BaseApp)
 
@@ -76,7 +76,7 @@ class BaseScreen(BatchedScreen[None]):
 
     @abstractmethod
     async def load(self) -> None:
-        """Read and show all data of the screen. Errors of :mod:`sealyard.model.errors` are shown by the caller."""
+        """Read and show all data of the screen. The caller shows errors of :mod:`sealyard.model.errors`."""
 
     async def apply_update(self, update: EngineUpdate) -> None:
         """Apply an update while the screen is visible. By default, reload all data after a durable change."""
@@ -87,7 +87,7 @@ class BaseScreen(BatchedScreen[None]):
         """Update ages and remaining times; called once a second while the screen is visible."""
 
     def reset(self) -> None:
-        """Remove all data of the previous identity. :meth:`load` is called next."""
+        """Clear all data of the previous identity. :meth:`load` is called afterwards."""
 
     # ---- services
 
@@ -101,7 +101,7 @@ class BaseScreen(BatchedScreen[None]):
     async def client(self) -> Client:
         """Wait until the engine is open, and return its client.
 
-        Use it in coroutines of :meth:`run_guarded` only: a message handler that waits would block the screen.
+        Await this only in background work (:meth:`run_guarded`): waiting in a message handler would block the screen.
         """
         return await self.app.session.client()
 
@@ -112,14 +112,12 @@ class BaseScreen(BatchedScreen[None]):
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive)
 
     def run_background(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:
-        """Like :meth:`run_guarded`, for background reads: a lost connection is shown in the status bar, not in a
-        dialog.
-        """
+        """Run ``work`` like :meth:`run_guarded`, but show a lost connection in the status bar instead of a dialog."""
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive, background=True)
 
     @property
     def help_text(self) -> str:
-        """The purpose of the screen, with the keys in force, and a summary of the session."""
+        """The help text of the screen with the current keys, and a summary of the session."""
         return "\n".join([insert_keys(self.app, self.HELP or ""), "", *state_summary(self.state)])
 
     def flash(self, text: str, *, warning: bool = False) -> None:
@@ -128,11 +126,11 @@ class BaseScreen(BatchedScreen[None]):
 
     @property
     def saved_state(self) -> ScreenState:
-        """The filter and order that were saved for this screen."""
+        """The saved filter and sort order of this screen."""
         return self.app.appearance.screen_state(self.NAME)
 
     def save_state(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002
-        """Save the filter or the order for the next start. Text typed into the filter bar is saved automatically."""
+        """Save the filter or sort order for the next start. Text typed into the filter bar is saved automatically."""
         saved_state = self.saved_state
         new_state = ScreenState(
             filter=saved_state.filter if filter is None else filter, sort=saved_state.sort if sort is None else sort
@@ -140,7 +138,7 @@ class BaseScreen(BatchedScreen[None]):
         self.app.appearance.remember_screen_state(self.NAME, new_state)
 
     def format_last_update(self) -> str:
-        """Return ``updated 3 s ago``, or ``as of 14:02:05`` while disconnected; empty before the first load."""
+        """Return ``updated 3 s ago``, or ``as of 14:02:05`` while disconnected; empty if nothing has been loaded."""
         if self.loaded_at is None:
             return ""
         if self.state.engine is EngineState.RECONNECTING:
@@ -237,7 +235,7 @@ class BaseScreen(BatchedScreen[None]):
         self.query_one(FilterBar).open()
 
     def action_back(self) -> None:
-        """Dismiss the notifications, and clear the marks; if no row is marked, clear the filter."""
+        """Dismiss the notifications and clear the marks; if no row is marked, clear the filter."""
         self.app.clear_notifications()
         if any(table.clear_marks() for table in self.query(VirtualTable)):
             return
@@ -251,6 +249,6 @@ class BaseScreen(BatchedScreen[None]):
 
 
 class ScreenDialog(BaseDialog[Answer], Generic[Answer]):
-    """Base class of dialogs that use services of the application, such as the client."""
+    """Base class of dialogs that use application services such as the client."""
 
     app = getters.app(BaseApp)

@@ -1,4 +1,4 @@
-"""The actions of the dashboard on tasks, and when each is available."""
+"""The task actions of the dashboard, and the conditions under which each is available."""
 
 from __future__ import annotations
 
@@ -50,7 +50,8 @@ def get_available_actions(
 ) -> AvailableActions:
     """Return the actions available for a task.
 
-    ``artifact`` is the current state of its result file, None without one. ``on_disk``: the file was downloaded.
+    ``artifact`` is the current state of the task's result file; None if it has none. ``on_disk`` is whether the file
+    has been downloaded.
     """
     if row is None:
         return AvailableActions()
@@ -73,7 +74,7 @@ def get_artifact_state(result: Result | None, now: datetime) -> ResultState | No
 
 
 class TaskActions:
-    """Acts on the marked tasks, or on the task under the cursor if no row is marked."""
+    """Actions on the marked tasks, or on the task under the cursor if no row is marked."""
 
     def __init__(self, screen: BaseScreen) -> None:
         self._screen = screen
@@ -108,7 +109,7 @@ class TaskActions:
     ) -> Attempt[str | None]:
         """Return an attempt to withdraw tasks.
 
-        ``reason_text`` and ``error_message`` are the reason and the error of the previous attempt.
+        ``reason_text`` and ``error_message`` are the reason and the error from the previous attempt.
         """
         dialog = ReasonDialog(
             "Withdraw",
@@ -267,10 +268,10 @@ class TaskActions:
         self._screen.run_guarded(apply_and_report())
 
     async def _apply_to_all(self, rows: Sequence[TaskRow], request: TaskRequest, outcome: str) -> list[Failure]:
-        """Send the request for each row. Returns the failures.
+        """Send the request for each row, and return the failures.
 
         Continues after a failure, but stops when the connection is lost; the remaining rows are returned as failures.
-        ``outcome`` is a participle for messages, such as "withdrawn".
+        ``outcome`` is a past participle for messages, such as "withdrawn".
         """
         client = await self._screen.client()
         failures: list[Failure] = []
@@ -290,7 +291,7 @@ class TaskActions:
         return failures
 
     def _report(self, failures: Sequence[Failure], task_count: int, outcome: str) -> None:
-        """Show the first failure, and how many there are."""
+        """Show the first failure and the number of failures."""
         if failures:
             detail = f"{len(failures)} of {task_count} tasks could not be {outcome}." if task_count > 1 else ""
             self._screen.app.show_error(failures[0][1], detail=detail)
@@ -305,7 +306,7 @@ def _format_names(rows: Sequence[TaskRow]) -> str:
 
 
 def _explain_no_download(states: set[ResultState | None]) -> str:
-    """Return a text for :func:`insert_keys`."""
+    """Return why nothing can be downloaded, as text for :func:`insert_keys`."""
     if ResultState.EXPIRED in states:
         return (
             "The link has expired: press {key[dashboard.renew]} to renew it, "

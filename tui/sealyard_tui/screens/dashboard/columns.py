@@ -1,4 +1,4 @@
-"""The columns of the dashboard, and the cells of a row."""
+"""The columns of the dashboard table, and the rendering of its rows."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
 
 WIDE_COLUMNS_FROM = 150
-"""Table width from which the status of a download is shown in a sentence."""
+"""Minimum table width for showing the download status as a sentence."""
 
 COLUMNS = (
     Column(title="STATUS", width=11),
@@ -34,11 +34,11 @@ COLUMNS = (
 _BAR_WIDTH = 14
 
 GetDownloadStatus = Callable[[str], DownloadProgress | DownloadResult | VerifiedBy | None]
-"""Returns the status of the download of a task, by task id."""
+"""Function that returns the download status of a task, given its id."""
 
 
 class RowRenderer:
-    """Renders the rows of the dashboard."""
+    """Renderer for the rows of the dashboard table."""
 
     def __init__(
         self,
@@ -47,7 +47,7 @@ class RowRenderer:
         get_state: Callable[[], SessionState],
         get_keys: Callable[[], Mapping[str, str]],
     ) -> None:
-        """``get_keys`` returns the keys of the application's actions."""
+        """``get_keys`` returns the keys bound to the application's actions."""
         self._now = now
         self._get_download_status = get_download_status
         self._get_state = get_state
@@ -68,7 +68,7 @@ class RowRenderer:
         )
 
     def render_download(self, row: TaskRow) -> tuple[Content, Content]:
-        """Return the status of the download, as short text and as a sentence."""
+        """Return the download status, as short text and as a sentence."""
         return render_download(self._get_download_status(row.id), row, self._get_state().identity, self._get_keys)
 
 
@@ -99,7 +99,7 @@ def render_download(
     identity: str,
     get_keys: Callable[[], Mapping[str, str]],
 ) -> tuple[Content, Content]:
-    """Render the status of a download, as short text and as a sentence; both are empty without a download."""
+    """Render the download status, as short text and as a sentence; both are empty if there is nothing to show."""
     match status:
         case DownloadProgress():
             percent = 100 * status.bytes_done // max(1, status.bytes_total)

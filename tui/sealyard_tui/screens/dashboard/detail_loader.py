@@ -1,4 +1,4 @@
-"""Loads the task under the cursor into the detail pane."""
+"""The loader for the detail pane, which shows the task under the cursor."""
 
 from __future__ import annotations
 
@@ -15,11 +15,11 @@ from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.12
-"""Seconds between the last move of the cursor and loading the detail."""
+"""Seconds between the last cursor movement and loading the task."""
 
 
 class DetailLoader:
-    """Loads details in the background when the cursor is idle, and only while the pane is visible."""
+    """Loader that reads tasks in the background when the cursor is idle, and only while the pane is visible."""
 
     def __init__(self, screen: BaseScreen, renderer: RowRenderer) -> None:
         self._screen = screen
@@ -35,19 +35,19 @@ class DetailLoader:
         return self._screen.query_one(TaskPane)
 
     def schedule(self) -> None:
-        """Load the task under the cursor after :data:`DETAIL_DELAY`, unless the cursor is moved meanwhile."""
+        """Load the task under the cursor after :data:`DETAIL_DELAY`, unless the cursor moves in the meantime."""
         if self._timer is not None:
             self._timer.stop()
         if self._pane.display and self._pane.task_id != (self._table.cursor_key or ""):
             self._timer = self._screen.set_timer(DETAIL_DELAY, self.load)
 
     def load(self) -> None:
-        """Load the task under the cursor."""
+        """Load the task under the cursor without delay."""
         if (task_id := self._table.cursor_key) is not None:
             self._screen.run_background(self.read(task_id), group="detail", exclusive=True)
 
     async def read(self, task_id: str) -> None:
-        """Read a task, and show it if the cursor is still on it."""
+        """Read a task and, if the cursor is still on it, show it."""
         try:
             task = await (await self._screen.client()).task(task_id)
         except NotFoundError:
@@ -57,12 +57,12 @@ class DetailLoader:
             self._show(task)
 
     async def reload(self) -> None:
-        """Read the current task of the pane again."""
+        """Read the task shown in the pane again."""
         if self._pane.task_id:
             await self.read(self._pane.task_id)
 
     def refresh(self) -> None:
-        """Render the current task of the pane again: ages, times left and progress may have changed."""
+        """Render the task shown in the pane again: ages, remaining times and progress may have changed."""
         if (task := self._pane.current_task) is not None and self._pane.display:
             self._show(task)
 

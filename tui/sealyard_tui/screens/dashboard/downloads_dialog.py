@@ -58,7 +58,7 @@ class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DownloadsDialog(ScreenDialog[str | None]):
-    """Returns the id of the task that the user wants to see; None if the dialog was closed."""
+    """Dialog that lists the downloads. Returns the id of the task to show; None if it was closed."""
 
     heading = "Downloads in this session"
     CSS_PATH = "downloads_dialog.tcss"

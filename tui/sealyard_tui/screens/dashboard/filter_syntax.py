@@ -1,8 +1,8 @@
-"""Parse the filter of the dashboard: ``status:waiting,running owner:me -device:gateway !beta release``.
+"""The filter syntax of the dashboard, such as ``status:waiting,running owner:me -device:gateway !beta release``.
 
-All terms must match. A term is a word that is searched in name, id and file names, or one of :data:`FIELDS` with
-values, at least one of which must match. ``-`` or ``!`` negates a term. Text with spaces or a colon is put in double
-quotes; a double quote inside is doubled.
+All terms must match. A term is either a word to search for in the name, id and file names of a task, or one of
+:data:`FIELDS` with comma-separated values, at least one of which must match. ``-`` or ``!`` negates a term. Text with
+spaces or a colon must be enclosed in double quotes; a double quote inside it must be doubled.
 """
 
 from __future__ import annotations
@@ -26,7 +26,7 @@ FIELDS = ("status", "state", "owner", "kind", "device")
 ME = "me"
 _ALIASES = {"queued": TaskStatus.SCHEDULED, "canceled": TaskStatus.CANCELLED}
 _MAX_QUOTE_LENGTH = 16
-"""Maximum number of characters of the input that an error message repeats: it must fit beside the filter."""
+"""Maximum number of input characters quoted in an error message, which must fit beside the filter."""
 
 _TOKEN = re.compile(r"""(?P<not>[-!])?(?:(?P<field>[^\s":]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"?(?=\s|$)|(?P<bare>\S*))""")
 
@@ -48,7 +48,7 @@ QUICK_FILTERS = (
 
 
 class Term(FrozenStruct, frozen=True, kw_only=True):
-    """One condition. ``field`` is empty for a word. ``is_exact``: the values are ids of device configurations."""
+    """A condition. ``field`` is empty for a word. ``is_exact`` is whether the values are device configuration ids."""
 
     field: str
     values: tuple[str, ...]
@@ -83,7 +83,7 @@ class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
         return all(term.matches(row) for term in self.terms)
 
     def to_engine_filter(self) -> tuple[TaskFilter, bool]:
-        """Return the filter for the engine, and whether it matches exactly the same tasks; if not, it matches more."""
+        """Return a filter for the engine, and whether it is exact; if it is not, it also matches other tasks."""
         task_filter = TaskFilter()
         unsupported_count = 0
         for term in self.terms:
@@ -116,15 +116,16 @@ def _is_supported_by_engine(term: Term) -> bool:
 
 
 def parse_filter(text: str, identity: str, devices: Mapping[str, str] | None = None) -> TaskQuery:
-    """Parse a filter. ``identity`` replaces ``me`` in ``owner:me``; ``devices`` are ids of configurations by name.
+    """Parse a filter.
 
+    ``identity`` replaces ``me`` in ``owner:me``; ``devices`` maps names of device configurations to ids.
     Raises :class:`UsageError` with a message short enough to be shown beside the filter.
     """
     return TaskQuery(terms=tuple(_parse_term(token, identity, devices or {}) for token in _split_tokens(text)))
 
 
 def set_fields(text: str, values: Mapping[str, str]) -> str:
-    """Return the filter ``text`` with these fields set, or removed if the value is empty. Keeps all other terms."""
+    """Return the filter ``text`` with fields set to ``values``, or removed if the value is empty. Keeps other terms."""
     terms = [each.text for each in _split_tokens(text) if each.is_negated or each.field not in values]
     return " ".join([*terms, *(f"{field}:{_quote(value)}" for field, value in values.items() if value)])
 
@@ -135,13 +136,13 @@ def get_field(text: str, field: str) -> str:
 
 
 def find_quick_filter(text: str) -> str:
-    """Return the first of :data:`QUICK_FILTERS` that is part of the filter ``text``, as ``field:value``; else ``:``."""
+    """Return the first of :data:`QUICK_FILTERS` in the filter ``text`` as ``field:value``; ``:`` if there is none."""
     matches = (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(text, field) == value)
     return next(matches, ":")
 
 
 class _Token(FrozenStruct, frozen=True, kw_only=True):
-    """A token of a filter. ``text`` is the token as typed, with a missing quotation mark added."""
+    """A token of a filter. ``text`` is the token as typed, with the closing quotation mark added if it is missing."""
 
     text: str
     is_negated: bool
@@ -216,7 +217,7 @@ def _parse_words(values: Iterable[str], kind: type[EnumT]) -> tuple[str, ...]:
 
 
 def _parse_word(text: str, kind: type[EnumT]) -> str:
-    """Return the first value of the enumeration that starts with ``text``. Raises :class:`UsageError`."""
+    """Return the value with the alias ``text``, or the first one that starts with it. Raises :class:`UsageError`."""
     prefix = text.lower()
     alias = _ALIASES.get(prefix)
     if isinstance(alias, kind):

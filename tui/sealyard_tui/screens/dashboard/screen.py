@@ -41,7 +41,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_CLASS = "-detail"
-"""CSS class of the screen while the detail is open. Small terminals show it instead of the list."""
+"""CSS class of the screen while the detail is open. On small terminals, the detail replaces the list."""
 
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
@@ -49,7 +49,7 @@ NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it
 
 
 class DashboardScreen(BaseScreen):
-    """Lists tasks with a summary, and shows the detail of the current task."""
+    """Screen with the list of tasks, a summary, and the detail of the current task."""
 
     NAME = "dashboard"
     CSS_PATH = "screen.tcss"
@@ -324,7 +324,7 @@ class DashboardScreen(BaseScreen):
     # ---- actions
 
     def _update_actions(self) -> None:
-        """Redraw the key hints if the available actions have changed: redrawing at every move of the cursor is slow."""
+        """Redraw the key hints if the available actions have changed: redrawing on every cursor move is slow."""
         available_actions = self._actions.get_available_actions(self.table.cursor_row)
         if available_actions != self._available_actions:
             self._available_actions = available_actions

@@ -27,7 +27,7 @@ _RESULTS = {
 
 
 class SummaryBar(Vertical):
-    """Shows task counts, the throughput, and the title of the list."""
+    """Bar with task counts, the throughput, and the title of the list."""
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -44,7 +44,7 @@ class SummaryBar(Vertical):
         )
 
     def show_counts(self, counts: TaskCounts) -> None:
-        """Show the counts. On narrow terminals, counts of zero are hidden."""
+        """Show the counts. Zero counts are hidden on narrow terminals."""
         min_count = 1 if self.screen.has_class("-narrow") else 0
         statuses = [
             _format_counter(*status_icon(status), count, label)

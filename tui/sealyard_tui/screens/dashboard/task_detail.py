@@ -1,4 +1,4 @@
-"""Render the detail of a task."""
+"""The rendering of the details of a task."""
 
 from __future__ import annotations
 
@@ -47,7 +47,7 @@ def render_task(
 ) -> Content:
     """Render a task. ``live`` replaces the progress of the task; ``file`` is the status of its download.
 
-    ``keys``: keys of the application's actions. ``names``: display names of subjects.
+    ``keys`` are the keys bound to the application's actions, and ``names`` the display names of subjects.
     """
     sections = [
         _render_status(task, now, names, live or task.live),

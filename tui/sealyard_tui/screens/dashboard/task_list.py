@@ -1,4 +1,4 @@
-"""The tasks of the dashboard: loaded page by page, and updated with few requests."""
+"""The task list of the dashboard, loaded page by page and updated with few requests."""
 
 from __future__ import annotations
 
@@ -24,23 +24,23 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 PAGE_SIZE = 200
-"""Size of the first page, and number of rows to load beyond the cursor."""
+"""Size of the first page, and number of rows to load past the cursor."""
 
 LARGE_PAGE_SIZE = 500
-"""Size of further pages. Larger ones would delay key presses while their rows are created."""
+"""Size of all other pages. Creating the rows of larger pages would delay key presses."""
 
 MAX_SINGLE_READS = 20
-"""Maximum number of changed tasks that are read one by one; if there are more, the first page is read."""
+"""Maximum number of changed tasks to read one by one; if there are more, the first page is read instead."""
 
 RELOAD_INTERVAL = 0.25
 """Seconds between two requests for changed tasks."""
 
 SYNC_ROW_LIMIT = 5000
-"""Maximum number of rows that are filtered or sorted on the event loop: more would delay key presses."""
+"""Maximum number of rows to filter or sort on the event loop; more would delay key presses."""
 
 
 class TaskPager:
-    """Reads tasks page by page. Reads the newest tasks first if the engine does not support the order."""
+    """Reader of task pages. Starts with the newest tasks if the engine does not support the sort order."""
 
     def __init__(self, client: Client, query: TaskQuery, order: SortOrder) -> None:
         filters, self._exact = query.to_engine_filter()
@@ -68,7 +68,7 @@ class TaskPager:
 
 
 class TaskListModel:
-    """Loads tasks into a table, and updates them. ``on_change`` is called after each change of the rows."""
+    """Model of the task list, which fills and updates a table. ``on_change`` is called after the rows have changed."""
 
     def __init__(
         self, table: VirtualTable[TaskRow], client: Callable[[], Awaitable[Client]], on_change: Callable[[], None]
@@ -88,7 +88,7 @@ class TaskListModel:
         self._changed_ids: set[str] = set()
         self._is_catching_up = False
         self._lock = asyncio.Lock()
-        """Held from a request until its rows are in the table, so that requests do not overtake each other."""
+        """Held from a request until its rows are in the table, so that responses are applied in order."""
 
     @property
     def is_loaded(self) -> bool:
@@ -111,7 +111,7 @@ class TaskListModel:
         return self._pager.scanned_count if self._pager is not None else 0
 
     def format_title(self, last_update: str) -> list[str]:
-        """Return the parts of the title: number of tasks, order, and progress or ``last_update``."""
+        """Return the parts of the title: number of tasks, sort order, and loading progress or ``last_update``."""
         row_count = len(self._table)
         count = f"{row_count:,}" if self.total in (None, row_count) else f"{row_count:,} of {self.total:,}"
         if self.total is None:
@@ -156,7 +156,7 @@ class TaskListModel:
         self._table.replace([])
 
     def needs_more(self, *, last: bool) -> bool:
-        """Return whether :meth:`load_more` must be called. ``last``: the user wants to go to the end of the list."""
+        """Return whether :meth:`load_more` must be called. ``last`` is whether the user wants to go to the end."""
         if self._pager is None or self._pager.is_complete:
             return False
         self._reads_to_end = self._reads_to_end or last
@@ -184,7 +184,7 @@ class TaskListModel:
             await self._append_rows(rows)
 
     async def _replace_rows(self, rows: list[TaskRow]) -> None:
-        """Replace all rows."""
+        """Replace all rows, but keep the revealed task."""
         self._pending_rows.clear()
         revealed_row = self._revealed_row
         if revealed_row is not None and all(row.id != revealed_row.id for row in rows):
@@ -205,7 +205,7 @@ class TaskListModel:
         self._on_change()
 
     async def _merge_rows(self, rows: list[TaskRow]) -> None:
-        """Insert rows in order. While reading to the end, insert them whenever the number of rows has doubled."""
+        """Insert rows in sort order. While reading to the end, wait until the number of rows would double."""
         self._pending_rows += rows
         if self._reads_to_end and not self.is_complete and len(self._pending_rows) < len(self._table):
             return
@@ -224,7 +224,7 @@ class TaskListModel:
     async def apply_update(self, update: EngineUpdate) -> Client | None:
         """Apply progress and status changes, and read the changed tasks.
 
-        Returns the client if tasks were read; None if another call is reading them, or no task has changed.
+        Returns the client if tasks were read; None if another call is already reading them, or no task has changed.
         """
         for progress in update.progress.values():
             if (row := self._table.row(progress.task_id)) is not None:

@@ -20,7 +20,7 @@ EMPTY_TEXT = Content.styled("Select a task to see details.", "$text-muted")
 
 
 class TaskPane(ScrollPane):
-    """Shows a task in full, below the list or instead of it."""
+    """Pane with all details of a task, below the list or instead of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("pane.")
 
@@ -35,13 +35,13 @@ class TaskPane(ScrollPane):
 
     @property
     def task_id(self) -> str:
-        """Id of the current task; empty without one."""
+        """Id of the current task; empty if there is none."""
         return self.current_task.id if self.current_task is not None else ""
 
     def show(self, task: Task, now: datetime, names: SubjectNames, *, live: RunProgress | None, file: Content) -> None:
-        """Show a task. Scrolls to the top if it is another task than before.
+        """Show a task. Scrolls to the top if it differs from the current one.
 
-        ``names``: display names of subjects.
+        ``names`` are the display names of subjects.
         """
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)

@@ -1,4 +1,4 @@
-"""Compact rows for tasks, of which there may be a hundred thousand: they have only what is shown or searched."""
+"""Compact task rows, which hold only what is shown or searched, because there may be a hundred thousand of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MAX_REASON_LENGTH = 80
 
 
 class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
-    """A task as a row. ``files`` has the names of inputs and metadata, one per line.
+    """A row for a task. ``files`` contains the names of input and metadata files, one per line.
 
     The attributes of the result (``state``, ``link_until``, ``retained_until``, ``has_signature``) are stored flat, so
     that rows cannot be part of reference cycles and the garbage collector can skip them: otherwise it would block the
-    application for a quarter of a second at a hundred thousand rows.
+    application for a quarter of a second with a hundred thousand rows.
     """
 
     id: str
@@ -49,7 +49,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
 
     @property
     def result(self) -> Result | None:
-        """The result without link and digest. Its signature is an empty string in place of the real one."""
+        """The result without link and digest. If it has a signature, an empty string replaces it."""
         if self.state is None:
             return None
         return Result(
@@ -93,7 +93,7 @@ def create_row(task: Task) -> TaskRow:
 
 
 def apply_change(row: TaskRow, change: TaskChanged) -> TaskRow:
-    """Return the row with the changes of an event. Events do not have all attributes of the task."""
+    """Return the row with the changes of an event. Events do not include all attributes of the task."""
     live = None if change.status.is_final else row.live
     state = change.result_state if row.state is not None else None
     return msgspec.structs.replace(row, status=change.status, state=state, live=live)
@@ -107,7 +107,7 @@ def apply_progress(row: TaskRow, progress: TaskProgressed) -> TaskRow:
 
 
 class SortOrder(StrEnum):
-    """Order of the list. The engine supports ``newest`` and ``oldest``; other orders sort the loaded rows."""
+    """Sort order of the list. The engine supports ``newest`` and ``oldest``; other orders sort the loaded rows."""
 
     NEWEST = "newest"
     OLDEST = "oldest"

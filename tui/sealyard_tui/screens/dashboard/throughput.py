@@ -14,7 +14,7 @@ BUCKETS = 60
 
 
 class Throughput:
-    """Computes the throughput for each bucket of time from progress events."""
+    """Throughput per time bucket, computed from progress events."""
 
     def __init__(self, now: datetime) -> None:
         self._started_at = now

@@ -1,4 +1,4 @@
-"""The actions of the upload screen: upload files and submit tasks, with one form for each identity."""
+"""The actions of the upload screen: uploading files and submitting tasks, with one form per identity."""
 
 from __future__ import annotations
 
@@ -19,18 +19,18 @@ from sealyard_tui.screens.upload.format import format_summary
 from sealyard_tui.screens.upload.upload_queue import UploadQueue
 
 SHUTDOWN_TIMEOUT = 2.0
-"""Maximum number of seconds to discard uploads when quitting; the engine removes the remaining ones later."""
+"""Maximum time in seconds for discarding uploads on exit; the engine removes the remaining ones later."""
 
 
 class Submission(NamedTuple):
-    """What the user confirms: the configuration, and the warnings of its container format."""
+    """A submission to confirm: the device configuration, and the warnings of its container format."""
 
     device: DeviceConfig
     warnings: tuple[str, ...]
 
 
 class UploadActions:
-    """Uploads files and submits tasks for the current identity. Each identity has its own form."""
+    """Actions that upload files and submit tasks for the current identity. Each identity has its own form."""
 
     def __init__(
         self,
@@ -42,7 +42,7 @@ class UploadActions:
     ) -> None:
         """``on_submitting_changed`` is called when a submission starts or ends.
 
-        ``on_submitted`` is called after a task was created.
+        ``on_submitted`` is called after a task has been created.
         """
         self._screen = screen
         self._on_form_changed = on_form_changed
@@ -80,7 +80,7 @@ class UploadActions:
             self._screen.run_guarded(self._start_uploads(self._identity, keys), group="upload")
 
     def retry_failed(self) -> None:
-        """Repeat the uploads that failed because the server was unreachable."""
+        """Retry the uploads that failed because the server was unreachable."""
         entries = (entry for entry in self.form.entries if isinstance(entry.error, ServerUnreachableError))
         self.upload([entry.key for entry in entries])
 

@@ -1,4 +1,4 @@
-"""Parse expected checksums in the formats of ``sha256sum`` and of BSD's ``sha256``, or a single digest."""
+"""Parser for expected checksums: the output of ``sha256sum`` or BSD's ``sha256``, or a single digest."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 class Checksum(FrozenStruct, frozen=True, kw_only=True):
-    """A checksum. ``name`` is a file name or path, empty for a single digest. ``sha256`` is in lower case hex."""
+    """A checksum. ``name`` is a file name or path; empty for a single digest. ``sha256`` is in lowercase hex."""
 
     name: str
     sha256: str
@@ -27,12 +27,12 @@ class Checksum(FrozenStruct, frozen=True, kw_only=True):
         return bool(parts) and PurePosixPath(path).parts[-len(parts) :] == parts
 
     def matches_name(self, path: str) -> bool:
-        """Return whether the file names of ``path`` and :attr:`name` are the same."""
+        """Return whether ``path`` and :attr:`name` have the same file name."""
         return bool(self.name) and PurePosixPath(self.name).name == PurePosixPath(path).name
 
 
 def parse_checksums(text: str) -> tuple[Checksum, ...] | None:
-    """Parse a list of checksums. Returns None if a line has another format."""
+    """Parse a list of checksums. Returns None if there are none, or a line is in another format."""
     checksums = [_parse_line(line.strip()) for line in text.splitlines() if line.strip()]
     if not checksums or None in checksums:
         return None
@@ -40,7 +40,7 @@ def parse_checksums(text: str) -> tuple[Checksum, ...] | None:
 
 
 def find_checksum(path: str, checksums: tuple[Checksum, ...]) -> str:
-    """Return the digest for a path; empty without one. Prefers a match of the whole path to one of the file name."""
+    """Return the digest for a path; empty if there is none. A match by path takes precedence over one by file name."""
     matches = [each for each in checksums if each.matches_path(path)] or [
         each for each in checksums if each.matches_name(path)
     ]

@@ -15,7 +15,7 @@ from sealyard_tui.screens.upload.format import format_terms
 
 
 class DeviceChoice:
-    """Loads the device configurations, and finds the one that a form uses."""
+    """The loaded device configurations, and the one selected in a form."""
 
     def __init__(self, screen: BaseScreen) -> None:
         self._screen = screen
@@ -41,12 +41,12 @@ class DeviceChoice:
         return next((device for device in self.usable if device.id == form.device), None)
 
     def preselect_single(self, form: UploadForm) -> None:
-        """Select the configuration if there is only one."""
+        """Select the configuration if only one is usable."""
         if not form.device and len(self.usable) == 1:
             form.device = self.usable[0].id
 
     def needs_signing_input(self, form: UploadForm) -> bool:
-        """Return whether the user must choose if the file is hashed or contains the digest to sign."""
+        """Return whether the user must choose between hashing the file and using its content as the digest to sign."""
         device = self.get_selected(form)
         return form.kind is TaskKind.SIGNING and device is not None and signs_digest(device.signing.algorithm)
 

@@ -28,7 +28,7 @@ from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 
 class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
-    """Returns the expected checksums that were entered; empty to remove that of the file, None if it was cancelled."""
+    """Dialog for expected checksums. Returns those entered; empty to remove that of the file, None if cancelled."""
 
     heading = "Expected SHA-256"
 
@@ -40,7 +40,7 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
     """Unsubmitted input, by path."""
 
     def __init__(self, path: str, name: str, current_digest: str) -> None:
-        """``name`` must be safe text. ``current_digest`` is the expected digest so far; empty without one."""
+        """``name`` must be safe text. ``current_digest`` is the current expected digest; empty if there is none."""
         super().__init__()
         self._path = path
         self._file_name = name
@@ -86,7 +86,7 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
 
 
 class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
-    """Returns the edited settings of the watch folder; None if it was cancelled."""
+    """Dialog for the watch folder. Returns the edited settings; None if cancelled."""
 
     heading = "Watch folder"
 

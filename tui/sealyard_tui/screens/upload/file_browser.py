@@ -1,4 +1,4 @@
-"""The file browser of the upload screen. It lists one folder at a time, and reads it in a thread."""
+"""The file browser of the upload screen, which lists one folder at a time and reads it in a thread."""
 
 from __future__ import annotations
 
@@ -37,14 +37,14 @@ PARENT_NAME = ".."
 
 
 class Selection(FrozenStruct, frozen=True, kw_only=True):
-    """The chosen files, in the order in which they were chosen. ``metadata``: they are metadata, not firmware."""
+    """The chosen files, in the order of selection. ``metadata`` is whether they are metadata rather than firmware."""
 
     paths: tuple[Path, ...]
     metadata: bool = False
 
 
 class FileOrder(StrEnum):
-    """Order of the files in a folder."""
+    """Sort order of the files in a folder."""
 
     NAME = "name"
     NEWEST = "newest"
@@ -54,8 +54,8 @@ class FileOrder(StrEnum):
 class FileRow(FrozenStruct, frozen=True, kw_only=True):
     """A file or folder.
 
-    ``size`` is in bytes, and ``mtime`` is a Unix time; both are 0 if they cannot be read. ``is_special``: neither a
-    regular file nor a folder.
+    ``size`` is in bytes, and ``mtime`` is a Unix time; both are 0 if they cannot be read. ``is_special`` is whether
+    it is not a regular file; also true for folders.
     """
 
     name: str
@@ -73,7 +73,7 @@ class _LastFolder(FrozenStruct, frozen=True, kw_only=True):
 
 
 class FileBrowser(ScreenDialog[Selection | None]):
-    """Returns the files that the user chose as firmware (Enter) or as metadata (m); None if it was cancelled."""
+    """Dialog for choosing files. Returns those chosen as firmware (Enter) or as metadata (m); None if cancelled."""
 
     heading = "Choose files"
     CSS_PATH = "file_browser.tcss"
@@ -151,7 +151,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         await self._show_rows(cursor_name)
 
     async def _show_rows(self, cursor_name: str = "") -> None:
-        """Filter and sort the rows in a thread, because a folder may be large, and show them."""
+        """Filter and sort the rows (in a thread, because a folder may be large), and show them."""
         rows, order, shows_hidden = self._rows, self._order, self._shows_hidden
         search = self.query_one(FilterBar).text.casefold()
         parent_rows = [] if self._folder is None or self._folder.parent == self._folder else [_PARENT_ROW]
@@ -247,7 +247,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         self.set_focus(path)
 
     def action_dismiss_dialog(self) -> None:
-        """Leave the path input, or clear the marks, or clear the filter, or close the dialog."""
+        """Leave the path input, clear the marks, clear the filter, or close the dialog: the first that applies."""
         if self.query_one("#path").has_focus:
             self.set_focus(self._table)
         elif self._table.clear_marks() or self.query_one(FilterBar).clear():
@@ -312,7 +312,7 @@ def _create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
 
 
 def _render_cells(row: FileRow, zone: tzinfo | None) -> tuple[Content | str, ...]:
-    """Return the cells of a row. All times are in ``zone``, the one in the column title, also across DST changes."""
+    """Return the cells of a row. All times are in ``zone``, as in the column title, even across DST changes."""
     if row.name == PARENT_NAME:
         return Content.styled("../", "$text-muted"), "", ""
     name = escape_text(row.name)
@@ -334,7 +334,7 @@ def _read_row(entry: os.DirEntry[str], check_cancelled: CheckCancelled) -> FileR
     is_link = entry.is_symlink()
     try:
         status = entry.stat()
-    except OSError:  # A dangling link, or the file was deleted meanwhile.
+    except OSError:  # A dangling link, or the file has just been deleted.
         return FileRow(name=entry.name, is_folder=False, is_link=is_link, is_special=True)
     return FileRow(
         name=entry.name,

@@ -35,7 +35,7 @@ COLUMNS = (
 
 
 class FilesPane(Vertical):
-    """Lists firmware and then metadata, in their orders, with two lines about the current file."""
+    """Pane that lists firmware, then metadata, each in package order, with two lines about the current file."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x,delete", "remove", "Remove", id="upload.remove", tooltip="Remove the file from the form"),
@@ -66,21 +66,21 @@ class FilesPane(Vertical):
     ]
 
     class RemoveRequested(Message):
-        """Posted to remove files from the form."""
+        """Posted to request the removal of files from the form."""
 
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys
 
     class UploadRequested(Message):
-        """Posted to upload files again."""
+        """Posted to request another upload of files."""
 
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys
 
     class Changed(Message):
-        """Posted after the order, a role or an expected checksum was changed."""
+        """Posted after the order, a role or an expected checksum has changed."""
 
     def __init__(self) -> None:
         super().__init__(id="files-pane", classes="pane")

@@ -1,4 +1,4 @@
-"""The fields of the upload form: kind, configuration, name, content type, and the input for paths."""
+"""The fields of the upload form: kind, configuration, name, content type, and path input."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class UploadFormFields(Vertical):
-    """Shows the fields of the upload form, and updates the form as the user types."""
+    """Fields of the upload form, which is updated as the user types."""
 
     class FieldChanged(Message):
-        """Posted after a field was changed."""
+        """Posted after a field has changed."""
 
     class PathsEntered(Message):
-        """Posted to add files to the form."""
+        """Posted to request adding files to the form."""
 
         def __init__(self, paths: tuple[Path, ...]) -> None:
             super().__init__()
             self.paths = paths
 
     class FolderEntered(Message):
-        """Posted to choose files from a folder."""
+        """Posted to request opening a folder in the file browser."""
 
         def __init__(self, folder: Path) -> None:
             super().__init__()
             self.folder = folder
 
     class ChecksumsEntered(Message):
-        """Posted to set expected checksums."""
+        """Posted to request setting expected checksums."""
 
         def __init__(self, checksums: tuple[Checksum, ...]) -> None:
             super().__init__()
@@ -86,7 +86,7 @@ class UploadFormFields(Vertical):
         return self.query_one("#line", PathInput)
 
     def populate(self, form: UploadForm) -> None:
-        """Show the values of ``form``, and update it from now on."""
+        """Show the values of ``form``, and apply further input to it."""
         self._form = form
         with self.prevent(Input.Changed):
             self.query_one("#name", Input).value = form.name
@@ -116,7 +116,7 @@ class UploadFormFields(Vertical):
     def add_text(self, text: str, *, is_typed: bool = False) -> None:
         """Add the paths or the checksums in ``text``.
 
-        ``is_typed``: the text was typed into the path input, which keeps it if none of the paths exist.
+        ``is_typed`` is whether the text was typed into the path input, which then keeps it if none of the paths exist.
         """
         checksums = parse_checksums(text)
         if checksums is not None:

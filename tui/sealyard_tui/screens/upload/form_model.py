@@ -37,9 +37,9 @@ class FileFingerprint(FrozenStruct, frozen=True, kw_only=True):
 
 
 class FormFile(FrozenStruct, frozen=True, kw_only=True):
-    """A file of the form. ``uploaded_bytes`` is the number of uploaded bytes, and ``file`` the result of the upload.
+    """A file in the form. ``uploaded_bytes`` is the number of uploaded bytes, and ``file`` the result of the upload.
 
-    ``size`` is the size on disk until the file is uploaded. ``expected_sha256`` is in lower case hex, or empty.
+    ``size`` is the size on disk until the file is uploaded. ``expected_sha256`` is in lowercase hex, or empty.
     ``fingerprint`` was read before the upload.
     """
 
@@ -60,7 +60,7 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def problem(self) -> SealyardError | None:
-        """The error because of which the file cannot be part of a task."""
+        """The error that prevents the file from being part of a task; None if there is none."""
         if self.error is None and self.file is not None and self.expected_sha256 not in ("", self.file.sha256):
             return InvalidInputError(f"SHA-256 mismatch for {self.name}.", "Check the file or the expected digest.")
         return self.error
@@ -80,7 +80,7 @@ class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UploadForm:
-    """The form of one identity. ``device`` is the id of a configuration, ``path_text`` the text of the path input."""
+    """The form of one identity. ``device`` is a configuration id, and ``path_text`` the text of the path input."""
 
     def __init__(self) -> None:
         self.kind = TaskKind.PACKAGING
@@ -91,7 +91,7 @@ class UploadForm:
         self.hash_file = True
         """For algorithms that sign digests: whether to hash the file, or to use its content as the digest."""
         self.proposals: list[PackageProposal] = []
-        """Proposals of the watch folder that were loaded into the form."""
+        """Proposals from the watch folder that were loaded into the form."""
         self.is_submitting = False
         self._entries: dict[str, FormFile] = {}
         self._keys = count(1)
@@ -102,7 +102,7 @@ class UploadForm:
 
     @property
     def entries(self) -> list[FormFile]:
-        """All files: firmware in its order, followed by metadata in its order."""
+        """All files: firmware, then metadata, each in package order."""
         files = list(self._entries.values())
         return [each for role in FileRole for each in files if each.role is role]
 
@@ -113,7 +113,7 @@ class UploadForm:
         return self._entries.get(key)
 
     def add(self, path: Path, role: FileRole, expected_sha256: str = "") -> FormFile | None:
-        """Add a file and return it. Returns None if the form has a file with this path."""
+        """Add a file and return it. Returns None if the form already has a file with this path."""
         if any(each.path == path for each in self._entries.values()):
             return None
         entry = FormFile(key=str(next(self._keys)), path=path, role=role, expected_sha256=expected_sha256)
@@ -121,7 +121,7 @@ class UploadForm:
         return entry
 
     def add_proposal(self, proposal: PackageProposal) -> None:
-        """Use the configuration of ``proposal``, and its name if none is entered. Its files are added separately."""
+        """Use the configuration of ``proposal``, and its name if none was entered. Its files are added separately."""
         self.proposals.append(proposal)
         self.device = proposal.device
         if not self.name:
@@ -162,7 +162,7 @@ class UploadForm:
         return not (self._entries or self.name or self.content_type or self.path_text)
 
     def clear(self) -> None:
-        """Remove all files and texts. Keeps kind and configuration for the next task."""
+        """Remove all files and text. Keeps the kind and the configuration for the next task."""
         self._entries.clear()
         self.proposals.clear()
         self.name = self.content_type = self.path_text = ""

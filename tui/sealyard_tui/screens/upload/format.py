@@ -1,4 +1,4 @@
-"""Texts of the upload screen: files, terms of configurations, watch folder, and the summary of the task."""
+"""Text formatting for the upload screen: files, terms of configurations, watch folder, and the task summary."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ def _strip_name(message: str, name: str) -> str:
 
 
 def render_file_detail(entry: FormFile | None, keys: Mapping[str, str]) -> Content:
-    """Return two lines about the current file. ``keys`` are those that hints name."""
+    """Return two lines about the current file. ``keys`` are the keys to mention in hints."""
     if entry is None:
         return Content("")
     if (problem := entry.problem) is not None:
@@ -63,7 +63,7 @@ def format_device(device: DeviceConfig | None) -> Content:
 
 
 def format_terms(device: DeviceConfig) -> Content:
-    """Return the algorithms and terms of a configuration in one line."""
+    """Return the algorithms and terms of a configuration on one line."""
     algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
     return Content.styled(f"{algorithms} · {escape_text(device.format)} · {_format_quorum(device)}", "$text-muted")
 
@@ -124,7 +124,7 @@ def _format_summary_line(entry: FormFile, number: int) -> str:
 
 
 def format_watch_state(manager: WatchFolderManager, keys: Mapping[str, str]) -> Content:
-    """Return the state of the watch folder for the title line. ``keys``: keys of the application's actions."""
+    """Return the state of the watch folder for the title line. ``keys`` are those bound to actions."""
     setup_note = f" ({keys['upload.watch']})"
     folder, device = escape_text(manager.settings.folder, 40), escape_text(manager.settings.device, 24)
     if manager.state is WatchState.WATCHING:
@@ -158,7 +158,7 @@ def _format_drop_state(drop: DropStatus, *, in_form: bool) -> Content:
 def format_drop_reason(drop: DropStatus, keys: Mapping[str, str]) -> str:
     """Return the full reason why an entry of the watch folder is not proposed. It may contain untrusted text.
 
-    ``keys``: keys of the application's actions, for hints.
+    ``keys`` are the keys bound to the application's actions, for hints.
     """
     if isinstance(drop.event, DropRejected | DropDeferred):
         error = drop.event.error
@@ -167,7 +167,7 @@ def format_drop_reason(drop: DropStatus, keys: Mapping[str, str]) -> str:
 
 
 def format_readiness(blocked_reason: str, *, is_submitting: bool) -> Content:
-    """Format whether the form can be submitted. ``get_blocked_reason`` is empty if it can."""
+    """Format whether the form can be submitted. ``blocked_reason`` is empty if it can."""
     if is_submitting:
         return Content.styled("… submitting", "$accent")
     if blocked_reason:

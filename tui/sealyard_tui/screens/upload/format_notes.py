@@ -1,4 +1,4 @@
-"""The warnings and errors of the container format for the files of the form."""
+"""The warnings and errors of the container format about the files in the form."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealyard_tui.session.hints import error_text
 
 
 class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
-    """The input of a check. ``firmware`` and ``metadata`` are names and sizes of files."""
+    """The input of a check. ``firmware`` and ``metadata`` are pairs of file name and size."""
 
     kind: TaskKind
     device: DeviceConfig
@@ -33,7 +33,7 @@ class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
 
 
 class FormatNotes(Static):
-    """Checks the files of the form in the background, and shows the result. Hidden without warnings and errors."""
+    """Warnings and errors from checking the files in the form in the background. Hidden if there are none."""
 
     app = getters.app(BaseApp)
 

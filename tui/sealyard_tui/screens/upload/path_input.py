@@ -1,4 +1,4 @@
-"""An input for paths, with completion by Tab. Pasted text may contain several paths."""
+"""An input for paths, with Tab completion. Pasted text may contain several paths."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class PathInput(SafeInput):
-    """Completes the path when Tab is pressed; if there is nothing to complete, Tab moves to the next field."""
+    """Input in which Tab completes the path or, if there is nothing to complete, moves to the next field."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("tab", "complete", "Complete", show=False, id="path.complete"),
@@ -34,7 +34,7 @@ class PathInput(SafeInput):
             return self.input
 
     class Pasted(Message):
-        """Posted when several lines, quoted or unprintable text was pasted, which the input does not insert."""
+        """Posted when multi-line, quoted or unprintable text was pasted; the input does not insert it."""
 
         def __init__(self, control: PathInput, text: str) -> None:
             super().__init__()
@@ -77,7 +77,10 @@ class PathInput(SafeInput):
         self.post_message(self.Completed(self, completion))
 
     def on_paste(self, event: events.Paste) -> None:
-        """Insert a single printable word. Post all other text as :class:`Pasted`."""
+        """Insert the text or post :class:`Pasted`.
+
+        A printable line is inserted if the input is not empty, or if the line has no spaces, quotes or backslashes.
+        """
         event.stop()
         event.prevent_default()
         text = event.text.strip()

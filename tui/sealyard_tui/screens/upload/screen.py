@@ -44,7 +44,7 @@ EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "n
 
 
 class UploadScreen(BaseScreen):
-    """Shows the form with its files and format notes, and the watch folder."""
+    """Screen with the form, its files and format notes, and the watch folder."""
 
     NAME = "upload"
     CSS_PATH = "screen.tcss"
@@ -174,7 +174,7 @@ class UploadScreen(BaseScreen):
             self._schedule_update()
 
     def _schedule_update(self) -> None:
-        """Update the screen once for all changes in quick succession."""
+        """Schedule an update of the screen, combining changes in quick succession."""
         if not self._is_update_pending and self.is_attached:
             self._is_update_pending = True
             self.call_later(self._update)
@@ -224,7 +224,7 @@ class UploadScreen(BaseScreen):
             self._files.table.move_cursor_to(entries[-1].key)
 
     def on_paste(self, event: events.Paste) -> None:
-        """Add files that are dropped onto the terminal: the terminal pastes their paths."""
+        """Add files dropped onto the terminal, which pastes their paths."""
         if not isinstance(self.focused, Input):
             event.stop()
             self._fields.add_text(event.text)

@@ -1,4 +1,4 @@
-"""Upload the files of a form, a few at a time, and discard uploads that do not become part of a task."""
+"""The upload queue of a form, which uploads a few files at a time, and discards those not used in a task."""
 
 from __future__ import annotations
 

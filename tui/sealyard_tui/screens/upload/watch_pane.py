@@ -31,7 +31,7 @@ COLUMNS = (
 
 
 class WatchFolderPane(Vertical):
-    """Lists the entries of the watch folder. Hidden without entries."""
+    """Pane that lists the entries of the watch folder. Hidden if there are none."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("s", "submit_proposal", "Submit", id="upload.submit_proposal", tooltip="Submit the proposal as a task"),
@@ -48,14 +48,14 @@ class WatchFolderPane(Vertical):
     ]
 
     class LoadRequested(Message):
-        """Posted to load a proposal into the form."""
+        """Posted to request loading a proposal into the form."""
 
         def __init__(self, proposal: PackageProposal) -> None:
             super().__init__()
             self.proposal = proposal
 
     class TaskCreated(Message):
-        """Posted after a task was created from a proposal."""
+        """Posted after a task has been created from a proposal."""
 
         def __init__(self, proposal: PackageProposal, task_id: str) -> None:
             super().__init__()

@@ -1,1 +1,1 @@
-"""The welcome screen, for the first start without a workspace."""
+"""The welcome screen, shown when there is no workspace yet."""

@@ -9,7 +9,7 @@ from sealyard.model.workspace import KeyStore
 
 
 class CreateWorkspaceChoice(FrozenStruct, frozen=True, kw_only=True):
-    """Create a workspace. The launcher asks for the passphrase, if the key store requires one."""
+    """The choice to create a workspace. The launcher asks for the passphrase if the key store requires one."""
 
     folder: Path
     name: str
@@ -18,7 +18,7 @@ class CreateWorkspaceChoice(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OpenDemoChoice(FrozenStruct, frozen=True, kw_only=True):
-    """Open a temporary demo workspace."""
+    """The choice to open a temporary demo workspace."""
 
 
 StartChoice = CreateWorkspaceChoice | OpenDemoChoice

@@ -1,4 +1,4 @@
-"""The welcome screen, which is shown if there is no workspace yet."""
+"""The welcome screen, shown when there is no workspace yet."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ _KEY_STORE_NOTES = {
 
 
 class WelcomeScreen(Screen[None]):
-    """Lets the user create a workspace, open the demo, or quit."""
+    """Screen that lets the user create a workspace, open the demo, or quit."""
 
     CSS_PATH = "screen.tcss"
 
@@ -66,7 +66,7 @@ class WelcomeScreen(Screen[None]):
         previous_choice: CreateWorkspaceChoice | None = None,
         error: SealyardError | None = None,
     ) -> None:
-        """``detect_key_store`` may take seconds. ``previous_choice`` are the answers that led to ``error``."""
+        """``detect_key_store`` may take seconds. ``previous_choice`` contains the answers that led to ``error``."""
         super().__init__()
         self._detect_key_store = detect_key_store
         self._previous_choice = previous_choice
@@ -187,7 +187,7 @@ def _build_fields(defaults: CreateWorkspaceChoice, preferred_key_store: KeyStore
 
 
 def _parse_identity(text: str) -> str:
-    """Parse a user name or the id of a user. Raises :class:`UsageError`."""
+    """Return the user id for a user name or user id. Raises :class:`UsageError`."""
     subject = parse_subject(text)
     if subject_kind(subject) is not SubjectKind.USER:
         raise UsageError(f"{subject} is not a user.", "Enter a user name such as USER:anna.")
