@@ -1,4 +1,4 @@
-"""The actions of the access control screen: forms, confirmations, and requests."""
+"""Actions of the access control screen: forms, confirmations, and requests."""
 
 from __future__ import annotations
 
@@ -40,7 +40,7 @@ from sealyard_tui.screens.base import BaseScreen
 ActionResult = TypeVar("ActionResult")
 
 CONFIRM_NO_QUORUM = "no approvals"
-"""Text to type to confirm a change that leaves a configuration with too few approvers."""
+"""Text that must be typed to confirm a change that leaves a configuration with too few approvers."""
 
 CONFIRM_SELF_APPROVAL = "self-approval"
 SELF_APPROVAL_WARNING = (
@@ -52,7 +52,7 @@ WARNING_SECONDS = 15
 
 
 class AccessActions:
-    """Actions on users, groups, rules and the policy. Their forms keep unsubmitted input."""
+    """Actions on users, groups, rules, and the policy. Their forms keep unsubmitted input."""
 
     def __init__(
         self,
@@ -62,7 +62,7 @@ class AccessActions:
         subjects: Callable[[], Sequence[Subject]],
         select_row: Callable[[str], None],
     ) -> None:
-        """``select_row`` moves the cursor to the row with a key."""
+        """``select_row`` moves the cursor to the row with the given key."""
         self._screen = screen
         self._get_device_names = device_names
         self._get_subjects = subjects
@@ -103,7 +103,7 @@ class AccessActions:
     # ---- groups
 
     def add_member(self, row: AccessRow | None) -> None:
-        """Open a form for a membership. The group or member of ``row``, the current row, is preselected."""
+        """Open a form for adding a member to a group. The group or subject of the current ``row`` is preselected."""
         subject = _get_preselected_subject(row)
         form = FormDialog(
             "Add a member to a group",
@@ -136,7 +136,7 @@ class AccessActions:
         return True
 
     def _build_subject_choices(self, *, groups: bool) -> Choices:
-        """Return the subjects as choices. ``groups``: only the groups."""
+        """Return the subjects as choices. ``groups``: whether to return only groups."""
         return tuple(
             (subject.id, self._format_subject(subject.id))
             for subject in self._get_subjects()
@@ -149,7 +149,7 @@ class AccessActions:
     # ---- rules
 
     def add_rule(self, row: AccessRow | None) -> None:
-        """Open a form for a rule. The subject of ``row``, the current row, is preselected."""
+        """Open a form for adding a rule. The subject of the current ``row`` is preselected."""
         form = FormDialog(
             "Grant a permission",
             (
@@ -219,7 +219,7 @@ class AccessActions:
             await self._reload_and_select("", "Removed")
 
     async def _apply_with_confirmation(self, change: Callable[[bool], Awaitable[ActionResult]]) -> ActionResult | None:
-        """Apply ``change``, after a confirmation if the server requires one.
+        """Apply ``change``, asking for confirmation if the server requires it.
 
         Returns the result of ``change``, or None if the user did not confirm.
         """
@@ -320,7 +320,7 @@ class AccessActions:
         return True
 
     def _show_warnings(self, warnings: Sequence[str]) -> None:
-        """Show warnings about the effects of a change, for example that no approver is left."""
+        """Show warnings about the effects of a change, such as no approvers being left."""
         for warning in warnings:
             self._screen.notify(escape_text(warning), severity="warning", timeout=WARNING_SECONDS, markup=False)
 
@@ -332,7 +332,7 @@ def _get_preselected_subject(row: AccessRow | None) -> str:
 
 
 def format_policy(policy: Policy) -> str:
-    """Return the policy as text, for users who do not have permission to change it."""
+    """Return the policy as text, for users without permission to change it."""
     return "\n".join(
         (
             f"approval required for {', '.join(policy.requires_approval) or 'nothing'}",

@@ -1,4 +1,4 @@
-"""The access control list as rows: users, clients, groups, memberships, rules, and own permissions."""
+"""Rows of the access control screen: users, clients, groups, memberships, rules, and the user's own permissions."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ from sealyard.model.subject_names import SubjectNames, collect_subject_names, fo
 
 
 class Section(StrEnum):
-    """A section of the list."""
+    """Section of the list, selectable as a tab."""
 
     ALL = "all"
     USERS = "users & clients"
@@ -38,7 +38,7 @@ class Section(StrEnum):
 
 
 class RowKind(StrEnum):
-    """The kind of entry that a row shows."""
+    """Kind of entry shown in a row."""
 
     USER = "user"
     CLIENT = "client"
@@ -81,11 +81,11 @@ _ROW_KINDS = {
 }
 
 DeviceNames = Mapping[str, str]
-"""Names of device configurations by id."""
+"""Names of device configurations, keyed by id."""
 
 
 class AccessRow(FrozenStruct, frozen=True, kw_only=True):
-    """One row of the list. All texts are untrusted.
+    """Row of the list. All text is untrusted.
 
     ``subject``, ``action`` and ``target`` read as a sentence: ``USER:anna APPROVE gateway``. ``subject_label`` is the
     subject with its display name. ``item`` is None for the user's own permissions.
@@ -116,13 +116,13 @@ def format_resource(resource: str, device_names: DeviceNames) -> str:
 
 
 def list_resources(device_names: DeviceNames) -> tuple[tuple[str, str], ...]:
-    """Return all resources that rules can name, with their labels; single configurations first."""
+    """Return all resources that rules can refer to, with their labels; individual configurations come first."""
     device_choices = ((device_resource(each), f"{name} (device configuration)") for each, name in device_names.items())
     return (*device_choices, *((resource_type_uri(kind), label) for kind, label in _RESOURCE_TYPE_LABELS.items()))
 
 
 def build_rows(access: AccessControlList, device_names: DeviceNames) -> tuple[AccessRow, ...]:
-    """Return users and clients, then groups with their members, then rules."""
+    """Build the rows of the users and clients, then of the groups with their members, then of the rules."""
     individuals = [each for each in access.subjects if subject_kind(each.id) is not SubjectKind.GROUP]
     groups = [each for each in access.subjects if subject_kind(each.id) is SubjectKind.GROUP]
     names = collect_subject_names(access.subjects)
@@ -157,7 +157,7 @@ def filter_rows(rows: Sequence[AccessRow], section: Section, text: str) -> list[
 
 
 def find_groups(subject: str, access: AccessControlList) -> tuple[str, ...]:
-    """Return all groups that contain the subject, directly or through other groups."""
+    """Return all groups that contain a subject, directly or through other groups."""
     groups: dict[str, None] = {}
     queue = [subject]
     while queue:
@@ -220,7 +220,7 @@ def _build_rule_row(rule: AclRule, device_names: DeviceNames, names: SubjectName
 
 
 def describe_row(row: AccessRow, access: AccessControlList, device_names: DeviceNames) -> str:
-    """Return the lines of the detail dialog. Untrusted text."""
+    """Return the text of the detail dialog. Untrusted text."""
     if isinstance(row.item, Subject):
         return "\n".join(_describe_subject(row.item, access, device_names))
     verb = "may " if row.kind in (RowKind.RULE, RowKind.PERMISSION) else ""
@@ -264,7 +264,7 @@ def _format_subjects(subject_ids: Iterable[str], names: SubjectNames) -> str:
 
 
 def describe_removal(row: AccessRow) -> str:
-    """Return which permissions are lost if the row is removed. Untrusted text."""
+    """Describe which permissions will be lost when the row is removed. Returns untrusted text."""
     if row.kind is RowKind.MEMBER:
         return (
             f"{row.subject_label} will be removed from {row.target} and lose all permissions granted only through that "

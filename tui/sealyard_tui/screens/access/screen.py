@@ -1,4 +1,4 @@
-"""The access control screen: users, groups, rules and the policy."""
+"""The access control screen: users, groups, rules, and the policy."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("ACL", "SUBJECT", "DEVICE_CONFIG", "POLICY")
-"""Resource types that this screen shows, as updates name them."""
+"""Types of the resources whose updates reload this screen."""
 
 WIDE_FROM = 100
-"""Width of the table from which subjects are shown with their display names."""
+"""Minimum width of the table, in cells, at which subjects are shown with their display names."""
 
 ACCESS_DENIED_TEXT = (
     "You do not have permission to view this list. Press {key[access.next_section]} to show your permissions."
@@ -54,10 +54,10 @@ NO_ENTRIES_TEXT = (
 
 
 class SectionTab(Static):
-    """The name of a section and its number of rows. A click posts :class:`Clicked`."""
+    """Tab with the name of a section and its number of rows. Posts :class:`Clicked` when clicked."""
 
     class Clicked(Message):
-        """A section was clicked."""
+        """Message posted when a section is clicked."""
 
         def __init__(self, section: Section) -> None:
             super().__init__()
@@ -79,7 +79,7 @@ class SectionTab(Static):
 
 
 class AccessScreen(BaseScreen):
-    """Lists users, groups, rules, and the user's own permissions."""
+    """Screen that lists users, groups, rules, and the user's own permissions."""
 
     NAME = "access"
     CSS_PATH = "screen.tcss"
@@ -155,7 +155,7 @@ class AccessScreen(BaseScreen):
         permissions = (await client.workspace()).rights
         self.device_names = {each.id: each.name for each in await client.devices()}
         self._access = None
-        # Without permission, the request would be rejected, and every rejection is audited.
+        # Without permission, the request would be rejected, and every rejection is recorded in the audit log.
         if is_allowed(permissions, Action.VIEW, resource_type_uri(ResourceType.ACL)):
             self._access = await client.access()
         self._update_rows(permissions)
@@ -221,7 +221,7 @@ class AccessScreen(BaseScreen):
         return row
 
     def select_row(self, key: str) -> None:
-        """Move the cursor to the row with ``key``, if the list shows it."""
+        """Move the cursor to the row with ``key``, if it is in the list."""
         self.query_one(VirtualTable).move_cursor_to(key)
 
     @on(SectionTab.Clicked)
@@ -288,7 +288,7 @@ class AccessScreen(BaseScreen):
         return super().check_action(action, parameters)
 
     def _can_remove(self) -> bool | None:
-        """Return False (hidden) without permission, and None (disabled) if the current row cannot be removed."""
+        """Return False (hidden) without permission, or None (disabled) if the current row cannot be removed."""
         row = self.row if self.is_mounted else None
         if row is not None and row.kind is RowKind.MEMBER:
             return self._is_allowed(Action.CREATE, ResourceType.SUBJECT)

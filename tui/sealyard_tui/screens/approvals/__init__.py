@@ -1,1 +1,1 @@
-"""The approvals screen: the tasks to approve, their review, and the decision."""
+"""The approvals screen: review pending tasks and decide on them."""

@@ -1,4 +1,4 @@
-"""The actions of the approvals screen: approve and reject tasks, and report the result for each."""
+"""Actions of the approvals screen: approve or reject tasks, and report the result of each decision."""
 
 from __future__ import annotations
 
@@ -35,8 +35,8 @@ _PAST_TENSE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
 class DecisionBatchResult(NamedTuple):
     """Result of deciding on several tasks.
 
-    ``unanswered_tasks`` are the tasks without a response because the connection was lost; ``error_text`` describes
-    that error.
+    ``unanswered_tasks`` are the tasks for which no response arrived because the connection was lost; ``error_text``
+    describes that error.
     """
 
     decided_tasks: Sequence[Task]
@@ -127,7 +127,7 @@ class ApprovalActions:
     # ---- selection
 
     def _split_selection(self) -> tuple[list[Task], list[tuple[Task, str]]]:
-        """Return the selected tasks that can be decided, as reviewed, and the blocked ones with a short reason."""
+        """Return the decidable selected tasks, as reviewed, and the blocked ones, each with a short reason."""
         tasks: list[Task] = []
         blocked_tasks: list[tuple[Task, str]] = []
         for row in self._task_list.table.selected_rows:
@@ -140,7 +140,7 @@ class ApprovalActions:
         return tasks, blocked_tasks
 
     def _get_reviewed_version(self, task: Task) -> Task:
-        """Return the version of the task that the review shows, because the user has read that one; else ``task``."""
+        """Return the task as shown in the review, since the user read that version; ``task`` if it is not shown."""
         review = self._get_review_pane().review
         return review.task if review is not None and review.task.id == task.id else task
 
@@ -156,7 +156,7 @@ class ApprovalActions:
     async def _decide(
         self, tasks: Sequence[Task], verdict: Verdict, reason: str, one_time_password: str | None = None
     ) -> DecisionBatchResult:
-        """Decide on each task, and report the results. Stops when the connection is lost, which the caller reports."""
+        """Decide on each task and report the results. If the connection is lost, stop; the caller reports the error."""
         client = await self._screen.client()
         decided_tasks: list[Task] = []
         failures: list[tuple[Task, SealyardError]] = []
@@ -200,7 +200,7 @@ class ApprovalActions:
 
 
 def _add_reload_hint(error: SealyardError, keys: Mapping[str, str]) -> SealyardError:
-    """Add a hint to a conflict: the task differs from the reviewed version, and was reloaded."""
+    """Add a hint to a conflict error, saying that the list and the review were reloaded."""
     if not isinstance(error, ConflictError):
         return error
     hint = " ".join(part for part in (app_hint(error, keys), "The list and the review were reloaded.") if part)

@@ -1,4 +1,4 @@
-"""The dialogs that confirm a decision. They show what it releases, and report tasks that were decided elsewhere."""
+"""Dialogs for confirming decisions. They show what will be released and report tasks that were decided elsewhere."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ MAX_FILES = 3
 MAX_TASKS = 6
 NAME_LENGTH = 36
 TEXT_WIDTH = 64
-"""Width of the text of a dialog on a terminal with 80 columns."""
+"""Width of dialog text on an 80-column terminal."""
 TICK_SECONDS = 1.0
 
 
@@ -38,7 +38,7 @@ class TaskWatcher:
     def __init__(
         self, dialog: ModalScreen[Any], app: BaseApp, tasks: Sequence[Task], on_closed: Callable[[Task, str], None]
     ) -> None:
-        """``on_closed`` is called once for each such task, with the task and a message that is safe text."""
+        """``on_closed`` is called once for each such task, with the task and an escaped message."""
         self._app = app
         self._tasks = {each.id: each for each in tasks}
         self._on_closed = on_closed
@@ -62,12 +62,12 @@ class TaskWatcher:
 
 
 class ApproveDialog(TypedConfirmDialog):
-    """Shows what an approval releases. Asks for a confirmation text, a comment, and a one-time password if required."""
+    """Dialog for approving tasks. Asks for a confirmation text, a comment, and a one-time password if required."""
 
     app = getters.app(BaseApp)
 
     comments: ClassVar[dict[str, str]] = {}
-    """Unsubmitted comments, by approver and tasks."""
+    """Unsubmitted comments, keyed by approver and tasks."""
 
     def __init__(
         self,
@@ -79,7 +79,7 @@ class ApproveDialog(TypedConfirmDialog):
         approver: str,
         requires_otp: bool,
     ) -> None:
-        """``confirm_text`` must be typed to confirm. ``requires_otp``: a one-time password is required."""
+        """``confirm_text`` must be typed to confirm. ``requires_otp``: whether a one-time password is required."""
         super().__init__(heading, about, confirm_text, submit_label="Approve")
         self.one_time_password: str | None = None
         self._requires_otp = requires_otp
@@ -100,11 +100,11 @@ class ApproveDialog(TypedConfirmDialog):
         return self.comments.get(self._draft_key, "").strip()
 
     def restore(self, comment: str) -> None:
-        """Save a comment that could not be submitted; the dialog shows it when it is opened again."""
+        """Save an unsubmitted comment, which is shown when the dialog is opened again."""
         self.comments[self._draft_key] = comment
 
     def clear_draft(self) -> None:
-        """Delete the saved comment, after it was submitted."""
+        """Delete the saved comment once it has been submitted."""
         self.comments.pop(self._draft_key, None)
 
     @on(Input.Changed, "#comment")
@@ -135,7 +135,7 @@ class ApproveDialog(TypedConfirmDialog):
 
 
 def build_approve_dialog(task: Task, *, approver: str, is_read: bool, requires_otp: bool) -> ApproveDialog:
-    """Build the dialog for one task. ``is_read``: the review was read to its end."""
+    """Build the dialog for one task. ``is_read``: whether the review was read to the end."""
     about = _describe_task(task, is_read=is_read)
     return ApproveDialog("Approve", [task], about, task.config_name, approver=approver, requires_otp=requires_otp)
 
@@ -165,7 +165,7 @@ def build_bulk_approve_dialog(
 
 
 class RejectDialog(ReasonDialog):
-    """Asks for one reason that applies to all ``tasks``."""
+    """Dialog for rejecting tasks. Asks for one reason that applies to all of them."""
 
     app = getters.app(BaseApp)
 

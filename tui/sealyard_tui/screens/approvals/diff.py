@@ -1,4 +1,4 @@
-"""Compare a package with the last approved package of the same configuration. Performs no I/O."""
+"""Comparison of a package with the last approved package of the same configuration. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sealyard.model.tasks import InputFile, Task
 
 
 class ChangeKind(StrEnum):
-    """How a file differs."""
+    """How a file differs between the two packages."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -25,10 +25,10 @@ _DIGITS = re.compile(r"\d+")
 
 
 class FileChange(FrozenStruct, frozen=True, kw_only=True):
-    """The old and the new version of a file. ``before`` is None for an added file, ``after`` for a removed file.
+    """The old and new versions of a file. ``before`` is None if it was added; ``after`` is None if it was removed.
 
-    A RENAMED file has the same content. A CHANGED file may also have another name, because file names often contain
-    the version of a release.
+    A ``RENAMED`` file has the same content. A ``CHANGED`` file may also have a different name, because file names
+    often contain the release version.
     """
 
     kind: ChangeKind
@@ -37,18 +37,18 @@ class FileChange(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def name(self) -> str:
-        """The name of the file, or both names if they differ. Untrusted text."""
+        """File name, or the old and new names if they differ. Untrusted text."""
         names = dict.fromkeys(each.name for each in (self.before, self.after) if each is not None)
         return " → ".join(names)
 
     @property
     def growth(self) -> int:
-        """Difference in bytes; negative if the file became smaller."""
+        """Change in size in bytes; negative if the file became smaller."""
         return (self.after.size if self.after else 0) - (self.before.size if self.before else 0)
 
 
 class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
-    """A changed attribute of the package. ``before`` and ``after`` are untrusted text, empty without a value."""
+    """A changed attribute of the package. ``before`` and ``after`` are untrusted text; empty if not set."""
 
     term: str
     before: str
@@ -56,7 +56,7 @@ class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PackageDiff(FrozenStruct, frozen=True, kw_only=True):
-    """All differences. ``reordered``: the order of the firmware files in both packages differs."""
+    """Differences between two packages. ``reordered``: whether the order of the firmware files differs."""
 
     firmware: tuple[FileChange, ...]
     metadata: tuple[FileChange, ...]
@@ -79,7 +79,7 @@ def diff_packages(previous: Task, task: Task) -> PackageDiff:
 
 
 def format_key(key: EncryptionKey | SigningKey | None) -> str:
-    """Return a key as ``AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1``; empty for None."""
+    """Format a key, as in ``AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1``; empty for None."""
     if key is None:
         return ""
     name = f" ({key.name})" if key.name else ""
@@ -87,7 +87,7 @@ def format_key(key: EncryptionKey | SigningKey | None) -> str:
 
 
 def _compare_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> Iterator[FileChange]:
-    """Yield the files of the new package in their order, then the removed files in their old order."""
+    """Yield the changes of the new files in their order, then those of the removed files in their old order."""
     pairs = _match_files(old_files, new_files)
     for index, file in enumerate(new_files):
         old_file = old_files[pairs[index]] if index in pairs else None
@@ -98,7 +98,7 @@ def _compare_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile
 
 
 def _match_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> dict[int, int]:
-    """Map indexes of new files to those of old files: by name, by content, or by a name that differs in digits only."""
+    """Map new file indexes to old ones, matching by name, by content, or by names that differ only in digits."""
     pairs: dict[int, int] = {}
     for match_key in (lambda file: file.name, lambda file: file.sha256, lambda file: _DIGITS.sub("0", file.name)):
         unmatched_indexes: dict[str, list[int]] = {}

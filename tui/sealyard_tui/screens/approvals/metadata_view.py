@@ -1,7 +1,7 @@
-"""Render metadata for approvers: JSON indented and coloured, text as it is, and other files as a hex dump.
+"""Rendering of metadata for approvers: JSON with indentation and color, text as is, and other files as hex dumps.
 
-JSON is formatted token by token and not parsed into values, so that duplicate names and numbers that a parser would
-round are shown exactly as they will be released.
+JSON is formatted token by token instead of being parsed into values, so that duplicate names, and numbers that a
+parser would round, are shown exactly as they will be released.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ HEX_BYTES = 512
 HEX_ROW_BYTES = 16
 TAB_SIZE = 4
 MAX_DEPTH = 20
-"""Maximum number of indented levels of JSON; untrusted JSON may be nested much deeper."""
+"""Maximum depth of JSON indentation; untrusted JSON may be nested much deeper."""
 
 
 class MetadataKind(StrEnum):
@@ -35,7 +35,7 @@ class MetadataKind(StrEnum):
 
 
 class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
-    """``content`` is safe text. ``omitted`` describes the part of the file that is not shown; empty if all is shown."""
+    """Rendered metadata. ``content`` is escaped. ``omitted`` says what is not shown; empty if everything is shown."""
 
     kind: MetadataKind
     content: Content
@@ -43,7 +43,7 @@ class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
 
 
 def render_metadata(data: bytes, size: int, *, full: bool = False) -> RenderedMetadata:
-    """Render ``data``, the first bytes of a file of ``size`` bytes. ``full``: render all of it, for a pager."""
+    """Render ``data``, the first bytes of a file of ``size`` bytes. ``full``: render all of ``data``, for a pager."""
     if not size:
         return RenderedMetadata(kind=MetadataKind.EMPTY, content=Content(""))
     is_complete = len(data) >= size
@@ -70,7 +70,7 @@ def _describe_omitted(hidden_count: int, is_complete: bool, size: int) -> str:
 
 
 def _decode_text(data: bytes, *, is_complete: bool) -> str | None:
-    """Decode UTF-8. Returns None if ``data`` is not text."""
+    """Decode UTF-8 text. Returns None if ``data`` is not text."""
     if b"\0" in data:
         return None
     for cut_bytes in range(1 if is_complete else 4):
@@ -139,7 +139,7 @@ def _format_json_lines(text: str) -> Iterator[Content]:
 
 
 def _split_json_lines(text: str) -> Iterator[tuple[int, list[Content]]]:
-    """Yield the depth and the formatted tokens of each line."""
+    """Yield the indentation depth and formatted tokens of each line."""
     tokens = list(_TOKEN.finditer(text))
     depth, line_depth = 0, 0
     line: list[Content] = []

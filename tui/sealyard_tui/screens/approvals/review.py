@@ -1,4 +1,4 @@
-"""Render the review of a task as text in sections. Escapes all untrusted text. Performs no I/O."""
+"""Rendering of a task review as sections of text. Escapes all untrusted text. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _CHANGE_SIGNS: dict[ChangeKind, tuple[str, str]] = {
     ChangeKind.SAME: ("=", "$text-muted"),
 }
 GUTTER = "│ "
-"""Prefix of the lines of metadata, so that they cannot be mistaken for text of the application."""
+"""Prefix of each line of metadata, so that it cannot be mistaken for text of the application itself."""
 
 TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be decided and will be cancelled."
 
@@ -44,9 +44,9 @@ TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be dec
 def render_sections(
     review: ApprovalReview, now: datetime, width: int, keys: Mapping[str, str], names: SubjectNames
 ) -> dict[str, tuple[str, Content]]:
-    """Return the heading and the text of each section in :data:`SECTIONS`.
+    """Return the heading and text of each section in :data:`SECTIONS`.
 
-    ``width`` is in cells. ``keys``: keys of the application's actions. ``names``: display names of subjects.
+    ``width`` is in cells. ``keys``: key bindings by action. ``names``: display names of subjects.
     """
     task = review.task
     return {
@@ -60,7 +60,7 @@ def render_sections(
 
 
 def list_copyable_values(task: Task) -> dict[str, str]:
-    """Return the values of a task that can be copied, by label. Untrusted text."""
+    """Return the values of a task that can be copied, keyed by label. Untrusted text."""
     texts = {
         "task id": task.id,
         "name": task.name,
@@ -71,12 +71,12 @@ def list_copyable_values(task: Task) -> dict[str, str]:
 
 
 def format_metadata(review: ApprovalReview, index: int) -> str:
-    """Return the available part of a metadata file as safe text, for a pager."""
+    """Return the available part of a metadata file as escaped text, for a pager."""
     return render_metadata(review.metadata[index][1], review.task.metadata[index].size, full=True).content.plain
 
 
 def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content:
-    """Render whether the user can decide on the task, and all warnings."""
+    """Render whether the user can decide on the task, along with all warnings."""
     task = review.task
     lines: list[Content] = []
     if is_timed_out(task, now) and task.status is TaskStatus.WAITING:

@@ -1,4 +1,4 @@
-"""The pane that shows the review of a task, and records which reviews were read to the end."""
+"""Pane that shows the review of a task and records which reviews were read to the end."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane
 
 
 class ReviewPane(ScrollPane, can_focus=True):
-    """Shows a review. It has its own keys for scrolling while focused; the screen has others."""
+    """Scrollable pane that shows a review. Its scrolling keys work only while it has focus."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "scroll_down", "Down", show=False, id="review.down"),
@@ -41,16 +41,16 @@ class ReviewPane(ScrollPane, can_focus=True):
         self._rendered_width = 0
         self._is_laid_out = False
         self._line_count = 0
-        """Number of lines of text and headings. While the content is lower than that, the text is not laid out yet."""
+        """Number of lines of text and headings. Until the content is at least this high, its layout is incomplete."""
         self._read_versions: set[tuple[str, str]] = set()
-        """Task id and approval digest of the reviews that were read to the end."""
+        """Task ids and approval digests of the reviews that were read to the end."""
 
     def compose(self) -> ComposeResult:
         for name in SECTIONS:
             yield Static("", id=f"review-{name}", classes="section", markup=False)
 
     def show(self, review: ApprovalReview, now: datetime, names: SubjectNames) -> None:
-        """Show a review. Scrolls to the top if it is that of another task. ``names``: display names of subjects."""
+        """Show a review, scrolling to the top if its task is a different one. ``names``: display names of subjects."""
         is_other_task = self.review is None or self.review.task.id != review.task.id
         if is_other_task or review != self.review or names != self._names:
             self.review, self._now, self._names = review, now, names
@@ -59,7 +59,7 @@ class ReviewPane(ScrollPane, can_focus=True):
             self.scroll_home(animate=False, immediate=True)
 
     def clear(self, text: str = "") -> None:
-        """Show ``text`` instead of a review. ``text`` must be safe."""
+        """Show ``text``, which must be escaped, instead of a review."""
         self.review = None
         self.border_title = Content("")
         self.border_subtitle = Content("")
@@ -70,7 +70,7 @@ class ReviewPane(ScrollPane, can_focus=True):
         section.display = True
 
     def tick(self, now: datetime) -> None:
-        """Update the time left without rendering the other sections again."""
+        """Update the remaining time without rendering the other sections again."""
         self._now = now
         if self.review is not None and self._rendered_width:
             self.query_one("#review-verdict", Static).update(render_verdict(self.review, now, self._rendered_width))
@@ -92,7 +92,7 @@ class ReviewPane(ScrollPane, can_focus=True):
         self._update_read_state()
 
     def watch_virtual_size(self) -> None:
-        """Check the height again. Under a dialog, the callback of call_after_refresh() does not run."""
+        """Check the height again, because callbacks of ``call_after_refresh()`` do not run beneath a dialog."""
         self._on_laid_out()
 
     @property

@@ -1,4 +1,4 @@
-"""The rows of the approvals screen, and short reasons why a user cannot decide on a task."""
+"""Rows of the approvals screen, and short reasons why a user cannot decide on a task."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ COLUMNS = (
 )
 
 EXPIRY_WARNING = 24 * 3600
-"""Number of seconds before the end of the approval period at which the time left becomes a warning."""
+"""Remaining approval period, in seconds, below which the time left is shown as a warning."""
 
 EXPIRED_TEXT = "expired"
 LOADING_TEXT = "Loading …"
@@ -47,10 +47,10 @@ _BLOCKER_TEXTS = {
 def get_blocked_reason(task: Task, state: SessionState, now: datetime) -> str:
     """Return a short reason why the user cannot decide on the task; empty if no reason is known.
 
-    The engine has the final word; the review has its reason (:attr:`ApprovalReview.blocked_reason`).
+    The engine makes the final decision; the review shows its reason (:attr:`ApprovalReview.blocked_reason`).
     """
     may_approve = state.is_allowed(Action.APPROVE, device_resource(task.config_id))
-    # The deadline is checked last, so that a task that the user could never decide on is not shown as expired.
+    # The deadline is checked last, so that a task the user could never have decided on is not shown as expired.
     blocker = decision_blocker(task, state.identity, task.created_at, may_approve=may_approve)
     if blocker is DecisionBlocker.NOT_WAITING:
         return task.status.lower()
@@ -101,7 +101,7 @@ def _format_decision(reason: str) -> Content:
 
 
 def format_empty_text(state: SessionState, keys: Mapping[str, str], *, show_all: bool, is_filtered: bool) -> str:
-    """Return the text of an empty list, with a hint for the user. ``keys``: keys of the application's actions."""
+    """Return the text to show in an empty list, with a hint. ``keys``: key bindings by action."""
     if not state.workspace:
         return LOADING_TEXT
     if is_filtered:

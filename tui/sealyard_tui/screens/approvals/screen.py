@@ -1,4 +1,4 @@
-"""The approvals screen: the pending tasks, the review of the current task, and the decision."""
+"""The approvals screen: review pending tasks and decide on them."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
-"""Seconds between the last move of the cursor and loading the review."""
+"""Delay in seconds between the last cursor movement and loading the review."""
 
 MINE, ALL = "mine", "all"
 
@@ -49,7 +49,7 @@ DECISION_ACTIONS = ("approve", "reject")
 
 
 class ApprovalsScreen(BaseScreen):
-    """Lists pending tasks, shows their reviews, and lets the user approve or reject them."""
+    """Screen that lists pending tasks, shows their reviews, and lets the user approve or reject them."""
 
     NAME = "approvals"
     CSS_PATH = "screen.tcss"
@@ -217,7 +217,7 @@ class ApprovalsScreen(BaseScreen):
         self._actions.reject()
 
     def action_back(self) -> None:
-        """Return from the review to the list, or do what the base class does."""
+        """Return from the review to the list; otherwise do the same as the base class."""
         if self.has_class("-reading"):
             self.remove_class("-reading")
             self.set_focus(self.table)
@@ -290,7 +290,7 @@ class ApprovalsScreen(BaseScreen):
             self.app.show_error(error)
 
     def on_key(self, event: Key) -> None:
-        """Explain why a key for approving or rejecting has no effect on this task."""
+        """Explain why the task cannot be decided when the user presses a disabled approve or reject key."""
         active_binding = self.active_bindings.get(event.key)
         if active_binding is None or active_binding.binding.action not in DECISION_ACTIONS:
             return
@@ -300,7 +300,7 @@ class ApprovalsScreen(BaseScreen):
     # ---- permissions
 
     def _update_permissions(self) -> None:
-        """Redraw the key hints if the available actions have changed: redrawing at every move of the cursor is slow."""
+        """Redraw the key hints only if the available actions have changed, because redrawing is slow."""
         can_decide = self._can_decide()
         if can_decide is not self._could_decide:
             self._could_decide = can_decide
@@ -312,7 +312,7 @@ class ApprovalsScreen(BaseScreen):
         return super().check_action(action, parameters)
 
     def _can_decide(self) -> bool | None:
-        """Return False (hidden) without permission, and None (disabled) if no selected task can be decided."""
+        """Return False (hidden) without permission, or None (disabled) if no selected task can be decided."""
         if not self.state.can_write or not any(action is Action.APPROVE for _, action in self.state.rights):
             return False
         now = self.now()

@@ -1,4 +1,4 @@
-"""The pending tasks of the approvals screen: loaded page by page, and updated with few requests."""
+"""List of pending tasks on the approvals screen, loaded page by page and updated with few requests."""
 
 from __future__ import annotations
 
@@ -20,27 +20,27 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 PAGE_SIZE = 200
 MAX_PAGE_SIZE = 1000
 MAX_SINGLE_READS = 20
-"""Maximum number of changed tasks that are read one by one; if there are more, the list is reloaded."""
+"""Maximum number of changed tasks to load individually; if there are more, the whole list is reloaded."""
 
 RELOAD_INTERVAL = 0.3
-"""Minimum number of seconds between two requests for changed tasks."""
+"""Minimum interval in seconds between loads of changed tasks."""
 
 
 class PendingTaskList:
-    """Loads the pending tasks into the table of a screen, and updates them.
+    """Loader that fills the table of a screen with pending tasks and keeps it up to date.
 
-    ``on_change`` is called after each change of the rows. ``load_review`` reloads the review of the current task.
+    ``on_change`` is called whenever the rows change. ``load_review`` reloads the review of the current task.
     """
 
     def __init__(
         self, screen: BaseScreen, *, on_change: Callable[[], None], load_review: Callable[[], Awaitable[None]]
     ) -> None:
         self.show_all = False
-        """Whether all pending tasks are shown, not only those that this user can approve."""
+        """Whether all pending tasks are shown, or only those that the user can approve."""
         self.decided_in_session: set[str] = set()
-        """Ids of the tasks that this user has decided on; their results were reported then."""
+        """Ids of the tasks that the user has decided on in this session, whose results have already been reported."""
         self.next_cursor: str | None = None
-        """Start of the next page; None if all pages are loaded."""
+        """Cursor for the next page; None if all pages have been loaded."""
         self._screen = screen
         self._on_change = on_change
         self._load_review = load_review
@@ -73,7 +73,7 @@ class PendingTaskList:
     # ---- pages
 
     async def load(self) -> None:
-        """Load at least a page, and as many tasks as the table has. The cursor stays on its task."""
+        """Load at least one page, and at least as many tasks as the table contains. The cursor stays on its task."""
         client = await self._screen.client()
         task_filter = self._filter()
         count = max(PAGE_SIZE, len(self.table))
@@ -99,18 +99,18 @@ class PendingTaskList:
         await self._load_review()
 
     async def _is_outdated(self, client: Client, task_filter: TaskFilter) -> bool:
-        """Return whether the filter or the identity has changed since ``client`` and ``task_filter`` were read."""
+        """Return whether the client or the filter has changed since ``client`` and ``task_filter`` were obtained."""
         return task_filter != self._filter() or client is not await self._screen.client()
 
     async def _reload_overdue(self, client: Client, missing_tasks: Iterable[Task]) -> list[Task]:
-        """Read the tasks again whose approval period has expired: the list shows them until the engine cancels them."""
+        """Reload expired tasks, which stay in the list until the engine cancels them."""
         state, now = self._screen.state, self._screen.now()
         overdue_tasks = [task for task in missing_tasks if get_blocked_reason(task, state, now) == EXPIRED_TEXT]
         reloaded_tasks = [await _read_task(client, task.id) for task in overdue_tasks[:MAX_SINGLE_READS]]
         return [task for task in reloaded_tasks if task is not None and self._matches(task)]
 
     def _matches(self, task: Task) -> bool:
-        """Return whether the list should show a task."""
+        """Return whether the task belongs in the list."""
         reason = get_blocked_reason(task, self._screen.state, self._screen.now())
         return (
             task.status is TaskStatus.WAITING
@@ -140,7 +140,7 @@ class PendingTaskList:
     # ---- updates
 
     async def apply_update(self, update: EngineUpdate) -> None:
-        """Remove tasks that are no longer pending, and read the other changed tasks at a limited rate."""
+        """Remove tasks that are no longer pending, and reload the other changed tasks at a limited rate."""
         self._needs_reload = self._needs_reload or update.missed_events or bool(update.resources)
         for task_id, change in update.tasks.items():
             if change.status is TaskStatus.WAITING:
@@ -190,7 +190,7 @@ class PendingTaskList:
             await self._load_review()
 
     def _insert_or_update(self, task: Task) -> None:
-        """Update or insert a task. A task that belongs to a page that is not loaded yet is skipped."""
+        """Insert or update a task. Skips a task on a page that has not been loaded yet."""
         rows = self.table.rows
         if task.id in self.table:
             self.table.update_row(task)

@@ -1,4 +1,4 @@
-"""The detail pane of the audit screen."""
+"""Detail pane of the audit screen."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class AuditDetailPane(ScrollPane):
-    """Shows an entry in full, below the list or instead of it."""
+    """Pane that shows an entry in full, below the list or in place of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("audit.detail_")
 

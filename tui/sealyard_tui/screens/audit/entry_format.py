@@ -1,4 +1,4 @@
-"""Format an audit entry as a row, as text and as JSON, and compute its hash."""
+"""Formatting of audit entries as rows, text, and JSON, and their hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sealyard_tui.formatting import add_zone, format_fields
 from sealyard_tui.widgets.columns import Cell, Column
 
 NOT_CHECKPOINTED = "◌"
-"""Mark of an entry that is not covered by a signed checkpoint yet."""
+"""Mark of an entry that is not yet covered by a signed checkpoint."""
 
 WIDE_FROM = 100
 MEDIUM_FROM = 72
@@ -46,7 +46,7 @@ _CHANGE_STYLES: dict[AuditAction, tuple[str, str]] = {
 
 
 def create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
-    """Return the columns. ``zone`` is the time zone of all times."""
+    """Return the table columns. ``zone`` is the time zone of all times."""
     time_title = add_zone("TIME", zone)
     return (
         Column(title="SEQ", width=9, right=True),
@@ -73,10 +73,10 @@ def change_badge(change: AuditAction) -> Content:
 def render_cells(
     entry: AuditEntry, checkpointed_size: int, zone: tzinfo | None, names: SubjectNames
 ) -> tuple[Cell, ...]:
-    """Return the cells of an entry for :func:`create_columns`.
+    """Return the cells of an entry, for the columns of :func:`create_columns`.
 
-    ``checkpointed_size`` is the number of entries covered by a signed checkpoint. All times are in ``zone``, the one
-    in the column title, also across DST changes. ``names``: display names of subjects; the detail has the ids.
+    ``checkpointed_size`` is the number of entries covered by a signed checkpoint. All times are in ``zone``, which is
+    named in the column title, even across DST changes. ``names``: display names of subjects; the detail shows ids.
     """
     number = (
         str(entry.seq)
@@ -91,7 +91,7 @@ def render_cells(
 
 
 def entry_json(entry: AuditEntry) -> str:
-    """Return an entry as indented JSON. Unprintable characters are escaped as JSON defines it."""
+    """Return an entry as indented JSON. Nonprintable characters are escaped as in JSON strings."""
     text = json.dumps(msgspec.to_builtins(entry), indent=2, ensure_ascii=False)
     return "".join(char if char.isprintable() or char == "\n" else _escape_char(char) for char in text)
 
@@ -102,11 +102,11 @@ def _escape_char(char: str) -> str:
 
 
 def entry_hash(entry: AuditEntry) -> str:
-    """Return the RFC 6962 leaf hash (hex), which the next entry stores as ``previous``; empty if it has none."""
+    """Return the RFC 6962 leaf hash (hex), which the next entry stores as ``previous``; empty if not computable."""
     try:
         return hashlib.sha256(b"\0" + canonical_json(entry)).hexdigest()
     except SealyardError:
-        # The entry cannot have been stored in this form; verification reports it.
+        # The entry cannot have been stored in this form; verification will report it.
         return ""
 
 

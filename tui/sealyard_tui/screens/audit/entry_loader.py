@@ -1,4 +1,4 @@
-"""Loads the audit log into the list: page by page, new entries as they are added, and older ones down to an entry."""
+"""Loader for the audit list: reads pages on demand, new entries as they are added, and back to a given entry."""
 
 from __future__ import annotations
 
@@ -18,13 +18,13 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 
 PAGE_SIZE = 100
 LARGE_PAGE_SIZE = 1000
-"""Page size while reading down to an entry; the engine rejects a larger one."""
+"""Page size for reading back to an older entry; the engine rejects larger pages."""
 
 MAX_NEW_ENTRIES = 2000
-"""Maximum number of new entries that are added to the list; if there are more, the list is read from scratch."""
+"""Maximum number of new entries to add to the list; if there are more, the list is reloaded from scratch."""
 
 READ_INTERVAL = 0.25
-"""Minimum number of seconds between two requests for new entries."""
+"""Minimum interval in seconds between requests for new entries."""
 
 AUDIT_LOG = resource_type_uri(ResourceType.AUDIT_LOG)
 
@@ -36,10 +36,10 @@ NO_MATCH_TEXT = (
 
 
 class EntryLoader:
-    """Loads entries into the table of the audit screen, and keeps it up to date.
+    """Loader that fills the table of the audit screen with entries and keeps it up to date.
 
-    ``on_change`` is called when the rows or the progress of loading have changed. ``on_access`` is called with the
-    identity of the user when :attr:`can_view` was read. ``show_detail`` is called when the detail must be updated.
+    ``on_change`` is called when the rows or the loading progress has changed. ``on_access`` is called with the
+    user's identity when :attr:`can_view` has been updated. ``show_detail`` is called when the detail must be updated.
     """
 
     def __init__(
@@ -53,7 +53,7 @@ class EntryLoader:
         self.can_view = True
         """Whether the user has permission to view the log."""
         self.filter_text: str | None = None
-        """The filter of the rows; None until the first page is loaded."""
+        """Filter that the rows match; None until the first page has been loaded."""
         self.log_size = 0
         self.checkpointed_size = 0
         self.is_searching = False
@@ -64,22 +64,22 @@ class EntryLoader:
         self._show_detail = show_detail
         self._filter = AuditFilter()
         self._generation = 0
-        """Incremented whenever the list is read from scratch; pages requested before that are dropped."""
+        """Incremented whenever the list is reset or reloaded; pages requested earlier are discarded."""
         self._newest_seq = -1
-        """Sequence number of the newest entry that was read, whether it matches the filter or not."""
+        """Sequence number of the newest entry that was read, whether or not it matches the filter."""
         self._next_seq: int | None = None
-        """Start of the next page of older entries; None if all are loaded."""
+        """Start of the next page of older entries; None if all have been loaded."""
         self._selection_seq: int | None = None
         """Sequence number of the entry to select after the next :meth:`load`."""
         self._target_seq: int | None = None
-        """Sequence number of the entry down to which older entries are being read."""
+        """Sequence number of the entry to read back to; None if not reading back."""
         self._start_key: str | None = None
-        """Row of the cursor when reading down to the target was started."""
+        """Key of the cursor row when reading back to the target started."""
         self._is_reading_older = False
         self._is_catching_up = False
         self._needs_catch_up = False
         self._last_read = 0.0
-        """Time of the last request for new entries, by the clock of the event loop."""
+        """Time of the last request for new entries, in event loop time."""
         self._is_polling = True
 
     @property
@@ -92,7 +92,7 @@ class EntryLoader:
 
     @property
     def is_reading_down(self) -> bool:
-        """Whether older entries are being read down to a target."""
+        """Whether older entries are being read back to a target entry."""
         return self._target_seq is not None
 
     def stop_reading_down(self) -> None:
@@ -102,7 +102,7 @@ class EntryLoader:
     # ---- loading
 
     async def load(self) -> None:
-        """Read the first page. If the list is loaded, read new entries only, because entries never change."""
+        """Load the first page. If the filter is unchanged, read only new entries, because entries never change."""
         self._is_polling = False
         await self._load_list()
         self._is_polling = True
@@ -128,7 +128,7 @@ class EntryLoader:
         await self._read_from_scratch(client, text, audit_filter)
 
     async def _load_log_state(self, client: Client) -> bool:
-        """Read the size of the log and whether the user can view it.
+        """Update the size of the log and whether the user can view it.
 
         Returns :attr:`can_view`. Entries must not be requested without permission, because such requests are audited.
         """
@@ -170,12 +170,12 @@ class EntryLoader:
     # ---- new entries
 
     def poll(self) -> None:
-        """Read new entries in the background: checkpoints and rejected requests publish no events."""
+        """Read new entries in the background, because checkpoints and rejected requests publish no events."""
         if self._is_polling and self.can_view and self.filter_text is not None and not self._is_catching_up:
             self._screen.run_background(self.catch_up(), group="tick")
 
     async def catch_up(self) -> None:
-        """Read new entries. A call during another one makes that one read again, and returns immediately."""
+        """Read new entries. If a call is already running, make it read once more and return immediately."""
         self._needs_catch_up = True
         if self._is_catching_up:
             return
@@ -188,7 +188,7 @@ class EntryLoader:
                 self._last_read = loop.time()
                 await self._load_new_entries(await self._screen.client())
         except Exception:
-            # Stop polling, so that the error is reported once and not every second. A reload starts polling again.
+            # Stop polling, so that the error is reported once instead of every second. Reloading starts polling again.
             self._is_polling = False
             raise
         finally:
@@ -203,7 +203,7 @@ class EntryLoader:
             await self._read_new_entries(client)
 
     async def _read_new_entries(self, client: Client) -> None:
-        """Read all new entries and filter them here: the cost depends on their number, not on the size of the log."""
+        """Read all new entries and filter them here, so that the cost does not depend on the size of the log."""
         generation, newest_seq = self._generation, self._newest_seq
         new_entries: list[AuditEntry] = []
         before_seq: int | None = None
@@ -227,14 +227,14 @@ class EntryLoader:
     # ---- older entries
 
     def load_more(self, *, last: bool) -> None:
-        """Read the next page of older entries in the background. ``last``: read all pages."""
+        """Read the next page of older entries in the background. ``last``: read all remaining pages."""
         if last:
             self.load_until(0)
         elif self._next_seq is not None:
             self._start_reading_older()
 
     def load_until(self, seq: int) -> None:
-        """Read down to an entry in the background. Select it, unless the cursor was moved meanwhile."""
+        """Read back to an older entry in the background, and select it unless the cursor moves in the meantime."""
         if self._next_seq is None:
             self._select_entry(seq)
             return
@@ -243,7 +243,7 @@ class EntryLoader:
         self._start_reading_older()
 
     def _start_reading_older(self) -> None:
-        """Start a worker unless one is running: two would read the same pages."""
+        """Start a worker unless one is already running, since two would read the same pages."""
         if not self._is_reading_older:
             self._is_reading_older = True
             self._screen.run_background(self._read_older_entries(), group="older")
@@ -277,7 +277,7 @@ class EntryLoader:
         self._on_change()
 
     def _select_entry(self, seq: int) -> None:
-        """Select the entry, or the next newer one if the list does not contain it."""
+        """Select an entry, or the next newer one if it is not in the list."""
         candidates = [entry for entry in self.table.rows if entry.seq >= seq]
         if candidates:
             self.table.move_cursor_to(row_key(candidates[-1]))
@@ -285,7 +285,7 @@ class EntryLoader:
             self._screen.flash(f"Entry {seq} not found; showing the next entry", warning=True)
 
     def select_after_load(self, seq: int) -> None:
-        """Select an entry after the next :meth:`load`, however far down it is."""
+        """Select an entry after the next :meth:`load`, no matter how old it is."""
         self._selection_seq = seq
 
     def reset(self) -> None:

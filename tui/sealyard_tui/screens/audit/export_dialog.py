@@ -1,4 +1,4 @@
-"""The dialog that exports the whole audit log to a file, in the background."""
+"""Dialog for exporting the whole audit log to a file in the background."""
 
 from __future__ import annotations
 
@@ -31,14 +31,14 @@ FORMAT_DESCRIPTIONS = {
     "jsonl": "JSON Lines, exactly as stored in the log",
     "csv": "for spreadsheets; formulas are escaped",
 }
-"""Descriptions of the formats, by file name suffix."""
+"""Descriptions of the formats, keyed by file name suffix."""
 
 CHUNK_SIZE = 64 << 10
-"""Minimum number of characters in a write, except for the last one."""
+"""Minimum number of characters per write, except for the last one."""
 
 
 class FormatButton(RadioButton):
-    """A radio button whose state is shown by a sign, not by its colour alone."""
+    """Radio button that shows its state with a symbol, not only with color."""
 
     BUTTON_INNER = " "
 
@@ -48,7 +48,7 @@ class FormatButton(RadioButton):
 
 
 class AuditExportDialog(ScreenDialog[None]):
-    """Asks for the format and the path, exports the log, and shows the progress and the result."""
+    """Dialog that asks for a format and a path, exports the log, and shows progress and the result."""
 
     heading = "Export the audit log"
     CSS_PATH = "dialogs.tcss"
@@ -59,7 +59,7 @@ class AuditExportDialog(ScreenDialog[None]):
     ]
 
     draft: ClassVar[str] = ""
-    """A path that was typed and not used for an export."""
+    """Path that was entered but not yet used for an export."""
 
     def __init__(self, size: int) -> None:
         """``size`` is the last known number of entries."""
@@ -100,7 +100,7 @@ class AuditExportDialog(ScreenDialog[None]):
 
     @on(RadioSet.Changed)
     def _on_format_changed(self, event: RadioSet.Changed) -> None:
-        """Change the suffix of the path to the new format, if it is that of the old one."""
+        """Change the suffix of the path to that of the new format, if it matches the old format."""
         old_format, self._format = self._format, event.pressed.id or self._format
         path_input = self.query_one("#path", Input)
         if path_input.value.endswith(f".{old_format}"):
@@ -185,7 +185,7 @@ class AuditExportDialog(ScreenDialog[None]):
         self.notify("Copied.", markup=False)
 
     def action_dismiss_dialog(self) -> None:
-        """Close the dialog. During an export, cancel the export and keep the dialog open."""
+        """Close the dialog. During an export, cancel it and keep the dialog open."""
         if self._worker is not None and not self._worker.is_finished and self.has_class("-running"):
             self._worker.cancel()
             return
@@ -201,7 +201,7 @@ class AuditExportDialog(ScreenDialog[None]):
 
 @contextmanager
 def _convert_os_errors(path: Path) -> Iterator[None]:
-    """Raise :class:`InvalidInputError` or :class:`StorageError` in place of an ``OSError`` while writing ``path``."""
+    """Re-raise an ``OSError`` from writing ``path`` as :class:`InvalidInputError` or :class:`StorageError`."""
     safe_path = escape_text(str(path))
     try:
         yield
@@ -214,7 +214,7 @@ def _convert_os_errors(path: Path) -> Iterator[None]:
 
 
 async def _merge_chunks(texts: AsyncIterator[str]) -> AsyncIterator[str]:
-    """Join texts until they have :data:`CHUNK_SIZE` characters: writing each line by itself would be slow."""
+    """Join texts into chunks of at least :data:`CHUNK_SIZE` characters, because writing line by line is slow."""
     parts: list[str] = []
     length = 0
     async for text in texts:

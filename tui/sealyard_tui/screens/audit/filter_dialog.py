@@ -1,4 +1,4 @@
-"""The dialog that edits the filter of the audit log as a form."""
+"""Form for editing the filter of the audit log."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ HINTS = {
 
 
 class AuditFilterDialog(BaseDialog[str | None]):
-    """Returns the edited filter as text; None if it was cancelled."""
+    """Dialog that returns the edited filter as text, or None if it was cancelled."""
 
     heading = "Filter entries"
     CSS_PATH = "dialogs.tcss"
@@ -48,10 +48,10 @@ class AuditFilterDialog(BaseDialog[str | None]):
     ]
 
     drafts: ClassVar[dict[str, dict[str, str]]] = {}
-    """Input that was not applied: values by field, by the initial filter."""
+    """Unapplied input: for each initial filter, the values of the fields."""
 
     def __init__(self, filter_text: str, now: Callable[[], datetime]) -> None:
-        """``filter_text`` is the current filter. If it is invalid, it becomes the text to search for."""
+        """``filter_text`` is the current filter. If it is invalid, it is used as the text to search for."""
         super().__init__()
         self._now = now
         self._initial_text = filter_text

@@ -1,7 +1,8 @@
-"""Parse and format the filter of the audit log: ``type:TASK author:owner since:2h withdrawn``.
+"""Syntax of audit log filters, such as ``type:TASK author:owner since:2h withdrawn``.
 
-A value or text with spaces is put in double quotes; a double quote inside is doubled. ``until`` is exclusive. Dates and
-times are in the local time zone; an age such as ``2h`` or ``1d12h`` is subtracted from the current time.
+Values and text with spaces are enclosed in double quotes; a double quote inside them is doubled. ``until`` is
+exclusive. Dates and times are in the local time zone; an age such as ``2h`` or ``1d12h`` is subtracted from the
+current time.
 """
 
 from __future__ import annotations
@@ -18,14 +19,14 @@ from sealyard.model.safe_text import escape_text
 
 FIELDS = ("type", "resource", "author", "change", "since", "until")
 TEXT = "text"
-"""Name of the field for text that is searched anywhere in an entry."""
+"""Name of the field for text to search for anywhere in an entry."""
 
 _TOKEN = re.compile(r"""(?:(?P<field>[A-Za-z]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"?(?=\s|$)|(?P<bare>\S*))""")
 _AGE = re.compile(r"(?:\d+[wdhms])+")
 _AGE_PART = re.compile(r"(\d+)([wdhms])")
 _UNITS = {"w": "weeks", "d": "days", "h": "hours", "m": "minutes", "s": "seconds"}
 _MAX_QUOTE_LENGTH = 20
-"""Maximum number of characters of the input that an error message repeats: it must fit beside the filter."""
+"""Maximum number of input characters quoted in an error message, which must fit beside the filter."""
 
 
 def parse_filter(text: str, now: datetime) -> AuditFilter:
@@ -46,7 +47,7 @@ def parse_filter(text: str, now: datetime) -> AuditFilter:
 
 
 def split_filter(text: str) -> dict[str, str]:
-    """Return the values by field, with :data:`TEXT`, as typed. Raises :class:`UsageError` for an unknown field."""
+    """Return the unparsed values by field. Raises :class:`UsageError` for an unknown or repeated field."""
     parts: dict[str, str] = {}
     terms: list[str] = []
     for field, value, token in _split_tokens(text):
@@ -64,7 +65,7 @@ def split_filter(text: str) -> dict[str, str]:
 
 
 def format_filter(parts: Mapping[str, str]) -> str:
-    """Return the filter that :func:`split_filter` splits into ``parts``. Skips empty values."""
+    """Return the filter that :func:`split_filter` would split into ``parts``. Skips empty values."""
     terms = [f"{name}:{_quote(parts[name])}" for name in FIELDS if parts.get(name)]
     if text := parts.get(TEXT, ""):
         terms.append(_quote_text(text))
@@ -72,7 +73,7 @@ def format_filter(parts: Mapping[str, str]) -> str:
 
 
 def _split_tokens(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the field (in lower case if it is known), the value and the whole text of each token."""
+    """Yield the field (in lowercase if known), the value, and the full text of each token."""
     for match in _TOKEN.finditer(text):
         if not match[0]:
             continue

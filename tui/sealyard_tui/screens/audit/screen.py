@@ -1,4 +1,4 @@
-"""The audit screen: list, detail, filter, verification and export of the audit log."""
+"""The audit screen: view, filter, verify, and export the audit log."""
 
 from __future__ import annotations
 
@@ -39,10 +39,10 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
-"""Seconds between the last move of the cursor and showing the detail."""
+"""Delay in seconds between the last cursor movement and showing the detail."""
 
 PREVIEW_LENGTH = 40
-"""Maximum number of characters shown of a value that can be copied."""
+"""Maximum number of characters shown for a value that can be copied."""
 
 ACCESS_DENIED_TEXT = (
     "You do not have permission to view the audit log.\n"
@@ -57,7 +57,7 @@ FILTER_HINT = "text  type:TASK resource:TASK:… author:owner change:REFUSED sin
 
 
 class AuditScreen(BaseScreen):
-    """Lists the audit log, newest entries first."""
+    """Screen that lists the entries of the audit log, newest first."""
 
     NAME = "audit"
     CSS_PATH = "screen.tcss"
@@ -178,7 +178,7 @@ class AuditScreen(BaseScreen):
 
     @on(VirtualTable.RowHighlighted)
     def _on_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
-        """Show the detail when the cursor is idle, so that it does not slow down a held key."""
+        """Show the detail once the cursor is idle, so that holding down a key remains fast."""
         if self._detail_timer is not None:
             self._detail_timer.stop()
         self._detail_timer = self.set_timer(DETAIL_DELAY, self.show_detail)
@@ -195,7 +195,7 @@ class AuditScreen(BaseScreen):
         self.set_focus(self.query_one(AuditDetailPane))
 
     def action_back(self) -> None:
-        """Stop reading older entries, or close the detail, or do what the base class does."""
+        """Stop reading older entries, or close the detail; otherwise do the same as the base class."""
         if self._loader.is_reading_down:
             self._loader.stop_reading_down()
         elif self.has_class("-detail") or self.query_one(AuditDetailPane).has_focus:

@@ -1,4 +1,4 @@
-"""The dialog that verifies the whole audit log, and shows progress and result."""
+"""Dialog for verifying the whole audit log."""
 
 from __future__ import annotations
 
@@ -47,11 +47,11 @@ KEEP_CHECKPOINT_TEXT = (
 
 
 class _CancelledError(Exception):
-    """Raised in a thread of the engine to cancel the verification."""
+    """Raised in an engine thread to cancel the verification."""
 
 
 class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
-    """Returns the error whose entry the user wants to see; else None."""
+    """Dialog that returns the error whose entry the user wants to see, or None."""
 
     heading = "Verify the audit log"
     CSS_PATH = "dialogs.tcss"
@@ -63,10 +63,10 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
     ]
 
     draft: ClassVar[str] = ""
-    """The checkpoint that was entered last; it is kept when the dialog is closed."""
+    """Last checkpoint entered, which is kept when the dialog is closed."""
 
     class Progress(Message):
-        """``done`` of ``total`` entries were verified."""
+        """Message posted when ``done`` of ``total`` entries have been verified."""
 
         def __init__(self, done: int, total: int) -> None:
             super().__init__()
@@ -140,7 +140,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
         self.refresh_bindings()
 
     def _report_progress(self, done: int, total: int) -> None:
-        """Report progress. Called in a thread of the engine, after every thousand entries."""
+        """Report progress. Called in an engine thread after every thousand entries."""
         if self._cancel_event.is_set():
             raise _CancelledError
         now = time.monotonic()
@@ -196,7 +196,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
 
 
 def _normalize_checkpoint(text: str) -> str | None:
-    """Return the checkpoint as it was signed: terminals and e-mail programs may change white space."""
+    """Restore the whitespace of a signed checkpoint, which terminals and email clients may have changed."""
     lines = [line.strip() for line in text.strip().splitlines()]
     return "\n".join(lines) + "\n" if lines else None
 

@@ -1,4 +1,4 @@
-"""The actions of the device configurations screen: forms, confirmations, and requests."""
+"""Actions of the device configurations screen: forms, confirmations, and requests."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sealyard_tui.screens.devices.forms import (
 from sealyard_tui.widgets.path_parsing import resolve_path
 
 NOTIFICATION_SECONDS = 15
-"""Seconds for which a notification with a path is shown: long enough to type the path elsewhere."""
+"""Duration in seconds of a notification with a path, long enough to type the path elsewhere."""
 
 
 class DeviceActions:
@@ -47,7 +47,7 @@ class DeviceActions:
         show_device: Callable[[str], None],
         show_busy: Callable[[str], None],
     ) -> None:
-        """``show_device`` moves the cursor to a configuration. ``show_busy`` shows a running operation; "" hides it."""
+        """``show_device`` moves the cursor to a configuration. ``show_busy`` shows or hides a running operation."""
         self._screen = screen
         self._get_devices = devices
         self._get_context = context

@@ -1,4 +1,4 @@
-"""The detail pane of the device configurations screen."""
+"""Detail pane of the device configurations screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class DeviceDetailPane(ScrollPane):
-    """Shows a version of a configuration in full, below the list or instead of it."""
+    """Pane that shows a version of a configuration in full, below the list or in place of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("devices.detail_")
 

@@ -1,4 +1,4 @@
-"""Format device configurations: versions, keys, and the subjects that may use and approve them."""
+"""Formatting of device configurations: versions, keys, and the subjects that may use or approve them."""
 
 from __future__ import annotations
 
@@ -21,9 +21,10 @@ Field = tuple[str, Content | str]
 
 
 class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
-    """Data besides the configurations. ``keys`` and ``access`` are None without permission to view them.
+    """Additional data for formatting configurations.
 
-    ``permissions`` are those of the user; ``names``, the display names of subjects.
+    ``keys`` and ``access`` are None without permission to view them. ``permissions`` are those of the user. ``names``
+    contains the display names of subjects.
     """
 
     permissions: tuple[Permission, ...] = ()
@@ -56,7 +57,7 @@ def format_detail(
     keys: Mapping[str, str],
     width: int,
 ) -> Content:
-    """Render a version of a configuration. ``keys``: keys of the application's actions. ``width`` is in cells."""
+    """Render a version of a configuration. ``keys``: key bindings by action. ``width`` is in cells."""
     creator = escape_text(format_subject(device.created_by, context.names))
     fields: list[Field] = [
         ("description", safe_content(device.description)),
@@ -140,14 +141,14 @@ def _format_key(
 
 
 def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[str, str]) -> Content:
-    """Return when the certificate of a key expires; empty without a certificate.
+    """Return when the certificate of a key expires; empty if there is no certificate.
 
-    ``keys``: keys of the application's actions.
+    ``keys``: key bindings by action.
     """
     expires_at = version.certificate_expires_at
     if expires_at is None:
         return Content("")
-    # Rotating an imported key would replace its certificate by a self-signed one.
+    # Rotating an imported key would replace its certificate with a self-signed one.
     is_imported = version.origin == "imported"
     advice = "import a renewed certificate" if is_imported else f"rotate the key ({keys['devices.rotate']})"
     match certificate_status(version, now):
@@ -163,7 +164,7 @@ def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[
 
 
 def format_warning_count(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
-    """Return the number of warnings, which include those of certificates, in the color of the most severe one."""
+    """Return the number of warnings, including certificate warnings, in the color of the most severe one."""
     if not device.warnings:
         return Content("")
     is_severe = any(_needs_attention(each, context, now) for each in device.signing_keys)
@@ -213,7 +214,7 @@ def _format_own_permissions(device: DeviceConfig, context: DeviceContext) -> str
 
 
 def format_changes(device: DeviceConfig, update: DeviceUpdate, context: DeviceContext) -> list[str]:
-    """Return the changes of an update, each as a line of safe text."""
+    """Return the changes made by an update, each as a line of escaped text."""
     durations = (
         ("link time", device.link_ttl_seconds, update.link_ttl_seconds),
         ("retention", device.retention_seconds, update.retention_seconds),

@@ -1,4 +1,4 @@
-"""The device configurations screen: keys, algorithms and terms of packages, version by version."""
+"""The device configurations screen: list device configurations, and view and change their versions."""
 
 from __future__ import annotations
 
@@ -34,14 +34,14 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")
-"""Resource types that this screen shows, as updates name them."""
+"""Types of the resources whose updates reload this screen."""
 
 DETAIL_DELAY = 0.05
-"""Seconds between the last move of the cursor and showing the detail."""
+"""Delay in seconds between the last cursor movement and showing the detail."""
 
 
 class DevicesScreen(BaseScreen):
-    """Lists device configurations, and shows the versions of the current one."""
+    """Screen that lists device configurations and shows the versions of the current one."""
 
     NAME = "devices"
     CSS_PATH = "screen.tcss"
@@ -100,7 +100,7 @@ class DevicesScreen(BaseScreen):
         super().__init__()
         self.context = DeviceContext()
         self.shown_version: DeviceConfig | None = None
-        """The version that the detail shows."""
+        """Version shown in the detail pane."""
         self._actions = DeviceActions(
             self,
             devices=lambda: self.devices,
@@ -146,11 +146,11 @@ class DevicesScreen(BaseScreen):
         self._devices = await client.devices()
         self._apply_filter()
         await self._update_detail(client)
-        # Load them before a form needs them: keys typed while a form waits for them would reach the screen.
+        # Load these before a form needs them, because keys typed while a form waits for them would reach the screen.
         await self._load_capabilities()
 
     async def _update_detail(self, client: Client) -> None:
-        """Show the latest version again; if the detail shows an older version, keep it."""
+        """Update the detail pane to the latest version, or keep showing an older version if the user selected one."""
         row, current = self.latest_version, self.shown_version
         if row is not None and current is not None and current.id == row.id and current.version < row.version - 1:
             self.shown_version = await client.device(row.id, current.version)
@@ -204,7 +204,7 @@ class DevicesScreen(BaseScreen):
 
     @on(VirtualTable.RowHighlighted)
     def _on_row_highlighted(self) -> None:
-        """Show the detail when the cursor is idle, so that it does not slow down a held key."""
+        """Show the detail once the cursor is idle, so that holding down a key remains fast."""
         row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
         if row is None or self.shown_version is None or self.shown_version.id != row.id:
             self.shown_version = row
@@ -219,7 +219,7 @@ class DevicesScreen(BaseScreen):
 
     @property
     def latest_version(self) -> DeviceConfig | None:
-        """The latest version of the configuration under the cursor."""
+        """Latest version of the configuration under the cursor."""
         row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
         return row
 
@@ -258,7 +258,7 @@ class DevicesScreen(BaseScreen):
     # ---- actions
 
     def show_busy(self, text: str) -> None:
-        """Show a running operation; an empty ``text`` hides it. ``text`` may be untrusted."""
+        """Show ``text``, which may be untrusted, as the running operation; hide the line if it is empty."""
         busy_line = self.query_one("#busy", Static)
         busy_line.update(Content(escape_text(text)))
         busy_line.set_class(bool(text), "-shown")
@@ -321,10 +321,10 @@ class DevicesScreen(BaseScreen):
 
 
 async def _load_context(client: Client) -> DeviceContext:
-    """Read the keys and the access control list, if the user has permission to view them."""
+    """Load the permissions and, if the user may view them, the keys and the access control list."""
     permissions = (await client.workspace()).rights
     keys = access = None
-    # Without permission, the requests would be rejected, and every rejection is audited.
+    # Without permission, the requests would be rejected, and every rejection is recorded in the audit log.
     with contextlib.suppress(PermissionDeniedError):
         if is_allowed(permissions, Action.VIEW, resource_type_uri(ResourceType.KEY)):
             keys = await client.keys()
