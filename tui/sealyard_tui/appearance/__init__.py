@@ -1,1 +1,1 @@
-"""Appearance and input: themes, key map, palette, and the saved state of the user interface."""
+"""Appearance and input: themes, key map, palette, and saved UI state."""

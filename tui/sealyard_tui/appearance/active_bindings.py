@@ -1,4 +1,4 @@
-"""The actions that are bound to keys on the current screen, for the help and the palette."""
+"""The actions bound to keys on the current screen, for the help dialog and the command palette."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.screen import Screen
 
 @dataclass(frozen=True)
 class ActiveAction:
-    """An action with its ``keys`` as displayed.
+    """An action, with ``keys`` as shown to the user.
 
     ``scope`` is the part of ``id`` before the dot; both are empty for Textual's own actions. ``node`` is the widget or
     screen that performs the ``action``.
@@ -30,7 +30,7 @@ class ActiveAction:
 
 
 def active_actions(screen: Screen[Any]) -> tuple[ActiveAction, ...]:
-    """Return the actions in the order of their declaration, starting with those of the focused widget.
+    """Return the actions in the order of declaration, starting with those of the focused widget.
 
     Bindings without a description are skipped.
     """

@@ -22,11 +22,11 @@ COMPACT = "-compact"
 """CSS class of the application in compact mode."""
 
 SAVE_DELAY = 1.0
-"""Seconds after which a change is written, so that several changes are written together."""
+"""Seconds to wait before a change is saved, so that several changes are saved together."""
 
 
 class Appearance:
-    """Applies the preferences to one application, and changes and saves them at run time."""
+    """The appearance of one application: applies the preferences, and changes and saves them at run time."""
 
     def __init__(self, app: App[Any], preferences: Preferences) -> None:
         self._app = app
@@ -34,21 +34,21 @@ class Appearance:
         self._timer: Timer | None = None
 
     def apply_theme(self) -> None:
-        """Register all themes and select one. Must be called before styles are parsed, so that they are parsed once."""
+        """Register all themes and select one. Call this before styles are parsed, so that they are parsed only once."""
         for theme in self._preferences.themes:
             self._app.register_theme(theme)
         self._app.theme = self._preferences.theme
 
     def apply_keymap(self, keymap_classes: Callable[[], tuple[type[DOMNode], ...]]) -> None:
-        """Apply the key map. Must be called before the first screen is composed, whose texts name keys.
+        """Apply the key map. Call this before the first screen is composed, as its texts name keys.
 
-        ``keymap_classes`` returns the classes with key bindings. It is slow, and called only if the user has a key map.
+        ``keymap_classes`` returns the classes with key bindings. It is slow, and only called if the user has a key map.
         """
         if self._preferences.settings.keymap:
             self._app.set_keymap(self._preferences.keymap(keymap_classes()))
 
     def apply(self) -> None:
-        """Apply the other preferences before the first paint, and report the ignored ones."""
+        """Apply the other preferences before the first paint, and report those that are ignored."""
         app, preferences = self._app, self._preferences
         app.no_color = preferences.is_colorless
         app.animation_level = preferences.settings.animations
@@ -63,7 +63,7 @@ class Appearance:
         return bool(self._preferences.ignored)
 
     def ignored_settings_text(self) -> str:
-        """Return the reason and a hint for each ignored setting. May hold foreign text."""
+        """Return the reason and a hint for each ignored setting. May contain untrusted text."""
         keys = action_keys(self._app)
         reports = ((error.message, app_hint(error, keys)) for error in self._preferences.ignored)
         return "\n\n".join(f"✗ {message}\n→ {hint}".removesuffix("\n→ ") for message, hint in reports)
@@ -71,7 +71,7 @@ class Appearance:
     # ---- changes at run time
 
     def choose_theme(self, name: str | None) -> None:
-        """Save the choice of a theme; None means that the user has not chosen one."""
+        """Save the theme that the user has chosen; do nothing if it is None."""
         if name is not None:
             self._preferences.choose_theme(name)
             self._save_soon()
@@ -85,7 +85,7 @@ class Appearance:
         return compact
 
     def toggle_mouse(self) -> bool:
-        """Toggle mouse input, and return whether it is on. Not saved: the settings apply at the next start."""
+        """Toggle mouse input, and return whether it is on. Not saved: the next start uses the setting again."""
         driver = self._app._driver
         assert driver is not None, "the application is running"
         set_mouse_enabled(driver, not is_mouse_enabled(driver))
@@ -107,7 +107,7 @@ class Appearance:
             self._save_soon()
 
     async def save(self) -> None:
-        """Write the UI state. A failure is only reported as a notification, as nothing depends on the file."""
+        """Write the UI state. A failure only causes a notification, as nothing depends on the file."""
         ui_state = self._preferences.ui_state
         if ui_state is None:
             return

@@ -1,4 +1,4 @@
-"""Validation of the user's key map: an invalid entry is reported and ignored, and its action keeps the default keys.
+"""Validation of the user's key map: invalid entries are reported and ignored, and their actions keep the default keys.
 
 Each binding has an id ``<scope>.<action>``, such as ``dashboard.download``. The scopes ``app``, ``screen`` and
 ``table`` are active on every screen, so their keys conflict with those of all screens. Textual itself accepts unknown
@@ -21,13 +21,13 @@ FORCE_QUIT = "app.force_quit"
 FORCE_QUIT_KEY = "ctrl+q"
 GLOBAL_SCOPES = ("app", "screen", "table")
 MODAL_SCOPES = ("dialog", "help")
-"""Scopes of dialogs, in which the keys of ``app`` and ``screen`` are inactive."""
+"""Dialog scopes, in which the keys of ``app`` and ``screen`` are inactive."""
 
 NAVIGATION_KEYS = ("h", "j", "k", "l", "g", "G", "ctrl+d", "ctrl+u")
 GUARDED_ACTIONS = frozenset(
     {"approve", "reject", "withdraw", "cancel", "delete", "remove", "rotate", "export_key", "quit", "force_quit"}
 )
-"""Actions that cannot be bound to a navigation key, so that browsing never triggers them."""
+"""Actions that cannot be bound to a navigation key, so that navigating never triggers them."""
 
 _MODIFIERS = ("ctrl", "alt", "shift", "super", "hyper", "meta")
 _UNSENDABLE_KEYS = ("return", "ctrl-at", "ctrl+@")
@@ -37,17 +37,17 @@ _NAMED_KEYS = frozenset(
     if key not in _UNSENDABLE_KEYS and len(name := key.value.rpartition("+")[2]) > 1 and name[0] != "<"
 )
 _KEY_ALIASES = {alias: key for key, aliases in KEY_ALIASES.items() for alias in aliases}
-"""Keys that terminals send as another key, such as ctrl+i as tab."""
+"""Keys that terminals send as another key, by alias: ctrl+i is sent as tab."""
 
 _QUOTED_LENGTH = 60
-"""Characters of an invalid entry that an error quotes."""
+"""Maximum length of an invalid entry as quoted in an error."""
 
 Bindings = Mapping[str, tuple[str, ...]]
-"""Textual's names of the keys of each action, by action id."""
+"""Keys by action id, under the names that Textual uses."""
 
 
 def bindings_of(classes: Iterable[type[DOMNode]]) -> dict[str, tuple[str, ...]]:
-    """Return the keys of all actions of these classes and their base classes. Bindings without an id are skipped."""
+    """Return the keys of all actions in these classes and their base classes. Bindings without an id are skipped."""
     keys_by_action: dict[str, dict[str, None]] = {}
     for cls in dict.fromkeys(base for widget_class in classes for base in widget_class.__mro__):
         for binding in Binding.make_bindings(vars(cls).get("BINDINGS", ())):
@@ -59,7 +59,7 @@ def bindings_of(classes: Iterable[type[DOMNode]]) -> dict[str, tuple[str, ...]]:
 def check_keymap(entries: Mapping[str, str], bindings: Bindings) -> tuple[dict[str, str], tuple[ErrorInfo, ...]]:
     """Return the key map for ``App.set_keymap``, and an error for each ignored entry.
 
-    ``entries`` has comma separated keys by action id; ``bindings`` is the result of :func:`bindings_of`. The action
+    ``entries`` has comma-separated keys by action id; ``bindings`` is the result of :func:`bindings_of`. The action
     that quits without asking always keeps ctrl+q.
     """
     keymap: dict[str, tuple[str, ...]] = {}
@@ -114,7 +114,7 @@ def _can_be_pressed(key: str) -> bool:
 
 
 def _is_character(name: str) -> bool:
-    """Return whether Textual would report the key by this name."""
+    """Return whether ``name`` is Textual's name of a printable key."""
     char = key_to_character(REPLACED_KEYS.get(name, name))
     if char is None or not char.isprintable() or char == ",":
         return name == "comma"
@@ -131,9 +131,9 @@ def _spelling_hint(key: str) -> str:
 
 
 def _first_conflict(keymap: Bindings, bindings: Bindings) -> tuple[str, str, str] | None:
-    """Return the action whose entry must be ignored, the action it conflicts with, and the key.
+    """Return the action whose entry must be ignored, the action that it conflicts with, and the key.
 
-    Of two conflicting entries, the later one is ignored.
+    Of two conflicting entries, the later one is ignored. Returns None if there is no conflict.
     """
     effective = {**bindings, **keymap}
     for action in reversed(tuple(keymap)):

@@ -1,4 +1,4 @@
-"""Providers of the command palette: actions, profiles, and tasks by name or id."""
+"""Command palette providers for actions, profiles, and tasks by name or id."""
 
 from __future__ import annotations
 
@@ -24,10 +24,10 @@ from sealyard_tui.session.state import SessionState
 MAX_TASKS = 50
 ID_LENGTH = 12
 MIN_SCORE = 0.01
-"""Score of a task that matches by a property that is not displayed, such as the name of a file."""
+"""Score of a task that matches only by a property that is not displayed, such as a file name."""
 
 Command = tuple[str, Content, str, Callable[[], object]]
-"""The text to search, a suffix to display after it, a help text, and the callback."""
+"""The text to search in, a suffix to display after it, a help text, and the callback."""
 
 
 class _PaletteApp(Protocol):
@@ -40,14 +40,14 @@ class _PaletteApp(Protocol):
 
 
 class _LiteralProvider(Provider):
-    """Displays text literally: names are foreign text, which Textual's highlighting would interpret as markup."""
+    """Base class of providers that display text literally: Textual would interpret untrusted names as markup."""
 
     @property
     def palette_app(self) -> _PaletteApp:
         return cast("_PaletteApp", self.app)
 
     def match(self, query: str, text: str) -> tuple[float, Content]:
-        """Return the score of ``text``, 0 without a match, and the text with the matching characters underlined."""
+        """Return the score of ``text``, 0 if it does not match, and the text with matching characters underlined."""
         score, offsets = self.matcher(query).fuzzy_search.match(query, text)
         content = Content(text)
         for offset in offsets:
@@ -56,7 +56,7 @@ class _LiteralProvider(Provider):
 
 
 class _Commands(_LiteralProvider):
-    """A provider with few commands, which are available without waiting."""
+    """Base class of providers with few commands, which are available without delay."""
 
     @abstractmethod
     def commands(self) -> Iterator[Command]:
@@ -112,7 +112,7 @@ class TaskCommands(_LiteralProvider):
             client = await app.session.client()
             page = await client.tasks(TaskFilter(text=query), limit=MAX_TASKS)
         except SealyardError:
-            # The screens report why tasks cannot be read; here the result is empty.
+            # The screens report why tasks cannot be read; here there are just no results.
             return
         for task in page.tasks:
             text = _task_text(task)

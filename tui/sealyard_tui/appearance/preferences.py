@@ -1,4 +1,4 @@
-"""The user's preferences: the settings, choices made at run time, and errors of ignored settings."""
+"""The user's preferences: the settings, choices made at run time, and errors in ignored settings."""
 
 from __future__ import annotations
 
@@ -15,13 +15,13 @@ from sealyard_tui.appearance.themes import SEALYARD_THEMES, load_user_themes, se
 from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
 
 THEMES_FOLDER = "themes"
-"""Name of the directory of themes, beside the settings file."""
+"""Name of the themes directory, next to the settings file."""
 
 
 class Preferences:
-    """Combines the settings with the user's choices at run time.
+    """The settings combined with the user's choices at run time.
 
-    ``ignored`` has the errors of invalid settings; :meth:`keymap` adds those of the key map.
+    ``ignored`` has the errors in invalid settings; :meth:`keymap` adds those in the key map.
     """
 
     def __init__(
@@ -33,7 +33,7 @@ class Preferences:
         ignored: tuple[ErrorInfo, ...] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """``themes``: defined by the user. Without ``ui_state``, choices are not saved."""
+        """``themes``: the user's own themes. Without ``ui_state``, choices are not saved."""
         self.settings = settings
         self.ui_state = ui_state
         self.themes = (*SEALYARD_THEMES, *themes)
@@ -52,7 +52,7 @@ class Preferences:
 
     @property
     def first_screen(self) -> str:
-        """Name of the first screen; empty if it is the last one used and none was saved."""
+        """Name of the first screen; empty if it should be the last one used but none was saved."""
         screen = self.settings.start_screen
         return screen if screen != "last" else (self.ui_state.screen if self.ui_state is not None else "")
 
@@ -71,7 +71,7 @@ class Preferences:
         self._override("compact", _on_off(compact), _on_off(self.settings.compact))
 
     def view(self, screen: str) -> ScreenState:
-        """Return the saved state of a screen. The first screen starts with the filter of the settings, if any."""
+        """Return the saved state of a screen. On the first screen, ``start_filter`` replaces it, if set."""
         if screen == self.first_screen and self.settings.start_filter:
             return ScreenState(filter=self.settings.start_filter)
         return self.ui_state.view(screen) if self.ui_state is not None else ScreenState()

@@ -1,7 +1,7 @@
-"""Workarounds that change private parts of Textual, each with its upstream issue.
+"""Workarounds that override private parts of Textual, each with its upstream issue if there is one.
 
 They are written for :data:`TEXTUAL_VERSION`, which is pinned. ``tests/tui/appearance/test_textual_patches.py`` fails if
-the pin moves or if a patch is no longer needed.
+the pin changes or a patch is no longer needed.
 """
 
 from __future__ import annotations
@@ -20,18 +20,18 @@ from textual.screen import Screen, ScreenResultType
 TEXTUAL_VERSION = "8.2.8"
 
 CACHE_SIZE = 1024
-"""More than the number of style sources. They are read in a fixed order, so a smaller LRU cache would never hit."""
+"""Must exceed the number of style sources: they are read in a fixed order, so a smaller LRU cache would never hit."""
 
 MAX_THEMES = 4
-"""Themes whose parsed styles are kept, for users who switch back to one."""
+"""Number of themes whose parsed styles are kept, for users who switch back to one."""
 
 Parsed = LRUCache[tuple[Any, ...], list[RuleSet]]
 
 
 class RepaintingCompositor(Compositor):
-    """Repaints the region of a widget that was hidden.
+    """Compositor that repaints the region of a widget that was hidden.
 
-    If the widget map is rebuilt because of a query for a region, not by a layout, Textual does not mark the regions of
+    If the widget map is rebuilt by a query for a region rather than by a layout, Textual does not mark the regions of
     added or removed widgets as dirty. The next layout detects no difference, and a hidden line remains on the screen.
 
     https://github.com/Textualize/textual/issues/5056
@@ -56,9 +56,9 @@ def use_repainting_compositor(screen: Screen[Any]) -> None:
 
 
 class BatchedScreen(Screen[ScreenResultType]):
-    """Skips rendering while updates are batched: Textual renders the whole screen and discards the result.
+    """Screen that is not rendered while updates are batched: Textual renders all of it and discards the result.
 
-    Batching was added by https://github.com/Textualize/textual/pull/1832; there is no issue about the rendering.
+    Batching was added by https://github.com/Textualize/textual/pull/1832; there is no issue about this.
     """
 
     def _compositor_refresh(self) -> None:
@@ -67,10 +67,10 @@ class BatchedScreen(Screen[ScreenResultType]):
 
 
 class CachedStylesheet(Stylesheet):
-    """Parses each source once per theme and process.
+    """Stylesheet that parses each source only once per theme and process.
 
-    Textual's cache belongs to one stylesheet, and is cleared with every theme and every new screen: sources were
-    parsed four times before the first paint, and again with each screen.
+    Textual's cache belongs to one stylesheet, and is cleared with every theme and every new screen: without this
+    class, sources were parsed four times before the first paint, and again with each screen.
 
     https://github.com/Textualize/textual/pull/3575
     """
@@ -102,13 +102,13 @@ def cached_rules(_variables: frozenset[tuple[str, str]]) -> Parsed:
 
 
 class CrashReportingApp(App[ReturnType]):
-    """Lets the application report a crash: Textual prints all local variables, which may include secrets.
+    """Application that reports crashes itself: Textual prints all local variables, which may include secrets.
 
     There is no upstream issue; a ``show_locals`` option would replace this.
     """
 
     def report_crash(self) -> None:
-        """Report the current exception; called while it is handled."""
+        """Report the current exception. Called while it is being handled."""
 
     def _fatal_error(self) -> None:
         self.report_crash()

@@ -1,6 +1,6 @@
-"""Themes: those of Sealyard, of Textual, and of the user.
+"""Themes from Sealyard, from Textual, and from the user.
 
-States are coloured by these variables only, and always have an icon or a word beside the colour:
+States are coloured with these variables only, and always have an icon or a word beside the colour:
 
 ========================  ===============================================================================
 ``$success``              successful: DONE, AVAILABLE, downloaded and verified
@@ -11,7 +11,7 @@ States are coloured by these variables only, and always have an icon or a word b
 ========================  ===============================================================================
 
 Each of them, and the foreground, has a contrast of at least 4.5:1 (WCAG 2.2, AA) on ``$background``, ``$surface``,
-``$panel`` and under the cursor, in all themes of Sealyard.
+``$panel`` and under the cursor, in all Sealyard themes.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """A theme file. Textual derives omitted colours. Colours are written as ``#1e2a38`` or CSS names."""
+    """A theme file. Colours are written as ``#1e2a38`` or as CSS names; Textual derives omitted ones."""
 
     name: str
     primary: str
@@ -51,8 +51,8 @@ class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def _theme(name: str, *, dark: bool, cursor: str, unfocused_cursor: str, muted: str, **colours: Any) -> Theme:
-    """Build a theme. ``cursor`` is the background of the current row in the focused pane, ``unfocused_cursor`` in
-    others.
+    """Build a theme. ``cursor`` is the background of the current row in the focused pane, ``unfocused_cursor`` that in
+    other panes.
     """
     primary, foreground, panel = colours["primary"], colours["foreground"], colours["panel"]
     variables = {
@@ -96,7 +96,7 @@ _DARK_BASE = {
     "muted": "#9aa7b8",
     "secondary": "#8fa3ba",
 }
-"""Colours that the dark themes share."""
+"""Colours shared by the dark themes."""
 
 DARK = _theme(
     DEFAULT_THEME,
@@ -167,9 +167,9 @@ SEALYARD_THEMES = (DARK, LIGHT, DEUTERANOPIA, TRITANOPIA)
 def select_theme(
     requested: str, environ: Mapping[str, str], names: Collection[str]
 ) -> tuple[str, tuple[ErrorInfo, ...]]:
-    """Return the theme to use, and an error if there is no ``requested`` theme.
+    """Return the theme to use, and an error if the ``requested`` theme does not exist.
 
-    With NO_COLOR set, it is the theme without colours in any case.
+    If ``NO_COLOR`` is set, the theme without colours is always used.
     """
     if no_color(environ):
         return NO_COLOR_THEME, ()
@@ -186,7 +186,7 @@ def select_theme(
 
 
 def load_user_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorInfo, ...]]:
-    """Load the themes in ``*.toml`` of ``folder``. Returns them, and an error for each file that is ignored."""
+    """Load the themes from ``*.toml`` in ``folder``. Return them, and an error for each ignored file."""
     themes: dict[str, Theme] = {}
     errors: list[ErrorInfo] = []
     try:

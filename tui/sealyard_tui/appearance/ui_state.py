@@ -1,7 +1,7 @@
-"""The saved state of the user interface: the last screen, filter and order of each screen, and overridden settings.
+"""The saved UI state: the last screen, the filter and sort order of each screen, and overridden settings.
 
 It is stored in the state directory, not in the settings file. An override applies until the setting that it replaces is
-changed, so that an edit of the settings file always takes effect.
+changed, so that editing the settings file always takes effect.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ class Override(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UiState(FrozenStruct, frozen=True, kw_only=True):
-    """Content of the file: name of the last screen, screen states by screen, and overrides by setting."""
+    """The contents of the file: the last screen, states by screen name, and overrides by setting name."""
 
     screen: str = ""
     views: dict[str, ScreenState] = msgspec.field(default_factory=dict)
@@ -41,22 +41,22 @@ Change = Callable[[UiState], UiState]
 
 
 class UiStateFile:
-    """The state of one user, shared by all workspaces. Changes apply immediately and are stored by :meth:`write`."""
+    """The UI state of one user, for all workspaces. Changes apply immediately and are saved by :meth:`write`."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """``path`` is by default in the state directory. Raises :class:`StorageError` if it cannot be read."""
+        """``path`` defaults to a file in the state directory. Raises :class:`StorageError` if it cannot be read."""
         self._file = StateFile(path or state_path("application", "memory"), UiState())
         self._state = self._file.read()
         self._changes: list[Change] = []
 
     @property
     def warning(self) -> str:
-        """A warning if a damaged file was renamed, else empty."""
+        """A warning if a damaged file was renamed; otherwise empty."""
         return self._file.warning
 
     @property
     def screen(self) -> str:
-        """The last screen; empty at the first start."""
+        """The last screen used; empty at the first start."""
         return self._state.screen
 
     def set_screen(self, screen: str) -> None:
@@ -69,7 +69,7 @@ class UiStateFile:
         self._apply(lambda state: msgspec.structs.replace(state, views={**state.views, screen: view}))
 
     def get_override(self, name: str, setting: str) -> str:
-        """Return the override of the setting ``name``, else ``setting`` itself."""
+        """Return the override of the setting ``name`` if one applies, otherwise its value ``setting``."""
         override = self._state.choices.get(name)
         return override.value if override is not None and override.replaces == setting else setting
 
@@ -78,9 +78,9 @@ class UiStateFile:
         self._apply(lambda state: msgspec.structs.replace(state, choices={**state.choices, name: override}))
 
     def write(self) -> None:
-        """Store all changes since the last call. Blocks.
+        """Save all changes made since the last call. Blocks.
 
-        Raises :class:`StorageError`; the changes are then stored by the next call.
+        Raises :class:`StorageError`; the changes are then saved by the next call.
         """
         changes = self._changes
         if not changes:

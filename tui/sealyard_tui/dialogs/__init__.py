@@ -1,1 +1,1 @@
-"""Dialogs that several screens use."""
+"""Dialogs shared by several screens."""

@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class BaseDialog(ModalScreen[Answer], Generic[Answer]):
-    """Base class of all dialogs: a box over the current screen. Esc closes it without an action."""
+    """Base class of all dialogs: a box over the current screen. Esc closes it without performing any action."""
 
     heading: str = ""
 
@@ -41,12 +41,12 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
 
     @abstractmethod
     def compose_body(self) -> ComposeResult:
-        """Yield the content of the box."""
+        """Yield the contents of the box."""
 
     def action_dismiss_dialog(self) -> None:
         self.dismiss(None)
 
 
 def format_failure(reason: str) -> Content:
-    """Return an error line with the reason of a failed attempt; empty without a reason."""
+    """Return an error line with the reason for a failed attempt; empty if there is no reason."""
     return Content(f"✗ {escape_text(reason)}" if reason else "")

@@ -1,4 +1,4 @@
-"""Confirmation dialogs: yes or no, and by typing a word."""
+"""Confirmation dialogs: with yes and no buttons, or by typing a word."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class ConfirmDialog(BaseDialog[bool]):
-    """Asks a question and returns whether the user confirmed it."""
+    """A yes-or-no question. Returns whether the user answered yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="dialog.yes"),
@@ -26,7 +26,7 @@ class ConfirmDialog(BaseDialog[bool]):
     ]
 
     def __init__(self, heading: str, question: str, *, yes: str = "Yes", no: str = "No") -> None:
-        """``question`` may hold foreign text. ``yes`` and ``no`` are the labels of the buttons."""
+        """``question`` may contain untrusted text. ``yes`` and ``no`` are the labels of the buttons."""
         super().__init__()
         self.heading = heading
         self._question = question
@@ -54,10 +54,10 @@ class ConfirmDialog(BaseDialog[bool]):
 
 
 class TypedConfirmDialog(BaseDialog[bool]):
-    """Confirms an action that cannot be undone: the user must type a word. Returns whether they confirmed."""
+    """The confirmation of an irreversible action by typing a word. Returns whether the user confirmed it."""
 
     error_text: str = ""
-    """Why the action failed after an earlier confirmation. If set, the word is filled in."""
+    """Why the action failed after an earlier confirmation. If set, the word is already filled in."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("pageup", "read(-1)", "Text up", show=False, id="dialog.text_up"),
@@ -65,7 +65,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
     ]
 
     def __init__(self, heading: str, about: Content | str, word: str, *, submit_label: str = "Confirm") -> None:
-        """``about`` must be safe text; ``word`` is what the user must type."""
+        """``about`` must be safe to display; ``word`` is what the user must type."""
         super().__init__()
         self.heading = heading
         self._about = about
@@ -84,7 +84,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
             yield Button(Content("Back"), id="no", compact=True)
 
     def compose_extra(self) -> ComposeResult:
-        """Yield further fields below the word."""
+        """Yield further fields below the input for the word."""
         yield from ()
 
     def on_mount(self) -> None:
@@ -110,11 +110,11 @@ class TypedConfirmDialog(BaseDialog[bool]):
         return not self._missing_text()
 
     def _missing_text(self) -> str:
-        """Return what is missing for the confirmation; empty if nothing is."""
+        """Return what is still missing for confirmation; empty if nothing is."""
         return "" if self.query_one(Input).value.strip() == self._word else f"Does not match {self._word}"
 
     def action_read(self, pages: int) -> None:
-        """Scroll the text by pages."""
+        """Scroll the text by this number of pages."""
         text = self.query_one(".dialog-text")
         text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False, immediate=True)
 

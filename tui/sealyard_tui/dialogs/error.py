@@ -18,7 +18,7 @@ from sealyard_tui.session.hints import app_hint
 
 
 class ErrorDialog(BaseDialog[None]):
-    """Shows message, hint and details of an error, which can be copied."""
+    """The message, hint and details of an error, which can be copied."""
 
     heading = "Error"
 

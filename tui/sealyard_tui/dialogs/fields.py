@@ -1,6 +1,6 @@
-"""The fields of a form, for text, one choice, or several choices, and their widgets.
+"""Form fields for text, a single choice or multiple choices, and their widgets.
 
-The hints of fields may name keys as :func:`sealyard_tui.action_keys.insert_keys` replaces them.
+Field hints may contain key placeholders, which :func:`sealyard_tui.action_keys.insert_keys` replaces.
 """
 
 from __future__ import annotations
@@ -23,21 +23,21 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.widgets.safe_input import SafeInput
 
 Choices = tuple[tuple[str, str], ...]
-"""Values with their labels. Labels may be foreign text."""
+"""Pairs of value and label. Labels may be untrusted."""
 
 Texts = Mapping[str, str]
-"""Values of text and choice fields, by name of the field."""
+"""Values of text and choice fields, by field name."""
 
 
 class Answers(FrozenStruct, frozen=True, kw_only=True):
-    """By field name: ``texts``, stripped answers of text and choice fields; ``selections`` of multi-choice fields."""
+    """Answers by field name. ``texts``: stripped, of text and choice fields. ``selections``: of multi-choice fields."""
 
     texts: dict[str, str]
     selections: dict[str, tuple[str, ...]]
 
 
 class TextField(FrozenStruct, frozen=True, kw_only=True):
-    """A line of text. ``check`` raises a :class:`SealyardError` for an invalid answer that is not empty."""
+    """A line of text. ``check`` raises :class:`SealyardError` if an answer is invalid; not called if it is empty."""
 
     name: str
     label: str
@@ -48,7 +48,7 @@ class TextField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """One of ``choices``, which may depend on the answers of other fields. ``note`` returns a note about a choice."""
+    """One of ``choices``, which may depend on the answers in other fields. ``note`` returns a note about a choice."""
 
     name: str
     label: str
@@ -59,7 +59,7 @@ class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class MultiChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """Any number of ``choices``. ``empty_label`` is shown if none is selected."""
+    """Any number of ``choices``. ``empty_label`` is shown if nothing is selected."""
 
     name: str
     label: str
@@ -73,14 +73,14 @@ Field = TextField | ChoiceField | MultiChoiceField
 
 
 class PickerLine(Static, can_focus=True):
-    """Base class of lines that show the selection and open a list to change it."""
+    """Base class of one-line widgets that show the selection and open a list to change it."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "open", "Choose", id="form.choose", tooltip="Choose from a list"),
     ]
 
     class Opened(Message):
-        """The user wants to choose from the list."""
+        """The user has asked to open the list."""
 
         def __init__(self, line: PickerLine) -> None:
             super().__init__()
@@ -111,7 +111,7 @@ class PickerLine(Static, can_focus=True):
 
 
 class ChoiceLine(PickerLine):
-    """Selects one choice; the left and right keys change it."""
+    """The control for a single choice, which the left and right keys change."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", "Previous", show=False, id="form.previous_choice"),
@@ -147,7 +147,7 @@ class ChoiceLine(PickerLine):
 
 
 class MultiChoiceLine(PickerLine):
-    """Selects any number of choices."""
+    """The control for any number of choices."""
 
     def __init__(self, choices: Choices, selection: tuple[str, ...], empty_label: str) -> None:
         values = {value for value, _ in choices}
@@ -162,10 +162,10 @@ class MultiChoiceLine(PickerLine):
 
 
 class FieldRow(Vertical):
-    """A row of a form: label and control of a field, an error, and a note."""
+    """A form row: the label and control of a field, an error, and a note."""
 
     def __init__(self, field: Field, draft: Answers | None, texts: Texts) -> None:
-        """``draft``: answers to restore. ``texts``: answers of the fields above, on which choices may depend."""
+        """``draft``: answers to restore. ``texts``: answers in the fields above, on which choices may depend."""
         super().__init__()
         self.field = field
         self._error = Static("", classes="field-wrong", markup=False)
@@ -193,7 +193,7 @@ class FieldRow(Vertical):
         return self.control.selection if isinstance(self.control, MultiChoiceLine) else ()
 
     def update_choices(self, texts: Texts) -> None:
-        """Update choices and note for the current answers of all fields."""
+        """Update the choices and the note to match the current answers in all fields."""
         if not isinstance(self.field, ChoiceField) or not isinstance(self.control, ChoiceLine):
             return
         if callable(self.field.choices) and texts:
@@ -203,7 +203,7 @@ class FieldRow(Vertical):
         self._note.set_class(bool(note), "-shown")
 
     def show_error(self) -> bool:
-        """Show the error of the answer, if any, below the field. Returns whether there is one."""
+        """Show the error in the answer, if any, below the field. Return whether there is one."""
         error = self._find_error()
         self._error.update(Content(f"✗ {error}" if error else ""))
         self._error.set_class(bool(error), "-shown")
@@ -228,7 +228,7 @@ class FieldRow(Vertical):
 
 
 def path_field(name: str, label: str, path: Path, hint: str = "~ stands for your home folder") -> TextField:
-    """Return a field for a path; read its answer with :func:`sealyard_tui.widgets.path_parsing.resolve_path`."""
+    """Return a field for a path; resolve its answer with :func:`sealyard_tui.widgets.path_parsing.resolve_path`."""
     return TextField(name=name, label=label, value=str(path), required=True, hint=hint)
 
 

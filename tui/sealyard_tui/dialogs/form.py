@@ -1,4 +1,4 @@
-"""A form: a dialog with fields, whose action may take a while before the dialog closes."""
+"""A form: a dialog with fields that stays open while its action runs."""
 
 from __future__ import annotations
 
@@ -35,28 +35,28 @@ from sealyard_tui.session.hints import app_hint
 log = logging.getLogger(__name__)
 
 MAX_HEIGHT = 0.94
-"""Maximum height of the dialog, as a fraction of the screen. Fields that do not fit are scrolled."""
+"""Maximum height of the dialog, as a fraction of the screen. Fields that do not fit can be scrolled."""
 
 MIN_FIELDS_HEIGHT = 3
-"""Minimum height of the fields, in lines."""
+"""Minimum height of the field area, in lines."""
 
 Submit = Callable[[Answers], Coroutine[Any, Any, bool]]
-"""Performs the action of the form. Returns False if the user cancelled it; errors are shown in the form."""
+"""Performs the action of the form. Returns False if the user cancelled it. Errors are shown in the form."""
 
 
 class FormDraft:
-    """Unsubmitted input of a form. The caller keeps it, so that the form can be closed and opened again."""
+    """Unsubmitted input of a form, kept by the caller so that the form can be closed and reopened."""
 
     def __init__(self) -> None:
         self.answers: Answers | None = None
 
 
 class _Fields(VerticalScroll, inherit_bindings=False):
-    """The scrolling container of the fields, without key bindings: the form uses the arrow keys to change the field."""
+    """The scrolling container of the fields, without key bindings: the arrow keys move between fields instead."""
 
 
 class FormDialog(BaseDialog[bool]):
-    """A form. Returns True after ``submit`` has succeeded. Esc closes it, but does not cancel a running ``submit``."""
+    """A dialog with fields. Returns True once ``submit`` has succeeded. Esc closes it without cancelling ``submit``."""
 
     CSS_PATH = "form.tcss"
 
@@ -79,10 +79,10 @@ class FormDialog(BaseDialog[bool]):
         notes: Callable[[Answers], Content] | None = None,
         error: SealyardError | None = None,
     ) -> None:
-        """Show ``fields``. ``about`` may hold foreign text.
+        """Show ``fields``. ``about`` may contain untrusted text.
 
         ``notes`` returns notes about the current answers; ``busy_label`` is shown while ``submit`` runs; ``error`` is
-        the error of an earlier attempt with these answers.
+        the error from an earlier attempt with these answers.
         """
         super().__init__(classes="form")
         self.heading = heading
@@ -142,9 +142,9 @@ class FormDialog(BaseDialog[bool]):
         self.call_after_refresh(self._limit_height)
 
     def _limit_height(self) -> None:
-        """Limit the height of the fields: Textual does not divide space between auto-sized and scrolling widgets."""
+        """Limit the field area's height: Textual does not divide space between auto-sized and scrolling widgets."""
         if not self.query(".fields"):
-            # The dialog was closed before call_after_refresh made this call.
+            # The dialog was closed before call_after_refresh called this method.
             return
         box, fields = self.query_one(".dialog"), self.query_one(".fields")
         used = sum(child.outer_size.height for child in box.children if child is not fields and child.display)
@@ -215,7 +215,7 @@ class FormDialog(BaseDialog[bool]):
             self.call_after_refresh(self._limit_height)
         elif not self.is_busy:
             self._start_busy()
-            # A worker of the application, so that closing the form does not cancel it.
+            # The worker belongs to the application so that closing the form does not cancel it.
             self.app.run_worker(self._run_submit(self.answers), group="form", exit_on_error=False)
 
     def _start_busy(self) -> None:
@@ -258,7 +258,7 @@ class FormDialog(BaseDialog[bool]):
         self.on_screen_resume()
 
     def on_screen_resume(self) -> None:
-        """Close if ``submit`` has succeeded, but not below a dialog that ``submit`` has opened."""
+        """Close once ``submit`` has succeeded and no dialog that it opened is left on top of the form."""
         if self._is_done and self.is_current:
             self.dismiss(True)
 

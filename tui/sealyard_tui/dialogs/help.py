@@ -1,4 +1,4 @@
-"""The help: the purpose of a screen, and its keys."""
+"""The help dialog: the purpose of a screen, and its keys."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GROUP_TITLES = {
     "app": "Everywhere",
     "": "Navigation",
 }
-"""Headings by scope, in display order. The keys of the screen itself precede them, under its name."""
+"""Headings by scope, in display order. The keys of the screen itself come first, under its name."""
 
 KEYS_WIDTH = 22
 DESCRIPTION_WIDTH = 26
 
 
 class HelpScreen(BaseDialog[None]):
-    """Shows the purpose of a screen, and its keys in groups."""
+    """The purpose of a screen, and its keys in groups."""
 
     heading = "Help"
     CSS_PATH = "help.tcss"

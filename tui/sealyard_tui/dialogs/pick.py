@@ -1,4 +1,4 @@
-"""The dialog for choosing from a few choices."""
+"""The dialog for choosing from a short list."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class PickDialog(BaseDialog[str | None]):
-    """Returns the id of the chosen one of a few choices; None if the user went back."""
+    """A short list of choices. Returns the id of the chosen one; None if the user went back."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "move(1)", show=False, id="dialog.down"),
@@ -26,7 +26,7 @@ class PickDialog(BaseDialog[str | None]):
     ]
 
     def __init__(self, heading: str, choices: Sequence[tuple[str, Content | str]], current: str = "") -> None:
-        """``choices``: ids with labels; a label of type ``str`` may hold foreign text. ``current``: id to highlight."""
+        """``choices``: pairs of id and label; a ``str`` label may be untrusted. ``current``: the id to highlight."""
         super().__init__()
         self.heading = heading
         self._choices = choices

@@ -1,4 +1,4 @@
-"""The dialog for choosing from a long list, which typing filters."""
+"""The dialog for choosing from a long list that can be filtered by typing."""
 
 from __future__ import annotations
 
@@ -20,14 +20,17 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class _FilterInput(SafeInput):
-    """The filter; does not consume the key for marking, so that the dialog receives it."""
+    """The filter input. It does not consume the key for marking, so that the dialog receives it."""
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return key != "space" and super().check_consume_key(key, character)
 
 
 class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
-    """Returns the chosen values in the order of the list; None if the user went back. ``multiple``: more than one."""
+    """A filterable list. Returns the chosen values in list order; None if the user went back.
+
+    ``multiple``: whether more than one value can be chosen.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("up", "move(-1)", "Up", show=False, id="search.up", priority=True),

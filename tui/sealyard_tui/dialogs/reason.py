@@ -22,11 +22,11 @@ if TYPE_CHECKING:
     from textual.widgets import TextArea
 
 EditText = Callable[[str], str]
-"""Edits a text in the user's editor. Raises :class:`UsageError`."""
+"""Opens a text in the user's editor and returns the edited text. Raises :class:`UsageError` if that fails."""
 
 
 class ReasonDialog(BaseDialog[str | None]):
-    """Returns the reason, a text of several lines; None if the user went back. Unsubmitted text is kept as a draft."""
+    """A multi-line input. Returns the reason; None if the user went back. Unsubmitted text is kept as a draft."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "done", "Done", id="dialog.done", priority=True),
@@ -34,13 +34,13 @@ class ReasonDialog(BaseDialog[str | None]):
     ]
 
     error_text: str = ""
-    """Why the action failed after an earlier answer."""
+    """Why the action failed when a reason was submitted earlier."""
 
     drafts: ClassVar[dict[str, str]] = {}
     """Unsubmitted texts, by heading and subject."""
 
     def __init__(self, heading: str, about: str, *, required: bool, subject: str, edit: EditText) -> None:
-        """``subject``: id of the object of the reason, by which drafts are kept. ``about`` may hold foreign text."""
+        """``subject``: id under which the draft is kept. ``about`` may contain untrusted text."""
         super().__init__()
         self.heading = heading
         self._about = about
@@ -49,7 +49,7 @@ class ReasonDialog(BaseDialog[str | None]):
         self._edit_text = edit
 
     def compose_body(self) -> ComposeResult:
-        # Imported late: importing TextArea would delay the first paint of the application.
+        # Imported here because importing TextArea would delay the first paint of the application.
         from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
         yield Static(Content(escape_multiline(self._about)), classes="dialog-text")
@@ -82,7 +82,7 @@ class ReasonDialog(BaseDialog[str | None]):
             self.dismiss(None)
 
     def action_done(self) -> None:
-        # Priority bindings overtake keys pressed before, which are still in the message queue of the text area.
+        # Priority bindings overtake keys pressed earlier that are still in the message queue of the text area.
         self._area.call_later(self._submit)
 
     def action_edit(self) -> None:

@@ -16,7 +16,10 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class ThemePicker(BaseDialog[str | None]):
-    """Previews the highlighted theme. Returns the chosen one; Esc restores the current theme and returns None."""
+    """A list of themes that previews the highlighted one.
+
+    Returns the chosen theme; Esc restores the current theme and returns None.
+    """
 
     heading = "Theme"
 

@@ -1,1 +1,1 @@
-"""The session of one identity in one workspace: connection, downloads, watch folder, notifications."""
+"""The session of one identity in one workspace: connection, downloads, watch folder and notifications."""

@@ -1,6 +1,6 @@
-"""Connections to a workspace: through its directory, shared with other processes, or through a server.
+"""Connections to a workspace, either through its directory, which other processes may share, or through a server.
 
-Engine and network code runs on separate threads and is imported after the first paint, which importing it would delay.
+Engine and network code runs on separate threads, and is imported after the first paint so as not to delay it.
 """
 
 from __future__ import annotations
@@ -30,21 +30,21 @@ ErrorCallback = Callable[[SealyardError], None]
 
 
 class WorkspaceConnection(Protocol):
-    """A connection that is used by several identities, one at a time."""
+    """A connection that several identities use, one at a time."""
 
     on_error: ErrorCallback
-    """Called on any thread if the workspace cannot be taken over, or others cannot connect; the connection remains
-    usable.
+    """Called from any thread if this process cannot take over the workspace, or if others cannot connect to it; the
+    connection remains usable.
     """
 
     @property
     def mode(self) -> ConnectionMode:
-        """The current mode: an attached process may become the owner."""
+        """The current mode, which may change: an attached process can become the owner."""
         ...
 
     @property
     def host(self) -> str:
-        """Host of the server; empty for a local workspace."""
+        """Host and port of the server; empty for a local workspace."""
         ...
 
     @property
@@ -54,19 +54,19 @@ class WorkspaceConnection(Protocol):
 
     @property
     def lock_error(self) -> WorkspaceLockedError | None:
-        """Why the workspace is read-only, if another process has locked it."""
+        """Why the workspace is read-only, if another process has locked it; otherwise None."""
         ...
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
         """Return a client for the identity of the profile. The first call opens the workspace.
 
-        ``on_status`` is called on any thread, for the connection of the latest profile only. Raises the errors of
-        opening or connecting.
+        ``on_status`` is called from any thread, and only for the connection of the latest profile. Errors from opening
+        or connecting are raised.
         """
         ...
 
     async def start_listening(self) -> None:
-        """Accept connections of other processes on this machine. Raises :class:`UsageError` for an invalid group."""
+        """Accept connections from other processes on this machine. Raises :class:`UsageError` for an invalid group."""
         ...
 
     async def close(self) -> None: ...
@@ -81,7 +81,7 @@ class LocalConnection:
     host = ""
 
     def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
-        """``group``: system group whose members may connect as well."""
+        """``group``: operating system group whose members may also connect."""
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
         self.lock_error: WorkspaceLockedError | None = None
@@ -186,7 +186,7 @@ class ServerConnection:
 
 
 class _HttpClients:
-    """HTTP clients on one thread, one for each profile: the uploads of a profile are known to its client only."""
+    """HTTP clients on one thread. Each profile needs its own, which keeps track of that profile's uploads."""
 
     def __init__(self) -> None:
         self.thread = LoopThread("sealyard-http")

@@ -1,4 +1,4 @@
-"""Downloads of the session: run on a separate thread, with the latest status of each."""
+"""The downloads of the session, run on a separate thread, and the latest status of each."""
 
 from __future__ import annotations
 
@@ -46,9 +46,9 @@ class _Worker(NamedTuple):
 
 
 class DownloadManager:
-    """Manages the downloads of one identity at a time.
+    """Manager of the downloads of one identity at a time.
 
-    ``folder`` is where results are stored, None if nothing is downloaded. ``by_task`` has the latest event of each
+    ``folder`` is where results are stored; None if downloads are disabled. ``by_task`` has the latest event of each
     download of this session, by task id. The download thread posts events to the application, which passes them to
     :meth:`on_event`.
     """
@@ -78,7 +78,7 @@ class DownloadManager:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether results are downloaded without a request of the user."""
+        """Whether results are downloaded without the user asking for it."""
         return self.folder is not None and self._automatic and self._state().can_write
 
     @property
@@ -86,14 +86,14 @@ class DownloadManager:
         return [event for event in self.by_task.values() if isinstance(event, DownloadProgress)]
 
     def status(self, task_id: str) -> DownloadStatus | None:
-        """Return the status of a task's download in this session, else that in the history, else None."""
+        """Return the status of a task's download from this session, else from the history; None if neither has one."""
         if (event := self.by_task.get(task_id)) is not None:
             return event
         file = self._stored_file(task_id)
         return file.checked if file is not None else None
 
     def path(self, task_id: str) -> str | None:
-        """Return the path of a task's downloaded file, None if it was not downloaded."""
+        """Return the path of a task's downloaded file; None if it was not downloaded."""
         event = self.by_task.get(task_id)
         if isinstance(event, DownloadResult) and event.downloaded is not None:
             return event.downloaded.path
@@ -103,9 +103,9 @@ class DownloadManager:
     # ---- start and stop
 
     async def start(self, client: Client) -> None:
-        """Start downloading, or retry what failed while the connection was lost.
+        """Start downloading, or retry the downloads that failed while the connection was lost.
 
-        Raises :class:`StorageError`, :class:`UsageError`.
+        Raises :class:`StorageError` or :class:`UsageError`.
         """
         async with self._lock:
             if self._worker is not None and self._needs_retry:
@@ -120,7 +120,7 @@ class DownloadManager:
             self._app.notify(escape_text(worker.history.warning), severity="warning", markup=False)
 
     async def stop(self) -> None:
-        """Stop all transfers; they resume when the manager is started again."""
+        """Stop all downloads; they resume when the manager is started again."""
         self.by_task.clear()
         self._on_change()
         async with self._lock:
@@ -161,7 +161,7 @@ class DownloadManager:
             self._start_loop(self._worker)
 
     def _on_loop_done(self, task: asyncio.Task[None]) -> None:
-        """Report a crash of the loop; otherwise users would wait for downloads that never start."""
+        """Report a crash of the download loop; otherwise users would wait for downloads that never start."""
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.critical("automatic downloads crashed", exc_info=error)
@@ -176,7 +176,7 @@ class DownloadManager:
     async def download(self, task_id: str, name: str) -> DownloadResult:
         """Download a result now.
 
-        Does not raise: an error is part of the result, which is also posted as an event.
+        Expected errors are not raised but returned in the result, which is also posted as an event.
         """
         worker = self._worker
         if worker is None:
@@ -195,7 +195,7 @@ class DownloadManager:
         return result
 
     def _post(self, event: DownloadEvent) -> None:
-        """Post the event to the application. May be called on any thread."""
+        """Post the event to the application. May be called from any thread."""
         self._app.post_message(DownloadUpdate(event))
 
     def on_event(self, event: DownloadEvent) -> None:
@@ -204,7 +204,7 @@ class DownloadManager:
             self._warn_interrupted(event)
             return
         if self.by_task.get(event.task_id) == event:
-            # A download that two callers wait for reports its result twice.
+            # A download that two callers are waiting for reports its result twice.
             return
         self.by_task[event.task_id] = event
         self._on_change()
@@ -213,7 +213,7 @@ class DownloadManager:
 
     def _warn_interrupted(self, event: DownloadsInterrupted) -> None:
         if event.error.code == ServerUnreachableError.code:
-            # The status bar shows the lost connection.
+            # The status bar already shows that the connection is lost.
             return
         retry_text = f" Retrying in {event.retry_in:g} s." if event.retry_in is not None else ""
         text = error_text(event.error, action_keys(self._app)) + retry_text
@@ -231,7 +231,7 @@ class DownloadManager:
         return self._worker.history.get(task_id) if self._worker is not None else None
 
     def _history_path(self) -> Path:
-        """Return the path of the history. A demo's is stored beside the demo, not in the user's state directory."""
+        """Return the path of the history file: beside the demo in a demo, otherwise in the user's state directory."""
         from sealyard.client.downloads.history import default_history_path
 
         state = self._state()

@@ -1,6 +1,6 @@
-"""Hints in the words of the application: with its screens and keys.
+"""Error hints worded for the application, naming its screens and keys.
 
-What the application cannot do is done with a command in a terminal.
+For what the application cannot do, they name a command to run in a terminal.
 """
 
 from __future__ import annotations
@@ -67,10 +67,10 @@ WORDINGS: Mapping[str, str] = {
 
 
 def app_hint(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
-    """Return the hint of ``error`` with ``keys`` from :func:`action_keys`. It may contain untrusted text."""
+    """Return the hint of ``error``, which may contain untrusted text. ``keys`` come from :func:`action_keys`."""
     return error.structured_hint.word(WORDINGS, key=keys)
 
 
 def error_text(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
-    """Return message and hint of ``error`` in one line, like :func:`app_hint`. It may contain untrusted text."""
+    """Return the message of ``error`` followed by its :func:`app_hint`. May contain untrusted text."""
     return f"{error.message} {app_hint(error, keys)}".rstrip()

@@ -1,4 +1,4 @@
-"""Messages of the session to the application."""
+"""Messages that the session posts to the application."""
 
 from __future__ import annotations
 
@@ -38,7 +38,8 @@ class ConnectionMode(StrEnum):
 class ConnectionChanged(Message):
     """The engine was opened or failed to open, or the connection was lost or restored.
 
-    ``error``: why the engine failed, or why the workspace is read-only. ``status``: of the connection, if there is one.
+    ``error``: why the engine failed, why the workspace is read-only, or another connection error. ``status``: status of
+    the connection to a server or to the owner.
     """
 
     def __init__(
@@ -76,7 +77,7 @@ class EngineUpdate(Message):
 
     @property
     def durable(self) -> bool:
-        """Whether the batch contains changes of stored data, not only progress."""
+        """Whether the batch contains changes to stored data, not only progress."""
         return bool(self.tasks or self.resources or self.missed_events)
 
     @property
@@ -85,7 +86,7 @@ class EngineUpdate(Message):
 
 
 class DownloadUpdate(Message):
-    """Progress or result of a download."""
+    """The progress or result of a download."""
 
     def __init__(self, event: DownloadEvent) -> None:
         super().__init__()
@@ -93,7 +94,7 @@ class DownloadUpdate(Message):
 
 
 class WatchFolderUpdate(Message):
-    """An event of the watch folder, or the ``error`` that ended the watching."""
+    """An event of the watch folder, or the ``error`` that ended watching."""
 
     def __init__(self, event: WatchEvent | None, error: SealyardError | None = None) -> None:
         super().__init__()

@@ -1,4 +1,4 @@
-"""Notifications about the user's tasks, on every screen: as a toast, by the bell, and on the desktop."""
+"""Notifications about the user's tasks, shown on every screen: as toasts, with the bell, and on the desktop."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 
 BATCH_SECONDS = 1.0
-"""Changes within this time, as after a start, are combined: each notification covers a part of the screen."""
+"""Changes within this time, such as after startup, are combined, as each notification covers part of the screen."""
 
 APPROVAL_NOTIFICATION_INTERVAL = timedelta(seconds=10)
 """Minimum time between two notifications about pending approvals."""
 
 
 class NotificationKind(Enum):
-    """Kind of a notification, with a text for one task, which follows its name, and one for several tasks."""
+    """The kind of a notification: its text after the name of a single task, and its text for several tasks."""
 
     DOWNLOADED = ("✓ downloaded and verified", "✓ {count} downloaded and verified.")
     DONE = ("✓ is done", "✓ {count} done.")
@@ -69,7 +69,7 @@ _DOWNLOAD_ERROR_KINDS = {ResultExpiredError.code: NotificationKind.EXPIRED, Resu
 
 
 class Notifier:
-    """Notifies the user of each change once."""
+    """Notifier that reports each change to the user once."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Notifier:
         self._last_pending: tuple[str, int] = ("", 0)
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
         self._batch: dict[str, tuple[NotificationKind, str, DownloadResult | None]] = {}
-        """By task id: the kind, the task's name, and the result of its download if there is one."""
+        """The kind, task name, and download result if any, by task id."""
 
     def on_engine_update(self, update: EngineUpdate) -> None:
         for event in update.tasks.values():
@@ -105,7 +105,7 @@ class Notifier:
         self._queue(event.task_id, kind, event.name)
 
     def on_state_changed(self, state: SessionState) -> None:
-        """Notify the user of new tasks that wait for their approval; changes in quick succession are combined."""
+        """Notify the user of new tasks awaiting their approval; changes in quick succession are combined."""
         if not state.roles:
             return
         identity, previous_count = self._last_pending
@@ -166,7 +166,7 @@ class Notifier:
         self._alert(title or text.replace("\n", " "))
 
     def _will_download(self, event: TaskChanged) -> bool:
-        """Return whether the result is downloaded automatically, which causes a notification of its own."""
+        """Return whether the result will be downloaded automatically, which triggers a notification of its own."""
         has_result = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
         return has_result and event.kind is not TaskKind.SIGNING and self._is_download_automatic()
 

@@ -1,4 +1,4 @@
-"""The session of one identity: connects in the background and turns engine events into messages.
+"""The session of one identity: it connects in the background and turns engine events into messages.
 
 Nothing here blocks the event loop of the application: engine, network, downloads and the watch folder run on their own
 threads.
@@ -21,16 +21,16 @@ from sealyard_tui.session.connections import WorkspaceConnection
 from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, EngineState, EngineUpdate
 
 BATCH_SECONDS = 0.1
-"""Minimum time between two batches of engine events."""
+"""Minimum time between two batches of engine events, in seconds."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds between a failed attempt to reach a server for the first time and the next one."""
+"""Seconds between attempts to reach the server until it first responds."""
 
 PostMessage = Callable[[Message], bool]
 
 
 class Session:
-    """Provides the client of the current identity. Screens await it in workers, never in message handlers."""
+    """The session and its client. Screens await :meth:`client` in workers, never in message handlers."""
 
     def __init__(self, connection: WorkspaceConnection, profile: Profile, profiles: tuple[Profile, ...]) -> None:
         self.profile = profile
@@ -47,7 +47,7 @@ class Session:
         return await asyncio.shield(self._client_future())
 
     async def start(self, post: PostMessage) -> None:
-        """Connect with the current profile, and post messages until :meth:`stop`."""
+        """Connect with the current profile, and post messages until :meth:`stop` is called."""
         future = self._client_future()
         loop = asyncio.get_running_loop()
 
@@ -94,15 +94,15 @@ class Session:
     def _client_future(self) -> asyncio.Future[Client]:
         if self._client is None:
             self._client = asyncio.get_running_loop().create_future()
-            # Callers of client() get the exception. Without callers asyncio would report that it was never retrieved.
+            # Callers of client() get the exception. Without callers, asyncio would log that it was never retrieved.
             self._client.add_done_callback(lambda future: future.cancelled() or future.exception())
         return self._client
 
     async def _wait_for_server(self, client: Client, post: PostMessage) -> tuple[WorkspaceInfo, int]:
-        """Wait until the server responds, as it may be started after the application. The error is reported once.
+        """Wait until the server responds, as it may be started after the application.
 
-        Returns the workspace and the cursor from which to receive events. It is read before any screen loads data, so
-        that no event is missed.
+        Return the workspace and the cursor from which to receive events. The cursor is read before any screen loads
+        data, so that no event is missed. Failed attempts are reported only once.
         """
         is_reported = False
         while True:
@@ -122,13 +122,13 @@ class Session:
             async for event in client.events(cursor):
                 batcher.add(event)
         except SealyardError as error:
-            # The client reconnects automatically: this is a permanent error such as an expired token.
+            # The client reconnects automatically, so this is a permanent error, such as an expired token.
             self._fail(error, post)
         finally:
             batcher.stop()
 
     def _on_status(self, future: asyncio.Future[Client], status: ConnectionStatus, post: PostMessage) -> None:
-        """Report the status of the current client. After a reconnect all data must be reloaded."""
+        """Report the connection status of the current client, and have all data reloaded after a reconnect."""
         if future is not self._client or self._state is EngineState.FAILED:
             return
         previous, self._status = self._status, status
@@ -162,14 +162,14 @@ class Session:
         return Profile(name=identity if is_used else name, identity=identity, workspace=self.profile.workspace)
 
     def next_profile(self) -> Profile:
-        """Return the profile after the current one, cyclically."""
+        """Return the profile after the current one, wrapping around at the end."""
         names = [profile.name for profile in self.profiles]
         index = names.index(self.profile.name) if self.profile.name in names else -1
         return self.profiles[(index + 1) % len(names)] if names else self.profile
 
 
 class _EventBatcher:
-    """Batches engine events: posts immediately after a pause, otherwise at most ten times a second."""
+    """Batching of engine events: posts at once after a pause, otherwise once every :data:`BATCH_SECONDS`."""
 
     def __init__(self, post: PostMessage) -> None:
         self._post = post

@@ -1,4 +1,4 @@
-"""State of the session: identity, permissions, workspace and connection."""
+"""The state of the session: identity, permissions, workspace and connection."""
 
 from __future__ import annotations
 
@@ -12,9 +12,9 @@ from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, Conne
 
 
 class SessionState(FrozenStruct, frozen=True, kw_only=True):
-    """State of the session at one time.
+    """A snapshot of the state of the session.
 
-    ``rights`` are empty until the engine is open. ``running``: number of tasks that a worker executes.
+    ``rights`` are empty until the engine is open. ``running``: number of tasks being executed by a worker.
     """
 
     profile: str
@@ -22,7 +22,7 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     engine: EngineState = EngineState.STARTING
     mode: ConnectionMode = ConnectionMode.OWNER
     host: str = ""
-    """Host of the server; empty for a local workspace."""
+    """Host and port of the server; empty for a local workspace."""
     connection: ConnectionStatus = DISCONNECTED
     roles: tuple[Role, ...] = ()
     rights: tuple[tuple[str, Action], ...] = ()
@@ -34,10 +34,10 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     one_time_password: bool = False
     """Whether each approval requires a one-time password."""
     separation_of_duties_note: str = ""
-    """Why separation of duties is enforced or not, as the engine or the server describes it; foreign text."""
+    """Why separation of duties is or is not enforced, as described by the engine or the server. Untrusted text."""
     read_only: bool = False
     read_only_reason: str = ""
-    """Who has locked the workspace; empty if it is not locked, or if read-only access was requested."""
+    """The error text of a locked workspace; empty if it is not locked, or if read-only access was requested."""
     running: int = 0
     awaiting_my_approval: int = 0
     subject_names: SubjectNames = {}
@@ -48,13 +48,13 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def can_write(self) -> bool:
-        """Whether changes can be requested. While disconnected, requests are sent after the reconnect, or fail with an
+        """Whether changes can be requested. While disconnected, requests are sent after reconnecting, or fail with an
         error.
         """
         return self.engine in (EngineState.READY, EngineState.RECONNECTING) and not self.read_only
 
     def with_connection(self, event: ConnectionChanged, reason: str) -> SessionState:
-        """Return the state after a change of the connection. ``reason``: the text of its error."""
+        """Return the state after the connection has changed. ``reason``: the text of the error of ``event``, if any."""
         is_disconnected = event.state is EngineState.RECONNECTING
         return msgspec.structs.replace(
             self,

@@ -31,11 +31,11 @@ _MODE_TEXTS: dict[ConnectionMode, str] = {
 }
 
 MIN_IDENTITY_WIDTH = 20
-"""Columns to which the identity may be truncated before the time of a connection loss is omitted."""
+"""The identity may be truncated to this many columns before the time of a connection loss is omitted."""
 
 
 class _Brevity(IntEnum):
-    """What is shortened or omitted in a narrow status bar, least important first; each level includes those before."""
+    """What a narrow status bar shortens or omits, least important first. Each level includes the previous ones."""
 
     FULL = 0
     SHORT_ENGINE = 1
@@ -49,9 +49,9 @@ class _Brevity(IntEnum):
 
 
 def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
-    """Return identity and engine in the longest wording that fits into ``width`` columns, else in the shortest.
+    """Return the identity and the engine state in the longest form that fits into ``width``, or else the shortest.
 
-    The engine's part always includes whether separation of duties is enforced.
+    The engine state always includes whether separation of duties is enforced.
     """
     for brevity in _Brevity:
         identity, engine = _format_identity(state, brevity), _format_engine(state, brevity)
@@ -62,7 +62,7 @@ def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
 
 
 def state_summary(state: SessionState) -> list[str]:
-    """Return the full texts, one for each line, of what the status bar abbreviates."""
+    """Return the unabbreviated texts for the status bar, one per line."""
     lines = []
     if state.identity in state.subject_names:
         lines.append(f"You are {escape_text(format_subject(state.identity, state.subject_names))}.")
@@ -110,7 +110,7 @@ def _format_identity(state: SessionState, brevity: _Brevity) -> Content:
 
 
 def _format_profile(state: SessionState, brevity: _Brevity) -> str:
-    """Return the profile with a space; empty if the status bar is narrow and the identity has the same name."""
+    """Return the profile and a space; empty if the bar is narrow and the profile has the name of the identity."""
     is_redundant = state.profile == state.identity.rpartition(":")[2] and brevity >= _Brevity.SHORT_IDENTITY
     return "" if is_redundant or brevity >= _Brevity.NO_PROFILE else f"{escape_text(state.profile, 20)} "
 
@@ -123,7 +123,7 @@ def _format_roles(state: SessionState, brevity: _Brevity) -> str:
 
 
 def _format_workspace(state: SessionState, brevity: _Brevity) -> str:
-    """Return workspace and server. The server has priority: another one may have a workspace of the same name."""
+    """Return the workspace and the server, or only the server if space is short: workspace names are not unique."""
     is_short = brevity >= _Brevity.SHORT_IDENTITY
     workspace = escape_text(state.workspace, 16 if is_short else 30)
     if not state.host:

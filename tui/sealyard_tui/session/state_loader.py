@@ -1,4 +1,4 @@
-"""Loads the part of the session state that the engine knows."""
+"""Loading the part of the session state that the engine provides."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from sealyard_tui.session.state import SessionState
 async def load_workspace_state(client: Client, state: SessionState, *, reload_names: bool) -> SessionState:
     """Return ``state`` with the current permissions, settings and counts of the workspace.
 
-    ``reload_names``: read the display names of subjects again.
+    ``reload_names``: whether to reload the display names of subjects.
     """
     info, policy, counts = await client.workspace(), await client.policy(), await client.counts()
     names = await client.subject_names() if reload_names else state.subject_names

@@ -40,11 +40,11 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 BATCH_SECONDS = 0.3
-"""Proposals within this time cause one notification."""
+"""Proposals within this many seconds are combined into one notification."""
 
 
 class WatchRunner:
-    """Watches one folder for one identity, on a separate thread, until it is stopped."""
+    """Runner of the watcher of one folder for one identity, on a separate thread, until it is stopped."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class WatchRunner:
         subject: str,
         post: Callable[[WatchFolderUpdate], object],
     ) -> None:
-        """``post`` is called on the thread of the watcher."""
+        """``post`` is called from the thread of the watcher."""
         self._client = client
         self._settings = settings
         self._workspace_id = workspace_id
@@ -65,7 +65,7 @@ class WatchRunner:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, downloads: Path | None) -> str:
-        """Start watching and return a warning, empty if there is none. Results in ``downloads`` are not proposed.
+        """Start watching, and return a warning or an empty string. Results in ``downloads`` are not proposed.
 
         Raises the errors of :class:`FolderWatcher`.
         """
@@ -130,7 +130,7 @@ class WatchState(StrEnum):
 
 
 class DropStatus(FrozenStruct, frozen=True, kw_only=True):
-    """The latest event of one dropped entry, and its time. ``invalid_reason``: why its proposal is no longer valid."""
+    """The latest event of one dropped entry, and its time. ``invalid_reason``: why its proposal became invalid."""
 
     name: str
     at: datetime
@@ -139,19 +139,19 @@ class DropStatus(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def proposal(self) -> PackageProposal | None:
-        """The proposal; None if the event is another one, or if the proposal is no longer valid."""
+        """The proposal; None if the latest event is not a proposal, or if the proposal is no longer valid."""
         return self.event if isinstance(self.event, PackageProposal) and not self.invalid_reason else None
 
 
 class _Override(FrozenStruct, frozen=True, kw_only=True):
-    """Settings chosen at run time. They apply until the settings that they replace are changed in the file."""
+    """Settings chosen at run time. They apply until the settings that they replace are changed in the settings file."""
 
     settings: WatchFolderSettings = WatchFolderSettings()
     replaces: WatchFolderSettings | None = None
 
 
 class WatchFolderManager:
-    """Runs the watch folder of the current identity, and keeps the latest event of each dropped entry."""
+    """Manager of the current identity's watch folder. Keeps the latest event of each dropped entry."""
 
     def __init__(
         self,
@@ -192,7 +192,7 @@ class WatchFolderManager:
         return [entry.proposal for entry in self._dropped.values() if entry.proposal is not None]
 
     async def start(self, client: Client) -> None:
-        """Start watching with the settings, or with the user's override of them; resume after a lost connection."""
+        """Start watching with the user's override of the settings, if any, or restart after a lost connection."""
         if self._client is not None and isinstance(self.error, ServerUnreachableError):
             await self._restart_runner()
         if self._client is not None or not self._session_state().can_write:
@@ -325,7 +325,7 @@ class WatchFolderManager:
 
     @contextmanager
     def _invalidate_on_error(self, proposal: PackageProposal) -> Iterator[None]:
-        """Mark a proposal as invalid if its files changed or are rejected; it remains in the list with the reason."""
+        """Mark a proposal as invalid if its files have changed or are rejected. It stays listed, with the reason."""
         try:
             yield
         except PERMANENT_ERRORS as error:
@@ -335,7 +335,7 @@ class WatchFolderManager:
             raise
 
     def _notify_new_proposals(self) -> None:
-        """Notify the user of all new proposals together."""
+        """Notify the user of all new proposals at once."""
         self._notification_scheduled = False
         count, self._new_proposals = self._new_proposals, 0
         if count:

@@ -1,1 +1,1 @@
-"""The terminal and external programs: mouse, signals, notifications, editor, file manager."""
+"""The terminal and external programs: mouse, signals, notifications, editor and file manager."""

@@ -1,7 +1,7 @@
-"""Enable and disable mouse reporting at run time.
+"""Enabling and disabling mouse reporting at run time.
 
-Textual decides only at the start (https://github.com/Textualize/textual/issues/3898). Private methods of its terminal
-driver can change it at any time. The driver reads its flag again when the application resumes from the background, so
+Textual sets it only at startup (https://github.com/Textualize/textual/issues/3898). Private methods of its terminal
+driver can switch it at any time. The driver reads its flag again when the application resumes from the background, so
 the change remains in effect.
 """
 

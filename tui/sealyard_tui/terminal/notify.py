@@ -12,7 +12,7 @@ MAX_LENGTH = 120
 
 
 def notify_desktop(app: App[Any], text: str) -> None:
-    """Send a notification by OSC 9 and OSC 777, which terminals without support ignore."""
+    """Send a notification with OSC 9 and OSC 777, which are ignored by terminals that do not support them."""
     if app._driver is None:
         return
     safe = escape_text(text, MAX_LENGTH).replace(";", ",")

@@ -1,4 +1,4 @@
-"""Handlers of signals that end the application."""
+"""Handlers for signals that terminate the application."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from textual.app import App
 def install_signal_handlers(app: App[Any]) -> None:
     """Exit on SIGTERM and SIGHUP: restore the terminal and return 128 + the signal number.
 
-    Must be called on the event loop of the application.
+    Must be called from the application's event loop.
     """
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""Columns of a table: their visibility and widths, and cells truncated or padded to these widths."""
+"""Table columns: visibility, widths, and truncation and padding of cells."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from textual.content import Content
 from sealyard.model.base import FrozenStruct
 
 Cell = Content | str
-"""A ``str`` must be safe text; a ``Content`` may have styles."""
+"""A ``str`` must be safe to display; a ``Content`` may be styled."""
 
 GUTTER = 1
-"""Empty cells after each column."""
+"""Blank columns after each table column."""
 
 
 class Column(FrozenStruct, frozen=True, kw_only=True):
-    """A column of ``width`` cells.
+    """A table column that is ``width`` cells wide.
 
-    Remaining space is distributed among the columns in proportion to ``grow``. A column is hidden in a table narrower
-    than ``from_width``, and in one that is at least ``below_width`` wide. ``right`` aligns it to the right.
+    Remaining space is distributed among the columns in proportion to ``grow``. A column is hidden if the table
+    is narrower than ``from_width`` or at least ``below_width`` wide. ``right``: whether cells are right-aligned.
     """
 
     title: str
@@ -27,7 +27,7 @@ class Column(FrozenStruct, frozen=True, kw_only=True):
     grow: int = 0
     from_width: int = 0
     below_width: int = 0
-    """0: no limit."""
+    """0 means no limit."""
     right: bool = False
 
     def fits(self, width: int) -> bool:
@@ -35,7 +35,10 @@ class Column(FrozenStruct, frozen=True, kw_only=True):
 
 
 def column_widths(columns: Sequence[Column], available: int, total: int) -> tuple[int, ...]:
-    """Return the width of each column, 0 if hidden. The columns use the ``available`` part of the ``total`` width."""
+    """Return the width of each column, 0 if it is hidden.
+
+    ``total``, the table width, decides which columns are visible; they share the ``available`` cells.
+    """
     visible = [column for column in columns if column.fits(total)]
     total_grow = sum(column.grow for column in visible)
     space = available - sum(column.width + GUTTER for column in visible)
@@ -46,7 +49,7 @@ def column_widths(columns: Sequence[Column], available: int, total: int) -> tupl
 
 
 def fit_cells(columns: Sequence[Column], cells: Sequence[Cell], widths: Sequence[int]) -> list[Cell]:
-    """Return the cells truncated or padded to their widths, with gutters between."""
+    """Return the cells truncated or padded to their widths, each followed by a gutter."""
     parts: list[Cell] = []
     for column, cell, width in zip(columns, cells, widths, strict=True):
         if width <= 0:
@@ -60,7 +63,7 @@ def fit_cells(columns: Sequence[Column], cells: Sequence[Cell], widths: Sequence
 
 
 class ColumnLayout:
-    """Fits cells to the columns of one table. Recomputes the widths only if the width of the table has changed."""
+    """The column widths of one table, recomputed only when the width of the table changes."""
 
     def __init__(self, columns: Sequence[Column]) -> None:
         self._columns = tuple(columns)
@@ -71,7 +74,7 @@ class ColumnLayout:
         return self.fit([column.title for column in self._columns], available, total)
 
     def fit(self, cells: Sequence[Cell], available: int, total: int) -> list[Cell]:
-        """Return the cells fitted to the ``available`` part of a table that is ``total`` wide."""
+        """Return the cells fitted to the widths that :func:`column_widths` returns."""
         if self._cached_size != (available, total):
             self._cached_size = (available, total)
             self._widths = column_widths(self._columns, available, total)

@@ -1,4 +1,4 @@
-"""The progress of running downloads, on every screen."""
+"""The progress bar for running downloads, shown on every screen."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ BAR_WIDTH = 24
 
 
 class DownloadBar(Static):
-    """Shows the progress of running downloads in one line; hidden without any."""
+    """The progress of running downloads in one line; hidden when there are none."""
 
     DEFAULT_CSS = """
     DownloadBar { height: 1; padding: 0 1; display: none; background: $panel; &.-shown { display: block; } }
@@ -24,7 +24,7 @@ class DownloadBar(Static):
         super().__init__(markup=False)
 
     def show(self, downloads: list[DownloadProgress]) -> None:
-        """Show the download that started first, and the number of others."""
+        """Show the progress of the download that started first, and the number of other downloads."""
         self.set_class(bool(downloads), "-shown")
         if not downloads:
             return

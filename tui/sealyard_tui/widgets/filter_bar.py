@@ -1,4 +1,4 @@
-"""The filter of a list: `/` opens it, Enter accepts the filter, Esc clears it."""
+"""The filter bar of a list: ``/`` opens it, Enter accepts the filter, Esc clears it."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ DEBOUNCE_SECONDS = 0.15
 
 
 class FilterBar(Horizontal):
-    """Edits the filter of a list in one line; hidden while it is empty and not focused."""
+    """A one-line input for the filter of a list; hidden while it is empty and not focused."""
 
     DEFAULT_CSS = """
     FilterBar {
@@ -50,7 +50,7 @@ class FilterBar(Horizontal):
             return self.bar
 
     class Closed(Message):
-        """The user has finished editing; the list should be focused."""
+        """The user has finished editing; the list should receive the focus."""
 
         def __init__(self, bar: FilterBar) -> None:
             super().__init__()
@@ -80,7 +80,7 @@ class FilterBar(Horizontal):
 
     def open(self) -> None:
         self._set_visible(True)
-        # Widget.focus() is deferred: keys pressed meanwhile would trigger actions of the list.
+        # Widget.focus() is deferred: keys pressed in the meantime would trigger actions of the list.
         self.screen.set_focus(self.query_one(Input))
 
     def _set_visible(self, visible: bool) -> None:
@@ -95,7 +95,7 @@ class FilterBar(Horizontal):
         self._set_visible(bool(text))
 
     def show_count(self, count: int, total: int | None = None, *, more: bool = False) -> None:
-        """Show the number of matches, and of all rows. ``more``: there may be further matches."""
+        """Show the number of matches, and of all rows if known. ``more``: whether there may be further matches."""
         matches = f"{count:,}+" if more else f"{count:,}"
         text = matches if total is None else f"{matches} of {total:,}"
         self.query_one(".count", Static).update(Content(text))
@@ -105,7 +105,7 @@ class FilterBar(Horizontal):
         self.query_one(".count", Static).update(Content.styled(f"✗ {text}", "$error"))
 
     def clear(self) -> bool:
-        """Clear the filter. Returns whether there was one."""
+        """Clear the filter, and return whether there was one."""
         has_filter = bool(self._last_posted or self.query_one(Input).value)
         self.set_text("")
         if has_filter:

@@ -1,4 +1,4 @@
-"""Short messages above the key hints; toasts would cover the lowest rows."""
+"""Short messages above the key hints, used instead of toasts, which would cover the bottom rows."""
 
 from __future__ import annotations
 
@@ -9,11 +9,11 @@ from textual.widgets import Static
 from sealyard.model.safe_text import escape_text
 
 DURATION = 4.0
-"""Seconds for which a message is visible."""
+"""Time for which a message is visible, in seconds."""
 
 
 class Flash(Static):
-    """Shows a short message in one line for :data:`DURATION` seconds."""
+    """A one-line message that disappears after :data:`DURATION` seconds."""
 
     DEFAULT_CSS = """
     Flash {
@@ -29,7 +29,7 @@ class Flash(Static):
         self._timer: Timer | None = None
 
     def show(self, text: str, *, warning: bool = False) -> None:
-        """Show a message. ``text`` may hold foreign text."""
+        """Show a message. ``text`` may be untrusted."""
         icon = "!" if warning else "✓"
         self.update(Content(f"{icon} {escape_text(text)}"))
         self.set_class(True, "-shown")

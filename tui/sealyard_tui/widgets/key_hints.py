@@ -1,4 +1,4 @@
-"""The key hints in the lowest line, rendered as one widget: Textual's footer is rebuilt whenever a key changes."""
+"""The key hints in the bottom line, rendered as one widget. Textual's footer is rebuilt whenever a key changes."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 PINNED = ("app.help", "app.quit")
-"""Ids of the bindings that are shown last, on narrow terminals as well."""
+"""Ids of the bindings that are shown last, and also on narrow terminals."""
 
 GAP = "  "
 ELLIPSIS = "…"
@@ -18,7 +18,7 @@ ELLIPSIS = "…"
 
 
 class KeyHint(NamedTuple):
-    """A hint for one binding. ``key``: as Textual names it; ``display``: as it is displayed."""
+    """A hint for one binding. ``key``: Textual's name of the key. ``display``: the key as shown to the user."""
 
     id: str
     key: str
@@ -34,7 +34,7 @@ class KeyHint(NamedTuple):
 
 
 class KeyHintBar(Widget):
-    """Shows as many hints as fit; the help lists all keys."""
+    """A line with as many key hints as fit; the help lists all keys."""
 
     DEFAULT_CSS = """
     KeyHintBar { dock: bottom; height: 1; background: $panel; color: $foreground; }
@@ -57,7 +57,7 @@ class KeyHintBar(Widget):
             self.refresh()
 
     def _collect_hints(self) -> tuple[KeyHint, ...]:
-        """Return a hint for each action with ``show``, starting with those of the focused widget."""
+        """Return a hint for each action whose binding has ``show`` set, starting with those of the focused widget."""
         hints: dict[str, KeyHint] = {}
         for _, binding, enabled, _ in self.screen.active_bindings.values():
             if binding.show and binding.action not in hints:
@@ -67,7 +67,7 @@ class KeyHintBar(Widget):
 
     @property
     def visible_hints(self) -> tuple[KeyHint, ...]:
-        """The hints that fit."""
+        """The hints that fit into the line."""
         hints = list(self.hints)
         while len(hints) > 1 and self._width(hints) > self.size.width:
             removable = [hint for hint in hints if hint.id not in PINNED]
@@ -98,7 +98,7 @@ class KeyHintBar(Widget):
         return Content.assemble(*parts)
 
     async def on_click(self, event: events.Click) -> None:
-        """Simulate the key of the hint that was clicked."""
+        """Simulate pressing the key of the clicked hint."""
         event.stop()
         for columns, hint in self._click_ranges:
             if event.x in columns and hint.enabled:

@@ -2,7 +2,7 @@
 
 They may be shell-quoted, file URLs, relative, or start with ``~``.
 
-All functions access the disk and must not be called on an event loop.
+All functions access the file system and must not be called on an event loop.
 """
 
 from __future__ import annotations
@@ -15,13 +15,14 @@ from urllib.parse import unquote, urlsplit
 from sealyard.model.base import FrozenStruct
 
 MAX_CANDIDATES = 200
-"""Names that a completion returns at most."""
+"""Maximum number of names that a completion returns."""
 
 
 class ParsedPaths(FrozenStruct, frozen=True, kw_only=True):
-    """Existing ``paths``, and ``missing`` words for which there is no file, as typed.
+    """The result of parsing typed paths.
 
-    ``folder``: set if the only path is a directory.
+    ``paths``: existing files and directories. ``missing``: words, as typed, that do not name one. ``folder``: the path,
+    if it is the only one and a directory.
     """
 
     paths: tuple[Path, ...] = ()
@@ -30,10 +31,10 @@ class ParsedPaths(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Completion(FrozenStruct, frozen=True, kw_only=True):
-    """The result of a completion.
+    """The result of completing a path.
 
     ``text``: the input, completed as far as possible. ``candidates``: the matching names, if there are several.
-    ``unprintable``: number of matching names that cannot be typed.
+    ``unprintable``: the number of matching names that cannot be typed.
     """
 
     text: str
@@ -42,10 +43,10 @@ class Completion(FrozenStruct, frozen=True, kw_only=True):
 
 
 def parse_paths(text: str, base: Path) -> ParsedPaths:
-    """Return the paths in ``text``, in their order; relative paths start from ``base``.
+    """Return the paths in ``text``, in order; relative paths are resolved against ``base``.
 
-    A line that is the name of an existing file, spaces and quotation marks included, is one path; other lines are split
-    like a shell command.
+    A line that names an existing file as it stands, including spaces and quotation marks, is one path; other lines are
+    split like a shell command.
     """
     paths: list[Path] = []
     missing: list[str] = []
@@ -58,18 +59,18 @@ def parse_paths(text: str, base: Path) -> ParsedPaths:
 
 
 def resolve_path(word: str, base: Path) -> Path:
-    """Return an absolute path for one word; it need not exist."""
+    """Return the absolute path that one word stands for; it need not exist."""
     if word.startswith("file://"):
         word = unquote(urlsplit(word).path, errors="surrogateescape")
     try:
         path = Path(word).expanduser()
-    except RuntimeError:  # ~user of an unknown user
+    except RuntimeError:  # ``~user`` with an unknown user
         path = Path(word)
     return Path(os.path.normpath(base / path))
 
 
 def complete_path(text: str, base: Path, *, folders_only: bool = False) -> Completion:
-    """Complete a path. Hidden names match only if their dot is typed."""
+    """Complete a path. Hidden files match only if the leading dot is typed."""
     if text in ("~", "..") or text.endswith("/.."):
         return Completion(text=f"{text}/")
     folder, prefix = os.path.split(text)
@@ -78,8 +79,8 @@ def complete_path(text: str, base: Path, *, folders_only: bool = False) -> Compl
     unprintable = len(names) - len(typable)
     if not typable:
         return Completion(text=text, unprintable=unprintable)
-    common = os.path.commonprefix(typable)  # noqa: RUF071 - characters of names, not parts of paths
-    completed = os.path.join(folder, common)  # noqa: PTH118 - Path would drop the `./` of `./a`
+    common = os.path.commonprefix(typable)  # noqa: RUF071 - compares characters, not path components
+    completed = os.path.join(folder, common)  # noqa: PTH118 - Path would drop the ``./`` of ``./a``
     candidates = tuple(typable[:MAX_CANDIDATES]) if len(typable) > 1 else ()
     return Completion(text=completed, candidates=candidates, unprintable=unprintable)
 
@@ -100,7 +101,10 @@ def _parse_line(line: str, base: Path) -> ParsedPaths:
 
 
 def _list_names(folder: Path, prefix: str, *, folders_only: bool) -> list[str]:
-    """Return the sorted names in ``folder``, those of directories with a slash; none if it cannot be read."""
+    """Return the sorted names in ``folder`` that start with ``prefix``; none if ``folder`` cannot be read.
+
+    Names of directories end with a slash.
+    """
     try:
         with os.scandir(folder) as entries:
             matches = [(entry.name, entry.is_dir()) for entry in entries if entry.name.startswith(prefix)]

@@ -1,4 +1,4 @@
-"""The marked rows of a table, in the order of marking."""
+"""The marked rows of a table, in the order in which they were marked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Iterator, Sequence
 
 
 class RowMarks:
-    """Keys of marked rows, and the row at which the next range starts."""
+    """The keys of the marked rows, and the row at which the next range starts."""
 
     def __init__(self) -> None:
         self._keys: dict[str, None] = {}
@@ -32,14 +32,14 @@ class RowMarks:
         self._keys.update(dict.fromkeys(keys))
 
     def mark_range(self, keys: Sequence[str], cursor: int) -> None:
-        """Mark the rows from the one marked last to the cursor."""
+        """Mark the rows from the one toggled last, or from the end of the last range, to the cursor."""
         start = keys.index(self._anchor) if self._anchor in keys else cursor
         low, high = sorted((start, cursor))
         self.mark(keys[low : high + 1])
         self._anchor = keys[cursor]
 
     def retain(self, keys: Iterable[str]) -> None:
-        """Unmark all rows except these."""
+        """Unmark all rows except those with these keys."""
         remaining = set(keys)
         self._keys = {key: None for key in self._keys if key in remaining}
 

@@ -9,7 +9,7 @@ Row = TypeVar("Row")
 
 
 class RowStore(Generic[Row]):
-    """Rows by key, and the keys in display order. ``key_of`` returns the key of a row."""
+    """An ordered collection of rows with unique keys. ``key_of`` returns the key of a row."""
 
     def __init__(self, key_of: Callable[[Row], str]) -> None:
         self.keys: list[str] = []
@@ -58,7 +58,7 @@ class RowStore(Generic[Row]):
         self._rows[key] = row
 
     def update(self, row: Row) -> bool:
-        """Replace the row with the same key. Returns False if there is none."""
+        """Replace the row with the same key. Return False if there is none."""
         key = self._key_of(row)
         if key not in self._rows:
             return False

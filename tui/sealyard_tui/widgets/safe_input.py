@@ -1,4 +1,4 @@
-"""An input for text that may be foreign: unprintable characters never reach the terminal."""
+"""An input for possibly untrusted text: unprintable characters never reach the terminal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ from rich.text import Text
 from textual.widgets import Input
 
 UNPRINTABLE = "�"
-"""The replacement, which is one cell wide, so that the cursor position is correct."""
+"""The replacement character. It is one cell wide, which keeps the cursor position correct."""
 
 PRINTABLE_PATTERN = r"[^\x00-\x1f\x7f-\x9f\u00ad\u061c\u200b-\u200f\u2028-\u202e\u2060-\u206f\ufeff]*"
-"""Restriction for Textual's inputs: rejects control characters and characters without width or with direction."""
+"""``restrict`` pattern for Textual's inputs: rejects control, zero-width and bidirectional formatting characters."""
 
 
 def replace_unprintable(text: str) -> str:
@@ -21,7 +21,7 @@ def replace_unprintable(text: str) -> str:
 
 
 class _PrintableText(Highlighter):
-    """Replaces the displayed text. Rich would drop some characters, so that the cursor position would be wrong."""
+    """A highlighter that replaces unprintable characters. Rich would drop some of them and misplace the cursor."""
 
     def __init__(self, input_widget: Input) -> None:
         self._input = input_widget
@@ -31,7 +31,7 @@ class _PrintableText(Highlighter):
 
 
 class SafeInput(Input):
-    """Displays a replacement for each unprintable character; the value is unchanged."""
+    """An input that displays a replacement for each unprintable character; its value is unchanged."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

@@ -1,4 +1,4 @@
-"""A text that is scrolled by keys."""
+"""A pane that is scrolled with keys."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 
 
 def scroll_bindings(prefix: str) -> list[BindingType]:
-    """Return the key bindings of a scrolling pane. Their ids start with ``prefix``."""
+    """Return the key bindings of a scroll pane. Their ids start with ``prefix``."""
     return [
         Binding("j", "scroll_down", "Down", show=False, id=f"{prefix}down"),
         Binding("k", "scroll_up", "Up", show=False, id=f"{prefix}up"),
@@ -19,9 +19,11 @@ def scroll_bindings(prefix: str) -> list[BindingType]:
 
 
 class ScrollPane(VerticalScroll):
-    """Scrolls immediately. Textual would defer scrolling to the next paint and drop keys that are pressed meanwhile.
+    """A container that scrolls immediately.
 
-    Subclasses bind keys to the actions, see :func:`scroll_bindings`.
+    Textual would defer scrolling to the next paint and drop keys pressed in the meantime.
+
+    Subclasses bind keys to the actions; see :func:`scroll_bindings`.
     """
 
     def action_scroll_down(self) -> None:

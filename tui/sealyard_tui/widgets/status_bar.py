@@ -1,4 +1,4 @@
-"""The status bar: the screens with their keys, the identity, the workspace, and the connection."""
+"""The status bar: the screens with their keys, and the identity, workspace and connection."""
 
 from __future__ import annotations
 
@@ -15,17 +15,17 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_key
 
 MARGIN = 3
-"""Columns that the identity and the engine cannot use: padding, and a gap between them."""
+"""Columns not available to the identity and the engine state: padding, and a gap between them."""
 
 FULL_LABEL_WIDTH = 70
-"""Columns that the full labels need, with a two-digit count."""
+"""Minimum terminal width for full labels, with a two-digit count."""
 
 SHORT_LABEL_LENGTH = 7
-"""Characters of a label on narrower terminals."""
+"""Maximum length of a label on narrower terminals."""
 
 
 class ScreenTab(Static):
-    """Label and key of one screen; a click switches to it."""
+    """The label and key of one screen; a click switches to it."""
 
     class Clicked(Message):
         """A tab was clicked."""
@@ -59,10 +59,10 @@ class ScreenTab(Static):
 
 
 class StatusBar(Vertical):
-    """Two lines: tabs of the screens, then identity and engine."""
+    """Two lines: the tabs of the screens, then the identity and the state of the engine."""
 
     def __init__(self, labels: Mapping[str, str], current: str) -> None:
-        """``labels``: labels of the screens, by name. ``current``: name of the screen that this bar belongs to."""
+        """``labels``: screen labels by screen name. ``current``: the name of the screen that this bar belongs to."""
         super().__init__()
         self._labels = labels
         self._current = current
@@ -77,11 +77,11 @@ class StatusBar(Vertical):
 
     @property
     def text_width(self) -> int:
-        """Columns available for identity and engine together."""
+        """Columns available for the identity and the engine state together."""
         return self.app.size.width - MARGIN
 
     def show(self, identity: Content, engine: Content, *, details: str, counts: Mapping[str, int]) -> None:
-        """Show the session. ``details``: text of the tooltip. ``counts``: numbers on the tabs, by screen name."""
+        """Show the state of the session. ``details``: tooltip text. ``counts``: numbers on the tabs, by screen name."""
         self.query_one("#identity", Static).update(identity)
         self.query_one("#engine", Static).update(engine)
         self.query_one("#engine", Static).tooltip = Content(details)

@@ -1,6 +1,6 @@
-"""A table for long lists: renders only the visible lines, and keeps the cursor on its row while rows change.
+"""A table for long lists that renders only the visible lines, and keeps the cursor on its row while rows change.
 
-Textual's DataTable measures every cell of every row, which blocks the application for seconds at 100,000 rows.
+Textual's DataTable measures every cell of every row, which blocks the application for seconds with 100,000 rows.
 """
 
 from __future__ import annotations
@@ -24,14 +24,14 @@ from sealyard_tui.widgets.row_marks import RowMarks
 from sealyard_tui.widgets.row_store import Row, RowStore
 
 MARKER_WIDTH = 2
-"""Cells before the first column, for the markers of the cursor and of a marked row."""
+"""Cells before the first column, for the cursor marker and the mark of the row."""
 
 LOAD_AHEAD_ROWS = 50
-"""Distance of the cursor from the last row at which more rows are requested."""
+"""More rows are requested when the cursor is this close to the last row."""
 
 
 class TableMessage(Message):
-    """Base class of the messages of a table."""
+    """Base class of table messages."""
 
     def __init__(self, table: VirtualTable[Any]) -> None:
         super().__init__()
@@ -43,7 +43,7 @@ class TableMessage(Message):
 
 
 class VirtualTable(ScrollView, Generic[Row], can_focus=True):
-    """A table of rows with unique keys. ``cells`` returns the cells of a row; called only when it is visible."""
+    """A table of rows with unique keys. ``cells`` returns the cells of a row; it is called for visible rows only."""
 
     COMPONENT_CLASSES: ClassVar[set[str]] = {
         "virtual-table--head",
@@ -102,10 +102,10 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         """Rows were marked or unmarked."""
 
     class NearEnd(TableMessage):
-        """Few rows remain below the cursor: the owner may :meth:`extend` the table."""
+        """Few rows remain below the cursor, so the owner may :meth:`VirtualTable.extend` the table."""
 
         def __init__(self, table: VirtualTable[Any], last: bool) -> None:
-            """``last``: the user has requested the last row."""
+            """``last``: whether the user has asked for the last row."""
             super().__init__(table)
             self.last = last
 
@@ -161,12 +161,12 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
 
     @property
     def marked_rows(self) -> list[Row]:
-        """The marked rows, in the order of marking."""
+        """The marked rows, in the order in which they were marked."""
         return [self._rows[key] for key in self._marks if key in self._rows]
 
     @property
     def selected_rows(self) -> list[Row]:
-        """The rows that an action applies to: the marked ones, else the one under the cursor."""
+        """The rows that an action applies to: the marked rows if any, otherwise the one under the cursor."""
         row = self.cursor_row
         return self.marked_rows or ([row] if row is not None else [])
 
@@ -188,7 +188,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._restore_cursor(cursor_key)
 
     def insert_first(self, *rows: Row) -> None:
-        """Insert rows at the start, in their order. A row whose key is in the table replaces the existing row."""
+        """Insert rows at the start, in order. A row whose key is in the table replaces the existing row."""
         cursor_key = self.cursor_key
         self._rows.insert_first(rows)
         self._restore_cursor(cursor_key)
@@ -200,7 +200,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._restore_cursor(cursor_key)
 
     def update_row(self, row: Row) -> None:
-        """Replace the value of a row; does nothing if the row is not in the table."""
+        """Replace the row with the same key, if it is in the table."""
         if self._rows.update(row):
             self.refresh()
 
@@ -213,14 +213,14 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._restore_cursor(cursor_key)
 
     def move_cursor_to(self, key: str) -> bool:
-        """Move the cursor to a row. Returns False if the row is not in the table."""
+        """Move the cursor to the row with this key. Return False if it is not in the table."""
         if key not in self._rows:
             return False
         self._move_to(self._rows.keys.index(key))
         return True
 
     def clear_marks(self) -> bool:
-        """Unmark all rows. Returns whether any were marked."""
+        """Unmark all rows, and return whether any were marked."""
         had_marks = bool(self._marks)
         self._marks.clear()
         if had_marks:
@@ -237,7 +237,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self.post_message(self.MarksChanged(self))
 
     def _restore_cursor(self, key: str | None) -> None:
-        """Update the size after a change of rows, and move the cursor to the row with this key."""
+        """Update the size after the rows have changed, and move the cursor to the row with this key."""
         self._resize()
         if key is not None and key in self._rows:
             index = self.cursor if self.cursor_key == key else self._rows.keys.index(key)
@@ -308,7 +308,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
             self.post_message(self.RowActivated(self, key))
 
     def action_mark(self) -> None:
-        """Toggle the mark of the row, and move to the next one."""
+        """Mark or unmark the current row, and move to the next one."""
         key = self.cursor_key
         if not self._markable or key is None:
             return
@@ -317,7 +317,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._move_to(self.cursor + 1)
 
     def action_mark_range(self) -> None:
-        """Mark the rows from the last marked one to the cursor."""
+        """Mark the rows from the one marked last to the cursor."""
         if not self._markable or self.cursor_key is None:
             return
         self._marks.mark_range(self._rows.keys, self.cursor)
@@ -359,7 +359,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         return self._render_strip(self._empty_line(y - 1, width), width, self.visual_style)
 
     def _empty_line(self, line: int, width: int) -> Content:
-        """Return a line below the rows; in an empty table, a line of its text."""
+        """Return a blank line below the rows; in an empty table, a line of its placeholder text."""
         text = [] if len(self._rows) else Content(self._empty).wrap(max(1, width - 2))
         return Content.assemble(" ", text[line]) if line < len(text) else Content("")
 
@@ -375,7 +375,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         return self._render_strip(line, width, style)
 
     def _cursor_style(self) -> Style:
-        """Return the style of the cursor, with `reverse`, which Textual omits from visual styles."""
+        """Return the style of the cursor, including ``reverse``, which Textual omits from visual styles."""
         name = "virtual-table--cursor"
         return self.get_visual_style(name) + Style(reverse=self.get_component_styles(name).text_style.reverse)
 
@@ -383,14 +383,14 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         return Content.assemble(" " * MARKER_WIDTH, *self._column_layout.titles(width - MARKER_WIDTH, self.size.width))
 
     def _render_strip(self, content: Content, width: int, style: Style) -> Strip:
-        """Render one line. Textual's own method also wraps, aligns and detects links, which takes twice as long."""
+        """Render one line. Textual's own method also wraps, aligns and detects links, and takes twice as long."""
         parts = content.render(style, end="", parse_style=self._get_style)
         return Strip([Segment(text, part_style.rich_style) for text, part_style in parts]).adjust_cell_length(
             width, style.rich_style
         )
 
     def region_of_cursor(self) -> Region:
-        """Return the region of the cursor's row, relative to the widget."""
+        """Return the region of the current row, relative to the widget."""
         return Region(0, self.cursor - self.scroll_offset.y + 1, self.size.width, 1)
 
 
