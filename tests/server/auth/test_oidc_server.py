@@ -193,7 +193,7 @@ async def test_unreachable_issuer_makes_server_unready(
         issuer.configure(status=200)
         response = await acme.http.get("/readyz")
         assert response.status_code == 200
-        assert {"name": "oidc-issuer", "passed": 1, "failed": 0} in response.json()["checks"]
+        assert {"name": "oidc-issuer", "passed": 1, "failed": 0, "warnings": 0} in response.json()["checks"]
 
 
 def test_retry_interval_allows_recovery_within_five_seconds() -> None:
