@@ -59,7 +59,7 @@ def test_ingest_of_damaged_content_replaces_it(tmp_path: Path, store: FileArtifa
 
 
 @pytest.mark.parametrize("damage", DAMAGES)
-def test_move_in_of_damaged_content_replaces_it(tmp_path: Path, store: FileArtifacts, damage: Damage) -> None:
+def test_move_in_replaces_damaged_content(tmp_path: Path, store: FileArtifacts, damage: Damage) -> None:
     store.ingest_bytes(CONTENT)
     path = store.input_path(SHA256)
     damage(path, tmp_path / "outside")

@@ -202,7 +202,7 @@ def open_server(profile: Profile, settings: Settings) -> int:
 
 
 def launch_with_retries(launch: Callable[[PassphrasePrompt], int]) -> int:
-    """Call ``launch``, and again after each wrong passphrase, :data:`MAX_PASSPHRASE_TRIES` times in total."""
+    """Call ``launch``, retrying after a wrong passphrase, up to :data:`MAX_PASSPHRASE_TRIES` attempts in total."""
     ask_passphrase = PassphrasePrompt()
     for tries in itertools.count(1):
         try:

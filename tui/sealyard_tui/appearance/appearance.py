@@ -40,9 +40,9 @@ class Appearance:
         self._app.theme = self._preferences.theme
 
     def apply_keymap(self, keymap_classes: Callable[[], tuple[type[DOMNode], ...]]) -> None:
-        """Apply the key map. Call this before the first screen is composed, as its texts name keys.
+        """Apply the keymap. Call this before the first screen is composed, because its text mentions keys.
 
-        ``keymap_classes`` returns the classes with key bindings. It is slow, and only called if the user has a key map.
+        ``keymap_classes`` returns the classes with key bindings. It is slow, and only called if the user has a keymap.
         """
         if self._preferences.settings.keymap:
             self._app.set_keymap(self._preferences.keymap(keymap_classes()))

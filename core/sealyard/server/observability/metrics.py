@@ -70,7 +70,7 @@ class Metrics:
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
 
     def observe(self, request: RequestRecord) -> None:
-        """Count a finished request."""
+        """Record the metrics of a finished request."""
         path, tenant = request.template, request.tenant
         self._requests.labels(request.method, path, str(request.status), tenant).inc()
         self._latency.labels(request.method, path, tenant).observe(request.time_to_first_byte)

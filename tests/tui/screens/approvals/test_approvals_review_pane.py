@@ -234,11 +234,11 @@ async def test_review_lines_fit_pane_width(workspace: TuiWorkspace) -> None:
     async with open_queue(workspace, size=(80, 24)) as (app, pilot):
         await press_keys(app, pilot, "enter")
         width = approvals_screen(app).review.scrollable_content_region.width
-        assert all(len(line) <= width for line in review_text(app).splitlines())
+        assert [line for line in review_text(app).splitlines() if len(line) > width] == []
         await pilot.resize_terminal(60, 18)
         await wait_for_workers(pilot)
         width = approvals_screen(app).review.scrollable_content_region.width
-        assert all(len(line) <= width for line in review_text(app).splitlines())
+        assert [line for line in review_text(app).splitlines() if len(line) > width] == []
 
 
 async def test_task_change_updates_review_and_keeps_scroll(workspace: TuiWorkspace) -> None:

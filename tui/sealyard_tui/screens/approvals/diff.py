@@ -87,7 +87,7 @@ def format_key(key: EncryptionKey | SigningKey | None) -> str:
 
 
 def _compare_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> Iterator[FileChange]:
-    """Yield the changes of the new files in their order, then those of the removed files in their old order."""
+    """Yield a change for each of ``new_files`` in order, then for each removed file in the order of ``old_files``."""
     pairs = _match_files(old_files, new_files)
     for index, file in enumerate(new_files):
         old_file = old_files[pairs[index]] if index in pairs else None

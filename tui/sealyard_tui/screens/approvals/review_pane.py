@@ -121,6 +121,10 @@ class ReviewPane(ScrollPane, can_focus=True):
         self.call_after_refresh(self._on_laid_out)
 
     def _on_laid_out(self) -> None:
+        if self.review is not None and self._text_width != self._rendered_width:
+            # A scroll bar has appeared, which causes no resize event.
+            self._render_review()
+            return
         self._is_laid_out = True
         self._update_read_state()
 

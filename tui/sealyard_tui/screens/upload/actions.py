@@ -75,7 +75,7 @@ class UploadActions:
     # ---- files
 
     def upload(self, keys: list[str]) -> None:
-        """Upload files of the form in the background."""
+        """Upload the form's files with these keys in the background."""
         if keys:
             self._screen.run_guarded(self._start_uploads(self._identity, keys), group="upload")
 

@@ -124,7 +124,7 @@ def _format_summary_line(entry: FormFile, number: int) -> str:
 
 
 def format_watch_state(manager: WatchFolderManager, keys: Mapping[str, str]) -> Content:
-    """Return the state of the watch folder for the title line. ``keys`` are those bound to actions."""
+    """Return the state of the watch folder for the title line. ``keys`` maps action ids to keys."""
     setup_note = f" ({keys['upload.watch']})"
     folder, device = escape_text(manager.settings.folder, 40), escape_text(manager.settings.device, 24)
     if manager.state is WatchState.WATCHING:

@@ -197,7 +197,7 @@ def _check_size(length: int, caller: Caller) -> None:
 def _declared_length(request: ApiRequest) -> int:
     """Return the value of ``Content-Length``. Raises :class:`UsageError` if it is missing."""
     if request.content_length is None:
-        raise UsageError("Missing file size.", "Set the parameter size or the header Content-Length.")
+        raise UsageError("Missing file size.", "Set the 'size' parameter or the Content-Length header.")
     return request.content_length
 
 
