@@ -8,6 +8,7 @@ import re
 import shlex
 import signal
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -49,8 +50,8 @@ DISPLAY_NAMES = {"developer": "Dana Developer", "owner": "Olga Owner", "auditor"
 
 
 def profile_on(screen: str) -> str:
-    """Return the profile of the user in the status bar, or an empty string while it is not shown."""
-    status_bar = next((line for line in screen.splitlines() if " @ demo" in line), "")
+    """Return the profile of the user in the status bar, or an empty string until its roles are loaded."""
+    status_bar = next((line for line in screen.splitlines() if re.search(r"\(.*@ demo.*● ready", line)), "")
     for name in ("developer", "owner", "auditor", "administrator"):
         if f"USER:{name}" in status_bar or DISPLAY_NAMES.get(name, "?") in status_bar:
             return name
@@ -60,13 +61,13 @@ def profile_on(screen: str) -> str:
 def switch_user(app: TmuxTerminal, identity: str) -> None:
     """Press F2, which selects the next profile, until the user is `identity`."""
     name = identity.partition(":")[2]
-    for _ in range(5):
-        screen = app.wait_until(lambda text: profile_on(text) and "● ready" in text, "a user")
-        if profile_on(screen) == name:
+    for _ in range(8):
+        profile = profile_on(app.wait_until(profile_on, "a user"))
+        if profile == name:
             return
-        old_profile = profile_on(screen)
         app.press("F2")
-        app.wait_until(lambda text, old=old_profile: profile_on(text) not in ("", old), "another user")
+        with suppress(AssertionError):  # a key is ignored while a switch is in progress
+            app.wait_until(lambda text, old=profile: profile_on(text) not in ("", old), "another user", limit=5)
     raise AssertionError(f"{identity} has no profile in the demo")
 
 
