@@ -35,7 +35,7 @@ CIPHER = AesCipher(EncryptionAlgorithm.AES256_CBC_PKCS7_PAD, bytes(32))
 
 
 class NoHash:
-    """Stands in for the hash of the plaintext."""
+    """Replacement for the hash of the plaintext."""
 
     def __enter__(self) -> Self:
         return self

@@ -35,7 +35,7 @@ async def harness(tmp_path: Path) -> AsyncIterator[EngineHarness]:
 
 
 class RecordingPost:
-    """Stands in for the network: records the addresses, and refuses every connection."""
+    """Fake network that records the addresses and refuses every connection."""
 
     def __init__(self) -> None:
         self.addresses: list[str] = []

@@ -12,6 +12,7 @@ import msgspec
 
 from sealyard.client.config.server_tokens import LoginTokens
 from sealyard.client.config.servers import is_secure_url
+from sealyard.client.http.proxies import find_proxy
 from sealyard.client.http.transport import Endpoint, create_ssl_context, unreachable_error
 from sealyard.client.log import register_secret
 from sealyard.model.base import SecretStruct
@@ -176,8 +177,9 @@ def _send(method: str, url: str, ca: str, data: Mapping[str, str] | None = None)
         with httpx.Client(
             verify=create_ssl_context(url, ca),
             timeout=TIMEOUT,
-            # Use proxies from the environment for TLS only: they could read unencrypted requests.
-            trust_env=url.startswith("https:"),
+            # Use proxies for TLS only: they could read unencrypted requests.
+            proxy=find_proxy(url) if url.startswith("https:") else None,
+            trust_env=False,
             follow_redirects=False,
         ) as client:
             return _read_limited(client, method, url, data)

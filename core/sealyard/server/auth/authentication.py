@@ -54,7 +54,7 @@ Raises :class:`AuthenticationError` if it is invalid, and :class:`IssuerUnreacha
 
 
 class Authenticator:
-    """Resolver of the caller of a request. It keeps no sessions: every request is authenticated anew."""
+    """Resolver of the caller of a request. It keeps no sessions and authenticates every request."""
 
     def __init__(
         self,
