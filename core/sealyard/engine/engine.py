@@ -227,9 +227,9 @@ class Engine:
     async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a use case that modifies the workspace, and return its result.
 
-        Rejects unknown subjects. Audits refusals and failures, except ids that do not exist, with ``resource`` as the
-        resource of the entry. If the caller is cancelled, the use case still runs to completion, so that its change is
-        applied completely or not at all.
+        Rejects unknown subjects. Audits refusals and failures, with ``resource`` as the resource of the entry. If the
+        caller is cancelled, the use case still runs to completion, so that its change is applied completely or not at
+        all.
         """
         use_case_task = asyncio.create_task(self._execute(subject, resource, use_case))
         self._running_use_cases.add(use_case_task)
@@ -242,9 +242,7 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except SealyardError as error:
-            # An id that does not exist is a typing error of the subject, and no entry for an auditor.
-            if self._can_record_refusals and (not isinstance(error, NotFoundError) or error.hidden):
-                await self.audit.record_refusal(subject, resource, error)
+            await self._record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
@@ -258,8 +256,7 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
-            if self._can_record_refusals and (isinstance(error, PermissionDeniedError) or error.hidden):
-                await self.audit.record_refusal(subject, resource, error)
+            await self._record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
@@ -267,7 +264,7 @@ class Engine:
     async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Yield the items of a read-only use case.
 
-        Unlike :meth:`query`, audits every error, for example that a result has expired.
+        Unlike :meth:`query`, audits failures as well as refusals, for example that a result has expired.
         """
         try:
             self._require_known_subject(subject)
@@ -275,13 +272,12 @@ class Engine:
                 async for item in items:
                     yield item
         except SealyardError as error:
-            if self._can_record_refusals:
-                await self.audit.record_refusal(subject, resource, error)
+            await self._record_refusal(subject, resource, error)
             raise
 
-    @property
-    def _can_record_refusals(self) -> bool:
-        return not self.read_only and self.repository.fatal_error is None
+    async def _record_refusal(self, subject: str, resource: str, error: SealyardError) -> None:
+        if not self.read_only and self.repository.fatal_error is None:
+            await self.audit.record_refusal(subject, resource, error)
 
     def tail(self) -> None:
         """Start a loop that loads the commits of the writing process and publishes their events.

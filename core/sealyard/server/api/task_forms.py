@@ -140,7 +140,8 @@ class _Form:
     async def verify_checksums(self) -> None:
         """Compare the files with the checksums in the form, if it has any.
 
-        If they differ, adds an audit entry and raises :class:`InvalidInputError`.
+        Raises :class:`InvalidInputError` if their numbers differ. If the checksums differ, adds an audit entry and
+        raises :class:`InputMismatchError`.
         """
         try:
             self._compare_checksums()
