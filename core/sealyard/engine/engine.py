@@ -55,7 +55,7 @@ from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, StorageError
+from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
 from sealyard.model.events import DurableEvent
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
@@ -291,7 +291,7 @@ class Engine:
 
     def _require_writable(self) -> None:
         if self.read_only:
-            raise StorageError("The workspace is open read-only.", "Open it for writing.")
+            raise WorkspaceReadOnlyError("The workspace is open read-only.", "Open it for writing.")
         if self.repository.fatal_error is not None:
             raise self.repository.fatal_error
 

@@ -286,6 +286,12 @@ class DiskFullError(StorageError):
     code = "disk-full"
 
 
+class WorkspaceReadOnlyError(StorageError):
+    """The workspace cannot be changed: it is open read-only, on a read-only disk, or not writable for this account."""
+
+    code = "workspace-read-only"
+
+
 class ClockError(SealyardError):
     """The system clock is ahead of the expected time, so that nothing irreversible is done because of it."""
 

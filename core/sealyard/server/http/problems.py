@@ -68,6 +68,7 @@ STATUS: dict[str, int] = {
     "storage": 503,
     "worker": 503,
     "workspace-held": 503,
+    "workspace-read-only": 503,
 }
 """HTTP status of each error code. All other codes are internal errors (500)."""
 
