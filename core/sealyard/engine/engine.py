@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import AsyncGenerator, Awaitable
 from datetime import datetime
 from functools import partial
@@ -49,7 +48,7 @@ from sealyard.engine.tasks.query import TaskQueries
 from sealyard.engine.tasks.recovery import Recovery
 from sealyard.engine.webhooks.outbox import WebhookOutbox
 from sealyard.engine.webhooks.registry import WebhookRegistry
-from sealyard.engine.workspace import load_metadata
+from sealyard.engine.workspace import load_metadata, remove_crash_leftovers
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
@@ -159,8 +158,7 @@ class Engine:
         """
         assert self._checkpoint_loop is not None
         self._lock = lock
-        # A crash may have left key files that a client was importing or exporting; they must not stay on disk.
-        await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
+        await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         await self._checkpoint_loop.pin_key()
         self.repository.add_task_listeners(
             self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
