@@ -147,7 +147,7 @@ class BaseScreen(BatchedScreen[None]):
         self.app.appearance.remember_screen_state(self.NAME, new_state)
 
     def format_last_update(self) -> str:
-        """Return ``updated 3 s ago``, or ``as of 14:02:05 UTC`` while reconnecting; empty if no data has been loaded."""
+        """Return ``updated 3 s ago``, or ``as of 14:02:05 UTC`` while reconnecting; empty before the first load."""
         if self.loaded_at is None:
             return ""
         if self.state.engine is EngineState.RECONNECTING:

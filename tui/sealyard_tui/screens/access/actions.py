@@ -224,8 +224,7 @@ class AccessActions:
     async def _apply_with_confirmation(self, change: Callable[[bool], Awaitable[ActionResult]]) -> ActionResult | None:
         """Apply ``change``, and ask the user for confirmation if the engine requires it.
 
-        ``change`` is called with whether the user has confirmed. Returns its result, or None if the user did not
-        confirm.
+        ``change`` takes whether the user has confirmed. Returns its result, or None if the user did not confirm.
         """
         try:
             return await change(False)

@@ -28,7 +28,7 @@ from sealyard.model.subject_names import SubjectNames, collect_subject_names, fo
 
 
 class Section(StrEnum):
-    """Section of the list, which can be selected with its tab."""
+    """Section of the list, shown when its tab is selected."""
 
     ALL = "all"
     USERS = "users & clients"
@@ -265,7 +265,7 @@ def _format_subjects(subject_ids: Iterable[str], names: SubjectNames) -> str:
 
 
 def describe_removal(row: AccessRow) -> str:
-    """Describe the permissions that are lost when ``row`` is removed. The text may contain untrusted text."""
+    """Return a description of the permissions lost when ``row`` is removed. It may contain untrusted text."""
     if row.kind is RowKind.MEMBER:
         return (
             f"{row.subject_label} will be removed from {row.target} and lose all permissions granted only through that "

@@ -57,7 +57,7 @@ def format_detail(
     keys: Mapping[str, str],
     width: int,
 ) -> Content:
-    """Return all details of a configuration version.
+    """Format all details of a configuration version.
 
     ``keys``: the keyboard key bound to each action. ``width``: width of the text in cells.
     """
@@ -144,7 +144,7 @@ def _format_key(
 
 
 def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[str, str]) -> Content:
-    """Return when the certificate of a key version expires and what to do; empty if there is no certificate.
+    """Return when the certificate of a key version expires, with advice if necessary; empty if it has no certificate.
 
     ``keys``: the keyboard key bound to each action.
     """
@@ -169,7 +169,7 @@ def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[
 def format_warning_count(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
     """Return the number of warnings of a configuration; empty if there are none.
 
-    It has the error color if the certificate of a signing key is not valid or expires soon.
+    The number has the error color if the certificate of a signing key is not valid or expires soon.
     """
     if not device.warnings:
         return Content("")

@@ -146,13 +146,13 @@ class DevicesScreen(BaseScreen):
         self._devices = await client.devices()
         self._apply_filter()
         await self._update_detail(client)
-        # Load these in advance: the screen would handle keys pressed while a form waits for them.
+        # Load these in advance: the screen would handle any keys pressed while a form waits for them.
         await self._load_capabilities()
 
     async def _update_detail(self, client: Client) -> None:
         """Show the latest version of the current configuration in the detail pane, unless an older one is selected.
 
-        The version before the latest one is replaced too, because it may have been the latest one until this update.
+        The version just before the latest one is not kept, because it may have been the latest one until this update.
         """
         row, current = self.latest_version, self.shown_version
         if row is not None and current is not None and current.id == row.id and current.version < row.version - 1:

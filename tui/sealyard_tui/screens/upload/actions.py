@@ -25,7 +25,7 @@ SHUTDOWN_TIMEOUT = 2.0
 class Submission(NamedTuple):
     """A task submission that the user must confirm.
 
-    ``device``: the device configuration. ``warnings``: the warnings of its container format about the files.
+    ``device``: the device configuration. ``warnings``: warnings from checking the files against its container format.
     """
 
     device: DeviceConfig
@@ -98,7 +98,7 @@ class UploadActions:
             queue.start(key)
 
     def remove(self, keys: list[str]) -> None:
-        """Remove files from the form and discard their uploads."""
+        """Remove files from the current form and discard their uploads."""
         queue = self._queues.get(self._identity)
         if queue is None:
             self.form.remove(keys)

@@ -43,7 +43,10 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
     """Unsubmitted text, by file path."""
 
     def __init__(self, path: str, name: str, current_digest: str) -> None:
-        """``name``: file name as safe text. ``current_digest``: the expected digest to edit; empty if none is set."""
+        """Edit the expected digest of the file at ``path``.
+
+        ``name``: the file name as safe text. ``current_digest``: the current expected digest; empty if none is set.
+        """
         super().__init__()
         self._path = path
         self._file_name = name
@@ -104,7 +107,10 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     """Unsubmitted settings, by identity."""
 
     def __init__(self, settings: WatchFolderSettings, devices: list[DeviceConfig], identity: str) -> None:
-        """Edit ``settings``, or the unsubmitted draft of ``identity``. ``devices``: configurations the user may use."""
+        """Edit ``settings``, or the unsubmitted draft of ``identity`` if there is one.
+
+        ``devices``: the device configurations that the user may use.
+        """
         super().__init__(classes="watch")
         self._initial_settings = settings
         self._settings = self.drafts.pop(identity, settings)

@@ -1,4 +1,4 @@
-"""The file browser of the upload screen. It lists one folder at a time, which it reads in a thread."""
+"""The file browser of the upload screen. It lists one folder at a time and reads it in a thread."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class FileRow(FrozenStruct, frozen=True, kw_only=True):
     """A file or folder in the list.
 
     ``size``: in bytes. ``mtime``: modification time as a Unix time. Both are 0 if they cannot be read. ``is_special``:
-    whether it is not a regular file, for example a folder or a device.
+    whether it is not a regular file, for example a folder or a socket.
     """
 
     name: str

@@ -35,7 +35,7 @@ COLUMNS = (
 
 
 class FilesPane(Vertical):
-    """Pane that lists the firmware files and then the metadata files, both in package order.
+    """Pane that lists the firmware files, then the metadata files, each group in package order.
 
     Two lines below the list show details of the current file.
     """
@@ -166,7 +166,7 @@ class FilesPane(Vertical):
         self.app.push_screen(ExpectedChecksumDialog(str(entry.path), entry.name, entry.expected_sha256), set_checksums)
 
     def set_expected_checksums(self, checksums: tuple[Checksum, ...], entry: FormFile | None = None) -> None:
-        """Set the expected checksums of the files in the form that ``checksums`` names.
+        """Set the expected checksums of the files in the form that are named in ``checksums``.
 
         A single digest without a file name is set for ``entry``, by default the current file.
         """

@@ -72,7 +72,7 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
-    """The content of a form at submission. ``keys``: the keys of its files."""
+    """The content of a form when it is submitted. ``keys``: the keys of its files."""
 
     keys: tuple[str, ...]
     name: str
@@ -122,9 +122,9 @@ class UploadForm:
         return entry
 
     def add_proposal(self, proposal: PackageProposal) -> None:
-        """Add ``proposal``: use its configuration, and its name if none has been entered.
+        """Add a proposal to the form: use its configuration and, if no name has been entered, its name.
 
-        The caller adds its files.
+        The caller adds the files of the proposal.
         """
         self.proposals.append(proposal)
         self.device = proposal.device

@@ -1,4 +1,4 @@
-"""The widget that checks the files in the form against the limits of the container format."""
+"""The widget that checks the files in the form against the limits of the container format and of signing tasks."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
 class FormatNotes(Static):
     """Widget that checks the files in the form in the background, and shows warnings or an error.
 
-    It is hidden if there are none.
+    It is hidden if there is nothing to show.
     """
 
     app = getters.app(BaseApp)
@@ -58,7 +58,7 @@ class FormatNotes(Static):
         self.run_worker(work, group="check", exclusive=True, exit_on_error=False)
 
     async def _run_check(self, check_input: _CheckInput | None) -> None:
-        """Run a check in a thread and show its result. The first check is slow, because it imports the container formats."""
+        """Run a check in a thread and show its result. The first check imports the container formats, which is slow."""
         self.warnings, self.error = (), None
         try:
             if check_input is not None:

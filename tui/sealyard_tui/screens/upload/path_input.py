@@ -34,7 +34,7 @@ class PathInput(SafeInput):
             return self.input
 
     class Pasted(Message):
-        """Posted instead of inserting pasted text that may contain several, quoted or unprintable paths."""
+        """Posted for pasted text that may contain several, quoted or unprintable paths, which is not inserted."""
 
         def __init__(self, control: PathInput, text: str) -> None:
             super().__init__()

@@ -44,7 +44,7 @@ EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "n
 
 
 class UploadScreen(BaseScreen):
-    """Screen with the upload form, its files, the notes on the container format, and the watch folder entries."""
+    """Screen with the upload form, its files, any warnings about them, and the watch folder entries."""
 
     NAME = "upload"
     CSS_PATH = "screen.tcss"
@@ -224,7 +224,7 @@ class UploadScreen(BaseScreen):
             self._files.table.move_cursor_to(entries[-1].key)
 
     def on_paste(self, event: events.Paste) -> None:
-        """Add pasted paths to the form, unless an input has the focus. Terminals paste the paths of dropped files."""
+        """Add pasted paths or checksums, unless an input has the focus. Terminals paste the paths of dropped files."""
         if not isinstance(self.focused, Input):
             event.stop()
             self._fields.add_text(event.text)

@@ -22,7 +22,10 @@ MAX_PARALLEL = 2
 
 
 class UploadQueue:
-    """Queue for uploading the files of one form. ``on_change``: called on the event loop after it changes the form."""
+    """Queue for uploading the files of one form.
+
+    ``on_change`` is called on the event loop after the queue has changed the form.
+    """
 
     def __init__(self, client: Client, form: UploadForm, on_change: Callable[[UploadForm], None]) -> None:
         self.form = form
