@@ -79,7 +79,7 @@ class UploadActions:
     # ---- files
 
     def upload(self, keys: list[str]) -> None:
-        """Start uploading the files in the form that have these ``keys``."""
+        """Start uploading the files of the current form with the given ``keys``."""
         if keys:
             self._screen.run_guarded(self._start_uploads(self._identity, keys), group="upload")
 

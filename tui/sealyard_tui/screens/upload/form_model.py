@@ -17,7 +17,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, TaskKind
 
 MAX_NAME_LENGTH = 200
-"""Maximum length of a task name in characters."""
+"""Maximum length of a task name, in characters."""
 
 TaskRequest = PackageRequest | EncryptionRequest | SigningRequest
 

@@ -34,7 +34,10 @@ class PathInput(SafeInput):
             return self.input
 
     class Pasted(Message):
-        """Posted for pasted text that may contain several, quoted or unprintable paths, which is not inserted."""
+        """Posted when pasted text may contain several, quoted or unprintable paths.
+
+        The input does not insert such text.
+        """
 
         def __init__(self, control: PathInput, text: str) -> None:
             super().__init__()
