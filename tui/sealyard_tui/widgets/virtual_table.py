@@ -102,10 +102,10 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         """Message posted when rows have been marked or unmarked."""
 
     class NearEnd(TableMessage):
-        """Message posted when few rows remain below the cursor or the viewport, so that the owner can append rows."""
+        """Message posted when few rows remain below the cursor or viewport, so that the owner can append rows."""
 
         def __init__(self, table: VirtualTable[Any], last: bool) -> None:
-            """Create the message. ``last``: whether the user has moved the cursor to the last row with one key press."""
+            """Create the message. ``last``: whether the user has jumped to the last row."""
             super().__init__(table)
             self.last = last
 
@@ -386,7 +386,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         return Content.assemble(" " * MARKER_WIDTH, *self._column_layout.titles(width - MARKER_WIDTH, self.size.width))
 
     def _render_strip(self, content: Content, width: int, style: Style) -> Strip:
-        """Render one line. Textual's own method also wraps and aligns text and detects links; it takes twice as long."""
+        """Render one line. Textual's own method also wraps text and detects links, and takes twice as long."""
         parts = content.render(style, end="", parse_style=self._get_style)
         return Strip([Segment(text, part_style.rich_style) for text, part_style in parts]).adjust_cell_length(
             width, style.rich_style
