@@ -146,9 +146,9 @@ class FormDialog(BaseDialog[bool]):
         self.call_after_refresh(self._limit_height)
 
     def _limit_height(self) -> None:
-        """Limit the height of the field area.
+        """Limit the height of the field area so that the form fits on the screen.
 
-        Textual does not distribute space between auto-sized and scrollable widgets.
+        Textual does not distribute the available space between auto-sized and scrollable widgets.
         """
         if not self.query(".fields"):
             # The dialog was closed before call_after_refresh called this method.

@@ -17,7 +17,7 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class PickDialog(BaseDialog[str | None]):
-    """A dialog with a short list of choices. The result is the id of the chosen one, or None if there is none."""
+    """A dialog with a short list of choices. The result is the id of the chosen one, or None if the user cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "move(1)", show=False, id="dialog.down"),

@@ -45,9 +45,8 @@ class ReasonDialog(BaseDialog[str | None]):
     def __init__(self, heading: str, about: str, *, required: bool, subject: str, edit: EditText) -> None:
         """Create the dialog.
 
-        ``about``: the explanation, which may contain untrusted text. ``required``: whether the reason must not be empty.
-        ``subject``: the id of the object that the reason is about; drafts are kept for each subject. ``edit``: edits the
-        text in the user's editor.
+        ``about``: the explanation, which may contain untrusted text. ``required``: whether an empty reason is rejected.
+        ``subject``: identifies the draft, together with ``heading``. ``edit``: opens the text in the user's editor.
         """
         super().__init__()
         self.heading = heading

@@ -60,9 +60,10 @@ class WorkspaceConnection(Protocol):
         ...
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
-        """Connect with the profile, and return a client for its identity. The first call opens the workspace.
+        """Connect with ``profile``, and return a client for its identity. The first call opens the workspace.
 
         ``on_status``: receives the connection status until another profile is used; may be called from any thread.
+
         Raises any error that prevents opening the workspace or connecting to it.
         """
         ...
@@ -205,7 +206,7 @@ class _HttpClients:
         self._clients: dict[Profile, HttpClient] = {}
 
     def client(self, profile: Profile, create: Callable[[], HttpClient], on_status: StatusCallback) -> Client:
-        """Return the client of the profile, creating it with ``create`` if necessary.
+        """Return the client for ``profile``, creating it with ``create`` if necessary.
 
         From then on, ``on_status`` receives the status of this client, and all other clients stop reporting theirs.
         """

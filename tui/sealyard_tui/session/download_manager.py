@@ -38,7 +38,7 @@ DownloadStatus = DownloadProgress | DownloadResult | VerifiedBy
 
 
 class _Worker(NamedTuple):
-    """A downloader, its history, and the thread on which both run."""
+    """A downloader, its download history, and the thread that runs both."""
 
     thread: LoopThread
     downloader: Downloader
@@ -108,7 +108,7 @@ class DownloadManager:
     async def start(self, client: Client) -> None:
         """Start the download thread and any automatic downloads, or retry downloads that failed while disconnected.
 
-        Raises :class:`StorageError` or :class:`UsageError`.
+        Raises :class:`UsageError` if the path of the download folder is not valid Unicode.
         """
         async with self._lock:
             if self._worker is not None and self._needs_retry:

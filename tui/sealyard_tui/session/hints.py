@@ -75,7 +75,7 @@ def app_hint(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
 
 
 def error_text(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
-    """Return the message of ``error`` followed by its hint, which may both contain untrusted text.
+    """Return the message of ``error``, followed by its hint. Both may contain untrusted text.
 
     ``keys``: the keys of all actions, from :func:`action_keys`.
     """

@@ -69,7 +69,7 @@ _DOWNLOAD_ERROR_KINDS = {ResultExpiredError.code: NotificationKind.EXPIRED, Resu
 
 
 class Notifier:
-    """Notifier that informs the user once of each task, download or pending approval that needs their attention."""
+    """Notifier that informs the user, without repetitions, of finished tasks, downloads and pending approvals."""
 
     def __init__(
         self,
@@ -166,7 +166,7 @@ class Notifier:
         self._alert(title or text.replace("\n", " "))
 
     def _will_download(self, event: TaskChanged) -> bool:
-        """Return whether the result will be downloaded automatically; the download is then reported instead."""
+        """Return whether the result will be downloaded automatically; the user is then notified of the download."""
         has_result = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
         return has_result and event.kind is not TaskKind.SIGNING and self._is_download_automatic()
 

@@ -35,7 +35,7 @@ MIN_IDENTITY_WIDTH = 20
 
 
 class _Brevity(IntEnum):
-    """Levels of abbreviation for a narrow status bar. Each level shortens or omits one item in addition."""
+    """Levels of abbreviation for a narrow status bar. Each level shortens or omits one more item."""
 
     FULL = 0
     SHORT_ENGINE = 1
@@ -63,7 +63,7 @@ def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
 
 
 def state_summary(state: SessionState) -> list[str]:
-    """Return the details of the session, one string per line, for the tooltip of the status bar and the help."""
+    """Return the details of the session as lines of text, for the tooltip of the status bar and the help."""
     lines = []
     if state.identity in state.subject_names:
         lines.append(f"You are {escape_text(format_subject(state.identity, state.subject_names))}.")
@@ -113,7 +113,7 @@ def _format_identity(state: SessionState, brevity: _Brevity) -> Content:
 def _format_profile(state: SessionState, brevity: _Brevity) -> str:
     """Return the profile name and a space, or an empty string if the status bar is too narrow.
 
-    A name that merely repeats the name of the identity is omitted first.
+    A profile with the same name as the identity is omitted earlier.
     """
     is_redundant = state.profile == state.identity.rpartition(":")[2] and brevity >= _Brevity.SHORT_IDENTITY
     return "" if is_redundant or brevity >= _Brevity.NO_PROFILE else f"{escape_text(state.profile, 20)} "
@@ -186,5 +186,8 @@ def _enforcement_text(state: SessionState) -> str:
 
 
 def _is_enforced(state: SessionState) -> bool:
-    """Return whether separation of duties is enforced. This requires a server, which authenticates its users."""
+    """Return whether separation of duties is enforced.
+
+    This requires a server, because only servers authenticate users, and that self-approval is not allowed.
+    """
     return state.mode is ConnectionMode.SERVER and not state.self_approval

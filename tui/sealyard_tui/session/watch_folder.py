@@ -68,7 +68,6 @@ class WatchRunner:
         """Start watching, and return a warning for the user or an empty string.
 
         ``downloads``: the download folder, which must be outside the watched folder.
-
         Raises the errors of :class:`FolderWatcher`.
         """
         from sealyard.client.downloads.history import DownloadHistory, default_history_path
@@ -339,7 +338,7 @@ class WatchFolderManager:
     def _invalidate_on_error(self, proposal: PackageProposal) -> Iterator[None]:
         """Mark the proposal as invalid if the body of the ``with`` statement raises a permanent error.
 
-        The proposal remains in the list with the reason, and the error is raised again.
+        The proposal remains in the list with the reason, and the error is re-raised.
         """
         try:
             yield

@@ -18,7 +18,7 @@ GUTTER = 1
 class Column(FrozenStruct, frozen=True, kw_only=True):
     """A table column with a base width of ``width`` character cells.
 
-    Space that remains or is missing is distributed among the columns in proportion to ``grow``. A column is hidden if
+    Remaining or missing space is distributed among the columns in proportion to ``grow``. A column is hidden if
     the table is narrower than ``from_width`` or at least ``below_width`` wide. ``right``: whether the text is
     right-aligned.
     """

@@ -1,6 +1,6 @@
 """The key hints in the bottom line of the screen.
 
-The hints are rendered by a single widget. Textual's ``Footer`` would recreate a widget for each key on every change.
+A single widget renders all hints. Textual's ``Footer`` recreates its child widgets whenever the bindings change.
 """
 
 from __future__ import annotations

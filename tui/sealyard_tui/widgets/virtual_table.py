@@ -240,7 +240,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self.post_message(self.MarksChanged(self))
 
     def _restore_cursor(self, key: str | None) -> None:
-        """Update the size after a change of rows, and move the cursor to the row with this key, if it still exists."""
+        """Update the size after rows have changed, and keep the cursor on the row with this key, if it still exists."""
         self._resize()
         if key is not None and key in self._rows:
             index = self.cursor if self.cursor_key == key else self._rows.keys.index(key)
@@ -320,7 +320,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._move_to(self.cursor + 1)
 
     def action_mark_range(self) -> None:
-        """Mark the rows from the last marked row to the cursor."""
+        """Mark the rows from the most recently marked row to the cursor."""
         if not self._markable or self.cursor_key is None:
             return
         self._marks.mark_range(self._rows.keys, self.cursor)
