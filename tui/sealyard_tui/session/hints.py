@@ -67,7 +67,7 @@ WORDINGS: Mapping[str, str] = {
 
 
 def app_hint(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
-    """Return the hint for ``error``, which may contain untrusted text.
+    """Return the hint for ``error``. The hint may contain untrusted text.
 
     ``keys``: the keys of all actions, from :func:`action_keys`.
     """

@@ -27,7 +27,7 @@ class EngineState(StrEnum):
 
 
 class ConnectionMode(StrEnum):
-    """How the workspace is accessed: as its owner, through a local owner process, read-only, or through a server."""
+    """Mode of access to the workspace: as its owner, through a local owner process, read-only, or through a server."""
 
     OWNER = "owner"
     ATTACHED = "attached"

@@ -105,7 +105,7 @@ class Session:
         return self._client
 
     async def _wait_for_server(self, client: Client, post: PostMessage) -> tuple[WorkspaceInfo, int]:
-        """Wait until the server responds, because it may be started after the application.
+        """Wait until the server responds. It may be started after the application.
 
         Returns the workspace and the cursor from which to receive events. The cursor is read before any screen loads
         data, so that no event is missed. Failed attempts are reported only once.

@@ -185,19 +185,19 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._restore_cursor(cursor_key)
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """Append rows. A row whose key is in the table replaces the existing row."""
+        """Append rows. A row whose key is already in the table replaces the existing row in place."""
         cursor_key = self.cursor_key
         self._rows.extend(rows)
         self._restore_cursor(cursor_key)
 
     def insert_first(self, *rows: Row) -> None:
-        """Insert rows at the start, in order. A row whose key is in the table replaces the existing row."""
+        """Insert rows at the start, in order. A row whose key is already in the table replaces that row in place."""
         cursor_key = self.cursor_key
         self._rows.insert_first(rows)
         self._restore_cursor(cursor_key)
 
     def insert(self, index: int, row: Row) -> None:
-        """Insert a row at an index. A row whose key is in the table is moved there."""
+        """Insert a row at an index, after removing any row with the same key."""
         cursor_key = self.cursor_key
         self._rows.insert(index, row)
         self._restore_cursor(cursor_key)
