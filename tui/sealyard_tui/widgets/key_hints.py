@@ -60,7 +60,7 @@ class KeyHintBar(Widget):
             self.refresh()
 
     def _collect_hints(self) -> tuple[KeyHint, ...]:
-        """Return one hint for each action with a visible binding: those of the focused widget first, pinned ones last."""
+        """Return a hint for each action with a visible binding: those of the focused widget first, pinned ones last."""
         hints: dict[str, KeyHint] = {}
         for _, binding, enabled, _ in self.screen.active_bindings.values():
             if binding.show and binding.action not in hints:
