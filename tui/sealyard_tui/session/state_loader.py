@@ -1,4 +1,4 @@
-"""Loading the part of the session state that the engine provides."""
+"""Loader for the part of the session state that comes from the engine."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sealyard_tui.session.state import SessionState
 
 
 async def load_workspace_state(client: Client, state: SessionState, *, reload_names: bool) -> SessionState:
-    """Return ``state`` with the current permissions, settings and counts of the workspace.
+    """Load the permissions, settings and counts of the workspace, and return ``state`` updated with them.
 
-    ``reload_names``: whether to reload the display names of subjects.
+    ``reload_names``: whether to reload the display names of subjects as well.
     """
     info, policy, counts = await client.workspace(), await client.policy(), await client.counts()
     names = await client.subject_names() if reload_names else state.subject_names
