@@ -227,7 +227,7 @@ async def _logout(ctx: Context) -> int:
 
 
 async def _revoke_login(ctx: Context, profile: Profile, prompt: PassphrasePrompt) -> None:
-    """Revoke the stored refresh token at its issuer. If this fails, only print a warning: the token is deleted anyway."""
+    """Revoke the stored refresh token at its issuer. If this fails, print a warning: the token is deleted anyway."""
     import asyncio
 
     from sealyard.client.oauth.issuer import IssuerClient, OAuthError
