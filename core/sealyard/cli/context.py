@@ -58,7 +58,7 @@ class Context:
 
     @property
     def downloads(self) -> Path:
-        """The folder for downloaded results if ``--out`` is not given."""
+        """The folder for downloaded results, unless ``--out`` is given."""
         if self.profile.downloads:
             return Path(self.profile.downloads)
         from platformdirs import user_downloads_path
@@ -128,7 +128,7 @@ class Context:
     async def run_to_completion(self, client: Client, task_id: str) -> None:
         """Wait until a task has ended or needs approval, and show its progress.
 
-        If this process owns the workspace, it runs the tasks itself; wait for all pending tasks in this case.
+        If this process owns the workspace, and thus runs the tasks itself, wait for all pending tasks.
         """
         if self._engine is not None:
             await self._await_with_progress(self._engine.wait_idle(), client)
@@ -211,7 +211,7 @@ def is_interactive() -> bool:
 
 
 def ask_passphrase(question: str = "Passphrase of the key store: ") -> str:
-    """Prompt for a secret without echo, and return the answer; empty at the end of the input."""
+    """Prompt for a secret without echo, and return it, or an empty string at the end of the input."""
     import getpass
 
     try:

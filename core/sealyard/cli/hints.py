@@ -1,4 +1,4 @@
-"""The wording of hints on the command line, where they refer to commands and options."""
+"""Hint texts for the command line. They refer to its commands and options."""
 
 from __future__ import annotations
 

@@ -23,7 +23,10 @@ class ProgressLine:
         self._is_visible = False
 
     def for_file(self, label: str) -> Callable[[int, int], None] | None:
-        """Return a callback that takes the numbers of processed and total bytes; None if progress is not shown."""
+        """Return a callback that shows the progress of a file; None if progress is not shown.
+
+        The callback takes the number of bytes processed so far and the total number of bytes.
+        """
         if not self.is_enabled:
             return None
         start_time = time.monotonic()
@@ -36,13 +39,19 @@ class ProgressLine:
         return show
 
     def for_entries(self, label: str) -> Callable[[int, int], None] | None:
-        """Return a callback that takes the numbers of processed and total entries; None if progress is not shown."""
+        """Return a callback that shows the progress of a list of entries; None if progress is not shown.
+
+        The callback takes the number of entries processed so far and the total number of entries.
+        """
         if not self.is_enabled:
             return None
         return lambda done, total: self._write(f"{label}: {done:,} of {format_count(total, 'entry', 'entries')}")
 
     def counter(self, label: str, total: int) -> Callable[[int], None]:
-        """Return a callback that takes the number of bytes processed since its last call. ``total``: bytes in total."""
+        """Return a callback that shows the progress of an operation on ``total`` bytes.
+
+        The callback takes the number of bytes processed since its last call.
+        """
         show = self.for_file(label)
         done = 0
 

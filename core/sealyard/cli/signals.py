@@ -8,7 +8,7 @@ import signal
 
 
 def stop_event(*, hang_up: bool = True) -> asyncio.Event:
-    """Return an event, and install handlers by which SIGINT and SIGTERM set it instead of ending the process.
+    """Install handlers for SIGINT and SIGTERM that set an event instead of ending the process, and return the event.
 
     SIGHUP sets it as well, unless ``hang_up`` is False or the signal was already ignored at startup (``nohup``).
     """

@@ -222,7 +222,10 @@ class _DemoRun:
 
 
 def _find_sample_files() -> tuple[Path, Path]:
-    """Return two files that exist in every installation: the Python interpreter, and a library of cryptography."""
+    """Return two files that exist in every installation.
+
+    They are the Python interpreter and the native library of the ``cryptography`` package.
+    """
     library = find_spec("cryptography.hazmat.bindings._rust")
     assert library is not None
     assert library.origin is not None

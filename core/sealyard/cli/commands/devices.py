@@ -187,7 +187,7 @@ async def _create(ctx: Context) -> int:
 
 
 def _key_uris(option: str, algorithms: Sequence[tuple[str, object]], uris: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return ``uris``, pairs of key name and URI, as a dictionary.
+    """Return the pairs of key name and URI in ``uris`` as a dictionary.
 
     Raises :class:`UsageError` unless each name is unique and matches exactly one of ``algorithms``, the values of
     ``option``.

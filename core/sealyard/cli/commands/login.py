@@ -133,7 +133,7 @@ def _open_browser(ctx: Context, url: str) -> None:
     import webbrowser
 
     ctx.out.warn(f"Continue in your browser. If it does not open, visit {url}")
-    # In a thread, because the call blocks until some browsers exit.
+    # In a thread, because opening some browsers blocks until they exit.
     threading.Thread(target=webbrowser.open, args=(url,), name="browser", daemon=True).start()
 
 
@@ -157,7 +157,7 @@ async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
 def _with_name(profile: Profile, name: str | None) -> Profile:
     """Return ``profile`` with its name set.
 
-    By default, the name is derived from the host name of the server. It may be the name of an existing profile for the
+    Without ``name``, the name is derived from the host name of the server. It can be that of an existing profile for the
     same login, which is then replaced.
     """
     file = profiles.read_profiles(profiles.user_profiles_path())
@@ -227,7 +227,10 @@ async def _logout(ctx: Context) -> int:
 
 
 async def _revoke_login(ctx: Context, profile: Profile, prompt: PassphrasePrompt) -> None:
-    """Revoke the stored refresh token at its issuer. If this fails, print a warning: the token is deleted anyway."""
+    """Revoke the stored refresh token at its issuer.
+
+    If this fails, only print a warning, because the token is deleted anyway.
+    """
     import asyncio
 
     from sealyard.client.oauth.issuer import IssuerClient, OAuthError
