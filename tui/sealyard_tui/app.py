@@ -321,7 +321,7 @@ class SealyardApp(BaseApp):
     # ---- keys
 
     def action_quit_safely(self) -> None:
-        """Quit, after asking for confirmation if tasks or downloads are running or a form has unsaved input."""
+        """Quit, but ask for confirmation first if tasks or downloads are running or a form has unsaved input."""
         running, downloads = self.state.running, len(self.download_manager.running)
         warnings = [
             f"Running tasks (will resume at the next start): {running}" if running else "",
@@ -365,7 +365,7 @@ class SealyardApp(BaseApp):
 
     @on(CommandPalette.Opened)
     def _on_palette_opened(self) -> None:
-        """Restrict the palette's input to printable characters, because Textual draws all others unescaped."""
+        """Restrict the palette's input to printable characters, because Textual would draw others unescaped."""
         self.screen.query_one(Input).restrict = PRINTABLE_PATTERN
 
     def search_themes(self) -> None:

@@ -188,7 +188,10 @@ class BaseApp(CrashReportingApp[None]):
         return edit_text(self, editor_command(self.settings), text)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Replace Textual's NO_COLOR filters, which produce shades of gray, or black on black with ANSI themes."""
+        """Return the line filters, of which those for ``NO_COLOR`` are replaced.
+
+        Textual's own ones produce shades of gray, or black on black with ANSI themes.
+        """
         filters = [rule for rule in super().get_line_filters() if not isinstance(rule, Monochrome | NoColor)]
         return [*filters, _NO_COLOR] if self.preferences.is_colorless else filters
 

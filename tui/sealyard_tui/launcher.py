@@ -153,7 +153,7 @@ def prompt_new_passphrase() -> str:
 
 
 def prompt(text: str) -> str:
-    """Prompt for input without echo, and return the answer; empty at the end of the input."""
+    """Prompt for input without echo, and return it, or an empty string at the end of the input."""
     try:
         return getpass.getpass(text)
     except EOFError:
@@ -222,9 +222,10 @@ def launch_with_retries(launch: Callable[[PassphrasePrompt], int]) -> int:
 
 
 def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
-    """Run the application on a local workspace. ``log``: the log file; by default in the workspace.
+    """Run the application on a local workspace, and return the exit code.
 
-    Raises :class:`KeyStoreLockedError` if the engine, which is opened after the first paint, rejects the passphrase.
+    ``log``: the path of the log file; by default in the workspace. Raises :class:`KeyStoreLockedError` if the engine,
+    which is opened after the first paint, rejects the passphrase.
     """
     from sealyard_tui.session.connections import LocalConnection
 
@@ -275,7 +276,7 @@ async def _close(connection: WorkspaceConnection) -> None:
 
 
 def downloads_folder(profile: Profile, settings: Settings) -> Path:
-    """Return the download directory from the settings or the profile, or the user's default one if neither sets it."""
+    """Return the download directory: that of the settings, else that of the profile, else the user's default."""
     if configured_path := settings.download_dir or profile.downloads:
         return Path(configured_path).expanduser()
     from platformdirs import user_downloads_path

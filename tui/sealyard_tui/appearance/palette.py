@@ -112,7 +112,7 @@ class TaskCommands(_LiteralProvider):
             client = await app.session.client()
             page = await client.tasks(TaskFilter(text=query), limit=MAX_TASKS)
         except SealyardError:
-            # The screens report why tasks cannot be read; the palette only shows no tasks.
+            # The screens report why tasks cannot be read, so the palette ignores the error.
             return
         for task in page.tasks:
             text = _task_text(task)

@@ -77,7 +77,7 @@ class Preferences:
     def view(self, screen: str) -> ScreenState:
         """Return the saved state of a screen.
 
-        For the first screen, it is replaced by the setting ``start_filter``, if that is set.
+        For the first screen, return a state with the setting ``start_filter`` instead, if it is set.
         """
         if screen == self.first_screen and self.settings.start_filter:
             return ScreenState(filter=self.settings.start_filter)

@@ -1,4 +1,4 @@
-"""Workarounds that override private parts of Textual, each with its upstream issue if there is one.
+"""Workarounds that override private parts of Textual, each with a link to its upstream issue, if there is one.
 
 They are written for :data:`TEXTUAL_VERSION`, which is pinned. ``tests/tui/appearance/test_textual_patches.py`` fails if
 the pin changes or a patch is no longer needed.
@@ -72,8 +72,8 @@ class BatchedScreen(Screen[ScreenResultType]):
 class CachedStylesheet(Stylesheet):
     """Stylesheet that parses each source only once per theme and process.
 
-    Textual's cache belongs to one stylesheet and is cleared for every theme change and every new screen: without this
-    class, each source would be parsed four times before the first paint, and again for each screen.
+    Textual's cache belongs to one stylesheet and is cleared whenever the theme changes or a screen is created. Without
+    this class, each source would be parsed four times before the first paint, and again for each screen.
 
     https://github.com/Textualize/textual/pull/3575
     """

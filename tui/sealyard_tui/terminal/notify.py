@@ -12,7 +12,10 @@ MAX_LENGTH = 120
 
 
 def notify_desktop(app: App[Any], text: str) -> None:
-    """Send a desktop notification as OSC 9 and OSC 777. Terminals ignore sequences that they do not support."""
+    """Send a desktop notification with the escape sequences OSC 9 and OSC 777.
+
+    Terminals ignore sequences that they do not support.
+    """
     if app._driver is None:
         return
     safe = escape_text(text, MAX_LENGTH).replace(";", ",")
