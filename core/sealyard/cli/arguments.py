@@ -20,7 +20,7 @@ E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
-"""A function that runs a command and returns its exit code."""
+"""A function or coroutine function that runs a command and returns its exit code."""
 
 
 class CommandParser(argparse.ArgumentParser):

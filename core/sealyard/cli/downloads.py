@@ -33,7 +33,7 @@ async def make_downloader(ctx: Context, client: Client, folder: Path) -> Downloa
 
 
 async def download(ctx: Context, client: Client, task: Task, folder: Path) -> DownloadedFile:
-    """Download the result of a task to ``folder``, and print a summary and any warnings to standard error.
+    """Download the result of a task to ``folder``, print a summary and any warnings, and return the file.
 
     Raises the errors of :meth:`sealyard.client.downloads.downloader.Downloader.download`.
     """

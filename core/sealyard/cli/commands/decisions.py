@@ -115,5 +115,5 @@ def otp_from_options(ctx: Context) -> str | None:
 
 
 def prompt_otp(prompt: str = "One-time password: ") -> str:
-    """Prompt for a one-time password without echo."""
+    """Prompt for a one-time password without echo, and return it."""
     return ask_passphrase(prompt)

@@ -167,7 +167,7 @@ class _DemoRun:
         return Path(file.path)
 
     async def _export_key(self, administrator: EmbeddedClient) -> bytes:
-        """Export the symmetric key of the device, as an administrator does to provision devices."""
+        """Export the symmetric key of the device and return it, as an administrator would to provision devices."""
         path = await administrator.export_device_key(GATEWAY, self._root / "device.key", confirmed=True)
         key = path.read_bytes()
         self._report_step(f"exported   device key, {8 * len(key)} bits")

@@ -157,8 +157,8 @@ async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
 def _with_name(profile: Profile, name: str | None) -> Profile:
     """Return ``profile`` with its name set.
 
-    Without ``name``, the name is derived from the host name of the server. It can be that of an existing profile for the
-    same login, which is then replaced.
+    Without ``name``, the name is derived from the host name of the server. If an existing profile for the same login
+    already has this name, it is replaced.
     """
     file = profiles.read_profiles(profiles.user_profiles_path())
     host = urlsplit(profile.server).hostname or ""
