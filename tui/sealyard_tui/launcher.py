@@ -186,7 +186,7 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
 
 
 def open_server(profile: Profile, settings: Settings) -> int:
-    """Run the application on a workspace on a server, and return the exit code.
+    """Run the application for a workspace on a server, and return the exit code.
 
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
     cannot be read.

@@ -46,7 +46,7 @@ class Appearance:
         self._app.theme = self._preferences.theme
 
     def apply_keymap(self, keymap_classes: Callable[[], tuple[type[DOMNode], ...]]) -> None:
-        """Apply the keymap. Call this before the first screen is composed, because its text mentions keys.
+        """Apply the keymap. Call this before the first screen is composed, because screens mention keys.
 
         ``keymap_classes`` returns the classes with key bindings. It is slow, and only called if the user has a keymap.
         """

@@ -92,7 +92,10 @@ class Preferences:
 
 
 def load_preferences(settings: Settings, environ: Mapping[str, str] = os.environ) -> Preferences:
-    """Load the user's themes and saved UI state. Unreadable files are reported in :attr:`Preferences.ignored`."""
+    """Load the user's themes and saved UI state, and return the preferences.
+
+    Unreadable files are reported in :attr:`Preferences.ignored`.
+    """
     themes, ignored = load_user_themes(settings_path(environ).parent / THEMES_FOLDER)
     ui_state: UiStateFile | None = None
     try:
