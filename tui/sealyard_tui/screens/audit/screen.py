@@ -178,7 +178,7 @@ class AuditScreen(BaseScreen):
 
     @on(VirtualTable.RowHighlighted)
     def _on_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
-        """Show the detail once the cursor is idle, so that holding down a key remains fast."""
+        """Show the entry once the cursor is idle, so that the list scrolls fast while a key is held down."""
         if self._detail_timer is not None:
             self._detail_timer.stop()
         self._detail_timer = self.set_timer(DETAIL_DELAY, self.show_detail)
@@ -195,7 +195,7 @@ class AuditScreen(BaseScreen):
         self.set_focus(self.query_one(AuditDetailPane))
 
     def action_back(self) -> None:
-        """Stop reading older entries, or close the detail; otherwise do the same as the base class."""
+        """Stop reading older entries or close the detail pane; otherwise do the same as the base class."""
         if self._loader.is_reading_down:
             self._loader.stop_reading_down()
         elif self.has_class("-detail") or self.query_one(AuditDetailPane).has_focus:
@@ -221,7 +221,7 @@ class AuditScreen(BaseScreen):
         self.reload()
 
     def set_filter(self, text: str) -> None:
-        """Set and save the filter. :meth:`reload` applies it."""
+        """Set and save the filter. The caller must call :meth:`reload` to apply it."""
         self.query_one(FilterBar).set_text(text)
         self.save_state(filter=text)
 
