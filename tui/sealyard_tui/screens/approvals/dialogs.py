@@ -38,7 +38,10 @@ class TaskWatcher:
     def __init__(
         self, dialog: ModalScreen[Any], app: BaseApp, tasks: Sequence[Task], on_closed: Callable[[Task, str], None]
     ) -> None:
-        """Start watching. ``on_closed`` is called for each task that can no longer be decided, with an escaped message."""
+        """Start watching.
+
+        ``on_closed`` is called once for each task that can no longer be decided, with an escaped message.
+        """
         self._app = app
         self._tasks = {each.id: each for each in tasks}
         self._on_closed = on_closed

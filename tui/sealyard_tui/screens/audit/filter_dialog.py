@@ -51,7 +51,7 @@ class AuditFilterDialog(BaseDialog[str | None]):
     """Unapplied input: the values of the fields, keyed by the initial filter."""
 
     def __init__(self, filter_text: str, now: Callable[[], datetime]) -> None:
-        """Create the dialog. ``filter_text``: the current filter; if it is invalid, it becomes the text to search for."""
+        """Create the dialog. ``filter_text``: the current filter; an invalid one is used as the text to search for."""
         super().__init__()
         self._now = now
         self._initial_text = filter_text

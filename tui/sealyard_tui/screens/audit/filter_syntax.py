@@ -19,7 +19,7 @@ from sealyard.model.safe_text import escape_text
 
 FIELDS = ("type", "resource", "author", "change", "since", "until")
 TEXT = "text"
-"""Field name for the text to search for anywhere in an entry; the filter contains it without a field name."""
+"""Key of the text to search for anywhere in an entry, which has no field name in the filter."""
 
 _TOKEN = re.compile(r"""(?:(?P<field>[A-Za-z]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"?(?=\s|$)|(?P<bare>\S*))""")
 _AGE = re.compile(r"(?:\d+[wdhms])+")
@@ -65,7 +65,7 @@ def split_filter(text: str) -> dict[str, str]:
 
 
 def format_filter(parts: Mapping[str, str]) -> str:
-    """Return a filter with the given values, keyed by field; the inverse of :func:`split_filter`. Skips empty values."""
+    """Return the filter with the values ``parts``, skipping empty ones; the inverse of :func:`split_filter`."""
     terms = [f"{name}:{_quote(parts[name])}" for name in FIELDS if parts.get(name)]
     if text := parts.get(TEXT, ""):
         terms.append(_quote_text(text))

@@ -143,7 +143,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
         self.refresh_bindings()
 
     def _report_progress(self, done: int, total: int) -> None:
-        """Post a progress message, at most one every :data:`PROGRESS_INTERVAL` seconds. May be called in another thread.
+        """Post the progress at a limited rate. May be called in another thread.
 
         Raises :class:`_CancelledError` if the dialog has been closed.
         """
