@@ -45,7 +45,7 @@ class DecisionBatchResult(NamedTuple):
 
 
 class ApprovalActions:
-    """Approval and rejection of the marked tasks, or of the task under the cursor if no row is marked."""
+    """Actions that approve or reject the marked tasks, or the task under the cursor if no row is marked."""
 
     def __init__(
         self, screen: BaseScreen, task_list: PendingTaskList, get_review_pane: Callable[[], ReviewPane]

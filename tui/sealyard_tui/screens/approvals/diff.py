@@ -48,7 +48,7 @@ class FileChange(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
-    """A changed attribute of the package. ``before`` and ``after`` are untrusted text, empty if it was not set."""
+    """A changed attribute of a package. Its values ``before`` and ``after`` are untrusted text; empty if not set."""
 
     term: str
     before: str

@@ -35,7 +35,7 @@ class MetadataKind(StrEnum):
 
 
 class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
-    """Rendered metadata. ``content`` is escaped. ``omitted`` describes what is not shown; empty if all is shown."""
+    """Rendered metadata. ``content`` is escaped. ``omitted`` describes what is not shown, if anything."""
 
     kind: MetadataKind
     content: Content

@@ -61,7 +61,7 @@ def render_sections(
 
 
 def list_copyable_values(task: Task) -> dict[str, str]:
-    """Return the values of a task that can be copied, keyed by label. Both may contain untrusted text."""
+    """Return the values of a task that can be copied, keyed by label. Labels and values may be untrusted."""
     texts = {
         "task id": task.id,
         "name": task.name,
@@ -77,7 +77,7 @@ def format_metadata(review: ApprovalReview, index: int) -> str:
 
 
 def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content:
-    """Render whether the user can decide on the task, and all warnings."""
+    """Render a statement of whether the user can decide on the task, followed by all warnings."""
     task = review.task
     lines: list[Content] = []
     if is_timed_out(task, now) and task.status is TaskStatus.WAITING:

@@ -1,4 +1,4 @@
-"""Pane that shows the review of a task and records which reviews were read to the end."""
+"""Pane that shows the review of a task and records which reviews the user has read to the end."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ class ReviewPane(ScrollPane, can_focus=True):
         self._line_count = 0
         """Number of lines of text and headings. Until the content is at least this high, its layout is incomplete."""
         self._read_versions: set[tuple[str, str]] = set()
-        """Task ids and approval digests of the reviews that were read to the end."""
+        """Task ids and approval digests of the reviews that the user has read to the end."""
 
     def compose(self) -> ComposeResult:
         for name in SECTIONS:
@@ -76,7 +76,7 @@ class ReviewPane(ScrollPane, can_focus=True):
             self.query_one("#review-verdict", Static).update(render_verdict(self.review, now, self._rendered_width))
 
     def was_read_to_end(self, task: Task) -> bool:
-        """Return whether the review of this version of the task was read to the end."""
+        """Return whether the user has read the review of this version of the task to the end."""
         return (task.id, task.approval_digest) in self._read_versions
 
     def action_half_page(self, pages: int) -> None:

@@ -21,7 +21,7 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 
 PAGE_SIZE = 100
 LARGE_PAGE_SIZE = 1000
-"""Page size for reading back to an older entry; the engine rejects larger pages."""
+"""Page size for reading many older entries until a target is reached; the engine rejects larger pages."""
 
 MAX_NEW_ENTRIES = 2000
 """Maximum number of new entries to add to the list; if there are more, the list is reloaded from scratch."""
@@ -72,13 +72,13 @@ class EntryLoader:
         self._newest_seq = -1
         """Sequence number of the newest entry that was read, whether or not it matches the filter."""
         self._next_seq: int | None = None
-        """Start of the next page of older entries; None if all have been loaded."""
+        """Sequence number below which the next page of older entries begins; None if all have been loaded."""
         self._selection_seq: int | None = None
         """Sequence number of the entry to select after the next :meth:`load`."""
         self._target_seq: int | None = None
-        """Sequence number of the entry to read back to; None if not reading back."""
+        """Sequence number of the entry at which to stop reading older entries; None if there is no target."""
         self._start_key: str | None = None
-        """Key of the cursor row when reading back to the target started."""
+        """Key of the row that was under the cursor when :attr:`_target_seq` was set."""
         self._is_reading_older = False
         self._is_catching_up = False
         self._needs_catch_up = False
@@ -231,14 +231,14 @@ class EntryLoader:
     # ---- older entries
 
     def load_more(self, *, last: bool) -> None:
-        """Read the next page of older entries in the background. ``last``: whether to read all pages."""
+        """Read the next page of older entries in the background. ``last``: whether to read all remaining pages."""
         if last:
             self.load_until(0)
         elif self._next_seq is not None:
             self._start_reading_older()
 
     def load_until(self, seq: int) -> None:
-        """Read older entries in the background until an entry is reached, and select it.
+        """Read older entries in the background until the entry with number ``seq`` is reached, and select it.
 
         The entry is not selected if the cursor moves in the meantime.
         """
@@ -292,7 +292,7 @@ class EntryLoader:
             self._screen.flash(f"Entry {seq} not found; showing the next entry", warning=True)
 
     def select_after_load(self, seq: int) -> None:
-        """Make the next call of :meth:`load` select an entry, loading older entries as needed."""
+        """Make the next call to :meth:`load` select an entry, loading older entries as needed."""
         self._selection_seq = seq
 
     def reset(self) -> None:

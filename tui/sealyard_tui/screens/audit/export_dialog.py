@@ -100,7 +100,7 @@ class AuditExportDialog(ScreenDialog[None]):
 
     @on(RadioSet.Changed)
     def _on_format_changed(self, event: RadioSet.Changed) -> None:
-        """Change the suffix of the path to that of the new format if it was that of the old format."""
+        """Update the suffix of the path to the new format, unless the user has chosen a different suffix."""
         old_format, self._format = self._format, event.pressed.id or self._format
         path_input = self.query_one("#path", Input)
         if path_input.value.endswith(f".{old_format}"):
@@ -201,7 +201,7 @@ class AuditExportDialog(ScreenDialog[None]):
 
 @contextmanager
 def _convert_os_errors(path: Path) -> Iterator[None]:
-    """Convert each ``OSError`` that is raised in the ``with`` block, which writes ``path``.
+    """Convert an ``OSError`` raised in the ``with`` block, which writes to ``path``.
 
     Raises :class:`InvalidInputError` if the file already exists, and :class:`StorageError` for any other error.
     """

@@ -47,7 +47,10 @@ def parse_filter(text: str, now: datetime) -> AuditFilter:
 
 
 def split_filter(text: str) -> dict[str, str]:
-    """Return the unparsed values, keyed by field. Raises :class:`UsageError` if a field is unknown or repeated."""
+    """Return the unparsed values in a filter, keyed by field.
+
+    Raises :class:`UsageError` if a field is unknown or repeated.
+    """
     parts: dict[str, str] = {}
     terms: list[str] = []
     for field, value, token in _split_tokens(text):
@@ -65,7 +68,7 @@ def split_filter(text: str) -> dict[str, str]:
 
 
 def format_filter(parts: Mapping[str, str]) -> str:
-    """Return the filter with the values ``parts``, skipping empty ones; the inverse of :func:`split_filter`."""
+    """Return the filter with the values in ``parts``, skipping empty ones; the inverse of :func:`split_filter`."""
     terms = [f"{name}:{_quote(parts[name])}" for name in FIELDS if parts.get(name)]
     if text := parts.get(TEXT, ""):
         terms.append(_quote_text(text))

@@ -39,7 +39,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
-"""Delay in seconds between the last cursor movement and showing the detail."""
+"""Delay in seconds between the last cursor movement and showing the entry."""
 
 PREVIEW_LENGTH = 40
 """Maximum number of characters shown for a value that can be copied."""
@@ -178,7 +178,7 @@ class AuditScreen(BaseScreen):
 
     @on(VirtualTable.RowHighlighted)
     def _on_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
-        """Show the entry once the cursor is idle, so that the list scrolls fast while a key is held down."""
+        """Show the highlighted entry once the cursor is idle, so that the list scrolls fast while a key is held."""
         if self._detail_timer is not None:
             self._detail_timer.stop()
         self._detail_timer = self.set_timer(DETAIL_DELAY, self.show_detail)

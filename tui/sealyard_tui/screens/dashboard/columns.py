@@ -68,7 +68,7 @@ class RowRenderer:
         )
 
     def render_download(self, row: TaskRow) -> tuple[Content, Content]:
-        """Return the short and the long form of a task's download status."""
+        """Return the download status of a task in a short and a long form."""
         return render_download(self._get_download_status(row.id), row, self._get_state().identity, self._get_keys)
 
 
@@ -99,7 +99,7 @@ def render_download(
     identity: str,
     get_keys: Callable[[], Mapping[str, str]],
 ) -> tuple[Content, Content]:
-    """Return the short and the long form of a task's download status; both are empty if there is nothing to show.
+    """Return the download status of a task in a short and a long form; both are empty if there is nothing to show.
 
     ``identity``: the id of the user. A missing download is shown only for the user's own tasks.
     """

@@ -15,7 +15,7 @@ from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.12
-"""Seconds between the last cursor movement and loading the task."""
+"""Delay in seconds between the last cursor movement and loading the task."""
 
 
 class DetailLoader:

@@ -41,7 +41,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_CLASS = "-detail"
-"""CSS class of the screen while the detail is open. On small terminals, the detail replaces the list."""
+"""CSS class of the screen while the detail pane is open. On small terminals, the pane replaces the list."""
 
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
@@ -242,7 +242,7 @@ class DashboardScreen(BaseScreen):
     async def _reparse_filter(self) -> None:
         """Parse the filter again, using the current identity and device configurations.
 
-        If it is invalid, show the error.
+        Shows the error if the filter is invalid.
         """
         devices = await (await self.client()).devices() if "device:" in self._filter_text.lower() else ()
         try:

@@ -217,7 +217,7 @@ class TaskListModel:
     async def _merge_rows(self, rows: list[TaskRow]) -> None:
         """Insert rows in sort order.
 
-        While reading to the end, collect the rows until inserting them would double the number of rows in the table.
+        While reading to the end, collects rows until inserting them at least doubles the number of rows in the table.
         """
         self._pending_rows += rows
         if self._reads_to_end and not self.is_complete and len(self._pending_rows) < len(self._table):
@@ -237,7 +237,7 @@ class TaskListModel:
     async def apply_update(self, update: EngineUpdate) -> Client | None:
         """Apply progress and status changes, and read the changed tasks.
 
-        Returns the client if tasks were read; None if another call is already reading them, or no task has changed.
+        Returns the client if tasks were read, or None if no task has changed or another call is already reading them.
         """
         for progress in update.progress.values():
             if (row := self._table.row(progress.task_id)) is not None:
@@ -294,7 +294,7 @@ class TaskListModel:
             self._insert_row(row)
 
     def _insert_row(self, row: TaskRow) -> None:
-        """Insert a row, unless it belongs to a page that is not loaded yet."""
+        """Insert a row, unless it belongs to a page that has not been loaded yet."""
         index = self._find_index(row)
         if index < len(self._table) or self.is_complete or not self.order.is_server_side:
             self._table.insert(index, row)
