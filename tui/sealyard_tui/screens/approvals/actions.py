@@ -127,7 +127,7 @@ class ApprovalActions:
     # ---- selection
 
     def _split_selection(self) -> tuple[list[Task], list[tuple[Task, str]]]:
-        """Return the selected tasks that can be decided, and the blocked ones, each with a short reason."""
+        """Return the selected tasks that can be decided, and each blocked task paired with a short reason."""
         tasks: list[Task] = []
         blocked_tasks: list[tuple[Task, str]] = []
         for row in self._task_list.table.selected_rows:

@@ -92,7 +92,7 @@ class ReviewPane(ScrollPane, can_focus=True):
         self._update_read_state()
 
     def watch_virtual_size(self) -> None:
-        """Update the read state when the content height changes.
+        """Check again whether the review has been read to the end, because the content height has changed.
 
         Callbacks passed to ``call_after_refresh()`` are not enough, because they do not run while a dialog is open.
         """

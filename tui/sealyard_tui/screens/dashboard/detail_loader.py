@@ -65,7 +65,7 @@ class DetailLoader:
             await self.read(self._pane.task_id)
 
     def refresh(self) -> None:
-        """Update ages, remaining times and progress in the pane, if it is visible, without reading the task."""
+        """Update ages, remaining times and progress in the pane, if it is visible, without reloading the task."""
         if (task := self._pane.current_task) is not None and self._pane.display:
             self._show(task)
 

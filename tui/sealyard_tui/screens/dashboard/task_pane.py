@@ -53,7 +53,7 @@ class TaskPane(ScrollPane):
         self._update(EMPTY_TEXT)
 
     def _update(self, content: Content) -> None:
-        """Update the text if it has changed, to avoid a new layout every second."""
+        """Update the text only if it has changed, to avoid a new layout every second."""
         if not content.is_same(self._content):
             self._content = content
             self.query_one(Static).update(content)
