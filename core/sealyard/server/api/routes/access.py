@@ -22,7 +22,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class AccessController(Controller):
-    """The access control list of a tenant."""
+    """Subjects, groups and rules of a tenant's access control list."""
 
     path = "/acl"
     tags = ["access control"]
@@ -79,7 +79,7 @@ class AccessController(Controller):
 
 
 class PolicyController(Controller):
-    """Approval policy and task timeouts."""
+    """The policy of a tenant: its approval requirements and task timeouts."""
 
     path = "/policy"
     tags = ["policy"]

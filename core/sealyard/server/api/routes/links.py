@@ -1,4 +1,4 @@
-"""Downloads through signed, expiring links, which require no token."""
+"""Route for downloads through signed, expiring links, which require no token."""
 
 from __future__ import annotations
 

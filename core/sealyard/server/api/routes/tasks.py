@@ -20,7 +20,7 @@ from sealyard.server.http.head import is_head
 
 
 class TaskController(Controller):
-    """Operations on existing tasks. ``kind``: the only kind of task they accept, or None for all kinds."""
+    """Base class of the task controllers. ``kind``: the only kind of task that it handles, or None for all kinds."""
 
     kind: ClassVar[TaskKind | None] = None
     default_page_size: ClassVar[int] = MAX_PAGE_SIZE
