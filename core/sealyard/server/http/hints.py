@@ -52,6 +52,6 @@ WORDINGS: Mapping[str, str] = {
 
 
 def format_api_hint(error: SealyardError) -> str:
-    """Return how a client of the API can follow the hint of ``error``, or an empty string."""
+    """Format the hint of ``error`` for clients of the API. Returns an empty string if they cannot follow the hint."""
     hint = error.structured_hint
     return hint.word(WORDINGS) if hint.code else ""
