@@ -29,7 +29,7 @@ from sealyard.server.http.listeners import local_listener
 from sealyard.server.webhooks.sender import WebhookSender
 
 MAX_UPLOAD_BYTES = 1 << 50
-"""Effectively unlimited: on the same machine, only disk space limits an upload."""
+"""Maximum size of an upload; effectively unlimited, because on the same machine only disk space limits it."""
 
 log = logging.getLogger(__name__)
 

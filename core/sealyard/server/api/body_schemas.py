@@ -1,4 +1,4 @@
-"""OpenAPI schemas of request bodies that the handlers parse themselves."""
+"""OpenAPI schemas for request bodies that the handlers parse themselves."""
 
 from __future__ import annotations
 

@@ -107,7 +107,7 @@ class SigningBody(FrozenStruct, frozen=True, kw_only=True):
     """A message or digest to sign.
 
     ``input_base64``: the message or its SHA-256 digest, in Base64. ``is_digest``: whether the input is a digest; if
-    omitted, this depends on whether the signing algorithm of the device configuration signs digests.
+    omitted, it counts as one if the signing algorithm of the device configuration signs digests.
     """
 
     device_config_id: ShortText

@@ -46,7 +46,7 @@ MIN_RSA_BITS = 2048
 """Minimum size of an RSA key (NIST SP 800-131A)."""
 
 EPOCH = datetime.min.replace(tzinfo=UTC)
-"""Placeholder for the time of the last fetch until there has been one."""
+"""Value for the time of the last fetch before the first one."""
 
 log = logging.getLogger(__name__)
 

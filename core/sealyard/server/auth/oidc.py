@@ -43,7 +43,7 @@ TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """Accepted values of the ``typ`` header parameter (RFC 9068, section 2.1), in lower case."""
 
 OTHER_TOKEN_TYPES = frozenset({"id", "refresh", "offline", "logout"})
-"""Values of the ``typ`` claim by which some issuers mark tokens that are not access tokens."""
+"""Values of the ``typ`` claim with which some issuers mark tokens that are not access tokens."""
 
 SERVICE_ACCOUNT_PREFIX = "service-account-"
 """Keycloak's prefix for the name of the user that represents a client."""
@@ -52,7 +52,7 @@ CLIENT_SUB_SUFFIX = "@clients"
 """Auth0's suffix for the ``sub`` of a client."""
 
 MACHINE_CLAIM_VALUES = {"idtyp": "app", "gty": "client-credentials"}
-"""Claims by which Entra ID and Auth0 mark the token of a machine client."""
+"""Claims with which Entra ID and Auth0 mark the tokens of machine clients."""
 
 
 class OidcClaims(FrozenStruct, frozen=True, kw_only=True):

@@ -58,7 +58,7 @@ BODY_TIMEOUT = 20.0
 """Seconds allowed for receiving a request body, plus one second for every MIN_BODY_RATE bytes received."""
 
 MIN_BODY_RATE = 500
-"""Received bytes that extend BODY_TIMEOUT by one second, like MinRate in Apache's mod_reqtimeout."""
+"""Number of received bytes that extends BODY_TIMEOUT by one second, like MinRate in Apache's mod_reqtimeout."""
 
 DRAIN_LIMIT = 1 << 20
 """Maximum number of unread bytes of a body that are read and discarded to keep the connection open."""

@@ -1,4 +1,4 @@
-"""Hints worded for clients of the REST API: they name the request to send or the member to set."""
+"""Hint texts for clients of the REST API. They name the request to send or the member to set."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.USE_DATA_KEY: "Use a device configuration created with the purpose data.",
     HintCode.VERIFY_AUDIT: "POST /api/v1/auditlog/verification finds what was changed.",
 }
-"""How a client of the API can follow the hint with each code; empty if it cannot."""
+"""Text of each hint for clients of the API, by hint code; empty if such clients cannot follow the hint."""
 
 
 def format_api_hint(error: SealyardError) -> str:

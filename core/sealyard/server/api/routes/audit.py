@@ -25,7 +25,7 @@ MEDIA_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv"}
 
 
 class AuditListController(Controller):
-    """The list of audit entries, at the path documented by the Sign & Encrypt API."""
+    """Endpoint that lists audit entries, at the path documented by the Sign & Encrypt API."""
 
     path = "/acl/auditlog"
     tags = ["audit log"]
@@ -58,7 +58,7 @@ class AuditListController(Controller):
 
 
 class AuditController(AuditListController):
-    """The audit log: lists of entries, single entries, export and verification."""
+    """Endpoints that list, return, export and verify audit entries."""
 
     path = "/auditlog"
 

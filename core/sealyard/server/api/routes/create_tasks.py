@@ -43,7 +43,7 @@ MAX_JSON_BYTES = 1024 * 1024
 
 
 class PackagingTaskController(TaskController):
-    """Tasks that package firmware and metadata files. By default, they need approval."""
+    """Endpoints for tasks that package firmware and metadata files. By default, such tasks need approval."""
 
     path = "/packagingTask"
     tags = ["packaging tasks"]
@@ -59,7 +59,7 @@ class PackagingTaskController(TaskController):
 
 
 class EncryptionTaskController(TaskController):
-    """Tasks that encrypt a file. They need no approval unless the policy requires it."""
+    """Endpoints for tasks that encrypt a file. Such tasks need no approval unless the policy requires it."""
 
     path = "/encryptionTask"
     tags = ["encryption tasks"]
@@ -75,7 +75,10 @@ class EncryptionTaskController(TaskController):
 
 
 class SigningTaskController(TaskController):
-    """Tasks that sign a message or a digest. By default, they need approval. Their ``outcome`` is the signature."""
+    """Endpoints for tasks that sign a message or a digest.
+
+    By default, such tasks need approval. Their ``outcome`` is the signature.
+    """
 
     path = "/signingTask"
     tags = ["signing tasks"]

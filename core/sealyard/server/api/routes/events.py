@@ -25,7 +25,7 @@ _encode_json = msgspec.json.Encoder().encode
 
 
 class EventController(Controller):
-    """The event stream, which clients can resume after the last event they received."""
+    """Endpoint for the event stream, which clients can resume after the last event they received."""
 
     path = "/events"
     tags = ["events"]
@@ -95,7 +95,7 @@ def _loop_time() -> float:
 def _next_keepalive_time() -> float:
     """Return the event loop time in seconds at which the next keep-alive comment is due.
 
-    Events do not postpone a keep-alive, because the caller's token is revalidated whenever one is due.
+    Events do not postpone keep-alive comments, because the caller's token is revalidated before each comment.
     """
     return _loop_time() + KEEPALIVE_SECONDS
 

@@ -13,7 +13,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class KeyController(Controller):
-    """Keys of the workspace. These routes never return private or symmetric key material."""
+    """Endpoints for keys. They never return private or symmetric key material."""
 
     path = "/key"
     tags = ["keys"]

@@ -16,7 +16,7 @@ from sealyard.server.http.head import is_head
 
 
 class LinkController(Controller):
-    """Downloads through signed links. A link grants access to one result until it expires."""
+    """Endpoint for downloads through signed links. A link grants access to one result until it expires."""
 
     path = "/link"
     tags = ["results"]

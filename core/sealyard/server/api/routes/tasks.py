@@ -154,7 +154,7 @@ class TaskController(Controller):
         return await caller.client.certificate((await self._get_task(caller, task_id)).id)
 
     async def _get_task(self, caller: Caller, task_id: str) -> Task:
-        """Return a task. Raises :class:`NotFoundError` if it does not exist or is of another kind."""
+        """Return a task. Raises :class:`NotFoundError` if it does not exist or its kind is not :attr:`kind`."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
             raise task_not_found(task_id)
@@ -169,7 +169,7 @@ class TaskController(Controller):
 
 
 class AllTasksController(TaskController):
-    """Tasks of all kinds. The Sign & Encrypt API does not have this path."""
+    """Endpoints for tasks of all kinds. The Sign & Encrypt API does not have this path."""
 
     path = "/task"
     tags = ["tasks"]

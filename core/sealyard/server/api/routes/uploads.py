@@ -86,7 +86,7 @@ def _require_tus_version(request: ApiRequest) -> Response[Any] | None:
 
 
 class UploadController(Controller):
-    """File uploads. Only the owner can access an upload, which expires 24 hours after it was created."""
+    """Endpoints for file uploads. Only the owner can access an upload, which expires 24 hours after it was created."""
 
     path = "/upload"
     tags = ["uploads"]
