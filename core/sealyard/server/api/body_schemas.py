@@ -11,7 +11,7 @@ TEXT_SCHEMA = Schema(type=OpenAPIType.STRING)
 FILE_SCHEMA = Schema(
     type=OpenAPIType.STRING,
     content_media_type="application/octet-stream",
-    # From OpenAPI 3.0. Without it, client generators that do not know contentMediaType send text instead of a file.
+    # `format` is from OpenAPI 3.0: client generators that do not know contentMediaType need it to send a file.
     format=OpenAPIFormat.BINARY,
 )
 KEY_NAME_SCHEMA = Schema(

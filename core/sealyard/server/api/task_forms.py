@@ -1,4 +1,4 @@
-"""Multipart forms that create tasks. Each file is streamed into an upload without being buffered."""
+"""Parsing of multipart forms that create tasks. Each file is streamed into an upload without being buffered."""
 
 from __future__ import annotations
 

@@ -28,6 +28,7 @@ class TaskResponse(Task, frozen=True, kw_only=True):
     The id of the task is repeated as ``packagingTaskId``, ``encryptionTaskId`` or ``signingTaskId``, depending on its
     kind, and ``configId`` is repeated as ``deviceConfigId``. In a step of a packaging task, ``packagingTaskId`` is the
     id of the packaging task.
+
     ``outcome``: signature in Base64, for a signing task that is DONE. ``decision``: REJECTED if an approver rejected
     the task, APPROVED if it has all required approvals. ``download_url``: expiring link through which the result can be
     downloaded without a token.
@@ -71,7 +72,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
 
     @property
     def reason_text(self) -> str:
-        """The reason to record; a default for a rejection without a reason, because the engine requires one."""
+        """The reason to record. Rejections without a reason get a default one, because the engine requires a reason."""
         reason = self.reason.strip()
         return reason or (DEFAULT_REJECTION_REASON if self.decision is Verdict.REJECTED else "")
 

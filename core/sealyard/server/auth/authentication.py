@@ -148,7 +148,7 @@ class Authenticator:
         """Count a download through a signed link against the rate limit.
 
         ``result``: workspace id and task id of the downloaded result. Links require no authentication, so all clients
-        that download the same result share one limit. Requests on the Unix socket of a workspace are not counted.
+        that download the same result share one limit. Requests over the Unix socket of a workspace are not counted.
         Raises :class:`TooManyRequestsError` if the limit is exceeded.
         """
         if not isinstance(scope.get(PEER_SCOPE_KEY), Peer):

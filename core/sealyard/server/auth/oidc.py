@@ -274,7 +274,7 @@ def _parse_time(seconds: float) -> datetime:
 
 
 def _find_claim(claims: dict[str, Any], path: str) -> Any:
-    """Return the claim named ``path`` or, if there is none, the nested member at this dotted path, or None."""
+    """Return the value of the claim ``path`` or else of the nested member at this dotted path, or None if missing."""
     if path in claims:
         return claims[path]
     value: Any = claims

@@ -93,7 +93,7 @@ class RequestLogMiddleware:
 
 
 class _RequestTimer:
-    """Wrapper around ``receive`` and ``send`` that records the duration, status and body sizes of one request."""
+    """Wrapper around ``receive`` and ``send`` that measures one request and adds its id to the response."""
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self.id = _request_id(scope)

@@ -28,7 +28,7 @@ class TlsCertificate:
         self.context.sni_callback = self._use_current_context
 
     def reload(self) -> None:
-        """Reload the files.
+        """Reload the certificate and key from the same files.
 
         If that fails, keeps the old certificate and raises the same errors as the constructor.
         """

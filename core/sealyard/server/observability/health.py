@@ -46,7 +46,7 @@ class ReadinessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class HealthController(Controller):
-    """Endpoints for the liveness and readiness of the server. Tenants and issuers are read from the application state."""
+    """Endpoints for the liveness and readiness checks. They read tenants and issuers from the application state."""
 
     tags = ("server",)
 

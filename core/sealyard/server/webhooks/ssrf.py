@@ -29,7 +29,7 @@ _NON_PUBLIC_V4 = tuple(
         "192.88.99.0/24",  # 6to4 relays (RFC 7526)
     )
 )
-_PUBLIC_V6 = IPv6Network("2000::/3")  # all IPv6 addresses assigned as global unicast
+_PUBLIC_V6 = IPv6Network("2000::/3")  # the only range of IPv6 addresses allocated for global unicast
 _NON_PUBLIC_V6 = tuple(
     IPv6Network(network)
     for network in (
