@@ -23,7 +23,7 @@ class _IssuerClaim(msgspec.Struct):
 
 
 class IssuerRegistry:
-    """A registry of trusted issuers that verifies their access tokens.
+    """A registry of the trusted issuers, used to verify their access tokens.
 
     The names of an issuer's subjects start with its prefix. If the prefix of another issuer also matches, the subject
     belongs to the issuer with the longer prefix. Therefore, no two issuers can authenticate the same subject, even if

@@ -121,7 +121,7 @@ class JwksCache:
             await asyncio.shield(refresh_task)
 
     def _start_refresh(self) -> asyncio.Task[None] | None:
-        """Return the task that fetches the keys, after starting it if none is running.
+        """Return the task that fetches the keys, starting one if none is running.
 
         Returns None if the last fetch started too recently (see MIN_REFRESH_INTERVAL and RETRY_INTERVAL).
         """

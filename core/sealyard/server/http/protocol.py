@@ -31,7 +31,7 @@ class _StopReadingError(Exception):
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 protocol that limits the size and time of a request head, and the number of pipelined requests.
+    """HTTP/1.1 protocol that limits the size of a request head, the time for receiving it, and pipelining.
 
     Responds with 431 to a head that is too large (RFC 6585, section 5). Does not limit the time for a body.
     """
