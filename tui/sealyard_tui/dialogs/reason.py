@@ -75,7 +75,7 @@ class ReasonDialog(BaseDialog[str | None]):
         self.set_focus(self._area)
 
     def restore(self, text: str) -> None:
-        """Save the unsubmitted text as the draft for the next time the dialog is opened."""
+        """Save ``text``, from an attempt that failed, as the draft for the next time the dialog is opened."""
         self.drafts[self._draft_key] = text
 
     def on_text_area_changed(self) -> None:

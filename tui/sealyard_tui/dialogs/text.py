@@ -18,7 +18,7 @@ from sealyard_tui.terminal.editor import view_in_pager
 
 
 class TextDialog(BaseDialog[None]):
-    """A dialog with a text that can be copied or opened in the pager."""
+    """A dialog that shows text, which can be copied or opened in the pager."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "copy", "Copy", id="dialog.copy"),

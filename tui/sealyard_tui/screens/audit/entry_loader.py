@@ -174,7 +174,10 @@ class EntryLoader:
     # ---- new entries
 
     def poll(self) -> None:
-        """Read new entries in the background, because checkpoints and rejected requests publish no events."""
+        """Start reading new entries in the background.
+
+        Events are not sufficient, because none are published for checkpoints and rejected requests.
+        """
         if self._is_polling and self.can_view and self.filter_text is not None and not self._is_catching_up:
             self._screen.run_background(self.catch_up(), group="tick")
 
