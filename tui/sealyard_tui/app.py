@@ -38,7 +38,7 @@ from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.session.state_loader import load_workspace_state
+from sealyard_tui.session.state_loader import load_workspace_data
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
 
@@ -155,6 +155,7 @@ class SealyardApp(BaseApp):
         self._reload_names = True
         """Whether the display names of subjects may have changed."""
         self._connect_lock = asyncio.Lock()
+        self._refresh_lock = asyncio.Lock()
 
     # ---- start and stop
 
@@ -218,9 +219,17 @@ class SealyardApp(BaseApp):
             await self.watch_folder.start(client)
 
     async def _refresh_state(self, client: Client) -> None:
-        reload_names, self._reload_names = self._reload_names, False
-        state = await load_workspace_state(client, self.state, reload_names=reload_names)
-        self.set_state(state)
+        async with self._refresh_lock:
+            identity = self.state.identity
+            with_names, self._reload_names = self._reload_names, False
+            try:
+                data = await load_workspace_data(client, with_names=with_names)
+            except BaseException:
+                self._reload_names = self._reload_names or with_names
+                raise
+            # Other messages may have changed the state in the meantime.
+            if self.state.identity == identity:
+                self.set_state(data.apply_to(self.state))
 
     @on(EngineUpdate)
     def _on_engine_update(self, update: EngineUpdate) -> None:
