@@ -1,1 +1,1 @@
-"""The terminal application. It accesses workspaces only through a client."""
+"""The terminal application, which accesses workspaces only through a client."""

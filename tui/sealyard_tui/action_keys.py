@@ -1,4 +1,4 @@
-"""The keys of actions, for texts that mention them: as set in the current keymap and displayed in the key hints."""
+"""Lookup of the keys of actions in the current keymap, for texts that mention keys."""
 
 from __future__ import annotations
 
@@ -73,10 +73,10 @@ def action_key(app: App[Any], action: str) -> str:
 
 
 def action_keys(app: App[Any]) -> Mapping[str, str]:
-    """Return the result of :func:`action_key` for each action in :data:`DEFAULT_KEYS`, by action."""
+    """Return the first key of each action in :data:`DEFAULT_KEYS`, formatted for display, by action id."""
     return {action: action_key(app, action) for action in DEFAULT_KEYS}
 
 
 def insert_keys(app: App[Any], text: str) -> str:
-    """Replace each ``{key[<action>]}`` in ``text`` with the key of that action. ``text`` must be trusted."""
+    """Replace each ``{key[<action>]}`` in ``text``, which must be trusted, with the key of that action."""
     return text.format(key=action_keys(app))

@@ -1,4 +1,4 @@
-"""The application: its screens and global keys, the connection of the session, and its profiles."""
+"""The main application class: screens, global key bindings, connection to the workspace, and profiles."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.session.state_loader import load_workspace_state
+from sealyard_tui.session.state_loader import load_workspace_data
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
 
@@ -99,7 +99,7 @@ def _load_task_commands() -> type[Provider]:
 
 
 class SealyardApp(BaseApp):
-    """The Textual application: six screens that share one session."""
+    """The Textual application: six main screens that share one session."""
 
     TITLE = "Sealyard"
     CSS_PATH = ["app.tcss", "screens/base.tcss", "dialogs/base.tcss"]
@@ -155,6 +155,7 @@ class SealyardApp(BaseApp):
         self._reload_names = True
         """Whether the display names of subjects may have changed."""
         self._connect_lock = asyncio.Lock()
+        self._refresh_lock = asyncio.Lock()
 
     # ---- start and stop
 
@@ -169,11 +170,14 @@ class SealyardApp(BaseApp):
         self.call_after_refresh(self._start_session)
 
     def _start_session(self) -> None:
-        """Start the session. Called after the first paint, which loading the engine would delay, even in a thread."""
+        """Start the session.
+
+        Called after the first paint, because loading the engine would delay it, even in a thread.
+        """
         self.run_guarded(self, self.session.start(self.post_message), group="session")
 
     async def on_unmount(self) -> None:
-        """Stop the services that run in this event loop; the launcher closes the engine."""
+        """Stop the services that run in this event loop, and save the UI state. The launcher closes the engine."""
         await self.download_manager.stop()
         await self.watch_folder.stop()
         await self.session.stop()
@@ -206,7 +210,7 @@ class SealyardApp(BaseApp):
             self.show_error(error)
 
     async def _start_services(self) -> None:
-        """Load the user's permissions, then start or resume downloads and the watch folder."""
+        """Refresh the state, including the user's permissions, then start or resume downloads and the watch folder."""
         async with self._connect_lock:
             client = await self.session.client()
             self._reload_names = True
@@ -215,9 +219,17 @@ class SealyardApp(BaseApp):
             await self.watch_folder.start(client)
 
     async def _refresh_state(self, client: Client) -> None:
-        reload_names, self._reload_names = self._reload_names, False
-        state = await load_workspace_state(client, self.state, reload_names=reload_names)
-        self.set_state(state)
+        async with self._refresh_lock:
+            identity = self.state.identity
+            with_names, self._reload_names = self._reload_names, False
+            try:
+                data = await load_workspace_data(client, with_names=with_names)
+            except BaseException:
+                self._reload_names = self._reload_names or with_names
+                raise
+            # Other messages may have changed the state in the meantime.
+            if self.state.identity == identity:
+                self.set_state(data.apply_to(self.state))
 
     @on(EngineUpdate)
     def _on_engine_update(self, update: EngineUpdate) -> None:
@@ -228,7 +240,7 @@ class SealyardApp(BaseApp):
             self.run_guarded(self, self._refresh_state_soon(), group="state", background=True)
 
     async def _refresh_state_soon(self) -> None:
-        """Refresh the state, and repeat if updates arrive meanwhile; concurrent calls share one refresh."""
+        """Refresh the state, and repeat this if updates arrive in the meantime. Concurrent calls share one refresh."""
         if self._refreshing_state:
             self._refresh_requested = True
             return
@@ -250,9 +262,10 @@ class SealyardApp(BaseApp):
         self.run_worker(self.guard(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
 
     async def _pick_profile(self) -> None:
-        """Let the user pick a profile or, in a local workspace, any of its users, even one without a profile.
+        """Let the user pick a profile, and switch to it.
 
-        A server requires a token for each identity, so only profiles are offered there.
+        In a local workspace, users without a profile are offered as well, if the current user may view the access
+        rules. A server requires a token for each identity, so only profiles are offered there.
         """
         if not self.state.host and self.state.is_allowed(Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await (await self.session.client()).access()
@@ -269,7 +282,7 @@ class SealyardApp(BaseApp):
         self.switch_profile(message.profile)
 
     def switch_profile(self, profile: Profile) -> None:
-        """Switch to another identity in the same workspace."""
+        """Switch to the identity of ``profile`` in the same workspace, unless the session is still starting."""
         if profile.name != self.session.profile.name and self.state.engine is not EngineState.STARTING:
             self.run_guarded(self, self._switch_profile(profile), group="session", exclusive=True)
 
@@ -317,7 +330,7 @@ class SealyardApp(BaseApp):
     # ---- keys
 
     def action_quit_safely(self) -> None:
-        """Quit; ask for confirmation if tasks or downloads are running, or a form has unsaved input."""
+        """Quit, but ask for confirmation first if tasks or downloads are running or a form has unsaved input."""
         running, downloads = self.state.running, len(self.download_manager.running)
         warnings = [
             f"Running tasks (will resume at the next start): {running}" if running else "",
@@ -361,14 +374,14 @@ class SealyardApp(BaseApp):
 
     @on(CommandPalette.Opened)
     def _on_palette_opened(self) -> None:
-        """Restrict the palette's input to printable characters: Textual's input widget would draw any others."""
+        """Restrict the palette's input to printable characters, because Textual would draw others unescaped."""
         self.screen.query_one(Input).restrict = PRINTABLE_PATTERN
 
     def search_themes(self) -> None:
         self.push_screen(ThemePicker(self.preferences.theme_names, self.theme), self.appearance.choose_theme)
 
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
-        """Yield the commands that have no key binding."""
+        """Yield the commands of the command palette that have no key binding."""
         yield SystemCommand("Theme", "Choose a theme with live preview", self.search_themes)
         yield SystemCommand("Screenshot", "Save a screenshot (SVG)", self.deliver_screenshot)
         commands = super().get_system_commands(screen)

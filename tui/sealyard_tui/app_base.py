@@ -46,7 +46,7 @@ _NO_COLOR = NoColor()
 
 
 class BaseApp(CrashReportingApp[None]):
-    """An application with the services that all screens share. Accesses the workspace only through the client."""
+    """An application with the services that all screens share. It accesses the workspace only through the client."""
 
     def __init__(
         self,
@@ -57,10 +57,10 @@ class BaseApp(CrashReportingApp[None]):
         download_dir: Path | None = None,
         preferences: Preferences | None = None,
     ) -> None:
-        """Create the services, but start nothing: that happens when the application runs.
+        """Create the services without starting them; they are started when the application runs.
 
-        ``download_dir`` is where results are stored; without it nothing is downloaded. ``preferences`` hold the
-        user's own themes and the saved state of screens; by default they are derived from ``settings``.
+        ``now``: a function that returns the current time. ``download_dir``: where results are stored; if None, nothing
+        is downloaded. ``preferences``: the user's themes and saved UI state; by default derived from ``settings``.
         """
         self.preferences = preferences or Preferences(settings)
         super().__init__()
@@ -119,7 +119,10 @@ class BaseApp(CrashReportingApp[None]):
         exclusive: bool = False,
         background: bool = False,
     ) -> Worker[None]:
-        """Run ``work`` as a Textual worker owned by ``node``; errors are shown as by :meth:`guard`."""
+        """Run ``work`` with :meth:`guard` in a Textual worker owned by ``node``, and return the worker.
+
+        ``group`` and ``exclusive`` are passed to Textual; ``background`` is passed to :meth:`guard`.
+        """
         create_coroutine: Callable[[], Coroutine[Any, Any, None]] = partial(self.guard, work, background=background)
         worker: Worker[None] = node.run_worker(create_coroutine, group=group, exclusive=exclusive, exit_on_error=False)
         # A worker that is cancelled before it starts never awaits the coroutine, which must then be closed.
@@ -174,18 +177,21 @@ class BaseApp(CrashReportingApp[None]):
     # ---- terminal
 
     def alert(self, text: str) -> None:
-        """Ring the bell and send a desktop notification, if the settings allow it."""
+        """Ring the bell and send a desktop notification, each only if enabled in the settings."""
         if self.settings.bell:
             self.bell()
         if self.settings.desktop_notifications:
             notify_desktop(self, text)
 
     def edit_text(self, text: str) -> str:
-        """Edit ``text`` in the user's editor. Raises :class:`UsageError` if there is none or it fails."""
+        """Open ``text`` in the user's editor and return the edited text. Raises :class:`UsageError` if this fails."""
         return edit_text(self, editor_command(self.settings), text)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Replace Textual's NO_COLOR filters, which produce shades of gray, or black on black with ANSI themes."""
+        """Return the line filters, of which those for ``NO_COLOR`` are replaced.
+
+        Textual's own ones produce shades of gray, or black on black with ANSI themes.
+        """
         filters = [rule for rule in super().get_line_filters() if not isinstance(rule, Monochrome | NoColor)]
         return [*filters, _NO_COLOR] if self.preferences.is_colorless else filters
 
@@ -199,5 +205,5 @@ class BaseApp(CrashReportingApp[None]):
 
 
 def log_location() -> str:
-    """Return the path of the log file as safe text."""
+    """Return the path of the log file, or ``the log`` if there is none, as safe text."""
     return escape_text(str(current_log_file() or "the log"))

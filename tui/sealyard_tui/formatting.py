@@ -34,17 +34,20 @@ EXPIRY_WARNING_SECONDS = 3600
 
 
 def safe_content(text: str, limit: int = 0) -> Content:
-    """Return untrusted text as content: unprintable characters are escaped, and nothing is interpreted as markup."""
+    """Return untrusted text as content: unprintable characters are escaped, and nothing is interpreted as markup.
+
+    ``limit``: maximum length, after which the text is truncated; 0 means no limit.
+    """
     return Content(escape_text(text, limit))
 
 
 def status_icon(status: TaskStatus) -> tuple[str, str]:
-    """Return the icon of a status, and its style."""
+    """Return the icon for a task status, and the style of the icon."""
     return _STATUS[status]
 
 
 def result_icon(state: ResultState) -> tuple[str, str]:
-    """Return the icon of a result state, and its style."""
+    """Return the icon for a result state, and the style of the icon."""
     return _RESULT[state]
 
 
@@ -54,7 +57,7 @@ def status_badge(status: TaskStatus) -> Content:
 
 
 def result_badge(result: Result | None, now: datetime) -> Content:
-    """Return the state of a result with the remaining time; empty if there is no result."""
+    """Return the icon and state of a result, and the time until the state changes; empty if there is no result."""
     if result is None:
         return Content("")
     if result.signature is not None:
@@ -70,7 +73,7 @@ def result_badge(result: Result | None, now: datetime) -> Content:
 
 
 def short_duration(seconds: float) -> str:
-    """Return a duration in its largest unit: ``5d``, ``3h``, ``40s``."""
+    """Return a duration as text in its largest unit only, such as ``5d``, ``3h`` or ``40s``."""
     return format_duration(int(seconds)).split(" ")[0]
 
 
@@ -79,17 +82,17 @@ def format_age(moment: datetime, now: datetime) -> str:
 
 
 def add_zone(title: str, zone: tzinfo | None) -> str:
-    """Return the title of a column with times in ``zone``, such as ``TIME (CEST)``."""
+    """Return a column title with the abbreviation of a time zone, such as ``TIME (CEST)``."""
     return f"{title} ({datetime.now(zone):%Z})"
 
 
 def format_clock(moment: datetime | None) -> str:
-    """Return the time of day in the local time zone; empty for None."""
+    """Return the local time of day, such as ``14:05:59``; empty if ``moment`` is None."""
     return f"{moment.astimezone():%H:%M:%S}" if moment is not None else ""
 
 
 def progress_bar(done: int, total: int, width: int) -> Content:
-    """Return a progress bar like ``▰▰▰▱▱ 60 %`` that is ``width`` cells wide."""
+    """Return a progress bar such as ``▰▰▰▱▱  60 %`` that is ``width`` cells wide."""
     fraction = min(1.0, done / total) if total else 0.0
     label = f" {int(100 * fraction):3d} %"
     bar_width = max(1, width - len(label))
@@ -100,21 +103,21 @@ def progress_bar(done: int, total: int, width: int) -> Content:
 
 
 def task_title(task: Task) -> str:
-    """Return the task's name, else the name of its first file, else its id, as safe text."""
+    """Return, as safe text, the task's name or, if it has none, the name of its first file or its id."""
     return escape_text(task.name or (task.inputs[0].name if task.inputs else task.id))
 
 
 def format_path(path: Path) -> str:
-    """Return a path as safe text, with ``~`` for the home directory. Path inputs accept it."""
+    """Return a path as safe text, with ``~`` for the home directory, which path inputs also accept."""
     home = os.path.expanduser("~")  # noqa: PTH111 - Path.home() raises if there is none
     text = str(path)
     return escape_text(f"~{text.removeprefix(home)}" if path.is_relative_to(home) and home != "/" else text)
 
 
 def format_fields(fields: list[tuple[str, Content | str]], *, width: int = 0) -> Content:
-    """Return one aligned line per name and value; empty values are skipped. A ``str`` must be safe text.
+    """Return the fields as lines with aligned values. Fields with empty values are skipped; strings must be safe text.
 
-    With ``width`` > 0, longer values are wrapped with a hanging indent.
+    With ``width`` > 0, lines are wrapped to that width, with a hanging indent.
     """
     visible = [(name, value) for name, value in fields if value]
     indent = max((len(name) for name, _ in visible), default=0) + 2
@@ -128,5 +131,5 @@ def format_fields(fields: list[tuple[str, Content | str]], *, width: int = 0) ->
 def _hanging_indent(value: Content | str, indent: int, width: int) -> Content:
     content = value if isinstance(value, Content) else Content(value)
     lines = content.wrap(max(1, width - indent)) if width else content.split("\n")
-    # A space at which a line was wrapped would make the line too wide.
+    # Otherwise, the space at which a line was wrapped would make the line too wide.
     return Content("\n" + " " * indent).join(line.rstrip() for line in lines)

@@ -35,15 +35,19 @@ if TYPE_CHECKING:
     from sealyard_tui.session.connections import WorkspaceConnection
 
 MAX_PASSPHRASE_TRIES = 3
-"""How many times the user is prompted for a passphrase before the launch fails."""
+"""Number of times that the user is prompted for a passphrase before the launch fails."""
 
 GC_THRESHOLD = 50_000
-"""Allocations before the next garbage collection. With Python's default of 700, collections took a sixth of the
-startup time, although most objects survive.
+"""Number of allocations that trigger a garbage collection.
+
+With Python's default of 700, collections took a sixth of the startup time, although most objects survive.
 """
 
 GIL_SWITCH_INTERVAL = 0.001
-"""Seconds the engine's thread may hold the GIL while a key press waits; Python's default of 0.005 is noticeable."""
+"""Seconds for which the engine's thread can hold the GIL while a key press waits to be handled.
+
+Python's default of 0.005 causes a noticeable delay.
+"""
 
 
 def main() -> int:
@@ -64,9 +68,9 @@ def main() -> int:
 
 
 def welcome(settings: Settings) -> int:
-    """Show the welcome application until a workspace exists or the user quits.
+    """Let the user create a workspace or open the demo, run the application on it, and return the exit code.
 
-    If the workspace cannot be created, the answers are kept and the error is shown.
+    If the workspace cannot be created, the welcome application opens again with the answers and the error.
     """
     from sealyard_tui.appearance.preferences import load_preferences
     from sealyard_tui.screens.welcome.app import WelcomeApp
@@ -89,9 +93,9 @@ def welcome(settings: Settings) -> int:
 
 
 def create_chosen_workspace(choice: CreateWorkspaceChoice) -> tuple[Profile, str | None]:
-    """Create the workspace; return the profile of its administrator, and the passphrase if there is one.
+    """Create the workspace, and return the profile of its administrator and the passphrase, if there is one.
 
-    Raises what :func:`create_workspace` raises.
+    Raises the errors of :func:`create_workspace` and :func:`new_passphrase`.
     """
     passphrase = None
     if choice.key_store is KeyStore.PASSPHRASE:
@@ -125,7 +129,7 @@ def open_demo(settings: Settings) -> int:
 
 
 class PassphrasePrompt:
-    """A prompt for the passphrase of a key store that keeps the last answer (empty if there was none)."""
+    """A prompt for the passphrase of a key store. ``answer`` is the last answer; empty before the first call."""
 
     def __init__(self) -> None:
         self.answer = ""
@@ -136,7 +140,10 @@ class PassphrasePrompt:
 
 
 def prompt_new_passphrase() -> str:
-    """Prompt for a new passphrase twice. Raises :class:`UsageError` if the answers never match."""
+    """Prompt twice for a new passphrase and return it, or an empty string if the user enters none.
+
+    Raises :class:`UsageError` if the answers differ :data:`MAX_PASSPHRASE_TRIES` times.
+    """
     print_message("The master key is protected by a passphrase. It cannot be recovered: keep a copy in a safe place.")
     for _ in range(MAX_PASSPHRASE_TRIES):
         passphrase = prompt("New passphrase for the key store: ")
@@ -147,7 +154,7 @@ def prompt_new_passphrase() -> str:
 
 
 def prompt(text: str) -> str:
-    """Prompt for input without echo. Return an empty string if the input ends."""
+    """Prompt for input without echo, and return it, or an empty string at the end of the input."""
     try:
         return getpass.getpass(text)
     except EOFError:
@@ -163,9 +170,9 @@ def print_message(text: str) -> None:
 
 
 def open_workspace(profile: Profile, settings: Settings) -> int:
-    """Open a local workspace.
+    """Run the application on a local workspace, prompting for its passphrase if needed, and return the exit code.
 
-    Raises :class:`KeyStoreLockedError` after :data:`MAX_PASSPHRASE_TRIES` wrong passphrases.
+    Raises :class:`KeyStoreLockedError` without a passphrase, or after :data:`MAX_PASSPHRASE_TRIES` wrong ones.
     """
     if settings.read_only:
         return run(profile, None, settings)
@@ -180,16 +187,16 @@ def open_workspace(profile: Profile, settings: Settings) -> int:
 
 
 def open_server(profile: Profile, settings: Settings) -> int:
-    """Open a workspace on a server.
+    """Run the application for a workspace on a server, and return the exit code.
 
-    Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` as :func:`open_workspace`
-    does.
+    Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
+    cannot be read.
     """
     from sealyard.client.oauth.session import load_token_source
 
     def launch(ask_passphrase: PassphrasePrompt) -> int:
-        # Loaded before Textual starts: decrypting a token may require a passphrase, which the tokens of other
-        # profiles share.
+        # Loaded before Textual starts, because decrypting a token may require a passphrase. The tokens of other
+        # profiles are decrypted with the same passphrase.
         first_token = load_token_source(profile, os.environ, ask_passphrase)
 
         def token_of(user_profile: Profile) -> str | TokenSource:
@@ -216,9 +223,10 @@ def launch_with_retries(launch: Callable[[PassphrasePrompt], int]) -> int:
 
 
 def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Path | None = None) -> int:
-    """Run the application on a local workspace. The log file is in the workspace by default.
+    """Run the application on a local workspace, and return the exit code.
 
-    Raises :class:`KeyStoreLockedError`: the engine is opened after the first paint, and may reject the passphrase.
+    ``log``: the path of the log file; by default in the workspace. Raises :class:`KeyStoreLockedError` if the engine,
+    which is opened after the first paint, rejects the passphrase.
     """
     from sealyard_tui.session.connections import LocalConnection
 
@@ -247,7 +255,7 @@ def run_app(
     from sealyard_tui.appearance.preferences import load_preferences
     from sealyard_tui.session.session import Session
 
-    # Without a log, for example on a read-only disk, the application still works.
+    # The application also works without a log, for example on a read-only disk.
     with contextlib.suppress(StorageError):
         log_to_file(log)
     app = SealyardApp(
@@ -270,7 +278,7 @@ async def _close(connection: WorkspaceConnection) -> None:
 
 
 def downloads_folder(profile: Profile, settings: Settings) -> Path:
-    """Return the directory for downloads: from the settings, else from the profile, else the user's default."""
+    """Return the download directory: that of the settings, else that of the profile, else the user's default."""
     if configured_path := settings.download_dir or profile.downloads:
         return Path(configured_path).expanduser()
     from platformdirs import user_downloads_path

@@ -1,4 +1,4 @@
-"""Messages with which screens and dialogs request actions from the application without importing it."""
+"""Messages by which screens and dialogs request actions from the application without importing it."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from sealyard.model.errors import SealyardError
 
 
 class ShowScreen(Message):
-    """A request to switch to the main screen with this name."""
+    """A request to switch to the main screen with the given name."""
 
     def __init__(self, name: str) -> None:
         super().__init__()
@@ -25,7 +25,7 @@ class ShowTask(Message):
 
 
 class SwitchProfile(Message):
-    """A request to switch to another identity in the same workspace."""
+    """A request to switch to the identity of another profile in the same workspace."""
 
     def __init__(self, profile: Profile) -> None:
         super().__init__()

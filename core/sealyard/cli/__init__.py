@@ -1,1 +1,1 @@
-"""The ``sealyard`` command."""
+"""The command line of Sealyard: the ``sealyard`` command."""

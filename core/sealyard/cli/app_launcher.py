@@ -1,4 +1,4 @@
-"""Start of the full-screen application, loaded through its entry point because the core does not import it."""
+"""Launcher of the full-screen application, which is loaded through an entry point because the core cannot import it."""
 
 from __future__ import annotations
 
@@ -27,9 +27,9 @@ def build_application_parser() -> CommandParser:
 
 
 def add_app_options(parser: argparse.ArgumentParser) -> None:
-    """Add the options of the application, without defaults.
+    """Add the options of the application to the parser of a command that can start it.
 
-    :func:`reject_app_options` can thus tell which ones are given.
+    The options have no default values, so that :func:`reject_app_options` can detect which ones are given.
     """
     options = parser.add_argument_group("application options")
     no_default = argparse.SUPPRESS
@@ -47,7 +47,7 @@ def add_app_options(parser: argparse.ArgumentParser) -> None:
 
 
 def reject_app_options(args: argparse.Namespace) -> None:
-    """Raise :class:`UsageError` if options of the application are used with another command."""
+    """Raise :class:`UsageError` if an option of the application is used with a command that does not start it."""
     if args.application and not getattr(args, "headless", False):
         return
     option = next((name for name in _APP_OPTIONS if hasattr(args, name)), None)
@@ -58,7 +58,10 @@ def reject_app_options(args: argparse.Namespace) -> None:
 
 
 def start_app(ctx: Context) -> int:
-    """Start the application, which reads the selected workspace and profile from the environment."""
+    """Start the application and return its exit code. Raises :class:`UsageError` if the terminal cannot display it.
+
+    The selected workspace and profile are passed in environment variables.
+    """
     require_terminal()
     if (workspace := getattr(ctx.args, "workspace", None)) is not None:
         os.environ[WORKSPACE_VARIABLE] = str(workspace.absolute())
@@ -78,7 +81,7 @@ def require_terminal() -> None:
 def launch_app(args: argparse.Namespace) -> int:
     """Run the application and return its exit code. Raises :class:`NotFoundError` if it is not installed.
 
-    Options are passed as environment variables, which override the settings.
+    The options are passed in environment variables, which override the settings.
     """
     os.environ.update(_environment_variables(args))
     for entry_point in entry_points(group=ENTRY_POINT_GROUP):

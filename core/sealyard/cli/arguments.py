@@ -1,4 +1,4 @@
-"""Declaration of commands: their parser, the global options, and argument types."""
+"""Helpers for declaring commands: the parser class, the global options, and argument types."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ E = TypeVar("E", bound=StrEnum)
 T = TypeVar("T")
 
 Handler = Callable[["Context"], int | Coroutine[Any, Any, int]]
-"""A function that runs a command and returns its exit code."""
+"""A function or coroutine function that runs a command and returns its exit code."""
 
 
 class CommandParser(argparse.ArgumentParser):
@@ -41,7 +41,7 @@ Commands: TypeAlias = "argparse._SubParsersAction[CommandParser]"
 def build_global_options() -> CommandParser:
     """Return a parent parser with the options that all commands accept.
 
-    Its options have no defaults, so that the parser of a command does not overwrite a value given before the command.
+    Its options have no defaults, so that the parser of a command does not reset an option given before the command.
     """
     options = CommandParser(add_help=False, argument_default=argparse.SUPPRESS)
     options.add_argument("--workspace", metavar="DIR", type=folder, help="folder of the workspace")
@@ -59,7 +59,7 @@ def add_command(
     aliases: Sequence[str] = (),
     hidden: bool = False,
 ) -> CommandParser:
-    """Add a command that runs ``handler``. A ``hidden`` command is not listed in the help."""
+    """Add a command that runs ``handler``, and return its parser. A ``hidden`` command is not listed in the help."""
     help_options: dict[str, Any] = {} if hidden else {"help": description}
     parser = commands.add_parser(
         name, aliases=aliases, description=description, parents=[build_global_options()], **help_options
@@ -75,7 +75,7 @@ def add_command_group(commands: Commands, name: str, description: str) -> Comman
 
 
 def choice(values: type[E]) -> Callable[[str], E]:
-    """Return an argument type for the values of an enum."""
+    """Return an argparse type that accepts the values of an enum."""
 
     def convert(text: str) -> E:
         try:
@@ -87,7 +87,10 @@ def choice(values: type[E]) -> Callable[[str], E]:
 
 
 def named(convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
-    """Return an argument type for ``[NAME=]VALUE`` that returns the name (empty if omitted) and the converted value."""
+    """Return an argparse type for ``[NAME=]VALUE``.
+
+    An argument is parsed into its name, empty if omitted, and its value, converted by ``convert``.
+    """
 
     def convert_named(text: str) -> tuple[str, T]:
         name, _, value = text.rpartition("=")
@@ -97,7 +100,7 @@ def named(convert: Callable[[str], T]) -> Callable[[str], tuple[str, T]]:
 
 
 def folder(text: str) -> Path:
-    """Parse a folder argument. Its path is stored as text and must therefore be valid Unicode."""
+    """Parse a folder argument, which must be valid Unicode because its path is stored as text."""
     try:
         text.encode()
     except UnicodeEncodeError:
@@ -118,12 +121,12 @@ def require_text(args: argparse.Namespace) -> None:
 
 
 def add_task_id(parser: argparse.ArgumentParser) -> None:
-    """Add the argument that selects a task."""
+    """Add the positional argument ``ID``, which selects a task."""
     parser.add_argument("id", metavar="ID", help="id of the task, or an unambiguous prefix of it")
 
 
 def duration(text: str) -> int:
-    """Parse a duration argument and return it in seconds; see :func:`sealyard.model.formatting.parse_duration`."""
+    """Parse a duration argument such as ``30m`` and return the number of seconds."""
     try:
         return parse_duration(text)
     except UsageError:
@@ -131,7 +134,10 @@ def duration(text: str) -> int:
 
 
 def seconds(text: str) -> float:
-    """Parse a timeout argument: a number of seconds, optionally with a fraction, or a duration such as ``30m``."""
+    """Parse a timeout argument and return the number of seconds.
+
+    The argument is a number of seconds, optionally with a fraction, or a duration such as ``30m``.
+    """
     try:
         value = float(text)
     except ValueError:
@@ -142,7 +148,7 @@ def seconds(text: str) -> float:
 
 
 def timestamp(text: str) -> datetime:
-    """Parse an ISO 8601 time argument, which is in the local time zone unless it has an offset."""
+    """Parse an ISO 8601 timestamp argument. It is interpreted as local time unless it has a UTC offset."""
     try:
         return datetime.fromisoformat(text).astimezone()
     except (ValueError, OverflowError):

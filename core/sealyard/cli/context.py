@@ -1,4 +1,4 @@
-"""The context of a command: its arguments, output, profile, and a client that is closed at the end."""
+"""The context of a command: its arguments, output, profile and clients."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ Such an owner is starting or stopping, or is another short-lived command.
 
 
 class Context:
-    """The context of one command. It loads the profile on first use, and opens clients on request."""
+    """The context of one command. It loads the profile on first use and opens clients on request."""
 
     def __init__(self, args: argparse.Namespace, out: Output) -> None:
         self.args = args
@@ -43,7 +43,7 @@ class Context:
 
     @cached_property
     def profile(self) -> Profile:
-        """The selected profile. Raises :class:`NotFoundError` if no workspace or identity is selected."""
+        """The selected profile. Raises the errors of :func:`sealyard.client.config.profiles.resolve`."""
         return resolve(getattr(self.args, "workspace", None), getattr(self.args, "profile", None), os.environ)
 
     @property
@@ -58,7 +58,7 @@ class Context:
 
     @property
     def downloads(self) -> Path:
-        """The folder for downloaded results if ``--out`` is not given."""
+        """The folder for downloaded results, unless ``--out`` is given."""
         if self.profile.downloads:
             return Path(self.profile.downloads)
         from platformdirs import user_downloads_path
@@ -67,7 +67,7 @@ class Context:
 
     @contextlib.asynccontextmanager
     async def open_reader(self) -> AsyncIterator[Client]:
-        """Yield a client for reading, even if another process owns the workspace."""
+        """Yield a client for reading, which works even if another process owns the workspace."""
         async with contextlib.AsyncExitStack() as stack:
             if self.profile.server:
                 client = self._connect_to_server()
@@ -82,10 +82,13 @@ class Context:
     ) -> AsyncIterator[Client]:
         """Yield a client for writing. If no other process owns the workspace, this process becomes its owner.
 
-        If another process owns the workspace and accepts connections, the client uses that process, which also runs
-        the tasks; the same applies to a server. ``run_tasks``: run pending tasks while this process is the owner.
-        ``finish_tasks``: run them to completion before the context exits; if False, this process accepts connections
-        from other processes instead.
+        If another process owns the workspace and accepts connections, the client connects to that process, which then
+        also runs the tasks. If the profile is for a server, the client connects to the server.
+
+        ``purpose``: the name of the command, shown to other processes while this process owns the workspace.
+        ``run_tasks``: whether pending tasks are run while this process is the owner. ``finish_tasks``: whether to wait
+        for these tasks before the client is closed; if False, this process accepts connections from other processes
+        instead. Raises :class:`WorkspaceLockedError` if the owner does not accept connections.
         """
         async with contextlib.AsyncExitStack() as stack:
             if self.profile.server:
@@ -125,9 +128,9 @@ class Context:
         self.out.warn(f"{lock_error(holder).message} This process takes over when it exits.")
 
     async def run_to_completion(self, client: Client, task_id: str) -> None:
-        """Show the progress of a task until it has ended or waits for approval.
+        """Wait until a task has ended or needs approval, and show its progress.
 
-        If this process owns the workspace, it runs the tasks itself and waits for all pending ones.
+        If this process owns the workspace, and thus runs the tasks itself, wait for all pending tasks.
         """
         if self._engine is not None:
             await self._await_with_progress(self._engine.wait_idle(), client)
@@ -144,8 +147,8 @@ class Context:
     async def _open_local_reader(self, stack: contextlib.AsyncExitStack) -> Client:
         """Return a client that reads the files of the workspace.
 
-        If another user owns the workspace and shares it with a group, its files are not readable, and the client
-        connects to its socket instead.
+        If the files are not readable, because another user owns the workspace and shares it with a group, the client
+        connects to the socket of the workspace instead. The client is closed together with ``stack``.
         """
         if not os.access(WorkspacePaths(self.folder).store, os.R_OK):
             from sealyard.client.sharing.workspace import connect_to_holder
@@ -160,15 +163,15 @@ class Context:
         return engine.client(self.profile.identity)
 
     def _unlock(self, *, may_prompt: bool) -> str | None:
-        """Return the passphrase of the key store, and open the log of the engine.
+        """Return the passphrase of the key store, and start writing the engine's log to a file.
 
-        Called before this process becomes the owner of the workspace. ``may_prompt``: whether the user may be
-        prompted.
+        Called before this process becomes the owner of the workspace. ``may_prompt``: whether to prompt the user for
+        the passphrase if it is not in the environment.
         """
         passphrase = passphrase_for(
             self.folder, os.environ, ask_passphrase if may_prompt and is_interactive() else None
         )
-        # A command that only reads also works on a read-only disk, where no log can be written.
+        # A command that only reads must also work on a read-only disk, where no log can be written.
         with contextlib.suppress(StorageError):
             log_to_file(WorkspacePaths(self.folder).engine_log)
         return passphrase
@@ -205,12 +208,12 @@ class Context:
 
 
 def is_interactive() -> bool:
-    """Return whether the user can be prompted: standard input and standard error are terminals."""
+    """Return whether the user can be prompted, that is, whether standard input and standard error are terminals."""
     return sys.stdin.isatty() and sys.stderr.isatty()
 
 
 def ask_passphrase(question: str = "Passphrase of the key store: ") -> str:
-    """Prompt for a secret without echo. Return an empty string if the input ends."""
+    """Prompt for a secret without echo, and return it, or an empty string at the end of the input."""
     import getpass
 
     try:

@@ -1,4 +1,4 @@
-"""Download of results, used by several commands."""
+"""Functions for downloading results, shared by several commands."""
 
 from __future__ import annotations
 
@@ -33,7 +33,7 @@ async def make_downloader(ctx: Context, client: Client, folder: Path) -> Downloa
 
 
 async def download(ctx: Context, client: Client, task: Task, folder: Path) -> DownloadedFile:
-    """Download the result of a task to a folder and print what was downloaded.
+    """Download the result of a task to ``folder``, print a summary and any warnings, and return the file.
 
     Raises the errors of :meth:`sealyard.client.downloads.downloader.Downloader.download`.
     """
@@ -64,8 +64,8 @@ async def open_for_download(ctx: Context) -> AsyncIterator[Client]:
 async def wait_for_download(ctx: Context, deadline: float | None) -> AsyncIterator[Client]:
     """Yield the client of :func:`open_for_download` as soon as the process that owns the workspace releases it.
 
-    ``deadline``: when to give up, in event loop time: by default, and at the latest, LOCK_TIMEOUT seconds from now.
-    Raises :class:`WorkspaceLockedError` if the workspace is not released in time.
+    ``deadline``: the event loop time until which to wait, but at most :data:`LOCK_TIMEOUT` seconds from now, which is
+    also the default. Raises :class:`WorkspaceLockedError` if the workspace is not released by then.
     """
     import asyncio
 

@@ -1,4 +1,4 @@
-"""The exit codes of the ``sealyard`` command. They are stable, because scripts rely on them."""
+"""The exit codes of the ``sealyard`` command. They must not change, because scripts rely on them."""
 
 from __future__ import annotations
 
@@ -78,5 +78,5 @@ def exit_code_for_error(error: SealyardError) -> ExitCode:
 
 
 def exit_code_for_task(task: Task) -> ExitCode:
-    """Return the exit code for a task. A task that waits for approval or for a worker is not a failure."""
+    """Return the exit code for a task: ``FAILED`` if it failed or was cancelled, otherwise ``OK``."""
     return ExitCode.FAILED if task.status in (TaskStatus.FAILED, TaskStatus.CANCELLED) else ExitCode.OK

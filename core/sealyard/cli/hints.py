@@ -1,4 +1,4 @@
-"""Hints for users of the command line, which refer to its commands and options."""
+"""Hint texts for the command line. They refer to its commands and options."""
 
 from __future__ import annotations
 
@@ -57,10 +57,10 @@ WORDINGS: Mapping[str, str] = {
 
 
 def format_hint(error: SealyardError | ErrorInfo) -> str:
-    """Return the hint of ``error``. It may contain untrusted text."""
+    """Return the hint of ``error``, worded for the command line. It may contain untrusted text."""
     return error.structured_hint.word(WORDINGS)
 
 
 def format_error(error: SealyardError | ErrorInfo) -> str:
-    """Return the message and hint of ``error`` in one line. It may contain untrusted text."""
+    """Return the message and hint of ``error`` on one line. The result may contain untrusted text."""
     return f"{error.message} {format_hint(error)}".rstrip()

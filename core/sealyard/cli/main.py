@@ -67,7 +67,7 @@ def _run(arguments: Sequence[str], out: Output) -> int:
 
 
 def _parse(arguments: Sequence[str]) -> argparse.Namespace:
-    """Parse the arguments. Imports the commands only if one is given, so that the application starts faster."""
+    """Parse the arguments. Imports the command modules only if needed, so that the application starts faster."""
     with contextlib.suppress(UsageError):
         args, unknown_arguments = build_application_parser().parse_known_args(arguments)
         if not unknown_arguments:
@@ -82,13 +82,13 @@ class _InterruptedError(SealyardError):
 
 
 def _run_coroutine(command: Coroutine[Any, Any, int]) -> int:
-    import asyncio  # imported here, so that the application starts faster
+    import asyncio  # imported here so that the application starts faster
 
     return asyncio.run(command)
 
 
 def _report_crash() -> SealyardError:
-    """Append the traceback of an internal error to a log file and return the error for the user."""
+    """Append the traceback of the current exception to a log file, and return an error to show to the user."""
     from platformdirs import user_log_path
 
     path = user_log_path("sealyard") / "cli.log"

@@ -1,4 +1,7 @@
-"""Output of commands, and tables as text. Results go to standard output, warnings and errors to standard error."""
+"""Output of commands, and formatting of tables and fields as text.
+
+Results are written to standard output, warnings and errors to standard error.
+"""
 
 from __future__ import annotations
 
@@ -24,7 +27,7 @@ class OutputError(SealyardError):
 
 
 class Output:
-    """The output of a command: results and messages. With ``as_json``, standard output contains exactly one JSON value.
+    """The output of a command: results and messages. With ``as_json``, standard output receives exactly one JSON value.
 
     Untrusted text is escaped, so that it cannot control the terminal. Methods that write to standard output raise
     ``BrokenPipeError`` if its reader has exited, and :class:`OutputError` if writing fails for another reason.
@@ -36,7 +39,7 @@ class Output:
         self.progress = ProgressLine(sys.stderr)
 
     def result(self, value: object, lines: Iterable[str]) -> None:
-        """Print the result: ``value`` as JSON, or ``lines`` as text."""
+        """Print the result: ``value`` if the output is JSON, otherwise ``lines``."""
         self.progress.clear()
         if self.as_json:
             # ASCII only, so that file names cannot control a terminal.
@@ -57,17 +60,17 @@ class Output:
                 self.flush()
 
     def document(self, text: str) -> None:
-        """Print part of a document on standard output: escaped on a terminal, unchanged in a file or pipe."""
+        """Print part of a document to standard output: escaped for a terminal, unchanged for a file or pipe."""
         self.progress.clear()
         self._write(escape_multiline(text) if sys.stdout.isatty() else text)
 
     def warn(self, text: str) -> None:
-        """Print a message on standard error."""
+        """Print a message to standard error."""
         self.progress.clear()
         self._write_message(escape_text(text))
 
     def error(self, error: SealyardError) -> None:
-        """Print an error and its hint on standard error, and also as the JSON result if the output is JSON."""
+        """Print an error and its hint to standard error. If the output is JSON, also print the error as the result."""
         self.progress.clear()
         self._write_message(f"sealyard: {escape_text(error.message)}")
         if hint := format_hint(error):
@@ -97,7 +100,7 @@ class Output:
 
 @contextmanager
 def _raise_output_errors() -> Iterator[None]:
-    """Convert errors of standard output to :class:`OutputError`, except for ``BrokenPipeError``."""
+    """Convert errors raised while writing to standard output to :class:`OutputError`, except ``BrokenPipeError``."""
     try:
         yield
     except BrokenPipeError:
@@ -121,7 +124,10 @@ MAX_CELL_WIDTH = 60
 
 
 def format_table(headers: Sequence[str], rows: Iterable[Sequence[object]], empty: str) -> Iterator[str]:
-    """Yield the lines of a table with aligned columns, or the line ``empty`` if there are no rows."""
+    """Yield the lines of a table with aligned columns, or only the line ``empty`` if there are no rows.
+
+    Cells are escaped and truncated to :data:`MAX_CELL_WIDTH`.
+    """
     cells = [[escape_text(str(cell), MAX_CELL_WIDTH) for cell in row] for row in rows]
     if not cells:
         yield empty
@@ -132,7 +138,7 @@ def format_table(headers: Sequence[str], rows: Iterable[Sequence[object]], empty
 
 
 def format_fields(pairs: Iterable[tuple[str, object]]) -> Iterator[str]:
-    """Yield one aligned line for each name and its value. Pairs with an empty value are omitted."""
+    """Yield one line per name and value, with the values aligned. Pairs with an empty value are omitted."""
     fields = [(name, str(value)) for name, value in pairs if value not in ("", None, ())]
     width = max((len(name) for name, _ in fields), default=0)
     for name, value in fields:

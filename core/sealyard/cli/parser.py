@@ -1,4 +1,4 @@
-"""The parser with all commands. This module is imported only if a command or help is requested."""
+"""The argument parser with all commands. This module is imported only if a command or help is requested."""
 
 from __future__ import annotations
 

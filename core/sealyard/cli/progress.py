@@ -1,4 +1,4 @@
-"""A progress line on standard error, if it is a terminal."""
+"""Progress line on standard error, shown only if standard error is a terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ from sealyard.model.safe_text import escape_text
 
 
 class ProgressLine:
-    """A line that is overwritten by each update, from any thread. Clear the line before printing anything else."""
+    """A line of text that is overwritten by each update. Any thread can update it.
+
+    Call :meth:`clear` before printing anything else.
+    """
 
     def __init__(self, stream: TextIO) -> None:
         self.is_enabled = stream.isatty()
@@ -20,7 +23,10 @@ class ProgressLine:
         self._is_visible = False
 
     def for_file(self, label: str) -> Callable[[int, int], None] | None:
-        """Return a callback that takes the number of bytes processed and in total; None if progress is not shown."""
+        """Return a callback that shows the progress of a file; None if progress is not shown.
+
+        The callback takes the number of bytes processed so far and the total number of bytes.
+        """
         if not self.is_enabled:
             return None
         start_time = time.monotonic()
@@ -33,13 +39,19 @@ class ProgressLine:
         return show
 
     def for_entries(self, label: str) -> Callable[[int, int], None] | None:
-        """Return a callback that takes the number of entries processed and in total; None if progress is not shown."""
+        """Return a callback that shows the progress of a list of entries; None if progress is not shown.
+
+        The callback takes the number of entries processed so far and the total number of entries.
+        """
         if not self.is_enabled:
             return None
         return lambda done, total: self._write(f"{label}: {done:,} of {format_count(total, 'entry', 'entries')}")
 
     def counter(self, label: str, total: int) -> Callable[[int], None]:
-        """Return a callback that takes the number of bytes processed since its last call. ``total`` is in bytes."""
+        """Return a callback that shows the progress of an operation on ``total`` bytes.
+
+        The callback takes the number of bytes processed since its last call.
+        """
         show = self.for_file(label)
         done = 0
 
@@ -52,7 +64,10 @@ class ProgressLine:
         return add_bytes
 
     def show(self, label: str, done: int, total: int, rate: float | None, seconds_left: float | None) -> None:
-        """Show that ``done`` of ``total`` bytes are processed. ``rate`` is in bytes per second."""
+        """Show that ``done`` of ``total`` bytes have been processed.
+
+        ``rate``, in bytes per second, and ``seconds_left`` are omitted if they are None.
+        """
         if not self.is_enabled:
             return
         parts = [f"{escape_text(label, 40)}: {format_size(done)} of {format_size(total)}"]
@@ -69,7 +84,7 @@ class ProgressLine:
         self._is_visible = True
 
     def clear(self) -> None:
-        """Remove the line, if it is visible."""
+        """Remove the line if it is visible."""
         if self._is_visible:
             self._stream.write("\r\x1b[K")
             self._stream.flush()

@@ -1,4 +1,4 @@
-"""Signals that stop a long-running command."""
+"""Signal handlers that stop a long-running command."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import signal
 
 
 def stop_event(*, hang_up: bool = True) -> asyncio.Event:
-    """Return an event that is set by SIGINT and SIGTERM, which then no longer end the process.
+    """Install handlers for SIGINT and SIGTERM that set an event instead of ending the process, and return the event.
 
     SIGHUP sets it as well, unless ``hang_up`` is False or the signal was already ignored at startup (``nohup``).
     """

@@ -1,4 +1,4 @@
-"""Handling of standard streams that are missing or can no longer be written to."""
+"""Handling of standard streams that are closed or can no longer be written to."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ def open_missing_streams() -> None:
     Otherwise, the stream would be None, and the next file that is opened (such as a file of the workspace) would take
     its file descriptor, so that messages meant for the stream could end up in that file.
     """
-    for name, mode in _MODES.items():  # in the order of the descriptors: the lowest free one is used
+    for name, mode in _MODES.items():  # in descriptor order, as open() uses the lowest free descriptor
         if getattr(sys, name) is None:
             stream = open(os.devnull, mode)  # noqa: PTH123, SIM115 - stays open until the process exits
             os.set_inheritable(stream.fileno(), True)

@@ -1,4 +1,4 @@
-"""Tasks as text: lists, a summary, and everything an approver must review."""
+"""Formatting of tasks as text: lists, summaries, and reviews for approvers."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def format_tasks(tasks: Iterable[Task], names: SubjectNames) -> Iterator[str]:
 
 
 def format_task(task: Task) -> list[str]:
-    """Return a summary of a task, for commands that create, change or wait for one."""
+    """Return the lines of a task summary, for commands that create, change or wait for a task."""
     reason = f": {task.reason}" if task.reason else ""
     is_waiting = task.status is TaskStatus.WAITING
     lines = [
@@ -55,7 +55,7 @@ def format_task(task: Task) -> list[str]:
 
 
 def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
-    """Return everything an approver must review before a decision. ``names``: display names of subjects."""
+    """Return everything that an approver must review before a decision. ``names``: the display names of subjects."""
     task = review.task
     newer_version_note = f" (newer version available: {review.newer_version})" if review.newer_version else ""
     lines = list(

@@ -104,11 +104,11 @@ def build_app(
     public_url: str = "",
     extra_handlers: Sequence[HTTPRouteHandler] = (),
 ) -> Litestar:
-    """Build the application.
+    """Build the Litestar application for the given tenants.
 
-    ``issuers``: OpenID Connect issuers whose tokens ``authenticator`` accepts. ``public_url``: base URL in links to the
+    ``issuers``: OpenID Connect issuers whose tokens ``authenticator`` accepts. ``public_url``: base URL of links to the
     API; if empty, the base URL of the current request is used. ``extra_handlers``: handlers of additional routes, which
-    are not authenticated.
+    require no authentication.
     """
     app = Litestar(
         route_handlers=[*api_routes(), *HANDLERS, *extra_handlers],

@@ -29,13 +29,13 @@ from sealyard.server.http.listeners import local_listener
 from sealyard.server.webhooks.sender import WebhookSender
 
 MAX_UPLOAD_BYTES = 1 << 50
-"""Effectively unlimited: on the same machine, only disk space limits an upload."""
+"""Maximum size of an upload; effectively unlimited, because on the same machine only disk space limits it."""
 
 log = logging.getLogger(__name__)
 
 
 class LocalSocketServer:
-    """A server for the Unix socket of a workspace, which also delivers its webhooks, on a separate thread."""
+    """A server for the Unix socket of a workspace. It runs on a separate thread, and also delivers the webhooks."""
 
     def __init__(
         self,
@@ -47,9 +47,9 @@ class LocalSocketServer:
     ) -> None:
         """Create a server for the workspace of ``engine_handle``.
 
-        ``os_group``: operating system group whose members may use the socket. ``allow_private_webhooks``: allow
-        webhooks to all addresses and over plain HTTP. ``app_for_tenant``: the tenant's name and the application of a
-        server that includes this workspace; by default a new application is created.
+        ``os_group``: operating system group whose members may use the socket. ``allow_private_webhooks``: whether
+        to allow webhooks to all addresses and over plain HTTP. ``app_for_tenant``: name of the tenant, and the
+        application of a server that includes this workspace; by default, a new application is created.
         """
         self._engine_handle = engine_handle
         self._os_group = os_group
@@ -93,7 +93,7 @@ class LocalSocketServer:
         return task
 
     def abort(self) -> None:
-        """Make :meth:`stop` skip the wait for open responses, or end it if it has already started."""
+        """Make :meth:`stop` return without waiting for open responses, even if it is already waiting."""
         self._listener.abort()
 
 
@@ -108,10 +108,11 @@ def _build_app(engine_handle: EngineHandle) -> Litestar:
 
 
 def bind_socket(folder: Path, os_group: str = "") -> socket.socket:
-    """Listen on the socket of the workspace in ``folder``, after removing a socket left by a crashed engine.
+    """Return a socket that listens for clients of the workspace in ``folder``. Replaces one left by a crashed engine.
 
-    The caller must hold the workspace's lock. Raises :class:`UsageError` if the group is unknown or the user is not a
-    member of it, and :class:`StorageError` if the socket cannot be created.
+    The caller must hold the lock of the workspace. ``os_group``: operating system group whose members may also use the
+    socket; empty for none. Raises :class:`UsageError` if the group is unknown or the user is not a member of it, and
+    :class:`StorageError` if the socket cannot be created.
     """
     gid = _find_group_id(os_group) if os_group else None
     path = folder / SOCKET

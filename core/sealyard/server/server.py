@@ -47,11 +47,11 @@ class Server:
 
     @classmethod
     async def open(cls, settings: ServerSettings, engines: Mapping[str, EngineHandle]) -> Server:
-        """Start serving ``engines``, a mapping from tenant to engine handle.
+        """Create a server and start serving ``engines``, a mapping from tenant name to engine handle.
 
         The server takes ownership of the handles and closes them, even if it fails to start. Raises
-        :class:`UsageError` if the address cannot be used, if it requires TLS and none is configured, or if the
-        certificate is invalid.
+        :class:`UsageError` if a setting is invalid, if the address cannot be used, or if it requires TLS and none is
+        configured, and :class:`StorageError` if the certificate or its key cannot be read.
         """
         server = cls(settings, engines)
         try:
@@ -87,7 +87,7 @@ class Server:
         """Stop the server.
 
         Waits for running tasks up to the shutdown timeout, while still answering requests. Then it interrupts the
-        remaining tasks, which resume at the next start, ends event streams, and aborts open responses. Once ``force``
+        remaining tasks (they resume at the next start), ends event streams, and aborts open responses. Once ``force``
         is set, the server stops without waiting.
         """
         force_wait = asyncio.create_task((force or asyncio.Event()).wait())
@@ -104,7 +104,7 @@ class Server:
         await close_task
 
     async def _drain(self, seconds: float) -> int:
-        """Wait up to ``seconds`` for running tasks, and return the number of tasks that are still running."""
+        """Stop starting tasks, wait up to ``seconds`` for running ones, and return how many are still running."""
         return sum(
             await asyncio.gather(*(engine_handle.drain_workers(seconds) for engine_handle in self._engines.values()))
         )
@@ -150,7 +150,7 @@ class Server:
             await self._start_local_socket(tenant, engine_handle, app)
 
     async def _start_local_socket(self, tenant: str, engine_handle: EngineHandle, app: ASGIApp) -> None:
-        """Serve the Unix socket of a workspace.
+        """Start the server for the Unix socket of a workspace.
 
         If the socket cannot be created, logs a warning: the server is still available over the network.
         """

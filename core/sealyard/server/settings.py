@@ -17,7 +17,7 @@ LogFormat = Literal["json", "text"]
 
 
 class OidcSettings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """An OpenID Connect issuer of access tokens. If ``issuer`` is empty, its tokens are not accepted."""
+    """Settings for an OpenID Connect issuer whose access tokens the server accepts; ignored if ``issuer`` is empty."""
 
     issuer: Annotated[
         str, Meta(description="Issuer URL, as in the tokens' iss; its discovery document is found below this URL.")

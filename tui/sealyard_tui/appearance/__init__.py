@@ -1,1 +1,1 @@
-"""Appearance and input: themes, key map, palette, and saved UI state."""
+"""Appearance and input: themes, keymap, command palette, and saved UI state."""

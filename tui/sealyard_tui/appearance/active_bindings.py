@@ -1,4 +1,4 @@
-"""The actions bound to keys on the current screen, for the help dialog and the command palette."""
+"""Lookup of the actions that are bound to keys on a screen, for the help dialog and the command palette."""
 
 from __future__ import annotations
 
@@ -13,10 +13,11 @@ from textual.screen import Screen
 
 @dataclass(frozen=True)
 class ActiveAction:
-    """An action, with ``keys`` as shown to the user.
+    """An action that is bound to at least one key.
 
-    ``scope`` is the part of ``id`` before the dot; both are empty for Textual's own actions. ``node`` is the widget or
-    screen that performs the ``action``.
+    ``id``: the id of the binding; ``scope``: the part of the id before the dot. Both are empty for Textual's own
+    actions. ``keys``: the keys in the form displayed to the user. ``action``: the action string of the binding.
+    ``node``: the widget, screen or application that performs the action.
     """
 
     id: str
@@ -30,9 +31,9 @@ class ActiveAction:
 
 
 def active_actions(screen: Screen[Any]) -> tuple[ActiveAction, ...]:
-    """Return the actions in the order of declaration, starting with those of the focused widget.
+    """Return the actions that are bound to keys on ``screen``, starting with those of the focused widget.
 
-    Bindings without a description are skipped.
+    Bindings without a description are skipped. Disabled actions are included.
     """
     actions: dict[tuple[str, str], ActiveAction] = {}
     for node, binding, enabled, tooltip in screen.active_bindings.values():

@@ -1,4 +1,4 @@
-"""Appearance and input settings at run time: theme, compact mode, animations, mouse and key map."""
+"""Appearance and input settings at run time: theme, compact mode, animations, mouse and keymap."""
 
 from __future__ import annotations
 
@@ -26,7 +26,10 @@ SAVE_DELAY = 1.0
 
 
 class Appearance:
-    """The appearance of one application: applies the preferences, and changes and saves them at run time."""
+    """The appearance of one application.
+
+    Applies the user's preferences at startup, and changes and saves them at run time.
+    """
 
     def __init__(self, app: App[Any], preferences: Preferences) -> None:
         self._app = app
@@ -34,13 +37,16 @@ class Appearance:
         self._timer: Timer | None = None
 
     def apply_theme(self) -> None:
-        """Register all themes and select one. Call this before styles are parsed, so that they are parsed only once."""
+        """Register all themes and select the preferred one.
+
+        Call this before the styles are parsed, so that they are parsed only once.
+        """
         for theme in self._preferences.themes:
             self._app.register_theme(theme)
         self._app.theme = self._preferences.theme
 
     def apply_keymap(self, keymap_classes: Callable[[], tuple[type[DOMNode], ...]]) -> None:
-        """Apply the keymap. Call this before the first screen is composed, because its text mentions keys.
+        """Apply the keymap. Call this before the first screen is composed, because screens mention keys.
 
         ``keymap_classes`` returns the classes with key bindings. It is slow, and only called if the user has a keymap.
         """
@@ -48,7 +54,7 @@ class Appearance:
             self._app.set_keymap(self._preferences.keymap(keymap_classes()))
 
     def apply(self) -> None:
-        """Apply the other preferences before the first paint, and report those that are ignored."""
+        """Apply the other preferences, and notify the user of ignored settings. Call this before the first paint."""
         app, preferences = self._app, self._preferences
         app.no_color = preferences.is_colorless
         app.animation_level = preferences.settings.animations
@@ -63,7 +69,7 @@ class Appearance:
         return bool(self._preferences.ignored)
 
     def ignored_settings_text(self) -> str:
-        """Return the reason and a hint for each ignored setting. May contain untrusted text."""
+        """Return a text with the error and hint for each ignored setting. It may contain untrusted text."""
         keys = action_keys(self._app)
         reports = ((error.message, app_hint(error, keys)) for error in self._preferences.ignored)
         return "\n\n".join(f"✗ {message}\n→ {hint}".removesuffix("\n→ ") for message, hint in reports)
@@ -71,13 +77,13 @@ class Appearance:
     # ---- changes at run time
 
     def choose_theme(self, name: str | None) -> None:
-        """Save the theme that the user has chosen; do nothing if it is None."""
+        """Save the theme that the user has chosen; do nothing if ``name`` is None."""
         if name is not None:
             self._preferences.choose_theme(name)
             self._save_soon()
 
     def toggle_compact(self) -> bool:
-        """Toggle compact mode, and return whether it is on."""
+        """Toggle compact mode, save the choice, and return whether the mode is now on."""
         compact = not self._app.has_class(COMPACT)
         self._app.set_class(compact, COMPACT)
         self._preferences.choose_compact(compact)
@@ -85,7 +91,10 @@ class Appearance:
         return compact
 
     def toggle_mouse(self) -> bool:
-        """Toggle mouse input, and return whether it is on. Not saved: the next start uses the setting again."""
+        """Toggle mouse input, and return whether it is now on.
+
+        The choice is not saved: at the next start, the setting applies again.
+        """
         driver = self._app._driver
         assert driver is not None, "the application is running"
         set_mouse_enabled(driver, not is_mouse_enabled(driver))
@@ -107,7 +116,7 @@ class Appearance:
             self._save_soon()
 
     async def save(self) -> None:
-        """Write the UI state. A failure only causes a notification, as nothing depends on the file."""
+        """Write the UI state to its file. If this fails, only notify the user, because nothing depends on the file."""
         ui_state = self._preferences.ui_state
         if ui_state is None:
             return

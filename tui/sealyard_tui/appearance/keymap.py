@@ -1,4 +1,4 @@
-"""Validation of the user's key map: invalid entries are reported and ignored, and their actions keep the default keys.
+"""Validation of the user's keymap: invalid entries are reported and ignored, and their actions keep the default keys.
 
 Each binding has an id ``<scope>.<action>``, such as ``dashboard.download``. The scopes ``app``, ``screen`` and
 ``table`` are active on every screen, so their keys conflict with those of all screens. Textual itself accepts unknown
@@ -37,17 +37,17 @@ _NAMED_KEYS = frozenset(
     if key not in _UNSENDABLE_KEYS and len(name := key.value.rpartition("+")[2]) > 1 and name[0] != "<"
 )
 _KEY_ALIASES = {alias: key for key, aliases in KEY_ALIASES.items() for alias in aliases}
-"""Keys that terminals send as another key, by alias: ctrl+i is sent as tab."""
+"""The key that terminals send for each alias, for example ``tab`` for ``ctrl+i``."""
 
 _QUOTED_LENGTH = 60
-"""Maximum length of an invalid entry as quoted in an error."""
+"""Maximum length of an invalid entry when it is quoted in an error."""
 
 Bindings = Mapping[str, tuple[str, ...]]
-"""Keys by action id, under the names that Textual uses."""
+"""The bound keys by action id. Keys have the names that Textual uses."""
 
 
 def bindings_of(classes: Iterable[type[DOMNode]]) -> dict[str, tuple[str, ...]]:
-    """Return the keys of all actions in these classes and their base classes. Bindings without an id are skipped."""
+    """Return the keys bound in ``classes`` and their base classes, by action id. Bindings without an id are skipped."""
     keys_by_action: dict[str, dict[str, None]] = {}
     for cls in dict.fromkeys(base for widget_class in classes for base in widget_class.__mro__):
         for binding in Binding.make_bindings(vars(cls).get("BINDINGS", ())):
@@ -57,10 +57,10 @@ def bindings_of(classes: Iterable[type[DOMNode]]) -> dict[str, tuple[str, ...]]:
 
 
 def check_keymap(entries: Mapping[str, str], bindings: Bindings) -> tuple[dict[str, str], tuple[ErrorInfo, ...]]:
-    """Return the key map for ``App.set_keymap``, and an error for each ignored entry.
+    """Return the keymap for ``App.set_keymap``, and an error for each ignored entry.
 
-    ``entries`` has comma-separated keys by action id; ``bindings`` is the result of :func:`bindings_of`. The action
-    that quits without asking always keeps ctrl+q.
+    ``entries``: the user's keymap, with comma-separated keys by action id. ``bindings``: the default keys, from
+    :func:`bindings_of`. The action :data:`FORCE_QUIT` always keeps the key :data:`FORCE_QUIT_KEY`.
     """
     keymap: dict[str, tuple[str, ...]] = {}
     errors: list[ErrorInfo] = []
@@ -114,7 +114,7 @@ def _can_be_pressed(key: str) -> bool:
 
 
 def _is_character(name: str) -> bool:
-    """Return whether ``name`` is Textual's name of a printable key."""
+    """Return whether ``name`` is Textual's name for the key of a printable character."""
     char = key_to_character(REPLACED_KEYS.get(name, name))
     if char is None or not char.isprintable() or char == ",":
         return name == "comma"

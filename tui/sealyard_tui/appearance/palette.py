@@ -1,4 +1,4 @@
-"""Command palette providers for actions, profiles, and tasks by name or id."""
+"""Command palette providers for actions, profiles, and tasks (found by name or id)."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from sealyard_tui.session.state import SessionState
 MAX_TASKS = 50
 ID_LENGTH = 12
 MIN_SCORE = 0.01
-"""Score of a task that matches only by a property that is not displayed, such as a file name."""
+"""Score of a task that matches only in a property that is not displayed, such as a file name."""
 
 Command = tuple[str, Content, str, Callable[[], object]]
 """The text to search in, a suffix to display after it, a help text, and the callback."""
@@ -47,7 +47,7 @@ class _LiteralProvider(Provider):
         return cast("_PaletteApp", self.app)
 
     def match(self, query: str, text: str) -> tuple[float, Content]:
-        """Return the score of ``text``, 0 if it does not match, and the text with matching characters underlined."""
+        """Return the score of ``text`` (0 if it does not match), and the text with matching characters highlighted."""
         score, offsets = self.matcher(query).fuzzy_search.match(query, text)
         content = Content(text)
         for offset in offsets:
@@ -56,7 +56,7 @@ class _LiteralProvider(Provider):
 
 
 class _Commands(_LiteralProvider):
-    """Base class of providers with few commands, which are available without delay."""
+    """Base class of providers with a few commands, all of which can be listed immediately."""
 
     @abstractmethod
     def commands(self) -> Iterator[Command]:
@@ -102,7 +102,7 @@ class ProfileCommands(_Commands):
 
 
 class TaskCommands(_LiteralProvider):
-    """Commands that show a task; the engine searches the tasks."""
+    """Commands that show a task. The engine searches for the tasks that match the query."""
 
     async def search(self, query: str) -> Hits:
         app = self.palette_app
@@ -112,7 +112,7 @@ class TaskCommands(_LiteralProvider):
             client = await app.session.client()
             page = await client.tasks(TaskFilter(text=query), limit=MAX_TASKS)
         except SealyardError:
-            # The screens report why tasks cannot be read; here there are just no results.
+            # The screens report why tasks cannot be read, so the palette ignores the error.
             return
         for task in page.tasks:
             text = _task_text(task)

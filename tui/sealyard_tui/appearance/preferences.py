@@ -1,4 +1,4 @@
-"""The user's preferences: the settings, choices made at run time, and errors in ignored settings."""
+"""The user's preferences: the settings, choices made at run time, and an error for each ignored setting."""
 
 from __future__ import annotations
 
@@ -19,9 +19,9 @@ THEMES_FOLDER = "themes"
 
 
 class Preferences:
-    """The settings combined with the user's choices at run time.
+    """The settings combined with the choices that the user made at run time.
 
-    ``ignored`` has the errors in invalid settings; :meth:`keymap` adds those in the key map.
+    ``ignored`` contains an error for each ignored setting; :meth:`keymap` adds the errors for entries of the keymap.
     """
 
     def __init__(
@@ -33,7 +33,11 @@ class Preferences:
         ignored: tuple[ErrorInfo, ...] = (),
         environ: Mapping[str, str] = os.environ,
     ) -> None:
-        """``themes``: the user's own themes. Without ``ui_state``, choices are not saved."""
+        """Combine ``settings`` with the choices saved in ``ui_state``; if it is None, choices are not saved.
+
+        ``themes``: the user's own themes. ``ignored``: the errors found when files were loaded. ``environ``: the
+        environment variables.
+        """
         self.settings = settings
         self.ui_state = ui_state
         self.themes = (*SEALYARD_THEMES, *themes)
@@ -52,12 +56,12 @@ class Preferences:
 
     @property
     def first_screen(self) -> str:
-        """Name of the first screen; empty if it should be the last one used but none was saved."""
+        """Name of the screen to show first; empty if it is the last one used and none was saved."""
         screen = self.settings.start_screen
         return screen if screen != "last" else (self.ui_state.screen if self.ui_state is not None else "")
 
     def keymap(self, classes: tuple[type[DOMNode], ...]) -> dict[str, str]:
-        """Return the key map for ``App.set_keymap``; invalid entries are added to :attr:`ignored`."""
+        """Return the keymap for ``App.set_keymap``, and add the errors in invalid entries to :attr:`ignored`."""
         keymap, errors = check_keymap(self.settings.keymap, bindings_of(classes))
         self.ignored = (*self.ignored, *errors)
         return keymap
@@ -71,7 +75,10 @@ class Preferences:
         self._override("compact", _on_off(compact), _on_off(self.settings.compact))
 
     def view(self, screen: str) -> ScreenState:
-        """Return the saved state of a screen. On the first screen, ``start_filter`` replaces it, if set."""
+        """Return the saved state of a screen.
+
+        For the first screen, return a state with the setting ``start_filter`` instead, if it is set.
+        """
         if screen == self.first_screen and self.settings.start_filter:
             return ScreenState(filter=self.settings.start_filter)
         return self.ui_state.view(screen) if self.ui_state is not None else ScreenState()
@@ -85,7 +92,10 @@ class Preferences:
 
 
 def load_preferences(settings: Settings, environ: Mapping[str, str] = os.environ) -> Preferences:
-    """Load the user's themes and saved state. Unreadable files are reported in :attr:`Preferences.ignored`."""
+    """Load the user's themes and saved UI state, and return the preferences.
+
+    Unreadable files are reported in :attr:`Preferences.ignored`.
+    """
     themes, ignored = load_user_themes(settings_path(environ).parent / THEMES_FOLDER)
     ui_state: UiStateFile | None = None
     try:

@@ -1,4 +1,4 @@
-"""Workarounds that override private parts of Textual, each with its upstream issue if there is one.
+"""Workarounds that override private parts of Textual, each with a link to its upstream issue, if there is one.
 
 They are written for :data:`TEXTUAL_VERSION`, which is pinned. ``tests/tui/appearance/test_textual_patches.py`` fails if
 the pin changes or a patch is no longer needed.
@@ -20,10 +20,13 @@ from textual.screen import Screen, ScreenResultType
 TEXTUAL_VERSION = "8.2.8"
 
 CACHE_SIZE = 1024
-"""Must exceed the number of style sources: they are read in a fixed order, so a smaller LRU cache would never hit."""
+"""Maximum number of cached style sources.
+
+It must exceed the number of sources: they are read in a fixed order, so a smaller LRU cache would never have a hit.
+"""
 
 MAX_THEMES = 4
-"""Number of themes whose parsed styles are kept, for users who switch back to one."""
+"""Number of themes whose parsed styles are cached, for users who switch between themes."""
 
 Parsed = LRUCache[tuple[Any, ...], list[RuleSet]]
 
@@ -32,7 +35,7 @@ class RepaintingCompositor(Compositor):
     """Compositor that repaints the region of a widget that was hidden.
 
     If the widget map is rebuilt by a query for a region rather than by a layout, Textual does not mark the regions of
-    added or removed widgets as dirty. The next layout detects no difference, and a hidden line remains on the screen.
+    added or removed widgets as dirty. The next layout detects no difference, and a hidden widget remains visible.
 
     https://github.com/Textualize/textual/issues/5056
     """
@@ -51,14 +54,14 @@ class RepaintingCompositor(Compositor):
 
 
 def use_repainting_compositor(screen: Screen[Any]) -> None:
-    """Give the screen a :class:`RepaintingCompositor`."""
+    """Replace the compositor of ``screen`` with a :class:`RepaintingCompositor`."""
     screen._compositor = RepaintingCompositor()
 
 
 class BatchedScreen(Screen[ScreenResultType]):
-    """Screen that is not rendered while updates are batched: Textual renders all of it and discards the result.
+    """Screen that is not rendered while updates are batched: Textual would render it and discard the result.
 
-    Batching was added by https://github.com/Textualize/textual/pull/1832; there is no issue about this.
+    Batching was added by https://github.com/Textualize/textual/pull/1832; there is no upstream issue.
     """
 
     def _compositor_refresh(self) -> None:
@@ -69,8 +72,8 @@ class BatchedScreen(Screen[ScreenResultType]):
 class CachedStylesheet(Stylesheet):
     """Stylesheet that parses each source only once per theme and process.
 
-    Textual's cache belongs to one stylesheet, and is cleared with every theme and every new screen: without this
-    class, sources were parsed four times before the first paint, and again with each screen.
+    Textual's cache belongs to one stylesheet and is cleared whenever the theme changes or a screen is created. Without
+    this class, each source would be parsed four times before the first paint, and again for each screen.
 
     https://github.com/Textualize/textual/pull/3575
     """
@@ -97,7 +100,7 @@ def _cache_for(variables: Mapping[str, str]) -> Parsed:
 
 @lru_cache(MAX_THEMES)
 def cached_rules(_variables: frozenset[tuple[str, str]]) -> Parsed:
-    """Return the cache of the rules that were parsed with these variables."""
+    """Return the cache for rules that are parsed with these CSS variables."""
     return LRUCache(CACHE_SIZE)
 
 
@@ -108,7 +111,7 @@ class CrashReportingApp(App[ReturnType]):
     """
 
     def report_crash(self) -> None:
-        """Report the current exception. Called while it is being handled."""
+        """Report the exception that is being handled. The default implementation does nothing."""
 
     def _fatal_error(self) -> None:
         self.report_crash()

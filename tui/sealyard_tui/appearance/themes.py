@@ -1,6 +1,6 @@
 """Themes from Sealyard, from Textual, and from the user.
 
-States are coloured with these variables only, and always have an icon or a word beside the colour:
+States are colored with these variables only, and are always marked with an icon or a word as well:
 
 ========================  ===============================================================================
 ``$success``              successful: DONE, AVAILABLE, downloaded and verified
@@ -10,8 +10,8 @@ States are coloured with these variables only, and always have an icon or a word
 ``$text-muted``           finished or secondary: CREATED, CANCELLED, ages, units
 ========================  ===============================================================================
 
-Each of them, and the foreground, has a contrast of at least 4.5:1 (WCAG 2.2, AA) on ``$background``, ``$surface``,
-``$panel`` and under the cursor, in all Sealyard themes.
+In all Sealyard themes, these colors and the foreground have a contrast ratio of at least 4.5:1 (WCAG 2.2, level AA)
+on ``$background``, ``$surface``, ``$panel`` and the background of the cursor.
 """
 
 from __future__ import annotations
@@ -34,7 +34,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9-]{0,39}")
 
 
 class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=True, rename=str):
-    """A theme file. Colours are written as ``#1e2a38`` or as CSS names; Textual derives omitted ones."""
+    """The contents of a theme file. Colors are written as ``#1e2a38`` or as CSS names; Textual derives omitted ones."""
 
     name: str
     primary: str
@@ -51,14 +51,16 @@ class ThemeFile(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=T
 
 
 def _theme(name: str, *, dark: bool, cursor: str, unfocused_cursor: str, muted: str, **colours: Any) -> Theme:
-    """Build a theme. ``cursor`` is the background of the current row in the focused pane, ``unfocused_cursor`` that in
-    other panes.
+    """Return a theme with these colors.
+
+    ``cursor``: background of the current row in the focused pane. ``unfocused_cursor``: its background in other panes.
+    ``muted``: color of secondary text.
     """
     primary, foreground, panel = colours["primary"], colours["foreground"], colours["panel"]
     variables = {
         "text-muted": muted,
         "foreground-muted": muted,
-        # Textual would mix them with white or black; colours chosen for colour-blind users would no longer differ.
+        # Textual would mix these with white or black, so that color-blind users could no longer distinguish them.
         **{f"text-{name}": colours[name] for name in ("primary", "secondary", "accent", "success", "warning", "error")},
         "block-cursor-background": cursor,
         "block-cursor-foreground": foreground,
@@ -96,7 +98,7 @@ _DARK_BASE = {
     "muted": "#9aa7b8",
     "secondary": "#8fa3ba",
 }
-"""Colours shared by the dark themes."""
+"""Colors shared by the default theme and the one for deuteranopia."""
 
 DARK = _theme(
     DEFAULT_THEME,
@@ -161,7 +163,7 @@ TRITANOPIA = _theme(
 )
 
 SEALYARD_THEMES = (DARK, LIGHT, DEUTERANOPIA, TRITANOPIA)
-"""Themes to register in addition to Textual's, of which ``ansi-dark`` and ``ansi-light`` use the terminal palette."""
+"""The themes of Sealyard, which are registered in addition to Textual's own."""
 
 
 def select_theme(
@@ -169,7 +171,7 @@ def select_theme(
 ) -> tuple[str, tuple[ErrorInfo, ...]]:
     """Return the theme to use, and an error if the ``requested`` theme does not exist.
 
-    If ``NO_COLOR`` is set, the theme without colours is always used.
+    If ``NO_COLOR`` is set, the theme without colors is always used. ``names``: the available themes.
     """
     if no_color(environ):
         return NO_COLOR_THEME, ()
@@ -186,7 +188,7 @@ def select_theme(
 
 
 def load_user_themes(folder: Path) -> tuple[tuple[Theme, ...], tuple[ErrorInfo, ...]]:
-    """Load the themes from ``*.toml`` in ``folder``. Return them, and an error for each ignored file."""
+    """Load the themes from the ``*.toml`` files in ``folder``. Return them, and an error for each ignored file."""
     themes: dict[str, Theme] = {}
     errors: list[ErrorInfo] = []
     try:

@@ -16,21 +16,21 @@ from sealyard.model.base import FrozenStruct
 
 
 class ScreenState(FrozenStruct, frozen=True, kw_only=True):
-    """Filter and sort order of one screen, in the format of that screen."""
+    """Filter and sort order of one screen, each as text in a format that the screen defines."""
 
     filter: str = ""
     sort: str = ""
 
 
 class Override(FrozenStruct, frozen=True, kw_only=True):
-    """A value chosen at run time. ``replaces``: the value of the setting at that time."""
+    """A value chosen at run time in place of a setting. ``replaces``: the value of the setting at that time."""
 
     value: str
     replaces: str
 
 
 class UiState(FrozenStruct, frozen=True, kw_only=True):
-    """The contents of the file: the last screen, states by screen name, and overrides by setting name."""
+    """The saved UI state: the last screen, screen states by screen name, and overrides by setting name."""
 
     screen: str = ""
     views: dict[str, ScreenState] = msgspec.field(default_factory=dict)
@@ -44,7 +44,10 @@ class UiStateFile:
     """The UI state of one user, for all workspaces. Changes apply immediately and are saved by :meth:`write`."""
 
     def __init__(self, path: Path | None = None) -> None:
-        """``path`` defaults to a file in the state directory. Raises :class:`StorageError` if it cannot be read."""
+        """Read the file ``path``, by default in the state directory.
+
+        Raises :class:`StorageError` if it cannot be read.
+        """
         self._file = StateFile(path or state_path("application", "memory"), UiState())
         self._state = self._file.read()
         self._changes: list[Change] = []
@@ -69,7 +72,10 @@ class UiStateFile:
         self._apply(lambda state: msgspec.structs.replace(state, views={**state.views, screen: view}))
 
     def get_override(self, name: str, setting: str) -> str:
-        """Return the override of the setting ``name`` if one applies, otherwise its value ``setting``."""
+        """Return the override of the setting ``name`` if one applies, otherwise ``setting``.
+
+        ``setting``: the current value of the setting.
+        """
         override = self._state.choices.get(name)
         return override.value if override is not None and override.replaces == setting else setting
 
@@ -78,9 +84,9 @@ class UiStateFile:
         self._apply(lambda state: msgspec.structs.replace(state, choices={**state.choices, name: override}))
 
     def write(self) -> None:
-        """Save all changes made since the last call. Blocks.
+        """Save all changes made since the last call. This blocks the calling thread.
 
-        Raises :class:`StorageError`; the changes are then saved by the next call.
+        Raises :class:`StorageError` if the file cannot be written; the next call then saves the changes.
         """
         changes = self._changes
         if not changes:

@@ -1,4 +1,4 @@
-"""Base class of the dialogs."""
+"""The base class of all dialogs."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ Answer = TypeVar("Answer")
 
 
 class BaseDialog(ModalScreen[Answer], Generic[Answer]):
-    """Base class of all dialogs: a box over the current screen. Esc closes it without performing any action."""
+    """Base class of all dialogs: a box on top of the current screen. Esc closes it without performing an action."""
 
     heading: str = ""
 
@@ -41,12 +41,12 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
 
     @abstractmethod
     def compose_body(self) -> ComposeResult:
-        """Yield the contents of the box."""
+        """Yield the widgets inside the box."""
 
     def action_dismiss_dialog(self) -> None:
         self.dismiss(None)
 
 
 def format_failure(reason: str) -> Content:
-    """Return an error line with the reason for a failed attempt; empty if there is no reason."""
+    """Return a line that shows why an attempt failed; empty if ``reason`` is empty."""
     return Content(f"✗ {escape_text(reason)}" if reason else "")

@@ -1,4 +1,4 @@
-"""Confirmation dialogs: with yes and no buttons, or by typing a word."""
+"""Confirmation dialogs: one with two buttons, and one in which the user types a word."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class ConfirmDialog(BaseDialog[bool]):
-    """A yes-or-no question. Returns whether the user answered yes."""
+    """A dialog with a yes-or-no question. The result is True if the user answered yes."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("y", "answer(True)", "Yes", id="dialog.yes"),
@@ -26,7 +26,7 @@ class ConfirmDialog(BaseDialog[bool]):
     ]
 
     def __init__(self, heading: str, question: str, *, yes: str = "Yes", no: str = "No") -> None:
-        """``question`` may contain untrusted text. ``yes`` and ``no`` are the labels of the buttons."""
+        """Create the dialog. ``question`` may contain untrusted text; ``yes`` and ``no`` are the button labels."""
         super().__init__()
         self.heading = heading
         self._question = question
@@ -54,10 +54,10 @@ class ConfirmDialog(BaseDialog[bool]):
 
 
 class TypedConfirmDialog(BaseDialog[bool]):
-    """The confirmation of an irreversible action by typing a word. Returns whether the user confirmed it."""
+    """A dialog in which the user types a word to confirm an action. The result is True if the user did so."""
 
     error_text: str = ""
-    """Why the action failed after an earlier confirmation. If set, the word is already filled in."""
+    """Why the action failed after an earlier confirmation. If set, the word is prefilled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("pageup", "read(-1)", "Text up", show=False, id="dialog.text_up"),
@@ -65,7 +65,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
     ]
 
     def __init__(self, heading: str, about: Content | str, word: str, *, submit_label: str = "Confirm") -> None:
-        """``about`` must be safe to display; ``word`` is what the user must type."""
+        """Create the dialog. ``about``: an explanation, which must be safe to display. ``word``: the word to type."""
         super().__init__()
         self.heading = heading
         self._about = about
@@ -84,7 +84,7 @@ class TypedConfirmDialog(BaseDialog[bool]):
             yield Button(Content("Back"), id="no", compact=True)
 
     def compose_extra(self) -> ComposeResult:
-        """Yield further fields below the input for the word."""
+        """Yield additional fields below the input for the word; none by default."""
         yield from ()
 
     def on_mount(self) -> None:
@@ -110,11 +110,11 @@ class TypedConfirmDialog(BaseDialog[bool]):
         return not self._missing_text()
 
     def _missing_text(self) -> str:
-        """Return what is still missing for confirmation; empty if nothing is."""
+        """Return why the action is not confirmed yet; empty if it is confirmed."""
         return "" if self.query_one(Input).value.strip() == self._word else f"Does not match {self._word}"
 
     def action_read(self, pages: int) -> None:
-        """Scroll the text by this number of pages."""
+        """Scroll the explanation down by ``pages`` pages, or up if the number is negative."""
         text = self.query_one(".dialog-text")
         text.scroll_relative(y=pages * max(1, text.size.height - 1), animate=False, immediate=True)
 

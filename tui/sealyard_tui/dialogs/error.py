@@ -18,7 +18,7 @@ from sealyard_tui.session.hints import app_hint
 
 
 class ErrorDialog(BaseDialog[None]):
-    """The message, hint and details of an error, which can be copied."""
+    """A dialog that shows the message, hint and details of an error. The user can copy them."""
 
     heading = "Error"
 

@@ -30,14 +30,21 @@ Texts = Mapping[str, str]
 
 
 class Answers(FrozenStruct, frozen=True, kw_only=True):
-    """Answers by field name. ``texts``: stripped, of text and choice fields. ``selections``: of multi-choice fields."""
+    """The answers in a form, by field name.
+
+    ``texts``: the values of text and choice fields, without surrounding whitespace. ``selections``: the values that are
+    selected in multi-choice fields.
+    """
 
     texts: dict[str, str]
     selections: dict[str, tuple[str, ...]]
 
 
 class TextField(FrozenStruct, frozen=True, kw_only=True):
-    """A line of text. ``check`` raises :class:`SealyardError` if an answer is invalid; not called if it is empty."""
+    """A field for one line of text.
+
+    ``check`` raises :class:`SealyardError` if the text is invalid. It is not called for an empty text.
+    """
 
     name: str
     label: str
@@ -48,7 +55,10 @@ class TextField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """One of ``choices``, which may depend on the answers in other fields. ``note`` returns a note about a choice."""
+    """A field for choosing one of several values.
+
+    ``choices`` may depend on the answers in other fields. ``note`` returns a note about the chosen value.
+    """
 
     name: str
     label: str
@@ -59,7 +69,7 @@ class ChoiceField(FrozenStruct, frozen=True, kw_only=True):
 
 
 class MultiChoiceField(FrozenStruct, frozen=True, kw_only=True):
-    """Any number of ``choices``. ``empty_label`` is shown if nothing is selected."""
+    """A field for choosing any number of values. ``empty_label`` is shown if none is selected."""
 
     name: str
     label: str
@@ -73,21 +83,21 @@ Field = TextField | ChoiceField | MultiChoiceField
 
 
 class PickerLine(Static, can_focus=True):
-    """Base class of one-line widgets that show the selection and open a list to change it."""
+    """Base class of one-line controls that show the selected values and open a list for changing them."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("enter,space", "open", "Choose", id="form.choose", tooltip="Choose from a list"),
     ]
 
     class Opened(Message):
-        """The user has asked to open the list."""
+        """Message posted when the user wants to open the list."""
 
         def __init__(self, line: PickerLine) -> None:
             super().__init__()
             self.line = line
 
     class Changed(Message):
-        """The selection has changed."""
+        """Message posted when the selection has changed."""
 
     def __init__(self, choices: Choices, selection: tuple[str, ...]) -> None:
         super().__init__(markup=False)
@@ -111,7 +121,7 @@ class PickerLine(Static, can_focus=True):
 
 
 class ChoiceLine(PickerLine):
-    """The control for a single choice, which the left and right keys change."""
+    """A control for a single choice, which can be changed with the left and right arrow keys."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("left", "step(-1)", "Previous", show=False, id="form.previous_choice"),
@@ -127,7 +137,7 @@ class ChoiceLine(PickerLine):
         return self.selection[0] if self.selection else ""
 
     def set_choices(self, choices: Choices, value: str) -> None:
-        """Replace the choices, and select ``value``, or the first choice if it is not one of them."""
+        """Replace the choices, and select ``value`` or, if it is not one of them, the first choice."""
         self.choices = choices
         values = [choice for choice, _ in choices]
         self.selection = (value,) if value in values else tuple(values[:1])
@@ -147,7 +157,7 @@ class ChoiceLine(PickerLine):
 
 
 class MultiChoiceLine(PickerLine):
-    """The control for any number of choices."""
+    """A control for selecting any number of choices."""
 
     def __init__(self, choices: Choices, selection: tuple[str, ...], empty_label: str) -> None:
         values = {value for value, _ in choices}
@@ -162,10 +172,14 @@ class MultiChoiceLine(PickerLine):
 
 
 class FieldRow(Vertical):
-    """A form row: the label and control of a field, an error, and a note."""
+    """A form row: the label and control of a field, and lines for an error and a note."""
 
     def __init__(self, field: Field, draft: Answers | None, texts: Texts) -> None:
-        """``draft``: answers to restore. ``texts``: answers in the fields above, on which choices may depend."""
+        """Create the row for ``field``.
+
+        ``draft``: the answers to restore, if any. ``texts``: the current answers in other fields, on which the choices
+        may depend.
+        """
         super().__init__()
         self.field = field
         self._error = Static("", classes="field-wrong", markup=False)
@@ -193,7 +207,10 @@ class FieldRow(Vertical):
         return self.control.selection if isinstance(self.control, MultiChoiceLine) else ()
 
     def update_choices(self, texts: Texts) -> None:
-        """Update the choices and the note to match the current answers in all fields."""
+        """Update the choices and the note of a choice field.
+
+        ``texts``: the current answers in all fields. If it is empty, only the note is updated.
+        """
         if not isinstance(self.field, ChoiceField) or not isinstance(self.control, ChoiceLine):
             return
         if callable(self.field.choices) and texts:
@@ -203,7 +220,7 @@ class FieldRow(Vertical):
         self._note.set_class(bool(note), "-shown")
 
     def show_error(self) -> bool:
-        """Show the error in the answer, if any, below the field. Return whether there is one."""
+        """Check the answer, show any error below the field, and return whether there is one."""
         error = self._find_error()
         self._error.update(Content(f"✗ {error}" if error else ""))
         self._error.set_class(bool(error), "-shown")
@@ -228,7 +245,10 @@ class FieldRow(Vertical):
 
 
 def path_field(name: str, label: str, path: Path, hint: str = "~ stands for your home folder") -> TextField:
-    """Return a field for a path; resolve its answer with :func:`sealyard_tui.widgets.path_parsing.resolve_path`."""
+    """Return a text field for a path.
+
+    The caller resolves the answer with :func:`sealyard_tui.widgets.path_parsing.resolve_path`.
+    """
     return TextField(name=name, label=label, value=str(path), required=True, hint=hint)
 
 

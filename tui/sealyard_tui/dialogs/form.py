@@ -1,4 +1,4 @@
-"""A form: a dialog with fields that stays open while its action runs."""
+"""A form: a dialog with input fields, which remains open while its action runs."""
 
 from __future__ import annotations
 
@@ -35,28 +35,31 @@ from sealyard_tui.session.hints import app_hint
 log = logging.getLogger(__name__)
 
 MAX_HEIGHT = 0.94
-"""Maximum height of the dialog, as a fraction of the screen. Fields that do not fit can be scrolled."""
+"""Maximum height of the dialog, as a fraction of the screen height. The field area scrolls if it does not fit."""
 
 MIN_FIELDS_HEIGHT = 3
 """Minimum height of the field area, in lines."""
 
 Submit = Callable[[Answers], Coroutine[Any, Any, bool]]
-"""Performs the action of the form. Returns False if the user cancelled it. Errors are shown in the form."""
+"""Performs the action of the form. Returns False if the user cancelled it. Exceptions are shown in the form."""
 
 
 class FormDraft:
-    """Unsubmitted input of a form, kept by the caller so that the form can be closed and reopened."""
+    """Unsubmitted input of a form, kept by the caller so that it is restored when the form is reopened."""
 
     def __init__(self) -> None:
         self.answers: Answers | None = None
 
 
 class _Fields(VerticalScroll, inherit_bindings=False):
-    """The scrolling container of the fields, without key bindings: the arrow keys move between fields instead."""
+    """The scrollable container of the fields. It has no key bindings, because the arrow keys move between fields."""
 
 
 class FormDialog(BaseDialog[bool]):
-    """A dialog with fields. Returns True once ``submit`` has succeeded. Esc closes it without cancelling ``submit``."""
+    """A dialog with input fields, which closes with the result True when ``submit`` has succeeded.
+
+    Esc closes the form without cancelling a running ``submit``.
+    """
 
     CSS_PATH = "form.tcss"
 
@@ -79,10 +82,11 @@ class FormDialog(BaseDialog[bool]):
         notes: Callable[[Answers], Content] | None = None,
         error: SealyardError | None = None,
     ) -> None:
-        """Show ``fields``. ``about`` may contain untrusted text.
+        """Create a form with ``fields``.
 
-        ``notes`` returns notes about the current answers; ``busy_label`` is shown while ``submit`` runs; ``error`` is
-        the error from an earlier attempt with these answers.
+        ``draft``: the storage for unsubmitted answers. ``about``: an introductory text, which may be untrusted.
+        ``busy_label``: the text shown while ``submit`` runs. ``notes``: returns notes about the current answers.
+        ``error``: the error from an earlier attempt with the answers in the draft.
         """
         super().__init__(classes="form")
         self.heading = heading
@@ -142,7 +146,10 @@ class FormDialog(BaseDialog[bool]):
         self.call_after_refresh(self._limit_height)
 
     def _limit_height(self) -> None:
-        """Limit the field area's height: Textual does not divide space between auto-sized and scrolling widgets."""
+        """Limit the height of the field area so that the form fits on the screen.
+
+        Textual does not distribute the available space between auto-sized and scrollable widgets.
+        """
         if not self.query(".fields"):
             # The dialog was closed before call_after_refresh called this method.
             return
@@ -258,7 +265,7 @@ class FormDialog(BaseDialog[bool]):
         self.on_screen_resume()
 
     def on_screen_resume(self) -> None:
-        """Close once ``submit`` has succeeded and no dialog that it opened is left on top of the form."""
+        """Close the form if ``submit`` has succeeded and no other dialog is open on top of the form."""
         if self._is_done and self.is_current:
             self.dismiss(True)
 

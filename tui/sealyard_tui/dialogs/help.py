@@ -1,4 +1,4 @@
-"""The help dialog: the purpose of a screen, and its keys."""
+"""The help dialog: the purpose of a screen, and its key bindings."""
 
 from __future__ import annotations
 
@@ -22,14 +22,14 @@ GROUP_TITLES = {
     "app": "Everywhere",
     "": "Navigation",
 }
-"""Headings by scope, in display order. The keys of the screen itself come first, under its name."""
+"""Headings by scope of the actions, in display order. The actions of the screen come first, under its name."""
 
 KEYS_WIDTH = 22
 DESCRIPTION_WIDTH = 26
 
 
 class HelpScreen(BaseDialog[None]):
-    """The purpose of a screen, and its keys in groups."""
+    """A dialog that shows the purpose of a screen and its key bindings, in groups."""
 
     heading = "Help"
     CSS_PATH = "help.tcss"
@@ -45,7 +45,10 @@ class HelpScreen(BaseDialog[None]):
     ]
 
     def __init__(self, label: str, about: str, actions: Iterable[ActiveAction]) -> None:
-        """``label`` and ``about`` are the name and the purpose of the screen."""
+        """Create the help for a screen.
+
+        ``label``: the name of the screen. ``about``: its purpose. ``actions``: its actions with their keys.
+        """
         super().__init__(classes="wide help")
         self.heading = f"Help: {label}"
         self._label = label

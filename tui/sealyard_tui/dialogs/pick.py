@@ -17,7 +17,7 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class PickDialog(BaseDialog[str | None]):
-    """A short list of choices. Returns the id of the chosen one; None if the user went back."""
+    """A dialog with a short list of choices. The result is the id of the chosen one, or None if the user cancelled."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("j", "move(1)", show=False, id="dialog.down"),
@@ -26,7 +26,11 @@ class PickDialog(BaseDialog[str | None]):
     ]
 
     def __init__(self, heading: str, choices: Sequence[tuple[str, Content | str]], current: str = "") -> None:
-        """``choices``: pairs of id and label; a ``str`` label may be untrusted. ``current``: the id to highlight."""
+        """Create the dialog.
+
+        ``choices``: pairs of id and label; a ``str`` label may be untrusted. ``current``: the id of the choice that is
+        highlighted first.
+        """
         super().__init__()
         self.heading = heading
         self._choices = choices

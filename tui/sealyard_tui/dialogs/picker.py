@@ -20,14 +20,14 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class _FilterInput(SafeInput):
-    """The filter input. It does not consume the key for marking, so that the dialog receives it."""
+    """The filter input. It does not consume the space key, with which the user marks values in the list."""
 
     def check_consume_key(self, key: str, character: str | None) -> bool:
         return key != "space" and super().check_consume_key(key, character)
 
 
 class FilterPickDialog(BaseDialog[tuple[str, ...] | None]):
-    """A filterable list. Returns the chosen values in list order; None if the user went back.
+    """A dialog with a filterable list. The result is the chosen values in list order, or None if the user cancelled.
 
     ``multiple``: whether more than one value can be chosen.
     """

@@ -26,7 +26,10 @@ EditText = Callable[[str], str]
 
 
 class ReasonDialog(BaseDialog[str | None]):
-    """A multi-line input. Returns the reason; None if the user went back. Unsubmitted text is kept as a draft."""
+    """A dialog with a multi-line input for a reason. The result is the reason, or None if the user cancelled.
+
+    Unsubmitted text is kept as a draft.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "done", "Done", id="dialog.done", priority=True),
@@ -34,13 +37,17 @@ class ReasonDialog(BaseDialog[str | None]):
     ]
 
     error_text: str = ""
-    """Why the action failed when a reason was submitted earlier."""
+    """Why the action failed after a reason was submitted earlier; empty on the first attempt."""
 
     drafts: ClassVar[dict[str, str]] = {}
-    """Unsubmitted texts, by heading and subject."""
+    """Unsubmitted texts, by ``<heading>/<subject>``."""
 
     def __init__(self, heading: str, about: str, *, required: bool, subject: str, edit: EditText) -> None:
-        """``subject``: id under which the draft is kept. ``about`` may contain untrusted text."""
+        """Create the dialog.
+
+        ``about``: the explanation, which may contain untrusted text. ``required``: whether an empty reason is rejected.
+        ``subject``: identifies the draft, together with ``heading``. ``edit``: opens the text in the user's editor.
+        """
         super().__init__()
         self.heading = heading
         self._about = about
@@ -68,7 +75,7 @@ class ReasonDialog(BaseDialog[str | None]):
         self.set_focus(self._area)
 
     def restore(self, text: str) -> None:
-        """Save the unsubmitted text as the draft for the next time the dialog is opened."""
+        """Save ``text``, from an attempt that failed, as the draft for the next time the dialog is opened."""
         self.drafts[self._draft_key] = text
 
     def on_text_area_changed(self) -> None:
@@ -82,7 +89,7 @@ class ReasonDialog(BaseDialog[str | None]):
             self.dismiss(None)
 
     def action_done(self) -> None:
-        # Priority bindings overtake keys pressed earlier that are still in the message queue of the text area.
+        # A priority binding is handled before earlier keys that are still in the message queue of the text area.
         self._area.call_later(self._submit)
 
     def action_edit(self) -> None:

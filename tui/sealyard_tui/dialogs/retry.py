@@ -1,4 +1,4 @@
-"""Reopening a dialog with the user's input after the connection was lost."""
+"""Retry of an action after a lost connection, in a dialog that contains the user's previous input."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from sealyard_tui.dialogs.base import Answer, BaseDialog
 
 
 class Attempt(NamedTuple, Generic[Answer]):
-    """A dialog and the action that uses its answer.
+    """A dialog, and the action to run with its answer.
 
-    ``run`` returns the next attempt if the connection was lost, otherwise None.
+    ``run`` performs the action. It returns the next attempt if the connection was lost, otherwise None.
     """
 
     dialog: BaseDialog[Answer]
@@ -23,9 +23,9 @@ class Attempt(NamedTuple, Generic[Answer]):
 def ask_and_retry(
     app: App[Any], attempt: Attempt[Answer], start: Callable[[Coroutine[Any, Any, None]], object]
 ) -> None:
-    """Show the dialog and run the action with its answer; repeat with the next attempt if the action returns one.
+    """Show the dialog, run the action with its answer, and continue with the next attempt if the action returns one.
 
-    ``start`` runs a coroutine in the background. A falsy answer ends the loop without running the action.
+    ``start``: runs a coroutine in the background. If the answer is falsy, the action is not run.
     """
 
     async def run_action(answer: Answer) -> None:

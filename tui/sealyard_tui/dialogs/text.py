@@ -18,7 +18,7 @@ from sealyard_tui.terminal.editor import view_in_pager
 
 
 class TextDialog(BaseDialog[None]):
-    """A text that can be copied or opened in the pager."""
+    """A dialog that shows text, which can be copied or opened in the pager."""
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("c", "copy", "Copy", id="dialog.copy"),
@@ -31,7 +31,7 @@ class TextDialog(BaseDialog[None]):
     ]
 
     def __init__(self, heading: str, text: str, *, suffix: str = ".txt") -> None:
-        """``text`` may be untrusted. ``suffix``: file name suffix for the pager."""
+        """Create the dialog. ``text`` may be untrusted. ``suffix``: the suffix of the temporary file for the pager."""
         super().__init__(classes="wide")
         self.heading = heading
         self._text = text

@@ -1,4 +1,4 @@
-"""The dialog for choosing a theme with a live preview."""
+"""The dialog for choosing a theme, with a live preview."""
 
 from __future__ import annotations
 
@@ -16,9 +16,9 @@ from sealyard_tui.dialogs.base import BaseDialog
 
 
 class ThemePicker(BaseDialog[str | None]):
-    """A list of themes that previews the highlighted one.
+    """A dialog with a list of themes. The highlighted theme is applied as a preview.
 
-    Returns the chosen theme; Esc restores the current theme and returns None.
+    The result is the name of the chosen theme. Esc restores the previous theme; the result is then None.
     """
 
     heading = "Theme"

@@ -1,1 +1,1 @@
-"""The screens of the application, one package each, with each stylesheet next to its module."""
+"""The screens of the application. Each screen is a package that includes its stylesheets."""

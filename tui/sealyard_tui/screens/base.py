@@ -1,4 +1,4 @@
-"""The base class of the six main screens: status bar, key hints, engine updates, and background work."""
+"""Base classes of the main screens and their dialogs: status bar, key hints, engine updates, and background work."""
 
 from __future__ import annotations
 
@@ -76,15 +76,18 @@ class BaseScreen(BatchedScreen[None]):
 
     @abstractmethod
     async def load(self) -> None:
-        """Read and show all data of the screen. The caller shows errors of :mod:`sealyard.model.errors`."""
+        """Load and show all data of the screen. The caller handles errors of :mod:`sealyard.model.errors`."""
 
     async def apply_update(self, update: EngineUpdate) -> None:
-        """Apply an update while the screen is visible. By default, reload all data after a durable change."""
+        """Apply an engine update; called only while the screen is visible.
+
+        By default, all data is reloaded if the update contains changes to stored data.
+        """
         if update.durable:
             await self.load()
 
     def tick(self, now: datetime) -> None:
-        """Update ages and remaining times; called once a second while the screen is visible."""
+        """Update ages and remaining times; called periodically while the screen is visible."""
 
     def reset(self) -> None:
         """Clear all data of the previous identity. :meth:`load` is called afterwards."""
@@ -108,7 +111,10 @@ class BaseScreen(BatchedScreen[None]):
     def run_guarded(
         self, work: Coroutine[Any, Any, None], *, group: str = "action", exclusive: bool = False
     ) -> Worker[None]:
-        """Run ``work`` in the background; errors are shown in a dialog."""
+        """Run ``work`` in the background, and show errors in a dialog.
+
+        ``exclusive``: whether to cancel other work of the same ``group``.
+        """
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive)
 
     def run_background(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:
@@ -130,7 +136,10 @@ class BaseScreen(BatchedScreen[None]):
         return self.app.appearance.screen_state(self.NAME)
 
     def save_state(self, *, filter: str | None = None, sort: str | None = None) -> None:  # noqa: A002
-        """Save the filter or sort order for the next start. Text typed into the filter bar is saved automatically."""
+        """Save the filter or the sort order for the next start; None keeps the saved value.
+
+        Text typed into the filter bar is saved automatically.
+        """
         saved_state = self.saved_state
         new_state = ScreenState(
             filter=saved_state.filter if filter is None else filter, sort=saved_state.sort if sort is None else sort
@@ -138,7 +147,7 @@ class BaseScreen(BatchedScreen[None]):
         self.app.appearance.remember_screen_state(self.NAME, new_state)
 
     def format_last_update(self) -> str:
-        """Return ``updated 3 s ago``, or ``as of 14:02:05`` while disconnected; empty if nothing has been loaded."""
+        """Return ``updated 3 s ago``, or ``as of 14:02:05 UTC`` while reconnecting; empty before the first load."""
         if self.loaded_at is None:
             return ""
         if self.state.engine is EngineState.RECONNECTING:

@@ -1,6 +1,7 @@
-"""Connections to a workspace, either through its directory, which other processes may share, or through a server.
+"""Connections to a workspace: through its directory, which other processes may share, or through a server.
 
-Engine and network code runs on separate threads, and is imported after the first paint so as not to delay it.
+Engine and network code runs on separate threads. It is imported after the first paint of the application, which the
+import would otherwise delay.
 """
 
 from __future__ import annotations
@@ -30,16 +31,17 @@ ErrorCallback = Callable[[SealyardError], None]
 
 
 class WorkspaceConnection(Protocol):
-    """A connection that several identities use, one at a time."""
+    """A connection to a workspace that several identities can use, one at a time."""
 
     on_error: ErrorCallback
-    """Called from any thread if this process cannot take over the workspace, or if others cannot connect to it; the
-    connection remains usable.
+    """Called if this process cannot take over the workspace, or if other processes cannot connect to it.
+
+    The call may come from any thread. The connection remains usable.
     """
 
     @property
     def mode(self) -> ConnectionMode:
-        """The current mode, which may change: an attached process can become the owner."""
+        """The current connection mode. It can change: an attached process can become the owner of the workspace."""
         ...
 
     @property
@@ -54,34 +56,41 @@ class WorkspaceConnection(Protocol):
 
     @property
     def read_only_error(self) -> SealyardError | None:
-        """Why the workspace is read-only: it is locked by another process or cannot be written; otherwise None."""
+        """The error if the workspace is read-only because it is locked or cannot be written; otherwise None."""
         ...
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
-        """Return a client for the identity of the profile. The first call opens the workspace.
+        """Connect with ``profile``, and return a client for its identity. The first call opens the workspace.
 
-        ``on_status`` is called from any thread, and only for the connection of the latest profile. Errors from opening
-        or connecting are raised.
+        ``on_status``: receives the connection status until another profile is used; may be called from any thread.
+
+        Raises any error that prevents opening the workspace or connecting to it.
         """
         ...
 
     async def start_listening(self) -> None:
-        """Accept connections from other processes on this machine. Raises :class:`UsageError` for an invalid group."""
+        """Start accepting connections from other processes on this machine, if this process owns the workspace.
+
+        Raises :class:`UsageError` if the operating system group that may connect is invalid.
+        """
         ...
 
     async def close(self) -> None: ...
 
 
 class LocalConnection:
-    """A workspace directory, owned by this process or reached through the process that owns it.
+    """A connection to a workspace directory, as its owner or through the process that owns it.
 
-    Read-only if requested, if the owner does not accept connections, or if the directory cannot be written.
+    It is read-only if requested, if the owner does not accept connections, or if the directory cannot be written.
     """
 
     host = ""
 
     def __init__(self, folder: Path, passphrase: str | None, *, read_only: bool = False, group: str = "") -> None:
-        """``group``: operating system group whose members may also connect."""
+        """Prepare a connection to the workspace in ``folder``.
+
+        ``group``: the operating system group whose members may also connect.
+        """
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
         self.read_only_error: SealyardError | None = None
@@ -158,13 +167,17 @@ class LocalConnection:
 
 
 class ServerConnection:
-    """A workspace on a server."""
+    """A connection to a workspace on a server."""
 
     mode = ConnectionMode.SERVER
     read_only_error = None
 
     def __init__(self, url: str, token_of: Callable[[Profile], str | TokenSource], *, read_only: bool = False) -> None:
-        """``token_of`` may block, and raises :class:`AuthenticationError` if there is no token."""
+        """Prepare a connection to the server at ``url``.
+
+        ``token_of``: returns the token of a profile. It may block, and raises :class:`AuthenticationError` if there is
+        no token.
+        """
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
         self.host = urlsplit(url).netloc
@@ -186,14 +199,17 @@ class ServerConnection:
 
 
 class _HttpClients:
-    """HTTP clients on one thread. Each profile needs its own, which keeps track of that profile's uploads."""
+    """HTTP clients that share one thread. Each profile has its own client, which keeps track of its uploads."""
 
     def __init__(self) -> None:
         self.thread = LoopThread("sealyard-http")
         self._clients: dict[Profile, HttpClient] = {}
 
     def client(self, profile: Profile, create: Callable[[], HttpClient], on_status: StatusCallback) -> Client:
-        """Return the client of the profile, created by ``create`` if needed. Only this client reports its status."""
+        """Return the client for ``profile``, creating it with ``create`` if necessary.
+
+        From then on, ``on_status`` receives the status of this client, and all other clients stop reporting theirs.
+        """
         for existing in self._clients.values():
             existing.monitor.on_change = None
         client = self._clients.get(profile)

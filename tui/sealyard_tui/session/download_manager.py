@@ -1,4 +1,4 @@
-"""The downloads of the session, run on a separate thread, and the latest status of each."""
+"""The downloads of the session, which run on a separate thread, and the latest status of each."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ DownloadStatus = DownloadProgress | DownloadResult | VerifiedBy
 
 
 class _Worker(NamedTuple):
-    """A downloader, its history, and the thread on which both run."""
+    """A downloader, its download history, and the thread that runs both."""
 
     thread: LoopThread
     downloader: Downloader
@@ -48,8 +48,8 @@ class _Worker(NamedTuple):
 class DownloadManager:
     """Manager of the downloads of one identity at a time.
 
-    ``folder`` is where results are stored; None if downloads are disabled. ``by_task`` has the latest event of each
-    download of this session, by task id. The download thread posts events to the application, which passes them to
+    ``folder``: the directory for downloaded results; None if downloads are disabled. ``by_task``: the latest event of
+    each download in this session, by task id. The download thread posts events to the application, which passes them to
     :meth:`on_event`.
     """
 
@@ -78,7 +78,7 @@ class DownloadManager:
 
     @property
     def is_automatic(self) -> bool:
-        """Whether results are downloaded without the user asking for it."""
+        """Whether results are downloaded automatically."""
         return self.folder is not None and self._automatic and self._state().can_write
 
     @property
@@ -86,14 +86,17 @@ class DownloadManager:
         return [event for event in self.by_task.values() if isinstance(event, DownloadProgress)]
 
     def status(self, task_id: str) -> DownloadStatus | None:
-        """Return the status of a task's download from this session, else from the history; None if neither has one."""
+        """Return the download status of a task in this session or, if there is none, in the download history.
+
+        Returns None if neither contains the task.
+        """
         if (event := self.by_task.get(task_id)) is not None:
             return event
         file = self._stored_file(task_id)
         return file.checked if file is not None else None
 
     def path(self, task_id: str) -> str | None:
-        """Return the path of a task's downloaded file; None if it was not downloaded."""
+        """Return the path of the downloaded result of a task; None if it has not been downloaded."""
         event = self.by_task.get(task_id)
         if isinstance(event, DownloadResult) and event.downloaded is not None:
             return event.downloaded.path
@@ -103,9 +106,9 @@ class DownloadManager:
     # ---- start and stop
 
     async def start(self, client: Client) -> None:
-        """Start downloading, or retry the downloads that failed while the connection was lost.
+        """Start the download thread and any automatic downloads, or retry downloads that failed while disconnected.
 
-        Raises :class:`StorageError` or :class:`UsageError`.
+        Raises :class:`UsageError` if the path of the download folder is not valid Unicode.
         """
         async with self._lock:
             if self._worker is not None and self._needs_retry:
@@ -120,7 +123,7 @@ class DownloadManager:
             self._app.notify(escape_text(worker.history.warning), severity="warning", markup=False)
 
     async def stop(self) -> None:
-        """Stop all downloads; they resume when the manager is started again."""
+        """Stop all downloads and clear their status. Automatic downloads resume when the manager is started again."""
         self.by_task.clear()
         self._on_change()
         async with self._lock:
@@ -161,7 +164,7 @@ class DownloadManager:
             self._start_loop(self._worker)
 
     def _on_loop_done(self, task: asyncio.Task[None]) -> None:
-        """Report a crash of the download loop; otherwise users would wait for downloads that never start."""
+        """Log and report a crash of the download loop, so that users do not wait for downloads that never start."""
         if task.cancelled() or (error := task.exception()) is None:
             return
         log.critical("automatic downloads crashed", exc_info=error)
@@ -174,9 +177,9 @@ class DownloadManager:
     # ---- downloads
 
     async def download(self, task_id: str, name: str) -> DownloadResult:
-        """Download a result now.
+        """Download the result of a task immediately, and post the progress and the outcome as events.
 
-        Expected errors are not raised but returned in the result, which is also posted as an event.
+        A :class:`SealyardError` is not raised but returned as part of the outcome.
         """
         worker = self._worker
         if worker is None:
@@ -199,7 +202,7 @@ class DownloadManager:
         self._app.post_message(DownloadUpdate(event))
 
     def on_event(self, event: DownloadEvent) -> None:
-        """Record an event that :meth:`_post` has posted."""
+        """Handle an event posted by :meth:`_post`: record it, or warn the user if downloads were interrupted."""
         if isinstance(event, DownloadsInterrupted):
             self._warn_interrupted(event)
             return
@@ -231,7 +234,10 @@ class DownloadManager:
         return self._worker.history.get(task_id) if self._worker is not None else None
 
     def _history_path(self) -> Path:
-        """Return the path of the history file: beside the demo in a demo, otherwise in the user's state directory."""
+        """Return the path of the download history.
+
+        The file is next to the workspace in a demo, otherwise in the user's state directory.
+        """
         from sealyard.client.downloads.history import default_history_path
 
         state = self._state()

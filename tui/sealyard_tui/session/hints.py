@@ -1,6 +1,6 @@
-"""Error hints worded for the application, naming its screens and keys.
+"""Hints for errors, worded for the application: they mention its screens and keys.
 
-For what the application cannot do, they name a command to run in a terminal.
+For actions that the application does not offer, they name a command to run in a terminal.
 """
 
 from __future__ import annotations
@@ -67,10 +67,16 @@ WORDINGS: Mapping[str, str] = {
 
 
 def app_hint(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
-    """Return the hint of ``error``, which may contain untrusted text. ``keys`` come from :func:`action_keys`."""
+    """Return the hint for ``error``. The hint may contain untrusted text.
+
+    ``keys``: the keys of all actions, from :func:`action_keys`.
+    """
     return error.structured_hint.word(WORDINGS, key=keys)
 
 
 def error_text(error: SealyardError | ErrorInfo, keys: Mapping[str, str]) -> str:
-    """Return the message of ``error`` followed by its :func:`app_hint`. May contain untrusted text."""
+    """Return the message of ``error``, followed by its hint. Both may contain untrusted text.
+
+    ``keys``: the keys of all actions, from :func:`action_keys`.
+    """
     return f"{error.message} {app_hint(error, keys)}".rstrip()

@@ -17,7 +17,7 @@ DISCONNECTED = ConnectionStatus()
 
 
 class EngineState(StrEnum):
-    """State of the engine as the application sees it."""
+    """State of the engine, as known to the application."""
 
     STARTING = "starting"
     READY = "ready"
@@ -27,7 +27,7 @@ class EngineState(StrEnum):
 
 
 class ConnectionMode(StrEnum):
-    """How the workspace is reached: owned by this process, through its owner on this machine, or on a server."""
+    """Mode of access to the workspace: as its owner, through a local owner process, read-only, or through a server."""
 
     OWNER = "owner"
     ATTACHED = "attached"
@@ -36,10 +36,10 @@ class ConnectionMode(StrEnum):
 
 
 class ConnectionChanged(Message):
-    """The engine was opened or failed to open, or the connection was lost or restored.
+    """Message posted when the engine has opened or failed, or when the connection is lost or restored.
 
-    ``error``: why the engine failed, why the workspace is read-only, or another connection error. ``status``: status of
-    the connection to a server or to the owner.
+    ``error``: the reason for the failure or for read-only access, or another connection error. ``status``: the status
+    of the connection to the server or to the process that owns the workspace.
     """
 
     def __init__(
@@ -57,9 +57,10 @@ class ConnectionChanged(Message):
 
 
 class EngineUpdate(Message):
-    """A batch of engine events, with the latest event of each task.
+    """A batch of engine events.
 
-    ``resources``: ids of changed resources. ``missed_events``: events were lost, so all data must be reloaded.
+    ``tasks`` and ``progress``: the latest events of each task, by task id. ``resources``: the ids of changed resources.
+    ``missed_events``: whether events were lost, so that all data must be reloaded.
     """
 
     def __init__(
@@ -77,7 +78,7 @@ class EngineUpdate(Message):
 
     @property
     def durable(self) -> bool:
-        """Whether the batch contains changes to stored data, not only progress."""
+        """Whether stored data may have changed; False if the batch contains only progress."""
         return bool(self.tasks or self.resources or self.missed_events)
 
     @property
@@ -86,7 +87,7 @@ class EngineUpdate(Message):
 
 
 class DownloadUpdate(Message):
-    """The progress or result of a download."""
+    """A download event: progress, a result, or an interruption of automatic downloads."""
 
     def __init__(self, event: DownloadEvent) -> None:
         super().__init__()
@@ -94,7 +95,7 @@ class DownloadUpdate(Message):
 
 
 class WatchFolderUpdate(Message):
-    """An event of the watch folder, or the ``error`` that ended watching."""
+    """An event from the watch folder, or the ``error`` that stopped the watcher."""
 
     def __init__(self, event: WatchEvent | None, error: SealyardError | None = None) -> None:
         super().__init__()

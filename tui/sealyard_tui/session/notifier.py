@@ -1,4 +1,4 @@
-"""Notifications about the user's tasks, shown on every screen: as toasts, with the bell, and on the desktop."""
+"""Notifications about the user's tasks: toasts on every screen, the terminal bell, and desktop notifications."""
 
 from __future__ import annotations
 
@@ -20,14 +20,14 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.session.state import SessionState
 
 BATCH_SECONDS = 1.0
-"""Changes within this time, such as after startup, are combined, as each notification covers part of the screen."""
+"""Changes within this many seconds are combined, because each notification covers part of the screen."""
 
 APPROVAL_NOTIFICATION_INTERVAL = timedelta(seconds=10)
 """Minimum time between two notifications about pending approvals."""
 
 
 class NotificationKind(Enum):
-    """The kind of a notification: its text after the name of a single task, and its text for several tasks."""
+    """A kind of notification, with two texts: one that follows the name of a single task, and one for several tasks."""
 
     DOWNLOADED = ("✓ downloaded and verified", "✓ {count} downloaded and verified.")
     DONE = ("✓ is done", "✓ {count} done.")
@@ -69,7 +69,7 @@ _DOWNLOAD_ERROR_KINDS = {ResultExpiredError.code: NotificationKind.EXPIRED, Resu
 
 
 class Notifier:
-    """Notifier that reports each change to the user once."""
+    """Notifier that informs the user, without repetitions, of finished tasks, downloads and pending approvals."""
 
     def __init__(
         self,
@@ -89,7 +89,7 @@ class Notifier:
         self._last_pending: tuple[str, int] = ("", 0)
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
         self._batch: dict[str, tuple[NotificationKind, str, DownloadResult | None]] = {}
-        """The kind, task name, and download result if any, by task id."""
+        """The queued notifications by task id: kind, task name, and the download result, if any."""
 
     def on_engine_update(self, update: EngineUpdate) -> None:
         for event in update.tasks.values():
@@ -127,7 +127,7 @@ class Notifier:
             self._queue(result.task_id, kind, result.name, result)
 
     def reset(self) -> None:
-        """Clear all notifications, as they concern the previous identity."""
+        """Discard queued and visible notifications, because they concern the previous identity."""
         self._batch.clear()
         self._app.clear_notifications()
 
@@ -168,7 +168,7 @@ class Notifier:
         self._alert(title or text.replace("\n", " "))
 
     def _will_download(self, event: TaskChanged) -> bool:
-        """Return whether the result will be downloaded automatically, which triggers a notification of its own."""
+        """Return whether the result will be downloaded automatically; the user is then notified of the download."""
         has_result = event.status is TaskStatus.DONE and event.result_state is ResultState.AVAILABLE
         return has_result and event.kind is not TaskKind.SIGNING and self._is_download_automatic()
 

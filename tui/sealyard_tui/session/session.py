@@ -1,7 +1,7 @@
-"""The session of one identity: it connects in the background and turns engine events into messages.
+"""The session of one identity: it connects in the background and converts engine events into Textual messages.
 
-Nothing here blocks the event loop of the application: engine, network, downloads and the watch folder run on their own
-threads.
+The session never blocks the event loop of the application: the engine, network code, downloads and the watch folder run
+on their own threads.
 """
 
 from __future__ import annotations
@@ -24,13 +24,16 @@ BATCH_SECONDS = 0.1
 """Minimum time between two batches of engine events, in seconds."""
 
 RETRY_INTERVAL = 1.0
-"""Seconds between attempts to reach the server until it first responds."""
+"""Seconds between attempts to connect to the server until it responds for the first time."""
 
 PostMessage = Callable[[Message], bool]
 
 
 class Session:
-    """The session and its client. Screens await :meth:`client` in workers, never in message handlers."""
+    """The session of the current identity, and its client.
+
+    Screens must await :meth:`client` in workers, not in message handlers, which it would block.
+    """
 
     def __init__(self, connection: WorkspaceConnection, profile: Profile, profiles: tuple[Profile, ...]) -> None:
         self.profile = profile
@@ -43,11 +46,14 @@ class Session:
         self._status = DISCONNECTED
 
     async def client(self) -> Client:
-        """Wait until the engine is open and return the client. Raises the error that prevented opening it."""
+        """Wait until the session is connected, and return the client. Raises the error if connecting failed."""
         return await asyncio.shield(self._client_future())
 
     async def start(self, post: PostMessage) -> None:
-        """Connect with the current profile, and post messages until :meth:`stop` is called."""
+        """Connect with the current profile, and post engine updates until :meth:`stop` is called.
+
+        Connection errors are posted, not raised. Raises the errors of :meth:`WorkspaceConnection.start_listening`.
+        """
         future = self._client_future()
         loop = asyncio.get_running_loop()
 
@@ -75,7 +81,7 @@ class Session:
         await self.connection.start_listening()
 
     async def switch_profile(self, profile: Profile) -> None:
-        """Use another identity in the same workspace from the next :meth:`start` on."""
+        """Stop the session, and use another profile of the same workspace from the next :meth:`start` on."""
         await self.stop()
         self.profile = profile
         if profile not in self.profiles:
@@ -85,7 +91,7 @@ class Session:
         self._status = DISCONNECTED
 
     async def stop(self) -> None:
-        """Stop posting messages; the engine keeps running."""
+        """Stop receiving engine events; the connection remains open."""
         if self._listener is not None:
             self._listener.cancel()
             await asyncio.gather(self._listener, return_exceptions=True)
@@ -99,9 +105,9 @@ class Session:
         return self._client
 
     async def _wait_for_server(self, client: Client, post: PostMessage) -> tuple[WorkspaceInfo, int]:
-        """Wait until the server responds, as it may be started after the application.
+        """Wait until the server responds. It may be started after the application.
 
-        Return the workspace and the cursor from which to receive events. The cursor is read before any screen loads
+        Returns the workspace and the cursor from which to receive events. The cursor is read before any screen loads
         data, so that no event is missed. Failed attempts are reported only once.
         """
         is_reported = False
@@ -128,7 +134,7 @@ class Session:
             batcher.stop()
 
     def _on_status(self, future: asyncio.Future[Client], status: ConnectionStatus, post: PostMessage) -> None:
-        """Report the connection status of the current client, and have all data reloaded after a reconnect."""
+        """Post the connection status of the current client, and request a reload of all data after a reconnect."""
         if future is not self._client or self._state is EngineState.FAILED:
             return
         previous, self._status = self._status, status
@@ -146,7 +152,7 @@ class Session:
         post(ConnectionChanged(state, self.connection.mode, error, self._status))
 
     def add_identities(self, identities: Iterable[str]) -> None:
-        """Set the users of a local workspace, who can be used as identities even without a profile."""
+        """Set the users of a local workspace, who can be chosen as identities even if they have no profile."""
         self._identities = tuple(identities)
 
     @property
@@ -169,7 +175,10 @@ class Session:
 
 
 class _EventBatcher:
-    """Batching of engine events: posts at once after a pause, otherwise once every :data:`BATCH_SECONDS`."""
+    """A batcher for engine events.
+
+    The first event after a pause is posted immediately, later events in batches every :data:`BATCH_SECONDS`.
+    """
 
     def __init__(self, post: PostMessage) -> None:
         self._post = post

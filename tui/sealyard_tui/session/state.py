@@ -14,7 +14,8 @@ from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, Conne
 class SessionState(FrozenStruct, frozen=True, kw_only=True):
     """A snapshot of the state of the session.
 
-    ``rights`` are empty until the engine is open. ``running``: number of tasks being executed by a worker.
+    ``rights``: the permissions, as pairs of resource and action; empty until the engine is open.
+    ``running``: the number of tasks that workers are executing.
     """
 
     profile: str
@@ -37,7 +38,7 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     """Why separation of duties is or is not enforced, as described by the engine or the server. Untrusted text."""
     read_only: bool = False
     read_only_reason: str = ""
-    """The error text of a locked workspace; empty if it is not locked, or if read-only access was requested."""
+    """The error text if the workspace is read-only because another process has locked it; otherwise empty."""
     running: int = 0
     awaiting_my_approval: int = 0
     subject_names: SubjectNames = {}
@@ -48,13 +49,14 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def can_write(self) -> bool:
-        """Whether changes can be requested. While disconnected, requests are sent after reconnecting, or fail with an
-        error.
+        """Whether changes can be requested.
+
+        This is possible even while disconnected: requests are sent after reconnecting, or fail with an error.
         """
         return self.engine in (EngineState.READY, EngineState.RECONNECTING) and not self.read_only
 
     def with_connection(self, event: ConnectionChanged, reason: str) -> SessionState:
-        """Return the state after the connection has changed. ``reason``: the text of the error of ``event``, if any."""
+        """Return the state after the connection has changed. ``reason``: the text of the error in ``event``, if any."""
         is_disconnected = event.state is EngineState.RECONNECTING
         return msgspec.structs.replace(
             self,

@@ -35,7 +35,7 @@ MIN_IDENTITY_WIDTH = 20
 
 
 class _Brevity(IntEnum):
-    """What a narrow status bar shortens or omits, least important first. Each level includes the previous ones."""
+    """Levels of abbreviation for a narrow status bar. Each level shortens or omits one more item."""
 
     FULL = 0
     SHORT_ENGINE = 1
@@ -49,9 +49,10 @@ class _Brevity(IntEnum):
 
 
 def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
-    """Return the identity and the engine state in the longest form that fits into ``width``, or else the shortest.
+    """Return the identity and the engine state in the longest form that fits into ``width`` columns.
 
-    The engine state always includes whether separation of duties is enforced.
+    If none fits, the shortest form is returned. The engine state always includes whether separation of duties is
+    enforced.
     """
     for brevity in _Brevity:
         identity, engine = _format_identity(state, brevity), _format_engine(state, brevity)
@@ -62,7 +63,7 @@ def format_status(state: SessionState, width: int) -> tuple[Content, Content]:
 
 
 def state_summary(state: SessionState) -> list[str]:
-    """Return the unabbreviated texts for the status bar, one per line."""
+    """Return the details of the session as lines of text, for the tooltip of the status bar and the help."""
     lines = []
     if state.identity in state.subject_names:
         lines.append(f"You are {escape_text(format_subject(state.identity, state.subject_names))}.")
@@ -110,7 +111,10 @@ def _format_identity(state: SessionState, brevity: _Brevity) -> Content:
 
 
 def _format_profile(state: SessionState, brevity: _Brevity) -> str:
-    """Return the profile and a space; empty if the bar is narrow and the profile has the name of the identity."""
+    """Return the profile name and a space, or an empty string if the status bar is too narrow.
+
+    A profile with the same name as the identity is omitted earlier.
+    """
     is_redundant = state.profile == state.identity.rpartition(":")[2] and brevity >= _Brevity.SHORT_IDENTITY
     return "" if is_redundant or brevity >= _Brevity.NO_PROFILE else f"{escape_text(state.profile, 20)} "
 
@@ -123,7 +127,10 @@ def _format_roles(state: SessionState, brevity: _Brevity) -> str:
 
 
 def _format_workspace(state: SessionState, brevity: _Brevity) -> str:
-    """Return the workspace and the server, or only the server if space is short: workspace names are not unique."""
+    """Return the workspace and its server, if any; on a narrow bar, only the server.
+
+    The server is more important because workspace names are not unique.
+    """
     is_short = brevity >= _Brevity.SHORT_IDENTITY
     workspace = escape_text(state.workspace, 16 if is_short else 30)
     if not state.host:
@@ -164,7 +171,7 @@ def _connection_text(state: SessionState, brevity: _Brevity) -> str:
 
 
 def _format_separation_of_duties(state: SessionState, brevity: _Brevity) -> Content:
-    """Return whether separation of duties is enforced; the reason is in the tooltip and the help."""
+    """Return a text stating whether separation of duties is enforced; the tooltip and the help give the reason."""
     is_short = brevity >= _Brevity.SHORT_ENGINE
     if state.self_approval:
         trial = Content.styled("SELF-APPROVAL TRIAL", "$error bold")
@@ -179,5 +186,8 @@ def _enforcement_text(state: SessionState) -> str:
 
 
 def _is_enforced(state: SessionState) -> bool:
-    """Return whether separation of duties is enforced: only a server authenticates its users."""
+    """Return whether separation of duties is enforced.
+
+    This requires a server, because only servers authenticate users, and that self-approval is not allowed.
+    """
     return state.mode is ConnectionMode.SERVER and not state.self_approval

@@ -1,4 +1,4 @@
-"""The watch folder of the current identity: the watcher, and the list of dropped entries for the upload screen."""
+"""The watch folder of the current identity: its watcher, and the dropped files and folders for the upload screen."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ BATCH_SECONDS = 0.3
 
 
 class WatchRunner:
-    """Runner of the watcher of one folder for one identity, on a separate thread, until it is stopped."""
+    """A folder watcher for one identity, which runs on a separate thread until it is stopped."""
 
     def __init__(
         self,
@@ -54,7 +54,7 @@ class WatchRunner:
         subject: str,
         post: Callable[[WatchFolderUpdate], object],
     ) -> None:
-        """``post`` is called from the thread of the watcher."""
+        """Prepare the watcher. ``post``: receives its events and errors; may be called from any thread."""
         self._client = client
         self._settings = settings
         self._workspace_id = workspace_id
@@ -65,8 +65,9 @@ class WatchRunner:
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, downloads: Path | None) -> str:
-        """Start watching, and return a warning or an empty string. Results in ``downloads`` are not proposed.
+        """Start watching, and return a warning for the user or an empty string.
 
+        ``downloads``: the download folder, which must be outside the watched folder.
         Raises the errors of :class:`FolderWatcher`.
         """
         from sealyard.client.downloads.history import DownloadHistory, default_history_path
@@ -95,7 +96,7 @@ class WatchRunner:
         return self._watcher.warning
 
     async def submit(self, proposal: PackageProposal) -> Task:
-        """Create a task. Raises the errors of :meth:`FolderWatcher.submit`."""
+        """Create a task from a proposal. Raises the errors of :meth:`FolderWatcher.submit`."""
         assert self._watcher is not None
         return await self._thread.call(self._watcher.submit(proposal))
 
@@ -122,7 +123,7 @@ class WatchRunner:
 
 
 class WatchState(StrEnum):
-    """State of the watch folder."""
+    """State of the watch folder: not watched, watched, or failed."""
 
     OFF = "off"
     WATCHING = "watching"
@@ -130,7 +131,10 @@ class WatchState(StrEnum):
 
 
 class DropStatus(FrozenStruct, frozen=True, kw_only=True):
-    """The latest event of one dropped entry, and its time. ``invalid_reason``: why its proposal became invalid."""
+    """The latest event of one dropped file or folder, and the time of that event.
+
+    ``invalid_reason``: why the proposal has become invalid; otherwise empty.
+    """
 
     name: str
     at: datetime
@@ -139,19 +143,19 @@ class DropStatus(FrozenStruct, frozen=True, kw_only=True):
 
     @property
     def proposal(self) -> PackageProposal | None:
-        """The proposal; None if the latest event is not a proposal, or if the proposal is no longer valid."""
+        """The proposal; None if the latest event is not a proposal or the proposal is no longer valid."""
         return self.event if isinstance(self.event, PackageProposal) and not self.invalid_reason else None
 
 
 class _Override(FrozenStruct, frozen=True, kw_only=True):
-    """Settings chosen at run time. They apply until the settings that they replace are changed in the settings file."""
+    """Settings chosen at run time. They apply until the settings that they replace change in the settings file."""
 
     settings: WatchFolderSettings = WatchFolderSettings()
     replaces: WatchFolderSettings | None = None
 
 
 class WatchFolderManager:
-    """Manager of the current identity's watch folder. Keeps the latest event of each dropped entry."""
+    """Manager of the watch folder of the current identity. It keeps the latest event of each dropped file or folder."""
 
     def __init__(
         self,
@@ -164,7 +168,11 @@ class WatchFolderManager:
         download_dir: Path | None,
         on_change: Callable[[], None],
     ) -> None:
-        """``defaults``: from the settings file. ``download_dir``: results in this directory are not proposed."""
+        """Prepare the manager; :meth:`start` starts watching.
+
+        ``defaults``: the settings from the settings file. ``download_dir``: the download folder, which must be
+        outside the watched folder.
+        """
         self.settings = defaults
         self.state = WatchState.OFF
         self.error: SealyardError | None = None
@@ -184,7 +192,7 @@ class WatchFolderManager:
 
     @property
     def dropped(self) -> list[DropStatus]:
-        """The status of all dropped entries, newest first."""
+        """The status of each dropped file or folder, most recent first."""
         return sorted(self._dropped.values(), key=lambda entry: entry.at, reverse=True)
 
     @property
@@ -192,7 +200,10 @@ class WatchFolderManager:
         return [entry.proposal for entry in self._dropped.values() if entry.proposal is not None]
 
     async def start(self, client: Client) -> None:
-        """Start watching with the user's override of the settings, if any, or restart after a lost connection."""
+        """Start watching, or restart if the watcher stopped because the connection was lost.
+
+        Settings that the user chose at run time take precedence over those in the settings file.
+        """
         if self._client is not None and isinstance(self.error, ServerUnreachableError):
             await self._restart_runner()
         if self._client is not None or not self._session_state().can_write:
@@ -208,9 +219,9 @@ class WatchFolderManager:
             self._dropped.clear()
 
     async def configure(self, settings: WatchFolderSettings) -> None:
-        """Apply ``settings`` now and at the next start; an empty folder disables watching.
+        """Save ``settings``, and restart watching with them; an empty folder disables watching.
 
-        If the settings cannot be saved, they apply until the application exits.
+        If the settings cannot be saved, they apply only until the application exits.
         """
         override = _Override(settings=settings, replaces=self._defaults)
         try:
@@ -234,7 +245,7 @@ class WatchFolderManager:
             self._app.set_timer(BATCH_SECONDS, self._notify_new_proposals)
 
     async def submit(self, proposal: PackageProposal) -> Task:
-        """Create a task; an outdated proposal is marked as invalid.
+        """Create a task from a proposal. If the proposal is rejected, mark it as invalid.
 
         Raises the errors of :meth:`FolderWatcher.submit`.
         """
@@ -244,7 +255,7 @@ class WatchFolderManager:
         return task
 
     async def dismiss(self, proposal: PackageProposal) -> None:
-        """Dismiss a proposal; an outdated one is marked as invalid.
+        """Dismiss a proposal, and remove it from the list. If its files have changed, mark it as invalid instead.
 
         Raises the errors of :meth:`FolderWatcher.dismiss`.
         """
@@ -253,7 +264,7 @@ class WatchFolderManager:
         self.forget(proposal.name)
 
     def forget(self, name: str) -> None:
-        """Remove an entry from the list; its files are kept."""
+        """Remove an entry from the list without deleting its files."""
         self._dropped.pop(name, None)
         self._on_change()
 
@@ -325,7 +336,10 @@ class WatchFolderManager:
 
     @contextmanager
     def _invalidate_on_error(self, proposal: PackageProposal) -> Iterator[None]:
-        """Mark a proposal as invalid if its files have changed or are rejected. It stays listed, with the reason."""
+        """Mark the proposal as invalid if the body of the ``with`` statement raises a permanent error.
+
+        The proposal remains in the list with the reason, and the error is re-raised.
+        """
         try:
             yield
         except PERMANENT_ERRORS as error:
@@ -335,7 +349,7 @@ class WatchFolderManager:
             raise
 
     def _notify_new_proposals(self) -> None:
-        """Notify the user of all new proposals at once."""
+        """Notify the user of all new proposals in a single notification."""
         self._notification_scheduled = False
         count, self._new_proposals = self._new_proposals, 0
         if count:

@@ -1,4 +1,4 @@
-"""Editing and viewing texts in the user's editor and pager."""
+"""Text editing and viewing in the user's editor and pager."""
 
 from __future__ import annotations
 
@@ -19,9 +19,10 @@ from sealyard.model.safe_text import escape_text
 
 
 def edit_text(app: App[Any], command: Sequence[str], text: str, suffix: str = ".txt") -> str:
-    """Open ``text`` in the editor and return the edited text; the application is suspended in the meantime.
+    """Open ``text`` in an editor and return the edited text; the application is suspended in the meantime.
 
-    Raises :class:`UsageError` if the editor cannot be started or fails.
+    ``command``: the editor and its arguments. ``suffix``: the suffix of the temporary file. Raises
+    :class:`UsageError` if the editor cannot be started or fails.
     """
     with _temporary_file(text, suffix) as path:
         _run(app, command, path)
@@ -29,7 +30,7 @@ def edit_text(app: App[Any], command: Sequence[str], text: str, suffix: str = ".
 
 
 def view_in_pager(app: App[Any], text: str, suffix: str = ".txt") -> None:
-    """Show ``text`` in ``$PAGER``, or in ``less`` by default. Raises :class:`UsageError` if that fails."""
+    """Show ``text`` in ``$PAGER``, or in ``less`` by default. Raises :class:`UsageError` if the pager fails."""
     try:
         command = shlex.split(os.environ.get("PAGER") or "less")
     except ValueError as error:
@@ -40,7 +41,7 @@ def view_in_pager(app: App[Any], text: str, suffix: str = ".txt") -> None:
 
 @contextlib.contextmanager
 def _temporary_file(text: str, suffix: str) -> Iterator[Path]:
-    """Write ``text`` to a file in a private directory, which is removed afterwards."""
+    """Yield the path of a file that contains ``text``, in a private directory that is removed afterwards."""
     with tempfile.TemporaryDirectory(prefix="sealyard-") as folder:
         path = Path(folder) / f"text{suffix}"
         path.write_text(text, encoding="utf-8")

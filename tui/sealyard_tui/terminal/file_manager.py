@@ -20,7 +20,8 @@ TIMEOUT = 5.0
 async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.environ) -> None:
     """Open ``folder`` in the user's file manager.
 
-    Raises :class:`UsageError` over SSH, or if there is no file manager or it fails; the hint contains the path.
+    Raises :class:`UsageError` in an SSH session, or if no file manager is available or it fails. The hint contains the
+    path.
     """
     opener = _open_command(environ)
     hint = f"Open the folder manually: {escape_text(str(folder))}"
@@ -36,7 +37,7 @@ async def open_in_file_manager(folder: Path, environ: Mapping[str, str] = os.env
             env=remove_secrets(os.environ),
             start_new_session=True,
         )
-        # A command that is still running has succeeded: some run until the window is closed.
+        # A command that is still running counts as successful: some run until the window is closed.
         code = await asyncio.wait_for(process.wait(), TIMEOUT)
     except TimeoutError:
         return

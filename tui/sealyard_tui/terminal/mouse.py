@@ -1,8 +1,8 @@
 """Enabling and disabling mouse reporting at run time.
 
-Textual sets it only at startup (https://github.com/Textualize/textual/issues/3898). Private methods of its terminal
-driver can switch it at any time. The driver reads its flag again when the application resumes from the background, so
-the change remains in effect.
+Textual enables it only at startup (https://github.com/Textualize/textual/issues/3898). Private methods of its terminal
+driver can switch it on or off at any time. The driver reads its flag again when the application resumes from the
+background, so the change remains in effect.
 """
 
 from __future__ import annotations

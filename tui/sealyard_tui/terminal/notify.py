@@ -1,4 +1,4 @@
-"""Desktop notifications, sent through the terminal."""
+"""Desktop notifications, sent as escape sequences to the terminal."""
 
 from __future__ import annotations
 
@@ -12,7 +12,10 @@ MAX_LENGTH = 120
 
 
 def notify_desktop(app: App[Any], text: str) -> None:
-    """Send a notification with OSC 9 and OSC 777, which are ignored by terminals that do not support them."""
+    """Send a desktop notification with the escape sequences OSC 9 and OSC 777.
+
+    Terminals ignore sequences that they do not support.
+    """
     if app._driver is None:
         return
     safe = escape_text(text, MAX_LENGTH).replace(";", ",")

@@ -11,9 +11,9 @@ from textual.app import App
 
 
 def install_signal_handlers(app: App[Any]) -> None:
-    """Exit on SIGTERM and SIGHUP: restore the terminal and return 128 + the signal number.
+    """Install handlers for SIGTERM and SIGHUP that exit the application with return code 128 + the signal number.
 
-    Must be called from the application's event loop.
+    The terminal is restored on exit. Must be called from the application's event loop.
     """
     loop = asyncio.get_running_loop()
     for signal_number in (signal.SIGTERM, signal.SIGHUP):

@@ -1,4 +1,4 @@
-"""Table columns: visibility, widths, and truncation and padding of cells."""
+"""Table columns: their visibility and widths, and the truncation or padding of their cells."""
 
 from __future__ import annotations
 
@@ -12,14 +12,15 @@ Cell = Content | str
 """A ``str`` must be safe to display; a ``Content`` may be styled."""
 
 GUTTER = 1
-"""Blank columns after each table column."""
+"""Number of blank character cells after each table column."""
 
 
 class Column(FrozenStruct, frozen=True, kw_only=True):
-    """A table column that is ``width`` cells wide.
+    """A table column with a base width of ``width`` character cells.
 
-    Remaining space is distributed among the columns in proportion to ``grow``. A column is hidden if the table
-    is narrower than ``from_width`` or at least ``below_width`` wide. ``right``: whether cells are right-aligned.
+    Remaining or missing space is distributed among the columns in proportion to ``grow``. A column is hidden if
+    the table is narrower than ``from_width`` or at least ``below_width`` wide. ``right``: whether the text is
+    right-aligned.
     """
 
     title: str
@@ -27,7 +28,7 @@ class Column(FrozenStruct, frozen=True, kw_only=True):
     grow: int = 0
     from_width: int = 0
     below_width: int = 0
-    """0 means no limit."""
+    """0 if there is no limit."""
     right: bool = False
 
     def fits(self, width: int) -> bool:
@@ -35,9 +36,10 @@ class Column(FrozenStruct, frozen=True, kw_only=True):
 
 
 def column_widths(columns: Sequence[Column], available: int, total: int) -> tuple[int, ...]:
-    """Return the width of each column, 0 if it is hidden.
+    """Return the width of each column; the width of a hidden column is 0.
 
-    ``total``, the table width, decides which columns are visible; they share the ``available`` cells.
+    ``available``: the number of character cells that the visible columns share. ``total``: the width of the table,
+    which determines the columns that are visible.
     """
     visible = [column for column in columns if column.fits(total)]
     total_grow = sum(column.grow for column in visible)
@@ -49,7 +51,7 @@ def column_widths(columns: Sequence[Column], available: int, total: int) -> tupl
 
 
 def fit_cells(columns: Sequence[Column], cells: Sequence[Cell], widths: Sequence[int]) -> list[Cell]:
-    """Return the cells truncated or padded to their widths, each followed by a gutter."""
+    """Return the cells of the visible columns, truncated or padded to their widths, each followed by a gutter."""
     parts: list[Cell] = []
     for column, cell, width in zip(columns, cells, widths, strict=True):
         if width <= 0:
@@ -74,7 +76,10 @@ class ColumnLayout:
         return self.fit([column.title for column in self._columns], available, total)
 
     def fit(self, cells: Sequence[Cell], available: int, total: int) -> list[Cell]:
-        """Return the cells fitted to the widths that :func:`column_widths` returns."""
+        """Return the cells, truncated or padded to the column widths.
+
+        ``available`` and ``total``: see :func:`column_widths`.
+        """
         if self._cached_size != (available, total):
             self._cached_size = (available, total)
             self._widths = column_widths(self._columns, available, total)

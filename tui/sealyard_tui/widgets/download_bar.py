@@ -14,7 +14,7 @@ BAR_WIDTH = 24
 
 
 class DownloadBar(Static):
-    """The progress of running downloads in one line; hidden when there are none."""
+    """A one-line progress bar for running downloads; hidden if there are none."""
 
     DEFAULT_CSS = """
     DownloadBar { height: 1; padding: 0 1; display: none; background: $panel; &.-shown { display: block; } }
@@ -24,7 +24,7 @@ class DownloadBar(Static):
         super().__init__(markup=False)
 
     def show(self, downloads: list[DownloadProgress]) -> None:
-        """Show the progress of the download that started first, and the number of other downloads."""
+        """Show the progress of the first download and the number of others; hide the bar if there are no downloads."""
         self.set_class(bool(downloads), "-shown")
         if not downloads:
             return

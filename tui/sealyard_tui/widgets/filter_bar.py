@@ -16,7 +16,7 @@ from textual.widgets import Input, Static
 from sealyard_tui.widgets.safe_input import SafeInput
 
 DEBOUNCE_SECONDS = 0.15
-"""Seconds without a key press before the list is filtered."""
+"""Seconds after the last key press until the list is filtered."""
 
 
 class FilterBar(Horizontal):
@@ -38,7 +38,7 @@ class FilterBar(Horizontal):
     ]
 
     class Changed(Message):
-        """The filter has changed."""
+        """Message posted when the filter has changed."""
 
         def __init__(self, bar: FilterBar, text: str) -> None:
             super().__init__()
@@ -50,7 +50,7 @@ class FilterBar(Horizontal):
             return self.bar
 
     class Closed(Message):
-        """The user has finished editing; the list should receive the focus."""
+        """Message posted when the user has finished editing and the list should receive the focus."""
 
         def __init__(self, bar: FilterBar) -> None:
             super().__init__()
@@ -68,14 +68,14 @@ class FilterBar(Horizontal):
 
     def compose(self) -> ComposeResult:
         yield Static("/", classes="icon", markup=False)
-        # Otherwise keys pressed before the first paint would be typed into the invisible input.
+        # A hidden input is disabled; otherwise it would receive keys that are pressed before the first paint.
         hidden = not self._last_posted
         yield SafeInput(self._last_posted, placeholder=self._hint, compact=True, select_on_focus=False, disabled=hidden)
         yield Static("", classes="count", markup=False)
 
     @property
     def text(self) -> str:
-        """The current filter."""
+        """The filter that was applied last."""
         return self._last_posted
 
     def open(self) -> None:
@@ -88,24 +88,27 @@ class FilterBar(Horizontal):
         self.query_one(Input).disabled = not visible
 
     def set_text(self, text: str) -> None:
-        """Set the text without posting :class:`Changed`."""
+        """Set the filter without posting :class:`Changed`; an empty text hides the bar."""
         self._last_posted = text
         with self.prevent(Input.Changed):
             self.query_one(Input).value = text
         self._set_visible(bool(text))
 
     def show_count(self, count: int, total: int | None = None, *, more: bool = False) -> None:
-        """Show the number of matches, and of all rows if known. ``more``: whether there may be further matches."""
+        """Show the number of matches, and the total number of rows if it is known.
+
+        ``more``: whether there may be more matches than counted.
+        """
         matches = f"{count:,}+" if more else f"{count:,}"
         text = matches if total is None else f"{matches} of {total:,}"
         self.query_one(".count", Static).update(Content(text))
 
     def show_error(self, text: str) -> None:
-        """Show why the filter is invalid. ``text`` must be safe."""
+        """Show why the filter is invalid. ``text``: the reason, which must be safe to display."""
         self.query_one(".count", Static).update(Content.styled(f"✗ {text}", "$error"))
 
     def clear(self) -> bool:
-        """Clear the filter, and return whether there was one."""
+        """Clear the filter, hide the bar, and return whether there was a filter."""
         has_filter = bool(self._last_posted or self.query_one(Input).value)
         self.set_text("")
         if has_filter:

@@ -1,4 +1,4 @@
-"""Short messages above the key hints, used instead of toasts, which would cover the bottom rows."""
+"""Short messages in the line above the key hints, instead of toasts, which would cover the bottom rows."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ class Flash(Static):
         self._timer: Timer | None = None
 
     def show(self, text: str, *, warning: bool = False) -> None:
-        """Show a message. ``text`` may be untrusted."""
+        """Show ``text``, which may be untrusted, for :data:`DURATION` seconds. ``warning``: whether it is a warning."""
         icon = "!" if warning else "✓"
         self.update(Content(f"{icon} {escape_text(text)}"))
         self.set_class(True, "-shown")

@@ -1,4 +1,7 @@
-"""The key hints in the bottom line, rendered as one widget. Textual's footer is rebuilt whenever a key changes."""
+"""The key hints in the bottom line of the screen.
+
+A single widget renders all hints. Textual's ``Footer`` recreates its child widgets whenever the bindings change.
+"""
 
 from __future__ import annotations
 
@@ -10,15 +13,15 @@ from textual.screen import Screen
 from textual.widget import Widget
 
 PINNED = ("app.help", "app.quit")
-"""Ids of the bindings that are shown last, and also on narrow terminals."""
+"""Ids of the bindings that are shown last, and kept even on narrow terminals."""
 
 GAP = "  "
 ELLIPSIS = "…"
-"""Indicates that not all hints fit."""
+"""Shown if some hints do not fit."""
 
 
 class KeyHint(NamedTuple):
-    """A hint for one binding. ``key``: Textual's name of the key. ``display``: the key as shown to the user."""
+    """A hint for one binding. ``key``: Textual's name for the key. ``display``: the key as shown to the user."""
 
     id: str
     key: str
@@ -34,7 +37,7 @@ class KeyHint(NamedTuple):
 
 
 class KeyHintBar(Widget):
-    """A line with as many key hints as fit; the help lists all keys."""
+    """A line with as many key hints as fit. The help dialog lists all keys."""
 
     DEFAULT_CSS = """
     KeyHintBar { dock: bottom; height: 1; background: $panel; color: $foreground; }
@@ -57,7 +60,7 @@ class KeyHintBar(Widget):
             self.refresh()
 
     def _collect_hints(self) -> tuple[KeyHint, ...]:
-        """Return a hint for each action whose binding has ``show`` set, starting with those of the focused widget."""
+        """Return a hint for each action with a visible binding: those of the focused widget first, pinned ones last."""
         hints: dict[str, KeyHint] = {}
         for _, binding, enabled, _ in self.screen.active_bindings.values():
             if binding.show and binding.action not in hints:
@@ -67,7 +70,7 @@ class KeyHintBar(Widget):
 
     @property
     def visible_hints(self) -> tuple[KeyHint, ...]:
-        """The hints that fit into the line."""
+        """The hints that fit into the line; hints that are not pinned are dropped first."""
         hints = list(self.hints)
         while len(hints) > 1 and self._width(hints) > self.size.width:
             removable = [hint for hint in hints if hint.id not in PINNED]

@@ -1,6 +1,6 @@
 """Parsing and completion of paths that users type, paste or drop.
 
-They may be shell-quoted, file URLs, relative, or start with ``~``.
+A path may be relative, shell-quoted or a file URL, or start with ``~``.
 
 All functions access the file system and must not be called on an event loop.
 """
@@ -15,14 +15,14 @@ from urllib.parse import unquote, urlsplit
 from sealyard.model.base import FrozenStruct
 
 MAX_CANDIDATES = 200
-"""Maximum number of names that a completion returns."""
+"""Maximum number of candidates in a completion."""
 
 
 class ParsedPaths(FrozenStruct, frozen=True, kw_only=True):
     """The result of parsing typed paths.
 
-    ``paths``: existing files and directories. ``missing``: words, as typed, that do not name one. ``folder``: the path,
-    if it is the only one and a directory.
+    ``paths``: existing files and directories. ``missing``: words of the input that are not the path of an existing file
+    or directory. ``folder``: the directory if the input is a single existing directory; otherwise None.
     """
 
     paths: tuple[Path, ...] = ()
@@ -34,7 +34,7 @@ class Completion(FrozenStruct, frozen=True, kw_only=True):
     """The result of completing a path.
 
     ``text``: the input, completed as far as possible. ``candidates``: the matching names, if there are several.
-    ``unprintable``: the number of matching names that cannot be typed.
+    ``unprintable``: the number of matching names omitted because they contain unprintable characters.
     """
 
     text: str
@@ -43,10 +43,10 @@ class Completion(FrozenStruct, frozen=True, kw_only=True):
 
 
 def parse_paths(text: str, base: Path) -> ParsedPaths:
-    """Return the paths in ``text``, in order; relative paths are resolved against ``base``.
+    """Parse the paths in ``text``, in order; relative paths are resolved against ``base``.
 
-    A line that names an existing file as it stands, including spaces and quotation marks, is one path; other lines are
-    split like a shell command.
+    A line that is, as a whole, the path of an existing file is not split, even if it contains spaces or quotation
+    marks. Other lines are split like a shell command.
     """
     paths: list[Path] = []
     missing: list[str] = []
@@ -59,7 +59,7 @@ def parse_paths(text: str, base: Path) -> ParsedPaths:
 
 
 def resolve_path(word: str, base: Path) -> Path:
-    """Return the absolute path that one word stands for; it need not exist."""
+    """Resolve a path or file URL against ``base``, and return the absolute path, which need not exist."""
     if word.startswith("file://"):
         word = unquote(urlsplit(word).path, errors="surrogateescape")
     try:
@@ -70,7 +70,10 @@ def resolve_path(word: str, base: Path) -> Path:
 
 
 def complete_path(text: str, base: Path, *, folders_only: bool = False) -> Completion:
-    """Complete a path. Hidden files match only if the leading dot is typed."""
+    """Complete the last component of a path. Hidden files match only if the leading dot has been typed.
+
+    ``base``: the directory against which relative paths are resolved. ``folders_only``: whether only directories match.
+    """
     if text in ("~", "..") or text.endswith("/.."):
         return Completion(text=f"{text}/")
     folder, prefix = os.path.split(text)
@@ -103,7 +106,7 @@ def _parse_line(line: str, base: Path) -> ParsedPaths:
 def _list_names(folder: Path, prefix: str, *, folders_only: bool) -> list[str]:
     """Return the sorted names in ``folder`` that start with ``prefix``; none if ``folder`` cannot be read.
 
-    Names of directories end with a slash.
+    Hidden names are included only if ``prefix`` starts with a dot. Names of directories end with a slash.
     """
     try:
         with os.scandir(folder) as entries:

@@ -32,14 +32,17 @@ class RowMarks:
         self._keys.update(dict.fromkeys(keys))
 
     def mark_range(self, keys: Sequence[str], cursor: int) -> None:
-        """Mark the rows from the one toggled last, or from the end of the last range, to the cursor."""
+        """Mark the rows from the one toggled last, or from the end of the previous range, to the cursor.
+
+        ``keys``: the keys of all rows, in display order. ``cursor``: the index of the current row.
+        """
         start = keys.index(self._anchor) if self._anchor in keys else cursor
         low, high = sorted((start, cursor))
         self.mark(keys[low : high + 1])
         self._anchor = keys[cursor]
 
     def retain(self, keys: Iterable[str]) -> None:
-        """Unmark all rows except those with these keys."""
+        """Unmark all rows whose keys are not in ``keys``."""
         remaining = set(keys)
         self._keys = {key: None for key in self._keys if key in remaining}
 

@@ -1,4 +1,4 @@
-"""The rows of a table: ordered, with unique keys."""
+"""The rows of a table, in display order and with unique keys."""
 
 from __future__ import annotations
 
@@ -58,7 +58,7 @@ class RowStore(Generic[Row]):
         self._rows[key] = row
 
     def update(self, row: Row) -> bool:
-        """Replace the row with the same key. Return False if there is none."""
+        """Replace the row with the same key, and return whether there was one."""
         key = self._key_of(row)
         if key not in self._rows:
             return False

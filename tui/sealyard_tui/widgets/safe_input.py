@@ -1,4 +1,4 @@
-"""An input for possibly untrusted text: unprintable characters never reach the terminal."""
+"""An input for possibly untrusted text: unprintable characters are not sent to the terminal."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def replace_unprintable(text: str) -> str:
 
 
 class _PrintableText(Highlighter):
-    """A highlighter that replaces unprintable characters. Rich would drop some of them and misplace the cursor."""
+    """A highlighter that replaces unprintable characters. Rich would remove some of them and misplace the cursor."""
 
     def __init__(self, input_widget: Input) -> None:
         self._input = input_widget
@@ -31,7 +31,7 @@ class _PrintableText(Highlighter):
 
 
 class SafeInput(Input):
-    """An input that displays a replacement for each unprintable character; its value is unchanged."""
+    """An input that displays a replacement for each unprintable character, without changing its value."""
 
     def __init__(self, *args: Any, **options: Any) -> None:
         super().__init__(*args, **options)

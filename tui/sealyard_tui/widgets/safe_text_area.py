@@ -1,4 +1,4 @@
-"""A text area for possibly untrusted text: unprintable characters never reach the terminal."""
+"""A text area for possibly untrusted text: unprintable characters are not sent to the terminal."""
 
 from __future__ import annotations
 
@@ -9,10 +9,11 @@ from sealyard_tui.widgets.safe_input import replace_unprintable
 
 
 class SafeTextArea(TextArea):
-    """A text area that displays a replacement for each unprintable character; its text is unchanged."""
+    """A text area that displays a replacement for each unprintable character, without changing its text."""
 
     def get_line(self, line_index: int) -> Text:
         line = super().get_line(line_index)
-        # Textual expands tabs later. Rich would drop other characters and misplace the cursor.
+        # Tabs are kept because Textual expands them later. Rich would remove other unprintable characters and
+        # misplace the cursor.
         line.plain = "\t".join(map(replace_unprintable, self.document.get_line(line_index).split("\t")))
         return line

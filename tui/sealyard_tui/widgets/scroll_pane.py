@@ -1,4 +1,4 @@
-"""A pane that is scrolled with keys."""
+"""A pane that can be scrolled with the keyboard."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from textual.containers import VerticalScroll
 
 
 def scroll_bindings(prefix: str) -> list[BindingType]:
-    """Return the key bindings of a scroll pane. Their ids start with ``prefix``."""
+    """Return the key bindings for a scroll pane. Their ids start with ``prefix``."""
     return [
         Binding("j", "scroll_down", "Down", show=False, id=f"{prefix}down"),
         Binding("k", "scroll_up", "Up", show=False, id=f"{prefix}up"),
@@ -19,11 +19,11 @@ def scroll_bindings(prefix: str) -> list[BindingType]:
 
 
 class ScrollPane(VerticalScroll):
-    """A container that scrolls immediately.
+    """A container that scrolls immediately when a key is pressed.
 
-    Textual would defer scrolling to the next paint and drop keys pressed in the meantime.
+    Textual would defer scrolling to the next paint, and ignore keys pressed in the meantime.
 
-    Subclasses bind keys to the actions; see :func:`scroll_bindings`.
+    Subclasses bind keys to the scroll actions, usually with :func:`scroll_bindings`.
     """
 
     def action_scroll_down(self) -> None:

@@ -1,4 +1,4 @@
-"""The status bar: the screens with their keys, and the identity, workspace and connection."""
+"""The status bar: tabs for the screens, and the identity, workspace and connection."""
 
 from __future__ import annotations
 
@@ -15,20 +15,20 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_key
 
 MARGIN = 3
-"""Columns not available to the identity and the engine state: padding, and a gap between them."""
+"""Columns that the identity and the engine state cannot use: the padding, and the gap between them."""
 
 FULL_LABEL_WIDTH = 70
-"""Minimum terminal width for full labels, with a two-digit count."""
+"""Minimum terminal width, in columns, for full labels and a two-digit count."""
 
 SHORT_LABEL_LENGTH = 7
 """Maximum length of a label on narrower terminals."""
 
 
 class ScreenTab(Static):
-    """The label and key of one screen; a click switches to it."""
+    """A tab with the key and label of one screen. A click on it posts :class:`Clicked`."""
 
     class Clicked(Message):
-        """A tab was clicked."""
+        """Message posted when a tab is clicked. ``screen_name``: the name of its screen."""
 
         def __init__(self, name: str) -> None:
             super().__init__()
@@ -59,10 +59,10 @@ class ScreenTab(Static):
 
 
 class StatusBar(Vertical):
-    """Two lines: the tabs of the screens, then the identity and the state of the engine."""
+    """A two-line status bar: tabs for the screens, and below them the identity and the engine state."""
 
     def __init__(self, labels: Mapping[str, str], current: str) -> None:
-        """``labels``: screen labels by screen name. ``current``: the name of the screen that this bar belongs to."""
+        """Create the status bar of the screen ``current``. ``labels``: the labels of all screens, by screen name."""
         super().__init__()
         self._labels = labels
         self._current = current
@@ -77,11 +77,14 @@ class StatusBar(Vertical):
 
     @property
     def text_width(self) -> int:
-        """Columns available for the identity and the engine state together."""
+        """The number of columns available for the identity and the engine state together."""
         return self.app.size.width - MARGIN
 
     def show(self, identity: Content, engine: Content, *, details: str, counts: Mapping[str, int]) -> None:
-        """Show the state of the session. ``details``: tooltip text. ``counts``: numbers on the tabs, by screen name."""
+        """Show the session state and the counts on the tabs.
+
+        ``details``: the tooltip of the engine state. ``counts``: the number to show on each tab, by screen name.
+        """
         self.query_one("#identity", Static).update(identity)
         self.query_one("#engine", Static).update(engine)
         self.query_one("#engine", Static).tooltip = Content(details)

@@ -1,4 +1,4 @@
-"""The message shown on terminals that are too small."""
+"""The message shown if the terminal is too small."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ MIN_HEIGHT = 18
 
 
 class TooSmall(Static):
-    """A message that covers the screen. The widgets below it keep their focus and text."""
+    """A message that covers the whole screen. The widgets underneath keep their focus and contents."""
 
     DEFAULT_CSS = """
     TooSmall {

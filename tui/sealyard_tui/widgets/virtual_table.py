@@ -24,14 +24,14 @@ from sealyard_tui.widgets.row_marks import RowMarks
 from sealyard_tui.widgets.row_store import Row, RowStore
 
 MARKER_WIDTH = 2
-"""Cells before the first column, for the cursor marker and the mark of the row."""
+"""Width, in character cells, of the cursor marker and the row mark before the first column."""
 
 LOAD_AHEAD_ROWS = 50
-"""More rows are requested when the cursor is this close to the last row."""
+"""More rows are requested if fewer than this many rows remain below the cursor."""
 
 
 class TableMessage(Message):
-    """Base class of table messages."""
+    """Base class of the messages that a table posts."""
 
     def __init__(self, table: VirtualTable[Any]) -> None:
         super().__init__()
@@ -85,27 +85,27 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
     """Index of the current row."""
 
     class RowHighlighted(TableMessage):
-        """The cursor moved to another row; ``key`` is None in an empty table."""
+        """Message posted when the cursor has moved to another row; ``key`` is None if the table is empty."""
 
         def __init__(self, table: VirtualTable[Any], key: str | None) -> None:
             super().__init__(table)
             self.key = key
 
     class RowActivated(TableMessage):
-        """Enter was pressed on a row, or the row under the cursor was clicked."""
+        """Message posted when Enter is pressed on a row or the row is double-clicked."""
 
         def __init__(self, table: VirtualTable[Any], key: str) -> None:
             super().__init__(table)
             self.key = key
 
     class MarksChanged(TableMessage):
-        """Rows were marked or unmarked."""
+        """Message posted when rows have been marked or unmarked."""
 
     class NearEnd(TableMessage):
-        """Few rows remain below the cursor, so the owner may :meth:`VirtualTable.extend` the table."""
+        """Message posted when few rows remain below the cursor or viewport, so that the owner can append rows."""
 
         def __init__(self, table: VirtualTable[Any], last: bool) -> None:
-            """``last``: whether the user has asked for the last row."""
+            """Create the message. ``last``: whether the user has jumped to the last row."""
             super().__init__(table)
             self.last = last
 
@@ -175,32 +175,35 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self.refresh()
 
     def replace(self, rows: Iterable[Row]) -> None:
-        """Replace all rows. The cursor stays on its row, or at its index if that row was removed."""
+        """Replace all rows. The cursor and the marks stay on their rows.
+
+        If the row of the cursor was removed, the cursor stays at its index.
+        """
         cursor_key = self.cursor_key
         self._rows.replace(rows)
         self._marks.retain(self._rows.keys)
         self._restore_cursor(cursor_key)
 
     def extend(self, rows: Iterable[Row]) -> None:
-        """Append rows. A row whose key is in the table replaces the existing row."""
+        """Append rows. A row whose key is already in the table replaces the existing row in place."""
         cursor_key = self.cursor_key
         self._rows.extend(rows)
         self._restore_cursor(cursor_key)
 
     def insert_first(self, *rows: Row) -> None:
-        """Insert rows at the start, in order. A row whose key is in the table replaces the existing row."""
+        """Insert rows at the start, in order. A row whose key is already in the table replaces that row in place."""
         cursor_key = self.cursor_key
         self._rows.insert_first(rows)
         self._restore_cursor(cursor_key)
 
     def insert(self, index: int, row: Row) -> None:
-        """Insert a row at an index. A row whose key is in the table is moved there."""
+        """Insert a row at an index, after removing any row with the same key."""
         cursor_key = self.cursor_key
         self._rows.insert(index, row)
         self._restore_cursor(cursor_key)
 
     def update_row(self, row: Row) -> None:
-        """Replace the row with the same key, if it is in the table."""
+        """Replace the row with the same key, if there is one."""
         if self._rows.update(row):
             self.refresh()
 
@@ -213,7 +216,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._restore_cursor(cursor_key)
 
     def move_cursor_to(self, key: str) -> bool:
-        """Move the cursor to the row with this key. Return False if it is not in the table."""
+        """Move the cursor to the row with this key, and return whether there is one."""
         if key not in self._rows:
             return False
         self._move_to(self._rows.keys.index(key))
@@ -237,7 +240,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self.post_message(self.MarksChanged(self))
 
     def _restore_cursor(self, key: str | None) -> None:
-        """Update the size after the rows have changed, and move the cursor to the row with this key."""
+        """Update the size after rows have changed, and keep the cursor on the row with this key, if it still exists."""
         self._resize()
         if key is not None and key in self._rows:
             index = self.cursor if self.cursor_key == key else self._rows.keys.index(key)
@@ -263,7 +266,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
             self.post_message(self.NearEnd(self, last=False))
 
     def watch_cursor(self, old_value: int, new_value: int) -> None:
-        """Repaint the lines of both rows; scrolling repaints all lines anyway."""
+        """Repaint the lines of the old and the new row, and post :class:`RowHighlighted`."""
         for index in (old_value, new_value):
             line = index - self.scroll_offset.y + 1
             if 0 < line <= self._lines_in_view:
@@ -317,7 +320,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         self._move_to(self.cursor + 1)
 
     def action_mark_range(self) -> None:
-        """Mark the rows from the one marked last to the cursor."""
+        """Mark the rows from the most recently marked row to the cursor."""
         if not self._markable or self.cursor_key is None:
             return
         self._marks.mark_range(self._rows.keys, self.cursor)
@@ -359,7 +362,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         return self._render_strip(self._empty_line(y - 1, width), width, self.visual_style)
 
     def _empty_line(self, line: int, width: int) -> Content:
-        """Return a blank line below the rows; in an empty table, a line of its placeholder text."""
+        """Return a line below the last row: blank, or part of the placeholder text if the table is empty."""
         text = [] if len(self._rows) else Content(self._empty).wrap(max(1, width - 2))
         return Content.assemble(" ", text[line]) if line < len(text) else Content("")
 
@@ -383,7 +386,7 @@ class VirtualTable(ScrollView, Generic[Row], can_focus=True):
         return Content.assemble(" " * MARKER_WIDTH, *self._column_layout.titles(width - MARKER_WIDTH, self.size.width))
 
     def _render_strip(self, content: Content, width: int, style: Style) -> Strip:
-        """Render one line. Textual's own method also wraps, aligns and detects links, and takes twice as long."""
+        """Render one line. Textual's own method also wraps text and detects links, and takes twice as long."""
         parts = content.render(style, end="", parse_style=self._get_style)
         return Strip([Segment(text, part_style.rich_style) for text, part_style in parts]).adjust_cell_length(
             width, style.rich_style

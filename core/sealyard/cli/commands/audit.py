@@ -118,7 +118,7 @@ async def _export(ctx: Context) -> int:
 
 @contextlib.contextmanager
 def _create_file(path: Path) -> Iterator[TextIO]:
-    """Create a file and open it for writing. If writing fails, remove it and raise :class:`StorageError`."""
+    """Create and open a file for writing. If writing fails, remove the file and raise :class:`StorageError`."""
     try:
         with os.fdopen(create_private_file(path), "w", encoding="utf-8", newline="") as file:
             yield file

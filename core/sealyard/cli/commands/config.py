@@ -1,4 +1,4 @@
-"""``sealyard config``: the settings of the application, and an example of a server's settings."""
+"""``sealyard config``: show and check the settings of the application, and print example settings files."""
 
 from __future__ import annotations
 

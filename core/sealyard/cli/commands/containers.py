@@ -131,7 +131,7 @@ def _unreadable_file_error(path: Path, error: OSError) -> InvalidInputError:
 
 
 def _parse_key(data: bytes) -> bytes:
-    """Return the key in a file, decoded if the file contains only hexadecimal digits.
+    """Return the key in the contents of a key file, decoded if they consist of hexadecimal digits.
 
     A file of hexadecimal digits is never used as raw bytes; ``sealyard key import`` reads keys in the same way.
     """

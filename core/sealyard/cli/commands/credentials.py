@@ -17,9 +17,9 @@ from sealyard.model.credentials import AccessToken, OtpEnrollment, TokenRequest
 from sealyard.model.formatting import format_time, format_time_left
 
 QR_COLORS, RESET_COLORS = "\x1b[38;5;231;48;5;16m", "\x1b[0m"
-"""Escape sequences that switch to white on black and back, independent of the colors of the terminal.
+"""Escape sequences that switch to white on black and back to the colors of the terminal.
 
-In the colors of the terminal, the QR code could be inverted, which not all authenticators can read.
+In the colors of the terminal, the QR code could be inverted, and not all authenticators can read inverted codes.
 """
 
 QR_BORDER = 2

@@ -55,7 +55,7 @@ async def _approve(ctx: Context) -> int:
 
 
 async def _get_one_time_password(ctx: Context) -> str | None:
-    """Return the one-time password from the options, or prompt for it if the policy requires one.
+    """Return the one-time password from the option or environment, or prompt for it if the policy requires one.
 
     Called before this process locks the workspace, so that other processes need not wait for the user's input.
     """
@@ -71,8 +71,8 @@ def _decision_origin() -> DecisionOrigin:
     return DecisionOrigin.TERMINAL if is_interactive() else DecisionOrigin.MACHINE
 
 
-# The following commands open the workspace without running pending tasks: otherwise the very task to be stopped
-# could be started first.
+# The following commands open the workspace without running pending tasks: otherwise, the task to be stopped could
+# start first.
 
 
 async def _reject(ctx: Context) -> int:
@@ -106,7 +106,7 @@ def add_otp_option(parser: argparse.ArgumentParser) -> None:
 
 
 def otp_from_options(ctx: Context) -> str | None:
-    """Return the one-time password from the option ``--otp`` or the environment; None if there is none.
+    """Return the one-time password from ``--otp`` or, by default, from the environment; None if neither is set.
 
     Removes the environment variable, so that child processes do not inherit it.
     """
@@ -115,5 +115,5 @@ def otp_from_options(ctx: Context) -> str | None:
 
 
 def prompt_otp(prompt: str = "One-time password: ") -> str:
-    """Prompt for a one-time password without echo."""
+    """Prompt for a one-time password without echo, and return it."""
     return ask_passphrase(prompt)

@@ -41,7 +41,10 @@ if TYPE_CHECKING:
 
 
 def run(ctx: Context) -> int:
-    """Create a demo workspace; with ``--headless``, run the scripted demo, else the application."""
+    """Create a demo workspace, run the demo in it, and return the exit code.
+
+    The demo is the application or, with ``--headless``, a scripted run.
+    """
     headless = ctx.args.headless
     if not headless:
         ctx.out.warn("Creating a demo workspace…")
@@ -62,7 +65,7 @@ async def _create(root: Path, *, is_populated: bool) -> DemoWorkspace:
 
 
 def _run_application(ctx: Context, demo: DemoWorkspace) -> int:
-    """Run the application, which reads workspace, profile and passphrase from the environment."""
+    """Run the application. Workspace, profile and passphrase are passed in environment variables."""
     os.environ[WORKSPACE_VARIABLE] = str(demo.folder)
     os.environ[PROFILE_VARIABLE] = "developer"
     os.environ[PASSPHRASE_VARIABLE] = demo.passphrase
@@ -82,9 +85,9 @@ def _run_headless(ctx: Context, root: Path, demo: DemoWorkspace) -> int:
 
 
 class _DemoRun:
-    """The scripted demo: packages files, approves, downloads and extracts the container, and compares the files.
+    """The scripted demo: creates and approves a package, downloads and extracts it, and compares the files.
 
-    Raises :class:`TaskFailedError` if a step has an unexpected result.
+    :meth:`run` raises :class:`TaskFailedError` if a step has an unexpected result.
     """
 
     def __init__(self, ctx: Context, root: Path, demo: DemoWorkspace) -> None:
@@ -164,7 +167,7 @@ class _DemoRun:
         return Path(file.path)
 
     async def _export_key(self, administrator: EmbeddedClient) -> bytes:
-        """Export the symmetric key of the device, as an administrator does to provision devices."""
+        """Export the symmetric key of the device and return it, as an administrator would to provision devices."""
         path = await administrator.export_device_key(GATEWAY, self._root / "device.key", confirmed=True)
         key = path.read_bytes()
         self._report_step(f"exported   device key, {8 * len(key)} bits")
@@ -200,7 +203,7 @@ class _DemoRun:
             )
 
     async def _verify_audit(self) -> None:
-        """Verify the audit log as the auditor, and that the engine added a final checkpoint when it was closed."""
+        """Verify the audit log as the auditor, and check that closing the engine added a final checkpoint."""
         from sealyard.client.engine_handle import EngineHandle
 
         engine = await EngineHandle.open_read_only(self._demo.folder)
@@ -219,7 +222,10 @@ class _DemoRun:
 
 
 def _find_sample_files() -> tuple[Path, Path]:
-    """Return two files that exist in every installation: the Python interpreter, and a library of ``cryptography``."""
+    """Return two files that exist in every installation.
+
+    They are the Python interpreter and the native library of the ``cryptography`` package.
+    """
     library = find_spec("cryptography.hazmat.bindings._rust")
     assert library is not None
     assert library.origin is not None

@@ -187,9 +187,10 @@ async def _create(ctx: Context) -> int:
 
 
 def _key_uris(option: str, algorithms: Sequence[tuple[str, object]], uris: Sequence[tuple[str, str]]) -> dict[str, str]:
-    """Return the URIs of existing keys by name.
+    """Return the pairs of key name and URI in ``uris`` as a dictionary.
 
-    Raises :class:`UsageError` unless each name is unique and matches exactly one algorithm given with ``option``.
+    Raises :class:`UsageError` unless each name is unique and matches exactly one of ``algorithms``, the values of
+    ``option``.
     """
     names = [name for name, _ in algorithms]
     for name, uri in uris:
@@ -355,7 +356,7 @@ def _print_key(ctx: Context, key: KeyInfo) -> None:
 def _read_password(password_file: Path | None, key_file: Path) -> str | None:
     """Return the password of a key file, from the password file or a prompt; None if there is none.
 
-    It is never a command-line argument, because other users of the machine can see those.
+    The password is never a command-line argument, because other users of the machine could see it.
     """
     if password_file is not None:
         return _read_first_line(password_file)
@@ -375,7 +376,7 @@ def _read_first_line(path: Path) -> str:
 
 
 def _looks_encrypted(path: Path) -> bool:
-    """Return whether a key file probably needs a password: it is PKCS#12, or PEM that is marked as encrypted."""
+    """Return whether a key file probably needs a password, that is, whether it is PKCS#12 or encrypted PEM."""
     try:
         with path.open("rb") as file:
             start = file.read(_MAX_PASSWORD_LENGTH)

@@ -81,7 +81,7 @@ async def _login(ctx: Context) -> int:
 
 
 async def _obtain_token(ctx: Context, profile: Profile) -> StoredToken:
-    """Return the token to store: one that the user supplies, or one from a login through an issuer."""
+    """Obtain the token to store: either from the user, or by logging in through an issuer."""
     args = ctx.args
     through_issuer = args.browser or args.device or args.issuer is not None
     has_token = os.environ.get(server_tokens.TOKEN_VARIABLE) or not sys.stdin.isatty()
@@ -98,7 +98,10 @@ async def _obtain_token(ctx: Context, profile: Profile) -> StoredToken:
 
 
 def _select_method(methods: tuple[LoginMethod, ...], issuer: str | None) -> LoginMethod:
-    """Return the login method of ``issuer``, by default the only one. Raises :class:`UsageError` unless one matches."""
+    """Return the login method for ``issuer``, or the only method if ``issuer`` is None.
+
+    Raises :class:`UsageError` unless exactly one method matches.
+    """
     candidates = [method for method in methods if issuer is None or method.issuer.rstrip("/") == issuer.rstrip("/")]
     if len(candidates) == 1:
         return candidates[0]
@@ -130,7 +133,7 @@ def _open_browser(ctx: Context, url: str) -> None:
     import webbrowser
 
     ctx.out.warn(f"Continue in your browser. If it does not open, visit {url}")
-    # In a thread, because some browsers block until they exit.
+    # In a thread, because opening some browsers blocks until they exit.
     threading.Thread(target=webbrowser.open, args=(url,), name="browser", daemon=True).start()
 
 
@@ -141,7 +144,7 @@ def _show_code(ctx: Context, code: DeviceCode) -> None:
 
 
 async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
-    """Verify the token with the server, and return the workspace and subject to which it gives access."""
+    """Verify the token with the server, and return the workspace and the subject that the token authenticates."""
     from sealyard.client.http.connect import connect_to_server
 
     client = connect_to_server(profile, token, retry_timeout=TIMEOUT)
@@ -154,7 +157,8 @@ async def _verify_token(profile: Profile, token: str) -> WorkspaceInfo:
 def _with_name(profile: Profile, name: str | None) -> Profile:
     """Return ``profile`` with its name set.
 
-    The name is ``name`` if given, else that of an existing profile for the same login, else one derived from the host.
+    Without ``name``, the name is derived from the host name of the server. If an existing profile for the same login
+    already has this name, it is replaced.
     """
     file = profiles.read_profiles(profiles.user_profiles_path())
     host = urlsplit(profile.server).hostname or ""
@@ -167,7 +171,7 @@ def _with_name(profile: Profile, name: str | None) -> Profile:
 
 
 def _save_token(ctx: Context, profile: Profile, token: StoredToken) -> None:
-    """Store the token. If this fails but the token is in the environment, only print a warning."""
+    """Store the token. If this fails but the token comes from the environment, only print a warning."""
     try:
         server_tokens.save_token(profile, token, os.environ, ask_passphrase if is_interactive() else None)
     except KeyStoreLockedError as error:
@@ -179,8 +183,8 @@ def _save_token(ctx: Context, profile: Profile, token: StoredToken) -> None:
 def _read_token(server: str) -> str:
     """Return the token from the environment, a prompt or standard input.
 
-    It is never a command-line argument, because other users of the machine can see those. Raises :class:`UsageError` if
-    the token is missing or malformed.
+    The token is never a command-line argument, because other users of the machine could see it. Raises
+    :class:`UsageError` if the token is missing or malformed.
     """
     token = os.environ.get(server_tokens.TOKEN_VARIABLE) or _prompt_for_token(server)
     if not token or not token.isascii() or not token.isprintable() or " " in token:
@@ -223,7 +227,10 @@ async def _logout(ctx: Context) -> int:
 
 
 async def _revoke_login(ctx: Context, profile: Profile, prompt: PassphrasePrompt) -> None:
-    """End the stored login at its issuer. If this fails, only print a warning: the tokens are deleted anyway."""
+    """Revoke the stored refresh token at its issuer.
+
+    If this fails, only print a warning, because the token is deleted anyway.
+    """
     import asyncio
 
     from sealyard.client.oauth.issuer import IssuerClient, OAuthError

@@ -65,7 +65,7 @@ def _list(ctx: Context) -> int:
 
 
 def validate_name(name: str) -> None:
-    """Raise :class:`UsageError` if this is not a valid name for a profile."""
+    """Raise :class:`UsageError` if ``name`` is not a valid profile name."""
     if not _NAME_PATTERN.fullmatch(name):
         raise UsageError(f"Invalid profile name {name!r}.", "Use letters, digits, '.', '_' and '-'.")
 

@@ -1,4 +1,4 @@
-"""``sealyard download`` and ``renew``: download results and renew their links."""
+"""``sealyard download`` and ``renew``: download results and renew expired download links."""
 
 from __future__ import annotations
 

@@ -66,10 +66,10 @@ async def _serve(ctx: Context) -> int:
 
     settings = _load_settings(ctx)
     tenants = _load_tenants(ctx, settings)
-    # With a terminal, SIGHUP means that the terminal was closed; for a service, it is used to reload the certificate.
+    # With a terminal, SIGHUP means that the terminal was closed; a service receives it to reload the certificate.
     stops_on_hangup = has_terminal()
     stop = stop_event(hang_up=stops_on_hangup)
-    # Import the server while the first workers unlock their keys: both take about a second.
+    # Import the server while the first workers unlock their keys: each takes about a second.
     import_task = asyncio.create_task(asyncio.to_thread(importlib.import_module, "sealyard.server.server"))
     engines = await _open_engines(tenants)
     await import_task
@@ -186,9 +186,9 @@ def _load_passphrase(tenant: str, folder: Path) -> str | None:
 
 
 def _select_folder(ctx: Context) -> Path:
-    """Return the folder of the selected workspace, or of the selected profile's workspace.
+    """Return the folder of the workspace that is selected directly or by a profile.
 
-    Unlike with :attr:`Context.folder`, a workspace can be selected without an identity: a server needs none.
+    Unlike :attr:`Context.folder`, this does not require an identity, because a server does not need one.
     """
     workspace = selected_workspace(getattr(ctx.args, "workspace", None), os.environ)
     return workspace if workspace is not None and not getattr(ctx.args, "profile", None) else ctx.folder

@@ -1,4 +1,4 @@
-"""``sealyard package``, ``encrypt`` and ``sign`` create tasks; ``tasks`` and ``show`` display them."""
+"""``sealyard package``, ``encrypt``, ``sign``, ``tasks`` and ``show``: create, list and show tasks."""
 
 from __future__ import annotations
 
@@ -243,7 +243,7 @@ async def _list_tasks(ctx: Context) -> int:
     from sealyard.client.task_pages import iterate_tasks
 
     async with ctx.open_reader() as client:
-        # Request one task more than the limit, to know whether there are more.
+        # Request one task more than the limit, to detect whether there are more.
         matching_tasks = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
         names = await client.subject_names()
     tasks = matching_tasks[: args.limit]

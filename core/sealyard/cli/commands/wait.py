@@ -28,7 +28,10 @@ async def _wait(ctx: Context) -> int:
 
 
 async def wait_and_report(ctx: Context, task_id: str) -> int:
-    """Wait for a task, at most for ``--timeout``, download its result if ``--out`` is given, and print the task."""
+    """Wait until a task has ended, print it, and return the exit code.
+
+    ``--timeout`` limits the time to wait. With ``--out``, the result is downloaded as well.
+    """
     import asyncio
 
     loop = asyncio.get_running_loop()
@@ -50,7 +53,7 @@ def report_result(ctx: Context, task: Task) -> int:
 
 
 def _report_timeout(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
-    """Print the error, and the task in its current state, because the user needs its id to continue."""
+    """Print the error and the task, whose id the user needs to continue, and return the exit code."""
     value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_info())}
     ctx.out.warn(format_error(error))
     ctx.out.result(value, format_task(task))

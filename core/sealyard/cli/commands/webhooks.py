@@ -1,4 +1,4 @@
-"""``sealyard webhook``: webhooks that announce results and approvals to other systems."""
+"""``sealyard webhook``: webhooks that notify other systems of results and approvals."""
 
 from __future__ import annotations
 

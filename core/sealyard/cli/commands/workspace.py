@@ -132,7 +132,7 @@ async def _run(ctx: Context) -> int:
 
 
 class _TaskReporter:
-    """A reporter that prints the status changes of tasks and records the final status of each task."""
+    """A reporter that prints the status changes of tasks and stores the final status of each task."""
 
     def __init__(self, ctx: Context, cursor: int) -> None:
         import asyncio
@@ -143,7 +143,7 @@ class _TaskReporter:
         self.final_statuses: dict[str, TaskStatus] = {}
 
     async def print_events(self, client: Client) -> None:
-        """Print events until cancelled."""
+        """Print the status changes of tasks, and show their progress, until cancelled."""
         from sealyard.model.events import TaskChanged, TaskProgressed
 
         async for event in client.events(self._cursor):

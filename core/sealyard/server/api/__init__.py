@@ -1,1 +1,1 @@
-"""The REST API: routes, request and response bodies, OpenAPI document."""
+"""The REST API: routes, request and response bodies, and the OpenAPI document."""

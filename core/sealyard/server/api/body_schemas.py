@@ -1,4 +1,4 @@
-"""OpenAPI schemas of request bodies that the handlers parse themselves."""
+"""OpenAPI schemas for request bodies that the handlers parse themselves."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ TEXT_SCHEMA = Schema(type=OpenAPIType.STRING)
 FILE_SCHEMA = Schema(
     type=OpenAPIType.STRING,
     content_media_type="application/octet-stream",
-    # OpenAPI 3.0; client generators that do not know contentMediaType send text instead of a file without it.
+    # `format` is from OpenAPI 3.0: client generators that do not know contentMediaType need it to send a file.
     format=OpenAPIFormat.BINARY,
 )
 KEY_NAME_SCHEMA = Schema(

@@ -1,4 +1,4 @@
-"""The HTML page of the API reference, with a form for sending requests to each operation."""
+"""The HTML page of the API reference, with a form for sending a request to each operation."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ HEAD = """\
 
 
 def render_page(document: dict[str, Any]) -> str:
-    """Render an OpenAPI document as HTML. Scripts and styles come from ``docs/``, never from other hosts."""
+    """Render an OpenAPI document as HTML. The page loads scripts and styles from ``docs/``, never from other hosts."""
     info = document["info"]
     paragraphs = "".join(f"<p>{escape(paragraph)}</p>" for paragraph in info["description"].split("\n\n"))
     schemas = document["components"]["schemas"]
@@ -117,7 +117,10 @@ def _is_file(schema: dict[str, Any]) -> bool:
 
 
 def example_of(schema: dict[str, Any], schemas: dict[str, Any], depth: int = 0) -> Any:
-    """Return a value with the required members of a JSON schema, for the reader to edit."""
+    """Return an example value for a JSON schema, with only the required members of objects, for the reader to edit.
+
+    ``schemas``: the schemas to which ``$ref`` can refer, by name. ``depth``: current nesting depth of the value.
+    """
     schema = _resolve(schema, schemas)
     if depth > MAX_EXAMPLE_DEPTH:
         return None

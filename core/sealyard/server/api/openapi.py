@@ -55,7 +55,7 @@ TENANT_HEADER = {
 
 
 def build_document(routes: Sequence[ControllerRouterHandler]) -> dict[str, Any]:
-    """Return the OpenAPI 3.1 document of ``routes`` as a JSON-serializable dictionary."""
+    """Return the OpenAPI 3.1 document for ``routes`` as a JSON-serializable dictionary."""
     app = Litestar(route_handlers=routes, openapi_config=CONFIG, logging_config=None)
     document: dict[str, Any] = app.openapi_schema.to_schema()
     document["openapi"] = "3.1.0"
@@ -74,7 +74,7 @@ def build_document(routes: Sequence[ControllerRouterHandler]) -> dict[str, Any]:
 
 
 def _complete_operation(path: str, operation: dict[str, Any]) -> None:
-    """Add security, the tenant header and error responses to an operation of the API."""
+    """Complete an operation with its security requirements, the tenant header and the error responses."""
     if not path.startswith(API):
         operation["security"] = []
         operation["responses"]["431"] = _problem_response(PROBLEMS["431"])
@@ -110,9 +110,9 @@ def _simplify(value: Any) -> Any:
 
 
 def _fix_response(response: dict[str, Any]) -> dict[str, Any]:
-    """Remove the content of a response without a body, which the framework describes as JSON null.
+    """Return a response without the JSON null content that the framework generates for responses without a body.
 
-    Also adds the schemas of headers, and sorts the headers, because their order would differ between processes.
+    Also adds schemas to the headers and sorts them, because their order would otherwise differ between processes.
     """
     headers = {
         name: {"schema": {"type": "integer"} if name.endswith(("Offset", "Length")) else {"type": "string"}, **header}

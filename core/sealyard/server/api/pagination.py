@@ -31,7 +31,8 @@ def paginated_response(
 ) -> Response[list[T]]:
     """Return a response with ``items`` as a JSON array.
 
-    The headers ``X-SE-CURSOR`` and ``Link`` refer to the next page, if there is one; ``X-SE-TOTAL`` contains ``total``.
+    ``cursor``: cursor of the next page, sent in the headers ``X-SE-CURSOR`` and ``Link``; None on the last page.
+    ``total``: number of items on all pages, sent in the header ``X-SE-TOTAL``; None if it is unknown.
     """
     headers: dict[str, str] = {}
     if cursor is not None:

@@ -1,4 +1,4 @@
-"""Result downloads: complete or a byte range, with an ETag."""
+"""Downloads of task results: the complete result or a byte range, with an ETag for conditional requests."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ OCTET_STREAM = "application/octet-stream"
 
 
 class RangeError(SealyardError):
-    """The requested range is outside the result."""
+    """The requested range is empty or outside the result."""
 
     code = "range"
 
@@ -37,7 +37,7 @@ class RangeHeaders:
         """Return the start and end (exclusive) of the requested range, or None for the complete result.
 
         Requests for several ranges or in other units get the complete result, as RFC 9110 allows. Raises
-        :class:`RangeError` if the range is outside the result. ``size``: size of the result in bytes.
+        :class:`RangeError` if the range is empty or outside the result. ``size``: size of the result in bytes.
         """
         match = _RANGE_PATTERN.fullmatch(self.range or "")
         if match is None or match[0] == "bytes=-" or self.if_range not in (None, etag):
@@ -59,11 +59,12 @@ async def file_response(
     *,
     head_only: bool = False,
 ) -> Stream:
-    """Return a response with the result of a task, or the requested range of it.
+    """Return a response with the result of a task or with the requested range of the result.
 
-    ``read``: returns the bytes of the result from an offset. ``on_sent``: called after the last byte of the result has
-    been sent, with the offset at which this response started. ``head_only``: send only the headers. Raises the error
-    from ``read`` if the first chunk cannot be read.
+    ``read``: yields the bytes of the result from an offset to the end. ``on_sent``: called after the last byte of the
+    result has been sent, with the offset at which this response started. ``head_only``: whether to send only the
+    headers. Raises :class:`RangeError` if the range is empty or outside the result, and the error from ``read`` if the
+    first chunk cannot be read.
     """
     result = task.result
     if result is None or result.size is None or result.sha256 is None:
@@ -103,7 +104,10 @@ def _result_headers(result: Result, etag: str) -> dict[str, str]:
 
 
 async def _read_first_chunk(chunks: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-    """Return all chunks. The first one is read immediately, so that errors are raised before the response starts."""
+    """Read the first chunk immediately, and return a generator of all chunks.
+
+    Errors are therefore raised before the response starts. Raises :class:`ConflictError` if there are no chunks.
+    """
     try:
         first_chunk = await anext(chunks)
     except StopAsyncIteration:
@@ -131,7 +135,7 @@ async def _take_bytes(chunks: AsyncGenerator[bytes, None], length: int) -> Async
 async def _call_at_end(
     chunks: AsyncGenerator[bytes, None], on_end: Callable[[], Awaitable[None]] | None
 ) -> AsyncGenerator[bytes, None]:
-    """Yield the chunks, then call ``on_end`` if it is not None."""
+    """Yield all chunks, then call ``on_end`` unless it is None."""
     async with contextlib.aclosing(chunks):
         async for chunk in chunks:
             yield chunk

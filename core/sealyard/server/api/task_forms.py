@@ -1,4 +1,4 @@
-"""Multipart forms that create tasks. Each file is streamed into an upload without being buffered."""
+"""Parsing of multipart forms that create tasks. Each file is streamed into an upload without being buffered."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ TASK_FIELDS = ("deviceConfigId", "name", "contentType")
 
 @dataclass(frozen=True)
 class FormFieldNames:
-    """The names of a form's fields: text fields, file fields, and fields with upload ids in place of files."""
+    """The names of the fields of a form: text fields, file fields, and fields with upload ids instead of files."""
 
     texts: tuple[str, ...]
     firmware: tuple[str, ...]
@@ -44,9 +44,9 @@ ENCRYPTION_FIELDS = FormFieldNames((*TASK_FIELDS, "encryptionKey"), ("inputFile"
 async def parse_package_form(request: Request[Any, Any, Any], caller: Caller) -> AsyncIterator[PackageBody]:
     """Parse the form of a packaging task. Files and upload ids keep their order in the form.
 
-    On entry, the context streams each file of the form into an upload; on exit or failure, it deletes these uploads. A
-    task that was created within the context keeps their content. Raises :class:`InvalidInputError` if the form is
-    invalid, :class:`TooLargeError` if it is too large, and any error raised by an upload.
+    The context manager streams each file of the form into an upload on entry, and deletes these uploads on exit or
+    failure. A task that was created within the context keeps their content. Raises :class:`InvalidInputError` if the
+    form is invalid, :class:`TooLargeError` if it is too large, and any error raised by an upload.
     """
     async with _receive_form(request, caller, PACKAGE_FIELDS) as form:
         yield PackageBody(
@@ -138,10 +138,10 @@ class _Form:
             raise self._unexpected_field_error(part)
 
     async def verify_checksums(self) -> None:
-        """Compare the files with the checksums in the form, if it has any.
+        """Verify the checksums of the firmware files, if the form contains any.
 
-        Raises :class:`InvalidInputError` if their numbers differ. If the checksums differ, adds an audit entry and
-        raises :class:`InputMismatchError`.
+        Raises :class:`InvalidInputError` if the number of checksums is wrong. If a checksum is wrong, adds an audit
+        entry and raises :class:`InputMismatchError`.
         """
         try:
             self._compare_checksums()

@@ -25,11 +25,13 @@ DEFAULT_REJECTION_REASON = "none given"
 class TaskResponse(Task, frozen=True, kw_only=True):
     """A task, with additional members for compatibility with the Sign & Encrypt API.
 
-    The task's id is repeated as packagingTaskId, encryptionTaskId or signingTaskId, depending on its kind, and configId
-    is repeated as deviceConfigId. A step of a packaging task has the id of that task as packagingTaskId. ``outcome``:
-    signature in Base64, for a signing task that is DONE. ``decision``: REJECTED if an approver rejected the task,
-    APPROVED if it has all required approvals. ``download_url``: link to the result; downloading requires no token until
-    the link expires.
+    The id of the task is repeated as ``packagingTaskId``, ``encryptionTaskId`` or ``signingTaskId``, depending on its
+    kind, and ``configId`` is repeated as ``deviceConfigId``. In a step of a packaging task, ``packagingTaskId`` is the
+    id of the packaging task.
+
+    ``outcome``: signature in Base64, for a signing task that is DONE. ``decision``: REJECTED if an approver rejected
+    the task, APPROVED if it has all required approvals. ``download_url``: expiring link through which the result can be
+    downloaded without a token.
     """
 
     device_config_id: str
@@ -42,7 +44,7 @@ class TaskResponse(Task, frozen=True, kw_only=True):
 
 
 class AuditEntryResponse(AuditEntry, frozen=True, kw_only=True):
-    """An audit entry. For compatibility with the Sign & Encrypt API, its ``seq`` is repeated as id."""
+    """An audit entry. For compatibility with the Sign & Encrypt API, its ``seq`` is repeated as ``id``."""
 
     id: str
 
@@ -51,7 +53,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
     """A decision on a task.
 
     ``digest``: the approval digest that the approver reviewed. ``origin``: whether the decision was made by a person at
-    a terminal or by a machine client; if omitted, a one-time password implies a person.
+    a terminal or by a machine client; if omitted, a decision with a one-time password counts as made by a person.
     """
 
     REPR_FIELDS = ("decision",)
@@ -70,7 +72,7 @@ class DecisionBody(SecretStruct, frozen=True, kw_only=True):
 
     @property
     def reason_text(self) -> str:
-        """The reason to record. The engine requires one for a rejection; the Sign & Encrypt API does not."""
+        """The reason to record. Rejections without a reason get a default one, because the engine requires a reason."""
         reason = self.reason.strip()
         return reason or (DEFAULT_REJECTION_REASON if self.decision is Verdict.REJECTED else "")
 
@@ -80,7 +82,7 @@ class ReasonBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PackageBody(FrozenStruct, frozen=True, kw_only=True):
-    """A package to create from completed uploads. ``input_ids``: firmware uploads, in packaging order."""
+    """A package to create from completed uploads. ``input_ids``: ids of the firmware uploads, in packaging order."""
 
     device_config_id: ShortText
     input_ids: tuple[ShortText, ...]
@@ -90,7 +92,10 @@ class PackageBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class EncryptionBody(FrozenStruct, frozen=True, kw_only=True):
-    """A completed upload to encrypt. ``encryption_key``: name of a key of the configuration; by default the first."""
+    """A completed upload to encrypt.
+
+    ``encryption_key``: name of an encryption key of the device configuration; by default, the first one.
+    """
 
     device_config_id: ShortText
     input_id: ShortText
@@ -102,8 +107,8 @@ class EncryptionBody(FrozenStruct, frozen=True, kw_only=True):
 class SigningBody(FrozenStruct, frozen=True, kw_only=True):
     """A message or digest to sign.
 
-    ``input_base64``: the message, or a SHA-256 digest. ``is_digest``: whether it is a digest; defaults to whether
-    the device's signing algorithm signs digests.
+    ``input_base64``: the message or its SHA-256 digest, in Base64. ``is_digest``: whether the input is a digest; if
+    omitted, it counts as one if the signing algorithm of the device configuration signs digests.
     """
 
     device_config_id: ShortText
@@ -117,7 +122,7 @@ class SigningBody(FrozenStruct, frozen=True, kw_only=True):
 class KeyBody(SecretStruct, frozen=True, kw_only=True):
     """A key to import.
 
-    ``content``: PEM, PKCS#12 or raw AES bytes. In JSON, ``content`` and ``certificate`` are encoded in Base64.
+    ``content``: the key as PEM, PKCS#12 or raw AES bytes. In JSON, ``content`` and ``certificate`` are Base64-encoded.
     """
 
     REPR_FIELDS = ("uri",)
@@ -135,7 +140,10 @@ class KeyUriBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class KeyExportBody(FrozenStruct, frozen=True, kw_only=True):
-    """The confirmed export of a symmetric key. ``encryption_key``: name of the key; by default the first one."""
+    """A request to export a symmetric key of a device configuration.
+
+    ``confirmed``: must be true. ``encryption_key``: name of the key; by default, the first one.
+    """
 
     confirmed: bool = False
     encryption_key: ShortText | None = None
@@ -154,7 +162,7 @@ class PasswordBody(SecretStruct, frozen=True, kw_only=True):
 
 
 def task_response(task: Task, base_url: str) -> TaskResponse:
-    """Return the response body of a task. ``base_url``: base URL of the API, without a trailing slash."""
+    """Return the response body for a task. ``base_url``: base URL of the API, without a trailing slash."""
     result = task.result
     return TaskResponse(
         **{**msgspec.structs.asdict(task), f"{task.kind}_task_id": task.id},
@@ -166,7 +174,7 @@ def task_response(task: Task, base_url: str) -> TaskResponse:
 
 
 def subtask_response(parent: Task, subtask: Subtask, base_url: str) -> TaskResponse:
-    """Return the response body of a step of a packaging task, whose inputs and keys are those of ``parent``."""
+    """Return the response body for a step of the packaging task ``parent``, with the input and key of that step."""
     step_number = int(subtask.id.rpartition(".")[2])
     is_encryption = subtask.kind is TaskKind.ENCRYPTION
     step = msgspec.structs.replace(
@@ -209,12 +217,12 @@ def link_url(link: str, base_url: str) -> str:
 
 
 def link_from_url(workspace_id: str, task_id: str, expires: str, signature: str) -> str:
-    """Return the ``sealyard:…`` link for the parts of an API URL, without verifying it."""
+    """Build a ``sealyard:…`` link from the parts of an API URL, without verifying the signature."""
     return f"sealyard:{workspace_id}/{task_id}?expires={expires}&signature={signature}"
 
 
 def next_page_url(url: str, cursor: str) -> str:
-    """Return ``url`` with its ``cursor`` query parameter replaced."""
+    """Return ``url`` with its query parameter ``cursor`` set to ``cursor``."""
     parts = urlsplit(url)
     query = {**parse_qs(parts.query), "cursor": [cursor]}
     return parts._replace(query=urlencode(query, doseq=True)).geturl()

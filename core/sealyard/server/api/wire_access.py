@@ -12,7 +12,7 @@ from sealyard.model.base import FrozenStruct, ShortText
 
 
 class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
-    """A subject as an object. ``type``: GROUP or CLIENT, as in the Sign & Encrypt API, or USER."""
+    """A subject in object form. ``type``: GROUP or CLIENT, as in the Sign & Encrypt API, or USER."""
 
     id: ShortText
     type: SubjectKind
@@ -23,7 +23,7 @@ class SubjectReference(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
-    """A subject as an object, and as a string of the form ``KIND:name``."""
+    """A subject, both in object form (``id`` and ``type``) and as a ``KIND:name`` string (``subject``)."""
 
     id: str
     type: SubjectKind
@@ -31,10 +31,10 @@ class SubjectResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RuleBody(FrozenStruct, frozen=True, kw_only=True):
-    """A new rule.
+    """A new access rule.
 
-    ``subject``: an object or a string of the form ``KIND:name``. ``confirmed``: add the rule even if it leaves a device
-    configuration with too few approvers.
+    ``subject``: an object or a string of the form ``KIND:name``. ``confirmed``: whether to add the rule even if it
+    leaves a device configuration with too few approvers.
     """
 
     subject: SubjectReference | ShortText
@@ -55,7 +55,7 @@ class MemberBody(FrozenStruct, frozen=True, kw_only=True):
 
 
 class RuleResponse(FrozenStruct, frozen=True, kw_only=True):
-    """A rule. Its subject is an object, as in the Sign & Encrypt API."""
+    """An access rule. Its subject is an object, as in the Sign & Encrypt API."""
 
     id: str
     subject: SubjectResponse
@@ -76,7 +76,7 @@ def rule_response(rule: AclRule) -> RuleResponse:
 
 
 def subject_of(reference: SubjectReference | str) -> str:
-    """Return the subject of a request. Raises :class:`UsageError` if it is invalid."""
+    """Return a subject named in a request as a ``KIND:name`` string. Raises :class:`UsageError` if it is invalid."""
     return parse_subject(reference) if isinstance(reference, str) else reference.subject
 
 

@@ -21,11 +21,11 @@ from sealyard.server.api.wire_access import SubjectReference, SubjectResponse, s
 
 
 class KeyReference(FrozenStruct, frozen=True, kw_only=True):
-    """A key of a device configuration.
+    """A key for a new device configuration.
 
     ``reference``: URI of an existing key; if omitted, a new key is generated. To use an existing key, the caller needs
     permission to UPDATE keys, or to UPDATE every configuration that already uses the key, or must have imported the key
-    if no configuration uses it yet. ``name`` and ``description``: for display.
+    if no configuration uses it yet. ``name`` and ``description``: texts to show to users.
     """
 
     name: ShortText = ""
@@ -88,10 +88,10 @@ class SigningKeyResponse(SigningKey, frozen=True, kw_only=True):
 
 
 class DeviceResponse(DeviceConfig, frozen=True, kw_only=True):
-    """A device configuration. For compatibility with the Sign & Encrypt API, its id is repeated as configId.
+    """A device configuration. For compatibility with the Sign & Encrypt API, its id is repeated as ``configId``.
 
-    ``acl``: the subjects that may VIEW, USE and APPROVE it, by action, including those with a rule for all
-    configurations. A rule for any other action also allows VIEW, but its subject is not listed there.
+    ``acl``: for each of the actions VIEW, USE and APPROVE, the subjects with a rule for this action on this or on all
+    configurations. Rules for other actions also allow VIEW, but do not add their subjects to the list for VIEW.
     """
 
     encryption_keys: tuple[EncryptionKeyResponse, ...]
@@ -101,10 +101,10 @@ class DeviceResponse(DeviceConfig, frozen=True, kw_only=True):
 
 
 class AlgorithmResponse(FrozenStruct, frozen=True, kw_only=True):
-    """An algorithm.
+    """An algorithm that device configurations can use.
 
     ``reference_needed``: whether a configuration must name an existing key; otherwise one can be generated.
-    ``reference_supported``: whether it may name one. ``reference_description``: what the reference identifies.
+    ``reference_supported``: whether it can name one. ``reference_description``: what to send as the reference.
     """
 
     algorithm: str
@@ -122,7 +122,7 @@ class AlgorithmsResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 def device_request(body: DeviceBody) -> DeviceRequest:
-    """Convert the body of a new device configuration.
+    """Convert the request body for a new device configuration to a request to the engine.
 
     Raises :class:`UsageError` if ``acl`` contains actions other than VIEW, USE and APPROVE.
     """
@@ -155,7 +155,7 @@ def device_request(body: DeviceBody) -> DeviceRequest:
 
 
 def device_response(device: DeviceConfig, access: AccessList) -> DeviceResponse:
-    """Return the response body of a configuration. ``access``: the subjects that may perform each action on it."""
+    """Return the response body for a configuration. ``access``: the subjects that may perform each action on it."""
     fields = {
         **msgspec.structs.asdict(device),
         "encryption_keys": tuple(

@@ -1,1 +1,1 @@
-"""Authentication: access tokens, OpenID Connect, rate limits, tenants."""
+"""Authentication: access tokens, OpenID Connect, rate limits, and tenants."""

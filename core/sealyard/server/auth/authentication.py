@@ -30,7 +30,10 @@ If an OpenID Connect issuer is configured, tokens without this prefix are verifi
 
 
 class TokenClaims(Protocol):
-    """The claims of an access token of an OpenID Connect issuer. ``tenants``: those that accept it; empty if all do."""
+    """The claims of an access token of an OpenID Connect issuer.
+
+    ``tenants``: names of the tenants that accept the token; empty if all do.
+    """
 
     @property
     def subject(self) -> str: ...
@@ -54,7 +57,7 @@ Raises :class:`AuthenticationError` if it is invalid, and :class:`IssuerUnreacha
 
 
 class Authenticator:
-    """Resolver of the caller of a request. It keeps no sessions and authenticates every request."""
+    """Authenticator that determines the caller of each request. It keeps no sessions."""
 
     def __init__(
         self,
@@ -65,9 +68,9 @@ class Authenticator:
     ) -> None:
         """Create an authenticator for the callers of ``tenants``.
 
-        ``limiter``: rate limit for requests with a token or a download link; None for no limit. ``verify``: verifies
-        tokens of the OpenID Connect issuers; None if no issuer is configured. ``max_body_bytes``: maximum size of an
-        upload.
+        ``limiter``: rate limit for requests with a token or a download link; None for no limit. ``verify``: function
+        that verifies tokens of the OpenID Connect issuers; None if no issuer is configured. ``max_body_bytes``: maximum
+        size of an upload.
         """
         self._tenants = tenants
         self._limiter = limiter
@@ -75,12 +78,12 @@ class Authenticator:
         self._max_body_bytes = max_body_bytes
 
     async def authenticate(self, scope: Scope) -> Caller:
-        """Return the caller of a request.
+        """Authenticate a request, and return its caller.
 
         Raises :class:`AuthenticationError` if the token is missing or invalid or the tenant is unknown (with the same
         message, so that tenants cannot be enumerated), :class:`IssuerUnreachableError` if the token cannot be verified
         now, :class:`TooManyRequestsError` if the rate limit is exceeded, :class:`PermissionDeniedError` if the caller
-        may not act as the subject, and :class:`UsageError` if the request must name its tenant or subject.
+        may not act as the subject, and :class:`UsageError` if the request does not name a required tenant or subject.
         """
         headers = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
         tenant = headers.get("x-se-tenant")
@@ -142,18 +145,20 @@ class Authenticator:
         )
 
     def rate_limit_link(self, scope: Scope, result: str) -> None:
-        """Count a download through a signed link. ``result``: workspace id and task id of the downloaded result.
+        """Count a download through a signed link against the rate limit.
 
-        Links require no authentication, so all clients that download the same result share one limit. Requests on the
-        Unix socket of a workspace are not counted. Raises :class:`TooManyRequestsError` if the limit is exceeded.
+        ``result``: workspace id and task id of the downloaded result. Links require no authentication, so all clients
+        that download the same result share one limit. Requests over the Unix socket of a workspace are not counted.
+        Raises :class:`TooManyRequestsError` if the limit is exceeded.
         """
         if not isinstance(scope.get(PEER_SCOPE_KEY), Peer):
             self._rate_limit("link", result)
 
     def _rate_limit(self, namespace: str, name: str) -> None:
-        """Count a request against the limit of ``name``, a subject of a tenant or an account of an issuer.
+        """Count a request against the rate limit of ``name``.
 
-        ``namespace``: the tenant, or the issuer, whose accounts each have one limit across all tenants. Raises
+        ``name``: a subject, an account at an issuer, or a downloaded result. ``namespace``: the tenant of the subject,
+        the issuer of the account, or ``link``. An account has a single limit across all tenants. Raises
         :class:`TooManyRequestsError` if the limit is exceeded.
         """
         if self._limiter is not None:

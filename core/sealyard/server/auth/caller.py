@@ -16,9 +16,9 @@ from sealyard.model.errors import PermissionDeniedError
 class Caller:
     """An authenticated subject and its access to the tenant's engine.
 
-    ``client``: engine client that acts as the subject. ``max_body_bytes``: maximum size of an upload.
-    ``revalidate``: raises :class:`AuthenticationError` once the token is no longer valid; long-running responses call
-    it. ``is_machine``: whether the token was issued to a machine client, even if its subject is a person. ``is_local``:
+    ``client``: engine client that acts as the subject. ``max_body_bytes``: maximum size of an upload. ``revalidate``:
+    function that raises :class:`AuthenticationError` once the token is no longer valid; long-running responses call it.
+    ``is_machine``: whether the token was issued to a machine client, even if its subject is a person. ``is_local``:
     whether the request came through the Unix socket of the workspace.
     """
 

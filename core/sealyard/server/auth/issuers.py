@@ -23,10 +23,10 @@ class _IssuerClaim(msgspec.Struct):
 
 
 class IssuerRegistry:
-    """A registry of trusted issuers that verifies their access tokens.
+    """A registry of the trusted issuers, used to verify their access tokens.
 
     The names of an issuer's subjects start with its prefix. If the prefix of another issuer also matches, the subject
-    belongs to the issuer with the longer one. Therefore, no two issuers can authenticate the same subject, even if
+    belongs to the issuer with the longer prefix. Therefore, no two issuers can authenticate the same subject, even if
     the prefix of one of them is empty.
     """
 
@@ -37,7 +37,7 @@ class IssuerRegistry:
         fetch: Fetch = fetch_document,
         clock: Clock | None = None,
     ) -> None:
-        """Create a registry of issuers. ``tenants``: the tenants of the server.
+        """Create a registry of issuers. ``tenants``: names of the tenants of the server.
 
         Raises :class:`UsageError` if two issuers have the same URL or prefix, if a prefix is invalid, if a setting
         names an unknown tenant, or if the settings of an issuer are invalid (see :class:`OidcVerifier`).
@@ -54,8 +54,8 @@ class IssuerRegistry:
     async def verify(self, token: str) -> OidcClaims:
         """Verify a token with the keys and settings of the issuer that it names, and return its claims.
 
-        Raises :class:`AuthenticationError` if the token is invalid, its issuer is not trusted, or the issuer must not
-        authenticate the subject. Raises :class:`IssuerUnreachableError` if its signature cannot be verified now.
+        Raises :class:`AuthenticationError` if the token is invalid, its issuer is not trusted, or its subject belongs
+        to another issuer. Raises :class:`IssuerUnreachableError` if its signature cannot be verified now.
         """
         issuer = _read_issuer(token)
         verifier = self._verifiers.get(issuer)
@@ -69,7 +69,7 @@ class IssuerRegistry:
         return claims
 
     async def check_reachable(self) -> list[bool]:
-        """Return, for each issuer, whether its keys can be fetched."""
+        """Check for each issuer whether its keys can be fetched, and return the results."""
         return await asyncio.gather(*(verifier.is_reachable() for verifier in self._verifiers.values()))
 
     def _find_owner(self, subject: str) -> str:
@@ -79,7 +79,10 @@ class IssuerRegistry:
 
 
 def _read_issuer(token: str) -> str:
-    """Return the ``iss`` claim of a token without verifying the token."""
+    """Return the ``iss`` claim of a token without verifying the token.
+
+    Raises :class:`AuthenticationError` if the token is malformed.
+    """
     payload = token.split(".")[1] if len(token) <= MAX_TOKEN_LENGTH and token.count(".") == 2 else ""  # noqa: PLR2004
     try:
         document = urlsafe_b64decode(payload + "=" * (-len(payload) % 4))

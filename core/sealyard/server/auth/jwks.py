@@ -1,4 +1,4 @@
-"""The public keys of an OpenID Connect issuer: fetched from the URL in its discovery document, cached and refreshed."""
+"""A cache of the public keys of an OpenID Connect issuer, which fetches and refreshes them when necessary."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ Fetch = Callable[[str], Awaitable[bytes]]
 """Function that fetches a URL with GET. Raises :class:`ServerUnreachableError` if there is no successful response."""
 
 MIN_REFRESH_INTERVAL = timedelta(seconds=5)
-"""Minimum time between two fetches. Limits how often unauthenticated clients can trigger one with unknown keys."""
+"""Minimum time between two fetches. Limits how often unauthenticated clients can trigger one with unknown key ids."""
 
 RETRY_INTERVAL = timedelta(seconds=1)
 """Minimum time between two fetches after a failed one, so that requests succeed soon after the issuer recovers."""
@@ -46,7 +46,7 @@ MIN_RSA_BITS = 2048
 """Minimum size of an RSA key (NIST SP 800-131A)."""
 
 EPOCH = datetime.min.replace(tzinfo=UTC)
-"""Placeholder for the time of the last fetch until there has been one."""
+"""Value for the time of the last fetch before the first one."""
 
 log = logging.getLogger(__name__)
 
@@ -65,9 +65,9 @@ class _KeySet(msgspec.Struct):
 
 
 class JwksCache:
-    """A cache for the keys of an issuer, to be used on a single event loop.
+    """A cache for the keys of an issuer, for use on a single event loop.
 
-    Each fetch replaces all keys, so that a key is no longer accepted once the issuer has withdrawn it.
+    Each fetch replaces all keys, so that keys that the issuer has withdrawn are no longer accepted.
     """
 
     def __init__(self, issuer: str, jwks_uri: str, fetch: Fetch, clock: Clock) -> None:
@@ -92,7 +92,7 @@ class JwksCache:
         """Return the key with this id, fetching the keys if it is not cached.
 
         Cached keys stay usable while the issuer is unreachable. Raises :class:`AuthenticationError` if the issuer
-        publishes no such key, and :class:`IssuerUnreachableError` if this is unknown because the last fetch failed.
+        publishes no such key, and :class:`IssuerUnreachableError` if the key is not cached and the last fetch failed.
         """
         if kid not in self._keys:
             await self._refresh()
@@ -121,7 +121,7 @@ class JwksCache:
             await asyncio.shield(refresh_task)
 
     def _start_refresh(self) -> asyncio.Task[None] | None:
-        """Return the running fetch, or start one.
+        """Return the task that fetches the keys, starting one if none is running.
 
         Returns None if the last fetch started too recently (see MIN_REFRESH_INTERVAL and RETRY_INTERVAL).
         """
@@ -140,7 +140,7 @@ class JwksCache:
                 jwks_uri = self._jwks_uri or await self._discover_jwks_uri()
                 keys = _import_keys((await self._fetch_json(jwks_uri, _KeySet)).keys)
         except Exception as error:
-            # Not just SealyardError: httpx raises several others for invalid proxy settings.
+            # Not just SealyardError: httpx raises several other exceptions for invalid proxy settings.
             self._is_reachable = False
             log.warning("cannot fetch the keys of issuer %s: %s", self._issuer, str(error) or type(error).__name__)
             return
@@ -166,7 +166,7 @@ class JwksCache:
 
 
 def _import_keys(jwks: Iterable[dict[str, Any]]) -> dict[str, Key]:
-    """Return the supported signing keys by key id. Keys without an id are skipped."""
+    """Return the supported signing keys by key id. Skips keys without an id, and all after the first MAX_KEYS."""
     keys: dict[str, Key] = {}
     for jwk in list(jwks)[:MAX_KEYS]:
         kid = jwk.get("kid")

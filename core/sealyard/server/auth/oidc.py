@@ -43,7 +43,7 @@ TOKEN_TYPES = frozenset({"jwt", "at+jwt", "application/at+jwt"})
 """Accepted values of the ``typ`` header parameter (RFC 9068, section 2.1), in lower case."""
 
 OTHER_TOKEN_TYPES = frozenset({"id", "refresh", "offline", "logout"})
-"""Values of the ``typ`` claim by which some issuers mark tokens that are not access tokens."""
+"""Values of the ``typ`` claim with which some issuers mark tokens that are not access tokens."""
 
 SERVICE_ACCOUNT_PREFIX = "service-account-"
 """Keycloak's prefix for the name of the user that represents a client."""
@@ -52,15 +52,15 @@ CLIENT_SUB_SUFFIX = "@clients"
 """Auth0's suffix for the ``sub`` of a client."""
 
 MACHINE_CLAIM_VALUES = {"idtyp": "app", "gty": "client-credentials"}
-"""Claims by which Entra ID and Auth0 mark the token of a machine client."""
+"""Claims with which Entra ID and Auth0 mark the tokens of machine clients."""
 
 
 class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
     """The verified claims of an access token.
 
     ``subject`` is derived from the current name, which the issuer can change; ``account`` identifies the caller
-    permanently. ``roles``: names of groups. ``is_machine``: whether the token was issued to a machine client rather
-    than a person. ``tenants``: the tenants that accept the token; empty if all do.
+    permanently. ``roles``: names of the caller's groups. ``is_machine``: whether the token was issued to a machine
+    client rather than a person. ``tenants``: the tenants that accept the token; empty if all do.
     """
 
     subject: str
@@ -72,10 +72,13 @@ class OidcClaims(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OidcVerifier:
-    """Verifier for access tokens that the configured issuer signed for the configured audience."""
+    """Verifier for access tokens from the configured issuer for the configured audience."""
 
     def __init__(self, settings: OidcSettings, fetch: Fetch = fetch_document, clock: Clock | None = None) -> None:
-        """Create a verifier. Raises :class:`UsageError` if an algorithm is not allowed or the audience is missing."""
+        """Create a verifier.
+
+        Raises :class:`UsageError` if the settings contain an unsupported algorithm, no audience, or an insecure URL.
+        """
         allowed_algorithms = frozenset(settings.algorithms.split())
         if not allowed_algorithms or allowed_algorithms - ALGORITHMS:
             raise UsageError(
@@ -98,7 +101,7 @@ class OidcVerifier:
         """Verify a token and return its claims.
 
         Raises :class:`AuthenticationError` if the token is invalid, and :class:`IssuerUnreachableError` if its
-        signature cannot be verified now. The message never contains the token.
+        signature cannot be verified now. Error messages never contain the token.
         """
         parsed_token = self._parse_token(token)
         key = await self._keys.key(parsed_token.headers()["kid"])
@@ -175,7 +178,7 @@ class OidcVerifier:
         """Return the name of the machine client that the token was issued to, or None if it was issued to a person.
 
         The name of a client in the token is not sufficient evidence: the token of a person contains the name of the
-        client through which the person signed in.
+        client through which the person signed in. Raises :class:`AuthenticationError` if a machine client has no name.
         """
         client = claims.get(self._settings.client_claim, claims.get("azp"))
         name = client if isinstance(client, str) else ""
@@ -191,7 +194,7 @@ class OidcVerifier:
         )
 
     def _user_name(self, claims: dict[str, Any]) -> str:
-        """Return the name of the person.
+        """Return the user name of the person. Raises :class:`AuthenticationError` if the claim is missing.
 
         Only one claim is read, without a fallback: a person with two names could approve their own requests.
         """
@@ -204,7 +207,7 @@ class OidcVerifier:
         )
 
     def _create_subject(self, kind: SubjectKind, name: str) -> str:
-        """Return the subject with this name at the issuer.
+        """Return the subject for the name of a user or client at the issuer.
 
         Raises :class:`AuthenticationError` if the name is invalid. The name is not normalized, because two people
         could then get the same subject.
@@ -237,7 +240,7 @@ class OidcVerifier:
 
 
 class _StrictJwsRegistry(jws.JWSRegistry):
-    """A registry that allows only the configured algorithms, and not the defaults of joserfc."""
+    """A JWS registry that allows only the configured algorithms, not the defaults of joserfc."""
 
     max_header_length = MAX_HEADER_LENGTH
 
@@ -255,11 +258,11 @@ def _parse_payload(parsed_token: jws.CompactSignature) -> dict[str, Any]:
 
 
 def _is_client_credentials(client: str, claims: dict[str, Any]) -> bool:
-    """Return whether the token was issued to the client itself, not to a person through the client."""
+    """Return whether the token was issued to the client itself, not to a person who signed in through it."""
     is_own_sub = claims.get("sub") in (
         client,
         f"{client}{CLIENT_SUB_SUFFIX}",
-    )  # as in RFC 9068, section 2.2, or by Auth0
+    )  # as specified in RFC 9068, section 2.2, or as set by Auth0
     return is_own_sub or claims.get("preferred_username") == f"{SERVICE_ACCOUNT_PREFIX}{client.lower()}"
 
 
@@ -271,7 +274,7 @@ def _parse_time(seconds: float) -> datetime:
 
 
 def _find_claim(claims: dict[str, Any], path: str) -> Any:
-    """Return the claim with exactly this name, or else the nested member at this dotted path."""
+    """Return the value of the claim ``path`` or else of the nested member at this dotted path, or None if missing."""
     if path in claims:
         return claims[path]
     value: Any = claims

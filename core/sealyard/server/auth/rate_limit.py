@@ -16,7 +16,10 @@ MAX_BUCKETS = 10_000
 
 
 class TokenBucketLimiter:
-    """Limiter of the requests per minute of each key. ``now`` returns the time of a monotonic clock in seconds."""
+    """Rate limiter that counts the requests of each key separately, and allows short bursts.
+
+    ``per_minute``: number of requests allowed per minute. ``now``: returns the time of a monotonic clock in seconds.
+    """
 
     def __init__(self, per_minute: float, now: Callable[[], float] = time.monotonic) -> None:
         self._rate = per_minute / 60

@@ -19,7 +19,7 @@ class TenantRegistry:
         return iter(self._engine_handles.items())
 
     def find(self, name: str | None) -> tuple[str, EngineHandle]:
-        """Return the name and engine of a tenant. ``name`` can be None if there is only one.
+        """Return the name and engine of a tenant. ``name`` can be None if there is only one tenant.
 
         Raises :class:`UsageError` if the name is required, and :class:`AuthenticationError` if the tenant is unknown:
         the same error as for an invalid token, so that tenants cannot be enumerated.

@@ -1,1 +1,1 @@
-"""HTTP infrastructure below the API: listeners, limits, request bodies, errors, request log."""
+"""HTTP infrastructure for the API: listeners, limits, request bodies, errors, and the request log."""

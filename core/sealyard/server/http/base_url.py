@@ -8,6 +8,6 @@ from litestar import Request
 
 
 def public_base_url(request: Request[Any, Any, Any]) -> str:
-    """Return the configured base URL, or by default that of ``request``, without a trailing slash."""
+    """Return the configured base URL or, if there is none, that of ``request``, without a trailing slash."""
     configured_url: str = request.app.state.public_url
     return configured_url or f"{request.url.scheme}://{request.url.netloc}"

@@ -27,8 +27,8 @@ def limited_body(request: Request[Any, Any, Any], limit: int) -> AsyncIterator[b
     """Return the body as a stream of at most ``limit`` bytes. The route must disable the framework's own limit.
 
     Raises :class:`TooLargeError` immediately if the declared length exceeds ``limit``. The stream raises it as soon as
-    more than ``limit`` bytes arrive. It raises :class:`ServerUnreachableError`, the error for all lost connections, if
-    the client disconnects before the end of the body.
+    more than ``limit`` bytes arrive. It also raises :class:`ServerUnreachableError`, the error for all lost
+    connections, if the client disconnects before the end of the body.
     """
     if (request.content_length or 0) > limit:
         raise body_too_large(limit)
@@ -58,7 +58,7 @@ BODY_TIMEOUT = 20.0
 """Seconds allowed for receiving a request body, plus one second for every MIN_BODY_RATE bytes received."""
 
 MIN_BODY_RATE = 500
-"""Received bytes that extend BODY_TIMEOUT by one second, like MinRate in Apache's mod_reqtimeout."""
+"""Number of received bytes that extends BODY_TIMEOUT by one second, like MinRate in Apache's mod_reqtimeout."""
 
 DRAIN_LIMIT = 1 << 20
 """Maximum number of unread bytes of a body that are read and discarded to keep the connection open."""
@@ -68,9 +68,9 @@ LINGER_TIMEOUT = 10.0
 
 
 class BodyMiddleware:
-    """Middleware that limits the time for a request body, and closes the connection if a large part was not read.
+    """Middleware that limits the time for a request body, and closes the connection if much of it was not read.
 
-    Otherwise uvicorn would read the rest of the body before the next request: many GiB of a rejected file, or an
+    Otherwise, uvicorn would read the rest of the body before the next request: many GiB of a rejected file, or an
     endless body.
     """
 
@@ -83,7 +83,10 @@ class BodyMiddleware:
 
 
 class _BodyTracker:
-    """Counter of the bytes of a body not yet received, which closes the connection if too many remain."""
+    """Wrapper around ``receive`` and ``send`` that limits the time for a body and tracks its unread bytes.
+
+    Closes the connection after the response if too many bytes of the body are unread.
+    """
 
     def __init__(self, unread_bytes: float, receive: Receive, send: Send) -> None:
         self._unread_bytes = unread_bytes
@@ -100,7 +103,7 @@ class _BodyTracker:
         return message
 
     async def _receive_in_time(self) -> ReceiveMessage:
-        """Receive part of the body. Only the time spent waiting for the client counts.
+        """Receive the next part of the body. Only the time spent waiting for the client counts towards the limit.
 
         Raises :class:`BodyTimeoutError` if the client sends too slowly.
         """

@@ -17,7 +17,7 @@ DESCRIPTORS_PER_CONNECTION = 4
 class ConnectionLimitedSocket(socket.socket):
     """A listening socket that closes new connections while the limit is reached.
 
-    Connections are counted here, below HTTP, because an unfinished TLS handshake also occupies one.
+    Connections are counted here, below HTTP, because an unfinished TLS handshake also occupies a connection.
     """
 
     def __init__(self, family: int, kind: int, protocol: int, limit: int) -> None:
@@ -45,7 +45,7 @@ class ConnectionLimitedSocket(socket.socket):
 
 
 def connection_limit() -> int:
-    """Raise the soft limit on file descriptors of the process, and return how many connections it allows."""
+    """Raise the process's soft limit on file descriptors if necessary, and return how many connections it allows."""
     required_descriptors = MAX_CONNECTIONS * DESCRIPTORS_PER_CONNECTION
     old_soft_limit, hard_limit = resource.getrlimit(resource.RLIMIT_NOFILE)
     soft_limit = required_descriptors if hard_limit == resource.RLIM_INFINITY else min(required_descriptors, hard_limit)

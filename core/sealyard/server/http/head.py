@@ -1,4 +1,4 @@
-"""HEAD requests: answered like GET, without the body (RFC 9110, section 9.3.2)."""
+"""Handling of HEAD requests: like GET, but without a response body (RFC 9110, section 9.3.2)."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ _METHOD_NOT_ALLOWED = 405
 
 
 class HeadMiddleware:
-    """Middleware that handles HEAD with the GET handler of a path that has no HEAD handler of its own."""
+    """Middleware that handles HEAD with the GET handler of the path if it has no HEAD handler of its own."""
 
     def __init__(self, app: ASGIApp) -> None:
         self._app = app
@@ -59,7 +59,7 @@ class _HeadResponse:
 
 
 def is_head(request: Request[Any, Any, Any]) -> bool:
-    """Return whether only the response headers are needed. Handlers of streams then return an empty stream."""
+    """Return whether a GET handler received a HEAD request. Handlers of streams then return an empty stream."""
     return bool(request.scope["state"].get(_STATE_KEY))
 
 

@@ -1,4 +1,4 @@
-"""Hints worded for clients of the REST API: they name the request to send or the member to set."""
+"""Hint texts for clients of the REST API. They name the request to send or the member to set."""
 
 from __future__ import annotations
 
@@ -48,10 +48,10 @@ WORDINGS: Mapping[str, str] = {
     HintCode.USE_DATA_KEY: "Use a device configuration created with the purpose data.",
     HintCode.VERIFY_AUDIT: "POST /api/v1/auditlog/verification finds what was changed.",
 }
-"""How a client of the API can follow the hint with each code; empty if it cannot."""
+"""Text of each hint for clients of the API, by hint code; empty if such clients cannot follow the hint."""
 
 
 def format_api_hint(error: SealyardError) -> str:
-    """Return how a client of the API can follow the hint of ``error``, or an empty string."""
+    """Format the hint of ``error`` for clients of the API. Returns an empty string if they cannot follow the hint."""
     hint = error.structured_hint
     return hint.word(WORDINGS) if hint.code else ""

@@ -1,4 +1,4 @@
-"""JSON request bodies: reject unknown members, treat null as absent, and ignore the case of enum values."""
+"""JSON request bodies: unknown members are rejected, null means absent, and the case of enum values is ignored."""
 
 from __future__ import annotations
 
@@ -42,7 +42,7 @@ def decode_json(content: bytes) -> Any:
 
 
 def normalize_body(body: Any, body_type: Any) -> Any:
-    """Return ``body`` without optional members that are null, and with enum values in the case of ``body_type``.
+    """Return ``body`` without optional members that are null, and with enum values spelled as in ``body_type``.
 
     Many clients serialize unset members as null. Raises :class:`UsageError` if an object has an unknown member:
     ignoring a misspelled one could weaken a restriction that it was meant to set.
@@ -56,7 +56,7 @@ def _inspect(body_type: Any) -> inspect.Type:
 
 
 def _normalize(value: Any, expected: inspect.Type, path: str) -> Any:
-    """Normalize one value. ``path``: its location in the body, for error messages."""
+    """Normalize a value of type ``expected``. ``path``: location of the value in the body, for error messages."""
     if isinstance(expected, inspect.UnionType):
         candidates = [member for member in expected.types if _accepts_container(member, value)]
         return _normalize(value, candidates[0], path) if len(candidates) == 1 else value

@@ -27,13 +27,13 @@ KEEP_ALIVE_SECONDS = 75
 """Seconds after which an idle connection is closed."""
 
 HANDSHAKE_TIMEOUT = HEAD_TIMEOUT
-"""Timeout of a TLS handshake in seconds. The timeout of the request head starts after the handshake."""
+"""Timeout for a TLS handshake in seconds. The timeout of the request head starts after the handshake."""
 
 ABORT_TIMEOUT = 5
 """Seconds after which a stopping listener aborts open responses; clients can resume downloads later."""
 
 LOCAL_ABORT_TIMEOUT = 2
-"""Like :data:`ABORT_TIMEOUT`, for the Unix socket of a workspace; shorter, because a user is waiting for the exit."""
+"""Like :data:`ABORT_TIMEOUT`, for the Unix socket of a workspace; a user may be waiting for the process to exit."""
 
 
 class UvicornListener(uvicorn.Server):
@@ -69,7 +69,7 @@ class UvicornListener(uvicorn.Server):
         self.should_exit = True
 
     def abort(self) -> None:
-        """Make :meth:`serve` skip the wait for open responses, or end it if it has already started."""
+        """Make :meth:`serve` return without waiting for open responses, even if it is already waiting."""
         self.force_exit = True
 
 
@@ -110,7 +110,8 @@ def local_listener(app: ASGIApp, tenant: str) -> UvicornListener:
 def network_listener(app: ASGIApp, *, certificate: TlsCertificate | None, proxies: str) -> UvicornListener:
     """Create a listener for a network address.
 
-    ``proxies``: addresses of proxies whose X-Forwarded-* headers are trusted; none if empty.
+    ``certificate``: certificate for TLS; None for plain HTTP. ``proxies``: addresses of the proxies whose X-Forwarded-*
+    headers are trusted, separated by commas; empty if there are none.
     """
     return UvicornListener(
         _build_config(
@@ -172,7 +173,7 @@ def require_tls_or_loopback(host: str, *, tls: bool, behind_proxy: bool) -> None
 
 
 def bind(host: str, port: int) -> socket.socket:
-    """Listen on an address, accepting at most :func:`connection_limit` simultaneous connections.
+    """Return a socket that listens on an address and accepts at most :func:`connection_limit` connections at a time.
 
     Raises :class:`UsageError` if the address is in use or not available.
     """

@@ -55,8 +55,8 @@ class TextPart:
 class FilePart:
     """A file in a form.
 
-    ``content``: stream of the file's bytes; it can be read until the next part is requested. ``file_name``: untrusted
-    text.
+    ``content``: stream of the file's bytes; it can be read until the next part is requested. ``file_name``: name
+    that the client sent; not to be trusted.
     """
 
     name: str
@@ -69,7 +69,7 @@ async def iter_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIter
 
     Raises :class:`InvalidInputError` if the form is invalid, :class:`InputMismatchError` if it is truncated, and
     :class:`TooLargeError` if it has too many parts, or headers or texts that are too long. Reading the ``content`` of
-    a file can raise all of them as well.
+    a file can raise the same errors.
     """
     events = _parse_events(_parse_boundary(content_type), body)
     async for head in events:
@@ -89,8 +89,8 @@ async def iter_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIter
 def _file_name(head: MultipartSegment) -> str | None:
     """Return the name of a file, or None for a text field.
 
-    ``filename*`` takes precedence over ``filename`` (RFC 6266, section 4.3). RFC 7578 does not allow it in forms, but
-    .NET sends it, and an encoded word (RFC 2047) as ``filename``.
+    ``filename*`` takes precedence over ``filename`` (RFC 6266, section 4.3). RFC 7578 does not allow ``filename*``
+    in forms, but .NET sends it, together with an encoded word (RFC 2047) as ``filename``.
     """
     match = _EXTENDED_FILE_NAME.search(head.header("Content-Disposition", ""))
     if match is not None:
@@ -171,7 +171,7 @@ async def _skip_preamble(boundary: str, body: AsyncIterator[bytes]) -> AsyncIter
 
 
 def _find_line(line_start: bytes, content: bytes) -> int | None:
-    """Return the position of the first line that starts with ``line_start``."""
+    """Return the position of the first line that starts with ``line_start``, or None if there is none."""
     if content.startswith(line_start):
         return 0
     position = content.find(b"\r\n" + line_start)

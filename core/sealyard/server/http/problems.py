@@ -81,11 +81,10 @@ log = logging.getLogger(__name__)
 class ProblemDetails(FrozenStruct, frozen=True, kw_only=True):
     """A problem document (RFC 9457) with the error's ``code`` and ``hint``.
 
-    ``hint_code``, ``hint_args``: identify the hint, so that a client can word it for itself. ``api_hint``: how a client
-    of this API can follow the hint. All three are empty if the hint has no code.
-    ``renewable``: whether a new link to the result can be requested; only set if a link has expired or a result was
-    removed. ``retry_after``: seconds until the request can be repeated; only set for too many requests
-    and unreachable issuers.
+    ``hint_code``, ``hint_args``: identify the hint, so that a client can show its own text. ``api_hint``: how a client
+    of this API can follow the hint. All three are empty if the hint has no code. ``renewable``: whether a new link to
+    the result can be requested; only set if a link has expired or a result was removed. ``retry_after``: seconds until
+    the request can be repeated; only set if there were too many requests or an issuer is unreachable.
     """
 
     type: Annotated[str, Meta(description="urn:sealyard:problem:<code>; stable")]
@@ -155,7 +154,7 @@ def handle_error(request: Request[Any, Any, Any], error: SealyardError) -> Respo
 
 
 def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException) -> Response[ProblemDetails]:
-    """Respond to an error that the framework raised."""
+    """Return the error response for an exception raised by the framework."""
     sealyard_error = _to_sealyard_error(error)
     if sealyard_error is None:
         return handle_unexpected(request, error)
@@ -165,7 +164,7 @@ def handle_http_exception(request: Request[Any, Any, Any], error: HTTPException)
 
 
 def handle_unexpected(request: Request[Any, Any, Any], error: Exception) -> Response[ProblemDetails]:
-    """Respond to an internal error without its details, which are logged instead."""
+    """Log an unexpected exception, and return an error response without its details."""
     log.error("internal error in a request", exc_info=error)
     return handle_error(request, SealyardError("Internal error.", "Report it to the server's administrator."))
 
@@ -190,7 +189,7 @@ def _to_sealyard_error(error: HTTPException) -> SealyardError | None:
 
 
 def _validation_message(error: HTTPException) -> str:
-    """Return which members or parameters are invalid and why. Quotes no values except unknown enum values."""
+    """Describe which members or parameters are invalid and why. Quotes no values except unknown enum values."""
     extra = error.extra if isinstance(error.extra, list) else []
     reasons = [f"{item.get('key', 'body')}: {item.get('message', '')}" for item in extra if isinstance(item, dict)]
     return f"Invalid request: {escape_text('; '.join(reasons), MAX_DETAIL_LENGTH)}." if reasons else "Invalid request."

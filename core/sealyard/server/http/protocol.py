@@ -31,9 +31,9 @@ class _StopReadingError(Exception):
 
 
 class LimitedHttpProtocol(HttpToolsProtocol):
-    """HTTP/1.1 with limits on the head of a request; the time for a body is not limited.
+    """HTTP/1.1 protocol that limits the size of a request head, the time for receiving it, and pipelining.
 
-    A head that is too large is answered with 431 (RFC 6585, section 5).
+    Responds with 431 to a head that is too large (RFC 6585, section 5). Does not limit the time for a body.
     """
 
     _unparsed_bytes = 0
@@ -99,7 +99,8 @@ class LimitedHttpProtocol(HttpToolsProtocol):
     def _reject_head(self) -> None:
         """Respond with 431 and discard further input until the deadline.
 
-        Closing the connection while data arrives could discard the response in transit.
+        Closing the connection while data arrives could discard the response in transit. If an earlier response is
+        incomplete, closes the connection without responding.
         """
         self._discard_input = True
         if self._is_responding():

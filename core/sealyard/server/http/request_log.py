@@ -1,4 +1,4 @@
-"""Request measurements for the log and the metrics."""
+"""Measurement of requests for the log and the metrics."""
 
 from __future__ import annotations
 
@@ -35,9 +35,10 @@ current_request: ContextVar[str] = ContextVar("current_request", default="")
 class RequestRecord(FrozenStruct, frozen=True, kw_only=True):
     """Data about a finished request and its response.
 
-    ``template``: path with parameter names. ``path``: path without the query. ``status``: 0 if there was no
-    response. ``time_to_first_byte``: seconds until the response started; ``seconds``: until it ended. ``received`` and
-    ``sent``: bytes of the bodies. ``tenant`` and ``subject``: empty if the request was not authenticated.
+    ``template``: path with parameter names instead of values. ``path``: path without the query. ``status``: 0 if there
+    was no response. ``time_to_first_byte``: seconds until the response started; ``seconds``: until it ended.
+    ``received`` and ``sent``: sizes of the request and response bodies in bytes. ``tenant`` and ``subject``: empty if
+    the request was not authenticated.
     """
 
     id: str
@@ -69,7 +70,7 @@ class AuthenticatedCaller(Protocol):
 class RequestLogMiddleware:
     """Middleware that measures each request and adds an ``X-Request-Id`` to the response.
 
-    ``observers`` are called after each request.
+    ``observers``: functions to call with the record of each finished request.
     """
 
     def __init__(self, app: ASGIApp, *observers: Observer) -> None:
@@ -92,7 +93,7 @@ class RequestLogMiddleware:
 
 
 class _RequestTimer:
-    """Recorder of the duration, status and body sizes of one request."""
+    """Wrapper around ``receive`` and ``send`` that measures one request and adds its id to the response."""
 
     def __init__(self, scope: HTTPScope, receive: Receive, send: Send) -> None:
         self.id = _request_id(scope)

@@ -12,13 +12,13 @@ from sealyard.model.safe_text import escape_text
 class TlsCertificate:
     """A certificate and its private key in PEM files.
 
-    A listener keeps the same :attr:`context` until it stops; each handshake uses the certificate that was loaded last.
+    A listener keeps the same :attr:`context` until it stops; each handshake uses the most recently loaded certificate.
     """
 
     def __init__(self, certificate: str, key: str) -> None:
-        """Load the files. ``key`` can be empty if the certificate file contains the key.
+        """Load the PEM files. ``key`` can be empty if the certificate file contains the key.
 
-        Raises :class:`UsageError` if the certificate or its key is missing, invalid or encrypted, and
+        Raises :class:`UsageError` if ``certificate`` is empty or if the certificate or key is invalid or encrypted, and
         :class:`StorageError` if a file cannot be read.
         """
         self._certificate = certificate
@@ -28,14 +28,17 @@ class TlsCertificate:
         self.context.sni_callback = self._use_current_context
 
     def reload(self) -> None:
-        """Reload the files.
+        """Reload the certificate and key from the same files.
 
         If that fails, keeps the old certificate and raises the same errors as the constructor.
         """
         self._current_context = self._load()
 
     def _use_current_context(self, connection: ssl.SSLObject, _name: str | None, _context: ssl.SSLContext) -> None:
-        """Select the certificate. OpenSSL calls this in each handshake, with or without SNI (RFC 6066, section 3)."""
+        """Select the current certificate.
+
+        OpenSSL calls this in each handshake, even if the client sends no server name (SNI; RFC 6066, section 3).
+        """
         connection.context = self._current_context
 
     def _load(self) -> ssl.SSLContext:
@@ -57,7 +60,7 @@ class TlsCertificate:
 
 
 def _no_passphrase() -> str:
-    """Reject an encrypted key. By default OpenSSL would prompt for the passphrase and block server startup."""
+    """Reject an encrypted key. By default, OpenSSL would prompt for the passphrase and block server startup."""
     raise UsageError("The private key of the certificate is encrypted.", "Use a key without a passphrase.")
 
 

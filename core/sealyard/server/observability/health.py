@@ -18,7 +18,7 @@ from sealyard.model.health import HealthCheck
 from sealyard.server.auth.issuers import IssuerRegistry
 
 TIMEOUT = 15.0
-"""Seconds to wait for the checks of an engine; a busy engine needs less to report that one of its checks timed out."""
+"""Seconds to wait for the checks of an engine. An engine that responds reports slow checks as failed before that."""
 
 log = logging.getLogger(__name__)
 
@@ -28,9 +28,10 @@ class LivenessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class CheckSummary(FrozenStruct, frozen=True, kw_only=True):
-    """The number of passed and failed checks of one kind across all tenants, without the names of keys.
+    """The numbers of passed and failed checks of one kind across all tenants.
 
-    ``warnings``: the number of checks that need attention, for example because a certificate expires soon.
+    ``name``: the kind of check; never the name of a key. ``warnings``: the number of checks that need attention, for
+    example because a certificate expires soon.
     """
 
     name: str
@@ -45,7 +46,7 @@ class ReadinessResponse(FrozenStruct, frozen=True, kw_only=True):
 
 
 class HealthController(Controller):
-    """Liveness and readiness of the server. Tenants and issuers are read from the application's state."""
+    """Endpoints for the liveness and readiness checks. They read tenants and issuers from the application state."""
 
     tags = ("server",)
 

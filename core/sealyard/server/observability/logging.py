@@ -47,7 +47,7 @@ def _level_for_status(status: int) -> int:
 
 
 class JsonFormatter(logging.Formatter):
-    """A formatter for records as ASCII JSON, so that logged text can neither end a line nor control a terminal."""
+    """A formatter that writes ASCII JSON, so that logged text can neither end a line nor control a terminal."""
 
     def format(self, record: logging.LogRecord) -> str:
         entry = {

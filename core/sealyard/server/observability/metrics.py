@@ -70,7 +70,7 @@ class Metrics:
         Info("sealyard_build", "Version of Sealyard.", registry=registry).info({"version": version("sealyard")})
 
     def observe(self, request: RequestRecord) -> None:
-        """Record the metrics of a finished request."""
+        """Add the status, latency and body sizes of a finished request to the metrics."""
         path, tenant = request.template, request.tenant
         self._requests.labels(request.method, path, str(request.status), tenant).inc()
         self._latency.labels(request.method, path, tenant).observe(request.time_to_first_byte)
@@ -80,7 +80,7 @@ class Metrics:
             self._sent_bytes.labels(path, tenant).inc(request.sent)
 
     def text(self, stats_by_tenant: Mapping[str, WorkspaceStats | None]) -> bytes:
-        """Return all metrics in the Prometheus text format.
+        """Update the gauges of all tenants, and return all metrics in the Prometheus text format.
 
         ``stats_by_tenant``: the current statistics of each tenant's workspace; None if the engine does not respond.
         """
@@ -106,7 +106,7 @@ def metrics_handler(
 ) -> HTTPRouteHandler:
     """Return the handler of ``GET /metrics``.
 
-    Requests from other machines get 404, unless ``public``: the metrics contain the names and activity of tenants.
+    Requests from other machines get 404 unless ``public`` is true: metrics disclose the names and activity of tenants.
     """
     engine_handles = dict(tenants)
 
@@ -124,7 +124,7 @@ def metrics_handler(
 def _is_local_request(request: Request[Any, Any, Any]) -> bool:
     """Return whether the request comes from a process on this machine and was not forwarded by a proxy.
 
-    The address alone is not sufficient: requests that a proxy on this machine forwards come from a local address too.
+    The address alone is not sufficient: requests forwarded by a proxy on this machine also come from a local address.
     """
     is_forwarded = any(name in FORWARDING_HEADERS or name.startswith("x-forwarded-") for name in request.headers)
     return not is_forwarded and request.client is not None and is_loopback(request.client.host)

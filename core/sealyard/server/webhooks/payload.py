@@ -22,8 +22,8 @@ from sealyard.model.webhooks import WebhookEvent
 class WebhookData(FrozenStruct, frozen=True, kw_only=True):
     """The task at the time of the event. It contains no link to the result, because a link would grant access to it.
 
-    ``decision``: the decision that the message announces. ``quorum_reached``: whether an approval was the final one;
-    None for other events.
+    ``decision``: the decision that the message announces, if any. ``quorum_reached``: for an approval, whether the task
+    now has all required approvals; None for other events.
     """
 
     workspace: str
@@ -40,7 +40,7 @@ class WebhookData(FrozenStruct, frozen=True, kw_only=True):
 
 
 class WebhookPayload(FrozenStruct, frozen=True, kw_only=True):
-    """The body of a message. Every delivery attempt of a message sends the same bytes."""
+    """The body of a webhook message. Every attempt to deliver a message sends the same bytes."""
 
     type: WebhookEvent
     timestamp: datetime
@@ -68,7 +68,7 @@ def encode_payload(workspace_id: str, change: TaskChanged) -> bytes:
 
 
 def signed_headers(workspace_id: str, delivery: PendingDelivery, body: bytes, now: datetime) -> dict[str, str]:
-    """Return the headers of a delivery attempt, with the signature of ``body``.
+    """Return the headers for a delivery attempt, with the signature of ``body``.
 
     ``webhook-id`` is the same for all attempts of a message; ``webhook-timestamp`` is ``now``.
     """

@@ -21,7 +21,7 @@ MAX_TRIES = len(DELAYS.seconds) + 1
 """Maximum number of attempts if the failure is likely to be temporary."""
 
 FEW_TRIES = 3
-"""Maximum number of attempts if someone must fix the cause of the failure."""
+"""Maximum number of attempts if the failure is likely to recur until its cause is fixed."""
 
 ONE_TRY = 1
 """Maximum number of attempts if the receiver answers that it no longer exists (410)."""
@@ -40,7 +40,8 @@ TRANSIENT_STATUSES = frozenset(
 class DeliveryFailure(FrozenStruct, frozen=True, kw_only=True):
     """A failed delivery attempt.
 
-    ``tries``: maximum number of attempts after this kind of failure. ``wait``: seconds that the receiver asked to wait.
+    ``tries``: maximum number of attempts after this kind of failure. ``wait``: delay in seconds requested by the
+    receiver.
     """
 
     error: str
@@ -64,7 +65,7 @@ def classify_response(response: PinnedResponse, now: datetime) -> DeliveryFailur
 
 
 def next_delay(failure: DeliveryFailure, attempts: int) -> float | None:
-    """Return the seconds to wait after ``attempts`` attempts, or None if the message is undeliverable."""
+    """Return the delay in seconds after ``attempts`` failed attempts, or None if the message is undeliverable."""
     if attempts >= failure.tries:
         return None
     return max(DELAYS.delay_after(attempts), failure.wait)
@@ -76,7 +77,10 @@ def _quote_body(response: PinnedResponse) -> str:
 
 
 def _parse_retry_after(text: str, now: datetime) -> float:
-    """Return the seconds in a Retry-After header (RFC 9110, section 10.2.3): a number or a date; 0 if invalid."""
+    """Return the delay in seconds from a Retry-After header (RFC 9110, section 10.2.3), or 0 if it is invalid.
+
+    ``text``: a number of seconds or a date. The delay is at most MAX_RETRY_AFTER.
+    """
     if text.isascii() and text.isdigit():
         return min(float(text), MAX_RETRY_AFTER)
     try:

@@ -33,7 +33,8 @@ log = logging.getLogger(__name__)
 class WebhookSender:
     """Sender that delivers each message at least once. A message keeps its id if it is sent again.
 
-    ``allow_private``: allow all addresses, and plain HTTP. ``allow_http``: allow plain HTTP to public addresses.
+    ``allow_private``: whether to allow all addresses and plain HTTP. ``allow_http``: whether to allow plain HTTP to
+    public addresses.
     """
 
     def __init__(
@@ -73,7 +74,7 @@ class WebhookSender:
                     return
                 await self._attempt_delivery(delivery)
             except Exception:
-                # An error must not end the deliveries of this webhook, nor, by leaving the task group, those of others.
+                # An error that reached the task group would cancel the deliveries of all webhooks.
                 log.exception("webhook %s: delivery failed unexpectedly", webhook_id)
                 await self._clock.sleep(RETRY_SECONDS)
 
@@ -91,7 +92,7 @@ class WebhookSender:
         await self._engine_handle.run(self._outbox.move_to_dead_letters(message, failure.error))
 
     async def _send(self, delivery: PendingDelivery) -> DeliveryFailure | None:
-        """Send the message once. Return the failure, or None if the receiver accepted it."""
+        """Send a message once, and return the failure, or None if the receiver accepted the message."""
         try:
             response = await self._post_signed(delivery)
         except ServerUnreachableError as error:

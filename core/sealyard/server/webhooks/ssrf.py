@@ -29,7 +29,7 @@ _NON_PUBLIC_V4 = tuple(
         "192.88.99.0/24",  # 6to4 relays (RFC 7526)
     )
 )
-_PUBLIC_V6 = IPv6Network("2000::/3")  # all IPv6 addresses assigned as global unicast
+_PUBLIC_V6 = IPv6Network("2000::/3")  # the only range of IPv6 addresses allocated for global unicast
 _NON_PUBLIC_V6 = tuple(
     IPv6Network(network)
     for network in (
@@ -42,7 +42,7 @@ _NON_PUBLIC_V6 = tuple(
 
 
 def is_public_address(address: str) -> bool:
-    """Return whether an IP address is public. IPv6 addresses that embed an IPv4 address are never public."""
+    """Return whether an IP address is public. IPv6 addresses that embed an IPv4 address never count as public."""
     ip = ip_address(address)
     if ip.is_multicast or ip.is_reserved or not ip.is_global:
         return False
@@ -52,10 +52,11 @@ def is_public_address(address: str) -> bool:
 
 
 async def resolve_allowed(url: WebhookUrl, resolve: Resolve, *, allow_private: bool, allow_http: bool) -> Sequence[str]:
-    """Resolve the host of ``url`` and return the addresses to use, as resolving it again could return others.
+    """Resolve the host of ``url``, and return its addresses if all of them are allowed.
 
-    Raises :class:`PermissionDeniedError` if the URL or any of its addresses is not allowed (a mixture of allowed and
-    other addresses indicates an attack), and :class:`ServerUnreachableError` if the name has no address.
+    The caller must connect to one of these addresses, because a second lookup could return others. Raises
+    :class:`PermissionDeniedError` if the URL or any address is not allowed (a mixture of allowed and other addresses
+    indicates an attack), and :class:`ServerUnreachableError` if the host name cannot be resolved.
     """
     if url.scheme != "https" and not (allow_http or allow_private):
         raise PermissionDeniedError("URL not allowed: https is required.", "Use an https URL.")

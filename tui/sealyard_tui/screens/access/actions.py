@@ -1,4 +1,4 @@
-"""Actions of the access control screen: forms, confirmations, and requests."""
+"""Actions of the access control screen: forms, confirmations, and requests to the engine."""
 
 from __future__ import annotations
 
@@ -62,7 +62,10 @@ class AccessActions:
         subjects: Callable[[], Sequence[Subject]],
         select_row: Callable[[str], None],
     ) -> None:
-        """``select_row`` moves the cursor to the row with the given key."""
+        """``device_names`` and ``subjects`` return the data loaded by the screen.
+
+        ``select_row`` moves the cursor to the row with the given key.
+        """
         self._screen = screen
         self._get_device_names = device_names
         self._get_subjects = subjects
@@ -219,9 +222,9 @@ class AccessActions:
             await self._reload_and_select("", "Removed")
 
     async def _apply_with_confirmation(self, change: Callable[[bool], Awaitable[ActionResult]]) -> ActionResult | None:
-        """Apply ``change``, asking for confirmation if the server requires it.
+        """Apply ``change``, and ask the user for confirmation if the engine requires it.
 
-        Returns the result of ``change``, or None if the user did not confirm.
+        ``change`` takes whether the user has confirmed. Returns its result, or None if the user did not confirm.
         """
         try:
             return await change(False)
@@ -320,7 +323,7 @@ class AccessActions:
         return True
 
     def _show_warnings(self, warnings: Sequence[str]) -> None:
-        """Show warnings about the effects of a change, such as no approvers being left."""
+        """Show warnings about the effects of a change, for example that too few users can approve tasks."""
         for warning in warnings:
             self._screen.notify(escape_text(warning), severity="warning", timeout=WARNING_SECONDS, markup=False)
 

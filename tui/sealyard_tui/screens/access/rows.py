@@ -28,7 +28,7 @@ from sealyard.model.subject_names import SubjectNames, collect_subject_names, fo
 
 
 class Section(StrEnum):
-    """Section of the list, selectable as a tab."""
+    """Section of the list, shown when its tab is selected."""
 
     ALL = "all"
     USERS = "users & clients"
@@ -38,7 +38,7 @@ class Section(StrEnum):
 
 
 class RowKind(StrEnum):
-    """Kind of entry shown in a row."""
+    """Kind of the entry that a row shows."""
 
     USER = "user"
     CLIENT = "client"
@@ -87,8 +87,9 @@ DeviceNames = Mapping[str, str]
 class AccessRow(FrozenStruct, frozen=True, kw_only=True):
     """Row of the list. All text is untrusted.
 
-    ``subject``, ``action`` and ``target`` read as a sentence: ``USER:anna APPROVE gateway``. ``subject_label`` is the
-    subject with its display name. ``item`` is None for the user's own permissions.
+    ``subject``, ``action`` and ``target`` read as a sentence: ``USER:anna APPROVE gateway``. ``subject_label``: the
+    subject as displayed in a wide table. ``permanent``: whether the row is a rule that cannot be removed. ``item``: the
+    object that the row shows; None for the user's own permissions.
     """
 
     key: str
@@ -116,13 +117,13 @@ def format_resource(resource: str, device_names: DeviceNames) -> str:
 
 
 def list_resources(device_names: DeviceNames) -> tuple[tuple[str, str], ...]:
-    """Return all resources that rules can refer to, with their labels; individual configurations come first."""
+    """Return all resources that a rule can refer to, with their labels. Individual configurations come first."""
     device_choices = ((device_resource(each), f"{name} (device configuration)") for each, name in device_names.items())
     return (*device_choices, *((resource_type_uri(kind), label) for kind, label in _RESOURCE_TYPE_LABELS.items()))
 
 
 def build_rows(access: AccessControlList, device_names: DeviceNames) -> tuple[AccessRow, ...]:
-    """Build the rows of the users and clients, then of the groups with their members, then of the rules."""
+    """Return the rows in order: first users and clients, then groups with their members, then rules."""
     individuals = [each for each in access.subjects if subject_kind(each.id) is not SubjectKind.GROUP]
     groups = [each for each in access.subjects if subject_kind(each.id) is SubjectKind.GROUP]
     names = collect_subject_names(access.subjects)
@@ -220,7 +221,7 @@ def _build_rule_row(rule: AclRule, device_names: DeviceNames, names: SubjectName
 
 
 def describe_row(row: AccessRow, access: AccessControlList, device_names: DeviceNames) -> str:
-    """Return the text of the detail dialog. Untrusted text."""
+    """Return the text of the detail dialog for ``row``. It may contain untrusted text."""
     if isinstance(row.item, Subject):
         return "\n".join(_describe_subject(row.item, access, device_names))
     verb = "may " if row.kind in (RowKind.RULE, RowKind.PERMISSION) else ""
@@ -264,7 +265,7 @@ def _format_subjects(subject_ids: Iterable[str], names: SubjectNames) -> str:
 
 
 def describe_removal(row: AccessRow) -> str:
-    """Describe which permissions will be lost when the row is removed. Returns untrusted text."""
+    """Return a description of the permissions lost when ``row`` is removed. It may contain untrusted text."""
     if row.kind is RowKind.MEMBER:
         return (
             f"{row.subject_label} will be removed from {row.target} and lose all permissions granted only through that "

@@ -39,10 +39,10 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("ACL", "SUBJECT", "DEVICE_CONFIG", "POLICY")
-"""Types of the resources whose updates reload this screen."""
+"""Types of the resources whose changes cause this screen to reload its data."""
 
 WIDE_FROM = 100
-"""Minimum width of the table, in cells, at which subjects are shown with their display names."""
+"""Minimum width of the table, in cells, for showing subjects with their display names."""
 
 ACCESS_DENIED_TEXT = (
     "You do not have permission to view this list. Press {key[access.next_section]} to show your permissions."
@@ -57,7 +57,7 @@ class SectionTab(Static):
     """Tab with the name of a section and its number of rows. Posts :class:`Clicked` when clicked."""
 
     class Clicked(Message):
-        """Message posted when a section is clicked."""
+        """Posted when the tab is clicked."""
 
         def __init__(self, section: Section) -> None:
             super().__init__()
@@ -288,7 +288,10 @@ class AccessScreen(BaseScreen):
         return super().check_action(action, parameters)
 
     def _can_remove(self) -> bool | None:
-        """Return False (hidden) without permission, or None (disabled) if the current row cannot be removed."""
+        """Return whether the current row can be removed.
+
+        Returns False (hidden) without permission, and None (disabled) if the row is of a kind that cannot be removed.
+        """
         row = self.row if self.is_mounted else None
         if row is not None and row.kind is RowKind.MEMBER:
             return self._is_allowed(Action.CREATE, ResourceType.SUBJECT)

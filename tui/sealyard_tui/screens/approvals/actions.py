@@ -35,8 +35,8 @@ _PAST_TENSE = {Verdict.APPROVED: "approved", Verdict.REJECTED: "rejected"}
 class DecisionBatchResult(NamedTuple):
     """Result of deciding on several tasks.
 
-    ``unanswered_tasks`` are the tasks for which no response arrived because the connection was lost; ``error_text``
-    describes that error.
+    ``unanswered_tasks`` are the tasks for which no response arrived because the connection was lost. ``error_text``
+    is the message of the connection error; empty if there was none.
     """
 
     decided_tasks: Sequence[Task]
@@ -45,7 +45,7 @@ class DecisionBatchResult(NamedTuple):
 
 
 class ApprovalActions:
-    """Decides on the marked tasks, or on the task under the cursor if no row is marked."""
+    """Actions that approve or reject the marked tasks, or the task under the cursor if no row is marked."""
 
     def __init__(
         self, screen: BaseScreen, task_list: PendingTaskList, get_review_pane: Callable[[], ReviewPane]
@@ -127,7 +127,7 @@ class ApprovalActions:
     # ---- selection
 
     def _split_selection(self) -> tuple[list[Task], list[tuple[Task, str]]]:
-        """Return the selected tasks that can be decided, and the blocked ones, each with a short reason."""
+        """Return the selected tasks that can be decided, and each blocked task paired with a short reason."""
         tasks: list[Task] = []
         blocked_tasks: list[tuple[Task, str]] = []
         for row in self._task_list.table.selected_rows:
@@ -140,12 +140,15 @@ class ApprovalActions:
         return tasks, blocked_tasks
 
     def _get_reviewed_version(self, task: Task) -> Task:
-        """Return the task as shown in the review, since the user read that version; ``task`` if it is not shown."""
+        """Return the version of the task that the review shows, because this is what the user has read.
+
+        Returns ``task`` itself if the review shows another task or none.
+        """
         review = self._get_review_pane().review
         return review.task if review is not None and review.task.id == task.id else task
 
     def explain_blocked(self) -> None:
-        """Show why none of the selected tasks can be decided."""
+        """Show why the selected tasks cannot be decided."""
         _, blocked_tasks = self._split_selection()
         if blocked_tasks:
             reasons = "; ".join(f"{task_title(task)}: {reason}" for task, reason in blocked_tasks)
@@ -156,7 +159,10 @@ class ApprovalActions:
     async def _decide(
         self, tasks: Sequence[Task], verdict: Verdict, reason: str, one_time_password: str | None = None
     ) -> DecisionBatchResult:
-        """Decide on each task and report the results. If the connection is lost, stop; the caller reports the error."""
+        """Send a decision for each task, show the results, and reload the list.
+
+        Stops if the connection is lost; the caller must report this error.
+        """
         client = await self._screen.client()
         decided_tasks: list[Task] = []
         failures: list[tuple[Task, SealyardError]] = []
@@ -200,7 +206,10 @@ class ApprovalActions:
 
 
 def _add_reload_hint(error: SealyardError, keys: Mapping[str, str]) -> SealyardError:
-    """Add a hint to a conflict error, saying that the list and the review were reloaded."""
+    """Return a copy of a conflict error with a hint that the list and the review were reloaded.
+
+    Other errors are returned unchanged.
+    """
     if not isinstance(error, ConflictError):
         return error
     hint = " ".join(part for part in (app_hint(error, keys), "The list and the review were reloaded.") if part)

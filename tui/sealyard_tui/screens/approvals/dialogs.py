@@ -1,4 +1,4 @@
-"""Dialogs for confirming decisions. They show what will be released and report tasks that were decided elsewhere."""
+"""Dialogs for approving and rejecting tasks. They report tasks that can no longer be decided."""
 
 from __future__ import annotations
 
@@ -28,17 +28,20 @@ MAX_FILES = 3
 MAX_TASKS = 6
 NAME_LENGTH = 36
 TEXT_WIDTH = 64
-"""Width of dialog text on an 80-column terminal."""
+"""Width of dialog text, in cells, on an 80-column terminal."""
 TICK_SECONDS = 1.0
 
 
 class TaskWatcher:
-    """Notifies an open dialog when one of its tasks can no longer be decided."""
+    """Watcher that notifies an open dialog when one of its tasks can no longer be decided."""
 
     def __init__(
         self, dialog: ModalScreen[Any], app: BaseApp, tasks: Sequence[Task], on_closed: Callable[[Task, str], None]
     ) -> None:
-        """``on_closed`` is called once for each such task, with the task and an escaped message."""
+        """Start watching.
+
+        ``on_closed`` is called once for each task that can no longer be decided, with an escaped message.
+        """
         self._app = app
         self._tasks = {each.id: each for each in tasks}
         self._on_closed = on_closed
@@ -62,12 +65,12 @@ class TaskWatcher:
 
 
 class ApproveDialog(TypedConfirmDialog):
-    """Dialog for approving tasks. Asks for a confirmation text, a comment, and a one-time password if required."""
+    """Dialog for approving tasks. Asks for a confirmation text, a comment and, if required, a one-time password."""
 
     app = getters.app(BaseApp)
 
     comments: ClassVar[dict[str, str]] = {}
-    """Unsubmitted comments, keyed by approver and tasks."""
+    """Unsubmitted comments, keyed by approver and task ids."""
 
     def __init__(
         self,
@@ -79,7 +82,11 @@ class ApproveDialog(TypedConfirmDialog):
         approver: str,
         requires_otp: bool,
     ) -> None:
-        """``confirm_text`` must be typed to confirm. ``requires_otp``: whether a one-time password is required."""
+        """Create the dialog.
+
+        ``confirm_text``: the text that the user must type to confirm. ``approver``: the id of the user, whose
+        unsubmitted comment is restored. ``requires_otp``: whether a one-time password is required.
+        """
         super().__init__(heading, about, confirm_text, submit_label="Approve")
         self.one_time_password: str | None = None
         self._requires_otp = requires_otp
@@ -100,11 +107,11 @@ class ApproveDialog(TypedConfirmDialog):
         return self.comments.get(self._draft_key, "").strip()
 
     def restore(self, comment: str) -> None:
-        """Save an unsubmitted comment, which is shown when the dialog is opened again."""
+        """Save the unsubmitted comment as the draft for the next time the dialog is opened."""
         self.comments[self._draft_key] = comment
 
     def clear_draft(self) -> None:
-        """Delete the saved comment once it has been submitted."""
+        """Delete the draft of the comment after it has been submitted."""
         self.comments.pop(self._draft_key, None)
 
     @on(Input.Changed, "#comment")
@@ -135,7 +142,7 @@ class ApproveDialog(TypedConfirmDialog):
 
 
 def build_approve_dialog(task: Task, *, approver: str, is_read: bool, requires_otp: bool) -> ApproveDialog:
-    """Build the dialog for one task. ``is_read``: whether the review was read to the end."""
+    """Build the dialog for approving one task. ``is_read``: whether the user has read its review to the end."""
     about = _describe_task(task, is_read=is_read)
     return ApproveDialog("Approve", [task], about, task.config_name, approver=approver, requires_otp=requires_otp)
 
@@ -148,10 +155,10 @@ def build_bulk_approve_dialog(
     unread_count: int,
     requires_otp: bool,
 ) -> ApproveDialog:
-    """Build the dialog for several tasks.
+    """Build the dialog for approving several tasks.
 
-    ``blocked_tasks`` are the selected tasks that cannot be decided, each with a short reason. ``unread_count`` is the
-    number of reviews that were not read to the end.
+    ``blocked_tasks``: the selected tasks that cannot be decided, each with a short reason. ``unread_count``: the
+    number of reviews that the user has not read to the end.
     """
     about = _describe_tasks(tasks, blocked_tasks, unread_count)
     return ApproveDialog(

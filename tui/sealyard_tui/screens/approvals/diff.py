@@ -1,4 +1,4 @@
-"""Comparison of a package with the last approved package of the same configuration. Performs no I/O."""
+"""Comparison of a package with the last approved package of the same device configuration. Performs no I/O."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from sealyard.model.tasks import InputFile, Task
 
 
 class ChangeKind(StrEnum):
-    """How a file differs between the two packages."""
+    """Kind of change to a file between two packages."""
 
     ADDED = "added"
     REMOVED = "removed"
@@ -25,7 +25,7 @@ _DIGITS = re.compile(r"\d+")
 
 
 class FileChange(FrozenStruct, frozen=True, kw_only=True):
-    """The old and new versions of a file. ``before`` is None if it was added; ``after`` is None if it was removed.
+    """The old and new versions of a file. ``before`` is None if the file was added, ``after`` if it was removed.
 
     A ``RENAMED`` file has the same content. A ``CHANGED`` file may also have a different name, because file names
     often contain the release version.
@@ -48,7 +48,7 @@ class FileChange(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
-    """A changed attribute of the package. ``before`` and ``after`` are untrusted text; empty if not set."""
+    """A changed attribute of a package. Its values ``before`` and ``after`` are untrusted text; empty if not set."""
 
     term: str
     before: str
@@ -56,7 +56,11 @@ class AttributeChange(FrozenStruct, frozen=True, kw_only=True):
 
 
 class PackageDiff(FrozenStruct, frozen=True, kw_only=True):
-    """Differences between two packages. ``reordered``: whether the order of the firmware files differs."""
+    """Differences between two packages.
+
+    ``firmware`` and ``metadata`` include unchanged files. ``terms``: the changed attributes. ``reordered``: whether the
+    order of the firmware files differs.
+    """
 
     firmware: tuple[FileChange, ...]
     metadata: tuple[FileChange, ...]
@@ -79,7 +83,7 @@ def diff_packages(previous: Task, task: Task) -> PackageDiff:
 
 
 def format_key(key: EncryptionKey | SigningKey | None) -> str:
-    """Format a key, as in ``AES256_CBC_PKCS7_PAD with local:gateway-encryption version 1``; empty for None."""
+    """Format a key, for example as ``AES256_CBC_PKCS7_PAD with local:keys version 1``; empty for None."""
     if key is None:
         return ""
     name = f" ({key.name})" if key.name else ""
@@ -98,7 +102,10 @@ def _compare_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile
 
 
 def _match_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> dict[int, int]:
-    """Map new file indexes to old ones, matching by name, by content, or by names that differ only in digits."""
+    """Map the indexes of new files to the indexes of matching old files.
+
+    Files are matched by name, then by content, then by names that differ only in digits.
+    """
     pairs: dict[int, int] = {}
     for match_key in (lambda file: file.name, lambda file: file.sha256, lambda file: _DIGITS.sub("0", file.name)):
         unmatched_indexes: dict[str, list[int]] = {}

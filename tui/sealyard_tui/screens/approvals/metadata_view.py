@@ -1,4 +1,4 @@
-"""Rendering of metadata for approvers: JSON with indentation and color, text as is, and other files as hex dumps.
+"""Rendering of metadata for approvers: JSON with indentation and color, plain text, or a hex dump.
 
 JSON is formatted token by token instead of being parsed into values, so that duplicate names, and numbers that a
 parser would round, are shown exactly as they will be released.
@@ -35,7 +35,7 @@ class MetadataKind(StrEnum):
 
 
 class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
-    """Rendered metadata. ``content`` is escaped. ``omitted`` says what is not shown; empty if everything is shown."""
+    """Rendered metadata. ``content`` is escaped. ``omitted`` describes what is not shown, if anything."""
 
     kind: MetadataKind
     content: Content
@@ -43,7 +43,10 @@ class RenderedMetadata(FrozenStruct, frozen=True, kw_only=True):
 
 
 def render_metadata(data: bytes, size: int, *, full: bool = False) -> RenderedMetadata:
-    """Render ``data``, the first bytes of a file of ``size`` bytes. ``full``: render all of ``data``, for a pager."""
+    """Render ``data``, the first bytes of a file of ``size`` bytes.
+
+    ``full``: whether to render all of ``data``, for a pager, instead of only its beginning.
+    """
     if not size:
         return RenderedMetadata(kind=MetadataKind.EMPTY, content=Content(""))
     is_complete = len(data) >= size
@@ -70,7 +73,7 @@ def _describe_omitted(hidden_count: int, is_complete: bool, size: int) -> str:
 
 
 def _decode_text(data: bytes, *, is_complete: bool) -> str | None:
-    """Decode UTF-8 text. Returns None if ``data`` is not text."""
+    """Decode ``data`` as UTF-8; return None if it is not text. ``is_complete``: whether it is the whole file."""
     if b"\0" in data:
         return None
     for cut_bytes in range(1 if is_complete else 4):
@@ -139,7 +142,7 @@ def _format_json_lines(text: str) -> Iterator[Content]:
 
 
 def _split_json_lines(text: str) -> Iterator[tuple[int, list[Content]]]:
-    """Yield the indentation depth and formatted tokens of each line."""
+    """Yield the indentation depth and the rendered tokens of each line."""
     tokens = list(_TOKEN.finditer(text))
     depth, line_depth = 0, 0
     line: list[Content] = []

@@ -36,7 +36,7 @@ _CHANGE_SIGNS: dict[ChangeKind, tuple[str, str]] = {
     ChangeKind.SAME: ("=", "$text-muted"),
 }
 GUTTER = "│ "
-"""Prefix of each line of metadata, so that it cannot be mistaken for text of the application itself."""
+"""Prefix of each line of metadata, so that it cannot be mistaken for the application's own text."""
 
 TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be decided and will be cancelled."
 
@@ -44,9 +44,10 @@ TIMED_OUT_TEXT = "The approval period has expired. The task can no longer be dec
 def render_sections(
     review: ApprovalReview, now: datetime, width: int, keys: Mapping[str, str], names: SubjectNames
 ) -> dict[str, tuple[str, Content]]:
-    """Return the heading and text of each section in :data:`SECTIONS`.
+    """Return the heading and the text of each section in :data:`SECTIONS`.
 
-    ``width`` is in cells. ``keys``: key bindings by action. ``names``: display names of subjects.
+    ``width``: line width in cells. ``keys``: the keys bound to actions, by binding id. ``names``: display names of
+    subjects.
     """
     task = review.task
     return {
@@ -60,7 +61,7 @@ def render_sections(
 
 
 def list_copyable_values(task: Task) -> dict[str, str]:
-    """Return the values of a task that can be copied, keyed by label. Untrusted text."""
+    """Return the values of a task that can be copied, keyed by label. Labels and values may be untrusted."""
     texts = {
         "task id": task.id,
         "name": task.name,
@@ -71,12 +72,12 @@ def list_copyable_values(task: Task) -> dict[str, str]:
 
 
 def format_metadata(review: ApprovalReview, index: int) -> str:
-    """Return the available part of a metadata file as escaped text, for a pager."""
+    """Return the available part of a metadata file as escaped text for a pager. ``index``: position of the file."""
     return render_metadata(review.metadata[index][1], review.task.metadata[index].size, full=True).content.plain
 
 
 def render_verdict(review: ApprovalReview, now: datetime, width: int) -> Content:
-    """Render whether the user can decide on the task, along with all warnings."""
+    """Render a statement of whether the user can decide on the task, followed by all warnings."""
     task = review.task
     lines: list[Content] = []
     if is_timed_out(task, now) and task.status is TaskStatus.WAITING:
@@ -269,7 +270,7 @@ def _format_marked_line(sign: str, text: str, style: str, width: int) -> Content
 
 
 def _indent(label: Content, text: Content, width: int) -> Content:
-    """Return ``text`` wrapped to the right of ``label``."""
+    """Return ``label`` followed by ``text``, wrapped to ``width`` cells with a hanging indent."""
     indent = "\n" + " " * label.cell_length
     return Content.assemble(label, Content(indent).join(text.wrap(max(1, width - label.cell_length))))
 

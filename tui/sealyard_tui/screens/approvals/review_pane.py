@@ -1,4 +1,4 @@
-"""Pane that shows the review of a task and records which reviews were read to the end."""
+"""Pane that shows the review of a task and records which reviews the user has read to the end."""
 
 from __future__ import annotations
 
@@ -43,14 +43,14 @@ class ReviewPane(ScrollPane, can_focus=True):
         self._line_count = 0
         """Number of lines of text and headings. Until the content is at least this high, its layout is incomplete."""
         self._read_versions: set[tuple[str, str]] = set()
-        """Task ids and approval digests of the reviews that were read to the end."""
+        """Task ids and approval digests of the reviews that the user has read to the end."""
 
     def compose(self) -> ComposeResult:
         for name in SECTIONS:
             yield Static("", id=f"review-{name}", classes="section", markup=False)
 
     def show(self, review: ApprovalReview, now: datetime, names: SubjectNames) -> None:
-        """Show a review, scrolling to the top if its task is a different one. ``names``: display names of subjects."""
+        """Show a review, scrolling to the top if it is for another task. ``names``: display names of subjects."""
         is_other_task = self.review is None or self.review.task.id != review.task.id
         if is_other_task or review != self.review or names != self._names:
             self.review, self._now, self._names = review, now, names
@@ -70,13 +70,13 @@ class ReviewPane(ScrollPane, can_focus=True):
         section.display = True
 
     def tick(self, now: datetime) -> None:
-        """Update the remaining time without rendering the other sections again."""
+        """Update the remaining time, rendering only the section that shows it."""
         self._now = now
         if self.review is not None and self._rendered_width:
             self.query_one("#review-verdict", Static).update(render_verdict(self.review, now, self._rendered_width))
 
     def was_read_to_end(self, task: Task) -> bool:
-        """Return whether the review of this version of the task was read to the end."""
+        """Return whether the user has read the review of this version of the task to the end."""
         return (task.id, task.approval_digest) in self._read_versions
 
     def action_half_page(self, pages: int) -> None:
@@ -92,7 +92,10 @@ class ReviewPane(ScrollPane, can_focus=True):
         self._update_read_state()
 
     def watch_virtual_size(self) -> None:
-        """Check the height again, because callbacks of ``call_after_refresh()`` do not run beneath a dialog."""
+        """Check again whether the review has been read to the end, because the content height has changed.
+
+        Callbacks passed to ``call_after_refresh()`` are not enough, because they do not run while a dialog is open.
+        """
         self._on_laid_out()
 
     @property
@@ -122,7 +125,7 @@ class ReviewPane(ScrollPane, can_focus=True):
 
     def _on_laid_out(self) -> None:
         if self.review is not None and self._text_width != self._rendered_width:
-            # A scroll bar has appeared, which causes no resize event.
+            # A scroll bar has appeared or disappeared, which causes no resize event.
             self._render_review()
             return
         self._is_laid_out = True

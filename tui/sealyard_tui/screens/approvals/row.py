@@ -101,7 +101,11 @@ def _format_decision(reason: str) -> Content:
 
 
 def format_empty_text(state: SessionState, keys: Mapping[str, str], *, show_all: bool, is_filtered: bool) -> str:
-    """Return the text to show in an empty list, with a hint. ``keys``: key bindings by action."""
+    """Return the text to show in an empty list, including what the user can do.
+
+    ``keys``: the keys bound to actions, by binding id. ``show_all``: whether the list includes tasks that the user
+    cannot approve.
+    """
     if not state.workspace:
         return LOADING_TEXT
     if is_filtered:

@@ -164,7 +164,7 @@ class ApprovalsScreen(BaseScreen):
             format_empty_text(self.state, action_keys(self.app), show_all=task_list.show_all, is_filtered=is_filtered)
         )
 
-    # ---- the review
+    # ---- review pane
 
     @on(VirtualTable.RowHighlighted)
     def _on_cursor_moved(self) -> None:
@@ -208,7 +208,7 @@ class ApprovalsScreen(BaseScreen):
         self.save_state(filter=event.text)
         self.reload()
 
-    # ---- keys
+    # ---- actions
 
     def action_approve(self) -> None:
         self._actions.approve()
@@ -217,7 +217,7 @@ class ApprovalsScreen(BaseScreen):
         self._actions.reject()
 
     def action_back(self) -> None:
-        """Return from the review to the list; otherwise do the same as the base class."""
+        """Return to the list if the review is open or has focus; otherwise do the same as the base class."""
         if self.has_class("-reading"):
             self.remove_class("-reading")
             self.set_focus(self.table)
@@ -290,7 +290,7 @@ class ApprovalsScreen(BaseScreen):
             self.app.show_error(error)
 
     def on_key(self, event: Key) -> None:
-        """Explain why the task cannot be decided when the user presses a disabled approve or reject key."""
+        """Explain why no selected task can be decided when the user presses a disabled approve or reject key."""
         active_binding = self.active_bindings.get(event.key)
         if active_binding is None or active_binding.binding.action not in DECISION_ACTIONS:
             return
@@ -300,7 +300,7 @@ class ApprovalsScreen(BaseScreen):
     # ---- permissions
 
     def _update_permissions(self) -> None:
-        """Redraw the key hints only if the available actions have changed, because redrawing is slow."""
+        """Update the available actions. Redraws the key hints only if they have changed, because redrawing is slow."""
         can_decide = self._can_decide()
         if can_decide is not self._could_decide:
             self._could_decide = can_decide
@@ -312,7 +312,10 @@ class ApprovalsScreen(BaseScreen):
         return super().check_action(action, parameters)
 
     def _can_decide(self) -> bool | None:
-        """Return False (hidden) without permission, or None (disabled) if no selected task can be decided."""
+        """Return the state of the approve and reject actions.
+
+        Returns True if a selected task can be decided, None (disabled) if not, and False (hidden) without permission.
+        """
         if not self.state.can_write or not any(action is Action.APPROVE for _, action in self.state.rights):
             return False
         now = self.now()

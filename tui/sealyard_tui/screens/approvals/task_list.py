@@ -36,7 +36,7 @@ class PendingTaskList:
         self, screen: BaseScreen, *, on_change: Callable[[], None], load_review: Callable[[], Awaitable[None]]
     ) -> None:
         self.show_all = False
-        """Whether all pending tasks are shown, or only those that the user can approve."""
+        """Whether all pending tasks are shown instead of only those that the user can approve."""
         self.decided_in_session: set[str] = set()
         """Ids of the tasks that the user has decided on in this session, whose results have already been reported."""
         self.next_cursor: str | None = None
@@ -73,7 +73,10 @@ class PendingTaskList:
     # ---- pages
 
     async def load(self) -> None:
-        """Load at least one page, and at least as many tasks as the table contains. The cursor stays on its task."""
+        """Reload the list: at least one page, and at least as many tasks as the table contains.
+
+        The cursor of the table stays on its task.
+        """
         client = await self._screen.client()
         task_filter = self._filter()
         count = max(PAGE_SIZE, len(self.table))
@@ -103,14 +106,17 @@ class PendingTaskList:
         return task_filter != self._filter() or client is not await self._screen.client()
 
     async def _reload_overdue(self, client: Client, missing_tasks: Iterable[Task]) -> list[Task]:
-        """Reload expired tasks, which stay in the list until the engine cancels them."""
+        """Reload the expired tasks among ``missing_tasks`` and return those that are still pending.
+
+        They stay in the list until the engine cancels them.
+        """
         state, now = self._screen.state, self._screen.now()
         overdue_tasks = [task for task in missing_tasks if get_blocked_reason(task, state, now) == EXPIRED_TEXT]
         reloaded_tasks = [await _read_task(client, task.id) for task in overdue_tasks[:MAX_SINGLE_READS]]
         return [task for task in reloaded_tasks if task is not None and self._matches(task)]
 
     def _matches(self, task: Task) -> bool:
-        """Return whether the task belongs in the list."""
+        """Return whether the task belongs in the list with the current filter."""
         reason = get_blocked_reason(task, self._screen.state, self._screen.now())
         return (
             task.status is TaskStatus.WAITING
@@ -119,7 +125,7 @@ class PendingTaskList:
         )
 
     def load_more(self) -> None:
-        """Load the next page in the background."""
+        """Load the next page, if any, in the background."""
         if self.next_cursor is not None and not self._is_loading_more:
             self._is_loading_more = True
             self._screen.run_background(self._load_next_page(), group="next-page")
@@ -190,7 +196,7 @@ class PendingTaskList:
             await self._load_review()
 
     def _insert_or_update(self, task: Task) -> None:
-        """Insert or update a task. Skips a task on a page that has not been loaded yet."""
+        """Insert or update a task, unless it belongs to a page that has not been loaded yet."""
         rows = self.table.rows
         if task.id in self.table:
             self.table.update_row(task)

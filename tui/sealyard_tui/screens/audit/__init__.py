@@ -1,1 +1,1 @@
-"""The audit screen."""
+"""The audit screen: view, filter, verify and export the audit log."""

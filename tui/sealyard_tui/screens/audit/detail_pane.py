@@ -15,7 +15,7 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class AuditDetailPane(ScrollPane):
-    """Pane that shows an entry in full, below the list or in place of it."""
+    """Pane that shows an audit entry in full, below the list or in place of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("audit.detail_")
 
@@ -26,7 +26,10 @@ class AuditDetailPane(ScrollPane):
         yield Static("", markup=False)
 
     def show(self, entry: AuditEntry | None, checkpointed_size: int) -> None:
-        """Show an entry. ``checkpointed_size`` is the number of entries covered by a signed checkpoint."""
+        """Show an entry, or a note if there is none.
+
+        ``checkpointed_size``: the number of entries covered by a signed checkpoint.
+        """
         self.border_title = Content(f"Entry {entry.seq}") if entry is not None else Content("Entry")
         detail = (
             render_entry(entry, checkpointed_size)

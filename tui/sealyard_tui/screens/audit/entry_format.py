@@ -1,4 +1,4 @@
-"""Formatting of audit entries as rows, text, and JSON, and their hashes."""
+"""Formatting of audit entries as rows, text and JSON, and computation of their hashes."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from sealyard_tui.formatting import add_zone, format_fields
 from sealyard_tui.widgets.columns import Cell, Column
 
 NOT_CHECKPOINTED = "◌"
-"""Mark of an entry that is not yet covered by a signed checkpoint."""
+"""Mark for entries that are not yet covered by a signed checkpoint."""
 
 WIDE_FROM = 100
 MEDIUM_FROM = 72
@@ -46,7 +46,7 @@ _CHANGE_STYLES: dict[AuditAction, tuple[str, str]] = {
 
 
 def create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
-    """Return the table columns. ``zone`` is the time zone of all times."""
+    """Return the table columns. ``zone``: the time zone in which times are shown, named in the column title."""
     time_title = add_zone("TIME", zone)
     return (
         Column(title="SEQ", width=9, right=True),
@@ -73,10 +73,10 @@ def change_badge(change: AuditAction) -> Content:
 def render_cells(
     entry: AuditEntry, checkpointed_size: int, zone: tzinfo | None, names: SubjectNames
 ) -> tuple[Cell, ...]:
-    """Return the cells of an entry, for the columns of :func:`create_columns`.
+    """Return the cells of an entry, one for each of the columns from :func:`create_columns`.
 
-    ``checkpointed_size`` is the number of entries covered by a signed checkpoint. All times are in ``zone``, which is
-    named in the column title, even across DST changes. ``names``: display names of subjects; the detail shows ids.
+    ``checkpointed_size``: the number of entries covered by a signed checkpoint. ``zone``: the time zone in which times
+    are shown, the same for all entries. ``names``: display names of subjects, shown instead of their ids.
     """
     number = (
         str(entry.seq)
@@ -102,7 +102,10 @@ def _escape_char(char: str) -> str:
 
 
 def entry_hash(entry: AuditEntry) -> str:
-    """Return the RFC 6962 leaf hash (hex), which the next entry stores as ``previous``; empty if not computable."""
+    """Return the RFC 6962 leaf hash of an entry in hexadecimal; empty if it cannot be computed.
+
+    The next entry in the log stores this hash as ``previous``.
+    """
     try:
         return hashlib.sha256(b"\0" + canonical_json(entry)).hexdigest()
     except SealyardError:

@@ -1,4 +1,7 @@
-"""Loader for the audit list: reads pages on demand, new entries as they are added, and back to a given entry."""
+"""Loader for the list of audit entries.
+
+It reads pages on demand, new entries as they are added, and older entries until a given entry is reached.
+"""
 
 from __future__ import annotations
 
@@ -18,7 +21,7 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 
 PAGE_SIZE = 100
 LARGE_PAGE_SIZE = 1000
-"""Page size for reading back to an older entry; the engine rejects larger pages."""
+"""Page size for reading many older entries until a target is reached; the engine rejects larger pages."""
 
 MAX_NEW_ENTRIES = 2000
 """Maximum number of new entries to add to the list; if there are more, the list is reloaded from scratch."""
@@ -38,8 +41,9 @@ NO_MATCH_TEXT = (
 class EntryLoader:
     """Loader that fills the table of the audit screen with entries and keeps it up to date.
 
-    ``on_change`` is called when the rows or the loading progress has changed. ``on_access`` is called with the
-    user's identity when :attr:`can_view` has been updated. ``show_detail`` is called when the detail must be updated.
+    ``on_change`` is called when the rows or the loading progress have changed. ``on_access`` is called with the
+    user's identity when :attr:`can_view` has been updated. ``show_detail`` is called when the detail pane must be
+    updated.
     """
 
     def __init__(
@@ -68,13 +72,13 @@ class EntryLoader:
         self._newest_seq = -1
         """Sequence number of the newest entry that was read, whether or not it matches the filter."""
         self._next_seq: int | None = None
-        """Start of the next page of older entries; None if all have been loaded."""
+        """Sequence number below which the next page of older entries begins; None if all have been loaded."""
         self._selection_seq: int | None = None
         """Sequence number of the entry to select after the next :meth:`load`."""
         self._target_seq: int | None = None
-        """Sequence number of the entry to read back to; None if not reading back."""
+        """Sequence number of the entry at which to stop reading older entries; None if there is no target."""
         self._start_key: str | None = None
-        """Key of the cursor row when reading back to the target started."""
+        """Key of the row that was under the cursor when :attr:`_target_seq` was set."""
         self._is_reading_older = False
         self._is_catching_up = False
         self._needs_catch_up = False
@@ -92,7 +96,7 @@ class EntryLoader:
 
     @property
     def is_reading_down(self) -> bool:
-        """Whether older entries are being read back to a target entry."""
+        """Whether older entries are being read until a target entry is reached."""
         return self._target_seq is not None
 
     def stop_reading_down(self) -> None:
@@ -102,7 +106,7 @@ class EntryLoader:
     # ---- loading
 
     async def load(self) -> None:
-        """Load the first page. If the filter is unchanged, read only new entries, because entries never change."""
+        """Load the first page or, if the filter is unchanged, only new entries, because entries never change."""
         self._is_polling = False
         await self._load_list()
         self._is_polling = True
@@ -128,9 +132,9 @@ class EntryLoader:
         await self._read_from_scratch(client, text, audit_filter)
 
     async def _load_log_state(self, client: Client) -> bool:
-        """Update the size of the log and whether the user can view it.
+        """Update the size of the log and whether the user can view it; return :attr:`can_view`.
 
-        Returns :attr:`can_view`. Entries must not be requested without permission, because such requests are audited.
+        The caller must not request entries without permission, because such requests are audited.
         """
         info = await client.workspace()
         self.can_view = is_allowed(info.rights, Action.VIEW, AUDIT_LOG)
@@ -170,7 +174,10 @@ class EntryLoader:
     # ---- new entries
 
     def poll(self) -> None:
-        """Read new entries in the background, because checkpoints and rejected requests publish no events."""
+        """Start reading new entries in the background.
+
+        Events are not sufficient, because none are published for checkpoints and rejected requests.
+        """
         if self._is_polling and self.can_view and self.filter_text is not None and not self._is_catching_up:
             self._screen.run_background(self.catch_up(), group="tick")
 
@@ -203,7 +210,7 @@ class EntryLoader:
             await self._read_new_entries(client)
 
     async def _read_new_entries(self, client: Client) -> None:
-        """Read all new entries and filter them here, so that the cost does not depend on the size of the log."""
+        """Read all new entries and filter them locally, so that the cost does not depend on the size of the log."""
         generation, newest_seq = self._generation, self._newest_seq
         new_entries: list[AuditEntry] = []
         before_seq: int | None = None
@@ -227,14 +234,17 @@ class EntryLoader:
     # ---- older entries
 
     def load_more(self, *, last: bool) -> None:
-        """Read the next page of older entries in the background. ``last``: read all remaining pages."""
+        """Read the next page of older entries in the background. ``last``: whether to read all remaining pages."""
         if last:
             self.load_until(0)
         elif self._next_seq is not None:
             self._start_reading_older()
 
     def load_until(self, seq: int) -> None:
-        """Read back to an older entry in the background, and select it unless the cursor moves in the meantime."""
+        """Read older entries in the background until the entry with number ``seq`` is reached, and select it.
+
+        The entry is not selected if the cursor moves in the meantime.
+        """
         if self._next_seq is None:
             self._select_entry(seq)
             return
@@ -243,7 +253,7 @@ class EntryLoader:
         self._start_reading_older()
 
     def _start_reading_older(self) -> None:
-        """Start a worker unless one is already running, since two would read the same pages."""
+        """Start a worker that reads older entries, unless one is running: two workers would read the same pages."""
         if not self._is_reading_older:
             self._is_reading_older = True
             self._screen.run_background(self._read_older_entries(), group="older")
@@ -277,7 +287,7 @@ class EntryLoader:
         self._on_change()
 
     def _select_entry(self, seq: int) -> None:
-        """Select an entry, or the next newer one if it is not in the list."""
+        """Select an entry. If it is not in the list, select the next newer one and show a warning."""
         candidates = [entry for entry in self.table.rows if entry.seq >= seq]
         if candidates:
             self.table.move_cursor_to(row_key(candidates[-1]))
@@ -285,7 +295,7 @@ class EntryLoader:
             self._screen.flash(f"Entry {seq} not found; showing the next entry", warning=True)
 
     def select_after_load(self, seq: int) -> None:
-        """Select an entry after the next :meth:`load`, no matter how old it is."""
+        """Make the next call to :meth:`load` select an entry, loading older entries as needed."""
         self._selection_seq = seq
 
     def reset(self) -> None:

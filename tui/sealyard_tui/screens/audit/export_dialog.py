@@ -62,7 +62,7 @@ class AuditExportDialog(ScreenDialog[None]):
     """Path that was entered but not yet used for an export."""
 
     def __init__(self, size: int) -> None:
-        """``size`` is the last known number of entries."""
+        """Create the dialog. ``size``: the last known number of entries in the log."""
         super().__init__()
         self._log_size = size
         self._format = "jsonl"
@@ -100,7 +100,7 @@ class AuditExportDialog(ScreenDialog[None]):
 
     @on(RadioSet.Changed)
     def _on_format_changed(self, event: RadioSet.Changed) -> None:
-        """Change the suffix of the path to that of the new format, if it matches the old format."""
+        """Update the suffix of the path to the new format, unless the user has chosen a different suffix."""
         old_format, self._format = self._format, event.pressed.id or self._format
         path_input = self.query_one("#path", Input)
         if path_input.value.endswith(f".{old_format}"):
@@ -185,7 +185,7 @@ class AuditExportDialog(ScreenDialog[None]):
         self.notify("Copied.", markup=False)
 
     def action_dismiss_dialog(self) -> None:
-        """Close the dialog. During an export, cancel it and keep the dialog open."""
+        """Close the dialog. If an export is running, cancel the export and keep the dialog open instead."""
         if self._worker is not None and not self._worker.is_finished and self.has_class("-running"):
             self._worker.cancel()
             return
@@ -201,7 +201,10 @@ class AuditExportDialog(ScreenDialog[None]):
 
 @contextmanager
 def _convert_os_errors(path: Path) -> Iterator[None]:
-    """Re-raise an ``OSError`` from writing ``path`` as :class:`InvalidInputError` or :class:`StorageError`."""
+    """Convert an ``OSError`` raised in the ``with`` block, which writes to ``path``.
+
+    Raises :class:`InvalidInputError` if the file already exists, and :class:`StorageError` for any other error.
+    """
     safe_path = escape_text(str(path))
     try:
         yield

@@ -35,7 +35,7 @@ HINTS = {
 
 
 class AuditFilterDialog(BaseDialog[str | None]):
-    """Dialog that returns the edited filter as text, or None if it was cancelled."""
+    """Dialog for editing a filter. Returns the filter as text, or None if the user cancelled the dialog."""
 
     heading = "Filter entries"
     CSS_PATH = "dialogs.tcss"
@@ -48,10 +48,10 @@ class AuditFilterDialog(BaseDialog[str | None]):
     ]
 
     drafts: ClassVar[dict[str, dict[str, str]]] = {}
-    """Unapplied input: for each initial filter, the values of the fields."""
+    """Unapplied input: the values of the fields, keyed by the initial filter."""
 
     def __init__(self, filter_text: str, now: Callable[[], datetime]) -> None:
-        """``filter_text`` is the current filter. If it is invalid, it is used as the text to search for."""
+        """Create the dialog. ``filter_text``: the current filter; an invalid one is used as the text to search for."""
         super().__init__()
         self._now = now
         self._initial_text = filter_text

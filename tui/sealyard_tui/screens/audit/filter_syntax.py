@@ -1,7 +1,7 @@
 """Syntax of audit log filters, such as ``type:TASK author:owner since:2h withdrawn``.
 
-Values and text with spaces are enclosed in double quotes; a double quote inside them is doubled. ``until`` is
-exclusive. Dates and times are in the local time zone; an age such as ``2h`` or ``1d12h`` is subtracted from the
+Values and text with spaces must be enclosed in double quotes; a double quote inside them must be doubled. ``until``
+is exclusive. Dates and times are in the local time zone; an age such as ``2h`` or ``1d12h`` is subtracted from the
 current time.
 """
 
@@ -19,7 +19,7 @@ from sealyard.model.safe_text import escape_text
 
 FIELDS = ("type", "resource", "author", "change", "since", "until")
 TEXT = "text"
-"""Name of the field for text to search for anywhere in an entry."""
+"""Key of the text to search for anywhere in an entry, which has no field name in the filter."""
 
 _TOKEN = re.compile(r"""(?:(?P<field>[A-Za-z]+):)?(?:"(?P<quoted>(?:[^"]|"")*)"?(?=\s|$)|(?P<bare>\S*))""")
 _AGE = re.compile(r"(?:\d+[wdhms])+")
@@ -32,7 +32,7 @@ _MAX_QUOTE_LENGTH = 20
 def parse_filter(text: str, now: datetime) -> AuditFilter:
     """Parse a filter. ``now`` is the time from which ages are subtracted.
 
-    Raises :class:`UsageError` with a message short enough to be shown beside the filter.
+    Raises :class:`UsageError` if the filter is invalid; the message is short enough to be shown beside the filter.
     """
     parts = split_filter(text)
     return AuditFilter(
@@ -47,7 +47,10 @@ def parse_filter(text: str, now: datetime) -> AuditFilter:
 
 
 def split_filter(text: str) -> dict[str, str]:
-    """Return the unparsed values by field. Raises :class:`UsageError` for an unknown or repeated field."""
+    """Return the unparsed values in a filter, keyed by field.
+
+    Raises :class:`UsageError` if a field is unknown or repeated.
+    """
     parts: dict[str, str] = {}
     terms: list[str] = []
     for field, value, token in _split_tokens(text):
@@ -65,7 +68,7 @@ def split_filter(text: str) -> dict[str, str]:
 
 
 def format_filter(parts: Mapping[str, str]) -> str:
-    """Return the filter that :func:`split_filter` would split into ``parts``. Skips empty values."""
+    """Return the filter with the values in ``parts``, skipping empty ones; the inverse of :func:`split_filter`."""
     terms = [f"{name}:{_quote(parts[name])}" for name in FIELDS if parts.get(name)]
     if text := parts.get(TEXT, ""):
         terms.append(_quote_text(text))
@@ -73,7 +76,10 @@ def format_filter(parts: Mapping[str, str]) -> str:
 
 
 def _split_tokens(text: str) -> Iterator[tuple[str, str, str]]:
-    """Yield the field (in lowercase if known), the value, and the full text of each token."""
+    """Yield the field, the value and the text of each token.
+
+    The field is in lowercase if it is known. A token without a field has an empty field, and its text is its value.
+    """
     for match in _TOKEN.finditer(text):
         if not match[0]:
             continue

@@ -39,7 +39,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.05
-"""Delay in seconds between the last cursor movement and showing the detail."""
+"""Delay in seconds between the last cursor movement and showing the entry."""
 
 PREVIEW_LENGTH = 40
 """Maximum number of characters shown for a value that can be copied."""
@@ -178,7 +178,7 @@ class AuditScreen(BaseScreen):
 
     @on(VirtualTable.RowHighlighted)
     def _on_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
-        """Show the detail once the cursor is idle, so that holding down a key remains fast."""
+        """Show the highlighted entry once the cursor is idle, so that the list scrolls fast while a key is held."""
         if self._detail_timer is not None:
             self._detail_timer.stop()
         self._detail_timer = self.set_timer(DETAIL_DELAY, self.show_detail)
@@ -195,7 +195,7 @@ class AuditScreen(BaseScreen):
         self.set_focus(self.query_one(AuditDetailPane))
 
     def action_back(self) -> None:
-        """Stop reading older entries, or close the detail; otherwise do the same as the base class."""
+        """Stop reading older entries or close the detail pane; otherwise do the same as the base class."""
         if self._loader.is_reading_down:
             self._loader.stop_reading_down()
         elif self.has_class("-detail") or self.query_one(AuditDetailPane).has_focus:
@@ -221,7 +221,7 @@ class AuditScreen(BaseScreen):
         self.reload()
 
     def set_filter(self, text: str) -> None:
-        """Set and save the filter. :meth:`reload` applies it."""
+        """Set and save the filter. The caller must call :meth:`reload` to apply it."""
         self.query_one(FilterBar).set_text(text)
         self.save_state(filter=text)
 

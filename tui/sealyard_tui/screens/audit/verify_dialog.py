@@ -47,11 +47,14 @@ KEEP_CHECKPOINT_TEXT = (
 
 
 class _CancelledError(Exception):
-    """Raised in an engine thread to cancel the verification."""
+    """Exception that is raised in the progress callback to cancel the verification."""
 
 
 class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
-    """Dialog that returns the error whose entry the user wants to see, or None."""
+    """Dialog that verifies the audit log and shows the result.
+
+    Returns the error if the user wants to see the invalid entry, otherwise None.
+    """
 
     heading = "Verify the audit log"
     CSS_PATH = "dialogs.tcss"
@@ -63,7 +66,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
     ]
 
     draft: ClassVar[str] = ""
-    """Last checkpoint entered, which is kept when the dialog is closed."""
+    """The checkpoint that was last entered, kept for the next time the dialog is opened."""
 
     class Progress(Message):
         """Message posted when ``done`` of ``total`` entries have been verified."""
@@ -74,7 +77,7 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
             self.total = total
 
     def __init__(self, size: int) -> None:
-        """``size`` is the last known number of entries."""
+        """Create the dialog. ``size``: the last known number of entries in the log."""
         super().__init__()
         self._log_size = size
         self._cancel_event = threading.Event()
@@ -140,7 +143,10 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
         self.refresh_bindings()
 
     def _report_progress(self, done: int, total: int) -> None:
-        """Report progress. Called in an engine thread after every thousand entries."""
+        """Post the progress at a limited rate. May be called in another thread.
+
+        Raises :class:`_CancelledError` if the dialog has been closed.
+        """
         if self._cancel_event.is_set():
             raise _CancelledError
         now = time.monotonic()
@@ -196,7 +202,10 @@ class AuditVerifyDialog(ScreenDialog[AuditVerificationError | None]):
 
 
 def _normalize_checkpoint(text: str) -> str | None:
-    """Restore the whitespace of a signed checkpoint, which terminals and email clients may have changed."""
+    """Restore the whitespace of a pasted checkpoint, which terminals and email clients may have changed.
+
+    Returns None if ``text`` is blank.
+    """
     lines = [line.strip() for line in text.strip().splitlines()]
     return "\n".join(lines) + "\n" if lines else None
 

@@ -35,7 +35,7 @@ Failure = tuple[TaskRow, SealyardError]
 
 
 class AvailableActions(FrozenStruct, frozen=True, kw_only=True):
-    """The actions that the user can apply to a task."""
+    """Flags that indicate which actions the user can perform on a task."""
 
     withdraw: bool = False
     cancel: bool = False
@@ -48,10 +48,10 @@ class AvailableActions(FrozenStruct, frozen=True, kw_only=True):
 def get_available_actions(
     row: TaskRow | None, state: SessionState, artifact: ResultState | None, *, on_disk: bool
 ) -> AvailableActions:
-    """Return the actions available for a task.
+    """Return the actions available for a task; none if ``row`` is None.
 
-    ``artifact`` is the current state of the task's result file; None if it has none. ``on_disk`` is whether the file
-    has been downloaded.
+    ``artifact``: the current state of the result file, or None if the task has no result file. ``on_disk``: whether
+    the result file has been downloaded.
     """
     if row is None:
         return AvailableActions()
@@ -67,14 +67,18 @@ def get_available_actions(
 
 
 def get_artifact_state(result: Result | None, now: datetime) -> ResultState | None:
-    """Return the current state of the result file; None if the result has no file."""
+    """Return the current state of the result file, or None if there is no result file."""
     if result is None or result.signature is not None:
         return None
     return state_at(result, now)
 
 
 class TaskActions:
-    """Actions on the marked tasks, or on the task under the cursor if no row is marked."""
+    """Task actions of the dashboard.
+
+    Most of them act on the marked tasks, or on the task under the cursor if no row is marked. The others always act on
+    the task under the cursor.
+    """
 
     def __init__(self, screen: BaseScreen) -> None:
         self._screen = screen
@@ -107,9 +111,9 @@ class TaskActions:
     def _create_withdrawal_attempt(
         self, rows: Sequence[TaskRow], *, reason_text: str = "", error_message: str = ""
     ) -> Attempt[str | None]:
-        """Return an attempt to withdraw tasks.
+        """Return an :class:`Attempt` that asks for a reason and withdraws the tasks.
 
-        ``reason_text`` and ``error_message`` are the reason and the error from the previous attempt.
+        ``reason_text`` and ``error_message``: the reason and the error message from the previous attempt, if any.
         """
         dialog = ReasonDialog(
             "Withdraw",
@@ -268,10 +272,11 @@ class TaskActions:
         self._screen.run_guarded(apply_and_report())
 
     async def _apply_to_all(self, rows: Sequence[TaskRow], request: TaskRequest, outcome: str) -> list[Failure]:
-        """Send the request for each row, and return the failures.
+        """Send a request for each row and return the failures.
 
-        Continues after a failure, but stops when the connection is lost; the remaining rows are returned as failures.
-        ``outcome`` is a past participle for messages, such as "withdrawn".
+        Continues after a failure, but stops if the connection is lost: the current row and all remaining rows are then
+        returned as failures. Finally, clears the marks and shows how many requests succeeded. ``outcome``: a past
+        participle for messages, such as "withdrawn".
         """
         client = await self._screen.client()
         failures: list[Failure] = []
@@ -291,7 +296,7 @@ class TaskActions:
         return failures
 
     def _report(self, failures: Sequence[Failure], task_count: int, outcome: str) -> None:
-        """Show the first failure and the number of failures."""
+        """Show the first error, if any, and how many tasks failed."""
         if failures:
             detail = f"{len(failures)} of {task_count} tasks could not be {outcome}." if task_count > 1 else ""
             self._screen.app.show_error(failures[0][1], detail=detail)
@@ -306,7 +311,7 @@ def _format_names(rows: Sequence[TaskRow]) -> str:
 
 
 def _explain_no_download(states: set[ResultState | None]) -> str:
-    """Return why nothing can be downloaded, as text for :func:`insert_keys`."""
+    """Return why nothing can be downloaded. The text may contain key placeholders for :func:`insert_keys`."""
     if ResultState.EXPIRED in states:
         return (
             "The link has expired: press {key[dashboard.renew]} to renew it, "

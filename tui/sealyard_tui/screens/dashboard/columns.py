@@ -19,7 +19,7 @@ from sealyard_tui.session.state import SessionState
 from sealyard_tui.widgets.columns import Cell, Column
 
 WIDE_COLUMNS_FROM = 150
-"""Minimum table width for showing the download status as a sentence."""
+"""Minimum table width, in cells, for showing the long form of the download status."""
 
 COLUMNS = (
     Column(title="STATUS", width=11),
@@ -47,7 +47,7 @@ class RowRenderer:
         get_state: Callable[[], SessionState],
         get_keys: Callable[[], Mapping[str, str]],
     ) -> None:
-        """``get_keys`` returns the keys bound to the application's actions."""
+        """Create the renderer. ``get_keys`` returns the keys bound to actions, by binding id."""
         self._now = now
         self._get_download_status = get_download_status
         self._get_state = get_state
@@ -68,12 +68,12 @@ class RowRenderer:
         )
 
     def render_download(self, row: TaskRow) -> tuple[Content, Content]:
-        """Return the download status, as short text and as a sentence."""
+        """Return the download status of a task in a short and a long form."""
         return render_download(self._get_download_status(row.id), row, self._get_state().identity, self._get_keys)
 
 
 def render_result(row: TaskRow, now: datetime, names: SubjectNames) -> Content:
-    """Render the progress of a task, or its result."""
+    """Render the result of a task, its progress, or the reason why it failed or was cancelled."""
     live = row.live
     match row.status:
         case TaskStatus.WAITING:
@@ -99,7 +99,10 @@ def render_download(
     identity: str,
     get_keys: Callable[[], Mapping[str, str]],
 ) -> tuple[Content, Content]:
-    """Render the download status, as short text and as a sentence; both are empty if there is nothing to show."""
+    """Return the download status of a task in a short and a long form; both are empty if there is nothing to show.
+
+    ``identity``: the id of the user. A missing download is shown only for the user's own tasks.
+    """
     match status:
         case DownloadProgress():
             percent = 100 * status.bytes_done // max(1, status.bytes_total)

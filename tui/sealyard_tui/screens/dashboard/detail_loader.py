@@ -15,11 +15,11 @@ from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_DELAY = 0.12
-"""Seconds between the last cursor movement and loading the task."""
+"""Delay in seconds between the last cursor movement and loading the task."""
 
 
 class DetailLoader:
-    """Loader that reads tasks in the background when the cursor is idle, and only while the pane is visible."""
+    """Loader that shows the task under the cursor in the detail pane."""
 
     def __init__(self, screen: BaseScreen, renderer: RowRenderer) -> None:
         self._screen = screen
@@ -35,19 +35,22 @@ class DetailLoader:
         return self._screen.query_one(TaskPane)
 
     def schedule(self) -> None:
-        """Load the task under the cursor after :data:`DETAIL_DELAY`, unless the cursor moves in the meantime."""
+        """Load the task under the cursor after :data:`DETAIL_DELAY`, if the pane is visible and shows a different task.
+
+        Each call restarts the delay, so that nothing is loaded while the cursor is moving.
+        """
         if self._timer is not None:
             self._timer.stop()
         if self._pane.display and self._pane.task_id != (self._table.cursor_key or ""):
             self._timer = self._screen.set_timer(DETAIL_DELAY, self.load)
 
     def load(self) -> None:
-        """Load the task under the cursor without delay."""
+        """Start loading the task under the cursor immediately, in the background."""
         if (task_id := self._table.cursor_key) is not None:
             self._screen.run_background(self.read(task_id), group="detail", exclusive=True)
 
     async def read(self, task_id: str) -> None:
-        """Read a task and, if the cursor is still on it, show it."""
+        """Read a task, and show it if the cursor is still on it. Clears the pane if the task does not exist."""
         try:
             task = await (await self._screen.client()).task(task_id)
         except NotFoundError:
@@ -57,12 +60,12 @@ class DetailLoader:
             self._show(task)
 
     async def reload(self) -> None:
-        """Read the task shown in the pane again."""
+        """Reload the task that the pane shows."""
         if self._pane.task_id:
             await self.read(self._pane.task_id)
 
     def refresh(self) -> None:
-        """Render the task shown in the pane again: ages, remaining times and progress may have changed."""
+        """Update ages, remaining times and progress in the pane, if it is visible, without reloading the task."""
         if (task := self._pane.current_task) is not None and self._pane.display:
             self._show(task)
 

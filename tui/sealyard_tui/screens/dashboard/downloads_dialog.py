@@ -31,7 +31,7 @@ _BAR_WIDTH = 20
 
 
 class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
-    """A download and its latest status."""
+    """Table row for a download and its latest status."""
 
     task_id: str
     status: DownloadProgress | DownloadResult
@@ -58,7 +58,7 @@ class DownloadRow(FrozenStruct, frozen=True, kw_only=True):
 
 
 class DownloadsDialog(ScreenDialog[str | None]):
-    """Dialog that lists the downloads. Returns the id of the task to show; None if it was closed."""
+    """Dialog that lists the downloads. Returns the id of the chosen task, or None if the user closed the dialog."""
 
     heading = "Downloads in this session"
     CSS_PATH = "downloads_dialog.tcss"
@@ -113,7 +113,7 @@ class DownloadsDialog(ScreenDialog[str | None]):
         self.dismiss(event.key)
 
     def _show_message(self, text: str) -> None:
-        """Show a message. ``text`` may be untrusted."""
+        """Show a message below the downloads. ``text`` may be untrusted; it is escaped."""
         self.query_one("#message", Static).update(Content(escape_text(text)))
 
     def _run_guarded(self, work: Coroutine[Any, Any, None]) -> None:

@@ -1,8 +1,8 @@
 """The filter syntax of the dashboard, such as ``status:waiting,running owner:me -device:gateway !beta release``.
 
 All terms must match. A term is either a word to search for in the name, id and file names of a task, or one of
-:data:`FIELDS` with comma-separated values, at least one of which must match. ``-`` or ``!`` negates a term. Text with
-spaces or a colon must be enclosed in double quotes; a double quote inside it must be doubled.
+:data:`FIELDS` with comma-separated values, at least one of which must match. A leading ``-`` or ``!`` negates a term.
+Text with spaces or a colon must be enclosed in double quotes; a double quote inside it must be doubled.
 """
 
 from __future__ import annotations
@@ -48,7 +48,11 @@ QUICK_FILTERS = (
 
 
 class Term(FrozenStruct, frozen=True, kw_only=True):
-    """A condition. ``field`` is empty for a word. ``is_exact`` is whether the values are device configuration ids."""
+    """A parsed term of a filter.
+
+    ``field`` is empty if the term is a word to search for. ``is_exact``: whether the values are ids of device
+    configurations instead of parts of their names.
+    """
 
     field: str
     values: tuple[str, ...]
@@ -75,7 +79,7 @@ class Term(FrozenStruct, frozen=True, kw_only=True):
 
 
 class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
-    """A parsed filter."""
+    """A parsed filter: terms that must all match."""
 
     terms: tuple[Term, ...] = ()
 
@@ -83,7 +87,7 @@ class TaskQuery(FrozenStruct, frozen=True, kw_only=True):
         return all(term.matches(row) for term in self.terms)
 
     def to_engine_filter(self) -> tuple[TaskFilter, bool]:
-        """Return a filter for the engine, and whether it is exact; if it is not, it also matches other tasks."""
+        """Return a filter for the engine, and whether it is exact. An inexact filter may match additional tasks."""
         task_filter = TaskFilter()
         unsupported_count = 0
         for term in self.terms:
@@ -109,7 +113,7 @@ _FIELD_TYPES = {"status": TaskStatus, "state": ResultState, "kind": TaskKind}
 
 
 def _is_supported_by_engine(term: Term) -> bool:
-    """Return whether the engine can filter by the term with the same result."""
+    """Return whether the engine can filter by this term and get the same result."""
     if term.is_negated or len(term.values) != 1:
         return False
     return term.is_exact if term.field == "device" else term.field != "owner" or ":" in term.values[0]
@@ -119,30 +123,36 @@ def parse_filter(text: str, identity: str, devices: Mapping[str, str] | None = N
     """Parse a filter.
 
     ``identity`` replaces ``me`` in ``owner:me``; ``devices`` maps names of device configurations to ids.
-    Raises :class:`UsageError` with a message short enough to be shown beside the filter.
+    Raises :class:`UsageError` if the filter is invalid; the message is short enough to be shown beside the filter.
     """
     return TaskQuery(terms=tuple(_parse_term(token, identity, devices or {}) for token in _split_tokens(text)))
 
 
 def set_fields(text: str, values: Mapping[str, str]) -> str:
-    """Return the filter ``text`` with fields set to ``values``, or removed if the value is empty. Keeps other terms."""
+    """Return the filter ``text`` with each field in ``values`` set to its value, or removed if the value is empty.
+
+    All other terms are kept, including negated terms with these fields.
+    """
     terms = [each.text for each in _split_tokens(text) if each.is_negated or each.field not in values]
     return " ".join([*terms, *(f"{field}:{_quote(value)}" for field, value in values.items() if value)])
 
 
 def get_field(text: str, field: str) -> str:
-    """Return the value of a field in the filter ``text``; empty if the field is missing."""
+    """Return the value of a field in the filter ``text``, ignoring negated terms; empty if the field is missing."""
     return next((each.value for each in _split_tokens(text) if each.field == field and not each.is_negated), "")
 
 
 def find_quick_filter(text: str) -> str:
-    """Return the first of :data:`QUICK_FILTERS` in the filter ``text`` as ``field:value``; ``:`` if there is none."""
+    """Return the first of :data:`QUICK_FILTERS` that occurs in the filter ``text``, as ``field:value``.
+
+    Returns ``:``, which stands for all tasks, if there is none.
+    """
     matches = (f"{field}:{value}" for field, value, _ in QUICK_FILTERS if field and get_field(text, field) == value)
     return next(matches, ":")
 
 
 class _Token(FrozenStruct, frozen=True, kw_only=True):
-    """A token of a filter. ``text`` is the token as typed, with the closing quotation mark added if it is missing."""
+    """A token of a filter. ``text`` is the token as entered, with the closing double quote added if it is missing."""
 
     text: str
     is_negated: bool
@@ -217,7 +227,10 @@ def _parse_words(values: Iterable[str], kind: type[EnumT]) -> tuple[str, ...]:
 
 
 def _parse_word(text: str, kind: type[EnumT]) -> str:
-    """Return the value with the alias ``text``, or the first one that starts with it. Raises :class:`UsageError`."""
+    """Return the enum member that has the alias ``text``, or else the first one whose value starts with ``text``.
+
+    Raises :class:`UsageError` if there is none.
+    """
     prefix = text.lower()
     alias = _ALIASES.get(prefix)
     if isinstance(alias, kind):
@@ -231,7 +244,7 @@ def _parse_word(text: str, kind: type[EnumT]) -> str:
 
 
 def _is_owner(creator: str, value: str) -> bool:
-    """Return whether ``value`` is the id of the creator, or a prefix of the name in that id."""
+    """Return whether ``value`` is the id of the creator, or a prefix of the name part of that id."""
     if ":" in value:
         return creator == value
     return creator.partition(":")[2].casefold().startswith(value.casefold())

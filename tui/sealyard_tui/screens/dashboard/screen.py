@@ -41,7 +41,7 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 DETAIL_CLASS = "-detail"
-"""CSS class of the screen while the detail is open. On small terminals, the detail replaces the list."""
+"""CSS class of the screen while the detail pane is open. On small terminals, the pane replaces the list."""
 
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
@@ -49,7 +49,7 @@ NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it
 
 
 class DashboardScreen(BaseScreen):
-    """Screen with the list of tasks, a summary, and the detail of the current task."""
+    """Screen with a summary, the list of tasks, and the details of the current task."""
 
     NAME = "dashboard"
     CSS_PATH = "screen.tcss"
@@ -228,7 +228,7 @@ class DashboardScreen(BaseScreen):
         self._apply_filter(event.text)
 
     def _apply_filter(self, text: str) -> None:
-        """Apply a filter. If it is invalid, show the error beside it and keep the list."""
+        """Apply and save a filter. If it is invalid, show the error beside it and keep the current list."""
         try:
             query = parse_filter(text, self.state.identity)
         except UsageError as error:
@@ -240,7 +240,10 @@ class DashboardScreen(BaseScreen):
         self.reload()
 
     async def _reparse_filter(self) -> None:
-        """Parse the filter again, for the current identity and the current device configurations."""
+        """Parse the filter again, using the current identity and device configurations.
+
+        Shows the error if the filter is invalid.
+        """
         devices = await (await self.client()).devices() if "device:" in self._filter_text.lower() else ()
         try:
             self._list.query = parse_filter(
@@ -286,7 +289,7 @@ class DashboardScreen(BaseScreen):
         if self._list.needs_more(last=event.last):
             self.run_background(self._list.load_more(len(self.table) + 1), group="load")
 
-    # ---- the detail
+    # ---- detail pane
 
     @on(VirtualTable.RowHighlighted)
     def _on_row_highlighted(self, event: VirtualTable.RowHighlighted) -> None:
@@ -302,7 +305,7 @@ class DashboardScreen(BaseScreen):
         self._detail.load()
 
     def on_resize(self) -> None:
-        """Load the detail if the pane has become visible."""
+        """Load the current task in case the detail pane has become visible."""
         self.call_after_refresh(self._detail.schedule)
 
     def action_back(self) -> None:
@@ -313,7 +316,7 @@ class DashboardScreen(BaseScreen):
         super().action_back()
 
     def show_task(self, task_id: str) -> None:
-        """Move the cursor to a task, loading it if needed, and open its detail."""
+        """Move the cursor to a task, loading it if needed, and open the detail pane."""
         self.run_guarded(self._show_task(task_id))
 
     async def _show_task(self, task_id: str) -> None:
@@ -324,7 +327,7 @@ class DashboardScreen(BaseScreen):
     # ---- actions
 
     def _update_actions(self) -> None:
-        """Redraw the key hints if the available actions have changed: redrawing on every cursor move is slow."""
+        """Update the available actions. Redraws the key hints only if they have changed, because redrawing is slow."""
         available_actions = self._actions.get_available_actions(self.table.cursor_row)
         if available_actions != self._available_actions:
             self._available_actions = available_actions
@@ -340,7 +343,7 @@ class DashboardScreen(BaseScreen):
             case "new":
                 return can_write and any(each is Action.USE for _, each in self.state.rights)
             case "withdraw" | "cancel" | "renew" | "download" | "folder":
-                # This may be called before the table is composed.
+                # Textual may call this method before the table has been composed.
                 has_marks = any(each.marked_rows for each in self.query(VirtualTable))
                 return True if getattr(self._available_actions, action) or has_marks else None
         return super().check_action(action, parameters)

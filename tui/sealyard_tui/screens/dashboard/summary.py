@@ -27,7 +27,7 @@ _RESULTS = {
 
 
 class SummaryBar(Vertical):
-    """Bar with task counts, the throughput, and the title of the list."""
+    """Bar that shows task counts, the throughput, and the title of the list."""
 
     def compose(self) -> ComposeResult:
         with Horizontal():
@@ -44,7 +44,7 @@ class SummaryBar(Vertical):
         )
 
     def show_counts(self, counts: TaskCounts) -> None:
-        """Show the counts. Zero counts are hidden on narrow terminals."""
+        """Show the number of tasks by status and by result state. Zero counts are hidden on narrow terminals."""
         min_count = 1 if self.screen.has_class("-narrow") else 0
         statuses = [
             _format_counter(*status_icon(status), count, label)
@@ -74,7 +74,7 @@ def _format_counter(sign: str, style: str, count: int, label: str) -> Content:
 
 
 def abbreviate_count(count: int) -> str:
-    """Format a count as ``9,999``, ``95k`` or ``1.2M``."""
+    """Format a count in a short form, such as ``9,999``, ``95k`` or ``1.2M``."""
     if count < 10_000:  # noqa: PLR2004
         return f"{count:,}"
     if count < 1_000_000:  # noqa: PLR2004

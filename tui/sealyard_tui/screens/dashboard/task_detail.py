@@ -1,4 +1,4 @@
-"""The rendering of the details of a task."""
+"""Rendering of the details of a task."""
 
 from __future__ import annotations
 
@@ -45,9 +45,10 @@ def render_task(
     live: RunProgress | None = None,
     file: Content | None = None,
 ) -> Content:
-    """Render a task. ``live`` replaces the progress of the task; ``file`` is the status of its download.
+    """Render all details of a task.
 
-    ``keys`` are the keys bound to the application's actions, and ``names`` the display names of subjects.
+    ``keys``: the keys bound to actions, by binding id. ``names``: display names of subjects. ``live``: progress that
+    is more recent than that of ``task``. ``file``: the download status of the result file.
     """
     sections = [
         _render_status(task, now, names, live or task.live),

@@ -24,23 +24,23 @@ from sealyard_tui.session.messages import EngineUpdate
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 PAGE_SIZE = 200
-"""Size of the first page, and number of rows to load past the cursor."""
+"""Size of the first page, and number of rows to load beyond the cursor."""
 
 LARGE_PAGE_SIZE = 500
-"""Size of all other pages. Creating the rows of larger pages would delay key presses."""
+"""Size of all other pages. Creating the rows of larger pages would delay the response to key presses."""
 
 MAX_SINGLE_READS = 20
 """Maximum number of changed tasks to read one by one; if there are more, the first page is read instead."""
 
 RELOAD_INTERVAL = 0.25
-"""Seconds between two requests for changed tasks."""
+"""Minimum number of seconds between two rounds of reading changed tasks."""
 
 SYNC_ROW_LIMIT = 5000
-"""Maximum number of rows to filter or sort on the event loop; more would delay key presses."""
+"""Maximum number of rows to filter or sort on the event loop; more would delay the response to key presses."""
 
 
 class TaskPager:
-    """Reader of task pages. Starts with the newest tasks if the engine does not support the sort order."""
+    """Reader that loads matching tasks page by page, newest first unless the sort order is ``oldest``."""
 
     def __init__(self, client: Client, query: TaskQuery, order: SortOrder) -> None:
         filters, self._exact = query.to_engine_filter()
@@ -49,14 +49,14 @@ class TaskPager:
         self._filters = msgspec.structs.replace(filters, oldest_first=order is SortOrder.OLDEST)
         self._cursor: str | None = None
         self.is_complete = False
-        """Whether the last page was read."""
+        """Whether the last page has been read."""
         self.scanned_count = 0
-        """Number of tasks that were read, including those that do not match."""
+        """Number of tasks that have been read, including those that do not match."""
         self.total: int | None = None
-        """Number of matching tasks, if the engine can apply the whole filter; else None."""
+        """Number of matching tasks; None if no page has been read or the engine cannot apply the whole filter."""
 
     async def read_next_page(self) -> list[TaskRow]:
-        """Read the next page, and return the rows that match."""
+        """Read the next page and return the rows that match the filter."""
         limit = LARGE_PAGE_SIZE if self.scanned_count else PAGE_SIZE
         page = await self._client.tasks(self._filters, after=self._cursor, limit=limit)
         self._cursor = page.next
@@ -68,7 +68,7 @@ class TaskPager:
 
 
 class TaskListModel:
-    """Model of the task list, which fills and updates a table. ``on_change`` is called after the rows have changed."""
+    """Model that fills a table with tasks and keeps it up to date. ``on_change`` is called after rows have changed."""
 
     def __init__(
         self, table: VirtualTable[TaskRow], client: Callable[[], Awaitable[Client]], on_change: Callable[[], None]
@@ -84,7 +84,7 @@ class TaskListModel:
         self._reads_to_end = False
         self._revealed_row: TaskRow | None = None
         self._pending_rows: list[TaskRow] = []
-        """Rows that were read but not inserted yet: sorting after each page would take longer than reading."""
+        """Rows that have been read but not inserted yet, because sorting after each page would take too long."""
         self._changed_ids: set[str] = set()
         self._is_catching_up = False
         self._lock = asyncio.Lock()
@@ -92,7 +92,7 @@ class TaskListModel:
 
     @property
     def is_loaded(self) -> bool:
-        """Whether the first page was loaded."""
+        """Whether the first page has been loaded."""
         return self._pager is not None
 
     @property
@@ -107,11 +107,11 @@ class TaskListModel:
 
     @property
     def scanned_count(self) -> int:
-        """Number of tasks that were read, including those that do not match."""
+        """Number of tasks that have been read, including those that do not match."""
         return self._pager.scanned_count if self._pager is not None else 0
 
     def format_title(self, last_update: str) -> list[str]:
-        """Return the parts of the title: number of tasks, sort order, and loading progress or ``last_update``."""
+        """Return the parts of the title: the number of tasks, the sort order, and the progress or ``last_update``."""
         row_count = len(self._table)
         count = f"{row_count:,}" if self.total in (None, row_count) else f"{row_count:,} of {self.total:,}"
         if self.total is None:
@@ -127,7 +127,7 @@ class TaskListModel:
     # ---- loading
 
     async def load(self) -> None:
-        """Read the list from scratch, down to the cursor. Raises errors of :mod:`sealyard.model.errors`."""
+        """Reload the list, at least as far as the cursor. Raises errors from :mod:`sealyard.model.errors`."""
         pager = TaskPager(await self._client(), self.query, self.order)
         row_count = self._table.cursor if self.order.is_server_side else max(0, len(self._table) - PAGE_SIZE)
         async with self._lock:
@@ -139,13 +139,19 @@ class TaskListModel:
         await self.load_more(row_count + PAGE_SIZE)
 
     def apply_filter(self, query: TaskQuery) -> None:
-        """Filter the loaded rows, up to :data:`SYNC_ROW_LIMIT`. :meth:`load` must be called next."""
+        """Set the filter and apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows.
+
+        The caller must then call :meth:`load` to read all matching rows.
+        """
         self.query = query
         self._revealed_row = None
         self._table.replace([row for row in self._table.rows[:SYNC_ROW_LIMIT] if query.matches(row)])
 
     def apply_order(self, order: SortOrder) -> None:
-        """Sort the loaded rows, up to :data:`SYNC_ROW_LIMIT`. :meth:`load` must be called next."""
+        """Set the sort order, apply it to the first :data:`SYNC_ROW_LIMIT` loaded rows, and go to the first row.
+
+        The caller must then call :meth:`load` to read the rows in this order.
+        """
         self.order = order
         self._table.replace(sort_rows(self._table.rows[:SYNC_ROW_LIMIT], order))
         self._table.action_go_first()
@@ -156,14 +162,18 @@ class TaskListModel:
         self._table.replace([])
 
     def needs_more(self, *, last: bool) -> bool:
-        """Return whether :meth:`load_more` must be called. ``last`` is whether the user wants to go to the end."""
+        """Return whether :meth:`load_more` must be called.
+
+        ``last``: whether the user wants to go to the end. If so, all remaining pages will be read, even by a call that
+        is already running.
+        """
         if self._pager is None or self._pager.is_complete:
             return False
         self._reads_to_end = self._reads_to_end or last
         return not self.is_reading
 
     async def load_more(self, count: int) -> None:
-        """Read pages until the table has ``count`` rows or is complete."""
+        """Read pages until the table has ``count`` rows or is complete. Does nothing if a call is already running."""
         if self.is_reading:
             return
         self.is_reading = True
@@ -205,7 +215,10 @@ class TaskListModel:
         self._on_change()
 
     async def _merge_rows(self, rows: list[TaskRow]) -> None:
-        """Insert rows in sort order. While reading to the end, wait until the number of rows would double."""
+        """Insert rows in sort order.
+
+        While reading to the end, collects rows until inserting them at least doubles the number of rows in the table.
+        """
         self._pending_rows += rows
         if self._reads_to_end and not self.is_complete and len(self._pending_rows) < len(self._table):
             return
@@ -214,7 +227,7 @@ class TaskListModel:
         self._table.replace(await self._sort([*self._table.rows, *new_rows]))
 
     async def _sort(self, rows: list[TaskRow]) -> list[TaskRow]:
-        """Sort rows; more than :data:`SYNC_ROW_LIMIT` are sorted in a thread."""
+        """Sort rows, in a thread if there are more than :data:`SYNC_ROW_LIMIT`."""
         if len(rows) <= SYNC_ROW_LIMIT:
             return sort_rows(rows, self.order)
         return await asyncio.to_thread(sort_rows, rows, self.order)
@@ -224,7 +237,7 @@ class TaskListModel:
     async def apply_update(self, update: EngineUpdate) -> Client | None:
         """Apply progress and status changes, and read the changed tasks.
 
-        Returns the client if tasks were read; None if another call is already reading them, or no task has changed.
+        Returns the client if tasks were read, or None if no task has changed or another call is already reading them.
         """
         for progress in update.progress.values():
             if (row := self._table.row(progress.task_id)) is not None:
@@ -242,7 +255,7 @@ class TaskListModel:
             self._is_catching_up = False
 
     async def _catch_up(self) -> Client:
-        """Read all changed tasks at a limited rate."""
+        """Read all changed tasks at a limited rate, and return the client."""
         client = await self._client()
         while self._changed_ids:
             task_ids, self._changed_ids = self._changed_ids, set()
@@ -270,7 +283,7 @@ class TaskListModel:
         return rows
 
     def _update_row(self, row: TaskRow) -> None:
-        """Update, move, insert or remove a row."""
+        """Update, move or insert a row, or remove it if it no longer matches the filter."""
         table = self._table
         current = table.row(row.id)
         if not self.query.matches(row) and not self._is_revealed(row.id):
@@ -281,13 +294,13 @@ class TaskListModel:
             self._insert_row(row)
 
     def _insert_row(self, row: TaskRow) -> None:
-        """Insert a row, unless it belongs to a page that is not loaded yet."""
+        """Insert a row, unless it belongs to a page that has not been loaded yet."""
         index = self._find_index(row)
         if index < len(self._table) or self.is_complete or not self.order.is_server_side:
             self._table.insert(index, row)
 
     def _find_index(self, row: TaskRow) -> int:
-        """Return the index at which a row belongs among the other rows."""
+        """Return the index at which a row belongs in the sort order, ignoring its current position in the table."""
         table = self._table
         current_index = table.index_of(row.id)
         if current_index is None:
@@ -299,7 +312,10 @@ class TaskListModel:
     # ---- revealed task
 
     async def reveal(self, task_id: str) -> TaskRow:
-        """Add a task to the list even if it does not match or its page is not loaded. Raises :class:`NotFoundError`."""
+        """Return the row of a task, adding it to the list even if it does not match or its page is not loaded.
+
+        Raises :class:`NotFoundError` if the task does not exist.
+        """
         row = self._table.row(task_id) or create_row(await (await self._client()).task(task_id))
         if row.id not in self._table:
             self._revealed_row = row

@@ -20,7 +20,7 @@ EMPTY_TEXT = Content.styled("Select a task to see details.", "$text-muted")
 
 
 class TaskPane(ScrollPane):
-    """Pane with all details of a task, below the list or instead of it."""
+    """Pane that shows all details of a task, below the list or in place of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("pane.")
 
@@ -39,9 +39,9 @@ class TaskPane(ScrollPane):
         return self.current_task.id if self.current_task is not None else ""
 
     def show(self, task: Task, now: datetime, names: SubjectNames, *, live: RunProgress | None, file: Content) -> None:
-        """Show a task. Scrolls to the top if it differs from the current one.
+        """Show a task, scrolling to the top if it is not the current one.
 
-        ``names`` are the display names of subjects.
+        The parameters are those of :func:`render_task`.
         """
         if task.id != self.task_id:
             self.scroll_home(animate=False, immediate=True)
@@ -53,7 +53,7 @@ class TaskPane(ScrollPane):
         self._update(EMPTY_TEXT)
 
     def _update(self, content: Content) -> None:
-        """Update the text if it has changed, to avoid a new layout every second."""
+        """Update the text only if it has changed, to avoid a new layout every second."""
         if not content.is_same(self._content):
             self._content = content
             self.query_one(Static).update(content)

@@ -1,4 +1,4 @@
-"""Compact task rows, which hold only what is shown or searched, because there may be a hundred thousand of them."""
+"""Compact task rows. They contain only what is shown or searched, because there may be a hundred thousand of them."""
 
 from __future__ import annotations
 
@@ -19,11 +19,11 @@ MAX_REASON_LENGTH = 80
 
 
 class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
-    """A row for a task. ``files`` contains the names of input and metadata files, one per line.
+    """A row of the task list. ``files`` contains the names of the input and metadata files, one per line.
 
-    The attributes of the result (``state``, ``link_until``, ``retained_until``, ``has_signature``) are stored flat, so
-    that rows cannot be part of reference cycles and the garbage collector can skip them: otherwise it would block the
-    application for a quarter of a second with a hundred thousand rows.
+    Attributes of the result (``state``, ``link_until``, ``retained_until``, ``has_signature``) are stored directly in
+    the row. A row therefore cannot be part of a reference cycle, and the garbage collector can skip it. Otherwise,
+    garbage collection with a hundred thousand rows would block the application for a quarter of a second.
     """
 
     id: str
@@ -49,7 +49,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
 
     @property
     def result(self) -> Result | None:
-        """The result without link and digest. If it has a signature, an empty string replaces it."""
+        """The result without its link and digest. A signature is replaced by an empty string."""
         if self.state is None:
             return None
         return Result(
@@ -62,7 +62,7 @@ class TaskRow(FrozenStruct, frozen=True, kw_only=True, gc=False):
 
     @property
     def title(self) -> str:
-        """The name of the task or of its first file, or the id of the task, as safe text."""
+        """The escaped name of the task; if it has none, the name of its first file or, failing that, its id."""
         return escape_text(self.name or self.files.partition("\n")[0] or self.id)
 
 
@@ -93,7 +93,7 @@ def create_row(task: Task) -> TaskRow:
 
 
 def apply_change(row: TaskRow, change: TaskChanged) -> TaskRow:
-    """Return the row with the changes of an event. Events do not include all attributes of the task."""
+    """Return a copy of the row with the status and result state from an event."""
     live = None if change.status.is_final else row.live
     state = change.result_state if row.state is not None else None
     return msgspec.structs.replace(row, status=change.status, state=state, live=live)
@@ -107,7 +107,7 @@ def apply_progress(row: TaskRow, progress: TaskProgressed) -> TaskRow:
 
 
 class SortOrder(StrEnum):
-    """Sort order of the list. The engine supports ``newest`` and ``oldest``; other orders sort the loaded rows."""
+    """Sort order of the list. The engine supports ``newest`` and ``oldest``; the others apply only to loaded rows."""
 
     NEWEST = "newest"
     OLDEST = "oldest"
@@ -144,7 +144,7 @@ def find_insert_position(row: TaskRow, count: int, row_at: Callable[[int], TaskR
 
 
 def keeps_position(old_row: TaskRow, new_row: TaskRow, order: SortOrder) -> bool:
-    """Return whether a row keeps its position after a change."""
+    """Return whether a row keeps its position in the sort order after a change."""
     return _sort_key(old_row, order) == _sort_key(new_row, order)
 
 

@@ -34,17 +34,17 @@ class Throughput:
         self._last_bytes.pop(task_id, None)
 
     def tick(self, now: datetime) -> None:
-        """Start a new bucket for each :data:`BUCKET_SECONDS` since the last call."""
+        """Start a new bucket for each period of :data:`BUCKET_SECONDS` that has begun since the last call."""
         bucket = int((now - self._started_at).total_seconds() // BUCKET_SECONDS)
         self._bytes.extend([0] * min(BUCKETS, max(0, bucket - self._bucket)))
         self._bucket = max(self._bucket, bucket)
 
     @property
     def rates(self) -> list[float]:
-        """MiB per second of each bucket, oldest first. The last bucket is not complete yet."""
+        """Throughput of each bucket in MiB per second, oldest first. The last bucket is not complete yet."""
         return [each / (BUCKET_SECONDS * 1024 * 1024) for each in self._bytes]
 
     @property
     def rate(self) -> float:
-        """MiB per second of the last complete bucket, or of the current one if that is higher."""
+        """Throughput in MiB per second of the last complete bucket, or of the current one if that is higher."""
         return max(self.rates[-2:])

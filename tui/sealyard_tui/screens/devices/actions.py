@@ -1,4 +1,4 @@
-"""Actions of the device configurations screen: forms, confirmations, and requests."""
+"""Actions of the device configurations screen: forms, confirmations, and requests to the engine."""
 
 from __future__ import annotations
 
@@ -31,7 +31,7 @@ from sealyard_tui.screens.devices.forms import (
 from sealyard_tui.widgets.path_parsing import resolve_path
 
 NOTIFICATION_SECONDS = 15
-"""Duration in seconds of a notification with a path, long enough to type the path elsewhere."""
+"""Duration in seconds of notifications that contain a path, long enough to copy the path by hand."""
 
 
 class DeviceActions:
@@ -47,7 +47,11 @@ class DeviceActions:
         show_device: Callable[[str], None],
         show_busy: Callable[[str], None],
     ) -> None:
-        """``show_device`` moves the cursor to a configuration. ``show_busy`` shows or hides a running operation."""
+        """``devices`` and ``context`` return the data loaded by the screen.
+
+        ``show_device`` moves the cursor to the configuration with the given id. ``show_busy`` shows the text of a
+        running operation; an empty text hides it.
+        """
         self._screen = screen
         self._get_devices = devices
         self._get_context = context

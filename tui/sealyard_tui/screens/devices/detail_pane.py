@@ -14,7 +14,7 @@ from sealyard_tui.widgets.scroll_pane import ScrollPane, scroll_bindings
 
 
 class DeviceDetailPane(ScrollPane):
-    """Pane that shows a version of a configuration in full, below the list or in place of it."""
+    """Pane that shows all details of a configuration version, below the list or instead of it."""
 
     BINDINGS: ClassVar[list[BindingType]] = scroll_bindings("devices.detail_")
 
@@ -27,7 +27,10 @@ class DeviceDetailPane(ScrollPane):
         yield Static("", markup=False)
 
     def show(self, render_text: Callable[[int], Content]) -> None:
-        """Show the text that ``render_text`` returns for the width of the pane in cells."""
+        """Show the text returned by ``render_text``.
+
+        ``render_text`` is called with the width of the pane in cells, now and after each resize.
+        """
         self._render_text = render_text
         self._update_text()
 

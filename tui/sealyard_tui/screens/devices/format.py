@@ -1,4 +1,4 @@
-"""Formatting of device configurations: versions, keys, and the subjects that may use or approve them."""
+"""Formatting of device configurations: their versions, their keys, and the subjects with permissions on them."""
 
 from __future__ import annotations
 
@@ -23,8 +23,8 @@ Field = tuple[str, Content | str]
 class DeviceContext(FrozenStruct, frozen=True, kw_only=True):
     """Additional data for formatting configurations.
 
-    ``keys`` and ``access`` are None without permission to view them. ``permissions`` are those of the user. ``names``
-    contains the display names of subjects.
+    ``permissions``: the permissions of the current user. ``keys``: all keys. ``access``: the access control list.
+    ``keys`` and ``access`` are None if the user may not view them. ``names``: display names by subject.
     """
 
     permissions: tuple[Permission, ...] = ()
@@ -57,7 +57,10 @@ def format_detail(
     keys: Mapping[str, str],
     width: int,
 ) -> Content:
-    """Render a version of a configuration. ``keys``: key bindings by action. ``width`` is in cells."""
+    """Format all details of a configuration version.
+
+    ``keys``: the keyboard key bound to each action. ``width``: width of the text in cells.
+    """
     creator = escape_text(format_subject(device.created_by, context.names))
     fields: list[Field] = [
         ("description", safe_content(device.description)),
@@ -141,9 +144,9 @@ def _format_key(
 
 
 def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[str, str]) -> Content:
-    """Return when the certificate of a key expires; empty if there is no certificate.
+    """Return when the certificate of a key version expires, with advice if necessary; empty if it has no certificate.
 
-    ``keys``: key bindings by action.
+    ``keys``: the keyboard key bound to each action.
     """
     expires_at = version.certificate_expires_at
     if expires_at is None:
@@ -164,7 +167,10 @@ def format_certificate_expiry(version: KeyVersion, now: datetime, keys: Mapping[
 
 
 def format_warning_count(device: DeviceConfig, context: DeviceContext, now: datetime) -> Content:
-    """Return the number of warnings, including certificate warnings, in the color of the most severe one."""
+    """Return the number of warnings of a configuration; empty if there are none.
+
+    The number has the error color if the certificate of a signing key is not valid or expires soon.
+    """
     if not device.warnings:
         return Content("")
     is_severe = any(_needs_attention(each, context, now) for each in device.signing_keys)
@@ -214,7 +220,7 @@ def _format_own_permissions(device: DeviceConfig, context: DeviceContext) -> str
 
 
 def format_changes(device: DeviceConfig, update: DeviceUpdate, context: DeviceContext) -> list[str]:
-    """Return the changes made by an update, each as a line of escaped text."""
+    """Return the changes that ``update`` makes to ``device``, one line of safe text each. Includes new key versions."""
     durations = (
         ("link time", device.link_ttl_seconds, update.link_ttl_seconds),
         ("retention", device.retention_seconds, update.retention_seconds),

@@ -90,7 +90,7 @@ def _build_algorithm_fields(
     value: str = "",
     key_hint: str,
 ) -> tuple[ChoiceField, ChoiceField]:
-    """Return the fields for an algorithm and a key that is compatible with it."""
+    """Return the fields for choosing an algorithm and a key that is compatible with it."""
 
     def key_choices(texts: Texts) -> Choices:
         info = algorithms.get(texts.get(name, ""))
@@ -153,7 +153,7 @@ def _build_key_choices(context: DeviceContext, kinds: tuple[KeyType, ...]) -> Ch
 
 
 def _build_users_field(name: str, label: str, context: DeviceContext, empty_label: str) -> Field:
-    """Return a field for subjects: a list of choices, or a text field without permission to list subjects."""
+    """Return a field for choosing subjects, or a text field if the user has no permission to list subjects."""
     if context.access is None:
         return TextField(
             name=name,
@@ -221,7 +221,10 @@ def build_device_update(device: DeviceConfig, answers: Answers) -> DeviceUpdate:
 
 
 def _parse_duration(text: str, old_seconds: int) -> int:
-    """Parse a duration. Returns ``old_seconds`` for unchanged text, which contains only the two largest units."""
+    """Parse a duration, and return it in seconds.
+
+    Returns ``old_seconds`` if the text is unchanged, because the initial text contains only the two largest units.
+    """
     return old_seconds if text == format_duration(old_seconds) else parse_duration(text)
 
 
@@ -263,7 +266,7 @@ def _build_term_fields(
 
 
 def parse_whole_number(text: str) -> int:
-    """Parse a whole number. Raises :class:`UsageError` for invalid text."""
+    """Parse a whole number of up to six digits. Raises :class:`UsageError` for invalid text."""
     if not re.fullmatch(r"[0-9]{1,6}", text):
         raise UsageError(f"Invalid number {escape_text(text, 20)!r}.", "Enter a whole number.")
     return int(text)
@@ -273,6 +276,6 @@ def parse_whole_number(text: str) -> int:
 
 
 def build_certificate_file_name(name: str) -> str:
-    """Return the file name for a certificate whose name has the form ``local:gateway-signing v1``."""
+    """Return the name of the PEM file for a certificate with a label such as ``local:gateway-signing v1``."""
     plain = re.sub(r"[^A-Za-z0-9._-]+", "-", name.partition(":")[2] or name).strip("-.") or "certificate"
     return plain if plain.endswith(".pem") else f"{plain}.pem"

@@ -1,4 +1,4 @@
-"""The device configurations screen: list device configurations, and view and change their versions."""
+"""The device configurations screen, for listing configurations, showing their versions and creating new ones."""
 
 from __future__ import annotations
 
@@ -34,10 +34,10 @@ from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
 RESOURCES = ("DEVICE_CONFIG", "KEY", "ACL", "SUBJECT")
-"""Types of the resources whose updates reload this screen."""
+"""Types of the resources whose changes cause this screen to reload its data."""
 
 DETAIL_DELAY = 0.05
-"""Delay in seconds between the last cursor movement and showing the detail."""
+"""Delay in seconds between the last cursor movement and the update of the detail pane."""
 
 
 class DevicesScreen(BaseScreen):
@@ -146,11 +146,14 @@ class DevicesScreen(BaseScreen):
         self._devices = await client.devices()
         self._apply_filter()
         await self._update_detail(client)
-        # Load these before a form needs them, because keys typed while a form waits for them would reach the screen.
+        # Load these in advance: the screen would handle any keys pressed while a form waits for them.
         await self._load_capabilities()
 
     async def _update_detail(self, client: Client) -> None:
-        """Update the detail pane to the latest version, or keep showing an older version if the user selected one."""
+        """Show the latest version of the current configuration in the detail pane, unless an older one is selected.
+
+        The version just before the latest one is not kept, because it may have been the latest one until this update.
+        """
         row, current = self.latest_version, self.shown_version
         if row is not None and current is not None and current.id == row.id and current.version < row.version - 1:
             self.shown_version = await client.device(row.id, current.version)
@@ -204,7 +207,7 @@ class DevicesScreen(BaseScreen):
 
     @on(VirtualTable.RowHighlighted)
     def _on_row_highlighted(self) -> None:
-        """Show the detail once the cursor is idle, so that holding down a key remains fast."""
+        """Show the details once the cursor has stopped moving, so that moving it by holding down a key remains fast."""
         row: DeviceConfig | None = self.query_one(VirtualTable).cursor_row
         if row is None or self.shown_version is None or self.shown_version.id != row.id:
             self.shown_version = row
@@ -258,7 +261,7 @@ class DevicesScreen(BaseScreen):
     # ---- actions
 
     def show_busy(self, text: str) -> None:
-        """Show ``text``, which may be untrusted, as the running operation; hide the line if it is empty."""
+        """Show ``text`` as the running operation, or hide the line if it is empty. ``text`` may be untrusted."""
         busy_line = self.query_one("#busy", Static)
         busy_line.update(Content(escape_text(text)))
         busy_line.set_class(bool(text), "-shown")

@@ -1,1 +1,1 @@
-"""The upload screen: a form for one task, and the watch folder."""
+"""The upload screen, with a form for creating a task and a list of the watch folder entries."""

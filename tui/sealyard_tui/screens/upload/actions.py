@@ -1,4 +1,4 @@
-"""The actions of the upload screen: uploading files and submitting tasks, with one form per identity."""
+"""The actions of the upload screen: uploading files and submitting tasks."""
 
 from __future__ import annotations
 
@@ -19,11 +19,14 @@ from sealyard_tui.screens.upload.format import format_summary
 from sealyard_tui.screens.upload.upload_queue import UploadQueue
 
 SHUTDOWN_TIMEOUT = 2.0
-"""Maximum time in seconds for discarding uploads on exit; the engine removes the remaining ones later."""
+"""Maximum time in seconds for discarding uploads on exit. The engine removes any remaining uploads later."""
 
 
 class Submission(NamedTuple):
-    """A submission to confirm: the device configuration, and the warnings of its container format."""
+    """A task submission that the user must confirm.
+
+    ``device``: the device configuration. ``warnings``: warnings from checking the files against its container format.
+    """
 
     device: DeviceConfig
     warnings: tuple[str, ...]
@@ -40,9 +43,10 @@ class UploadActions:
         on_submitting_changed: Callable[[], None],
         on_submitted: Callable[[UploadForm, Task], None],
     ) -> None:
-        """``on_submitting_changed`` is called when a submission starts or ends.
+        """``on_form_changed`` is called after an upload or a removal has changed a form.
 
-        ``on_submitted`` is called after a task has been created.
+        ``on_submitting_changed`` is called when a submission starts or ends, and ``on_submitted`` after a task has been
+        created.
         """
         self._screen = screen
         self._on_form_changed = on_form_changed
@@ -53,11 +57,11 @@ class UploadActions:
         self._queues: dict[str, UploadQueue] = {}
 
     def switch_identity(self, identity: str) -> None:
-        """Use the form of ``identity``. The forms of other identities are kept."""
+        """Switch to the form of ``identity``. The forms of other identities are kept."""
         self._identity = identity
 
     async def close(self) -> None:
-        """Discard all uploads. Gives up after :data:`SHUTDOWN_TIMEOUT`."""
+        """Cancel running uploads and discard the uploaded files. Gives up after :data:`SHUTDOWN_TIMEOUT` seconds."""
         with suppress(TimeoutError):
             async with asyncio.timeout(SHUTDOWN_TIMEOUT):
                 for queue in self._queues.values():
@@ -75,7 +79,7 @@ class UploadActions:
     # ---- files
 
     def upload(self, keys: list[str]) -> None:
-        """Upload the form's files with these keys in the background."""
+        """Start uploading the files of the current form with the given ``keys``."""
         if keys:
             self._screen.run_guarded(self._start_uploads(self._identity, keys), group="upload")
 
@@ -94,7 +98,7 @@ class UploadActions:
             queue.start(key)
 
     def remove(self, keys: list[str]) -> None:
-        """Remove files from the form and discard their uploads."""
+        """Remove files from the current form and discard their uploads."""
         queue = self._queues.get(self._identity)
         if queue is None:
             self.form.remove(keys)
@@ -105,7 +109,7 @@ class UploadActions:
     # ---- the task
 
     def submit(self, submission: Submission) -> None:
-        """Ask for confirmation, then create the task."""
+        """Ask the user to confirm the submission, and create the task if confirmed."""
         self._screen.run_guarded(self._confirm(submission, self._queues[self._identity]))
 
     async def _confirm(self, submission: Submission, queue: UploadQueue) -> None:
@@ -139,6 +143,6 @@ class UploadActions:
         form.clear_submitted(snapshot)
         self._on_submitted(form, task)
         for proposal in snapshot.proposals:
-            # If the files of the proposal have changed since, it is proposed again.
+            # Dismissing fails if the files of the proposal have changed; the watch folder then proposes them again.
             with suppress(SealyardError):
                 await self._screen.app.watch_folder.dismiss(proposal)

@@ -1,4 +1,4 @@
-"""Parser for expected checksums: the output of ``sha256sum`` or BSD's ``sha256``, or a single digest."""
+"""Parser for expected checksums: the output of ``sha256sum`` or of the BSD ``sha256`` command, or a single digest."""
 
 from __future__ import annotations
 
@@ -16,13 +16,16 @@ _ESCAPES = {"\\\\": "\\", "\\n": "\n", "\\r": "\r"}
 
 
 class Checksum(FrozenStruct, frozen=True, kw_only=True):
-    """A checksum. ``name`` is a file name or path; empty for a single digest. ``sha256`` is in lowercase hex."""
+    """An expected SHA-256 checksum.
+
+    ``name``: the name or path of the file; empty for a digest without a name. ``sha256``: the digest in lowercase hex.
+    """
 
     name: str
     sha256: str
 
     def matches_path(self, path: str) -> bool:
-        """Return whether ``path`` ends with :attr:`name`."""
+        """Return whether the last components of ``path`` are the components of :attr:`name`."""
         parts = PurePosixPath(self.name).parts
         return bool(parts) and PurePosixPath(path).parts[-len(parts) :] == parts
 
@@ -32,7 +35,7 @@ class Checksum(FrozenStruct, frozen=True, kw_only=True):
 
 
 def parse_checksums(text: str) -> tuple[Checksum, ...] | None:
-    """Parse a list of checksums. Returns None if there are none, or a line is in another format."""
+    """Parse checksums, one per line. Returns None if ``text`` is blank or contains a line in another format."""
     checksums = [_parse_line(line.strip()) for line in text.splitlines() if line.strip()]
     if not checksums or None in checksums:
         return None
@@ -40,7 +43,10 @@ def parse_checksums(text: str) -> tuple[Checksum, ...] | None:
 
 
 def find_checksum(path: str, checksums: tuple[Checksum, ...]) -> str:
-    """Return the digest for a path; empty if there is none. A match by path takes precedence over one by file name."""
+    """Return the expected digest for ``path``, or an empty string if there is none.
+
+    A checksum that matches the path takes precedence over one that matches only the file name.
+    """
     matches = [each for each in checksums if each.matches_path(path)] or [
         each for each in checksums if each.matches_name(path)
     ]

@@ -15,7 +15,7 @@ from sealyard_tui.screens.upload.format import format_terms
 
 
 class DeviceChoice:
-    """The loaded device configurations, and the one selected in a form."""
+    """The loaded device configurations, from which one can be selected in each form."""
 
     def __init__(self, screen: BaseScreen) -> None:
         self._screen = screen
@@ -37,21 +37,24 @@ class DeviceChoice:
         return [device for device in self._devices.values() if is_allowed(Action.USE, device_resource(device.id))]
 
     def get_selected(self, form: UploadForm) -> DeviceConfig | None:
-        """Return the configuration of the form; None if the form has none, or the user has no permission to use it."""
+        """Return the configuration selected in ``form``; None if none is selected or the user may not use it."""
         return next((device for device in self.usable if device.id == form.device), None)
 
     def preselect_single(self, form: UploadForm) -> None:
-        """Select the configuration if only one is usable."""
+        """Select the only usable configuration, if there is exactly one and ``form`` has no configuration yet."""
         if not form.device and len(self.usable) == 1:
             form.device = self.usable[0].id
 
     def needs_signing_input(self, form: UploadForm) -> bool:
-        """Return whether the user must choose between hashing the file and using its content as the digest to sign."""
+        """Return whether the user can choose between hashing the file and using its content as the digest to sign."""
         device = self.get_selected(form)
         return form.kind is TaskKind.SIGNING and device is not None and signs_digest(device.signing.algorithm)
 
     def format_terms_line(self, form: UploadForm) -> Content:
-        """Return the terms of the selected configuration, or why none can be selected."""
+        """Return a line with the terms of the selected configuration, or the reason why none can be selected.
+
+        The line is empty if no configuration has been selected yet.
+        """
         if (device := self.get_selected(form)) is not None:
             return format_terms(device)
         if self._is_loaded and not self.usable:

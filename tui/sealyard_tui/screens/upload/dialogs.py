@@ -1,4 +1,4 @@
-"""The dialogs of the upload screen: expected checksums, and the watch folder."""
+"""The dialogs of the upload screen, for expected checksums and for the watch folder settings."""
 
 from __future__ import annotations
 
@@ -28,7 +28,10 @@ from sealyard_tui.widgets.safe_text_area import SafeTextArea
 
 
 class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
-    """Dialog for expected checksums. Returns those entered; empty to remove that of the file, None if cancelled."""
+    """Dialog for entering expected checksums.
+
+    Returns the entered checksums, an empty tuple to remove the expected checksum of the file, or None if cancelled.
+    """
 
     heading = "Expected SHA-256"
 
@@ -37,10 +40,13 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
     ]
 
     drafts: ClassVar[dict[str, str]] = {}
-    """Unsubmitted input, by path."""
+    """Unsubmitted text, by file path."""
 
     def __init__(self, path: str, name: str, current_digest: str) -> None:
-        """``name`` must be safe text. ``current_digest`` is the current expected digest; empty if there is none."""
+        """Edit the expected digest of the file at ``path``.
+
+        ``name``: the file name as safe text. ``current_digest``: the current expected digest; empty if none is set.
+        """
         super().__init__()
         self._path = path
         self._file_name = name
@@ -86,7 +92,10 @@ class ExpectedChecksumDialog(BaseDialog[tuple[Checksum, ...] | None]):
 
 
 class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
-    """Dialog for the watch folder. Returns the edited settings; None if cancelled."""
+    """Dialog for editing the watch folder settings. Returns the new settings, or None if cancelled.
+
+    An empty ``folder`` in the returned settings turns watching off.
+    """
 
     heading = "Watch folder"
 
@@ -95,10 +104,13 @@ class WatchFolderDialog(BaseDialog[WatchFolderSettings | None]):
     ]
 
     drafts: ClassVar[dict[str, WatchFolderSettings]] = {}
-    """Unsubmitted input, by identity."""
+    """Unsubmitted settings, by identity."""
 
     def __init__(self, settings: WatchFolderSettings, devices: list[DeviceConfig], identity: str) -> None:
-        """``settings`` are the current settings. ``devices`` are the configurations that the user can use."""
+        """Edit ``settings``, or the unsubmitted draft of ``identity`` if there is one.
+
+        ``devices``: the device configurations that the user may use.
+        """
         super().__init__(classes="watch")
         self._initial_settings = settings
         self._settings = self.drafts.pop(identity, settings)

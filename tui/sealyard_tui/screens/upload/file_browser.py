@@ -1,4 +1,4 @@
-"""The file browser of the upload screen, which lists one folder at a time and reads it in a thread."""
+"""The file browser of the upload screen. It lists one folder at a time and reads it in a thread."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ PARENT_NAME = ".."
 
 
 class Selection(FrozenStruct, frozen=True, kw_only=True):
-    """The chosen files, in the order of selection. ``metadata`` is whether they are metadata rather than firmware."""
+    """The chosen files, in the order of selection. ``metadata``: whether they are metadata rather than firmware."""
 
     paths: tuple[Path, ...]
     metadata: bool = False
@@ -52,10 +52,10 @@ class FileOrder(StrEnum):
 
 
 class FileRow(FrozenStruct, frozen=True, kw_only=True):
-    """A file or folder.
+    """A file or folder in the list.
 
-    ``size`` is in bytes, and ``mtime`` is a Unix time; both are 0 if they cannot be read. ``is_special`` is whether
-    it is not a regular file; also true for folders.
+    ``size``: in bytes. ``mtime``: modification time as a Unix time. Both are 0 if they cannot be read. ``is_special``:
+    whether it is not a regular file, for example a folder or a socket.
     """
 
     name: str
@@ -67,13 +67,16 @@ class FileRow(FrozenStruct, frozen=True, kw_only=True):
 
 
 class _LastFolder(FrozenStruct, frozen=True, kw_only=True):
-    """The folder that was used last, as stored in the state file."""
+    """The most recently used folder, as stored in the state file."""
 
     folder: str = ""
 
 
 class FileBrowser(ScreenDialog[Selection | None]):
-    """Dialog for choosing files. Returns those chosen as firmware (Enter) or as metadata (m); None if cancelled."""
+    """Dialog for choosing files, either as firmware (Enter) or as metadata (m).
+
+    Returns the selection, or None if cancelled.
+    """
 
     heading = "Choose files"
     CSS_PATH = "file_browser.tcss"
@@ -92,7 +95,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
     ]
 
     def __init__(self, folder: Path | None = None) -> None:
-        """``folder`` is the first folder to list, by default the one that was used last."""
+        """``folder``: the folder to list first; by default the most recently used one."""
         super().__init__(classes="wide browser")
         self._folder = folder
         self._rows: list[FileRow] = []
@@ -126,7 +129,10 @@ class FileBrowser(ScreenDialog[Selection | None]):
     # ---- reading
 
     def _open_folder(self, folder: Path | None, cursor_name: str = "") -> None:
-        """List a folder, by default the one that was used last, and move the cursor to the row ``cursor_name``."""
+        """List ``folder`` in the background, and move the cursor to the row named ``cursor_name``.
+
+        If ``folder`` is None, the most recently used folder is listed.
+        """
         work = self._read(folder, cursor_name)
         self.run_worker(self.app.guard(work), group="read", exclusive=True, exit_on_error=False)
 
@@ -151,7 +157,10 @@ class FileBrowser(ScreenDialog[Selection | None]):
         await self._show_rows(cursor_name)
 
     async def _show_rows(self, cursor_name: str = "") -> None:
-        """Filter and sort the rows (in a thread, because a folder may be large), and show them."""
+        """Filter, sort and show the rows, and move the cursor to the row named ``cursor_name``.
+
+        Filtering and sorting run in a thread, because a folder may be large.
+        """
         rows, order, shows_hidden = self._rows, self._order, self._shows_hidden
         search = self.query_one(FilterBar).text.casefold()
         parent_rows = [] if self._folder is None or self._folder.parent == self._folder else [_PARENT_ROW]
@@ -247,7 +256,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         self.set_focus(path)
 
     def action_dismiss_dialog(self) -> None:
-        """Leave the path input, clear the marks, clear the filter, or close the dialog: the first that applies."""
+        """Leave the path input, clear the marks, clear the filter or close the dialog, whichever applies first."""
         if self.query_one("#path").has_focus:
             self.set_focus(self._table)
         elif self._table.clear_marks() or self.query_one(FilterBar).clear():
@@ -312,7 +321,7 @@ def _create_columns(zone: tzinfo | None) -> tuple[Column, ...]:
 
 
 def _render_cells(row: FileRow, zone: tzinfo | None) -> tuple[Content | str, ...]:
-    """Return the cells of a row. All times are in ``zone``, as in the column title, even across DST changes."""
+    """Return the cells of a row. ``zone``: the time zone in the column title, used for all times regardless of DST."""
     if row.name == PARENT_NAME:
         return Content.styled("../", "$text-muted"), "", ""
     name = escape_text(row.name)
@@ -324,7 +333,7 @@ def _render_cells(row: FileRow, zone: tzinfo | None) -> tuple[Content | str, ...
 
 
 def _read_rows(folder: Path, check_cancelled: CheckCancelled) -> list[FileRow]:
-    """Read a folder. Raises ``OSError``."""
+    """Return a row for each entry of ``folder``. Raises ``OSError`` if the folder cannot be read."""
     with os.scandir(folder) as entries:
         return [_read_row(each, check_cancelled) for each in entries]
 
@@ -334,7 +343,7 @@ def _read_row(entry: os.DirEntry[str], check_cancelled: CheckCancelled) -> FileR
     is_link = entry.is_symlink()
     try:
         status = entry.stat()
-    except OSError:  # A dangling link, or the file has just been deleted.
+    except OSError:  # The entry is a dangling link or has just been deleted.
         return FileRow(name=entry.name, is_folder=False, is_link=is_link, is_special=True)
     return FileRow(
         name=entry.name,
@@ -347,7 +356,10 @@ def _read_row(entry: os.DirEntry[str], check_cancelled: CheckCancelled) -> FileR
 
 
 def _select_rows(rows: list[FileRow], order: FileOrder, *, shows_hidden: bool, search: str) -> list[FileRow]:
-    """Return the rows that match ``search``, sorted, folders first."""
+    """Return the visible rows whose names contain ``search``, sorted by ``order``, with folders first.
+
+    ``search``: text in casefolded form; empty to match all names.
+    """
     visible_rows = [
         each for each in rows if (shows_hidden or not each.name.startswith(".")) and search in each.name.casefold()
     ]
@@ -369,7 +381,7 @@ def _open_state_file() -> StateFile[_LastFolder]:
 
 
 def _load_last_folder() -> Path:
-    """Return the folder that was used last if it exists; else the working directory."""
+    """Return the most recently used folder if it still exists, or the working directory otherwise."""
     with suppress(StorageError, ValueError):
         if (folder := _open_state_file().read().folder) and Path(folder).is_dir():
             return Path(folder)
@@ -377,7 +389,7 @@ def _load_last_folder() -> Path:
 
 
 def _save_last_folder(folder: Path) -> None:
-    """Save ``folder`` as the one that was used last. Errors are ignored: the browser then starts in another folder."""
+    """Save ``folder`` as the most recently used one. Errors are ignored; another folder is then opened next time."""
     try:
         text = str(folder).encode().decode()
     except UnicodeEncodeError:

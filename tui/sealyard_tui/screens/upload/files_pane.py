@@ -1,4 +1,4 @@
-"""The pane with the files of the upload form, and the actions on them."""
+"""The pane that lists the files in the upload form, with actions on them."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ COLUMNS = (
 
 
 class FilesPane(Vertical):
-    """Pane that lists firmware, then metadata, each in package order, with two lines about the current file."""
+    """Pane that lists the firmware files, then the metadata files, each group in package order.
+
+    Two lines below the list show details of the current file.
+    """
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("x,delete", "remove", "Remove", id="upload.remove", tooltip="Remove the file from the form"),
@@ -66,21 +69,21 @@ class FilesPane(Vertical):
     ]
 
     class RemoveRequested(Message):
-        """Posted to request the removal of files from the form."""
+        """Posted to request that files be removed from the form."""
 
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys
 
     class UploadRequested(Message):
-        """Posted to request another upload of files."""
+        """Posted to request that files be uploaded again."""
 
         def __init__(self, keys: list[str]) -> None:
             super().__init__()
             self.keys = keys
 
     class Changed(Message):
-        """Posted after the order, a role or an expected checksum has changed."""
+        """Posted after the order, the role or the expected checksum of a file has changed."""
 
     def __init__(self) -> None:
         super().__init__(id="files-pane", classes="pane")
@@ -163,9 +166,9 @@ class FilesPane(Vertical):
         self.app.push_screen(ExpectedChecksumDialog(str(entry.path), entry.name, entry.expected_sha256), set_checksums)
 
     def set_expected_checksums(self, checksums: tuple[Checksum, ...], entry: FormFile | None = None) -> None:
-        """Set the expected checksums of the listed files.
+        """Set the expected checksums of the files in the form that are named in ``checksums``.
 
-        A single digest without a name is set for ``entry``, by default for the current file.
+        A single digest without a file name is set for ``entry``, by default the current file.
         """
         entry = entry or self.table.cursor_row
         digests = {

@@ -1,4 +1,4 @@
-"""The fields of the upload form: kind, configuration, name, content type, and path input."""
+"""The fields of the upload form: task type, device configuration, name, content type, and path input."""
 
 from __future__ import annotations
 
@@ -28,27 +28,27 @@ from sealyard_tui.widgets.safe_input import SafeInput
 
 
 class UploadFormFields(Vertical):
-    """Fields of the upload form, which is updated as the user types."""
+    """Fields of the upload form. Input is applied to the form model as the user types."""
 
     class FieldChanged(Message):
         """Posted after a field has changed."""
 
     class PathsEntered(Message):
-        """Posted to request adding files to the form."""
+        """Posted to request that files be added to the form."""
 
         def __init__(self, paths: tuple[Path, ...]) -> None:
             super().__init__()
             self.paths = paths
 
     class FolderEntered(Message):
-        """Posted to request opening a folder in the file browser."""
+        """Posted to request that a folder be opened in the file browser."""
 
         def __init__(self, folder: Path) -> None:
             super().__init__()
             self.folder = folder
 
     class ChecksumsEntered(Message):
-        """Posted to request setting expected checksums."""
+        """Posted to request that expected checksums be set."""
 
         def __init__(self, checksums: tuple[Checksum, ...]) -> None:
             super().__init__()
@@ -86,7 +86,7 @@ class UploadFormFields(Vertical):
         return self.query_one("#line", PathInput)
 
     def populate(self, form: UploadForm) -> None:
-        """Show the values of ``form``, and apply further input to it."""
+        """Show the values of ``form``, and apply all further input to this form."""
         self._form = form
         with self.prevent(Input.Changed):
             self.query_one("#name", Input).value = form.name
@@ -107,16 +107,16 @@ class UploadFormFields(Vertical):
         self.query_one("#name", Input).placeholder = form.suggested_name or "suggested from the file names"
 
     def show_hint(self, text: str, *, is_error: bool = False) -> None:
-        """Show a hint below the path input; an empty ``text`` hides it. ``text`` must be safe."""
+        """Show a hint below the path input, or hide it if ``text`` is empty. ``text`` must be safe text."""
         hint_line = self.query_one("#hint", Static)
         hint_line.update(Content(text))
         hint_line.set_class(bool(text), "-shown")
         hint_line.set_class(is_error, "-wrong")
 
     def add_text(self, text: str, *, is_typed: bool = False) -> None:
-        """Add the paths or the checksums in ``text``.
+        """Add the files or the expected checksums in ``text`` to the form; for a single folder, open the file browser.
 
-        ``is_typed`` is whether the text was typed into the path input, which then keeps it if none of the paths exist.
+        ``is_typed``: whether the text was typed into the path input, which then keeps it if none of the paths exist.
         """
         checksums = parse_checksums(text)
         if checksums is not None:

@@ -1,4 +1,4 @@
-"""The model of the upload form: its fields, and its files with the state of their uploads. Performs no I/O."""
+"""The model of the upload form: its fields, its files, and the state of their uploads. It performs no I/O."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, TaskKind
 
 MAX_NAME_LENGTH = 200
-"""Maximum length of a task's name."""
+"""Maximum length of a task name, in characters."""
 
 TaskRequest = PackageRequest | EncryptionRequest | SigningRequest
 
@@ -30,17 +30,18 @@ class FileRole(StrEnum):
 
 
 class FileFingerprint(FrozenStruct, frozen=True, kw_only=True):
-    """Size and modification time (in nanoseconds), which identify a version of a file on disk."""
+    """Size in bytes and modification time in nanoseconds, used to detect changes to a file on disk."""
 
     size: int
     mtime_ns: int
 
 
 class FormFile(FrozenStruct, frozen=True, kw_only=True):
-    """A file in the form. ``uploaded_bytes`` is the number of uploaded bytes, and ``file`` the result of the upload.
+    """A file in the form, and the state of its upload.
 
-    ``size`` is the size on disk until the file is uploaded. ``expected_sha256`` is in lowercase hex, or empty.
-    ``fingerprint`` was read before the upload.
+    ``size``: size in bytes, as read from disk until the upload reports it. ``uploaded_bytes``: bytes uploaded so far.
+    ``expected_sha256``: in lowercase hex; empty if none is set. ``file``: result of the upload. ``fingerprint``: state
+    of the file on disk before the upload. ``file`` and ``fingerprint`` are None until the upload has succeeded.
     """
 
     key: str
@@ -71,7 +72,7 @@ class FormFile(FrozenStruct, frozen=True, kw_only=True):
 
 
 class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
-    """The parts of a form that were submitted as a task."""
+    """The content of a form when it is submitted. ``keys``: the keys of its files."""
 
     keys: tuple[str, ...]
     name: str
@@ -80,7 +81,7 @@ class SubmittedSnapshot(FrozenStruct, frozen=True, kw_only=True):
 
 
 class UploadForm:
-    """The form of one identity. ``device`` is a configuration id, and ``path_text`` the text of the path input."""
+    """The upload form of one identity. ``device``: id of the configuration. ``path_text``: text in the path input."""
 
     def __init__(self) -> None:
         self.kind = TaskKind.PACKAGING
@@ -89,7 +90,7 @@ class UploadForm:
         self.content_type = ""
         self.path_text = ""
         self.hash_file = True
-        """For algorithms that sign digests: whether to hash the file, or to use its content as the digest."""
+        """Whether to hash the file instead of using its content as the digest, for algorithms that sign digests."""
         self.proposals: list[PackageProposal] = []
         """Proposals from the watch folder that were loaded into the form."""
         self.is_submitting = False
@@ -121,14 +122,17 @@ class UploadForm:
         return entry
 
     def add_proposal(self, proposal: PackageProposal) -> None:
-        """Use the configuration of ``proposal``, and its name if none was entered. Its files are added separately."""
+        """Add a proposal to the form: use its configuration and, if no name has been entered, its name.
+
+        The caller adds the files of the proposal.
+        """
         self.proposals.append(proposal)
         self.device = proposal.device
         if not self.name:
             self.name = escape_text(proposal.name)
 
     def change(self, key: str, **changes: object) -> FormFile | None:
-        """Change attributes of a file. Returns the changed file, or None if it was removed."""
+        """Change attributes of a file. Returns the changed file, or None if it is no longer in the form."""
         entry = self._entries.get(key)
         if entry is None:
             return None
@@ -154,7 +158,7 @@ class UploadForm:
 
     @property
     def total_size(self) -> int:
-        """Size of all files in bytes."""
+        """Total size of all files in bytes."""
         return sum(each.size for each in self._entries.values())
 
     @property
@@ -162,7 +166,7 @@ class UploadForm:
         return not (self._entries or self.name or self.content_type or self.path_text)
 
     def clear(self) -> None:
-        """Remove all files and text. Keeps the kind and the configuration for the next task."""
+        """Remove all files, proposals and text. Keeps the task type and the configuration for the next task."""
         self._entries.clear()
         self.proposals.clear()
         self.name = self.content_type = self.path_text = ""
@@ -174,7 +178,7 @@ class UploadForm:
         )
 
     def clear_submitted(self, snapshot: SubmittedSnapshot) -> None:
-        """Remove what was submitted. Keeps what was added or changed since the snapshot."""
+        """Remove the submitted content from the form. Keeps content added or changed since the snapshot was taken."""
         self.remove(list(snapshot.keys))
         self.proposals = [each for each in self.proposals if each not in snapshot.proposals]
         self.name = "" if self.name == snapshot.name else self.name
@@ -185,11 +189,11 @@ class UploadForm:
 
     @property
     def suggested_name(self) -> str:
-        """The name of the task if none is entered, as safe text."""
+        """Default name of the task, as safe text: the names of the firmware files."""
         return ", ".join(each.name for each in self.get_files(FileRole.FIRMWARE))[:MAX_NAME_LENGTH]
 
     def get_blocked_reason(self) -> str:
-        """Return why the form cannot be submitted, as safe text; empty if it can."""
+        """Return the reason why the form cannot be submitted, as safe text; empty if it can be submitted."""
         firmware, metadata = self.get_files(FileRole.FIRMWARE), self.get_files(FileRole.METADATA)
         if not firmware:
             return "add a firmware file" if self.kind is TaskKind.PACKAGING else "add a file"
@@ -208,9 +212,9 @@ class UploadForm:
         return ""
 
     def build_request(self, message: bytes = b"") -> TaskRequest:
-        """Build the request. The client token changes only if the content changes.
+        """Build the request that creates the task. ``message``: the data to sign, for a signing task.
 
-        ``message`` is the data to sign, for a signing task.
+        The client token changes only if the content changes, so that a retry does not create a second task.
         """
         request = self._build_bare_request(message)
         if request != self._last_request:

@@ -1,4 +1,4 @@
-"""Text formatting for the upload screen: files, terms of configurations, watch folder, and the task summary."""
+"""Text formatting for the upload screen: files, configurations, the watch folder, and the task summary."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ MAX_WARNINGS = 2
 
 
 def render_file_cells(entry: FormFile, number: int) -> tuple[Content | str, ...]:
-    """Return the cells of a file. ``number`` is its position among the files of its role, starting with 1."""
+    """Return the table cells of a file. ``number``: its position among the files of its role, starting at 1."""
     return f"{entry.role} {number}", entry.name, format_size(entry.size) if entry.size else "", _format_state(entry)
 
 
@@ -40,12 +40,12 @@ def _format_state(entry: FormFile) -> Content:
 
 
 def _strip_name(message: str, name: str) -> str:
-    """Remove the file name from a message that is shown beside that name."""
+    """Return ``message`` as safe text, without the leading file name (shown beside it) and the final full stop."""
     return escape_text(message).removeprefix(f"{name} ").rstrip(".")
 
 
 def render_file_detail(entry: FormFile | None, keys: Mapping[str, str]) -> Content:
-    """Return two lines about the current file. ``keys`` are the keys to mention in hints."""
+    """Return two lines about a file; empty if there is no file. ``keys``: the key bound to each action, for hints."""
     if entry is None:
         return Content("")
     if (problem := entry.problem) is not None:
@@ -63,13 +63,13 @@ def format_device(device: DeviceConfig | None) -> Content:
 
 
 def format_terms(device: DeviceConfig) -> Content:
-    """Return the algorithms and terms of a configuration on one line."""
+    """Return the algorithms, container format and number of approvals of a configuration on one line."""
     algorithms = f"{device.encryption.algorithm} · {device.signing.algorithm}"
     return Content.styled(f"{algorithms} · {escape_text(device.format)} · {_format_quorum(device)}", "$text-muted")
 
 
 def format_device_choice(device: DeviceConfig) -> Content:
-    """Return a configuration with its keys and warnings, for a picker."""
+    """Return a configuration with its terms, keys and warnings, as an entry of a selection list."""
     times = f"link {short_duration(device.link_ttl_seconds)}, kept {short_duration(device.retention_seconds)}"
     terms = f" v{device.version} · {escape_text(device.format)} · {_format_quorum(device)} · {times}"
     keys = [
@@ -97,7 +97,7 @@ def format_totals(form: UploadForm) -> str:
 def format_summary(
     form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], modified_files: list[FormFile]
 ) -> str:
-    """Return the summary of the task that the user must confirm. May contain untrusted text."""
+    """Return the task summary shown in the confirmation dialog. It may contain untrusted text."""
     kind = KIND_LABELS[form.kind]
     lines = [
         f"{kind.capitalize()} for {device.name} v{device.version}"
@@ -124,7 +124,7 @@ def _format_summary_line(entry: FormFile, number: int) -> str:
 
 
 def format_watch_state(manager: WatchFolderManager, keys: Mapping[str, str]) -> Content:
-    """Return the state of the watch folder for the title line. ``keys`` maps action ids to keys."""
+    """Return the state of the watch folder for the title line. ``keys``: the key bound to each action."""
     setup_note = f" ({keys['upload.watch']})"
     folder, device = escape_text(manager.settings.folder, 40), escape_text(manager.settings.device, 24)
     if manager.state is WatchState.WATCHING:
@@ -158,7 +158,7 @@ def _format_drop_state(drop: DropStatus, *, in_form: bool) -> Content:
 def format_drop_reason(drop: DropStatus, keys: Mapping[str, str]) -> str:
     """Return the full reason why an entry of the watch folder is not proposed. It may contain untrusted text.
 
-    ``keys`` are the keys bound to the application's actions, for hints.
+    ``keys``: the key bound to each action, for hints.
     """
     if isinstance(drop.event, DropRejected | DropDeferred):
         error = drop.event.error
@@ -167,7 +167,7 @@ def format_drop_reason(drop: DropStatus, keys: Mapping[str, str]) -> str:
 
 
 def format_readiness(blocked_reason: str, *, is_submitting: bool) -> Content:
-    """Format whether the form can be submitted. ``blocked_reason`` is empty if it can."""
+    """Return text that shows whether the form is ready. ``blocked_reason``: why it is not; empty if it is."""
     if is_submitting:
         return Content.styled("… submitting", "$accent")
     if blocked_reason:
@@ -178,9 +178,9 @@ def format_readiness(blocked_reason: str, *, is_submitting: bool) -> Content:
 def get_submit_blocked_reason(
     state: SessionState, form: UploadForm, device: DeviceConfig | None, is_rejected: bool
 ) -> str:
-    """Return why the form cannot be submitted, as safe text; empty if it can.
+    """Return the reason why the form cannot be submitted, as safe text; empty if it can be submitted.
 
-    ``is_rejected`` is whether the container format rejects the files of the form.
+    ``is_rejected``: whether the format check has rejected the files in the form.
     """
     if state.read_only:
         return "the workspace is read-only"

@@ -1,4 +1,4 @@
-"""The warnings and errors of the container format about the files in the form."""
+"""The widget that checks the files in the form against the limits of the container format and of signing tasks."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from sealyard_tui.session.hints import error_text
 
 
 class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
-    """The input of a check. ``firmware`` and ``metadata`` are pairs of file name and size."""
+    """The input of a format check. ``firmware`` and ``metadata``: the name and the size in bytes of each file."""
 
     kind: TaskKind
     device: DeviceConfig
@@ -33,12 +33,15 @@ class _CheckInput(FrozenStruct, frozen=True, kw_only=True):
 
 
 class FormatNotes(Static):
-    """Warnings and errors from checking the files in the form in the background. Hidden if there are none."""
+    """Widget that checks the files in the form in the background, and shows warnings or an error.
+
+    It is hidden if there is nothing to show.
+    """
 
     app = getters.app(BaseApp)
 
     class ResultChanged(Message):
-        """Posted after :attr:`FormatNotes.warnings` or :attr:`FormatNotes.error` was updated."""
+        """Posted after a check has updated :attr:`FormatNotes.warnings` and :attr:`FormatNotes.error`."""
 
     def __init__(self) -> None:
         super().__init__(id="notes", markup=False)
@@ -55,7 +58,7 @@ class FormatNotes(Static):
         self.run_worker(work, group="check", exclusive=True, exit_on_error=False)
 
     async def _run_check(self, check_input: _CheckInput | None) -> None:
-        """Run a check in a thread, because the first one imports the container formats."""
+        """Run a check in a thread and show its result. The first check imports the container formats, which is slow."""
         self.warnings, self.error = (), None
         try:
             if check_input is not None:
@@ -78,7 +81,7 @@ class FormatNotes(Static):
 
 
 def _create_check_input(form: UploadForm, device: DeviceConfig) -> _CheckInput | None:
-    """Return the input of a check; None until the size of a firmware file is known."""
+    """Return the input of a format check; None until the size of at least one firmware file is known."""
 
     def list_sizes(role: FileRole) -> tuple[tuple[str, int], ...]:
         return tuple((each.path.name, each.size) for each in form.get_files(role) if each.size)

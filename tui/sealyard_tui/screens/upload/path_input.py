@@ -34,7 +34,10 @@ class PathInput(SafeInput):
             return self.input
 
     class Pasted(Message):
-        """Posted when multi-line, quoted or unprintable text was pasted; the input does not insert it."""
+        """Posted when pasted text may contain several, quoted or unprintable paths.
+
+        The input does not insert such text.
+        """
 
         def __init__(self, control: PathInput, text: str) -> None:
             super().__init__()
@@ -54,7 +57,10 @@ class PathInput(SafeInput):
         placeholder: str = "",
         id: str | None = None,  # noqa: A002 - Textual's name
     ) -> None:
-        """``base`` is the folder for relative paths, by default the working directory."""
+        """``folders_only``: whether to complete only folders.
+
+        ``base``: the folder to which paths are relative, by default the working directory.
+        """
         super().__init__(value, placeholder=placeholder, compact=True, select_on_focus=False, id=id)
         self.base = base or Path.cwd()
         self._folders_only = folders_only
@@ -77,9 +83,10 @@ class PathInput(SafeInput):
         self.post_message(self.Completed(self, completion))
 
     def on_paste(self, event: events.Paste) -> None:
-        """Insert the text or post :class:`Pasted`.
+        """Insert the pasted text, or post :class:`Pasted` instead.
 
-        A printable line is inserted if the input is not empty, or if the line has no spaces, quotes or backslashes.
+        A single printable line is inserted if the input is not empty, or if the line contains no spaces, quotation
+        marks or backslashes.
         """
         event.stop()
         event.prevent_default()

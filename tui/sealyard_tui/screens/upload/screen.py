@@ -1,4 +1,4 @@
-"""The upload screen: a form that creates a task, and the proposals of the watch folder."""
+"""The upload screen, with a form for creating a task and a list of the watch folder entries."""
 
 from __future__ import annotations
 
@@ -44,7 +44,7 @@ EDIT_ACTIONS = {"submit", "browse", "add", "device", "kind", "signing_input", "n
 
 
 class UploadScreen(BaseScreen):
-    """Screen with the form, its files and format notes, and the watch folder."""
+    """Screen with the upload form, its files, any warnings about them, and the watch folder entries."""
 
     NAME = "upload"
     CSS_PATH = "screen.tcss"
@@ -165,7 +165,7 @@ class UploadScreen(BaseScreen):
     # ---- content
 
     def _show_form(self) -> None:
-        """Show all values of the form."""
+        """Show all values of the current form, and update the rest of the screen."""
         self._fields.populate(self.form)
         self._update()
 
@@ -174,7 +174,7 @@ class UploadScreen(BaseScreen):
             self._schedule_update()
 
     def _schedule_update(self) -> None:
-        """Schedule an update of the screen, combining changes in quick succession."""
+        """Schedule an update of the screen. Changes in quick succession are combined into one update."""
         if not self._is_update_pending and self.is_attached:
             self._is_update_pending = True
             self.call_later(self._update)
@@ -192,7 +192,7 @@ class UploadScreen(BaseScreen):
         self._update_bindings()
 
     def _update_bindings(self) -> None:
-        """Redraw the key hints if the available actions have changed: redrawing is slow, and progress is frequent."""
+        """Redraw the key hints only if the available actions have changed, because redrawing them is slow."""
         actions = (bool(self.form.entries), self._device_choice.needs_signing_input(self.form), self._last_task_id)
         if actions != self._last_actions:
             self._last_actions = actions
@@ -205,13 +205,13 @@ class UploadScreen(BaseScreen):
         self.query_one("#submit", Button).disabled = not self.state.can_write or self.form.is_submitting
 
     def _get_blocked_reason(self) -> str:
-        """Return why the form cannot be submitted, as safe text; empty if it can."""
+        """Return the reason why the form cannot be submitted, as safe text; empty if it can be submitted."""
         return get_submit_blocked_reason(self.state, self.form, self._device, self._notes.error is not None)
 
     # ---- files
 
     def add_paths(self, paths: tuple[Path, ...], role: FileRole = FileRole.FIRMWARE) -> None:
-        """Add files to the form and upload them."""
+        """Add files to the form and start uploading them. Files that are already in the form are skipped."""
         if not self.state.can_write and self.state.engine is not EngineState.STARTING:
             self.flash("The workspace is read-only.", warning=True)
             return
@@ -224,7 +224,7 @@ class UploadScreen(BaseScreen):
             self._files.table.move_cursor_to(entries[-1].key)
 
     def on_paste(self, event: events.Paste) -> None:
-        """Add files dropped onto the terminal, which pastes their paths."""
+        """Add pasted paths or checksums, unless an input has the focus. Terminals paste the paths of dropped files."""
         if not isinstance(self.focused, Input):
             event.stop()
             self._fields.add_text(event.text)
@@ -376,7 +376,7 @@ class UploadScreen(BaseScreen):
 
     @on(WatchFolderPane.LoadRequested)
     def _load_proposal(self, event: WatchFolderPane.LoadRequested) -> None:
-        """Load a proposal into the form. It is dismissed after the task is created."""
+        """Load a proposal into the form. The proposal is dismissed after the task has been created."""
         proposal, form = event.proposal, self.form
         form.add_proposal(proposal)
         self.add_paths(tuple(Path(each) for each in proposal.firmware))

@@ -1,4 +1,4 @@
-"""The upload queue of a form, which uploads a few files at a time, and discards those not used in a task."""
+"""The upload queue of a form. It uploads a few files at a time and discards uploads that no task uses."""
 
 from __future__ import annotations
 
@@ -18,11 +18,14 @@ from sealyard_tui.screens.upload.form_model import FileFingerprint, FileRole, Fo
 log = logging.getLogger(__name__)
 
 MAX_PARALLEL = 2
-"""Maximum number of parallel uploads; more would not be faster on one disk."""
+"""Maximum number of parallel uploads. More would not be faster on a single disk."""
 
 
 class UploadQueue:
-    """The uploads of one form. ``on_change`` is called on the event loop after each change of the form."""
+    """Queue for uploading the files of one form.
+
+    ``on_change`` is called on the event loop after the queue has changed the form.
+    """
 
     def __init__(self, client: Client, form: UploadForm, on_change: Callable[[UploadForm], None]) -> None:
         self.form = form
@@ -33,7 +36,7 @@ class UploadQueue:
         self._background_tasks: set[asyncio.Task[None]] = set()
 
     def start(self, key: str) -> None:
-        """Upload a file, or upload it again. Progress and errors are stored in the form."""
+        """Start or restart the upload of a file. Progress and errors are stored in the form."""
         self._stop(key)
         entry = self.form.get_entry(key)
         if entry is None:
@@ -53,7 +56,7 @@ class UploadQueue:
         self._on_change(self.form)
 
     async def close(self) -> None:
-        """Cancel and discard all uploads."""
+        """Cancel running uploads, and discard the uploaded files of the form."""
         tasks = [*self._uploads.values(), *self._background_tasks]
         for task in self._uploads.values():
             task.cancel()
@@ -61,7 +64,7 @@ class UploadQueue:
         await self._discard(_list_uploaded_files(self.form.entries))
 
     async def find_modified_files(self) -> list[FormFile]:
-        """Return the files that changed on disk since the upload."""
+        """Return the files that have changed on disk since they were uploaded."""
 
         def find_modified() -> list[FormFile]:
             return [
@@ -73,7 +76,10 @@ class UploadQueue:
         return await asyncio.to_thread(find_modified)
 
     async def submit(self, *, signs_digests: bool) -> Task:
-        """Create the task. If this raises an error of :mod:`sealyard.model.errors`, the form is unchanged."""
+        """Create the task from the form, and return it. The form is not changed.
+
+        ``signs_digests``: whether the signing algorithm signs a digest. Raises errors of :mod:`sealyard.model.errors`.
+        """
         form = self.form
         if form.kind is TaskKind.SIGNING:
             return await self._sign(signs_digests=signs_digests)
@@ -137,7 +143,7 @@ class UploadQueue:
             self._run_in_background(self._discard(files))
 
     async def _discard(self, files: list[InputFile]) -> None:
-        with suppress(SealyardError):  # The engine removes unclaimed uploads later.
+        with suppress(SealyardError):  # If this fails, the engine removes the uploads later.
             await self._client.discard_uploads(tuple(files))
 
     def _run_in_background(self, work: Coroutine[Any, Any, None]) -> None:

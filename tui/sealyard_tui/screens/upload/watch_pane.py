@@ -1,4 +1,4 @@
-"""The pane with the entries of the watch folder, and the actions on them."""
+"""The pane that lists the entries of the watch folder, with actions on them."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ class WatchFolderPane(Vertical):
     ]
 
     class LoadRequested(Message):
-        """Posted to request loading a proposal into the form."""
+        """Posted to request that a proposal be loaded into the form."""
 
         def __init__(self, proposal: PackageProposal) -> None:
             super().__init__()
@@ -63,7 +63,7 @@ class WatchFolderPane(Vertical):
             self.task_id = task_id
 
     def __init__(self, is_in_form: Callable[[PackageProposal], bool]) -> None:
-        """``is_in_form`` returns whether a proposal is loaded into the form."""
+        """``is_in_form``: returns whether a proposal has been loaded into the form."""
         super().__init__(id="drops-pane", classes="pane")
         self._is_in_form = is_in_form
         self._could_act = False
@@ -101,7 +101,7 @@ class WatchFolderPane(Vertical):
 
     @on(VirtualTable.RowHighlighted)
     def _update_bindings(self) -> None:
-        """Redraw the key hints if the available actions have changed: redrawing is slow."""
+        """Redraw the key hints only if the available actions have changed, because redrawing them is slow."""
         can_act = self._proposal is not None
         if can_act != self._could_act:
             self._could_act = can_act

@@ -18,7 +18,7 @@ from sealyard_tui.terminal.signals import install_signal_handlers
 
 
 class WelcomeApp(App[StartChoice | None]):
-    """Application that shows the welcome screen. Returns the choice of the user; None to quit."""
+    """Application that shows the welcome screen. Returns the choice of the user, or None to quit."""
 
     TITLE = "Sealyard"
     CSS_PATH = ["../../app.tcss", "../../dialogs/base.tcss"]
@@ -34,7 +34,7 @@ class WelcomeApp(App[StartChoice | None]):
         previous_choice: CreateWorkspaceChoice | None = None,
         error: SealyardError | None = None,
     ) -> None:
-        """``previous_choice`` contains the answers from an earlier run, which led to ``error``."""
+        """``previous_choice``: the answers from an earlier run, shown again. ``error``: the error that they caused."""
         super().__init__()
         self._preferences = preferences
         self.previous_choice = previous_choice
@@ -47,7 +47,7 @@ class WelcomeApp(App[StartChoice | None]):
             self.register_theme(theme)
         self.theme = self._preferences.theme
         self.animation_level = self._preferences.settings.animations
-        # Probing a keyring can take several seconds.
+        # Start early: probing a keyring can take several seconds.
         self._key_store = asyncio.ensure_future(asyncio.to_thread(detect_key_store))
         await self.push_screen(WelcomeScreen(self._get_key_store, self.previous_choice, self.error))
 

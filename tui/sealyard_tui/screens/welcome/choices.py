@@ -1,4 +1,4 @@
-"""The choices of the welcome screen."""
+"""The choices that the user can make on the welcome screen."""
 
 from __future__ import annotations
 

@@ -66,7 +66,10 @@ class WelcomeScreen(Screen[None]):
         previous_choice: CreateWorkspaceChoice | None = None,
         error: SealyardError | None = None,
     ) -> None:
-        """``detect_key_store`` may take seconds. ``previous_choice`` contains the answers that led to ``error``."""
+        """``detect_key_store``: returns the best available key store; may take several seconds.
+
+        ``previous_choice``: the answers from an earlier run, shown again. ``error``: the error that they caused.
+        """
         super().__init__()
         self._detect_key_store = detect_key_store
         self._previous_choice = previous_choice
@@ -187,7 +190,7 @@ def _build_fields(defaults: CreateWorkspaceChoice, preferred_key_store: KeyStore
 
 
 def _parse_identity(text: str) -> str:
-    """Return the user id for a user name or user id. Raises :class:`UsageError`."""
+    """Parse a user name or user id, and return the user id. Raises :class:`UsageError` if it is invalid."""
     subject = parse_subject(text)
     if subject_kind(subject) is not SubjectKind.USER:
         raise UsageError(f"{subject} is not a user.", "Enter a user name such as USER:anna.")

@@ -1,1 +1,1 @@
-"""Route handlers of the REST API, by resource."""
+"""Route handlers of the REST API, grouped by resource."""

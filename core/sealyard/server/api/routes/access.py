@@ -22,7 +22,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class AccessController(Controller):
-    """The access control list of a tenant."""
+    """Endpoints for the access control list of a tenant: subjects, groups and rules."""
 
     path = "/acl"
     tags = ["access control"]
@@ -79,7 +79,7 @@ class AccessController(Controller):
 
 
 class PolicyController(Controller):
-    """Approval policy and task timeouts."""
+    """Endpoints for the policy of a tenant: approval requirements and task timeouts."""
 
     path = "/policy"
     tags = ["policy"]

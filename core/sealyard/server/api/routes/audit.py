@@ -25,7 +25,7 @@ MEDIA_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv"}
 
 
 class AuditListController(Controller):
-    """The list of all audit entries, at the path that the Sign & Encrypt API documents for it."""
+    """Endpoint that lists audit entries, at the path documented by the Sign & Encrypt API."""
 
     path = "/acl/auditlog"
     tags = ["audit log"]
@@ -58,7 +58,7 @@ class AuditListController(Controller):
 
 
 class AuditController(AuditListController):
-    """The audit log. Entries are listed newest first, and are never deleted."""
+    """Endpoints that list, return, export and verify audit entries."""
 
     path = "/auditlog"
 
@@ -146,7 +146,7 @@ async def _list_page(
 
 def _parse_seq(text: str | int) -> int:
     digits = str(text)
-    # int() raises ValueError for thousands of digits.
+    # Truncate first: int() raises ValueError for numbers with thousands of digits.
     number = int(digits[:20]) if digits.isascii() and digits.isdigit() else -1
     if not 0 <= number < 2**62:
         raise UsageError("Invalid cursor.", "Use X-SE-CURSOR of the previous page.")
@@ -154,7 +154,7 @@ def _parse_seq(text: str | int) -> int:
 
 
 def _require_timezone(moment: datetime | None) -> datetime | None:
-    """Return ``moment``. Raises :class:`UsageError` if it has no time zone."""
+    """Return ``moment`` unchanged. Raises :class:`UsageError` if it has no time zone."""
     if moment is not None and moment.tzinfo is None:
         raise UsageError("Missing time zone.", "Write times like 2030-12-31T18:00:00Z.")
     return moment

@@ -1,4 +1,4 @@
-"""Routes that create tasks, from files in the request body or from completed uploads."""
+"""Routes that create tasks from files or messages in the request body, or from completed uploads."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ MAX_JSON_BYTES = 1024 * 1024
 
 
 class PackagingTaskController(TaskController):
-    """Tasks that package firmware and metadata files. By default they need approval."""
+    """Endpoints for tasks that package firmware and metadata files. By default, such tasks need approval."""
 
     path = "/packagingTask"
     tags = ["packaging tasks"]
@@ -59,7 +59,7 @@ class PackagingTaskController(TaskController):
 
 
 class EncryptionTaskController(TaskController):
-    """Tasks that encrypt a file. They need no approval unless the policy requires it."""
+    """Endpoints for tasks that encrypt a file. Such tasks need no approval unless the policy requires it."""
 
     path = "/encryptionTask"
     tags = ["encryption tasks"]
@@ -75,7 +75,10 @@ class EncryptionTaskController(TaskController):
 
 
 class SigningTaskController(TaskController):
-    """Tasks that sign a message or a digest. By default they need approval. The outcome is the signature."""
+    """Endpoints for tasks that sign a message or a digest.
+
+    By default, such tasks need approval. Their ``outcome`` is the signature.
+    """
 
     path = "/signingTask"
     tags = ["signing tasks"]
@@ -138,7 +141,7 @@ async def _create_encryption(caller: Caller, body: EncryptionBody, idempotency_k
 async def _parse_body(
     request: ApiRequest, caller: Caller, parse_form: ParseForm[B], body_type: type[B]
 ) -> AsyncIterator[B]:
-    """Parse a form that contains the files, or JSON that refers to uploads."""
+    """Parse a request body: a form that contains files, or JSON that refers to uploads."""
     if _media_type(request) == "multipart/form-data":
         async with parse_form(request, caller) as form:
             yield form
@@ -166,7 +169,7 @@ async def _parse_json(request: ApiRequest, body_type: type[B]) -> B:
 
 
 async def _read_json(request: ApiRequest) -> bytes:
-    """Read the body. Raises :class:`TooLargeError` if it is larger than MAX_JSON_BYTES."""
+    """Read the request body. Raises :class:`TooLargeError` if it is larger than MAX_JSON_BYTES."""
     body = b""
     async for chunk in request.stream():
         body += chunk

@@ -17,7 +17,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class TokenController(Controller):
-    """Access tokens of people and machine clients. The token itself is returned only on creation."""
+    """Endpoints for access tokens of people and machine clients. The token itself is returned only on creation."""
 
     path = "/token"
     tags = ["credentials"]
@@ -37,7 +37,7 @@ class TokenController(Controller):
 
 
 class OtpController(Controller):
-    """One-time passwords (RFC 6238) for approvals."""
+    """Endpoints for the one-time passwords (RFC 6238) with which people confirm approvals."""
 
     path = "/oneTimePassword"
     tags = ["credentials"]

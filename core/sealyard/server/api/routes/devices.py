@@ -38,7 +38,7 @@ ConfigVersion = Annotated[
 
 
 class DeviceController(Controller):
-    """Device configurations: keys, algorithms, and requirements for the tasks of a device."""
+    """Endpoints for device configurations: keys, algorithms, and requirements for the tasks of a device."""
 
     path = "/deviceConfig"
     tags = ["device configurations"]
@@ -100,7 +100,7 @@ async def _build_response(caller: Caller, device: DeviceConfig) -> DeviceRespons
 
 
 class AlgorithmController(Controller):
-    """The algorithms and formats available for device configurations."""
+    """Endpoint that lists the algorithms and formats available for device configurations."""
 
     path = "/algorithms"
     tags = ["device configurations"]

@@ -41,7 +41,7 @@ def static_file(name: FromPath[str]) -> Response[bytes]:
 HANDLERS = (openapi_json, docs, static_file)
 
 
-# Cached, because anyone can request them: the routes have no authentication and no rate limit.
+# The content is cached because anyone can request it: the routes have no authentication and no rate limit.
 @cache
 def _read_document() -> bytes:
     return msgspec.json.format(files("sealyard.server").joinpath("openapi.json").read_bytes(), indent=-1)

@@ -1,4 +1,4 @@
-"""The stream of Server-Sent Events with the changes that the caller may see."""
+"""Route for the stream of Server-Sent Events about changes that the caller may see."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ _encode_json = msgspec.json.Encoder().encode
 
 
 class EventController(Controller):
-    """The event stream."""
+    """Endpoint for the event stream, which clients can resume after the last event they received."""
 
     path = "/events"
     tags = ["events"]
@@ -54,9 +54,9 @@ class EventController(Controller):
 async def stream_events(caller: Caller, after_cursor: int | None) -> AsyncGenerator[str, None]:
     """Yield a ``Cursor`` event with the starting cursor, then every later event.
 
-    The starting cursor is ``after_cursor`` or, if that is None, the cursor of the latest event. The stream ends when
-    the engine stops or the caller's token is no longer valid. Clients reconnect with the cursor of the last event they
-    received.
+    Also yields a keep-alive comment every KEEPALIVE_SECONDS. The starting cursor is ``after_cursor`` or, if that is
+    None, the cursor of the latest event. The stream ends when the engine stops or once the caller's token is no longer
+    valid. Clients reconnect with the cursor of the last event they received.
     """
     cursor = await caller.client.cursor() if after_cursor is None else after_cursor
     yield f'id: {cursor}\nevent: Cursor\ndata: {{"cursor": {cursor}}}\n\n'
@@ -95,7 +95,7 @@ def _loop_time() -> float:
 def _next_keepalive_time() -> float:
     """Return the event loop time in seconds at which the next keep-alive comment is due.
 
-    Events do not postpone a keep-alive, because the caller's token is revalidated whenever one is due.
+    Events do not postpone keep-alive comments, because the caller's token is revalidated before each comment.
     """
     return _loop_time() + KEEPALIVE_SECONDS
 

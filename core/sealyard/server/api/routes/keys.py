@@ -13,7 +13,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class KeyController(Controller):
-    """Keys. Private and symmetric key material is never returned."""
+    """Endpoints for keys. They never return private or symmetric key material."""
 
     path = "/key"
     tags = ["keys"]

@@ -1,4 +1,4 @@
-"""Downloads through signed, expiring links, which require no token."""
+"""Route for downloads through signed, expiring links, which require no token."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ from sealyard.server.http.head import is_head
 
 
 class LinkController(Controller):
-    """Downloads through signed links. A link grants access to one result until it expires."""
+    """Endpoint for downloads through signed links. A link grants access to one result until it expires."""
 
     path = "/link"
     tags = ["results"]

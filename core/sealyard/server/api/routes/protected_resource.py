@@ -1,4 +1,4 @@
-"""Server metadata for clients that do not have a token yet (RFC 9728)."""
+"""Route for the protected resource metadata (RFC 9728), from which clients learn where to get a token."""
 
 from __future__ import annotations
 

@@ -20,7 +20,7 @@ from sealyard.server.http.head import is_head
 
 
 class TaskController(Controller):
-    """Operations on existing tasks. ``kind``: the only kind of task they accept, or None for all kinds."""
+    """Base class of the task controllers. ``kind``: the only kind of task that it handles, or None for all kinds."""
 
     kind: ClassVar[TaskKind | None] = None
     default_page_size: ClassVar[int] = MAX_PAGE_SIZE
@@ -154,7 +154,7 @@ class TaskController(Controller):
         return await caller.client.certificate((await self._get_task(caller, task_id)).id)
 
     async def _get_task(self, caller: Caller, task_id: str) -> Task:
-        """Return a task. Raises :class:`NotFoundError` if it does not exist or is of another kind."""
+        """Return a task. Raises :class:`NotFoundError` if it does not exist or its kind is not :attr:`kind`."""
         task = await caller.client.task(task_id)
         if self.kind is not None and task.kind is not self.kind:
             raise task_not_found(task_id)
@@ -169,7 +169,7 @@ class TaskController(Controller):
 
 
 class AllTasksController(TaskController):
-    """Tasks of all kinds. The Sign & Encrypt API does not have this path."""
+    """Endpoints for tasks of all kinds. The Sign & Encrypt API does not have this path."""
 
     path = "/task"
     tags = ["tasks"]

@@ -1,4 +1,4 @@
-"""Routes for resumable uploads: tus 1.0 (core, creation, termination), and PUT with an offset."""
+"""Routes for resumable uploads: the tus 1.0 protocol (core, creation and termination), and PUT with an offset."""
 
 from __future__ import annotations
 
@@ -73,7 +73,7 @@ def _binary_body(media_type: str) -> RequestBody:
 
 
 def _require_tus_version(request: ApiRequest) -> Response[Any] | None:
-    """Respond with 412 and the supported version if a request uses another version of tus; otherwise return None."""
+    """Return a 412 response with the supported version if a request uses another version of tus, otherwise None."""
     if request.method == "OPTIONS" or request.headers.get("tus-resumable", TUS_VERSION) == TUS_VERSION:
         return None
     problem = to_problem(UsageError("Unsupported version of tus.", f"Use version {TUS_VERSION}."))
@@ -86,7 +86,7 @@ def _require_tus_version(request: ApiRequest) -> Response[Any] | None:
 
 
 class UploadController(Controller):
-    """File uploads. Only the owner can access an upload, which expires 24 hours after it was created."""
+    """Endpoints for file uploads. Only the owner can access an upload, which expires 24 hours after it was created."""
 
     path = "/upload"
     tags = ["uploads"]

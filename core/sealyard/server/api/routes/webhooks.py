@@ -10,7 +10,7 @@ from sealyard.server.auth.caller import CallerDependency
 
 
 class WebhookController(Controller):
-    """Webhooks. Messages are signed (Standard Webhooks); only the response to POST contains the secret."""
+    """Endpoints for webhooks. Only the response to POST contains the secret with which the messages are signed."""
 
     path = "/webhook"
     tags = ["webhooks"]
@@ -33,7 +33,7 @@ class WebhookController(Controller):
 
 
 class DeadLetterController(Controller):
-    """Undeliverable webhook messages."""
+    """Endpoint that retries undeliverable webhook messages."""
 
     path = "/deadLetter"
     tags = ["webhooks"]
