@@ -27,6 +27,7 @@ from sealyard.keys.material import describe, to_bytes
 from sealyard.keys.provider import KeyProvider
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.errors import (
+    InvalidInputError,
     InvalidKeyError,
     KeyStoreCorruptedError,
     KeyStoreLockedError,
@@ -350,7 +351,7 @@ def test_pkcs12_without_certificate_gets_one(keys: LocalKeyProvider, tmp_path: P
 
 
 def test_import_of_missing_file_is_rejected(keys: LocalKeyProvider, tmp_path: Path) -> None:
-    with pytest.raises(InvalidKeyError, match="Cannot read the file"):
+    with pytest.raises(InvalidInputError, match="Cannot read the file"):
         asyncio.run(import_file(keys, tmp_path / "nothing", KeyType.ED25519))
 
 

@@ -17,7 +17,7 @@ from sealyard.crypto.certificates import compute_fingerprint, create_self_signed
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import Checkpoint
 from sealyard.model.clock import Clock
-from sealyard.model.errors import ConflictError, NotFoundError
+from sealyard.model.errors import AlreadyExistsError, NotFoundError
 from sealyard.model.keys import KeyInfo, KeyVersion
 from sealyard.model.worker_messages import (
     AuditPublicKey,
@@ -89,7 +89,7 @@ class InMemoryKeys:
 
     def _create(self, uri: str, kind: KeyType, purpose: KeyPurpose, origin: str) -> KeyInfo:
         if uri in self.infos:
-            raise ConflictError(f"Key {uri} already exists.")
+            raise AlreadyExistsError(f"Key {uri} already exists.")
         first = self._version(uri, kind, 1, origin)
         self.infos[uri] = KeyInfo(uri=uri, kind=kind, purpose=purpose, versions=(first,))
         return self.infos[uri]

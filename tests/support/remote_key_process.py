@@ -20,7 +20,7 @@ from sealyard.crypto.signatures import sign
 from sealyard.keys.key_import import load_key
 from sealyard.keys.material import Material, create_certificate, describe, generate_key
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
-from sealyard.model.errors import ConflictError, InvalidKeyError, NotFoundError, SealyardError, UsageError
+from sealyard.model.errors import AlreadyExistsError, InvalidKeyError, NotFoundError, SealyardError, UsageError
 from sealyard.model.keys import KEY_NAME, KeyInfo, KeyVersion
 
 Request = dict[str, Any]
@@ -104,7 +104,7 @@ class RemoteKeyProcess:
         if not KEY_NAME.fullmatch(name):
             raise UsageError("Invalid key name.")
         if name in self._infos:
-            raise ConflictError("The key already exists.")
+            raise AlreadyExistsError("The key already exists.")
         info = KeyInfo(
             uri=f"remote:{name}",
             kind=KeyType(request["kind"]),

@@ -23,6 +23,7 @@ from sealyard.client.config.profiles import (
     workspace_profiles,
 )
 from sealyard.client.config.settings_loader import Settings, load_settings, settings_path
+from sealyard.client.config.state_file import remove_stale_user_files
 from sealyard.client.config.workspaces import create_workspace, new_passphrase, passphrase_for
 from sealyard.client.log import log_to_file
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageError, UsageError
@@ -229,6 +230,7 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
     """
     from sealyard_tui.session.connections import LocalConnection
 
+    remove_stale_user_files()
     folder = Path(profile.workspace)
     connection = LocalConnection(folder, passphrase, read_only=settings.read_only, group=settings.socket_group)
     log = log or WorkspacePaths(folder).root / "logs" / "application.log"

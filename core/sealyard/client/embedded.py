@@ -10,6 +10,7 @@ from typing import TypeVar
 
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
+from sealyard.client.task_wait import wait_within
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.engine import Engine
 from sealyard.model.access import AccessList, AclRule, Action, Membership, Subject
@@ -23,9 +24,8 @@ from sealyard.model.credentials import (
     TokenRequest,
 )
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
-from sealyard.model.errors import StorageError, WaitTimeoutError
+from sealyard.model.errors import StorageError
 from sealyard.model.events import Event
-from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
@@ -138,14 +138,7 @@ class EmbeddedClient:
 
     async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         task = await self.task(task_id)
-        try:
-            async with asyncio.timeout(within):
-                return await self._wait_for(task, or_waiting)
-        except TimeoutError:
-            raise WaitTimeoutError(
-                f"Task {task.id} did not finish within {within:g} seconds.",
-                Hint.of(HintCode.SHOW_TASK, task_id=task.id),
-            ) from None
+        return await wait_within(within, task.id, self._wait_for(task, or_waiting))
 
     async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
         events = self.events(await self.cursor())

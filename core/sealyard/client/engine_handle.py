@@ -141,7 +141,7 @@ class EngineHandle:
             raise
 
     async def audit_rejected_input(self, subject: str, error: InvalidInputError) -> None:
-        """Record in the audit log that an input file of ``subject`` was rejected with ``error``."""
+        """Record in the audit log that an input of ``subject`` was rejected, unless ``error`` is a mere mistake."""
         await self.run(self.engine.audit.record_refusal(subject, "INPUT", error))
 
     async def delete_upload(self, subject: str, upload_id: str) -> None:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import logging
-import shutil
 from collections.abc import AsyncGenerator, Awaitable
 from datetime import datetime
 from functools import partial
@@ -49,13 +48,13 @@ from sealyard.engine.tasks.query import TaskQueries
 from sealyard.engine.tasks.recovery import Recovery
 from sealyard.engine.webhooks.outbox import WebhookOutbox
 from sealyard.engine.webhooks.registry import WebhookRegistry
-from sealyard.engine.workspace import load_metadata
+from sealyard.engine.workspace import load_metadata, remove_crash_leftovers
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
 from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, StorageError
+from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
 from sealyard.model.events import DurableEvent
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
@@ -159,8 +158,7 @@ class Engine:
         """
         assert self._checkpoint_loop is not None
         self._lock = lock
-        # A crash may have left key files that a client was importing or exporting; they must not stay on disk.
-        await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
+        await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         await self._checkpoint_loop.pin_key()
         self.repository.add_task_listeners(
             self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
@@ -227,9 +225,9 @@ class Engine:
     async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a use case that modifies the workspace, and return its result.
 
-        Rejects unknown subjects. Audits refusals and failures, except ids that do not exist, with ``resource`` as the
-        resource of the entry. If the caller is cancelled, the use case still runs to completion, so that its change is
-        applied completely or not at all.
+        Rejects unknown subjects. Audits refusals and failures, with ``resource`` as the resource of the entry. If the
+        caller is cancelled, the use case still runs to completion, so that its change is applied completely or not at
+        all.
         """
         use_case_task = asyncio.create_task(self._execute(subject, resource, use_case))
         self._running_use_cases.add(use_case_task)
@@ -242,9 +240,7 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except SealyardError as error:
-            # An id that does not exist is a typing error of the subject, and no entry for an auditor.
-            if self._can_record_refusals and (not isinstance(error, NotFoundError) or error.hidden):
-                await self.audit.record_refusal(subject, resource, error)
+            await self._record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
@@ -258,8 +254,7 @@ class Engine:
             self._require_known_subject(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
-            if self._can_record_refusals and (isinstance(error, PermissionDeniedError) or error.hidden):
-                await self.audit.record_refusal(subject, resource, error)
+            await self._record_refusal(subject, resource, error)
             raise
         finally:
             _close_unawaited(use_case)
@@ -267,7 +262,7 @@ class Engine:
     async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
         """Yield the items of a read-only use case.
 
-        Unlike :meth:`query`, audits every error, for example that a result has expired.
+        Unlike :meth:`query`, audits failures as well as refusals, for example that a result has expired.
         """
         try:
             self._require_known_subject(subject)
@@ -275,13 +270,12 @@ class Engine:
                 async for item in items:
                     yield item
         except SealyardError as error:
-            if self._can_record_refusals:
-                await self.audit.record_refusal(subject, resource, error)
+            await self._record_refusal(subject, resource, error)
             raise
 
-    @property
-    def _can_record_refusals(self) -> bool:
-        return not self.read_only and self.repository.fatal_error is None
+    async def _record_refusal(self, subject: str, resource: str, error: SealyardError) -> None:
+        if not self.read_only and self.repository.fatal_error is None:
+            await self.audit.record_refusal(subject, resource, error)
 
     def tail(self) -> None:
         """Start a loop that loads the commits of the writing process and publishes their events.
@@ -295,7 +289,7 @@ class Engine:
 
     def _require_writable(self) -> None:
         if self.read_only:
-            raise StorageError("The workspace is open read-only.", "Open it for writing.")
+            raise WorkspaceReadOnlyError("The workspace is open read-only.", "Open it for writing.")
         if self.repository.fatal_error is not None:
             raise self.repository.fatal_error
 

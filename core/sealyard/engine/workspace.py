@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import msgspec
 
-from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.atomic import remove_stale_files, storage_error, write_atomic
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
@@ -76,6 +80,16 @@ def require_empty(paths: WorkspacePaths) -> None:
         )
     if has_entries:
         raise WorkspaceError(f"{escape_text(str(paths.root))} is not empty.", "Choose an empty or new folder.")
+
+
+def remove_crash_leftovers(paths: WorkspacePaths) -> None:
+    """Remove what a killed process left: key files that a client imported or exported, and temporary files.
+
+    Ignores errors. Must be called with the workspace lock held.
+    """
+    shutil.rmtree(paths.key_transfer, ignore_errors=True)
+    key_folders = (Path(folder) for folder, _, _ in os.walk(paths.keys))
+    remove_stale_files((paths.root, paths.audit, *key_folders))
 
 
 def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:

@@ -20,7 +20,7 @@ from sealyard.crypto.signatures import PrivateKey, key_type_of
 from sealyard.keys.key_files import ACCEPTED_FILES_HINT, KeyFile, parse_certificates, parse_key_file
 from sealyard.keys.material import Material
 from sealyard.model.algorithms import KeyType
-from sealyard.model.errors import InvalidKeyError
+from sealyard.model.errors import InvalidInputError, InvalidKeyError
 from sealyard.model.safe_text import escape_text
 
 _FILE_LIMIT = 1024 * 1024
@@ -35,8 +35,9 @@ def load_key(
     The certificate is the one that belongs to the key, wherever it is in the file ``certificate``, or in ``path`` if
     ``certificate`` is None. If ``path`` contains several keys, the certificate must identify one of them.
 
-    Raises :class:`InvalidKeyError` if a file cannot be read, needs a password that is missing or wrong, or does not
-    contain such a key; if several keys match; or if there are certificates, but none belongs to the key.
+    Raises :class:`InvalidInputError` if a file cannot be read; and :class:`InvalidKeyError` if it needs a password that
+    is missing or wrong, or does not contain such a key; if several keys match; or if there are certificates, but none
+    belongs to the key.
     """
     data = _read_file(path)
     if kind.symmetric:
@@ -157,7 +158,9 @@ def _read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_FILE_LIMIT + 1)
     except OSError as error:
-        raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
+        raise InvalidInputError(
+            f"Cannot read the file: {error.strerror}.", "Check its path and permissions."
+        ) from error
     if len(data) > _FILE_LIMIT:
         raise InvalidKeyError("The file is larger than any key or certificate.", ACCEPTED_FILES_HINT)
     return data

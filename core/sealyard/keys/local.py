@@ -31,7 +31,7 @@ from sealyard.keys.provider import Signer
 from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, SigningAlgorithm
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import (
-    ConflictError,
+    AlreadyExistsError,
     InvalidKeyError,
     KeyStoreCorruptedError,
     NotFoundError,
@@ -205,7 +205,7 @@ class LocalKeyProvider:
 
     def _require_unused_name(self, name: str) -> None:
         if (self._key_dir(name) / _INFO_FILE).exists():
-            raise ConflictError(f"Key {SCHEME}:{name} already exists.", "Rotate it, or choose another name.")
+            raise AlreadyExistsError(f"Key {SCHEME}:{name} already exists.", "Rotate it, or choose another name.")
 
     def _key_dir(self, name: str) -> Path:
         if not KEY_NAME.fullmatch(name):

@@ -24,8 +24,8 @@ class KeyProvider(Protocol):
     """Stores keys and uses them. Never exports a private key.
 
     Key names do not include the scheme. Every method raises :class:`NotFoundError` if the key or version does not
-    exist, :class:`ConflictError` if the name of a new key is taken, and :class:`InvalidKeyError` if the key type does
-    not match the algorithm.
+    exist, :class:`AlreadyExistsError` if the name of a new key is in use, and :class:`InvalidKeyError` if the key type
+    does not match the algorithm.
     """
 
     async def get_info(self, name: str) -> KeyInfo:

@@ -204,7 +204,7 @@ def test_keys_are_imported_rotated_and_exported(harness: ClientHarness, tmp_path
         assert (await dev.device(GATEWAY)).version == 2
         with pytest.raises(InvalidKeyError):
             await admin.import_key(KeyImport(uri="local:other", path=str(raw), kind=KeyType.ED25519))
-        with pytest.raises(InvalidKeyError, match="Cannot read the file"):
+        with pytest.raises(InvalidInputError, match="Cannot read the file"):
             await admin.import_key(KeyImport(uri="local:o", path=str(tmp_path / "no"), kind=KeyType.ED25519))
 
     harness.run(test)

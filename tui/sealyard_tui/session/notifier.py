@@ -152,7 +152,9 @@ class Notifier:
         if result is not None and result.downloaded is not None:
             file = result.downloaded
             proof = "signature and digest" if file.checked is VerifiedBy.SIGNATURE else "digest"
-            self._app.notify(f"{escape_text(file.path)}\n✓ {proof} verified", title=f"Downloaded {name}", markup=False)
+            warnings = (f"! {escape_text(warning)}" for warning in file.warnings)
+            text = "\n".join((escape_text(file.path), f"✓ {proof} verified", *warnings))
+            self._app.notify(text, title=f"Downloaded {name}", markup=False)
         elif result is not None and result.error is not None and kind is NotificationKind.DOWNLOAD_FAILED:
             retry_text = f" Retrying in {result.retry_in:g} s." if result.retry_in is not None else ""
             self._notify(

@@ -76,7 +76,7 @@ class Session:
         read_only = info.read_only or self.connection.read_only
         self._state = EngineState.READ_ONLY if read_only else EngineState.READY
         future.set_result(client)
-        self._post_state(post, self.connection.lock_error)
+        self._post_state(post, self.connection.read_only_error)
         self._listener = asyncio.create_task(self._listen(client, cursor, post))
         await self.connection.start_listening()
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 from sealyard.cli.arguments import Commands, add_command, add_task_id
 from sealyard.cli.context import Context
-from sealyard.cli.downloads import format_download, make_downloader
+from sealyard.cli.downloads import format_download, make_downloader, open_for_download
 from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
 from sealyard.cli.hints import format_error
 from sealyard.cli.task_format import format_task
@@ -35,7 +35,7 @@ async def _download(ctx: Context) -> int:
         raise UsageError(
             "Specify either task ids or --all.", "List your tasks with `sealyard tasks --status DONE --mine`."
         )
-    async with ctx.open_writer("download") as client:
+    async with open_for_download(ctx) as client:
         downloader = await make_downloader(ctx, client, args.out or ctx.downloads)
         results = await _download_all(ctx, downloader) if args.all else await _download_ids(ctx, client, downloader)
     errors = [error_from_info(result.error) for result in results if result.error is not None]

@@ -8,7 +8,7 @@ import msgspec
 
 from sealyard.cli.arguments import Commands, add_command, add_task_id, seconds
 from sealyard.cli.context import Context
-from sealyard.cli.downloads import download, wait_for_writer
+from sealyard.cli.downloads import download, wait_for_download
 from sealyard.cli.exit_codes import exit_code_for_error, exit_code_for_task
 from sealyard.cli.hints import format_error
 from sealyard.cli.task_format import format_task
@@ -42,8 +42,8 @@ async def wait_and_report(ctx: Context, task_id: str) -> int:
         except WaitTimeoutError as error:
             return _report_timeout(ctx, await client.task(task_id), error)
     if ctx.args.out is not None and task.status is TaskStatus.DONE:
-        async with wait_for_writer(ctx, deadline) as writer:
-            await download(ctx, writer, task, ctx.args.out)
+        async with wait_for_download(ctx, deadline) as client:
+            await download(ctx, client, task, ctx.args.out)
     return report_result(ctx, task)
 
 

@@ -17,7 +17,7 @@ from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
-from sealyard.model.errors import InvalidKeyError, NotFoundError
+from sealyard.model.errors import InvalidInputError, InvalidKeyError, NotFoundError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
@@ -192,13 +192,15 @@ def _build_key_reference(key: EncryptionKeyRequest | SigningKeyRequest) -> dict[
 def _read_key_file(path: Path) -> bytes:
     """Return the content of a key or certificate file. The content is checked by the server.
 
-    Raises :class:`InvalidKeyError` if the file is unreadable or too large.
+    Raises :class:`InvalidInputError` if the file is unreadable, and :class:`InvalidKeyError` if it is too large.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
+        raise InvalidInputError(
+            f"Cannot read the file: {error.strerror}.", "Check its path and permissions."
+        ) from error
     if len(data) > MAX_KEY_FILE_BYTES:
         raise InvalidKeyError("The file is larger than any key or certificate.", "Choose a key or certificate file.")
     return data

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import contextlib
 import secrets
 from collections.abc import Callable
@@ -12,10 +11,10 @@ from sealyard.client.http.events import EventStream
 from sealyard.client.http.requests import RequestSender, is_outcome_unknown, json_call, path_segment, query_params
 from sealyard.client.http.transport import Request
 from sealyard.client.http.uploads import UploadCalls
+from sealyard.client.task_wait import wait_within
 from sealyard.model.base import SecretStruct
-from sealyard.model.errors import SealyardError, ServerUnreachableError, WaitTimeoutError
+from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.events import EventsMissed, TaskChanged
-from sealyard.model.hints import Hint, HintCode
 from sealyard.model.requests import (
     ApprovalReview,
     EncryptionRequest,
@@ -119,14 +118,7 @@ class TaskCalls(UploadCalls):
 
     async def wait(self, task_id: str, *, within: float | None = None, or_waiting: bool = False) -> Task:
         task = await self.task(task_id)
-        try:
-            async with asyncio.timeout(within):
-                return await self._wait_for(task, or_waiting)
-        except TimeoutError:
-            raise WaitTimeoutError(
-                f"Task {task.id} did not finish within {within:g} seconds.",
-                Hint.of(HintCode.SHOW_TASK, task_id=task.id),
-            ) from None
+        return await wait_within(within, task.id, self._wait_for(task, or_waiting))
 
     async def _wait_for(self, task: Task, or_waiting: bool) -> Task:
         """Wait until the task is final or, with ``or_waiting``, waits for approvals.

@@ -28,6 +28,7 @@ from sealyard.model.access import (
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import (
+    AlreadyExistsError,
     ConfirmationRequiredError,
     ConflictError,
     NotFoundError,
@@ -114,7 +115,7 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.SUBJECT)
         new_subject = parse_subject(new_subject)
         if self._repository.get(SUBJECTS, new_subject) is not None:
-            raise ConflictError(f"{new_subject} already exists.")
+            raise AlreadyExistsError(f"{new_subject} already exists.")
         unit_of_work = self._repository.begin()
         subject_record = self.create_subject(unit_of_work, subject, new_subject, display_name)
         await unit_of_work.commit()
@@ -128,7 +129,7 @@ class AccessAdministration:
         if member in self._permissions.current.principals_of(group):
             raise ConflictError(f"{group} is a member of {member}: groups cannot contain each other.")
         if self._find_membership(group, member) is not None:
-            raise ConflictError(f"{member} is already a member of {group}.")
+            raise AlreadyExistsError(f"{member} is already a member of {group}.")
         membership = Membership(
             id=new_id(), member=member, group=group, created_by=subject, created_at=self._repository.clock.now()
         )
@@ -164,7 +165,7 @@ class AccessAdministration:
             (rule.subject, rule.resource, rule.action) == (grantee, resource, action)
             for rule in self._repository.list_all(RULES)
         ):
-            raise ConflictError(f"{grantee} already has {action} permission on {resource}.")
+            raise AlreadyExistsError(f"{grantee} already has {action} permission on {resource}.")
         rule = AclRule(
             id=new_id(),
             subject=grantee,

@@ -98,8 +98,11 @@ class AuditService:
     async def record_refusal(self, subject: str, resource: str, error: SealyardError) -> None:
         """Commit an audit entry for a request that raised ``error``; it is durable on return.
 
-        Permission failures are recorded as refused, all other errors as failed.
+        Permission failures are recorded as refused, all other errors as failed. Mistakes of the subject, such as a
+        mistyped path, are not recorded (:attr:`SealyardError.is_audited`).
         """
+        if not error.is_audited:
+            return
         is_refusal = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.hidden)
         unit_of_work = self._repository.begin()
         change = AuditAction.REFUSED if is_refusal else AuditAction.FAILED

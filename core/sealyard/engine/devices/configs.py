@@ -35,7 +35,7 @@ from sealyard.model.access import (
 from sealyard.model.approval import can_reach_quorum
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig, EncryptionKey, KeyRole, SigningKey
-from sealyard.model.errors import ConflictError, NotFoundError, UsageError
+from sealyard.model.errors import AlreadyExistsError, NotFoundError, UsageError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KEY_NAME, KeyInfo
 from sealyard.model.requests import DeviceRequest, DeviceUpdate
@@ -93,7 +93,7 @@ class DeviceConfigs:
         """Create a configuration with its access rules, and generate each key for which the request names none.
 
         Raises :class:`UsageError` if a value is out of range or the approvers cannot reach the quorum,
-        :class:`ConflictError` if the name is in use, :class:`InvalidKeyError` if a key does not fit its algorithm,
+        :class:`AlreadyExistsError` if the name is in use, :class:`InvalidKeyError` if a key does not fit its algorithm,
         :class:`NotFoundError` if a subject or key in the request does not exist, and :class:`PermissionDeniedError` if
         ``subject`` may not create configurations or may not reuse a key.
         """
@@ -242,7 +242,7 @@ class DeviceConfigs:
 
     def _require_unused_name(self, name: str) -> None:
         if any(device.name == name for device in self._repository.list_all(DEVICES)):
-            raise ConflictError(
+            raise AlreadyExistsError(
                 f"Device configuration {name} already exists.", "Choose another name, or create a new version of it."
             )
 

@@ -20,7 +20,7 @@ from sealyard.model.access import Action, ResourceType, device_resource, resourc
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig, EncryptionKey
-from sealyard.model.errors import ConfirmationRequiredError, ConflictError, NotFoundError, WorkerError
+from sealyard.model.errors import AlreadyExistsError, ConfirmationRequiredError, NotFoundError, WorkerError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo, certificate_warning, parse_key_uri
 from sealyard.model.requests import KeyImport
@@ -83,7 +83,7 @@ class KeyRegistry:
 
         If ``name`` is in use, also by another key of ``unit_of_work``, appends a number. A name is also in use if a
         worker has a key of this name that the workspace does not know, for example because an earlier unit of work was
-        not committed. Raises :class:`ConflictError` if no name is free.
+        not committed. Raises :class:`AlreadyExistsError` if no name is free.
         """
         for number in range(1, NAME_NUMBER_LIMIT):
             uri = f"local:{name}" if number == 1 else f"local:{name}-{number}"
@@ -92,20 +92,20 @@ class KeyRegistry:
             try:
                 request = GenerateKey(uri=uri, kind=kind, purpose=purpose, subject=name[:64], created_by=subject)
                 response = await self._bus.request(request)
-            except ConflictError:
+            except AlreadyExistsError:
                 continue
             return self._add_record(unit_of_work, response.key, subject)
-        raise ConflictError(f"All key names like {name} are in use.", "Choose another name.")
+        raise AlreadyExistsError(f"All key names like {name} are in use.", "Choose another name.")
 
     async def import_key(self, subject: str, request: KeyImport) -> KeyInfo:
         """Have a worker import a key from a file, and save and return the key's public data.
 
-        Raises :class:`ConflictError` if the key URI is in use.
+        Raises :class:`AlreadyExistsError` if the key URI is in use.
         """
         self._permissions.require_type(subject, Action.CREATE, ResourceType.KEY)
         uri = str(parse_key_uri(request.uri))
         if self._repository.get(KEYS, uri) is not None:
-            raise ConflictError(f"Key {uri} already exists.", "Choose another name, or rotate the key.")
+            raise AlreadyExistsError(f"Key {uri} already exists.", "Choose another name, or rotate the key.")
         command = ImportKey(
             uri=uri,
             path=str(Path(request.path).absolute()),

@@ -36,7 +36,7 @@ class OpenEngine:
     mode = ConnectionMode.OWNER
     host = ""
     read_only = False
-    lock_error = None
+    read_only_error = None
     gate = None
 
     def __init__(self, engine: EngineHandle) -> None:
