@@ -300,8 +300,8 @@ class EmbeddedClient:
         use_case = self._engine.audit.verify(self._subject, checkpoint, progress)
         return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
 
-    def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
-        lines = self._engine.audit.export(self._subject, kind)
+    def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncGenerator[str, None]:
+        lines = self._engine.audit.export(self._subject, kind, filters or AuditFilter())
         return self._thread.iterate(self._engine.stream(self._subject, "AUDIT_LOG", lines))
 
     # ---- credentials

@@ -224,8 +224,12 @@ class AuditClient(Protocol):
         """
         ...
 
-    def export_audit(self, kind: str) -> AsyncIterator[str]:
-        """Yield the audit log as text, oldest entry first. ``kind`` is ``jsonl`` or ``csv``."""
+    def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncIterator[str]:
+        """Yield audit entries as text, oldest entry first.
+
+        ``kind`` is ``jsonl`` or ``csv``. ``filters`` selects the entries, by default all. The hash chain can be
+        verified only in an export of all entries.
+        """
         ...
 
 

@@ -313,6 +313,8 @@ def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
         text = "".join([each async for each in auditor.export_audit("jsonl")])
         assert [json.loads(line)["seq"] for line in text.splitlines()][: sequence[0]] == list(range(sequence[0]))
         assert "".join([each async for each in auditor.export_audit("csv")]).startswith('"seq"')
+        selected = "".join([each async for each in auditor.export_audit("jsonl", filters)])
+        assert [json.loads(line)["resource"] for line in selected.splitlines()] == ["SUBJECT:USER:extra-3"]
         with pytest.raises(UsageError):
             _ = [each async for each in auditor.export_audit("pdf")]
         with pytest.raises(PermissionDeniedError):

@@ -74,15 +74,15 @@ class AuditService:
         unflushed_entries = self._load_unflushed_entries(report.size)
         return msgspec.structs.replace(report, size=report.size + len(unflushed_entries))
 
-    async def export(self, subject: str, export_format: str) -> AsyncGenerator[str, None]:
-        """Yield the whole log as text, in batches of lines, oldest entry first.
+    async def export(self, subject: str, export_format: str, filters: AuditFilter) -> AsyncGenerator[str, None]:
+        """Yield the entries that match ``filters`` as text, in batches of lines, oldest entry first.
 
         ``export_format`` is a key of :data:`EXPORTS`. Raises :class:`UsageError` if it is not.
         """
         self._require_view_permission(subject)
         if export_format not in EXPORTS:
             raise UsageError(f"Unknown export format {export_format[:80]!r}.", f"Use one of: {', '.join(EXPORTS)}.")
-        lines = EXPORTS[export_format](self._iter_entries())
+        lines = EXPORTS[export_format](filter(filters.matches, self._iter_entries()))
         while True:
             batch = await asyncio.to_thread(_take_batch, lines)
             if not batch:
