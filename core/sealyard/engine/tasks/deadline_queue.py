@@ -21,8 +21,8 @@ class DeadlineQueue:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[tuple[datetime, str]] = []
-        self._earliest_changed = asyncio.Event()
-        """Set when a deadline is added that is earlier than all others."""
+        self._wake_event = asyncio.Event()
+        """Set when a deadline is added that is earlier than all others, and by :meth:`wake`."""
 
     def on_task_saved(self, task: Task) -> None:
         """Add the next deadline of a saved task."""
@@ -37,15 +37,22 @@ class DeadlineQueue:
     def add(self, deadline: datetime, task_id: str) -> None:
         heapq.heappush(self._heap, (deadline, task_id))
         if self._heap[0] == (deadline, task_id):
-            self._earliest_changed.set()
+            self._wake_event.set()
+
+    def wake(self) -> None:
+        """Let :meth:`due` return, even if no deadline has passed."""
+        self._wake_event.set()
 
     async def due(self) -> list[str]:
-        """Wait for the next deadline, at most an hour; return the ids of all tasks with a deadline that has passed."""
+        """Wait for the next deadline or :meth:`wake`, at most an hour.
+
+        Returns the ids of all tasks with a deadline that has passed.
+        """
         task_ids = self._pop_due()
         if not task_ids:
-            self._earliest_changed.clear()
+            self._wake_event.clear()
             sleep = self._clock.sleep(self._seconds_until_next())
-            waiters = {asyncio.ensure_future(sleep), asyncio.ensure_future(self._earliest_changed.wait())}
+            waiters = {asyncio.ensure_future(sleep), asyncio.ensure_future(self._wake_event.wait())}
             try:
                 await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
             finally:
