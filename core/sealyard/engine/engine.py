@@ -125,7 +125,7 @@ class Engine:
         self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
         self._artifacts = artifacts
         self._deadlines = DeadlineQueue(clock)
-        self._expiry = ExpiryLoop(
+        self.expiry = ExpiryLoop(
             self.repository,
             self._deadlines,
             self.scheduler,
@@ -137,7 +137,7 @@ class Engine:
             self._clock_record,
         )
         self.clock_confirmations = ClockConfirmations(
-            self.repository, self.permissions, self.clock_guard, self._clock_record, self._expiry, metadata.id
+            self.repository, self.permissions, self.clock_guard, self._clock_record, self.expiry, metadata.id
         )
         self._recovery = Recovery(
             self.repository,
@@ -171,7 +171,7 @@ class Engine:
             self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
         )
         await self._recovery.run()
-        loops = [self._checkpoint_loop.run(), self._expiry.run()]
+        loops = [self._checkpoint_loop.run(), self.expiry.run()]
         if work:
             loops.append(self.scheduler.run())
         self._loops = [asyncio.create_task(loop) for loop in loops]

@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from sealyard.engine.tasks import expiry
 from sealyard.model.audit import AuditAction
 from sealyard.model.clock import ClockConfirmation
 from sealyard.model.errors import ConfirmationRequiredError, PermissionDeniedError, StorageError
@@ -56,8 +57,8 @@ async def test_confirmation_applies_held_changes(harness: EngineHarness) -> None
     assert harness.task(waiting_task.id).status is TaskStatus.WAITING
     now = harness.clock.now()
     assert await confirm(harness) == ClockConfirmation(time=now, already_trusted=False)
-    await wait_until_removed(harness, done_task)
-    await harness.wait_for_status(waiting_task, TaskStatus.CANCELLED)
+    assert not harness.artifacts.has_result(done_task.id)
+    assert harness.task(waiting_task.id).status is TaskStatus.CANCELLED
     assert harness.clock.now() == now
     assert harness.engine.clock_guard.warning() is None
     assert (await harness.engine.health.health()).ready
@@ -116,6 +117,23 @@ async def test_failed_commit_confirms_nothing(harness: EngineHarness, disk: Fail
     await harness.apply_deadlines()
     assert harness.artifacts.has_result(task.id)
     await confirm(harness)
+    await wait_until_removed(harness, task)
+
+
+async def test_confirmation_does_not_wait_for_failing_changes(
+    harness: EngineHarness, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    task = await hold_removal(harness)
+
+    def fail(_: str) -> None:
+        raise StorageError("The disk is gone.")
+
+    monkeypatch.setattr(harness.artifacts, "remove_result", fail)
+    monkeypatch.setattr(expiry, "APPLY_TIMEOUT", 0.05)
+    assert not (await confirm(harness)).already_trusted
+    assert harness.artifacts.has_result(task.id)
+    monkeypatch.undo()
+    await harness.advance_clock(seconds=5)
     await wait_until_removed(harness, task)
 
 

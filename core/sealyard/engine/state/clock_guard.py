@@ -121,5 +121,5 @@ class ClockGuard:
 def format_lead(lead: timedelta) -> str:
     """Format the lead of a clock that is not trusted, in hours or days."""
     if lead >= timedelta(days=2):
-        return f"{lead.days} days"
+        return format_count(round(lead / timedelta(days=1)), "day")
     return format_count(round(lead.total_seconds() / 3600), "hour")

@@ -55,8 +55,8 @@ class ClockConfirmations:
             )
         await self._commit(subject, reading, lead)
         self._guard.accept(reading)
-        self._expiry.resume()
         await self._record.save(reading)
+        await self._expiry.apply_held()
         return ClockConfirmation(time=reading.time, already_trusted=False)
 
     async def _commit(self, subject: str, reading: ClockReading, lead: str) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
 from datetime import datetime, timedelta
 from functools import partial
@@ -27,6 +29,9 @@ from sealyard.model.triggers import Trigger
 from sealyard.storage.artifacts import ArtifactStore
 
 RETRY_SECONDS = 5.0
+
+APPLY_TIMEOUT = 10.0
+"""Maximum number of seconds that a caller waits until deadlines are applied."""
 
 log = logging.getLogger(__name__)
 
@@ -61,22 +66,37 @@ class ExpiryLoop:
         self._clock_record = clock_record
         self._held_ids: set[str] = set()
         """Ids of the tasks whose deadlines have passed according to a clock that is not trusted."""
+        self._pass_completed = asyncio.Event()
+        """Set when the deadlines that had passed at the start, or at :meth:`apply_held`, are applied."""
 
     async def run(self) -> None:
         """Apply deadlines as they pass, until cancelled."""
         while True:
             if self._clock_guard.is_trusted():
                 await self._clock_record.save(self._clock_guard.accepted_reading)
-            for task_id in await self._deadlines.due():
+            for task_id in self._deadlines.pop_due():
                 await self._expire_or_retry(task_id)
+            self._pass_completed.set()
+            await self._deadlines.wait()
             if self._clock_guard.is_trusted():
                 self._release_held()
                 await self._sweep_uploads()
 
-    def resume(self) -> None:
-        """Apply the held changes now. Call this when the clock has become trusted."""
+    async def apply_held(self) -> None:
+        """Apply the held changes now, because the clock has become trusted. Waits like :meth:`wait_applied`."""
         self._release_held()
+        self._pass_completed.clear()
         self._deadlines.wake()
+        await self.wait_applied()
+
+    async def wait_applied(self) -> None:
+        """Wait until the deadlines that had passed when the engine was started are applied.
+
+        Waits at most :data:`APPLY_TIMEOUT` seconds; the changes continue in the background afterwards.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(APPLY_TIMEOUT):
+                await self._pass_completed.wait()
 
     def _release_held(self) -> None:
         """Queue the held tasks, whose deadlines may be in the future if the clock was set back."""
