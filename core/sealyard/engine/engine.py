@@ -206,7 +206,7 @@ class Engine:
             await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
             await run_uncancellable(self.uploads.close)
             await self._write_final_checkpoint()
-            if self.repository.fatal_error is None:
+            if not self.read_only and self.repository.fatal_error is None:
                 await self._clock_record.save(self.clock_guard.accepted_reading)
         finally:
             await self._release_resources()

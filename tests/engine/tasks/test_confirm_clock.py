@@ -6,6 +6,7 @@ from datetime import timedelta
 
 import pytest
 
+from sealyard.engine.engine import open_reader
 from sealyard.engine.tasks import expiry
 from sealyard.model.audit import AuditAction
 from sealyard.model.clock import ClockConfirmation
@@ -234,3 +235,13 @@ async def test_killed_engine_has_recorded_the_clock(harness: EngineHarness) -> N
     await crash_copy.open()
     await wait_until_removed(crash_copy, task)
     await crash_copy.close()
+
+
+async def test_reader_does_not_record_the_clock(harness: EngineHarness) -> None:
+    await harness.close()
+    harness.paths.clock.unlink()
+    reader = await open_reader(harness.paths, clock=harness.clock)
+    assert reader.clock_guard.is_trusted()
+    await reader.close()
+    assert not harness.paths.clock.exists()
+    await harness.open()
