@@ -58,6 +58,7 @@ def admin_only(status: int) -> Statuses:
 TABLE: list[tuple[str, str, Any, Statuses]] = [
     # ---- tasks: {waiting} was created by dev
     ("GET", "/workspace", None, all_roles(200)),
+    ("POST", "/workspace/clockConfirmation", {"confirmed": True}, admin_only(200)),
     ("GET", "/task", None, all_roles(200)),
     ("GET", "/task?deviceConfigId=gateway", None, viewers(200)),
     ("GET", "/task?deviceConfigId=unknown", None, all_roles(404)),

@@ -232,6 +232,12 @@ class EngineHarness:
         await self.wait_until(lambda: self.clock.has_sleeper(3600))
         self.clock.advance(**by)
 
+    async def apply_deadlines(self) -> None:
+        """Advance the clock by a second, and wait until the engine has handled the deadlines that have passed."""
+        await self.advance_clock(seconds=1)
+        await self.wait_until(lambda: self.clock.has_sleeper(3600))
+        await self.wait_until_durable()
+
     async def wait_for_status(self, task: Task | str, status: TaskStatus) -> Task:
         task_id = task if isinstance(task, str) else task.id
         try:

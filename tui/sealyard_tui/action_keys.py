@@ -19,6 +19,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "app.dashboard": "1",
     "app.devices": "5",
     "app.ignored_settings": "exclamation_mark",
+    "app.palette": "ctrl+p",
     "app.profile": "P",
     "app.quit": "q",
     "app.upload": "2",

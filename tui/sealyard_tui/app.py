@@ -28,6 +28,7 @@ from sealyard_tui import dialogs, screens, widgets
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.preferences import Preferences
+from sealyard_tui.dialogs.clock import confirm_clock
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.text import TextDialog
@@ -229,7 +230,7 @@ class SealyardApp(BaseApp):
                 raise
             # Other messages may have changed the state in the meantime.
             if self.state.identity == identity:
-                self.set_state(data.apply_to(self.state))
+                self.set_state(data.apply_to(self.state, action_keys(self)))
 
     @on(EngineUpdate)
     def _on_engine_update(self, update: EngineUpdate) -> None:
@@ -380,10 +381,19 @@ class SealyardApp(BaseApp):
     def search_themes(self) -> None:
         self.push_screen(ThemePicker(self.preferences.theme_names, self.theme), self.appearance.choose_theme)
 
+    def confirm_clock(self) -> None:
+        self.run_guarded(self, self._confirm_clock(), group="clock", exclusive=True)
+
+    async def _confirm_clock(self) -> None:
+        await confirm_clock(self, await self.session.client())
+        await self._refresh_state_soon()
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Yield the commands of the command palette that have no key binding."""
         yield SystemCommand("Theme", "Choose a theme with live preview", self.search_themes)
         yield SystemCommand("Screenshot", "Save a screenshot (SVG)", self.deliver_screenshot)
+        if self.state.can_confirm_clock:
+            yield SystemCommand("Confirm the system clock", "Apply the changes that wait for it", self.confirm_clock)
         commands = super().get_system_commands(screen)
         yield from (command for command in commands if command.title in ("Maximize", "Minimize"))
 

@@ -17,6 +17,10 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ASK_FOR_TOKEN: "Ask an administrator to create one: sealyard token create NAME --subject {subject}",
     HintCode.CHOOSE_PROFILE: "Choose a profile with --profile: {profiles}.",
     HintCode.CONFIRM: "Confirm it with --yes.",
+    HintCode.CONFIRM_CLOCK: (
+        "If the clock is right, wait {remaining_time}, or confirm it as an administrator (`sealyard clock confirm`);"
+        " otherwise, correct it."
+    ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one with `sealyard config example --server`.",
     HintCode.CREATE_TOKEN: "Ask for a new one (`sealyard token create`): it is unknown, revoked or expired.",
     HintCode.CREATE_WORKSPACE: "Create one with `sealyard init`, or choose another with --workspace or --profile.",

@@ -9,6 +9,7 @@ from sealyard.cli.arguments import CommandParser
 from sealyard.cli.commands import (
     access,
     audit,
+    clock,
     config,
     containers,
     credentials,
@@ -43,6 +44,7 @@ COMMAND_MODULES = (
     containers,
     audit,
     webhooks,
+    clock,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""

@@ -15,6 +15,7 @@ from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.engine import Engine
 from sealyard.model.access import AccessList, AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
+from sealyard.model.clock import ClockConfirmation
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
@@ -81,7 +82,7 @@ class EmbeddedClient:
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        on_bytes = ThrottledProgress(progress, _file_size(path)).add if progress is not None else None
+        on_bytes = ThrottledProgress.of_file(progress, path).add if progress is not None else None
         return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
@@ -336,6 +337,10 @@ class EmbeddedClient:
     async def workspace(self) -> WorkspaceInfo:
         return await self._query("WORKSPACE", self._workspace_info)
 
+    async def confirm_clock(self, *, confirmed: bool = False) -> ClockConfirmation:
+        use_case = self._engine.clock_confirmations.confirm(self._subject, confirmed=confirmed)
+        return await self._execute("WORKSPACE", use_case)
+
     async def events(self, after: int | None = None) -> AsyncGenerator[Event, None]:
         async def listen() -> AsyncIterator[tuple[Event, ...]]:
             if self._engine.read_only:
@@ -353,6 +358,7 @@ class EmbeddedClient:
     def _workspace_info(self) -> WorkspaceInfo:
         engine = self._engine
         log_size, checkpointed_size = engine.audit.sizes()
+        clock_warning = engine.clock_guard.warning()
         return WorkspaceInfo(
             id=engine.metadata.id,
             name=engine.metadata.name,
@@ -368,8 +374,9 @@ class EmbeddedClient:
             warnings=(
                 *engine.keys.warnings(self._subject, engine.repository.clock.now()),
                 *engine.otp.warnings(self._subject),
-                *engine.clock_guard.warnings(),
+                *((str(clock_warning),) if clock_warning is not None else ()),
             ),
+            clock_warning=clock_warning.to_info() if clock_warning is not None else None,
         )
 
     async def _execute(self, resource: str, use_case: Awaitable[T]) -> T:
@@ -380,14 +387,3 @@ class EmbeddedClient:
             return use_case()
 
         return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
-
-
-def _file_size(path: Path) -> int:
-    """Return the size of the file in bytes, for progress reports only.
-
-    Returns 0 if the size is unknown: the upload reads the file and reports the error.
-    """
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return 0

@@ -105,8 +105,9 @@ class EngineHandle:
         return await self.run(authenticate())
 
     async def wait_idle(self) -> None:
-        """Wait until no task is queued or running."""
+        """Wait until no task is queued or running, and the deadlines that had passed at the start are applied."""
         await self.run(self.engine.scheduler.wait_idle())
+        await self.run(self.engine.expiry.wait_applied())
 
     @property
     def worker_pids(self) -> tuple[int, ...]:

@@ -14,6 +14,7 @@ from typing import Protocol
 
 from sealyard.model.access import AclRule, Action, Membership, Subject
 from sealyard.model.audit import AuditFilter, AuditReport
+from sealyard.model.clock import ClockConfirmation
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
@@ -306,6 +307,15 @@ class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, Creden
     """All operations, on behalf of one subject."""
 
     async def workspace(self) -> WorkspaceInfo: ...
+
+    async def confirm_clock(self, *, confirmed: bool = False) -> ClockConfirmation:
+        """Confirm that the engine's system clock is right, so that changes no longer wait until it is trusted.
+
+        Has no effect if the clock is trusted already. Requires permission to update the policy. Raises
+        :class:`ConfirmationRequiredError`, whose message contains the system time, if the clock is not trusted and
+        ``confirmed`` is false.
+        """
+        ...
 
     async def cursor(self) -> int:
         """Return the cursor of the newest event.

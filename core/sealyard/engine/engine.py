@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 from collections.abc import AsyncGenerator, Awaitable
-from datetime import datetime
 from functools import partial
 from typing import Any, TypeVar
 
@@ -29,7 +28,7 @@ from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
-from sealyard.engine.state.clock_guard import ClockGuard
+from sealyard.engine.state.clock_record import ClockRecord, open_clock_guard
 from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
 from sealyard.engine.state.links import DownloadLinks
@@ -39,6 +38,7 @@ from sealyard.engine.state.secret_box import SecretBox
 from sealyard.engine.state.tables import INDEXES
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.cleanup import TaskCleanup
+from sealyard.engine.tasks.confirm_clock import ClockConfirmations
 from sealyard.engine.tasks.create import TaskCreation
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.engine.tasks.decide import TaskDecisions
@@ -94,7 +94,8 @@ class Engine:
         self.bus = bus
         self.events = EventBroadcaster(msgspec.convert(store.recent_events(), list[DurableEvent]))
         self.repository = Repository(store, audit, self.events, clock)
-        self.clock_guard = ClockGuard(clock, _find_last_time(audit))
+        self._clock_record = ClockRecord(paths.clock)
+        self.clock_guard = open_clock_guard(clock, audit, self._clock_record)
         self.permissions = Permissions(self.repository)
         self.inputs = InputStore(artifacts, clock)
         self.uploads = UploadService(UploadDir(paths.artifacts / "uploads"), artifacts, self.inputs, clock)
@@ -123,7 +124,7 @@ class Engine:
         self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
         self._artifacts = artifacts
         self._deadlines = DeadlineQueue(clock)
-        self._expiry = ExpiryLoop(
+        self.expiry = ExpiryLoop(
             self.repository,
             self._deadlines,
             self.scheduler,
@@ -132,6 +133,10 @@ class Engine:
             self.uploads,
             artifacts,
             self.clock_guard,
+            self._clock_record,
+        )
+        self.clock_confirmations = ClockConfirmations(
+            self.repository, self.permissions, self.clock_guard, self._clock_record, self.expiry, metadata.id
         )
         self._recovery = Recovery(
             self.repository,
@@ -164,7 +169,7 @@ class Engine:
             self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
         )
         await self._recovery.run()
-        loops = [self._checkpoint_loop.run(), self._expiry.run()]
+        loops = [self._checkpoint_loop.run(), self.expiry.run()]
         if work:
             loops.append(self.scheduler.run())
         self._loops = [asyncio.create_task(loop) for loop in loops]
@@ -199,6 +204,8 @@ class Engine:
             await asyncio.gather(*self._loops, *self._running_use_cases, return_exceptions=True)
             await run_uncancellable(self.uploads.close)
             await self._write_final_checkpoint()
+            if not self.read_only and self.repository.fatal_error is None:
+                await self._clock_record.save(self.clock_guard.accepted_reading)
         finally:
             await self._release_resources()
 
@@ -370,14 +377,6 @@ def _build_key_store_request(
         passphrase=passphrase,
         create=create,
     )
-
-
-def _find_last_time(audit: AuditLog | None) -> datetime | None:
-    """Return the time of the newest entry in the audit log, None if there is none or the engine only reads."""
-    if audit is None:
-        return None
-    newest_entry = next(iter(audit.entries(limit=1)), None)
-    return None if newest_entry is None else newest_entry.timestamp
 
 
 def _log_crash(loop: asyncio.Task[None]) -> None:

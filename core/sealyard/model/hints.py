@@ -26,6 +26,7 @@ class HintCode(StrEnum):
     ASK_FOR_TOKEN = "ask-for-token"  # noqa: S105 - not a secret
     CHOOSE_PROFILE = "choose-profile"
     CONFIRM = "confirm"
+    CONFIRM_CLOCK = "confirm-clock"
     CREATE_SERVER_SETTINGS = "create-server-settings"
     CREATE_TOKEN = "create-token"  # noqa: S105 - not a secret
     CREATE_WORKSPACE = "create-workspace"
@@ -66,6 +67,9 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.ASK_FOR_TOKEN: "Ask an administrator to create a token for {subject}.",
     HintCode.CHOOSE_PROFILE: "Choose one of these profiles: {profiles}.",
     HintCode.CONFIRM: "Confirm it.",
+    HintCode.CONFIRM_CLOCK: (
+        "If the clock is right, wait {remaining_time}, or ask an administrator to confirm it; otherwise, correct it."
+    ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one from the example settings.",
     HintCode.CREATE_TOKEN: "It is unknown, revoked or expired. Create a new one, or ask an administrator for one.",
     HintCode.CREATE_WORKSPACE: "Create a new workspace, or choose another one.",

@@ -16,6 +16,7 @@ from sealyard.model.device_configs import (
     DEFAULT_RETENTION_SECONDS,
     DeviceConfig,
 )
+from sealyard.model.errors import ErrorInfo
 from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
 
 
@@ -247,7 +248,8 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     """The open workspace, the current subject and its permissions.
 
     ``rights``: the subject's permissions, including those from groups. ``trust_note``: explains what dual control means
-    in this workspace. ``audit_checkpointed``: number of audit entries that a checkpoint covers.
+    in this workspace. ``audit_checkpointed``: number of audit entries that a checkpoint covers. ``clock_warning``: the
+    one of the ``warnings`` that is about the system clock, if it is not trusted.
     """
 
     id: str
@@ -262,6 +264,7 @@ class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):
     audit_checkpointed: int
     rights: tuple[Permission, ...] = ()
     warnings: tuple[str, ...] = ()
+    clock_warning: ErrorInfo | None = None
 
 
 class UploadStatus(FrozenStruct, frozen=True, kw_only=True):

@@ -24,6 +24,10 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ASK_FOR_TOKEN: "Ask an administrator to create a token for {subject} (`sealyard token create`).",
     HintCode.CHOOSE_PROFILE: "Press {key[app.profile]} to choose a profile: {profiles}.",
     HintCode.CONFIRM: "Repeat the action and confirm it.",
+    HintCode.CONFIRM_CLOCK: (
+        "If the clock is right, wait {remaining_time}, or confirm it as an administrator (press {key[app.palette]} and"
+        " choose Confirm the system clock); otherwise, correct it."
+    ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one with `sealyard config example --server` in a terminal.",
     HintCode.CREATE_TOKEN: (
         "It is unknown, revoked or expired. Ask for a new one (`sealyard token create`), then use it with"

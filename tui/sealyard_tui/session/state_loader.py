@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+
 import msgspec
 
 from sealyard.client.protocol import Client
@@ -11,6 +13,7 @@ from sealyard.model.policy import Policy
 from sealyard.model.requests import TaskCounts, WorkspaceInfo
 from sealyard.model.subject_names import SubjectNames
 from sealyard.model.tasks import TaskStatus
+from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.state import SessionState
 
 
@@ -25,9 +28,10 @@ class WorkspaceData(FrozenStruct, frozen=True, kw_only=True):
     counts: TaskCounts
     subject_names: SubjectNames | None
 
-    def apply_to(self, state: SessionState) -> SessionState:
-        """Return ``state`` updated with the data."""
+    def apply_to(self, state: SessionState, keys: Mapping[str, str]) -> SessionState:
+        """Return ``state`` updated with the data. ``keys``: those of :func:`sealyard_tui.action_keys.action_keys`."""
         info, counts = self.info, self.counts
+        clock_warning = info.clock_warning
         return msgspec.structs.replace(
             state,
             roles=roles_for(info.rights),
@@ -39,6 +43,7 @@ class WorkspaceData(FrozenStruct, frozen=True, kw_only=True):
             self_approval=self.policy.allow_self_approval,
             one_time_password=self.policy.require_otp,
             separation_of_duties_note=info.trust_note,
+            clock_warning=error_text(clock_warning, keys) if clock_warning is not None else "",
             running=counts.by_status.get(TaskStatus.RUNNING, 0),
             awaiting_my_approval=counts.awaiting_my_approval,
             subject_names=state.subject_names if self.subject_names is None else self.subject_names,

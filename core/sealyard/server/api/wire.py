@@ -149,6 +149,12 @@ class KeyExportBody(FrozenStruct, frozen=True, kw_only=True):
     encryption_key: ShortText | None = None
 
 
+class ClockConfirmationBody(FrozenStruct, frozen=True, kw_only=True):
+    """The confirmation that the system clock of the server is right."""
+
+    confirmed: bool = False
+
+
 class CheckpointBody(FrozenStruct, frozen=True, kw_only=True):
     checkpoint: LongText | None = None
 

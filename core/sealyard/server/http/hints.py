@@ -19,6 +19,7 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ASK_FOR_TOKEN: "An administrator can create a token for {subject} with POST /api/v1/token.",
     HintCode.CHOOSE_PROFILE: _NOT_IN_API,
     HintCode.CONFIRM: "Repeat the request with confirmed=true.",
+    HintCode.CONFIRM_CLOCK: "An administrator can confirm the clock with POST /api/v1/workspace/clockConfirmation.",
     HintCode.CREATE_SERVER_SETTINGS: _NOT_IN_API,
     HintCode.CREATE_TOKEN: "POST /api/v1/token creates a token.",
     HintCode.CREATE_WORKSPACE: _NOT_IN_API,
