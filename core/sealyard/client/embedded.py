@@ -8,7 +8,7 @@ from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, 
 from pathlib import Path
 from typing import TypeVar
 
-from sealyard.client.progress import ThrottledProgress
+from sealyard.client.progress import ThrottledProgress, file_size
 from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.engine import Engine
@@ -81,7 +81,7 @@ class EmbeddedClient:
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        on_bytes = ThrottledProgress(progress, _file_size(path)).add if progress is not None else None
+        on_bytes = ThrottledProgress(progress, file_size(path)).add if progress is not None else None
         return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
@@ -236,6 +236,12 @@ class EmbeddedClient:
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._execute(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
 
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        return await self._execute(f"KEY:{uri}", self._engine.devices.import_certificate(self._subject, uri, path))
+
+    async def create_certificate_request(self, uri: str) -> str:
+        return await self._execute(f"KEY:{uri}", self._engine.keys.create_certificate_request(self._subject, uri))
+
     async def access(self) -> AccessControlList:
         return await self._query("ACL", lambda: self._engine.access.access(self._subject))
 
@@ -387,14 +393,3 @@ class EmbeddedClient:
             return use_case()
 
         return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
-
-
-def _file_size(path: Path) -> int:
-    """Return the size of the file in bytes, for progress reports only.
-
-    Returns 0 if the size is unknown: the upload reads the file and reports the error.
-    """
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return 0
