@@ -12,7 +12,6 @@ from typing import Any
 
 import msgspec
 
-from sealyard.crypto.certificates import describe_certificate
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import DEVICES, KEYS
@@ -161,8 +160,8 @@ class KeyRegistry:
         message = f"certificate renewed in version {version.version}"
         new_value = {
             "fingerprint": version.fingerprint,
-            "certificate": msgspec.to_builtins(describe_certificate(version.certificate)),
-            "previousCertificate": msgspec.to_builtins(describe_certificate(key.current.certificate)),
+            "certificate": _describe_certificate(version.certificate),
+            "previousCertificate": _describe_certificate(key.current.certificate),
         }
         return self._add_version(unit_of_work, subject, key, version, message, new_value)
 
@@ -251,6 +250,12 @@ def _find_pending(unit_of_work: UnitOfWork, uri: str) -> KeyInfo | None:
         if (table, identity) == (KEYS.name, uri):
             return msgspec.json.decode(document, type=KeyInfo)
     return None
+
+
+def _describe_certificate(pem: str) -> Any:
+    from sealyard.crypto.certificates import describe_certificate  # imported here, so that commands start faster
+
+    return msgspec.to_builtins(describe_certificate(pem))
 
 
 def _key_not_found(uri: str, *, hidden: bool = False) -> NotFoundError:
