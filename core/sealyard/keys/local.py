@@ -3,8 +3,8 @@
 The folder contains, for each key, ``<name>/key.json`` with the public metadata (kind, purpose, versions) and one file
 per version (``<name>/v1.key``, ``v2.key``, …): a format line, a random nonce of 12 bytes, and the ciphertext with its
 tag (NIST SP 800-38D). The associated data is the canonical JSON (RFC 8785) of the URI, kind and purpose of the key and
-of the metadata of the version. If either file is modified, this is therefore detected when the key is used. A version with a renewed
-certificate has a file of its own, with the same private key.
+of the metadata of the version. If either file is modified, this is therefore detected when the key is used. A version
+with a renewed certificate has a file of its own, with the same private key.
 """
 
 from __future__ import annotations

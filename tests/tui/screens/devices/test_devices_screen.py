@@ -8,7 +8,6 @@ from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
-from cryptography.hazmat.primitives.serialization import Encoding
 from textual.pilot import Pilot
 from textual.widgets import Input
 
@@ -19,7 +18,6 @@ from sealyard.model.audit import AuditAction
 from sealyard.model.errors import StorageError
 from sealyard.model.requests import DeviceRequest, DeviceUpdate, EncryptionKeyRequest, SigningKeyRequest
 from sealyard_tui.app import SealyardApp
-from tests.support.key_files import certificate_for
 from tests.tui.connection import FakeConnection
 from tests.tui.form_helpers import fill_field, open_form, select_values, submit_form, type_text
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
@@ -333,39 +331,6 @@ async def test_key_rotation_lists_affected_configurations(workspace: TuiWorkspac
         await wait_for_workers(pilot)
         assert workspace.faults.calls_of("rotate_key") == [("local:gateway-signing",)]
         assert "▸ Making" not in screen_text(app)
-
-
-async def test_renewed_certificate_makes_key_version(workspace: TuiWorkspace, tmp_path: Path) -> None:
-    key = workspace.shelf.private["local:gateway-signing", 1]
-    (tmp_path / "renewed.pem").write_bytes(certificate_for(key, name="new").public_bytes(Encoding.PEM))
-    app = make_devices_app(workspace, "administrator", tmp_path)
-    async with run_app(app, size=(100, 40)) as pilot:
-        await open_form(pilot, "I")
-        await assert_visible(pilot, "Renewed certificate of local:gateway-signing", "uses it: gateway")
-        type_text(app, str(tmp_path / "missing.pem"))
-        await pilot.press("ctrl+s")
-        await assert_visible(pilot, "✗ Cannot read the file")
-        fill_field(app, "file", str(tmp_path / "renewed.pem"))
-        await pilot.press("ctrl+s")
-        await assert_visible(pilot, "Imported the certificate into local:gateway-signing version 2")
-        await assert_visible(pilot, "version 3 of 3", "version 2 (EC_P256, for package, renewed)")
-
-
-async def test_certificate_import_offers_several_signing_keys(workspace: TuiWorkspace) -> None:
-    await workspace.create_device(
-        "aaa",
-        signing_keys=tuple(
-            SigningKeyRequest(algorithm=SigningAlgorithm.ECC_NIST_P256, name=name) for name in ("new", "old")
-        ),
-        use=(DEVELOPER,),
-        approve=(OWNER,),
-    )
-    app = make_devices_app(workspace)
-    async with run_app(app, size=(100, 40)) as pilot:
-        await pilot.press("I")
-        await assert_visible(pilot, "Choose the key of the certificate", "2 local:aaa-signing-2  aaa")
-        await pilot.press("2")
-        await assert_visible(pilot, "Renewed certificate of local:aaa-signing-2")
 
 
 async def test_hostile_text_is_escaped(workspace: TuiWorkspace) -> None:
