@@ -72,6 +72,7 @@ def test_missing_permission_exits_with_3(workspace: CliWorkspace) -> None:
 def test_unknown_object_exits_with_4(workspace: CliWorkspace, tmp_path: Path) -> None:
     assert workspace.run("developer", "show", "nowhere").code == 4
     assert workspace.run("developer", "device", "show", "nowhere").code == 4
+    assert workspace.run("admin", "key", "show", "local:nowhere").code == 4
     assert workspace.run("nobody", "tasks").code == 4
     assert sealyard("--workspace", tmp_path / "nowhere", "tasks").code == 4
     assert sealyard("tasks").code == 4

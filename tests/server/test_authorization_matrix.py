@@ -103,6 +103,8 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/key", None, admin_only(200)),
     ("POST", "/key", {"uri": "local:{fresh}", "kind": "AES_128", "content": "{key}"}, admin_only(201)),
     ("POST", "/key/rotation", {"uri": "local:gateway-signing"}, admin_only(200)),
+    ("POST", "/key/certificate", {"uri": "local:gateway-signing", "content": "{key}"}, admin_only(422)),
+    ("POST", "/key/certificateRequest", {"uri": "local:gateway-signing"}, admin_only(200)),
     # ---- access control and policy
     ("GET", "/acl", None, admin_only(200)),
     ("GET", "/acl/all", None, admin_only(200)),

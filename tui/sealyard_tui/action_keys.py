@@ -37,6 +37,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "dashboard.new": "n",
     "dashboard.renew": "e",
     "devices.create": "n",
+    "devices.import_certificate": "I",
     "devices.new_version": "e",
     "devices.newer": "right_square_bracket",
     "devices.older": "left_square_bracket",

@@ -230,6 +230,12 @@ class EmbeddedClient:
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._execute(f"KEY:{uri}", self._engine.devices.rotate_key(self._subject, uri))
 
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        return await self._execute(f"KEY:{uri}", self._engine.devices.import_certificate(self._subject, uri, path))
+
+    async def create_certificate_request(self, uri: str) -> str:
+        return await self._execute(f"KEY:{uri}", self._engine.keys.create_certificate_request(self._subject, uri))
+
     async def access(self) -> AccessControlList:
         return await self._query("ACL", lambda: self._engine.access.access(self._subject))
 

@@ -177,6 +177,19 @@ class AdministrationClient(Protocol):
         """Create the next version of a key, and a new version of every device configuration that uses the key."""
         ...
 
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        """Create the next version of a signing key: the same private key with the renewed certificate in a file.
+
+        Also creates a new version of every device configuration that uses the key. ``path``: PEM, DER or PKCS#7 with
+        the certificate of the key, and its chain in any order. Raises :class:`InvalidKeyError` if the file contains no
+        certificate of the key, and :class:`ConflictError` if the key already has this certificate.
+        """
+        ...
+
+    async def create_certificate_request(self, uri: str) -> str:
+        """Return a certificate request (PKCS#10, PEM) for a signing key, to have its certificate renewed."""
+        ...
+
     async def access(self) -> AccessControlList: ...
     async def subject_names(self) -> Mapping[str, str]:
         """Return the display names of subjects, by subject; subjects without one are missing.

@@ -133,6 +133,8 @@ async def test_each_role_has_only_its_permissions(harness: EngineHarness) -> Non
             "drop rule": lambda: engine.access.remove_rule(subject, "none", confirmed=True),
             "policy": lambda: engine.access.set_policy(subject, engine.access.policy()),
             "rotate": lambda: engine.devices.rotate_key(subject, "local:none"),
+            "renew": lambda: engine.devices.import_certificate(subject, "local:none", harness.paths.root / "c"),
+            "request": lambda: engine.keys.create_certificate_request(subject, "local:none"),
             "export": lambda: engine.devices.export_key(subject, GATEWAY, harness.paths.root / "k", confirmed=False),
             "audit": lambda: engine.audit.verify(subject, None, None),
         }
@@ -144,7 +146,8 @@ async def test_each_role_has_only_its_permissions(harness: EngineHarness) -> Non
             return True
         return True
 
-    administrator_calls = {"subject", "member", "rule", "drop rule", "policy", "rotate", "export", "audit"}
+    administrator_calls = {"subject", "member", "rule", "drop rule", "policy", "audit"}
+    administrator_calls |= {"rotate", "renew", "request", "export"}
     calls_by_subject = {
         ADMIN: administrator_calls,
         DEV: {"package"},

@@ -60,6 +60,17 @@ class _KeyImportBody(SecretStruct, frozen=True, kw_only=True):
     certificate: bytes | None
 
 
+class _CertificateBody(SecretStruct, frozen=True, kw_only=True):
+    """A certificate file, which may also contain private keys."""
+
+    uri: str
+    content: bytes
+
+
+class _CertificateRequest(FrozenStruct, frozen=True, kw_only=True):
+    certificate_request: str
+
+
 class DeviceCalls(ApiCalls):
     """API calls for device configurations."""
 
@@ -123,6 +134,14 @@ class KeyCalls(ApiCalls):
 
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._sender.send("POST", "/key/rotation", {"uri": uri}, KeyInfo)
+
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        body = _CertificateBody(uri=uri, content=await asyncio.to_thread(_read_key_file, path))
+        return await self._sender.send("POST", "/key/certificate", body, KeyInfo)
+
+    async def create_certificate_request(self, uri: str) -> str:
+        response = await self._sender.send("POST", "/key/certificateRequest", {"uri": uri}, _CertificateRequest)
+        return response.certificate_request
 
 
 class AccessCalls(ApiCalls):

@@ -45,7 +45,7 @@ MAX_PERIOD = timedelta(days=3650)
 
 
 class DeviceConfigs:
-    """Creates, updates and lists device configurations, and rotates and exports their keys."""
+    """Creates, updates and lists device configurations, and rotates, renews and exports their keys."""
 
     def __init__(self, repository: Repository, permissions: Permissions, keys: KeyRegistry) -> None:
         self._repository = repository
@@ -163,8 +163,20 @@ class DeviceConfigs:
         """Create the next version of a key, and of every configuration whose newest version uses the key."""
         unit_of_work = self._repository.begin()
         key = await self._keys.rotate(unit_of_work, subject, uri)
-        for device in self._config_keys.configs_using_key(key.uri):
-            self.next_version(unit_of_work, device, subject)
+        self._update_configs(unit_of_work, key, subject)
+        await unit_of_work.commit()
+        return key
+
+    async def import_certificate(self, subject: str, uri: str, path: Path) -> KeyInfo:
+        """Create the next version of a signing key with the same private key and the certificate in the file ``path``.
+
+        Also creates the next version of every configuration whose newest version uses the key. Existing tasks keep the
+        version of the key, and so the certificate, that they were created with. See
+        :meth:`KeyRegistry.import_certificate` for the errors.
+        """
+        unit_of_work = self._repository.begin()
+        key = await self._keys.import_certificate(unit_of_work, subject, uri, path)
+        self._update_configs(unit_of_work, key, subject)
         await unit_of_work.commit()
         return key
 
@@ -265,6 +277,11 @@ class DeviceConfigs:
         return can_reach_quorum(approvals_required, permissions.approvers(config_id), permissions.requesters(config_id))
 
     # ---- helpers
+
+    def _update_configs(self, unit_of_work: UnitOfWork, key: KeyInfo, subject: str) -> None:
+        """Create the next version of every configuration whose newest version uses ``key``."""
+        for device in self._config_keys.configs_using_key(key.uri):
+            self.next_version(unit_of_work, device, subject)
 
     def _build_rules(self, subject: str, request: DeviceRequest, config_id: str, now: datetime) -> tuple[AclRule, ...]:
         approvers = request.approve or (subject,)

@@ -135,6 +135,24 @@ class KeyBody(SecretStruct, frozen=True, kw_only=True):
     certificate: bytes | None = None
 
 
+class CertificateBody(SecretStruct, frozen=True, kw_only=True):
+    """A renewed certificate of a signing key.
+
+    ``content``: PEM, DER or PKCS#7, in JSON encoded in Base64. Private keys in it are ignored.
+    """
+
+    REPR_FIELDS = ("uri",)
+
+    uri: ShortText
+    content: bytes
+
+
+class CertificateRequestResponse(FrozenStruct, frozen=True, kw_only=True):
+    """A certificate request for a key: PKCS#10 in PEM."""
+
+    certificate_request: str
+
+
 class KeyUriBody(FrozenStruct, frozen=True, kw_only=True):
     uri: ShortText
 
