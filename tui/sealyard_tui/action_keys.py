@@ -34,6 +34,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "browser.hidden": "full_stop",
     "dashboard.download": "d",
     "dashboard.downloads": "L",
+    "dashboard.first_steps": "H",
     "dashboard.new": "n",
     "dashboard.renew": "e",
     "devices.create": "n",
