@@ -136,3 +136,16 @@ def test_wait_exits_with_task_result(
     result = sealyard(*options, "wait", workspace.waiting, "--timeout", "0.2")
     assert result.code == 5
     assert workspace.waiting in result.out
+
+
+def test_dry_run_stores_nothing_on_server(server: ServedWorkspace, workspace: CliWorkspace, firmware: Path) -> None:
+    tasks, files = _run_as("developer", "tasks"), workspace.files()
+    audit_size = _run_as("auditor", "audit", "verify")["size"]
+    package = ("package", "--dry-run", "--device", "gateway", "--firmware", firmware)
+    assert _run_as("developer", *package)["task"]["approvalsRequired"] == 1
+    assert _run_as("developer", "encrypt", "--dry-run", "--device", "gateway", firmware)["eligibleApprovers"] == 1
+    assert _run_as("developer", "sign", "--dry-run", "--device", "gateway", "--file", firmware)["dryRun"] is True
+    assert _run_as("developer", "tasks") == tasks
+    assert workspace.files() == files
+    assert _run_as("auditor", "audit", "verify")["size"] == audit_size
+    assert sealyard("--profile", "owner", *package).code == 3
