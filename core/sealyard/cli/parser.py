@@ -9,6 +9,7 @@ from sealyard.cli.arguments import CommandParser
 from sealyard.cli.commands import (
     access,
     audit,
+    completion,
     config,
     containers,
     credentials,
@@ -61,4 +62,5 @@ def build_parser() -> CommandParser:
     commands = parser.add_subparsers(metavar="COMMAND", title="commands")
     for module in COMMAND_MODULES:
         module.add_commands(commands)
+    completion.add_commands(commands, parser)
     return parser
