@@ -188,13 +188,14 @@ async def _list_tasks(ctx: Context) -> int:
         status=args.status,
         kind=args.kind,
         config=args.device,
-        created_by=ctx.profile.identity if args.mine else None,
         text=args.search,
         awaiting_my_approval=args.awaiting_approval,
     )
     from sealyard.client.task_pages import iterate_tasks
 
     async with ctx.open_reader() as client:
+        if args.mine:
+            filters = msgspec.structs.replace(filters, created_by=(await client.workspace()).subject)
         # Request one task more than the limit, to know whether there are more.
         matching_tasks = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
         names = await client.subject_names()
