@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import json
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+import httpx
 import pytest
 
 from sealyard.keys import file_keyring
@@ -149,3 +151,12 @@ def test_dry_run_stores_nothing_on_server(server: ServedWorkspace, workspace: Cl
     assert workspace.files() == files
     assert _run_as("auditor", "audit", "verify")["size"] == audit_size
     assert sealyard("--profile", "owner", *package).code == 3
+
+
+def test_download_url_needs_no_token(server: ServedWorkspace, workspace: CliWorkspace, tmp_path: Path) -> None:
+    (downloaded,) = _run_as("developer", "download", workspace.done, "--out", tmp_path / "one")
+    waited = _run_as("developer", "wait", workspace.done, "--out", tmp_path / "two")
+    for value in (downloaded, waited):
+        response = httpx.get(value["downloadUrl"])
+        assert hashlib.sha256(response.content).hexdigest() == value["downloaded"]["sha256"]
+    assert _run_as("developer", "wait", workspace.done)["downloadUrl"] == waited["downloadUrl"]

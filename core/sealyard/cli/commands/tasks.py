@@ -119,8 +119,7 @@ async def _package(ctx: Context) -> int:
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
-            await download(ctx, client, task, args.out)
-            return report_result(ctx, task)
+            return report_result(ctx, task, await download(ctx, client, task, args.out))
     if args.wait and not task.status.is_final:
         ctx.out.warn(f"Task {task.id} is {task.status}. Approvers can review it with: sealyard show {task.id}")
         return await wait_and_report(ctx, task.id)
@@ -156,7 +155,7 @@ async def _encrypt(ctx: Context) -> int:
             await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
-            await download(ctx, client, task, args.out)
+            return report_result(ctx, task, await download(ctx, client, task, args.out))
     return report_result(ctx, task)
 
 
