@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import base64
+import hashlib
 import json
 import os
 import tempfile
@@ -182,3 +183,15 @@ def test_audit_export_contains_all_entries(workspace: CliWorkspace, tmp_path: Pa
     entries = [json.loads(line) for line in (tmp_path / "log.jsonl").read_text().splitlines()]
     assert [each["seq"] for each in entries] == list(range(len(entries)))
     assert workspace.run("auditor", "audit", "export", "--format", "csv").out.count("\n") == len(entries) + 1
+
+
+def test_json_value_describes_downloaded_file(workspace: CliWorkspace, firmware: Path, tmp_path: Path) -> None:
+    encrypted = workspace.value("developer", "encrypt", "--device", "gateway", firmware, "--out", tmp_path / "one")
+    waited = workspace.value("developer", "wait", workspace.done, "--out", tmp_path / "two")
+    (downloaded,) = workspace.value("developer", "download", encrypted["id"], "--out", tmp_path / "three")
+    for value in (encrypted, waited, downloaded):
+        content = Path(value["downloaded"]["path"]).read_bytes()
+        assert hashlib.sha256(content).hexdigest() == value["downloaded"]["sha256"]
+        assert value["downloadUrl"] is None
+    task = workspace.package(firmware, "--out", tmp_path / "four")
+    assert (task["status"], task["downloaded"]) == ("WAITING", None)

@@ -37,6 +37,7 @@ from tests.support.server_harness import (
 pytestmark = pytest.mark.anyio
 
 ROLES = {"admin": ADMIN, "dev": DEV, "owner": OWNER, "auditor": AUDITOR, "ci": CI, "stranger": STRANGER}
+FILE = {"name": "f.bin", "size": 8, "sha256": "0" * 64}
 MESSAGE = base64.b64encode(b"hello").decode()
 
 Statuses = dict[str, int]
@@ -87,6 +88,14 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ),
     ("POST", "/packagingTask", {"deviceConfigId": GATEWAY, "inputIds": ["{upload}"]}, viewers(403, dev=201, ci=201)),
     ("POST", "/encryptionTask", {"deviceConfigId": GATEWAY, "inputId": "{upload}"}, viewers(403, dev=201, ci=201)),
+    ("POST", "/packagingTask/check", {"deviceConfigId": GATEWAY, "inputs": [FILE]}, viewers(403, dev=200, ci=200)),
+    ("POST", "/encryptionTask/check", {"deviceConfigId": GATEWAY, "input": FILE}, viewers(403, dev=200, ci=200)),
+    (
+        "POST",
+        "/signingTask/check",
+        {"deviceConfigId": GATEWAY, "inputBase64": MESSAGE},
+        viewers(403, dev=200, ci=200),
+    ),
     # ---- uploads belong to their subject
     ("GET", "/upload/{upload}", None, all_roles(200)),
     ("GET", "/upload/{devs_upload}", None, all_roles(404, dev=200)),

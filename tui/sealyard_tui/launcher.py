@@ -192,19 +192,21 @@ def open_server(profile: Profile, settings: Settings) -> int:
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
     cannot be read.
     """
+    from sealyard.client.http.connect import identify
     from sealyard.client.oauth.session import load_token_source
 
     def launch(ask_passphrase: PassphrasePrompt) -> int:
         # Loaded before Textual starts, because decrypting a token may require a passphrase. The tokens of other
         # profiles are decrypted with the same passphrase.
         first_token = load_token_source(profile, os.environ, ask_passphrase)
+        first_profile = profile if profile.identity else asyncio.run(identify(profile, first_token))
 
         def token_of(user_profile: Profile) -> str | TokenSource:
-            if user_profile == profile:
+            if user_profile == first_profile:
                 return first_token
             return load_token_source(user_profile, os.environ, lambda: ask_passphrase.answer)
 
-        return run_at_server(profile, token_of, settings)
+        return run_at_server(first_profile, token_of, settings)
 
     return launch_with_retries(launch)
 

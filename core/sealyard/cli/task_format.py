@@ -11,7 +11,7 @@ from sealyard.model.formatting import format_count, format_decider, format_size_
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_multiline
 from sealyard.model.subject_names import SubjectNames, format_subject
-from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskStatus
+from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskKind, TaskStatus
 
 _HEADERS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "REQUESTER", "CREATED", "RESULT")
 _PREVIEW_LINES = 20
@@ -73,8 +73,8 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
                     f"{task.config_name} version {task.config_version}{newer_version_note}, id {task.config_id}",
                 ),
                 ("format", task.format),
-                ("encryption", _format_key(task.encryption_key)),
-                ("signing", _format_key(task.signing_key)),
+                ("encryption", format_key(task.encryption_key)),
+                ("signing", format_key(task.signing_key)),
                 ("approvals", _format_approvals(task)),
                 ("approval expires", format_time_left(task.approval_expires_at, datetime.now(UTC))),
                 ("approval digest", task.approval_digest),
@@ -84,8 +84,7 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
         )
     )
     lines += [f"warning: {warning}" for warning in task.warnings]
-    lines += _format_files("firmware" if task.subtasks else "input", task.inputs)
-    lines += _format_files("metadata", task.metadata)
+    lines += format_task_files(task)
     lines += [line for name, preview in review.metadata for line in _format_preview(name, printable(preview))]
     lines += _format_previous_task(review.previous)
     lines += [
@@ -106,7 +105,7 @@ def printable(preview: bytes) -> str:
     return escape_multiline(preview.decode("utf-8", "replace"))
 
 
-def _format_key(key: object) -> str:
+def format_key(key: object) -> str:
     from sealyard.model.device_configs import EncryptionKey, SigningKey
 
     if not isinstance(key, EncryptionKey | SigningKey):
@@ -119,6 +118,11 @@ def _format_approvals(task: Task) -> str:
     if not task.approvals_required:
         return "not required"
     return f"{len(valid_approvers(task, task.approvals))} of {task.approvals_required}"
+
+
+def format_task_files(task: Task) -> list[str]:
+    label = "firmware" if task.kind is TaskKind.PACKAGING else "input"
+    return [*_format_files(label, task.inputs), *_format_files("metadata", task.metadata)]
 
 
 def _format_files(label: str, files: Iterable[InputFile]) -> list[str]:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
+from functools import partial
 from pathlib import Path
-from typing import TypeVar
 
+from sealyard.client.engine_calls import EngineCalls
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.client.task_wait import wait_within
@@ -38,6 +39,7 @@ from sealyard.model.requests import (
     EncryptionRequest,
     KeyImport,
     PackageRequest,
+    RequestCheck,
     SigningRequest,
     TaskCounts,
     TaskFilter,
@@ -47,13 +49,12 @@ from sealyard.model.requests import (
 from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
-T = TypeVar("T")
 EMBEDDED_TRUST_NOTE = "embedded: anyone with this account can act as any user"
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
 
-class EmbeddedClient:
+class EmbeddedClient(EngineCalls):
     """Client of an engine in this process. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(
@@ -68,9 +69,7 @@ class EmbeddedClient:
 
         ``trust_note``: how dual control is enforced. ``presented_token``: the token of a remote caller.
         """
-        self._engine = engine
-        self._thread = thread
-        self._subject = subject
+        super().__init__(engine, thread, subject)
         self._trust_note = trust_note
         self._presented_token = presented_token
 
@@ -102,6 +101,18 @@ class EmbeddedClient:
     async def create_signing(self, request: SigningRequest) -> Task:
         resource = f"DEVICE_CONFIG:{request.config}"
         return await self._execute(resource, self._engine.creation.create_signing(self._subject, request))
+
+    async def check_package(self, request: PackageRequest) -> RequestCheck:
+        use_case = partial(self._engine.request_checks.check_package, self._subject, request)
+        return await self._query(f"DEVICE_CONFIG:{request.config}", use_case)
+
+    async def check_encryption(self, request: EncryptionRequest) -> RequestCheck:
+        use_case = partial(self._engine.request_checks.check_encryption, self._subject, request)
+        return await self._query(f"DEVICE_CONFIG:{request.config}", use_case)
+
+    async def check_signing(self, request: SigningRequest) -> RequestCheck:
+        use_case = partial(self._engine.request_checks.check_signing, self._subject, request)
+        return await self._query(f"DEVICE_CONFIG:{request.config}", use_case)
 
     async def task(self, task_id: str) -> Task:
         return await self._query(f"TASK:{task_id}", lambda: self._engine.queries.get(self._subject, task_id))
@@ -384,12 +395,3 @@ class EmbeddedClient:
             ),
             clock_warning=clock_warning.to_info() if clock_warning is not None else None,
         )
-
-    async def _execute(self, resource: str, use_case: Awaitable[T]) -> T:
-        return await self._thread.call(self._engine.execute(self._subject, resource, use_case))
-
-    async def _query(self, resource: str, use_case: Callable[[], T]) -> T:
-        async def run_use_case() -> T:
-            return use_case()
-
-        return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))

@@ -35,6 +35,7 @@ from sealyard.model.requests import (
     EncryptionRequest,
     KeyImport,
     PackageRequest,
+    RequestCheck,
     SigningRequest,
     TaskCounts,
     TaskFilter,
@@ -71,6 +72,22 @@ class TaskClient(Protocol):
     async def create_package(self, request: PackageRequest) -> Task: ...
     async def create_encryption(self, request: EncryptionRequest) -> Task: ...
     async def create_signing(self, request: SigningRequest) -> Task: ...
+
+    async def check_package(self, request: PackageRequest) -> RequestCheck:
+        """Check a request without creating a task, and raise the error that :meth:`create_package` would raise.
+
+        Nothing is stored, and the files need not be uploaded: :func:`sealyard.client.hashing_reader.hash_file` returns
+        them as input files.
+        """
+        ...
+
+    async def check_encryption(self, request: EncryptionRequest) -> RequestCheck:
+        """Like :meth:`check_package`, for :meth:`create_encryption`."""
+        ...
+
+    async def check_signing(self, request: SigningRequest) -> RequestCheck:
+        """Like :meth:`check_package`, for :meth:`create_signing`."""
+        ...
 
     async def task(self, task_id: str) -> Task:
         """Return the task with this id, or with this prefix of an id if it is unique."""

@@ -46,6 +46,7 @@ from sealyard.engine.tasks.download import ResultDelivery
 from sealyard.engine.tasks.expiry import ExpiryLoop
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.engine.tasks.recovery import Recovery
+from sealyard.engine.tasks.request_checks import RequestChecks
 from sealyard.engine.webhooks.outbox import WebhookOutbox
 from sealyard.engine.webhooks.registry import WebhookRegistry
 from sealyard.engine.workspace import load_metadata, remove_crash_leftovers
@@ -117,6 +118,7 @@ class Engine:
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         auto_transitions = AutoTransitions(self.repository)
         self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
+        self.request_checks = RequestChecks(self.repository, self.permissions, self.creation, artifacts)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
         self.decisions = TaskDecisions(
             self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, artifacts, self.otp

@@ -58,6 +58,24 @@ class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
     client_token: str | None = None
 
 
+class RequestCheck(FrozenStruct, frozen=True, kw_only=True):
+    """The outcome of a dry run: a request for a task was checked, and would be accepted.
+
+    ``task``: the task that the request would create, without an id and an approval digest; if ``exists`` is set, the
+    task that an earlier request with the same client token created. ``eligible_approvers``: number of people who can
+    approve the task.
+    """
+
+    task: Task
+    exists: bool = False
+    eligible_approvers: int = 0
+
+    @property
+    def can_reach_quorum(self) -> bool:
+        """Whether enough people can approve the task."""
+        return self.eligible_approvers >= self.task.approvals_required
+
+
 class EncryptionKeyRequest(FrozenStruct, frozen=True, kw_only=True):
     """Requests an encryption key of a configuration. ``uri``: an existing key; if it is None, a key is generated."""
 

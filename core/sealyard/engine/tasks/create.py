@@ -14,7 +14,7 @@ from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_
 from sealyard.crypto.key_purposes import check_key_purpose
 from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.devices.config_keys import build_warnings
-from sealyard.engine.inputs.store import InputStore, check_name_length
+from sealyard.engine.inputs.store import InputStore, check_name_length, to_utf8_name
 from sealyard.engine.state.ids import new_id
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.repository import Repository
@@ -61,14 +61,19 @@ class TaskCreation:
         signing key does not allow packages, :class:`ConflictError` if the client token was used for another request,
         and the errors of :meth:`ContainerFormat.check`.
         """
-        device = self._require_usable_device(subject, request.config)
+        device = self.require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
         self._inputs.require((*request.firmware, *request.metadata))
+        task = self.build_package(subject, device, request)
+        return await self._commit_task(self._add_subtasks(task), request)
+
+    def build_package(self, subject: str, device: DeviceConfig, request: PackageRequest) -> Task:
+        """Check a request like :meth:`create_package`, except for its client token and uploads; store nothing."""
         signing_key = self._get_signing_key(TaskKind.PACKAGING, device)
         format_warnings = get_format(device.format).check(_build_package_layout(device, request, signing_key.kind))
         key_warnings = build_warnings((device.encryption,), (device.signing,), signing_key.purpose)
-        task = self._build_task(
+        return self._build_task(
             subject,
             TaskKind.PACKAGING,
             device,
@@ -82,7 +87,6 @@ class TaskCreation:
             signing_key=device.signing,
             warnings=(*key_warnings, *format_warnings),
         )
-        return await self._commit_task(self._add_subtasks(task), request)
 
     async def create_encryption(self, subject: str, request: EncryptionRequest) -> Task:
         """Create a task that encrypts one file.
@@ -91,12 +95,17 @@ class TaskCreation:
         encryption key with the requested name, and :class:`ConflictError` if the client token was used for another
         request.
         """
-        device = self._require_usable_device(subject, request.config)
+        device = self.require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
-        key = device.find_encryption_key(request.encryption_key) if request.encryption_key else device.encryption
+        task = self.build_encryption(subject, device, request)
         self._inputs.require((request.file,))
-        task = self._build_task(
+        return await self._commit_task(task, request)
+
+    def build_encryption(self, subject: str, device: DeviceConfig, request: EncryptionRequest) -> Task:
+        """Check a request like :meth:`create_encryption`, except for its client token and upload; store nothing."""
+        key = device.find_encryption_key(request.encryption_key) if request.encryption_key else device.encryption
+        return self._build_task(
             subject,
             TaskKind.ENCRYPTION,
             device,
@@ -107,7 +116,6 @@ class TaskCreation:
             encryption_key=key,
             warnings=CIPHERS[key.algorithm].caveats,
         )
-        return await self._commit_task(task, request)
 
     async def create_signing(self, subject: str, request: SigningRequest) -> Task:
         """Create a task that signs a message or its digest.
@@ -115,12 +123,20 @@ class TaskCreation:
         Raises :class:`UsageError` if the algorithm does not sign digests, :class:`InvalidKeyError` if the purpose of
         the key does not allow it, and :class:`ConflictError` if the client token was used for another request.
         """
-        device = self._require_usable_device(subject, request.config)
+        device = self.require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
+        task = self.build_signing(subject, device, request)
+        (message_file,) = task.inputs
+        if message_file.inline is None:
+            await self._inputs.ingest_bytes(message_file.name, request.message)
+        return await self._commit_task(task, request)
+
+    def build_signing(self, subject: str, device: DeviceConfig, request: SigningRequest) -> Task:
+        """Check a request like :meth:`create_signing`, except for its client token; store nothing."""
         self._check_message(device, request)
-        message_file = await self._create_message_file(request)
-        task = self._build_task(
+        message_file = _describe_message(request)
+        return self._build_task(
             subject,
             TaskKind.SIGNING,
             device,
@@ -131,11 +147,10 @@ class TaskCreation:
             signing_key=device.signing,
             warnings=SIGNATURES[device.signing.algorithm].caveats,
         )
-        return await self._commit_task(task, request)
 
     # ---- checks
 
-    def _require_usable_device(self, subject: str, config: str) -> DeviceConfig:
+    def require_usable_device(self, subject: str, config: str) -> DeviceConfig:
         """Return the device configuration with the id or name ``config``.
 
         Raises :class:`NotFoundError` if it does not exist or the subject may not view it, and
@@ -154,6 +169,16 @@ class TaskCreation:
         request. If there is no such task, this method does not suspend: if the caller then submits its commit without
         suspending either, no concurrent request can use the same token.
         """
+        existing_task = self.find_by_client_token(subject, client_token, request)
+        if existing_task is not None:
+            await self._repository.flush()
+        return existing_task
+
+    def find_by_client_token(self, subject: str, client_token: str | None, request: msgspec.Struct) -> Task | None:
+        """Return the task that the subject created with this client token before, even if it is not durable yet.
+
+        Raises :class:`ConflictError` if the token was used for another request.
+        """
         if client_token is None:
             return None
         used_token = self._repository.get(TOKENS, f"{subject} {client_token}")
@@ -163,7 +188,6 @@ class TaskCreation:
             raise ConflictError(
                 "This idempotency key was already used for a different request.", "Use a new key for a new request."
             )
-        await self._repository.flush()
         return self._repository.task(used_token.task_id)
 
     def _get_signing_key(self, kind: TaskKind, device: DeviceConfig) -> KeyInfo:
@@ -191,19 +215,6 @@ class TaskCreation:
         self._get_signing_key(TaskKind.SIGNING, device)
         if not takes_digest:
             reject_container_start(request.message)
-
-    async def _create_message_file(self, request: SigningRequest) -> InputFile:
-        """Return the message as an input file: inline if it is short, otherwise stored."""
-        name = request.file_name or ("digest" if request.is_digest else "message")
-        check_name_length(name)
-        if len(request.message) > MAX_INLINE_BYTES:
-            return await self._inputs.ingest_bytes(name, request.message)
-        return InputFile(
-            name=name,
-            size=len(request.message),
-            sha256=hashlib.sha256(request.message).hexdigest(),
-            inline=base64.b64encode(request.message).decode(),
-        )
 
     # ---- creation
 
@@ -298,6 +309,19 @@ class TaskCreation:
         if stored_task is task:
             await self._auto_transitions.advance_or_defer(task.id)
         return add_task_warnings(self._repository, stored_task)
+
+
+def _describe_message(request: SigningRequest) -> InputFile:
+    """Return the message as an input file, with its content if it is short; a longer one is stored separately."""
+    name = request.file_name or ("digest" if request.is_digest else "message")
+    check_name_length(name)
+    is_short = len(request.message) <= MAX_INLINE_BYTES
+    return InputFile(
+        name=to_utf8_name(name),
+        size=len(request.message),
+        sha256=hashlib.sha256(request.message).hexdigest(),
+        inline=base64.b64encode(request.message).decode() if is_short else None,
+    )
 
 
 def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kind: KeyType) -> PackageLayout:
