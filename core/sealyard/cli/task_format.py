@@ -88,11 +88,7 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
     lines += _format_files("metadata", task.metadata)
     lines += [line for name, preview in review.metadata for line in _format_preview(name, printable(preview))]
     lines += _format_previous_task(review.previous)
-    lines += [
-        f"{decision.verdict.lower()} by {format_decider(decision, names)} at {format_time(decision.at)}"
-        + (f": {decision.reason}" if decision.reason else "")
-        for decision in task.approvals
-    ]
+    lines += [_format_decision(task, position, names) for position in range(len(task.approvals))]
     if task.subtasks:
         rows = [(subtask.id, subtask.status, subtask.kind, subtask.name) for subtask in task.subtasks]
         lines += ["subtasks", *(f"  {line}" for line in format_table(("ID", "STATUS", "KIND", "NAME"), rows, ""))]
@@ -119,6 +115,13 @@ def _format_approvals(task: Task) -> str:
     if not task.approvals_required:
         return "not required"
     return f"{len(valid_approvers(task, task.approvals))} of {task.approvals_required}"
+
+
+def _format_decision(task: Task, position: int, names: SubjectNames) -> str:
+    decision, revocation = task.approvals[position], task.revocation_of(position)
+    reason = f": {decision.reason}" if decision.reason else ""
+    text = f"{decision.verdict.lower()} by {format_decider(decision, names)} at {format_time(decision.at)}{reason}"
+    return f"{text} (no longer counts: {revocation.reason})" if revocation is not None else text
 
 
 def _format_files(label: str, files: Iterable[InputFile]) -> list[str]:

@@ -16,10 +16,12 @@ import msgspec
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
+from sealyard.engine.access.access_impact import AccessImpact
 from sealyard.engine.access.account_links import AccountLinks
 from sealyard.engine.access.administration import AccessAdministration
 from sealyard.engine.access.otp import OtpService
 from sealyard.engine.access.role_sync import RoleSync
+from sealyard.engine.access.subject_states import SubjectStates
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.audit.checkpointing import CheckpointLoop, migrate_pending_entries
 from sealyard.engine.audit.service import AuditService
@@ -53,12 +55,15 @@ from sealyard.engine.workspace import load_metadata
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
-from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, StorageError
+from sealyard.model.errors import (
+    ConfirmationRequiredError,
+    NotFoundError,
+    PermissionDeniedError,
+    SealyardError,
+    StorageError,
+)
 from sealyard.model.events import DurableEvent
-from sealyard.model.hints import Hint, HintCode
-from sealyard.model.safe_text import escape_text
 from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
@@ -106,18 +111,22 @@ class Engine:
         )
         self.keys = KeyRegistry(self.repository, self.permissions, bus)
         self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
-        self.access = AccessAdministration(self.repository, self.permissions, self.devices, demo=metadata.demo)
+        impact = AccessImpact(self.repository, self.permissions, self.devices)
+        self.access = AccessAdministration(self.repository, self.permissions, impact, demo=metadata.demo)
         self.audit = AuditService(self.repository, self.permissions, paths.audit)
         self.health = HealthMonitor(self.repository, bus, self.clock_guard)
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
-        self.role_sync = RoleSync(self.repository, self.permissions, self.access, self.audit, self.account_links)
+        self.role_sync = RoleSync(
+            self.repository, self.permissions, self.access, impact, self.audit, self.account_links
+        )
         secret_box = SecretBox(paths.secrets_key)
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         auto_transitions = AutoTransitions(self.repository)
         self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
+        self.subject_states = SubjectStates(self.repository, self.permissions, impact, self.tokens, self.otp)
         self.decisions = TaskDecisions(
             self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, artifacts, self.otp
         )
@@ -227,9 +236,9 @@ class Engine:
     async def execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         """Run a use case that modifies the workspace, and return its result.
 
-        Rejects unknown subjects. Audits refusals and failures, except ids that do not exist, with ``resource`` as the
-        resource of the entry. If the caller is cancelled, the use case still runs to completion, so that its change is
-        applied completely or not at all.
+        Rejects unknown subjects. Audits refusals and failures, except ids that do not exist and requests for
+        confirmation, with ``resource`` as the resource of the entry. If the caller is cancelled, the use case still
+        runs to completion, so that its change is applied completely or not at all.
         """
         use_case_task = asyncio.create_task(self._execute(subject, resource, use_case))
         self._running_use_cases.add(use_case_task)
@@ -239,11 +248,10 @@ class Engine:
     async def _execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         try:
             self._require_writable()
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             return await use_case
         except SealyardError as error:
-            # An id that does not exist is a typing error of the subject, and no entry for an auditor.
-            if self._can_record_refusals and (not isinstance(error, NotFoundError) or error.hidden):
+            if self._can_record_refusals and _is_recorded(error):
                 await self.audit.record_refusal(subject, resource, error)
             raise
         finally:
@@ -255,7 +263,7 @@ class Engine:
         Audits only permission failures, and only in an engine that is open for writing.
         """
         try:
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
             if self._can_record_refusals and (isinstance(error, PermissionDeniedError) or error.hidden):
@@ -265,14 +273,15 @@ class Engine:
             _close_unawaited(use_case)
 
     async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Yield the items of a read-only use case.
+        """Yield the items of a read-only use case, until the subject is disabled or removed.
 
         Unlike :meth:`query`, audits every error, for example that a result has expired.
         """
         try:
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             async with contextlib.aclosing(items):
                 async for item in items:
+                    self.access.require_active(subject)
                     yield item
         except SealyardError as error:
             if self._can_record_refusals:
@@ -298,16 +307,6 @@ class Engine:
             raise StorageError("The workspace is open read-only.", "Open it for writing.")
         if self.repository.fatal_error is not None:
             raise self.repository.fatal_error
-
-    def _require_known_subject(self, subject: str) -> None:
-        if not self.permissions.contains(subject):
-            raise PermissionDeniedError(
-                f"{escape_text(subject, 80)} is unknown in this workspace.",
-                Hint.of(HintCode.ASK_FOR_SUBJECT, subject=escape_text(subject, 80)),
-            )
-        if subject_kind(subject) is SubjectKind.GROUP:
-            # If groups could act, a person could request a task as a group and approve it as one of its members.
-            raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
 
 
 async def open_engine(
@@ -384,6 +383,16 @@ def _find_last_time(audit: AuditLog | None) -> datetime | None:
         return None
     newest_entry = next(iter(audit.entries(limit=1)), None)
     return None if newest_entry is None else newest_entry.timestamp
+
+
+def _is_recorded(error: SealyardError) -> bool:
+    """Return whether an entry for an auditor is needed.
+
+    An id that does not exist is a typing error of the subject, and a request for confirmation is no failure.
+    """
+    if isinstance(error, NotFoundError):
+        return error.hidden
+    return not isinstance(error, ConfirmationRequiredError)
 
 
 def _log_crash(loop: asyncio.Task[None]) -> None:

@@ -13,8 +13,7 @@ import httpx
 import pytest
 
 from sealyard.client.embedded import EmbeddedClient
-from sealyard.engine.access.role_sync import OIDC_AUTHOR
-from sealyard.model.access import Action
+from sealyard.model.access import OIDC_AUTHOR, Action
 from sealyard.model.audit import AuditAction, AuditFilter
 from sealyard.model.errors import UsageError
 from sealyard.server.auth import jwks
