@@ -245,7 +245,7 @@ class SealyardApp(BaseApp):
     # ---- profiles
 
     def action_next_profile(self) -> None:
-        self.switch_profile(self.session.next_profile())
+        self.switch_profile(self.session.next_profile(self.state.subject_names))
 
     def action_pick_profile(self) -> None:
         self.run_worker(self.guard(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)

@@ -203,6 +203,8 @@ async def test_disabled_subject_keeps_rules_and_gets_no_new_ones(harness: Engine
 async def test_tasks_of_removed_requester_stay_with_a_warning(harness: EngineHarness) -> None:
     task = await harness.package()
     done = await harness.done_package()
+    with pytest.raises(ConfirmationRequiredError, match=r"1 requested task would be cancelled instead of executed\."):
+        await change(harness, DEV, REMOVED, confirmed=False)
     await change(harness, DEV, REMOVED)
     review = harness.engine.decisions.review(OWNER, task.id)
     assert review.task.created_by == DEV

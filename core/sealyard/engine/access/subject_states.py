@@ -14,7 +14,7 @@ from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.reasons import validate_reason
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.subjects import require_known
-from sealyard.engine.state.tables import MEMBERSHIPS, RULES, SUBJECTS
+from sealyard.engine.state.tables import MEMBERSHIPS, RULES, SUBJECTS, TASKS
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import (
     AclRule,
@@ -34,6 +34,7 @@ from sealyard.model.errors import (
 )
 from sealyard.model.formatting import format_count
 from sealyard.model.hints import Hint, HintCode
+from sealyard.model.tasks import TaskStatus
 
 _VERBS = {SubjectState.ACTIVE: "enable", SubjectState.DISABLED: "disable", SubjectState.REMOVED: "remove"}
 
@@ -132,6 +133,9 @@ class SubjectStates:
         consequences = []
         if record.state is SubjectState.REMOVED:
             consequences.append(f"This removes {record.id}, and deletes {self._describe_deletion(record.id, ended)}.")
+            if open_count := self._count_open_tasks(record.id):
+                tasks = format_count(open_count, "requested task")
+                consequences.append(f"{tasks} would be cancelled instead of executed.")
         if impact.revoked_count:
             approvals = format_count(impact.revoked_count, "approval")
             consequences.append(f"{approvals} of waiting tasks would no longer count.")
@@ -139,6 +143,12 @@ class SubjectStates:
             consequences.append(format_lost_quorums(impact))
         if consequences:
             raise ConfirmationRequiredError(" ".join(consequences), Hint.of(HintCode.CONFIRM))
+
+    def _count_open_tasks(self, requester: str) -> int:
+        """Return the number of tasks that the subject requested and that have not ended."""
+        open_statuses = (status for status in TaskStatus if not status.is_final)
+        store = self._repository.store
+        return sum(store.count(TASKS.name, {"status": status, "createdBy": requester}) for status in open_statuses)
 
     def _describe_deletion(self, subject: str, ended: _OwnedDocuments) -> str:
         otp_count = int(self._otp.is_enrolled(subject))

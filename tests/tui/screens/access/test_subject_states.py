@@ -150,6 +150,8 @@ async def test_inactive_subjects_are_not_offered(workspace: TuiWorkspace) -> Non
         await pilot.press("escape", "P")
         await assert_visible(pilot, "Who are you?", f"owner  {OWNER}")
         assert f"auditor  {AUDITOR}" not in screen_text(app)
+        await pilot.press("escape", "f2")
+        await wait_until(pilot, lambda: app.state.identity == DEVELOPER and bool(app.state.workspace))
 
 
 async def test_disabled_user_of_the_application_is_told(workspace: TuiWorkspace) -> None:
