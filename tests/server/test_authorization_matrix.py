@@ -121,6 +121,12 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/acl/subjects", None, all_roles(200)),
     ("GET", "/acl/subjects/rules", None, all_roles(200)),
     ("POST", "/acl/subjects", {"subject": "USER:{fresh}"}, admin_only(201)),
+    (
+        "PATCH",
+        "/acl/subjects/{group}",
+        {"state": "DISABLED", "reason": "left", "confirmed": True},
+        admin_only(200),
+    ),
     ("DELETE", "/acl/subjects/USER:second/account", None, admin_only(404)),
     ("POST", "/acl/groups", {"group": "{group}", "member": DEV}, admin_only(201)),
     ("DELETE", "/acl/groups/{full_group}/" + DEV, None, admin_only(204)),

@@ -24,6 +24,7 @@ from sealyard.client.protocol import Client
 from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, subject_kind
 from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import is_inactive
 from sealyard_tui import dialogs, screens, widgets
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
@@ -257,7 +258,7 @@ class SealyardApp(BaseApp):
     # ---- profiles
 
     def action_next_profile(self) -> None:
-        self.switch_profile(self.session.next_profile())
+        self.switch_profile(self.session.next_profile(self.state.subject_names))
 
     def action_pick_profile(self) -> None:
         self.run_worker(self.guard(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
@@ -270,9 +271,13 @@ class SealyardApp(BaseApp):
         """
         if not self.state.host and self.state.is_allowed(Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await (await self.session.client()).access()
-            users = (subject.id for subject in access.subjects if subject_kind(subject.id) is SubjectKind.USER)
+            users = (subject.id for subject in access.active_subjects if subject_kind(subject.id) is SubjectKind.USER)
             self.session.add_identities(users)
-        profiles = {profile.name: profile for profile in self.session.available_profiles}
+        profiles = {
+            profile.name: profile
+            for profile in self.session.available_profiles
+            if not is_inactive(profile.identity, self.state.subject_names)
+        }
         choices = [(profile.name, f"{profile.name}  {profile.identity}") for profile in profiles.values()]
         name = await self.push_screen_wait(PickDialog("Who are you?", choices, self.session.profile.name))
         if name is not None and name in profiles:

@@ -87,11 +87,7 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
     lines += format_task_files(task)
     lines += [line for name, preview in review.metadata for line in _format_preview(name, printable(preview))]
     lines += _format_previous_task(review.previous)
-    lines += [
-        f"{decision.verdict.lower()} by {format_decider(decision, names)} at {format_time(decision.at)}"
-        + (f": {decision.reason}" if decision.reason else "")
-        for decision in task.approvals
-    ]
+    lines += [_format_decision(task, position, names) for position in range(len(task.approvals))]
     if task.subtasks:
         rows = [(subtask.id, subtask.status, subtask.kind, subtask.name) for subtask in task.subtasks]
         lines += ["subtasks", *(f"  {line}" for line in format_table(("ID", "STATUS", "KIND", "NAME"), rows, ""))]
@@ -123,6 +119,13 @@ def _format_approvals(task: Task) -> str:
 def format_task_files(task: Task) -> list[str]:
     label = "firmware" if task.kind is TaskKind.PACKAGING else "input"
     return [*_format_files(label, task.inputs), *_format_files("metadata", task.metadata)]
+
+
+def _format_decision(task: Task, position: int, names: SubjectNames) -> str:
+    decision, revocation = task.approvals[position], task.revocation_of(position)
+    reason = f": {decision.reason}" if decision.reason else ""
+    text = f"{decision.verdict.lower()} by {format_decider(decision, names)} at {format_time(decision.at)}{reason}"
+    return f"{text} (no longer counts: {revocation.reason})" if revocation is not None else text
 
 
 def _format_files(label: str, files: Iterable[InputFile]) -> list[str]:

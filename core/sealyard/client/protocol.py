@@ -12,7 +12,7 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
 from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.clock import ClockConfirmation
 from sealyard.model.credentials import (
@@ -216,6 +216,21 @@ class AdministrationClient(Protocol):
         ...
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
+    async def set_subject_state(
+        self, subject: str, state: SubjectState, reason: str = "", *, confirmed: bool = False
+    ) -> Subject:
+        """Disable, enable or remove a subject, and return it. Requires permission to add subjects.
+
+        A subject that is not active is refused everywhere, and a group grants nothing; approvals of waiting tasks no
+        longer count. ``reason`` is required to disable or remove a subject. Removal also deletes its rules,
+        memberships, access tokens and one-time password. A removed subject is enabled again without them.
+
+        Raises :class:`ConfirmationRequiredError` if ``confirmed`` is false and the change is a removal, revokes
+        approvals or breaks a quorum; :class:`PermissionDeniedError` for the caller itself; and :class:`ConflictError`
+        if no administrator would be left.
+        """
+        ...
+
     async def unlink_subject(self, subject: str) -> None:
         """Remove the link between the subject and its account at an identity provider, and revoke its access tokens.
 

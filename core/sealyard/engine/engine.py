@@ -14,10 +14,12 @@ import msgspec
 from sealyard.audit.log import AuditLog
 from sealyard.concurrency.clock import SystemClock
 from sealyard.concurrency.threads import run_uncancellable
+from sealyard.engine.access.access_impact import AccessImpact
 from sealyard.engine.access.account_links import AccountLinks
 from sealyard.engine.access.administration import AccessAdministration
 from sealyard.engine.access.otp import OtpService
 from sealyard.engine.access.role_sync import RoleSync
+from sealyard.engine.access.subject_states import SubjectStates
 from sealyard.engine.access.tokens import AccessTokens
 from sealyard.engine.audit.checkpointing import CheckpointLoop, migrate_pending_entries
 from sealyard.engine.audit.service import AuditService
@@ -53,12 +55,14 @@ from sealyard.engine.workspace import load_metadata, remove_crash_leftovers
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
-from sealyard.model.access import SubjectKind, subject_kind
 from sealyard.model.clock import Clock
-from sealyard.model.errors import NotFoundError, PermissionDeniedError, SealyardError, WorkspaceReadOnlyError
+from sealyard.model.errors import (
+    NotFoundError,
+    PermissionDeniedError,
+    SealyardError,
+    WorkspaceReadOnlyError,
+)
 from sealyard.model.events import DurableEvent
-from sealyard.model.hints import Hint, HintCode
-from sealyard.model.safe_text import escape_text
 from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
@@ -107,12 +111,15 @@ class Engine:
         )
         self.keys = KeyRegistry(self.repository, self.permissions, bus)
         self.devices = DeviceConfigs(self.repository, self.permissions, self.keys)
-        self.access = AccessAdministration(self.repository, self.permissions, self.devices, demo=metadata.demo)
+        impact = AccessImpact(self.repository, self.permissions, self.devices)
+        self.access = AccessAdministration(self.repository, self.permissions, impact, demo=metadata.demo)
         self.audit = AuditService(self.repository, self.permissions, paths.audit)
         self.health = HealthMonitor(self.repository, bus, self.clock_guard)
         self.tokens = AccessTokens(self.repository, self.permissions)
         self.account_links = AccountLinks(self.repository, self.permissions, self.tokens)
-        self.role_sync = RoleSync(self.repository, self.permissions, self.access, self.audit, self.account_links)
+        self.role_sync = RoleSync(
+            self.repository, self.permissions, self.access, impact, self.audit, self.account_links
+        )
         secret_box = SecretBox(paths.secrets_key)
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
@@ -120,6 +127,7 @@ class Engine:
         self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
         self.request_checks = RequestChecks(self.repository, self.permissions, self.creation, artifacts)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
+        self.subject_states = SubjectStates(self.repository, self.permissions, impact, self.tokens, self.otp)
         self.decisions = TaskDecisions(
             self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, artifacts, self.otp
         )
@@ -246,7 +254,7 @@ class Engine:
     async def _execute(self, subject: str, resource: str, use_case: Awaitable[T]) -> T:
         try:
             self._require_writable()
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             return await use_case
         except SealyardError as error:
             await self._record_refusal(subject, resource, error)
@@ -260,7 +268,7 @@ class Engine:
         Audits only permission failures, and only in an engine that is open for writing.
         """
         try:
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             return await use_case
         except (PermissionDeniedError, NotFoundError) as error:
             await self._record_refusal(subject, resource, error)
@@ -269,14 +277,15 @@ class Engine:
             _close_unawaited(use_case)
 
     async def stream(self, subject: str, resource: str, items: AsyncGenerator[T, None]) -> AsyncGenerator[T, None]:
-        """Yield the items of a read-only use case.
+        """Yield the items of a read-only use case, until the subject is disabled or removed.
 
         Unlike :meth:`query`, audits failures as well as refusals, for example that a result has expired.
         """
         try:
-            self._require_known_subject(subject)
+            self.access.require_active(subject)
             async with contextlib.aclosing(items):
                 async for item in items:
+                    self.access.require_active(subject)
                     yield item
         except SealyardError as error:
             await self._record_refusal(subject, resource, error)
@@ -301,16 +310,6 @@ class Engine:
             raise WorkspaceReadOnlyError("The workspace is open read-only.", "Open it for writing.")
         if self.repository.fatal_error is not None:
             raise self.repository.fatal_error
-
-    def _require_known_subject(self, subject: str) -> None:
-        if not self.permissions.contains(subject):
-            raise PermissionDeniedError(
-                f"{escape_text(subject, 80)} is unknown in this workspace.",
-                Hint.of(HintCode.ASK_FOR_SUBJECT, subject=escape_text(subject, 80)),
-            )
-        if subject_kind(subject) is SubjectKind.GROUP:
-            # If groups could act, a person could request a task as a group and approve it as one of its members.
-            raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
 
 
 async def open_engine(

@@ -17,6 +17,7 @@ from sealyard.model.device_configs import (
     DeviceConfig,
 )
 from sealyard.model.errors import ErrorInfo
+from sealyard.model.subject_names import SubjectNames, collect_subject_names
 from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
 
 
@@ -255,11 +256,25 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
 
 
 class AccessControlList(FrozenStruct, frozen=True, kw_only=True):
-    """All subjects, memberships and rules of a workspace."""
+    """All subjects, memberships and rules of a workspace.
+
+    ``subjects`` includes disabled subjects; ``removed`` are those that were removed, and have no rules or memberships.
+    """
 
     subjects: tuple[Subject, ...]
     memberships: tuple[Membership, ...]
     rules: tuple[AclRule, ...]
+    removed: tuple[Subject, ...] = ()
+
+    @property
+    def active_subjects(self) -> tuple[Subject, ...]:
+        """The subjects that can act, approve, or grant permissions to their members."""
+        return tuple(subject for subject in self.subjects if subject.is_active)
+
+    @property
+    def names(self) -> SubjectNames:
+        """The display names of all subjects, including removed ones."""
+        return collect_subject_names((*self.subjects, *self.removed))
 
 
 class WorkspaceInfo(FrozenStruct, frozen=True, kw_only=True):

@@ -180,6 +180,7 @@ async def test_breaking_quorum_requires_confirmation(harness: EngineHarness) -> 
     with pytest.raises(ConfirmationRequiredError, match=GATEWAY):
         await harness.remove_rule(OWNER, Action.APPROVE, confirmed=False)
     assert harness.task(task.id).warning == ""
+    assert not await harness.audit_entries(AuditAction.FAILED)
     await harness.remove_rule(OWNER, Action.APPROVE, confirmed=True)
     assert harness.task(task.id).warning
     assert harness.task(task.id).status is S.WAITING

@@ -13,7 +13,7 @@ import msgspec
 
 from sealyard.client.http.requests import ApiCalls, json_call, path_segment, query_params
 from sealyard.fs.private import create_private_file
-from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
@@ -159,6 +159,12 @@ class AccessCalls(ApiCalls):
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         body = {"subject": subject, "displayName": display_name}
         return await self._sender.send("POST", "/acl/subjects", body, Subject)
+
+    async def set_subject_state(
+        self, subject: str, state: SubjectState, reason: str = "", *, confirmed: bool = False
+    ) -> Subject:
+        body = {"state": state, "reason": reason, "confirmed": confirmed}
+        return await self._sender.send("PATCH", f"/acl/subjects/{path_segment(subject)}", body, Subject)
 
     async def unlink_subject(self, subject: str) -> None:
         await self._sender.delete(f"/acl/subjects/{path_segment(subject)}/account")

@@ -181,7 +181,9 @@ class TaskCalls(UploadCalls):
         def is_recorded(task: Task, subject: str) -> bool:
             expected_approval = (subject, verdict, digest or task.approval_digest)
             return any(
-                (approval.by, approval.verdict, approval.digest) == expected_approval for approval in task.approvals
+                (approval.by, approval.verdict, approval.digest) == expected_approval
+                and task.revocation_of(position) is None
+                for position, approval in enumerate(task.approvals)
             )
 
         return await self._post_action(

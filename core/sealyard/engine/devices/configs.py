@@ -18,9 +18,10 @@ from sealyard.engine.devices.certificates import add_device_warnings
 from sealyard.engine.devices.config_keys import ConfigKeys, validate_key_requests
 from sealyard.engine.devices.keys import KeyRegistry
 from sealyard.engine.state.ids import new_id
-from sealyard.engine.state.permissions import EffectivePermissions, Permissions
+from sealyard.engine.state.permissions import EffectivePermissions, Permissions, evaluate
 from sealyard.engine.state.repository import Repository
-from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, MEMBERSHIPS, RULES, SUBJECTS, version_id
+from sealyard.engine.state.subjects import require_active
+from sealyard.engine.state.tables import DEVICE_VERSIONS, DEVICES, KEYS, RULES, version_id
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.access import (
     ACCESS_LIST_ACTIONS,
@@ -259,11 +260,7 @@ class DeviceConfigs:
             )
 
     def _require_quorum(self, config_id: str, name: str, approvals_required: int, rules: tuple[AclRule, ...]) -> None:
-        permissions = EffectivePermissions(
-            (subject.id for subject in self._repository.list_all(SUBJECTS)),
-            self._repository.list_all(MEMBERSHIPS),
-            (*self._repository.list_all(RULES), *rules),
-        )
+        permissions = evaluate(self._repository, rules=(*self._repository.list_all(RULES), *rules))
         if not self._can_reach_quorum(permissions, config_id, approvals_required):
             raise UsageError(
                 f"{name} has too few approvers: for each requester, {approvals_required} other"
@@ -289,8 +286,7 @@ class DeviceConfigs:
         grants += [(parse_subject(user), Action.USE) for user in request.use]
         grants += [(parse_subject(approver), Action.APPROVE) for approver in approvers]
         for grantee, _ in grants:
-            if self._repository.get(SUBJECTS, grantee) is None:
-                raise NotFoundError(f"Subject {grantee} not found.", Hint.of(HintCode.ADD_SUBJECT, subject=grantee))
+            require_active(self._repository, grantee)
         return tuple(
             AclRule(
                 id=new_id(),

@@ -12,6 +12,7 @@ from sealyard.engine.access.otp import OtpService
 from sealyard.engine.devices.certificates import add_task_warnings
 from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.state.permissions import Permissions
+from sealyard.engine.state.reasons import validate_reason
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.query import TaskQueries
@@ -19,15 +20,13 @@ from sealyard.fs.hashing import file_sha256
 from sealyard.model.access import Action
 from sealyard.model.approval import valid_approvers
 from sealyard.model.audit import AuditAction
-from sealyard.model.errors import ConflictError, IntegrityError, PermissionDeniedError, UsageError
-from sealyard.model.hints import Hint, HintCode
+from sealyard.model.errors import ConflictError, IntegrityError, PermissionDeniedError
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Decision, DecisionOrigin, InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard.model.triggers import Cancelled, DecisionMade, Withdrawn
 from sealyard.storage.artifacts import ArtifactStore
 
-MAX_REASON_LENGTH = 2000
 PREVIEW_BYTES = 65536
 """Number of bytes of each metadata file that approvers see; also the maximum size of one in an se-1 container."""
 
@@ -96,7 +95,7 @@ class TaskDecisions:
         """
         task = self._queries.get(subject, task_id)
         self._permissions.require_device(subject, Action.APPROVE, task.config_id)
-        reason = _validate_reason(reason, required=verdict is Verdict.REJECTED)
+        reason = validate_reason(reason, required=verdict is Verdict.REJECTED)
         if digest is not None and digest != task.approval_digest:
             raise ConflictError("The task changed since you reviewed it.", "Review the task again, then decide.")
         stored_task = self._repository.task(task.id)
@@ -140,7 +139,7 @@ class TaskDecisions:
         """Withdraw a task that no worker has started, on behalf of its requester. ``reason`` must not be empty."""
         task = self._queries.get(subject, task_id)
         self._require_requester(subject, task)
-        reason = _validate_reason(reason, required=True)
+        reason = validate_reason(reason, required=True)
         unit_of_work = self._repository.begin()
         withdrawn_task = unit_of_work.advance(task.id, Withdrawn(by=subject, reason=reason))
         unit_of_work.audit(subject, AuditAction.WITHDRAWN, f"TASK:{task.id}", reason)
@@ -211,16 +210,6 @@ def _require_human(origin: DecisionOrigin) -> None:
             "Machine clients cannot approve when a one-time password is required.",
             "Approve as a user, at a terminal or in the application.",
         )
-
-
-def _validate_reason(reason: str, *, required: bool) -> str:
-    """Return ``reason`` without surrounding space. Raises :class:`UsageError` if it is missing or too long."""
-    reason = reason.strip()
-    if required and not reason:
-        raise UsageError("A reason is required.", Hint.of(HintCode.GIVE_REASON))
-    if len(reason) > MAX_REASON_LENGTH:
-        raise UsageError(f"A reason can have at most {MAX_REASON_LENGTH} characters.", "Shorten the reason.")
-    return reason
 
 
 def _is_inline_intact(file: InputFile) -> bool:

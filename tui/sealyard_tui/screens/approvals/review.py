@@ -20,7 +20,7 @@ from sealyard.model.formatting import (
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
-from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
+from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard_tui.formatting import format_fields, status_badge, task_title
 from sealyard_tui.screens.approvals.diff import ChangeKind, FileChange, PackageDiff, diff_packages, format_key
 from sealyard_tui.screens.approvals.metadata_view import render_metadata
@@ -248,15 +248,20 @@ def _format_growth(count: int) -> str:
 def _render_decisions(task: Task, width: int, names: SubjectNames) -> Iterator[Content]:
     if not task.approvals:
         yield Content.styled("No decisions yet.", "$text-muted")
-    for approval in task.approvals:
-        yield _render_decision(approval, width, names)
+    for position in range(len(task.approvals)):
+        yield _render_decision(task, position, width, names)
     yield Content.styled("── end ──", "$text-muted")
 
 
-def _render_decision(decision: Decision, width: int, names: SubjectNames) -> Content:
+def _render_decision(task: Task, position: int, width: int, names: SubjectNames) -> Content:
+    decision, revocation = task.approvals[position], task.revocation_of(position)
     is_approved = decision.verdict is Verdict.APPROVED
     reason = f": {decision.reason}" if decision.reason else ""
     text = f"{decision.verdict} by {format_decider(decision, names)} at {format_time(decision.at)}{reason}"
+    if revocation is not None:
+        return _format_marked_line(
+            "!", escape_text(f"{text}. No longer counts: {revocation.reason}"), "$warning", width
+        )
     return _format_marked_line(
         "✓" if is_approved else "✗", escape_text(text), "$success" if is_approved else "$error", width
     )
