@@ -17,12 +17,12 @@ from sealyard.model.formatting import (
     format_time,
     format_time_left,
 )
+from sealyard.model.package_diff import ChangeKind, FileChange, PackageDiff, diff_packages, format_key
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
 from sealyard.model.tasks import Decision, InputFile, Task, TaskKind, TaskStatus, Verdict
 from sealyard_tui.formatting import format_fields, status_badge, task_title
-from sealyard_tui.screens.approvals.diff import ChangeKind, FileChange, PackageDiff, diff_packages, format_key
 from sealyard_tui.screens.approvals.metadata_view import render_metadata
 from sealyard_tui.screens.approvals.row import is_timed_out
 

@@ -1,4 +1,4 @@
-"""Comparison of a package with the last approved package of the same device configuration. Performs no I/O."""
+"""Comparison of a package with the last released package of the same device configuration. Performs no I/O."""
 
 from __future__ import annotations
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealyard.model.package_diff import AttributeChange, ChangeKind, diff_packages
 from sealyard.model.tasks import InputFile
-from sealyard_tui.screens.approvals.diff import AttributeChange, ChangeKind, diff_packages
 from tests.tui.task_factories import device, file, task
 
 
