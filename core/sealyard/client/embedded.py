@@ -113,7 +113,8 @@ class EmbeddedClient:
         return await self._query("TASK", lambda: self._engine.queries.counts(self._subject))
 
     async def review(self, task_id: str) -> ApprovalReview:
-        return await self._query(f"TASK:{task_id}", lambda: self._engine.decisions.review(self._subject, task_id))
+        use_case = self._engine.reviews.review(self._subject, task_id)
+        return await self._thread.call(self._engine.query(self._subject, f"TASK:{task_id}", use_case))
 
     async def decide(
         self,

@@ -21,6 +21,9 @@ class ChangeKind(StrEnum):
     SAME = "same"
 
 
+_NAMING_TERMS = frozenset({"name", "configuration", "content type", "approvals required"})
+"""The attributes of a package that do not affect what a device receives."""
+
 _DIGITS = re.compile(r"\d+")
 
 
@@ -71,6 +74,13 @@ class PackageDiff(FrozenStruct, frozen=True, kw_only=True):
     def is_empty(self) -> bool:
         files = (*self.firmware, *self.metadata)
         return not self.terms and not self.reordered and all(each.kind is ChangeKind.SAME for each in files)
+
+    @property
+    def is_repetition(self) -> bool:
+        """Whether the packages have the same content under the same keys, even if names of tasks or files differ."""
+        files = (*self.firmware, *self.metadata)
+        is_same_content = all(change.kind in (ChangeKind.SAME, ChangeKind.RENAMED) for change in files)
+        return is_same_content and not self.reordered and {change.term for change in self.terms} <= _NAMING_TERMS
 
 
 def diff_packages(previous: Task, task: Task) -> PackageDiff:
