@@ -263,6 +263,8 @@ async def _show(ctx: Context) -> int:
         "metadataPreviews": [{"name": name, "preview": printable(preview)} for name, preview in review.metadata],
         "previous": msgspec.to_builtins(review.previous),
         "newerVersion": review.newer_version,
+        "metadataChanges": msgspec.to_builtins(review.metadata_changes),
+        "warnings": [*review.task.warnings, *review.warnings],
     }
     ctx.out.result(value, format_review(review, names))
     return ExitCode.OK
