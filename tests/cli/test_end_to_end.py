@@ -120,6 +120,8 @@ def test_package_warns_about_invalid_metadata_and_repeated_content(
         "warning: Same content in 2 files: firmware.bin, firmware.bin.",
     )
     assert [warning for warning in expected_warnings if warning not in result.out] == []
+    misplaced = workspace.run("developer", "package", "--device", "gateway", "--firmware", metadata)
+    assert "bad.json looks like metadata; --metadata packs a file as metadata." in misplaced.err
     repeated = workspace.run("developer", "package", "--device", "gateway", "--firmware", firmware)
     assert "warning: Same files and keys as the last released package: finished, " in repeated.out
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from itertools import islice
 from typing import NamedTuple
 
@@ -51,7 +52,9 @@ def compare_metadata(old_name: str, old_data: bytes, new_name: str, new_data: by
     return MetadataChanges(name=new_name, old_name=old_name, format=file_format, fields=changes, omitted=omitted)
 
 
+@lru_cache(maxsize=8)
 def _parse(data: bytes, file_format: MetadataFormat) -> _ParsedFile:
+    """Parse a file. Results are cached, because approvers look at the same reviews repeatedly."""
     if len(data) > MAX_BYTES:
         return _ParsedFile(problem=f"is larger than {format_size(MAX_BYTES)} and was not checked.")
     try:

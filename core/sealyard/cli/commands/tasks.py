@@ -19,6 +19,7 @@ from sealyard.cli.downloads import download
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.task_format import format_review, format_tasks, printable
 from sealyard.model.digests import parse_sha256
+from sealyard.metadata.formats import looks_like_metadata
 from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.formatting import format_count
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
@@ -130,6 +131,9 @@ async def _package(ctx: Context) -> int:
 
 async def _create_package(ctx: Context, client: Client) -> Task:
     args = ctx.args
+    for path in args.firmware:
+        if looks_like_metadata(path.name):
+            ctx.out.warn(f"{path.name} looks like metadata; --metadata packs a file as metadata.")
     digests: Sequence[str | None] = args.sha256 or [None] * len(args.firmware)
     uploads = [*zip(args.firmware, digests, strict=True), *((path, None) for path in args.metadata)]
     files: list[InputFile] = []
