@@ -18,8 +18,8 @@ from sealyard.cli.context import Context
 from sealyard.cli.downloads import download
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.task_format import format_review, format_tasks, printable
-from sealyard.model.digests import parse_sha256
 from sealyard.metadata.formats import looks_like_metadata
+from sealyard.model.digests import parse_sha256
 from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.formatting import format_count
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
