@@ -11,6 +11,7 @@ import msgspec
 import pytest
 
 from sealyard.model.requests import DeviceUpdate
+from sealyard_tui.formatting import task_title
 from tests.tui.approvals_helpers import (
     FIRST,
     LATE,
@@ -311,6 +312,18 @@ async def test_filter_input_triggers_no_key_bindings(workspace: TuiWorkspace) ->
         await pilot.press("enter")
         await wait_for_review(app, pilot)
         assert {each.id for each in approvals_table(app).rows} == {FIRST, SECOND}
+
+
+async def test_review_opened_after_another_shows_its_own_task(workspace: TuiWorkspace) -> None:
+    async with open_queue(workspace, size=(80, 24)) as (app, pilot):
+        for task_id in (FIRST, SECOND, FIRST):
+            approvals_table(app).move_cursor_to(task_id)
+            await wait_for_review(app, pilot)
+            await press_keys(app, pilot, "enter")
+            await assert_visible(pilot, task_title(workspace.task(task_id)))
+            assert workspace.task(task_id).approval_digest in review_text(app)
+            assert not approvals_screen(app).review.was_read_to_end(workspace.task(task_id))
+            await press_keys(app, pilot, "escape")
 
 
 # ---- changed metadata
