@@ -25,20 +25,22 @@ class ConfirmDialog(BaseDialog[bool]):
         Binding("n", "answer(False)", "No", id="dialog.no"),
     ]
 
-    def __init__(self, heading: str, question: str, *, consequence: str = "", yes: str = "Yes", no: str = "No") -> None:
-        """Create the dialog. ``question`` may contain untrusted text; ``yes`` and ``no`` are the button labels.
+    def __init__(
+        self, heading: str, question: str | Content, *, consequence: str = "", yes: str = "Yes", no: str = "No"
+    ) -> None:
+        """Create the dialog. ``question``: content, or untrusted text. ``yes`` and ``no``: the button labels.
 
         ``consequence``: what cannot be undone, as safe text that is always visible.
         """
         super().__init__()
         self.heading = heading
-        self._question = question
+        self._question = question if isinstance(question, Content) else Content(escape_multiline(question))
         self._consequence = consequence
         self._yes = yes
         self._no = no
 
     def compose_body(self) -> ComposeResult:
-        yield DialogText(Content(escape_multiline(self._question)))
+        yield DialogText(self._question)
         yield consequence_line(self._consequence)
         with Horizontal(classes="buttons"):
             yield Button(Content(self._yes), id="yes", variant="primary", compact=True)

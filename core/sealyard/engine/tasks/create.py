@@ -94,7 +94,7 @@ class TaskCreation:
             format=device.format,
             encryption_key=device.encryption,
             signing_key=device.signing,
-            warnings=(*key_warnings, *format_warnings, *metadata_warnings, *duplicate_warnings(files)),
+            warnings=(*metadata_warnings, *duplicate_warnings(files), *key_warnings, *format_warnings),
         )
         return await self._commit_task(self._add_repetition_warning(self._add_subtasks(task)), request)
 
@@ -276,7 +276,7 @@ class TaskCreation:
 
     def _add_repetition_warning(self, task: Task) -> Task:
         warning = repetition_warning(find_last_release(self._repository, task.config_id), task)
-        return msgspec.structs.replace(task, warnings=(*task.warnings, warning)) if warning else task
+        return msgspec.structs.replace(task, warnings=(warning, *task.warnings)) if warning else task
 
     def _add_subtasks(self, task: Task) -> Task:
         """Return the task with added subtasks: one for each firmware file, and one for the signature of the header."""

@@ -30,11 +30,20 @@ async def test_file_that_looks_like_metadata_is_explained(empty_workspace: TuiWo
     async with run_app(app, size=(80, 24)) as pilot:
         screen = await wait_for_upload_screen(pilot)
         await add_files(pilot, screen, folder / "bad.json")
-        assert screen_text(app).count("bad.json looks like metadata: press m to pack it as metadata.") == 2
+        await assert_visible(pilot, "! bad.json looks like metadata: press m to pack it as metadata.")
         await pilot.press("m")
         await wait_for_workers(pilot)
         assert screen.form.entries[0].role is FileRole.METADATA
-        assert screen_text(app).count("looks like metadata") == 1  # the message in the bottom line remains for a while
+        assert "looks like metadata" not in screen_text(app)
+
+
+async def test_several_files_that_look_like_metadata_are_explained(empty_workspace: TuiWorkspace, folder: Path) -> None:
+    (folder / "notes.txt").write_text("notes")
+    app = make_upload_app(empty_workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        screen = await wait_for_upload_screen(pilot)
+        await add_files(pilot, screen, folder / "bad.json", folder / "notes.txt", folder / "application.bin")
+        await assert_visible(pilot, "2 files look like metadata: mark them and press m to pack them as metadata.")
 
 
 async def test_invalid_metadata_is_a_warning(empty_workspace: TuiWorkspace, folder: Path) -> None:

@@ -68,7 +68,7 @@ def _render_term_changes(diff: PackageDiff, width: int) -> Iterator[Content]:
 
 def _render_file_change(change: FileChange, width: int) -> Iterator[Content]:
     sign, style = _CHANGE_SIGNS[change.kind]
-    growth = f"  {_format_growth(change.growth)}" if change.kind not in (ChangeKind.SAME, ChangeKind.RENAMED) else ""
+    growth = f"  {_format_growth(change)}" if change.kind not in (ChangeKind.SAME, ChangeKind.RENAMED) else ""
     label = Content.styled(f"{sign} {change.kind:<8}", style)
     yield indent(label, Content(f"{escape_text(change.name)}{growth}"), width)
     if change.kind is ChangeKind.CHANGED and change.before is not None and change.after is not None:
@@ -76,10 +76,14 @@ def _render_file_change(change: FileChange, width: int) -> Iterator[Content]:
         yield indent(Content("  now "), Content.styled(change.after.sha256, "bold"), width)
 
 
-def _format_growth(count: int) -> str:
-    if not count:
+def _format_growth(change: FileChange) -> str:
+    """Return how much a changed file has grown, or the size of an added or removed file."""
+    if not change.growth:
         return "same size"
-    return f"{format_count(abs(count), 'byte')} {'more' if count > 0 else 'less'}"
+    size = format_count(abs(change.growth), "byte")
+    if change.kind is not ChangeKind.CHANGED:
+        return size
+    return f"{size} {'more' if change.growth > 0 else 'less'}"
 
 
 def _render_metadata_changes(changes: MetadataChanges, width: int) -> Iterator[Content]:

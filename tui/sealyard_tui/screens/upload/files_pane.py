@@ -123,10 +123,13 @@ class FilesPane(Vertical):
         self._show_detail()
 
     def select_added(self, entries: list[FormFile]) -> None:
-        """Select the last of the files that have just been added, and explain how to change the role of metadata."""
+        """Select the last of the files that have just been added, and explain how to change the role of metadata.
+
+        The lines below the list explain it for the selected file.
+        """
         self.table.move_cursor_to(entries[-1].key)
         misplaced_entries = [entry for entry in entries if entry.is_misplaced]
-        if misplaced_entries and self._form.kind is TaskKind.PACKAGING:
+        if misplaced_entries not in ([], entries[-1:]) and self._form.kind is TaskKind.PACKAGING:
             self._base_screen.flash(format_role_hint(misplaced_entries, action_keys(self.app)), warning=True)
 
     @on(VirtualTable.RowHighlighted)

@@ -115,13 +115,13 @@ def format_totals(form: UploadForm) -> str:
 
 def format_summary(
     form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], modified_files: list[FormFile]
-) -> str:
-    """Return the task summary shown in the confirmation dialog. It may contain untrusted text."""
+) -> Content:
+    """Return the task summary shown in the confirmation dialog."""
     kind = KIND_LABELS[form.kind]
     lines = [
-        f"{kind.capitalize()} for {device.name} v{device.version}"
+        f"{kind.capitalize()} for {escape_text(device.name)} v{device.version}"
         + (f", {_format_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
-        f"Name: {form.name.strip() or form.suggested_name}",
+        f"Name: {escape_text(form.name.strip()) or form.suggested_name}",
         "",
         *(_format_summary_line(each, number) for number, each in enumerate(form.entries[:MAX_LISTED], 1)),
     ]
@@ -131,10 +131,10 @@ def format_summary(
         lines.append("")
     all_warnings = [f"{each.name} changed on disk; the uploaded version will be used." for each in modified_files]
     all_warnings += warnings
-    lines += [f"! {each}" for each in all_warnings[:MAX_WARNINGS]]
+    warning_lines = [f"! {escape_text(each)}" for each in all_warnings[:MAX_WARNINGS]]
     if (hidden_count := len(all_warnings) - MAX_WARNINGS) > 0:
-        lines.append(f"! and {hidden_count} more")
-    return "\n".join(lines)
+        warning_lines.append(f"! and {hidden_count} more")
+    return Content("\n").join([*map(Content, lines), *(Content.styled(each, "$warning") for each in warning_lines)])
 
 
 def _format_summary_line(entry: FormFile, number: int) -> str:
