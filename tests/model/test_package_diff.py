@@ -81,6 +81,16 @@ def test_files_match_by_content_or_versioned_name() -> None:
     assert not diff.is_empty
 
 
+def test_only_metadata_file_with_extension_is_compared_with_its_predecessor() -> None:
+    old_files = (make_file("old.json", "a"), make_file("a.toml", "b"), make_file("b.toml", "c"), make_file("x", "d"))
+    new_files = (make_file("new.JSON", "e"), make_file("c.toml", "f"), make_file("y", "g"))
+    diff = diff_packages(
+        task("t-1", inputs=old_files, metadata=old_files), task("t-2", inputs=new_files, metadata=new_files)
+    )
+    assert [change.name for change in diff.metadata if change.kind is ChangeKind.CHANGED] == ["old.json → new.JSON"]
+    assert not [change for change in diff.firmware if change.kind is ChangeKind.CHANGED]
+
+
 def test_name_configuration_and_keys_are_compared() -> None:
     earlier = task("t-1", name="1.4", configuration=device(version=1), signing_key=None)
     diff = diff_packages(earlier, task("t-2", name="1.5", configuration=device(version=2), format="se-2"))
