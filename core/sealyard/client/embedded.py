@@ -106,15 +106,13 @@ class EmbeddedClient:
         return await self._query(f"TASK:{task_id}", lambda: self._engine.queries.get(self._subject, task_id))
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        use_case = self._engine.queries.list_tasks(self._subject, filters, after, limit)
-        return await self._thread.call(self._engine.query(self._subject, "TASK", use_case))
+        return await self._await_query("TASK", self._engine.queries.list_tasks(self._subject, filters, after, limit))
 
     async def counts(self) -> TaskCounts:
         return await self._query("TASK", lambda: self._engine.queries.counts(self._subject))
 
     async def review(self, task_id: str) -> ApprovalReview:
-        use_case = self._engine.reviews.review(self._subject, task_id)
-        return await self._thread.call(self._engine.query(self._subject, f"TASK:{task_id}", use_case))
+        return await self._await_query(f"TASK:{task_id}", self._engine.reviews.review(self._subject, task_id))
 
     async def decide(
         self,
@@ -299,14 +297,12 @@ class EmbeddedClient:
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        use_case = self._engine.audit.page(self._subject, filters, below, limit)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
+        return await self._await_query("AUDIT_LOG", self._engine.audit.page(self._subject, filters, below, limit))
 
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
-        use_case = self._engine.audit.verify(self._subject, checkpoint, progress)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
+        return await self._await_query("AUDIT_LOG", self._engine.audit.verify(self._subject, checkpoint, progress))
 
     def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
         lines = self._engine.audit.export(self._subject, kind)
@@ -387,7 +383,10 @@ class EmbeddedClient:
         async def run_use_case() -> T:
             return use_case()
 
-        return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
+        return await self._await_query(resource, run_use_case())
+
+    async def _await_query(self, resource: str, use_case: Awaitable[T]) -> T:
+        return await self._thread.call(self._engine.query(self._subject, resource, use_case))
 
 
 def _file_size(path: Path) -> int:
