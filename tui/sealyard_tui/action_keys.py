@@ -64,6 +64,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "table.open": "enter",
     "upload.add": "a",
     "upload.browse": "b",
+    "upload.part": "m",
     "upload.show_task": "o",
     "upload.signing_input": "i",
     "upload.submit": "ctrl+s",

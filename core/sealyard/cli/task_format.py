@@ -8,6 +8,8 @@ from datetime import UTC, datetime
 from sealyard.cli.output import format_fields, format_table
 from sealyard.model.approval import valid_approvers
 from sealyard.model.formatting import format_count, format_decider, format_size_exact, format_time, format_time_left
+from sealyard.model.metadata_changes import MetadataChanges
+from sealyard.model.package_diff import ChangeKind, diff_packages
 from sealyard.model.requests import ApprovalReview
 from sealyard.model.safe_text import escape_multiline
 from sealyard.model.subject_names import SubjectNames, format_subject
@@ -15,6 +17,12 @@ from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskKind,
 
 _HEADERS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "REQUESTER", "CREATED", "RESULT")
 _PREVIEW_LINES = 20
+_CHANGE_SIGNS = {
+    ChangeKind.ADDED: "+",
+    ChangeKind.REMOVED: "-",
+    ChangeKind.CHANGED: "~",
+    ChangeKind.RENAMED: "~",
+}
 
 
 def format_tasks(tasks: Iterable[Task], names: SubjectNames) -> Iterator[str]:
@@ -83,10 +91,10 @@ def format_review(review: ApprovalReview, names: SubjectNames) -> list[str]:
             )
         )
     )
-    lines += [f"warning: {warning}" for warning in task.warnings]
+    lines += [f"warning: {warning}" for warning in (*task.warnings, *review.warnings)]
     lines += format_task_files(task)
     lines += [line for name, preview in review.metadata for line in _format_preview(name, printable(preview))]
-    lines += _format_previous_task(review.previous)
+    lines += _format_changes(review)
     lines += [_format_decision(task, position, names) for position in range(len(task.approvals))]
     if task.subtasks:
         rows = [(subtask.id, subtask.status, subtask.kind, subtask.name) for subtask in task.subtasks]
@@ -141,13 +149,40 @@ def _format_preview(name: str, text: str) -> list[str]:
     return [f"start of {name}:", *(f"  | {line}" for line in lines[:_PREVIEW_LINES]), *omission_note]
 
 
-def _format_previous_task(previous_task: Task | None) -> list[str]:
-    if previous_task is None:
+def _format_changes(review: ApprovalReview) -> list[str]:
+    """Return what has changed since the last released package of the same configuration."""
+    previous = review.previous
+    if previous is None:
         return []
-    files = ", ".join(f"{file.name} {file.sha256[:12]}" for file in previous_task.inputs)
-    return [
-        f"previous package: {previous_task.id} {previous_task.name}, {format_time(previous_task.created_at)}: {files}"
+    diff = diff_packages(previous, review.task)
+    lines = [
+        f"since the last released package: {previous.id} {previous.name}, {format_time(previous.created_at)}",
+        *(f"  ~ {change.term}: {change.before or 'none'} → {change.after or 'none'}" for change in diff.terms),
     ]
+    if diff.reordered:
+        lines.append("  ~ firmware order changed")
+    changed_files = [change for change in (*diff.firmware, *diff.metadata) if change.kind is not ChangeKind.SAME]
+    lines += [f"  {_CHANGE_SIGNS[change.kind]} {change.kind} {change.name}" for change in changed_files]
+    lines += [line for changes in review.metadata_changes for line in _format_metadata_changes(changes)]
+    return lines if len(lines) > 1 else [*lines, "  = no changes: same files, keys and terms"]
+
+
+def _format_metadata_changes(changes: MetadataChanges) -> Iterator[str]:
+    yield f"  fields of {changes.name}:"
+    if changes.problem:
+        yield f"    {changes.problem}"
+    elif not changes.fields:
+        yield "    no field changed"
+    for change in changes.fields:
+        path = change.path or "(whole file)"
+        if change.old is None:
+            yield f"    + {path}: {change.new}"
+        elif change.new is None:
+            yield f"    - {path}: {change.old}"
+        else:
+            yield f"    ~ {path}: {change.old} → {change.new}"
+    if changes.omitted:
+        yield f"    … {format_count(changes.omitted, 'more change')}"
 
 
 def _format_result(result: Result) -> list[str]:

@@ -86,14 +86,13 @@ class EmbeddedClient(AccessCalls):
         return await self._query(f"TASK:{task_id}", lambda: self._engine.queries.get(self._subject, task_id))
 
     async def tasks(self, filters: TaskFilter, *, after: str | None = None, limit: int = 100) -> TaskPage:
-        use_case = self._engine.queries.list_tasks(self._subject, filters, after, limit)
-        return await self._thread.call(self._engine.query(self._subject, "TASK", use_case))
+        return await self._await_query("TASK", self._engine.queries.list_tasks(self._subject, filters, after, limit))
 
     async def counts(self) -> TaskCounts:
         return await self._query("TASK", lambda: self._engine.queries.counts(self._subject))
 
     async def review(self, task_id: str) -> ApprovalReview:
-        return await self._query(f"TASK:{task_id}", lambda: self._engine.decisions.review(self._subject, task_id))
+        return await self._await_query(f"TASK:{task_id}", self._engine.reviews.review(self._subject, task_id))
 
     async def decide(
         self,
@@ -236,14 +235,12 @@ class EmbeddedClient(AccessCalls):
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        use_case = self._engine.audit.page(self._subject, filters, below, limit)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
+        return await self._await_query("AUDIT_LOG", self._engine.audit.page(self._subject, filters, below, limit))
 
     async def verify_audit(
         self, *, checkpoint: str | None = None, progress: ProgressCallback | None = None
     ) -> AuditReport:
-        use_case = self._engine.audit.verify(self._subject, checkpoint, progress)
-        return await self._thread.call(self._engine.query(self._subject, "AUDIT_LOG", use_case))
+        return await self._await_query("AUDIT_LOG", self._engine.audit.verify(self._subject, checkpoint, progress))
 
     def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncGenerator[str, None]:
         lines = self._engine.audit.export(self._subject, kind, filters or AuditFilter())

@@ -42,4 +42,7 @@ class EngineCalls:
         async def run_use_case() -> T:
             return use_case()
 
-        return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
+        return await self._await_query(resource, run_use_case())
+
+    async def _await_query(self, resource: str, use_case: Awaitable[T]) -> T:
+        return await self._thread.call(self._engine.query(self._subject, resource, use_case))

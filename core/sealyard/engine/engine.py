@@ -41,6 +41,7 @@ from sealyard.engine.state.tables import INDEXES
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.cleanup import TaskCleanup
 from sealyard.engine.tasks.confirm_clock import ClockConfirmations
+from sealyard.engine.tasks.contents import TaskContents
 from sealyard.engine.tasks.create import TaskCreation
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.engine.tasks.decide import TaskDecisions
@@ -48,10 +49,12 @@ from sealyard.engine.tasks.download import ResultDelivery
 from sealyard.engine.tasks.expiry import ExpiryLoop
 from sealyard.engine.tasks.query import TaskQueries
 from sealyard.engine.tasks.recovery import Recovery
+from sealyard.engine.tasks.released_packages import ReleasedMetadata
 from sealyard.engine.tasks.request_checks import RequestChecks
+from sealyard.engine.tasks.review import TaskReviews
 from sealyard.engine.webhooks.outbox import WebhookOutbox
 from sealyard.engine.webhooks.registry import WebhookRegistry
-from sealyard.engine.workspace import load_metadata, remove_crash_leftovers
+from sealyard.engine.workspace import build_key_store_request, load_metadata, remove_crash_leftovers
 from sealyard.fs.workspace_lock import WorkspaceLock
 from sealyard.jobs.bus import JobBus
 from sealyard.jobs.pipe_bus import PipeBus
@@ -63,7 +66,6 @@ from sealyard.model.errors import (
     WorkspaceReadOnlyError,
 )
 from sealyard.model.events import DurableEvent
-from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import WorkspaceMetadata, WorkspacePaths
 from sealyard.storage.artifacts import ArtifactStore, FileArtifacts
 from sealyard.storage.documents import DocumentStore, TinyDocumentStore
@@ -124,15 +126,18 @@ class Engine:
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         auto_transitions = AutoTransitions(self.repository)
-        self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
+        contents = TaskContents(artifacts)
+        self.creation = TaskCreation(self.repository, self.permissions, self.inputs, contents, auto_transitions)
         self.request_checks = RequestChecks(self.repository, self.permissions, self.creation, artifacts)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
         self.subject_states = SubjectStates(self.repository, self.permissions, impact, self.tokens, self.otp)
         self.decisions = TaskDecisions(
-            self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, artifacts, self.otp
+            self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, contents, self.otp
         )
+        self.reviews = TaskReviews(self.repository, self.queries, contents)
         self.delivery = ResultDelivery(self.repository, self.queries, links, artifacts)
         self._artifacts = artifacts
+        self._released_metadata = ReleasedMetadata(self.repository, self.inputs)
         self._deadlines = DeadlineQueue(clock)
         self.expiry = ExpiryLoop(
             self.repository,
@@ -176,8 +181,13 @@ class Engine:
         await run_uncancellable(partial(remove_crash_leftovers, self.paths))
         await self._checkpoint_loop.pin_key()
         self.repository.add_task_listeners(
-            self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
+            self._deadlines,
+            self._released_metadata,
+            TaskCleanup(self.inputs, self._artifacts),
+            self.scheduler,
+            self.webhook_outbox,
         )
+        self._released_metadata.restore()
         await self._recovery.run()
         loops = [self._checkpoint_loop.run(), self.expiry.run()]
         if work:
@@ -342,7 +352,7 @@ async def open_engine(
             audit = await run_uncancellable(partial(AuditLog.open, paths.audit))
             await run_uncancellable(partial(migrate_pending_entries, store, audit))
             bus = PipeBus(
-                _build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers
+                build_key_store_request(paths, metadata, passphrase, create), paths.worker_log, clock, workers
             )
             engine = Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, audit)
         except BaseException:
@@ -364,20 +374,8 @@ async def open_reader(paths: WorkspacePaths, *, clock: Clock | None = None) -> E
     metadata = load_metadata(paths)
     clock = clock or SystemClock()
     store = await asyncio.to_thread(TinyDocumentStore.open, paths.store, INDEXES, write=False)
-    bus = PipeBus(_build_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
+    bus = PipeBus(build_key_store_request(paths, metadata, None, create=False), paths.worker_log, clock)
     return Engine(metadata, paths, store, FileArtifacts(paths.artifacts), bus, clock, None)
-
-
-def _build_key_store_request(
-    paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None, create: bool
-) -> OpenKeyStore:
-    return OpenKeyStore(
-        workspace=str(paths.root),
-        workspace_id=metadata.id,
-        key_store=metadata.key_store,
-        passphrase=passphrase,
-        create=create,
-    )
 
 
 def _log_crash(loop: asyncio.Task[None]) -> None:

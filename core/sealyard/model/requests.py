@@ -17,6 +17,7 @@ from sealyard.model.device_configs import (
     DeviceConfig,
 )
 from sealyard.model.errors import ErrorInfo
+from sealyard.model.metadata_changes import MetadataChanges
 from sealyard.model.subject_names import SubjectNames, collect_subject_names
 from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
 
@@ -243,8 +244,9 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
 
     ``blocked_reason``: why the requesting subject may not decide; empty if it may. ``metadata``: name and content of
     each metadata file, untrusted and unescaped; truncated only if larger than any file that the ``se-1`` format
-    accepts. ``previous``: the last approved package of the same configuration. ``newer_version``: the newest version of
-    the configuration, if the task uses an older one.
+    accepts. ``previous``: the last released package of the same configuration. ``newer_version``: the newest version of
+    the configuration, if the task uses an older one. ``metadata_changes``: the changed fields of each changed metadata
+    file since ``previous``. ``warnings``: about the files, in addition to those of the task.
     """
 
     task: Task
@@ -253,6 +255,8 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
     metadata: tuple[tuple[str, bytes], ...] = ()
     previous: Task | None = None
     newer_version: int | None = None
+    metadata_changes: tuple[MetadataChanges, ...] = ()
+    warnings: tuple[str, ...] = ()
 
 
 class AccessControlList(FrozenStruct, frozen=True, kw_only=True):

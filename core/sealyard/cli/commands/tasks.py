@@ -22,10 +22,12 @@ from sealyard.cli.context import Context
 from sealyard.cli.downloads import download
 from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.task_format import format_review, format_tasks, printable
+from sealyard.metadata.formats import looks_like_metadata
 from sealyard.model.digests import parse_sha256
 from sealyard.model.errors import UsageError
 from sealyard.model.formatting import format_count
 from sealyard.model.requests import TaskFilter
+from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
 
 if TYPE_CHECKING:
@@ -112,6 +114,9 @@ async def _package(ctx: Context) -> int:
     if args.timeout is not None and not args.wait:
         raise UsageError("--timeout requires --wait.")
     files = package_files(args)
+    for path in args.firmware:
+        if looks_like_metadata(path.name):
+            ctx.out.warn(f"{escape_text(path.name)} looks like metadata; --metadata packs a file as metadata.")
     if args.dry_run:
         return await check_package(ctx)
     async with ctx.open_writer("package") as client:
@@ -215,6 +220,8 @@ async def _show(ctx: Context) -> int:
         "metadataPreviews": [{"name": name, "preview": printable(preview)} for name, preview in review.metadata],
         "previous": msgspec.to_builtins(review.previous),
         "newerVersion": review.newer_version,
+        "metadataChanges": msgspec.to_builtins(review.metadata_changes),
+        "warnings": [*review.task.warnings, *review.warnings],
     }
     ctx.out.result(value, format_review(review, names))
     return ExitCode.OK

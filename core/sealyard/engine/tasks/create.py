@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import base64
 import hashlib
-from collections.abc import Iterable
+from functools import partial
 
 import msgspec
 
+from sealyard.concurrency.threads import run_uncancellable
 from sealyard.containers.format import PackageLayout
 from sealyard.containers.registry import get_format, reject_container_start
 from sealyard.crypto.algorithms import CIPHERS, SIGNATURES, SigningInput, check_signing_input
@@ -21,6 +22,8 @@ from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
+from sealyard.engine.tasks.contents import TaskContents
+from sealyard.engine.tasks.released_packages import find_last_release
 from sealyard.model.access import Action
 from sealyard.model.algorithms import KeyType
 from sealyard.model.approval import approval_digest
@@ -31,6 +34,7 @@ from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyEr
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.lifecycle import advance
+from sealyard.model.package_checks import default_package_name, duplicate_warnings, repetition_warning
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
 
@@ -47,11 +51,17 @@ class TaskCreation:
     """
 
     def __init__(
-        self, repository: Repository, permissions: Permissions, inputs: InputStore, auto_transitions: AutoTransitions
+        self,
+        repository: Repository,
+        permissions: Permissions,
+        inputs: InputStore,
+        contents: TaskContents,
+        auto_transitions: AutoTransitions,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._inputs = inputs
+        self._contents = contents
         self._auto_transitions = auto_transitions
 
     async def create_package(self, subject: str, request: PackageRequest) -> Task:
@@ -64,20 +74,30 @@ class TaskCreation:
         device = self.require_usable_device(subject, request.config)
         if existing_task := await self._find_by_client_token(subject, request.client_token, request):
             return existing_task
-        self._inputs.require((*request.firmware, *request.metadata))
-        task = self.build_package(subject, device, request)
+        files = (*request.firmware, *request.metadata)
+        self._inputs.require(files)
+        metadata_warnings = await run_uncancellable(partial(self._contents.find_warnings, request.metadata))
+        # An upload may have been discarded while the metadata was read.
+        self._inputs.require(files)
+        task = self.build_package(subject, device, request, metadata_warnings)
         return await self._commit_task(self._add_subtasks(task), request)
 
-    def build_package(self, subject: str, device: DeviceConfig, request: PackageRequest) -> Task:
-        """Check a request like :meth:`create_package`, except for its client token and uploads; store nothing."""
+    def build_package(
+        self, subject: str, device: DeviceConfig, request: PackageRequest, metadata_warnings: tuple[str, ...] = ()
+    ) -> Task:
+        """Check a request like :meth:`create_package`, except for its client token and uploads; store nothing.
+
+        ``metadata_warnings``: warnings about the contents of the metadata files.
+        """
+        files = (*request.firmware, *request.metadata)
         signing_key = self._get_signing_key(TaskKind.PACKAGING, device)
         format_warnings = get_format(device.format).check(_build_package_layout(device, request, signing_key.kind))
         key_warnings = build_warnings((device.encryption,), (device.signing,), signing_key.purpose)
-        return self._build_task(
+        task = self._build_task(
             subject,
             TaskKind.PACKAGING,
             device,
-            name=request.name or _join_names(request.firmware),
+            name=request.name or default_package_name([file.name for file in request.firmware]),
             inputs=request.firmware,
             metadata=request.metadata,
             content_type=request.content_type,
@@ -85,8 +105,9 @@ class TaskCreation:
             format=device.format,
             encryption_key=device.encryption,
             signing_key=device.signing,
-            warnings=(*key_warnings, *format_warnings),
+            warnings=(*metadata_warnings, *duplicate_warnings(files), *key_warnings, *format_warnings),
         )
+        return self._add_repetition_warning(task)
 
     async def create_encryption(self, subject: str, request: EncryptionRequest) -> Task:
         """Create a task that encrypts one file.
@@ -271,6 +292,10 @@ class TaskCreation:
             pass
         return task_id
 
+    def _add_repetition_warning(self, task: Task) -> Task:
+        warning = repetition_warning(find_last_release(self._repository, task.config_id), task)
+        return msgspec.structs.replace(task, warnings=(warning, *task.warnings)) if warning else task
+
     def _add_subtasks(self, task: Task) -> Task:
         """Return the task with added subtasks: one for each firmware file, and one for the signature of the header."""
         encryptions = tuple(
@@ -340,11 +365,6 @@ def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kin
 def _compute_request_digest(request: msgspec.Struct) -> str:
     """Return the SHA-256 (hex) of a request, to recognize another request with the same client token."""
     return hashlib.sha256(canonical_json(request)).hexdigest()
-
-
-def _join_names(files: Iterable[InputFile]) -> str:
-    names = ", ".join(file.name for file in files)
-    return names if len(names) <= MAX_NAME_LENGTH else names[: MAX_NAME_LENGTH - 1] + "…"
 
 
 def _audit_creation(unit_of_work: UnitOfWork, task: Task) -> None:

@@ -235,8 +235,14 @@ class AccessActions:
         try:
             return await change(False)
         except ConfirmationRequiredError as error:
-            about = f"{escape_text(error.message)}\n\nPending tasks would be marked and stay pending."
-        dialog = TypedConfirmDialog("Too few approvers left", about, CONFIRM_NO_QUORUM, submit_label="Continue")
+            about = escape_text(error.message)
+        dialog = TypedConfirmDialog(
+            "Too few approvers left",
+            about,
+            CONFIRM_NO_QUORUM,
+            consequence="Pending tasks would be marked and stay pending.",
+            submit_label="Continue",
+        )
         return await change(True) if await self._screen.app.push_screen_wait(dialog) else None
 
     async def _reload_and_select(self, key: str, message: str) -> None:
@@ -317,7 +323,11 @@ class AccessActions:
         )
         if allow_self_approval and not policy.allow_self_approval:
             dialog = TypedConfirmDialog(
-                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, submit_label="Enable"
+                "Self-approval trial",
+                "For demonstrations only.",
+                CONFIRM_SELF_APPROVAL,
+                consequence=SELF_APPROVAL_WARNING,
+                submit_label="Enable",
             )
             if not await self._screen.app.push_screen_wait(dialog):
                 return False

@@ -168,11 +168,9 @@ class DeviceActions:
 
     async def _submit_export(self, device: DeviceConfig, answers: Answers) -> bool:
         path = resolve_path(answers.texts["file"], Path.cwd())
-        about = (
-            f"The secret key {device.encryption.uri} will be exported to {path}.\n"
-            "This cannot be undone. Anyone with the key can decrypt every package made with it."
-        )
-        if not await self._confirm_by_typing("Export the key", about, device.name, "Export"):
+        about = f"The secret key {device.encryption.uri} will be exported to {path}."
+        consequence = "This cannot be undone. Anyone with the key can decrypt every package made with it."
+        if not await self._confirm_by_typing("Export the key", about, consequence, device.name, "Export"):
             return False
         exported_path = await (await self._screen.client()).export_device_key(device.id, path, confirmed=True)
         text = f"! {escape_text(str(exported_path))} (mode 0600): transfer it securely, then delete it."
@@ -189,10 +187,13 @@ class DeviceActions:
         device_names = self._format_users(uri)
         about = (
             f"Creates a new version of {uri} and of every device configuration that uses it: {device_names}.\n"
-            "Existing tasks keep their version; existing signatures stay valid.\n"
-            "Install the new certificate or symmetric key on the devices before sending them packages made with it."
+            "Existing tasks keep their version; existing signatures stay valid."
         )
-        if await self._confirm_by_typing("Rotate a key", about, uri, "Rotate"):
+        consequence = (
+            "This cannot be undone. Install the new certificate or symmetric key on the devices before sending them"
+            " packages made with it."
+        )
+        if await self._confirm_by_typing("Rotate a key", about, consequence, uri, "Rotate"):
             await self._rotate(uri)
 
     async def _rotate(self, uri: str) -> None:
@@ -249,10 +250,14 @@ class DeviceActions:
         names = (each.name for each in self._get_devices() if uri in (key.uri for key in list_keys(each)))
         return ", ".join(names)
 
-    async def _confirm_by_typing(self, heading: str, about: str, confirm_text: str, confirm_label: str) -> bool:
+    # ---- helpers
+
+    async def _confirm_by_typing(
+        self, heading: str, about: str, consequence: str, confirm_text: str, confirm_label: str
+    ) -> bool:
         message = "\n".join(escape_text(line) for line in about.split("\n"))
         is_confirmed = await self._screen.app.push_screen_wait(
-            TypedConfirmDialog(heading, message, confirm_text, submit_label=confirm_label)
+            TypedConfirmDialog(heading, message, confirm_text, consequence=consequence, submit_label=confirm_label)
         )
         return bool(is_confirmed)
 
