@@ -114,6 +114,7 @@ class Engine:
         self.role_sync = RoleSync(self.repository, self.permissions, self.access, self.audit, self.account_links)
         secret_box = SecretBox(paths.secrets_key)
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
+        self.repository.add_message_source(self.webhook_outbox)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         auto_transitions = AutoTransitions(self.repository)
         self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)

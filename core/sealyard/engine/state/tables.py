@@ -41,21 +41,21 @@ class StoredWebhook(FrozenStruct, frozen=True, kw_only=True):
 
 
 class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
-    """A task change to be sent to a webhook.
+    """An event to be sent to a receiver: a webhook or a notification target.
 
     ``attempts`` counts failed attempts; the next attempt is due at ``retry_at``, or immediately if it is None. Messages
     sort by ``id`` in the order of their events; a message keeps its ``id`` across retries.
     """
 
     id: str
-    webhook_id: str
+    receiver_id: str = msgspec.field(name="webhookId")  # the name in workspaces that had webhooks only
     change: TaskChanged
     attempts: int = 0
     retry_at: datetime | None = None
 
 
 class StoredDeadLetter(FrozenStruct, frozen=True, kw_only=True):
-    """A webhook message whose delivery was given up, with everything needed to send it again."""
+    """A message whose delivery was given up, with everything needed to send it again."""
 
     dead_letter: DeadLetter
     change: TaskChanged
