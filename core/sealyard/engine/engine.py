@@ -30,6 +30,7 @@ from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
+from sealyard.engine.notifications.registry import NotificationRegistry
 from sealyard.engine.state.clock_guard import ClockGuard
 from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
@@ -116,6 +117,8 @@ class Engine:
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
         self.repository.add_message_source(self.webhook_outbox)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
+        self.notifications = NotificationRegistry(self.repository, self.permissions, secret_box, metadata.name)
+        self.repository.add_message_source(self.notifications.outbox)
         auto_transitions = AutoTransitions(self.repository)
         self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
@@ -163,9 +166,8 @@ class Engine:
         # A crash may have left key files that a client was importing or exporting; they must not stay on disk.
         await run_uncancellable(partial(shutil.rmtree, self.paths.key_transfer, ignore_errors=True))
         await self._checkpoint_loop.pin_key()
-        self.repository.add_task_listeners(
-            self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler, self.webhook_outbox
-        )
+        self.repository.add_task_listeners(self._deadlines, TaskCleanup(self.inputs, self._artifacts), self.scheduler)
+        self.repository.add_task_listeners(self.webhook_outbox, self.notifications.outbox)
         await self._recovery.run()
         loops = [self._checkpoint_loop.run(), self._expiry.run()]
         if work:

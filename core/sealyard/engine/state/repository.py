@@ -16,10 +16,13 @@ from sealyard.engine.state.not_found import device_not_found, task_not_found
 from sealyard.engine.state.tables import (
     DEVICE_VERSIONS,
     DEVICES,
+    NOTIFICATION_SETTINGS,
+    NOTIFICATION_SETTINGS_ID,
     POLICY,
     POLICY_ID,
     TASKS,
     OutboxMessage,
+    StoredNotificationSettings,
     Table,
     V,
     encode_document,
@@ -138,6 +141,10 @@ class Repository:
     def policy(self) -> Policy:
         """Return the workspace's policy, or the default policy if none has been saved."""
         return self.get(POLICY, POLICY_ID) or Policy()
+
+    def notification_settings(self) -> StoredNotificationSettings:
+        """Return the notification settings, or the default settings if none have been saved."""
+        return self.get(NOTIFICATION_SETTINGS, NOTIFICATION_SETTINGS_ID) or StoredNotificationSettings()
 
     def invalidate(self) -> None:
         """Invalidate caches derived from documents, after another process wrote or a commit was rolled back."""

@@ -15,6 +15,7 @@ from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import InvalidInputError
 from sealyard.model.events import TaskChanged
 from sealyard.model.keys import KeyInfo
+from sealyard.model.notifications import NotificationSettings, NotificationTarget
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import Task
 from sealyard.model.webhooks import DeadLetter, Webhook
@@ -38,6 +39,20 @@ class StoredWebhook(FrozenStruct, frozen=True, kw_only=True):
 
     webhook: Webhook
     secret: str
+
+
+class StoredNotificationTarget(FrozenStruct, frozen=True, kw_only=True):
+    """A notification target and its encrypted address. The counts of messages are not stored, as for a webhook."""
+
+    target: NotificationTarget
+    address: str
+
+
+class StoredNotificationSettings(FrozenStruct, frozen=True, kw_only=True):
+    """The notification settings and the encrypted password of the mail server's user."""
+
+    settings: NotificationSettings = NotificationSettings()
+    password: str | None = None
 
 
 class OutboxMessage(FrozenStruct, frozen=True, kw_only=True):
@@ -119,14 +134,21 @@ POLICY = Table("policy", Policy)
 WEBHOOKS = Table("webhooks", StoredWebhook)
 OUTBOX = Table("notices", OutboxMessage)
 DEAD_LETTERS = Table("deadNotices", StoredDeadLetter)
+NOTIFICATION_TARGETS = Table("notificationTargets", StoredNotificationTarget)
+NOTIFICATION_OUTBOX = Table("notifications", OutboxMessage)
+NOTIFICATION_DEAD_LETTERS = Table("deadNotifications", StoredDeadLetter)
+NOTIFICATION_SETTINGS = Table("notificationSettings", StoredNotificationSettings)
 
 POLICY_ID = "policy"
+NOTIFICATION_SETTINGS_ID = "settings"
 
 INDEXES = {
     TASKS.name: ("status", "configId", "createdBy", "kind", "result.state"),
     ACCOUNT_LINKS.name: ("account.issuer", "account.sub"),
     OUTBOX.name: ("webhookId",),
     DEAD_LETTERS.name: ("deadLetter.webhookId",),
+    NOTIFICATION_OUTBOX.name: ("webhookId",),
+    NOTIFICATION_DEAD_LETTERS.name: ("deadLetter.webhookId",),
 }
 """Indexed fields of each table, in the JSON spelling of the documents."""
 
