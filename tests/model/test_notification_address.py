@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import pytest
 
 from sealyard.model.errors import UsageError
@@ -72,5 +74,6 @@ def test_invalid_address_is_rejected_and_not_repeated(text: str) -> None:
 def test_apprise_knows_all_supported_services() -> None:
     from apprise import NotificationManager
 
-    schemes = NotificationManager().schemas()
+    manager: Any = NotificationManager
+    schemes = manager().schemas()
     assert set(SERVICES) <= set(schemes)

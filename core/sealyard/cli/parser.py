@@ -16,6 +16,7 @@ from sealyard.cli.commands import (
     devices,
     help_topics,
     login,
+    notifications,
     profiles,
     results,
     serve,
@@ -43,6 +44,7 @@ COMMAND_MODULES = (
     containers,
     audit,
     webhooks,
+    notifications,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""

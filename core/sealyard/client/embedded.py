@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Iterable, Mapping
 from pathlib import Path
-from typing import TypeVar
 
+from sealyard.client.embedded_messaging import MessagingCalls
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.loop_thread import LoopThread
@@ -44,15 +44,13 @@ from sealyard.model.requests import (
     WorkspaceInfo,
 )
 from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
-from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
-T = TypeVar("T")
 EMBEDDED_TRUST_NOTE = "embedded: anyone with this account can act as any user"
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
 
-class EmbeddedClient:
+class EmbeddedClient(MessagingCalls):
     """Client of an engine in this process. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     def __init__(
@@ -67,9 +65,7 @@ class EmbeddedClient:
 
         ``trust_note``: how dual control is enforced. ``presented_token``: the token of a remote caller.
         """
-        self._engine = engine
-        self._thread = thread
-        self._subject = subject
+        super().__init__(engine, thread, subject)
         self._trust_note = trust_note
         self._presented_token = presented_token
 
@@ -277,24 +273,6 @@ class EmbeddedClient:
     async def set_policy(self, policy: Policy) -> Policy:
         return await self._execute("POLICY", self._engine.access.set_policy(self._subject, policy))
 
-    # ---- webhooks
-
-    async def webhooks(self) -> tuple[Webhook, ...]:
-        return await self._query("WEBHOOK", lambda: self._engine.webhooks.list_webhooks(self._subject))
-
-    async def add_webhook(self, request: WebhookRequest) -> IssuedWebhook:
-        return await self._execute("WEBHOOK", self._engine.webhooks.add(self._subject, request))
-
-    async def remove_webhook(self, webhook_id: str) -> None:
-        await self._execute(f"WEBHOOK:{webhook_id}", self._engine.webhooks.remove(self._subject, webhook_id))
-
-    async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
-        resource = f"WEBHOOK:{webhook_id}"
-        return await self._query(resource, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
-
-    async def redeliver(self, letter_id: str) -> None:
-        await self._execute("WEBHOOK", self._engine.webhooks.redeliver(self._subject, letter_id))
-
     # ---- audit
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
@@ -378,15 +356,6 @@ class EmbeddedClient:
                 *engine.clock_guard.warnings(),
             ),
         )
-
-    async def _execute(self, resource: str, use_case: Awaitable[T]) -> T:
-        return await self._thread.call(self._engine.execute(self._subject, resource, use_case))
-
-    async def _query(self, resource: str, use_case: Callable[[], T]) -> T:
-        async def run_use_case() -> T:
-            return use_case()
-
-        return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
 
 
 def _file_size(path: Path) -> int:

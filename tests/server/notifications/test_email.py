@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -153,7 +154,7 @@ async def test_refused_recipient_becomes_failed_notification(
             await harness.package()
             await harness.advance_clock(seconds=30)
             for attempts in (1, 2):
-                await harness.wait_until(lambda count=attempts: pending_attempts(harness, target) == [count])
+                await harness.wait_until(partial(has_attempts, harness, target, attempts))
                 await harness.advance_clock(hours=1)
             await harness.wait_until(lambda: current_target(harness, target).dead_letters)
             await harness.wait_until_durable()
@@ -193,9 +194,7 @@ async def test_repeated_message_keeps_its_id(
         for each in (harness, crash_copy):
             await each.open()
             async with run_sender(each):
-                await each.wait_until(
-                    lambda engine=each: engine.engine.notifications.list_targets(OWNER)[0].delivered_count
-                )
+                await each.wait_until(partial(is_delivered, each))
                 await each.wait_until_durable()
         await crash_copy.close()
     first, second = mailbox.emails
@@ -208,5 +207,9 @@ async def test_missing_mail_server_is_reported(harness: EngineHarness) -> None:
         assert await send_test(harness, target) == "No mail server is set."
 
 
-def pending_attempts(harness: EngineHarness, target: NotificationTarget) -> list[int]:
-    return [each.attempts for each in harness.engine.notifications.outbox.pending(target.id)]
+def has_attempts(harness: EngineHarness, target: NotificationTarget, count: int) -> bool:
+    return [each.attempts for each in harness.engine.notifications.outbox.pending(target.id)] == [count]
+
+
+def is_delivered(harness: EngineHarness) -> bool:
+    return all(each.delivered_count for each in harness.engine.notifications.list_targets(OWNER))
