@@ -13,6 +13,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "access.add_rule": "plus",
     "access.add_subject": "n",
     "access.next_section": "right",
+    "access.notifications": "N",
     "app.access": "6",
     "app.approvals": "3",
     "app.audit": "4",
