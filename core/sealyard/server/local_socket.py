@@ -54,12 +54,10 @@ class LocalSocketServer:
         """
         self._engine_handle = engine_handle
         self._os_group = os_group
-        self._senders = (
-            WebhookSender(
-                engine_handle, post_pinned, allow_private=allow_private_webhooks, allow_http=allow_private_webhooks
-            ),
-            NotificationSender(engine_handle, allow_private=allow_private_webhooks),
+        self._webhook_sender = WebhookSender(
+            engine_handle, post_pinned, allow_private=allow_private_webhooks, allow_http=allow_private_webhooks
         )
+        self._notification_sender = NotificationSender(engine_handle, allow_private=allow_private_webhooks)
         self._thread = LoopThread("sealyard-socket")
         tenant, app = app_for_tenant or (engine_handle.engine.metadata.name, _build_app(engine_handle))
         self._listener = local_listener(app, tenant)
@@ -72,7 +70,10 @@ class LocalSocketServer:
         Raises :class:`UsageError` if the group cannot be used, and :class:`StorageError` if the socket cannot be
         created; in both cases, webhooks and notifications are still delivered.
         """
-        self._send_tasks = [self._start_task(sender.run()) for sender in self._senders]
+        # A client may send a test message as soon as this method returns.
+        await self._notification_sender.attach()
+        senders = (self._webhook_sender, self._notification_sender)
+        self._send_tasks = [self._start_task(sender.run()) for sender in senders]
         sock = await asyncio.to_thread(bind_socket, self._engine_handle.folder, self._os_group)
         self._serve_task = self._start_task(self._listener.serve([sock]))
 

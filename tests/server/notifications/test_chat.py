@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from pathlib import Path
 
@@ -115,6 +116,28 @@ async def test_invalid_address_is_reported(harness: EngineHarness) -> None:
     target = await add_channel(harness, "slack://too-short")
     async with run_sender(harness):
         assert await send_test(harness, target) == "The address is not valid for Slack."
+
+
+async def test_missing_apprise_is_reported(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    (tmp_path / "apprise.py").write_text("raise ImportError")
+    monkeypatch.setenv("PYTHONPATH", str(tmp_path))
+    request = SendRequest(message_id="1", kind=TargetKind.CHAT, address="slack://a/b/c", title="title", body="body")
+    assert "Install sealyard[notifications]" in (await send_in_process(request)).error
+
+
+async def test_slow_service_is_stopped(receiver: Receiver, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("sealyard.server.notifications.sender.SEND_SECONDS", 1.0)
+    receiver.replies.append(Reply(gate=asyncio.Event()))
+    request = SendRequest(
+        message_id="1",
+        kind=TargetKind.CHAT,
+        address=f"json://127.0.0.1:{receiver.port}/x",
+        title="title",
+        body="body",
+        allow_private=True,
+    )
+    outcome = await send_in_process(request)
+    assert (outcome.error, outcome.is_transient) == ("The receiver's server did not answer in time.", True)
 
 
 def test_parts_of_the_address_are_removed() -> None:

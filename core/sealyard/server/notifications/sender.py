@@ -44,9 +44,13 @@ class NotificationSender(OutboxSender[NotificationDelivery]):
         self._allow_private = allow_private
         self._slots = asyncio.Semaphore(MAX_PROCESSES)
 
+    async def attach(self) -> None:
+        """Accept test messages from now on; :meth:`run` sends them."""
+        await self._engine_handle.run(self._notification_outbox.attach_sender())
+
     async def run(self) -> None:
         """Deliver notifications and test messages until cancelled."""
-        await self._engine_handle.run(self._notification_outbox.attach_sender())
+        await self.attach()
         try:
             async with asyncio.TaskGroup() as group:
                 group.create_task(super().run())
