@@ -16,6 +16,7 @@ import pytest
 
 from sealyard.model.access import Action
 from sealyard.model.credentials import TokenRequest
+from sealyard.model.notifications import NotificationTargetRequest
 from sealyard.model.requests import SigningRequest
 from sealyard.model.tasks import TaskStatus
 from sealyard.model.webhooks import WebhookRequest
@@ -162,6 +163,17 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/webhook/{hook}/deadLetter", None, admin_only(200)),
     ("DELETE", "/webhook/{hook}", None, admin_only(204)),
     ("POST", "/deadLetter/unknown/redelivery", None, admin_only(404)),
+    # ---- notifications: own targets, and those of others and of device configurations for administrators
+    ("GET", "/notification/target", None, all_roles(200)),
+    ("POST", "/notification/target", {"address": "a@example.org"}, all_roles(201, ci=400)),
+    ("POST", "/notification/target", {"address": "a@example.org", "subject": DEV}, all_roles(403, admin=201, dev=201)),
+    ("POST", "/notification/target", {"address": "a@example.org", "deviceConfig": GATEWAY}, admin_only(201)),
+    ("GET", "/notification/target/{target}/failed", None, all_roles(404, admin=200)),
+    ("POST", "/notification/target/{target}/test", None, all_roles(404, admin=409)),
+    ("DELETE", "/notification/target/{target}", None, all_roles(404, admin=204)),
+    ("POST", "/notification/failed/unknown/retry", None, all_roles(404)),
+    ("GET", "/notification/settings", None, all_roles(200)),
+    ("PUT", "/notification/settings", {}, admin_only(200)),
 ]
 
 
@@ -209,6 +221,11 @@ class MatrixContext:
                 return await self._token()
             case "hook":
                 return (await admin.add_webhook(WebhookRequest(url="https://example.org/hook"))).webhook.id
+            case "target":
+                person = f"USER:{self.new_name()}"
+                await admin.add_subject(person)
+                request = NotificationTargetRequest(address="a@example.org", subject=person)
+                return (await admin.add_notification_target(request)).id
         raise AssertionError(placeholder)
 
     async def _upload(self, subject: str) -> str:

@@ -15,6 +15,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "access.disable": "d",
     "access.enable": "e",
     "access.next_section": "right",
+    "access.notifications": "N",
     "access.remove": "x",
     "app.access": "6",
     "app.approvals": "3",

@@ -21,6 +21,7 @@ from sealyard.cli.commands import (
     help_topics,
     keys,
     login,
+    notifications,
     profiles,
     results,
     serve,
@@ -51,6 +52,7 @@ COMMAND_MODULES = (
     audit,
     webhooks,
     clock,
+    notifications,
     help_topics,
 )
 """Modules with commands, in the order in which the help lists them."""

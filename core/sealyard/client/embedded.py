@@ -9,6 +9,7 @@ from functools import partial
 from pathlib import Path
 
 from sealyard.client.embedded_access import AccessCalls
+from sealyard.client.embedded_messaging import MessagingCalls
 from sealyard.client.progress import ThrottledProgress
 from sealyard.client.protocol import ProgressCallback
 from sealyard.client.task_wait import wait_within
@@ -35,13 +36,12 @@ from sealyard.model.requests import (
     WorkspaceInfo,
 )
 from sealyard.model.tasks import DecisionOrigin, InputFile, Task, TaskStatus, Verdict
-from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
 EVENT_BATCH_SECONDS = 0.01
 """Interval at which events are passed to the caller's loop; the first event after a pause is passed immediately."""
 
 
-class EmbeddedClient(AccessCalls):
+class EmbeddedClient(AccessCalls, MessagingCalls):
     """Client of an engine in this process. :class:`sealyard.client.protocol.Client` documents the methods."""
 
     async def close(self) -> None:
@@ -213,24 +213,6 @@ class EmbeddedClient(AccessCalls):
 
     async def create_certificate_request(self, uri: str) -> str:
         return await self._execute(f"KEY:{uri}", self._engine.keys.create_certificate_request(self._subject, uri))
-
-    # ---- webhooks
-
-    async def webhooks(self) -> tuple[Webhook, ...]:
-        return await self._query("WEBHOOK", lambda: self._engine.webhooks.list_webhooks(self._subject))
-
-    async def add_webhook(self, request: WebhookRequest) -> IssuedWebhook:
-        return await self._execute("WEBHOOK", self._engine.webhooks.add(self._subject, request))
-
-    async def remove_webhook(self, webhook_id: str) -> None:
-        await self._execute(f"WEBHOOK:{webhook_id}", self._engine.webhooks.remove(self._subject, webhook_id))
-
-    async def dead_letters(self, webhook_id: str) -> tuple[DeadLetter, ...]:
-        resource = f"WEBHOOK:{webhook_id}"
-        return await self._query(resource, lambda: self._engine.webhooks.dead_letters(self._subject, webhook_id))
-
-    async def redeliver(self, letter_id: str) -> None:
-        await self._execute("WEBHOOK", self._engine.webhooks.redeliver(self._subject, letter_id))
 
     # ---- audit
 

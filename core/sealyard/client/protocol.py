@@ -25,6 +25,14 @@ from sealyard.model.credentials import (
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.events import Event
 from sealyard.model.keys import KeyInfo
+from sealyard.model.notifications import (
+    FailedNotification,
+    NotificationSettings,
+    NotificationSettingsRequest,
+    NotificationTarget,
+    NotificationTargetRequest,
+    NotificationTestResult,
+)
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
     AccessControlList,
@@ -348,7 +356,47 @@ class WebhookClient(Protocol):
         ...
 
 
-class Client(TaskClient, ResultClient, AdministrationClient, AuditClient, CredentialClient, WebhookClient, Protocol):
+class NotificationClient(Protocol):
+    """Operations to manage the e-mail addresses and chat channels that are notified of requests.
+
+    People manage their own targets; other targets and the settings require permission to update the policy.
+    """
+
+    async def notification_targets(self) -> tuple[NotificationTarget, ...]:
+        """Return the targets that the subject may manage, oldest first."""
+        ...
+
+    async def add_notification_target(self, request: NotificationTargetRequest) -> NotificationTarget: ...
+    async def remove_notification_target(self, target_id: str) -> None: ...
+    async def test_notification_target(self, target_id: str) -> NotificationTestResult:
+        """Send a test message, and return whether the receiver's server accepted it.
+
+        Raises :class:`ConflictError` if no process is sending notifications.
+        """
+        ...
+
+    async def failed_notifications(self, target_id: str) -> tuple[FailedNotification, ...]:
+        """Return the target's notifications that could not be delivered, oldest first."""
+        ...
+
+    async def retry_notification(self, notification_id: str) -> None:
+        """Queue a failed notification again."""
+        ...
+
+    async def notification_settings(self) -> NotificationSettings: ...
+    async def set_notification_settings(self, request: NotificationSettingsRequest) -> NotificationSettings: ...
+
+
+class Client(
+    TaskClient,
+    ResultClient,
+    AdministrationClient,
+    AuditClient,
+    CredentialClient,
+    WebhookClient,
+    NotificationClient,
+    Protocol,
+):
     """All operations, on behalf of one subject."""
 
     async def workspace(self) -> WorkspaceInfo: ...

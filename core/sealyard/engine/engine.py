@@ -30,6 +30,7 @@ from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.health import HealthMonitor
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
+from sealyard.engine.notifications.registry import NotificationRegistry
 from sealyard.engine.state.clock_record import ClockRecord, open_clock_guard
 from sealyard.engine.state.commit_follower import follow_commits
 from sealyard.engine.state.events import EventBroadcaster
@@ -124,7 +125,10 @@ class Engine:
         )
         secret_box = SecretBox(paths.secrets_key)
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
+        self.repository.add_message_source(self.webhook_outbox)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
+        self.notifications = NotificationRegistry(self.repository, self.permissions, secret_box, metadata.name)
+        self.repository.add_message_source(self.notifications.outbox)
         auto_transitions = AutoTransitions(self.repository)
         contents = TaskContents(artifacts)
         self.creation = TaskCreation(self.repository, self.permissions, self.inputs, contents, auto_transitions)
@@ -186,6 +190,7 @@ class Engine:
             TaskCleanup(self.inputs, self._artifacts),
             self.scheduler,
             self.webhook_outbox,
+            self.notifications.outbox,
         )
         self._released_metadata.restore()
         await self._recovery.run()

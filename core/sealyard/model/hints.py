@@ -39,7 +39,9 @@ class HintCode(StrEnum):
     GIVE_REASON = "give-reason"
     LIST_DEVICES = "list-devices"
     LIST_FAILED_DELIVERIES = "list-failed-deliveries"
+    LIST_FAILED_NOTIFICATIONS = "list-failed-notifications"
     LIST_KEYS = "list-keys"
+    LIST_NOTIFICATIONS = "list-notifications"
     LIST_PROFILES = "list-profiles"
     LIST_RULES = "list-rules"
     LIST_SETTINGS = "list-settings"
@@ -85,7 +87,9 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
     HintCode.GIVE_REASON: "Enter a reason.",
     HintCode.LIST_DEVICES: "Check the list of device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "Check the list of failed deliveries.",
+    HintCode.LIST_FAILED_NOTIFICATIONS: "Check the list of failed notifications.",
     HintCode.LIST_KEYS: "Check the list of keys.",
+    HintCode.LIST_NOTIFICATIONS: "Check the list of notification targets.",
     HintCode.LIST_PROFILES: "Check the list of profiles.",
     HintCode.LIST_RULES: "Check the list of rules.",
     HintCode.LIST_SETTINGS: "The example settings list all keys with their defaults.",

@@ -158,7 +158,14 @@ def accepts(task: Task, trigger_type: type[Any]) -> bool:
 
 def _on_submitted(task: Task, trigger: Submitted, now: datetime) -> Task:
     if task.approvals_required > 0:
-        return _with_status(task, _S.WAITING, now, approval_expires_at=trigger.approval_expires_at)
+        return _with_status(
+            task,
+            _S.WAITING,
+            now,
+            approval_expires_at=trigger.approval_expires_at,
+            reminder_at=trigger.reminder_at,
+            escalation_at=trigger.escalation_at,
+        )
     return _with_status(task, _S.SCHEDULED, now, execution_expires_at=trigger.execution_expires_at)
 
 

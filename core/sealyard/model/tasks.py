@@ -146,7 +146,11 @@ class RunProgress(FrozenStruct, frozen=True, kw_only=True):
 
 
 class Task(FrozenStruct, frozen=True, kw_only=True):
-    """A packaging, encryption or signing task. Only :mod:`sealyard.model.lifecycle` changes its status."""
+    """A packaging, encryption or signing task. Only :mod:`sealyard.model.lifecycle` changes its status.
+
+    ``reminder_at`` and ``escalation_at``: when approvers are reminded of the waiting task, and when administrators are
+    notified of it; None once that has happened.
+    """
 
     id: str
     kind: TaskKind
@@ -172,6 +176,8 @@ class Task(FrozenStruct, frozen=True, kw_only=True):
     approvals: tuple[Decision, ...] = ()
     revoked_approvals: tuple[RevokedApproval, ...] = ()
     approval_expires_at: datetime | None = None
+    reminder_at: datetime | None = None
+    escalation_at: datetime | None = None
     warning: str = ""
     self_approved: bool = False
 

@@ -16,6 +16,8 @@ class Submitted(FrozenStruct, frozen=True, kw_only=True):
 
     approval_expires_at: datetime
     execution_expires_at: datetime
+    reminder_at: datetime | None = None
+    escalation_at: datetime | None = None
 
 
 class DecisionMade(FrozenStruct, frozen=True, kw_only=True):

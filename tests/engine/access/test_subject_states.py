@@ -206,7 +206,7 @@ async def test_tasks_of_removed_requester_stay_with_a_warning(harness: EngineHar
     with pytest.raises(ConfirmationRequiredError, match=r"1 requested task would be cancelled instead of executed\."):
         await change(harness, DEV, REMOVED, confirmed=False)
     await change(harness, DEV, REMOVED)
-    review = harness.engine.reviews.review(OWNER, task.id)
+    review = await harness.engine.reviews.review(OWNER, task.id)
     assert review.task.created_by == DEV
     assert review.task.warnings[0] == (
         "USER:dev no longer has permission to use gateway. The task will be cancelled instead of executed."

@@ -244,6 +244,8 @@ def subtask_response(parent: Task, subtask: Subtask, base_url: str) -> TaskRespo
         approvals_required=0,
         approval_digest="",
         approval_expires_at=None,
+        reminder_at=None,
+        escalation_at=None,
         client_token=None,
         subtasks=(),
         intent=None,

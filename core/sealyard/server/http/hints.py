@@ -32,7 +32,11 @@ WORDINGS: Mapping[str, str] = {
     HintCode.GIVE_REASON: "Send a reason in the request.",
     HintCode.LIST_DEVICES: "GET /api/v1/deviceConfig lists device configurations.",
     HintCode.LIST_FAILED_DELIVERIES: "GET /api/v1/webhook/{{webhook_id}}/deadLetter lists failed deliveries.",
+    HintCode.LIST_FAILED_NOTIFICATIONS: (
+        "GET /api/v1/notification/target/{{target_id}}/failed lists failed notifications."
+    ),
     HintCode.LIST_KEYS: "GET /api/v1/key lists keys.",
+    HintCode.LIST_NOTIFICATIONS: "GET /api/v1/notification/target lists notification targets.",
     HintCode.LIST_PROFILES: _NOT_IN_API,
     HintCode.LIST_RULES: "GET /api/v1/acl lists rules.",
     HintCode.LIST_SETTINGS: _NOT_IN_API,

@@ -27,6 +27,7 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.screens.access.actions import AccessActions, format_policy
+from sealyard_tui.screens.access.notifications_dialog import NotificationsDialog
 from sealyard_tui.screens.access.rows import (
     KIND_SIGNS,
     PERMANENT_RULE_NOTE,
@@ -96,7 +97,8 @@ class AccessScreen(BaseScreen):
         "Permissions come only from rules, for a user or for a group; the product owner's permission to "
         "approve is a rule too. {key[access.disable]} disables people who leave or are away, and "
         "{key[access.remove]} removes them with their permissions; {key[access.enable]} enables them again. A change "
-        "that would leave a device configuration without enough approvers requires an additional confirmation."
+        "that would leave a device configuration without enough approvers requires an additional confirmation. "
+        "{key[access.notifications]} shows who is notified of requests by e-mail and chat."
     )
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
@@ -123,6 +125,13 @@ class AccessScreen(BaseScreen):
             "Policy",
             id="access.policy",
             tooltip="Show or change what requires approval, and time limits",
+        ),
+        Binding(
+            "N",
+            "notifications",
+            "Notifications",
+            id="access.notifications",
+            tooltip="Show who is notified of requests by e-mail and chat",
         ),
         Binding("right,l", "section(1)", "Next section", show=False, id="access.next_section"),
         Binding("left,h", "section(-1)", "Previous section", show=False, id="access.previous_section"),
@@ -291,6 +300,9 @@ class AccessScreen(BaseScreen):
             self._actions.change_policy(policy)
         else:
             self.app.push_screen(TextDialog("Policy", format_policy(policy)))
+
+    def action_notifications(self) -> None:
+        self.app.push_screen(NotificationsDialog())
 
     def action_copy(self) -> None:
         row = self.row

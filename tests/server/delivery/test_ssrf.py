@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from sealyard.model.errors import PermissionDeniedError, ServerUnreachableError
 from sealyard.model.webhook_url import parse_webhook_url
-from sealyard.server.webhooks.ssrf import is_public_address, resolve_allowed, resolve_with_system
+from sealyard.server.delivery.ssrf import is_public_address, resolve_allowed, resolve_with_system
 
 pytestmark = pytest.mark.anyio
 

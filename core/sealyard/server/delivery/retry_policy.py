@@ -1,4 +1,4 @@
-"""Retry policy for webhook messages: which failures are retried, how often, and after what delay."""
+"""Retry policy of deliveries: which failures are retried, how often, and after what delay."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Protection against server-side request forgery: by default, webhooks can be sent only to public addresses."""
+"""Protection against server-side request forgery: by default, messages can be sent only to public addresses."""
 
 from __future__ import annotations
 

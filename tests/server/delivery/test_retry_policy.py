@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from sealyard.client.http.pinned import PinnedResponse
-from sealyard.server.webhooks.retry_policy import (
+from sealyard.server.delivery.retry_policy import (
     DELAYS,
     FEW_TRIES,
     MAX_RETRY_AFTER,
