@@ -256,7 +256,7 @@ def test_certificate_is_renewed_for_new_tasks(harness: ClientHarness, tmp_path: 
             await admin.import_certificate("local:bought", renewed)
         with pytest.raises(InvalidKeyError, match="a different key"):
             await admin.import_certificate("local:gateway-signing", renewed)
-        with pytest.raises(InvalidKeyError, match="Cannot read the file"):
+        with pytest.raises(InvalidInputError, match="Cannot read the file"):
             await admin.import_certificate("local:bought", tmp_path / "no")
         with pytest.raises(InvalidKeyError, match="symmetric"):
             await admin.create_certificate_request("local:bought-encryption")

@@ -23,6 +23,7 @@ from sealyard.model.errors import (
     PermissionDeniedError,
     UsageError,
 )
+from sealyard.model.notifications import NotificationSettingsRequest, NotificationTargetRequest
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
     DeviceRequest,
@@ -47,12 +48,19 @@ STREAMS = frozenset({"download", "export_audit"})
 
 def build_arguments(file: InputFile, key_path: Path) -> Mapping[str, tuple[Any, ...]]:
     """Return valid arguments of the methods of a client, except of those that need only texts."""
+    package = PackageRequest(config=GATEWAY, firmware=(file,))
+    encryption = EncryptionRequest(config=GATEWAY, file=file)
+    signing = SigningRequest(config=GATEWAY, message=b"message")
     return {
         "upload": (key_path,),
         "discard_uploads": ((file,),),
-        "create_package": (PackageRequest(config=GATEWAY, firmware=(file,)),),
-        "create_encryption": (EncryptionRequest(config=GATEWAY, file=file),),
-        "create_signing": (SigningRequest(config=GATEWAY, message=b"message"),),
+        "create_package": (package,),
+        "create_encryption": (encryption,),
+        "create_signing": (signing,),
+        "check_package": (package,),
+        "check_encryption": (encryption,),
+        "check_signing": (signing,),
+        "import_certificate": ("local:x", key_path),
         "tasks": (TaskFilter(),),
         "decide": ("task", Verdict.APPROVED),
         "withdraw": ("task", "reason"),
@@ -68,6 +76,8 @@ def build_arguments(file: InputFile, key_path: Path) -> Mapping[str, tuple[Any, 
         "audit": (AuditFilter(),),
         "export_audit": ("jsonl",),
         "create_token": (TokenRequest(name="x"),),
+        "add_notification_target": (NotificationTargetRequest(address="dev@example.org"),),
+        "set_notification_settings": (NotificationSettingsRequest(),),
         "add_webhook": (WebhookRequest(url="https://192.0.2.7/hook"),),
     }
 
