@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Iterable, Mapping
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable, Coroutine, Iterable, Mapping
 from pathlib import Path
 from typing import TypeVar
 
-from sealyard.client.progress import ThrottledProgress
+from sealyard.client.delivery import record_delivery
+from sealyard.client.progress import ThrottledProgress, file_size
 from sealyard.client.protocol import ProgressCallback
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.engine import Engine
@@ -81,7 +82,7 @@ class EmbeddedClient:
     async def upload(
         self, path: Path, *, expected_sha256: str | None = None, progress: ProgressCallback | None = None
     ) -> InputFile:
-        on_bytes = ThrottledProgress(progress, _file_size(path)).add if progress is not None else None
+        on_bytes = ThrottledProgress(progress, file_size(path)).add if progress is not None else None
         return await self._execute("INPUT", self._engine.inputs.ingest(path, expected_sha256, on_bytes))
 
     async def discard_uploads(self, files: tuple[InputFile, ...]) -> None:
@@ -380,6 +381,12 @@ class EmbeddedClient:
         )
 
     async def _execute(self, resource: str, use_case: Awaitable[T]) -> T:
+        try:
+            record_delivery()
+        except asyncio.CancelledError:
+            if isinstance(use_case, Coroutine):
+                use_case.close()
+            raise
         return await self._thread.call(self._engine.execute(self._subject, resource, use_case))
 
     async def _query(self, resource: str, use_case: Callable[[], T]) -> T:
@@ -387,14 +394,3 @@ class EmbeddedClient:
             return use_case()
 
         return await self._thread.call(self._engine.query(self._subject, resource, run_use_case()))
-
-
-def _file_size(path: Path) -> int:
-    """Return the size of the file in bytes, for progress reports only.
-
-    Returns 0 if the size is unknown: the upload reads the file and reports the error.
-    """
-    try:
-        return path.stat().st_size
-    except (OSError, ValueError):
-        return 0

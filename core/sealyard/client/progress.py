@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
 
 from sealyard.client.protocol import ProgressCallback
 
@@ -30,3 +31,14 @@ class ThrottledProgress:
         if self._progress is not None and (bytes_done >= self._total or now - self._last_report_time >= MIN_INTERVAL):
             self._last_report_time = now
             self._progress(bytes_done, self._total)
+
+
+def file_size(path: Path) -> int:
+    """Return the size of the file in bytes, for progress reports only.
+
+    Returns 0 if the size is unknown: the upload reads the file and reports the error.
+    """
+    try:
+        return path.stat().st_size
+    except (OSError, ValueError):
+        return 0
