@@ -186,7 +186,7 @@ async def test_lost_response_creates_task_once(workspace: TuiWorkspace, firmware
         before = len(workspace.tasks())
         workspace.faults.lost_answers["create_package"] = LOST
         await submit(pilot)
-        await wait_until(pilot, lambda: isinstance(app.screen, ErrorDialog))
+        await assert_visible(pilot, f"✗ {LOST.message}")
         await pilot.press("escape")
         assert [each.path for each in screen.form.entries] == [firmware], "the form is unchanged"
         await submit(pilot)

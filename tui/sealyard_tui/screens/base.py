@@ -58,7 +58,12 @@ class BaseScreen(BatchedScreen[None]):
         Binding("r,f5", "reload", "Refresh", id="screen.refresh", tooltip="Reload all data", show=False),
         Binding("slash", "filter", "Filter", id="screen.filter", tooltip="Filter the list"),
         Binding(
-            "escape", "back", "Back", id="screen.back", show=False, tooltip="Clear marks and filter, close the detail"
+            "escape",
+            "back",
+            "Back",
+            id="screen.back",
+            show=False,
+            tooltip="Cancel pending changes, clear marks and filter, close the detail",
         ),
     ]
 
@@ -170,6 +175,7 @@ class BaseScreen(BatchedScreen[None]):
         self.app.state_changed.subscribe(self, self._on_state_changed)
         self.app.identity_changed.subscribe(self, self._on_identity_changed)
         self.app.downloads_changed.subscribe(self, self._on_downloads_changed)
+        self.app.changes_changed.subscribe(self, self._on_changes_changed)
         self.set_interval(self.app.settings.refresh_interval, self._tick)
         self._on_state_changed(self.state)
         self.reload()
@@ -203,12 +209,18 @@ class BaseScreen(BatchedScreen[None]):
 
     def _show_state(self, state: SessionState) -> None:
         bar = self.query_one(StatusBar)
-        identity, engine = format_status(state, bar.text_width)
+        identity, engine = format_status(state, bar.text_width, len(self.app.changes.pending))
         details = "\n".join(state_summary(state))
         bar.show(identity, engine, details=details, counts={"approvals": state.awaiting_my_approval})
 
     def _on_downloads_changed(self, _: None) -> None:
         self.query_one(DownloadBar).show(self.app.download_manager.running)
+
+    def _on_changes_changed(self, _: None) -> None:
+        """Show the number of pending changes, and the marks of their rows."""
+        self._show_state(self.state)
+        for table in self.query(VirtualTable):
+            table.refresh()
 
     def on_screen_resume(self) -> None:
         if self._is_stale:
@@ -244,7 +256,12 @@ class BaseScreen(BatchedScreen[None]):
         self.query_one(FilterBar).open()
 
     def action_back(self) -> None:
-        """Dismiss the notifications and clear the marks; if no row is marked, clear the filter."""
+        """Cancel the pending changes. If there are none, dismiss the notifications, and clear the marks or the filter.
+
+        The filter is only cleared if no row is marked.
+        """
+        if self.app.changes.cancel_background():
+            return
         self.app.clear_notifications()
         if any(table.clear_marks() for table in self.query(VirtualTable)):
             return

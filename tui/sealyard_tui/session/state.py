@@ -27,6 +27,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     connection: ConnectionStatus = DISCONNECTED
     roles: tuple[Role, ...] = ()
     rights: tuple[tuple[str, Action], ...] = ()
+    has_permissions: bool = False
+    """Whether the permissions are loaded. Before, nothing is known about what the user may do."""
     workspace: str = ""
     workspace_id: str = ""
     location: str = ""
@@ -54,6 +56,11 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
         This is possible even while disconnected: requests are sent after reconnecting, or fail with an error.
         """
         return self.engine in (EngineState.READY, EngineState.RECONNECTING) and not self.read_only
+
+    @property
+    def is_connected(self) -> bool:
+        """Whether the engine or the server can be reached, as far as is known."""
+        return self.engine not in (EngineState.STARTING, EngineState.RECONNECTING)
 
     def with_connection(self, event: ConnectionChanged, reason: str) -> SessionState:
         """Return the state after the connection has changed. ``reason``: the text of the error in ``event``, if any."""

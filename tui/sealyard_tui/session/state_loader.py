@@ -21,6 +21,7 @@ async def load_workspace_state(client: Client, state: SessionState, *, reload_na
         state,
         roles=roles_for(info.rights),
         rights=info.rights,
+        has_permissions=True,
         workspace=info.name,
         workspace_id=info.id,
         location=info.location,

@@ -256,7 +256,7 @@ class AccessScreen(BaseScreen):
         if row.permanent:
             self.app.show_error(PermissionDeniedError("This rule cannot be removed.", PERMANENT_RULE_NOTE))
             return
-        self.run_guarded(self._actions.remove(row))
+        self._actions.remove(row)
 
     def action_policy(self) -> None:
         self.run_guarded(self._open_policy())

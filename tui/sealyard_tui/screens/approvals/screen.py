@@ -117,7 +117,7 @@ class ApprovalsScreen(BaseScreen):
         return self.query_one(ReviewPane)
 
     def _render_cells(self, task: Task) -> tuple[Cell, ...]:
-        return render_cells(task, self.state, self.now())
+        return render_cells(task, self.state, self.now(), self.app.changes.mark_of(task.id))
 
     # ---- load and update
 

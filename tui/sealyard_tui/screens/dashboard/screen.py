@@ -43,6 +43,7 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 DETAIL_CLASS = "-detail"
 """CSS class of the screen while the detail pane is open. On small terminals, the pane replaces the list."""
 
+LOADING_TEXT = "Loading tasks …"
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
 NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
@@ -98,7 +99,11 @@ class DashboardScreen(BaseScreen):
         self._filter_text = ""
         self._total_tasks: int | None = None
         self._renderer = RowRenderer(
-            self.now, self._get_download_status, lambda: self.state, lambda: action_keys(self.app)
+            self.now,
+            self._get_download_status,
+            lambda: self.state,
+            lambda: action_keys(self.app),
+            self._get_change_mark,
         )
         self._detail = DetailLoader(self, self._renderer)
         self._available_actions = AvailableActions()
@@ -112,7 +117,7 @@ class DashboardScreen(BaseScreen):
                 COLUMNS,
                 self._renderer,
                 key=lambda row: row.id,
-                empty="Loading tasks …",
+                empty=LOADING_TEXT,
                 markable=True,
                 id="rows",
             )
@@ -130,6 +135,9 @@ class DashboardScreen(BaseScreen):
 
     def _get_download_status(self, task_id: str) -> DownloadStatus | None:
         return self.app.download_manager.status(task_id)
+
+    def _get_change_mark(self, task_id: str) -> str:
+        return self.app.changes.mark_of(task_id)
 
     @property
     def table(self) -> VirtualTable[TaskRow]:
@@ -159,6 +167,8 @@ class DashboardScreen(BaseScreen):
     def _format_empty_text(self) -> str:
         if self._filter_text:
             return insert_keys(self.app, NO_MATCH_TEXT)
+        if not self.state.has_permissions:
+            return LOADING_TEXT
         return insert_keys(self.app, NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT)
 
     async def apply_update(self, update: EngineUpdate) -> None:
@@ -186,7 +196,7 @@ class DashboardScreen(BaseScreen):
 
     def reset(self) -> None:
         self._list.reset()
-        self.table.set_empty_text("Loading tasks …")
+        self.table.set_empty_text(LOADING_TEXT)
         self.pane.clear()
         self.remove_class(DETAIL_CLASS)
 

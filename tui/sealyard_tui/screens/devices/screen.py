@@ -13,7 +13,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Static
 
 from sealyard.client.capabilities import Capabilities, load_capabilities
 from sealyard.client.protocol import Client
@@ -107,7 +106,6 @@ class DevicesScreen(BaseScreen):
             context=lambda: self.context,
             load_capabilities=self._load_capabilities,
             show_device=self.show_device,
-            show_busy=self.show_busy,
         )
         self._devices: tuple[DeviceConfig, ...] = ()
         self._capabilities: Capabilities | None = None
@@ -119,7 +117,6 @@ class DevicesScreen(BaseScreen):
             self.COLUMNS, self._render_cells, key=lambda each: each.id, empty="Loading…", id="rows"
         )
         yield DeviceDetailPane()
-        yield Static("", id="busy", markup=False)
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(VirtualTable))
@@ -259,12 +256,6 @@ class DevicesScreen(BaseScreen):
         super().action_back()
 
     # ---- actions
-
-    def show_busy(self, text: str) -> None:
-        """Show ``text`` as the running operation, or hide the line if it is empty. ``text`` may be untrusted."""
-        busy_line = self.query_one("#busy", Static)
-        busy_line.update(Content(escape_text(text)))
-        busy_line.set_class(bool(text), "-shown")
 
     def action_create(self) -> None:
         self.run_guarded(self._actions.create())
