@@ -18,6 +18,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "app.audit": "4",
     "app.dashboard": "1",
     "app.devices": "5",
+    "app.force_quit": "ctrl+q",
     "app.ignored_settings": "exclamation_mark",
     "app.profile": "P",
     "app.quit": "q",
@@ -74,6 +75,11 @@ def action_key(app: App[Any], action: str) -> str:
     """Return the first key of ``action``, formatted for display. :data:`DEFAULT_KEYS` must contain the action."""
     keys = app._keymap.get(action, DEFAULT_KEYS[action])
     return app.get_key_display(Binding(keys.partition(",")[0], ""))
+
+
+def bound_keys(app: App[Any], action: str) -> frozenset[str]:
+    """Return all keys of ``action``, as Textual names them. :data:`DEFAULT_KEYS` must contain the action."""
+    return frozenset(app._keymap.get(action, DEFAULT_KEYS[action]).split(","))
 
 
 def action_keys(app: App[Any]) -> Mapping[str, str]:

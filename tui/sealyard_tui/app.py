@@ -27,7 +27,7 @@ from sealyard_tui import dialogs, screens, widgets
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.preferences import Preferences
-from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.quit import QuitDialog
 from sealyard_tui.dialogs.text import TextDialog
 from sealyard_tui.dialogs.theme_picker import ThemePicker
 from sealyard_tui.messages import ShowScreen, ShowTask, SwitchProfile
@@ -40,8 +40,6 @@ from sealyard_tui.session.session import Session
 from sealyard_tui.session.state_loader import load_workspace_state
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
-
-QUIT_HEADING = "Quit?"
 
 
 # Screens and commands are imported when they are first used, so that they do not delay the first paint.
@@ -179,6 +177,7 @@ class SealyardApp(BaseApp):
 
     async def on_unmount(self) -> None:
         """Stop the services that run in this event loop, and save the UI state. The launcher closes the engine."""
+        self._input_queue.close()
         self.changes.cancel_all()
         await self.download_manager.stop()
         await self.watch_folder.stop()
@@ -302,12 +301,11 @@ class SealyardApp(BaseApp):
 
     async def action_quit(self) -> None:
         """Quit, and ask only if a change is pending. Repeating the key in the question quits."""
-        is_asking = isinstance(self.screen, ConfirmDialog) and self.screen.heading == QUIT_HEADING
-        self._quit_unless("" if is_asking else describe_pending(self.changes.pending))
+        self._quit_unless("" if isinstance(self.screen, QuitDialog) else describe_pending(self.changes.pending))
 
     def _quit_unless(self, *warnings: str) -> None:
         if question := "\n".join(filter(None, warnings)):
-            self.push_screen(ConfirmDialog(QUIT_HEADING, question, yes="Quit", no="Stay"), self._on_quit_answer)
+            self.push_screen(QuitDialog(question), self._on_quit_answer)
         else:
             self.exit()
 

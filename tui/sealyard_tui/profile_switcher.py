@@ -8,6 +8,7 @@ from sealyard_tui.app_base import BaseApp
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.session.messages import EngineState
 from sealyard_tui.session.state import SessionState
+from sealyard_tui.terminal.input_queue import OPENING_GROUP
 
 
 class ProfileSwitcher:
@@ -22,7 +23,7 @@ class ProfileSwitcher:
     def pick(self) -> None:
         """Let the user pick a profile, and switch to it."""
         app = self._app
-        app.run_worker(app.guard(self._pick()), group="profiles", exclusive=True, exit_on_error=False)
+        app.run_worker(app.guard(self._pick()), group=OPENING_GROUP, exit_on_error=False)
 
     async def _pick(self) -> None:
         """Let the user pick a profile, and switch to it.

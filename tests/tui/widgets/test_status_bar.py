@@ -141,7 +141,8 @@ async def test_unreached_server_shows_no_response_yet() -> None:
         app.show(
             engine=EngineState.RECONNECTING,
             connection=unreached,
-            workspace="", has_permissions=False,
+            workspace="",
+            has_permissions=False,
             host="seal.example:8443",
             mode=ConnectionMode.SERVER,
         )

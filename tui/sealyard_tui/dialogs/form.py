@@ -133,7 +133,7 @@ class FormDialog(ActionDialog[bool]):
     def answers(self) -> Answers:
         return collect_answers(self.query(FieldRow))
 
-    def on_resize(self) -> None:
+    def on_resize(self, _: events.Resize) -> None:
         self.call_after_refresh(self._limit_height)
 
     def _limit_height(self) -> None:

@@ -24,6 +24,7 @@ from sealyard_tui.messages import ShowScreen
 from sealyard_tui.session.messages import EngineState, EngineUpdate
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.session.state_format import format_status, state_summary
+from sealyard_tui.terminal.input_queue import OPENING_GROUP
 from sealyard_tui.widgets.download_bar import DownloadBar
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.flash import Flash
@@ -121,6 +122,10 @@ class BaseScreen(BatchedScreen[None]):
         ``exclusive``: whether to cancel other work of the same ``group``.
         """
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive)
+
+    def run_opening(self, work: Coroutine[Any, Any, None]) -> Worker[None]:
+        """Run ``work``, which loads data and opens a dialog, with :meth:`run_guarded`. Later keys wait for the dialog."""
+        return self.app.run_guarded(self, work, group=OPENING_GROUP)
 
     def run_background(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:
         """Run ``work`` like :meth:`run_guarded`, but show a lost connection in the status bar instead of a dialog."""

@@ -259,7 +259,7 @@ class AccessScreen(BaseScreen):
         self._actions.remove(row)
 
     def action_policy(self) -> None:
-        self.run_guarded(self._open_policy())
+        self.run_opening(self._open_policy())
 
     async def _open_policy(self) -> None:
         policy = await (await self.client()).policy()

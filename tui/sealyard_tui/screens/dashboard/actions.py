@@ -255,7 +255,7 @@ class TaskActions:
         async def read_and_run() -> None:
             await action(await (await self._screen.client()).task(task_id))
 
-        self._screen.run_guarded(read_and_run())
+        self._screen.run_opening(read_and_run())
 
     async def _apply_in_dialog(self, change: _TaskChange, remaining: list[TaskRow]) -> bool:
         """Apply ``change`` to the tasks in ``remaining``, and remove those from it for which this succeeds.

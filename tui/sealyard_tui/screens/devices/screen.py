@@ -258,11 +258,11 @@ class DevicesScreen(BaseScreen):
     # ---- actions
 
     def action_create(self) -> None:
-        self.run_guarded(self._actions.create())
+        self.run_opening(self._actions.create())
 
     def action_next_version(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self._actions.create_version(self.latest_version))
+            self.run_opening(self._actions.create_version(self.latest_version))
 
     def action_certificates(self) -> None:
         if self.latest_version is not None:
@@ -274,7 +274,7 @@ class DevicesScreen(BaseScreen):
 
     def action_rotate(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self._actions.rotate(self.latest_version))
+            self.run_opening(self._actions.rotate(self.latest_version))
 
     def action_copy(self) -> None:
         if self.latest_version is not None:

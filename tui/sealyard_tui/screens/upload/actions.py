@@ -111,7 +111,7 @@ class UploadActions:
 
     def submit(self, submission: Submission) -> None:
         """Ask the user to confirm the submission, and create the task if confirmed."""
-        self._screen.run_guarded(self._confirm(submission, self._queues[self._identity]))
+        self._screen.run_opening(self._confirm(submission, self._queues[self._identity]))
 
     async def _confirm(self, submission: Submission, queue: UploadQueue) -> None:
         device, warnings = submission
