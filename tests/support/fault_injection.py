@@ -15,7 +15,8 @@ from sealyard.model.errors import SealyardError
 # fmt: off
 QUERIES = frozenset({
     "access", "audit", "certificate", "close", "counts", "cursor", "dead_letters", "device", "device_certificates",
-    "devices", "download", "events", "export_audit", "keys", "one_time_password", "own_device_rules", "own_subjects",
+    "devices", "download", "events", "export_audit", "identities", "keys",
+    "one_time_password", "own_device_rules", "own_subjects",
     "policy", "review", "subject_names", "task", "tasks", "tokens", "verify_audit", "wait", "webhooks", "workspace",
 })
 # fmt: on

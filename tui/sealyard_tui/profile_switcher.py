@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from sealyard.client.config.profiles import Profile
-from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, subject_kind
+from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.session.messages import EngineState
 from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.input_queue import OPENING_GROUP
+
+NO_USER_HINT = "Press {key[access.add_subject]} under {key[app.access]} Access to add users."
+NO_PROFILE_HINT = "Add a profile with `sealyard profile add` or `sealyard login` in a terminal."
 
 
 class ProfileSwitcher:
@@ -18,7 +21,17 @@ class ProfileSwitcher:
         self._app = app
 
     def switch_to_next(self) -> None:
-        self.switch_to(self._app.session.next_profile())
+        """Switch to the next profile, or explain that there is no other."""
+        self._app.run_guarded(self._app, self._switch_to_next(), group=OPENING_GROUP)
+
+    async def _switch_to_next(self) -> None:
+        await self._load_identities()
+        profile = self._app.session.next_profile()
+        if profile.name != self._app.session.profile.name:
+            self.switch_to(profile)
+            return
+        hint = NO_PROFILE_HINT if self._app.state.host else NO_USER_HINT
+        self._app.notify(f"No other identity. {insert_keys(self._app, hint)}", severity="warning", markup=False)
 
     def pick(self) -> None:
         """Let the user pick a profile, and switch to it."""
@@ -28,19 +41,24 @@ class ProfileSwitcher:
     async def _pick(self) -> None:
         """Let the user pick a profile, and switch to it.
 
-        In a local workspace, users without a profile are offered as well, if the current user may view the access
-        rules. A server requires a token for each identity, so only profiles are offered there.
+        The list and its numbers are the same for every identity.
         """
         app, session = self._app, self._app.session
-        if not app.state.host and app.state.is_allowed(Action.VIEW, resource_type_uri(ResourceType.ACL)):
-            access = await (await session.client()).access()
-            users = (subject.id for subject in access.subjects if subject_kind(subject.id) is SubjectKind.USER)
-            session.add_identities(users)
+        await self._load_identities()
+        current = session.profile.name
         profiles = {profile.name: profile for profile in session.available_profiles}
-        choices = [(profile.name, f"{profile.name}  {profile.identity}") for profile in profiles.values()]
-        name = await app.push_screen_wait(PickDialog("Who are you?", choices, session.profile.name))
+        choices = [
+            (name, f"{'●' if name == current else ' '} {name}  {profile.identity}")
+            for name, profile in profiles.items()
+        ]
+        name = await app.push_screen_wait(PickDialog("Who are you?", choices, current))
         if name is not None and name in profiles:
             self.switch_to(profiles[name])
+
+    async def _load_identities(self) -> None:
+        """Load the users of a local workspace, who need no profile. A server requires a token for each identity."""
+        if not self._app.state.host:
+            self._app.session.add_identities(await (await self._app.session.client()).identities())
 
     def switch_to(self, profile: Profile) -> None:
         """Switch to the identity of ``profile``, unless the session is still starting."""

@@ -184,6 +184,13 @@ class AdministrationClient(Protocol):
         """
         ...
 
+    async def identities(self) -> tuple[str, ...]:
+        """Return the users that the caller can act as without further authentication, sorted.
+
+        These are all users in a workspace on this machine, and only the caller's own subject on a server.
+        """
+        ...
+
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
     async def unlink_subject(self, subject: str) -> None:
         """Remove the link between the subject and its account at an identity provider, and revoke its access tokens.

@@ -124,7 +124,7 @@ class BaseScreen(BatchedScreen[None]):
         return self.app.run_guarded(self, work, group=group, exclusive=exclusive)
 
     def run_opening(self, work: Coroutine[Any, Any, None]) -> Worker[None]:
-        """Run ``work``, which loads data and opens a dialog, with :meth:`run_guarded`. Later keys wait for the dialog."""
+        """Run ``work``, which loads data and opens a dialog, with :meth:`run_guarded`. Later keys wait for it."""
         return self.app.run_guarded(self, work, group=OPENING_GROUP)
 
     def run_background(self, work: Coroutine[Any, Any, None], *, group: str, exclusive: bool = False) -> Worker[None]:

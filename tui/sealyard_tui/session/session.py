@@ -157,10 +157,14 @@ class Session:
 
     @property
     def available_profiles(self) -> tuple[Profile, ...]:
-        """All profiles, and a temporary profile for each known user without one."""
+        """All profiles, and a temporary profile for each known user without one, sorted by name.
+
+        The order does not depend on the current profile.
+        """
         identities = {profile.identity for profile in self.profiles}
         others = (identity for identity in self._identities if identity not in identities)
-        return (*self.profiles, *map(self._temporary_profile, others))
+        profiles = (*self.profiles, *map(self._temporary_profile, others))
+        return tuple(sorted(profiles, key=lambda profile: (profile.name.casefold(), profile.name)))
 
     def _temporary_profile(self, identity: str) -> Profile:
         name = identity.partition(":")[2]
@@ -169,9 +173,10 @@ class Session:
 
     def next_profile(self) -> Profile:
         """Return the profile after the current one, wrapping around at the end."""
-        names = [profile.name for profile in self.profiles]
+        profiles = self.available_profiles
+        names = [profile.name for profile in profiles]
         index = names.index(self.profile.name) if self.profile.name in names else -1
-        return self.profiles[(index + 1) % len(names)] if names else self.profile
+        return profiles[(index + 1) % len(names)] if names else self.profile
 
 
 class _EventBatcher:

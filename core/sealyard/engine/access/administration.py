@@ -94,6 +94,11 @@ class AccessAdministration:
         subjects = self._repository.list_all(SUBJECTS)
         return {subject.id: subject.display_name for subject in subjects if subject.display_name}
 
+    def user_ids(self) -> tuple[str, ...]:
+        """Return the ids of all users, sorted. Callers must not pass them on to remote users."""
+        subjects = self._repository.list_all(SUBJECTS)
+        return tuple(sorted(each.id for each in subjects if subject_kind(each.id) is SubjectKind.USER))
+
     def own_subjects(self, subject: str) -> tuple[str, ...]:
         """Return the subject followed by the groups that contain it, directly or through other groups."""
         principals = self._permissions.current.principals_of(subject)
