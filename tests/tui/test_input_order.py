@@ -19,7 +19,9 @@ from sealyard_tui.dialogs.form import FormDialog
 from sealyard_tui.dialogs.quit import QuitDialog
 from sealyard_tui.screens.approvals.dialogs import ApproveDialog
 from sealyard_tui.screens.upload.screen import UploadScreen
+from sealyard_tui.session.messages import ConnectionMode
 from tests.tui.approvals_helpers import open_queue
+from tests.tui.connection import FakeConnection
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
 from tests.tui.workspace import TuiWorkspace
 
@@ -148,3 +150,32 @@ async def test_quit_asks_in_tiny_terminal(workspace: TuiWorkspace) -> None:
         await assert_visible(pilot, "Terminal too small")
         await pilot.press("q", "y")
         await wait_until(pilot, lambda: not app.is_running)
+
+
+# ---- keys without an effect
+
+
+@pytest.mark.parametrize(
+    ("profile", "screen", "key", "text"),
+    [
+        ("owner", "approvals", "a", "Press A: Approve"),
+        ("developer", "dashboard", "e", "This link has not expired."),
+        ("developer", "dashboard", "D", "Press d: Download"),
+        ("administrator", "access", "x", "Only rules and members of groups can be removed"),
+        ("auditor", "access", "n", "Add: not available to you here"),
+    ],
+)
+async def test_key_without_effect_says_why(
+    workspace: TuiWorkspace, profile: str, screen: str, key: str, text: str
+) -> None:
+    async with run_app(app := make_app(workspace, profile, start_screen=screen)) as pilot:
+        await wait_until(pilot, lambda: app.screen.loaded_at is not None)  # type: ignore[attr-defined]
+        await pilot.press(key)
+        await assert_visible(pilot, text)
+
+
+async def test_key_in_read_only_workspace_says_why(workspace: TuiWorkspace) -> None:
+    connection = FakeConnection(workspace, mode=ConnectionMode.READ_ONLY, read_only=True)
+    async with run_app(make_app(workspace, connection=connection)) as pilot:
+        await pilot.press("w")
+        await assert_visible(pilot, "Withdraw: the workspace is read-only")

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Coroutine
+from collections.abc import Coroutine, Mapping
 from datetime import datetime
 from typing import Any, ClassVar, Generic
 
-from textual import getters, on
+from textual import events, getters, on
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
@@ -51,6 +51,9 @@ class BaseScreen(BatchedScreen[None]):
 
     NAME: ClassVar[str]
     """Name of the screen in :data:`SCREENS`."""
+
+    DISABLED_HINTS: ClassVar[Mapping[str, str]] = {}
+    """Why actions are disabled for some rows, by action. The texts may contain key placeholders."""
 
     HORIZONTAL_BREAKPOINTS = [(0, "-too-narrow"), (MIN_WIDTH, "-narrow"), (100, "-wide")]
     VERTICAL_BREAKPOINTS = [(0, "-too-short"), (MIN_HEIGHT, "-short"), (32, "-tall")]
@@ -252,6 +255,33 @@ class BaseScreen(BatchedScreen[None]):
         self.set_focus(self.query(VirtualTable).first())
 
     # ---- keys
+
+    def on_key(self, event: events.Key) -> None:
+        """Explain why a key does nothing, for example because its action is not possible for the current row."""
+        active_binding = self.active_bindings.get(event.key)
+        if active_binding is not None:
+            if not active_binding.enabled and active_binding.node is self:
+                self.explain_disabled(active_binding.binding.action)
+            return
+        if (text := self._explain_inactive_key(event.key)) is not None:
+            self.flash(text, warning=True)
+
+    def explain_disabled(self, action: str) -> None:
+        """Show why ``action`` is disabled at present, although the user has the permission for it."""
+        text = self.DISABLED_HINTS.get(action)
+        if text is not None:
+            self.flash(insert_keys(self.app, text), warning=True)
+
+    def _explain_inactive_key(self, key: str) -> str | None:
+        """Return why a key without an active binding does nothing; None for keys that never have an effect here."""
+        hidden = next((each for each in self._bindings.key_to_bindings.get(key, ()) if each.description), None)
+        if hidden is not None:
+            reason = "the workspace is read-only" if self.state.read_only else "not available to you here"
+            return f"{hidden.description}: {reason}"
+        other = self.active_bindings.get(key.swapcase())
+        if other is None or not other.enabled or not other.binding.description:
+            return None
+        return f"Press {self.app.get_key_display(other.binding)}: {other.binding.description}"
 
     def action_reload(self) -> None:
         self.reload()

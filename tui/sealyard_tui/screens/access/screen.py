@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import events, on
@@ -89,6 +90,10 @@ class AccessScreen(BaseScreen):
         "approve is a rule too. A change that would leave a device configuration without enough approvers "
         "requires an additional confirmation."
     )
+
+    DISABLED_HINTS: ClassVar[Mapping[str, str]] = {
+        "remove": "Only rules and members of groups can be removed: select one of them.",
+    }
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(title="KIND", width=12),

@@ -116,6 +116,18 @@ class TaskActions:
     def _filter_selection(self, condition: Callable[[AvailableActions], bool]) -> list[TaskRow]:
         return [row for row in self._table.selected_rows if condition(self.get_available_actions(row))]
 
+    def explain(self, action: str) -> None:
+        """Show why a disabled action is not possible. The actions themselves do so if no task is suitable."""
+        methods = {
+            "withdraw": self.withdraw,
+            "cancel": self.cancel,
+            "renew": self.renew,
+            "download": self.download,
+            "folder": self.open_folder,
+        }
+        if self._table.cursor_row is not None and action in methods:
+            methods[action]()
+
     # ---- withdraw and cancel
 
     def withdraw(self) -> None:

@@ -358,6 +358,9 @@ class DashboardScreen(BaseScreen):
                 return True if getattr(self._available_actions, action) or has_marks else None
         return super().check_action(action, parameters)
 
+    def explain_disabled(self, action: str) -> None:
+        self._actions.explain(action)
+
     def action_withdraw(self) -> None:
         self._actions.withdraw()
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -49,6 +50,11 @@ class DevicesScreen(BaseScreen):
         "of device, the number of approvals required, and how long results are kept. Versions are "
         "immutable: a change creates a new version, and tasks keep the version they were created with."
     )
+
+    DISABLED_HINTS: ClassVar[Mapping[str, str]] = {
+        "step(-1)": "This is the first version.",
+        "step(1)": "This is the newest version.",
+    }
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(title="NAME", width=12, grow=1),
