@@ -150,6 +150,8 @@ class SealyardApp(BaseApp):
         self.profile_switcher = ProfileSwitcher(self)
         self.key_store_error: KeyStoreLockedError | None = None
         """Set if the application exited because the key store is locked: only the launcher can ask for a passphrase."""
+        self.discarded_changes = ""
+        """The changes that were pending when the application ended; may be untrusted."""
         self._refreshing_state = False
         self._refresh_requested = False
         self._reload_names = True
@@ -178,6 +180,7 @@ class SealyardApp(BaseApp):
     async def on_unmount(self) -> None:
         """Stop the services that run in this event loop, and save the UI state. The launcher closes the engine."""
         self._input_queue.close()
+        self.discarded_changes = describe_pending(self.changes.pending)
         self.changes.cancel_all()
         await self.download_manager.stop()
         await self.watch_folder.stop()

@@ -258,6 +258,7 @@ async def test_quitting_asks_about_pending_change(workspace: TuiWorkspace, key: 
         assert app.changes.pending
         await pilot.press(key, "y")
         await wait_until(pilot, lambda: not app.is_running)
+    assert app.discarded_changes.startswith("1 change not sent yet, will be discarded: Renewal of the link")
     assert_expired(workspace)
 
 

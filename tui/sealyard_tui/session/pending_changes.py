@@ -231,7 +231,10 @@ class PendingChanges:
 
 
 def describe_pending(pending: Sequence[PendingChange]) -> str:
-    """Return what happens to the pending changes when the application quits; empty if there are none."""
+    """Return what happens to the pending changes when the application quits; empty if there are none.
+
+    The text may be untrusted.
+    """
     sent = [each.change.label for each in pending if each.may_have_arrived]
     unsent = [each.change.label for each in pending if not each.may_have_arrived]
     lines = []

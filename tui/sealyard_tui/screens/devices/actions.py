@@ -126,6 +126,7 @@ class DeviceActions:
             draft=self._drafts["certificates"],
             about="Writes the signing certificates as PEM files for verifying packages; existing files are kept.",
             submit_label="Export",
+            busy_label="Reading the certificates",
         )
         self._screen.app.push_screen(form)
 
