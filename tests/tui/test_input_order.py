@@ -160,7 +160,7 @@ async def test_quit_asks_in_tiny_terminal(workspace: TuiWorkspace) -> None:
     [
         ("owner", "approvals", "a", "Press A: Approve"),
         ("developer", "dashboard", "e", "This link has not expired."),
-        ("developer", "dashboard", "D", "Press d: Download"),
+        ("developer", "dashboard", "W", "Press w: Withdraw"),
         ("administrator", "access", "x", "Only rules and members of groups can be removed"),
         ("auditor", "access", "n", "Add: not available to you here"),
     ],
