@@ -226,7 +226,8 @@ class SealyardApp(BaseApp):
     async def _refresh_state(self, client: Client) -> None:
         reload_names, self._reload_names = self._reload_names, False
         state = await load_workspace_state(client, self.state, reload_names=reload_names)
-        self.set_state(state)
+        if state.identity == self.state.identity:
+            self.set_state(state.with_connection_of(self.state))
 
     @on(EngineUpdate)
     def _on_engine_update(self, update: EngineUpdate) -> None:

@@ -62,6 +62,17 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
         """Whether the engine or the server can be reached, as far as is known."""
         return self.engine not in (EngineState.STARTING, EngineState.RECONNECTING)
 
+    def with_connection_of(self, other: SessionState) -> SessionState:
+        """Return the state with the connection of ``other``, which may have changed while this state was loaded."""
+        return msgspec.structs.replace(
+            self,
+            engine=other.engine,
+            mode=other.mode,
+            connection=other.connection,
+            read_only=other.read_only,
+            read_only_reason=other.read_only_reason,
+        )
+
     def with_connection(self, event: ConnectionChanged, reason: str) -> SessionState:
         """Return the state after the connection has changed. ``reason``: the text of the error in ``event``, if any."""
         is_disconnected = event.state is EngineState.RECONNECTING
