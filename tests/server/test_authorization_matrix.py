@@ -119,6 +119,7 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/acl", None, admin_only(200)),
     ("GET", "/acl/all", None, admin_only(200)),
     ("GET", "/acl/names", None, all_roles(200)),
+    ("GET", "/acl/identities", None, all_roles(200)),
     ("GET", "/acl/subjects", None, all_roles(200)),
     ("GET", "/acl/subjects/rules", None, all_roles(200)),
     ("POST", "/acl/subjects", {"subject": "USER:{fresh}"}, admin_only(201)),

@@ -22,13 +22,16 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "app.audit": "4",
     "app.dashboard": "1",
     "app.devices": "5",
+    "app.force_quit": "ctrl+q",
     "app.ignored_settings": "exclamation_mark",
     "app.palette": "ctrl+p",
     "app.profile": "P",
     "app.quit": "q",
     "app.upload": "2",
     "approvals.all": "m",
+    "approvals.approve": "A",
     "approvals.pager": "e",
+    "approvals.reject": "x",
     "approvals.review_down": "full_stop",
     "approvals.review_up": "comma",
     "audit.form": "f",
@@ -36,11 +39,13 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "audit_export.copy": "y",
     "audit_verify.go_to_entry": "enter",
     "browser.hidden": "full_stop",
+    "dashboard.cancel": "x",
     "dashboard.download": "d",
     "dashboard.downloads": "L",
     "dashboard.first_steps": "H",
     "dashboard.new": "n",
     "dashboard.renew": "e",
+    "dashboard.withdraw": "w",
     "devices.create": "n",
     "devices.import_certificate": "I",
     "devices.new_version": "e",
@@ -78,6 +83,11 @@ def action_key(app: App[Any], action: str) -> str:
     """Return the first key of ``action``, formatted for display. :data:`DEFAULT_KEYS` must contain the action."""
     keys = app._keymap.get(action, DEFAULT_KEYS[action])
     return app.get_key_display(Binding(keys.partition(",")[0], ""))
+
+
+def bound_keys(app: App[Any], action: str) -> frozenset[str]:
+    """Return all keys of ``action``, as Textual names them. :data:`DEFAULT_KEYS` must contain the action."""
+    return frozenset(app._keymap.get(action, DEFAULT_KEYS[action]).split(","))
 
 
 def action_keys(app: App[Any]) -> Mapping[str, str]:

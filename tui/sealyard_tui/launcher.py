@@ -27,6 +27,7 @@ from sealyard.client.config.state_file import remove_stale_user_files
 from sealyard.client.config.workspaces import create_workspace, new_passphrase, passphrase_for
 from sealyard.client.log import log_to_file
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageError, UsageError
+from sealyard.model.safe_text import escape_multiline
 from sealyard.model.workspace import KeyStore, WorkspacePaths
 
 if TYPE_CHECKING:
@@ -270,6 +271,8 @@ def run_app(
         app.run(mouse=settings.mouse)
     finally:
         asyncio.run(_close(connection))
+    if app.discarded_changes:
+        print_message(escape_multiline(app.discarded_changes))
     if app.key_store_error is not None:
         raise app.key_store_error
     return app.return_code or 0

@@ -20,6 +20,9 @@ class AccessCalls(EngineCalls):
     async def subject_names(self) -> Mapping[str, str]:
         return await self._query("ACL", self._engine.access.subject_names)
 
+    async def identities(self) -> tuple[str, ...]:
+        return await self._query("ACL", self._engine.access.user_ids)
+
     async def own_subjects(self) -> tuple[str, ...]:
         return await self._query("ACL", lambda: self._engine.access.own_subjects(self._subject))
 

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+import asyncio
+from collections.abc import Awaitable, Callable, Coroutine
 from typing import TypeVar
 
+from sealyard.client.delivery import record_delivery
 from sealyard.concurrency.loop_thread import LoopThread
 from sealyard.engine.engine import Engine
 from sealyard.model.credentials import PresentedToken
@@ -36,6 +38,12 @@ class EngineCalls:
         self._presented_token = presented_token
 
     async def _execute(self, resource: str, use_case: Awaitable[T]) -> T:
+        try:
+            record_delivery()
+        except asyncio.CancelledError:
+            if isinstance(use_case, Coroutine):
+                use_case.close()
+            raise
         return await self._thread.call(self._engine.execute(self._subject, resource, use_case))
 
     async def _query(self, resource: str, use_case: Callable[[], T]) -> T:

@@ -223,6 +223,13 @@ class AdministrationClient(Protocol):
         """
         ...
 
+    async def identities(self) -> tuple[str, ...]:
+        """Return the users that the caller can act as without further authentication, sorted.
+
+        These are all users in a workspace on this machine, and only the caller's own subject on a server.
+        """
+        ...
+
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
     async def set_subject_state(
         self, subject: str, state: SubjectState, reason: str = "", *, confirmed: bool = False

@@ -473,3 +473,12 @@ def test_trust_note_depends_on_client_kind(harness: ClientHarness) -> None:
         assert note.startswith("on a server" if harness.way is ClientKind.SERVER else "embedded")
 
     harness.run(test)
+
+
+def test_identities_are_all_users_only_on_this_machine(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        _, dev, _ = await subjects.all_clients()
+        is_local = harness.way is ClientKind.EMBEDDED
+        assert await dev.identities() == ((ADMIN, AUDITOR, DEV, OWNER) if is_local else (DEV,))
+
+    harness.run(test)

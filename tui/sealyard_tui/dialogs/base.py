@@ -5,6 +5,7 @@ from __future__ import annotations
 from abc import abstractmethod
 from typing import ClassVar, Generic, TypeVar
 
+from textual import events
 from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical, VerticalScroll
@@ -16,6 +17,7 @@ from textual.widgets import Static
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.appearance.textual_patches import use_repainting_compositor
 from sealyard_tui.widgets.key_hints import KeyHintBar
+from sealyard_tui.widgets.too_small import TooSmall
 
 Answer = TypeVar("Answer")
 
@@ -42,6 +44,9 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
     max_height: ClassVar[float] = 0.85
     """Maximum height of the dialog in terminals with at least 32 lines, as a fraction of their height."""
 
+    min_size: ClassVar[tuple[int, int]] = (60, 15)
+    """Minimum width and height of the terminal, below which a message covers the dialog."""
+
     VERTICAL_BREAKPOINTS = [(0, "-tiny"), (22, "-short"), (32, "-tall")]
 
     BINDINGS: ClassVar[list[BindingType]] = [
@@ -60,6 +65,12 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
             box.border_title = Content(self.heading)
             yield from self.compose_body()
         yield KeyHintBar()
+        yield TooSmall(*self.min_size)
+
+    def on_resize(self, event: events.Resize) -> None:
+        min_width, min_height = self.min_size
+        self.set_class(event.size.width < min_width or event.size.height < min_height, "-too-small")
+        self.fit_later()
 
     @abstractmethod
     def compose_body(self) -> ComposeResult:
@@ -95,9 +106,6 @@ class BaseDialog(ModalScreen[Answer], Generic[Answer]):
         self.fit_later()
 
     # ---- height
-
-    def on_resize(self) -> None:
-        self.fit_later()
 
     def fit_later(self) -> None:
         """Fit the dialog into the terminal after its content has been laid out."""

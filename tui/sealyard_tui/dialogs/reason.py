@@ -15,7 +15,8 @@ from textual.widgets import Button, Static
 from sealyard.model.errors import SealyardError
 from sealyard.model.safe_text import escape_multiline
 from sealyard_tui.action_keys import action_keys
-from sealyard_tui.dialogs.base import BaseDialog, DialogText, consequence_line, format_failure
+from sealyard_tui.dialogs.action import Action, ActionDialog
+from sealyard_tui.dialogs.base import DialogText, consequence_line, format_failure
 from sealyard_tui.dialogs.error import ErrorDialog
 
 if TYPE_CHECKING:
@@ -25,7 +26,7 @@ EditText = Callable[[str], str]
 """Opens a text in the user's editor and returns the edited text. Raises :class:`UsageError` if that fails."""
 
 
-class ReasonDialog(BaseDialog[str | None]):
+class ReasonDialog(ActionDialog[str | None]):
     """A dialog with a multi-line input for a reason. The result is the reason, or None if the user cancelled.
 
     Unsubmitted text is kept as a draft.
@@ -43,13 +44,22 @@ class ReasonDialog(BaseDialog[str | None]):
     """Unsubmitted texts, by ``<heading>/<subject>``."""
 
     def __init__(
-        self, heading: str, about: str, *, required: bool, subject: str, edit: EditText, consequence: str = ""
+        self,
+        heading: str,
+        about: str,
+        *,
+        required: bool,
+        subject: str,
+        edit: EditText,
+        consequence: str = "",
+        action: Callable[[str], Action] | None = None,
     ) -> None:
         """Create the dialog.
 
         ``about``: the explanation, which may contain untrusted text. ``required``: whether an empty reason is rejected.
         ``subject``: identifies the draft, together with ``heading``. ``edit``: opens the text in the user's editor.
-        ``consequence``: what cannot be undone, as safe text that is always visible.
+        ``consequence``: what cannot be undone, as safe text that is always visible. ``action``: performed with the
+        reason when the user submits it; by default, the dialog closes at once.
         """
         super().__init__()
         self.heading = heading
@@ -58,6 +68,7 @@ class ReasonDialog(BaseDialog[str | None]):
         self._required = required
         self._draft_key = f"{heading}/{subject}"
         self._edit_text = edit
+        self.action = action
 
     def compose_body(self) -> ComposeResult:
         # Imported here because importing TextArea would delay the first paint of the application.
@@ -92,6 +103,10 @@ class ReasonDialog(BaseDialog[str | None]):
         if event.button.id == "yes":
             self.action_done()
         else:
+            self.action_dismiss_dialog()
+
+    def action_dismiss_dialog(self) -> None:
+        if not self.cancel_action():
             self.dismiss(None)
 
     def action_done(self) -> None:
@@ -106,8 +121,14 @@ class ReasonDialog(BaseDialog[str | None]):
         if self._required and not text:
             self.show_input_error("✗ A reason is required.")
             return
-        self.drafts.pop(self._draft_key, None)
+        if self.action is not None:
+            self.perform(self.action(text), text)
+            return
+        self.on_success()
         self.dismiss(text)
+
+    def on_success(self) -> None:
+        self.drafts.pop(self._draft_key, None)
 
     def _edit(self) -> None:
         area = self._area

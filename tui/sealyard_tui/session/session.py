@@ -158,10 +158,14 @@ class Session:
 
     @property
     def available_profiles(self) -> tuple[Profile, ...]:
-        """All profiles, and a temporary profile for each known user without one."""
+        """All profiles, and a temporary profile for each known user without one, sorted by name.
+
+        The order does not depend on the current profile.
+        """
         identities = {profile.identity for profile in self.profiles}
         others = (identity for identity in self._identities if identity not in identities)
-        return (*self.profiles, *map(self._temporary_profile, others))
+        profiles = (*self.profiles, *map(self._temporary_profile, others))
+        return tuple(sorted(profiles, key=lambda profile: (profile.name.casefold(), profile.name)))
 
     def _temporary_profile(self, identity: str) -> Profile:
         name = identity.partition(":")[2]
@@ -173,8 +177,11 @@ class Session:
 
         Profiles of people who are disabled or removed according to ``names`` are skipped.
         """
-        profiles = [each for each in self.profiles if each == self.profile or not is_inactive(each.identity, names)]
-        index = profiles.index(self.profile) if self.profile in profiles else -1
+        profiles = [
+            each for each in self.available_profiles if each == self.profile or not is_inactive(each.identity, names)
+        ]
+        names_of_profiles = [profile.name for profile in profiles]
+        index = names_of_profiles.index(self.profile.name) if self.profile.name in names_of_profiles else -1
         return profiles[(index + 1) % len(profiles)] if profiles else self.profile
 
 

@@ -156,6 +156,12 @@ class AccessCalls(ApiCalls):
         except NotFoundError:  # an older server
             return {}
 
+    async def identities(self) -> tuple[str, ...]:
+        try:
+            return await self._sender.get("/acl/identities", tuple[str, ...])
+        except NotFoundError:  # an older server
+            return ()
+
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         body = {"subject": subject, "displayName": display_name}
         return await self._sender.send("POST", "/acl/subjects", body, Subject)

@@ -100,6 +100,12 @@ class AccessAdministration:
             # If groups could act, a person could request a task as a group and approve it as one of its members.
             raise PermissionDeniedError("Groups cannot log in or act.", "Use a member of the group.")
 
+    def user_ids(self) -> tuple[str, ...]:
+        """Return the ids of all active users, sorted. Callers must not pass them on to remote users."""
+        subjects = self._repository.list_all(SUBJECTS)
+        users = (each.id for each in subjects if each.is_active and subject_kind(each.id) is SubjectKind.USER)
+        return tuple(sorted(users))
+
     def own_subjects(self, subject: str) -> tuple[str, ...]:
         """Return the subject followed by the groups that contain it, directly or through other groups."""
         principals = self._permissions.current.principals_of(subject)

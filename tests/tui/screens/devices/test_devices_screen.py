@@ -326,7 +326,7 @@ async def test_key_rotation_lists_affected_configurations(workspace: TuiWorkspac
         await assert_visible(pilot, "Type local:gateway-signing to confirm")
         type_text(app, "local:gateway-signing")
         await pilot.press("enter")
-        await assert_visible(pilot, "▸ Creating the next version of local:gateway-signing…")
+        await assert_visible(pilot, "▸ Creating the next version of the key…")
         workspace.faults.hold["rotate_key"].set()
         await wait_for_workers(pilot)
         assert workspace.faults.calls_of("rotate_key") == [("local:gateway-signing",)]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from typing import ClassVar
 
 from textual import events, on
@@ -100,6 +101,10 @@ class AccessScreen(BaseScreen):
         "that would leave a device configuration without enough approvers requires an additional confirmation. "
         "{key[access.notifications]} shows who is notified of requests by e-mail and chat."
     )
+
+    DISABLED_HINTS: ClassVar[Mapping[str, str]] = {
+        "remove": "Only rules and members of groups can be removed: select one of them.",
+    }
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(title="KIND", width=12),
@@ -276,15 +281,15 @@ class AccessScreen(BaseScreen):
         if row.permanent:
             self.app.show_error(PermissionDeniedError("This rule cannot be removed.", PERMANENT_RULE_NOTE))
             return
-        self.run_guarded(self._actions.remove(row))
+        self._actions.remove(row)
 
     def action_disable(self) -> None:
         if (subject := self._current_subject) is not None:
-            self.run_guarded(self._actions.states.disable(subject))
+            self._actions.states.disable(subject)
 
     def action_enable(self) -> None:
         if (subject := self._current_subject) is not None:
-            self.run_guarded(self._actions.states.enable(subject))
+            self._actions.states.enable(subject)
 
     @property
     def _current_subject(self) -> Subject | None:
@@ -292,7 +297,7 @@ class AccessScreen(BaseScreen):
         return self.row.subject_item if self.is_mounted and self.row is not None else None
 
     def action_policy(self) -> None:
-        self.run_guarded(self._open_policy())
+        self.run_opening(self._open_policy())
 
     async def _open_policy(self) -> None:
         policy = await (await self.client()).policy()

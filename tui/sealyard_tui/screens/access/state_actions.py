@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from typing import ClassVar
 
 from textual import on
@@ -15,9 +15,10 @@ from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.confirm import TypedConfirmDialog
 from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.screens.base import BaseScreen
+from sealyard_tui.session.pending_changes import Change
 from sealyard_tui.widgets.safe_input import SafeInput
 
-ReloadAndSelect = Callable[[str, str], Awaitable[None]]
+ReloadAndSelect = Callable[[str, str], None]
 """Reloads the list, moves the cursor to the row with the given key, and flashes a message."""
 
 REMOVAL_TEXT = (
@@ -72,54 +73,69 @@ class SubjectStateActions:
         self._screen = screen
         self._reload_and_select = reload_and_select
 
-    async def disable(self, subject: Subject) -> None:
+    def disable(self, subject: Subject) -> None:
         is_group = subject_kind(subject.id) is SubjectKind.GROUP
         about = DISABLED_GROUP_TEXT if is_group else DISABLED_SUBJECT_TEXT
-        reason = await self._ask_reason("Disable", subject, about, required=True)
-        if reason is not None and await self._change(subject, SubjectState.DISABLED, reason):
-            await self._reload_and_select(subject.id, f"Disabled {subject.id}")
+        self._ask_reason("Disable", subject, about, SubjectState.DISABLED)
 
-    async def enable(self, subject: Subject) -> None:
+    def enable(self, subject: Subject) -> None:
         if subject.state is SubjectState.REMOVED:
             about = "It gets none of its earlier permissions and credentials back: grant them again."
         else:
             about = (
                 "Its permissions and credentials take effect again. Approvals that no longer count are not restored."
             )
-        reason = await self._ask_reason("Enable", subject, f"{about} A reason is optional.", required=False)
-        if reason is not None and await self._change(subject, SubjectState.ACTIVE, reason):
-            await self._reload_and_select(subject.id, f"Enabled {subject.id}")
+        self._ask_reason("Enable", subject, f"{about} A reason is optional.", SubjectState.ACTIVE)
 
     async def remove(self, subject: Subject) -> None:
-        client = await self._screen.client()
+        """Let the user confirm the removal of the subject, whose effects the engine describes."""
         try:
-            await client.set_subject_state(subject.id, SubjectState.REMOVED, confirmed=False)
+            # The engine requires a confirmation of each removal.
+            await (await self._screen.client()).set_subject_state(subject.id, SubjectState.REMOVED, confirmed=False)
         except ConfirmationRequiredError as error:
-            effects = error.message
-        dialog = RemoveSubjectDialog(subject.id, effects)
-        if not await self._screen.app.push_screen_wait(dialog):
-            return
-        await client.set_subject_state(subject.id, SubjectState.REMOVED, dialog.reason, confirmed=True)
+            dialog = RemoveSubjectDialog(subject.id, error.message)
+            dialog.action = lambda: self._submit_removal(subject, dialog)
+            self._screen.app.push_screen(dialog)
+
+    async def _submit_removal(self, subject: Subject, dialog: RemoveSubjectDialog) -> bool:
+        await self._change(f"Removal of {subject.id}", subject, SubjectState.REMOVED, dialog.reason, confirmed=True)
         dialog.clear_draft()
-        await self._reload_and_select("", f"Removed {subject.id}")
+        self._reload_and_select("", f"Removed {subject.id}")
+        return True
 
-    async def _ask_reason(self, heading: str, subject: Subject, about: str, *, required: bool) -> str | None:
-        """Ask for the reason of a change. Returns None if the user went back."""
+    def _ask_reason(self, heading: str, subject: Subject, about: str, state: SubjectState) -> None:
+        """Ask for the reason of a change, and make the change."""
         dialog = ReasonDialog(
-            f"{heading} {subject.id}", about, required=required, subject=subject.id, edit=self._screen.app.edit_text
+            f"{heading} {subject.id}",
+            about,
+            required=state is SubjectState.DISABLED,
+            subject=subject.id,
+            edit=self._screen.app.edit_text,
+            action=lambda reason: self._submit(f"{heading} {subject.id}", subject, state, reason),
         )
-        return await self._screen.app.push_screen_wait(dialog)
+        self._screen.app.push_screen(dialog)
 
-    async def _change(self, subject: Subject, state: SubjectState, reason: str) -> bool:
+    async def _submit(self, label: str, subject: Subject, state: SubjectState, reason: str) -> bool:
         """Change the state, asking for confirmation if needed. Returns whether it was changed."""
-        client = await self._screen.client()
         try:
-            await client.set_subject_state(subject.id, state, reason, confirmed=False)
+            await self._change(label, subject, state, reason, confirmed=False)
         except ConfirmationRequiredError as error:
-            word = subject.id.partition(":")[2]
-            about = f"{escape_text(error.message)}\n\nPending tasks would be marked and stay pending."
-            dialog = TypedConfirmDialog(f"Effects on {subject.id}", about, word, submit_label="Continue")
+            dialog = TypedConfirmDialog(
+                f"Effects on {subject.id}",
+                escape_text(error.message),
+                subject.id.partition(":")[2],
+                consequence="Pending tasks would be marked and stay pending.",
+                submit_label="Continue",
+            )
             if not await self._screen.app.push_screen_wait(dialog):
                 return False
-            await client.set_subject_state(subject.id, state, reason, confirmed=True)
+            await self._change(label, subject, state, reason, confirmed=True)
+        outcome = "Disabled" if state is SubjectState.DISABLED else "Enabled"
+        self._reload_and_select(subject.id, f"{outcome} {subject.id}")
         return True
+
+    async def _change(self, label: str, subject: Subject, state: SubjectState, reason: str, *, confirmed: bool) -> None:
+        await self._screen.app.changes.run(
+            Change(label=label),
+            lambda client: client.set_subject_state(subject.id, state, reason, confirmed=confirmed),
+        )

@@ -111,12 +111,8 @@ class ApproveDialog(TypedConfirmDialog):
     def comment(self) -> str:
         return self.comments.get(self._draft_key, "").strip()
 
-    def restore(self, comment: str) -> None:
-        """Save the unsubmitted comment as the draft for the next time the dialog is opened."""
-        self.comments[self._draft_key] = comment
-
-    def clear_draft(self) -> None:
-        """Delete the draft of the comment after it has been submitted."""
+    def on_success(self) -> None:
+        """Delete the draft of the comment."""
         self.comments.pop(self._draft_key, None)
 
     @on(Input.Changed, "#comment")
@@ -128,6 +124,9 @@ class ApproveDialog(TypedConfirmDialog):
         self.one_time_password = event.value
 
     def _on_closed(self, task: Task, message: str) -> None:
+        if self.is_busy:
+            # Probably the user's own decision, whose response is still to come.
+            return
         del self._tasks[task.id]
         self.show_failure(message)
         if not self._tasks:
@@ -206,7 +205,8 @@ class RejectDialog(ReasonDialog):
         TaskWatcher(self, self.app, self._tasks, self._on_closed)
 
     def _on_closed(self, task: Task, message: str) -> None:  # noqa: ARG002
-        self.show_failure(message)
+        if not self.is_busy:
+            self.show_failure(message)
 
 
 def _build_draft_key(tasks: Sequence[Task], approver: str) -> str:

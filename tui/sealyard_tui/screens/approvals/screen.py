@@ -11,7 +11,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.containers import Vertical
 from textual.content import Content
-from textual.events import Key
 from textual.timer import Timer
 
 from sealyard.model.access import Action
@@ -117,7 +116,7 @@ class ApprovalsScreen(BaseScreen):
         return self.query_one(ReviewPane)
 
     def _render_cells(self, task: Task) -> tuple[Cell, ...]:
-        return render_cells(task, self.state, self.now())
+        return render_cells(task, self.state, self.now(), self.app.changes.mark_of(task.id))
 
     # ---- load and update
 
@@ -289,13 +288,11 @@ class ApprovalsScreen(BaseScreen):
         except SealyardError as error:
             self.app.show_error(error)
 
-    def on_key(self, event: Key) -> None:
-        """Explain why no selected task can be decided when the user presses a disabled approve or reject key."""
-        active_binding = self.active_bindings.get(event.key)
-        if active_binding is None or active_binding.binding.action not in DECISION_ACTIONS:
-            return
-        if self._can_decide() is None:
+    def explain_disabled(self, action: str) -> None:
+        if action in DECISION_ACTIONS:
             self._actions.explain_blocked()
+        else:
+            super().explain_disabled(action)
 
     # ---- permissions
 

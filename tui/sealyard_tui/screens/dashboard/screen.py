@@ -45,6 +45,7 @@ from sealyard_tui.widgets.virtual_table import VirtualTable
 DETAIL_CLASS = "-detail"
 """CSS class of the screen while the detail pane is open. On small terminals, the pane replaces the list."""
 
+LOADING_TEXT = "Loading tasks …"
 NO_TASKS_TEXT = "No tasks yet. Press {key[dashboard.new]} to create the first package."
 NO_VISIBLE_TASKS_TEXT = "No tasks yet. Users with USE on a device configuration ({key[app.devices]}) can create them."
 NO_MATCH_TEXT = "No tasks match the filter. Press {key[screen.back]} to clear it."
@@ -103,7 +104,11 @@ class DashboardScreen(BaseScreen):
         self._filter_text = ""
         self._counts: TaskCounts | None = None
         self._renderer = RowRenderer(
-            self.now, self._get_download_status, lambda: self.state, lambda: action_keys(self.app)
+            self.now,
+            self._get_download_status,
+            lambda: self.state,
+            lambda: action_keys(self.app),
+            self._get_change_mark,
         )
         self._detail = DetailLoader(self, self._renderer)
         self._available_actions = AvailableActions()
@@ -118,7 +123,7 @@ class DashboardScreen(BaseScreen):
                 COLUMNS,
                 self._renderer,
                 key=lambda row: row.id,
-                empty="Loading tasks …",
+                empty=LOADING_TEXT,
                 markable=True,
                 id="rows",
             )
@@ -136,6 +141,9 @@ class DashboardScreen(BaseScreen):
 
     def _get_download_status(self, task_id: str) -> DownloadStatus | None:
         return self.app.download_manager.status(task_id)
+
+    def _get_change_mark(self, task_id: str) -> str:
+        return self.app.changes.mark_of(task_id)
 
     @property
     def table(self) -> VirtualTable[TaskRow]:
@@ -169,6 +177,8 @@ class DashboardScreen(BaseScreen):
     def _format_empty_text(self) -> str:
         if self._filter_text:
             return insert_keys(self.app, NO_MATCH_TEXT)
+        if not self.state.has_permissions:
+            return LOADING_TEXT
         if self.check_action("new", ()):
             return insert_keys(self.app, NO_TASKS_TEXT)
         return "No tasks yet." if self.first_steps.display else insert_keys(self.app, NO_VISIBLE_TASKS_TEXT)
@@ -198,7 +208,7 @@ class DashboardScreen(BaseScreen):
 
     def reset(self) -> None:
         self._list.reset()
-        self.table.set_empty_text("Loading tasks …")
+        self.table.set_empty_text(LOADING_TEXT)
         self.pane.clear()
         self.first_steps.reset()
         self._counts = None
@@ -371,6 +381,9 @@ class DashboardScreen(BaseScreen):
                 has_marks = any(each.marked_rows for each in self.query(VirtualTable))
                 return True if getattr(self._available_actions, action) or has_marks else None
         return super().check_action(action, parameters)
+
+    def explain_disabled(self, action: str) -> None:
+        self._actions.explain(action)
 
     def action_withdraw(self) -> None:
         self._actions.withdraw()

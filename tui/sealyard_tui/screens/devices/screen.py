@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+from collections.abc import Mapping
 from functools import partial
 from typing import ClassVar
 
@@ -13,7 +14,6 @@ from textual.app import ComposeResult
 from textual.binding import Binding, BindingType
 from textual.content import Content
 from textual.timer import Timer
-from textual.widgets import Static
 
 from sealyard.client.capabilities import Capabilities, load_capabilities
 from sealyard.client.protocol import Client
@@ -50,6 +50,11 @@ class DevicesScreen(BaseScreen):
         "of device, the number of approvals required, and how long results are kept. Versions are "
         "immutable: a change creates a new version, and tasks keep the version they were created with."
     )
+
+    DISABLED_HINTS: ClassVar[Mapping[str, str]] = {
+        "step(-1)": "This is the first version.",
+        "step(1)": "This is the newest version.",
+    }
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
         Column(title="NAME", width=12, grow=1),
@@ -115,7 +120,6 @@ class DevicesScreen(BaseScreen):
             context=lambda: self.context,
             load_capabilities=self._load_capabilities,
             show_device=self.show_device,
-            show_busy=self.show_busy,
         )
         self._devices: tuple[DeviceConfig, ...] = ()
         self._capabilities: Capabilities | None = None
@@ -127,7 +131,6 @@ class DevicesScreen(BaseScreen):
             self.COLUMNS, self._render_cells, key=lambda each: each.id, empty="Loading…", id="rows"
         )
         yield DeviceDetailPane()
-        yield Static("", id="busy", markup=False)
 
     def on_mount(self) -> None:
         self.set_focus(self.query_one(VirtualTable))
@@ -268,18 +271,12 @@ class DevicesScreen(BaseScreen):
 
     # ---- actions
 
-    def show_busy(self, text: str) -> None:
-        """Show ``text`` as the running operation, or hide the line if it is empty. ``text`` may be untrusted."""
-        busy_line = self.query_one("#busy", Static)
-        busy_line.update(Content(escape_text(text)))
-        busy_line.set_class(bool(text), "-shown")
-
     def action_create(self) -> None:
-        self.run_guarded(self._actions.create())
+        self.run_opening(self._actions.create())
 
     def action_next_version(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self._actions.create_version(self.latest_version))
+            self.run_opening(self._actions.create_version(self.latest_version))
 
     def action_certificates(self) -> None:
         if self.latest_version is not None:
@@ -291,7 +288,7 @@ class DevicesScreen(BaseScreen):
 
     def action_rotate(self) -> None:
         if self.latest_version is not None:
-            self.run_guarded(self._actions.rotate(self.latest_version))
+            self.run_opening(self._actions.rotate(self.latest_version))
 
     def action_import_certificate(self) -> None:
         if self.latest_version is not None:

@@ -40,6 +40,10 @@ class AccessController(Controller):
     async def subject_names(self, caller: CallerDependency) -> dict[str, str]:
         return dict(await caller.client.subject_names())
 
+    @get("/identities", summary="List the users that you can act as")
+    async def identities(self, caller: CallerDependency) -> list[str]:
+        return list(await caller.client.identities()) if caller.can_act_as_others else [caller.subject]
+
     @get("/subjects", summary="List your subject and groups")
     async def my_subjects(self, caller: CallerDependency) -> list[SubjectResponse]:
         return [subject_response(subject) for subject in await caller.client.own_subjects()]
