@@ -29,6 +29,9 @@ class RecordingClock:
     def monotonic(self) -> float:
         return self.time.timestamp()
 
+    def boot_id(self) -> str | None:
+        return None
+
     async def sleep(self, seconds: float) -> None:
         self.slept.append(seconds)
         self.time += timedelta(seconds=seconds)

@@ -1,8 +1,11 @@
-"""Tests of the system clock when the system time is set."""
+"""Tests of the system clock: when the system time is set, and across processes."""
 
 from __future__ import annotations
 
+import subprocess
+import sys
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 
@@ -48,3 +51,18 @@ def test_corrected_jump_is_followed(system_time: type[SystemTime]) -> None:
 def test_monotonic_time_increases() -> None:
     clock = SystemClock()
     assert clock.monotonic() <= clock.monotonic()
+
+
+def test_boot_id_is_the_same_in_every_process() -> None:
+    program = "from sealyard.concurrency.clock import SystemClock; print(SystemClock().boot_id())"
+    completed = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert completed.stdout.strip() == str(SystemClock().boot_id())
+
+
+@pytest.mark.parametrize("content", [None, b"", b"\xff"])
+def test_unreadable_boot_id_is_unknown(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, content: bytes | None) -> None:
+    path = tmp_path / "boot_id"
+    if content is not None:
+        path.write_bytes(content)
+    monkeypatch.setattr(clock_module, "_BOOT_ID_FILE", path)
+    assert clock_module._read_boot_id.__wrapped__() is None

@@ -157,7 +157,7 @@ def test_review_shows_metadata_and_changes(demo: TmuxTerminal) -> None:
     for _ in range(6):
         demo.press("PageDown")
         screen += demo.settle()
-    for text in ("Since the last approved package", "gateway-1.4.0.bin → gateway-1.5.0.bin", '"version"'):
+    for text in ("Since the last released package", "gateway-1.4.0.bin → gateway-1.5.0.bin", '"version"'):
         assert text in screen, f"{text} is not in the review:\n{screen}"
 
 

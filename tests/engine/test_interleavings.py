@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Callable
 from itertools import combinations_with_replacement
 from pathlib import Path
 
@@ -47,11 +48,17 @@ PAIRS = list(combinations_with_replacement(OPERATIONS, 2))
     "operations", PAIRS, ids=lambda operations: "+".join(operation.name.replace(" ", "-") for operation in operations)
 )
 async def test_concurrent_operations_keep_life_cycle(
-    tmp_path: Path, operations: tuple[Operation, Operation], start: str, failures: int
+    tmp_path: Path,
+    operations: tuple[Operation, Operation],
+    start: str,
+    failures: int,
+    record_property: Callable[[str, object], None],
 ) -> None:
+    explored = 0
     async with open_stepped_harness(tmp_path / "workspace") as harness:
         resource = device_resource(harness.engine.repository.device("gateway").id)
         async for schedule in schedules(LIMIT, SEED):
+            explored += 1
             scenario = Scenario(harness, schedule, failures=failures)
             try:
                 await scenario.run(START_STATES[start], operations)
@@ -61,6 +68,7 @@ async def test_concurrent_operations_keep_life_cycle(
                 raise
             await restore_permissions(harness, resource)
             await cancel_unfinished_tasks(harness)
+    record_property("schedules", explored)
 
 
 def check_outcomes(scenario: Scenario) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import errno
+import os
 from pathlib import Path
 
 import msgspec
@@ -13,6 +14,7 @@ from sealyard.fs import atomic
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.workspace import LAYOUT_VERSION, KeyStore, WorkspaceMetadata, WorkspacePaths
 from tests.support.clock import START
+from tests.support.engine_harness import EngineHarness
 
 
 def write_workspace(root: Path, layout: int) -> WorkspacePaths:
@@ -63,3 +65,19 @@ def test_failed_save_keeps_the_old_metadata(tmp_path: Path, monkeypatch: pytest.
         save_metadata(paths, msgspec.structs.replace(metadata, name="other"))
     assert load_metadata(paths) == metadata
     assert sorted(paths.root.iterdir()) == files
+
+
+@pytest.mark.anyio
+async def test_start_removes_temporary_files_of_killed_process(harness: EngineHarness) -> None:
+    await harness.close()
+    key_folder = harness.paths.keys / "local" / "gateway"
+    key_folder.mkdir(parents=True)
+    folders = (harness.paths.root, harness.paths.audit, harness.paths.keys, key_folder)
+    stale_paths = [folder / ".0123456789abcdef.tmp" for folder in folders]
+    kept_paths = [folder / "notes.tmp" for folder in folders]
+    for path in (*stale_paths, *kept_paths):
+        path.touch()
+        os.utime(path, (0, 0))
+    await harness.open()
+    assert not any(path.exists() for path in stale_paths)
+    assert all(path.exists() for path in kept_paths)

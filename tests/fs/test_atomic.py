@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import errno
 import os
+import subprocess
+import sys
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from sealyard.fs import atomic
-from sealyard.fs.atomic import AtomicFile, rename_exclusive, write_atomic
+from sealyard.fs.atomic import AtomicFile, remove_stale_files, rename_exclusive, write_atomic
 
 
 def fail_operation(monkeypatch: pytest.MonkeyPatch, operation: str) -> None:
@@ -143,3 +145,44 @@ def test_failed_rename_exclusive_removes_the_reserved_name(tmp_path: Path, monke
     with pytest.raises(OSError, match="No space left"):
         rename_exclusive(tmp_path / "source", tmp_path / "target")
     assert file_names(tmp_path) == ["source"]
+
+
+KILLED_WRITER = """
+import os, signal, sys
+from pathlib import Path
+from sealyard.fs import atomic
+atomic.sync = lambda _: os.kill(os.getpid(), signal.SIGKILL)
+atomic.write_atomic(Path(sys.argv[1]), b"new")
+"""
+
+
+def test_stale_file_of_killed_writer_is_removed(tmp_path: Path) -> None:
+    subprocess.run([sys.executable, "-c", KILLED_WRITER, str(tmp_path / "file")], check=False, timeout=60)
+    (name,) = file_names(tmp_path)
+    remove_stale_files((tmp_path,))
+    assert file_names(tmp_path) == [name]  # a running process may be writing it
+    make_old(tmp_path / name)
+    remove_stale_files((tmp_path, tmp_path / "missing"))
+    assert file_names(tmp_path) == []
+
+
+def test_other_files_are_no_stale_files(tmp_path: Path) -> None:
+    names = (
+        ".0123456789abcdef.tmp.x",
+        ".0123456789ABCDEF.tmp",
+        ".0123456789abcde.tmp",
+        "0123456789abcdef.tmp",
+        "x.tmp",
+    )
+    for name in names:
+        make_old(tmp_path / name)
+    (tmp_path / ".0123456789abcdef.tmp").mkdir()
+    (tmp_path / ".0123456789abcdee.tmp").symlink_to(tmp_path / "x.tmp")
+    expected_names = file_names(tmp_path)
+    remove_stale_files((tmp_path,))
+    assert file_names(tmp_path) == expected_names
+
+
+def make_old(path: Path) -> None:
+    path.touch()
+    os.utime(path, (0, 0))

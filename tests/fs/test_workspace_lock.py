@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import signal
 import stat
@@ -13,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from sealyard.fs.workspace_lock import WorkspaceLock
-from sealyard.model.errors import StorageError, WorkspaceLockedError
+from sealyard.model.errors import StorageError, WorkspaceLockedError, WorkspaceReadOnlyError
 from sealyard.storage.documents import TinyDocumentStore, WriteBatch
 
 HOLD = """
@@ -94,6 +95,18 @@ def test_unreadable_holder_keeps_the_lock(tmp_path: Path, content: bytes) -> Non
         path.write_bytes(content)
         with pytest.raises(WorkspaceLockedError, match="Another process"):
             WorkspaceLock.acquire(path, "two")
+
+
+@pytest.mark.parametrize("number", [errno.EROFS, errno.EACCES])
+def test_unwritable_workspace_is_read_only(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, number: int) -> None:
+    def reject(*_: object) -> int:
+        raise OSError(number, os.strerror(number))
+
+    monkeypatch.setattr(os, "open", reject)
+    with pytest.raises(WorkspaceReadOnlyError, match=os.strerror(number)):
+        WorkspaceLock.acquire(tmp_path / "lock", "one")
+    with pytest.raises(WorkspaceReadOnlyError):
+        WorkspaceLock.require_writable(tmp_path / "lock")
 
 
 def test_lock_in_missing_folder_raises(tmp_path: Path) -> None:

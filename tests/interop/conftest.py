@@ -2,30 +2,12 @@
 
 from __future__ import annotations
 
-import asyncio
-from pathlib import Path
-
 import pytest
 
 from tests.support.node import Node, require_node
-from tests.support.server_harness import copy_workspace, create_test_workspace
+from tests.support.server_fixtures import anyio_backend, folder, workspace_template
 
-
-@pytest.fixture
-def anyio_backend() -> str:
-    return "asyncio"
-
-
-@pytest.fixture(scope="session")
-def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    folder = tmp_path_factory.mktemp("template") / "workspace"
-    asyncio.run(create_test_workspace(folder))
-    return folder
-
-
-@pytest.fixture
-def folder(workspace_template: Path, tmp_path: Path) -> Path:
-    return copy_workspace(workspace_template, tmp_path / "workspace")
+__all__ = ["anyio_backend", "folder", "node", "workspace_template"]
 
 
 @pytest.fixture(scope="session")

@@ -38,6 +38,7 @@ from tests.support.server_harness import (
 pytestmark = pytest.mark.anyio
 
 ROLES = {"admin": ADMIN, "dev": DEV, "owner": OWNER, "auditor": AUDITOR, "ci": CI, "stranger": STRANGER}
+FILE = {"name": "f.bin", "size": 8, "sha256": "0" * 64}
 MESSAGE = base64.b64encode(b"hello").decode()
 
 Statuses = dict[str, int]
@@ -59,6 +60,7 @@ def admin_only(status: int) -> Statuses:
 TABLE: list[tuple[str, str, Any, Statuses]] = [
     # ---- tasks: {waiting} was created by dev
     ("GET", "/workspace", None, all_roles(200)),
+    ("POST", "/workspace/clockConfirmation", {"confirmed": True}, admin_only(200)),
     ("GET", "/task", None, all_roles(200)),
     ("GET", "/task?deviceConfigId=gateway", None, viewers(200)),
     ("GET", "/task?deviceConfigId=unknown", None, all_roles(404)),
@@ -87,6 +89,14 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ),
     ("POST", "/packagingTask", {"deviceConfigId": GATEWAY, "inputIds": ["{upload}"]}, viewers(403, dev=201, ci=201)),
     ("POST", "/encryptionTask", {"deviceConfigId": GATEWAY, "inputId": "{upload}"}, viewers(403, dev=201, ci=201)),
+    ("POST", "/packagingTask/check", {"deviceConfigId": GATEWAY, "inputs": [FILE]}, viewers(403, dev=200, ci=200)),
+    ("POST", "/encryptionTask/check", {"deviceConfigId": GATEWAY, "input": FILE}, viewers(403, dev=200, ci=200)),
+    (
+        "POST",
+        "/signingTask/check",
+        {"deviceConfigId": GATEWAY, "inputBase64": MESSAGE},
+        viewers(403, dev=200, ci=200),
+    ),
     # ---- uploads belong to their subject
     ("GET", "/upload/{upload}", None, all_roles(200)),
     ("GET", "/upload/{devs_upload}", None, all_roles(404, dev=200)),
@@ -103,6 +113,8 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/key", None, admin_only(200)),
     ("POST", "/key", {"uri": "local:{fresh}", "kind": "AES_128", "content": "{key}"}, admin_only(201)),
     ("POST", "/key/rotation", {"uri": "local:gateway-signing"}, admin_only(200)),
+    ("POST", "/key/certificate", {"uri": "local:gateway-signing", "content": "{key}"}, admin_only(422)),
+    ("POST", "/key/certificateRequest", {"uri": "local:gateway-signing"}, admin_only(200)),
     # ---- access control and policy
     ("GET", "/acl", None, admin_only(200)),
     ("GET", "/acl/all", None, admin_only(200)),
@@ -110,6 +122,12 @@ TABLE: list[tuple[str, str, Any, Statuses]] = [
     ("GET", "/acl/subjects", None, all_roles(200)),
     ("GET", "/acl/subjects/rules", None, all_roles(200)),
     ("POST", "/acl/subjects", {"subject": "USER:{fresh}"}, admin_only(201)),
+    (
+        "PATCH",
+        "/acl/subjects/{group}",
+        {"state": "DISABLED", "reason": "left", "confirmed": True},
+        admin_only(200),
+    ),
     ("DELETE", "/acl/subjects/USER:second/account", None, admin_only(404)),
     ("POST", "/acl/groups", {"group": "{group}", "member": DEV}, admin_only(201)),
     ("DELETE", "/acl/groups/{full_group}/" + DEV, None, admin_only(204)),

@@ -40,6 +40,9 @@ class ConstantClock:
     def monotonic(self) -> float:
         return 0.0
 
+    def boot_id(self) -> str | None:
+        return None
+
     async def sleep(self, seconds: float) -> None:
         await asyncio.sleep(seconds)
 

@@ -68,14 +68,15 @@ async def create_test_workspace(folder: Path) -> None:
 
 
 class OffsetClock(SystemClock):
-    """The system clock with an offset, ``added``."""
+    """The system clock with an offset, ``added``. The system time can also jump ``ahead`` of the monotonic time."""
 
     def __init__(self) -> None:
         super().__init__()
         self.added = timedelta()
+        self.ahead = timedelta()
 
     def now(self) -> datetime:
-        return super().now() + self.added
+        return super().now() + self.added + self.ahead
 
     def monotonic(self) -> float:
         return super().monotonic() + self.added.total_seconds()

@@ -10,13 +10,18 @@ from itertools import count
 START = datetime(2026, 11, 23, 8, 0, 0, 500_000, tzinfo=UTC)
 """Not a whole second, so that rounding errors become visible."""
 
+BOOT = START - timedelta(days=365)
+"""When the machine was booted."""
+
 
 class FakeClock:
     """A :class:`sealyard.model.clock.Clock` that only moves when a test advances it, which wakes the sleepers."""
 
     def __init__(self, now: datetime = START) -> None:
         self._now = now
-        self._jumped = timedelta()
+        self.boot: str | None = "boot 1"
+        """The result of :meth:`boot_id`."""
+        self._booted_at = BOOT
         self._numbers = count()
         self._sleepers: list[tuple[datetime, int, asyncio.Future[None]]] = []
 
@@ -24,11 +29,19 @@ class FakeClock:
         return self._now
 
     def monotonic(self) -> float:
-        return (self._now - START - self._jumped).total_seconds()
+        return (self._now - self._booted_at).total_seconds()
+
+    def boot_id(self) -> str | None:
+        return self.boot
+
+    def reboot(self) -> None:
+        """Restart the monotonic time under a new boot id. The system time is unchanged."""
+        self.boot = f"{self.boot}+1"
+        self._booted_at = self._now
 
     def jump(self, **by: float) -> None:
         """Set the system time without waking a sleeper, for example by ``days=60`` or ``hours=-2``."""
-        self._jumped += timedelta(**by)
+        self._booted_at += timedelta(**by)
         self._now += timedelta(**by)
         self._sleepers = [(wake + timedelta(**by), number, future) for wake, number, future in self._sleepers]
 

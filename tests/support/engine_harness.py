@@ -142,9 +142,10 @@ class EngineHarness:
         await self.execute(self.administrator, self.engine.access.add_member(self.administrator, group, member))
 
     async def add_rule(self, subject: str, resource: str, action: Action) -> AclRule:
-        return await self.execute(
-            self.administrator, self.engine.access.add_rule(self.administrator, subject, resource, action)
-        )
+        return await self.add_rule_as(self.administrator, subject, resource, action)
+
+    async def add_rule_as(self, author: str, subject: str, resource: str, action: Action) -> AclRule:
+        return await self.execute(author, self.engine.access.add_rule(author, subject, resource, action))
 
     async def remove_rule(self, subject: str, action: Action, *, confirmed: bool = True) -> None:
         """All rules of the subject with this action."""
@@ -231,6 +232,12 @@ class EngineHarness:
         """Advance the clock (``hours=1``, ``microseconds=1``) as soon as a coroutine sleeps."""
         await self.wait_until(lambda: self.clock.has_sleeper(3600))
         self.clock.advance(**by)
+
+    async def apply_deadlines(self) -> None:
+        """Advance the clock by a second, and wait until the engine has handled the deadlines that have passed."""
+        await self.advance_clock(seconds=1)
+        await self.wait_until(lambda: self.clock.has_sleeper(3600))
+        await self.wait_until_durable()
 
     async def wait_for_status(self, task: Task | str, status: TaskStatus) -> Task:
         task_id = task if isinstance(task, str) else task.id

@@ -8,7 +8,7 @@ from datetime import timedelta
 from sealyard.client.config.profiles import Profile
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
-from sealyard.model.errors import ServerUnreachableError, WorkspaceLockedError
+from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard_tui.session.connections import ErrorCallback, StatusCallback
 from sealyard_tui.session.messages import ConnectionMode
 from tests.tui.workspace import TuiWorkspace
@@ -19,8 +19,8 @@ LOST = ServerUnreachableError("Cannot reach seal.example.", "Check that the serv
 class FakeConnection:
     """A :class:`~sealyard_tui.session.connections.WorkspaceConnection` to an open :class:`TuiWorkspace`.
 
-    ``gate``: connecting waits for this event. ``lock_error``: why the workspace is read-only. The fault of the method
-    ``connect`` fails the connection.
+    ``gate``: connecting waits for this event. ``read_only_error``: why the workspace is read-only. The fault of the
+    method ``connect`` fails the connection.
     """
 
     def __init__(
@@ -31,13 +31,13 @@ class FakeConnection:
         host: str = "",
         *,
         read_only: bool = False,
-        lock_error: WorkspaceLockedError | None = None,
+        read_only_error: SealyardError | None = None,
     ) -> None:
         self.on_error: ErrorCallback = lambda _: None
         self.mode = mode
         self.host = host
         self.read_only = read_only
-        self.lock_error = lock_error
+        self.read_only_error = read_only_error
         self.gate = gate
         self._workspace = workspace
         self._on_status: StatusCallback | None = None

@@ -10,8 +10,16 @@ import pytest
 
 from sealyard.model.errors import StorageError
 from sealyard_tui.screens.base import BaseScreen
-from sealyard_tui.session.messages import EngineUpdate
-from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
+from sealyard_tui.session.messages import EngineState, EngineUpdate
+from tests.tui.pilot_helpers import (
+    assert_visible,
+    connection_of,
+    make_app,
+    run_app,
+    screen_text,
+    wait_for_workers,
+    wait_until,
+)
 from tests.tui.workspace import OWNER, TuiWorkspace
 
 
@@ -61,6 +69,31 @@ async def test_event_burst_is_batched(workspace: TuiWorkspace) -> None:
         await workspace.add_tasks(500)
         await wait_until(pilot, lambda: len({task_id for update in updates for task_id in update.tasks}) == 500)
         assert len(updates) <= 5
+
+
+async def test_state_refresh_keeps_connection_changes(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        workspace.faults.hold["counts"] = asyncio.Event()
+        loads = workspace.faults.counts["counts"]
+        await workspace.add_task("held")
+        await wait_until(pilot, lambda: workspace.faults.counts["counts"] > loads)
+        connection_of(app).lose()
+        await wait_until(pilot, lambda: app.state.engine is EngineState.RECONNECTING)
+        workspace.faults.lost = None
+        workspace.faults.hold.pop("counts").set()
+        await wait_for_workers(pilot)
+        assert app.state.engine is EngineState.RECONNECTING
+
+
+async def test_failed_state_refresh_loads_names_again(workspace: TuiWorkspace) -> None:
+    workspace.faults.fail["subject_names"] = StorageError("The disk is full.", "Make room.")
+    app = make_app(workspace)
+    async with app.run_test() as pilot:
+        await wait_until(pilot, lambda: workspace.faults.counts["subject_names"])
+        del workspace.faults.fail["subject_names"]
+        await workspace.add_task("next")
+        await wait_until(pilot, lambda: app.state.subject_names.get(OWNER) == "Olga Owner")
 
 
 async def test_work_cancelled_before_start_is_closed(workspace: TuiWorkspace, recwarn: pytest.WarningsRecorder) -> None:

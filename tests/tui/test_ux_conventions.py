@@ -193,7 +193,7 @@ async def test_help_explains_dual_control_and_lock(
     workspace: TuiWorkspace,
 ) -> None:
     locked = WorkspaceLockedError("Another process has the workspace locked for writing.", "It is \x1b[31m pid 7.")
-    connection = FakeConnection(workspace, read_only=True, lock_error=locked)
+    connection = FakeConnection(workspace, read_only=True, read_only_error=locked)
     async with open_screen(workspace, "dashboard", size=(80, 24), connection=connection) as (app, pilot):
         await pilot.press("question_mark")
         await wait_until(pilot, lambda: isinstance(app.screen, HelpScreen))

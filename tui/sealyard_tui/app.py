@@ -24,10 +24,12 @@ from sealyard.client.protocol import Client
 from sealyard.model.access import Action, ResourceType, SubjectKind, resource_type_uri, subject_kind
 from sealyard.model.errors import KeyStoreLockedError, SealyardError
 from sealyard.model.safe_text import escape_text
+from sealyard.model.subject_names import is_inactive
 from sealyard_tui import dialogs, screens, widgets
 from sealyard_tui.action_keys import action_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.preferences import Preferences
+from sealyard_tui.dialogs.clock import confirm_clock
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.text import TextDialog
@@ -38,7 +40,7 @@ from sealyard_tui.session.hints import error_text
 from sealyard_tui.session.messages import ConnectionChanged, ConnectionMode, EngineState, EngineUpdate
 from sealyard_tui.session.session import Session
 from sealyard_tui.session.state import SessionState
-from sealyard_tui.session.state_loader import load_workspace_state
+from sealyard_tui.session.state_loader import load_workspace_data
 from sealyard_tui.terminal.signals import install_signal_handlers
 from sealyard_tui.widgets.safe_input import PRINTABLE_PATTERN
 
@@ -155,6 +157,7 @@ class SealyardApp(BaseApp):
         self._reload_names = True
         """Whether the display names of subjects may have changed."""
         self._connect_lock = asyncio.Lock()
+        self._refresh_lock = asyncio.Lock()
 
     # ---- start and stop
 
@@ -218,9 +221,17 @@ class SealyardApp(BaseApp):
             await self.watch_folder.start(client)
 
     async def _refresh_state(self, client: Client) -> None:
-        reload_names, self._reload_names = self._reload_names, False
-        state = await load_workspace_state(client, self.state, reload_names=reload_names)
-        self.set_state(state)
+        async with self._refresh_lock:
+            identity = self.state.identity
+            with_names, self._reload_names = self._reload_names, False
+            try:
+                data = await load_workspace_data(client, with_names=with_names)
+            except BaseException:
+                self._reload_names = self._reload_names or with_names
+                raise
+            # Other messages may have changed the state in the meantime.
+            if self.state.identity == identity:
+                self.set_state(data.apply_to(self.state, action_keys(self)))
 
     @on(EngineUpdate)
     def _on_engine_update(self, update: EngineUpdate) -> None:
@@ -247,7 +258,7 @@ class SealyardApp(BaseApp):
     # ---- profiles
 
     def action_next_profile(self) -> None:
-        self.switch_profile(self.session.next_profile())
+        self.switch_profile(self.session.next_profile(self.state.subject_names))
 
     def action_pick_profile(self) -> None:
         self.run_worker(self.guard(self._pick_profile()), group="profiles", exclusive=True, exit_on_error=False)
@@ -260,9 +271,13 @@ class SealyardApp(BaseApp):
         """
         if not self.state.host and self.state.is_allowed(Action.VIEW, resource_type_uri(ResourceType.ACL)):
             access = await (await self.session.client()).access()
-            users = (subject.id for subject in access.subjects if subject_kind(subject.id) is SubjectKind.USER)
+            users = (subject.id for subject in access.active_subjects if subject_kind(subject.id) is SubjectKind.USER)
             self.session.add_identities(users)
-        profiles = {profile.name: profile for profile in self.session.available_profiles}
+        profiles = {
+            profile.name: profile
+            for profile in self.session.available_profiles
+            if not is_inactive(profile.identity, self.state.subject_names)
+        }
         choices = [(profile.name, f"{profile.name}  {profile.identity}") for profile in profiles.values()]
         name = await self.push_screen_wait(PickDialog("Who are you?", choices, self.session.profile.name))
         if name is not None and name in profiles:
@@ -371,10 +386,19 @@ class SealyardApp(BaseApp):
     def search_themes(self) -> None:
         self.push_screen(ThemePicker(self.preferences.theme_names, self.theme), self.appearance.choose_theme)
 
+    def confirm_clock(self) -> None:
+        self.run_guarded(self, self._confirm_clock(), group="clock", exclusive=True)
+
+    async def _confirm_clock(self) -> None:
+        await confirm_clock(self, await self.session.client())
+        await self._refresh_state_soon()
+
     def get_system_commands(self, screen: Screen[Any]) -> Iterable[SystemCommand]:
         """Yield the commands of the command palette that have no key binding."""
         yield SystemCommand("Theme", "Choose a theme with live preview", self.search_themes)
         yield SystemCommand("Screenshot", "Save a screenshot (SVG)", self.deliver_screenshot)
+        if self.state.can_confirm_clock:
+            yield SystemCommand("Confirm the system clock", "Apply the changes that wait for it", self.confirm_clock)
         commands = super().get_system_commands(screen)
         yield from (command for command in commands if command.title in ("Maximize", "Minimize"))
 

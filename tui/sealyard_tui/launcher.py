@@ -23,6 +23,7 @@ from sealyard.client.config.profiles import (
     workspace_profiles,
 )
 from sealyard.client.config.settings_loader import Settings, load_settings, settings_path
+from sealyard.client.config.state_file import remove_stale_user_files
 from sealyard.client.config.workspaces import create_workspace, new_passphrase, passphrase_for
 from sealyard.client.log import log_to_file
 from sealyard.model.errors import KeyStoreLockedError, SealyardError, StorageError, UsageError
@@ -191,19 +192,21 @@ def open_server(profile: Profile, settings: Settings) -> int:
     Raises :class:`AuthenticationError` if there is no token, and :class:`KeyStoreLockedError` if the stored tokens
     cannot be read.
     """
+    from sealyard.client.http.connect import identify
     from sealyard.client.oauth.session import load_token_source
 
     def launch(ask_passphrase: PassphrasePrompt) -> int:
         # Loaded before Textual starts, because decrypting a token may require a passphrase. The tokens of other
         # profiles are decrypted with the same passphrase.
         first_token = load_token_source(profile, os.environ, ask_passphrase)
+        first_profile = profile if profile.identity else asyncio.run(identify(profile, first_token))
 
         def token_of(user_profile: Profile) -> str | TokenSource:
-            if user_profile == profile:
+            if user_profile == first_profile:
                 return first_token
             return load_token_source(user_profile, os.environ, lambda: ask_passphrase.answer)
 
-        return run_at_server(profile, token_of, settings)
+        return run_at_server(first_profile, token_of, settings)
 
     return launch_with_retries(launch)
 
@@ -229,6 +232,7 @@ def run(profile: Profile, passphrase: str | None, settings: Settings, *, log: Pa
     """
     from sealyard_tui.session.connections import LocalConnection
 
+    remove_stale_user_files()
     folder = Path(profile.workspace)
     connection = LocalConnection(folder, passphrase, read_only=settings.read_only, group=settings.socket_group)
     log = log or WorkspacePaths(folder).root / "logs" / "application.log"

@@ -96,8 +96,10 @@ class Context:
                 stack.push_async_callback(client.close)
                 yield client
                 return
+            from sealyard.client.config.state_file import remove_stale_user_files
             from sealyard.client.sharing.workspace import SharedWorkspace
 
+            remove_stale_user_files()
             shared_workspace = SharedWorkspace(
                 self.folder,
                 lambda: self._unlock(may_prompt=not shared_workspace.is_attached),

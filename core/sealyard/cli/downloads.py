@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from sealyard.cli.context import Context
-from sealyard.model.errors import WorkspaceLockedError
+from sealyard.model.errors import WorkspaceLockedError, WorkspaceReadOnlyError
 from sealyard.model.formatting import format_count
 from sealyard.model.tasks import Task
 
@@ -45,13 +45,36 @@ async def download(ctx: Context, client: Client, task: Task, folder: Path) -> Do
     return file
 
 
+def download_url(ctx: Context, task: Task) -> str | None:
+    """Return the URL of a result on a server, from which it can be downloaded without a token until the link expires.
+
+    None if the task has no such result, or the workspace is on this machine.
+    """
+    if not ctx.profile.server or task.result is None or task.result.link is None:
+        return None
+    from sealyard.client.http.results import link_url
+
+    return link_url(ctx.profile.server, task.result.link)
+
+
 def format_download(file: DownloadedFile) -> str:
     return f"{file.path}: {format_count(file.size, 'byte')}, sha256 {file.sha256}, verified by {file.checked}"
 
 
 @contextlib.asynccontextmanager
-async def wait_for_writer(ctx: Context, deadline: float | None) -> AsyncIterator[Client]:
-    """Yield a client for writing as soon as the process that owns the workspace releases it.
+async def open_for_download(ctx: Context) -> AsyncIterator[Client]:
+    """Yield a client for downloads: for writing, so that they are audited, or for reading if the disk is read-only."""
+    async with contextlib.AsyncExitStack() as stack:
+        try:
+            client = await stack.enter_async_context(ctx.open_writer("download"))
+        except WorkspaceReadOnlyError:
+            client = await stack.enter_async_context(ctx.open_reader())
+        yield client
+
+
+@contextlib.asynccontextmanager
+async def wait_for_download(ctx: Context, deadline: float | None) -> AsyncIterator[Client]:
+    """Yield the client of :func:`open_for_download` as soon as the process that owns the workspace releases it.
 
     ``deadline``: the event loop time until which to wait, but at most :data:`LOCK_TIMEOUT` seconds from now, which is
     also the default. Raises :class:`WorkspaceLockedError` if the workspace is not released by then.
@@ -64,7 +87,7 @@ async def wait_for_writer(ctx: Context, deadline: float | None) -> AsyncIterator
     async with contextlib.AsyncExitStack() as stack:
         while True:
             try:
-                client = await stack.enter_async_context(ctx.open_writer("download"))
+                client = await stack.enter_async_context(open_for_download(ctx))
                 break
             except WorkspaceLockedError:
                 if loop.time() >= lock_deadline:

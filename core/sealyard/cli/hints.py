@@ -8,6 +8,9 @@ from sealyard.model.errors import ErrorInfo, SealyardError
 from sealyard.model.hints import HintCode
 
 WORDINGS: Mapping[str, str] = {
+    HintCode.ADD_ADMINISTRATOR: (
+        "Make another user an administrator first: sealyard acl add USER:name RESOURCE_TYPE:ACL CREATE"
+    ),
     HintCode.ADD_APPROVERS: "Add more approvers (--approve), other than the users of the configuration.",
     HintCode.ADD_FIRMWARE: "Add one (--firmware).",
     HintCode.ADD_PROFILE: "Add one: sealyard profile add NAME --workspace DIR --identity USER:name",
@@ -15,11 +18,17 @@ WORDINGS: Mapping[str, str] = {
     HintCode.ASK_FOR_PERMISSION: "Ask an administrator to grant it (`sealyard acl add`).",
     HintCode.ASK_FOR_SUBJECT: "Ask an administrator to add it: sealyard subject add {subject}",
     HintCode.ASK_FOR_TOKEN: "Ask an administrator to create one: sealyard token create NAME --subject {subject}",
+    HintCode.ASK_TO_ENABLE: "Ask an administrator to enable it: sealyard subject enable {subject}",
     HintCode.CHOOSE_PROFILE: "Choose a profile with --profile: {profiles}.",
     HintCode.CONFIRM: "Confirm it with --yes.",
+    HintCode.CONFIRM_CLOCK: (
+        "If the clock is right, wait {remaining_time}, or confirm it as an administrator (`sealyard clock confirm`);"
+        " otherwise, correct it."
+    ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one with `sealyard config example --server`.",
     HintCode.CREATE_TOKEN: "Ask for a new one (`sealyard token create`): it is unknown, revoked or expired.",
     HintCode.CREATE_WORKSPACE: "Create one with `sealyard init`, or choose another with --workspace or --profile.",
+    HintCode.ENABLE_SUBJECT: "Enable it first: sealyard subject enable {subject}",
     HintCode.ENABLE_TLS: (
         "Set a certificate (--tls-certificate, --tls-key), or --behind-proxy if a reverse proxy terminates TLS."
     ),

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sealyard.client.embedded_calls import EmbeddedCalls
+from sealyard.client.embedded_calls import EngineCalls
 from sealyard.model.notifications import (
     FailedNotification,
     NotificationSettings,
@@ -14,7 +14,7 @@ from sealyard.model.notifications import (
 from sealyard.model.webhooks import DeadLetter, IssuedWebhook, Webhook, WebhookRequest
 
 
-class MessagingCalls(EmbeddedCalls):
+class MessagingCalls(EngineCalls):
     """Calls for the receivers of messages about tasks."""
 
     # ---- webhooks

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import time
+from pathlib import Path
+from typing import Self
 
 from sealyard.client.protocol import ProgressCallback
 
@@ -18,6 +20,14 @@ class ThrottledProgress:
         self._total = total
         self._bytes_done = 0
         self._last_report_time = 0.0
+
+    @classmethod
+    def of_file(cls, progress: ProgressCallback, path: Path) -> Self:
+        """Return the progress of reading the file. Its total is 0 if the size of the file is unknown."""
+        try:
+            return cls(progress, path.stat().st_size)
+        except (OSError, ValueError):  # reported when the file is read
+            return cls(progress, 0)
 
     def add(self, count: int) -> None:
         """Report that ``count`` more bytes are done."""

@@ -12,8 +12,9 @@ from collections.abc import AsyncIterator, Callable, Mapping
 from pathlib import Path
 from typing import Protocol
 
-from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
 from sealyard.model.audit import AuditFilter, AuditReport
+from sealyard.model.clock import ClockConfirmation
 from sealyard.model.credentials import (
     AccessToken,
     IssuedToken,
@@ -42,6 +43,7 @@ from sealyard.model.requests import (
     EncryptionRequest,
     KeyImport,
     PackageRequest,
+    RequestCheck,
     SigningRequest,
     TaskCounts,
     TaskFilter,
@@ -78,6 +80,22 @@ class TaskClient(Protocol):
     async def create_package(self, request: PackageRequest) -> Task: ...
     async def create_encryption(self, request: EncryptionRequest) -> Task: ...
     async def create_signing(self, request: SigningRequest) -> Task: ...
+
+    async def check_package(self, request: PackageRequest) -> RequestCheck:
+        """Check a request without creating a task, and raise the error that :meth:`create_package` would raise.
+
+        Nothing is stored, and the files need not be uploaded: :func:`sealyard.client.hashing_reader.hash_file` returns
+        them as input files.
+        """
+        ...
+
+    async def check_encryption(self, request: EncryptionRequest) -> RequestCheck:
+        """Like :meth:`check_package`, for :meth:`create_encryption`."""
+        ...
+
+    async def check_signing(self, request: SigningRequest) -> RequestCheck:
+        """Like :meth:`check_package`, for :meth:`create_signing`."""
+        ...
 
     async def task(self, task_id: str) -> Task:
         """Return the task with this id, or with this prefix of an id if it is unique."""
@@ -184,6 +202,19 @@ class AdministrationClient(Protocol):
         """Create the next version of a key, and a new version of every device configuration that uses the key."""
         ...
 
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        """Create the next version of a signing key: the same private key with the renewed certificate in a file.
+
+        Also creates a new version of every device configuration that uses the key. ``path``: PEM, DER or PKCS#7 with
+        the certificate of the key, and its chain in any order. Raises :class:`InvalidKeyError` if the file contains no
+        certificate of the key, and :class:`ConflictError` if the key already has this certificate.
+        """
+        ...
+
+    async def create_certificate_request(self, uri: str) -> str:
+        """Return a certificate request (PKCS#10, PEM) for a signing key, to have its certificate renewed."""
+        ...
+
     async def access(self) -> AccessControlList: ...
     async def subject_names(self) -> Mapping[str, str]:
         """Return the display names of subjects, by subject; subjects without one are missing.
@@ -193,6 +224,21 @@ class AdministrationClient(Protocol):
         ...
 
     async def add_subject(self, subject: str, display_name: str = "") -> Subject: ...
+    async def set_subject_state(
+        self, subject: str, state: SubjectState, reason: str = "", *, confirmed: bool = False
+    ) -> Subject:
+        """Disable, enable or remove a subject, and return it. Requires permission to add subjects.
+
+        A subject that is not active is refused everywhere, and a group grants nothing; approvals of waiting tasks no
+        longer count. ``reason`` is required to disable or remove a subject. Removal also deletes its rules,
+        memberships, access tokens and one-time password. A removed subject is enabled again without them.
+
+        Raises :class:`ConfirmationRequiredError` if ``confirmed`` is false and the change is a removal, revokes
+        approvals or breaks a quorum; :class:`PermissionDeniedError` for the caller itself; and :class:`ConflictError`
+        if no administrator would be left.
+        """
+        ...
+
     async def unlink_subject(self, subject: str) -> None:
         """Remove the link between the subject and its account at an identity provider, and revoke its access tokens.
 
@@ -232,8 +278,12 @@ class AuditClient(Protocol):
         """
         ...
 
-    def export_audit(self, kind: str) -> AsyncIterator[str]:
-        """Yield the audit log as text, oldest entry first. ``kind`` is ``jsonl`` or ``csv``."""
+    def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncIterator[str]:
+        """Yield audit entries as text, oldest entry first.
+
+        ``kind`` is ``jsonl`` or ``csv``. ``filters`` selects the entries, by default all. The hash chain can be
+        verified only in an export of all entries.
+        """
         ...
 
 
@@ -350,6 +400,15 @@ class Client(
     """All operations, on behalf of one subject."""
 
     async def workspace(self) -> WorkspaceInfo: ...
+
+    async def confirm_clock(self, *, confirmed: bool = False) -> ClockConfirmation:
+        """Confirm that the engine's system clock is right, so that changes no longer wait until it is trusted.
+
+        Has no effect if the clock is trusted already. Requires permission to update the policy. Raises
+        :class:`ConfirmationRequiredError`, whose message contains the system time, if the clock is not trusted and
+        ``confirmed`` is false.
+        """
+        ...
 
     async def cursor(self) -> int:
         """Return the cursor of the newest event.

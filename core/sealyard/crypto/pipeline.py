@@ -10,7 +10,7 @@ from itertools import cycle
 from typing import BinaryIO
 
 from sealyard.fs.atomic import storage_error
-from sealyard.model.errors import InvalidInputError
+from sealyard.model.errors import InputMismatchError
 from sealyard.model.formatting import format_count
 
 CHUNK = 2 * 1024 * 1024
@@ -70,7 +70,7 @@ def _wait_all(futures: Sequence[Future[object]]) -> None:
 class ExactReader:
     """Reads exactly ``length`` bytes from ``source`` and calls ``progress`` after each read.
 
-    :meth:`read_into` raises :class:`InvalidInputError` if ``source`` ends before ``length`` bytes.
+    :meth:`read_into` raises :class:`InputMismatchError` if ``source`` ends before ``length`` bytes.
     """
 
     def __init__(self, source: BinaryIO, length: int, progress: Progress) -> None:
@@ -85,7 +85,7 @@ class ExactReader:
         while bytes_read < target_length:
             count = self._source.readinto(buffer[bytes_read:target_length])  # type: ignore[attr-defined]
             if not count:
-                raise InvalidInputError(
+                raise InputMismatchError(
                     f"The file ends {format_count(self._remaining_length - bytes_read, 'byte')} early.",
                     "The file changed while it was read; check it and try again.",
                 )

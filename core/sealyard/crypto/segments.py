@@ -16,7 +16,7 @@ from sealyard.crypto.algorithms import BLOCK_LENGTH, CIPHERS
 from sealyard.crypto.digests import BackgroundHash
 from sealyard.crypto.pipeline import CHUNK, Consumer, ExactReader, Progress, pump, write_to_stream
 from sealyard.crypto.protocols import CipherStream, ContentCipher
-from sealyard.model.errors import InvalidInputError
+from sealyard.model.errors import InputMismatchError
 from sealyard.model.formatting import format_count
 
 
@@ -39,7 +39,7 @@ def encrypt_segment(
     Hashes the plaintext while reading it, so the plaintext digest is that of the bytes that were encrypted. Flushes
     ``target``; the caller must sync it to disk.
 
-    Raises :class:`InvalidInputError` unless ``source`` has exactly ``size`` bytes left.
+    Raises :class:`InputMismatchError` unless ``source`` has exactly ``size`` bytes left.
     """
     iv = secrets.token_bytes(CIPHERS[cipher.algorithm].iv_length)
     stream = cipher.encryptor(iv)
@@ -58,7 +58,7 @@ def encrypt_segment(
         pump(read_and_encrypt, [hasher.update, write], chunk_length + BLOCK_LENGTH)
         plaintext_sha256 = plaintext_hasher.hexdigest()
     if source.read(1):
-        raise InvalidInputError(
+        raise InputMismatchError(
             f"The file is longer than the expected {format_count(size, 'byte')}.", "The file changed; upload it again."
         )
     final_bytes = memoryview(stream.finalize() + iv)

@@ -2,12 +2,17 @@
 
 from __future__ import annotations
 
+import os
+import shutil
+from pathlib import Path
+
 import msgspec
 
-from sealyard.fs.atomic import storage_error, write_atomic
+from sealyard.fs.atomic import remove_stale_files, storage_error, write_atomic
 from sealyard.model.errors import StorageError, WorkspaceError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
+from sealyard.model.worker_messages import OpenKeyStore
 from sealyard.model.workspace import LAYOUT_VERSION, WorkspaceMetadata, WorkspacePaths
 
 
@@ -78,6 +83,16 @@ def require_empty(paths: WorkspacePaths) -> None:
         raise WorkspaceError(f"{escape_text(str(paths.root))} is not empty.", "Choose an empty or new folder.")
 
 
+def remove_crash_leftovers(paths: WorkspacePaths) -> None:
+    """Remove what a killed process left: key files that a client imported or exported, and temporary files.
+
+    Ignores errors. Must be called with the workspace lock held.
+    """
+    shutil.rmtree(paths.key_transfer, ignore_errors=True)
+    key_folders = (Path(folder) for folder, _, _ in os.walk(paths.keys))
+    remove_stale_files((paths.root, paths.audit, *key_folders))
+
+
 def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
     """Write the metadata file (mode 0600), replacing an existing one atomically. It is durable on return.
 
@@ -88,3 +103,16 @@ def save_metadata(paths: WorkspacePaths, metadata: WorkspaceMetadata) -> None:
         write_atomic(paths.file, content)
     except OSError as error:
         raise storage_error(error, "writing the metadata of the workspace") from error
+
+
+def build_key_store_request(
+    paths: WorkspacePaths, metadata: WorkspaceMetadata, passphrase: str | None, create: bool
+) -> OpenKeyStore:
+    """Return the message with which a worker opens the workspace's keys. ``create``: whether to create a master key."""
+    return OpenKeyStore(
+        workspace=str(paths.root),
+        workspace_id=metadata.id,
+        key_store=metadata.key_store,
+        passphrase=passphrase,
+        create=create,
+    )

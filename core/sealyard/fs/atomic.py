@@ -4,7 +4,10 @@ from __future__ import annotations
 
 import errno
 import os
+import re
 import secrets
+import time
+from collections.abc import Iterable
 from contextlib import suppress
 from pathlib import Path
 from types import TracebackType
@@ -15,6 +18,9 @@ from sealyard.model.safe_text import escape_text
 
 _NO_SPACE_ERRNOS = {errno.ENOSPC, errno.EDQUOT, errno.EFBIG}
 _NO_LINKS_ERRNOS = {errno.EPERM, errno.EOPNOTSUPP, errno.ENOSYS, errno.EMLINK}
+
+_TEMPORARY_NAME = re.compile(r"\.[0-9a-f]{16}\.tmp")
+_STALE_SECONDS = 60.0
 
 # Python on macOS does not provide fdatasync.
 _datasync = getattr(os, "fdatasync", os.fsync)
@@ -84,6 +90,27 @@ class AtomicFile:
         # commit() has already synced all data, so an error on closing cannot mean that data is lost.
         with suppress(OSError):
             os.close(self._fd)
+
+
+def remove_stale_files(folders: Iterable[Path]) -> None:
+    """Remove the files of :class:`AtomicFile` that killed processes left in ``folders``. Ignores errors.
+
+    A file that was modified within the last minute is kept, because a running process may be writing it.
+    """
+    cutoff = time.time() - _STALE_SECONDS
+    for folder in folders:
+        with suppress(OSError), os.scandir(folder) as entries:
+            for entry in entries:
+                if _is_stale(entry, cutoff):
+                    remove_quietly(Path(entry.path))
+
+
+def _is_stale(entry: os.DirEntry[str], cutoff: float) -> bool:
+    return (
+        _TEMPORARY_NAME.fullmatch(entry.name) is not None
+        and entry.is_file(follow_symlinks=False)
+        and entry.stat(follow_symlinks=False).st_mtime < cutoff
+    )
 
 
 def write_all(fd: int, data: bytes | memoryview) -> None:

@@ -6,7 +6,7 @@ import os
 import stat
 from pathlib import Path
 
-from sealyard.model.errors import InvalidInputError
+from sealyard.model.errors import InputMismatchError, InvalidInputError
 from sealyard.model.safe_text import escape_text
 
 
@@ -51,14 +51,14 @@ class SourceFile:
             raise self._read_error(error) from error
 
     def check_unmodified(self, size_read: int) -> None:
-        """Raise :class:`InvalidInputError` if the file was removed, replaced or modified since it was opened.
+        """Raise :class:`InputMismatchError` if the file was removed, replaced or modified since it was opened.
 
         ``size_read`` is the number of bytes the caller has read; it must be the size of the file.
         """
         try:
             current_status = self.path.stat()
         except FileNotFoundError as error:
-            raise InvalidInputError(
+            raise InputMismatchError(
                 f"{self.name} was removed while it was read.", "Restore the file and try again."
             ) from error
         except OSError as error:
@@ -71,7 +71,7 @@ class SourceFile:
             current_status.st_size,
             current_status.st_mtime_ns,
         ):
-            raise InvalidInputError(
+            raise InputMismatchError(
                 f"{self.name} changed while it was read.", "Wait until the file is complete and try again."
             )
 
@@ -96,12 +96,12 @@ class SourceFile:
 
 
 def verify_digest(name: str, sha256: str, expected_sha256: str | None) -> None:
-    """Raise :class:`InvalidInputError` if ``expected_sha256`` (hex) is given and differs from ``sha256``.
+    """Raise :class:`InputMismatchError` if ``expected_sha256`` (hex) is given and differs from ``sha256``.
 
     ``name`` is the name of the file in the error message.
     """
     if expected_sha256 is not None and sha256 != expected_sha256.lower():
-        raise InvalidInputError(
+        raise InputMismatchError(
             f"SHA-256 mismatch for {name}: expected {escape_text(expected_sha256, 80)}, got {sha256}.",
             "Check the file or the expected digest.",
         )

@@ -5,6 +5,7 @@ The kernel releases the lock when the process that holds it ends.
 
 from __future__ import annotations
 
+import errno
 import os
 import socket
 import sys
@@ -18,8 +19,10 @@ import msgspec
 from sealyard.fs import atomic
 from sealyard.fs.locks import try_lock, wait_for_stale_lock
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import WorkspaceLockedError
+from sealyard.model.errors import WorkspaceLockedError, WorkspaceReadOnlyError
 from sealyard.model.safe_text import escape_text
+
+_READ_ONLY_ERRNOS = {errno.EROFS, errno.EACCES, errno.EPERM}
 
 
 class LockHolder(FrozenStruct, frozen=True, kw_only=True):
@@ -49,12 +52,10 @@ class WorkspaceLock:
 
         Waits at most :data:`sealyard.fs.locks.STALE_LOCK_TIMEOUT` seconds if the lock holder has ended or is unknown.
         ``purpose`` is shown to other processes. Raises :class:`WorkspaceLockedError`, which names the lock holder, if
-        the lock cannot be acquired, and :class:`StorageError` if the lock file cannot be written.
+        the lock cannot be acquired, :class:`WorkspaceReadOnlyError` if this process may not write to the workspace, and
+        :class:`StorageError` if the lock file cannot be written for another reason.
         """
-        try:
-            fd = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
-        except OSError as error:
-            raise atomic.storage_error(error, "locking the workspace") from error
+        fd = _open_lock_file(path)
         try:
             _acquire_flock(fd)
             _write_holder(fd, purpose)
@@ -65,6 +66,11 @@ class WorkspaceLock:
             os.close(fd)
             raise atomic.storage_error(error, "locking the workspace") from error
         return cls(fd)
+
+    @staticmethod
+    def require_writable(path: Path) -> None:
+        """Check that the lock file can be written, without locking it. Raises the errors of :meth:`acquire` if not."""
+        os.close(_open_lock_file(path))
 
     @staticmethod
     def holder(path: Path) -> LockHolder | None:
@@ -97,6 +103,18 @@ class WorkspaceLock:
         self, exc_type: type[BaseException] | None, exc: BaseException | None, traceback: TracebackType | None
     ) -> None:
         self.release()
+
+
+def _open_lock_file(path: Path) -> int:
+    try:
+        return os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
+    except OSError as error:
+        if error.errno in _READ_ONLY_ERRNOS:
+            raise WorkspaceReadOnlyError(
+                f"The workspace cannot be changed ({error.strerror}).",
+                "Make its disk and folder writable; reading and downloads work without.",
+            ) from error
+        raise atomic.storage_error(error, "locking the workspace") from error
 
 
 def _acquire_flock(fd: int) -> None:

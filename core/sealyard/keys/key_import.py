@@ -20,7 +20,7 @@ from sealyard.crypto.signatures import PrivateKey, key_type_of
 from sealyard.keys.key_files import ACCEPTED_FILES_HINT, KeyFile, parse_certificates, parse_key_file
 from sealyard.keys.material import Material
 from sealyard.model.algorithms import KeyType
-from sealyard.model.errors import InvalidKeyError
+from sealyard.model.errors import InvalidInputError, InvalidKeyError
 from sealyard.model.safe_text import escape_text
 
 _FILE_LIMIT = 1024 * 1024
@@ -35,8 +35,9 @@ def load_key(
     The certificate is the one that belongs to the key, wherever it is in the file ``certificate``, or in ``path`` if
     ``certificate`` is None. If ``path`` contains several keys, the certificate must identify one of them.
 
-    Raises :class:`InvalidKeyError` if a file cannot be read, needs a password that is missing or wrong, or does not
-    contain such a key; if several keys match; or if there are certificates, but none belongs to the key.
+    Raises :class:`InvalidInputError` if a file cannot be read; and :class:`InvalidKeyError` if it needs a password that
+    is missing or wrong, or does not contain such a key; if several keys match; or if there are certificates, but none
+    belongs to the key.
     """
     data = _read_file(path)
     if kind.symmetric:
@@ -46,7 +47,17 @@ def load_key(
     key_file = parse_key_file(data, password)
     certificates = key_file.certificates if certificate is None else _load_certificates(certificate)
     key = _select_key(_keys_of_type(key_file, kind), kind, certificates, identified=certificate is not None)
-    return key, _select_certificate(key, certificates)
+    # A self-signed certificate instead of one of another key would not be noticed before devices reject the packages.
+    return key, _find_certificate(key, certificates) if certificates else None
+
+
+def load_certificate_of(key: PrivateKey, path: Path) -> bytes:
+    """Load the certificate (PEM) that belongs to ``key`` from a file: PEM, DER or PKCS#7, a chain in any order.
+
+    Private keys in the file are ignored. Raises :class:`InvalidKeyError` if the file cannot be read, contains no
+    certificate, or only certificates of other keys.
+    """
+    return _find_certificate(key, _load_certificates(path))
 
 
 def _keys_of_type(key_file: KeyFile, kind: KeyType) -> tuple[PrivateKey, ...]:
@@ -106,14 +117,11 @@ def _describe_key(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -
     return f"{fingerprint} ({escape_text(subjects[0], 80) if subjects else 'without certificate'})"
 
 
-def _select_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> bytes | None:
-    """Return the certificate (PEM) that belongs to ``key``, or None if there are no certificates.
+def _find_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, ...]) -> bytes:
+    """Return the certificate (PEM) that belongs to ``key``; if there are several, the one that expires last.
 
-    If several certificates belong to it, returns the one that expires last. Raises :class:`InvalidKeyError` if none
-    does: a self-signed certificate instead would not be noticed before devices reject the packages.
+    Raises :class:`InvalidKeyError` if none belongs to it.
     """
-    if not certificates:
-        return None
     matches = _certificates_of(key, certificates)
     if not matches:
         count = len(certificates)
@@ -121,7 +129,7 @@ def _select_certificate(key: PrivateKey, certificates: tuple[x509.Certificate, .
             "The certificate belongs to a different key."
             if count == 1
             else f"Each of the {count} certificates belongs to a different key.",
-            "Use the certificate that was issued for this key, or none.",
+            "Use the certificate that was issued for this key.",
         )
     return max(matches, key=lambda certificate: certificate.not_valid_after_utc).public_bytes(Encoding.PEM)
 
@@ -157,7 +165,9 @@ def _read_file(path: Path) -> bytes:
         with path.open("rb") as file:
             data = file.read(_FILE_LIMIT + 1)
     except OSError as error:
-        raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
+        raise InvalidInputError(
+            f"Cannot read the file: {error.strerror}.", "Check its path and permissions."
+        ) from error
     if len(data) > _FILE_LIMIT:
         raise InvalidKeyError("The file is larger than any key or certificate.", ACCEPTED_FILES_HINT)
     return data

@@ -24,8 +24,8 @@ class KeyProvider(Protocol):
     """Stores keys and uses them. Never exports a private key.
 
     Key names do not include the scheme. Every method raises :class:`NotFoundError` if the key or version does not
-    exist, :class:`ConflictError` if the name of a new key is taken, and :class:`InvalidKeyError` if the key type does
-    not match the algorithm.
+    exist, :class:`AlreadyExistsError` if the name of a new key is in use, and :class:`InvalidKeyError` if the key type
+    does not match the algorithm.
     """
 
     async def get_info(self, name: str) -> KeyInfo:
@@ -56,6 +56,22 @@ class KeyProvider(Protocol):
 
     async def rotate(self, name: str) -> KeyVersion:
         """Generate the next version of the key, with the same kind and purpose."""
+        ...
+
+    async def import_certificate(self, name: str, version: int, path: Path) -> KeyVersion:
+        """Create the next version of the key: the private key of ``version`` with the certificate in a file.
+
+        The origin of the new version is "renewed". If the newest version has this certificate already, returns that
+        version, so that an interrupted call can be repeated. Raises :class:`InvalidKeyError` if the file contains no
+        certificate of this private key, or if the key is symmetric.
+        """
+        ...
+
+    async def create_certificate_request(self, name: str, version: int) -> str:
+        """Return a PKCS#10 certificate request (PEM) for the private key, with the subject of its certificate.
+
+        Raises :class:`InvalidKeyError` if the key is symmetric.
+        """
         ...
 
     async def signer(self, name: str, version: int, algorithm: SigningAlgorithm) -> Signer: ...

@@ -38,6 +38,8 @@ class SealyardError(Exception):
     """
 
     code: ClassVar[str] = "internal"
+    is_audited: bool = True
+    """Whether the audit log records a request that fails with this error. False for mistakes of the requester."""
 
     def __init__(self, message: str, hint: str | Hint = "") -> None:
         super().__init__(message)
@@ -59,15 +61,27 @@ class SealyardError(Exception):
 
 
 class InvalidInputError(SealyardError):
-    """A file or value from the user cannot be used: missing, empty, modified, too large, or with the wrong digest."""
+    """A file or value from the user cannot be used: missing, unreadable, empty, too large or malformed."""
 
     code = "input"
+    is_audited = False
+
+
+class InputMismatchError(InvalidInputError):
+    """The content of an input is not the expected one: wrong digest or size, truncated, or changed after it was chosen.
+
+    Unlike a mistake in the choice of a file, this can be a sign of manipulation.
+    """
+
+    code = "input-mismatch"
+    is_audited = True
 
 
 class UsageError(SealyardError):
     """A command or request is not valid as written."""
 
     code = "usage"
+    is_audited = False
 
 
 class PermissionDeniedError(SealyardError):
@@ -88,12 +102,20 @@ class NotFoundError(SealyardError):
     def __init__(self, message: str, hint: str | Hint = "", *, hidden: bool = False) -> None:
         super().__init__(message, hint)
         self.hidden = hidden
+        self.is_audited = hidden
 
 
 class ConflictError(SealyardError):
-    """The action is not possible in the current state of the object (already decided, name taken, …)."""
+    """The action is not possible in the current state of the object (already decided, still in use, …)."""
 
     code = "conflict"
+
+
+class AlreadyExistsError(ConflictError):
+    """The object to create exists already, or its name is in use."""
+
+    code = "already-exists"
+    is_audited = False
 
 
 class AuthenticationError(SealyardError):
@@ -189,6 +211,7 @@ class ConfirmationRequiredError(SealyardError):
     """The action has a consequence, named in the message, that the user must confirm first."""
 
     code = "confirmation-needed"
+    is_audited = False
 
 
 class WaitTimeoutError(SealyardError):
@@ -263,6 +286,12 @@ class DiskFullError(StorageError):
     code = "disk-full"
 
 
+class WorkspaceReadOnlyError(StorageError):
+    """The workspace cannot be changed: it is open read-only, on a read-only disk, or not writable for this account."""
+
+    code = "workspace-read-only"
+
+
 class ClockError(SealyardError):
     """The system clock is ahead of the expected time, so that nothing irreversible is done because of it."""
 
@@ -273,6 +302,7 @@ class FormatLimitError(SealyardError):
     """The request exceeds the limits of the container format."""
 
     code = "format-limit"
+    is_audited = False
 
 
 class ContainerError(SealyardError):

@@ -48,7 +48,7 @@ class TaskProgressed(FrozenStruct, frozen=True, kw_only=True, tag=True):
 class WorkspaceChanged(FrozenStruct, frozen=True, kw_only=True, tag=True):
     """The device configuration, key, subject, rule or policy named by ``resource`` has changed.
 
-    This event is durable.
+    For the resource ``WORKSPACE``, the warnings of the workspace have changed. This event is durable.
     """
 
     cursor: int

@@ -38,6 +38,7 @@ class WorkspacePaths:
         self.root = root
         self.file = root / "workspace.json"
         self.lock = root / "lock"
+        self.clock = root / "clock.json"
         self.store = root / "store"
         self.audit = root / "audit"
         self.artifacts = root / "artifacts"

@@ -18,7 +18,7 @@ import msgspec
 from sealyard.fs import atomic
 from sealyard.fs.hashing import hash_into
 from sealyard.fs.source_file import verify_digest
-from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, StorageError
+from sealyard.model.errors import ConflictError, InputMismatchError, InvalidInputError, NotFoundError, StorageError
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.storage.upload_dir import UploadDir, UploadRecord
@@ -87,7 +87,7 @@ class UploadFile:
     def write(self, turn: int, data: bytes | memoryview) -> None:
         """Write and hash ``data``. If the upload's size was declared, its last byte completes the upload.
 
-        Raises :class:`InvalidInputError`, and deletes the upload, if it becomes longer than its size or its SHA-256 is
+        Raises :class:`InputMismatchError`, and deletes the upload, if it becomes longer than its size or its SHA-256 is
         not the expected one. Raises :class:`ConflictError` if a newer turn has begun.
         """
         with self._require_open():
@@ -125,13 +125,14 @@ class UploadFile:
     def complete(self, turn: int) -> None:
         """Complete an upload whose size was not declared.
 
-        Raises :class:`InvalidInputError`, and deletes the upload, if it is empty or its SHA-256 is not the expected
-        one. Raises :class:`ConflictError` if a newer turn has begun.
+        Raises :class:`InvalidInputError` if it is empty, and :class:`InputMismatchError` if its SHA-256 is not the
+        expected one; both delete the upload. Raises :class:`ConflictError` if a newer turn has begun.
         """
         with self._require_open():
             self._check_turn(turn)
             if not self._received_bytes:
-                raise self._reject(f"{self._display_name} is empty.", "Choose a file with content.")
+                self._drop()
+                raise InvalidInputError(f"{self._display_name} is empty.", "Choose a file with content.")
             self._complete(self._received_bytes)
 
     def abort(self, turn: int) -> None:
@@ -189,7 +190,8 @@ class UploadFile:
     def _check_size(self, received_bytes: int) -> None:
         size = self._record.size
         if size is not None and received_bytes > size:
-            raise self._reject(
+            self._drop()
+            raise InputMismatchError(
                 f"{self._display_name} is longer than the declared {format_count(size, 'byte')}.",
                 "Start the upload again.",
             )
@@ -198,7 +200,7 @@ class UploadFile:
         sha256, expected_sha256 = self._required_hasher.hexdigest(), self._record.expected_sha256
         try:
             verify_digest(self._display_name, sha256, expected_sha256)
-        except InvalidInputError:
+        except InputMismatchError:
             self._drop()
             raise
         atomic.sync(self._descriptor)
@@ -211,11 +213,6 @@ class UploadFile:
         content = self._folder.content(self._record)
         if content.exists():
             self._promote_content(self._record, content)
-
-    def _reject(self, message: str, hint: str) -> InvalidInputError:
-        """Delete the upload, and return the error that the caller raises."""
-        self._drop()
-        return InvalidInputError(message, hint)
 
     def _drop(self) -> None:
         self._deleted = True

@@ -267,6 +267,14 @@ def test_editor_setting_precedes_environment() -> None:
     assert editor_command(Settings(), {"EDITOR": "vi"}) == ("vi",)
 
 
+def test_unset_editor_falls_back_to_installed_one(tmp_path: Path) -> None:
+    for name in ("nano", "vi"):
+        (tmp_path / name).touch(mode=0o755)
+    assert editor_command(Settings(), {"PATH": str(tmp_path)}) == (str(tmp_path / "vi"),)
+    (tmp_path / "vi").unlink()
+    assert editor_command(Settings(), {"PATH": str(tmp_path), "EDITOR": " "}) == (str(tmp_path / "nano"),)
+
+
 @pytest.mark.parametrize("text", ["", " ", "'vi"])
 def test_missing_or_invalid_editor_is_rejected(text: str) -> None:
     with pytest.raises(UsageError, match=r"\$EDITOR"):

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import errno
+import os
 import threading
 from pathlib import Path
 
 import pytest
 
-from sealyard.client.config.state_file import StateFile
+from sealyard.client.config.state_file import StateFile, remove_stale_user_files
 from sealyard.fs import atomic
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError
@@ -75,3 +76,16 @@ def test_unreadable_file_is_reported_with_path(tmp_path: Path) -> None:
     (tmp_path / "counter.json").mkdir()
     with pytest.raises(StorageError, match=r"Cannot read .*counter\.json"):
         StateFile(tmp_path / "counter.json", Counter()).read()
+
+
+def test_stale_files_in_user_folders_are_removed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("XDG_CONFIG_HOME", str(tmp_path / "config"))
+    monkeypatch.setenv("XDG_STATE_HOME", str(tmp_path / "state"))
+    folders = (tmp_path / "config" / "sealyard", tmp_path / "state" / "sealyard" / "downloads")
+    for folder in folders:
+        folder.mkdir(parents=True)
+        for name in (".0123456789abcdef.tmp", "profiles.json"):
+            (folder / name).touch()
+            os.utime(folder / name, (0, 0))
+    remove_stale_user_files()
+    assert [[path.name for path in folder.iterdir()] for folder in folders] == [["profiles.json"]] * 2

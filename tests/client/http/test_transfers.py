@@ -14,7 +14,6 @@ from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import (
     DownloadError,
     InvalidInputError,
-    InvalidKeyError,
     PermissionDeniedError,
     ResultExpiredError,
     ServerUnreachableError,
@@ -405,7 +404,7 @@ def test_missing_key_file_sends_no_request(tmp_path: Path) -> None:
     async def run() -> None:
         async with serving(UploadServer()) as (server, client):
             request = KeyImport(uri="local:a", path=str(tmp_path / "missing"), kind=KeyType.AES_256)
-            with pytest.raises(InvalidKeyError, match="Cannot read the file"):
+            with pytest.raises(InvalidInputError, match="Cannot read the file"):
                 await client.import_key(request)
             assert server.calls == []
 

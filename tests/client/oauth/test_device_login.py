@@ -36,6 +36,9 @@ class RecordingClock:
     def monotonic(self) -> float:
         return 0.0
 
+    def boot_id(self) -> str | None:
+        return None
+
     async def sleep(self, seconds: float) -> None:
         self.delays.append(seconds)
 

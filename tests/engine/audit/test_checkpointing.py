@@ -229,12 +229,12 @@ async def test_reading_log_requires_permission(harness: EngineHarness) -> None:
     with pytest.raises(PermissionDeniedError):
         await harness.engine.audit.verify(DEV, None, None)
     with pytest.raises(PermissionDeniedError):
-        await anext(harness.engine.audit.export(DEV, "jsonl"))
+        await anext(harness.engine.audit.export(DEV, "jsonl", AuditFilter()))
 
 
 async def test_denied_export_and_download_are_audited(harness: EngineHarness) -> None:
     task = await harness.done_package()
-    export = harness.engine.stream(DEV, "AUDIT_LOG", harness.engine.audit.export(DEV, "jsonl"))
+    export = harness.engine.stream(DEV, "AUDIT_LOG", harness.engine.audit.export(DEV, "jsonl", AuditFilter()))
     with pytest.raises(PermissionDeniedError):
         await anext(export)
     download = harness.engine.stream(
@@ -266,7 +266,7 @@ async def test_export_contains_every_entry(harness: EngineHarness) -> None:
     await harness.package()
     entries = await harness.audit_entries()
     for kind, extra in (("jsonl", 0), ("csv", 1)):
-        text = "".join([part async for part in harness.engine.audit.export(ADMIN, kind)])
+        text = "".join([part async for part in harness.engine.audit.export(ADMIN, kind, AuditFilter())])
         assert len(text.splitlines()) == len(entries) + extra
     with pytest.raises(UsageError):
-        await anext(harness.engine.audit.export(ADMIN, "pdf"))
+        await anext(harness.engine.audit.export(ADMIN, "pdf", AuditFilter()))

@@ -8,7 +8,7 @@ import pytest
 
 from sealyard.engine.audit.service import MAX_MESSAGE_LENGTH, MAX_RESOURCE_LENGTH
 from sealyard.model.audit import AuditAction
-from sealyard.model.errors import InvalidInputError, NotFoundError, SealyardError
+from sealyard.model.errors import IntegrityError, NotFoundError, SealyardError
 from sealyard.model.tasks import Verdict
 from tests.support.engine_harness import ADMIN, DEV, OWNER, EngineHarness
 
@@ -25,7 +25,7 @@ class UniterableStr(str):
 
 
 async def test_long_message_and_resource_are_truncated(harness: EngineHarness) -> None:
-    error = InvalidInputError("\x1b" * MEBIBYTE)
+    error = IntegrityError("\x1b" * MEBIBYTE)
     await harness.engine.audit.record_refusal(DEV, "DEVICE_CONFIG:" + "\u202e" * MEBIBYTE, error)
     (entry,) = await harness.audit_entries(AuditAction.FAILED)
     assert entry.resource.startswith("DEVICE_CONFIG:\\u202e")
@@ -33,7 +33,7 @@ async def test_long_message_and_resource_are_truncated(harness: EngineHarness) -
 
 
 async def test_long_text_is_not_read_completely(harness: EngineHarness) -> None:
-    error = InvalidInputError(UniterableStr("x" * MEBIBYTE))
+    error = IntegrityError(UniterableStr("x" * MEBIBYTE))
     await harness.engine.audit.record_refusal(DEV, UniterableStr("TASK:" + "x" * MEBIBYTE), error)
     assert len(await harness.audit_entries(AuditAction.FAILED)) == 1
 

@@ -15,6 +15,7 @@ from sealyard.model.algorithms import EncryptionAlgorithm, KeyPurpose, KeyType, 
 from sealyard.model.audit import AuditAction
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import (
+    AlreadyExistsError,
     ConfirmationRequiredError,
     ConflictError,
     InvalidKeyError,
@@ -89,7 +90,7 @@ async def test_concurrent_creation_with_same_name_conflicts(harness: EngineHarne
     await harness.wait_until(lambda: {"local:twin-encryption", "local:twin-encryption-2"} <= set(harness.shelf.infos))
     harness.bus.gate.set()
     outcomes = await requests
-    assert [type(each) for each in outcomes if isinstance(each, BaseException)] == [ConflictError]
+    assert [type(each) for each in outcomes if isinstance(each, BaseException)] == [AlreadyExistsError]
     assert len([each for each in harness.engine.repository.list_all(DEVICES) if each.name == "twin"]) == 1
 
 

@@ -10,20 +10,13 @@ from tests.support.engine_harness import DEV, EngineHarness
 pytestmark = pytest.mark.anyio
 
 
-async def settle(harness: EngineHarness) -> None:
-    """Let the expiry loop handle the deadlines that have passed."""
-    await harness.advance_clock(seconds=1)
-    await harness.wait_until(lambda: harness.clock.has_sleeper(3600))
-    await harness.wait_until_durable()
-
-
 async def test_start_with_wrong_clock_keeps_results(harness: EngineHarness) -> None:
     done_task = await harness.done_package()
     waiting_task = await harness.package()
     await harness.close()
     harness.clock.jump(days=60)
     await harness.open()
-    await settle(harness)
+    await harness.apply_deadlines()
     assert harness.artifacts.has_result(done_task.id)
     assert harness.task(waiting_task.id).status is TaskStatus.WAITING
     await harness.close()
@@ -37,10 +30,10 @@ async def test_start_with_wrong_clock_keeps_results(harness: EngineHarness) -> N
 
 async def test_jump_while_running_keeps_results_for_an_hour(harness: EngineHarness) -> None:
     done_task = await harness.done_package()
-    await settle(harness)
+    await harness.apply_deadlines()
     harness.clock.jump(days=60)
     await harness.advance_clock(minutes=59)
-    await settle(harness)
+    await harness.apply_deadlines()
     assert harness.artifacts.has_result(done_task.id)
     health = await harness.engine.health.health()
     assert [check.name for check in health.failures] == ["clock"]
@@ -51,9 +44,9 @@ async def test_jump_while_running_keeps_results_for_an_hour(harness: EngineHarne
 
 async def test_running_task_survives_a_jump(harness: EngineHarness) -> None:
     worker = await harness.wait_for_worker(await harness.approved_package())
-    await settle(harness)
+    await harness.apply_deadlines()
     harness.clock.jump(days=60)
-    await settle(harness)
+    await harness.apply_deadlines()
     assert harness.task(worker.id).status is TaskStatus.RUNNING
     worker.request_signing()
     await harness.wait_until(lambda: worker.permitted)

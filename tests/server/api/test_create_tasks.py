@@ -64,7 +64,7 @@ async def test_checksum_mismatch_creates_no_task(http: httpx.AsyncClient) -> Non
     response = await post_form(
         http, "encryptionTask", Field("inputFile", b"x", "x.bin"), Field("sha256checksum", b"0" * 64)
     )
-    assert (response.status_code, response.json()["code"]) == (400, "input")
+    assert (response.status_code, response.json()["code"]) == (400, "input-mismatch")
     assert (await http.get("/api/v1/task")).json() == []
 
 

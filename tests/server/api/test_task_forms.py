@@ -106,7 +106,7 @@ async def test_checksums_match_files_by_order(http: httpx.AsyncClient) -> None:
     for fields in ([*checksums, *files], [*files, *checksums]):
         assert (await post_form(http, PACKAGES, CONFIG, *fields)).status_code == 201
     swapped = await post_form(http, PACKAGES, CONFIG, *files, *reversed(checksums))
-    assert (swapped.status_code, swapped.json()["code"]) == (400, "input")
+    assert (swapped.status_code, swapped.json()["code"]) == (400, "input-mismatch")
 
 
 FIRMWARE = file_field("inputFiles", b"firmware")
@@ -161,7 +161,7 @@ async def test_unauthorized_form_leaves_no_files(harness: ServerHarness, folder:
 async def test_truncated_form_leaves_no_files(harness: ServerHarness, http: httpx.AsyncClient, folder: Path) -> None:
     whole = build_form([CONFIG, FIRMWARE, file_field("inputFiles", bytes(3_000_000))])
     response = await http.post(PACKAGES, headers={"Content-Type": FORM_TYPE}, content=whole[:-2_000_000])
-    assert (response.status_code, response.json()["code"]) == (400, "input")
+    assert (response.status_code, response.json()["code"]) == (400, "input-mismatch")
     assert (list_inputs(folder), list_uploads(folder)) == (set(), [])
 
 
@@ -202,7 +202,7 @@ async def test_idempotency_key_outlives_finished_task(
     assert list_inputs(folder) == set()
     assert (await http.post(PACKAGES, json=body, headers=key)).json()["id"] == first.json()["id"]
     refused = await http.post(PACKAGES, json=body)
-    assert (refused.status_code, refused.json()["code"]) == (400, "input")
+    assert (refused.status_code, refused.json()["code"]) == (400, "input-mismatch")
     assert "no longer stored" in refused.json()["detail"]
 
 

@@ -25,6 +25,9 @@ class FrozenClock:
     def monotonic(self) -> float:
         return 0.0
 
+    def boot_id(self) -> str | None:
+        return None
+
     async def sleep(self, seconds: float) -> None:
         raise AssertionError("unexpected sleep")
 

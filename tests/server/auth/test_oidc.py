@@ -47,6 +47,9 @@ class ShiftedClock:
     def monotonic(self) -> float:
         return self.now().timestamp()
 
+    def boot_id(self) -> str | None:
+        return None
+
     async def sleep(self, seconds: float) -> None:
         raise AssertionError("unexpected sleep")
 

@@ -89,7 +89,7 @@ async def test_form_closed_before_first_paint_raises_nothing(workspace: TuiWorks
         await wait_until(pilot, lambda: dialog.query(FieldRow))
         await pilot.press("escape")
         await wait_until(pilot, lambda: dialog not in app.screen_stack and not dialog.query(FieldRow))
-        dialog._limit_height()
+        dialog.fit()
         assert app._exception is None
 
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from functools import partialmethod
+from pathlib import Path
 
 import pytest
 
@@ -16,7 +17,13 @@ from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.client.sharing.workspace import SharedWorkspace
 from sealyard.fs.workspace_lock import WorkspaceLock
-from sealyard.model.errors import AuthenticationError, KeyStoreLockedError, SealyardError, UsageError
+from sealyard.model.errors import (
+    AuthenticationError,
+    KeyStoreLockedError,
+    SealyardError,
+    UsageError,
+    WorkspaceReadOnlyError,
+)
 from sealyard.model.requests import TaskFilter
 from sealyard_tui.session.connections import LocalConnection, ServerConnection, WorkspaceConnection
 from sealyard_tui.session.messages import ConnectionMode
@@ -57,7 +64,7 @@ async def test_second_connection_attaches_to_owner(demo: DemoWorkspace) -> None:
         developer = await connect_client(first, load_profile(demo, "developer"))
         owner = await connect_client(second, load_profile(demo, "owner"))
         assert (first.mode, second.mode) == (ConnectionMode.OWNER, ConnectionMode.ATTACHED)
-        assert second.lock_error is None
+        assert second.read_only_error is None
         assert (await owner.workspace()).subject == "USER:owner"
         assert (await owner.workspace()).id == (await developer.workspace()).id
 
@@ -127,11 +134,26 @@ async def test_locked_workspace_opens_read_only_with_reason(
         async with open_connection(demo) as connection:
             client = await connect_client(connection, load_profile(demo, "owner"))
             assert connection.mode is ConnectionMode.READ_ONLY
-            assert connection.lock_error is not None
-            assert "a command" in connection.lock_error.message
+            assert connection.read_only_error is not None
+            assert "a command" in connection.read_only_error.message
             assert (await client.workspace()).read_only
     finally:
         await holder.close()
+
+
+async def test_unwritable_workspace_opens_read_only_with_reason(
+    demo: DemoWorkspace, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def reject(_: Path) -> None:
+        raise WorkspaceReadOnlyError("The disk is read-only.")
+
+    monkeypatch.setattr(WorkspaceLock, "require_writable", reject)
+    async with open_connection(demo) as connection:
+        client = await connect_client(connection, load_profile(demo, "owner"))
+        assert connection.mode is ConnectionMode.READ_ONLY
+        assert connection.read_only_error is not None
+        assert connection.read_only_error.message == "The disk is read-only."
+        assert (await client.workspace()).read_only
 
 
 async def test_read_only_request_does_not_attach(demo: DemoWorkspace) -> None:
@@ -139,7 +161,7 @@ async def test_read_only_request_does_not_attach(demo: DemoWorkspace) -> None:
         await connect_client(first, load_profile(demo, "developer"))
         client = await connect_client(second, load_profile(demo, "owner"))
         assert second.mode is ConnectionMode.READ_ONLY
-        assert second.lock_error is None
+        assert second.read_only_error is None
         assert (await client.workspace()).read_only
 
 

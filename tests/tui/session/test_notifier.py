@@ -5,12 +5,12 @@ from __future__ import annotations
 import msgspec
 import pytest
 
-from sealyard.client.downloads.events import DownloadResult
+from sealyard.client.downloads.downloader import DownloadedFile, DownloadResult, VerifiedBy
 from sealyard.model.access import Action
 from sealyard.model.errors import ResultExpiredError
 from sealyard.model.tasks import ResultState
 from tests.tui.pilot_helpers import make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.workspace import TuiWorkspace
+from tests.tui.workspace import NOW, TuiWorkspace
 
 
 async def test_finished_own_task_is_notified_once(workspace: TuiWorkspace) -> None:
@@ -124,3 +124,19 @@ async def test_escape_dismisses_notifications(workspace: TuiWorkspace) -> None:
         await wait_until(pilot, lambda: "In the way" in screen_text(app))
         await pilot.press("escape")
         await wait_until(pilot, lambda: "In the way" not in screen_text(app))
+
+
+async def test_download_notification_shows_warnings(workspace: TuiWorkspace) -> None:
+    file = DownloadedFile(
+        task_id="t-done",
+        path="/srv/gateway.se-1",
+        size=12,
+        sha256="ab" * 32,
+        checked=VerifiedBy.SIGNATURE,
+        at=NOW,
+        warnings=("The audit log does not record this download.",),
+    )
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        app.notifier.on_download_result(DownloadResult(task_id="t-done", name="gateway", downloaded=file))
+        await wait_until(pilot, lambda: "! The audit log does not record" in screen_text(app))

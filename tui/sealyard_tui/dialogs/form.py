@@ -34,9 +34,6 @@ from sealyard_tui.session.hints import app_hint
 
 log = logging.getLogger(__name__)
 
-MAX_HEIGHT = 0.94
-"""Maximum height of the dialog, as a fraction of the screen height. The field area scrolls if it does not fit."""
-
 MIN_FIELDS_HEIGHT = 3
 """Minimum height of the field area, in lines."""
 
@@ -62,6 +59,7 @@ class FormDialog(BaseDialog[bool]):
     """
 
     CSS_PATH = "form.tcss"
+    max_height = 0.94
 
     BINDINGS: ClassVar[list[BindingType]] = [
         Binding("ctrl+s", "submit", "Done", id="form.submit", priority=True),
@@ -99,6 +97,8 @@ class FormDialog(BaseDialog[bool]):
         self._notes = notes
         self._error = error
         self._initial_answers: Answers | None = None
+        self._rejected_answers: Answers | None = None
+        """The answers to which the error that is shown belongs; None if no error is shown."""
         self._seconds = 0
         self._timer: Timer | None = None
         self._is_done = False
@@ -142,21 +142,9 @@ class FormDialog(BaseDialog[bool]):
     def answers(self) -> Answers:
         return collect_answers(self.query(FieldRow))
 
-    def on_resize(self) -> None:
-        self.call_after_refresh(self._limit_height)
-
-    def _limit_height(self) -> None:
-        """Limit the height of the field area so that the form fits on the screen.
-
-        Textual does not distribute the available space between auto-sized and scrollable widgets.
-        """
-        if not self.query(".fields"):
-            # The dialog was closed before call_after_refresh called this method.
-            return
-        box, fields = self.query_one(".dialog"), self.query_one(".fields")
-        used = sum(child.outer_size.height for child in box.children if child is not fields and child.display)
-        available = int(self.size.height * MAX_HEIGHT) - box.gutter.height - fields.styles.margin.height - used
-        fields.styles.max_height = max(MIN_FIELDS_HEIGHT, available)
+    def fit(self) -> None:
+        for fields in self.query(_Fields):
+            self.limit_height(fields, MIN_FIELDS_HEIGHT)
 
     @on(Input.Changed)
     @on(PickerLine.Changed)
@@ -165,11 +153,14 @@ class FormDialog(BaseDialog[bool]):
             row.update_choices(self.answers.texts)
         if self.answers != self._initial_answers:
             self._draft.answers = self.answers
+        if self._rejected_answers not in (None, self.answers):
+            self._rejected_answers = None
+            self._show_status("")
         if self._notes is not None:
             notes = self._notes(self.answers)
             self.query_one(".notes", Static).update(notes)
             self.query_one(".notes").display = bool(notes)
-        self.call_after_refresh(self._limit_height)
+        self.fit_later()
 
     def on_descendant_focus(self, event: events.DescendantFocus) -> None:
         current = next((widget for widget in event.widget.ancestors if isinstance(widget, FieldRow)), None)
@@ -219,7 +210,7 @@ class FormDialog(BaseDialog[bool]):
         invalid_rows = [row for row in self.query(FieldRow) if row.show_error()]
         if invalid_rows:
             self.set_focus(invalid_rows[0].control)
-            self.call_after_refresh(self._limit_height)
+            self.fit_later()
         elif not self.is_busy:
             self._start_busy()
             # The worker belongs to the application so that closing the form does not cancel it.
@@ -227,6 +218,7 @@ class FormDialog(BaseDialog[bool]):
 
     def _start_busy(self) -> None:
         self._seconds = 0
+        self._rejected_answers = None
         self._show_status("")
         self._timer = self.set_interval(1, self._tick)
         self._tick()
@@ -241,7 +233,7 @@ class FormDialog(BaseDialog[bool]):
         status.set_class(not is_error, "-working")
         status.display = bool(text)
         status.update(Content(text))
-        self.call_after_refresh(self._limit_height)
+        self.fit_later()
 
     async def _run_submit(self, answers: Answers) -> None:
         try:
@@ -274,6 +266,7 @@ class FormDialog(BaseDialog[bool]):
             self.app.post_message(ShowError(error))
             return
         self._stop_busy()
+        self._rejected_answers = self.answers
         hint = app_hint(error, action_keys(self.app))
         lines = [f"✗ {escape_multiline(error.message)}", *([f"→ {escape_multiline(hint)}"] if hint else [])]
         self._show_status("\n".join(lines), is_error=True)

@@ -17,7 +17,7 @@ from sealyard.client.config.profiles import Profile
 from sealyard.client.http.status import ConnectionStatus
 from sealyard.client.protocol import Client
 from sealyard.concurrency.loop_thread import LoopThread, proxy_to_thread
-from sealyard.model.errors import SealyardError, WorkspaceLockedError
+from sealyard.model.errors import SealyardError, WorkspaceLockedError, WorkspaceReadOnlyError
 from sealyard_tui.session.messages import ConnectionMode
 
 if TYPE_CHECKING:
@@ -55,8 +55,8 @@ class WorkspaceConnection(Protocol):
         ...
 
     @property
-    def lock_error(self) -> WorkspaceLockedError | None:
-        """The error if the workspace is read-only because another process has locked it; otherwise None."""
+    def read_only_error(self) -> SealyardError | None:
+        """The error if the workspace is read-only because it is locked or cannot be written; otherwise None."""
         ...
 
     async def connect(self, profile: Profile, on_status: StatusCallback) -> Client:
@@ -81,7 +81,7 @@ class WorkspaceConnection(Protocol):
 class LocalConnection:
     """A connection to a workspace directory, as its owner or through the process that owns it.
 
-    It is read-only if requested, or if the owner does not accept connections.
+    It is read-only if requested, if the owner does not accept connections, or if the directory cannot be written.
     """
 
     host = ""
@@ -93,7 +93,7 @@ class LocalConnection:
         """
         self.on_error: ErrorCallback = _no_op
         self.read_only = read_only
-        self.lock_error: WorkspaceLockedError | None = None
+        self.read_only_error: SealyardError | None = None
         self.mode = ConnectionMode.READ_ONLY if read_only else ConnectionMode.OWNER
         self._folder = folder
         self._passphrase = passphrase
@@ -132,8 +132,8 @@ class LocalConnection:
         if self.mode is not ConnectionMode.READ_ONLY:
             try:
                 await self._open_workspace()
-            except WorkspaceLockedError as error:
-                self.lock_error, self.mode = error, ConnectionMode.READ_ONLY
+            except (WorkspaceLockedError, WorkspaceReadOnlyError) as error:
+                self.read_only_error, self.mode = error, ConnectionMode.READ_ONLY
         if self.mode is ConnectionMode.READ_ONLY:
             from sealyard.client.engine_handle import EngineHandle
 
@@ -170,7 +170,7 @@ class ServerConnection:
     """A connection to a workspace on a server."""
 
     mode = ConnectionMode.SERVER
-    lock_error = None
+    read_only_error = None
 
     def __init__(self, url: str, token_of: Callable[[Profile], str | TokenSource], *, read_only: bool = False) -> None:
         """Prepare a connection to the server at ``url``.

@@ -87,6 +87,7 @@ class Notifier:
         self._is_download_automatic = is_download_automatic
         self._reported: dict[str, NotificationKind] = {}
         self._last_pending: tuple[str, int] = ("", 0)
+        self._reported_clock = False
         self._quiet_until = datetime.min.replace(tzinfo=UTC)
         self._batch: dict[str, tuple[NotificationKind, str, DownloadResult | None]] = {}
         """The queued notifications by task id: kind, task name, and the download result, if any."""
@@ -105,9 +106,20 @@ class Notifier:
         self._queue(event.task_id, kind, event.name)
 
     def on_state_changed(self, state: SessionState) -> None:
-        """Notify the user of new tasks awaiting their approval; changes in quick succession are combined."""
+        """Notify the user of new tasks awaiting their approval, and administrators of a clock that is not trusted."""
         if not state.roles:
             return
+        self._report_clock(state)
+        self._report_pending_approvals(state)
+
+    def _report_clock(self, state: SessionState) -> None:
+        is_new = state.can_confirm_clock and bool(state.clock_warning) and not self._reported_clock
+        self._reported_clock = bool(state.clock_warning)
+        if is_new:
+            self._notify(escape_text(state.clock_warning), is_success=False, title="System clock")
+
+    def _report_pending_approvals(self, state: SessionState) -> None:
+        """Notify the user of new tasks awaiting their approval; changes in quick succession are combined."""
         identity, previous_count = self._last_pending
         new_tasks = state.awaiting_my_approval - previous_count if identity == state.identity else 0
         now = self._now()
@@ -129,6 +141,7 @@ class Notifier:
     def reset(self) -> None:
         """Discard queued and visible notifications, because they concern the previous identity."""
         self._batch.clear()
+        self._reported_clock = False
         self._app.clear_notifications()
 
     def _queue(self, task_id: str, kind: NotificationKind, name: str, result: DownloadResult | None = None) -> None:
@@ -152,7 +165,9 @@ class Notifier:
         if result is not None and result.downloaded is not None:
             file = result.downloaded
             proof = "signature and digest" if file.checked is VerifiedBy.SIGNATURE else "digest"
-            self._app.notify(f"{escape_text(file.path)}\n✓ {proof} verified", title=f"Downloaded {name}", markup=False)
+            warnings = (f"! {escape_text(warning)}" for warning in file.warnings)
+            text = "\n".join((escape_text(file.path), f"✓ {proof} verified", *warnings))
+            self._app.notify(text, title=f"Downloaded {name}", markup=False)
         elif result is not None and result.error is not None and kind is NotificationKind.DOWNLOAD_FAILED:
             retry_text = f" Retrying in {result.retry_in:g} s." if result.retry_in is not None else ""
             self._notify(

@@ -17,6 +17,7 @@ from sealyard.client.protocol import Client
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.events import Event, EventsMissed, TaskChanged, TaskProgressed, WorkspaceChanged
 from sealyard.model.requests import WorkspaceInfo
+from sealyard.model.subject_names import SubjectNames, is_inactive
 from sealyard_tui.session.connections import WorkspaceConnection
 from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, EngineState, EngineUpdate
 
@@ -76,7 +77,7 @@ class Session:
         read_only = info.read_only or self.connection.read_only
         self._state = EngineState.READ_ONLY if read_only else EngineState.READY
         future.set_result(client)
-        self._post_state(post, self.connection.lock_error)
+        self._post_state(post, self.connection.read_only_error)
         self._listener = asyncio.create_task(self._listen(client, cursor, post))
         await self.connection.start_listening()
 
@@ -167,11 +168,14 @@ class Session:
         is_used = any(profile.name == name for profile in self.profiles)
         return Profile(name=identity if is_used else name, identity=identity, workspace=self.profile.workspace)
 
-    def next_profile(self) -> Profile:
-        """Return the profile after the current one, wrapping around at the end."""
-        names = [profile.name for profile in self.profiles]
-        index = names.index(self.profile.name) if self.profile.name in names else -1
-        return self.profiles[(index + 1) % len(names)] if names else self.profile
+    def next_profile(self, names: SubjectNames) -> Profile:
+        """Return the profile after the current one, wrapping around at the end.
+
+        Profiles of people who are disabled or removed according to ``names`` are skipped.
+        """
+        profiles = [each for each in self.profiles if each == self.profile or not is_inactive(each.identity, names)]
+        index = profiles.index(self.profile) if self.profile in profiles else -1
+        return profiles[(index + 1) % len(profiles)] if profiles else self.profile
 
 
 class _EventBatcher:

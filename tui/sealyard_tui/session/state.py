@@ -5,7 +5,7 @@ from __future__ import annotations
 import msgspec
 
 from sealyard.client.http.status import ConnectionStatus
-from sealyard.model.access import Action, Role, is_allowed
+from sealyard.model.access import Action, ResourceType, Role, is_allowed, resource_type_uri
 from sealyard.model.base import FrozenStruct
 from sealyard.model.subject_names import SubjectNames
 from sealyard_tui.session.messages import DISCONNECTED, ConnectionChanged, ConnectionMode, EngineState
@@ -39,6 +39,8 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
     read_only: bool = False
     read_only_reason: str = ""
     """The error text if the workspace is read-only because another process has locked it; otherwise empty."""
+    clock_warning: str = ""
+    """Why changes wait until the system clock of the engine is trusted; empty if none does. May be untrusted text."""
     running: int = 0
     awaiting_my_approval: int = 0
     subject_names: SubjectNames = {}
@@ -54,6 +56,11 @@ class SessionState(FrozenStruct, frozen=True, kw_only=True):
         This is possible even while disconnected: requests are sent after reconnecting, or fail with an error.
         """
         return self.engine in (EngineState.READY, EngineState.RECONNECTING) and not self.read_only
+
+    @property
+    def can_confirm_clock(self) -> bool:
+        """Whether the user may confirm the system clock of the engine: an administrator, with write access."""
+        return self.can_write and self.is_allowed(Action.UPDATE, resource_type_uri(ResourceType.POLICY))
 
     def with_connection(self, event: ConnectionChanged, reason: str) -> SessionState:
         """Return the state after the connection has changed. ``reason``: the text of the error in ``event``, if any."""

@@ -73,6 +73,8 @@ def state_summary(state: SessionState) -> list[str]:
         lines.append(_MODE_TEXTS[state.mode].format(host=escape_text(state.host)))
     if state.read_only_reason:
         lines.append(f"Read only: {escape_text(state.read_only_reason)}")
+    if state.clock_warning:
+        lines.append(escape_text(state.clock_warning))
     if state.engine is EngineState.RECONNECTING:
         lines.append(_connection_summary(state.connection))
     return lines

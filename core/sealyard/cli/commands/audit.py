@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import argparse
 import contextlib
 import os
 from collections.abc import Iterator
@@ -23,15 +24,7 @@ from sealyard.model.safe_text import escape_text
 def add_commands(commands: Commands) -> None:
     subcommands = add_command_group(commands, "audit", "List, verify and export the audit log")
     list_parser = add_command(subcommands, "list", _list, "List audit entries, newest first")
-    list_parser.add_argument("--type", metavar="TYPE", default="", help="resource type: TASK, KEY, ACL, …")
-    list_parser.add_argument("--resource", metavar="RESOURCE", default="", help="resource, for example TASK:<id>")
-    list_parser.add_argument("--author", metavar="SUBJECT", default="", help="subject that caused the entry")
-    list_parser.add_argument("--change", metavar="CHANGE", type=choice(AuditAction), help=", ".join(AuditAction))
-    list_parser.add_argument(
-        "--since", metavar="TIME", type=timestamp, help="start, for example 2030-12-31T18:00+01:00"
-    )
-    list_parser.add_argument("--until", metavar="TIME", type=timestamp, help="end (exclusive), formatted like --since")
-    list_parser.add_argument("--search", metavar="TEXT", default="", help="text anywhere in the entry")
+    _add_filter_options(list_parser)
     list_parser.add_argument(
         "--limit", metavar="N", type=int, default=100, help="maximum number of entries, up to 1000"
     )
@@ -44,14 +37,24 @@ def add_commands(commands: Commands) -> None:
         "--checkpoint", metavar="FILE", type=Path, help="signed checkpoint that was stored elsewhere"
     )
 
-    export_parser = add_command(subcommands, "export", _export, "Export all audit entries, oldest first")
+    export_parser = add_command(subcommands, "export", _export, "Export audit entries, oldest first; by default all")
+    _add_filter_options(export_parser)
     export_parser.add_argument("--format", choices=("jsonl", "csv"), required=True, help="file format: jsonl or csv")
     export_parser.add_argument("--out", metavar="FILE", type=Path, help="new file; by default standard output")
 
 
-async def _list(ctx: Context) -> int:
-    args = ctx.args
-    filters = AuditFilter(
+def _add_filter_options(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument("--type", metavar="TYPE", default="", help="resource type: TASK, KEY, ACL, …")
+    parser.add_argument("--resource", metavar="RESOURCE", default="", help="resource, for example TASK:<id>")
+    parser.add_argument("--author", metavar="SUBJECT", default="", help="subject that caused the entry")
+    parser.add_argument("--change", metavar="CHANGE", type=choice(AuditAction), help=", ".join(AuditAction))
+    parser.add_argument("--since", metavar="TIME", type=timestamp, help="start, for example 2030-12-31T18:00+01:00")
+    parser.add_argument("--until", metavar="TIME", type=timestamp, help="end (exclusive), formatted like --since")
+    parser.add_argument("--search", metavar="TEXT", default="", help="text anywhere in the entry")
+
+
+def _build_filter(args: argparse.Namespace) -> AuditFilter:
+    return AuditFilter(
         resource_type=parse_audit_resource_type(args.type) if args.type else "",
         resource=args.resource,
         author=args.author,
@@ -60,8 +63,12 @@ async def _list(ctx: Context) -> int:
         until=args.until,
         text=args.search,
     )
+
+
+async def _list(ctx: Context) -> int:
+    args = ctx.args
     async with ctx.open_reader() as client:
-        page = await client.audit(filters, below=args.before_seq, limit=args.limit)
+        page = await client.audit(_build_filter(args), below=args.before_seq, limit=args.limit)
     rows = [
         (entry.seq, format_time(entry.timestamp), entry.author, entry.change, entry.resource, entry.message)
         for entry in page.entries
@@ -101,8 +108,9 @@ async def _export(ctx: Context) -> int:
     args = ctx.args
     if ctx.out.as_json and args.out is None:
         raise UsageError("--json requires --out.", "Set --out to a new file for the entries.")
+    filters = _build_filter(args)
     async with ctx.open_reader() as client:
-        lines = client.export_audit(args.format)
+        lines = client.export_audit(args.format, filters)
         if args.out is None:
             async for line in lines:
                 ctx.out.document(line)
@@ -112,7 +120,8 @@ async def _export(ctx: Context) -> int:
             file.write(first_line)
             async for line in lines:
                 file.write(line)
-    ctx.out.result({"path": str(args.out), "format": args.format}, (f"Exported the audit log to {args.out}.",))
+    exported = "the audit log" if filters == AuditFilter() else "the matching audit entries"
+    ctx.out.result({"path": str(args.out), "format": args.format}, (f"Exported {exported} to {args.out}.",))
     return ExitCode.OK
 
 

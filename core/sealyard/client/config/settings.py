@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 import shlex
+import shutil
 from collections.abc import Mapping
 from enum import StrEnum
 from pathlib import Path
@@ -26,6 +27,9 @@ NO_COLOR_THEME = "ansi-dark"
 Animations = Literal["none", "basic", "full"]
 StartScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
 
+
+DEFAULT_EDITORS = ("editor", "vi", "nano")
+"""Programs to edit text with if no editor is set; ``editor`` is Debian's alternative."""
 
 DEFAULT_SETTLE_SECONDS = 2.0
 """Default of ``watch.settle``."""
@@ -79,7 +83,9 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
         str, Meta(description="Folder for results. If empty, that of the profile or the system.")
     ] = ""
     auto_download: Annotated[bool, Meta(description="Download results of your own tasks automatically.")] = True
-    editor: Annotated[str, Meta(description="Command to edit text. If empty, $VISUAL or $EDITOR.")] = ""
+    editor: Annotated[
+        str, Meta(description="Command to edit text. If empty, $VISUAL, $EDITOR, editor, vi or nano.")
+    ] = ""
     refresh_interval: Annotated[
         float, Meta(ge=0.2, le=3600, description="Seconds between updates of ages and remaining times.")
     ] = 1.0
@@ -111,16 +117,22 @@ def settings_schema() -> dict[str, object]:
 def editor_command(settings: Settings, environ: Mapping[str, str] = os.environ) -> tuple[str, ...]:
     """Return the editor command, split into arguments, without the file to edit.
 
-    Raises :class:`UsageError` if no editor is set or its command cannot be split.
+    If no editor is set, this is the first of :data:`DEFAULT_EDITORS` in `PATH`. Raises :class:`UsageError` if there is
+    none, or if the command cannot be split.
     """
     command = settings.editor or environ.get("VISUAL") or environ.get("EDITOR") or ""
     try:
         arguments = tuple(shlex.split(command))
     except ValueError as error:
         raise UsageError("Unbalanced quote in the editor command.", _EDITOR_HINT) from error
-    if not arguments:
-        raise UsageError("No editor configured.", _EDITOR_HINT)
-    return arguments
+    if arguments:
+        return arguments
+    default_path = next(
+        filter(None, (shutil.which(name, path=environ.get("PATH", "")) for name in DEFAULT_EDITORS)), None
+    )
+    if default_path is None:
+        raise UsageError("No editor found.", _EDITOR_HINT)
+    return (default_path,)
 
 
 _EDITOR_HINT = "Set `editor` in the settings, or $VISUAL or $EDITOR."

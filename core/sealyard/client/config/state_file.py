@@ -30,6 +30,13 @@ def state_path(kind: str, *key: str) -> Path:
     return user_state_path("sealyard") / kind / f"{name}.json"
 
 
+def remove_stale_user_files() -> None:
+    """Remove the temporary files that killed processes left in the user's state and configuration folders."""
+    from platformdirs import user_config_path, user_state_path
+
+    atomic.remove_stale_files((user_config_path("sealyard"), *user_state_path("sealyard").glob("*/")))
+
+
 class StateFile(Generic[T]):
     """A file (mode 0600) that stores one value and is replaced atomically.
 

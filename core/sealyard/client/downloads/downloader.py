@@ -43,6 +43,7 @@ from sealyard.model.errors import (
     ResultGoneError,
     SealyardError,
     StorageError,
+    WorkspaceReadOnlyError,
 )
 from sealyard.model.events import TaskChanged
 from sealyard.model.requests import TaskFilter
@@ -200,7 +201,7 @@ class Downloader:
             if existing_path is not None:
                 part.remove()
             report(size, size)
-            await self._client.report_downloaded(task.id)
+            warnings += await self._report_downloaded(task.id)
             downloaded = DownloadedFile(
                 task_id=task.id,
                 path=str(path),
@@ -213,6 +214,14 @@ class Downloader:
             return await self._record(downloaded)
         finally:
             part.close()
+
+    async def _report_downloaded(self, task_id: str) -> tuple[str, ...]:
+        """Report the download for the audit log. Returns a warning if the workspace is read-only."""
+        try:
+            await self._client.report_downloaded(task_id)
+        except WorkspaceReadOnlyError:
+            return ("The workspace is read-only: its audit log does not record this download.",)
+        return ()
 
     async def _record(self, downloaded: DownloadedFile) -> DownloadedFile:
         """Record a download. If the history cannot be written, the download is complete all the same: add a warning."""

@@ -13,11 +13,11 @@ import msgspec
 
 from sealyard.client.http.requests import ApiCalls, json_call, path_segment, query_params
 from sealyard.fs.private import create_private_file
-from sealyard.model.access import AclRule, Action, Membership, Subject
+from sealyard.model.access import AclRule, Action, Membership, Subject, SubjectState
 from sealyard.model.algorithms import KeyPurpose, KeyType
 from sealyard.model.base import FrozenStruct, SecretStruct
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
-from sealyard.model.errors import InvalidKeyError, NotFoundError
+from sealyard.model.errors import InvalidInputError, InvalidKeyError, NotFoundError
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
 from sealyard.model.requests import (
@@ -58,6 +58,17 @@ class _KeyImportBody(SecretStruct, frozen=True, kw_only=True):
     content: bytes
     password: str | None
     certificate: bytes | None
+
+
+class _CertificateBody(SecretStruct, frozen=True, kw_only=True):
+    """A certificate file, which may also contain private keys."""
+
+    uri: str
+    content: bytes
+
+
+class _CertificateRequest(FrozenStruct, frozen=True, kw_only=True):
+    certificate_request: str
 
 
 class DeviceCalls(ApiCalls):
@@ -124,6 +135,14 @@ class KeyCalls(ApiCalls):
     async def rotate_key(self, uri: str) -> KeyInfo:
         return await self._sender.send("POST", "/key/rotation", {"uri": uri}, KeyInfo)
 
+    async def import_certificate(self, uri: str, path: Path) -> KeyInfo:
+        body = _CertificateBody(uri=uri, content=await asyncio.to_thread(_read_key_file, path))
+        return await self._sender.send("POST", "/key/certificate", body, KeyInfo)
+
+    async def create_certificate_request(self, uri: str) -> str:
+        response = await self._sender.send("POST", "/key/certificateRequest", {"uri": uri}, _CertificateRequest)
+        return response.certificate_request
+
 
 class AccessCalls(ApiCalls):
     """API calls for subjects, groups, access rules and the policy."""
@@ -140,6 +159,12 @@ class AccessCalls(ApiCalls):
     async def add_subject(self, subject: str, display_name: str = "") -> Subject:
         body = {"subject": subject, "displayName": display_name}
         return await self._sender.send("POST", "/acl/subjects", body, Subject)
+
+    async def set_subject_state(
+        self, subject: str, state: SubjectState, reason: str = "", *, confirmed: bool = False
+    ) -> Subject:
+        body = {"state": state, "reason": reason, "confirmed": confirmed}
+        return await self._sender.send("PATCH", f"/acl/subjects/{path_segment(subject)}", body, Subject)
 
     async def unlink_subject(self, subject: str) -> None:
         await self._sender.delete(f"/acl/subjects/{path_segment(subject)}/account")
@@ -192,13 +217,15 @@ def _build_key_reference(key: EncryptionKeyRequest | SigningKeyRequest) -> dict[
 def _read_key_file(path: Path) -> bytes:
     """Return the content of a key or certificate file. The content is checked by the server.
 
-    Raises :class:`InvalidKeyError` if the file is unreadable or too large.
+    Raises :class:`InvalidInputError` if the file is unreadable, and :class:`InvalidKeyError` if it is too large.
     """
     try:
         with path.open("rb") as file:
             data = file.read(MAX_KEY_FILE_BYTES + 1)
     except OSError as error:
-        raise InvalidKeyError(f"Cannot read the file: {error.strerror}.", "Check its path and permissions.") from error
+        raise InvalidInputError(
+            f"Cannot read the file: {error.strerror}.", "Check its path and permissions."
+        ) from error
     if len(data) > MAX_KEY_FILE_BYTES:
         raise InvalidKeyError("The file is larger than any key or certificate.", "Choose a key or certificate file.")
     return data

@@ -21,17 +21,7 @@ class AuditCalls(ApiCalls):
     """API calls for reading, verifying and exporting the audit log."""
 
     async def audit(self, filters: AuditFilter, *, below: int | None = None, limit: int = 100) -> AuditPage:
-        query = query_params(
-            resourceType=filters.resource_type,
-            resource=filters.resource,
-            author=filters.author,
-            change=filters.change,
-            since=filters.since,
-            until=filters.until,
-            text=filters.text,
-            cursor=below,
-            size=limit,
-        )
+        query = {**_filter_params(filters), **query_params(cursor=below, size=limit)}
         response = await self._sender.read("/auditlog", query)
         cursor = response.headers.get("x-se-cursor")
         entries = self._sender.decode(response, tuple[AuditEntry, ...])
@@ -47,12 +37,13 @@ class AuditCalls(ApiCalls):
             progress(report.size, report.size)
         return report
 
-    async def export_audit(self, kind: str) -> AsyncGenerator[str, None]:
+    async def export_audit(self, kind: str, filters: AuditFilter | None = None) -> AsyncGenerator[str, None]:
         """Yield the audit log as text. Lost connections are retried only until the first data arrives.
 
         Later retries would repeat text that was already yielded.
         """
-        request = Request(method="GET", path="/auditlog/export", query={"kind": kind})
+        query = {"kind": kind, **_filter_params(filters or AuditFilter())}
+        request = Request(method="GET", path="/auditlog/export", query=query)
         backoff = self._sender.new_backoff()
         decoder = codecs.getincrementaldecoder("utf-8")()
         data_received = False
@@ -67,3 +58,15 @@ class AuditCalls(ApiCalls):
                 if data_received:
                     raise
                 await self._sender.wait(backoff, error)
+
+
+def _filter_params(filters: AuditFilter) -> dict[str, str]:
+    return query_params(
+        resourceType=filters.resource_type,
+        resource=filters.resource,
+        author=filters.author,
+        change=filters.change,
+        since=filters.since,
+        until=filters.until,
+        text=filters.text,
+    )

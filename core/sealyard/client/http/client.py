@@ -14,7 +14,7 @@ from sealyard.client.http.status import ConnectionMonitor
 from sealyard.client.http.tasks import TaskCalls
 from sealyard.client.http.transport import Connection
 from sealyard.client.http.webhooks import WebhookCalls
-from sealyard.model.clock import Clock
+from sealyard.model.clock import Clock, ClockConfirmation
 from sealyard.model.events import Event
 from sealyard.model.requests import WorkspaceInfo
 
@@ -54,6 +54,10 @@ class HttpClient(
 
     async def workspace(self) -> WorkspaceInfo:
         return await self._sender.get("/workspace", WorkspaceInfo)
+
+    async def confirm_clock(self, *, confirmed: bool = False) -> ClockConfirmation:
+        body = {"confirmed": confirmed}
+        return await self._sender.send("POST", "/workspace/clockConfirmation", body, ClockConfirmation)
 
     async def cursor(self) -> int:
         return await self._event_stream.cursor()

@@ -8,13 +8,20 @@ from collections.abc import AsyncIterable, Iterable
 from pathlib import Path
 from typing import NamedTuple
 
+from sealyard.client.hashing_reader import HashingFileReader
 from sealyard.client.http.errors import RetryLaterError
-from sealyard.client.http.hashing_reader import HashingFileReader
 from sealyard.client.http.requests import ApiCalls, RequestSender, path_segment, query_params
 from sealyard.client.http.transport import Request, Response
 from sealyard.client.protocol import ProgressCallback
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, ServerUnreachableError
+from sealyard.model.errors import (
+    ConflictError,
+    InputMismatchError,
+    InvalidInputError,
+    NotFoundError,
+    SealyardError,
+    ServerUnreachableError,
+)
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
 
@@ -103,7 +110,7 @@ class _UploadSession:
         try:
             state = await self._send_until_complete()
             if state.sha256 != self._reader.file.sha256:
-                raise InvalidInputError(
+                raise InputMismatchError(
                     f"{escape_text(self._reader.name)} was corrupted during the upload.", "Upload the file again."
                 )
         except ServerUnreachableError:

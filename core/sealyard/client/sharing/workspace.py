@@ -115,7 +115,8 @@ class SharedWorkspace:
         """Attach to the lock holder or, if there is none, lock the workspace and open its engine.
 
         Raises :class:`WorkspaceLockedError` if a lock holder does not listen, or hangs, and does not end within
-        ``within`` seconds. Also raises any error that prevents opening the workspace.
+        ``within`` seconds, and :class:`WorkspaceReadOnlyError` if there is no lock holder and this process may not
+        write to the workspace. Also raises any error that prevents opening the workspace.
         """
         async with self._open_lock:
             loop = asyncio.get_running_loop()
@@ -201,9 +202,11 @@ class SharedWorkspace:
 
     async def _acquire(self) -> None:
         self._require_open()
-        # Check for a lock holder first, so that the user is not prompted for a passphrase in vain.
-        if (holder := WorkspaceLock.holder(WorkspacePaths(self._folder).lock)) is not None:
+        # Check the lock first, so that the user is not prompted for a passphrase in vain.
+        lock_path = WorkspacePaths(self._folder).lock
+        if (holder := WorkspaceLock.holder(lock_path)) is not None:
             raise lock_error(holder)
+        WorkspaceLock.require_writable(lock_path)
         passphrase = self._unlock()
         engine = await EngineHandle.open(self._folder, purpose=self._purpose, passphrase=passphrase, work=self._work)
         try:

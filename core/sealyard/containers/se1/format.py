@@ -28,7 +28,7 @@ from sealyard.crypto.pipeline import Consumer, Progress, no_progress, write_to_s
 from sealyard.crypto.protocols import ContentCipher
 from sealyard.crypto.segments import encrypt_segment, read_segment
 from sealyard.model.algorithms import EncryptionAlgorithm
-from sealyard.model.errors import FormatLimitError, InvalidInputError, InvalidKeyError
+from sealyard.model.errors import FormatLimitError, InputMismatchError, InvalidInputError, InvalidKeyError
 from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 from sealyard.model.worker_messages import EncryptedSegment, RecordedSegment
@@ -100,13 +100,13 @@ class SE1Format:
     def header(
         self, layout: PackageLayout, segments: Sequence[EncryptedSegment], metadata: Sequence[tuple[str, bytes]]
     ) -> bytes:
-        """Build the header. Raises :class:`InvalidInputError` if segments or metadata do not match ``layout``."""
+        """Build the header. Raises :class:`InputMismatchError` if segments or metadata do not match ``layout``."""
         self.check(layout)
         expected_segments = [(index, _segment_length(layout, index)) for index in range(len(layout.firmware))]
         if [(segment.index, segment.length) for segment in segments] != expected_segments:
-            raise InvalidInputError("The encrypted segments do not belong to this package.")
+            raise InputMismatchError("The encrypted segments do not belong to this package.")
         if tuple((name, len(content)) for name, content in metadata) != layout.metadata:
-            raise InvalidInputError("The metadata files do not belong to this package.", "Upload the files again.")
+            raise InputMismatchError("The metadata files do not belong to this package.", "Upload the files again.")
         return encode_header(layout.encryption, layout.signing, segments, _join_metadata(metadata))
 
     def check_contents(

@@ -74,15 +74,15 @@ class AuditService:
         unflushed_entries = self._load_unflushed_entries(report.size)
         return msgspec.structs.replace(report, size=report.size + len(unflushed_entries))
 
-    async def export(self, subject: str, export_format: str) -> AsyncGenerator[str, None]:
-        """Yield the whole log as text, in batches of lines, oldest entry first.
+    async def export(self, subject: str, export_format: str, filters: AuditFilter) -> AsyncGenerator[str, None]:
+        """Yield the entries that match ``filters`` as text, in batches of lines, oldest entry first.
 
         ``export_format`` is a key of :data:`EXPORTS`. Raises :class:`UsageError` if it is not.
         """
         self._require_view_permission(subject)
         if export_format not in EXPORTS:
             raise UsageError(f"Unknown export format {export_format[:80]!r}.", f"Use one of: {', '.join(EXPORTS)}.")
-        lines = EXPORTS[export_format](self._iter_entries())
+        lines = EXPORTS[export_format](filter(filters.matches, self._iter_entries()))
         while True:
             batch = await asyncio.to_thread(_take_batch, lines)
             if not batch:
@@ -98,8 +98,11 @@ class AuditService:
     async def record_refusal(self, subject: str, resource: str, error: SealyardError) -> None:
         """Commit an audit entry for a request that raised ``error``; it is durable on return.
 
-        Permission failures are recorded as refused, all other errors as failed.
+        Permission failures are recorded as refused, all other errors as failed. Mistakes of the subject, such as a
+        mistyped path, are not recorded (:attr:`SealyardError.is_audited`).
         """
+        if not error.is_audited:
+            return
         is_refusal = isinstance(error, PermissionDeniedError) or (isinstance(error, NotFoundError) and error.hidden)
         unit_of_work = self._repository.begin()
         change = AuditAction.REFUSED if is_refusal else AuditAction.FAILED

@@ -136,7 +136,7 @@ class Attempt:
         now = self._repository.clock.now()
         deadline_trigger = expired_deadline(task, now)
         if deadline_trigger is not None and not self._clock_guard.is_trusted():
-            raise self._clock_guard.hold()
+            raise self._clock_guard.build_error()
         if trigger := deadline_trigger or self._find_revoked_permission(task):
             await prepare_transition(self._repository, self.task_id, trigger).commit()
             return None

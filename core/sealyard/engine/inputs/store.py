@@ -9,7 +9,7 @@ from datetime import datetime, timedelta
 from pathlib import Path
 
 from sealyard.model.clock import Clock
-from sealyard.model.errors import InvalidInputError, NotFoundError
+from sealyard.model.errors import InputMismatchError, InvalidInputError, NotFoundError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile, Task
 from sealyard.storage.artifacts import ArtifactStore, StoredInput
@@ -56,14 +56,14 @@ class InputStore:
         return InputFile(name=to_utf8_name(name), size=stored_input.size, sha256=stored_input.sha256)
 
     def require(self, files: Iterable[InputFile]) -> None:
-        """Raise :class:`InvalidInputError` if a file is not (or no longer) stored, or has another size.
+        """Raise :class:`InputMismatchError` if a file is not (or no longer) stored, or has another size.
 
         Files with inline content are rejected: a worker would use the inline content, while an approver sees the
         stored file.
         """
         for file in files:
             if file.inline is not None:
-                raise InvalidInputError(
+                raise InputMismatchError(
                     f"{escape_text(file.name, 100)} has not been uploaded.", "Upload the file first."
                 )
             try:
@@ -71,7 +71,9 @@ class InputStore:
             except NotFoundError:
                 size = -1
             if size != file.size:
-                raise InvalidInputError(f"{escape_text(file.name, 100)} is no longer stored.", "Upload the file again.")
+                raise InputMismatchError(
+                    f"{escape_text(file.name, 100)} is no longer stored.", "Upload the file again."
+                )
 
     def acquire(self, task: Task) -> tuple[str, ...]:
         """Keep the task's inputs until :meth:`release`, and claim an unclaimed upload of each, if there is one.

@@ -32,7 +32,7 @@ from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.model.audit import AuditEntry
 from sealyard.model.clock import Clock
 from sealyard.model.device_configs import DeviceConfig
-from sealyard.model.errors import ConcurrentWriterError, NotFoundError, StorageError
+from sealyard.model.errors import ConcurrentWriterError, NotFoundError, WorkspaceReadOnlyError
 from sealyard.model.events import DurableEvent
 from sealyard.model.policy import Policy
 from sealyard.model.tasks import Task
@@ -165,7 +165,7 @@ class Repository:
         life cycle.
         """
         if self._log is None:
-            raise StorageError("The workspace is open read-only.", "Open it for writing.")
+            raise WorkspaceReadOnlyError("The workspace is open read-only.", "Open it for writing.")
         if self.fatal_error is not None:
             raise self.fatal_error
         with self.store.snapshot_lock():

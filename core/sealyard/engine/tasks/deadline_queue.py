@@ -21,8 +21,8 @@ class DeadlineQueue:
     def __init__(self, clock: Clock) -> None:
         self._clock = clock
         self._heap: list[tuple[datetime, str]] = []
-        self._earliest_changed = asyncio.Event()
-        """Set when a deadline is added that is earlier than all others."""
+        self._wake_event = asyncio.Event()
+        """Set when a deadline is added that is earlier than all others, and by :meth:`wake`."""
 
     def on_task_saved(self, task: Task) -> None:
         """Add the next deadline of a saved task."""
@@ -37,29 +37,35 @@ class DeadlineQueue:
     def add(self, deadline: datetime, task_id: str) -> None:
         heapq.heappush(self._heap, (deadline, task_id))
         if self._heap[0] == (deadline, task_id):
-            self._earliest_changed.set()
+            self._wake_event.set()
 
-    async def due(self) -> list[str]:
-        """Wait for the next deadline, at most an hour; return the ids of all tasks with a deadline that has passed."""
-        task_ids = self._pop_due()
-        if not task_ids:
-            self._earliest_changed.clear()
-            sleep = self._clock.sleep(self._seconds_until_next())
-            waiters = {asyncio.ensure_future(sleep), asyncio.ensure_future(self._earliest_changed.wait())}
-            try:
-                await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
-            finally:
-                for waiter in waiters:
-                    waiter.cancel()
-            task_ids = self._pop_due()
-        return task_ids
-
-    def _pop_due(self) -> list[str]:
+    def pop_due(self) -> list[str]:
+        """Remove and return the ids of all tasks with a deadline that has passed."""
         now = self._clock.now()
         due_ids: dict[str, None] = {}
         while self._heap and self._heap[0][0] <= now:
             due_ids[heapq.heappop(self._heap)[1]] = None
         return list(due_ids)
+
+    async def wait(self) -> None:
+        """Wait for the next deadline or :meth:`wake`, at most an hour."""
+        self._wake_event.clear()
+        seconds = self._seconds_until_next()
+        if seconds == 0:
+            return
+        waiters = {
+            asyncio.ensure_future(self._clock.sleep(seconds)),
+            asyncio.ensure_future(self._wake_event.wait()),
+        }
+        try:
+            await asyncio.wait(waiters, return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            for waiter in waiters:
+                waiter.cancel()
+
+    def wake(self) -> None:
+        """Let :meth:`wait` return, even if no deadline has passed."""
+        self._wake_event.set()
 
     def _seconds_until_next(self) -> float:
         if not self._heap:

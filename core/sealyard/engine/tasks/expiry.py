@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import asyncio
+import contextlib
 import logging
-from datetime import timedelta
+from datetime import datetime, timedelta
 from functools import partial
 
 import msgspec
@@ -13,11 +15,12 @@ from sealyard.engine.execution.scheduler import Scheduler
 from sealyard.engine.inputs.store import InputStore
 from sealyard.engine.inputs.uploads import UploadService
 from sealyard.engine.state.clock_guard import ClockGuard
+from sealyard.engine.state.clock_record import ClockRecord
 from sealyard.engine.state.repository import Repository
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
 from sealyard.engine.tasks.deadline_queue import DeadlineQueue
 from sealyard.model.access import SYSTEM_SUBJECT
-from sealyard.model.audit import AuditAction
+from sealyard.model.audit import AuditAction, AuditResourceType
 from sealyard.model.deadlines import due_reminder, expired_deadline
 from sealyard.model.errors import NotFoundError, SealyardError
 from sealyard.model.results import state_at
@@ -27,13 +30,17 @@ from sealyard.storage.artifacts import ArtifactStore
 
 RETRY_SECONDS = 5.0
 
+APPLY_TIMEOUT = 10.0
+"""Maximum number of seconds that a caller waits until deadlines are applied."""
+
 log = logging.getLogger(__name__)
 
 
 class ExpiryLoop:
     """Background loop that applies the deadlines of tasks and uploads when they pass.
 
-    While the clock is not trusted, it only records that links have expired, because they can be renewed.
+    While the clock is not trusted, it only records that links have expired, because they can be renewed. All other
+    changes are held until the clock is trusted.
     """
 
     def __init__(
@@ -46,6 +53,7 @@ class ExpiryLoop:
         uploads: UploadService,
         artifacts: ArtifactStore,
         clock_guard: ClockGuard,
+        clock_record: ClockRecord,
     ) -> None:
         self._repository = repository
         self._deadlines = deadlines
@@ -55,17 +63,49 @@ class ExpiryLoop:
         self._uploads = uploads
         self._artifacts = artifacts
         self._clock_guard = clock_guard
+        self._clock_record = clock_record
+        self._held_ids: set[str] = set()
+        """Ids of the tasks whose deadlines have passed according to a clock that is not trusted."""
+        self._pass_completed = asyncio.Event()
+        """Set when the deadlines that had passed at the start, or at :meth:`apply_held`, are applied."""
 
     async def run(self) -> None:
         """Apply deadlines as they pass, until cancelled."""
         while True:
-            for task_id in await self._deadlines.due():
+            if self._clock_guard.is_trusted():
+                await self._clock_record.save(self._clock_guard.accepted_reading)
+            for task_id in self._deadlines.pop_due():
                 await self._expire_or_retry(task_id)
-            await self._sweep_uploads()
+            self._pass_completed.set()
+            await self._deadlines.wait()
+            if self._clock_guard.is_trusted():
+                self._release_held()
+                await self._sweep_uploads()
+
+    async def apply_held(self) -> None:
+        """Apply the held changes now, because the clock has become trusted. Waits like :meth:`wait_applied`."""
+        self._release_held()
+        self._pass_completed.clear()
+        self._deadlines.wake()
+        await self.wait_applied()
+
+    async def wait_applied(self) -> None:
+        """Wait until the deadlines that had passed when the engine was started are applied.
+
+        Waits at most :data:`APPLY_TIMEOUT` seconds; the changes continue in the background afterwards.
+        """
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(APPLY_TIMEOUT):
+                await self._pass_completed.wait()
+
+    def _release_held(self) -> None:
+        """Queue the held tasks, whose deadlines may be in the future if the clock was set back."""
+        now = self._repository.clock.now()
+        for task_id in self._held_ids:
+            self._deadlines.add(now, task_id)
+        self._held_ids.clear()
 
     async def _sweep_uploads(self) -> None:
-        if not self._clock_guard.is_trusted():
-            return
         try:
             self._inputs.sweep()
             await self._uploads.sweep()
@@ -95,8 +135,7 @@ class ExpiryLoop:
         state = self._get_unrecorded_state(task)
         wait_seconds = self._clock_guard.seconds_until_trusted()
         if wait_seconds and (trigger is not None or reminder is not None or state is ResultState.GONE):
-            log.warning("the deadline of task %s is not applied yet: %s", task_id, self._clock_guard.hold())
-            self._deadlines.add(now + timedelta(seconds=wait_seconds), task_id)
+            await self._hold(task_id, now + timedelta(seconds=wait_seconds))
         elif trigger is not None:
             await self._expire_task(task, trigger)
         elif reminder is not None:
@@ -107,6 +146,16 @@ class ExpiryLoop:
             await self._expire_result(task_id, state)
         else:
             self._deadlines.schedule(task)
+
+    async def _hold(self, task_id: str, until: datetime) -> None:
+        """Postpone the deadline of the task. For the first held change, notify clients of the warning."""
+        log.warning("the deadline of task %s is not applied yet: %s", task_id, self._clock_guard.build_error())
+        self._held_ids.add(task_id)
+        self._deadlines.add(until, task_id)
+        if self._clock_guard.hold():
+            unit_of_work = self._repository.begin()
+            unit_of_work.notify(AuditResourceType.WORKSPACE)
+            await unit_of_work.commit()
 
     async def _expire_task(self, task: Task, trigger: Trigger) -> None:
         if task.status is TaskStatus.RUNNING:

@@ -140,7 +140,8 @@ class _Form:
     async def verify_checksums(self) -> None:
         """Verify the checksums of the firmware files, if the form contains any.
 
-        If a checksum or the number of checksums is wrong, adds an audit entry and raises :class:`InvalidInputError`.
+        Raises :class:`InvalidInputError` if the number of checksums is wrong. If a checksum is wrong, adds an audit
+        entry and raises :class:`InputMismatchError`.
         """
         try:
             self._compare_checksums()

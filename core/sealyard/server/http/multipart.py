@@ -18,7 +18,7 @@ from multipart import (  # type: ignore[import-untyped]
     parse_options_header,
 )
 
-from sealyard.model.errors import InvalidInputError, SealyardError, TooLargeError
+from sealyard.model.errors import InputMismatchError, InvalidInputError, SealyardError, TooLargeError
 from sealyard.model.safe_text import escape_text
 
 MAX_PARTS = 1024
@@ -67,8 +67,9 @@ class FilePart:
 async def iter_parts(content_type: str, body: AsyncIterator[bytes]) -> AsyncIterator[TextPart | FilePart]:
     """Yield the parts of a form in order.
 
-    Raises :class:`InvalidInputError` if the form is invalid or incomplete, and :class:`TooLargeError` if it has too
-    many parts, or headers or texts that are too long. Reading the ``content`` of a file can raise the same errors.
+    Raises :class:`InvalidInputError` if the form is invalid, :class:`InputMismatchError` if it is truncated, and
+    :class:`TooLargeError` if it has too many parts, or headers or texts that are too long. Reading the ``content`` of
+    a file can raise the same errors.
     """
     events = _parse_events(_parse_boundary(content_type), body)
     async for head in events:
@@ -139,9 +140,12 @@ async def _parse_events(boundary: str, body: AsyncIterator[bytes]) -> ParserEven
         async for chunk in _skip_preamble(boundary, body):
             for event in parser.parse(chunk):
                 yield event
-        parser.close()
     except MultipartError as error:
         raise _parse_error(error) from error
+    try:
+        parser.close()
+    except MultipartError as error:
+        raise InputMismatchError(f"Invalid form: {error}.", HINT) from error
 
 
 async def _skip_preamble(boundary: str, body: AsyncIterator[bytes]) -> AsyncIterator[bytes]:

@@ -34,6 +34,7 @@ TYPE_PREFIX = "urn:sealyard:problem:"
 
 STATUS: dict[str, int] = {
     "input": 400,
+    "input-mismatch": 400,
     "usage": 400,
     "unauthenticated": 401,
     "not-allowed": 403,
@@ -41,6 +42,7 @@ STATUS: dict[str, int] = {
     "not-found": 404,
     "method": 405,
     "request-timeout": 408,
+    "already-exists": 409,
     "conflict": 409,
     "stale-task": 409,
     "transition": 409,
@@ -66,6 +68,7 @@ STATUS: dict[str, int] = {
     "storage": 503,
     "worker": 503,
     "workspace-held": 503,
+    "workspace-read-only": 503,
 }
 """HTTP status of each error code. All other codes are internal errors (500)."""
 

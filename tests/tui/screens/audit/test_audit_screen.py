@@ -306,9 +306,11 @@ async def test_copy_keys_copy_hash_or_chosen_field(workspace: TuiWorkspace) -> N
     async with run_app(app) as pilot:
         entry = (await workspace.audit_entries())[-1]
         await pilot.press("y")
-        assert app.clipboard == f"{entry.seq} {entry_hash(entry)}"
+        assert app.clipboard == entry_hash(entry)
         await assert_visible(pilot, "Copied")
         await pilot.press("c", "2")
+        await wait_until(pilot, lambda: app.clipboard == f"{entry.seq} {entry_hash(entry)}")
+        await pilot.press("c", "3")
         await wait_until(pilot, lambda: app.clipboard == entry.resource)
 
 

@@ -3,16 +3,18 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import stat
 import threading
 from pathlib import Path
+from typing import cast
 
 import pytest
-from textual.widgets import Input, TextArea
+from textual.widgets import Input, RadioButton, TextArea
 
 from sealyard.client.embedded import EmbeddedClient
 from sealyard.client.protocol import ProgressCallback
-from sealyard.model.audit import AuditReport
+from sealyard.model.audit import AuditFilter, AuditReport
 from sealyard.model.errors import AuditVerificationError, StorageError
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
@@ -200,6 +202,38 @@ async def test_export_writes_complete_private_file(workspace: TuiWorkspace, tmp_
         assert app.clipboard == str(path)
 
 
+async def test_filtered_export_contains_only_matching_entries(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_audit_app(workspace, tmp_path)
+    async with run_app(app) as pilot:
+        screen = cast("AuditScreen", app.screen)
+        screen.set_filter("change:CREATED")
+        screen.reload()
+        await wait_for_workers(pilot)
+        matching, size = len(screen.table), log_size(workspace)
+        assert 0 < matching < size
+        await pilot.press("X")
+        await assert_visible(pilot, f"matching the filter  {matching} of {size}")
+        app.screen.query_one("#path", Input).value = str(tmp_path / "created.jsonl")
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: f"✓ {matching} entries" in screen_text(app))
+        changes = [json.loads(line)["change"] for line in (tmp_path / "created.jsonl").read_text().splitlines()]
+        assert changes == ["CREATED"] * matching
+
+
+async def test_complete_log_can_be_exported_despite_filter(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_audit_app(workspace, tmp_path)
+    async with run_app(app) as pilot:
+        screen = cast("AuditScreen", app.screen)
+        screen.set_filter("change:CREATED")
+        screen.reload()
+        await wait_for_workers(pilot)
+        await pilot.press("X")
+        await assert_visible(pilot, "complete log")
+        app.screen.query_one("#complete", RadioButton).value = True
+        await pilot.press("ctrl+s")
+        await wait_until(pilot, lambda: f"✓ {log_size(workspace)} entries" in screen_text(app))
+
+
 async def test_export_asks_before_replacing_file(workspace: TuiWorkspace, tmp_path: Path) -> None:
     path = tmp_path / "log.jsonl"
     path.write_text("mine")
@@ -235,7 +269,7 @@ async def test_escape_cancels_export_and_removes_file(
 ) -> None:
     gate = asyncio.Event()
 
-    async def slow(_: EmbeddedClient, kind: str):  # type: ignore[no-untyped-def]
+    async def slow(_: EmbeddedClient, kind: str, filters: AuditFilter | None):  # type: ignore[no-untyped-def]
         yield "one\n"
         await gate.wait()
         yield "two\n"
@@ -267,7 +301,7 @@ async def test_export_keeps_file_created_meanwhile(
 ) -> None:
     path = tmp_path / "log.jsonl"
 
-    async def create_and_export(_: EmbeddedClient, kind: str):  # type: ignore[no-untyped-def]
+    async def create_and_export(_: EmbeddedClient, kind: str, filters: AuditFilter | None):  # type: ignore[no-untyped-def]
         path.write_text("theirs")
         yield "ours\n"
 

@@ -112,7 +112,7 @@ async def test_read_only_disables_modifying_actions(workspace: TuiWorkspace) -> 
         assert "New" not in footer
         assert "Export" not in footer
         assert "Certs" in footer
-        await pilot.press("n", "e", "E", "R")
+        await pilot.press("n", "e", "E", "R", "I")
         await wait_for_workers(pilot)
         assert app.screen.id == "devices"
 

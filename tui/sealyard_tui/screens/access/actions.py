@@ -35,6 +35,7 @@ from sealyard_tui.screens.access.rows import (
     list_resources,
     list_valid_actions,
 )
+from sealyard_tui.screens.access.state_actions import SubjectStateActions
 from sealyard_tui.screens.base import BaseScreen
 
 ActionResult = TypeVar("ActionResult")
@@ -71,6 +72,7 @@ class AccessActions:
         self._get_subjects = subjects
         self._select_row = select_row
         self._drafts: defaultdict[str, FormDraft] = defaultdict(FormDraft)
+        self.states = SubjectStateActions(screen, self._reload_and_select)
 
     # ---- users
 
@@ -143,7 +145,7 @@ class AccessActions:
         return tuple(
             (subject.id, self._format_subject(subject.id))
             for subject in self._get_subjects()
-            if not groups or subject_kind(subject.id) is SubjectKind.GROUP
+            if subject.is_active and (not groups or subject_kind(subject.id) is SubjectKind.GROUP)
         )
 
     def _format_subject(self, subject_id: str) -> str:
@@ -204,6 +206,10 @@ class AccessActions:
     # ---- removal
 
     async def remove(self, row: AccessRow) -> None:
+        """Remove the subject, the rule, or the member from its group."""
+        if isinstance(row.item, Subject):
+            await self.states.remove(row.item)
+            return
         heading = "Remove a member" if isinstance(row.item, Membership) else "Remove a rule"
         question = ConfirmDialog(heading, describe_removal(row), yes="Remove", no="Back")
         if not await self._screen.app.push_screen_wait(question):
@@ -229,8 +235,14 @@ class AccessActions:
         try:
             return await change(False)
         except ConfirmationRequiredError as error:
-            about = f"{escape_text(error.message)}\n\nPending tasks would be marked and stay pending."
-        dialog = TypedConfirmDialog("Too few approvers left", about, CONFIRM_NO_QUORUM, submit_label="Continue")
+            about = escape_text(error.message)
+        dialog = TypedConfirmDialog(
+            "Too few approvers left",
+            about,
+            CONFIRM_NO_QUORUM,
+            consequence="Pending tasks would be marked and stay pending.",
+            submit_label="Continue",
+        )
         return await change(True) if await self._screen.app.push_screen_wait(dialog) else None
 
     async def _reload_and_select(self, key: str, message: str) -> None:
@@ -311,7 +323,11 @@ class AccessActions:
         )
         if allow_self_approval and not policy.allow_self_approval:
             dialog = TypedConfirmDialog(
-                "Self-approval trial", SELF_APPROVAL_WARNING, CONFIRM_SELF_APPROVAL, submit_label="Enable"
+                "Self-approval trial",
+                "For demonstrations only.",
+                CONFIRM_SELF_APPROVAL,
+                consequence=SELF_APPROVAL_WARNING,
+                submit_label="Enable",
             )
             if not await self._screen.app.push_screen_wait(dialog):
                 return False

@@ -12,7 +12,15 @@ from textual.content import Content
 from textual.message import Message
 from textual.widgets import Static
 
-from sealyard.model.access import Action, Permission, ResourceType, Subject, is_allowed, resource_type_uri
+from sealyard.model.access import (
+    Action,
+    Permission,
+    ResourceType,
+    Subject,
+    SubjectState,
+    is_allowed,
+    resource_type_uri,
+)
 from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.requests import AccessControlList
 from sealyard.model.safe_text import escape_text
@@ -87,9 +95,10 @@ class AccessScreen(BaseScreen):
     HELP = (
         "All users, groups and machine clients, group memberships, and the rules that grant permissions. "
         "Permissions come only from rules, for a user or for a group; the product owner's permission to "
-        "approve is a rule too. A change that would leave a device configuration without enough approvers "
-        "requires an additional confirmation. {key[access.notifications]} shows who is notified of requests by e-mail "
-        "and chat."
+        "approve is a rule too. {key[access.disable]} disables people who leave or are away, and "
+        "{key[access.remove]} removes them with their permissions; {key[access.enable]} enables them again. A change "
+        "that would leave a device configuration without enough approvers requires an additional confirmation. "
+        "{key[access.notifications]} shows who is notified of requests by e-mail and chat."
     )
 
     COLUMNS: ClassVar[tuple[Column, ...]] = (
@@ -107,7 +116,9 @@ class AccessScreen(BaseScreen):
         Binding("n", "add_subject", "Add", id="access.add_subject", tooltip="Add a user, group or client"),
         Binding("plus", "add_rule", "Rule", id="access.add_rule", tooltip="Grant a permission"),
         Binding("m", "add_member", "Member", id="access.add_member", tooltip="Add a member to a group"),
-        Binding("x", "remove", "Remove", id="access.remove", tooltip="Remove the rule, or the member from its group"),
+        Binding("d", "disable", "Disable", id="access.disable", tooltip="Disable the user, group or client"),
+        Binding("e", "enable", "Enable", id="access.enable", tooltip="Enable the user, group or client again"),
+        Binding("x", "remove", "Remove", id="access.remove", tooltip="Remove the user, group, client, rule or member"),
         Binding(
             "p",
             "policy",
@@ -267,6 +278,19 @@ class AccessScreen(BaseScreen):
             return
         self.run_guarded(self._actions.remove(row))
 
+    def action_disable(self) -> None:
+        if (subject := self._current_subject) is not None:
+            self.run_guarded(self._actions.states.disable(subject))
+
+    def action_enable(self) -> None:
+        if (subject := self._current_subject) is not None:
+            self.run_guarded(self._actions.states.enable(subject))
+
+    @property
+    def _current_subject(self) -> Subject | None:
+        """The person, group or client of the current row."""
+        return self.row.subject_item if self.is_mounted and self.row is not None else None
+
     def action_policy(self) -> None:
         self.run_guarded(self._open_policy())
 
@@ -295,6 +319,8 @@ class AccessScreen(BaseScreen):
                 return self._is_allowed(Action.CREATE, ResourceType.SUBJECT) and self._access is not None
             case "add_rule":
                 return self._is_allowed(Action.CREATE, ResourceType.ACL) and self._access is not None
+            case "disable" | "enable":
+                return self._can_change_state(action)
             case "remove":
                 return self._can_remove()
         return super().check_action(action, parameters)
@@ -307,12 +333,35 @@ class AccessScreen(BaseScreen):
         row = self.row if self.is_mounted else None
         if row is not None and row.kind is RowKind.MEMBER:
             return self._is_allowed(Action.CREATE, ResourceType.SUBJECT)
+        if (subject := self._current_subject) is not None:
+            if not self._is_allowed(Action.CREATE, ResourceType.SUBJECT):
+                return False
+            return None if subject.state is SubjectState.REMOVED or self._is_self(subject) else True
         if not self._is_allowed(Action.DELETE, ResourceType.ACL):
             return False
         return True if row is not None and row.kind is RowKind.RULE else None
 
+    def _can_change_state(self, action: str) -> bool | None:
+        """Return False (hidden) for the action that does not apply to the current row, or None if none does."""
+        if not self._is_allowed(Action.CREATE, ResourceType.SUBJECT):
+            return False
+        subject = self._current_subject
+        if action == "enable":
+            return subject is not None and not subject.is_active
+        if subject is None or self._is_self(subject):
+            return None
+        return subject.is_active
+
+    def _is_self(self, subject: Subject) -> bool:
+        return subject.id == self.state.identity
+
     def _is_allowed(self, action: Action, kind: ResourceType) -> bool:
         return self.state.can_write and self.state.is_allowed(action, resource_type_uri(kind))
+
+
+def _render_target(row: AccessRow) -> Content:
+    is_inactive = row.subject_item is not None and not row.subject_item.is_active
+    return Content.styled(escape_text(row.target), "$warning" if is_inactive else "")
 
 
 def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
@@ -321,7 +370,7 @@ def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
         escape_text(row.subject),
         escape_text(row.subject_label),
         row.action,
-        escape_text(row.target),
+        _render_target(row),
         Content.styled("locked" if row.permanent else "", "$text-muted"),
         f"{row.created_at.astimezone():%Y-%m-%d}" if row.created_at is not None else "",
         escape_text(row.created_by),

@@ -56,7 +56,7 @@ class ApprovalsScreen(BaseScreen):
     HELP = (
         "Tasks that need your decision; press {key[approvals.all]} to show all pending tasks, with the reason "
         "where you cannot decide. The review shows everything that will be released: files with their digests, "
-        "metadata, keys, and what changed since the last approved package of the same configuration.\n"
+        "metadata, keys, and what changed since the last released package of the same configuration.\n"
         "Press {key[table.open]} to show the review full screen; press {key[approvals.review_down]} and "
         "{key[approvals.review_up]} to scroll it from the list. To approve, type the name of the device "
         "configuration: the final approval cannot be undone. To reject, enter a reason."

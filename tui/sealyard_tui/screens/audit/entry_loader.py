@@ -91,6 +91,11 @@ class EntryLoader:
         return self._screen.query_one("#entries", VirtualTable)
 
     @property
+    def filters(self) -> AuditFilter | None:
+        """The filter that the rows match, or None if the list shows all entries."""
+        return self._filter if self.filter_text else None
+
+    @property
     def has_more(self) -> bool:
         return self._next_seq is not None
 

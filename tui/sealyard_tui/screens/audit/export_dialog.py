@@ -1,4 +1,4 @@
-"""Dialog for exporting the whole audit log to a file in the background."""
+"""Dialog for exporting audit entries to a file in the background."""
 
 from __future__ import annotations
 
@@ -18,8 +18,9 @@ from textual.worker import Worker
 
 from sealyard.client.protocol import Client
 from sealyard.fs.atomic import AtomicFile
+from sealyard.model.audit import AuditFilter
 from sealyard.model.errors import InvalidInputError, SealyardError, StorageError
-from sealyard.model.formatting import format_size
+from sealyard.model.formatting import format_count, format_size
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
@@ -61,16 +62,24 @@ class AuditExportDialog(ScreenDialog[None]):
     draft: ClassVar[str] = ""
     """Path that was entered but not yet used for an export."""
 
-    def __init__(self, size: int) -> None:
-        """Create the dialog. ``size``: the last known number of entries in the log."""
+    def __init__(self, size: int, filters: AuditFilter | None = None, matching_count: str = "") -> None:
+        """Create the dialog. ``size``: the last known number of entries in the log.
+
+        ``filters``: the filter of the screen, None if there is none. ``matching_count``: the number of entries that
+        match it, for display.
+        """
         super().__init__()
         self._log_size = size
+        self._filters = filters
+        self._matching_count = matching_count
         self._format = "jsonl"
         self._path = Path()
         self._worker: Worker[None] | None = None
 
     def compose_body(self) -> ComposeResult:
         with Vertical(classes="input"):
+            if self._filters is not None:
+                yield from self._compose_scope()
             with RadioSet(id="kind", compact=True):
                 for format_name, description in FORMAT_DESCRIPTIONS.items():
                     yield FormatButton(
@@ -91,6 +100,12 @@ class AuditExportDialog(ScreenDialog[None]):
             yield ProgressBar(total=max(1, self._log_size), show_eta=False)
         yield Static("", classes="outcome", markup=False)
 
+    def _compose_scope(self) -> ComposeResult:
+        matching = f"matching the filter  {self._matching_count} of {self._log_size:,}; the chain cannot be verified"
+        with RadioSet(id="scope", compact=True):
+            yield FormatButton(Content(matching), value=True, id="matching", compact=True)
+            yield FormatButton(Content(f"complete log         {self._log_size:,} entries"), id="complete", compact=True)
+
     def on_mount(self) -> None:
         self.set_focus(self.query_one("#path"))
 
@@ -98,7 +113,7 @@ class AuditExportDialog(ScreenDialog[None]):
         folder = self.app.download_manager.folder or Path.home()
         return folder / f"sealyard-audit-{self.app.now().astimezone():%Y-%m-%d}.{self._format}"
 
-    @on(RadioSet.Changed)
+    @on(RadioSet.Changed, "#kind")
     def _on_format_changed(self, event: RadioSet.Changed) -> None:
         """Update the suffix of the path to the new format, unless the user has chosen a different suffix."""
         old_format, self._format = self._format, event.pressed.id or self._format
@@ -153,12 +168,18 @@ class AuditExportDialog(ScreenDialog[None]):
         answer = await self.app.push_screen_wait(ConfirmDialog("Replace the file", question, yes="Replace"))
         return answer is True
 
+    def _selected_filters(self) -> AuditFilter | None:
+        if self._filters is None or self.query_one("#complete", RadioButton).value:
+            return None
+        return self._filters
+
     async def _write(self, client: Client, *, overwrite: bool) -> None:
         count = 0
+        filters = self._selected_filters()
         with _convert_os_errors(self._path):
             file = await asyncio.to_thread(AtomicFile, self._path)
             try:
-                async for text in _merge_chunks(client.export_audit(self._format)):
+                async for text in _merge_chunks(client.export_audit(self._format, filters)):
                     await asyncio.to_thread(file.write, text.encode())
                     count += text.count("\n")
                     self.query_one(ProgressBar).update(progress=min(count, self._log_size))
@@ -172,7 +193,8 @@ class AuditExportDialog(ScreenDialog[None]):
     def _finish(self, count: int, size: int) -> None:
         AuditExportDialog.draft = ""
         self.add_class("-finished")
-        summary = Content.styled(f"✓ {count:,} entries, {format_size(size)}", "bold $success")
+        entries = format_count(count, "entry", "entries")
+        summary = Content.styled(f"✓ {entries}, {format_size(size)}", "bold $success")
         hint = insert_keys(self.app, "Only you can read the file. Press {key[audit_export.copy]} to copy its path.")
         details = f"\n\n{escape_text(str(self._path))}\n\n{hint}"
         self.query_one(".outcome", Static).update(Content.assemble(summary, details))

@@ -75,8 +75,10 @@ class AuditScreen(BaseScreen):
         Binding("t", "filter_resource", "This resource", id="audit.only_resource", show=False),
         Binding("w", "filter_author", "This author", id="audit.only_author", show=False),
         Binding("V", "verify", "Verify", id="audit.verify", tooltip="Verify hashes and signatures of the whole log"),
-        Binding("X", "export", "Export", id="audit.export", tooltip="Export the log to a file, as JSON Lines or CSV"),
-        Binding("y", "copy_hash", "Copy hash", id="audit.copy_hash", tooltip="Copy number and hash of the entry"),
+        Binding(
+            "X", "export", "Export", id="audit.export", tooltip="Export the log, or the filtered entries, to a file"
+        ),
+        Binding("y", "copy_hash", "Copy hash", id="audit.copy_hash", tooltip="Copy the hash of the entry"),
         Binding("c", "copy", "Copy …", id="audit.copy", tooltip="Choose what to copy", show=False),
         Binding("J", "json", "JSON", id="audit.json", tooltip="Show the whole entry as JSON", show=False),
     ]
@@ -247,13 +249,14 @@ class AuditScreen(BaseScreen):
 
     def action_copy_hash(self) -> None:
         if (entry := self.table.cursor_row) is not None:
-            self._copy(f"{entry.seq} {entry_hash(entry)}", "number and hash")
+            self._copy(entry_hash(entry), "hash")
 
     def action_copy(self) -> None:
         entry = self.table.cursor_row
         if entry is None:
             return
         values: dict[str, Callable[[], str]] = {
+            "hash": lambda: entry_hash(entry),
             "number and hash": lambda: f"{entry.seq} {entry_hash(entry)}",
             "resource": lambda: entry.resource,
             "author": lambda: entry.author,
@@ -298,7 +301,9 @@ class AuditScreen(BaseScreen):
     def action_export(self) -> None:
         from sealyard_tui.screens.audit.export_dialog import AuditExportDialog
 
-        self.app.push_screen(AuditExportDialog(self._loader.log_size))
+        loader = self._loader
+        matching_count = f"{len(self.table):,}{'+' if loader.has_more else ''}"
+        self.app.push_screen(AuditExportDialog(loader.log_size, loader.filters, matching_count))
 
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("form", "verify", "export", "filter"):

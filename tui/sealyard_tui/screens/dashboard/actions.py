@@ -21,6 +21,7 @@ from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
+from sealyard_tui.formatting import shorten_name
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.session.hints import error_text
@@ -28,6 +29,8 @@ from sealyard_tui.session.state import SessionState
 from sealyard_tui.terminal.file_manager import open_in_file_manager
 from sealyard_tui.widgets.virtual_table import VirtualTable
 
+MAX_TITLE_WIDTH = 30
+"""Width of a task's name in a question, in cells."""
 _WITHDRAWABLE = (TaskStatus.CREATED, TaskStatus.WAITING, TaskStatus.APPROVED)
 
 TaskRequest = Callable[[Client, TaskRow], Awaitable[object]]
@@ -117,7 +120,8 @@ class TaskActions:
         """
         dialog = ReasonDialog(
             "Withdraw",
-            f"Reason for withdrawing {_format_names(rows)}? This cannot be undone.",
+            f"Reason for withdrawing {_format_names(rows)}?",
+            consequence="The task ends. This cannot be undone.",
             required=True,
             subject=",".join(row.id for row in rows),
             edit=self._screen.app.edit_text,
@@ -160,8 +164,13 @@ class TaskActions:
 
         has_running = any(row.status is TaskStatus.RUNNING for row in rows)
         running_note = " A running task ends when its worker has stopped." if has_running else ""
-        question = f"Cancel {_format_names(rows)}? This cannot be undone.{running_note}"
-        dialog = ConfirmDialog("Cancel", question, yes="Cancel task" if len(rows) == 1 else "Cancel tasks", no="Back")
+        dialog = ConfirmDialog(
+            "Cancel",
+            f"Cancel {_format_names(rows)}?",
+            consequence=f"This cannot be undone.{running_note}",
+            yes="Cancel task" if len(rows) == 1 else "Cancel tasks",
+            no="Back",
+        )
         self._screen.app.push_screen(dialog, cancel_if_confirmed)
 
     # ---- results
@@ -307,7 +316,7 @@ def _format_task_name(task: Task) -> str:
 
 
 def _format_names(rows: Sequence[TaskRow]) -> str:
-    return f"“{rows[0].title}”" if len(rows) == 1 else f"{len(rows)} tasks"
+    return f"“{shorten_name(rows[0].title, MAX_TITLE_WIDTH)}”" if len(rows) == 1 else f"{len(rows)} tasks"
 
 
 def _explain_no_download(states: set[ResultState | None]) -> str:

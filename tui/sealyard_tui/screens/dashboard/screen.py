@@ -12,6 +12,7 @@ from textual.containers import Container
 
 from sealyard.model.access import Action
 from sealyard.model.errors import UsageError
+from sealyard.model.requests import TaskCounts
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.pick import PickDialog
@@ -29,6 +30,7 @@ from sealyard_tui.screens.dashboard.filter_syntax import (
     parse_filter,
     set_fields,
 )
+from sealyard_tui.screens.dashboard.first_steps import FirstStepsPane
 from sealyard_tui.screens.dashboard.summary import SummaryBar
 from sealyard_tui.screens.dashboard.task_list import TaskListModel
 from sealyard_tui.screens.dashboard.task_pane import TaskPane
@@ -91,12 +93,15 @@ class DashboardScreen(BaseScreen):
             show=False,
             tooltip="Show the downloads in this session",
         ),
+        Binding(
+            "H", "first_steps", "First steps", id="dashboard.first_steps", show=False, tooltip="Hide or show the guide"
+        ),
     ]
 
     def __init__(self) -> None:
         super().__init__()
         self._filter_text = ""
-        self._total_tasks: int | None = None
+        self._counts: TaskCounts | None = None
         self._renderer = RowRenderer(
             self.now, self._get_download_status, lambda: self.state, lambda: action_keys(self.app)
         )
@@ -107,6 +112,7 @@ class DashboardScreen(BaseScreen):
     def compose_body(self) -> ComposeResult:
         yield SummaryBar()
         yield FilterBar(self.saved_state.filter, hint="words, status:waiting, state:expired, owner:me, device:gateway")
+        yield FirstStepsPane()
         with Container(id="list-and-detail"):
             yield VirtualTable[TaskRow](
                 COLUMNS,
@@ -147,6 +153,10 @@ class DashboardScreen(BaseScreen):
     def filter_bar(self) -> FilterBar:
         return self.query_one(FilterBar)
 
+    @property
+    def first_steps(self) -> FirstStepsPane:
+        return self.query_one(FirstStepsPane)
+
     # ---- content
 
     async def load(self) -> None:
@@ -159,7 +169,9 @@ class DashboardScreen(BaseScreen):
     def _format_empty_text(self) -> str:
         if self._filter_text:
             return insert_keys(self.app, NO_MATCH_TEXT)
-        return insert_keys(self.app, NO_TASKS_TEXT if self.check_action("new", ()) else NO_VISIBLE_TASKS_TEXT)
+        if self.check_action("new", ()):
+            return insert_keys(self.app, NO_TASKS_TEXT)
+        return "No tasks yet." if self.first_steps.display else insert_keys(self.app, NO_VISIBLE_TASKS_TEXT)
 
     async def apply_update(self, update: EngineUpdate) -> None:
         now = self.now()
@@ -188,13 +200,20 @@ class DashboardScreen(BaseScreen):
         self._list.reset()
         self.table.set_empty_text("Loading tasks …")
         self.pane.clear()
+        self.first_steps.reset()
+        self._counts = None
         self.remove_class(DETAIL_CLASS)
 
     async def _load_counts(self) -> None:
         counts = await (await self.client()).counts()
-        self._total_tasks = counts.total
+        self._counts = counts
+        await self._load_first_steps(counts)
         self.summary_bar.show_counts(counts)
         self._show_title()
+
+    async def _load_first_steps(self, counts: TaskCounts) -> None:
+        is_hidden = self.app.appearance.hides_first_steps(self.state.workspace_id)
+        await self.first_steps.load(await self.client(), self.state, counts, is_hidden=is_hidden)
 
     def _on_list_changed(self) -> None:
         self._show_title()
@@ -208,7 +227,9 @@ class DashboardScreen(BaseScreen):
         if self._filter_text and self._filter_text == self.filter_bar.text:
             row_count, match_count = len(self.table), task_list.total
             filter_count = row_count if match_count is None else match_count
-            self.filter_bar.show_count(filter_count, self._total_tasks, more=match_count is None)
+            self.filter_bar.show_count(
+                filter_count, self._counts.total if self._counts is not None else None, more=match_count is None
+            )
 
     def _on_downloads_changed(self, _: None) -> None:
         super()._on_downloads_changed(None)
@@ -218,7 +239,8 @@ class DashboardScreen(BaseScreen):
     def _on_state_changed(self, state: SessionState) -> None:
         super()._on_state_changed(state)
         self._update_actions()
-        if self._total_tasks is not None:
+        if self._counts is not None:
+            self.run_background(self._load_first_steps(self._counts), group="first-steps")
             self.table.set_empty_text(self._format_empty_text())
 
     # ---- filter and order
@@ -340,6 +362,8 @@ class DashboardScreen(BaseScreen):
                 return False
             case "download" | "downloads" if self.app.download_manager.folder is None:
                 return False
+            case "first_steps":
+                return any(pane.has_open_steps for pane in self.query(FirstStepsPane))
             case "new":
                 return can_write and any(each is Action.USE for _, each in self.state.rights)
             case "withdraw" | "cancel" | "renew" | "download" | "folder":
@@ -372,12 +396,12 @@ class DashboardScreen(BaseScreen):
     def action_json(self) -> None:
         self._actions.show_json()
 
+    def action_first_steps(self) -> None:
+        self.app.appearance.toggle_first_steps(self.state.workspace_id)
+        self.reload()
+
     def action_new(self) -> None:
         self.post_message(ShowScreen("upload"))
 
     def action_downloads(self) -> None:
-        self.app.push_screen(DownloadsDialog(), self._show_download)
-
-    def _show_download(self, task_id: str | None) -> None:
-        if task_id is not None:
-            self.show_task(task_id)
+        self.app.push_screen(DownloadsDialog(), lambda task_id: self.show_task(task_id) if task_id else None)

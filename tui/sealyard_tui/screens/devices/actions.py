@@ -16,7 +16,7 @@ from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.dialogs.confirm import TypedConfirmDialog
-from sealyard_tui.dialogs.fields import Answers, path_field
+from sealyard_tui.dialogs.fields import Answers, TextField, path_field
 from sealyard_tui.dialogs.form import FormDialog, FormDraft
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.screens.base import BaseScreen
@@ -168,11 +168,9 @@ class DeviceActions:
 
     async def _submit_export(self, device: DeviceConfig, answers: Answers) -> bool:
         path = resolve_path(answers.texts["file"], Path.cwd())
-        about = (
-            f"The secret key {device.encryption.uri} will be exported to {path}.\n"
-            "This cannot be undone. Anyone with the key can decrypt every package made with it."
-        )
-        if not await self._confirm_by_typing("Export the key", about, device.name, "Export"):
+        about = f"The secret key {device.encryption.uri} will be exported to {path}."
+        consequence = "This cannot be undone. Anyone with the key can decrypt every package made with it."
+        if not await self._confirm_by_typing("Export the key", about, consequence, device.name, "Export"):
             return False
         exported_path = await (await self._screen.client()).export_device_key(device.id, path, confirmed=True)
         text = f"! {escape_text(str(exported_path))} (mode 0600): transfer it securely, then delete it."
@@ -182,18 +180,20 @@ class DeviceActions:
     # ---- rotate
 
     async def rotate(self, device: DeviceConfig) -> None:
-        uris = dict.fromkeys(each.uri for each in reversed(list_keys(device)))
-        choices = [(uri, f"{uri}  {self._format_users(uri)}") for uri in uris]
-        uri = await self._screen.app.push_screen_wait(PickDialog("Choose the key to rotate", choices))
+        uris = tuple(dict.fromkeys(each.uri for each in reversed(list_keys(device))))
+        uri = await self._pick_key("Choose the key to rotate", uris)
         if uri is None:
             return
         device_names = self._format_users(uri)
         about = (
             f"Creates a new version of {uri} and of every device configuration that uses it: {device_names}.\n"
-            "Existing tasks keep their version; existing signatures stay valid.\n"
-            "Install the new certificate or symmetric key on the devices before sending them packages made with it."
+            "Existing tasks keep their version; existing signatures stay valid."
         )
-        if await self._confirm_by_typing("Rotate a key", about, uri, "Rotate"):
+        consequence = (
+            "This cannot be undone. Install the new certificate or symmetric key on the devices before sending them"
+            " packages made with it."
+        )
+        if await self._confirm_by_typing("Rotate a key", about, consequence, uri, "Rotate"):
             await self._rotate(uri)
 
     async def _rotate(self, uri: str) -> None:
@@ -205,16 +205,59 @@ class DeviceActions:
         await self._screen.load()
         self._screen.flash(f"Rotated {key.uri} to version {key.current.version}")
 
+    # ---- renew certificates
+
+    async def import_certificate(self, device: DeviceConfig) -> None:
+        uris = tuple(dict.fromkeys(each.uri for each in device.signing_keys))
+        uri = uris[0] if len(uris) == 1 else await self._pick_key("Choose the key of the certificate", uris)
+        if uri is None:
+            return
+        form = FormDialog(
+            f"Renewed certificate of {uri}",
+            (
+                TextField(
+                    name="file",
+                    label="Certificate file",
+                    required=True,
+                    hint="PEM, DER or PKCS#7, also a chain; ~ stands for your home folder",
+                ),
+            ),
+            partial(self._submit_certificate, uri),
+            draft=self._drafts[f"certificate/{uri}"],
+            about=(
+                f"Creates a new version of {uri} with the same private key, and of every device configuration that"
+                f" uses it: {escape_text(self._format_users(uri))}. Existing tasks keep their version and certificate."
+            ),
+            submit_label="Import",
+            busy_label="Importing the certificate",
+        )
+        self._screen.app.push_screen(form)
+
+    async def _submit_certificate(self, uri: str, answers: Answers) -> bool:
+        path = resolve_path(answers.texts["file"], Path.cwd())
+        key = await (await self._screen.client()).import_certificate(uri, path)
+        await self._screen.load()
+        self._screen.flash(f"Imported the certificate into {key.uri} version {key.current.version}")
+        return True
+
+    # ---- helpers
+
+    async def _pick_key(self, heading: str, uris: Sequence[str]) -> str | None:
+        choices = [(uri, f"{uri}  {self._format_users(uri)}") for uri in uris]
+        return await self._screen.app.push_screen_wait(PickDialog(heading, choices))
+
     def _format_users(self, uri: str) -> str:
         names = (each.name for each in self._get_devices() if uri in (key.uri for key in list_keys(each)))
         return ", ".join(names)
 
     # ---- helpers
 
-    async def _confirm_by_typing(self, heading: str, about: str, confirm_text: str, confirm_label: str) -> bool:
+    async def _confirm_by_typing(
+        self, heading: str, about: str, consequence: str, confirm_text: str, confirm_label: str
+    ) -> bool:
         message = "\n".join(escape_text(line) for line in about.split("\n"))
         is_confirmed = await self._screen.app.push_screen_wait(
-            TypedConfirmDialog(heading, message, confirm_text, submit_label=confirm_label)
+            TypedConfirmDialog(heading, message, confirm_text, consequence=consequence, submit_label=confirm_label)
         )
         return bool(is_confirmed)
 

@@ -92,6 +92,14 @@ class DevicesScreen(BaseScreen):
             "d", "certificates", "Certs", id="devices.certificates", tooltip="Export the certificates as PEM files"
         ),
         Binding("R", "rotate", "Rotate", id="devices.rotate", tooltip="Create a new version of a key"),
+        Binding(
+            "I",
+            "import_certificate",
+            "Import cert",
+            show=False,
+            id="devices.import_certificate",
+            tooltip="Import a renewed certificate of a signing key",
+        ),
         Binding("E", "export", "Export", id="devices.export", tooltip="Export the symmetric key to a file"),
         Binding("c", "copy", "Copy id", show=False, id="devices.copy", tooltip="Copy the id to the clipboard"),
     ]
@@ -285,6 +293,10 @@ class DevicesScreen(BaseScreen):
         if self.latest_version is not None:
             self.run_guarded(self._actions.rotate(self.latest_version))
 
+    def action_import_certificate(self) -> None:
+        if self.latest_version is not None:
+            self.run_guarded(self._actions.import_certificate(self.latest_version))
+
     def action_copy(self) -> None:
         if self.latest_version is not None:
             self.app.copy_to_clipboard(self.latest_version.id)
@@ -306,7 +318,7 @@ class DevicesScreen(BaseScreen):
                 return latest is not None and self._is_allowed(Action.UPDATE, device_resource(latest.id))
             case "export":
                 return latest is not None and self._is_allowed(Action.EXPORT, device_resource(latest.id))
-            case "rotate":
+            case "rotate" | "import_certificate":
                 return latest is not None and self._is_allowed(Action.UPDATE, resource_type_uri(ResourceType.KEY))
             case "certificates" | "copy":
                 return latest is not None

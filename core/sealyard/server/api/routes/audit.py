@@ -21,6 +21,8 @@ from sealyard.server.http.head import empty_body, is_head
 
 ApiRequest = Request[Any, Any, Any]
 
+ResourceTypeQuery = Annotated[str, QueryParameter(name="resourceType")]
+
 MEDIA_TYPES = {"jsonl": "application/jsonl", "csv": "text/csv"}
 
 
@@ -37,7 +39,7 @@ class AuditListController(Controller):
         caller: CallerDependency,
         size: Size = 100,
         cursor: Cursor = None,
-        resource_type: Annotated[str, QueryParameter(name="resourceType")] = "",
+        resource_type: ResourceTypeQuery = "",
         resource: FromQuery[str] = "",
         author: FromQuery[str] = "",
         change: FromQuery[AuditAction | None] = None,
@@ -45,15 +47,7 @@ class AuditListController(Controller):
         until: FromQuery[datetime | None] = None,
         text: FromQuery[str] = "",
     ) -> Response[list[AuditEntryResponse]]:
-        filters = AuditFilter(
-            resource_type=parse_audit_resource_type(resource_type) if resource_type else "",
-            resource=resource,
-            author=author,
-            change=change,
-            since=_require_timezone(since),
-            until=_require_timezone(until),
-            text=text,
-        )
+        filters = _build_filter(resource_type, resource, author, change, since, until, text)
         return await _list_page(request, caller, filters, size, cursor)
 
 
@@ -105,11 +99,22 @@ class AuditController(AuditListController):
             raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
         return audit_entry_response(entries[0])
 
-    @get("/export", summary="Export all entries, oldest first", media_type="text/plain")
+    @get("/export", summary="Export entries, oldest first", media_type="text/plain")
     async def export(
-        self, request: ApiRequest, caller: CallerDependency, kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl"
+        self,
+        request: ApiRequest,
+        caller: CallerDependency,
+        kind: FromQuery[Literal["jsonl", "csv"]] = "jsonl",
+        resource_type: ResourceTypeQuery = "",
+        resource: FromQuery[str] = "",
+        author: FromQuery[str] = "",
+        change: FromQuery[AuditAction | None] = None,
+        since: FromQuery[datetime | None] = None,
+        until: FromQuery[datetime | None] = None,
+        text: FromQuery[str] = "",
     ) -> Stream:
-        lines = caller.client.export_audit(kind)
+        filters = _build_filter(resource_type, resource, author, change, since, until, text)
+        lines = caller.client.export_audit(kind, filters)
         first_line = await anext(lines, "")
 
         # The first line is read before the response starts, so that an error still determines the HTTP status.
@@ -127,6 +132,26 @@ class AuditController(AuditListController):
     @post("/verification", status_code=200, summary="Verify the audit log")
     async def verify(self, caller: CallerDependency, data: JSONBody[CheckpointBody]) -> AuditReport:
         return await caller.client.verify_audit(checkpoint=data.checkpoint)
+
+
+def _build_filter(
+    resource_type: str,
+    resource: str,
+    author: str,
+    change: AuditAction | None,
+    since: datetime | None,
+    until: datetime | None,
+    text: str,
+) -> AuditFilter:
+    return AuditFilter(
+        resource_type=parse_audit_resource_type(resource_type) if resource_type else "",
+        resource=resource,
+        author=author,
+        change=change,
+        since=_require_timezone(since),
+        until=_require_timezone(until),
+        text=text,
+    )
 
 
 async def _list_page(

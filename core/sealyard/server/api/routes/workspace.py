@@ -1,13 +1,16 @@
-"""Route for the workspace and the caller's permissions in it."""
+"""Routes for the workspace, the caller's permissions in it, and the system clock."""
 
 from __future__ import annotations
 
 from typing import Any
 
 import msgspec
-from litestar import Controller, Request, get
+from litestar import Controller, Request, get, post
+from litestar.params import JSONBody
 
+from sealyard.model.clock import ClockConfirmation
 from sealyard.model.requests import WorkspaceInfo
+from sealyard.server.api.wire import ClockConfirmationBody
 from sealyard.server.auth.caller import CallerDependency
 from sealyard.server.http.base_url import public_base_url
 
@@ -21,3 +24,7 @@ class WorkspaceController(Controller):
         info = await caller.client.workspace()
         # The path of the workspace's folder is disclosed only to clients on the same machine.
         return info if caller.is_local else msgspec.structs.replace(info, location=public_base_url(request))
+
+    @post("/clockConfirmation", status_code=200, summary="Confirm the system clock, so that held changes are applied")
+    async def confirm_clock(self, caller: CallerDependency, data: JSONBody[ClockConfirmationBody]) -> ClockConfirmation:
+        return await caller.client.confirm_clock(confirmed=data.confirmed)

@@ -1,10 +1,12 @@
-"""Comparison of a package with the last approved package of the same device configuration. Performs no I/O."""
+"""Comparison of a package with the last released package of the same device configuration. Performs no I/O."""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Set as AbstractSet
 from enum import StrEnum
+from pathlib import PurePath
 
 from sealyard.model.base import FrozenStruct
 from sealyard.model.device_configs import EncryptionKey, SigningKey
@@ -20,6 +22,9 @@ class ChangeKind(StrEnum):
     RENAMED = "renamed"
     SAME = "same"
 
+
+_NAMING_TERMS = frozenset({"name", "configuration", "content type", "approvals required"})
+"""The attributes of a package that do not affect what a device receives."""
 
 _DIGITS = re.compile(r"\d+")
 
@@ -72,11 +77,18 @@ class PackageDiff(FrozenStruct, frozen=True, kw_only=True):
         files = (*self.firmware, *self.metadata)
         return not self.terms and not self.reordered and all(each.kind is ChangeKind.SAME for each in files)
 
+    @property
+    def is_repetition(self) -> bool:
+        """Whether the packages have the same content under the same keys, even if names of tasks or files differ."""
+        files = (*self.firmware, *self.metadata)
+        is_same_content = all(change.kind in (ChangeKind.SAME, ChangeKind.RENAMED) for change in files)
+        return is_same_content and not self.reordered and {change.term for change in self.terms} <= _NAMING_TERMS
+
 
 def diff_packages(previous: Task, task: Task) -> PackageDiff:
     return PackageDiff(
         firmware=tuple(_compare_files(previous.inputs, task.inputs)),
-        metadata=tuple(_compare_files(previous.metadata, task.metadata)),
+        metadata=tuple(_compare_files(previous.metadata, task.metadata, pair_by_extension=True)),
         terms=tuple(_compare_terms(previous, task)),
         reordered=_is_reordered(previous.inputs, task.inputs),
     )
@@ -90,9 +102,16 @@ def format_key(key: EncryptionKey | SigningKey | None) -> str:
     return f"{key.algorithm} with {key.uri} version {key.version}{name}"
 
 
-def _compare_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile]) -> Iterator[FileChange]:
-    """Yield a change for each of ``new_files`` in order, then for each removed file in the order of ``old_files``."""
+def _compare_files(
+    old_files: Sequence[InputFile], new_files: Sequence[InputFile], *, pair_by_extension: bool = False
+) -> Iterator[FileChange]:
+    """Yield a change for each of ``new_files`` in order, then for each removed file in the order of ``old_files``.
+
+    ``pair_by_extension``: also match the only remaining files with an extension, so that their fields are compared.
+    """
     pairs = _match_files(old_files, new_files)
+    if pair_by_extension:
+        pairs |= _match_by_extension(old_files, new_files, pairs)
     for index, file in enumerate(new_files):
         old_file = old_files[pairs[index]] if index in pairs else None
         yield FileChange(kind=_classify_change(old_file, file), before=old_file, after=file)
@@ -116,6 +135,27 @@ def _match_files(old_files: Sequence[InputFile], new_files: Sequence[InputFile])
             if index not in pairs and unmatched_indexes.get(match_key(file)):
                 pairs[index] = unmatched_indexes[match_key(file)].pop(0)
     return pairs
+
+
+def _match_by_extension(
+    old_files: Sequence[InputFile], new_files: Sequence[InputFile], pairs: Mapping[int, int]
+) -> dict[int, int]:
+    """Map the index of a new file to that of an old one if no other unmatched file has the same extension."""
+    old_indexes = _group_by_extension(old_files, set(pairs.values()))
+    new_indexes = _group_by_extension(new_files, set(pairs))
+    return {
+        indexes[0]: old_indexes[extension][0]
+        for extension, indexes in new_indexes.items()
+        if extension and len(indexes) == len(old_indexes.get(extension, ())) == 1
+    }
+
+
+def _group_by_extension(files: Sequence[InputFile], matched_indexes: AbstractSet[int]) -> dict[str, list[int]]:
+    groups: dict[str, list[int]] = {}
+    for index, file in enumerate(files):
+        if index not in matched_indexes:
+            groups.setdefault(PurePath(file.name).suffix.casefold(), []).append(index)
+    return groups
 
 
 def _classify_change(old_file: InputFile | None, new_file: InputFile) -> ChangeKind:

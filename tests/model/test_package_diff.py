@@ -5,8 +5,8 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
+from sealyard.model.package_diff import AttributeChange, ChangeKind, diff_packages
 from sealyard.model.tasks import InputFile
-from sealyard_tui.screens.approvals.diff import AttributeChange, ChangeKind, diff_packages
 from tests.tui.task_factories import device, file, task
 
 
@@ -79,6 +79,16 @@ def test_files_match_by_content_or_versioned_name() -> None:
     ]
     assert not diff.reordered
     assert not diff.is_empty
+
+
+def test_only_metadata_file_with_extension_is_compared_with_its_predecessor() -> None:
+    old_files = (make_file("old.json", "a"), make_file("a.toml", "b"), make_file("b.toml", "c"), make_file("x", "d"))
+    new_files = (make_file("new.JSON", "e"), make_file("c.toml", "f"), make_file("y", "g"))
+    diff = diff_packages(
+        task("t-1", inputs=old_files, metadata=old_files), task("t-2", inputs=new_files, metadata=new_files)
+    )
+    assert [change.name for change in diff.metadata if change.kind is ChangeKind.CHANGED] == ["old.json → new.JSON"]
+    assert not [change for change in diff.firmware if change.kind is ChangeKind.CHANGED]
 
 
 def test_name_configuration_and_keys_are_compared() -> None:

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from sealyard.client.http.hashing_reader import HashingFileReader
+from sealyard.client.hashing_reader import HashingFileReader
 from sealyard.fs.source_file import SourceFile
 
 LIMIT = 30.0

@@ -1,4 +1,4 @@
-"""Read a file for an upload and hash it at the same time. Bytes that are sent again are not hashed again."""
+"""Read a file for an upload, and hash it at the same time; or only hash it."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ CHUNK_BYTES = 1 << 20
 
 
 class HashingFileReader:
-    """Reads a file in chunks from any offset, and computes its SHA-256.
+    """Reads a file in chunks from any offset, and computes its SHA-256. Bytes that are read again are not hashed again.
 
     The constructor and :meth:`chunks` raise :class:`InvalidInputError` if the file cannot be uploaded, has changed, or
     does not match ``expected_sha256`` (hex).
@@ -66,3 +66,19 @@ class HashingFileReader:
             self._source.check_unmodified(end)
             verify_digest(self._source.name, self._hasher.hexdigest(), self._expected_sha256)
         return bytes(buffer[:length])
+
+
+async def hash_file(
+    path: Path, expected_sha256: str | None = None, progress: ProgressCallback | None = None
+) -> InputFile:
+    """Return name, size and digest of a file, as an upload of the file would.
+
+    Raises the errors of :class:`HashingFileReader`.
+    """
+    reader = HashingFileReader(path, expected_sha256, progress)
+    try:
+        async for _ in reader.chunks(0):
+            pass
+        return reader.file
+    finally:
+        reader.close()

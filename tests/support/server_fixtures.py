@@ -1,0 +1,27 @@
+"""Fixtures: the asyncio backend, and a test workspace of a server, created once and copied for each test."""
+
+from __future__ import annotations
+
+import asyncio
+from pathlib import Path
+
+import pytest
+
+from tests.support.server_harness import copy_workspace, create_test_workspace
+
+
+@pytest.fixture
+def anyio_backend() -> str:
+    return "asyncio"
+
+
+@pytest.fixture(scope="session")
+def workspace_template(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    folder = tmp_path_factory.mktemp("template") / "workspace"
+    asyncio.run(create_test_workspace(folder))
+    return folder
+
+
+@pytest.fixture
+def folder(workspace_template: Path, tmp_path: Path) -> Path:
+    return copy_workspace(workspace_template, tmp_path / "workspace")
