@@ -123,6 +123,16 @@ EXAMPLES: Mapping[str, tuple[str, ...]] = {
         "sealyard webhook add https://hooks.example.org/sealyard",
         "sealyard webhook add https://hooks.example.org/sealyard --event task.done --event task.failed",
     ),
+    "notification add": (
+        "sealyard notification add anna@example.org",
+        "sealyard notification add otto@example.org --user USER:otto --event waiting --event escalation",
+        "sealyard notification add - --device gateway < channel-url.txt",
+    ),
+    "notification settings": (
+        "sealyard notification settings",
+        "sealyard notification settings --mail-host mail.example.org --mail-from sealyard@example.org --mail-user seal",
+        "sealyard notification settings --escalate-at 80 --show-names yes",
+    ),
     "completion": (
         "sealyard completion bash > ~/.local/share/bash-completion/completions/sealyard",
         "sealyard completion zsh > ~/.zfunc/_sealyard",

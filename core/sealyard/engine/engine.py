@@ -134,7 +134,9 @@ class Engine:
         self.creation = TaskCreation(self.repository, self.permissions, self.inputs, contents, auto_transitions)
         self.request_checks = RequestChecks(self.repository, self.permissions, self.creation, artifacts)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
-        self.subject_states = SubjectStates(self.repository, self.permissions, impact, self.tokens, self.otp)
+        self.subject_states = SubjectStates(
+            self.repository, self.permissions, impact, self.tokens, self.otp, self.notifications
+        )
         self.decisions = TaskDecisions(
             self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, contents, self.otp
         )

@@ -8,6 +8,7 @@ import pytest
 
 from sealyard.engine.notifications.registry import MAX_TARGETS
 from sealyard.engine.state.tables import NOTIFICATION_OUTBOX, NOTIFICATION_SETTINGS, NOTIFICATION_TARGETS
+from sealyard.model.access import SubjectState
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
     ConflictError,
@@ -25,12 +26,13 @@ from sealyard.model.notifications import (
     NotificationTargetRequest,
     TargetKind,
 )
-from tests.support.engine_harness import ADMIN, CLIENT, DEV, GATEWAY, OWNER, EngineHarness
+from tests.support.engine_harness import ADMIN, CLIENT, DEV, GATEWAY, OWNER, SECOND, EngineHarness
 from tests.support.notification_harness import (
     EMAIL,
     MAIL_SERVER,
     add_target,
     current_target,
+    discard_obsolete,
     next_delivery,
     pending_events,
     set_settings,
@@ -188,4 +190,25 @@ async def test_test_message_needs_a_sender_and_is_limited(harness: EngineHarness
         await harness.execute(OWNER, notifications.start_test(OWNER, target.id))
     await notifications.outbox.detach_sender()
     assert (await notifications.wait_for_test(test)).error == "The process that sends notifications has stopped."
+    assert pending_events(harness, target) == []
+
+
+async def test_removed_person_has_no_targets(harness: EngineHarness) -> None:
+    target, other_target = await add_target(harness, OWNER), await add_target(harness, SECOND)
+    await harness.package()
+    states = harness.engine.subject_states
+    await harness.execute(ADMIN, states.change(ADMIN, OWNER, SubjectState.REMOVED, "left", confirmed=True))
+    assert [each.id for each in harness.engine.notifications.list_targets(ADMIN)] == [other_target.id]
+    assert pending_events(harness, target) == []
+    (entry,) = await harness.audit_entries(AuditAction.DELETED, f"NOTIFICATION:{target.id}")
+    assert entry.author == ADMIN
+
+
+async def test_disabled_person_is_not_notified(harness: EngineHarness) -> None:
+    target = await add_target(harness, OWNER)
+    await harness.package()
+    states = harness.engine.subject_states
+    await harness.execute(ADMIN, states.change(ADMIN, OWNER, SubjectState.DISABLED, "on leave", confirmed=True))
+    await discard_obsolete(harness, target)
+    await harness.package()
     assert pending_events(harness, target) == []

@@ -79,6 +79,16 @@ def test_link_to_file_of_the_user_is_not_readable(tmp_path: Path) -> None:
     assert run_guarded(f"open('/usr/../{tmp_path}/secret')") == "File not allowed."
 
 
+def test_memory_is_limited() -> None:
+    code = """
+        try:
+            bytearray(1 << 30)
+        except MemoryError:
+            raise RuntimeError("Out of memory.")
+    """
+    assert run_guarded(code) == "Out of memory."
+
+
 def test_processes_are_not_started() -> None:
     assert run_guarded('subprocess.run(["true"])') == "Processes cannot be started."
     assert run_guarded('os.system("true")') == "Processes cannot be started."

@@ -10,6 +10,7 @@ import msgspec
 from sealyard.engine.access.access_impact import AccessImpact, Impact, format_lost_quorums
 from sealyard.engine.access.otp import OtpService
 from sealyard.engine.access.tokens import AccessTokens
+from sealyard.engine.notifications.registry import NotificationRegistry
 from sealyard.engine.state.permissions import Permissions
 from sealyard.engine.state.reasons import validate_reason
 from sealyard.engine.state.repository import Repository
@@ -52,9 +53,9 @@ class SubjectStates:
     """Disables, enables and removes subjects. Requires permission to add subjects.
 
     A subject that is not active is refused everywhere: its tokens and sign-ins are rejected, its event streams end, and
-    a group grants nothing to its members. A removal also deletes the rules, memberships, tokens and one-time password
-    of the subject. Its link to an account of an identity provider is kept, so that neither that account nor another
-    person with the same name can sign in.
+    a group grants nothing to its members. A removal also deletes the rules, memberships, tokens, one-time password and
+    notification targets of the subject. Its link to an account of an identity provider is kept, so that neither that
+    account nor another person with the same name can sign in.
     """
 
     def __init__(
@@ -64,12 +65,14 @@ class SubjectStates:
         impact: AccessImpact,
         tokens: AccessTokens,
         otp: OtpService,
+        notifications: NotificationRegistry,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
         self._impact = impact
         self._tokens = tokens
         self._otp = otp
+        self._notifications = notifications
 
     async def change(
         self, author: str, subject: str, state: SubjectState, reason: str, *, confirmed: bool = False
@@ -186,6 +189,7 @@ class SubjectStates:
             unit_of_work.notify(f"ACL:{membership.id}")
         self._tokens.delete_all(unit_of_work, author, subject)
         self._otp.delete(unit_of_work, author, subject)
+        self._notifications.delete_all(unit_of_work, author, subject)
 
 
 def _without(documents: Iterable[Document], ended: tuple[Document, ...]) -> tuple[Document, ...]:

@@ -117,10 +117,19 @@ class NotificationRegistry:
         """Remove a target together with its pending and failed notifications."""
         target = self._get_target(subject, target_id).target
         unit_of_work = self._repository.begin()
+        self._delete(unit_of_work, subject, target)
+        await self._commit(unit_of_work, target.id)
+
+    def delete_all(self, unit_of_work: UnitOfWork, author: str, owner: str) -> None:
+        """Delete the targets of a person who is removed, in the given unit of work."""
+        for stored_target in self._repository.list_all(NOTIFICATION_TARGETS):
+            if stored_target.target.subject == owner:
+                self._delete(unit_of_work, author, stored_target.target)
+
+    def _delete(self, unit_of_work: UnitOfWork, author: str, target: NotificationTarget) -> None:
         self.outbox.delete_receiver(unit_of_work, target.id)
         resource = self.outbox.tables.resource(target.id)
-        unit_of_work.audit(subject, AuditAction.DELETED, resource, "notification target removed")
-        await self._commit(unit_of_work, target.id)
+        unit_of_work.audit(author, AuditAction.DELETED, resource, "notification target removed")
 
     # ---- test messages
 

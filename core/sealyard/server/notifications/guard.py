@@ -3,12 +3,14 @@
 A chat service is called by a third-party library with a URL that a user has entered, and that library resolves host
 names and follows the URL by itself. An audit hook therefore checks every connection when it is made, by the IP address
 that is used, so that neither redirects nor a changed DNS answer lead to another machine. The hook also rejects child
-processes and access to files other than those of Python. A hook cannot be removed, so use it in a short-lived process.
+processes and access to files other than those of Python, and memory is limited. A hook cannot be removed, so use it in
+a short-lived process.
 """
 
 from __future__ import annotations
 
 import os
+import resource
 import sys
 from ipaddress import ip_address
 from pathlib import Path
@@ -21,6 +23,9 @@ SOCKET_EVENTS = frozenset({"socket.connect", "socket.sendto", "socket.sendmsg"})
 
 SYSTEM_FOLDERS = ("/etc", "/usr")
 """Folders with certificates, time zones and the like."""
+
+MAX_MEMORY_BYTES = 512 * 1024**2
+"""Maximum size of the memory of a process."""
 
 WRITE_FLAGS = os.O_WRONLY | os.O_RDWR | os.O_CREAT | os.O_TRUNC | os.O_APPEND
 
@@ -37,6 +42,8 @@ class NetworkGuard:
 
     def install(self) -> None:
         """Apply the restrictions from now on; they cannot be lifted."""
+        # The library reads a response completely, however long it is.
+        resource.setrlimit(resource.RLIMIT_DATA, (MAX_MEMORY_BYTES, MAX_MEMORY_BYTES))
         sys.addaudithook(self._check)
 
     def _check(self, event: str, arguments: tuple[Any, ...]) -> None:
