@@ -7,7 +7,14 @@ from datetime import UTC, datetime
 
 from sealyard.cli.output import format_fields, format_table
 from sealyard.model.approval import valid_approvers
-from sealyard.model.formatting import format_count, format_decider, format_size_exact, format_time, format_time_left
+from sealyard.model.formatting import (
+    format_count,
+    format_decider,
+    format_size_exact,
+    format_time,
+    format_time_left,
+    shorten_middle,
+)
 from sealyard.model.metadata_changes import MetadataChanges
 from sealyard.model.package_diff import ChangeKind, diff_packages
 from sealyard.model.requests import ApprovalReview
@@ -17,6 +24,7 @@ from sealyard.model.tasks import InputFile, Result, ResultState, Task, TaskKind,
 
 _HEADERS = ("ID", "STATUS", "KIND", "NAME", "DEVICE", "REQUESTER", "CREATED", "RESULT")
 _PREVIEW_LINES = 20
+_MAX_VALUE_LENGTH = 200
 _CHANGE_SIGNS = {
     ChangeKind.ADDED: "+",
     ChangeKind.REMOVED: "-",
@@ -175,12 +183,9 @@ def _format_metadata_changes(changes: MetadataChanges) -> Iterator[str]:
         yield "    no field changed"
     for change in changes.fields:
         path = change.path or "(whole file)"
-        if change.old is None:
-            yield f"    + {path}: {change.new}"
-        elif change.new is None:
-            yield f"    - {path}: {change.old}"
-        else:
-            yield f"    ~ {path}: {change.old} → {change.new}"
+        sign = "+" if change.old is None else "-" if change.new is None else "~"
+        values = [shorten_middle(value, _MAX_VALUE_LENGTH) for value in (change.old, change.new) if value is not None]
+        yield f"    {sign} {path}: {' → '.join(values)}"
     if changes.omitted:
         yield f"    … {format_count(changes.omitted, 'more change')}"
 

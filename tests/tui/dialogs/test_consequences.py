@@ -111,3 +111,19 @@ async def test_failure_stays_when_text_changes() -> None:
         await pilot.press("a")
         await pilot.pause()
         assert "The task is now CANCELLED." in app.text()
+
+
+# ---- focus
+
+
+@pytest.mark.parametrize(("text", "is_reached"), [("short", False), (LONG_TEXT, True)])
+async def test_tab_reaches_text_only_if_it_scrolls(text: str, is_reached: bool) -> None:
+    app = WidgetApp()
+    async with app.run_test(size=(80, 24)) as pilot:
+        dialog = ConfirmDialog("Cancel", text, consequence=CONSEQUENCE)
+        await open_dialog(app, pilot, dialog)
+        await pilot.press("tab", "tab")
+        assert isinstance(app.focused, DialogText) is is_reached
+        await pilot.press("down")
+        await pilot.pause()
+        assert bool(dialog.query_one(DialogText).scroll_offset.y) is is_reached

@@ -36,6 +36,10 @@ class DialogText(VerticalScroll):
     def compose(self) -> ComposeResult:
         yield Static(self._text)
 
+    def allow_focus(self) -> bool:
+        """Return whether Tab reaches the text, so that the arrow keys can scroll it."""
+        return self.max_scroll_y > 0
+
 
 class BaseDialog(ModalScreen[Answer], Generic[Answer]):
     """Base class of all dialogs: a box on top of the current screen. Esc closes it without performing an action."""
