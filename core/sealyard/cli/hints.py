@@ -26,7 +26,9 @@ WORDINGS: Mapping[str, str] = {
         " otherwise, correct it."
     ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one with `sealyard config example --server`.",
-    HintCode.CREATE_TOKEN: "Ask for a new one (`sealyard token create`): it is unknown, revoked or expired.",
+    HintCode.CREATE_TOKEN: (
+        "Ask for a new one (`sealyard token create`): it is unknown, revoked or expired, or its owner is disabled."
+    ),
     HintCode.CREATE_WORKSPACE: "Create one with `sealyard init`, or choose another with --workspace or --profile.",
     HintCode.ENABLE_SUBJECT: "Enable it first: sealyard subject enable {subject}",
     HintCode.ENABLE_TLS: (

@@ -78,7 +78,10 @@ NEUTRAL_TEXTS: Mapping[str, str] = {
         "If the clock is right, wait {remaining_time}, or ask an administrator to confirm it; otherwise, correct it."
     ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one from the example settings.",
-    HintCode.CREATE_TOKEN: "It is unknown, revoked or expired. Create a new one, or ask an administrator for one.",
+    HintCode.CREATE_TOKEN: (
+        "It is unknown, revoked or expired, or its owner is disabled. Create a new one, or ask an administrator for"
+        " one."
+    ),
     HintCode.CREATE_WORKSPACE: "Create a new workspace, or choose another one.",
     HintCode.ENABLE_SUBJECT: "Enable {subject} first.",
     HintCode.ENABLE_TLS: "Set a certificate and its key, or state that a reverse proxy terminates TLS.",

@@ -37,8 +37,8 @@ WORDINGS: Mapping[str, str] = {
     ),
     HintCode.CREATE_SERVER_SETTINGS: "Create one with `sealyard config example --server` in a terminal.",
     HintCode.CREATE_TOKEN: (
-        "It is unknown, revoked or expired. Ask for a new one (`sealyard token create`), then use it with"
-        " `sealyard login` in a terminal."
+        "It is unknown, revoked or expired, or its owner is disabled. Ask for a new one (`sealyard token create`), then"
+        " use it with `sealyard login` in a terminal."
     ),
     HintCode.CREATE_WORKSPACE: (
         "Create one with `sealyard init` in a terminal, or press {key[app.profile]} to choose another profile."

@@ -83,7 +83,7 @@ class RoleSync:
         access_generation = self._repository.access_generation
         if self._unchanged_sign_ins.get(subject) == (access_generation, role_groups, account):
             return
-        await self._require_not_ended(subject, account)
+        await self._reject_inactive(subject, account)
         linked_account = self._account_links.account_of(subject)
         if linked_account != account:
             await self._require_unlinked(subject, linked_account, account)
@@ -97,7 +97,7 @@ class RoleSync:
         await self._repository.flush()
         self._unchanged_sign_ins[subject] = (access_generation, role_groups, account)
 
-    async def _require_not_ended(self, subject: str, account: IssuerAccount) -> None:
+    async def _reject_inactive(self, subject: str, account: IssuerAccount) -> None:
         """Raise :class:`AuthenticationError` if the subject is disabled or removed."""
         record = self._repository.get(SUBJECTS, subject)
         if record is not None and not record.is_active:

@@ -54,7 +54,7 @@ async def test_subject_is_disabled_and_enabled(workspace: TuiWorkspace, size: tu
         await assert_visible(pilot, "disabled")
         assert (app.screen.check_action("disable", ()), app.screen.check_action("enable", ())) == (False, True)
         await pilot.press("enter")
-        await assert_visible(pilot, "disabled 2026-11-23", "on leave")
+        await assert_visible(pilot, "disabled 2026-11-23", "on leave", "without effect until it")
         await pilot.press("escape", "e")
         await assert_visible(pilot, "Enable USER:auditor", "reason is optional.")
         await pilot.press("ctrl+s")

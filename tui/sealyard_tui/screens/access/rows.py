@@ -275,7 +275,7 @@ def _describe_subject(subject: Subject, access: AccessControlList, device_names:
         *([f"in {_format_subjects(groups, names)}"] if groups else []),
         *([f"members: {_format_subjects(members, names)}"] if members else []),
         "",
-        "Permissions:",
+        "Permissions:" if subject.is_active else "Permissions, without effect until it is enabled:",
     ]
     rules = [each for each in access.rules if each.subject in (subject.id, *groups)]
     for rule in rules:
