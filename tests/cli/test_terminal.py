@@ -85,7 +85,10 @@ def test_read_command_prompts_for_nothing(workspace: CliWorkspace, monkeypatch: 
     assert run_at_terminal(*workspace.as_user("developer", "tasks")).screen == ""
 
 
-def test_progress_is_shown_only_at_terminal(workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_progress_is_shown_only_at_terminal(
+    workspace: CliWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     large = tmp_path / "large.bin"
     large.write_bytes(bytes(20_000_000))
     arguments = workspace.as_user("developer", "encrypt", "--device", "gateway", large)
@@ -95,9 +98,12 @@ def test_progress_is_shown_only_at_terminal(workspace: CliWorkspace, tmp_path: P
     assert "MiB/s" in result.screen
     assert result.screen.endswith("\r\x1b[K"), "the progress line is cleared at the end"
     assert run_process(*arguments).err == ""
+    monkeypatch.setenv("TERM", "dumb")
+    assert run_at_terminal(*arguments).screen == ""
 
 
-def test_audit_verify_shows_progress(workspace: CliWorkspace) -> None:
+def test_audit_verify_shows_progress(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     result = run_at_terminal(*workspace.as_user("auditor", "audit", "verify"))
     assert result.code == 0
     assert " entries" in result.screen

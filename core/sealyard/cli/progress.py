@@ -1,7 +1,8 @@
-"""A progress line on standard error, if it is a terminal."""
+"""A progress line on standard error, if it is a terminal that can erase a line."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -15,7 +16,7 @@ class ProgressLine:
     """A line that is overwritten by each update, from any thread. Clear the line before printing anything else."""
 
     def __init__(self, stream: TextIO) -> None:
-        self.is_enabled = stream.isatty()
+        self.is_enabled = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._stream = stream
         self._is_visible = False
 

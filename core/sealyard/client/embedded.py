@@ -26,6 +26,7 @@ from sealyard.model.credentials import (
 from sealyard.model.device_configs import DeviceCertificate, DeviceConfig
 from sealyard.model.errors import StorageError, WaitTimeoutError
 from sealyard.model.events import Event
+from sealyard.model.formatting import format_seconds
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.policy import Policy
@@ -154,7 +155,7 @@ class EmbeddedClient(EngineCalls):
                 return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} did not finish within {within:g} seconds.",
+                f"Task {task.id} did not finish within {format_seconds(within or 0)}.",
                 Hint.of(HintCode.SHOW_TASK, task_id=task.id),
             ) from None
 

@@ -15,6 +15,7 @@ from sealyard.client.http.uploads import UploadCalls
 from sealyard.model.base import SecretStruct
 from sealyard.model.errors import SealyardError, ServerUnreachableError, WaitTimeoutError
 from sealyard.model.events import EventsMissed, TaskChanged
+from sealyard.model.formatting import format_seconds
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.requests import (
     ApprovalReview,
@@ -148,7 +149,7 @@ class TaskCalls(UploadCalls):
                 return await self._wait_for(task, or_waiting)
         except TimeoutError:
             raise WaitTimeoutError(
-                f"Task {task.id} did not finish within {within:g} seconds.",
+                f"Task {task.id} did not finish within {format_seconds(within or 0)}.",
                 Hint.of(HintCode.SHOW_TASK, task_id=task.id),
             ) from None
 
