@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from sealyard.model.algorithms import KeyType
-from tests.support.cli_runner import LIMIT, PASSPHRASE, CliWorkspace, command, run_process
+from tests.support.cli_runner import LIMIT, PASSPHRASE, CliWorkspace, command, run_process, wait_until
 from tests.support.key_files import private_key, write_pkcs12
 from tests.support.processes import killed_at_exit
 
@@ -53,6 +55,30 @@ def test_passphrase_prompt_is_not_echoed(workspace: CliWorkspace, monkeypatch: p
     assert (result.code, result.out) == (0, "Added USER:anna. Grant permissions with `sealyard acl add`.\n")
     assert "Passphrase" in result.screen
     assert PASSPHRASE not in result.screen
+
+
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_signal_at_prompt_restores_terminal(
+    workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch, signal_number: signal.Signals
+) -> None:
+    monkeypatch.delenv("SEALYARD_PASSPHRASE")
+    terminal, child_terminal = pty.openpty()
+    settings = termios.tcgetattr(child_terminal)
+    process = subprocess.Popen(
+        command(*workspace.as_user("admin", "subject", "add", "anna")),
+        stdin=child_terminal,
+        stdout=subprocess.DEVNULL,
+        stderr=child_terminal,
+        start_new_session=True,
+    )
+    with killed_at_exit(process):
+        wait_until(lambda: not termios.tcgetattr(child_terminal)[3] & termios.ECHO)
+        process.send_signal(signal_number)
+        code = process.wait(LIMIT)
+    assert code == (130 if signal_number is signal.SIGINT else -signal_number)
+    assert termios.tcgetattr(child_terminal) == settings
+    os.close(child_terminal)
+    os.close(terminal)
 
 
 @pytest.mark.parametrize("name", ["bundle.p12", "store"])
