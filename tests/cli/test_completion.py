@@ -19,6 +19,7 @@ from tests.support.cli_runner import LIMIT, sealyard, value_of
 from tests.support.processes import killed_at_exit
 from tests.support.programs import require
 
+ZSH_SETUP = "autoload -Uz compinit; compinit -D -u"
 BASH = """
 source "$1"
 COMP_LINE="$2" COMP_POINT=${#2}
@@ -55,17 +56,18 @@ def _complete(shell: str, folder: Path, line: str) -> set[str]:
     elif shell == "fish":
         candidates = _run(require("fish"), "--no-config", "-c", FISH, script, line)
     else:
-        return set(_complete_with_zsh(script, line).split())
+        return set(
+            _complete_in_terminal([require("zsh"), "-f", "-i"], f'{ZSH_SETUP}; eval "$(<{script})"', line).split()
+        )
     return {candidate.partition("\t")[0] for candidate in candidates}
 
 
-def _complete_with_zsh(script: str, line: str) -> str:
-    """Type a command line and Tab in a terminal, and return what zsh displays."""
-    zsh = require("zsh")
+def _complete_in_terminal(shell: list[str], setup: str, line: str) -> str:
+    """Start an interactive shell, run ``setup``, type a command line and Tab, and return what the shell displays."""
     controller_fd, terminal_fd = pty.openpty()
     environment = {**os.environ, "PS1": "", "TERM": "xterm", "LINES": "200", "COLUMNS": "250"}
     process = subprocess.Popen(
-        [zsh, "-f", "-i"],
+        shell,
         stdin=terminal_fd,
         stdout=terminal_fd,
         stderr=terminal_fd,
@@ -73,13 +75,12 @@ def _complete_with_zsh(script: str, line: str) -> str:
         env=environment,
     )
     os.close(terminal_fd)
-    setup = f'stty rows 200 cols 250; autoload -Uz compinit; compinit -D -u; eval "$(<{script})"; PS1="REA""DY "\n'
     with killed_at_exit(process):
-        os.write(controller_fd, setup.encode())
-        _read_until(controller_fd, "READY")  # zsh prints its prompt once it reads single keys
+        os.write(controller_fd, f'stty rows 200 cols 250; {setup}; PS1="REA""DY "\n'.encode())
+        _read_until(controller_fd, "READY")  # the prompt is displayed once the shell reads single keys
         os.write(controller_fd, line.encode() + b"\t\t")
         # Ctrl-U deletes the line, so that the text is not a command, and Enter executes the next one.
-        os.write(controller_fd, b"\x15print EN''D\n")
+        os.write(controller_fd, b"\x15echo EN''D\n")
         screen = _read_until(controller_fd, "END")
     os.close(controller_fd)
     return ESCAPE_SEQUENCE.sub(" ", screen)
@@ -110,6 +111,20 @@ def test_shell_completes_command_line(shell: str, tmp_path: Path) -> None:
     assert {"boot.bin", "boot.txt"} <= names
     arguments = f"sealyard package --firmware {tmp_path}/boot.bin {tmp_path}/boo"
     assert {"boot.bin", "boot.txt"} <= {Path(candidate).name for candidate in _complete(shell, tmp_path, arguments)}
+
+
+@pytest.mark.interop
+def test_bash_completes_name_with_space(tmp_path: Path) -> None:
+    (tmp_path / "boot loader.bin").touch()
+    (tmp_path / "boot folder").mkdir()
+    setup = f"source {_write_script(tmp_path, 'bash')}"
+    shell = [require("bash"), "--norc", "-i"]
+    for typed_word, completed_word in (
+        (f"encrypt {tmp_path}/boot\\ l", "boot\\ loader.bin"),
+        (f'encrypt "{tmp_path}/boot l', "boot loader.bin"),
+        (f"watch {tmp_path}/boot\\ f", "boot\\ folder/"),
+    ):
+        assert completed_word in _complete_in_terminal(shell, setup, f"sealyard {typed_word}")
 
 
 @pytest.mark.parametrize("shell", SHELLS)

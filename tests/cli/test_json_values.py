@@ -34,6 +34,16 @@ COMMANDS = [
     ("developer", "tasks"),
     ("developer", "profile", "list"),
     ("developer", "download", "--all"),
+    ("admin", "webhook", "list"),
+    ("admin", "webhook", "dead-letters"),
+    ("developer", "token", "list"),
+    ("developer", "otp", "status"),
+    ("developer", "config", "path"),
+    ("developer", "config", "show"),
+    ("developer", "config", "schema"),
+    ("developer", "config", "example"),
+    ("developer", "help", "exit-codes"),
+    ("developer", "completion", "bash"),
 ]
 
 

@@ -90,6 +90,15 @@ def test_enroll_at_terminal_shows_qr_code(workspace: CliWorkspace) -> None:
     assert apps[0].code(datetime.now(UTC)) not in session.screen.replace(uri, "")
 
 
+def test_qr_code_has_no_colors_if_they_are_disabled(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("NO_COLOR", "1")
+    session = run_interactive(
+        *workspace.as_user("owner", "otp", "enroll"), answers={"of the new authenticator: ": lambda _: "000000"}
+    )
+    assert "\u2588" in session.screen
+    assert "\x1b[" not in session.screen
+
+
 def decode_qr_code(screen: str) -> list[bytes]:
     """Return the modules of the QR code on the screen. 1 is dark."""
     halves = {" ": (1, 1), "\u2580": (0, 1), "\u2584": (1, 0), "\u2588": (0, 0)}

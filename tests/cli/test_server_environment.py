@@ -11,6 +11,7 @@ import pytest
 
 from sealyard.cli.app_launcher import select_in_environment
 from sealyard.client.config.profiles import Profile, add_profile, user_profiles_path
+from sealyard_tui import launcher
 from tests.support.cli_runner import CliWorkspace, sealyard, value_of
 from tests.support.served_workspace import ServedWorkspace
 
@@ -93,6 +94,18 @@ def test_login_to_other_server_does_not_use_token(server: ServedWorkspace, monke
     result = sealyard("login", url, "--token")
     assert result.code == 2
     assert "Invalid token" in result.err
+
+
+def test_application_learns_identity_from_server(server: ServedWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    profiles: list[Profile] = []
+
+    def record_profile(_: object, profile: Profile, *__: object) -> int:
+        profiles.append(profile)
+        return 0
+
+    monkeypatch.setattr(launcher, "run_app", record_profile)
+    assert launcher.main() == 0
+    assert [(profile.identity, profile.server) for profile in profiles] == [("USER:developer", server.url)]
 
 
 def test_selection_for_application_removes_server_and_token(monkeypatch: pytest.MonkeyPatch) -> None:

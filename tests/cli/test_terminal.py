@@ -5,7 +5,9 @@ from __future__ import annotations
 import os
 import pty
 import select
+import signal
 import subprocess
+import termios
 import time
 from pathlib import Path
 from typing import NamedTuple
@@ -13,7 +15,7 @@ from typing import NamedTuple
 import pytest
 
 from sealyard.model.algorithms import KeyType
-from tests.support.cli_runner import LIMIT, PASSPHRASE, CliWorkspace, command, run_process
+from tests.support.cli_runner import LIMIT, PASSPHRASE, CliWorkspace, command, run_process, wait_until
 from tests.support.key_files import private_key, write_pkcs12
 from tests.support.processes import killed_at_exit
 
@@ -55,6 +57,30 @@ def test_passphrase_prompt_is_not_echoed(workspace: CliWorkspace, monkeypatch: p
     assert PASSPHRASE not in result.screen
 
 
+@pytest.mark.parametrize("signal_number", [signal.SIGTERM, signal.SIGHUP, signal.SIGQUIT, signal.SIGINT])
+def test_signal_at_prompt_restores_terminal(
+    workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch, signal_number: signal.Signals
+) -> None:
+    monkeypatch.delenv("SEALYARD_PASSPHRASE")
+    terminal, child_terminal = pty.openpty()
+    settings = termios.tcgetattr(child_terminal)
+    process = subprocess.Popen(
+        command(*workspace.as_user("admin", "subject", "add", "anna")),
+        stdin=child_terminal,
+        stdout=subprocess.DEVNULL,
+        stderr=child_terminal,
+        start_new_session=True,
+    )
+    with killed_at_exit(process):
+        wait_until(lambda: not termios.tcgetattr(child_terminal)[3] & termios.ECHO)
+        process.send_signal(signal_number)
+        code = process.wait(LIMIT)
+    assert code == (130 if signal_number is signal.SIGINT else -signal_number)
+    assert termios.tcgetattr(child_terminal) == settings
+    os.close(child_terminal)
+    os.close(terminal)
+
+
 @pytest.mark.parametrize("name", ["bundle.p12", "store"])
 def test_password_of_pkcs12_file_is_asked_for(workspace: CliWorkspace, tmp_path: Path, name: str) -> None:
     path = write_pkcs12(tmp_path / name, private_key(KeyType.EC_P256), "swordfish")
@@ -85,7 +111,10 @@ def test_read_command_prompts_for_nothing(workspace: CliWorkspace, monkeypatch: 
     assert run_at_terminal(*workspace.as_user("developer", "tasks")).screen == ""
 
 
-def test_progress_is_shown_only_at_terminal(workspace: CliWorkspace, tmp_path: Path) -> None:
+def test_progress_is_shown_only_at_terminal(
+    workspace: CliWorkspace, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     large = tmp_path / "large.bin"
     large.write_bytes(bytes(20_000_000))
     arguments = workspace.as_user("developer", "encrypt", "--device", "gateway", large)
@@ -95,9 +124,12 @@ def test_progress_is_shown_only_at_terminal(workspace: CliWorkspace, tmp_path: P
     assert "MiB/s" in result.screen
     assert result.screen.endswith("\r\x1b[K"), "the progress line is cleared at the end"
     assert run_process(*arguments).err == ""
+    monkeypatch.setenv("TERM", "dumb")
+    assert run_at_terminal(*arguments).screen == ""
 
 
-def test_audit_verify_shows_progress(workspace: CliWorkspace) -> None:
+def test_audit_verify_shows_progress(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm")
     result = run_at_terminal(*workspace.as_user("auditor", "audit", "verify"))
     assert result.code == 0
     assert " entries" in result.screen

@@ -11,6 +11,7 @@ from sealyard.model.errors import UsageError
 from sealyard.model.formatting import (
     format_decider,
     format_duration,
+    format_seconds,
     format_size,
     format_size_exact,
     format_time,
@@ -22,6 +23,15 @@ from sealyard.model.tasks import DecisionOrigin
 from tests.support.factories.tasks import decision, waiting
 
 NOW = datetime(2026, 1, 2, 3, 4, 5, tzinfo=UTC)
+
+
+def test_format_seconds_uses_singular_for_one() -> None:
+    assert [format_seconds(seconds) for seconds in (0.5, 1, 1.0, 90)] == [
+        "0.5 seconds",
+        "1 second",
+        "1 second",
+        "90 seconds",
+    ]
 
 
 def test_format_size_chooses_the_unit() -> None:

@@ -216,7 +216,10 @@ def ask_passphrase(question: str = "Passphrase of the key store: ") -> str:
     """Prompt for a secret without echo, and return it, or an empty string at the end of the input."""
     import getpass
 
+    from sealyard.cli.signals import end_prompt_on_signal
+
     try:
-        return getpass.getpass(question)
+        with end_prompt_on_signal():
+            return getpass.getpass(question)
     except EOFError:
         return ""

@@ -1,7 +1,8 @@
-"""Progress line on standard error, shown only if standard error is a terminal."""
+"""Progress line on standard error, shown only if standard error is a terminal that can erase a line."""
 
 from __future__ import annotations
 
+import os
 import shutil
 import time
 from collections.abc import Callable
@@ -18,7 +19,7 @@ class ProgressLine:
     """
 
     def __init__(self, stream: TextIO) -> None:
-        self.is_enabled = stream.isatty()
+        self.is_enabled = stream.isatty() and os.environ.get("TERM") != "dumb"
         self._stream = stream
         self._is_visible = False
 

@@ -6,6 +6,7 @@ import asyncio
 from collections.abc import Awaitable
 
 from sealyard.model.errors import WaitTimeoutError
+from sealyard.model.formatting import format_seconds
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.tasks import Task
 
@@ -17,6 +18,6 @@ async def wait_within(seconds: float | None, task_id: str, final_task: Awaitable
             return await final_task
     except TimeoutError:
         raise WaitTimeoutError(
-            f"Task {task_id} did not finish within {seconds:g} seconds.",
+            f"Task {task_id} did not finish within {format_seconds(seconds or 0)}.",
             Hint.of(HintCode.SHOW_TASK, task_id=task_id),
         ) from None

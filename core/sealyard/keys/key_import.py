@@ -21,6 +21,7 @@ from sealyard.keys.key_files import ACCEPTED_FILES_HINT, KeyFile, parse_certific
 from sealyard.keys.material import Material
 from sealyard.model.algorithms import KeyType
 from sealyard.model.errors import InvalidInputError, InvalidKeyError
+from sealyard.model.formatting import format_count
 from sealyard.model.safe_text import escape_text
 
 _FILE_LIMIT = 1024 * 1024
@@ -80,7 +81,8 @@ def _keys_of_type(key_file: KeyFile, kind: KeyType) -> tuple[PrivateKey, ...]:
     if not matches:
         names = ", ".join(_type_name(key) for key in keys.values())
         raise InvalidKeyError(
-            f"The file contains {len(keys)} keys ({names}), but none of type {kind}.", "Import one of these types."
+            f"The file contains {format_count(len(keys), 'key')} ({names}), but none of type {kind}.",
+            "Import one of these types.",
         )
     return matches
 

@@ -28,6 +28,11 @@ def shorten_middle(text: str, limit: int) -> str:
     return f"{text[: limit - 1 - end_length]}…{text[len(text) - end_length :]}"
 
 
+def format_seconds(seconds: float) -> str:
+    """Format a time limit in seconds: ``1 second``, ``0.5 seconds``, ``90 seconds``."""
+    return "1 second" if seconds == 1 else f"{seconds:g} seconds"
+
+
 def format_size(byte_count: int) -> str:
     """Format a number of bytes in binary units: ``1.5 MiB``."""
     if byte_count < 1024:  # noqa: PLR2004

@@ -13,6 +13,17 @@ from sealyard.cli.context import Context
 from sealyard.cli.exit_codes import ExitCode
 
 SHELLS = ("bash", "zsh", "fish")
+_BASH_FUNCTIONS = r"""
+# Like the functions of shtab, which split names with spaces. The word is as typed: with backslashes or an open quote.
+_sealyard_files() {
+  local word="${1//\\/}"
+  compgen -f -- "${word#[\"\']}"
+}
+_sealyard_dirs() {
+  local word="${1//\\/}"
+  compgen -d -- "${word#[\"\']}"
+}
+"""
 
 
 def add_commands(commands: Commands, root_parser: CommandParser) -> None:
@@ -29,7 +40,8 @@ def _print_script(root_parser: CommandParser, ctx: Context) -> int:
     _add_following_files(root_parser)
     for _, action in _iterate_actions(root_parser):
         _set_completion(action)
-    script = shtab.complete(root_parser, shell=ctx.args.shell)
+    functions = _BASH_FUNCTIONS if ctx.args.shell == "bash" else ""
+    script = shtab.complete(root_parser, shell=ctx.args.shell, preamble=functions)
     if ctx.out.as_json:
         ctx.out.result({"shell": ctx.args.shell, "script": script}, ())
     else:
@@ -56,7 +68,11 @@ def _set_completion(action: Any) -> None:
         # The help is also the description of each value, so it must not list them.
         action.help = (action.help or "").replace(", ".join(values), "").strip("; ")
     elif action.type is Path or action.metavar in ("FILE", "DIR"):
-        action.complete = shtab.DIRECTORY if action.metavar == "DIR" else shtab.FILE
+        is_folder = action.metavar == "DIR"
+        action.complete = {
+            **(shtab.DIRECTORY if is_folder else shtab.FILE),
+            "bash": "_sealyard_dirs" if is_folder else "_sealyard_files",
+        }
 
 
 def _add_following_files(root_parser: CommandParser) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 from collections.abc import Iterator
 from datetime import UTC, datetime
@@ -137,7 +138,8 @@ def _render_qr_code(text: str) -> list[str]:
 
     buffer = io.StringIO()
     segno.make(text, micro=False).terminal(buffer, border=QR_BORDER, compact=True)
-    return [f"{QR_COLORS}{line}{RESET_COLORS}" for line in buffer.getvalue().splitlines()]
+    lines = buffer.getvalue().splitlines()
+    return lines if os.environ.get("NO_COLOR") else [f"{QR_COLORS}{line}{RESET_COLORS}" for line in lines]
 
 
 async def _confirm(ctx: Context) -> int:

@@ -150,7 +150,7 @@ class _DemoRun:
         rate = format_size(int(finished_task.total_bytes / seconds))
         self._report_step(
             f"done       encrypted, signed, packaged and verified in {seconds:.2f} s ({rate}/s):"
-            f" {finished_task.result.size} bytes, sha256 {finished_task.result.sha256}"
+            f" {format_count(finished_task.result.size or 0, 'byte')}, sha256 {finished_task.result.sha256}"
         )
         return finished_task
 
@@ -197,7 +197,8 @@ class _DemoRun:
             )
             _require(is_equal, f"{extracted_file.name} differs from {original_file.name}.")
             self._report_step(
-                f"compared   {extracted_file.name} equals {original_file.name} ({extracted_file.stat().st_size} bytes)"
+                f"compared   {extracted_file.name} equals {original_file.name}"
+                f" ({format_count(extracted_file.stat().st_size, 'byte')})"
             )
 
     async def _verify_audit(self) -> None:

@@ -131,7 +131,8 @@ def _check_segment_length(segment: EncryptedSegment, cipher: CipherSpec) -> None
     if segment.length <= cipher.iv_length:
         problem = f"Segment {segment.index} is too short: {format_count(segment.length, 'byte')}."
     elif segment.length % cipher.block_multiple:
-        problem = f"Segment {segment.index} has {segment.length} bytes, not a multiple of {cipher.block_multiple}."
+        length = format_count(segment.length, "byte")
+        problem = f"Segment {segment.index} has {length}, not a multiple of {cipher.block_multiple}."
     else:
         return
     raise ContainerError(problem, CORRUPTED_HINT, part=f"segment {segment.index}")

@@ -16,6 +16,7 @@ from sealyard.engine.inputs.stream_writer import write_stream
 from sealyard.model.clock import Clock
 from sealyard.model.digests import parse_sha256
 from sealyard.model.errors import ConflictError, InvalidInputError, NotFoundError, SealyardError, UsageError
+from sealyard.model.formatting import format_count
 from sealyard.model.requests import UploadStatus
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import InputFile
@@ -264,9 +265,8 @@ def _to_input_file(upload: UploadStatus) -> InputFile:
     """Return a complete upload as an input file. Raises :class:`ConflictError` if it is not complete."""
     if upload.sha256 is None:
         total = f" of {upload.size:,}" if upload.size is not None else ""
-        raise ConflictError(
-            f"Upload {upload.id} is not complete: {upload.offset:,}{total} bytes received.", "Upload the rest first."
-        )
+        received = f"{format_count(upload.offset, 'byte')}{total}"
+        raise ConflictError(f"Upload {upload.id} is not complete: {received} received.", "Upload the rest first.")
     return InputFile(name=upload.name, size=upload.offset, sha256=upload.sha256)
 
 
