@@ -104,6 +104,7 @@ def test_every_key_can_be_set() -> None:
         ("[watch]\nfoldr = 'x'", "Did you mean watch.folder?"),
         ('"watch.folder" = "x"', "in the table [watch]"),
         ("zzzz = 1", "unknown key 'zzzz'"),
+        ("bogus = 1", "unknown key 'bogus'. The example"),
         ("watch = 3", "invalid watch: expected a table, got 3"),
         ("mouse = 1", "invalid mouse: expected true or false, got 1"),
         ("compact = 'true'", "invalid compact: expected true or false, got 'true'"),
@@ -164,6 +165,16 @@ def test_any_bytes_parse_or_are_rejected(file: Path, data: bytes) -> None:
     file.write_bytes(data)
     result = _run_or_catch(lambda: load_settings(file, {}))
     assert isinstance(result, Settings) or str(file) in result.message
+
+
+@pytest.mark.parametrize(
+    "unknown", ["bogus = 1", "readOnly = true", '"watch.folder" = "x"', "watch.bogus = {a = 1}", "[bogus.watch]\nx = []"]
+)
+def test_unknown_key_is_ignored_and_reported(file: Path, unknown: str) -> None:
+    file.write_text(f"theme = 'nord'\n{unknown}\n")
+    result = effective_settings(file, {})
+    assert result.settings == Settings(theme="nord")
+    assert [error.message.startswith(f"{file}: unknown key '") for error in result.ignored] == [True]
 
 
 def test_missing_file_returns_defaults(file: Path) -> None:

@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from textual.dom import DOMNode
 from textual.theme import BUILTIN_THEMES, Theme
 
-from sealyard.client.config.settings_loader import Settings, no_color, settings_path
+from sealyard.client.config.settings_loader import Settings, ignored_settings, no_color, settings_path
 from sealyard.model.errors import ErrorInfo, StorageError
 from sealyard_tui.appearance.keymap import bindings_of, check_keymap
 from sealyard_tui.appearance.themes import SEALYARD_THEMES, load_user_themes, select_theme
@@ -94,9 +94,12 @@ class Preferences:
 def load_preferences(settings: Settings, environ: Mapping[str, str] = os.environ) -> Preferences:
     """Load the user's themes and saved UI state, and return the preferences.
 
-    Unreadable files are reported in :attr:`Preferences.ignored`.
+    Unreadable files and unknown settings are reported in :attr:`Preferences.ignored`. Raises :class:`UsageError` if the
+    settings file is invalid.
     """
-    themes, ignored = load_user_themes(settings_path(environ).parent / THEMES_FOLDER)
+    path = settings_path(environ)
+    themes, ignored = load_user_themes(path.parent / THEMES_FOLDER)
+    ignored = (*ignored_settings(path, environ), *ignored)
     ui_state: UiStateFile | None = None
     try:
         ui_state = UiStateFile()
