@@ -22,6 +22,7 @@ from sealyard.client.log import current_log_file
 from sealyard.concurrency.clock import SystemClock
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
+from sealyard_tui.action_keys import action_key
 from sealyard_tui.appearance.appearance import Appearance
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp
@@ -186,6 +187,10 @@ class BaseApp(CrashReportingApp[None]):
     def edit_text(self, text: str) -> str:
         """Open ``text`` in the user's editor and return the edited text. Raises :class:`UsageError` if this fails."""
         return edit_text(self, editor_command(self.settings), text)
+
+    def action_help_quit(self) -> None:
+        """Name the key that quits; Textual binds this action to Ctrl+C."""
+        self.notify(f"Press {action_key(self, 'app.quit')} to quit.", markup=False)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
         """Return the line filters, of which those for ``NO_COLOR`` are replaced.
