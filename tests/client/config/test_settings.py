@@ -168,7 +168,8 @@ def test_any_bytes_parse_or_are_rejected(file: Path, data: bytes) -> None:
 
 
 @pytest.mark.parametrize(
-    "unknown", ["bogus = 1", "readOnly = true", '"watch.folder" = "x"', "watch.bogus = {a = 1}", "[bogus.watch]\nx = []"]
+    "unknown",
+    ["bogus = 1", "readOnly = true", '"watch.folder" = "x"', "watch.bogus = {a = 1}", "[bogus.watch]\nx = []"],
 )
 def test_unknown_key_is_ignored_and_reported(file: Path, unknown: str) -> None:
     file.write_text(f"theme = 'nord'\n{unknown}\n")

@@ -306,7 +306,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
             self.set_focus(self._table)
             self._open_folder(result.paths[0].parent, cursor_name=result.paths[0].name)
         else:
-            self.query_one("#summary", Static).update(Content.styled(f"✗ not found: {escape_text(text)}", "$error"))
+            self.query_one("#summary", Static).update(Content.styled(f"✗ {result.problem_text}", "$error"))
 
 
 _PARENT_ROW = FileRow(name=PARENT_NAME, is_folder=True)
