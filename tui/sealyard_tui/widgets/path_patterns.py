@@ -51,8 +51,8 @@ def is_pattern(text: str) -> bool:
 def expand_pattern(pattern: Path) -> tuple[Path, ...]:
     """Return the regular files that match an absolute pattern, sorted by folder and name.
 
-    Hidden names match only a part that starts with a dot. ``**`` does not follow symbolic links. Directories that cannot
-    be read are skipped. Raises :class:`PatternTooBroadError`.
+    Hidden names match only a part that starts with a dot. ``**`` does not follow symbolic links. Directories that
+    cannot be read are skipped. Raises :class:`PatternTooBroadError`.
     """
     _, *parts = pattern.parts
     matches = dict.fromkeys(_Expansion().find(Path(pattern.anchor), tuple(parts)))
@@ -60,7 +60,7 @@ def expand_pattern(pattern: Path) -> tuple[Path, ...]:
 
 
 def list_folder(folder: Path) -> FolderContents:
-    """Return the regular files in ``folder``. Raises :class:`PatternTooBroadError` if there are too many, or OSError."""
+    """Return the regular files in ``folder``. Raises :class:`PatternTooBroadError` for too many files, or OSError."""
     files: list[Path] = []
     size = hidden = special = folders = 0
     with os.scandir(folder) as entries:

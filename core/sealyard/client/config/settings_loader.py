@@ -79,8 +79,8 @@ class EffectiveSettings(FrozenStruct, frozen=True, kw_only=True):
 def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Load the settings from the file at ``path``, overridden by the environment.
 
-    Returns the defaults if the file does not exist, and ignores its unknown keys. Raises :class:`UsageError` if the file
-    or a variable is invalid, or if `SEALYARD_CONFIG` names a file that does not exist.
+    Returns the defaults if the file does not exist, and ignores its unknown keys. Raises :class:`UsageError` if the
+    file or a variable is invalid, or if `SEALYARD_CONFIG` names a file that does not exist.
     """
     return effective_settings(path, environ).settings
 
