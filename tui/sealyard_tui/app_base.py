@@ -20,6 +20,7 @@ from textual.worker import Worker
 from sealyard.client.config.settings_loader import Settings, editor_command
 from sealyard.client.log import current_log_file
 from sealyard.concurrency.clock import SystemClock
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_key
@@ -68,6 +69,7 @@ class BaseApp(CrashReportingApp[None]):
         self.session = session
         self.settings = settings
         self.now = now or SystemClock().now
+        display_zone.use(settings.time_zone)
         self.appearance = Appearance(self, self.preferences)
         self.appearance.apply_theme()
         self.stylesheet = CachedStylesheet(variables=self.get_css_variables())

@@ -76,6 +76,7 @@ def test_every_key_can_be_set() -> None:
         editor = "vim -n"
         refresh_interval = 5
         socket_group = "firmware"
+        time_zone = "Europe/Berlin"
         [watch]
         folder = "/drop"
         device = "gateway"
@@ -206,6 +207,7 @@ def test_default_file_is_in_config_folder(tmp_path: Path, monkeypatch: pytest.Mo
         ("SEALYARD_BELL", "off", "bell", False),
         ("SEALYARD_START_SCREEN", "audit", "start_screen", "audit"),
         ("SEALYARD_START_FILTER", "", "start_filter", ""),
+        ("SEALYARD_TIME_ZONE", "UTC", "time_zone", "UTC"),
         ("SEALYARD_REFRESH_INTERVAL", "2.5", "refresh_interval", 2.5),
         ("SEALYARD_WATCH_ON_DROP", "submit", "watch.on_drop", "submit"),
         ("TEXTUAL_ANIMATIONS", "basic", "animations", "basic"),
@@ -259,6 +261,14 @@ def test_invalid_variable_is_reported(file: Path, variable: str, text: str, expe
     assert caught.value.message.startswith(f"Invalid {variable}: expected ")
     assert expected in caught.value.message
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "/etc/passwd", "../etc", "", "utc "])
+def test_unknown_time_zone_is_an_error(file: Path, name: str) -> None:
+    file.write_text(f"time_zone = '{name}'\n")
+    with pytest.raises(UsageError, match="Unknown time zone") as caught:
+        load_settings(file, {})
+    assert "Europe/Berlin" in caught.value.hint
 
 
 def test_schema_contains_exactly_all_keys() -> None:

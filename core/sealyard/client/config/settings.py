@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.display_zone import LOCAL
 from sealyard.model.errors import UsageError
 
 CONFIG_VARIABLE = "SEALYARD_CONFIG"
@@ -86,6 +87,9 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     editor: Annotated[
         str, Meta(description="Command to edit text. If empty, $VISUAL, $EDITOR, editor, vi or nano.")
     ] = ""
+    time_zone: Annotated[
+        str, Meta(description='Time zone of displayed times: "local", "UTC" or an IANA name such as "Europe/Berlin".')
+    ] = LOCAL
     refresh_interval: Annotated[
         float, Meta(ge=0.2, le=3600, description="Seconds between updates of ages and remaining times.")
     ] = 1.0

@@ -29,6 +29,7 @@ from sealyard.client.config.settings import (
     settings_schema,
 )
 from sealyard.model.base import FrozenStruct
+from sealyard.model.display_zone import load_zone
 from sealyard.model.errors import ErrorInfo, UsageError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
@@ -97,8 +98,10 @@ def effective_settings(path: Path, environ: Mapping[str, str] = os.environ) -> E
     settings = convert(table, Settings, str(path))
     sources = {key: FILE if _has_key(table, key) else DEFAULT for key in setting_keys()}
     overrides, variables = _read_overrides(environ)
+    settings = _apply_overrides(settings, overrides)
+    load_zone(settings.time_zone)
     return EffectiveSettings(
-        settings=_apply_overrides(settings, overrides),
+        settings=settings,
         path=str(path),
         origins={**sources, **variables},
         ignored=tuple(error.to_info() for error in errors),

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -380,3 +381,9 @@ async def test_read_error_is_shown_once(workspace: TuiWorkspace) -> None:
         del workspace.faults.fail["audit"]
         await pilot.press("r")
         await wait_until(pilot, lambda: len(audit_table(app)) == log_size(workspace))
+
+
+async def test_times_are_in_the_time_zone_of_the_settings(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "auditor", start_screen="audit", time_zone="Asia/Tokyo")
+    async with run_app(app) as pilot:
+        await assert_visible(pilot, "TIME (JST)", " JST", f"{NOW.astimezone(ZoneInfo('Asia/Tokyo')):%Y-%m-%d %H:%M}")

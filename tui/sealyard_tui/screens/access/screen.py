@@ -13,6 +13,7 @@ from textual.message import Message
 from textual.widgets import Static
 
 from sealyard.model.access import Action, Permission, ResourceType, Subject, is_allowed, resource_type_uri
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.requests import AccessControlList
 from sealyard.model.safe_text import escape_text
@@ -311,6 +312,6 @@ def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
         row.action,
         escape_text(row.target),
         Content.styled("locked" if row.permanent else "", "$text-muted"),
-        f"{row.created_at.astimezone():%Y-%m-%d}" if row.created_at is not None else "",
+        f"{display_zone.convert(row.created_at):%Y-%m-%d}" if row.created_at is not None else "",
         escape_text(row.created_by),
     )

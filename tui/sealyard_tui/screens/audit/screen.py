@@ -14,6 +14,7 @@ from textual.timer import Timer
 from textual.widgets import Static
 
 from sealyard.model.audit import AuditEntry
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import AuditVerificationError, UsageError
 from sealyard.model.formatting import format_time
 from sealyard.model.safe_text import escape_text
@@ -98,7 +99,7 @@ class AuditScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint=FILTER_HINT)
-        self._zone = self.now().astimezone().tzinfo
+        self._zone = display_zone.fixed_at(self.now())
         yield VirtualTable[AuditEntry](
             create_columns(self._zone), self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries"
         )
