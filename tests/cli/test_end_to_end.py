@@ -179,6 +179,19 @@ def test_application_receives_workspace_and_profile(home: Path, monkeypatch: pyt
     assert environments[1]["SEALYARD_PASSPHRASE"] != ""
 
 
+def test_audit_show_prints_old_and_new_values(workspace: CliWorkspace) -> None:
+    workspace.value("admin", "policy", "set", "--approval-timeout", "1h")
+    workspace.value("admin", "policy", "set", "--approval-timeout", "2h")
+    seq = workspace.value("auditor", "audit", "list", "--type", "POLICY")["entries"][0]["seq"]
+    value = workspace.value("auditor", "audit", "show", seq)
+    assert value["changes"] == [{"path": "approvalTimeout", "old": 3600, "new": 7200}]
+    lines = workspace.run("auditor", "audit", "show", seq).out.splitlines()
+    assert "  approvalTimeout: 3600 → 7200" in lines
+    assert "  approvalTimeout: 7200" in lines
+    for number in (-1, seq + 1000):
+        assert workspace.run("auditor", "audit", "show", "--", number).code == 4
+
+
 def test_times_are_in_the_time_zone_of_the_settings(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("SEALYARD_TIME_ZONE", "Asia/Tokyo")
     assert " JST" in workspace.run("auditor", "audit", "list").out

@@ -150,7 +150,9 @@ class AccessAdministration:
         unit_of_work = self.check_impact(memberships=remaining_memberships, confirmed=confirmed)
         unit_of_work.delete(MEMBERSHIPS, membership.id)
         message = f"{membership.member} removed from {membership.group}"
-        await self._commit_access_change(unit_of_work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message)
+        await self._commit_access_change(
+            unit_of_work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message, old=membership
+        )
 
     async def add_rule(
         self, subject: str, grantee: str, resource: str, action: Action, *, confirmed: bool = False
@@ -193,7 +195,9 @@ class AccessAdministration:
         unit_of_work = self.check_impact(rules=remaining_rules, confirmed=confirmed)
         unit_of_work.delete(RULES, rule_id)
         message = f"{rule.action} on {rule.resource} revoked from {rule.subject}"
-        await self._commit_access_change(unit_of_work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
+        await self._commit_access_change(
+            unit_of_work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule, old=rule
+        )
 
     def policy(self) -> Policy:
         return self._repository.policy()
@@ -210,7 +214,12 @@ class AccessAdministration:
         unit_of_work = self._repository.begin()
         unit_of_work.put(POLICY, POLICY_ID, policy)
         unit_of_work.audit(
-            subject, AuditAction.UPDATED, "POLICY:workspace", "policy changed", msgspec.to_builtins(policy)
+            subject,
+            AuditAction.UPDATED,
+            "POLICY:workspace",
+            "policy changed",
+            msgspec.to_builtins(policy),
+            old_value=msgspec.to_builtins(self._repository.policy()),
         )
         unit_of_work.notify("POLICY:workspace")
         await unit_of_work.commit()
@@ -289,8 +298,12 @@ class AccessAdministration:
         resource: str,
         message: str,
         rule: AclRule | None = None,
+        *,
+        old: AclRule | Membership | None = None,
     ) -> None:
-        unit_of_work.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
+        new_value = msgspec.to_builtins(rule) if rule is not None else None
+        old_value = msgspec.to_builtins(old) if old is not None else None
+        unit_of_work.audit(subject, change, resource, message, new_value, old_value=old_value)
         unit_of_work.notify(resource)
         await unit_of_work.commit()
 

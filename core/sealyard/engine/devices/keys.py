@@ -138,6 +138,7 @@ class KeyRegistry:
             f"KEY:{rotated_key.uri}",
             f"rotated to version {response.version.version}",
             {"fingerprint": response.version.fingerprint},
+            old_value={"fingerprint": key.current.fingerprint},
         )
         unit_of_work.notify(f"KEY:{rotated_key.uri}")
         return rotated_key

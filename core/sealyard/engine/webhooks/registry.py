@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from typing import Any
 
 import msgspec
 
@@ -49,7 +50,7 @@ class WebhookRegistry:
         Raises :class:`UsageError` if the URL is not valid for a webhook.
         """
         self._require_permission(subject)
-        url = parse_webhook_url(request.url)
+        parse_webhook_url(request.url)
         webhook = Webhook(
             id=new_id(),
             url=request.url,
@@ -64,7 +65,7 @@ class WebhookRegistry:
             webhook.id,
             StoredWebhook(webhook=webhook, secret=self._secret_box.encrypt(secret, secret_context(webhook.id))),
         )
-        new_value = {"origin": url.origin, "events": list(webhook.events)}
+        new_value = _audit_value(webhook)
         unit_of_work.audit(subject, AuditAction.CREATED, webhook_resource(webhook.id), "webhook added", new_value)
         await self._commit(unit_of_work, webhook.id)
         return IssuedWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
@@ -79,7 +80,8 @@ class WebhookRegistry:
             unit_of_work.delete(OUTBOX, message.id)
         for stored_letter in self._outbox.dead_letters(webhook.id):
             unit_of_work.delete(DEAD_LETTERS, stored_letter.dead_letter.id)
-        unit_of_work.audit(subject, AuditAction.DELETED, webhook_resource(webhook.id), "webhook removed")
+        resource = webhook_resource(webhook.id)
+        unit_of_work.audit(subject, AuditAction.DELETED, resource, "webhook removed", old_value=_audit_value(webhook))
         await self._commit(unit_of_work, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
@@ -130,3 +132,8 @@ class WebhookRegistry:
     def _add_counts(self, webhook: Webhook) -> Webhook:
         pending_count, dead_letter_count = self._outbox.counts(webhook.id)
         return msgspec.structs.replace(webhook, pending_count=pending_count, dead_letters=dead_letter_count)
+
+
+def _audit_value(webhook: Webhook) -> dict[str, Any]:
+    """Return the value for audit entries: only the origin of the URL, whose path may contain a secret."""
+    return {"origin": parse_webhook_url(webhook.url).origin, "events": list(webhook.events)}

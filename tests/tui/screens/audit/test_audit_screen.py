@@ -387,3 +387,11 @@ async def test_times_are_in_the_time_zone_of_the_settings(workspace: TuiWorkspac
     app = make_app(workspace, "auditor", start_screen="audit", time_zone="Asia/Tokyo")
     async with run_app(app) as pilot:
         await assert_visible(pilot, "TIME (JST)", " JST", f"{NOW.astimezone(ZoneInfo('Asia/Tokyo')):%Y-%m-%d %H:%M}")
+
+
+async def test_detail_shows_old_and_new_values(workspace: TuiWorkspace) -> None:
+    await workspace.set_policy(approval_timeout=3600)
+    await workspace.set_policy(approval_timeout=7200)
+    app = make_audit_app(workspace)
+    async with run_app(app, size=(120, 60)) as pilot:
+        await assert_visible(pilot, "approvalTimeout: 3600 → 7200")
