@@ -160,14 +160,15 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.ACL)
         grantee = self._require_subject(grantee)
         resource = self._resolve_resource(resource)
+        label = self._repository.resource_label(resource)
         if action not in ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]:
             allowed_actions = ", ".join(sorted(ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]))
-            raise UsageError(f"{action} cannot be granted on {resource}.", f"Use one of: {allowed_actions}.")
+            raise UsageError(f"{action} cannot be granted on {label}.", f"Use one of: {allowed_actions}.")
         if any(
             (rule.subject, rule.resource, rule.action) == (grantee, resource, action)
             for rule in self._repository.list_all(RULES)
         ):
-            raise AlreadyExistsError(f"{grantee} already has {action} permission on {resource}.")
+            raise AlreadyExistsError(f"{grantee} already has {action} permission on {label}.")
         rule = AclRule(
             id=new_id(),
             subject=grantee,
