@@ -25,6 +25,7 @@ from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_key
 from sealyard_tui.appearance.appearance import Appearance
+from sealyard_tui.appearance.ascii_filter import AsciiFilter
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp
 from sealyard_tui.dialogs.error import ErrorDialog
@@ -45,6 +46,7 @@ MAX_UPDATE_DELAY = 0.01
 
 
 _NO_COLOR = NoColor()
+_ASCII = AsciiFilter()
 
 
 class BaseApp(CrashReportingApp[None]):
@@ -195,12 +197,16 @@ class BaseApp(CrashReportingApp[None]):
         self.notify(f"Press {action_key(self, 'app.quit')} to quit.", markup=False)
 
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Return the line filters, of which those for ``NO_COLOR`` are replaced.
+        """Return the line filters: those of the preferences, and those of Textual except the ones for ``NO_COLOR``.
 
         Textual's own ones produce shades of gray, or black on black with ANSI themes.
         """
         filters = [rule for rule in super().get_line_filters() if not isinstance(rule, Monochrome | NoColor)]
-        return [*filters, _NO_COLOR] if self.preferences.is_colorless else filters
+        if self.preferences.is_colorless:
+            filters.append(_NO_COLOR)
+        if self.preferences.uses_ascii:
+            filters.append(_ASCII)
+        return filters
 
     def delay_update(self, delay: float = MAX_UPDATE_DELAY) -> None:
         super().delay_update(min(delay, MAX_UPDATE_DELAY))
