@@ -77,9 +77,9 @@ def _neutral(root: Path) -> None:
     """A home whose place does not show, and nothing of the person's who runs this."""
     home = root / "home"
     (home / "firmware").mkdir(parents=True)
-    for name in [each for each in os.environ if each.startswith(("SEALYARD_", "XDG_"))] + ["NO_COLOR"]:
+    for name in [each for each in os.environ if each.startswith(("SEALYARD_", "XDG_"))] + ["NO_COLOR", "LC_ALL"]:
         os.environ.pop(name, None)
-    os.environ |= {"HOME": str(home), "TZ": "UTC"}
+    os.environ |= {"HOME": str(home), "TZ": "UTC", "LANG": "C.UTF-8"}
     time.tzset()
     os.chdir(home)
 

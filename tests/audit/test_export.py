@@ -36,7 +36,18 @@ def test_export_with_filter_yields_matches(tmp_path: Path) -> None:
 
 def test_csv_has_header_and_entry_rows(tmp_path: Path) -> None:
     heading, first, *others = parse_csv(make_log(tmp_path, (3,)))
-    assert heading == ["seq", "timestamp", "author", "change", "resource", "message", "newValue", "code", "previous"]
+    assert heading == [
+        "seq",
+        "timestamp",
+        "author",
+        "change",
+        "resource",
+        "message",
+        "newValue",
+        "code",
+        "previous",
+        "changes",
+    ]
     assert first[:6] == [
         "0",
         "2026-11-23T08:00:00+00:00",
@@ -63,7 +74,7 @@ def test_csv_text_stays_in_its_field(tmp_path_factory: pytest.TempPathFactory, m
     (line,) = [*export_csv([entry])][1:]
     assert line.removesuffix("\r\n").isprintable()
     (row,) = csv.reader(io.StringIO(line, newline=""))
-    assert len(row) == 9
+    assert len(row) == 10
 
 
 def test_export_is_lazy(tmp_path: Path) -> None:

@@ -52,12 +52,25 @@ def test_show_reports_no_color_as_origin(file: Path, monkeypatch: pytest.MonkeyP
 
 def test_check_invalid_file_exits_with_2(file: Path) -> None:
     assert sealyard("config", "check").code == 0
-    file.write_text("readOnly = true\n")
+    file.write_text("mouse = 1\n")
     for arguments in (("config", "check"), ("config", "show")):
         result = sealyard(*arguments, "--json")
         assert result.code == 2
         assert str(file) in result.value["error"]["message"]
-        assert "read_only" in result.value["error"]["hint"]
+        assert result.value["error"]["hint"]
+
+
+def test_check_reports_all_unknown_keys_and_show_ignores_them(file: Path) -> None:
+    file.write_text("readOnly = true\ntheme = 'nord'\n[watch]\nfoldr = '/drop'\n")
+    error = sealyard("config", "check", "--json").value["error"]
+    assert "unknown key 'readOnly'" in error["message"]
+    assert "Did you mean watch.folder?" in error["message"]
+    assert "read_only" in error["hint"]
+    assert sealyard("config", "check").code == 2
+    value = value_of("config", "show")
+    assert [each["code"] for each in value["ignored"]] == ["usage", "usage"]
+    assert _show_settings()["theme"]["value"] == "nord"
+    assert f"! Ignored: {file}: unknown key 'readOnly'." in sealyard("config", "show").out.splitlines()
 
 
 def test_path_schema_example_ignore_broken_file(file: Path) -> None:

@@ -7,7 +7,9 @@ import hashlib
 import json
 import os
 import tempfile
+from datetime import datetime
 from pathlib import Path
+from zoneinfo import ZoneInfo
 
 import pytest
 
@@ -218,6 +220,36 @@ def test_application_receives_workspace_and_profile(home: Path, monkeypatch: pyt
     assert (environments[0]["SEALYARD_WORKSPACE"], environments[0]["SEALYARD_PROFILE"]) == (str(home), "anna")
     assert environments[1]["SEALYARD_PROFILE"] == "developer"
     assert environments[1]["SEALYARD_PASSPHRASE"] != ""
+
+
+def test_audit_show_prints_old_and_new_values(workspace: CliWorkspace) -> None:
+    workspace.value("admin", "policy", "set", "--approval-timeout", "1h")
+    workspace.value("admin", "policy", "set", "--approval-timeout", "2h")
+    seq = workspace.value("auditor", "audit", "list", "--type", "POLICY")["entries"][0]["seq"]
+    value = workspace.value("auditor", "audit", "show", seq)
+    assert value["changes"] == [{"path": "approvalTimeout", "old": 3600, "new": 7200}]
+    lines = workspace.run("auditor", "audit", "show", seq).out.splitlines()
+    assert "  approvalTimeout: 3600 → 7200" in lines
+    assert "  approvalTimeout: 7200" in lines
+    for number in (-1, seq + 1000):
+        assert workspace.run("auditor", "audit", "show", "--", number).code == 4
+
+
+def test_times_are_in_the_time_zone_of_the_settings(workspace: CliWorkspace, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("SEALYARD_TIME_ZONE", "Asia/Tokyo")
+    assert " JST" in workspace.run("auditor", "audit", "list").out
+    assert " JST" in workspace.run("developer", "show", workspace.done).out
+    newest = workspace.value("auditor", "audit", "list")["entries"][0]
+    tokyo_time = (
+        f"{datetime.fromisoformat(newest['timestamp']).astimezone(ZoneInfo('Asia/Tokyo')):%Y-%m-%dT%H:%M:%S.%f}"
+    )
+    since = workspace.value("auditor", "audit", "list", "--since", tokyo_time)["entries"]
+    assert newest["seq"] in {entry["seq"] for entry in since}
+    assert len(since) < 10
+    monkeypatch.setenv("SEALYARD_TIME_ZONE", "Mars/Olympus")
+    result = workspace.run("auditor", "audit", "list")
+    assert (result.code, " JST" in result.out) == (0, False)
+    assert "Unknown time zone 'Mars/Olympus'" in result.err
 
 
 def test_audit_export_contains_all_entries(workspace: CliWorkspace, tmp_path: Path) -> None:

@@ -98,6 +98,9 @@ def test_signal_stops_server_cleanly(workspace: CliWorkspace, tmp_path: Path, st
         assert workspace.run("admin", "subject", "add", "anna").code == 0
         assert server.stop(stop_signal) == 0
         assert all(each["level"] == "INFO" for each in server.lines)
+        lifecycle = [each["message"] for each in server.lines if each["message"].startswith("server ")]
+        assert lifecycle == [f"server started on {server.address}", "server stopped"]
+        assert not any(each["logger"].startswith("uvicorn") for each in server.lines)
     assert WorkspaceLock.holder(workspace.folder / "lock") is None
     assert not (workspace.folder / "socket").exists()
     assert workspace.run("admin", "subject", "add", "berta").code == 0

@@ -28,7 +28,10 @@ def test_quit_restores_terminal_and_exits_0(demo: TmuxTerminal) -> None:
     assert demo.modes == RESTORED_MODES
 
 
-@pytest.mark.parametrize(("signal_number", "code"), [(signal.SIGTERM, 143), (signal.SIGHUP, 129)])
+@pytest.mark.parametrize(
+    ("signal_number", "code"),
+    [(signal.SIGTERM, 143), (signal.SIGHUP, 129), (signal.SIGINT, 130), (signal.SIGQUIT, 131)],
+)
 def test_signal_restores_terminal_and_sets_exit_code(
     demo: TmuxTerminal, signal_number: signal.Signals, code: int
 ) -> None:

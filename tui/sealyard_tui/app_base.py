@@ -21,10 +21,12 @@ from textual.worker import Worker
 from sealyard.client.config.settings_loader import Settings, editor_command
 from sealyard.client.log import current_log_file
 from sealyard.concurrency.clock import SystemClock
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.safe_text import escape_text
-from sealyard_tui.action_keys import action_keys, bound_keys, insert_keys
+from sealyard_tui.action_keys import action_key, action_keys, bound_keys, insert_keys
 from sealyard_tui.appearance.appearance import Appearance
+from sealyard_tui.appearance.ascii_filter import AsciiFilter
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.appearance.textual_patches import CachedStylesheet, CrashReportingApp
 from sealyard_tui.dialogs.base import BaseDialog
@@ -51,6 +53,7 @@ NOTICE_SECONDS = 15
 """Duration of notifications about changes that failed, in seconds."""
 
 _NO_COLOR = NoColor()
+_ASCII = AsciiFilter()
 
 
 class BaseApp(CrashReportingApp[None]):
@@ -75,6 +78,7 @@ class BaseApp(CrashReportingApp[None]):
         self.session = session
         self.settings = settings
         self.now = now or SystemClock().now
+        display_zone.use(settings.time_zone)
         self.appearance = Appearance(self, self.preferences)
         self.appearance.apply_theme()
         self.stylesheet = CachedStylesheet(variables=self.get_css_variables())
@@ -262,13 +266,21 @@ class BaseApp(CrashReportingApp[None]):
         """Open ``text`` in the user's editor and return the edited text. Raises :class:`UsageError` if this fails."""
         return edit_text(self, editor_command(self.settings), text)
 
+    def action_help_quit(self) -> None:
+        """Name the key that quits; Textual binds this action to Ctrl+C."""
+        self.notify(f"Press {action_key(self, 'app.quit')} to quit.", markup=False)
+
     def get_line_filters(self) -> Sequence[LineFilter]:
-        """Return the line filters, of which those for ``NO_COLOR`` are replaced.
+        """Return the line filters: those of the preferences, and those of Textual except the ones for ``NO_COLOR``.
 
         Textual's own ones produce shades of gray, or black on black with ANSI themes.
         """
         filters = [rule for rule in super().get_line_filters() if not isinstance(rule, Monochrome | NoColor)]
-        return [*filters, _NO_COLOR] if self.preferences.is_colorless else filters
+        if self.preferences.is_colorless:
+            filters.append(_NO_COLOR)
+        if self.preferences.uses_ascii:
+            filters.append(_ASCII)
+        return filters
 
     def delay_update(self, delay: float = MAX_UPDATE_DELAY) -> None:
         super().delay_update(min(delay, MAX_UPDATE_DELAY))

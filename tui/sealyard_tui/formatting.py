@@ -9,6 +9,7 @@ from pathlib import Path
 from rich.cells import cell_len
 from textual.content import Content
 
+from sealyard.model.display_zone import display_zone
 from sealyard.model.formatting import format_duration
 from sealyard.model.safe_text import escape_text
 from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
@@ -88,8 +89,8 @@ def add_zone(title: str, zone: tzinfo | None) -> str:
 
 
 def format_clock(moment: datetime | None) -> str:
-    """Return the local time of day, such as ``14:05:59``; empty if ``moment`` is None."""
-    return f"{moment.astimezone():%H:%M:%S}" if moment is not None else ""
+    """Return the time of day in the display time zone, such as ``14:05:59``; empty if ``moment`` is None."""
+    return f"{display_zone.convert(moment):%H:%M:%S}" if moment is not None else ""
 
 
 def progress_bar(done: int, total: int, width: int) -> Content:

@@ -12,7 +12,7 @@ from sealyard.audit.encoding import encode_entry
 from sealyard.model.audit import AuditEntry
 from sealyard.model.safe_text import escape_text
 
-_HEADINGS = ("seq", "timestamp", "author", "change", "resource", "message", "newValue", "code", "previous")
+_HEADINGS = ("seq", "timestamp", "author", "change", "resource", "message", "newValue", "code", "previous", "changes")
 _FORMULA_PREFIXES = ("=", "+", "-", "@", "＝", "＋", "－", "＠")
 
 
@@ -33,7 +33,6 @@ def export_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
     """
     yield _format_row(_HEADINGS)
     for entry in entries:
-        value = "" if entry.new_value is None else msgspec.json.encode(entry.new_value).decode()
         yield _format_row(
             (
                 str(entry.seq),
@@ -42,11 +41,16 @@ def export_csv(entries: Iterable[AuditEntry]) -> Iterator[str]:
                 entry.change,
                 entry.resource,
                 entry.message,
-                value,
+                _encode_json(entry.new_value),
                 entry.code,
                 entry.previous,
+                _encode_json(entry.changed_fields or None),
             )
         )
+
+
+def _encode_json(value: object) -> str:
+    return "" if value is None else msgspec.json.encode(value).decode()
 
 
 def _format_row(fields: Iterable[str]) -> str:

@@ -12,6 +12,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any, Self
 
+from msgspec import UNSET
+
 from sealyard.audit.checkpoint import parse_note
 from sealyard.audit.encoding import encode_entry
 from sealyard.audit.merkle import EMPTY_ROOT, Frontier, leaf_hash
@@ -33,6 +35,7 @@ from sealyard.audit.segment_files import (
 from sealyard.fs.atomic import write_atomic
 from sealyard.fs.private import make_private_dir
 from sealyard.model.audit import GENESIS_HASH, AuditAction, AuditEntry, Checkpoint
+from sealyard.model.audit_changes import AuditChange
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import AuditVerificationError, StorageError
 from sealyard.model.hints import Hint, HintCode
@@ -121,6 +124,7 @@ class AuditLog(AuditReader):
         message: str,
         new_value: dict[str, Any] | None = None,
         code: str = "",
+        changes: tuple[AuditChange, ...] = (),
     ) -> AuditEntry:
         """Create the next entry and advance the head, without writing anything.
 
@@ -138,6 +142,7 @@ class AuditLog(AuditReader):
             new_value=new_value,
             code=code,
             previous=self._head.previous,
+            changes=changes or UNSET,
         )
         self._head = _compute_head(entry.seq, encode_entry(entry))
         return entry

@@ -9,6 +9,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, NoReturn, TypeAlias, TypeVar
 
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import UsageError
 from sealyard.model.formatting import parse_duration
 from sealyard.model.safe_text import escape_text
@@ -149,9 +150,9 @@ def seconds(text: str) -> float:
 
 
 def timestamp(text: str) -> datetime:
-    """Parse an ISO 8601 timestamp argument. It is interpreted as local time unless it has a UTC offset."""
+    """Parse an ISO 8601 timestamp argument. It is in the display time zone unless it has a UTC offset."""
     try:
-        return datetime.fromisoformat(text).astimezone()
+        return display_zone.parse(text)
     except (ValueError, OverflowError):
         raise argparse.ArgumentTypeError(
             f"invalid time {text!r}; use 2030-12-31, 2030-12-31T18:00 or 2030-12-31T18:00+01:00"

@@ -58,7 +58,8 @@ def download_url(ctx: Context, task: Task) -> str | None:
 
 
 def format_download(file: DownloadedFile) -> str:
-    return f"{file.path}: {format_count(file.size, 'byte')}, sha256 {file.sha256}, verified by {file.checked}"
+    origin = "already on disk, " if file.was_on_disk else ""
+    return f"{file.path}: {origin}{format_count(file.size, 'byte')}, sha256 {file.sha256}, verified by {file.checked}"
 
 
 @contextlib.asynccontextmanager

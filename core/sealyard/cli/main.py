@@ -9,6 +9,7 @@ import os
 import sys
 import traceback
 from collections.abc import Coroutine, Sequence
+from datetime import tzinfo
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +20,7 @@ from sealyard.cli.exit_codes import ExitCode, exit_code_for_error
 from sealyard.cli.output import Output, OutputError, escape_unencodable
 from sealyard.cli.streams import open_missing_streams, redirect_to_null
 from sealyard.client.log import redact
+from sealyard.model.display_zone import display_zone, load_zone
 from sealyard.model.errors import SealyardError, UsageError
 
 
@@ -30,6 +32,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     escape_unencodable(sys.stdout)
     escape_unencodable(sys.stderr)
     out = Output(as_json="--json" in arguments)
+    display_zone.use_later(lambda: _load_display_zone(out))
     code: int = ExitCode.FAILED
     try:
         code = _run(arguments, out)
@@ -75,6 +78,17 @@ def _parse(arguments: Sequence[str]) -> argparse.Namespace:
     from sealyard.cli.parser import build_parser
 
     return build_parser().parse_args(arguments)
+
+
+def _load_display_zone(out: Output) -> tzinfo | None:
+    """Return the time zone of the settings. Commands work without the settings, so invalid ones cause a warning."""
+    from sealyard.client.config.settings_loader import load_settings, settings_path
+
+    try:
+        return load_zone(load_settings(settings_path()).time_zone)
+    except UsageError as error:
+        out.warn(f"warning: {error} Times are displayed in the local time zone.")
+        return None
 
 
 class _InterruptedError(SealyardError):

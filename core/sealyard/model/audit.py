@@ -7,7 +7,9 @@ from enum import StrEnum
 from typing import Annotated, Any
 
 import msgspec
+from msgspec import UNSET, UnsetType
 
+from sealyard.model.audit_changes import AuditChange
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
@@ -73,7 +75,9 @@ class AuditEntry(FrozenStruct, frozen=True, kw_only=True):
 
     ``author``: a subject (``USER:anna``, ``SYSTEM:engine``). ``resource``: a type and an id (``TASK:ab12``).
     ``code``: the stable error code of a refusal or failure, otherwise empty. ``previous``: the RFC 6962 leaf hash
-    (hex) of the preceding entry, which allows verification to name the first entry that does not match.
+    (hex) of the preceding entry, which allows verification to name the first entry that does not match. ``changes``:
+    the changed fields with their old and new values, for an update or a deletion; otherwise omitted, as in entries of
+    earlier versions, whose hashes it must not change.
     """
 
     seq: Annotated[int, msgspec.Meta(ge=0)]
@@ -85,6 +89,11 @@ class AuditEntry(FrozenStruct, frozen=True, kw_only=True):
     new_value: dict[str, Any] | None
     code: str
     previous: str
+    changes: tuple[AuditChange, ...] | UnsetType = UNSET
+
+    @property
+    def changed_fields(self) -> tuple[AuditChange, ...]:
+        return () if isinstance(self.changes, UnsetType) else self.changes
 
     @property
     def resource_type(self) -> str:
@@ -118,8 +127,12 @@ class AuditFilter(FrozenStruct, frozen=True, kw_only=True):
 
 
 def _searchable_text(entry: AuditEntry) -> str:
-    new_value_json = msgspec.json.encode(entry.new_value).decode() if entry.new_value else ""
-    return "\n".join((entry.author, entry.change, entry.resource, entry.message, entry.code, new_value_json)).casefold()
+    values = [_encode_text(value) for value in (entry.new_value, entry.changed_fields) if value]
+    return "\n".join((entry.author, entry.change, entry.resource, entry.message, entry.code, *values)).casefold()
+
+
+def _encode_text(value: object) -> str:
+    return msgspec.json.encode(value).decode()
 
 
 class Checkpoint(FrozenStruct, frozen=True, kw_only=True):

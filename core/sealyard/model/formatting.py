@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from datetime import datetime
 
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 from sealyard.model.subject_names import SubjectNames, format_subject
@@ -72,8 +73,8 @@ def parse_duration(text: str) -> int:
 
 
 def format_time(moment: datetime | None) -> str:
-    """Format ``moment`` in the local time zone, with its name, to the second; return an empty string for None."""
-    return f"{moment.astimezone():%Y-%m-%d %H:%M:%S %Z}" if moment is not None else ""
+    """Format ``moment`` in the display time zone, with its name, to the second; return an empty string for None."""
+    return f"{display_zone.convert(moment):%Y-%m-%d %H:%M:%S %Z}" if moment is not None else ""
 
 
 def format_decider(decision: Decision, names: SubjectNames) -> str:

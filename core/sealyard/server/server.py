@@ -61,6 +61,7 @@ class Server:
         except BaseException:
             await server._close()
             raise
+        log.info("server started on %s", server.address)
         return server
 
     async def serve_until(self, stop: asyncio.Event) -> None:
@@ -102,6 +103,7 @@ class Server:
         force_wait.cancel()
         self._abort()
         await close_task
+        log.info("server stopped")
 
     async def _drain(self, seconds: float) -> int:
         """Stop starting tasks, wait up to ``seconds`` for running ones, and return how many are still running."""

@@ -76,6 +76,8 @@ def test_every_key_can_be_set() -> None:
         editor = "vim -n"
         refresh_interval = 5
         socket_group = "firmware"
+        symbols = "ascii"
+        time_zone = "Europe/Berlin"
         [watch]
         folder = "/drop"
         device = "gateway"
@@ -104,6 +106,7 @@ def test_every_key_can_be_set() -> None:
         ("[watch]\nfoldr = 'x'", "Did you mean watch.folder?"),
         ('"watch.folder" = "x"', "in the table [watch]"),
         ("zzzz = 1", "unknown key 'zzzz'"),
+        ("bogus = 1", "unknown key 'bogus'. The example"),
         ("watch = 3", "invalid watch: expected a table, got 3"),
         ("mouse = 1", "invalid mouse: expected true or false, got 1"),
         ("compact = 'true'", "invalid compact: expected true or false, got 'true'"),
@@ -166,6 +169,17 @@ def test_any_bytes_parse_or_are_rejected(file: Path, data: bytes) -> None:
     assert isinstance(result, Settings) or str(file) in result.message
 
 
+@pytest.mark.parametrize(
+    "unknown",
+    ["bogus = 1", "readOnly = true", '"watch.folder" = "x"', "watch.bogus = {a = 1}", "[bogus.watch]\nx = []"],
+)
+def test_unknown_key_is_ignored_and_reported(file: Path, unknown: str) -> None:
+    file.write_text(f"theme = 'nord'\n{unknown}\n")
+    result = effective_settings(file, {})
+    assert result.settings == Settings(theme="nord")
+    assert [error.message.startswith(f"{file}: unknown key '") for error in result.ignored] == [True]
+
+
 def test_missing_file_returns_defaults(file: Path) -> None:
     assert load_settings(file, {}) == Settings()
 
@@ -194,6 +208,7 @@ def test_default_file_is_in_config_folder(tmp_path: Path, monkeypatch: pytest.Mo
         ("SEALYARD_BELL", "off", "bell", False),
         ("SEALYARD_START_SCREEN", "audit", "start_screen", "audit"),
         ("SEALYARD_START_FILTER", "", "start_filter", ""),
+        ("SEALYARD_TIME_ZONE", "UTC", "time_zone", "UTC"),
         ("SEALYARD_REFRESH_INTERVAL", "2.5", "refresh_interval", 2.5),
         ("SEALYARD_WATCH_ON_DROP", "submit", "watch.on_drop", "submit"),
         ("TEXTUAL_ANIMATIONS", "basic", "animations", "basic"),
@@ -247,6 +262,14 @@ def test_invalid_variable_is_reported(file: Path, variable: str, text: str, expe
     assert caught.value.message.startswith(f"Invalid {variable}: expected ")
     assert expected in caught.value.message
     assert caught.value.message.isprintable()
+
+
+@pytest.mark.parametrize("name", ["Mars/Olympus", "Europe", "/etc/passwd", "../etc", "", "utc "])
+def test_unknown_time_zone_is_an_error(file: Path, name: str) -> None:
+    file.write_text(f"time_zone = '{name}'\n")
+    with pytest.raises(UsageError, match="Unknown time zone") as caught:
+        load_settings(file, {})
+    assert "Europe/Berlin" in caught.value.hint
 
 
 def test_schema_contains_exactly_all_keys() -> None:

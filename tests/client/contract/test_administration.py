@@ -344,6 +344,21 @@ def test_every_subject_reads_display_names(harness: ClientHarness) -> None:
     harness.run(test)
 
 
+def test_audit_entry_contains_old_and_new_values(harness: ClientHarness) -> None:
+    async def test(subjects: ContractSubjects) -> None:
+        admin = await subjects.client_for(ADMIN)
+        await admin.set_policy(Policy(approval_timeout=3600))
+        await admin.set_policy(Policy(approval_timeout=7200))
+        entry = (await admin.audit(AuditFilter(resource_type="POLICY"), limit=1)).entries[0]
+        assert [(change.path, change.old, change.new) for change in entry.changed_fields] == [
+            ("approvalTimeout", 3600, 7200)
+        ]
+        creation = (await admin.audit(AuditFilter(change=AuditAction.CREATED), limit=1)).entries[0]
+        assert creation.changed_fields == ()
+
+    harness.run(test)
+
+
 def test_audit_log_is_paged_and_exported(harness: ClientHarness) -> None:
     async def test(subjects: ContractSubjects) -> None:
         admin = await subjects.client_for(ADMIN)

@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from datetime import UTC, datetime
 from pathlib import Path
 
+import msgspec
 import pytest
 from cryptography.hazmat.primitives.asymmetric import ed25519
 
@@ -250,14 +251,16 @@ def test_identical_file_is_not_downloaded_again(client: FakeClient, downloads: D
     task = client.add(DATA)
     folder.mkdir()
     (folder / "firmware.enc").write_bytes(DATA)
-    assert asyncio.run(downloads.download(task.id)).path == str(folder / "firmware.enc")
+    downloaded = asyncio.run(downloads.download(task.id))
+    assert (downloaded.path, downloaded.was_on_disk) == (str(folder / "firmware.enc"), True)
     assert (client.offsets, client.confirmed, list_names(folder)) == ([], [task.id], ["firmware.enc"])
 
 
 def test_repeated_download_transfers_only_when_forced(client: FakeClient, downloads: Downloader) -> None:
     task = client.add(DATA)
     first = asyncio.run(downloads.download(task.id))
-    assert asyncio.run(downloads.download(task.id)) == first
+    assert not first.was_on_disk
+    assert asyncio.run(downloads.download(task.id)) == msgspec.structs.replace(first, was_on_disk=True)
     assert (len(client.offsets), len(client.confirmed)) == (1, 1)
     assert asyncio.run(downloads.download(task.id, force=True)).path == first.path
     assert (len(client.offsets), len(client.confirmed)) == (2, 2)
@@ -295,6 +298,13 @@ def test_expired_link_error_suggests_renewal(client: FakeClient, downloads: Down
         asyncio.run(downloads.download(task.id))
     assert caught.value.structured_hint == Hint.of(HintCode.RENEW_LINK, task_id=task.id)
     assert list_names(folder) == []
+
+
+def test_file_on_disk_needs_no_valid_link(client: FakeClient, downloads: Downloader) -> None:
+    task = client.add(DATA)
+    asyncio.run(downloads.download(task.id))
+    client.expire(task.id)
+    assert asyncio.run(downloads.download(task.id)).was_on_disk
 
 
 def test_removed_artifact_raises_result_gone(client: FakeClient, downloads: Downloader) -> None:

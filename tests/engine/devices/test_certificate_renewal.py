@@ -88,14 +88,16 @@ async def test_renewal_is_audited_with_both_certificates(harness: EngineHarness,
     (entry,) = await harness.audit_entries(AuditAction.UPDATED, f"KEY:{SIGNING}")
     assert (entry.author, entry.message) == (ADMIN, "certificate renewed in version 2")
     assert entry.new_value is not None
-    for name, pem in (("certificate", certificate.read_text()), ("previousCertificate", old or "")):
+    new = {f"certificate.{name}": value for name, value in entry.new_value["certificate"].items()}
+    previous = {**new, **{change.path: change.old for change in entry.changed_fields}}
+    for recorded, pem in ((new, certificate.read_text()), (previous, old or "")):
         details = describe_certificate(pem)
-        recorded = entry.new_value[name]
-        assert (recorded["fingerprint"], recorded["issuer"]) == (details.fingerprint, details.issuer)
-        assert recorded["serialNumber"] == details.serial_number
-        assert recorded["validFrom"] == f"{details.valid_from:%Y-%m-%dT%H:%M:%SZ}"
-        assert recorded["expiresAt"] == f"{details.expires_at:%Y-%m-%dT%H:%M:%SZ}"
-    assert entry.new_value["certificate"]["issuer"] == "CN=renewed"
+        assert recorded["certificate.fingerprint"] == details.fingerprint
+        assert recorded["certificate.issuer"] == details.issuer
+        assert recorded["certificate.serialNumber"] == details.serial_number
+        assert recorded["certificate.validFrom"] == f"{details.valid_from:%Y-%m-%dT%H:%M:%SZ}"
+        assert recorded["certificate.expiresAt"] == f"{details.expires_at:%Y-%m-%dT%H:%M:%SZ}"
+    assert new["certificate.issuer"] == "CN=renewed"
 
 
 async def test_renewal_ends_the_warning(harness: EngineHarness, certificate: Path) -> None:

@@ -24,6 +24,7 @@ from sealyard.model.access import (
 )
 from sealyard.model.audit import AuditAction
 from sealyard.model.errors import (
+    AlreadyExistsError,
     ConfirmationRequiredError,
     ConflictError,
     InvalidTransitionError,
@@ -378,3 +379,17 @@ async def test_policy_timeouts_are_bounded(empty_harness: EngineHarness) -> None
     for period, seconds in product(["approval_timeout", "execution_timeout", "time_limit"], [0, -1, 3650 * 86400 + 1]):
         with pytest.raises(UsageError):
             await empty_harness.set_policy(**{period: seconds})
+
+
+async def test_errors_name_the_device_configuration(harness: EngineHarness) -> None:
+    config_id = harness.engine.repository.device(GATEWAY).id
+    task = await harness.package()
+    with pytest.raises(PermissionDeniedError) as caught:
+        await harness.decide(task, DEV)
+    assert caught.value.message == f"{DEV} does not have APPROVE permission on DEVICE_CONFIG:{GATEWAY}."
+    with pytest.raises(UsageError) as wrong_action:
+        await harness.add_rule(DEV, f"DEVICE_CONFIG:{GATEWAY}", Action.DELETE)
+    assert f"DEVICE_CONFIG:{GATEWAY}" in wrong_action.value.message
+    with pytest.raises(AlreadyExistsError) as existing:
+        await harness.add_rule(DEV, f"DEVICE_CONFIG:{config_id}", Action.USE)
+    assert config_id not in existing.value.message

@@ -127,3 +127,10 @@ async def test_small_terminal_names_the_changed_key(workspace: TuiWorkspace) -> 
     app = app_with_keymap(workspace)
     async with run_app(app, size=(50, 15)) as pilot:
         await assert_visible(pilot, f"Press {KEYMAP['app.quit']} to quit")
+
+
+async def test_ctrl_c_names_the_key_that_quits(workspace: TuiWorkspace) -> None:
+    app = app_with_keymap(workspace)
+    async with run_app(app) as pilot:
+        await pilot.press("ctrl+c")
+        await assert_visible(pilot, f"Press {KEYMAP['app.quit']} to quit.")

@@ -57,14 +57,15 @@ def test_invalid_inputs_are_reported_together(tmp_path: Path) -> None:
     damaged = state_path("application", "memory")
     damaged.parent.mkdir(parents=True)
     damaged.write_text("{")
+    (tmp_path / "settings.toml").write_text("them = 'mine'")
     settings = Settings(theme="mine", keymap={"screen.refresh": "f9", "screen.fly": "x", "screen.filter": "escape"})
     preferences = load_preferences(settings, {"SEALYARD_CONFIG": str(tmp_path / "settings.toml")})
     assert preferences.theme == "mine"
     assert preferences.keymap((BaseScreen,)) == {"screen.refresh": "f9"}
     messages = [report.message for report in preferences.ignored]
-    for words in ("broken.toml", "damaged", "screen.fly", "screen.filter stays on slash"):
+    for words in ("unknown key 'them'", "broken.toml", "damaged", "screen.fly", "screen.filter stays on slash"):
         assert any(words in message for message in messages)
-    assert len(messages) == 4
+    assert len(messages) == 5
 
 
 def test_choice_without_state_file_lasts_for_process() -> None:

@@ -8,8 +8,9 @@ from collections.abc import Mapping
 from textual.dom import DOMNode
 from textual.theme import BUILTIN_THEMES, Theme
 
-from sealyard.client.config.settings_loader import Settings, no_color, settings_path
+from sealyard.client.config.settings_loader import Settings, ignored_settings, no_color, settings_path
 from sealyard.model.errors import ErrorInfo, StorageError
+from sealyard_tui.appearance.ascii_filter import has_unicode_locale
 from sealyard_tui.appearance.keymap import bindings_of, check_keymap
 from sealyard_tui.appearance.themes import SEALYARD_THEMES, load_user_themes, select_theme
 from sealyard_tui.appearance.ui_state import ScreenState, UiStateFile
@@ -43,6 +44,8 @@ class Preferences:
         self.themes = (*SEALYARD_THEMES, *themes)
         self._theme_names = (*(theme.name for theme in self.themes), *BUILTIN_THEMES)
         self.is_colorless = no_color(environ)
+        symbols = settings.symbols
+        self.uses_ascii = symbols == "ascii" or (symbols == "auto" and not has_unicode_locale(environ))
         self.theme, theme_errors = select_theme(
             self._effective_value("theme", settings.theme), environ, self._theme_names
         )
@@ -94,9 +97,12 @@ class Preferences:
 def load_preferences(settings: Settings, environ: Mapping[str, str] = os.environ) -> Preferences:
     """Load the user's themes and saved UI state, and return the preferences.
 
-    Unreadable files are reported in :attr:`Preferences.ignored`.
+    Unreadable files and unknown settings are reported in :attr:`Preferences.ignored`. Raises :class:`UsageError` if the
+    settings file is invalid.
     """
-    themes, ignored = load_user_themes(settings_path(environ).parent / THEMES_FOLDER)
+    path = settings_path(environ)
+    themes, ignored = load_user_themes(path.parent / THEMES_FOLDER)
+    ignored = (*ignored_settings(path, environ), *ignored)
     ui_state: UiStateFile | None = None
     try:
         ui_state = UiStateFile()

@@ -14,6 +14,7 @@ from textual.containers import Vertical
 from textual.worker import Worker
 
 from sealyard.client.protocol import Client
+from sealyard.model.display_zone import display_zone
 from sealyard_tui.action_keys import insert_keys
 from sealyard_tui.app_base import BaseApp
 from sealyard_tui.appearance.textual_patches import BatchedScreen, use_repainting_compositor
@@ -164,7 +165,7 @@ class BaseScreen(BatchedScreen[None]):
         if self.loaded_at is None:
             return ""
         if self.state.engine is EngineState.RECONNECTING:
-            return f"as of {format_clock(self.loaded_at)} {self.loaded_at.astimezone():%Z}"
+            return f"as of {format_clock(self.loaded_at)} {display_zone.convert(self.loaded_at):%Z}"
         return f"updated {max(0, int((self.now() - self.loaded_at).total_seconds()))} s ago"
 
     # ---- layout

@@ -30,6 +30,7 @@ class NotificationKind(Enum):
     """A kind of notification, with two texts: one that follows the name of a single task, and one for several tasks."""
 
     DOWNLOADED = ("✓ downloaded and verified", "✓ {count} downloaded and verified.")
+    ON_DISK = ("✓ already on disk and verified", "✓ {count} already on disk and verified.")
     DONE = ("✓ is done", "✓ {count} done.")
     FAILED = ("✗ failed: see the dashboard for the reason", "✗ {count} failed: see the dashboard for the reason.")
     CANCELLED = (
@@ -48,7 +49,7 @@ class NotificationKind(Enum):
 
     @property
     def is_success(self) -> bool:
-        return self in (NotificationKind.DOWNLOADED, NotificationKind.DONE)
+        return self in (NotificationKind.DOWNLOADED, NotificationKind.ON_DISK, NotificationKind.DONE)
 
     def singular(self, keys: Mapping[str, str]) -> str:
         template: str = self.value[0]
@@ -167,7 +168,8 @@ class Notifier:
             proof = "signature and digest" if file.checked is VerifiedBy.SIGNATURE else "digest"
             warnings = (f"! {escape_text(warning)}" for warning in file.warnings)
             text = "\n".join((escape_text(file.path), f"✓ {proof} verified", *warnings))
-            self._app.notify(text, title=f"Downloaded {name}", markup=False)
+            title = f"Already on disk: {name}" if file.was_on_disk else f"Downloaded {name}"
+            self._app.notify(text, title=title, markup=False)
         elif result is not None and result.error is not None and kind is NotificationKind.DOWNLOAD_FAILED:
             retry_text = f" Retrying in {result.retry_in:g} s." if result.retry_in is not None else ""
             self._notify(
@@ -188,5 +190,6 @@ class Notifier:
 
 def _kind_of(result: DownloadResult) -> NotificationKind:
     if result.error is None:
-        return NotificationKind.DOWNLOADED
+        was_on_disk = result.downloaded is not None and result.downloaded.was_on_disk
+        return NotificationKind.ON_DISK if was_on_disk else NotificationKind.DOWNLOADED
     return _DOWNLOAD_ERROR_KINDS.get(result.error.code, NotificationKind.DOWNLOAD_FAILED)

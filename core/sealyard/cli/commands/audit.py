@@ -1,4 +1,4 @@
-"""``sealyard audit``: list, verify and export the audit log."""
+"""``sealyard audit``: list, show, verify and export the entries of the audit log."""
 
 from __future__ import annotations
 
@@ -15,20 +15,24 @@ from sealyard.cli.exit_codes import ExitCode
 from sealyard.cli.output import format_fields, format_table
 from sealyard.fs.atomic import remove_quietly, storage_error
 from sealyard.fs.private import create_private_file
-from sealyard.model.audit import AuditAction, AuditFilter, AuditReport, parse_audit_resource_type
-from sealyard.model.errors import InvalidInputError, UsageError
+from sealyard.model.audit import AuditAction, AuditEntry, AuditFilter, AuditReport, parse_audit_resource_type
+from sealyard.model.audit_changes import find_changes, format_change, format_value
+from sealyard.model.errors import InvalidInputError, NotFoundError, UsageError
 from sealyard.model.formatting import format_count, format_time
 from sealyard.model.safe_text import escape_text
 
 
 def add_commands(commands: Commands) -> None:
-    subcommands = add_command_group(commands, "audit", "List, verify and export the audit log")
+    subcommands = add_command_group(commands, "audit", "List, show, verify and export the audit log")
     list_parser = add_command(subcommands, "list", _list, "List audit entries, newest first")
     _add_filter_options(list_parser)
     list_parser.add_argument(
         "--limit", metavar="N", type=int, default=100, help="maximum number of entries, up to 1000"
     )
     list_parser.add_argument("--before-seq", metavar="N", type=int, help="only entries before this number")
+
+    show_parser = add_command(subcommands, "show", _show, "Show an audit entry with all old and new values")
+    show_parser.add_argument("seq", metavar="SEQ", type=int, help="number of the entry")
 
     verify_parser = add_command(
         subcommands, "verify", _verify, "Verify the audit log and report the first invalid entry"
@@ -78,6 +82,43 @@ async def _list(ctx: Context) -> int:
     if page.next is not None:
         ctx.out.warn(f"More entries: --before-seq {page.next}")
     return ExitCode.OK
+
+
+async def _show(ctx: Context) -> int:
+    seq = ctx.args.seq
+    async with ctx.open_reader() as client:
+        entries = (await client.audit(AuditFilter(), below=max(seq, 0) + 1, limit=1)).entries
+    if not entries or entries[0].seq != seq:
+        raise NotFoundError(f"Audit entry {seq} not found.", "List the entries to see the newest number.")
+    ctx.out.result(entries[0], _format_entry(entries[0]))
+    return ExitCode.OK
+
+
+def _format_entry(entry: AuditEntry) -> Iterator[str]:
+    yield from format_fields(
+        (
+            ("entry", entry.seq),
+            ("time", format_time(entry.timestamp)),
+            ("author", entry.author),
+            ("change", entry.change),
+            ("resource", entry.resource),
+            ("message", entry.message),
+            ("code", entry.code),
+            ("previous hash", entry.previous),
+        )
+    )
+    for heading, lines in (
+        ("Changes", [format_change(change) for change in entry.changed_fields]),
+        (
+            "New value",
+            [
+                f"{escape_text(change.path)}: {format_value(change.new)}"
+                for change in find_changes({}, entry.new_value or {})
+            ],
+        ),
+    ):
+        if lines:
+            yield from ("", f"{heading}:", *(f"  {line}" for line in lines))
 
 
 async def _verify(ctx: Context) -> int:

@@ -18,6 +18,7 @@ from sealyard.client.config.settings_loader import (
     settings_schema,
     value_at,
 )
+from sealyard.model.errors import UsageError
 
 _SERVER_HEADER = """\
 # Settings of `sealyard serve --config FILE`. Omitted keys keep their defaults; command-line options take precedence.
@@ -53,13 +54,23 @@ def _show(ctx: Context) -> int:
     rows = [
         (setting["key"], json.dumps(setting["value"], ensure_ascii=False), setting["origin"]) for setting in settings
     ]
-    lines = (f"Settings file: {effective_config.path}", "", *format_table(("KEY", "VALUE", "ORIGIN"), rows, ""))
-    ctx.out.result({"path": effective_config.path, "settings": settings}, lines)
+    warnings = tuple(f"! Ignored: {error.message}" for error in effective_config.ignored)
+    lines = (
+        f"Settings file: {effective_config.path}",
+        *warnings,
+        "",
+        *format_table(("KEY", "VALUE", "ORIGIN"), rows, ""),
+    )
+    ignored = msgspec.to_builtins(effective_config.ignored)
+    ctx.out.result({"path": effective_config.path, "settings": settings, "ignored": ignored}, lines)
     return ExitCode.OK
 
 
 def _check(ctx: Context) -> int:
     effective_config = effective_settings(settings_path())
+    if effective_config.ignored:
+        messages = " ".join(error.message for error in effective_config.ignored)
+        raise UsageError(messages, effective_config.ignored[0].structured_hint)
     ctx.out.result({"path": effective_config.path, "ok": True}, (f"{effective_config.path}: valid.",))
     return ExitCode.OK
 

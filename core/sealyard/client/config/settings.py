@@ -18,6 +18,7 @@ import msgspec
 from msgspec import Meta
 
 from sealyard.model.base import FrozenStruct
+from sealyard.model.display_zone import LOCAL
 from sealyard.model.errors import UsageError
 
 CONFIG_VARIABLE = "SEALYARD_CONFIG"
@@ -25,6 +26,7 @@ NO_COLOR_THEME = "ansi-dark"
 """Textual's theme with the terminal's palette, the only one that emits no color codes if NO_COLOR is set."""
 
 Animations = Literal["none", "basic", "full"]
+Symbols = Literal["auto", "unicode", "ascii"]
 StartScreen = Literal["last", "dashboard", "upload", "approvals", "audit", "devices", "access"]
 
 
@@ -67,6 +69,9 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     compact: Annotated[bool, Meta(description="Reduce padding and borders, for small terminals.")] = False
     mouse: Annotated[bool, Meta(description="Use the mouse; false leaves it to the terminal.")] = True
     animations: Annotated[Animations, Meta(description="Animations: none (reduced motion), basic or full.")] = "none"
+    symbols: Annotated[
+        Symbols, Meta(description="Signs and lines: unicode, ascii, or auto (ascii if the locale is not UTF-8).")
+    ] = "auto"
     bell: Annotated[bool, Meta(description="Ring the terminal's bell when something needs your attention.")] = True
     desktop_notifications: Annotated[
         bool, Meta(description="Also show a desktop notification, if the terminal supports it (OSC 9, OSC 777).")
@@ -86,6 +91,9 @@ class Settings(FrozenStruct, frozen=True, kw_only=True, forbid_unknown_fields=Tr
     editor: Annotated[
         str, Meta(description="Command to edit text. If empty, $VISUAL, $EDITOR, editor, vi or nano.")
     ] = ""
+    time_zone: Annotated[
+        str, Meta(description='Time zone of displayed times: "local", "UTC" or an IANA name such as "Europe/Berlin".')
+    ] = LOCAL
     refresh_interval: Annotated[
         float, Meta(ge=0.2, le=3600, description="Seconds between updates of ages and remaining times.")
     ] = 1.0

@@ -1,4 +1,8 @@
-"""Strict loading of the settings: any invalid key or value is an error that names the file, key and expected value."""
+"""Loading of the settings. An invalid value is an error that names the file, key and expected value.
+
+Unknown keys of the settings file are ignored and reported, so that a file for another version does not stop the start.
+Other TOML files have no unknown keys.
+"""
 
 from __future__ import annotations
 
@@ -25,7 +29,8 @@ from sealyard.client.config.settings import (
     settings_schema,
 )
 from sealyard.model.base import FrozenStruct
-from sealyard.model.errors import UsageError
+from sealyard.model.display_zone import load_zone
+from sealyard.model.errors import ErrorInfo, UsageError
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.safe_text import escape_text
 
@@ -38,6 +43,7 @@ __all__ = [
     "convert",
     "editor_command",
     "effective_settings",
+    "ignored_settings",
     "load_settings",
     "no_color",
     "read_toml",
@@ -52,6 +58,8 @@ FILE = "file"
 _BOOLEANS = {"1": True, "true": True, "yes": True, "on": True, "0": False, "false": False, "no": False, "off": False}
 _MAX_SHOWN_LENGTH = 60
 _MAX_SHOWN_NUMBER = 10**9
+_MIN_SIMILARITY = 0.7
+"""Ratio from which a known key is suggested; at 0.6, ``mouse`` would be suggested for ``bogus``."""
 
 S = TypeVar("S", bound=FrozenStruct)
 
@@ -60,31 +68,43 @@ class EffectiveSettings(FrozenStruct, frozen=True, kw_only=True):
     """The settings in effect and the source of each value.
 
     ``origins`` maps each key (for example ``watch.folder``) to ``default``, ``file`` or the name of the environment
-    variable that set it.
+    variable that set it. ``ignored`` contains an error for each unknown key of the file.
     """
 
     settings: Settings
     path: str
     origins: dict[str, str]
+    ignored: tuple[ErrorInfo, ...]
 
 
 def load_settings(path: Path, environ: Mapping[str, str] = os.environ) -> Settings:
     """Load the settings from the file at ``path``, overridden by the environment.
 
-    Returns the defaults if the file does not exist. Raises :class:`UsageError` if the file or a variable is invalid, or
-    if `SEALYARD_CONFIG` names a file that does not exist.
+    Returns the defaults if the file does not exist, and ignores its unknown keys. Raises :class:`UsageError` if the
+    file or a variable is invalid, or if `SEALYARD_CONFIG` names a file that does not exist.
     """
     return effective_settings(path, environ).settings
 
 
+def ignored_settings(path: Path, environ: Mapping[str, str] = os.environ) -> tuple[ErrorInfo, ...]:
+    """Return an error for each unknown key of the settings file. Raises the errors of :func:`load_settings`."""
+    return effective_settings(path, environ).ignored
+
+
 def effective_settings(path: Path, environ: Mapping[str, str] = os.environ) -> EffectiveSettings:
     """Load the settings like :func:`load_settings`, with the source of each value."""
-    table = read_toml(path, must_exist=bool(environ.get(CONFIG_VARIABLE)))
+    file_table = read_toml(path, must_exist=bool(environ.get(CONFIG_VARIABLE)))
+    table, errors = _drop_unknown_keys(file_table, _key_types(Settings), "", str(path))
     settings = convert(table, Settings, str(path))
     sources = {key: FILE if _has_key(table, key) else DEFAULT for key in setting_keys()}
     overrides, variables = _read_overrides(environ)
+    settings = _apply_overrides(settings, overrides)
+    load_zone(settings.time_zone)
     return EffectiveSettings(
-        settings=_apply_overrides(settings, overrides), path=str(path), origins={**sources, **variables}
+        settings=settings,
+        path=str(path),
+        origins={**sources, **variables},
+        ignored=tuple(error.to_info() for error in errors),
     )
 
 
@@ -158,8 +178,7 @@ def convert(table: Mapping[str, Any], kind: type[S], source: str) -> S:
 def _check_keys(table: Mapping[str, Any], key_types: Mapping[str, inspect.Type], prefix: str, source: str) -> None:
     for name, value in table.items():
         key = f"{prefix}{name}"
-        nested_types = {nested_key: kind for nested_key, kind in key_types.items() if nested_key.startswith(f"{key}.")}
-        if nested_types and "." not in name:
+        if nested_types := _nested_types(key_types, prefix, name):
             if not isinstance(value, dict):
                 raise _invalid_value_error(source, key, "a table", value)
             _check_keys(value, nested_types, f"{key}.", source)
@@ -168,6 +187,32 @@ def _check_keys(table: Mapping[str, Any], key_types: Mapping[str, inspect.Type],
             raise _unknown_key_error(source, key, key_types)
         if not _is_valid(value, key_types[key]):
             raise _invalid_value_error(source, key, _describe_expected(key_types[key]), value)
+
+
+def _drop_unknown_keys(
+    table: Mapping[str, Any], key_types: Mapping[str, inspect.Type], prefix: str, source: str
+) -> tuple[dict[str, Any], list[UsageError]]:
+    """Return ``table`` without unknown keys, and an error for each of them."""
+    known: dict[str, Any] = {}
+    errors: list[UsageError] = []
+    for name, value in table.items():
+        key = f"{prefix}{name}"
+        nested_types = _nested_types(key_types, prefix, name)
+        if nested_types and isinstance(value, dict):
+            known[name], nested_errors = _drop_unknown_keys(value, nested_types, f"{key}.", source)
+            errors.extend(nested_errors)
+        elif nested_types or (key in key_types and "." not in name):
+            known[name] = value
+        else:
+            errors.append(_unknown_key_error(source, key, key_types))
+    return known, errors
+
+
+def _nested_types(key_types: Mapping[str, inspect.Type], prefix: str, name: str) -> dict[str, inspect.Type]:
+    """Return the types of the keys in the table ``name``; empty if it is not a table."""
+    if "." in name:  # a quoted key, which is not a table
+        return {}
+    return {key: kind for key, kind in key_types.items() if key.startswith(f"{prefix}{name}.")}
 
 
 @cache
@@ -326,7 +371,7 @@ def _unknown_key_error(source: str, key: str, known_keys: Iterable[str]) -> Usag
 
 
 def _find_closest_key(key: str, known_keys: tuple[str, ...]) -> str | None:
-    return next(iter(difflib.get_close_matches(_to_snake_case(key), known_keys, n=1, cutoff=0.6)), None)
+    return next(iter(difflib.get_close_matches(_to_snake_case(key), known_keys, n=1, cutoff=_MIN_SIMILARITY)), None)
 
 
 def _to_snake_case(key: str) -> str:

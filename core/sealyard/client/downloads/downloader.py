@@ -194,7 +194,8 @@ class Downloader:
             if existing_path is None:
                 await self._transfer(task.id, part, size, sha256, report)
             elif recorded_file := await self._find_recorded_file(task.id, existing_path):
-                return recorded_file
+                return msgspec.structs.replace(recorded_file, was_on_disk=True)
+            was_on_disk = existing_path is not None
             verified_by, warnings = await self._verify(task, part, existing_path)
             existing_path = existing_path or await self._find_existing_file(name, size, sha256)
             path = existing_path or await run_cancellable(lambda _: part.commit(name))
@@ -211,7 +212,7 @@ class Downloader:
                 at=self._clock.now(),
                 warnings=warnings,
             )
-            return await self._record(downloaded)
+            return msgspec.structs.replace(await self._record(downloaded), was_on_disk=was_on_disk)
         finally:
             part.close()
 

@@ -21,7 +21,8 @@ class DownloadedFile(FrozenStruct, frozen=True, kw_only=True):
     """A result in the download folder.
 
     ``size`` is in bytes, ``sha256`` in hex. ``checked`` states how the file was verified and ``at`` when it was
-    downloaded. ``warnings`` are texts for the user.
+    downloaded. ``warnings`` are texts for the user. ``was_on_disk``: whether this download found the file in the
+    folder, with the same digest, and transferred nothing.
     """
 
     task_id: str
@@ -31,6 +32,7 @@ class DownloadedFile(FrozenStruct, frozen=True, kw_only=True):
     checked: VerifiedBy
     at: datetime
     warnings: tuple[str, ...] = ()
+    was_on_disk: bool = False
 
 
 class DownloadProgress(FrozenStruct, frozen=True, kw_only=True, tag=True):

@@ -74,7 +74,8 @@ class AccountLinks:
         unit_of_work = self._repository.begin()
         unit_of_work.delete(ACCOUNT_LINKS, linked_subject)
         message = f"{linked_subject} unlinked from {format_account(account)}"
-        unit_of_work.audit(subject, AuditAction.DELETED, f"SUBJECT:{linked_subject}", message)
+        old_value = msgspec.to_builtins(self._repository.get(ACCOUNT_LINKS, linked_subject))
+        unit_of_work.audit(subject, AuditAction.DELETED, f"SUBJECT:{linked_subject}", message, old_value=old_value)
         unit_of_work.notify(f"SUBJECT:{linked_subject}")
         self._tokens.revoke_all(unit_of_work, subject, linked_subject)
         await unit_of_work.commit()

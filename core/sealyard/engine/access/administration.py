@@ -162,7 +162,9 @@ class AccessAdministration:
         unit_of_work = self._impact.check(subject, memberships=remaining_memberships, confirmed=confirmed)
         unit_of_work.delete(MEMBERSHIPS, membership.id)
         message = f"{membership.member} removed from {membership.group}"
-        await self._commit_access_change(unit_of_work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message)
+        await self._commit_access_change(
+            unit_of_work, subject, AuditAction.DELETED, f"ACL:{membership.id}", message, old=membership
+        )
 
     async def add_rule(
         self, subject: str, grantee: str, resource: str, action: Action, *, confirmed: bool = False
@@ -170,14 +172,15 @@ class AccessAdministration:
         self._permissions.require_type(subject, Action.CREATE, ResourceType.ACL)
         grantee = self._resolve_subject(grantee)
         resource = self._resolve_resource(resource)
+        label = self._repository.resource_label(resource)
         if action not in ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]:
             allowed_actions = ", ".join(sorted(ACTIONS_BY_RESOURCE_TYPE[resource_type_of(resource)]))
-            raise UsageError(f"{action} cannot be granted on {resource}.", f"Use one of: {allowed_actions}.")
+            raise UsageError(f"{action} cannot be granted on {label}.", f"Use one of: {allowed_actions}.")
         if any(
             (rule.subject, rule.resource, rule.action) == (grantee, resource, action)
             for rule in self._repository.list_all(RULES)
         ):
-            raise AlreadyExistsError(f"{grantee} already has {action} permission on {resource}.")
+            raise AlreadyExistsError(f"{grantee} already has {action} permission on {label}.")
         rule = AclRule(
             id=new_id(),
             subject=grantee,
@@ -205,7 +208,9 @@ class AccessAdministration:
         unit_of_work = self._impact.check(subject, rules=remaining_rules, confirmed=confirmed)
         unit_of_work.delete(RULES, rule_id)
         message = f"{rule.action} on {rule.resource} revoked from {rule.subject}"
-        await self._commit_access_change(unit_of_work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule)
+        await self._commit_access_change(
+            unit_of_work, subject, AuditAction.DELETED, f"ACL:{rule.id}", message, rule, old=rule
+        )
 
     def policy(self) -> Policy:
         return self._repository.policy()
@@ -222,7 +227,12 @@ class AccessAdministration:
         unit_of_work = self._repository.begin()
         unit_of_work.put(POLICY, POLICY_ID, policy)
         unit_of_work.audit(
-            subject, AuditAction.UPDATED, "POLICY:workspace", "policy changed", msgspec.to_builtins(policy)
+            subject,
+            AuditAction.UPDATED,
+            "POLICY:workspace",
+            "policy changed",
+            msgspec.to_builtins(policy),
+            old_value=msgspec.to_builtins(self._repository.policy()),
         )
         unit_of_work.notify("POLICY:workspace")
         await unit_of_work.commit()
@@ -266,8 +276,12 @@ class AccessAdministration:
         resource: str,
         message: str,
         rule: AclRule | None = None,
+        *,
+        old: AclRule | Membership | None = None,
     ) -> None:
-        unit_of_work.audit(subject, change, resource, message, msgspec.to_builtins(rule) if rule is not None else None)
+        new_value = msgspec.to_builtins(rule) if rule is not None else None
+        old_value = msgspec.to_builtins(old) if old is not None else None
+        unit_of_work.audit(subject, change, resource, message, new_value, old_value=old_value)
         unit_of_work.notify(resource)
         await unit_of_work.commit()
 

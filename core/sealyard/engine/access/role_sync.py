@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Hashable
 from datetime import timedelta
 
+import msgspec
 from cachetools import TTLCache
 
 from sealyard.engine.access.access_impact import AccessImpact
@@ -204,5 +205,6 @@ def _taken_error(subject: str, linked_account: IssuerAccount, account: IssuerAcc
 
 
 def _audit_membership(unit_of_work: UnitOfWork, change: AuditAction, membership: Membership, message: str) -> None:
-    unit_of_work.audit(OIDC_AUTHOR, change, f"ACL:{membership.id}", message)
+    old_value = msgspec.to_builtins(membership) if change is AuditAction.DELETED else None
+    unit_of_work.audit(OIDC_AUTHOR, change, f"ACL:{membership.id}", message, old_value=old_value)
     unit_of_work.notify(f"ACL:{membership.id}")

@@ -102,7 +102,7 @@ class SubjectStates:
         changed_record = msgspec.structs.replace(changed_record, state_reason=reason)
         unit_of_work = self._impact.begin(author, impact)
         unit_of_work.put(SUBJECTS, subject, changed_record)
-        self._audit_state(unit_of_work, changed_record)
+        self._audit_state(unit_of_work, record, changed_record)
         if state is SubjectState.REMOVED:
             self._delete_owned(unit_of_work, author, subject, ended)
         await unit_of_work.commit()
@@ -164,7 +164,7 @@ class SubjectStates:
         parts = [format_count(count, noun) for count, noun in counts if count]
         return f"{', '.join(parts[:-1])} and {parts[-1]}" if len(parts) > 1 else "".join(parts) or "no rules"
 
-    def _audit_state(self, unit_of_work: UnitOfWork, record: Subject) -> None:
+    def _audit_state(self, unit_of_work: UnitOfWork, old_record: Subject, record: Subject) -> None:
         is_removal = record.state is SubjectState.REMOVED
         message = f"{record.id} {_VERBS[record.state]}d" + (f": {record.state_reason}" if record.state_reason else "")
         unit_of_work.audit(
@@ -173,6 +173,7 @@ class SubjectStates:
             f"SUBJECT:{record.id}",
             message,
             msgspec.to_builtins(record),
+            old_value=msgspec.to_builtins(old_record),
         )
         unit_of_work.notify(f"SUBJECT:{record.id}")
 
@@ -180,12 +181,14 @@ class SubjectStates:
         for rule in ended.rules:
             unit_of_work.delete(RULES, rule.id)
             message = f"{rule.action} on {rule.resource} revoked from {rule.subject}"
-            unit_of_work.audit(author, AuditAction.DELETED, f"ACL:{rule.id}", message, msgspec.to_builtins(rule))
+            old_value = msgspec.to_builtins(rule)
+            unit_of_work.audit(author, AuditAction.DELETED, f"ACL:{rule.id}", message, old_value=old_value)
             unit_of_work.notify(f"ACL:{rule.id}")
         for membership in ended.memberships:
             unit_of_work.delete(MEMBERSHIPS, membership.id)
             message = f"{membership.member} removed from {membership.group}"
-            unit_of_work.audit(author, AuditAction.DELETED, f"ACL:{membership.id}", message)
+            old_value = msgspec.to_builtins(membership)
+            unit_of_work.audit(author, AuditAction.DELETED, f"ACL:{membership.id}", message, old_value=old_value)
             unit_of_work.notify(f"ACL:{membership.id}")
         self._tokens.delete_all(unit_of_work, author, subject)
         self._otp.delete(unit_of_work, author, subject)

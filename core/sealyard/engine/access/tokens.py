@@ -144,7 +144,8 @@ class AccessTokens:
         token = msgspec.structs.replace(stored_token.token, revoked_at=self._repository.clock.now())
         unit_of_work.put(ACCESS_TOKENS, token.id, msgspec.structs.replace(stored_token, token=token))
         message = f"token {escape_text(token.name)} of {token.subject} revoked"
-        unit_of_work.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message)
+        old_value = msgspec.to_builtins(stored_token.token)
+        unit_of_work.audit(author, AuditAction.DELETED, f"TOKEN:{token.id}", message, old_value=old_value)
         unit_of_work.notify(f"TOKEN:{token.id}")
 
     def _require_valid_owner(self, subject: str, owner: str) -> None:

@@ -300,11 +300,17 @@ class DeviceConfigs:
         )
 
     def _add_version(self, unit_of_work: UnitOfWork, device: DeviceConfig, subject: str, change: AuditAction) -> None:
+        previous = self._repository.get(DEVICES, device.id)
         unit_of_work.put(DEVICES, device.id, device)
         unit_of_work.put(DEVICE_VERSIONS, version_id(device.id, device.version), device)
         resource = device_resource(device.id)
         unit_of_work.audit(
-            subject, change, resource, f"{device.name} version {device.version}", msgspec.to_builtins(device)
+            subject,
+            change,
+            resource,
+            f"{device.name} version {device.version}",
+            msgspec.to_builtins(device),
+            old_value=msgspec.to_builtins(previous) if previous is not None else None,
         )
         unit_of_work.notify(resource)
 

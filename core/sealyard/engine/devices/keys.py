@@ -144,7 +144,9 @@ class KeyRegistry:
         message = f"rotated to version {response.version.version}"
         new_value = {"fingerprint": response.version.fingerprint}
         # Read the key only now: another rotation may have completed while this one waited for the worker.
-        return self._add_version(unit_of_work, subject, self.get(uri), response.version, message, new_value)
+        key = self.get(uri)
+        old_value = {"fingerprint": key.current.fingerprint}
+        return self._add_version(unit_of_work, subject, key, response.version, message, new_value, old_value)
 
     async def import_certificate(self, unit_of_work: UnitOfWork, subject: str, uri: str, path: Path) -> KeyInfo:
         """Have a worker create the next version of a signing key: the same private key with a renewed certificate.
@@ -167,9 +169,12 @@ class KeyRegistry:
         new_value = {
             "fingerprint": version.fingerprint,
             "certificate": _describe_certificate(version.certificate),
-            "previousCertificate": _describe_certificate(key.current.certificate),
         }
-        return self._add_version(unit_of_work, subject, key, version, message, new_value)
+        old_value = {
+            "fingerprint": key.current.fingerprint,
+            "certificate": _describe_certificate(key.current.certificate),
+        }
+        return self._add_version(unit_of_work, subject, key, version, message, new_value, old_value)
 
     async def create_certificate_request(self, subject: str, uri: str) -> str:
         """Have a worker create a certificate request (PKCS#10, PEM) for the current version of a signing key.
@@ -225,12 +230,13 @@ class KeyRegistry:
         version: KeyVersion,
         message: str,
         new_value: dict[str, Any],
+        old_value: dict[str, Any],
     ) -> KeyInfo:
         """Add a version to ``key`` in ``unit_of_work``, with an audit entry, and return the changed key."""
         versions = sorted((*key.versions, version), key=lambda version: version.version)
         key = msgspec.structs.replace(key, versions=tuple(versions))
         unit_of_work.put(KEYS, key.uri, key)
-        unit_of_work.audit(subject, AuditAction.UPDATED, f"KEY:{key.uri}", message, new_value)
+        unit_of_work.audit(subject, AuditAction.UPDATED, f"KEY:{key.uri}", message, new_value, old_value=old_value)
         unit_of_work.notify(f"KEY:{key.uri}")
         return key
 

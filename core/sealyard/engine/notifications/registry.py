@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from datetime import timedelta
+from typing import Any
 
 import msgspec
 
@@ -102,12 +103,7 @@ class NotificationRegistry:
         unit_of_work.put(
             NOTIFICATION_TARGETS, target.id, StoredNotificationTarget(target=target, address=encrypted_address)
         )
-        new_value = {
-            "kind": target.kind.value,
-            "subject": target.subject,
-            "deviceConfigId": target.config_id,
-            "events": list(target.events),
-        }
+        new_value = _audit_value(target)
         resource = self.outbox.tables.resource(target.id)
         unit_of_work.audit(subject, AuditAction.CREATED, resource, "notification target added", new_value)
         await self._commit(unit_of_work, target.id)
@@ -129,7 +125,8 @@ class NotificationRegistry:
     def _delete(self, unit_of_work: UnitOfWork, author: str, target: NotificationTarget) -> None:
         self.outbox.delete_receiver(unit_of_work, target.id)
         resource = self.outbox.tables.resource(target.id)
-        unit_of_work.audit(author, AuditAction.DELETED, resource, "notification target removed")
+        message = "notification target removed"
+        unit_of_work.audit(author, AuditAction.DELETED, resource, message, old_value=_audit_value(target))
 
     # ---- test messages
 
@@ -213,9 +210,14 @@ class NotificationRegistry:
             NOTIFICATION_SETTINGS_ID,
             StoredNotificationSettings(settings=settings, password=password),
         )
-        new_value = msgspec.to_builtins(settings)
-        del new_value["sendsNow"]
-        unit_of_work.audit(subject, AuditAction.UPDATED, "NOTIFICATION", "notification settings changed", new_value)
+        unit_of_work.audit(
+            subject,
+            AuditAction.UPDATED,
+            "NOTIFICATION",
+            "notification settings changed",
+            _settings_value(settings),
+            old_value=_settings_value(stored_settings.settings),
+        )
         unit_of_work.notify("NOTIFICATION")
         await unit_of_work.commit()
         return self.settings(subject)
@@ -341,3 +343,20 @@ def _notification_not_found(notification_id: str) -> NotFoundError:
         f"Failed notification {escape_text(notification_id, 80)} not found.",
         Hint.of(HintCode.LIST_FAILED_NOTIFICATIONS),
     )
+
+
+def _audit_value(target: NotificationTarget) -> dict[str, Any]:
+    """Return the value of a target for the audit log, without its address, which can contain a secret."""
+    return {
+        "kind": target.kind.value,
+        "subject": target.subject,
+        "deviceConfigId": target.config_id,
+        "events": list(target.events),
+    }
+
+
+def _settings_value(settings: NotificationSettings) -> dict[str, Any]:
+    """Return the value of the settings for the audit log."""
+    value: dict[str, Any] = msgspec.to_builtins(settings)
+    del value["sendsNow"]
+    return value

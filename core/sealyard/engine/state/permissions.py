@@ -157,10 +157,17 @@ class Permissions:
         """Raise :class:`PermissionDeniedError` unless the subject may perform the action on the resource."""
         if self.is_allowed(subject, action, resource):
             return
+        label = escape_text(self._label(resource), 80)
         raise PermissionDeniedError(
-            f"{escape_text(subject, 80)} does not have {action} permission on {escape_text(resource, 80)}.",
+            f"{escape_text(subject, 80)} does not have {action} permission on {label}.",
             Hint.of(HintCode.ASK_FOR_PERMISSION),
         )
+
+    def _label(self, resource: str) -> str:
+        try:
+            return self._repository.resource_label(resource)
+        except Exception:
+            return resource
 
     def require_device(self, subject: str, action: Action, config_id: str, requested_name: str | None = None) -> None:
         """Raise :class:`PermissionDeniedError` unless the subject may perform the action on a device configuration.

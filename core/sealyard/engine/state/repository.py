@@ -29,6 +29,7 @@ from sealyard.engine.state.tables import (
     version_id,
 )
 from sealyard.engine.state.unit_of_work import UnitOfWork
+from sealyard.model.access import ResourceType
 from sealyard.model.audit import AuditEntry
 from sealyard.model.clock import Clock
 from sealyard.model.device_configs import DeviceConfig
@@ -124,6 +125,12 @@ class Repository:
                 f"{newest_config.name} has no version {version}.", f"Use a version from 1 to {newest_config.version}."
             )
         return older_config
+
+    def resource_label(self, resource: str) -> str:
+        """Return ``resource`` for messages, with the name of a device configuration in place of its id."""
+        kind, _, identity = resource.partition(":")
+        device = self.get(DEVICES, identity) if kind == ResourceType.DEVICE_CONFIG else None
+        return f"{kind}:{device.name}" if device is not None else resource
 
     def _find_device_by_name(self, name: str) -> DeviceConfig | None:
         """Return the newest version of the device configuration with this name, or None if there is none.

@@ -11,6 +11,7 @@ from sealyard.engine.state.not_found import task_not_found
 from sealyard.engine.state.tables import ACCESS_TABLES, TASKS, Table, V, encode_document
 from sealyard.model.access import SYSTEM_SUBJECT
 from sealyard.model.audit import AuditAction
+from sealyard.model.audit_changes import find_changes
 from sealyard.model.clock import Clock
 from sealyard.model.errors import InvariantError, StaleTaskError
 from sealyard.model.events import DurableEvent, TaskChanged, WorkspaceChanged
@@ -180,9 +181,19 @@ class UnitOfWork:
         message: str,
         new_value: dict[str, Any] | None = None,
         code: str = "",
+        *,
+        old_value: dict[str, Any] | None = None,
     ) -> None:
-        """Add an audit entry."""
-        self._audit_entries.append(_build_entry(author, change, resource, message, new_value, code))
+        """Add an audit entry.
+
+        ``old_value``: the value before an update or a deletion, in the same form as ``new_value``, without secrets. The
+        entry then contains the fields that differ.
+        """
+        entry = _build_entry(author, change, resource, message, new_value, code)
+        if old_value is not None:
+            remaining_value = {} if change is AuditAction.DELETED else new_value or {}
+            entry["changes"] = find_changes(old_value, remaining_value)
+        self._audit_entries.append(entry)
 
     async def commit(self) -> None:
         """Commit this unit of work with :meth:`sealyard.engine.state.repository.Repository.commit`."""

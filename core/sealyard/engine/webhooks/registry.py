@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import secrets
+from typing import Any
 
 import msgspec
 
@@ -49,7 +50,7 @@ class WebhookRegistry:
         Raises :class:`UsageError` if the URL is not valid for a webhook.
         """
         self._require_permission(subject)
-        url = parse_webhook_url(request.url)
+        parse_webhook_url(request.url)
         webhook = Webhook(
             id=new_id(),
             url=request.url,
@@ -64,9 +65,12 @@ class WebhookRegistry:
             webhook.id,
             StoredWebhook(webhook=webhook, secret=self._secret_box.encrypt(secret, secret_context(webhook.id))),
         )
-        new_value = {"origin": url.origin, "events": list(webhook.events)}
         unit_of_work.audit(
-            subject, AuditAction.CREATED, self._outbox.tables.resource(webhook.id), "webhook added", new_value
+            subject,
+            AuditAction.CREATED,
+            self._outbox.tables.resource(webhook.id),
+            "webhook added",
+            _audit_value(webhook),
         )
         await self._commit(unit_of_work, webhook.id)
         return IssuedWebhook(webhook=webhook, secret=SECRET_PREFIX + base64.b64encode(secret).decode())
@@ -77,7 +81,8 @@ class WebhookRegistry:
         webhook = self._get_webhook(webhook_id)
         unit_of_work = self._repository.begin()
         self._outbox.delete_receiver(unit_of_work, webhook.id)
-        unit_of_work.audit(subject, AuditAction.DELETED, self._outbox.tables.resource(webhook.id), "webhook removed")
+        resource = self._outbox.tables.resource(webhook.id)
+        unit_of_work.audit(subject, AuditAction.DELETED, resource, "webhook removed", old_value=_audit_value(webhook))
         await self._commit(unit_of_work, webhook.id)
 
     def dead_letters(self, subject: str, webhook_id: str) -> tuple[DeadLetter, ...]:
@@ -123,3 +128,8 @@ class WebhookRegistry:
     def _add_counts(self, webhook: Webhook) -> Webhook:
         pending_count, dead_letter_count = self._outbox.counts(webhook.id)
         return msgspec.structs.replace(webhook, pending_count=pending_count, dead_letters=dead_letter_count)
+
+
+def _audit_value(webhook: Webhook) -> dict[str, Any]:
+    """Return the value for audit entries: only the origin of the URL, whose path may contain a secret."""
+    return {"origin": parse_webhook_url(webhook.url).origin, "events": list(webhook.events)}

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 from typing import Any
+from zoneinfo import ZoneInfo
 
 import msgspec
 import pytest
@@ -17,10 +18,12 @@ from sealyard.model.requests import AuditPage
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.screens.audit.entry_format import entry_hash, entry_json
 from sealyard_tui.screens.audit.screen import AuditScreen
+from sealyard_tui.screens.dashboard.screen import DashboardScreen
+from sealyard_tui.screens.dashboard.task_pane import TaskPane
 from sealyard_tui.widgets.filter_bar import FilterBar
 from sealyard_tui.widgets.virtual_table import VirtualTable
 from tests.tui.pilot_helpers import assert_visible, make_app, run_app, screen_text, wait_for_workers, wait_until
-from tests.tui.workspace import DEVELOPER, NOW, OWNER, TuiWorkspace
+from tests.tui.workspace import AUDITOR, DEVELOPER, NOW, OWNER, TuiWorkspace
 
 HOSTILE = "fw[/oops].bin [@click=app.quit]x[/] \x1b]2;PWNED\x07 \u202egnp"
 
@@ -380,3 +383,44 @@ async def test_read_error_is_shown_once(workspace: TuiWorkspace) -> None:
         del workspace.faults.fail["audit"]
         await pilot.press("r")
         await wait_until(pilot, lambda: len(audit_table(app)) == log_size(workspace))
+
+
+async def test_times_are_in_the_time_zone_of_the_settings(workspace: TuiWorkspace) -> None:
+    app = make_app(workspace, "auditor", start_screen="audit", time_zone="Asia/Tokyo")
+    async with run_app(app) as pilot:
+        await assert_visible(pilot, "TIME (JST)", " JST", f"{NOW.astimezone(ZoneInfo('Asia/Tokyo')):%Y-%m-%d %H:%M}")
+
+
+async def test_detail_shows_old_and_new_values(workspace: TuiWorkspace) -> None:
+    await workspace.set_policy(approval_timeout=3600)
+    await workspace.set_policy(approval_timeout=7200)
+    app = make_audit_app(workspace)
+    async with run_app(app, size=(120, 60)) as pilot:
+        await assert_visible(pilot, "approvalTimeout: 3600 → 7200")
+
+
+async def test_task_of_an_entry_opens_on_the_dashboard(workspace: TuiWorkspace) -> None:
+    task = await workspace.add_task("t-audited")
+    await workspace.add_rule(AUDITOR, f"DEVICE_CONFIG:{task.config_id}", Action.VIEW)
+    app = make_audit_app(workspace)
+    async with run_app(app) as pilot:
+        await apply_filter(pilot, app, "resource:TASK:t-audited")
+        await pilot.press("enter", "escape", "o")
+        await wait_until(pilot, lambda: isinstance(app.screen, DashboardScreen))
+        await wait_until(pilot, lambda: app.screen.query_one(TaskPane).task_id == "t-audited")
+
+
+async def test_hidden_task_and_other_entries_open_nothing(workspace: TuiWorkspace) -> None:
+    await workspace.add_task("t-hidden")
+    app = make_audit_app(workspace)
+    async with run_app(app) as pilot:
+        await apply_filter(pilot, app, "resource:TASK:t-hidden")
+        await pilot.press("enter", "escape")
+        size = log_size(workspace)
+        await pilot.press("o")
+        await assert_visible(pilot, "You do not have permission to view task t-hidden")
+        assert log_size(workspace) == size
+        await apply_filter(pilot, app, "type:SUBJECT")
+        await pilot.press("enter", "escape", "o")
+        await assert_visible(pilot, "is not about a task")
+        assert isinstance(app.screen, AuditScreen)

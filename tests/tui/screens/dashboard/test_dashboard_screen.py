@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import msgspec
 import pytest
 from textual.pilot import Pilot
 from textual.widgets import Input
@@ -75,7 +76,9 @@ class FakeDownloads:
 
     async def download(self, task_id: str, name: str, *, again: bool = False) -> DownloadResult:
         self.requested.append(task_id)
-        return DownloadResult(task_id=task_id, name=name, downloaded=self.add(task_id))
+        was_on_disk = task_id in self.files
+        file = msgspec.structs.replace(self.add(task_id), was_on_disk=was_on_disk)
+        return DownloadResult(task_id=task_id, name=name, downloaded=file)
 
 
 def install_fake_downloads(app: SealyardApp, folder: Path) -> FakeDownloads:
@@ -473,6 +476,30 @@ async def test_expired_link_hint_names_renew_key(workspace: TuiWorkspace, tmp_pa
         await wait_for_workers(pilot)
         await pilot.press("d")
         await wait_until(pilot, lambda: fake.requested == ["t-expired"])
+
+
+async def test_bulk_download_counts_files_already_on_disk(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    workspace.bus.small_slots = 3
+    await workspace.complete(await workspace.add_task("t-new"))
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        fake = install_fake_downloads(app, tmp_path)
+        fake.add("t-expired")
+        for task_id in ("t-done", "t-expired", "t-gone", "t-new"):
+            await move_cursor_to(pilot, app, task_id)
+            await pilot.press("space")
+        await pilot.press("d")
+        await assert_visible(pilot, "4 marked: 2 downloaded, 1 already on disk, 1 without a file to download")
+        assert sorted(fake.requested) == ["t-done", "t-expired", "t-new"]
+
+
+async def test_download_of_file_on_disk_says_so(workspace: TuiWorkspace, tmp_path: Path) -> None:
+    app = make_app(workspace)
+    async with run_app(app) as pilot:
+        install_fake_downloads(app, tmp_path).add("t-gone")
+        await move_cursor_to(pilot, app, "t-gone")
+        await pilot.press("d")
+        await assert_visible(pilot, "Already on disk: ")
 
 
 async def test_download_of_removed_result_shows_hint(workspace: TuiWorkspace, tmp_path: Path) -> None:

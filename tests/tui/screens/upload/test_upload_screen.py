@@ -20,6 +20,8 @@ from sealyard.model.requests import PackageRequest
 from sealyard.model.tasks import TaskKind
 from sealyard_tui.app import SealyardApp
 from sealyard_tui.dialogs.confirm import ConfirmDialog
+from sealyard_tui.dialogs.pick import PickDialog
+from sealyard_tui.screens.upload.file_browser import FileBrowser
 from sealyard_tui.screens.upload.form_model import FileRole
 from sealyard_tui.screens.upload.path_input import PathInput
 from sealyard_tui.screens.upload.screen import UploadScreen
@@ -296,6 +298,59 @@ async def test_missing_path_shows_error_and_stays(workspace: TuiWorkspace, firmw
         await paste_text(pilot, f"'{firmware / 'bootloader.bin'}' '/no/such thing'")
         assert [each.name for each in screen.form.entries] == ["bootloader.bin"]
         assert screen.query_one(PathInput).value == "'/no/such thing'"
+
+
+async def test_typed_text_with_unbalanced_quote_stays_as_typed(workspace: TuiWorkspace, firmware: Path) -> None:
+    app = make_upload_app(workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        screen = await wait_for_upload_screen(pilot)
+        await paste_text(pilot, f"'{firmware / 'bootloader.bin'}'\n'unterminated name")
+        assert [each.name for each in screen.form.entries] == ["bootloader.bin"]
+        assert screen.query_one(PathInput).value == "'unterminated name"
+        await assert_visible(pilot, "unbalanced quotation mark: 'unterminated name")
+
+
+async def test_pattern_adds_matching_files(workspace: TuiWorkspace, firmware: Path) -> None:
+    app = make_upload_app(workspace)
+    async with run_app(app, size=(80, 24)) as pilot:
+        screen = await wait_for_upload_screen(pilot)
+        screen.query_one(PathInput).base = firmware
+        await pilot.press("a", *"*.bin *.hex", "enter")
+        await wait_for_workers(pilot)
+        assert [each.name for each in screen.form.entries] == ["application.bin", "bootloader.bin"]
+        assert screen.query_one(PathInput).value == "'*.hex'"
+        await assert_visible(pilot, "✗ no file matches: *.hex")
+
+
+async def test_folder_adds_its_files_after_confirmation(workspace: TuiWorkspace, firmware: Path) -> None:
+    app = make_upload_app(workspace)
+    (firmware / ".hidden").write_bytes(b"x")
+    (firmware / "sub").mkdir()
+    async with run_app(app, size=(80, 24)) as pilot:
+        screen = await wait_for_upload_screen(pilot)
+        await paste_text(pilot, str(firmware))
+        assert isinstance(app.screen, PickDialog)
+        count = len([path for path in firmware.iterdir() if path.is_file()]) - 1
+        await assert_visible(pilot, f"Add {count} files (", "without 1 subfolder, 1 hidden file")
+        assert not screen.form.entries
+        await pilot.press("enter")
+        await wait_for_workers(pilot)
+        assert len(screen.form.entries) == count
+        assert screen.query_one(PathInput).value == ""
+
+
+async def test_folder_can_be_opened_in_the_browser(workspace: TuiWorkspace, firmware: Path) -> None:
+    app = make_upload_app(workspace)
+    async with run_app(app) as pilot:
+        screen = await wait_for_upload_screen(pilot)
+        await paste_text(pilot, str(firmware))
+        await pilot.press("2")
+        await wait_until(pilot, lambda: isinstance(app.screen, FileBrowser))
+        await pilot.press("escape")
+        (firmware / "empty").mkdir()
+        await paste_text(pilot, str(firmware / "empty"))
+        await wait_until(pilot, lambda: isinstance(app.screen, FileBrowser))
+        assert not screen.form.entries
 
 
 async def test_tab_completes_path_then_moves_focus(workspace: TuiWorkspace, firmware: Path) -> None:

@@ -22,6 +22,7 @@ from sealyard.model.access import (
     is_allowed,
     resource_type_uri,
 )
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import PermissionDeniedError
 from sealyard.model.requests import AccessControlList
 from sealyard.model.safe_text import escape_text
@@ -377,6 +378,6 @@ def _render_cells(row: AccessRow) -> tuple[Cell, ...]:
         row.action,
         _render_target(row),
         Content.styled("locked" if row.permanent else "", "$text-muted"),
-        f"{row.created_at.astimezone():%Y-%m-%d}" if row.created_at is not None else "",
+        f"{display_zone.convert(row.created_at):%Y-%m-%d}" if row.created_at is not None else "",
         escape_text(row.created_by),
     )

@@ -10,6 +10,7 @@ import msgspec
 from textual.content import Content
 
 from sealyard.model.audit import AuditAction, AuditEntry
+from sealyard.model.audit_changes import format_change
 from sealyard.model.canonical_json import canonical_json
 from sealyard.model.errors import SealyardError
 from sealyard.model.formatting import format_time
@@ -129,4 +130,12 @@ def render_entry(entry: AuditEntry, checkpointed_size: int) -> Content:
             ("hash", entry_hash(entry)),
         ]
     )
-    return Content.assemble(fields, "\n\n", entry_json(entry))
+    return Content.assemble(fields, _render_changes(entry), "\n\n", entry_json(entry))
+
+
+def _render_changes(entry: AuditEntry) -> Content:
+    """Return a line for each changed field, with the old and the new value; empty if there are none."""
+    lines = [Content(f"  {format_change(change)}") for change in entry.changed_fields]
+    if not lines:
+        return Content("")
+    return Content("\n").join([Content(""), Content.styled("changes", "$text-muted"), *lines])

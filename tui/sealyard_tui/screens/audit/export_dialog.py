@@ -19,6 +19,7 @@ from textual.worker import Worker
 from sealyard.client.protocol import Client
 from sealyard.fs.atomic import AtomicFile
 from sealyard.model.audit import AuditFilter
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import InvalidInputError, SealyardError, StorageError
 from sealyard.model.formatting import format_count, format_size
 from sealyard.model.safe_text import escape_text
@@ -111,7 +112,7 @@ class AuditExportDialog(ScreenDialog[None]):
 
     def _build_default_path(self) -> Path:
         folder = self.app.download_manager.folder or Path.home()
-        return folder / f"sealyard-audit-{self.app.now().astimezone():%Y-%m-%d}.{self._format}"
+        return folder / f"sealyard-audit-{display_zone.convert(self.app.now()):%Y-%m-%d}.{self._format}"
 
     @on(RadioSet.Changed, "#kind")
     def _on_format_changed(self, event: RadioSet.Changed) -> None:

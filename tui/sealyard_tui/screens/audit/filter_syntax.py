@@ -1,7 +1,7 @@
 """Syntax of audit log filters, such as ``type:TASK author:owner since:2h withdrawn``.
 
 Values and text with spaces must be enclosed in double quotes; a double quote inside them must be doubled. ``until``
-is exclusive. Dates and times are in the local time zone; an age such as ``2h`` or ``1d12h`` is subtracted from the
+is exclusive. Dates and times are in the display time zone; an age such as ``2h`` or ``1d12h`` is subtracted from the
 current time.
 """
 
@@ -14,6 +14,7 @@ from datetime import datetime, timedelta
 
 from sealyard.model.access import parse_subject
 from sealyard.model.audit import AuditAction, AuditFilter
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import UsageError
 from sealyard.model.safe_text import escape_text
 
@@ -135,7 +136,7 @@ def _parse_time(value: str, now: datetime) -> datetime | None:
     try:
         if _AGE.fullmatch(value):
             return now - sum((_parse_age_part(count, unit) for count, unit in _AGE_PART.findall(value)), timedelta())
-        return datetime.fromisoformat(value).astimezone()
+        return display_zone.parse(value)
     except (ValueError, OverflowError):
         raise UsageError(f"{_shorten(value)}: use 2h, 3d or 2026-11-01") from None
 

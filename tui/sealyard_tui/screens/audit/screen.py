@@ -13,13 +13,16 @@ from textual.content import Content
 from textual.timer import Timer
 from textual.widgets import Static
 
-from sealyard.model.audit import AuditEntry
+from sealyard.model.audit import AuditEntry, AuditResourceType
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import AuditVerificationError, UsageError
 from sealyard.model.formatting import format_time
+from sealyard.model.requests import TaskFilter
 from sealyard.model.safe_text import escape_text
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.text import TextDialog
+from sealyard_tui.messages import ShowTask
 from sealyard_tui.screens.audit.detail_pane import AuditDetailPane
 from sealyard_tui.screens.audit.entry_format import (
     NOT_CHECKPOINTED,
@@ -74,6 +77,7 @@ class AuditScreen(BaseScreen):
         Binding("f", "form", "Form", id="audit.form", tooltip="Edit the filter in a form"),
         Binding("t", "filter_resource", "This resource", id="audit.only_resource", show=False),
         Binding("w", "filter_author", "This author", id="audit.only_author", show=False),
+        Binding("o", "show_task", "Open task", id="audit.show_task", tooltip="Open the task of the entry"),
         Binding("V", "verify", "Verify", id="audit.verify", tooltip="Verify hashes and signatures of the whole log"),
         Binding(
             "X", "export", "Export", id="audit.export", tooltip="Export the log, or the filtered entries, to a file"
@@ -98,7 +102,7 @@ class AuditScreen(BaseScreen):
 
     def compose_body(self) -> ComposeResult:
         yield FilterBar(self.saved_state.filter, hint=FILTER_HINT)
-        self._zone = self.now().astimezone().tzinfo
+        self._zone = display_zone.fixed_at(self.now())
         yield VirtualTable[AuditEntry](
             create_columns(self._zone), self._render_cells, key=row_key, empty=LOADING_TEXT, id="entries"
         )
@@ -245,6 +249,27 @@ class AuditScreen(BaseScreen):
 
         self.app.push_screen(AuditFilterDialog(self.query_one(FilterBar).text, self.now), apply_filter)
 
+    # ---- task
+
+    def action_show_task(self) -> None:
+        if (entry := self.table.cursor_row) is None:
+            return
+        if entry.resource_type != AuditResourceType.TASK:
+            self.flash(f"Entry {entry.seq} is not about a task.", warning=True)
+            return
+        self.run_guarded(self._show_task(entry.resource.partition(":")[2]), group="task")
+
+    async def _show_task(self, task_id: str) -> None:
+        """Open a task on the dashboard, or report that it is not visible.
+
+        The task is looked up by a search: reading a hidden task would add a refusal to the audit log.
+        """
+        page = await (await self.client()).tasks(TaskFilter(text=task_id))
+        if any(task.id == task_id for task in page.tasks):
+            self.post_message(ShowTask(task_id))
+        else:
+            self.flash(f"You do not have permission to view task {task_id}, or it was removed.", warning=True)
+
     # ---- copy
 
     def action_copy_hash(self) -> None:
@@ -308,7 +333,7 @@ class AuditScreen(BaseScreen):
     def check_action(self, action: str, parameters: tuple[object, ...]) -> bool | None:
         if action in ("form", "verify", "export", "filter"):
             return self._loader.can_view
-        if action in ("filter_resource", "filter_author", "copy_hash", "copy", "json"):
+        if action in ("filter_resource", "filter_author", "copy_hash", "copy", "json", "show_task"):
             return (self._has_entry or None) if self._loader.can_view else False
         return super().check_action(action, parameters)
 

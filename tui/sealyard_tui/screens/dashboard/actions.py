@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import Awaitable, Callable, Sequence
 from datetime import datetime
 from pathlib import Path
@@ -9,6 +10,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from sealyard.client.downloads.events import DownloadResult
 from sealyard.client.protocol import Client
 from sealyard.model.access import Action, device_resource
 from sealyard.model.base import FrozenStruct
@@ -185,21 +187,25 @@ class TaskActions:
         self._screen.run_guarded(self._apply_in_background(change, rows), group="renew")
 
     def download(self) -> None:
+        """Download the results, or verify that they are on disk. A result on disk does not need a valid link."""
         screen = self._screen
         rows = self._filter_selection(lambda each: each.download)
         states = {row.id: get_artifact_state(row.result, screen.now()) for row in rows}
-        ready = [row for row in rows if states[row.id] is ResultState.AVAILABLE]
+        ready = [row for row in rows if states[row.id] is ResultState.AVAILABLE or self._get_downloaded_path(row.id)]
         if not ready:
             screen.flash(insert_keys(screen.app, _explain_no_download(set(states.values()))), warning=True)
             return
-        for row in ready:
-            screen.run_guarded(self._download(row), group="fetch")
+        screen.run_guarded(self._download(ready, len(self._table.selected_rows)), group="fetch")
         screen.flash(f"Downloading {_format_names(ready)}")
 
-    async def _download(self, row: TaskRow) -> None:
-        result = await self._screen.app.download_manager.download(row.id, row.title)
-        if result.downloaded is not None:
-            self._screen.flash(f"Downloaded to {result.downloaded.path}")
+    async def _download(self, rows: Sequence[TaskRow], marked: int) -> None:
+        """Download the results of ``rows``, which are some of the ``marked`` tasks, and show the outcome."""
+        manager = self._screen.app.download_manager
+        results = await asyncio.gather(*(manager.download(row.id, row.title) for row in rows))
+        if marked > 1:
+            self._screen.flash(format_download_summary(results, marked))
+        elif (file := results[0].downloaded) is not None:
+            self._screen.flash(f"Already on disk: {file.path}" if file.was_on_disk else f"Downloaded to {file.path}")
 
     def open_folder(self) -> None:
         row = self._table.cursor_row
@@ -345,6 +351,19 @@ def _summarize_failures(change: _TaskChange, failures: Sequence[Failure], count:
         return error
     text = f"{len(failures)} of {count} tasks could not be {change.outcome}. {error.message}"
     return SealyardError(text, "Submit again to repeat the change for the rest.")
+
+
+def format_download_summary(results: Sequence[DownloadResult], marked: int) -> str:
+    """Return the outcome of a download of several tasks: ``10 marked: 7 downloaded, 3 already on disk``."""
+    files = [result.downloaded for result in results if result.downloaded is not None]
+    on_disk = sum(file.was_on_disk for file in files)
+    counts = (
+        (len(files) - on_disk, "downloaded"),
+        (on_disk, "already on disk"),
+        (len(results) - len(files), "failed"),
+        (marked - len(results), "without a file to download"),
+    )
+    return f"{marked} marked: {', '.join(f'{count} {outcome}' for count, outcome in counts if count)}"
 
 
 def _format_task_name(task: Task) -> str:

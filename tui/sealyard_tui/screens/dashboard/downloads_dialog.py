@@ -174,18 +174,25 @@ class DownloadsDialog(ScreenDialog[str | None]):
 
     async def _download(self, row: DownloadRow) -> None:
         result = await self.app.download_manager.download(row.task_id, row.status.name)
-        self._show_message("✓ Downloaded" if result.downloaded is not None else "✗ Download failed")
+        self._show_message(_format_outcome(result))
 
 
 def _render_cells(row: DownloadRow) -> Sequence[Cell]:
     return row.name, _format_status(row)
 
 
+def _format_outcome(result: DownloadResult) -> str:
+    if result.downloaded is None:
+        return "✗ Download failed"
+    return "✓ Already on disk" if result.downloaded.was_on_disk else "✓ Downloaded"
+
+
 def _format_status(row: DownloadRow) -> Content:
     if isinstance(row.status, DownloadProgress):
         return progress_bar(row.status.bytes_done, row.status.bytes_total, _BAR_WIDTH)
     if row.file is not None:
-        return Content.styled(f"✓ on disk, {row.file.checked} checked", "$success")
+        prefix = "already " if row.file.was_on_disk else ""
+        return Content.styled(f"✓ {prefix}on disk, {row.file.checked} checked", "$success")
     if row.is_expired:
         return Content.styled("! not downloaded (link expired)", "$warning")
     if row.is_gone:

@@ -20,6 +20,7 @@ from textual.widgets import Input, Static
 from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.concurrency.threads import CheckCancelled, run_cancellable
 from sealyard.model.base import FrozenStruct
+from sealyard.model.display_zone import display_zone
 from sealyard.model.errors import StorageError
 from sealyard.model.formatting import format_count, format_size
 from sealyard.model.safe_text import escape_text
@@ -107,7 +108,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
         with Horizontal(id="path-row"):
             yield PathInput(placeholder="a path; press Enter to open it", id="path")
         yield FilterBar(hint="part of a name")
-        zone = self.app.now().astimezone().tzinfo
+        zone = display_zone.fixed_at(self.app.now())
         yield VirtualTable[FileRow](
             _create_columns(zone),
             lambda row: _render_cells(row, zone),
@@ -306,7 +307,7 @@ class FileBrowser(ScreenDialog[Selection | None]):
             self.set_focus(self._table)
             self._open_folder(result.paths[0].parent, cursor_name=result.paths[0].name)
         else:
-            self.query_one("#summary", Static).update(Content.styled(f"✗ not found: {escape_text(text)}", "$error"))
+            self.query_one("#summary", Static).update(Content.styled(f"✗ {result.problem_text}", "$error"))
 
 
 _PARENT_ROW = FileRow(name=PARENT_NAME, is_folder=True)

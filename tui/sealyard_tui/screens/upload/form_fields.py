@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import shlex
 from pathlib import Path
 from typing import cast
 
@@ -40,12 +39,12 @@ class UploadFormFields(Vertical):
             super().__init__()
             self.paths = paths
 
-    class FolderEntered(Message):
-        """Posted to request that a folder be opened in the file browser."""
+    class FoldersEntered(Message):
+        """Posted to request that the files of folders be added, or that one folder be opened in the file browser."""
 
-        def __init__(self, folder: Path) -> None:
+        def __init__(self, folders: tuple[Path, ...]) -> None:
             super().__init__()
-            self.folder = folder
+            self.folders = folders
 
     class ChecksumsEntered(Message):
         """Posted to request that expected checksums be set."""
@@ -114,7 +113,7 @@ class UploadFormFields(Vertical):
         hint_line.set_class(is_error, "-wrong")
 
     def add_text(self, text: str, *, is_typed: bool = False) -> None:
-        """Add the files or the expected checksums in ``text`` to the form; for a single folder, open the file browser.
+        """Add the files, the files of folders, or the expected checksums in ``text`` to the form.
 
         ``is_typed``: whether the text was typed into the path input, which then keeps it if none of the paths exist.
         """
@@ -130,16 +129,15 @@ class UploadFormFields(Vertical):
         result = await asyncio.to_thread(parse_paths, text, path_input.base)
         if form is not self._form or (is_typed and path_input.value != text):
             return
-        if result.folder is not None:
-            self._set_path_text("")
-            self.post_message(self.FolderEntered(result.folder))
-            return
-        if result.paths:
-            self.post_message(self.PathsEntered(result.paths))
+        folders = await asyncio.to_thread(lambda: tuple(path for path in result.paths if path.is_dir()))
+        if files := tuple(path for path in result.paths if path not in folders):
+            self.post_message(self.PathsEntered(files))
+        if folders:
+            self.post_message(self.FoldersEntered(folders))
         if result.paths or not is_typed:
-            self._set_path_text(escape_text(shlex.join(result.missing)))
-        if result.missing:
-            self.show_hint(f"✗ not found: {escape_text(', '.join(result.missing), 200)}", is_error=True)
+            self._set_path_text(escape_text(result.remaining))
+        if result.problems:
+            self.show_hint(f"✗ {result.problem_text}", is_error=True)
             self.screen.set_focus(path_input)
 
     def _set_path_text(self, text: str) -> None:

@@ -26,6 +26,7 @@ from sealyard_tui.screens.upload.device_choice import DeviceChoice
 from sealyard_tui.screens.upload.dialogs import WatchFolderDialog
 from sealyard_tui.screens.upload.file_browser import FileBrowser, Selection
 from sealyard_tui.screens.upload.files_pane import FilesPane
+from sealyard_tui.screens.upload.folder_choice import FolderChoice
 from sealyard_tui.screens.upload.form_fields import UploadFormFields
 from sealyard_tui.screens.upload.form_model import FileRole, UploadForm
 from sealyard_tui.screens.upload.format import (
@@ -233,9 +234,9 @@ class UploadScreen(BaseScreen):
     def _on_paths_entered(self, event: UploadFormFields.PathsEntered) -> None:
         self.add_paths(event.paths)
 
-    @on(UploadFormFields.FolderEntered)
-    def _on_folder_entered(self, event: UploadFormFields.FolderEntered) -> None:
-        self._browse(event.folder)
+    @on(UploadFormFields.FoldersEntered)
+    def _on_folders_entered(self, event: UploadFormFields.FoldersEntered) -> None:
+        self.run_guarded(FolderChoice(self, self.add_paths, self._browse).ask(event.folders), group="folders")
 
     @on(UploadFormFields.ChecksumsEntered)
     def _on_checksums_entered(self, event: UploadFormFields.ChecksumsEntered) -> None:

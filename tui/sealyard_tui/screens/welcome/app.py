@@ -3,18 +3,23 @@
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
 from typing import ClassVar
 
 from textual.app import App
 from textual.binding import Binding, BindingType
+from textual.filter import LineFilter
 
 from sealyard.client.config.workspaces import detect_key_store
 from sealyard.model.errors import SealyardError
 from sealyard.model.workspace import KeyStore
+from sealyard_tui.appearance.ascii_filter import AsciiFilter
 from sealyard_tui.appearance.preferences import Preferences
 from sealyard_tui.screens.welcome.choices import CreateWorkspaceChoice, StartChoice
 from sealyard_tui.screens.welcome.screen import WelcomeScreen
 from sealyard_tui.terminal.signals import install_signal_handlers
+
+_ASCII = AsciiFilter()
 
 
 class WelcomeApp(App[StartChoice | None]):
@@ -50,6 +55,10 @@ class WelcomeApp(App[StartChoice | None]):
         # Start early: probing a keyring can take several seconds.
         self._key_store = asyncio.ensure_future(asyncio.to_thread(detect_key_store))
         await self.push_screen(WelcomeScreen(self._get_key_store, self.previous_choice, self.error))
+
+    def get_line_filters(self) -> Sequence[LineFilter]:
+        filters = list(super().get_line_filters())
+        return [*filters, _ASCII] if self._preferences.uses_ascii else filters
 
     async def _get_key_store(self) -> KeyStore:
         assert self._key_store is not None
