@@ -75,13 +75,14 @@ def add_command_group(commands: Commands, name: str, description: str) -> Comman
 
 
 def choice(values: type[E]) -> Callable[[str], E]:
-    """Return an argparse type that accepts the values of an enum."""
+    """Return an argparse type that accepts the values of an enum, in upper or lower case."""
+    values_by_text = {value.casefold(): value for value in values}
 
     def convert(text: str) -> E:
-        try:
-            return values(text)
-        except ValueError:
-            raise argparse.ArgumentTypeError(f"invalid value {text!r}; use one of {', '.join(values)}") from None
+        value = values_by_text.get(text.casefold())
+        if value is None:
+            raise argparse.ArgumentTypeError(f"invalid value {text!r}; use one of {', '.join(values)}")
+        return value
 
     return convert
 

@@ -115,7 +115,7 @@ class Engine:
         self.webhook_outbox = WebhookOutbox(self.repository, secret_box)
         self.webhooks = WebhookRegistry(self.repository, self.permissions, secret_box, self.webhook_outbox)
         auto_transitions = AutoTransitions(self.repository)
-        self.creation = TaskCreation(self.repository, self.permissions, self.inputs, auto_transitions)
+        self.creation = TaskCreation(self.repository, self.permissions, self.queries, self.inputs, auto_transitions)
         self.otp = OtpService(self.repository, self.permissions, secret_box, metadata.name)
         self.decisions = TaskDecisions(
             self.repository, self.permissions, self.queries, self.scheduler, auto_transitions, artifacts, self.otp

@@ -16,45 +16,49 @@ from sealyard.model.device_configs import (
     DEFAULT_RETENTION_SECONDS,
     DeviceConfig,
 )
-from sealyard.model.tasks import InputFile, ResultState, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import DetailedStatus, InputFile, ResultState, Task, TaskKind, TaskStatus
 
 
-class PackageRequest(FrozenStruct, frozen=True, kw_only=True):
-    """Requests a package. ``config``: id or name of a device configuration; ``firmware``: files in packing order."""
+class TaskRequest(FrozenStruct, frozen=True, kw_only=True):
+    """The fields that the requests for all kinds of tasks have in common.
+
+    ``config``: id or name of a device configuration. ``justification``: why the task is needed, for its approvers.
+    ``resubmission_of``: id of the rejected, cancelled or failed task that the new one replaces. If unset, these two are
+    not encoded, so that the digests of requests from before these fields remain valid.
+    """
 
     config: str
-    firmware: tuple[InputFile, ...]
-    metadata: tuple[InputFile, ...] = ()
     name: str = ""
     content_type: str = ""
     client_token: str | None = None
+    justification: str | UnsetType = UNSET
+    resubmission_of: str | UnsetType = UNSET
 
 
-class EncryptionRequest(FrozenStruct, frozen=True, kw_only=True):
+class PackageRequest(TaskRequest, frozen=True, kw_only=True):
+    """Requests a package. ``firmware``: files in packing order."""
+
+    firmware: tuple[InputFile, ...]
+    metadata: tuple[InputFile, ...] = ()
+
+
+class EncryptionRequest(TaskRequest, frozen=True, kw_only=True):
     """Requests the encryption of one file.
 
     ``encryption_key``: name or URI of an encryption key of the configuration; by default its first one. If unset, it
     is not encoded, so that the digests of requests from before this field remain valid.
     """
 
-    config: str
     file: InputFile
     encryption_key: str | UnsetType = UNSET
-    name: str = ""
-    content_type: str = ""
-    client_token: str | None = None
 
 
-class SigningRequest(FrozenStruct, frozen=True, kw_only=True):
+class SigningRequest(TaskRequest, frozen=True, kw_only=True):
     """Requests a signature over ``message``. ``is_digest``: ``message`` is a SHA-256 digest of 32 bytes."""
 
-    config: str
     message: bytes
     is_digest: bool = False
     file_name: str = ""
-    name: str = ""
-    content_type: str = ""
-    client_token: str | None = None
 
 
 class EncryptionKeyRequest(FrozenStruct, frozen=True, kw_only=True):
@@ -146,12 +150,13 @@ class TaskSearchFields(FrozenStruct, frozen=True, kw_only=True):
 class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     """Selects tasks. A task must match all fields that are set.
 
-    ``config``: a configuration's id or name. ``result_state``: the state of the result at the time of the request.
-    ``text``: searched in name, id and file names, ignoring case. ``awaiting_my_approval``: only tasks on which the
-    requesting subject may still decide. ``oldest_first``: return the oldest tasks first instead of the newest.
+    ``status``: a REJECTED or WITHDRAWN task is also CANCELLED. ``config``: a configuration's id or name.
+    ``result_state``: the state of the result at the time of the request. ``text``: searched in name, id and file names,
+    ignoring case. ``awaiting_my_approval``: only tasks on which the requesting subject may still decide.
+    ``oldest_first``: return the oldest tasks first instead of the newest.
     """
 
-    status: TaskStatus | None = None
+    status: TaskStatus | DetailedStatus | None = None
     kind: TaskKind | None = None
     config: str | None = None
     created_by: str | None = None
@@ -163,7 +168,7 @@ class TaskFilter(FrozenStruct, frozen=True, kw_only=True):
     def matches(self, task: Task) -> bool:
         """Return whether ``task`` matches. Ignores ``awaiting_my_approval``, which only an engine can evaluate."""
         return (
-            self.status in (None, task.status)
+            self.status in (None, task.status, task.detailed_status)
             and self.kind in (None, task.kind)
             and self.config in (None, task.config_id, task.config_name)
             and self.created_by in (None, task.created_by)
@@ -224,7 +229,8 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
     ``blocked_reason``: why the requesting subject may not decide; empty if it may. ``metadata``: name and content of
     each metadata file, untrusted and unescaped; truncated only if larger than any file that the ``se-1`` format
     accepts. ``previous``: the last approved package of the same configuration. ``newer_version``: the newest version of
-    the configuration, if the task uses an older one.
+    the configuration, if the task uses an older one. ``resubmission_of``: the earlier task that the task replaces, if
+    the requesting subject may view it.
     """
 
     task: Task
@@ -233,6 +239,7 @@ class ApprovalReview(FrozenStruct, frozen=True, kw_only=True):
     metadata: tuple[tuple[str, bytes], ...] = ()
     previous: Task | None = None
     newer_version: int | None = None
+    resubmission_of: Task | None = None
 
 
 class AccessControlList(FrozenStruct, frozen=True, kw_only=True):

@@ -5,9 +5,9 @@ from __future__ import annotations
 import base64
 import binascii
 from argparse import ArgumentParser
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import msgspec
 from msgspec import UNSET
@@ -17,13 +17,13 @@ from sealyard.cli.commands.wait import report_result, wait_and_report
 from sealyard.cli.context import Context
 from sealyard.cli.downloads import download
 from sealyard.cli.exit_codes import ExitCode
-from sealyard.cli.task_format import format_review, format_tasks, printable
+from sealyard.cli.task_format import format_review, format_tasks, printable, task_value
 from sealyard.model.digests import parse_sha256
 from sealyard.model.errors import InvalidInputError, UsageError
 from sealyard.model.formatting import format_count
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskFilter
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import InputFile, Task, TaskKind, TaskStatus
+from sealyard.model.tasks import DetailedStatus, InputFile, Task, TaskKind, TaskStatus
 
 if TYPE_CHECKING:
     from sealyard.client.protocol import Client
@@ -50,11 +50,7 @@ def add_commands(commands: Commands) -> None:
         help="expected SHA-256 of each firmware file (hex, or sha256:hex), in the same order",
     )
     _add_task_options(package_parser)
-    package_parser.add_argument("--wait", action="store_true", help="wait until the task ends")
-    package_parser.add_argument(
-        "--timeout", metavar="TIME", type=seconds, help="maximum time for --wait (seconds, or 30m, 24h)"
-    )
-    package_parser.add_argument("--out", metavar="DIR", type=Path, help="download the container to this folder")
+    add_wait_options(package_parser)
 
     encrypt_parser = add_command(commands, "encrypt", _encrypt, "Encrypt a file (needs no approval by default)")
     encrypt_parser.add_argument("file", metavar="FILE", type=Path, help="the file to encrypt")
@@ -77,7 +73,12 @@ def add_commands(commands: Commands) -> None:
     _add_task_options(sign_parser)
 
     list_parser = add_command(commands, "tasks", _list_tasks, "List tasks, newest first")
-    list_parser.add_argument("--status", metavar="STATUS", type=choice(TaskStatus), help=", ".join(TaskStatus))
+    list_parser.add_argument(
+        "--status",
+        metavar="STATUS",
+        type=choice(DetailedStatus),
+        help=f"{', '.join(DetailedStatus)}; CANCELLED includes REJECTED and WITHDRAWN",
+    )
     list_parser.add_argument("--kind", metavar="KIND", type=choice(TaskKind), help=", ".join(TaskKind))
     list_parser.add_argument("--device", metavar="NAME", help="device configuration")
     list_parser.add_argument("--mine", action="store_true", help="only your own tasks")
@@ -96,25 +97,53 @@ def _add_task_options(parser: ArgumentParser) -> None:
         "--name", metavar="NAME", default="", help="name of the task; by default derived from its files"
     )
     parser.add_argument("--content-type", metavar="TYPE", default="", help="type of the content, for display")
+    add_justification_option(parser)
     parser.add_argument(
         "--client-token", metavar="TOKEN", help="idempotency key: requests with the same key return the same task"
     )
 
 
+def add_justification_option(parser: ArgumentParser, note: str = "") -> None:
+    description = "why the task is needed, for its approvers"
+    parser.add_argument("--justification", metavar="TEXT", help=f"{description}; {note}" if note else description)
+
+
+def add_wait_options(parser: ArgumentParser) -> None:
+    """Add the options that :func:`create_and_report` reads."""
+    parser.add_argument("--wait", action="store_true", help="wait until the task ends")
+    parser.add_argument(
+        "--timeout", metavar="TIME", type=seconds, help="maximum time for --wait (seconds, or 30m, 24h)"
+    )
+    parser.add_argument("--out", metavar="DIR", type=Path, help="download the container to this folder")
+
+
 # ---- creating tasks
+
+
+def check_wait_options(ctx: Context) -> None:
+    if ctx.args.timeout is not None and not ctx.args.wait:
+        raise UsageError("--timeout requires --wait.")
 
 
 async def _package(ctx: Context) -> int:
     args = ctx.args
-    if args.timeout is not None and not args.wait:
-        raise UsageError("--timeout requires --wait.")
+    check_wait_options(ctx)
     if args.sha256 and len(args.sha256) != len(args.firmware):
         raise UsageError(
             f"Number of digests ({len(args.sha256)}) and firmware files ({len(args.firmware)}) differ.",
             "Specify one --sha256 for each --firmware, in the same order.",
         )
-    async with ctx.open_writer("package") as client:
-        task = await _create_package(ctx, client)
+    return await create_and_report(ctx, "package", lambda client: _create_package(ctx, client))
+
+
+async def create_and_report(ctx: Context, purpose: str, create: Callable[[Client], Awaitable[Task]]) -> int:
+    """Create a task, run it as far as possible, print it, and return the exit code.
+
+    The options of :func:`add_wait_options` decide whether to wait for approvals, and where to download the result.
+    """
+    args = ctx.args
+    async with ctx.open_writer(purpose) as client:
+        task = await create(client)
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
         if args.out is not None and task.status is TaskStatus.DONE:
@@ -135,14 +164,11 @@ async def _create_package(ctx: Context, client: Client) -> Task:
     files: list[InputFile] = []
     try:
         for path, digest in uploads:
-            files.append(await _upload(ctx, client, path, digest))
+            files.append(await upload(ctx, client, path, digest))
         request = PackageRequest(
-            config=args.device,
             firmware=tuple(files[: len(args.firmware)]),
             metadata=tuple(files[len(args.firmware) :]),
-            name=args.name,
-            content_type=args.content_type,
-            client_token=args.client_token,
+            **_task_fields(ctx),
         )
         return await client.create_package(request)
     finally:
@@ -156,14 +182,11 @@ async def _encrypt(ctx: Context) -> int:
     async with ctx.open_writer("encrypt", run_tasks=not args.no_wait) as client:
         files: list[InputFile] = []
         try:
-            files.append(await _upload(ctx, client, args.file, args.sha256))
+            files.append(await upload(ctx, client, args.file, args.sha256))
             request = EncryptionRequest(
-                config=args.device,
                 file=files[0],
                 encryption_key=args.encryption_key or UNSET,
-                name=args.name,
-                content_type=args.content_type,
-                client_token=args.client_token,
+                **_task_fields(ctx),
             )
             task = await client.create_encryption(request)
         finally:
@@ -180,28 +203,47 @@ async def _sign(ctx: Context) -> int:
     args = ctx.args
     is_digest = args.file is None
     request = SigningRequest(
-        config=args.device,
-        message=_decode_digest(args.digest_base64) if is_digest else _read_message(args.file),
+        message=_decode_digest(args.digest_base64) if is_digest else read_message(args.file),
         is_digest=is_digest,
         file_name="" if is_digest else args.file.name,
-        name=args.name,
-        content_type=args.content_type,
-        client_token=args.client_token,
+        **_task_fields(ctx),
     )
     async with ctx.open_writer("sign") as client:
         task = await client.create_signing(request)
+        if not is_digest:
+            remember_path(task.inputs[0], args.file)
         await ctx.run_to_completion(client, task.id)
         task = await client.task(task.id)
     return report_result(ctx, task)
 
 
-async def _upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
+def _task_fields(ctx: Context) -> dict[str, Any]:
+    """Return the fields that the requests for all kinds of tasks have in common."""
+    args = ctx.args
+    return {
+        "config": args.device,
+        "name": args.name,
+        "content_type": args.content_type,
+        "client_token": args.client_token,
+        "justification": UNSET if args.justification is None else args.justification,
+    }
+
+
+async def upload(ctx: Context, client: Client, path: Path, expected_sha256: str | None) -> InputFile:
+    """Upload a file, and remember its path, so that the task can be submitted again."""
     file = await client.upload(path, expected_sha256=expected_sha256, progress=ctx.out.progress.for_file(path.name))
     ctx.out.progress.clear()
+    remember_path(file, path)
     return file
 
 
-def _read_message(path: Path) -> bytes:
+def remember_path(file: InputFile, path: Path) -> None:
+    from sealyard.client.source_paths import SourcePaths
+
+    SourcePaths().remember({file.sha256: path})
+
+
+def read_message(path: Path) -> bytes:
     try:
         with path.open("rb") as file:
             # One byte more than the maximum, so that a longer message is rejected instead of truncated.
@@ -247,7 +289,7 @@ async def _list_tasks(ctx: Context) -> int:
         matching_tasks = [task async for task in iterate_tasks(client, filters, limit=args.limit + 1)]
         names = await client.subject_names()
     tasks = matching_tasks[: args.limit]
-    ctx.out.result(tasks, format_tasks(tasks, names))
+    ctx.out.result([task_value(task) for task in tasks], format_tasks(tasks, names))
     if len(matching_tasks) > len(tasks):
         ctx.out.warn(f"Only the first {format_count(len(tasks), 'task')} shown; increase --limit to see more.")
     return ExitCode.OK
@@ -257,12 +299,13 @@ async def _show(ctx: Context) -> int:
     async with ctx.open_reader() as client:
         review, names = await client.review(ctx.args.id), await client.subject_names()
     value = {
-        **msgspec.to_builtins(review.task),
+        **task_value(review.task),
         "configuration": msgspec.to_builtins(review.configuration),
         "blockedReason": review.blocked_reason,
         "metadataPreviews": [{"name": name, "preview": printable(preview)} for name, preview in review.metadata],
         "previous": msgspec.to_builtins(review.previous),
         "newerVersion": review.newer_version,
+        "resubmitted": task_value(review.resubmission_of) if review.resubmission_of is not None else None,
     }
     ctx.out.result(value, format_review(review, names))
     return ExitCode.OK

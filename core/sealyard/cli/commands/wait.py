@@ -11,7 +11,7 @@ from sealyard.cli.context import Context
 from sealyard.cli.downloads import download, wait_for_download
 from sealyard.cli.exit_codes import exit_code_for_error, exit_code_for_task
 from sealyard.cli.hints import format_error
-from sealyard.cli.task_format import format_task
+from sealyard.cli.task_format import format_task, task_value
 from sealyard.model.errors import WaitTimeoutError
 from sealyard.model.tasks import Task, TaskStatus
 
@@ -48,13 +48,13 @@ async def wait_and_report(ctx: Context, task_id: str) -> int:
 
 
 def report_result(ctx: Context, task: Task) -> int:
-    ctx.out.result(task, format_task(task))
+    ctx.out.result(task_value(task), format_task(task))
     return exit_code_for_task(task)
 
 
 def _report_timeout(ctx: Context, task: Task, error: WaitTimeoutError) -> int:
     """Print the error and the task, whose id the user needs to continue, and return the exit code."""
-    value = {**msgspec.to_builtins(task), "error": msgspec.to_builtins(error.to_info())}
+    value = {**task_value(task), "error": msgspec.to_builtins(error.to_info())}
     ctx.out.warn(format_error(error))
     ctx.out.result(value, format_task(task))
     return exit_code_for_error(error)

@@ -123,7 +123,7 @@ DEAD_LETTERS = Table("deadNotices", StoredDeadLetter)
 POLICY_ID = "policy"
 
 INDEXES = {
-    TASKS.name: ("status", "configId", "createdBy", "kind", "result.state"),
+    TASKS.name: ("status", "configId", "createdBy", "kind", "result.state", "reasonCode"),
     ACCOUNT_LINKS.name: ("account.issuer", "account.sub"),
     OUTBOX.name: ("webhookId",),
     DEAD_LETTERS.name: ("deadLetter.webhookId",),

@@ -21,6 +21,7 @@ from sealyard.engine.state.repository import Repository
 from sealyard.engine.state.tables import KEYS, TASKS, TOKENS, StoredClientToken
 from sealyard.engine.state.unit_of_work import UnitOfWork
 from sealyard.engine.tasks.auto_transitions import AutoTransitions
+from sealyard.engine.tasks.query import TaskQueries
 from sealyard.model.access import Action
 from sealyard.model.algorithms import KeyType
 from sealyard.model.approval import approval_digest
@@ -31,11 +32,20 @@ from sealyard.model.errors import ConflictError, InvalidInputError, InvalidKeyEr
 from sealyard.model.hints import Hint, HintCode
 from sealyard.model.keys import KeyInfo
 from sealyard.model.lifecycle import advance
-from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
-from sealyard.model.tasks import InputFile, StatusChange, Subtask, Task, TaskKind, TaskStatus
+from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest, TaskRequest
+from sealyard.model.tasks import (
+    RESUBMITTABLE_STATUSES,
+    InputFile,
+    StatusChange,
+    Subtask,
+    Task,
+    TaskKind,
+    TaskStatus,
+)
 
 MAX_NAME_LENGTH = 200
 MAX_CONTENT_TYPE_LENGTH = 1000
+MAX_JUSTIFICATION_LENGTH = 2000
 MAX_INLINE_BYTES = 4096
 """Signing inputs of up to this many bytes are stored in the task itself."""
 
@@ -47,10 +57,16 @@ class TaskCreation:
     """
 
     def __init__(
-        self, repository: Repository, permissions: Permissions, inputs: InputStore, auto_transitions: AutoTransitions
+        self,
+        repository: Repository,
+        permissions: Permissions,
+        queries: TaskQueries,
+        inputs: InputStore,
+        auto_transitions: AutoTransitions,
     ) -> None:
         self._repository = repository
         self._permissions = permissions
+        self._queries = queries
         self._inputs = inputs
         self._auto_transitions = auto_transitions
 
@@ -70,13 +86,12 @@ class TaskCreation:
         key_warnings = build_warnings((device.encryption,), (device.signing,), signing_key.purpose)
         task = self._build_task(
             subject,
+            request,
             TaskKind.PACKAGING,
             device,
             name=request.name or _join_names(request.firmware),
             inputs=request.firmware,
             metadata=request.metadata,
-            content_type=request.content_type,
-            client_token=request.client_token,
             format=device.format,
             encryption_key=device.encryption,
             signing_key=device.signing,
@@ -98,12 +113,11 @@ class TaskCreation:
         self._inputs.require((request.file,))
         task = self._build_task(
             subject,
+            request,
             TaskKind.ENCRYPTION,
             device,
             name=request.name or request.file.name,
             inputs=(request.file,),
-            content_type=request.content_type,
-            client_token=request.client_token,
             encryption_key=key,
             warnings=CIPHERS[key.algorithm].caveats,
         )
@@ -122,12 +136,11 @@ class TaskCreation:
         message_file = await self._create_message_file(request)
         task = self._build_task(
             subject,
+            request,
             TaskKind.SIGNING,
             device,
             name=request.name or message_file.name,
             inputs=(message_file,),
-            content_type=request.content_type,
-            client_token=request.client_token,
             signing_key=device.signing,
             warnings=SIGNATURES[device.signing.algorithm].caveats,
         )
@@ -210,25 +223,26 @@ class TaskCreation:
     def _build_task(
         self,
         subject: str,
+        request: TaskRequest,
         kind: TaskKind,
         device: DeviceConfig,
         *,
         name: str,
-        content_type: str,
         inputs: tuple[InputFile, ...],
         metadata: tuple[InputFile, ...] = (),
         **fields: object,
     ) -> Task:
         """Return a new task. ``fields`` are the fields that depend on the kind of task.
 
-        Raises :class:`UsageError` if the name or content type is too long, and :class:`InvalidInputError` if a file
-        name is too long.
+        Raises :class:`UsageError` if the name, content type or justification is too long or the task to replace cannot
+        be resubmitted, :class:`NotFoundError` if that task does not exist or the subject may not view it, and
+        :class:`InvalidInputError` if a file name is too long.
         """
         now = self._repository.clock.now()
         policy = self._repository.policy()
         if len(name) > MAX_NAME_LENGTH:
             raise UsageError(f"A task name can have at most {MAX_NAME_LENGTH} characters.", "Choose a shorter name.")
-        if len(content_type) > MAX_CONTENT_TYPE_LENGTH:
+        if len(request.content_type) > MAX_CONTENT_TYPE_LENGTH:
             raise UsageError(
                 f"A content type can have at most {MAX_CONTENT_TYPE_LENGTH} characters.", "Shorten the content type."
             )
@@ -247,13 +261,28 @@ class TaskCreation:
             updated_at=now,
             inputs=inputs,
             metadata=metadata,
-            content_type=content_type,
+            content_type=request.content_type,
+            client_token=request.client_token,
+            justification=_validate_justification(request),
+            resubmission_of=self._find_resubmitted_id(subject, request),
             approvals_required=device.approvals_required if kind in policy.requires_approval else 0,
             self_approved=policy.allow_self_approval,
             history=(StatusChange(status=TaskStatus.CREATED, at=now),),
             **fields,  # type: ignore[arg-type]
         )
         return msgspec.structs.replace(task, approval_digest=approval_digest(task))
+
+    def _find_resubmitted_id(self, subject: str, request: TaskRequest) -> str | None:
+        """Return the id of the task that the new one replaces, or None. Raises the errors of :meth:`_build_task`."""
+        if not request.resubmission_of:
+            return None
+        earlier_task = self._queries.get(subject, request.resubmission_of)
+        if earlier_task.status not in RESUBMITTABLE_STATUSES:
+            raise UsageError(
+                f"Task {earlier_task.id} cannot be submitted again: it is {earlier_task.status}.",
+                "Only tasks that were rejected, withdrawn or cancelled, or that failed, can be submitted again.",
+            )
+        return earlier_task.id
 
     def _generate_unused_id(self) -> str:
         while self._repository.get(TASKS, task_id := new_id()) is not None:
@@ -313,6 +342,16 @@ def _build_package_layout(device: DeviceConfig, request: PackageRequest, key_kin
     )
 
 
+def _validate_justification(request: TaskRequest) -> str:
+    """Return the justification without surrounding space. Raises :class:`UsageError` if it is too long."""
+    justification = (request.justification or "").strip()
+    if len(justification) > MAX_JUSTIFICATION_LENGTH:
+        raise UsageError(
+            f"A justification can have at most {MAX_JUSTIFICATION_LENGTH} characters.", "Shorten the justification."
+        )
+    return justification
+
+
 def _compute_request_digest(request: msgspec.Struct) -> str:
     """Return the SHA-256 (hex) of a request, to recognize another request with the same client token."""
     return hashlib.sha256(canonical_json(request)).hexdigest()
@@ -340,6 +379,8 @@ def _audit_creation(unit_of_work: UnitOfWork, task: Task) -> None:
             "signingKey": _describe_key(task.signing_key),
             "approvalDigest": task.approval_digest,
             "approvalsRequired": task.approvals_required,
+            **({"justification": task.justification} if task.justification else {}),
+            **({"resubmissionOf": task.resubmission_of} if task.resubmission_of else {}),
         },
     )
 

@@ -78,6 +78,7 @@ class TaskDecisions:
             metadata=contents.previews,
             previous=self._find_previous_package(task),
             newer_version=newest_config.version if newest_config.version > task.config_version else None,
+            resubmission_of=self._queries.get_resubmitted(subject, task),
         )
 
     async def decide(

@@ -20,7 +20,7 @@ from sealyard.model.tasks import Task, TaskKind
 from sealyard.server.api.body_schemas import EncryptionOperation, PackageOperation
 from sealyard.server.api.routes.tasks import TaskController
 from sealyard.server.api.task_forms import parse_encryption_form, parse_package_form
-from sealyard.server.api.wire import EncryptionBody, PackageBody, SigningBody, TaskResponse, task_response
+from sealyard.server.api.wire import EncryptionBody, PackageBody, SigningBody, TaskBody, TaskResponse, task_response
 from sealyard.server.auth.caller import Caller, CallerDependency
 from sealyard.server.http.base_url import public_base_url
 from sealyard.server.http.json_bodies import HINT, decode_json, normalize_body
@@ -97,25 +97,31 @@ class SigningTaskController(TaskController):
             device = await caller.client.device(data.device_config_id)
             is_digest = signs_digest(device.signing.algorithm)
         signing_request = SigningRequest(
-            config=data.device_config_id,
+            **_task_fields(data, idempotency_key),
             message=_decode_base64(data.input_base64),
             is_digest=is_digest,
             file_name=data.file_name,
-            name=data.name,
-            content_type=data.content_type,
-            client_token=idempotency_key,
         )
         return task_response(await caller.client.create_signing(signing_request), public_base_url(request))
 
 
+def _task_fields(body: TaskBody, idempotency_key: str | None) -> dict[str, Any]:
+    """Return the fields of a :class:`TaskRequest` from a request body."""
+    return {
+        "config": body.device_config_id,
+        "name": body.name,
+        "content_type": body.content_type,
+        "client_token": idempotency_key,
+        "justification": body.justification,
+        "resubmission_of": body.resubmission_of,
+    }
+
+
 async def _create_package(caller: Caller, body: PackageBody, idempotency_key: str | None) -> Task:
     request = PackageRequest(
-        config=body.device_config_id,
+        **_task_fields(body, idempotency_key),
         firmware=await caller.engine_handle.resolve_uploads(caller.subject, body.input_ids),
         metadata=await caller.engine_handle.resolve_uploads(caller.subject, body.metadata_ids),
-        name=body.name,
-        content_type=body.content_type,
-        client_token=idempotency_key,
     )
     task = await caller.client.create_package(request)
     await caller.engine_handle.claim_uploads(caller.subject, (*body.input_ids, *body.metadata_ids))
@@ -125,12 +131,9 @@ async def _create_package(caller: Caller, body: PackageBody, idempotency_key: st
 async def _create_encryption(caller: Caller, body: EncryptionBody, idempotency_key: str | None) -> Task:
     (file,) = await caller.engine_handle.resolve_uploads(caller.subject, (body.input_id,))
     request = EncryptionRequest(
-        config=body.device_config_id,
+        **_task_fields(body, idempotency_key),
         file=file,
         encryption_key=body.encryption_key,
-        name=body.name,
-        content_type=body.content_type,
-        client_token=idempotency_key,
     )
     task = await caller.client.create_encryption(request)
     await caller.engine_handle.claim_uploads(caller.subject, (body.input_id,))
