@@ -35,6 +35,7 @@ DEFAULT_KEYS: Mapping[str, str] = {
     "dashboard.downloads": "L",
     "dashboard.new": "n",
     "dashboard.renew": "e",
+    "dashboard.resubmit": "a",
     "devices.create": "n",
     "devices.new_version": "e",
     "devices.newer": "right_square_bracket",

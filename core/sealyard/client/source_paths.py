@@ -11,7 +11,6 @@ import msgspec
 from sealyard.client.config.state_file import StateFile, state_path
 from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import StorageError
-from sealyard.model.tasks import InputFile
 
 MAX_PATHS = 5000
 """Number of paths that are kept; the oldest ones are dropped first."""
@@ -46,20 +45,21 @@ class SourcePaths:
         with suppress(StorageError):
             self._file.update(add)
 
-    def find(self, file: InputFile) -> Path | None:
-        """Return the recorded path of ``file``, if a regular file of the same size is still there.
+    def find(self, sha256: str, size: int | None) -> Path | None:
+        """Return the recorded path of a file with this SHA-256 (hex), if a regular file of this size is still there.
 
-        The caller must verify the digest, for example with ``expected_sha256`` of an upload.
+        ``size``: None if it is not known. The caller must verify the digest, for example with ``expected_sha256`` of an
+        upload.
         """
         try:
-            recorded_path = self._file.read().paths.get(file.sha256)
+            recorded_path = self._file.read().paths.get(sha256)
         except StorageError:
             return None
         if recorded_path is None:
             return None
         path = Path(recorded_path)
         with suppress(OSError, ValueError):
-            if path.is_file() and path.stat().st_size == file.size:
+            if path.is_file() and size in (None, path.stat().st_size):
                 return path
         return None
 

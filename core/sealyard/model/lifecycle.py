@@ -153,7 +153,7 @@ def transition_error(task: Task, trigger_type: type[Any]) -> InvalidTransitionEr
     """
     reason = f" ({task.reason.rstrip('.')})" if task.reason else ""
     return InvalidTransitionError(
-        f"Cannot {_VERBS[trigger_type]} task {task.id}: it is {task.status}{reason}.",
+        f"Cannot {_VERBS[trigger_type]} task {task.id}: it is {task.detailed_status}{reason}.",
         "Check the task's current status.",
     )
 

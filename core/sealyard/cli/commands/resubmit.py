@@ -175,7 +175,7 @@ def _find_sources(ctx: Context, files: Sequence[InputFile]) -> list[_Source]:
     for file in files:
         if file.name in given_paths:
             sources.append(_Source(given_paths[file.name], is_new=True))
-        elif (path := source_paths.find(file)) is not None:
+        elif (path := source_paths.find(file.sha256, file.size)) is not None:
             sources.append(_Source(path, is_new=False))
         else:
             missing_names.append(escape_text(file.name, 100))

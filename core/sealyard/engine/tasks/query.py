@@ -189,7 +189,7 @@ class TaskQueries:
         match decision_blocker(task, subject, self._repository.clock.now(), may_approve=may_approve):
             case DecisionBlocker.NOT_WAITING:
                 reason = f" {task.reason}" if task.reason else ""
-                return f"The task is {task.status}, not waiting for approval.{reason}"
+                return f"The task is {task.detailed_status}, not waiting for approval.{reason}"
             case DecisionBlocker.EXPIRED:
                 return "The approval period has expired."
             case DecisionBlocker.OWN_TASK:

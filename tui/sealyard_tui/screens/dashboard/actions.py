@@ -14,13 +14,14 @@ from sealyard.model.base import FrozenStruct
 from sealyard.model.errors import SealyardError, ServerUnreachableError
 from sealyard.model.formatting import format_count
 from sealyard.model.results import state_at
-from sealyard.model.tasks import Result, ResultState, Task, TaskStatus
+from sealyard.model.tasks import RESUBMITTABLE_STATUSES, Result, ResultState, Task, TaskStatus
 from sealyard_tui.action_keys import action_keys, insert_keys
 from sealyard_tui.dialogs.confirm import ConfirmDialog
 from sealyard_tui.dialogs.pick import PickDialog
 from sealyard_tui.dialogs.reason import ReasonDialog
 from sealyard_tui.dialogs.retry import Attempt, ask_and_retry
 from sealyard_tui.dialogs.text import TextDialog
+from sealyard_tui.messages import ResubmitTask
 from sealyard_tui.screens.base import BaseScreen
 from sealyard_tui.screens.dashboard.task_row import TaskRow
 from sealyard_tui.session.hints import error_text
@@ -43,6 +44,8 @@ class AvailableActions(FrozenStruct, frozen=True, kw_only=True):
     renew: bool = False
     """Whether the link has expired and can be renewed."""
     folder: bool = False
+    resubmit: bool = False
+    """Whether the task ended without a result and can be submitted again."""
 
 
 def get_available_actions(
@@ -63,6 +66,7 @@ def get_available_actions(
         download=artifact is not None,
         renew=artifact is ResultState.EXPIRED,
         folder=on_disk,
+        resubmit=row.status in RESUBMITTABLE_STATUSES,
     )
 
 
@@ -156,6 +160,7 @@ class TaskActions:
 
         def cancel_if_confirmed(is_confirmed: bool | None) -> None:
             if is_confirmed:
+                self._screen.app.notifier.expect_cancellation(row.id for row in rows)
                 self._run_on_all(rows, lambda client, row: client.cancel(row.id), "cancelled")
 
         has_running = any(row.status is TaskStatus.RUNNING for row in rows)
@@ -163,6 +168,12 @@ class TaskActions:
         question = f"Cancel {_format_names(rows)}? This cannot be undone.{running_note}"
         dialog = ConfirmDialog("Cancel", question, yes="Cancel task" if len(rows) == 1 else "Cancel tasks", no="Back")
         self._screen.app.push_screen(dialog, cancel_if_confirmed)
+
+    def resubmit(self) -> None:
+        async def load_into_form(task: Task) -> None:
+            self._screen.post_message(ResubmitTask(task))
+
+        self._run_with_task(load_into_form)
 
     # ---- results
 
@@ -183,7 +194,7 @@ class TaskActions:
             return
         for row in ready:
             screen.run_guarded(self._download(row), group="fetch")
-        screen.flash(f"Downloading {_format_names(ready)}")
+        screen.flash_outcome("Downloading", ready[0].title if len(ready) == 1 else format_count(len(ready), "file"))
 
     async def _download(self, row: TaskRow) -> None:
         result = await self._screen.app.download_manager.download(row.id, row.title)
@@ -290,9 +301,8 @@ class TaskActions:
                 failures.append((row, error))
         self._table.clear_marks()
         if count := len(rows) - len(failures):
-            self._screen.flash(
-                f"{rows[0].title} {outcome}" if len(rows) == 1 else f"{format_count(count, 'task')} {outcome}"
-            )
+            names = rows[0].title if len(rows) == 1 else format_count(count, "task")
+            self._screen.flash_outcome(outcome.capitalize(), names)
         return failures
 
     def _report(self, failures: Sequence[Failure], task_count: int, outcome: str) -> None:

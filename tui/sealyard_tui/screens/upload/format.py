@@ -11,8 +11,8 @@ from sealyard.client.watch_folder.events import DropDeferred, DropRejected, Pack
 from sealyard.model.device_configs import DeviceConfig
 from sealyard.model.formatting import format_size
 from sealyard.model.safe_text import escape_text
-from sealyard.model.tasks import TaskKind
-from sealyard_tui.formatting import format_age, format_path, progress_bar, safe_content, short_duration
+from sealyard.model.tasks import Task, TaskKind
+from sealyard_tui.formatting import format_age, format_path, progress_bar, safe_content, short_duration, shorten_middle
 from sealyard_tui.screens.upload.form_model import FileRole, FormFile, UploadForm
 from sealyard_tui.session.hints import app_hint, error_text
 from sealyard_tui.session.state import SessionState
@@ -21,6 +21,7 @@ from sealyard_tui.session.watch_folder import DropStatus, WatchFolderManager, Wa
 KIND_LABELS = {TaskKind.PACKAGING: "package", TaskKind.ENCRYPTION: "encryption", TaskKind.SIGNING: "signing"}
 BAR_WIDTH = 18
 MAX_LISTED = 5
+MAX_TITLE_NAME_LENGTH = 30
 MAX_WARNINGS = 2
 
 
@@ -94,6 +95,20 @@ def format_totals(form: UploadForm) -> str:
     return f"Files: {firmware} firmware, {metadata} metadata, {format_size(form.total_size)}"
 
 
+def format_title(form: UploadForm) -> Content:
+    """Return the title of the form: for a resubmission with the earlier task and the reason why it ended."""
+    task = form.earlier_task
+    if task is None:
+        return Content("New task")
+    return Content(f"Resubmission of {_format_earlier_task(task)}")
+
+
+def _format_earlier_task(task: Task) -> str:
+    """Return name, status and reason of an earlier task, as safe text."""
+    name = shorten_middle(escape_text(task.name), MAX_TITLE_NAME_LENGTH)
+    return f"{name} ({task.detailed_status}): {escape_text(task.reason)}"
+
+
 def format_summary(
     form: UploadForm, device: DeviceConfig, warnings: tuple[str, ...], modified_files: list[FormFile]
 ) -> str:
@@ -103,6 +118,8 @@ def format_summary(
         f"{kind.capitalize()} for {device.name} v{device.version}"
         + (f", {_format_quorum(device)}" if form.kind is not TaskKind.ENCRYPTION else ""),
         f"Name: {form.name.strip() or form.suggested_name}",
+        *([f"Justification: {form.justification.strip()}"] if form.justification.strip() else []),
+        *([f"Resubmission of {form.earlier_task.name}"] if form.earlier_task is not None else []),
         "",
         *(_format_summary_line(each, number) for number, each in enumerate(form.entries[:MAX_LISTED], 1)),
     ]

@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import Any, cast
 
 from sealyard.client.protocol import Client
+from sealyard.client.source_paths import SourcePaths
 from sealyard.model.errors import InvalidInputError, SealyardError
 from sealyard.model.requests import EncryptionRequest, PackageRequest, SigningRequest
 from sealyard.model.tasks import InputFile, Task, TaskKind
@@ -123,6 +124,7 @@ class UploadQueue:
                 self._change(entry.key, error=unexpected_error)
             else:
                 self._change(entry.key, file=file, size=file.size, uploaded_bytes=file.size, fingerprint=fingerprint)
+                await asyncio.to_thread(SourcePaths().remember, {file.sha256: entry.path})
 
     def _on_progress(self, key: str, uploaded_bytes: int, total: int) -> None:
         entry = self.form.get_entry(key)
